@@ -1,0 +1,44 @@
+"""oracle: holds implementations of backpropagation against a reference, with tolerances derived for every element.
+
+report = oracle.run(subject="refbp", reference="torch", cases="lenet5")
+report.passed, report.table, report.blame
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oracle.case import Case as Case
+    from oracle.case import CaseError as CaseError
+    from oracle.case import Spec as Spec
+    from oracle.report import Discrepancy as Discrepancy
+    from oracle.report import Report as Report
+    from oracle.report import load_report as load_report
+    from oracle.sweep import run as run
+    from oracle.trace import Key as Key
+    from oracle.trace import Trace as Trace
+    from oracle.trace import Unsupported as Unsupported
+
+# Imported when first asked for: `import oracle` and `oracle --help` stay quick.
+_HOMES = {
+    "Case": "oracle.case",
+    "CaseError": "oracle.case",
+    "Spec": "oracle.case",
+    "Discrepancy": "oracle.report",
+    "Report": "oracle.report",
+    "load_report": "oracle.report",
+    "run": "oracle.sweep",
+    "Key": "oracle.trace",
+    "Trace": "oracle.trace",
+    "Unsupported": "oracle.trace",
+}
+__all__ = list(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'oracle' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,138 @@
+"""Arrays as a case holds them: read-only, in a memory layout that is part of the case, with a JSON form that loses nothing."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+
+# Above this many elements JSON holds base64 of the compressed bytes instead of readable numbers.
+READABLE_SIZE = 256
+SPECIAL = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
+
+
+def element_strides(array: Array) -> tuple[int, ...]:
+    return tuple(stride // array.itemsize for stride in array.strides)
+
+
+def is_plain(array: Array) -> bool:
+    return bool(array.flags.c_contiguous)
+
+
+def buffer_of(values: Array, strides: tuple[int, ...]) -> tuple[Array, int]:
+    """A one-dimensional buffer that holds `values` in this layout, and the offset of its first element.
+
+    Strides count elements; they may be zero (all elements along it are then the same) or negative.
+    """
+    reach = [(size - 1) * stride for size, stride in zip(values.shape, strides, strict=True)] if values.size else []
+    offset = -sum(step for step in reach if step < 0)
+    buffer = np.zeros(1 + sum(abs(step) for step in reach), dtype=values.dtype)
+    view_of(buffer, offset, values.shape, strides, writeable=True)[...] = values
+    return buffer, offset
+
+
+def view_of(
+    buffer: Array, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], writeable: bool = False
+) -> Array:
+    byte_strides = tuple(stride * buffer.itemsize for stride in strides)
+    return np.lib.stride_tricks.as_strided(buffer[offset:], shape, byte_strides, writeable=writeable)
+
+
+def laid_out(values: Array, strides: tuple[int, ...]) -> Array:
+    """The same values in a layout with these element strides."""
+    buffer, offset = buffer_of(values, strides)
+    return view_of(buffer, offset, values.shape, strides, writeable=True)
+
+
+def cast(array: Array, dtype: npt.DTypeLike) -> Array:
+    """A floating-point array in another precision and the same layout; indices and masks stay what they are."""
+    if array.dtype.kind in "biu" or array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore"):  # a magnitude that the dtype does not hold becomes inf, as in any framework
+        values = array.astype(dtype)
+    return values if is_plain(array) else laid_out(values, element_strides(array))
+
+
+def read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def array_to_json(array: Array) -> Any:
+    """A nested list for a small plain float64 array; else an object with dtype, shape, data or base64, and strides."""
+    plain = is_plain(array)
+    if array.size <= READABLE_SIZE and plain and array.dtype == np.float64 and array.size:
+        return _numbers(array)
+    result: dict[str, Any] = {"dtype": array.dtype.name, "shape": list(array.shape)}
+    if array.size <= READABLE_SIZE:
+        result["data"] = _numbers(np.ravel(array))
+    else:
+        result["base64"] = base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode()
+    if not plain:
+        result["strides"] = list(element_strides(array))
+    return result
+
+
+def _numbers(array: Array) -> Any:
+    """JSON has no NaN and no infinity: they are spelled out."""
+    if array.dtype.kind in "biu" or np.isfinite(array).all():
+        return array.tolist()
+    if array.ndim == 0:
+        return str(float(array))
+    return [_numbers(part) for part in array]
+
+
+def array_from_json(value: Any) -> Array:
+    """The inverse of `array_to_json`. Raises: ValueError in one sentence when it is no array."""
+    if not isinstance(value, dict):
+        return _parsed(value, np.dtype(np.float64))
+    try:
+        dtype, shape = np.dtype(value["dtype"]), tuple(int(size) for size in value["shape"])
+    except (KeyError, TypeError) as error:
+        raise ValueError("an array object needs a known 'dtype' and a 'shape' (a list of sizes)") from error
+    if dtype.kind not in "fiub":
+        raise ValueError(f"an array's dtype is floating, integer or bool, got {dtype}")
+    if "base64" in value:
+        try:
+            flat = np.frombuffer(zlib.decompress(base64.b64decode(value["base64"])), dtype=dtype)
+        except (ValueError, TypeError, zlib.error) as error:
+            raise ValueError("an array's 'base64' is the base64 form of zlib-compressed little-endian bytes") from error
+    elif "data" in value:
+        flat = _parsed(value["data"], dtype)
+    else:
+        raise ValueError("an array object needs 'data' or 'base64'")
+    if flat.size != int(np.prod(shape)):
+        raise ValueError(f"an array of shape {list(shape)} needs {int(np.prod(shape))} elements, got {flat.size}")
+    array = flat.reshape(shape)
+    if "strides" not in value:
+        return array
+    strides = tuple(int(stride) for stride in value["strides"])
+    if len(strides) != len(shape):
+        raise ValueError(f"an array of shape {list(shape)} needs {len(shape)} strides, got {len(strides)}")
+    return laid_out(array, strides)
+
+
+def _parsed(value: Any, dtype: np.dtype[Any]) -> Array:
+    def spelled(entry: Any) -> Any:
+        if isinstance(entry, list):
+            return [spelled(item) for item in entry]
+        if isinstance(entry, str) and entry in SPECIAL:
+            return SPECIAL[entry]
+        if isinstance(entry, (int, float)):
+            return entry
+        raise ValueError(f"an array's elements are numbers, 'nan', 'inf' or '-inf', got {entry!r}")
+
+    if not isinstance(value, (list, int, float, str)):
+        raise ValueError(f"an array is a nested list of numbers or an object, got {value!r}")
+    try:
+        return np.array(spelled(value), dtype=dtype)
+    except ValueError as error:
+        if "inhomogeneous" in str(error):
+            raise ValueError("an array's nested lists must have equal lengths") from error
+        raise

@@ -1,0 +1,186 @@
+"""The command line. Exit status: 0 conforms, 1 discrepancies, 2 unusable arguments or input, 3 the harness itself failed.
+
+Results go to standard output, progress and notes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from oracle.case import Case
+    from oracle.report import Report
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Hold an implementation of backpropagation against a reference, with tolerances that are derived, not picked.",
+)
+
+Subject = Annotated[str, typer.Option(help="refbp, torch, or module:object of your own.")]
+Reference = Annotated[str, typer.Option(help="torch or refbp.")]
+Dtype = Annotated[list[str] | None, typer.Option(help="float64 or float32; may be given twice. Default: both.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+@app.command()
+def run(
+    cases: Annotated[str, typer.Option(help="Part of a case's name, or a pattern with * and ?.")] = "all",
+    case_file: Annotated[Path | None, typer.Option(help="Run this case (a JSON file) instead of the suite's.")] = None,
+    subject: Subject = "refbp",
+    reference: Reference = "torch",
+    dtype: Dtype = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report's files.")] = Path("reports"),
+    witness: Annotated[
+        bool, typer.Option("--witness", help="Also judge by differences of the forward pass alone.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Judge a subject over the suite and write the report."""
+    from oracle import sweep, terminal
+    from oracle.environment import environment
+
+    notes = terminal.console(stderr=True)
+    chosen: str | list[Case] = cases
+    if case_file is not None:
+        chosen = sweep.load_cases(str(case_file))
+        dtype = dtype or [chosen[0].dtype]
+    dtypes = tuple(dtype or sweep.DTYPES)
+    notes.print(
+        f"{subject} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True
+    )
+    require_writable(out)
+    with terminal.progress_bar() as bar:
+        task = bar.add_task("cases", total=None)
+
+        def progress(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
+
+        report = sweep.run(subject, reference, chosen, dtypes, witness=witness, progress=progress)
+    report.save(out)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        show = terminal.console()
+        if len(report.cases["case"].unique()) == 1:
+            show_layers(report, None)
+        terminal.show_report(show, report)
+    notes.print(f"report: {out}/report.md, table.csv, table.parquet, cases.csv, report.json", soft_wrap=True)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="cases, subjects or layers.")],
+    cases: Annotated[str, typer.Option(help="With cases: part of a name, or a pattern with * and ?.")] = "all",
+    as_json: Json = False,
+) -> None:
+    """Show what there is: cases with their reasons, subjects, or layers with the number of cases that exercise them."""
+    from oracle import catalogue
+
+    entries = catalogue.entries(what, cases)
+    if as_json:
+        print_json(entries)
+        return
+    for entry in entries:
+        typer.echo("  ".join(str(value) for value in entry.values()))
+
+
+@app.command()
+def explain(
+    case: Annotated[str, typer.Argument(help="A case's name.")],
+    subject: Subject = "refbp",
+    reference: Reference = "torch",
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    step: Annotated[int, typer.Option(help="Which training step, from 0.")] = 0,
+) -> None:
+    """Walk a case in numbers, each beside the reference's, in the order in which backpropagation computes them."""
+    from oracle import subjects, suite, sweep
+    from oracle.explain import walk
+
+    sweep.check_names(reference, (dtype,))
+    chosen = suite.named(case)
+    if not 0 <= step < chosen.steps:
+        raise ValueError(f"case {case} has steps 0 to {chosen.steps - 1}, got step {step}")
+    implementation = subjects.load(subject)
+    typer.echo(f"{chosen.name}: {chosen.why}")
+    typer.echo(f"{implementation.name} in {dtype}, and {reference} in float64")
+    for section in walk(chosen.astype(dtype), implementation, subjects.load(reference), step):
+        typer.echo(f"\n{section.title}")
+        for line in section.lines:
+            typer.echo(f"  {line.name:<12}{line.value:>24.16g}{line.reference:>24.16g}")
+        if section.left_out:
+            typer.echo(f"  … and {section.left_out:,} more")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that `oracle run` wrote.")],
+    case: Annotated[str | None, typer.Option(help="Show this case layer by layer.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a report again; with --case, its per-layer table."""
+    from oracle import terminal
+    from oracle.report import load_report
+
+    kept = load_report(folder)
+    if as_json:
+        print_json(kept.to_json())
+    elif case is not None:
+        show_layers(kept, case)
+    else:
+        terminal.show_report(terminal.console(), kept)
+
+
+def show_layers(report: Report, case: str | None) -> None:
+    """The per-layer table of one case, from the loss back to the input, a table per dtype and step."""
+    from oracle import terminal
+
+    rows = report.table if case is None else report.table[report.table["case"] == case]
+    if rows.empty:
+        raise ValueError(f"the report holds no case {case!r}")
+    out = terminal.console()
+    for (dtype, step), part in rows.groupby(["dtype", "step"], sort=False):
+        out.print(f"{part['case'].iloc[0]}, {dtype}", soft_wrap=True)
+        out.print(terminal.layer_table(part.to_dict(orient="records")[::-1], int(step)))
+
+
+def require_writable(folder: Path) -> None:
+    """Before the work, not after it. Raises: ReportError."""
+    from oracle.report import writable
+
+    writable(folder)
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; every error ends in one sentence on standard error and an exit status."""
+    command: Callable[..., Any] = typer.main.get_command(app)
+    try:
+        command(args=arguments, prog_name="oracle")
+    except SystemExit as end:
+        return int(end.code or 0) if not isinstance(end.code, str) else 2
+    except (ValueError, ImportError) as error:
+        sys.stderr.write(f"oracle: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("oracle: interrupted\n")
+        return 3
+    except Exception as error:
+        sys.stderr.write(f"oracle: the harness itself failed, please report this: {type(error).__name__}: {error}\n")
+        return 3
+    return 0
+
+
+def entry_point() -> None:
+    sys.exit(main())

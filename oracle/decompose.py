@@ -1,0 +1,167 @@
+"""A traced training step taken apart: each layer, the loss and the update as a Case of its own.
+
+Each part gets what the implementation itself had there, exact by definition. So nothing is inherited from other layers, and
+whoever is wrong on its own part is the culprit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from oracle.arrays import Array
+from oracle.case import CONTAINERS, Case, Spec, at_step, named_layers
+from oracle.trace import Trace
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of a step. `names` leads from the layer names inside `case` to those of the whole case."""
+
+    case: Case
+    names: Mapping[str, str]
+
+
+def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array] | None:
+    """Parameters and buffers with which the implementation entered this step; None where its trace does not show them."""
+    if step == 0:
+        return dict(case.params)
+    before: dict[str, Array] = {}
+    for name, initial in case.params.items():
+        layer, _, short = name.rpartition(".")
+        shown = trace.get(step - 1, layer, f"param.{short}")
+        if shown is None:
+            shown = trace.get(step - 1, layer, f"buffer.{short}")
+        if shown is None:
+            if case.optimizer is not None:
+                return None
+            shown = initial
+        before[name] = shown
+    return before
+
+
+def state_before(case: Case, trace: Trace, step: int) -> dict[str, dict[str, Array]]:
+    """The optimizer's state with which the implementation entered this step, by quantity and parameter."""
+    if step == 0:
+        return {quantity: dict(values) for quantity, values in case.optimizer_state.items()}
+    state: dict[str, dict[str, Array]] = {}
+    parameters = {tuple(name.rpartition(".")[::2]): name for name in case.params}
+    for (layer, quantity), array in trace.of_step(step - 1).items():
+        kind, _, short = quantity.partition(".")
+        if (layer, short) in parameters and kind not in ("param", "grad", "buffer"):
+            state.setdefault(kind, {})[parameters[layer, short]] = array
+    return state
+
+
+def masks_of(trace: Trace, step: int) -> dict[str, Array]:
+    return {layer: array for (layer, quantity), array in trace.of_step(step).items() if quantity == "mask"}
+
+
+def step_part(case: Case, trace: Trace, step: int) -> Part | None:
+    """The whole step from the implementation's own parameters and state; None where the trace does not show them."""
+    params = params_before(case, trace, step)
+    if params is None:
+        return None
+    entries = {
+        name: (at_step(getattr(case, name), step),) if getattr(case, name) else ()
+        for name in ("inputs", "targets", "grad_outputs", "grads")
+    }
+    whole = replace(
+        case,
+        params=params,
+        optimizer_state=state_before(case, trace, step),
+        masks={**case.masks, **masks_of(trace, step)},
+        steps=1,
+        **entries,
+    )
+    names = {name: name for name, _ in named_layers(case.layers)} | {"loss": "loss"}
+    return Part(whole, names | {name.rpartition(".")[0]: name.rpartition(".")[0] for name in case.params})
+
+
+def local_parts(case: Case, trace: Trace, step: int) -> Iterator[Part]:
+    """Each layer, the loss and the update of a step, as far as the trace shows what they were given."""
+    params = params_before(case, trace, step)
+    if params is None:
+        return
+    specs = dict(named_layers(case.layers))
+    for name, spec in specs.items():
+        if spec.type not in CONTAINERS:
+            yield from _layer_part(case, trace, step, name, specs[spec.same_as] if spec.same_as else spec, params)
+    yield from _loss_part(case, trace, step)
+    yield from _update_part(case, trace, step, params)
+
+
+def _layer_part(
+    case: Case, trace: Trace, step: int, name: str, spec: Spec, params: Mapping[str, Array]
+) -> Iterator[Part]:
+    given, upstream = trace.get(step, name, "input"), trace.get(step, name, "grad_output")
+    if given is None or upstream is None:
+        return
+    prefix = f"{spec.same_as or name}."
+    masks = masks_of(trace, step)
+    yield Part(
+        Case(
+            name=f"{case.name}/{name}",
+            dtype=case.dtype,
+            layers=(replace(spec, name="layer", same_as=""),),
+            params={
+                f"layer.{key.removeprefix(prefix)}": value for key, value in params.items() if key.startswith(prefix)
+            },
+            inputs=(given,),
+            grad_outputs=(upstream,),
+            masks={"layer": masks[name]} if name in masks else {},
+            training=case.training,
+            structured=case.structured,
+        ),
+        {"layer": name},
+    )
+
+
+def _loss_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
+    given = trace.get(step, "loss", "input")
+    if case.loss is None or given is None:
+        return
+    yield Part(
+        Case(
+            name=f"{case.name}/loss",
+            dtype=case.dtype,
+            loss=case.loss,
+            inputs=(given,),
+            targets=(at_step(case.targets, step),),
+            grad_outputs=(at_step(case.grad_outputs, step),) if case.grad_outputs else (),
+            structured=case.structured,
+        ),
+        {"loss": "loss"},
+    )
+
+
+def _update_part(case: Case, trace: Trace, step: int, params: Mapping[str, Array]) -> Iterator[Part]:
+    if case.optimizer is None:
+        return
+    names = {name: name.rpartition(".") for name in params}
+    grads = dict(at_step(case.grads, step)) if case.grads else {}
+    for name, (layer, _, short) in names.items():
+        shown = trace.get(step, layer, f"grad.{short}")
+        if shown is not None:
+            grads[name] = shown
+    updated = {name: params[name] for name in grads}
+    if not updated:
+        return
+    optimizer = replace(
+        case.optimizer,
+        groups=tuple(
+            {**group, "params": [n for n in group["params"] if n in updated]} for group in case.optimizer.groups
+        ),
+    )
+    yield Part(
+        Case(
+            name=f"{case.name}/update",
+            dtype=case.dtype,
+            params=updated,
+            grads=(grads,),
+            optimizer=optimizer,
+            optimizer_state=state_before(case, trace, step),
+            structured=case.structured,
+        ),
+        {names[name][0]: names[name][0] for name in updated},
+    )

@@ -1,0 +1,41 @@
+"""Where a run took place: versions, BLAS, threads, processor."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+PACKAGES = ("refbp", "numpy", "scipy", "torch", "pandas")
+
+
+def environment() -> dict[str, Any]:
+    """Plain values, sorted by name."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload,index]
+    return {
+        "blas": f"{blas.get('name')} {blas.get('version')}",
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "python": platform.python_version(),
+        "seeds": "each case's generator is seeded by the CRC-32 of its name",
+        "threads": os.cpu_count(),
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor()

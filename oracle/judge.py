@@ -1,0 +1,188 @@
+"""Trace + reference -> rows: every quantity judged locally, on the implementation's own inputs, and end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from oracle.arrays import Array
+from oracle.case import CONTAINERS, Case, CaseError, named_layers
+from oracle.decompose import Part, local_parts, params_before, step_part
+from oracle.network import Results, execute, layer_types
+from oracle.running_error import UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.trace import Key, Subject, Trace
+from oracle.verdict import CONVENTION, CRASHED, MISSING, PASS, UNSUPPORTED, WRONG, Expected, Row, compare
+
+LOCAL, END_TO_END = "local", "end to end"
+ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
+BRANCHES = ("input", "mask")
+
+
+def judge(case: Case, trace: Trace, reference: Subject) -> list[Row]:
+    """Rows for every quantity of every step, in the order in which backpropagation computes them.
+
+    Args:
+        case: as it was given to the implementation, in its dtype.
+        reference: gives the expected values, in float64.
+    """
+    types = layer_types(case)
+    rows: list[Row] = []
+    for step in range(case.steps):
+        blank = Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS)
+        local = [
+            row
+            for part in local_parts(case, trace, step)
+            for row in _judge_part(part, trace, reference, replace(blank, step=step), types)
+        ]
+        local += _judge_wiring(case, trace, blank, types)
+        part = step_part(case, trace, step)
+        whole = [] if part is None else _judge_part(part, trace, reference, replace(blank, mode=END_TO_END), types)
+        rows += _in_order_of_computation(local + whole, trace, step)
+    return rows
+
+
+def unjudged(case: Case, verdict: str, reason: str) -> list[Row]:
+    """The single row of a case that gave no trace."""
+    return [Row(case.name, case.dtype, 0, "", "", "", LOCAL, verdict, reason)]
+
+
+def crashed(case: Case, error: BaseException) -> list[Row]:
+    return unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
+
+
+def unsupported(case: Case, error: BaseException) -> list[Row]:
+    return unjudged(case, UNSUPPORTED, str(error))
+
+
+def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = None) -> Results:
+    """refbp on error arrays: the value of every quantity and the error an implementation in `model.dtype` may have.
+
+    guides: what went into each layer of the implementation; its branches are adopted.
+    """
+
+    def lift(array: Array) -> Any:
+        return array if array.dtype.kind in "biu" else ErrorArray.exact(array, model)
+
+    def guide(key: Key, array: Any) -> Any:
+        own = (guides or {}).get(key)
+        if own is None or own.shape != array.shape:
+            return array
+        guided = array.mapped(lambda component: component)
+        guided.guide = own.astype(np.float64)
+        return guided
+
+    return execute(case, lift, guide)
+
+
+def _judge_part(part: Part, trace: Trace, reference: Subject, blank: Row, types: Mapping[str, str]) -> list[Row]:
+    case, end_to_end = part.case, blank.mode == END_TO_END
+    dtype = np.dtype(case.dtype)
+    guides = None
+    if end_to_end:
+        guides = {
+            key._replace(step=0): trace.arrays[key]
+            for key in trace
+            if key.step == blank.step and key.quantity == "input"
+        }
+    statistical = ErrorModel(dtype, 2)
+    predicted = predict(case, statistical, guides)
+    # Through a whole network a worst-case bound grows beyond use: it serves one part at a time.
+    bounds = None if end_to_end else predict(case, ErrorModel(dtype, 1))
+    try:
+        values = reference.run(case.astype("float64"))
+    except CaseError:
+        raise
+    if statistical.branches.adopted:  # the reference took other branches: its values are of another function
+        values = Trace()
+    judged = _Comparison(case, trace, blank, predicted, bounds, values)
+    return [
+        judged.row(key, part.names[key.layer], types)
+        for key in predicted
+        if key.quantity not in BRANCHES
+        and not (not end_to_end and key.quantity == "grad_output")
+        and key.layer in part.names
+    ]
+
+
+class _Comparison:
+    """The predictions of one part, held against the trace."""
+
+    def __init__(
+        self, case: Case, trace: Trace, blank: Row, predicted: Results, bounds: Results | None, values: Trace
+    ) -> None:
+        self.case, self.trace, self.blank = case, trace, blank
+        self.predicted, self.bounds, self.values = predicted, bounds, values
+        # The reference rounds too: in float64, against a float64 implementation, as much as that one.
+        ratio = ROUNDOFF_OF_REFERENCE / UNIT_ROUNDOFF[case.dtype]
+        self.sigma_factor, self.bound_factor = np.sqrt(1 + ratio * ratio), 1 + ratio
+        self.empty = bool(case.inputs) and case.inputs[0].size == 0
+
+    def row(self, key: Key, layer: str, types: Mapping[str, str]) -> Row:
+        row = replace(self.blank, layer=layer, layer_type=types.get(layer, "parameter"), quantity=key.quantity)
+        got = self.trace.get(row.step, layer, key.quantity)
+        if got is None:
+            row.verdict, row.diagnosis = MISSING, "the trace does not show it"
+            return row
+        prediction = self.predicted[key]
+        if not isinstance(prediction, ErrorArray):  # a count or an index: exact
+            same = np.array_equal(got, prediction)
+            row.verdict, row.diagnosis = (PASS, "") if same else (WRONG, f"{got}, expected {prediction}")
+            return row
+        value = self.values.get(0, key.layer, key.quantity)
+        expected = Expected(
+            prediction.value if value is None else value,
+            prediction.model.width(prediction.error_or_zero) * self.sigma_factor,
+            None if self.bounds is None else self.bounds[key].error_or_zero * self.bound_factor,
+            np.sqrt(np.broadcast_to(prediction.scale_or_own, prediction.shape)),
+        )
+        compare(row, got, expected, structured=self.case.structured, no_terms=self.empty)
+        if row.verdict == WRONG and self._is_a_convention(row, key, got, expected):
+            row.verdict = CONVENTION
+            row.diagnosis = "another one-sided derivative at a kink or tie"
+        return row
+
+    def _is_a_convention(self, row: Row, key: Key, got: Array, expected: Expected) -> bool:
+        """Whether every choice at exact ties and kinks being allowed makes the difference vanish."""
+        if row.mode == END_TO_END or got.shape != expected.value.shape:
+            return False
+        tied = predict(self.case, ErrorModel(np.dtype(row.dtype), 2, open_ties=True))[key]
+        widened = replace(expected, sigma=tied.model.width(tied.error_or_zero) * self.sigma_factor)
+        return compare(replace(row), got, widened, structured=False, no_terms=True).n_outside == 0
+
+
+def _judge_wiring(case: Case, trace: Trace, blank: Row, types: Mapping[str, str]) -> Iterator[Row]:
+    """What a layer was given is, to the bit, what its neighbour handed on: forward its input, backward its grad_output."""
+    chain = [name for name, spec in named_layers(case.layers) if "." not in name]
+    step = blank.step
+    if not chain:
+        return
+    for name, successor in zip(chain, [*chain[1:], "loss"], strict=True):
+        handed_back = trace.get(step, successor, "grad_input")
+        if successor == "loss" and case.loss is None:
+            handed_back = case.grad_outputs[step % len(case.grad_outputs)]
+        yield from _copied(trace, blank, types, name, "grad_output", handed_back)
+        handed_on = trace.get(step, name, "output")
+        if trace.get(step, successor, "input") is not None:
+            row = next(_copied(trace, blank, types, successor, "input", handed_on), None)
+            if row is not None and row.verdict != PASS:
+                yield row
+
+
+def _copied(
+    trace: Trace, blank: Row, types: Mapping[str, str], layer: str, quantity: str, expected: Array | None
+) -> Iterator[Row]:
+    got = trace.get(blank.step, layer, quantity)
+    if got is None or expected is None:
+        return
+    row = replace(blank, layer=layer, layer_type=types[layer], quantity=quantity)
+    wide = expected.astype(np.float64)
+    exact = np.zeros(wide.shape)
+    yield compare(row, got, Expected(wide, exact, exact, np.abs(wide)), structured=False, no_terms=True)
+
+
+def _in_order_of_computation(rows: list[Row], trace: Trace, step: int) -> list[Row]:
+    place = {(key.layer, key.quantity): index for index, key in enumerate(trace) if key.step == step}
+    return sorted(rows, key=lambda row: place.get((row.layer, row.quantity), len(place)))

@@ -1,0 +1,75 @@
+"""A report as Markdown: rendering only, every figure comes from the report's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from oracle.figures import figure
+from oracle.verdict import VERDICTS
+
+if TYPE_CHECKING:
+    from oracle.report import Report
+
+
+def report(result: Report) -> str:
+    about = result.environment
+    versions = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items())
+    parts = [
+        f"# {about['subject']} against {about['reference']}: {'conforms' if result.passed else 'discrepancies found'}",
+        f"{about['cases']} cases in {' and '.join(about['dtypes'])}, {len(result.table):,} quantities judged.\n"
+        f"{versions}; Python {about['python']}; {about['blas']}; {about['processor']}, {about['threads']} threads.",
+        "## Families",
+        table(result.families, figures=("z_max", "bound_ratio", "decided")),
+    ]
+    if result.blame:
+        parts += ["## Discrepancies", "\n".join(f"- {culprit}" for culprit in result.blame)]
+    undecided = result.table[result.table["verdict"] == "undecided"]
+    if len(undecided):
+        parts += ["## Undecided", table(reasons(undecided))]
+    if result.training:
+        parts += ["## Free training on digits", training(result)]
+    parts += [
+        "## Cases",
+        table(result.cases.drop(columns=["family", "seconds"]), figures=("z_max", "bound_ratio", "decided")),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def reasons(undecided: pd.DataFrame) -> pd.DataFrame:
+    """Undecided rows by case and reason."""
+    grouped = undecided.groupby(["case", "layer", "quantity", "diagnosis"], sort=True).size()
+    return grouped.rename("rows").reset_index()
+
+
+def training(result: Report) -> str:
+    lines = [
+        f"- {run.network}, {run.dtype}, {run.epochs} epochs of SGD: test accuracy {run.subject} {run.accuracy:.1%}, "
+        f"{run.reference} {run.reference_accuracy:.1%}; largest gap between parameters "
+        + ", ".join(f"{figure(run.gaps[step - 1])} after step {step}" for step in milestones(len(run.gaps)))
+        for run in result.training
+    ]
+    return "\n".join(lines)
+
+
+def milestones(steps: int) -> list[int]:
+    """1, 10, 100, … and the last."""
+    found = [10**power for power in range(len(str(steps))) if 10**power < steps]
+    return [*found, steps] if steps else []
+
+
+def table(frame: pd.DataFrame, figures: Sequence[str] = ()) -> str:
+    """A Markdown table; verdict columns without a single row are left out."""
+    shown = frame.drop(columns=[name for name in VERDICTS if name in frame and not frame[name].any()])
+    if "seconds" in shown:
+        shown = shown.drop(columns="seconds")
+    lines = ["| " + " | ".join(shown.columns) + " |", "|" + "---|" * len(shown.columns)]
+    for record in shown.to_dict(orient="records"):
+        lines.append("| " + " | ".join(_cell(record[name], name in figures) for name in shown.columns) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: Any, is_figure: bool) -> str:
+    return figure(value) if is_figure else str(value).replace("|", "\\|")

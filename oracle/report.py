@@ -1,0 +1,175 @@
+"""Report: what a run found, as tables, and how it is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from oracle import markdown
+from oracle.diagnose import Blame, blame
+from oracle.table import case_table, family_table, has_discrepancy, row_table
+from oracle.training import TrainingRun
+from oracle.verdict import Row
+
+FORMAT = 1
+
+
+class Discrepancy(AssertionError):
+    """Raised by `Report.raise_for_discrepancy`; its message is the blame."""
+
+
+class ReportError(ValueError):
+    """A folder that cannot be written, or holds no report, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run found.
+
+    Attributes:
+        table: one row per case, dtype, step, layer, quantity and mode.
+        cases: one row per case and dtype: verdict, blamed layer and quantity, diagnosis.
+        blame: culprits, most upstream cause first.
+        environment: versions, processor, subject, reference, seeds.
+        training: free training runs, if asked for.
+    """
+
+    table: pd.DataFrame
+    cases: pd.DataFrame
+    blame: list[Blame]
+    environment: dict[str, Any]
+    training: list[TrainingRun]
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Row],
+        environment: Mapping[str, Any],
+        seconds: Mapping[tuple[str, str], float],
+        training: Iterable[TrainingRun] = (),
+    ) -> Report:
+        culprits = blame(rows, str(environment.get("subject", "")))
+        table = row_table(rows)
+        return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training))
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found: `loose`, `convention`, `undecided` and `unsupported` are no discrepancies."""
+        return not has_discrepancy(self.table)
+
+    @property
+    def families(self) -> pd.DataFrame:
+        return family_table(self.table, self.cases)
+
+    def raise_for_discrepancy(self) -> None:
+        """Raises: Discrepancy, whose message is the blame, unless `passed`."""
+        if not self.passed:
+            raise Discrepancy("\n".join(str(culprit) for culprit in self.blame))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; NaN and infinities are spelled out as strings."""
+        return {
+            "format": FORMAT,
+            "passed": self.passed,
+            "environment": self.environment,
+            "blame": [asdict(culprit) for culprit in self.blame],
+            "cases": _records(self.cases),
+            "table": _records(self.table),
+            "training": [_spelled(asdict(run)) for run in self.training],
+        }
+
+    def to_markdown(self) -> str:
+        return markdown.report(self)
+
+    def save(self, folder: Path | str) -> None:
+        """Write table.parquet, table.csv, cases.csv, report.json and report.md: all of them or, on an error, none.
+
+        Raises: ReportError when the folder cannot be written.
+        """
+        folder = writable(folder)
+        staging = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+        try:
+            self.table.to_parquet(staging / "table.parquet", index=False)
+            self.table.to_csv(staging / "table.csv", index=False)
+            self.cases.to_csv(staging / "cases.csv", index=False)
+            (staging / "report.json").write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+            (staging / "report.md").write_text(self.to_markdown())
+            for file in sorted(staging.iterdir()):
+                os.replace(file, folder / file.name)
+        except OSError as error:
+            raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def writable(folder: Path | str) -> Path:
+    """The folder, made if it was not there. Raises: ReportError when it cannot be written."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def load_report(folder: Path | str) -> Report:
+    """A report that `save` wrote. Raises: ReportError when there is none, or one of another format."""
+    folder = Path(folder)
+    try:
+        kept = json.loads((folder / "report.json").read_text())
+        if kept.get("format") != FORMAT:
+            raise ReportError(
+                f"{folder} holds a report of format {kept.get('format')!r}, this version reads format {FORMAT}"
+            )
+        table = pd.read_parquet(folder / "table.parquet")
+    except OSError as error:
+        raise ReportError(
+            f"{folder} holds no report: {error.strerror} ({Path(error.filename or folder).name})"
+        ) from error
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise ReportError(f"{folder} holds no report: report.json is damaged ({error})") from error
+    return Report(
+        table,
+        pd.DataFrame([_unspelled(record) for record in kept["cases"]]),
+        [Blame(**record) for record in kept["blame"]],
+        kept["environment"],
+        [TrainingRun(**_tuples(_unspelled(record))) for record in kept["training"]],
+    )
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [_spelled(record) for record in frame.to_dict(orient="records")]
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _spelled(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spelled(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return value
+
+
+def _unspelled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _unspelled(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unspelled(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,8 @@
+"""Running error analysis as an array type: values that carry the rounding error an honest implementation may have."""
+
+from oracle.running_error import rules as rules
+from oracle.running_error.array import ErrorArray as ErrorArray
+from oracle.running_error.array import ErrorMask as ErrorMask
+from oracle.running_error.model import LAMBDA as LAMBDA
+from oracle.running_error.model import UNIT_ROUNDOFF as UNIT_ROUNDOFF
+from oracle.running_error.model import ErrorModel as ErrorModel

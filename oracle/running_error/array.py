@@ -1,0 +1,281 @@
+"""An array that carries a value and how far rounding may have taken it: NumPy code runs on it unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from oracle.running_error.model import ErrorModel, Floats, quantum_of
+
+UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+
+
+class Dispatching:
+    """Sends NumPy calls to the registered rules. An operation without a rule is an error, never silently exact."""
+
+    __slots__ = ()
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__" or kwargs or ufunc not in UFUNCS:
+            return NotImplemented
+        with np.errstate(all="ignore"):
+            return UFUNCS[ufunc](*inputs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function not in FUNCTIONS:
+            return NotImplemented
+        with np.errstate(all="ignore"):
+            return FUNCTIONS[function](*args, **kwargs)
+
+
+class ErrorArray(Dispatching, NDArrayOperatorsMixin):
+    """value, and what is known of its error.
+
+    A result of `sum`, `matmul` or `+=` is an *open sum*: its terms are remembered (their count and the sum of |term|^p), and
+    only when something else than a further addition reads it is the rounding of the whole sum counted, once and for any order.
+
+    Attributes (arrays of the value's shape, or broadcast to it):
+        value: the reference value, float64.
+        own_error: stored error, without the rounding of an open sum; None if exact.
+        scale: sum of |term|^p of all that was added up on the way here, against which a tolerance is wide or narrow; None
+            where that is |value|^p (closed) or `terms` (open).
+        terms, count: of an open sum; terms is None if closed.
+        quantum: all elements are exact multiples of it; None where unknown or not exact.
+        guide: the implementation's own value of this quantity, whose branches are adopted; None if unknown.
+        dtype: what the implementation under test computes in (not value's).
+    """
+
+    __slots__ = ("count", "guide", "model", "own_error", "quantum", "scale", "terms", "value")
+
+    def __init__(
+        self,
+        value: Floats,
+        model: ErrorModel,
+        error: Floats | None = None,
+        *,
+        scale: Floats | None = None,
+        terms: Floats | None = None,
+        count: Floats | int = 1,
+        quantum: float | None = None,
+        guide: Floats | None = None,
+    ) -> None:
+        self.value, self.model, self.own_error = value, model, error
+        self.scale, self.terms, self.count, self.quantum, self.guide = scale, terms, count, quantum, guide
+
+    @classmethod
+    def exact(cls, value: Any, model: ErrorModel, guide: Floats | None = None) -> ErrorArray:
+        """Captured data: exact by definition."""
+        wide = np.asarray(value, dtype=np.float64)
+        return cls(wide, model, quantum=quantum_of(wide), guide=guide)
+
+    @property
+    def error(self) -> Floats | None:
+        """The stored error (power p) of the value, None if exact. Closes an open sum."""
+        if self.terms is not None:
+            if self.scale is None:
+                self.scale = self.terms
+            if self.quantum is None or not self.model.sum_is_exact(self.quantum, self.terms, self.count):
+                self.quantum = None
+                self.own_error = added(self.own_error, self.model.sum_rounding(self.value, self.terms, self.count))
+            self.terms = None
+        return self.own_error
+
+    @property
+    def error_or_zero(self) -> Floats:
+        error = self.error
+        return np.zeros(self.shape) if error is None else np.broadcast_to(error, self.shape)
+
+    @property
+    def scale_or_own(self) -> Floats:
+        """`scale`, spelled out."""
+        if self.scale is not None:
+            return self.scale
+        return self.open_terms
+
+    @property
+    def open_terms(self) -> Floats:
+        """Sum of |term|^p; a closed value is its own single term."""
+        return self.model.raised(self.value) if self.terms is None else self.terms
+
+    @property
+    def open_count(self) -> Floats | int:
+        """Number of terms; a zero that nothing has been added to yet has none."""
+        return self.count if self.terms is not None else (self.value != 0).astype(np.float64)
+
+    @property
+    def branching_value(self) -> Floats:
+        """What comparisons look at: the implementation's own value where it is known."""
+        return self.value if self.guide is None else self.guide
+
+    def mapped(self, function: Callable[[Any], Any]) -> ErrorArray:
+        """The same rearrangement of every component: for views, gathers and copies, which do not round."""
+
+        def component(array: Any) -> Any:
+            return function(np.broadcast_to(array, self.shape)) if isinstance(array, np.ndarray) else array
+
+        return ErrorArray(
+            function(self.value),
+            self.model,
+            component(self.own_error),
+            scale=component(self.scale),
+            terms=component(self.terms),
+            count=component(self.count),
+            quantum=self.quantum,
+            guide=component(self.guide),
+        )
+
+    def __iadd__(self, other: Any) -> ErrorArray:  # type: ignore[override,misc]
+        """Accumulate: the addend joins this array's open sum."""
+        addend = other if isinstance(other, ErrorArray) else constant(other, self.model)
+        with np.errstate(all="ignore"):
+            if self.scale is not None or addend.scale is not None:
+                self.scale = self.scale_or_own + addend.scale_or_own
+            self.count = self.open_count + addend.open_count
+            self.terms = self.open_terms + addend.open_terms
+            self.own_error = added(self.own_error, addend.own_error)
+            self.quantum = merged(self.quantum, addend.quantum)
+            self.value = self.value + addend.value
+            self.guide = None
+        return self
+
+    def __isub__(self, other: Any) -> ErrorArray:  # type: ignore[override,misc]
+        return self.__iadd__(-other)
+
+    def __getitem__(self, index: Any) -> ErrorArray:
+        return self.mapped(lambda component: component[index])
+
+    def __setitem__(self, index: Any, other: Any) -> None:
+        source = other if isinstance(other, ErrorArray) else constant(other, self.model)
+        self.value[index] = source.value
+        if self.terms is not None or source.terms is not None:
+            count = source.open_count
+            self.count = written(self.open_count, self.shape, index, count)
+            self.terms = written(self.open_terms, self.shape, index, source.open_terms)
+        if self.own_error is not None or source.own_error is not None:
+            self.own_error = written(self.own_error, self.shape, index, source.own_error)
+        if self.scale is not None or source.scale is not None:
+            self.scale = written(self.scale_or_own, self.shape, index, source.scale_or_own)
+        if self.guide is not None or source.guide is not None:
+            self.guide = written(self.branching_value, self.shape, index, source.branching_value)
+        self.quantum = merged(self.quantum, source.quantum)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __repr__(self) -> str:
+        return f"ErrorArray({self.value}, ± {self.model.width(self.error_or_zero)})"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.model.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.value.ndim
+
+    @property
+    def size(self) -> int:
+        return self.value.size
+
+    @property
+    def T(self) -> ErrorArray:
+        return self.mapped(np.transpose)
+
+    def reshape(self, *shape: Any) -> ErrorArray:
+        return self.mapped(lambda component: component.reshape(*shape))
+
+    def transpose(self, *axes: Any) -> ErrorArray:
+        return self.mapped(lambda component: component.transpose(*axes))
+
+    def swapaxes(self, first: int, second: int) -> ErrorArray:
+        return self.mapped(lambda component: component.swapaxes(first, second))
+
+    def squeeze(self, axis: Any = None) -> ErrorArray:
+        return self.mapped(lambda component: component.squeeze(axis))
+
+    def copy(self) -> ErrorArray:
+        return self.mapped(np.copy)
+
+    def astype(self, dtype: Any, copy: bool = True) -> ErrorArray:
+        """Itself: the error model fixes the dtype of everything that runs on it."""
+        return self.copy() if copy else self
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> ErrorArray:
+        return np.sum(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload,no-any-return]
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> ErrorArray:
+        return np.mean(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload,no-any-return]
+
+
+class ErrorMask(Dispatching):
+    """The outcome of a comparison: `value`, and where rounding could have made it the other (`ambiguous`)."""
+
+    __slots__ = ("ambiguous", "value")
+
+    def __init__(self, value: Any, ambiguous: Any) -> None:
+        self.value, self.ambiguous = value, ambiguous
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape  # type: ignore[no-any-return]
+
+    def combined(self, other: Any, operation: Callable[[Any, Any], Any]) -> ErrorMask:
+        value, ambiguous = (other.value, other.ambiguous) if isinstance(other, ErrorMask) else (other, False)
+        return ErrorMask(operation(self.value, value), self.ambiguous | ambiguous)
+
+    def __and__(self, other: Any) -> ErrorMask:
+        return self.combined(other, np.logical_and)
+
+    def __or__(self, other: Any) -> ErrorMask:
+        return self.combined(other, np.logical_or)
+
+    def __invert__(self) -> ErrorMask:
+        return ErrorMask(~self.value, self.ambiguous)
+
+    __rand__, __ror__ = __and__, __or__
+
+    def mapped(self, function: Callable[[Any], Any]) -> ErrorMask:
+        return ErrorMask(function(self.value), function(np.broadcast_to(self.ambiguous, self.shape)))
+
+    def __getitem__(self, index: Any) -> ErrorMask:
+        return self.mapped(lambda component: component[index])
+
+    def reshape(self, *shape: Any) -> ErrorMask:
+        return self.mapped(lambda component: component.reshape(*shape))
+
+
+def constant(value: Any, model: ErrorModel) -> ErrorArray:
+    """A number or plain array that a formula brings in: exact where the dtype can hold it, else rounded once."""
+    wide = np.asarray(value, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        held = wide.astype(model.dtype).astype(np.float64)
+        inexact = (held != wide) & np.isfinite(wide)
+        error = np.where(inexact, model.rounding(wide), 0.0) if inexact.any() else None
+    return ErrorArray(wide, model, error, quantum=quantum_of(wide) if error is None else None)
+
+
+def added(first: Floats | None, second: Floats | None) -> Floats | None:
+    """Errors of independent causes together; None is exact."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
+
+
+def merged(first: float | None, second: float | None) -> float | None:
+    """The quantum of arrays put or added together."""
+    return None if first is None or second is None else min(first, second)
+
+
+def written(component: Floats | int | None, shape: tuple[int, ...], index: Any, source: Floats | int | None) -> Floats:
+    """A writable copy of a component with `source` at `index`; None stands for zeros."""
+    result = np.array(np.broadcast_to(0.0 if component is None else component, shape), dtype=np.float64)
+    result[index] = 0.0 if source is None else source
+    return result

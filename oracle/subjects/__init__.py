@@ -1,0 +1,48 @@
+"""Subjects: implementations under test, one adapter module each, imported only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+from oracle.trace import Subject
+
+BUILT_IN = ("refbp", "torch")
+
+
+class SubjectError(ValueError):
+    """A subject that cannot be had, in one sentence."""
+
+
+def load(subject: str | Any) -> Subject:
+    """A subject by name, by "module:object", or the object itself.
+
+    Raises: SubjectError for an unknown name, a module that cannot be imported, or an object without `name` and `run`.
+    """
+    if not isinstance(subject, str):
+        return _checked(subject, repr(subject))
+    if subject in BUILT_IN:
+        return _checked(_imported(f"oracle.subjects.{subject}", subject), subject)
+    if ":" not in subject:
+        raise SubjectError(
+            f"unknown subject {subject!r}: known are {', '.join(BUILT_IN)}, or module:object for one of your own"
+        )
+    module_name, _, attribute = subject.partition(":")
+    module = _imported(module_name, subject)
+    if not hasattr(module, attribute):
+        raise SubjectError(f"subject {subject!r}: module {module_name} has no {attribute!r}")
+    return _checked(getattr(module, attribute), subject)
+
+
+def _imported(module: str, subject: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        raise SubjectError(f"subject {subject!r} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _checked(candidate: Any, name: str) -> Subject:
+    if not callable(getattr(candidate, "run", None)) or not isinstance(getattr(candidate, "name", None), str):
+        raise SubjectError(f"subject {name} needs a string `name` and a method `run(case) -> Trace`")
+    return candidate  # type: ignore[no-any-return]

@@ -1,0 +1,193 @@
+"""torch.nn, torch.autograd and torch.optim as a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from oracle.arrays import Array, buffer_of, element_strides
+from oracle.case import Case, Spec, at_step
+from oracle.trace import Trace, Unsupported
+
+name = "torch"
+
+STATE_NAMES = {"momentum_buffer": "momentum"}
+
+
+def run(case: Case) -> Trace:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _Run(case).trace
+
+
+def tensor(array: Array) -> torch.Tensor:
+    """A tensor of the array's values in the array's memory layout (torch has no negative strides: those become plain)."""
+    strides = element_strides(array)
+    if array.flags.c_contiguous or any(stride < 0 for stride in strides):
+        return torch.from_numpy(np.array(array, order="C"))
+    buffer, offset = buffer_of(array, strides)
+    return torch.from_numpy(buffer).as_strided(array.shape, strides, offset)
+
+
+def build(namespace: Any, spec: Spec, dtype: torch.dtype) -> Any:
+    made = getattr(namespace, spec.type, None)
+    if made is None:
+        raise Unsupported(f"{namespace.__name__} has no {spec.type}")
+    options = {
+        key: torch.tensor(value, dtype=dtype) if key in ("weight", "pos_weight") and value is not None else value
+        for key, value in spec.options.items()
+    }
+    return made(**options)
+
+
+class _Run:
+    """One case, step by step; every layer's input and output is tapped by a view, whose gradient autograd keeps."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.trace, self.step = case, Trace(), 0
+        self.dtype: torch.dtype = getattr(torch, case.dtype)
+        self.modules: dict[str, Any] = {}
+        self.taps: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+        for name, spec in self._leaves(case.layers, ""):
+            self.modules[name] = self._module(name, spec)
+        self.parameters = {
+            f"{name}.{short}": parameter
+            for name, module in self.modules.items()
+            for short, parameter in module.named_parameters()
+        }
+        if case.grads:
+            self.parameters = {name: torch.nn.Parameter(tensor(value)) for name, value in case.params.items()}
+        self.optimizer = self._optimizer() if case.optimizer else None
+        for self.step in range(case.steps):
+            self._step()
+
+    def _leaves(self, layers: tuple[Spec, ...], prefix: str) -> Iterator[tuple[str, Spec]]:
+        for index, spec in enumerate(layers):
+            name = f"{prefix}{spec.name or index}"
+            if spec.layers:
+                yield from self._leaves(spec.layers, f"{name}.")
+            elif not spec.same_as:
+                yield name, spec
+
+    def _module(self, name: str, spec: Spec) -> Any:
+        module = build(torch.nn, spec, self.dtype).to(self.dtype)
+        prefix = f"{name}."
+        module.load_state_dict(
+            {
+                key.removeprefix(prefix): tensor(value)
+                for key, value in self.case.params.items()
+                if key.startswith(prefix)
+            }
+        )
+        return module.train(self.case.training)
+
+    def _optimizer(self) -> Any:
+        spec = self.case.optimizer
+        assert spec is not None
+        made = getattr(torch.optim, spec.type, None)
+        if made is None:
+            raise Unsupported(f"torch.optim has no {spec.type}")
+        groups = [{**group, "params": [self.parameters[name] for name in group["params"]]} for group in spec.groups]
+        optimizer = made(groups or list(self.parameters.values()), **spec.options)
+        kept = {short: long for long, short in STATE_NAMES.items()}
+        for quantity, values in self.case.optimizer_state.items():
+            for name, value in values.items():
+                optimizer.state[self.parameters[name]][kept.get(quantity, quantity)] = tensor(value).clone()
+        return optimizer
+
+    def _record(self, layer: str, quantity: str, value: torch.Tensor) -> None:
+        self.trace.record(self.step, layer, quantity, value.detach().cpu().numpy())
+
+    def _step(self) -> None:
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        if self.case.grads:
+            for name, value in at_step(self.case.grads, self.step).items():
+                self.parameters[name].grad = tensor(value)
+        else:
+            self._forward_backward()
+        for name, module in self.modules.items():
+            for short, buffer in module.named_buffers():
+                self._record(name, f"buffer.{short}", buffer)
+        if self.optimizer is not None:
+            self.optimizer.step()
+            self._record_update()
+
+    def _forward_backward(self) -> None:
+        self.taps = []
+        x = tensor(at_step(self.case.inputs, self.step)).requires_grad_()
+        output = self._sequence(self.case.layers, "", x)
+        upstream = tensor(at_step(self.case.grad_outputs, self.step)) if self.case.grad_outputs else None
+        if self.case.loss is None:
+            output.backward(upstream)
+        else:
+            targets = [tensor(target) for target in at_step(self.case.targets, self.step)]
+            given = self._tap("loss", output)
+            value = build(torch.nn, self.case.loss, self.dtype)(given, *targets)
+            self._record("loss", "output", value)
+            value.backward(upstream)
+            self._record("loss", "grad_input", _grad_of(given))
+        for name, given, made in reversed(self.taps):
+            self._record(name, "grad_output", _grad_of(made))
+            self._record(name, "grad_input", _grad_of(given))
+            for short, parameter in self.modules[name].named_parameters() if name in self.modules else ():
+                self._record(name, f"grad.{short}", _grad_of(parameter))
+
+    def _sequence(self, layers: tuple[Spec, ...], prefix: str, x: torch.Tensor) -> torch.Tensor:
+        for index, spec in enumerate(layers):
+            x = self._layer(f"{prefix}{spec.name or index}", spec, x)
+        return x
+
+    def _tap(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        self._record(name, "input", x)
+        given = x.view_as(x)
+        given.retain_grad()
+        return given
+
+    def _layer(self, name: str, spec: Spec, x: torch.Tensor) -> torch.Tensor:
+        given = self._tap(name, x)
+        if spec.type == "Sequential":
+            made = self._sequence(spec.layers, f"{name}.", given)
+        elif spec.type == "Residual":
+            parts = [self._sequence((child,), f"{name}.", given) for child in spec.layers]
+            made = parts[0] + (parts[1] if len(parts) > 1 else given)
+        elif spec.type == "Concat":
+            parts = [self._layer(f"{name}.{child.name or i}", child, given) for i, child in enumerate(spec.layers)]
+            made = torch.cat(parts, dim=int(spec.options.get("dim", 1)))
+        else:
+            made = self._leaf(name, self.modules[spec.same_as or name], given)
+        # A layer may hand its input through; its output is a place of its own all the same.
+        made = made.view_as(made)
+        made.retain_grad()
+        self._record(name, "output", made)
+        self.taps.append((name, given, made))
+        return made
+
+    def _leaf(self, name: str, module: Any, given: torch.Tensor) -> torch.Tensor:
+        if not (self.case.training and "Dropout" in type(module).__name__):
+            return module(given)  # type: ignore[no-any-return]
+        if name in self.case.masks:
+            mask = tensor(self.case.masks[name])
+            self._record(name, "mask", mask)
+            return given * mask / (1 - module.p) if module.p < 1 else given * 0.0
+        state = torch.get_rng_state()
+        mask = module(torch.ones_like(given)) != 0
+        torch.set_rng_state(state)
+        self._record(name, "mask", mask)
+        return module(given)  # type: ignore[no-any-return]
+
+    def _record_update(self) -> None:
+        for full, parameter in self.parameters.items():
+            layer, _, short = full.rpartition(".")
+            for kept, value in self.optimizer.state.get(parameter, {}).items():
+                if value is not None:
+                    self._record(layer, f"{STATE_NAMES.get(kept, kept)}.{short}", torch.as_tensor(value))
+            self._record(layer, f"param.{short}", parameter)
+
+
+def _grad_of(value: torch.Tensor) -> torch.Tensor:
+    """autograd leaves None where no gradient arrived: zero."""
+    return torch.zeros_like(value) if value.grad is None else value.grad

@@ -1,0 +1,195 @@
+"""Data chosen on purpose: kinks and ties, exact integers, small and empty batches, memory layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from oracle.arrays import Array, laid_out
+from oracle.case import Case, Spec
+from oracle.suite.build import generator, integers, layer, network_case
+
+SMALL_CNN = [
+    layer("Conv2d", 2, 4, 3, padding=1, name="conv"),
+    layer("ReLU", name="relu"),
+    layer("MaxPool2d", 2, name="pool"),
+    layer("Flatten", name="flatten"),
+    layer("Linear", 16, 3, name="head"),
+]
+
+
+def cases() -> Iterator[Case]:
+    yield from kinks()
+    yield from ties()
+    yield from exact()
+    yield from batches()
+    yield from layouts()
+
+
+def kinks() -> Iterator[Case]:
+    for type, options in (("ReLU", {}), ("LeakyReLU", {"negative_slope": 0.1}), ("LeakyReLU", {"negative_slope": 0.0})):
+        name = f"kink/{type}" + "".join(f",{key}={value}" for key, value in options.items())
+        grid = np.tile([-1.0, -0.0, 0.0, 1.0, 0.5], (4, 1))
+        yield network_case(
+            name,
+            "the derivative at exactly zero is that of the left side",
+            [layer(type, **options)],
+            inputs=(grid,),
+            tags=("kink",),
+        )
+    yield network_case(
+        "kink/Linear+ReLU,zero_rows",
+        "a unit whose pre-activation is exactly zero passes nothing on",
+        [layer("Linear", 3, 4, bias=False), layer("ReLU"), layer("Linear", 4, 2)],
+        inputs=(np.array([[0.0, 0.0, 0.0], [1.0, -2.0, 0.5], [0.0, 0.0, 0.0]]),),
+        tags=("kink",),
+    )
+
+
+def ties() -> Iterator[Case]:
+    why = "of equal elements the first in the window wins all of the gradient"
+    few = generator("ties").integers(0, 3, (2, 2, 6, 6)).astype(np.float64)
+    for options in ({"kernel_size": 2}, {"kernel_size": 3, "stride": 1}, {"kernel_size": 3, "stride": 2, "padding": 1}):
+        name = "tie/MaxPool2d" + "".join(f",{key}={value}" for key, value in options.items())
+        yield network_case(name, why, [layer("MaxPool2d", **options)], inputs=(few,), tags=("tie",))
+    yield network_case(
+        "tie/MaxPool2d,constant", why, [layer("MaxPool2d", 3, stride=1)], inputs=(np.ones((1, 1, 5, 5)),), tags=("tie",)
+    )
+    yield network_case(
+        "tie/ReLU+MaxPool2d",
+        "behind a ReLU whole windows are zero and tie",
+        [layer("ReLU"), layer("MaxPool2d", 2)],
+        (2, 3, 6, 6),
+        tags=("tie",),
+    )
+
+
+def exact() -> Iterator[Case]:
+    why = "integers whose sums no order of summation rounds: equal to the bit"
+    networks = {
+        "Linear": ([layer("Linear", 5, 4)], (6, 5)),
+        "Conv2d": ([layer("Conv2d", 3, 4, 3, stride=2, padding=1)], (2, 3, 7, 6)),
+        "Conv2d,groups": ([layer("Conv2d", 4, 6, (2, 3), dilation=2, groups=2)], (2, 4, 7, 8)),
+        "MaxPool2d": ([layer("MaxPool2d", 3, stride=2, padding=1)], (2, 3, 7, 6)),
+        "AvgPool2d": ([layer("AvgPool2d", 2)], (2, 3, 6, 6)),
+        "AvgPool2d,overlap": ([layer("AvgPool2d", 4, stride=1)], (1, 2, 7, 6)),
+        "ReLU": ([layer("ReLU")], (5, 7)),
+        "cnn": (SMALL_CNN, (2, 2, 4, 4)),
+    }
+    for name, (layers, shape) in networks.items():
+        yield network_case(
+            f"exact/{name}", why, layers, shape, draw=integers, draw_params=integers, tags=("exact-integer",)
+        )
+    rng = generator("exact/MSELoss")
+    for reduction in ("sum", "mean"):
+        yield network_case(
+            f"exact/MSELoss,reduction={reduction}",
+            why,
+            [layer("Linear", 3, 2)],
+            (4, 3),
+            draw=integers,
+            draw_params=integers,
+            loss=Spec("MSELoss", {"reduction": reduction}),
+            targets=((integers(rng, (4, 2)),),),
+            optimizer=Spec("SGD", {"lr": 0.5, "momentum": 0.5}),
+            tags=("exact-integer",),
+        )
+
+
+def batches() -> Iterator[Case]:
+    for batch in (1, 0):
+        tags = ("empty",) if batch == 0 else ()
+        why = (
+            "an empty batch gives zero gradients, in their shapes"
+            if batch == 0
+            else "a batch of one is not an unbatched input"
+        )
+        for name, layers, shape in (
+            ("Linear", [layer("Linear", 4, 3)], (4,)),
+            ("Conv2d", [layer("Conv2d", 2, 3, 3)], (2, 5, 5)),
+            ("MaxPool2d", [layer("MaxPool2d", 2)], (2, 4, 4)),
+            ("AvgPool2d", [layer("AvgPool2d", 2)], (2, 4, 4)),
+            ("Softmax", [layer("Softmax", -1)], (4,)),
+            ("LogSoftmax", [layer("LogSoftmax", -1)], (4,)),
+            ("ReLU", [layer("ReLU")], (4,)),
+            ("Sigmoid", [layer("Sigmoid")], (4,)),
+            ("Dropout", [layer("Dropout", 0.5)], (4,)),
+            ("cnn", SMALL_CNN, (2, 4, 4)),
+        ):
+            yield network_case(f"batch/{name},batch={batch}", why, layers, (batch, *shape), tags=tags)
+        for reduction in ("sum", "mean"):
+            targets = {"MSELoss": np.zeros((batch, 3)), "CrossEntropyLoss": np.zeros(batch, dtype=np.int64)}
+            for loss, target in targets.items():
+                yield network_case(
+                    f"batch/{loss},reduction={reduction},batch={batch}",
+                    "the mean over nothing is NaN, the sum zero" if batch == 0 else why,
+                    [layer("Linear", 4, 3)],
+                    (batch, 4),
+                    loss=Spec(loss, {"reduction": reduction}),
+                    targets=((target,),),
+                    tags=tags,
+                )
+
+
+def rows_reversed(array: Array) -> Array:
+    return array[::-1]
+
+
+def every_second(array: Array) -> Array:
+    """The same values, spread: each dimension's stride is doubled."""
+    strides = np.ones(array.ndim, dtype=int)
+    for axis in range(array.ndim - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * array.shape[axis + 1] * 2
+    return laid_out(array, tuple(int(stride) * 2 for stride in strides))
+
+
+def transposed(array: Array) -> Array:
+    """The same values with the memory order of the dimensions reversed."""
+    return np.asfortranarray(array)
+
+
+def channels_last(array: Array) -> Array:
+    order = (0, *range(2, array.ndim), 1)
+    return np.moveaxis(np.ascontiguousarray(np.transpose(array, order)), -1, 1)
+
+
+def broadcast(array: Array) -> Array:
+    """All rows the first one, with stride zero."""
+    return np.broadcast_to(array[:1], array.shape)
+
+
+LAYOUTS = {
+    "strided": every_second,
+    "transposed": transposed,
+    "channels_last": channels_last,
+    "reversed": rows_reversed,
+    "broadcast": broadcast,
+}
+
+
+def layouts() -> Iterator[Case]:
+    networks = {
+        "Linear": ([layer("Linear", 4, 3)], (6, 4)),
+        "Conv2d": ([layer("Conv2d", 2, 3, 3, stride=2, padding=1)], (3, 2, 6, 5)),
+        "MaxPool2d": ([layer("MaxPool2d", 2)], (3, 2, 6, 4)),
+        "AvgPool2d": ([layer("AvgPool2d", 2)], (3, 2, 6, 4)),
+        "Softmax": ([layer("Softmax", 1)], (3, 4, 5)),
+        "Flatten": ([layer("Flatten")], (3, 2, 4, 5)),
+        "ReLU": ([layer("ReLU")], (3, 2, 4, 5)),
+        "cnn": (SMALL_CNN, (3, 2, 4, 4)),
+    }
+    for name, (layers, shape) in networks.items():
+        for layout, change in LAYOUTS.items():
+            if layout == "channels_last" and len(shape) < 3:
+                continue
+            plain = network_case(f"layout/{name},{layout}", "", layers, shape)
+            upstream = plain.grad_outputs[0]
+            suits = layout != "channels_last" or upstream.ndim > 2
+            yield network_case(
+                plain.name,
+                f"{layout} memory of the input and of the upstream gradient gives the values of plain memory",
+                layers,
+                inputs=(change(plain.inputs[0]),),
+                tags=("non-contiguous",),
+            ).with_upstream(change(upstream) if suits else upstream)

@@ -1,0 +1,115 @@
+"""Brings subjects and judge together: runs cases and collects what was found. Only this module knows both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from oracle import subjects, suite
+from oracle.case import Case, CaseError
+from oracle.environment import environment
+from oracle.judge import crashed, judge, unsupported
+from oracle.network import check
+from oracle.report import Report
+from oracle.trace import Subject, Unsupported
+from oracle.training import TrainingRun, trained
+from oracle.verdict import CRASHED, UNSUPPORTED, Row
+from oracle.witness import judge_by_witness
+
+REFERENCES = ("torch", "refbp")
+DTYPES = ("float64", "float32")
+Progress = Callable[[int, int, str], None]
+
+
+def run(
+    subject: str | Any = "refbp",
+    reference: str = "torch",
+    cases: str | Iterable[Case] = "all",
+    dtypes: Sequence[str] = DTYPES,
+    *,
+    witness: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Hold a subject against a reference over the suite's cases.
+
+    With the digit networks among the cases, both also train these freely for several epochs, side by side.
+
+    Args:
+        subject: "refbp", "torch", "module:object", or an object with `name` and `run(case) -> Trace`.
+        reference: "torch" or "refbp"; it gives the expected values, in float64.
+        cases: a pattern for the suite's cases (see `oracle.suite.matching`), or cases of your own.
+        dtypes: what the subject computes in: "float64", "float32".
+        witness: also hold the subject's gradients against derivatives taken from refbp's forward alone.
+        progress: called with (cases done, cases in all, name of the next case).
+    Raises: ValueError (SubjectError, CaseError) for an argument that names nothing. A subject that raises does not stop the
+        run: its case becomes a `crashed` row.
+    """
+    check_names(reference, dtypes)
+    implementation = subjects.load(subject)
+    truth = subjects.load(reference)
+    if isinstance(cases, str):
+        chosen = list(suite.matching(cases))
+    else:
+        chosen = list(cases)
+        for case in chosen:
+            check(case)
+    jobs = [(case, dtype) for case in chosen for dtype in dtypes]
+    rows: list[Row] = []
+    seconds: dict[tuple[str, str], float] = {}
+    for done, (case, dtype) in enumerate(jobs):
+        if progress is not None:
+            progress(done, len(jobs), case.name)
+        start = time.perf_counter()
+        rows += judged_case(case.astype(dtype), implementation, truth, witness)
+        seconds[case.name, dtype] = time.perf_counter() - start
+    ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED)}
+    runs: list[TrainingRun] = []
+    for network in suite.networks.digit_networks():
+        if network.name in {case.name for case in chosen} - ended_early:
+            if progress is not None:
+                progress(len(jobs), len(jobs), f"free training of {network.name}")
+            runs.append(trained(network, implementation, truth))
+    if progress is not None:
+        progress(len(jobs), len(jobs), "")
+    about = {
+        **environment(),
+        "subject": implementation.name,
+        "reference": truth.name,
+        "dtypes": list(dtypes),
+        "cases": len(chosen),
+    }
+    return Report.of(rows, about, seconds, runs)
+
+
+def check_names(reference: str, dtypes: Iterable[str]) -> None:
+    """Raises: ValueError for a reference or dtype that there is not."""
+    if reference not in REFERENCES:
+        raise ValueError(f"unknown reference {reference!r}: known are {', '.join(REFERENCES)}")
+    for dtype in dtypes:
+        if dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {dtype!r}: known are {', '.join(DTYPES)}")
+
+
+def judged_case(case: Case, subject: Subject, reference: Subject, witness: bool = False) -> list[Row]:
+    """All rows of one case in its dtype."""
+    try:
+        trace = subject.run(case)
+    except Unsupported as error:
+        return unsupported(case, error)
+    except Exception as error:  # whatever a subject raises is a finding about the subject
+        return crashed(case, error)
+    rows = judge(case, trace, reference)
+    return rows + judge_by_witness(case, trace) if witness else rows
+
+
+def load_cases(path: str) -> list[Case]:
+    """A case file, checked: it can be built and its shapes fit together. Raises: CaseError."""
+    case = Case.load(path)
+    if case.dtype not in DTYPES:
+        raise CaseError(f"case file {path}: unknown dtype {case.dtype!r}: known are {', '.join(DTYPES)}")
+    try:
+        check(case)
+    except CaseError as error:
+        raise CaseError(f"case file {path}: {error}") from error
+    return [case]

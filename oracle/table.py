@@ -1,0 +1,94 @@
+"""Rows as pandas tables: one row per quantity, per case, per family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+
+import pandas as pd
+
+from oracle.diagnose import Blame
+from oracle.verdict import CONVENTION, DISCREPANCIES, LOOSE, PASS, UNDECIDED, UNSUPPORTED, VERDICTS, Row
+
+COLUMNS = [field.name for field in fields(Row)]
+# The verdict of a case is the gravest of its rows.
+GRAVITY = {
+    verdict: rank
+    for rank, verdict in enumerate(
+        (PASS, UNDECIDED, CONVENTION, LOOSE, UNSUPPORTED, "imprecise", "missing", "wrong", "crashed")
+    )
+}
+assert GRAVITY.keys() == set(VERDICTS)
+
+
+def row_table(rows: Iterable[Row]) -> pd.DataFrame:
+    """The full table; shapes and indices are text, so that every file format holds them."""
+    frame = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
+    for column in ("shape", "worst_index"):
+        frame[column] = [" ".join(map(str, value)) for value in frame[column]]
+    return frame
+
+
+def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+    """One row per case and dtype: its verdict, who is blamed, its largest figures."""
+    first = {}
+    for blame in blames:
+        first.setdefault((blame.case, blame.dtype), blame)
+    entries = []
+    for (case, dtype), rows in table.groupby(["case", "dtype"], sort=False):
+        culprit = first.get((str(case), str(dtype)))
+        verdicts = rows["verdict"].value_counts()
+        entries.append(
+            {
+                "case": case,
+                "dtype": dtype,
+                "family": str(case).partition("/")[0],
+                "verdict": max(verdicts.index, key=lambda verdict: GRAVITY[verdict])
+                if culprit is None
+                else culprit.verdict,
+                "layer": culprit.layer if culprit else "",
+                "quantity": culprit.quantity if culprit else "",
+                "diagnosis": culprit.diagnosis if culprit else "",
+                "rows": len(rows),
+                "undecided": int(verdicts.get(UNDECIDED, 0)),
+                "z_max": rows["z_max"].max(),
+                "bound_ratio": rows["bound_ratio"].max(),
+                "decided": _decided(rows),
+                "seconds": seconds.get((str(case), str(dtype)), float("nan")),
+            }
+        )
+    columns = (
+        "case dtype family verdict layer quantity diagnosis rows undecided z_max bound_ratio decided seconds".split()
+    )
+    return pd.DataFrame(entries, columns=columns)
+
+
+def _decided(rows: pd.DataFrame) -> float:
+    elements = rows["n"].sum()
+    return float((rows["decided"] * rows["n"]).sum() / elements) if elements else 1.0
+
+
+def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
+    """One row per family: numbers of cases, rows by verdict, worst figures, seconds."""
+    families = table["case"].str.partition("/")[0]
+    entries = []
+    for family, own in cases.groupby("family", sort=False):
+        rows = table[families == family]
+        counts = rows["verdict"].value_counts()
+        entries.append(
+            {
+                "family": family,
+                "cases": own["case"].nunique(),
+                "rows": len(rows),
+                **{verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS},
+                "z_max": rows["z_max"].max(),
+                "bound_ratio": rows["bound_ratio"].max(),
+                "decided": _decided(rows),
+                "seconds": own["seconds"].sum(),
+            }
+        )
+    return pd.DataFrame(entries)
+
+
+def has_discrepancy(table: pd.DataFrame) -> bool:
+    return bool(table["verdict"].isin(DISCREPANCIES).any())

@@ -1,0 +1,201 @@
+"""One quantity judged: what came, what was expected, and how far honest rounding may have taken it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from oracle.arrays import Array
+from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
+from oracle.running_error.model import Floats
+
+PASS, LOOSE, IMPRECISE, WRONG, CONVENTION = "pass", "loose", "imprecise", "wrong", "convention"
+UNDECIDED, MISSING, UNSUPPORTED, CRASHED = "undecided", "missing", "unsupported", "crashed"
+VERDICTS = (PASS, LOOSE, CONVENTION, UNDECIDED, UNSUPPORTED, IMPRECISE, MISSING, WRONG, CRASHED)
+DISCREPANCIES = frozenset({IMPRECISE, MISSING, WRONG, CRASHED})
+
+# A tolerance above this share of the terms that were added up would let a wrong value hide.
+DECIDABLE = 0.1
+# Precisions that a kernel may fall back to, by unit roundoff; TF32 keeps fp16's 11 bits.
+LOWER_PRECISIONS = (("float32", 2.0**-24), ("TF32 or float16", 2.0**-11), ("bfloat16", 2.0**-8))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a quantity should be.
+
+    Attributes (arrays of its shape):
+        value: the reference's value, float64.
+        sigma: standard deviation of an honest implementation's error together with the reference's; 0 where nothing rounds.
+        bound: worst-case bound of the same; None where it was not computed.
+        scale: root of the sum of squares of the terms that were added up.
+    """
+
+    value: Floats
+    sigma: Floats
+    bound: Floats | None
+    scale: Floats
+
+
+@dataclass
+class Row:
+    """A row of the report's table; see README for its columns."""
+
+    case: str
+    dtype: str
+    step: int
+    layer: str
+    layer_type: str
+    quantity: str
+    mode: str
+    verdict: str
+    diagnosis: str = ""
+    shape: tuple[int, ...] = ()
+    n: int = 0
+    max_abs: float = 0.0
+    max_rel: float = 0.0
+    max_ulp: float = 0.0
+    cosine: float = math.nan
+    z_max: float = 0.0
+    z_rms: float = 0.0
+    bound_ratio: float = math.nan
+    effective_bits: float = math.nan
+    n_outside: int = 0
+    decided: float = 1.0
+    worst_index: tuple[int, ...] = ()
+    got: float = math.nan
+    expected: float = math.nan
+    tolerance: float = math.nan
+
+
+def compare(row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool) -> Row:
+    """Fill in a row's figures and verdict.
+
+    Args:
+        row: its identity; `dtype` is what the implementation computes in.
+        structured: data that is not random, where `loose` is honest.
+        no_terms: the quantity is a sum over an empty batch: a zero is then the whole truth.
+    """
+    row.shape, row.n = tuple(got.shape), int(got.size)
+    if got.shape != expected.value.shape:
+        row.verdict = WRONG
+        row.diagnosis = f"shape {got.shape}, expected {expected.value.shape}"
+        return row
+    if got.dtype.name != row.dtype:
+        row.verdict = WRONG
+        row.diagnosis = f"dtype {got.dtype.name}, expected {row.dtype}"
+        return row
+    if not got.size:
+        row.verdict = PASS
+        return row
+    with np.errstate(all="ignore"):
+        _measure(row, got, expected, structured=structured, no_terms=no_terms)
+    return row
+
+
+def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool) -> None:
+    u = UNIT_ROUNDOFF[row.dtype]
+    largest = float(ml_dtypes.finfo(got.dtype).max)
+    value, actual = expected.value, got.astype(np.float64)
+    # What the dtype cannot hold, it holds as infinity.
+    value = np.where(np.abs(value) > largest * (1 + u), np.copysign(np.inf, value), value)
+    sigma = np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
+    tolerance = LAMBDA * sigma
+    finite = np.isfinite(value)
+    same = (actual == value) | (np.isnan(actual) & np.isnan(value))
+    overflow = (
+        ~np.isfinite(actual) & finite & (np.abs(value) + tolerance > largest) & (np.sign(actual) == np.sign(value))
+    )
+    error = np.where(same | overflow, 0.0, np.abs(actual - value))
+    error = np.where(np.isnan(error), np.inf, error)
+    z = np.where(error == 0, 0.0, error / sigma)
+    outside = error > tolerance
+
+    regular = np.isfinite(error) & finite
+    _figures(row, actual, value, error, z, regular)
+    row.n_outside = int(np.count_nonzero(outside))
+    decided = ~finite | (sigma == 0) | (tolerance <= DECIDABLE * expected.scale)
+    row.decided = float(np.mean(decided))
+    worst = int(np.argmax(np.where(outside, error / np.maximum(tolerance, np.finfo(float).tiny), z)))
+    row.worst_index = tuple(int(i) for i in np.unravel_index(worst, got.shape))
+    row.got, row.expected, row.tolerance = (
+        float(actual.flat[worst]),
+        float(value.flat[worst]),
+        float(tolerance.flat[worst]),
+    )
+    rounds = (sigma > 0) & np.isfinite(sigma) & regular
+    row.z_rms = float(np.sqrt(np.mean(np.square(z[rounds])))) if rounds.any() else 0.0
+    row.effective_bits = -math.log2(u * row.z_rms) if 0 < row.z_rms < math.inf else math.nan
+    beyond_bound = outside
+    if expected.bound is not None:
+        bound = np.where(np.isnan(expected.bound), np.inf, expected.bound)
+        row.bound_ratio = float(np.max(np.where(error == 0, 0.0, error / bound)))
+        beyond_bound = error > bound
+
+    if outside.any():
+        row.verdict = _verdict_outside(row, error, value, sigma, u, bool((outside & beyond_bound).any()), structured)
+    elif not no_terms and not np.any(expected.scale > 0) and finite.all():
+        row.verdict, row.diagnosis = UNDECIDED, "every term that was added up is zero: nothing was tested"
+    elif row.decided < 0.5:
+        row.verdict, row.diagnosis = UNDECIDED, f"the tolerance is too wide at {1 - row.decided:.0%} of the elements"
+    else:
+        row.verdict = PASS
+
+
+def _figures(row: Row, actual: Floats, value: Floats, error: Floats, z: Floats, regular: Any) -> None:
+    row.max_abs = float(np.max(error))
+    row.z_max = float(np.max(z))
+    size = np.abs(value)
+    relative = np.where(regular & (size > 0), error / size, 0.0)
+    row.max_rel = float(np.max(relative))
+    info = ml_dtypes.finfo(np.dtype(row.dtype))
+    spacing = np.maximum(np.exp2(np.floor(np.log2(np.maximum(size, float(info.tiny))))) * float(info.eps), 5e-324)
+    row.max_ulp = float(np.max(np.where(regular, error / spacing, np.where(error > 0, np.inf, 0.0))))
+    a, b = actual[regular], value[regular]
+    largest = max(float(np.max(np.abs(a), initial=0)), float(np.max(np.abs(b), initial=0)))
+    if largest > 0:
+        a, b = a / largest, b / largest
+        norms = math.sqrt(float(a @ a) * float(b @ b))
+        row.cosine = float(a @ b) / norms if norms else 0.0
+
+
+def _verdict_outside(
+    row: Row, error: Floats, value: Floats, sigma: Floats, u: float, beyond_bound: bool, structured: bool
+) -> str:
+    known = (sigma > 0) & np.isfinite(sigma) & np.isfinite(error)
+    precision = _precision_it_behaves_like(error[known], sigma[known], u) if known.all() else None
+    if precision is not None and not _systematic(error, value, row):
+        row.diagnosis = f"behaves like {precision} inside {row.dtype} ({row.effective_bits:.0f} effective bits)"
+        return IMPRECISE
+    if not beyond_bound and row.bound_ratio == row.bound_ratio:
+        if structured:
+            row.diagnosis = f"beyond {LAMBDA:g} sigma, within the worst-case bound"
+            return LOOSE
+        row.diagnosis = (
+            f"less precise than {row.dtype}: beyond {LAMBDA:g} sigma on random data, within the worst-case bound"
+        )
+        return IMPRECISE
+    return WRONG
+
+
+def _precision_it_behaves_like(error: Floats, sigma: Floats, u: float) -> str | None:
+    """The finest lower precision at which this error would be an ordinary one, neither too large nor far too small."""
+    z = error / sigma
+    for name, roundoff in LOWER_PRECISIONS:
+        if roundoff > u and np.max(z) * u / roundoff <= LAMBDA:
+            typical = float(np.median(z)) * u / roundoff
+            return name if typical > 0.02 else None
+    return None
+
+
+def _systematic(error: Floats, value: Floats, row: Row) -> bool:
+    """Rounding does not follow the value: an error that is proportional to it is a wrong factor."""
+    if row.n < 4:
+        return False
+    sizes = np.abs(value)
+    norms = math.sqrt(float(np.sum(error * error)) * float(np.sum(sizes * sizes)))
+    return norms > 0 and float(np.sum(error * sizes)) / norms > 0.99

@@ -1,0 +1,130 @@
+"""The third witness: derivatives from refbp's forward pass alone, by differences in extended precision.
+
+No backward code takes part, neither refbp's nor torch's, so that it can say which of the two errs. Per quantity and step:
+random directions d, and the central difference of <grad_output, forward> along d against <gradient, d>.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from oracle.arrays import Array
+from oracle.case import Case
+from oracle.decompose import Part, local_parts
+from oracle.judge import predict
+from oracle.network import Network, build_loss, layer_types
+from oracle.running_error import LAMBDA, ErrorModel
+from oracle.suite.build import generator
+from oracle.trace import Key, Trace
+from oracle.verdict import PASS, UNDECIDED, WRONG, Row
+
+WITNESS = "witness"
+DIRECTIONS = 3
+STEPS = (2.0**-10, 2.0**-17, 2.0**-24)
+Extended = np.longdouble
+
+
+def judge_by_witness(case: Case, trace: Trace) -> list[Row]:
+    """A row per gradient: does it agree with what the forward pass does when its argument is moved?"""
+    types = layer_types(case)
+    blank = Row(case.name, case.dtype, 0, "", "", "", WITNESS, PASS)
+    rows = []
+    for step in range(case.steps):
+        for part in local_parts(case, trace, step):
+            if not part.case.grads:
+                rows += list(_judge_part(part, trace, replace(blank, step=step), types))
+    return rows
+
+
+def _judge_part(part: Part, trace: Trace, blank: Row, types: dict[str, str]) -> Iterator[Row]:
+    case = part.case
+    model = ErrorModel(np.dtype(case.dtype), 2)
+    predicted = predict(case, model)
+    inner = case.layers[0].name if case.layers else "loss"
+    outer = part.names[inner]
+    arguments = {"grad_input": "", **{f"grad.{name.partition('.')[2]}": name for name in case.params}}
+    for quantity, argument in arguments.items():
+        got = trace.get(blank.step, outer, quantity)
+        key = Key(0, inner, quantity)
+        if got is None or key not in predicted or not got.size or got.shape != predicted[key].shape:
+            continue
+        sigma = model.width(predicted[key].error_or_zero)
+        yield _row(case, argument, got, sigma, replace(blank, layer=outer, layer_type=types[outer], quantity=quantity))
+
+
+def _row(case: Case, argument: str, got: Array, sigma: Array, row: Row) -> Row:
+    rng = generator(f"{row.case}/{row.layer}/{row.quantity}/directions")
+    row.shape, row.n = got.shape, DIRECTIONS
+    row.verdict = PASS
+    for _ in range(DIRECTIONS):
+        direction = rng.standard_normal(got.shape)
+        truth, doubt = directional_derivative(case, argument, direction)
+        claimed = float(np.sum(got.astype(Extended) * direction))
+        tolerance = LAMBDA * float(np.sqrt(np.sum(np.square(direction * sigma)))) + doubt
+        error = abs(claimed - truth)
+        scale = float(np.sqrt(np.sum(np.square(direction * got.astype(np.float64)))))
+        if not np.isfinite(truth) or doubt > 1e-3 * max(scale, abs(truth)):
+            row.verdict = UNDECIDED
+            row.diagnosis = "the forward pass has a kink here: its difference quotients do not converge"
+            return row
+        z = 0.0 if error <= doubt else (error - doubt) * LAMBDA / (tolerance - doubt) if tolerance > doubt else np.inf
+        if z >= row.z_max:
+            row.z_max, row.got, row.expected, row.tolerance, row.max_abs = z, claimed, truth, tolerance, error
+        row.n_outside += error > tolerance
+    if row.n_outside:
+        row.verdict = WRONG
+        row.diagnosis = "along a random direction; disagrees with what the forward pass does"
+    return row
+
+
+def directional_derivative(case: Case, argument: str, direction: Array) -> tuple[float, float]:
+    """d/dt of <grad_output, output> as `argument` (a parameter's name, or "" for the input) moves by t * direction, and its doubt.
+
+    Central differences at t, t/2 and t/4, extrapolated twice (error of order t^6). The doubt is how far the last two
+    extrapolations differ, and what extended precision loses in the difference quotient.
+    """
+    value = _functional(case, argument, direction)
+    best = (float("nan"), float("inf"))
+    for step in STEPS:
+        quotients = []
+        lost = 0.0
+        for t in (step, step / 2, step / 4):
+            (ahead, size), (behind, _) = value(t), value(-t)
+            quotients.append((ahead - behind) / (2 * t))
+            lost = max(lost, float(size * np.finfo(Extended).eps / t))
+        first = [(4 * fine - coarse) / 3 for coarse, fine in zip(quotients, quotients[1:], strict=False)]
+        second = (16 * first[1] - first[0]) / 15
+        doubt = float(abs(second - first[1])) + 8 * lost
+        if doubt < best[1]:
+            best = (float(second), doubt)
+    return best
+
+
+def _functional(case: Case, argument: str, direction: Array) -> Callable[[float], tuple[Any, Any]]:
+    """t -> <grad_output, output> and the sum of its terms' sizes, in extended precision."""
+    wide = case.astype("longdouble")
+    network = Network(wide)
+    upstream = wide.grad_outputs[0] if wide.grad_outputs else Extended(1.0)
+    loss = build_loss(wide, wide.loss) if wide.loss is not None else None
+
+    def value(t: float) -> tuple[Any, Any]:
+        network.load(lambda array: array)
+        network.prepare()
+        x = wide.inputs[0]
+        if argument:
+            for _, own, short, full in network.state():
+                if full == argument:
+                    own[short] = own[short] + Extended(t) * direction
+        else:
+            x = x + Extended(t) * direction
+        output, _ = network.root.apply(x)
+        if loss is not None:
+            output, _ = loss.apply(output, *wide.targets[0])
+        terms = upstream * output
+        return np.sum(terms), np.sum(np.abs(terms))
+
+    return value

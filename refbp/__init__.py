@@ -1,0 +1,29 @@
+"""refbp: backpropagation for MLPs and CNNs, written by hand in NumPy, to be read and to be compared with."""
+
+from refbp import functional as functional
+from refbp.activations import LeakyReLU as LeakyReLU
+from refbp.activations import ReLU as ReLU
+from refbp.activations import Sigmoid as Sigmoid
+from refbp.activations import Tanh as Tanh
+from refbp.containers import Concat as Concat
+from refbp.containers import Residual as Residual
+from refbp.containers import Sequential as Sequential
+from refbp.conv import Conv2d as Conv2d
+from refbp.dropout import Dropout as Dropout
+from refbp.layer import Layer as Layer
+from refbp.layer import Parameter as Parameter
+from refbp.linear import Linear as Linear
+from refbp.losses import BCELoss as BCELoss
+from refbp.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
+from refbp.losses import CrossEntropyLoss as CrossEntropyLoss
+from refbp.losses import Loss as Loss
+from refbp.losses import MSELoss as MSELoss
+from refbp.losses import NLLLoss as NLLLoss
+from refbp.optim import SGD as SGD
+from refbp.optim import Optimizer as Optimizer
+from refbp.pooling import AvgPool2d as AvgPool2d
+from refbp.pooling import MaxPool2d as MaxPool2d
+from refbp.reshape import Flatten as Flatten
+from refbp.reshape import Identity as Identity
+from refbp.softmax import LogSoftmax as LogSoftmax
+from refbp.softmax import Softmax as Softmax

@@ -1,0 +1,254 @@
+"""Convolution (cross-correlation, as in torch) of any rank, and its transpose.
+
+One pair of primitives serves both: `_correlate` gathers windows and multiplies, `_spread` is its adjoint with respect to
+the input. A convolution is forward with the first and backward with the second; a transposed convolution the other way round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias, Unpack
+
+import numpy as np
+
+from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.windows import (
+    Sides,
+    Sizes,
+    added_inside,
+    inside,
+    padded,
+    padded_from_inside,
+    sizes,
+    window_counts,
+    windows,
+    windows_added,
+)
+
+Ints: TypeAlias = int | Sequence[int]
+
+
+class _Geometry(NamedTuple):
+    """Kernel size, stride and dilation per dimension, and the number of groups."""
+
+    kernel: Sizes
+    stride: Sizes
+    dilation: Sizes
+    groups: int
+
+
+def _columns(x: Array, g: _Geometry) -> Array:
+    """Every window as a row, per group: (N, C, *size) -> (G, N*P, C/G*K) for P windows of K taps."""
+    rank = len(g.kernel)
+    view = windows(x, g.kernel, g.stride, g.dilation)  # (N, C, *counts, *kernel)
+    n, channels, counts = x.shape[0], x.shape[1], view.shape[2 : 2 + rank]
+    view = view.reshape((n, g.groups, channels // g.groups, *counts, *g.kernel))
+    view = np.moveaxis(view, (1, 0, 2), (0, 1, 2 + rank))  # (G, N, *counts, C/G, *kernel)
+    return view.reshape((g.groups, n * math.prod(counts), channels // g.groups * math.prod(g.kernel)))
+
+
+def _rows(delta: Array, groups: int) -> Array:
+    """Positions as rows, per group: (N, F, *counts) -> (G, N*P, F/G)."""
+    n, features, positions = delta.shape[0], delta.shape[1], math.prod(delta.shape[2:])
+    split = delta.reshape((n, groups, features // groups, positions))
+    return np.transpose(split, (1, 0, 3, 2)).reshape((groups, n * positions, features // groups))
+
+
+def _positions(rows: Array, n: int, counts: Sizes) -> Array:
+    """The inverse of `_rows`: (G, N*P, F/G) -> (N, F, *counts)."""
+    groups, _, per_group = rows.shape
+    split = rows.reshape((groups, n, math.prod(counts), per_group))
+    return np.transpose(split, (1, 0, 3, 2)).reshape((n, groups * per_group, *counts))
+
+
+def _per_group(weight: Array, groups: int) -> Array:
+    """(F, C/G, *kernel) -> (G, F/G, C/G*K)."""
+    return weight.reshape((groups, weight.shape[0] // groups, math.prod(weight.shape[1:])))
+
+
+def _spread(delta: Array, weight: Array, size: Sizes, g: _Geometry) -> Array:
+    """The input's gradient: each position's delta times the kernel, added where the kernel stood.
+
+    Element i receives delta_o W_t from every window o and tap t with o * stride + t * dilation = i. Read as a sum over t at
+    fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
+    """
+    n, counts = delta.shape[0], delta.shape[2:]
+    grads = _rows(delta, g.groups) @ _per_group(weight, g.groups)  # (G, N*P, C/G*K)
+    rank = len(g.kernel)
+    grads = grads.reshape((g.groups, n, *counts, weight.shape[1], *g.kernel))
+    grads = np.moveaxis(grads, (0, 1, 2 + rank), (1, 0, 2))  # (N, G, C/G, *counts, *kernel)
+    grads = grads.reshape((n, g.groups * weight.shape[1], *counts, *g.kernel))
+    return windows_added(grads, size, g.kernel, g.stride, g.dilation)
+
+
+def _weight_gradient(columns: Array, delta: Array, shape: Sizes, groups: int) -> Array:
+    """The cross-correlation of the layer's input with delta: every tap sums over batch and positions what it multiplied."""
+    return (np.swapaxes(_rows(delta, groups), 1, 2) @ columns).reshape(shape)
+
+
+def _bias_gradient(delta: Array) -> Array:
+    return np.sum(delta, axis=(0, *range(2, delta.ndim)))
+
+
+def _along_channels(bias: Array, rank: int) -> Array:
+    return bias.reshape((1, bias.shape[0], *(1,) * rank))
+
+
+def _batched(input: Array, rank: int, channels: int, name: str) -> Array:
+    """The input with its batch dimension. Raises: ValueError when neither shape fits."""
+    if input.ndim not in (rank + 1, rank + 2) or input.shape[-rank - 1] != channels:
+        sides = ", ".join("DHW"[-rank:] if rank > 1 else "L")
+        raise ValueError(
+            f"{name} expects input (N, {channels}, {sides}) or ({channels}, {sides}), got shape {input.shape}"
+        )
+    return input if input.ndim == rank + 2 else np.expand_dims(input, 0)
+
+
+def _padding_sides(padding: str | Ints, g: _Geometry, name: str) -> Sides:
+    """(before, after) per dimension; "same" puts the odd element after, as torch does."""
+    if padding == "valid":
+        padding = 0
+    if padding != "same":
+        if isinstance(padding, str):
+            raise ValueError(f"{name} expects padding as ints, 'same' or 'valid', got {padding!r}")
+        return [(p, p) for p in sizes(padding, len(g.kernel), f"padding of {name}")]
+    if any(s != 1 for s in g.stride):
+        raise ValueError(f"{name} expects stride 1 with padding='same', got stride {g.stride}")
+    needed = [d * (k - 1) for d, k in zip(g.dilation, g.kernel, strict=True)]
+    return [(total // 2, total - total // 2) for total in needed]
+
+
+def _geometry(weight: Array, stride: Ints, dilation: Ints, groups: int, name: str) -> _Geometry:
+    rank = weight.ndim - 2
+    if groups < 1 or weight.shape[0] % groups:
+        raise ValueError(
+            f"{name} expects groups to divide the weight's first dimension {weight.shape[0]}, got {groups}"
+        )
+    return _Geometry(
+        weight.shape[2:],
+        sizes(stride, rank, f"stride of {name}", 1),
+        sizes(dilation, rank, f"dilation of {name}", 1),
+        groups,
+    )
+
+
+def _convolve(
+    input: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Ints,
+    padding: str | Ints,
+    dilation: Ints,
+    groups: int,
+    padding_mode: str,
+) -> tuple[Array, Backward]:
+    rank = weight.ndim - 2
+    name = f"conv{rank}d"
+    g = _geometry(weight, stride, dilation, groups, name)
+    x = _batched(input, rank, weight.shape[1] * groups, name)
+    sides = _padding_sides(padding, g, name)
+    inner = x.shape[2:]
+    zeros = padding_mode == "zeros"
+    full = padded(x, sides) if zeros else padded_from_inside(x, sides, padding_mode)
+    counts = window_counts(full.shape[2:], *g[:3])
+    if min(counts) < 1:
+        raise ValueError(
+            f"{name} expects an input that holds its kernel: kernel {g.kernel} with dilation {g.dilation}, "
+            f"padded input {full.shape[2:]}"
+        )
+    columns = _columns(full, g)
+    rows = columns @ np.swapaxes(_per_group(weight, groups), 1, 2)  # (G, N*P, F/G)
+    if bias is not None:
+        rows += bias.reshape((groups, 1, weight.shape[0] // groups))
+    z = _positions(rows, x.shape[0], counts)
+
+    def backward(grad_output: Array) -> tuple[Array, Array, Array | None]:
+        delta = grad_output.reshape(z.shape)
+        spread = _spread(delta, weight, full.shape[2:], g)
+        grad_input = spread[inside(inner, sides)] if zeros else added_inside(spread, inner, sides, padding_mode)
+        grad_weight = _weight_gradient(columns, delta, weight.shape, groups)
+        return grad_input.reshape(input.shape), grad_weight, None if bias is None else _bias_gradient(delta)
+
+    return z.reshape((*input.shape[: -rank - 1], *z.shape[1:])), backward
+
+
+def _of_rank(rank: int, weight: Array, name: str) -> None:
+    if weight.ndim != rank + 2:
+        raise ValueError(f"{name} expects a weight of {rank + 2} dimensions, got shape {weight.shape}")
+
+
+def conv2d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Ints = 1,
+    padding: str | Ints = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+) -> tuple[Array, Backward]:
+    """z[n, f, o] = b[f] + Σ_{c, t} x[n, c, o * stride + t * dilation - padding] W[f, c, t], with c over f's group.
+
+    Shape: input (N, C, H, W) or (C, H, W), weight (F, C/groups, kH, kW), bias (F), output (N, F, H', W') or (F, H', W'),
+        H' = ⌊(H + padding - dilation (kH - 1) - 1) / stride⌋ + 1, padding counted on both sides.
+    Gradients, with delta = grad_output:
+        grad_input  = the full convolution of delta with the kernel turned by 180°
+        grad_weight = the cross-correlation of the padded input with delta
+        grad_bias   = delta summed over batch and positions
+    Args: padding is a number per side, "same" (stride 1; an odd element goes after) or "valid"; padding_mode is "zeros",
+        "reflect", "replicate" or "circular".
+    Raises: ValueError for shapes that do not fit, groups that do not divide the channels, a kernel larger than the padded input.
+    """
+    _of_rank(2, weight, "conv2d")
+    return _convolve(input, weight, bias, stride, padding, dilation, groups, padding_mode)
+
+
+class _ConvNd(Layer):
+    """What convolutions share: their weight, their bias, and torch's initial values, uniform in ±1/√fan_in."""
+
+    rank: int
+    function: Callable[..., tuple[Array, Backward]]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: str | Ints = 0,
+        dilation: Ints = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        name = type(self).__name__
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(f"{name} expects groups to divide {in_channels} and {out_channels} channels, got {groups}")
+        if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
+            raise ValueError(f"{name} expects padding_mode zeros, reflect, replicate or circular, got {padding_mode!r}")
+        kernel = sizes(kernel_size, self.rank, f"kernel_size of {name}", 1)
+        self.arguments = (stride, padding, dilation, groups, padding_mode)
+        _padding_sides(
+            padding,
+            _Geometry(kernel, sizes(stride, self.rank, "stride", 1), sizes(dilation, self.rank, "dilation", 1), groups),
+            name,
+        )
+        fan_in = in_channels // groups * math.prod(kernel)
+        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+        self.add_param("weight", self.rng.uniform(-bound, bound, (out_channels, in_channels // groups, *kernel)))
+        if bias:
+            self.add_param("bias", self.rng.uniform(-bound, bound, out_channels))
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        weight, bias = (*params, None)[:2]
+        assert weight is not None
+        return _convolve(input, weight, bias, *self.arguments)
+
+
+class Conv2d(_ConvNd):
+    """torch.nn.Conv2d: see `refbp.functional.conv2d`."""
+
+    rank = 2

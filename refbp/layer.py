@@ -1,0 +1,203 @@
+"""What every layer shares: parameters, their gradients, buffers, mode and state. The mathematics stays in the ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self, TypeAlias, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Backward: TypeAlias = Callable[[Array], Any]
+
+
+class LayerOptions(TypedDict, total=False):
+    """The keyword arguments that every layer takes beside torch's.
+
+    dtype: of the parameters and buffers (float64 unless given).
+    rng: draws the initial values and, in training, the dropout masks; a fresh generator unless given.
+    """
+
+    dtype: npt.DTypeLike
+    rng: np.random.Generator | None
+
+
+class Parameter(NamedTuple):
+    """A parameter's place, `layer.params[name]` beside `layer.grads[name]`: what an optimizer reads and rebinds."""
+
+    layer: Layer
+    name: str
+
+    @property
+    def data(self) -> Array:
+        return self.layer.params[self.name]
+
+    @property
+    def grad(self) -> Array:
+        return self.layer.grads[self.name]
+
+    def update(self, value: Array) -> None:
+        """Put a new array in the parameter's place; whoever holds the old array keeps the old values."""
+        self.layer.params[self.name] = value
+
+
+class Layer:
+    """A differentiable map with state.
+
+    A subclass fills `params` and `buffers` in its constructor and defines `op(input, *params)`, which returns the output
+    and its backward; that backward returns `grad_input`, or `(grad_input, *param_grads)` in the order of `params`,
+    with None for a parameter that the layer does not have.
+
+    Raises: ValueError for an input that is no floating-point array, or a `grad_output` whose shape is not the output's.
+    """
+
+    def __init__(self, *, dtype: npt.DTypeLike = np.float64, rng: np.random.Generator | None = None) -> None:
+        self.dtype = np.dtype(dtype)
+        self.rng = np.random.default_rng() if rng is None else rng
+        self.training = True
+        self.children: dict[str, Layer] = {}
+        self._params: dict[str, Array] = {}
+        self._grads: dict[str, Array] = {}
+        self._buffers: dict[str, Array] = {}
+        self._backward: Backward | None = None
+
+    @property
+    def params(self) -> dict[str, Array]:
+        """Name -> array. A leaf's own dict; of a container, a merged copy with nested names such as `0.weight`."""
+        return self._merged("params", self._params)
+
+    @property
+    def grads(self) -> dict[str, Array]:
+        """The same keys as `params`: the sum of the gradients since the last `zero_grad`, zero before any backward."""
+        return self._merged("grads", self._grads)
+
+    @property
+    def buffers(self) -> dict[str, Array]:
+        """State that is no parameter, such as running statistics; keys as in `params`."""
+        return self._merged("buffers", self._buffers)
+
+    def _merged(self, kind: str, own: dict[str, Array]) -> dict[str, Array]:
+        if not self.children:
+            return own
+        nested = {
+            f"{child_name}.{name}": array
+            for child_name, child in self.children.items()
+            for name, array in getattr(child, kind).items()
+        }
+        return own | nested
+
+    def add_param(self, name: str, value: Array) -> None:
+        """Register a parameter; constructors call it in torch's order."""
+        self._params[name] = value.astype(self.dtype, copy=False)
+        self._grads[name] = np.zeros_like(self._params[name])
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        raise TypeError(f"{type(self).__name__} defines no op")
+
+    def apply(self, input: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """The output of one call and the backward of that very call, which adds into `grads` and returns grad_input.
+
+        Containers compose these, so that a layer that stands twice in a network keeps its two calls apart.
+        """
+        self.check_input(input)
+        # The input's dtype rules: y = layer(x) keeps it, whatever the parameters are stored in.
+        params = [p if p.dtype == input.dtype else p.astype(input.dtype) for p in self._params.values()]
+        output, op_backward = self.op(input, *params)
+
+        def backward(grad_output: Array) -> Array:
+            if grad_output.shape != output.shape:
+                raise ValueError(
+                    f"{type(self).__name__}.backward expects grad_output of the output's shape {output.shape}, "
+                    f"got {grad_output.shape}"
+                )
+            grads = op_backward(grad_output)
+            if not isinstance(grads, tuple):
+                return grads  # type: ignore[no-any-return]
+            grad_input, *param_grads = grads
+            present = (grad for grad in param_grads if grad is not None)
+            for name, grad in zip(self._params, present, strict=True):
+                self._grads[name] = self._grads[name] + grad.astype(self._params[name].dtype, copy=False)
+            return grad_input  # type: ignore[no-any-return]
+
+        return output, backward
+
+    def check_input(self, input: Array) -> None:
+        dtype = getattr(input, "dtype", None)
+        if dtype is None or dtype.kind in "biucOSUMm":
+            received = type(input).__name__ if dtype is None else f"an array of {dtype}"
+            raise ValueError(f"{type(self).__name__} expects a floating-point array, got {received}")
+
+    def forward(self, input: Array) -> Array:
+        output, self._backward = self.apply(input)
+        return output
+
+    def __call__(self, input: Array) -> Array:
+        return self.forward(input)
+
+    def backward(self, grad_output: Array) -> Array:
+        """Gradient with respect to the last forward's input; parameter gradients are added into `grads`.
+
+        Raises: RuntimeError when there was no forward.
+        """
+        if self._backward is None:
+            raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
+        return self._backward(grad_output)  # type: ignore[no-any-return]
+
+    def layers(self) -> Iterator[tuple[str, Layer]]:
+        """Every leaf with its dotted name, in the order of definition; a leaf that stands twice comes twice."""
+        for name, child in self.children.items():
+            if not child.children:
+                yield name, child
+            for nested, leaf in child.layers():
+                yield f"{name}.{nested}", leaf
+
+    def parameters(self) -> list[Parameter]:
+        """Every parameter once, in torch's order."""
+        leaves = [self] if not self.children else [leaf for _, leaf in self.layers()]
+        unique = {id(leaf): leaf for leaf in leaves}.values()
+        return [Parameter(leaf, name) for leaf in unique for name in leaf._params]
+
+    def zero_grad(self) -> None:
+        for name, param in self._params.items():
+            self._grads[name] = np.zeros_like(param)
+        for child in self.children.values():
+            child.zero_grad()
+
+    def train(self, mode: bool = True) -> Self:
+        self.training = mode
+        for child in self.children.values():
+            child.train(mode)
+        return self
+
+    def eval(self) -> Self:
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all parameters and buffers under torch's keys, nested as `0.weight`."""
+        return {name: array.copy() for name, array in (self.params | self.buffers).items()}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Take parameters and buffers from a mapping with exactly the keys and shapes of `state_dict`; values are copied.
+
+        Raises: ValueError that names the keys or the shape that do not fit; nothing has been loaded then.
+        """
+        own = self.params | self.buffers
+        if own.keys() != state.keys():
+            missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+            raise ValueError(
+                f"{type(self).__name__}.load_state_dict: missing keys {missing}, unexpected keys {unexpected}"
+            )
+        for key, array in own.items():
+            if state[key].shape != array.shape:
+                raise ValueError(
+                    f"{type(self).__name__}.load_state_dict: {key} expects shape {array.shape}, got {state[key].shape}"
+                )
+        self._load(state, "")
+
+    def _load(self, state: Mapping[str, Array], prefix: str) -> None:
+        for own in (self._params, self._buffers):
+            for name, array in own.items():
+                own[name] = state[prefix + name].astype(array.dtype)
+        for name, child in self.children.items():
+            child._load(state, f"{prefix}{name}.")

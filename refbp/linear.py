@@ -1,0 +1,52 @@
+"""The fully connected layer: eq. (1)-(5) of the derivation in matrix form, a batch at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import Unpack
+
+import numpy as np
+
+from refbp.layer import Array, Backward, Layer, LayerOptions
+
+
+def linear(input: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
+    """z = n Wᵀ + b, the forward equation for a batch of rows n.
+
+    Shape: input (*, in_features), weight (out_features, in_features), bias (out_features), output (*, out_features).
+    Gradients, with delta = grad_output:
+        grad_input  = delta W       eq. (4) without f', which belongs to the activation's own layer
+        grad_weight = deltaᵀ n      eq. (5), summed over the batch
+        grad_bias   = Σ delta       eq. (5) with ∂z/∂b = I, eq. (3)
+    Raises: ValueError when the last dimension is not in_features.
+    """
+    if input.ndim == 0 or input.shape[-1] != weight.shape[1]:
+        raise ValueError(f"linear expects input (*, {weight.shape[1]}) for weight {weight.shape}, got {input.shape}")
+    rows = input.reshape(math.prod(input.shape[:-1]), weight.shape[1])  # (*, in) -> (N, in)
+    z = rows @ weight.T
+    if bias is not None:
+        z += bias
+
+    def backward(grad_output: Array) -> tuple[Array, Array, Array | None]:
+        delta = grad_output.reshape(z.shape)
+        grad_input = delta @ weight
+        grad_weight = delta.T @ rows
+        grad_bias = None if bias is None else np.sum(delta, axis=0)
+        return grad_input.reshape(input.shape), grad_weight, grad_bias
+
+    return z.reshape((*input.shape[:-1], weight.shape[0])), backward
+
+
+class Linear(Layer):
+    """torch.nn.Linear. Initial values are uniform in ±1/√in_features, as torch's."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.in_features, self.out_features = in_features, out_features
+        bound = 1 / math.sqrt(in_features) if in_features > 0 else 0.0
+        self.add_param("weight", self.rng.uniform(-bound, bound, (out_features, in_features)))
+        if bias:
+            self.add_param("bias", self.rng.uniform(-bound, bound, out_features))
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return linear(input, *params)

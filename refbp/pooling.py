@@ -1,0 +1,238 @@
+"""Max and average pooling of any rank, over windows that may overlap, leave gaps, or reach beyond the input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.windows import Index, Sides, Sizes, inside, padded, sizes, taps
+
+Ints: TypeAlias = int | Sequence[int]
+
+
+class _Geometry(NamedTuple):
+    """Windows of a pooling: `sides` is the padding that they need, ceil_mode's included."""
+
+    inner: Sizes
+    kernel: Sizes
+    stride: Sizes
+    padding: Sizes
+    dilation: Sizes
+    counts: Sizes
+    sides: Sides
+
+    def taps(self) -> list[Index]:
+        return [positions for _, positions in taps(self.kernel, self.stride, self.dilation, self.counts)]
+
+
+def _geometry(
+    input: Array,
+    rank: int,
+    kernel_size: Ints,
+    stride: Ints | None,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+    name: str,
+) -> _Geometry:
+    if input.ndim not in (rank + 1, rank + 2):
+        raise ValueError(f"{name} expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
+    kernel = sizes(kernel_size, rank, f"kernel_size of {name}", 1)
+    strides = kernel if stride is None else sizes(stride, rank, f"stride of {name}", 1)
+    pads = sizes(padding, rank, f"padding of {name}")
+    dilations = sizes(dilation, rank, f"dilation of {name}", 1)
+    inner = input.shape[-rank:]
+    counts, sides = [], []
+    for n, k, s, p, d in zip(inner, kernel, strides, pads, dilations, strict=True):
+        if 2 * p > k:
+            raise ValueError(f"{name} expects padding of at most half the kernel {k}, got {p}")
+        reach = d * (k - 1) + 1
+        room = n + 2 * p - reach
+        count = (-(-room // s) if ceil_mode else room // s) + 1
+        if ceil_mode and (count - 1) * s >= n + p:  # the last window has to start inside the input or its left padding
+            count -= 1
+        if count < 1:
+            raise ValueError(f"{name} expects an input that holds its window of {reach}, got size {n} with padding {p}")
+        counts.append(count)
+        sides.append((p, max(p, (count - 1) * s + reach - n - p)))
+    return _Geometry(inner, kernel, strides, pads, dilations, tuple(counts), sides)
+
+
+def _max_pool(
+    input: Array,
+    rank: int,
+    kernel_size: Ints,
+    stride: Ints | None,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+) -> tuple[Array, npt.NDArray[np.int64], Backward]:
+    """Output, flat indices of the winners, and the backward: a tournament over the taps, without a scatter."""
+    g = _geometry(input, rank, kernel_size, stride, padding, dilation, ceil_mode, f"max_pool{rank}d")
+    x = padded(input, g.sides, -math.inf)
+    places = np.broadcast_to(padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides), x.shape)
+    first, *others = g.taps()
+    best, winner = x[first], places[first]
+    rounds: list[tuple[Index, Any]] = []
+    for positions in others:
+        challenger = x[positions]
+        better = (challenger > best) | np.isnan(challenger)
+        best = np.where(better, challenger, best)
+        winner = np.where(better, places[positions], winner)
+        rounds.append((positions, better))
+
+    def backward(grad_output: Array) -> Array:
+        grad = grad_output
+        result = np.zeros_like(grad, shape=x.shape)
+        for positions, better in reversed(rounds):
+            result[positions] += np.where(better, grad, 0.0)
+            grad = np.where(better, 0.0, grad)
+        result[first] += grad
+        return result[inside(g.inner, g.sides)]
+
+    return best, winner, backward
+
+
+def _divisors(g: _Geometry, count_include_pad: bool, divisor_override: int | None) -> npt.NDArray[np.int64]:
+    """Per window, what its sum is divided by: how many of its elements count."""
+    if divisor_override is not None:
+        return np.full(g.counts, divisor_override, dtype=np.int64)
+    result = np.ones(g.counts, dtype=np.int64)
+    for axis, (n, k, s, p, count) in enumerate(zip(g.inner, g.kernel, g.stride, g.padding, g.counts, strict=True)):
+        starts = np.arange(count) * s - p
+        # What ceil_mode adds beyond the padding never counts.
+        ends = np.minimum(starts + k, n + p if count_include_pad else n)
+        own = ends - (starts if count_include_pad else np.maximum(starts, 0))
+        result = result * own.reshape([count if i == axis else 1 for i in range(len(g.counts))])
+    return result
+
+
+def _avg_pool(
+    input: Array,
+    rank: int,
+    kernel_size: Ints,
+    stride: Ints | None,
+    padding: Ints,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> tuple[Array, Backward]:
+    name = f"avg_pool{rank}d"
+    if divisor_override == 0:
+        raise ValueError(f"{name} expects a divisor_override other than zero, got 0")
+    g = _geometry(input, rank, kernel_size, stride, padding, 1, ceil_mode, name)
+    divisors = _divisors(g, count_include_pad, divisor_override)
+    # One number serves all windows unless some of them reach beyond the input.
+    divisor: Any = int(divisors.flat[0]) if (divisors == divisors.flat[0]).all() else divisors.astype(input.dtype)
+    x = padded(input, g.sides)
+    total = np.zeros_like(x, shape=(*x.shape[:-rank], *g.counts))
+    for positions in g.taps():
+        total += x[positions]
+
+    def backward(grad_output: Array) -> Array:
+        result = np.zeros_like(grad_output, shape=x.shape)
+        share = grad_output / divisor
+        for positions in g.taps():
+            result[positions] += share
+        return result[inside(g.inner, g.sides)]
+
+    return total / divisor, backward
+
+
+def max_pool2d(
+    input: Array,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Any, Backward]:
+    """y[o] = max over taps t of x[o * stride + t * dilation - padding]; what lies outside never wins.
+
+    Shape: input (N, C, H, W) or (C, H, W); stride None is kernel_size; with ceil_mode the last window may reach beyond
+        the padded input as long as it starts inside the input or its left padding.
+    Gradients: grad_input is the sum, over all windows that an element wins, of their grad_output.
+    Returns: (output, backward), with return_indices ((output, indices), backward), indices flat within (H, W).
+    Raises: ValueError for padding above half the kernel, or an input smaller than its window.
+    Conventions: of equal elements the first in row-major order wins all of the gradient; NaN wins, the last one.
+    """
+    return _with_indices(_max_pool(input, 2, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
+
+
+def _with_indices(pooled: tuple[Array, npt.NDArray[np.int64], Backward], return_indices: bool) -> tuple[Any, Backward]:
+    output, indices, backward = pooled
+    return ((output, indices) if return_indices else output), backward
+
+
+def avg_pool2d(
+    input: Array,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> tuple[Array, Backward]:
+    """y[o] = 1/d Σ_t x[o * stride + t - padding], with zeros outside.
+
+    The divisor d is the number of the window's elements inside the padded input, or, without count_include_pad, inside
+    the input; divisor_override replaces it.
+
+    Shape: as max_pool2d.
+    Gradients: each window spreads grad_output / d over its elements, and windows that overlap add up.
+    Raises: ValueError as max_pool2d, and for a divisor_override of zero.
+    """
+    return _avg_pool(input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+class _MaxPoolNd(Layer):
+    rank: int
+
+    def __init__(
+        self,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        dilation: Ints = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.arguments = (kernel_size, stride, padding, dilation, ceil_mode)
+        self.return_indices = return_indices
+
+    def op(self, input: Array, *params: Array) -> tuple[Any, Backward]:
+        return _with_indices(_max_pool(input, self.rank, *self.arguments), self.return_indices)
+
+
+class MaxPool2d(_MaxPoolNd):
+    """torch.nn.MaxPool2d: see `refbp.functional.max_pool2d`."""
+
+    rank = 2
+
+
+class AvgPool2d(Layer):
+    """torch.nn.AvgPool2d: see `refbp.functional.avg_pool2d`."""
+
+    def __init__(
+        self,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return _avg_pool(input, 2, *self.arguments)

@@ -1,0 +1,165 @@
+"""The error array: its values are NumPy's, its errors cover what float32 really does, and exact stays exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
+
+FLOAT32 = np.dtype("float32")
+
+
+def lifted(array: Any, power: int = 2) -> ErrorArray:
+    return ErrorArray.exact(array, ErrorModel(FLOAT32, power))
+
+
+def orders_of_summation(terms: np.ndarray) -> dict[str, np.float32]:
+    """The sum of float32 terms in several honest ways."""
+    reverse = np.float32(0)
+    for term in terms[::-1]:
+        reverse = np.float32(reverse + term)
+    forward = np.float32(0)
+    for term in terms:
+        forward = np.float32(forward + term)
+    blocks = [np.float32(block.sum(dtype=np.float32)) for block in np.array_split(terms, max(1, len(terms) // 16))]
+    blocked = np.float32(0)
+    for block in blocks:
+        blocked = np.float32(blocked + block)
+    return {
+        "forward": forward,
+        "reverse": reverse,
+        "blocked": blocked,
+        "pairwise": terms.sum(dtype=np.float32),
+        "float64 inside": np.float32(terms.sum(dtype=np.float64)),
+    }
+
+
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(2, 400), positive=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_every_order_of_summation_stays_within_both_models(seed: int, size: int, positive: bool) -> None:
+    """No honest sum is accused, whatever its order: lambda sigma for random data, the bound for any."""
+    rng = np.random.default_rng(seed)
+    terms = rng.standard_normal(size).astype(np.float32)
+    terms = np.abs(terms) if positive else terms
+    statistical, worst = np.sum(lifted(terms)), np.sum(lifted(terms, 1))
+    for name, value in orders_of_summation(terms).items():
+        error = abs(float(value) - float(statistical.value))
+        assert error <= LAMBDA * np.sqrt(statistical.error_or_zero), name
+        assert error <= worst.error_or_zero, name
+
+
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 300))
+@settings(max_examples=40, deadline=None)
+def test_matrix_products_stay_within_both_models(seed: int, k: int) -> None:
+    """BLAS and a plain sequential loop alike."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((5, k)).astype(np.float32), rng.standard_normal((k, 4)).astype(np.float32)
+    loop = np.zeros((5, 4), np.float32)
+    for i in range(k):
+        loop += np.outer(a[:, i], b[i])
+    for power in (2, 1):
+        product = lifted(a, power) @ lifted(b, power)
+        tolerance = product.model.tolerance(product.error_or_zero)
+        assert (np.abs(a @ b - product.value) <= tolerance).all()
+        assert (np.abs(loop - product.value) <= tolerance).all()
+
+
+OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "add": lambda x, y: x + y,
+    "subtract": lambda x, y: x - y,
+    "multiply": lambda x, y: x * y,
+    "divide": lambda x, y: x / (y * y + 1.0),
+    "scalar": lambda x, y: x * 0.1 + y * 3.0,
+    "square": lambda x, y: (x * x - 2.0 * y) ** 2,
+    "exp": lambda x, y: np.exp(-abs(x)) * y,
+    "log": lambda x, y: np.log(x * x + 1.0) - np.log1p(y * y),
+    "sqrt": lambda x, y: np.sqrt(x * x + y * y + 0.5),
+    "tanh": lambda x, y: np.tanh(x * y),
+    "trigonometric": lambda x, y: np.sin(x) + np.cos(y),
+    "where": lambda x, y: np.where(x > 0, x * y, 0.3 * y),
+    "maximum": lambda x, y: np.maximum(x, y) - np.minimum(x, y),
+    "softmax": lambda x, y: np.exp(x - np.max(x, axis=1, keepdims=True)) / np.sum(np.exp(y), axis=1, keepdims=True),
+    "mean": lambda x, y: x - np.mean(y, axis=0, keepdims=True),
+    "concatenate": lambda x, y: np.concatenate([x, y * 2.0], axis=1),
+    "rearranged": lambda x, y: np.moveaxis(x[:, ::2], 0, 1).reshape(-1) * np.transpose(y)[::2].reshape(-1),
+    "windows": lambda x, y: np.lib.stride_tricks.sliding_window_view(x, (2, 2), axis=(0, 1)) * 0.5,
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_operations_have_numpys_value_and_cover_float32s_error(name: str, seed: int) -> None:
+    """Each rule: the value is float64's, and a float32 computation of the same stays within both models, not far below."""
+    rng = np.random.default_rng(seed)
+    x, y = (rng.standard_normal((6, 8)).astype(np.float32) for _ in range(2))
+    operation = OPERATIONS[name]
+    single = operation(x, y)
+    assert single.dtype == np.float32
+    for power in (2, 1):
+        result = operation(lifted(x, power), lifted(y, power))
+        np.testing.assert_allclose(result.value, operation(x.astype(float), y.astype(float)), rtol=1e-13, atol=1e-300)
+        error, tolerance = np.abs(single - result.value), result.model.tolerance(result.error_or_zero)
+        assert (error <= tolerance).all()
+
+
+def test_an_operation_without_a_rule_is_refused() -> None:
+    """Nothing is exact only because nobody thought of it."""
+    with pytest.raises(TypeError):
+        np.arctan2(lifted([1.0]), lifted([2.0]))
+    with pytest.raises(TypeError):
+        np.cumsum(lifted([1.0, 2.0]))
+
+
+def test_integer_data_is_exact_until_the_dtype_cannot_hold_it() -> None:
+    """sigma is zero where no order of summation rounds, and no further."""
+    small = np.arange(-8.0, 8.0).reshape(4, 4)
+    assert (lifted(small) @ lifted(small)).error is None
+    large = small * 2.0**11
+    assert (lifted(large) @ lifted(large)).error is not None
+
+
+def test_accumulation_allows_any_order_and_counts_only_what_is_added() -> None:
+    """`+=` into zeros is one open sum: exact for a single term, wider for many."""
+    rng = np.random.default_rng(1)
+    terms = rng.standard_normal((50, 3))
+    once = np.zeros_like(lifted(terms), shape=(3,))
+    once += lifted(terms[0])
+    assert not once.error_or_zero.any()
+    many = np.zeros_like(lifted(terms), shape=(3,))
+    for term in terms:
+        many += lifted(term)
+    summed = np.sum(lifted(terms), axis=0)
+    np.testing.assert_allclose(many.error_or_zero, summed.error_or_zero, rtol=1e-12)
+
+
+def test_a_branch_that_rounding_can_flip_widens_only_its_own_element() -> None:
+    """Elements at a kink get the other branch's difference as tolerance; their neighbours stay tight."""
+    x = lifted([1.0, 2.0, 3.0]) * 0.1
+    y = x - lifted(np.float32([0.1, 0.1, 0.1]).astype(float))
+    gate = np.where(y > 0, lifted([5.0, 5.0, 5.0]), 0.0)
+    tolerance = gate.model.tolerance(gate.error_or_zero)
+    assert tolerance[0] >= 5.0
+    assert (tolerance[1:] == 0).all()
+
+
+def test_a_guide_decides_the_branch_and_is_checked() -> None:
+    """The implementation's own branch is adopted; one that rounding cannot explain is counted as inadmissible."""
+    model = ErrorModel(FLOAT32, 2)
+    near = ErrorArray(np.array([1e-9, 1.0]), model, np.full(2, 1e-14), guide=np.array([-1e-9, 1.0]))
+    chosen = np.where(near > 0, lifted_in(model, [7.0, 7.0]), 0.0)
+    assert chosen.value.tolist() == [0.0, 7.0]
+    assert (model.branches.adopted, model.branches.inadmissible) == (1, 0)
+    far = ErrorArray(np.array([1.0]), model, np.full(1, 1e-14), guide=np.array([-1.0]))
+    np.where(far > 0, lifted_in(model, [7.0]), 0.0)
+    assert model.branches.inadmissible == 1
+
+
+def lifted_in(model: ErrorModel, values: list[float]) -> ErrorArray:
+    return ErrorArray.exact(values, model)

@@ -1,273 +1,149 @@
-"""Losses: a value, and its exact derivative.
-
-An op returns `(value, backward)`; `backward(grad_output=1.0)` returns a gradient per tensor argument, in argument order, None
-for class indices and absent arguments. `value` is a 0-d array for the reductions "mean" and "sum", the shape of the
-elements' losses for "none".
-"""
+"""Losses: where backpropagation starts. Each op states the loss per element with its partial derivatives beside it."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from refbp.layer import Array
-from refbp.softmax import log_softmax
 
+Reduction: TypeAlias = Literal["none", "mean", "sum"]
 Gradients: TypeAlias = tuple[Array | None, ...]
-LossBackward: TypeAlias = Callable[..., Gradients]
 
-REDUCTIONS = ("none", "mean", "sum")
+# Losses are infinite or undefined where torch's are, and as silently.
+silently = np.errstate(all="ignore")
 
 
-def _reduced(losses: Array, reduction: str, denominator: Any = None) -> tuple[Array, Callable[[Any], Array]]:
-    """The value of these elements' losses, and the map from its gradient to theirs.
+class LossBackward(Protocol):
+    """From ∂/∂value (1 unless given) to the gradient of every array argument of a loss, in their order.
 
-    denominator: what a mean divides by; the number of elements unless given. A mean over nothing is NaN.
+    None stands for an argument that was None or integer, or that torch does not differentiate.
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction expects one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+
+    def __call__(self, grad_output: Array | float = 1.0) -> Gradients: ...
+
+
+def reduced(
+    terms: Array,
+    gradients: Callable[[Array], Gradients],
+    arguments: tuple[Array | None, ...],
+    reduction: str,
+    divisor: Array | int | None = None,
+) -> tuple[Array, LossBackward]:
+    """The value of a loss from its terms, and its backward: the scheme of all losses.
+
+    Args:
+        gradients: from delta, the upstream gradient of every term, to the gradients of `arguments`; of an argument that was
+            broadcast, in the full shape.
+        divisor: what the mean divides by, unless the number of terms. The mean of nothing is NaN.
+    Raises: ValueError for an unknown reduction, or a grad_output that has not the value's shape.
+    """
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"a loss expects reduction 'none', 'mean' or 'sum', got {reduction!r}")
+    if divisor is None:
+        divisor = terms.size
+    if isinstance(divisor, int) and divisor == 0:
+        divisor = math.nan  # type: ignore[assignment]
     if reduction == "none":
-        return losses, lambda grad_output: np.broadcast_to(_array(grad_output, losses), losses.shape)
-    total = np.sum(losses)
-    if reduction == "sum":
-        return _array(total, losses), lambda grad_output: np.broadcast_to(_array(grad_output, losses), losses.shape)
-    count = losses.size if denominator is None else denominator
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = total / count if not isinstance(count, int) or count else total * math.nan
-
-    def backward(grad_output: Any) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = _array(grad_output, losses) / count if not isinstance(count, int) or count else math.nan
-        return np.broadcast_to(_array(share, losses), losses.shape)
-
-    return _array(value, losses), backward
-
-
-def _array(value: Any, like: Array) -> Array:
-    """A number as a 0-d array of this dtype; an array as it is."""
-    if getattr(value, "shape", ()) == () and not hasattr(value, "model"):
-        return np.full_like(like, value, shape=())
-    return value  # type: ignore[no-any-return]
-
-
-def _same_shape(name: str, input: Array, target: Array) -> None:
-    if input.shape != target.shape:
-        raise ValueError(f"{name} expects a target of the input's shape {input.shape}, got {target.shape}")
-
-
-def mse_loss(input: Array, target: Array, reduction: str = "mean") -> tuple[Array, LossBackward]:
-    """l = (x - y)²,  ∂l/∂x = 2 (x - y) = -∂l/∂y.
-
-    Shape: input and target (*).
-    Raises: ValueError for a target of another shape.
-    Conventions: the mean over nothing is NaN.
-    """
-    _same_shape("mse_loss", input, target)
-    difference = input - target
-    value, spread = _reduced(difference * difference, reduction)
-
-    def backward(grad_output: Any = 1.0) -> Gradients:
-        grad = spread(grad_output) * (2.0 * difference)
-        return grad, -grad
-
-    return value, backward
-
-
-def binary_cross_entropy(
-    input: Array, target: Array, weight: Array | None = None, reduction: str = "mean"
-) -> tuple[Array, LossBackward]:
-    """l = -w (y log x + (1 - y) log(1 - x)) for probabilities x,  ∂l/∂x = w (x - y) / (x (1 - x)).
-
-    Shape: input and target (*), weight broadcast to it.
-    Raises: ValueError for a target of another shape or an input outside [0, 1].
-    Conventions: as torch, each logarithm is at least -100, and the derivative's denominator at least 1e-12.
-    """
-    _same_shape("binary_cross_entropy", input, target)
-    low, high = log_at_least_minus_100(input), log_at_least_minus_100(1.0 - input)
-    losses = _weighted(-(target * low + (1.0 - target) * high), weight)
-    value, spread = _reduced(losses, reduction)
-
-    def backward(grad_output: Any = 1.0) -> Gradients:
-        grad = _weighted(spread(grad_output), weight)
-        denominator = np.maximum(input * (1.0 - input), 1e-12)
-        return grad * (input - target) / denominator, grad * (high - low), None
-
-    return value, backward
-
-
-def log_at_least_minus_100(x: Array) -> Array:
-    with np.errstate(divide="ignore"):
-        return np.maximum(np.log(x), -100.0)
-
-
-def _weighted(x: Array, weight: Array | None) -> Array:
-    return x if weight is None else x * weight.astype(x.dtype)
-
-
-def binary_cross_entropy_with_logits(
-    input: Array,
-    target: Array,
-    weight: Array | None = None,
-    pos_weight: Array | None = None,
-    reduction: str = "mean",
-) -> tuple[Array, LossBackward]:
-    """l = -w (p y log σ(x) + (1 - y) log σ(-x)),  ∂l/∂x = w (σ(x) (p y + 1 - y) - p y).
-
-    Computed as w ((1 - y) x + (1 + (p - 1) y) log(1 + e^-x)), without overflow for either sign of x.
-
-    Shape: input and target (*); weight and pos_weight (p, one per class) broadcast to it.
-    Raises: ValueError for a target of another shape.
-    """
-    _same_shape("binary_cross_entropy_with_logits", input, target)
-    decay = np.exp(-abs(input))
-    softplus = np.log1p(decay) + np.maximum(-input, 0.0)  # log(1 + e^-x)
-    sigmoid = np.where(input >= 0, 1.0, decay) / (1.0 + decay)
-    positive = target if pos_weight is None else target * pos_weight.astype(input.dtype)
-    factor = 1.0 - target + positive
-    value, spread = _reduced(_weighted((1.0 - target) * input + factor * softplus, weight), reduction)
-
-    def backward(grad_output: Any = 1.0) -> Gradients:
-        grad = _weighted(spread(grad_output), weight)
-        log_odds = -input if pos_weight is None else (pos_weight.astype(input.dtype) - 1.0) * softplus - input
-        return grad * (sigmoid * factor - positive), grad * log_odds, None, None
-
-    return value, backward
-
-
-def _classes(input: Array, name: str) -> int:
-    """The dimension of the classes: the only one, else the second. Raises: ValueError for an input without one."""
-    if input.ndim == 0:
-        raise ValueError(f"{name} expects input (N, C, ...) or (C), got shape {input.shape}")
-    return 0 if input.ndim == 1 else 1
-
-
-def _one_hot(name: str, input: Array, target: Array, ignore_index: int) -> tuple[Array, Array]:
-    """Which class each position has, along the class dimension, and which positions count; both plain bool arrays.
-
-    Raises: ValueError for a target of another shape, or a class that there is not.
-    """
-    axis = _classes(input, name)
-    shape = (*input.shape[:axis], *input.shape[axis + 1 :])
-    if target.shape != shape:
-        raise ValueError(f"{name} expects class indices of shape {shape} for input {input.shape}, got {target.shape}")
-    counts = target != ignore_index
-    outside = counts & ((target < 0) | (target >= input.shape[axis]))
-    if outside.any():
-        wrong = int(target[outside].flat[0])
-        raise ValueError(
-            f"{name} expects classes from 0 to {input.shape[axis] - 1} or ignore_index {ignore_index}, got {wrong}"
-        )
-    numbers = np.arange(input.shape[axis]).reshape([-1 if i == axis else 1 for i in range(input.ndim)])
-    return (np.expand_dims(target, axis) == numbers) & np.expand_dims(counts, axis), counts
-
-
-def _class_weights(input: Array, weight: Array | None, axis: int, name: str) -> Array:
-    """A weight per class, shaped to broadcast along the class dimension; ones unless given."""
-    shape = [-1 if i == axis else 1 for i in range(input.ndim)]
-    if weight is None:
-        return np.ones_like(input, shape=tuple(input.shape[axis] if i == axis else 1 for i in range(input.ndim)))
-    if weight.shape != (input.shape[axis],):
-        raise ValueError(f"{name} expects one weight per class, shape ({input.shape[axis]},), got {weight.shape}")
-    return weight.astype(input.dtype).reshape(shape)
-
-
-def nll_loss(
-    input: Array, target: Array, weight: Array | None = None, ignore_index: int = -100, reduction: str = "mean"
-) -> tuple[Array, LossBackward]:
-    """l = -w_y x_y for log-probabilities x and class indices y; the mean divides by Σ w_y.
-
-    Shape: input (N, C, *) or (C), target (N, *) or () of integers, weight (C).
-    Gradients: ∂l/∂x_c = -w_y where c = y, else 0.
-    Raises: ValueError for shapes that do not fit or classes out of range.
-    Conventions: positions of class ignore_index count neither in the sum nor in the mean's denominator; the mean over
-        nothing is NaN.
-    """
-    chosen, _ = _one_hot("nll_loss", input, target, ignore_index)
-    axis = _classes(input, "nll_loss")
-    weights = np.where(
-        chosen, _class_weights(input, weight, axis, "nll_loss"), 0.0
-    )  # (N, C, *), w_y at class y, else 0
-    losses = -np.sum(np.where(chosen, input * weights, 0.0), axis=axis)
-    value, spread = _reduced(losses, reduction, np.sum(weights))
-
-    def backward(grad_output: Any = 1.0) -> Gradients:
-        grad = np.expand_dims(spread(grad_output), axis)
-        return np.where(chosen, -weights * grad, 0.0), None, None
-
-    return value, backward
-
-
-def cross_entropy(
-    input: Array,
-    target: Array,
-    weight: Array | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> tuple[Array, LossBackward]:
-    """l = -Σ_c w_c q_c log softmax(x)_c, with q the target's distribution, smoothed to (1 - ε) q + ε / C.
-
-    Shape: input (N, C, *) or (C); target (N, *) or () of class indices, or the input's shape of probabilities; weight (C).
-    Gradients: ∂l/∂x_c = softmax(x)_c Σ_k w_k q_k - w_c q_c; of probabilities, ∂l/∂target_c = -w_c (1 - ε) log softmax(x)_c.
-    Raises: ValueError for shapes that do not fit, classes out of range, or a label_smoothing outside [0, 1].
-    Conventions: for class indices the mean divides by Σ w_y, without positions of class ignore_index; for probabilities by
-        the number of positions. The mean over nothing is NaN.
-    """
-    name = "cross_entropy"
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{name} expects label_smoothing from 0 to 1, got {label_smoothing}")
-    axis = _classes(input, name)
-    class_count = input.shape[axis]
-    weights = _class_weights(input, weight, axis, name)
-    log_p, log_p_backward = log_softmax(input, axis)
-    if target.dtype.kind in "iu":
-        chosen, counts = _one_hot(name, input, target, ignore_index)
-        hard = np.where(chosen, np.ones_like(input), 0.0)
-        keeps = np.expand_dims(counts, axis)
-        denominator: Any = np.sum(np.where(chosen, weights, 0.0))
+        value = shaped(terms, terms.shape)
     else:
-        _same_shape(name, input, target)
-        hard, keeps = target, np.ones_like(input, dtype=np.bool_)
-        denominator = math.prod(input.shape) // max(class_count, 1)
-    smoothed = hard * (1.0 - label_smoothing) + label_smoothing / class_count if label_smoothing else hard
-    wq = np.where(keeps, weights * smoothed, 0.0)
-    losses = -np.sum(np.where(wq != 0, wq * log_p, 0.0), axis=axis)
-    value, spread = _reduced(losses, reduction, denominator)
+        total = np.sum(terms.reshape(-1), keepdims=True)
+        value = shaped(total / divisor if reduction == "mean" else total, ())
 
-    def backward(grad_output: Any = 1.0) -> Gradients:
-        grad = np.expand_dims(spread(grad_output), axis)
-        grad_input = log_p_backward(-wq * grad)
-        if target.dtype.kind in "iu":
-            return grad_input, None, None
-        return grad_input, weights * log_p * (label_smoothing - 1.0) * grad, None
+    @silently
+    def backward(grad_output: Array | float = 1.0) -> Gradients:
+        if isinstance(grad_output, int | float):
+            delta = np.full_like(terms, float(grad_output))
+        elif grad_output.shape in ((), value.shape):
+            delta = np.broadcast_to(grad_output.astype(value.dtype, copy=False), terms.shape)
+        else:
+            raise ValueError(
+                f"a loss's backward expects grad_output of the value's shape {value.shape}, got {grad_output.shape}"
+            )
+        grads = gradients(delta / divisor if reduction == "mean" else delta)
+        return tuple(
+            None
+            if grad is None or argument is None or argument.dtype.kind in "biu"
+            else summed_to(grad, argument.shape)
+            for grad, argument in zip(grads, arguments, strict=True)
+        )
 
     return value, backward
+
+
+def summed_to(grad: Array, shape: tuple[int, ...]) -> Array:
+    """The gradient of an argument of this shape that was broadcast."""
+    added = grad.ndim - len(shape)
+    axes = [axis for axis in range(grad.ndim) if axis < added or shape[axis - added] != grad.shape[axis]]
+    return shaped(np.sum(grad, axis=tuple(axes)) if axes else grad, shape)
+
+
+def shaped(x: Array, shape: tuple[int, ...]) -> Array:
+    """An array, where NumPy has made a scalar of 0 dimensions."""
+    return x.reshape(-1).reshape(shape)
+
+
+def as_target(op: str, input: Array, target: Array, name: str = "target") -> Array:
+    """`target` in the input's dtype. Raises: ValueError unless it has the input's shape: nothing is broadcast."""
+    if target.shape != input.shape:
+        raise ValueError(f"{op} expects {name} of the input's shape {input.shape}, got {target.shape}")
+    return target.astype(input.dtype, copy=False)
+
+
+def as_weight(op: str, input: Array, weight: Array, shape: tuple[int, ...], name: str = "weight") -> Array:
+    """A constant weight as an array of the input's kind and dtype, so that sums of weights round as sums of inputs do.
+
+    Raises: ValueError unless it can be broadcast to `shape`.
+    """
+    fits = weight.ndim <= len(shape) and all(
+        n in (1, full) for n, full in zip(weight.shape[::-1], shape[::-1], strict=False)
+    )
+    if not fits:
+        raise ValueError(f"{op} expects {name} that broadcasts to {shape}, got {weight.shape}")
+    return np.zeros_like(input, shape=weight.shape) + weight.astype(input.dtype, copy=False)
+
+
+def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """torch's mapping of the two deprecated arguments, which win over `reduction`, with torch's warning."""
+    if size_average is None and reduce is None:
+        return reduction
+    if reduce is not None and not reduce:
+        reduction = "none"
+    else:
+        reduction = "mean" if size_average is None or size_average else "sum"
+    warnings.warn(f"size_average and reduce are deprecated, use reduction={reduction!r} instead", stacklevel=4)
+    return reduction
 
 
 class Loss:
-    """A loss with its arguments; `backward` is the exact derivative of the last value.
+    """A loss: its options, and the backward of its last call.
 
-    Raises: ValueError for an unknown reduction; RuntimeError for a backward without a forward.
+    A subclass defines `op(*arguments)`, which returns the value and its backward.
+
+    Raises: ValueError for an input that is no floating-point array; RuntimeError for a backward without a forward.
     """
 
-    inputs: tuple[int, ...] = (0,)
-    """Positions, among the arguments of a call, of what a network predicts: `backward` returns their gradients."""
+    # Which arguments are predictions, whose gradients `backward` returns.
+    predictions: tuple[int, ...] = (0,)
 
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
-        if size_average is not None or reduce is not None:  # torch's older spelling of a reduction
-            averaged = "mean" if size_average is None or size_average else "sum"
-            reduction = averaged if reduce is None or reduce else "none"
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"{type(self).__name__} expects a reduction of {', '.join(REDUCTIONS)}, got {reduction!r}")
-        self.reduction = reduction
+        self.reduction = legacy_reduction(size_average, reduce, reduction)
         self._backward: LossBackward | None = None
 
+    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
+        raise TypeError(f"{type(self).__name__} defines no op")
+
     def apply(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        """The value of one call, and that call's backward: a gradient per tensor argument."""
-        raise TypeError(f"{type(self).__name__} defines no apply")
+        """The value of one call and the backward of that very call, which returns the gradients of all arguments."""
+        dtype = getattr(arguments[0], "dtype", None)
+        if dtype is None or dtype.kind in "biucOSUMm":
+            received = type(arguments[0]).__name__ if dtype is None else f"an array of {dtype}"
+            raise ValueError(f"{type(self).__name__} expects a floating-point array, got {received}")
+        return self.op(*arguments)
 
     def forward(self, *arguments: Array) -> Array:
         value, self._backward = self.apply(*arguments)
@@ -276,23 +152,19 @@ class Loss:
     def __call__(self, *arguments: Array) -> Array:
         return self.forward(*arguments)
 
-    def backward(self, grad_output: Any = 1.0) -> Any:
-        """The gradient of the last value with respect to its input; a tuple for a loss of several inputs."""
+    def backward(self, grad_output: Array | float = 1.0) -> Array | Gradients | None:
+        """Gradient with respect to the last forward's input, or a tuple for a loss of several inputs."""
         if self._backward is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
         grads = self._backward(grad_output)
-        own = tuple(grads[position] for position in self.inputs)
-        return own if len(own) > 1 else own[0]
+        if len(self.predictions) == 1:
+            return grads[0]
+        return tuple(grads[position] for position in self.predictions)
 
 
-class MSELoss(Loss):
-    """torch.nn.MSELoss: see `refbp.functional.mse_loss`."""
+class WeightedLoss(Loss):
+    """A loss with a constant `weight`."""
 
-    def apply(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return mse_loss(*arguments, reduction=self.reduction)
-
-
-class _WeightedLoss(Loss):
     def __init__(
         self,
         weight: Array | None = None,
@@ -304,15 +176,107 @@ class _WeightedLoss(Loss):
         self.weight = weight
 
 
-class BCELoss(_WeightedLoss):
-    """torch.nn.BCELoss: see `refbp.functional.binary_cross_entropy`."""
+@silently
+def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
+    """(x - t)².
 
-    def apply(self, *arguments: Array) -> tuple[Array, LossBackward]:
+    Shape: target as input, any.
+    Gradients: grad_input = 2 (x - t) delta, grad_target = -grad_input.
+    """
+    difference = input - as_target("mse_loss", input, target)
+
+    def gradients(delta: Array) -> Gradients:
+        grad_input = 2 * difference * delta
+        return grad_input, -grad_input
+
+    return reduced(np.square(difference), gradients, (input, target), reduction)
+
+
+class MSELoss(Loss):
+    """torch.nn.MSELoss."""
+
+    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
+        return mse_loss(*arguments, reduction=self.reduction)
+
+
+# torch's kernel holds its floor of 1e-12 in single precision.
+BCE_FLOOR = float(np.float32(1e-12))
+
+
+@silently
+def binary_cross_entropy(
+    input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
+) -> tuple[Array, LossBackward]:
+    """-w (t ln x + (1 - t) ln(1 - x)), for probabilities x.
+
+    Shape: target as input, any; weight broadcasts to it. The mean divides by the number of elements.
+    Gradients: grad_input = w (x - t) / (x (1 - x)) delta, grad_target = w (ln(1 - x) - ln x) delta, none for weight.
+    Raises: ValueError for an input or target outside [0, 1].
+    Conventions: logarithms in the value end at -100, the denominator in grad_input at 1e-12; grad_target has no such
+        ends.
+    """
+    t = as_target("binary_cross_entropy", input, target)
+    for name, probability in (("input", input), ("target", t)):
+        if np.where((probability >= 0) & (probability <= 1), 0, 1).any():
+            raise ValueError(f"binary_cross_entropy expects {name} between 0 and 1, got values outside")
+    w = 1.0 if weight is None else as_weight("binary_cross_entropy", input, weight, input.shape)
+    terms = ((t - 1) * np.maximum(np.log1p(-input), -100.0) - t * np.maximum(np.log(input), -100.0)) * w
+
+    def gradients(delta: Array) -> Gradients:
+        grad_input = delta * w * (input - t) / np.maximum((1 - input) * input, BCE_FLOOR)
+        return grad_input, delta * w * (np.log1p(-input) - np.log(input)), None
+
+    return reduced(terms, gradients, (input, target, weight), reduction)
+
+
+class BCELoss(WeightedLoss):
+    """torch.nn.BCELoss."""
+
+    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
         return binary_cross_entropy(*arguments, weight=self.weight, reduction=self.reduction)
 
 
-class BCEWithLogitsLoss(_WeightedLoss):
-    """torch.nn.BCEWithLogitsLoss: see `refbp.functional.binary_cross_entropy_with_logits`."""
+@silently
+def binary_cross_entropy_with_logits(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    reduction: str = "mean",
+    pos_weight: Array | None = None,
+) -> tuple[Array, LossBackward]:
+    """-w (p t ln σ(x) + (1 - t) ln(1 - σ(x))), for logits x and p = pos_weight.
+
+    It is computed as w ((1 - t) x - (1 + (p - 1) t) ln σ(x)), which cannot overflow.
+
+    Shape: target as input, any; weight and pos_weight broadcast to it. The mean divides by the number of elements.
+    Gradients: grad_input = w ((p t + 1 - t) σ(x) - p t) delta, grad_target = w (ln σ(-x) - p ln σ(x)) delta, none for
+        the weights.
+    """
+    op = "binary_cross_entropy_with_logits"
+    t = as_target(op, input, target)
+    w = 1.0 if weight is None else as_weight(op, input, weight, input.shape)
+    p = 1.0 if pos_weight is None else as_weight(op, input, pos_weight, input.shape, "pos_weight")
+    log_sigmoid = _log_sigmoid(input)
+    terms = ((1 - t) * input - (1 + (p - 1) * t) * log_sigmoid) * w
+
+    def gradients(delta: Array) -> Gradients:
+        sigmoid = np.exp(log_sigmoid)
+        if pos_weight is None:
+            return delta * w * (sigmoid - t), delta * w * -input, None, None
+        grad_input = (p * t + 1 - t) * sigmoid - p * t
+        grad_target = _log_sigmoid(-input) - p * log_sigmoid
+        return delta * w * grad_input, delta * w * grad_target, None, None
+
+    return reduced(terms, gradients, (input, target, weight, pos_weight), reduction)
+
+
+def _log_sigmoid(z: Array) -> Array:
+    return np.minimum(z, 0.0) - np.log1p(np.exp(-np.abs(z)))
+
+
+class BCEWithLogitsLoss(WeightedLoss):
+    """torch.nn.BCEWithLogitsLoss."""
 
     def __init__(
         self,
@@ -325,14 +289,158 @@ class BCEWithLogitsLoss(_WeightedLoss):
         super().__init__(weight, size_average, reduce, reduction)
         self.pos_weight = pos_weight
 
-    def apply(self, *arguments: Array) -> tuple[Array, LossBackward]:
+    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
         return binary_cross_entropy_with_logits(
-            *arguments, weight=self.weight, pos_weight=self.pos_weight, reduction=self.reduction
+            *arguments, weight=self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )
 
 
-class NLLLoss(_WeightedLoss):
-    """torch.nn.NLLLoss: see `refbp.functional.nll_loss`."""
+def nll_loss(
+    input: Array, target: Array, weight: Array | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+) -> tuple[Array, LossBackward]:
+    """-w_t x_t, for log-probabilities x and class indices t; the mean divides by the sum of the weights w_t.
+
+    Shape: input (C), (N, C) or (N, C, d1, …), target the same without C, weight (C).
+    Gradients: grad_input = -w_t delta at the target's class, 0 elsewhere; none for target and weight.
+    Raises: ValueError for a class index outside 0 … C-1 that is not ignore_index.
+    Conventions: positions whose target is ignore_index count nowhere; where all are ignored the mean is NaN, its
+        gradient zero.
+    """
+    return _indexed_loss("nll_loss", input, target, weight, ignore_index, reduction, 0.0)
+
+
+@silently
+def cross_entropy(
+    input: Array,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> tuple[Array, LossBackward]:
+    """-Σ_c w_c q_c ln softmax(x)_c, where q is the target: a class index as one-hot, or class probabilities.
+
+    Label smoothing s replaces q by (1 - s) q + s / C. The mean divides by the sum of the target classes'
+    weights, but for probabilities by the number of positions.
+
+    Shape: input (C), (N, C) or (N, C, d1, …), target without C (integers) or as input (probabilities), weight (C).
+    Gradients: grad_input = (softmax(x) Σ_c w_c q_c - w q) delta; for probabilities also
+        grad_target = -(1 - s) w ln softmax(x) delta and grad_weight = -Σ q ln softmax(x) delta.
+    Raises: ValueError as nll_loss; for label_smoothing outside [0, 1]; for an ignore_index given with probabilities.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy expects label_smoothing between 0 and 1, got {label_smoothing}")
+    log_softmax, softmax_backward = _log_softmax(input, _class_axis("cross_entropy", input))
+    if target.dtype.kind in "biu":
+        value, loss_backward = _indexed_loss(
+            "cross_entropy", log_softmax, target, weight, ignore_index, reduction, label_smoothing
+        )
+    elif ignore_index >= 0:
+        raise ValueError(f"cross_entropy expects class indices as target with an ignore_index, got {target.dtype}")
+    else:
+        value, loss_backward = _expected_loss(log_softmax, target, weight, reduction, label_smoothing)
+
+    @silently
+    def backward(grad_output: Array | float = 1.0) -> Gradients:
+        grad_log_softmax, *others = loss_backward(grad_output)
+        assert grad_log_softmax is not None
+        return softmax_backward(grad_log_softmax), *others
+
+    return value, backward
+
+
+def _class_axis(op: str, input: Array) -> int:
+    axis = 0 if input.ndim == 1 else 1
+    if input.ndim == 0 or input.shape[axis] == 0:
+        raise ValueError(f"{op} expects input (C), (N, C) or (N, C, d1, …) with C > 0, got {input.shape}")
+    return axis
+
+
+def _class_weight(op: str, input: Array, weight: Array | None, classes: int) -> Array:
+    if weight is None:
+        return np.ones_like(input, shape=(classes,))
+    if weight.shape != (classes,):
+        raise ValueError(f"{op} expects weight ({classes},), one per class, got {weight.shape}")
+    return as_weight(op, input, weight, (classes,))
+
+
+@silently
+def _indexed_loss(
+    op: str,
+    input: Array,
+    target: Array,
+    weight: Array | None,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float,
+) -> tuple[Array, LossBackward]:
+    """(1 - s) of the target class's -w x, and s / C of every class's."""
+    axis = _class_axis(op, input)
+    classes = input.shape[axis]
+    if target.dtype.kind not in "iu":
+        raise ValueError(f"{op} expects class indices (integers) as target, got an array of {target.dtype}")
+    positions = input.shape[:axis] + input.shape[axis + 1 :]
+    if target.shape != positions:
+        raise ValueError(f"{op} expects target {positions} for input {input.shape}, got {target.shape}")
+    ignored = target == ignore_index
+    outside = ~ignored & ((target < 0) | (target >= classes))
+    if outside.any():
+        raise ValueError(f"{op} expects class indices from 0 to {classes - 1}, got {target[outside].flat[0]}")
+    index = np.where(ignored, 0, target)
+    along = (classes,) + (1,) * (input.ndim - axis - 1)
+    chosen = np.expand_dims(index, axis) == np.arange(classes).reshape(along)  # (N, C, d1, …)
+    w = _class_weight(op, input, weight, classes)
+    w_target = np.where(ignored, 0.0, w[index])
+    picked = np.squeeze(np.take_along_axis(input, np.expand_dims(index, axis), axis), axis)
+    terms = -w_target * picked
+    if smoothing > 0:
+        terms = (1 - smoothing) * terms - smoothing * np.sum(w.reshape(along) * input, axis=axis) / classes
+    terms = np.where(ignored, 0.0, terms)
+
+    def gradients(delta: Array) -> Gradients:
+        counted = np.expand_dims(np.where(ignored, 0.0, delta), axis)
+        grad_input = np.where(chosen, -(1 - smoothing) * counted * np.expand_dims(w_target, axis), 0.0)
+        if smoothing > 0:
+            grad_input = grad_input - smoothing * counted * w.reshape(along) / classes
+        return grad_input, None, None
+
+    return reduced(terms, gradients, (input, target, weight), reduction, np.sum(w_target))
+
+
+def _expected_loss(
+    input: Array, target: Array, weight: Array | None, reduction: str, smoothing: float
+) -> tuple[Array, LossBackward]:
+    """-Σ_c w_c q_c x_c for log-probabilities x."""
+    axis = _class_axis("cross_entropy", input)
+    classes = input.shape[axis]
+    along = (classes,) + (1,) * (input.ndim - axis - 1)
+    q = as_target("cross_entropy", input, target)
+    if smoothing > 0:
+        q = (1 - smoothing) * q + smoothing / classes
+    w = _class_weight("cross_entropy", input, weight, classes).reshape(along)
+
+    def gradients(delta: Array) -> Gradients:
+        minus_delta = np.expand_dims(-delta, axis)
+        grad_weight = np.moveaxis(minus_delta * q * input, axis, -1)  # (N, C, d1, …) -> (N, d1, …, C)
+        return minus_delta * w * q, (1 - smoothing) * minus_delta * w * input, grad_weight
+
+    return reduced(-np.sum(w * q * input, axis=axis), gradients, (input, target, weight), reduction)
+
+
+def _log_softmax(input: Array, axis: int) -> tuple[Array, Callable[[Array], Array]]:
+    shifted = input - np.max(input, axis=axis, keepdims=True)
+    output = shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+    def backward(grad_output: Array) -> Array:
+        grad_input: Array = grad_output - np.exp(output) * np.sum(grad_output, axis=axis, keepdims=True)
+        return grad_input
+
+    return output, backward
+
+
+class NLLLoss(WeightedLoss):
+    """torch.nn.NLLLoss."""
 
     def __init__(
         self,
@@ -345,12 +453,12 @@ class NLLLoss(_WeightedLoss):
         super().__init__(weight, size_average, reduce, reduction)
         self.ignore_index = ignore_index
 
-    def apply(self, *arguments: Array) -> tuple[Array, LossBackward]:
+    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
         return nll_loss(*arguments, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
-class CrossEntropyLoss(_WeightedLoss):
-    """torch.nn.CrossEntropyLoss: see `refbp.functional.cross_entropy`."""
+class CrossEntropyLoss(NLLLoss):
+    """torch.nn.CrossEntropyLoss."""
 
     def __init__(
         self,
@@ -361,10 +469,10 @@ class CrossEntropyLoss(_WeightedLoss):
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(weight, size_average, reduce, reduction)
-        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        super().__init__(weight, size_average, ignore_index, reduce, reduction)
+        self.label_smoothing = label_smoothing
 
-    def apply(self, *arguments: Array) -> tuple[Array, LossBackward]:
+    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
         return cross_entropy(
             *arguments,
             weight=self.weight,

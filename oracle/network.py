@@ -38,10 +38,10 @@ OPTIMIZERS = _public(refbp.Optimizer)
 class Network:
     """The layers of a case as refbp objects, with their names; `taps` sees what goes in and out of every named layer."""
 
-    def __init__(self, case: Case, tap: Callable[[str, Layer], Layer] | None = None) -> None:
+    def __init__(self, case: Case, tap: Callable[[str, str, Layer], Layer] | None = None) -> None:
         self.case = case
         self.leaves: dict[str, Layer] = {}
-        self.tap = tap or (lambda _, layer: layer)
+        self.tap = tap or (lambda name, owner, layer: layer)
         self.root = refbp.Sequential(
             {spec.name or str(i): self._build(spec, i, "") for i, spec in enumerate(case.layers)}
         )
@@ -57,7 +57,7 @@ class Network:
                 raise CaseError(
                     f"case {self.case.name}: layer {name} is same_as {spec.same_as!r}, which is no earlier layer"
                 )
-            return self.tap(name, self.leaves[spec.same_as])
+            return self.tap(name, spec.same_as, self.leaves[spec.same_as])
         if spec.type not in LAYERS:
             raise CaseError(
                 f"case {self.case.name}: layer {name} has the unknown type {spec.type!r}; known: {', '.join(LAYERS)}"
@@ -75,7 +75,7 @@ class Network:
             raise CaseError(f"case {self.case.name}: layer {name} ({spec.type}): {error}") from error
         if not children:
             self.leaves[name] = layer
-        return self.tap(name, layer)
+        return self.tap(name, name, layer)
 
     def state(self) -> Iterator[tuple[Layer, dict[str, Array], str, str]]:
         """Every parameter and buffer: its layer, the dict that holds it, its name there, its full name."""
@@ -144,11 +144,14 @@ def build_optimizer(case: Case, parameters: dict[str, Parameter], lift: Callable
 
 
 class Tap(Layer):
-    """Stands around a layer and reports what really went in and out, forward and backward."""
+    """Stands around a layer and reports what really went in and out, forward and backward.
 
-    def __init__(self, name: str, layer: Layer, report: Callable[[str, str, AnyArray], AnyArray]) -> None:
+    owner: the name under which the layer's parameters go, another than `name` where it stands a second time.
+    """
+
+    def __init__(self, name: str, owner: str, layer: Layer, report: Callable[[str, str, AnyArray], AnyArray]) -> None:
         super().__init__()
-        self.name, self.layer, self.report = name, layer, report
+        self.name, self.owner, self.layer, self.report = name, owner, layer, report
 
     def apply(self, input: Array) -> tuple[Array, Callable[[Array], Array]]:
         output, inner_backward = self.layer.apply(self.report(self.name, "input", input))
@@ -159,6 +162,9 @@ class Tap(Layer):
         def backward(grad_output: Array) -> Array:
             self.report(self.name, "grad_output", grad_output)
             grad_input = inner_backward(grad_output)
+            if not self.layer.children:
+                for short, grad in self.layer.grads.items():
+                    self.report(self.owner, f"grad.{short}", grad)
             self.report(self.name, "grad_input", grad_input)
             return grad_input
 
@@ -185,7 +191,7 @@ def execute(
         results[key] = array
         return array
 
-    network = Network(case, lambda name, layer: Tap(name, layer, report))
+    network = Network(case, lambda name, owner, layer: Tap(name, owner, layer, report))
     network.load(lift)
     network.prepare()
     parameters = network.parameters()
@@ -198,9 +204,6 @@ def execute(
                 parameters[name].layer.grads[name] = lift(value)
         else:
             _forward_backward(case, step, network, lift, report)
-            for name, parameter in parameters.items():
-                layer, _, short = name.rpartition(".")
-                report(layer, f"grad.{short}", parameter.grad)
         for leaf, own, _, full in network.state():
             if own is leaf.buffers:
                 layer, _, short = full.rpartition(".")

@@ -16,7 +16,7 @@ from oracle.suite.build import generator, layer, network_case
 
 BATCH_SIZE = 64
 TEST_IMAGES = 360
-MOMENTUM_SGD = Spec("SGD", {"lr": 0.05, "momentum": 0.9})
+MOMENTUM_SGD = Spec("SGD", {"lr": 0.02, "momentum": 0.9})
 
 
 def cases() -> Iterator[Case]:

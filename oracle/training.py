@@ -12,7 +12,7 @@ from oracle.decompose import params_before, state_before
 from oracle.suite.networks import TEST_IMAGES, DigitNetwork, digits
 from oracle.trace import Subject, Trace
 
-EPOCHS = 10
+EPOCHS = 30
 DTYPE = "float32"
 
 

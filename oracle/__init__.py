@@ -33,7 +33,7 @@ _HOMES = {
     "Trace": "oracle.trace",
     "Unsupported": "oracle.trace",
 }
-__all__ = list(_HOMES)  # noqa: PLE0605
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-
 from oracle.arrays import Array, array_from_json, array_to_json, cast, read_only
 
 FORMAT = 1
@@ -145,9 +144,9 @@ class Case:
         for key in ("loss", "optimizer"):
             if value.get(key) is not None:
                 fields[key] = _spec_from_json(value[key], name, key)
-        for key in ARRAY_FIELDS:
+        for key, depth in ARRAY_FIELDS.items():
             if key in value:
-                fields[key] = _arrays_from_json(value[key], ARRAY_FIELDS[key], f"case {name}: {key}")
+                fields[key] = _arrays_from_json(value[key], depth, f"case {name}: {key}")
         return cls(**fields)
 
     def save(self, path: Path | str) -> None:

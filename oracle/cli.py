@@ -149,7 +149,8 @@ def show_layers(report: Report, case: str | None) -> None:
     out = terminal.console()
     for (dtype, step), part in rows.groupby(["dtype", "step"], sort=False):
         out.print(f"{part['case'].iloc[0]}, {dtype}", soft_wrap=True)
-        out.print(terminal.layer_table(part.to_dict(orient="records")[::-1], int(step)))
+        records = [{str(name): value for name, value in record.items()} for record in part.to_dict(orient="records")]
+        out.print(terminal.layer_table(records[::-1], str(step)))
 
 
 def require_writable(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from oracle.arrays import Array
 from oracle.case import CONTAINERS, Case, Spec, at_step, named_layers
@@ -62,7 +63,7 @@ def step_part(case: Case, trace: Trace, step: int) -> Part | None:
     params = params_before(case, trace, step)
     if params is None:
         return None
-    entries = {
+    entries: dict[str, Any] = {
         name: (at_step(getattr(case, name), step),) if getattr(case, name) else ()
         for name in ("inputs", "targets", "grad_outputs", "grads")
     }

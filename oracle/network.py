@@ -92,7 +92,7 @@ class Network:
             missing = sorted(expected - self.case.params.keys())
             unknown = sorted(self.case.params.keys() - expected)
             raise CaseError(f"case {self.case.name}: params lacks {missing} and has the unknown {unknown}")
-        for leaf, own, name, full in self.state():
+        for _, own, name, full in self.state():
             value = self.case.params[full]
             if value.shape != own[name].shape:
                 raise CaseError(f"case {self.case.name}: {full} expects shape {own[name].shape}, got {value.shape}")
@@ -130,7 +130,9 @@ def build_optimizer(case: Case, parameters: dict[str, Parameter], lift: Callable
     if spec.type not in OPTIMIZERS:
         raise CaseError(f"case {case.name} has the unknown optimizer {spec.type!r}; known: {', '.join(OPTIMIZERS)}")
     try:
-        groups = [{**group, "params": [parameters[name] for name in group["params"]]} for group in spec.groups]
+        groups: list[Any] = [
+            {**group, "params": [parameters[name] for name in group["params"]]} for group in spec.groups
+        ]
         optimizer = OPTIMIZERS[spec.type](groups or list(parameters.values()), **spec.options)
     except KeyError as error:
         raise CaseError(f"case {case.name}: a parameter group names {error}, known: {', '.join(parameters)}") from error

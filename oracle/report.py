@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,7 +103,7 @@ class Report:
             (staging / "report.json").write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
             (staging / "report.md").write_text(self.to_markdown())
             for file in sorted(staging.iterdir()):
-                os.replace(file, folder / file.name)
+                file.replace(folder / file.name)
         except OSError as error:
             raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
         finally:

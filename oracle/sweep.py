@@ -15,7 +15,7 @@ from oracle.report import Report
 from oracle.trace import Subject, Unsupported
 from oracle.training import TrainingRun, trained
 from oracle.verdict import CRASHED, UNSUPPORTED, Row
-from oracle.witness import judge_by_witness
+from oracle.witness import judge_by_witness, note_sides
 
 REFERENCES = ("torch", "refbp")
 DTYPES = ("float64", "float32")
@@ -100,7 +100,11 @@ def judged_case(case: Case, subject: Subject, reference: Subject, witness: bool 
     except Exception as error:  # whatever a subject raises is a finding about the subject
         return crashed(case, error)
     rows = judge(case, trace, reference)
-    return rows + judge_by_witness(case, trace) if witness else rows
+    if witness:
+        testimony = judge_by_witness(case, trace)
+        note_sides(rows, testimony)
+        rows += testimony
+    return rows
 
 
 def load_cases(path: str) -> list[Case]:

@@ -31,7 +31,7 @@ def row_table(rows: Iterable[Row]) -> pd.DataFrame:
 
 def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tuple[str, str], float]) -> pd.DataFrame:
     """One row per case and dtype: its verdict, who is blamed, its largest figures."""
-    first = {}
+    first: dict[tuple[str, str], Blame] = {}
     for blame in blames:
         first.setdefault((blame.case, blame.dtype), blame)
     entries = []
@@ -57,9 +57,21 @@ def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tu
                 "seconds": seconds.get((str(case), str(dtype)), float("nan")),
             }
         )
-    columns = (
-        "case dtype family verdict layer quantity diagnosis rows undecided z_max bound_ratio decided seconds".split()
-    )
+    columns = [
+        "case",
+        "dtype",
+        "family",
+        "verdict",
+        "layer",
+        "quantity",
+        "diagnosis",
+        "rows",
+        "undecided",
+        "z_max",
+        "bound_ratio",
+        "decided",
+        "seconds",
+    ]
     return pd.DataFrame(entries, columns=columns)
 
 

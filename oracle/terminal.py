@@ -97,7 +97,7 @@ def training_table(report: Report) -> Table:
     return made
 
 
-def layer_table(rows: list[dict[str, Any]], step: int) -> Table:
+def layer_table(rows: list[dict[str, Any]], step: str) -> Table:
     """The rows of one case and step, from the loss back to the input, in the order in which backpropagation computes them."""
     made = Table(box=None, pad_edge=False, header_style="bold", title=f"step {step}", title_justify="left")
     for name in ("layer", "quantity", "mode"):

@@ -28,10 +28,6 @@ class Unsupported(Exception):
     """Raised by a subject that has no such layer or option; the message says what it lacks."""
 
 
-class Crashed(Exception):
-    """A subject raised, hung or died; the message is what it said."""
-
-
 @dataclass
 class Trace:
     """Arrays by key, in the order in which they were computed; copies, never views of the implementation's own memory."""

@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from oracle.arrays import Array
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
-from oracle.running_error.model import Floats
+from oracle.running_error.model import Floats, limits
 
 PASS, LOOSE, IMPRECISE, WRONG, CONVENTION = "pass", "loose", "imprecise", "wrong", "convention"
 UNDECIDED, MISSING, UNSUPPORTED, CRASHED = "undecided", "missing", "unsupported", "crashed"
@@ -99,7 +98,7 @@ def compare(row: Row, got: Array, expected: Expected, *, structured: bool, no_te
 
 def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool) -> None:
     u = UNIT_ROUNDOFF[row.dtype]
-    largest = float(ml_dtypes.finfo(got.dtype).max)
+    largest = float(limits(got.dtype).max)
     value, actual = expected.value, got.astype(np.float64)
     # What the dtype cannot hold, it holds as infinity.
     value = np.where(np.abs(value) > largest * (1 + u), np.copysign(np.inf, value), value)
@@ -152,7 +151,7 @@ def _figures(row: Row, actual: Floats, value: Floats, error: Floats, z: Floats, 
     size = np.abs(value)
     relative = np.where(regular & (size > 0), error / size, 0.0)
     row.max_rel = float(np.max(relative))
-    info = ml_dtypes.finfo(np.dtype(row.dtype))
+    info = limits(np.dtype(row.dtype))
     spacing = np.maximum(np.exp2(np.floor(np.log2(np.maximum(size, float(info.tiny))))) * float(info.eps), 5e-324)
     row.max_ulp = float(np.max(np.where(regular, error / spacing, np.where(error > 0, np.inf, 0.0))))
     a, b = actual[regular], value[regular]

@@ -16,7 +16,7 @@ import numpy as np
 from oracle.arrays import Array
 from oracle.case import Case
 from oracle.decompose import Part, local_parts
-from oracle.judge import predict
+from oracle.judge import LOCAL, predict
 from oracle.network import Network, build_loss, layer_types
 from oracle.running_error import LAMBDA, ErrorModel
 from oracle.suite.build import generator
@@ -37,6 +37,19 @@ def judge_by_witness(case: Case, trace: Trace) -> list[Row]:
     blank = Row(case.name, case.dtype, 0, "", "", "", WITNESS, PASS)
     parts = [part for part in local_parts(case, trace, 0) if not part.case.grads]
     return [row for part in parts for row in _judge_part(part, trace, blank, types)]
+
+
+def note_sides(rows: list[Row], testimony: list[Row]) -> None:
+    """Where subject and reference disagree, say in the row's diagnosis with which of them the witness sides."""
+    said = {(row.step, row.layer, row.quantity): row.verdict for row in testimony}
+    sides = {
+        PASS: "the third witness sides with the subject: the reference errs",
+        WRONG: "the third witness sides with the reference",
+    }
+    for row in rows:
+        side = sides.get(said.get((row.step, row.layer, row.quantity), ""))
+        if row.mode == LOCAL and row.verdict == WRONG and side is not None:
+            row.diagnosis = f"{row.diagnosis}; {side}" if row.diagnosis else side
 
 
 def _judge_part(part: Part, trace: Trace, blank: Row, types: dict[str, str]) -> Iterator[Row]:

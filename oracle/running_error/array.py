@@ -128,7 +128,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             guide=component(self.guide),
         )
 
-    def __iadd__(self, other: Any) -> ErrorArray:  # type: ignore[override,misc]
+    def __iadd__(self, other: Any) -> ErrorArray:
         """Accumulate: the addend joins this array's open sum."""
         addend = other if isinstance(other, ErrorArray) else constant(other, self.model)
         with np.errstate(all="ignore"):
@@ -142,7 +142,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             self.guide = None
         return self
 
-    def __isub__(self, other: Any) -> ErrorArray:  # type: ignore[override,misc]
+    def __isub__(self, other: Any) -> ErrorArray:
         return self.__iadd__(-other)
 
     def __getitem__(self, index: Any) -> ErrorArray:
@@ -186,7 +186,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         return self.value.size
 
     @property
-    def T(self) -> ErrorArray:
+    def T(self) -> ErrorArray:  # noqa: N802
         return self.mapped(np.transpose)
 
     def reshape(self, *shape: Any) -> ErrorArray:

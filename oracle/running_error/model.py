@@ -20,6 +20,12 @@ Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
+
+def limits(dtype: np.dtype[Any]) -> Any:
+    """The machine limits (max, tiny, eps) of a floating-point dtype, bfloat16 included."""
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+
+
 # In units of sigma: a correct implementation stays below. README says from which measurements it was chosen.
 LAMBDA = 8.0
 
@@ -56,7 +62,7 @@ class ErrorModel:
     @property
     def smallest_normal(self) -> float:
         # The statistical model squares, and a square has to stay representable.
-        tiny = float(ml_dtypes.finfo(self.dtype).tiny)
+        tiny = float(limits(self.dtype).tiny)
         return max(tiny, 2.0**-510) if self.power == 2 else tiny
 
     def raised(self, x: Floats | float) -> Floats:

@@ -132,6 +132,7 @@ def power(x: Any, exponent: Any) -> ErrorArray:
 
 
 def absolute(x: ErrorArray) -> ErrorArray:
+    x = ErrorArray(x.value, x.model, x.error, scale=x.scale, quantum=x.quantum, guide=x.guide)  # no open sum any more
     result = negative(x)
     result.value, result.guide = np.abs(x.value), None if x.guide is None else np.abs(x.guide)
     return result
@@ -139,7 +140,9 @@ def absolute(x: ErrorArray) -> ErrorArray:
 
 def sign(x: ErrorArray) -> ErrorArray:
     zero = constant(0.0, x.model)
-    return where(greater(x, zero), 1.0, where(less(x, zero), -1.0, absolute(x) * 0.0))
+    below: ErrorArray = where(less(x, zero), -1.0, absolute(x) * 0.0)
+    result: ErrorArray = where(greater(x, zero), 1.0, below)
+    return result
 
 
 TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
@@ -276,7 +279,7 @@ UFUNCS.update({np.maximum: maximum, np.minimum: minimum})
 def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
     """An open sum of all the terms; a sum of open sums has all of theirs."""
 
-    def reduced(component: Any) -> Floats:
+    def reduced(component: Any) -> Any:
         return np.sum(np.broadcast_to(component, x.shape), axis=axis, keepdims=keepdims)
 
     return ErrorArray(

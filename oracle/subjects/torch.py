@@ -114,7 +114,7 @@ class _Run:
                 self._record(name, f"buffer.{short}", buffer)
         if self.optimizer is not None:
             self.optimizer.step()
-            self._record_update()
+            self._record_update(self.optimizer)
 
     def _forward_backward(self) -> None:
         self.taps = []
@@ -122,13 +122,13 @@ class _Run:
         output = self._sequence(self.case.layers, "", x)
         upstream = tensor(at_step(self.case.grad_outputs, self.step)) if self.case.grad_outputs else None
         if self.case.loss is None:
-            output.backward(upstream)
+            torch.autograd.backward(output, upstream)
         else:
             targets = [tensor(target) for target in at_step(self.case.targets, self.step)]
             given = self._tap("loss", output)
             value = build(torch.nn, self.case.loss, self.dtype)(given, *targets)
             self._record("loss", "output", value)
-            value.backward(upstream)
+            torch.autograd.backward(value, upstream)
             self._record("loss", "grad_input", _grad_of(given))
         for name, given, made in reversed(self.taps):
             self._record(name, "grad_output", _grad_of(made))
@@ -179,10 +179,10 @@ class _Run:
         self._record(name, "mask", mask)
         return module(given)  # type: ignore[no-any-return]
 
-    def _record_update(self) -> None:
+    def _record_update(self, optimizer: Any) -> None:
         for full, parameter in self.parameters.items():
             layer, _, short = full.rpartition(".")
-            for kept, value in self.optimizer.state.get(parameter, {}).items():
+            for kept, value in optimizer.state.get(parameter, {}).items():
                 if value is not None:
                     self._record(layer, f"{STATE_NAMES.get(kept, kept)}.{short}", torch.as_tensor(value))
             self._record(layer, f"param.{short}", parameter)

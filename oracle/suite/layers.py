@@ -36,7 +36,7 @@ def cases() -> Iterator[Case]:
 def linear() -> Iterator[Case]:
     for features in ((1, 1), (3, 4), (64, 10)):
         for bias in (True, False):
-            options = {"in_features": features[0], "out_features": features[1], "bias": bias}
+            options: dict[str, Any] = {"in_features": features[0], "out_features": features[1], "bias": bias}
             for batch in ((), (1,), (5,), (2, 3)):
                 size = "x".join(map(str, batch)) or "none"
                 yield network_case(
@@ -96,7 +96,7 @@ def pooling() -> Iterator[Case]:
     def fits(options: dict[str, Any]) -> bool:
         kernel = options.get("kernel_size", 2)
         smallest = min(kernel) if isinstance(kernel, tuple) else kernel
-        return int(options.get("padding", 0)) <= smallest // 2
+        return bool(options.get("padding", 0) <= smallest // 2)
 
     yield from swept(
         "pool",
@@ -168,7 +168,7 @@ def activations() -> Iterator[Case]:
                 (4, 3, 5),
             )
     for type in ("Sigmoid", "Tanh", "Softmax", "LogSoftmax"):
-        options = {"dim": -1} if "max" in type else {}
+        options: dict[str, Any] = {"dim": -1} if "max" in type else {}
         name = f"activation/{type},large"
         yield network_case(
             name,

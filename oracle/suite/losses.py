@@ -23,7 +23,11 @@ def cases() -> Iterator[Case]:
         {"reduction": REDUCTIONS, "weight": [None, (0.5, 2.0, 1.5, 1.0)], "pos_weight": [None, (3.0, 0.2, 1.0, 2.5)]},
         probability_target,
     )
-    classified = {"reduction": REDUCTIONS, "weight": [None, CLASS_WEIGHT], "ignore_index": [-100, 1]}
+    classified: dict[str, list[Any]] = {
+        "reduction": REDUCTIONS,
+        "weight": [None, CLASS_WEIGHT],
+        "ignore_index": [-100, 1],
+    }
     for shape in ((6, 4), (2, 4, 3), (2, 4, 3, 2), (4,)):
         yield from swept("NLLLoss", classified, class_target, shape)
         smoothed = classified | {"label_smoothing": [0.0, 0.1]}
@@ -76,4 +80,5 @@ def class_target(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 def distribution_target(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     raw = rng.uniform(0.1, 1, shape)
-    return raw / np.sum(raw, axis=class_axis(shape), keepdims=True)
+    total: Array = np.sum(raw, axis=class_axis(shape), keepdims=True)
+    return raw / total

@@ -20,7 +20,7 @@ def cases() -> Iterator[Case]:
         plain = options.get("momentum") == 0 or options.get("dampening", 0) != 0
         return not (options.get("nesterov") and plain)
 
-    levels = {
+    levels: dict[str, list[Any]] = {
         "momentum": [0, 0.9],
         "dampening": [0, 0.3],
         "nesterov": [False, True],

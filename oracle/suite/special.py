@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,12 @@ def cases() -> Iterator[Case]:
 
 
 def kinks() -> Iterator[Case]:
-    for type, options in (("ReLU", {}), ("LeakyReLU", {"negative_slope": 0.1}), ("LeakyReLU", {"negative_slope": 0.0})):
+    kinked: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("ReLU", {}),
+        ("LeakyReLU", {"negative_slope": 0.1}),
+        ("LeakyReLU", {"negative_slope": 0.0}),
+    )
+    for type, options in kinked:
         name = f"kink/{type}" + "".join(f",{key}={value}" for key, value in options.items())
         grid = np.tile([-1.0, -0.0, 0.0, 1.0, 0.5], (4, 1))
         yield network_case(
@@ -50,7 +56,12 @@ def kinks() -> Iterator[Case]:
 def ties() -> Iterator[Case]:
     why = "of equal elements the first in the window wins all of the gradient"
     few = generator("ties").integers(0, 3, (2, 2, 6, 6)).astype(np.float64)
-    for options in ({"kernel_size": 2}, {"kernel_size": 3, "stride": 1}, {"kernel_size": 3, "stride": 2, "padding": 1}):
+    windows: tuple[dict[str, Any], ...] = (
+        {"kernel_size": 2},
+        {"kernel_size": 3, "stride": 1},
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+    )
+    for options in windows:
         name = "tie/MaxPool2d" + "".join(f",{key}={value}" for key, value in options.items())
         yield network_case(name, why, [layer("MaxPool2d", **options)], inputs=(few,), tags=("tie",))
     yield network_case(

@@ -113,7 +113,9 @@ def decay_after_momentum(op: Op) -> Op:
 
 
 def dampened_first_step(op: Op) -> Op:
-    return lambda param, grad, buffer=None, **options: op(param, grad, grad * 0.0 if buffer is None else buffer, **options)
+    return lambda param, grad, buffer=None, **options: op(
+        param, grad, grad * 0.0 if buffer is None else buffer, **options
+    )
 
 
 def rate_inside_the_buffer(op: Op) -> Op:
@@ -207,14 +209,66 @@ BUGS = [
         "grad.bias",
     ),
     Bug("linear: bias gradient averaged", refbp.linear, "linear", nth(2, lambda g: g / 5.0), LINEAR, "0", "grad.bias"),
-    Bug("linear: weight gradient of one sample", refbp.linear, "linear", nth(1, lambda g: g * 0.0), LINEAR, "0", "grad.weight"),
-    Bug("linear: one element off by 0.1 %", refbp.linear, "linear", nth(1, one_element_off), LINEAR, "0", "grad.weight"),
-    Bug("linear: input gradient negated", refbp.linear, "linear", nth(0, lambda g: -g), "worked-example/plain", "output", "grad_input"),
-    Bug("sigmoid: derivative omitted", refbp.activations, "sigmoid", gradients(lambda _, g: g), "worked-example/plain", "sigmoid3", "grad_input"),
-    Bug("tanh: derivative omitted", refbp.activations, "tanh", gradients(lambda _, g: g), "lenet5/random", "act3", "grad_input"),
-    Bug("relu: passes everything", refbp.activations, "relu", gradients(lambda _, g: g), "kink/ReLU", "0", "grad_input"),
-    Bug("softmax: elements not coupled", refbp.softmax, "softmax", gradients(lambda _, g: g), "activation/Softmax,dim=1", "0", "grad_input"),
-    Bug("dropout: scale lost", refbp.dropout, "dropout", gradients(lambda g, _: g * 0.5), "dropout/Dropout,p=0.5", "0", "grad_input"),
+    Bug(
+        "linear: weight gradient of one sample",
+        refbp.linear,
+        "linear",
+        nth(1, lambda g: g * 0.0),
+        LINEAR,
+        "0",
+        "grad.weight",
+    ),
+    Bug(
+        "linear: one element off by 0.1 %", refbp.linear, "linear", nth(1, one_element_off), LINEAR, "0", "grad.weight"
+    ),
+    Bug(
+        "linear: input gradient negated",
+        refbp.linear,
+        "linear",
+        nth(0, lambda g: -g),
+        "worked-example/plain",
+        "output",
+        "grad_input",
+    ),
+    Bug(
+        "sigmoid: derivative omitted",
+        refbp.activations,
+        "sigmoid",
+        gradients(lambda _, g: g),
+        "worked-example/plain",
+        "sigmoid3",
+        "grad_input",
+    ),
+    Bug(
+        "tanh: derivative omitted",
+        refbp.activations,
+        "tanh",
+        gradients(lambda _, g: g),
+        "lenet5/random",
+        "act3",
+        "grad_input",
+    ),
+    Bug(
+        "relu: passes everything", refbp.activations, "relu", gradients(lambda _, g: g), "kink/ReLU", "0", "grad_input"
+    ),
+    Bug(
+        "softmax: elements not coupled",
+        refbp.softmax,
+        "softmax",
+        gradients(lambda _, g: g),
+        "activation/Softmax,dim=1",
+        "0",
+        "grad_input",
+    ),
+    Bug(
+        "dropout: scale lost",
+        refbp.dropout,
+        "dropout",
+        gradients(lambda g, _: g * 0.5),
+        "dropout/Dropout,p=0.5",
+        "0",
+        "grad_input",
+    ),
     Bug(
         "pool: divisor counts padding",
         refbp.pooling,
@@ -225,7 +279,15 @@ BUGS = [
         "output",
     ),
     Bug("mse: 1/N forgotten", refbp.losses, "reduced", mean_not_divided, "mlp/Tanh+MSE", "loss", "grad_input"),
-    Bug("mse: factor 2 forgotten", refbp.losses, "mse_loss", nth(0, lambda g: g * 0.5), "mlp/Tanh+MSE", "loss", "grad_input"),
+    Bug(
+        "mse: factor 2 forgotten",
+        refbp.losses,
+        "mse_loss",
+        nth(0, lambda g: g * 0.5),
+        "mlp/Tanh+MSE",
+        "loss",
+        "grad_input",
+    ),
     Bug("loss: 1/N forgotten", refbp.losses, "reduced", mean_not_divided, "mlp/Tanh+Cross", "loss", "grad_input"),
     Bug(
         "cross entropy: smoothing lost",
@@ -254,12 +316,60 @@ BUGS = [
         "loss",
         "grad_input",
     ),
-    Bug("sgd: nesterov's order", refbp.optim, "sgd", nesterov_without_the_gradient, "optimizer/SGD,momentum+nesterov", "0", "param.weight"),
-    Bug("sgd: decay after momentum", refbp.optim, "sgd", decay_after_momentum, "optimizer/SGD,momentum+nesterov", "0", "momentum.weight"),
-    Bug("sgd: first step dampened", refbp.optim, "sgd", dampened_first_step, "optimizer/SGD,momentum+dampening", "0", "momentum.weight"),
-    Bug("sgd: rate inside the buffer", refbp.optim, "sgd", rate_inside_the_buffer, "mlp/Tanh+MSE", "0", "momentum.weight"),
-    Bug("sgd: maximize ignored", refbp.optim, "sgd", arguments(maximize=False), "optimizer/SGD,momentum+dampening", "0", "momentum.weight"),
-    Bug("sgd: decay ignored", refbp.optim, "sgd", arguments(weight_decay=0.0), "worked-example/decay", "hidden1", "param.weight"),
+    Bug(
+        "sgd: nesterov's order",
+        refbp.optim,
+        "sgd",
+        nesterov_without_the_gradient,
+        "optimizer/SGD,momentum+nesterov",
+        "0",
+        "param.weight",
+    ),
+    Bug(
+        "sgd: decay after momentum",
+        refbp.optim,
+        "sgd",
+        decay_after_momentum,
+        "optimizer/SGD,momentum+nesterov",
+        "0",
+        "momentum.weight",
+    ),
+    Bug(
+        "sgd: first step dampened",
+        refbp.optim,
+        "sgd",
+        dampened_first_step,
+        "optimizer/SGD,momentum+dampening",
+        "0",
+        "momentum.weight",
+    ),
+    Bug(
+        "sgd: rate inside the buffer",
+        refbp.optim,
+        "sgd",
+        rate_inside_the_buffer,
+        "mlp/Tanh+MSE",
+        "0",
+        "momentum.weight",
+    ),
+    Bug(
+        "sgd: maximize ignored",
+        refbp.optim,
+        "sgd",
+        arguments(maximize=False),
+        "optimizer/SGD,momentum+dampening",
+        "0",
+        "momentum.weight",
+    ),
+    Bug(
+        "sgd: decay ignored",
+        refbp.optim,
+        "sgd",
+        arguments(weight_decay=0.0),
+        "worked-example/decay",
+        "hidden1",
+        "param.weight",
+    ),
     Bug("engine: gradients not zeroed", refbp.layer.Layer, "zero_grad", not_zeroed, "mlp/Tanh+MSE", "4", "grad.weight"),
 ]
 

@@ -111,7 +111,7 @@ def explain(
         raise ValueError(f"case {case} has steps 0 to {chosen.steps - 1}, got step {step}")
     implementation = subjects.load(subject)
     typer.echo(f"{chosen.name}: {chosen.why}")
-    typer.echo(f"{implementation.name} in {dtype}, and {reference} in float64")
+    typer.echo(f"  {'':<12}{f'{implementation.name}, {dtype}':>24}{f'{reference}, float64':>24}")
     for section in walk(chosen.astype(dtype), implementation, subjects.load(reference), step):
         typer.echo(f"\n{section.title}")
         for line in section.lines:

@@ -55,7 +55,10 @@ def walk(case: Case, subject: Subject, reference: Subject, step: int = 0) -> Ite
             for short in own:
                 title = f"backward  {name} ({type}): ∂L/∂{short} from δ, eq. (5)"
                 yield from section(title, name, f"grad.{short}", f"∂{short}")
-        yield from section(f"backward  {name} ({type}): to its input", name, "grad_input", "∂L/∂n" if own else "∂L/∂z")
+        if own:
+            yield from section(f"backward  {name} ({type}): ∂L/∂n from δ, the bracket of eq. (4)", name, "grad_input", "∂L/∂n")
+        else:
+            yield from section(f"backward  {name} ({type}): f'(z) ⊙ ∂L/∂n, eq. (4)", name, "grad_input", "∂L/∂z")
     for name in case.params:
         layer, _, short = name.rpartition(".")
         decay = "with its weight decay" if _decays(case, name) else "without decay"

@@ -18,6 +18,8 @@ def _named(layers: tuple[Layer | Mapping[str, Layer], ...], container: str) -> d
     for name, layer in named.items():
         if not isinstance(layer, Layer):
             raise ValueError(f"{container} expects layers, got {type(layer).__name__} as {name!r}")
+        if not name or "." in name:
+            raise ValueError(f"{container} expects names without a dot, got {name!r}")
     return named
 
 
@@ -25,6 +27,9 @@ class Sequential(Layer):
     """One layer after the other; eq. (4) as a loop from the last to the first.
 
     Takes layers, or one mapping of names to layers. The same instance may stand in it twice: its gradients add up.
+    It has a length, and gives its layers in order, by index, and by slice as a Sequential of the same layers.
+
+    Raises: ValueError for what is not a layer.
     """
 
     def __init__(self, *layers: Layer | Mapping[str, Layer]) -> None:
@@ -52,7 +57,9 @@ class Sequential(Layer):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.children.values())
 
-    def __getitem__(self, index: int) -> Layer:
+    def __getitem__(self, index: int | slice) -> Layer:
+        if isinstance(index, slice):
+            return Sequential(dict(list(self.children.items())[index]))
         return list(self.children.values())[index]
 
 
@@ -96,18 +103,29 @@ class Concat(Layer):
 
     def apply(self, input: Array) -> tuple[Array, Callable[[Array], Array]]:
         outputs, backwards = zip(*(branch.apply(input) for branch in self.children.values()), strict=True)
-        others = [np.delete(output.shape, self.dim).tolist() for output in outputs]
-        if any(other != others[0] for other in others):
-            shapes = ", ".join(str(output.shape) for output in outputs)
-            raise ValueError(f"Concat expects outputs that differ in dimension {self.dim} only, got {shapes}")
-        ends = np.cumsum([output.shape[self.dim] for output in outputs]).tolist()
+        self._check_shapes([output.shape for output in outputs])
+        joined = np.concatenate(outputs, axis=self.dim)
 
         def backward(grad_output: Array) -> Array:
+            self.check_grad_output(joined, grad_output)
             grad_input = np.zeros_like(input)
-            for backward, output, end in zip(backwards, outputs, ends, strict=True):
+            start = 0
+            for output, backward_branch in zip(outputs, backwards, strict=True):
                 part = [slice(None)] * grad_output.ndim
-                part[self.dim] = slice(end - output.shape[self.dim], end)
-                grad_input += backward(grad_output[tuple(part)])
+                part[self.dim] = slice(start, start + output.shape[self.dim])
+                grad_input += backward_branch(grad_output[tuple(part)])
+                start += output.shape[self.dim]
             return grad_input
 
-        return np.concatenate(outputs, axis=self.dim), backward
+        return joined, backward
+
+    def _check_shapes(self, shapes: list[tuple[int, ...]]) -> None:
+        rank = len(shapes[0])
+        alike = -rank <= self.dim < rank and all(len(shape) == rank for shape in shapes)
+        others = (
+            {tuple(size for i, size in enumerate(shape) if i != self.dim % rank) for shape in shapes} if alike else ()
+        )
+        if len(others) != 1:
+            raise ValueError(
+                f"Concat expects outputs that differ in dimension {self.dim} only, got {', '.join(map(str, shapes))}"
+            )

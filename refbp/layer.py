@@ -106,11 +106,7 @@ class Layer:
         output, op_backward = self.op(input, *params)
 
         def backward(grad_output: Array) -> Array:
-            if grad_output.shape != output.shape:
-                raise ValueError(
-                    f"{type(self).__name__}.backward expects grad_output of the output's shape {output.shape}, "
-                    f"got {grad_output.shape}"
-                )
+            self.check_grad_output(output, grad_output)
             grads = op_backward(grad_output)
             if not isinstance(grads, tuple):
                 return grads  # type: ignore[no-any-return]
@@ -127,6 +123,13 @@ class Layer:
         if dtype is None or dtype.kind in "biucOSUMm":
             received = type(input).__name__ if dtype is None else f"an array of {dtype}"
             raise ValueError(f"{type(self).__name__} expects a floating-point array, got {received}")
+
+    def check_grad_output(self, output: Array, grad_output: Array) -> None:
+        if grad_output.shape != output.shape:
+            raise ValueError(
+                f"{type(self).__name__}.backward expects grad_output of the output's shape {output.shape}, "
+                f"got {grad_output.shape}"
+            )
 
     def forward(self, input: Array) -> Array:
         output, self._backward = self.apply(input)

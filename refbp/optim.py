@@ -1,13 +1,22 @@
-"""Optimizers: the update rule as a pure function, and above it the class that holds parameter groups and state."""
+"""Optimizers: each update rule as a pure function, and above it a class that holds parameter groups and state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
 
 from refbp.layer import Array, Layer, Parameter
 
 Params: TypeAlias = Layer | Iterable[Parameter | Layer] | Iterable[Mapping[str, Any]]
+
+
+def _descent(param: Array, grad: Array, weight_decay: float, maximize: bool) -> Array:
+    """d = ±grad + weight_decay W, minus when maximizing: L2 decay is part of the gradient, and never turns its sign."""
+    d = -grad if maximize else grad
+    return d + weight_decay * param if weight_decay else d
 
 
 def sgd(
@@ -28,80 +37,193 @@ def sgd(
         v ← momentum v + (1 - dampening) d                   (v ← d on the first step)
         W ← W - lr (d + momentum v  if nesterov, else v)
 
-    With weight_decay=1 on the weights, 0 on the biases and no momentum this is eq. (6): its "+ W" is the decay.
+    With weight_decay=1 on the weights, 0 on the biases and no momentum this is eq. (6), W ← W - lr (δ nᵀ + W): its
+    "+ W" is the decay.
     """
-    d = -grad if maximize else grad
-    if weight_decay:
-        d = d + weight_decay * param
+    d = _descent(param, grad, weight_decay, maximize)
     if not momentum:
         return param - lr * d, None
     v = d if momentum_buffer is None else momentum * momentum_buffer + (1.0 - dampening) * d
     return param - lr * (d + momentum * v if nesterov else v), v
 
 
+def adam(
+    param: Array,
+    grad: Array,
+    step: int | None = None,
+    exp_avg: Array | None = None,
+    exp_avg_sq: Array | None = None,
+    max_exp_avg_sq: Array | None = None,
+    *,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    amsgrad: bool = False,
+    maximize: bool = False,
+    decoupled_weight_decay: bool = False,
+) -> tuple[Array, int, Array, Array, Array | None]:
+    """One step of Adam, or with decoupled_weight_decay of AdamW: the new parameter and the new state.
+
+        d = ±grad + weight_decay W        (decoupled: d = ±grad, and first W ← (1 - lr weight_decay) W)
+        m ← m + (1 - β₁)(d - m),   v ← β₂ v + (1 - β₂) d²
+        W ← W - lr / (1 - β₁ᵗ) m / (√v / √(1 - β₂ᵗ) + eps),   t = 1, 2, …
+
+    Conventions: m = v = 0 before the first step; amsgrad divides by the largest v so far, itself not bias-corrected.
+    """
+    t = int(step or 0) + 1
+    beta1, beta2 = betas
+    d = _descent(param, grad, 0.0 if decoupled_weight_decay else weight_decay, maximize)
+    if decoupled_weight_decay and weight_decay:
+        param = param * (1.0 - lr * weight_decay)
+    m = np.zeros_like(param) if exp_avg is None else exp_avg
+    v = np.zeros_like(param) if exp_avg_sq is None else exp_avg_sq
+    m = m + (1.0 - beta1) * (d - m)
+    v = beta2 * v + (1.0 - beta2) * (d * d)
+    largest = None
+    if amsgrad:
+        largest = np.maximum(np.zeros_like(param) if max_exp_avg_sq is None else max_exp_avg_sq, v)
+    denominator = np.sqrt(v if largest is None else largest) / math.sqrt(1.0 - beta2**t) + eps
+    return param - lr / (1.0 - beta1**t) * m / denominator, t, m, v, largest
+
+
+def rmsprop(
+    param: Array,
+    grad: Array,
+    step: int | None = None,
+    square_avg: Array | None = None,
+    momentum_buffer: Array | None = None,
+    grad_avg: Array | None = None,
+    *,
+    lr: float,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
+    centered: bool = False,
+    maximize: bool = False,
+) -> tuple[Array, int, Array, Array | None, Array | None]:
+    """One step of RMSprop: the new parameter and the new state.
+
+        d = ±grad + weight_decay W
+        s ← α s + (1 - α) d²,   centered also g ← g + (1 - α)(d - g) and s - g² in place of s below
+        W ← W - lr d / (√s + eps),   with momentum: v ← momentum v + d / (√s + eps), W ← W - lr v
+
+    Conventions: all state is zero before the first step; eps is outside the root.
+    """
+    d = _descent(param, grad, weight_decay, maximize)
+    s = alpha * (np.zeros_like(param) if square_avg is None else square_avg) + (1.0 - alpha) * (d * d)
+    variance, g, v = s, None, None
+    if centered:
+        g = np.zeros_like(param) if grad_avg is None else grad_avg
+        g = g + (1.0 - alpha) * (d - g)
+        variance = s - g * g
+    scaled = d / (np.sqrt(variance) + eps)
+    if momentum:
+        scaled = v = momentum * (np.zeros_like(param) if momentum_buffer is None else momentum_buffer) + scaled
+    return param - lr * scaled, int(step or 0) + 1, s, v, g
+
+
+def adagrad(
+    param: Array,
+    grad: Array,
+    step: int | None = None,
+    sum: Array | None = None,
+    *,
+    lr: float,
+    lr_decay: float = 0.0,
+    weight_decay: float = 0.0,
+    initial_accumulator_value: float = 0.0,
+    eps: float = 1e-10,
+    maximize: bool = False,
+) -> tuple[Array, int, Array]:
+    """One step of Adagrad: the new parameter and the new state.
+
+    d = ±grad + weight_decay W
+    s ← s + d²                                        (initial_accumulator_value before the first step)
+    W ← W - lr / (1 + (t - 1) lr_decay) d / (√s + eps),   t = 1, 2, …
+    """
+    t = int(step or 0) + 1
+    d = _descent(param, grad, weight_decay, maximize)
+    s = (np.full_like(param, initial_accumulator_value) if sum is None else sum) + d * d
+    return param - lr / (1.0 + (t - 1) * lr_decay) * d / (np.sqrt(s) + eps), t, s
+
+
 class Optimizer:
     """Parameter groups, each with its own options, and a state per parameter.
+
+    A subclass names its rule and the state that the rule takes and returns, and its constructor its options.
 
     Args:
         params: a Layer; an iterable of Parameters or Layers; or an iterable of groups, mappings with such a "params"
             and options of their own.
     Attributes:
         param_groups: a list of dicts: "params" (a list of Parameter) and every option.
-        state: Parameter -> name -> array, filled by the first step.
-    Raises: ValueError for no parameters, a parameter in two groups, or an unknown option.
+        state: Parameter -> name -> array (an int for "step"), filled by the first step.
+    Raises: ValueError for no parameters, a parameter in two places, or an unknown or senseless option.
+    Conventions: a parameter that no backward has reached has the gradient zero, and decay and momentum move it; torch
+        leaves it alone only as long as its gradient is None.
     """
+
+    rule: ClassVar[Callable[..., tuple[Any, ...]]]
+    state_names: ClassVar[tuple[str, ...]]
 
     def __init__(self, params: Params, **defaults: Any) -> None:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Parameter, dict[str, Any]] = {}
-        entries = [params] if isinstance(params, Layer) else list(params)
-        groups = entries if entries and isinstance(entries[0], Mapping) else [{"params": entries}]
-        seen: set[Parameter] = set()
-        for group in groups:
-            self._add_group(group, seen)
-        if not seen:
+        self.check_options(defaults)
+        entries: list[Any] = [params] if isinstance(params, Layer) else list(params)
+        for group in entries if entries and isinstance(entries[0], Mapping) else [{"params": entries}]:
+            self.add_param_group(group)
+        if not any(group["params"] for group in self.param_groups):
             raise ValueError(f"{type(self).__name__} expects at least one parameter, got none")
 
-    def _add_group(self, group: Any, seen: set[Parameter]) -> None:
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """One more group; options that it does not name are the constructor's."""
         name = type(self).__name__
         if not isinstance(group, Mapping) or "params" not in group:
             raise ValueError(f"{name} expects each group as a mapping with 'params', got {group!r}")
         unknown = group.keys() - self.defaults.keys() - {"params"}
         if unknown:
             raise ValueError(f"{name} expects options {', '.join(self.defaults)}, got {', '.join(sorted(unknown))}")
-        parameters = list(_parameters(group["params"], name))
-        options = {**self.defaults, **group, "params": parameters}
+        options = {**self.defaults, **group, "params": list(_parameters(group["params"], name))}
         self.check_options(options)
-        for parameter in parameters:
+        seen = {parameter for earlier in self.param_groups for parameter in earlier["params"]}
+        for parameter in options["params"]:
             if parameter in seen:
                 raise ValueError(f"{name} expects each parameter once, got {parameter.name} in two places")
             seen.add(parameter)
         self.param_groups.append(options)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Raises: ValueError for options that make no sense; `options` is one group's."""
+        """Raises: ValueError for a number below zero (a dampening may be), or a beta outside [0, 1)."""
         for name, value in options.items():
-            if isinstance(value, (int, float)) and value < 0:
+            if name == "betas":
+                if len(value) != 2 or not all(0 <= beta < 1 for beta in value):
+                    raise ValueError(f"{type(self).__name__} expects two betas from 0 to below 1, got {value}")
+            elif name not in ("params", "dampening") and not value >= 0:
                 raise ValueError(f"{type(self).__name__} expects {name} of at least 0, got {value}")
 
     def zero_grad(self) -> None:
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.layer.grads[parameter.name] = parameter.grad * 0.0
+                parameter.layer.grads[parameter.name] = np.zeros_like(parameter.data)
 
     def step(self) -> None:
-        """Update every parameter from its gradient."""
+        """Update every parameter from its gradient; new arrays take the old ones' places."""
         for group in self.param_groups:
-            options = {name: value for name, value in group.items() if name != "params"}
+            # NumPy's own float64 would turn the result of a float32 parameter into float64.
+            options = {n: v.item() if isinstance(v, np.generic) else v for n, v in group.items() if n != "params"}
             for parameter in group["params"]:
-                self.update(parameter, self.state.setdefault(parameter, {}), options)
+                state = self.state.setdefault(parameter, {})
+                before = (state.get(name) for name in self.state_names)
+                value, *after = type(self).rule(parameter.data, parameter.grad, *before, **options)
+                state |= {n: v for n, v in zip(self.state_names, after, strict=True) if v is not None}
+                parameter.update(value)
 
-    def update(self, parameter: Parameter, state: dict[str, Any], options: Mapping[str, Any]) -> None:
-        raise TypeError(f"{type(self).__name__} defines no update")
 
-
-def _parameters(params: Any, name: str) -> Iterable[Parameter]:
+def _parameters(params: Any, name: str) -> Iterator[Parameter]:
     for entry in [params] if isinstance(params, (Layer, Parameter)) else params:
         if isinstance(entry, Parameter):
             yield entry
@@ -112,15 +234,20 @@ def _parameters(params: Any, name: str) -> Iterable[Parameter]:
 
 
 class SGD(Optimizer):
-    """torch.optim.SGD: see `refbp.functional.sgd`. Raises: ValueError for nesterov without momentum or with dampening."""
+    """torch.optim.SGD: see `refbp.functional.sgd`.
+
+    Raises: ValueError for nesterov without momentum or with dampening.
+    """
+
+    rule, state_names = staticmethod(sgd), ("momentum_buffer",)
 
     def __init__(
         self,
         params: Params,
         lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
         nesterov: bool = False,
         *,
         maximize: bool = False,
@@ -136,15 +263,118 @@ class SGD(Optimizer):
         )
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        super().check_options({name: options[name] for name in ("lr", "momentum", "weight_decay")})
+        super().check_options(options)
         if options["nesterov"] and (options["momentum"] <= 0 or options["dampening"] != 0):
             raise ValueError(
                 f"SGD expects a momentum and no dampening with nesterov, got momentum {options['momentum']} and "
                 f"dampening {options['dampening']}"
             )
 
-    def update(self, parameter: Parameter, state: dict[str, Any], options: Mapping[str, Any]) -> None:
-        value, buffer = sgd(parameter.data, parameter.grad, state.get("momentum_buffer"), **options)
-        if buffer is not None:
-            state["momentum_buffer"] = buffer
-        parameter.update(value)
+
+class Adam(Optimizer):
+    """torch.optim.Adam: see `refbp.functional.adam`."""
+
+    rule, state_names = staticmethod(adam), ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            maximize=maximize,
+            decoupled_weight_decay=decoupled_weight_decay,
+        )
+
+
+class AdamW(Adam):
+    """torch.optim.AdamW: `refbp.functional.adam` with decoupled_weight_decay."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)
+
+
+class RMSprop(Optimizer):
+    """torch.optim.RMSprop: see `refbp.functional.rmsprop`."""
+
+    rule, state_names = staticmethod(rmsprop), ("step", "square_avg", "momentum_buffer", "grad_avg")
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            alpha=alpha,
+            eps=eps,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            centered=centered,
+            maximize=maximize,
+        )
+
+
+class Adagrad(Optimizer):
+    """torch.optim.Adagrad: see `refbp.functional.adagrad`.
+
+    Conventions: as in torch, the constructor's initial_accumulator_value holds for every group.
+    """
+
+    rule, state_names = staticmethod(adagrad), ("step", "sum")
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-2,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            lr_decay=lr_decay,
+            weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value,
+            eps=eps,
+            maximize=maximize,
+        )
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        super().add_param_group(group)
+        self.param_groups[-1]["initial_accumulator_value"] = self.defaults["initial_accumulator_value"]

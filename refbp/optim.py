@@ -1,16 +1,16 @@
-"""Optimizers: each update rule as a pure function, and above it a class that holds parameter groups and state."""
+"""Update rules as pure functions without state, and above them the classes that apply them to parameter groups."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from refbp.layer import Array, Layer, Parameter
-
-Params: TypeAlias = Layer | Iterable[Parameter | Layer] | Iterable[Mapping[str, Any]]
+from refbp.layer import Array
+from refbp.optimizer import Optimizer as Optimizer
+from refbp.optimizer import Params
 
 
 def _descent(param: Array, grad: Array, weight_decay: float, maximize: bool) -> Array:
@@ -43,7 +43,7 @@ def sgd(
     d = _descent(param, grad, weight_decay, maximize)
     if not momentum:
         return param - lr * d, None
-    v = d if momentum_buffer is None else momentum * momentum_buffer + (1.0 - dampening) * d
+    v = d.copy() if momentum_buffer is None else momentum * momentum_buffer + (1.0 - dampening) * d
     return param - lr * (d + momentum * v if nesterov else v), v
 
 
@@ -72,7 +72,7 @@ def adam(
     Conventions: m = v = 0 before the first step; amsgrad divides by the largest v so far, itself not bias-corrected.
     """
     t = int(step or 0) + 1
-    beta1, beta2 = betas
+    beta1, beta2 = map(float, betas)
     d = _descent(param, grad, 0.0 if decoupled_weight_decay else weight_decay, maximize)
     if decoupled_weight_decay and weight_decay:
         param = param * (1.0 - lr * weight_decay)
@@ -82,7 +82,7 @@ def adam(
     v = beta2 * v + (1.0 - beta2) * (d * d)
     largest = None
     if amsgrad:
-        largest = np.maximum(np.zeros_like(param) if max_exp_avg_sq is None else max_exp_avg_sq, v)
+        largest = v if max_exp_avg_sq is None else np.maximum(max_exp_avg_sq, v)
     denominator = np.sqrt(v if largest is None else largest) / math.sqrt(1.0 - beta2**t) + eps
     return param - lr / (1.0 - beta1**t) * m / denominator, t, m, v, largest
 
@@ -147,90 +147,6 @@ def adagrad(
     d = _descent(param, grad, weight_decay, maximize)
     s = (np.full_like(param, initial_accumulator_value) if sum is None else sum) + d * d
     return param - lr / (1.0 + (t - 1) * lr_decay) * d / (np.sqrt(s) + eps), t, s
-
-
-class Optimizer:
-    """Parameter groups, each with its own options, and a state per parameter.
-
-    A subclass names its rule and the state that the rule takes and returns, and its constructor its options.
-
-    Args:
-        params: a Layer; an iterable of Parameters or Layers; or an iterable of groups, mappings with such a "params"
-            and options of their own.
-    Attributes:
-        param_groups: a list of dicts: "params" (a list of Parameter) and every option.
-        state: Parameter -> name -> array (an int for "step"), filled by the first step.
-    Raises: ValueError for no parameters, a parameter in two places, or an unknown or senseless option.
-    Conventions: a parameter that no backward has reached has the gradient zero, and decay and momentum move it; torch
-        leaves it alone only as long as its gradient is None.
-    """
-
-    rule: ClassVar[Callable[..., tuple[Any, ...]]]
-    state_names: ClassVar[tuple[str, ...]]
-
-    def __init__(self, params: Params, **defaults: Any) -> None:
-        self.defaults = defaults
-        self.param_groups: list[dict[str, Any]] = []
-        self.state: dict[Parameter, dict[str, Any]] = {}
-        self.check_options(defaults)
-        entries: list[Any] = [params] if isinstance(params, Layer) else list(params)
-        for group in entries if entries and isinstance(entries[0], Mapping) else [{"params": entries}]:
-            self.add_param_group(group)
-        if not any(group["params"] for group in self.param_groups):
-            raise ValueError(f"{type(self).__name__} expects at least one parameter, got none")
-
-    def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """One more group; options that it does not name are the constructor's."""
-        name = type(self).__name__
-        if not isinstance(group, Mapping) or "params" not in group:
-            raise ValueError(f"{name} expects each group as a mapping with 'params', got {group!r}")
-        unknown = group.keys() - self.defaults.keys() - {"params"}
-        if unknown:
-            raise ValueError(f"{name} expects options {', '.join(self.defaults)}, got {', '.join(sorted(unknown))}")
-        options = {**self.defaults, **group, "params": list(_parameters(group["params"], name))}
-        self.check_options(options)
-        seen = {parameter for earlier in self.param_groups for parameter in earlier["params"]}
-        for parameter in options["params"]:
-            if parameter in seen:
-                raise ValueError(f"{name} expects each parameter once, got {parameter.name} in two places")
-            seen.add(parameter)
-        self.param_groups.append(options)
-
-    def check_options(self, options: Mapping[str, Any]) -> None:
-        """Raises: ValueError for a number below zero (a dampening may be), or a beta outside [0, 1)."""
-        for name, value in options.items():
-            if name == "betas":
-                if len(value) != 2 or not all(0 <= beta < 1 for beta in value):
-                    raise ValueError(f"{type(self).__name__} expects two betas from 0 to below 1, got {value}")
-            elif name not in ("params", "dampening") and not value >= 0:
-                raise ValueError(f"{type(self).__name__} expects {name} of at least 0, got {value}")
-
-    def zero_grad(self) -> None:
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.layer.grads[parameter.name] = np.zeros_like(parameter.data)
-
-    def step(self) -> None:
-        """Update every parameter from its gradient; new arrays take the old ones' places."""
-        for group in self.param_groups:
-            # NumPy's own float64 would turn the result of a float32 parameter into float64.
-            options = {n: v.item() if isinstance(v, np.generic) else v for n, v in group.items() if n != "params"}
-            for parameter in group["params"]:
-                state = self.state.setdefault(parameter, {})
-                before = (state.get(name) for name in self.state_names)
-                value, *after = type(self).rule(parameter.data, parameter.grad, *before, **options)
-                state |= {n: v for n, v in zip(self.state_names, after, strict=True) if v is not None}
-                parameter.update(value)
-
-
-def _parameters(params: Any, name: str) -> Iterator[Parameter]:
-    for entry in [params] if isinstance(params, (Layer, Parameter)) else params:
-        if isinstance(entry, Parameter):
-            yield entry
-        elif isinstance(entry, Layer):
-            yield from entry.parameters()
-        else:
-            raise ValueError(f"{name} expects Layers or Parameters, got {type(entry).__name__}")
 
 
 class SGD(Optimizer):

@@ -1,0 +1,96 @@
+"""What every optimizer shares: parameter groups, their options, a state per parameter, and the loop over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from refbp.layer import Layer, Parameter
+
+Params: TypeAlias = Layer | Iterable[Parameter | Layer] | Iterable[Mapping[str, Any]]
+
+
+class Optimizer:
+    """Parameter groups, each with its own options, and a state per parameter.
+
+    A subclass names its rule and the state that the rule takes and returns, and its constructor its options.
+
+    Args:
+        params: a Layer; an iterable of Parameters or Layers; or an iterable of groups, mappings with such a "params"
+            and options of their own.
+    Attributes:
+        param_groups: a list of dicts: "params" (a list of Parameter) and every option.
+        state: Parameter -> name -> array (an int for "step"), filled by the first step.
+    Raises: ValueError for no parameters, a parameter in two places, or an unknown or senseless option.
+    Conventions: a parameter that no backward has reached has the gradient zero, and decay and momentum move it; torch
+        leaves it alone only as long as its gradient is None.
+    """
+
+    rule: ClassVar[Callable[..., tuple[Any, ...]]]
+    state_names: ClassVar[tuple[str, ...]]
+
+    def __init__(self, params: Params, **defaults: Any) -> None:
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Parameter, dict[str, Any]] = {}
+        self.check_options(defaults)
+        entries: list[Any] = [params] if isinstance(params, Layer) else list(params)
+        for group in entries if entries and isinstance(entries[0], Mapping) else [{"params": entries}]:
+            self.add_param_group(group)
+        if not any(group["params"] for group in self.param_groups):
+            raise ValueError(f"{type(self).__name__} expects at least one parameter, got none")
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """One more group; options that it does not name are the constructor's."""
+        name = type(self).__name__
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise ValueError(f"{name} expects each group as a mapping with 'params', got {group!r}")
+        unknown = group.keys() - self.defaults.keys() - {"params"}
+        if unknown:
+            raise ValueError(f"{name} expects options {', '.join(self.defaults)}, got {', '.join(sorted(unknown))}")
+        options = {**self.defaults, **group, "params": list(_parameters(group["params"], name))}
+        self.check_options(options)
+        seen = {parameter for earlier in self.param_groups for parameter in earlier["params"]}
+        for parameter in options["params"]:
+            if parameter in seen:
+                raise ValueError(f"{name} expects each parameter once, got {parameter.name} in two places")
+            seen.add(parameter)
+        self.param_groups.append(options)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raises: ValueError for a number below zero (a dampening may be), or a beta outside [0, 1)."""
+        for name, value in options.items():
+            if name == "betas":
+                if len(value) != 2 or not all(0 <= beta < 1 for beta in value):
+                    raise ValueError(f"{type(self).__name__} expects two betas from 0 to below 1, got {value}")
+            elif name not in ("params", "dampening") and not value >= 0:
+                raise ValueError(f"{type(self).__name__} expects {name} of at least 0, got {value}")
+
+    def zero_grad(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.layer.grads[parameter.name] = np.zeros_like(parameter.data)
+
+    def step(self) -> None:
+        """Update every parameter from its gradient; new arrays take the old ones' places."""
+        for group in self.param_groups:
+            # NumPy's own float64 would turn the result of a float32 parameter into float64.
+            options = {n: v.item() if isinstance(v, np.generic) else v for n, v in group.items() if n != "params"}
+            for parameter in group["params"]:
+                state = self.state.setdefault(parameter, {})
+                before = (state.get(name) for name in self.state_names)
+                value, *after = type(self).rule(parameter.data, parameter.grad, *before, **options)
+                state |= {n: v for n, v in zip(self.state_names, after, strict=True) if v is not None}
+                parameter.update(value)
+
+
+def _parameters(params: Any, name: str) -> Iterator[Parameter]:
+    for entry in [params] if isinstance(params, (Layer, Parameter)) else params:
+        if isinstance(entry, Parameter):
+            yield entry
+        elif isinstance(entry, Layer):
+            yield from entry.parameters()
+        else:
+            raise ValueError(f"{name} expects Layers or Parameters, got {type(entry).__name__}")

@@ -69,8 +69,8 @@ def run(
         print_json(report.to_json())
     else:
         show = terminal.console()
-        if len(report.cases["case"].unique()) == 1:
-            show_layers(report, None)
+        if report.environment["cases"] == 1:
+            show_layers(report, str(report.cases["case"].iloc[0]))
         terminal.show_report(show, report)
     notes.print(f"report: {out}/report.md, table.csv, table.parquet, cases.csv, report.json", soft_wrap=True)
     raise typer.Exit(0 if report.passed else 1)
@@ -139,18 +139,16 @@ def report(
         terminal.show_report(terminal.console(), kept)
 
 
-def show_layers(report: Report, case: str | None) -> None:
-    """The per-layer table of one case, from the loss back to the input, a table per dtype and step."""
+def show_layers(report: Report, case: str) -> None:
+    """The per-layer table of one case, in each dtype."""
     from oracle import terminal
+    from oracle.table import layer_lines
 
-    rows = report.table if case is None else report.table[report.table["case"] == case]
-    if rows.empty:
-        raise ValueError(f"the report holds no case {case!r}")
     out = terminal.console()
-    for (dtype, step), part in rows.groupby(["dtype", "step"], sort=False):
-        out.print(f"{part['case'].iloc[0]}, {dtype}", soft_wrap=True)
-        records = [{str(name): value for name, value in record.items()} for record in part.to_dict(orient="records")]
-        out.print(terminal.layer_table(records[::-1], str(step)))
+    known = report.cases["case"] == case
+    for dtype in report.cases[known]["dtype"] if known.any() else report.environment["dtypes"]:
+        step, lines = layer_lines(report.table, case, str(dtype))
+        out.print(terminal.layer_table(lines, f"{case}, {dtype}, step {step}"))
 
 
 def require_writable(folder: Path) -> None:

@@ -56,7 +56,9 @@ def walk(case: Case, subject: Subject, reference: Subject, step: int = 0) -> Ite
                 title = f"backward  {name} ({type}): ∂L/∂{short} from δ, eq. (5)"
                 yield from section(title, name, f"grad.{short}", f"∂{short}")
         if own:
-            yield from section(f"backward  {name} ({type}): ∂L/∂n from δ, the bracket of eq. (4)", name, "grad_input", "∂L/∂n")
+            yield from section(
+                f"backward  {name} ({type}): ∂L/∂n from δ, the bracket of eq. (4)", name, "grad_input", "∂L/∂n"
+            )
         else:
             yield from section(f"backward  {name} ({type}): f'(z) ⊙ ∂L/∂n, eq. (4)", name, "grad_input", "∂L/∂z")
     for name in case.params:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
+from typing import Any
 
 import pandas as pd
 
@@ -100,6 +101,30 @@ def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(entries)
+
+
+def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[dict[str, Any]]]:
+    """One step of a case, layer by layer from the loss back to the input; the first step with a discrepancy, else the first.
+
+    Returns: the step, and per layer and quantity the local figures beside the end-to-end z. Raises: ValueError without such rows.
+    """
+    rows = table[(table["case"] == case) & (table["dtype"] == dtype)]
+    if rows.empty:
+        raise ValueError(f"the report holds no case {case!r} in {dtype}")
+    bad = rows[rows["verdict"].isin(DISCREPANCIES)]
+    step = int((rows if bad.empty else bad)["step"].iloc[0])
+    rows = rows[rows["step"] == step]
+    forward = {layer: place for place, layer in enumerate(dict.fromkeys(rows["layer"]))}
+    lines: list[dict[str, Any]] = []
+    for (layer, quantity), both in rows.groupby(["layer", "quantity"], sort=False):
+        z = {mode: float(own["z_max"].max()) for mode, own in both.groupby("mode")}
+        shown = both[both["mode"] == "local"] if "local" in z else both
+        line = {name: shown[name].iloc[0] for name in ("layer_type", "n", "max_abs", "effective_bits")}
+        line |= {"layer": layer, "quantity": quantity}
+        line |= {"z_local": z.get("local", float("nan")), "z_end_to_end": z.get("end to end", float("nan"))}
+        line["verdict"] = max(both["verdict"], key=lambda verdict: GRAVITY[verdict])
+        lines.append(line)
+    return step, sorted(lines, key=lambda line: -forward[line["layer"]])
 
 
 def has_discrepancy(table: pd.DataFrame) -> bool:

@@ -97,23 +97,23 @@ def training_table(report: Report) -> Table:
     return made
 
 
-def layer_table(rows: list[dict[str, Any]], step: str) -> Table:
-    """The rows of one case and step, from the loss back to the input, in the order in which backpropagation computes them."""
-    made = Table(box=None, pad_edge=False, header_style="bold", title=f"step {step}", title_justify="left")
-    for name in ("layer", "quantity", "mode"):
+def layer_table(lines: list[dict[str, Any]], title: str) -> Table:
+    """One step of one case, from the loss back to the input: the local and the end-to-end judgement side by side."""
+    made = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    for name in ("layer", "quantity"):
         made.add_column(name, overflow="fold")
-    for name in ("n", "max |error|", "z", "bits", "verdict"):
+    for name in ("n", "max error", "z local", "z whole", "bits", "verdict"):
         made.add_column(name, justify="right")
-    for row in rows:
-        style = STYLES.get(row["verdict"], "")
+    for line in lines:
+        style = STYLES.get(line["verdict"], "")
         made.add_row(
-            f"{row['layer']} ({row['layer_type']})",
-            row["quantity"],
-            row["mode"],
-            f"{row['n']:,}",
-            figure(row["max_abs"]),
-            figure(row["z_max"]),
-            figure(row["effective_bits"]),
-            f"[{style}]{row['verdict']}[/]" if style else row["verdict"],
+            f"{line['layer']} ({line['layer_type']})",
+            line["quantity"],
+            f"{line['n']:,}",
+            figure(line["max_abs"]),
+            figure(line["z_local"]),
+            figure(line["z_end_to_end"]),
+            figure(line["effective_bits"]),
+            f"[{style}]{line['verdict']}[/]" if style else line["verdict"],
         )
     return made

@@ -139,6 +139,8 @@ class Case:
                 if not isinstance(value[key], kind):
                     raise CaseError(f"case {name}: {key} expects {kind.__name__}, got {value[key]!r}")
                 fields[key] = value[key]
+        if fields.get("steps", 1) < 1:
+            raise CaseError(f"case {name}: steps expects at least 1, got {fields['steps']}")
         fields["tags"] = tuple(str(tag) for tag in value.get("tags", ()))
         fields["layers"] = tuple(_spec_from_json(spec, name, "layers") for spec in value.get("layers", ()))
         for key in ("loss", "optimizer"):

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from refbp.layer import Array
-from refbp.optimizer import Optimizer as Optimizer
-from refbp.optimizer import Params
+from refbp.optimizer import Optimizer, Params
 
 
 def _descent(param: Array, grad: Array, weight_decay: float, maximize: bool) -> Array:

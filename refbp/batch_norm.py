@@ -1,0 +1,248 @@
+"""Batch and instance normalisation: statistics per channel, which the layers may keep running for evaluation."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Unpack
+
+import numpy as np
+
+from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.normalization import (
+    add_affine,
+    affine,
+    channel_shape,
+    mean_over,
+    moments,
+    require_several,
+    standardized,
+    weight_and_bias,
+)
+
+
+def batch_norm(
+    input: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Array, Backward]:
+    """y = (x - μ) / √(σ² + eps) w + b per channel: in training with the batch's μ and σ² (biased), else the running ones.
+
+    The running statistics are read, never written: `updated_statistics`, with this momentum, gives the new ones.
+
+    Shape: input and output (N, C, *); running_mean, running_var, weight, bias (C).
+    Gradients: `standardized`'s for the input; grad_weight = Σ g x̂ and grad_bias = Σ g over batch and positions.
+    Raises: ValueError for a single value per channel or an eps of 0 in training, no running statistics out of it, or
+        another number of channels.
+    """
+    shape = channel_shape(input, running_mean, running_var, weight, bias, name="batch_norm")
+    axes = (0, *range(2, input.ndim))
+    statistics = None
+    if training:
+        require_several(math.prod(input.shape[axis] for axis in axes), input, "batch_norm", "channel")
+    elif running_mean is None or running_var is None:
+        raise ValueError("batch_norm expects running_mean and running_var when not training, got None")
+    else:
+        statistics = (running_mean.reshape(shape), running_var.reshape(shape))
+    if eps < 0 or (training and eps == 0):
+        raise ValueError(f"batch_norm expects a positive eps in training, else one of at least 0, got {eps}")
+    x_hat, backward_x = standardized(input, axes, eps, statistics)
+    return affine(x_hat, backward_x, weight, bias, shape)
+
+
+def instance_norm(
+    input: Array,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Array, Backward]:
+    """batch_norm of every sample on its own: statistics per sample and channel, or the running ones per channel.
+
+    Shape: input and output (N, C, *), the others (C).
+    Gradients, Raises: as batch_norm; ValueError also for a single position to take statistics of.
+    """
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    shape = channel_shape(input, running_mean, running_var, weight, bias, name="instance_norm")
+    require_several(math.prod(input.shape[2:]), input, "instance_norm", "sample and channel")
+    x_hat, backward_x = standardized(input, tuple(range(2, input.ndim)), eps)
+    return affine(x_hat, backward_x, weight, bias, shape)
+
+
+def updated_statistics(
+    input: Array, running_mean: Array, running_var: Array, momentum: float = 0.1, per_sample: bool = False
+) -> tuple[Array, Array]:
+    """running ← (1 - momentum) running + momentum statistic: the mean, and the *unbiased* variance, per channel.
+
+    per_sample: of instance_norm, whose samples' statistics are averaged. An empty batch changes nothing.
+    Raises: ValueError for a single value, which has no unbiased variance.
+    """
+    axes = (*(() if per_sample else (0,)), *range(2, input.ndim))
+    count = math.prod(input.shape[axis] for axis in axes)
+    require_several(count, input, "updated_statistics", "sample and channel" if per_sample else "channel")
+    if input.size == 0:
+        return running_mean, running_var
+    mean, variance = moments(input, axes)
+    unbiased = variance * (count / (count - 1))
+
+    def update(running: Array, statistic: Array) -> Array:
+        new = mean_over(statistic, (0,)).reshape(running.shape).astype(running.dtype, copy=False)
+        return momentum * new + (1.0 - momentum) * running
+
+    return update(running_mean, mean), update(running_var, unbiased)
+
+
+class _RunningStatistics(Layer):
+    """The options, parameters and buffers that batch and instance normalisation share.
+
+    ranks: numbers of dimensions that the layer takes.
+    """
+
+    ranks: ClassVar[tuple[int, ...]]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        bias: bool,
+        options: LayerOptions,
+    ) -> None:
+        super().__init__(**options)
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.track_running_stats = track_running_stats
+        add_affine(self, (num_features,), affine, bias)
+        if track_running_stats:
+            self._buffers["running_mean"] = np.zeros(num_features, self.dtype)
+            self._buffers["running_var"] = np.ones(num_features, self.dtype)
+            self._buffers["num_batches_tracked"] = np.zeros((), np.int64)
+
+    def check_input(self, input: Array) -> None:
+        super().check_input(input)
+        if input.ndim not in self.ranks:
+            ranks = " or ".join(map(str, self.ranks))
+            raise ValueError(f"{type(self).__name__} expects an input of {ranks} dimensions, got shape {input.shape}")
+
+    def running(self, input: Array) -> tuple[Array | None, Array | None]:
+        """Running mean and variance in the input's dtype; None where they are not tracked."""
+        if not self.track_running_stats:
+            return None, None
+        mean, variance = self._buffers["running_mean"], self._buffers["running_var"]
+        return mean.astype(input.dtype, copy=False), variance.astype(input.dtype, copy=False)
+
+    def track(self, input: Array, momentum: float, per_sample: bool) -> None:
+        """Move the running statistics towards the input's."""
+        own = self._buffers
+        own["running_mean"], own["running_var"] = updated_statistics(
+            input, own["running_mean"], own["running_var"], momentum, per_sample
+        )
+
+
+class _BatchNorm(_RunningStatistics):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, options)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        own_statistics = self.training or not self.track_running_stats
+        result = batch_norm(
+            input, *self.running(input), *weight_and_bias(params), training=own_statistics, eps=self.eps
+        )
+        if self.training and self.track_running_stats:
+            count = int(self._buffers["num_batches_tracked"]) + 1
+            self._buffers["num_batches_tracked"] = np.full((), count, np.int64)
+            self.track(input, 1.0 / count if self.momentum is None else self.momentum, per_sample=False)
+        return result
+
+
+class _InstanceNorm(_RunningStatistics):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        *,
+        bias: bool = True,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, options)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        batched = input.ndim == max(self.ranks)
+        x = input if batched else np.expand_dims(input, 0)
+        own_statistics = self.training or not self.track_running_stats
+        y, backward_x = instance_norm(
+            x, *self.running(x), *weight_and_bias(params), use_input_stats=own_statistics, eps=self.eps
+        )
+        if self.training and self.track_running_stats and self.momentum is not None:
+            self.track(x, self.momentum, per_sample=True)
+
+        def backward(grad_output: Array) -> tuple[Array, Array | None, Array | None]:
+            grad_input, grad_weight, grad_bias = backward_x(grad_output.reshape(y.shape))
+            return grad_input.reshape(input.shape), grad_weight, grad_bias
+
+        return y.reshape(input.shape), backward
+
+
+class BatchNorm1d(_BatchNorm):
+    """torch.nn.BatchNorm1d on (N, C) or (N, C, L): see `refbp.functional.batch_norm` and `updated_statistics`.
+
+    Conventions: momentum None averages over all batches so far; eval mode without running statistics takes the batch's.
+    """
+
+    ranks = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """torch.nn.BatchNorm2d on (N, C, H, W): as BatchNorm1d."""
+
+    ranks = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """torch.nn.BatchNorm3d on (N, C, D, H, W): as BatchNorm1d."""
+
+    ranks = (5,)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """torch.nn.InstanceNorm1d on (N, C, L) or (C, L): see `refbp.functional.instance_norm` and `updated_statistics`.
+
+    Conventions: as in torch, num_batches_tracked stays 0 and with momentum None the running statistics stay as they are;
+    without affine and running statistics any number of channels will do.
+    """
+
+    ranks = (2, 3)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """torch.nn.InstanceNorm2d on (N, C, H, W) or (C, H, W): as InstanceNorm1d."""
+
+    ranks = (3, 4)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """torch.nn.InstanceNorm3d on (N, C, D, H, W) or (C, D, H, W): as InstanceNorm1d."""
+
+    ranks = (4, 5)

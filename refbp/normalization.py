@@ -1,0 +1,291 @@
+"""Normalisation: y = x̂ w + b, where x̂ is the input relative to statistics of its own.
+
+`standardized` and `affine` hold the derivatives; layer, group and, in batch_norm.py, batch and instance normalisation
+differ in the axes that their statistics go over. RMS normalisation leaves out the mean, local response normalisation looks
+at neighbouring channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeAlias, Unpack
+
+import numpy as np
+
+from refbp.layer import Array, Backward, Layer, LayerOptions
+
+Axes: TypeAlias = tuple[int, ...]
+NormalizedShape: TypeAlias = int | Sequence[int]
+
+
+def mean_over(x: Array, axes: Axes) -> Array:
+    """Over `axes`, which stay as ones. A mean over nothing is zero: no gradient comes from there."""
+    total: Array = np.sum(x, axis=axes, keepdims=True)
+    return total / float(max(math.prod(x.shape[axis] for axis in axes), 1))
+
+
+def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
+    """Mean and biased variance over `axes`, which stay as ones; in two passes, so that a large mean cancels nothing."""
+    mean = mean_over(x, axes)
+    return mean, mean_over(np.square(x - mean), axes)
+
+
+def standardized(
+    x: Array, axes: Axes, eps: float, statistics: tuple[Array, Array] | None = None
+) -> tuple[Array, Backward]:
+    """x̂ = (x - μ) / √(σ² + eps), with μ and σ² the moments over `axes`, or given as `statistics`.
+
+    Gradients, with g = grad_output and s = 1/√(σ² + eps):
+        statistics given: grad_x = s g
+        else:             grad_x = s (g - mean(g) - x̂ mean(g x̂)), the second term through μ, the third through σ²
+    """
+    mean, variance = moments(x, axes) if statistics is None else statistics
+    s = 1.0 / np.sqrt(variance + eps)
+    x_hat = (x - mean) * s
+
+    def backward(grad_output: Array) -> Array:
+        g = grad_output
+        if statistics is not None:
+            return g * s
+        return s * (g - mean_over(g, axes) - x_hat * mean_over(g * x_hat, axes))
+
+    return x_hat, backward
+
+
+def affine(
+    x_hat: Array, backward_x: Backward, weight: Array | None, bias: Array | None, shape: tuple[int, ...]
+) -> tuple[Array, Backward]:
+    """y = x̂ w + b, with w and b brought to `shape`, which broadcasts against x̂.
+
+    Gradients: backward_x(g w) for the input, Σ g x̂ and Σ g over all positions that share an element of w and b.
+    """
+    lead = x_hat.ndim - len(shape)
+    axes = (*range(lead), *(lead + i for i, size in enumerate(shape) if size == 1 and x_hat.shape[lead + i] != 1))
+    y = x_hat if weight is None else x_hat * weight.reshape(shape)
+    if bias is not None:
+        y = y + bias.reshape(shape)
+
+    def backward(grad_output: Array) -> tuple[Array, Array | None, Array | None]:
+        g = grad_output
+        grad_weight = None if weight is None else np.sum(g * x_hat, axis=axes).reshape(weight.shape)
+        grad_bias = None if bias is None else np.sum(g, axis=axes).reshape(bias.shape)
+        return backward_x(g if weight is None else g * weight.reshape(shape)), grad_weight, grad_bias
+
+    return y, backward
+
+
+def channel_shape(input: Array, *per_channel: Array | None, name: str) -> tuple[int, ...]:
+    """The shape (C, 1, ...) in which one number per channel broadcasts. Raises: ValueError where there are not C of them."""
+    if input.ndim < 2:
+        raise ValueError(f"{name} expects input of at least 2 dimensions (N, C, *), got shape {input.shape}")
+    channels = input.shape[1]
+    for array in per_channel:
+        if array is not None and array.shape != (channels,):
+            raise ValueError(f"{name} expects input (N, {array.size}, *), got {input.shape}")
+    return (channels, *(1,) * (input.ndim - 2))
+
+
+def require_several(count: int, input: Array, name: str, unit: str) -> None:
+    if count == 1:
+        raise ValueError(f"{name} expects more than 1 value per {unit} to take statistics of, got shape {input.shape}")
+
+
+def add_affine(layer: Layer, shape: tuple[int, ...], weight: bool, bias: bool) -> None:
+    """Weight one and bias zero, as far as the layer has them: at first y = x̂."""
+    if weight:
+        layer.add_param("weight", np.ones(shape))
+    if weight and bias:
+        layer.add_param("bias", np.zeros(shape))
+
+
+def weight_and_bias(params: tuple[Array, ...]) -> tuple[Array | None, Array | None]:
+    """The parameters that `add_affine` made, None for those that it did not."""
+    weight, bias = (*params, None, None)[:2]
+    return weight, bias
+
+
+def _last_axes(input: Array, normalized_shape: NormalizedShape, *params: Array | None, name: str) -> tuple[int, ...]:
+    """`normalized_shape` as a tuple. Raises: ValueError where the input does not end in it, or a parameter is not of it."""
+    shape = _as_shape(normalized_shape, name)
+    if input.shape[-len(shape) :] != shape:
+        raise ValueError(f"{name} expects input (*, {', '.join(map(str, shape))}), got {input.shape}")
+    for param in params:
+        if param is not None and param.shape != shape:
+            raise ValueError(f"{name} expects weight and bias of shape {shape}, got {param.shape}")
+    return shape
+
+
+def _as_shape(normalized_shape: NormalizedShape, name: str) -> tuple[int, ...]:
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape:
+        raise ValueError(f"{name} expects normalized_shape of at least one dimension, got {normalized_shape!r}")
+    return shape
+
+
+def layer_norm(
+    input: Array,
+    normalized_shape: NormalizedShape,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+) -> tuple[Array, Backward]:
+    """y = (x - μ) / √(σ² + eps) w + b, with μ and σ² over the last dimensions, w and b per element of these.
+
+    Shape: input and output (*, *normalized_shape), weight and bias normalized_shape.
+    Gradients: `standardized`'s for the input; grad_weight = Σ g x̂ and grad_bias = Σ g over the other dimensions.
+    Raises: ValueError when the input does not end in normalized_shape.
+    """
+    shape = _last_axes(input, normalized_shape, weight, bias, name="layer_norm")
+    x_hat, backward_x = standardized(input, tuple(range(input.ndim - len(shape), input.ndim)), eps)
+    return affine(x_hat, backward_x, weight, bias, shape)
+
+
+def group_norm(
+    input: Array, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5
+) -> tuple[Array, Backward]:
+    """y = (x - μ) / √(σ² + eps) w + b, with μ and σ² per sample and group of channels, w and b per channel.
+
+    Shape: input and output (N, C, *), weight and bias (C).
+    Gradients: as batch_norm.
+    Raises: ValueError for a number of channels that the groups do not divide, or as torch for a single value in all.
+    """
+    shape = channel_shape(input, weight, bias, name="group_norm")
+    samples, channels = input.shape[:2]
+    if num_groups < 1 or channels % num_groups:
+        raise ValueError(f"group_norm expects groups that divide {channels} channels, got {num_groups}")
+    # Not each group's count: this is what torch checks.
+    require_several(samples * (channels // num_groups) * math.prod(input.shape[2:]), input, "group_norm", "group")
+    members = channels // num_groups * math.prod(input.shape[2:])
+    grouped = input.reshape((samples, num_groups, members))  # (N, C, *) -> (N, G, C/G * positions)
+    x_hat, backward_x = standardized(grouped, (2,), eps)
+
+    def backward_input(grad: Array) -> Array:
+        return backward_x(grad.reshape(grouped.shape)).reshape(input.shape)  # type: ignore[no-any-return]
+
+    return affine(x_hat.reshape(input.shape), backward_input, weight, bias, shape)
+
+
+def rms_norm(
+    input: Array, normalized_shape: NormalizedShape, weight: Array | None = None, eps: float | None = None
+) -> tuple[Array, Backward]:
+    """y = x / √(mean(x²) + eps) w, the mean over the last dimensions; eps None is the machine epsilon of input's dtype.
+
+    Shape: as layer_norm.
+    Gradients: s (g - x̂ mean(g x̂)) for the input, with s = 1/√(mean(x²) + eps); backward gives (grad_input, grad_weight).
+    Raises: ValueError when the input does not end in normalized_shape.
+    """
+    shape = _last_axes(input, normalized_shape, weight, name="rms_norm")
+    axes = tuple(range(input.ndim - len(shape), input.ndim))
+    s = 1.0 / np.sqrt(mean_over(np.square(input), axes) + (float(np.finfo(input.dtype).eps) if eps is None else eps))
+    x_hat = input * s
+    y, backward_all = affine(x_hat, lambda g: s * (g - x_hat * mean_over(g * x_hat, axes)), weight, None, shape)
+    return y, lambda grad_output: backward_all(grad_output)[:2]
+
+
+def local_response_norm(
+    input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> tuple[Array, Backward]:
+    """y_c = x_c D_c^-β, D_c = k + α/size Σ x², over the `size` channels from c - size//2 on; there are zeros outside.
+
+    Shape: input and output (N, C, *) of at least 3 dimensions.
+    Gradients: grad_x_c = g_c D_c^-β - 2αβ/size x_c Σ g_c' y_c' / D_c', over all c' whose channels include c.
+    Raises: ValueError for fewer dimensions or a size below 1.
+    """
+    if input.ndim < 3 or size < 1:
+        raise ValueError(
+            f"local_response_norm expects 3 or more dimensions and a size of at least 1, got {input.shape} and {size}"
+        )
+    before, after = size // 2, (size - 1) // 2
+    divisor = k + (alpha / size) * _neighbours(np.square(input), before, after)
+    power = divisor**-beta
+    y = input * power
+
+    def backward(grad_output: Array) -> Array:
+        through = _neighbours(grad_output * y / divisor, after, before)
+        return grad_output * power - (2 * alpha * beta / size) * input * through
+
+    return y, backward
+
+
+def _neighbours(x: Array, before: int, after: int) -> Array:
+    """Σ over the channels from c - before to c + after, as far as they exist."""
+    channels = x.shape[1]
+    total = np.zeros_like(x)
+    for offset in range(max(-before, 1 - channels), min(after, channels - 1) + 1):
+        total[:, max(0, -offset) : channels - max(0, offset)] += x[:, max(0, offset) : channels + min(0, offset)]
+    return total
+
+
+class LayerNorm(Layer):
+    """torch.nn.LayerNorm: see `refbp.functional.layer_norm`."""
+
+    def __init__(
+        self,
+        normalized_shape: NormalizedShape,
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.normalized_shape, self.eps = _as_shape(normalized_shape, "LayerNorm"), eps
+        add_affine(self, self.normalized_shape, elementwise_affine, bias)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return layer_norm(input, self.normalized_shape, *weight_and_bias(params), self.eps)
+
+
+class GroupNorm(Layer):
+    """torch.nn.GroupNorm: see `refbp.functional.group_norm`."""
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        bias: bool = True,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        if num_groups < 1 or num_channels % num_groups:
+            raise ValueError(f"GroupNorm expects num_groups that divide {num_channels} channels, got {num_groups}")
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        add_affine(self, (num_channels,), affine, bias)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return group_norm(input, self.num_groups, *weight_and_bias(params), self.eps)
+
+
+class RMSNorm(Layer):
+    """torch.nn.RMSNorm: see `refbp.functional.rms_norm`."""
+
+    def __init__(
+        self,
+        normalized_shape: NormalizedShape,
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.normalized_shape, self.eps = _as_shape(normalized_shape, "RMSNorm"), eps
+        add_affine(self, self.normalized_shape, elementwise_affine, bias=False)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        weight, _ = weight_and_bias(params)
+        return rms_norm(input, self.normalized_shape, weight, self.eps)
+
+
+class LocalResponseNorm(Layer):
+    """torch.nn.LocalResponseNorm: see `refbp.functional.local_response_norm`."""
+
+    def __init__(
+        self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, **options: Unpack[LayerOptions]
+    ) -> None:
+        super().__init__(**options)
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return local_response_norm(input, self.size, self.alpha, self.beta, self.k)

@@ -17,10 +17,16 @@ from oracle.trace import Trace
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of a step. `names` leads from the layer names inside `case` to those of the whole case."""
+    """One piece of a step.
+
+    Attributes:
+        names: from the layer names inside `case` to those of the whole case.
+        shared: a layer that stands in the network more than once: its parameters' gradients are not this piece's alone.
+    """
 
     case: Case
     names: Mapping[str, str]
+    shared: bool = False
 
 
 def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array] | None:
@@ -85,20 +91,30 @@ def local_parts(case: Case, trace: Trace, step: int) -> Iterator[Part]:
     if params is None:
         return
     specs = dict(named_layers(case.layers))
+    reused = {spec.same_as for spec in specs.values() if spec.same_as}
     for name, spec in specs.items():
         if spec.type not in CONTAINERS:
-            yield from _layer_part(case, trace, step, name, specs[spec.same_as] if spec.same_as else spec, params)
+            shared = bool(spec.same_as) or name in reused
+            own = specs[spec.same_as] if spec.same_as else spec
+            yield from _layer_part(case, trace, step, name, own, spec.same_as or name, params, shared)
     yield from _loss_part(case, trace, step)
     yield from _update_part(case, trace, step, params)
 
 
 def _layer_part(
-    case: Case, trace: Trace, step: int, name: str, spec: Spec, params: Mapping[str, Array]
+    case: Case,
+    trace: Trace,
+    step: int,
+    name: str,
+    spec: Spec,
+    owner: str,
+    params: Mapping[str, Array],
+    shared: bool,
 ) -> Iterator[Part]:
     given, upstream = trace.get(step, name, "input"), trace.get(step, name, "grad_output")
     if given is None or upstream is None:
         return
-    prefix = f"{spec.same_as or name}."
+    prefix = f"{owner}."
     masks = masks_of(trace, step)
     yield Part(
         Case(
@@ -115,6 +131,7 @@ def _layer_part(
             structured=case.structured,
         ),
         {"layer": name},
+        shared,
     )
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from oracle.arrays import Array
-from oracle.case import Case, named_layers
+from oracle.case import Case
 from oracle.decompose import Part, local_parts, step_part
 from oracle.network import Results, execute, layer_types
 from oracle.running_error import UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.trace import Key, Subject, Trace
 from oracle.verdict import CONVENTION, CRASHED, MISSING, PASS, UNSUPPORTED, WRONG, Expected, Row, compare
+from oracle.wiring import connections
 
 LOCAL, END_TO_END = "local", "end to end"
 ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
@@ -93,13 +94,14 @@ def _judge_part(part: Part, trace: Trace, reference: Subject, blank: Row, types:
     if statistical.branches.adopted:  # the reference took other branches: its values are of another function
         values = Trace()
     judged = _Comparison(case, trace, blank, predicted, bounds, values)
-    return [
-        judged.row(key, part.names[key.layer], types)
-        for key in predicted
-        if key.quantity not in BRANCHES
-        and not (not end_to_end and key.quantity == "grad_output")
-        and key.layer in part.names
-    ]
+    return [judged.row(key, part.names[key.layer], types) for key in predicted if _is_judged(key, part, end_to_end)]
+
+
+def _is_judged(key: Key, part: Part, end_to_end: bool) -> bool:
+    if key.quantity in BRANCHES or key.layer not in part.names:
+        return False
+    # Locally the upstream gradient is given.
+    return end_to_end or not (key.quantity == "grad_output" or (part.shared and key.quantity.startswith("grad.")))
 
 
 class _Comparison:
@@ -149,33 +151,23 @@ class _Comparison:
 
 
 def _judge_wiring(case: Case, trace: Trace, blank: Row, types: Mapping[str, str]) -> Iterator[Row]:
-    """What a layer was given is, to the bit, what its neighbour handed on: forward its input, backward its grad_output."""
-    chain = [name for name, spec in named_layers(case.layers) if "." not in name]
-    step = blank.step
-    if not chain:
-        return
-    for name, successor in zip(chain, [*chain[1:], "loss"], strict=True):
-        handed_back = trace.get(step, successor, "grad_input")
-        if successor == "loss" and case.loss is None:
-            handed_back = case.grad_outputs[step % len(case.grad_outputs)]
-        yield from _copied(trace, blank, types, name, "grad_output", handed_back)
-        handed_on = trace.get(step, name, "output")
-        if trace.get(step, successor, "input") is not None:
-            row = next(_copied(trace, blank, types, successor, "input", handed_on), None)
-            if row is not None and row.verdict != PASS:
-                yield row
-
-
-def _copied(
-    trace: Trace, blank: Row, types: Mapping[str, str], layer: str, quantity: str, expected: Array | None
-) -> Iterator[Row]:
-    got = trace.get(blank.step, layer, quantity)
-    if got is None or expected is None:
-        return
-    row = replace(blank, layer=layer, layer_type=types[layer], quantity=quantity)
-    wide = expected.astype(np.float64)
-    exact = np.zeros(wide.shape)
-    yield compare(row, got, Expected(wide, exact, exact, np.abs(wide)), structured=False, no_terms=True)
+    """What containers computed and what layers handed to each other; of a layer's input only where it is not that."""
+    dtype = np.dtype(case.dtype)
+    for layer, quantity, computed in connections(case, trace, blank.step):
+        got = trace.get(blank.step, layer, quantity)
+        if got is None:
+            continue
+        statistical, worst = computed(ErrorModel(dtype, 2)), computed(ErrorModel(dtype, 1))
+        expected = Expected(
+            statistical.value,
+            np.sqrt(statistical.error_or_zero),
+            worst.error_or_zero,
+            np.sqrt(np.broadcast_to(statistical.scale_or_own, statistical.shape)),
+        )
+        row = replace(blank, layer=layer, layer_type=types[layer], quantity=quantity)
+        compare(row, got, expected, structured=case.structured, no_terms=True)
+        if quantity != "input" or row.verdict != PASS:
+            yield row
 
 
 def _in_order_of_computation(rows: list[Row], trace: Trace, step: int) -> list[Row]:

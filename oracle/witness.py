@@ -62,6 +62,8 @@ def _judge_part(part: Part, trace: Trace, blank: Row, types: dict[str, str]) -> 
     for quantity, argument in arguments.items():
         got = trace.get(blank.step, outer, quantity)
         key = Key(0, inner, quantity)
+        if part.shared and argument:
+            continue
         if got is None or key not in predicted or not got.size or got.shape != predicted[key].shape:
             continue
         sigma = model.width(predicted[key].error_or_zero)

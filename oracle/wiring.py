@@ -1,0 +1,98 @@
+"""What flows between layers: copies, to the bit, and the sums and joins that containers make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from oracle.arrays import Array
+from oracle.case import Case, Spec, at_step
+from oracle.running_error import ErrorArray, ErrorModel
+from oracle.trace import Trace
+
+Computed: TypeAlias = Callable[[ErrorModel], ErrorArray]
+
+
+class Connection(NamedTuple):
+    """A quantity of a layer that is not the layer's own work: what it should be, given its neighbours' own values."""
+
+    layer: str
+    quantity: str
+    expected: Computed
+
+
+def connections(case: Case, trace: Trace, step: int) -> Iterator[Connection]:
+    """Every connection whose ends the trace shows; each is judged like a layer, on the implementation's own values."""
+    if not case.layers:
+        return
+    start = at_step(case.inputs, step)
+    end = trace.get(step, "loss", "grad_input") if case.loss is not None else at_step(case.grad_outputs, step)
+    wires = _Wires(trace, step)
+    yield from wires.sequence(case.layers, "", start, end)
+    names = [spec.name or str(index) for index, spec in enumerate(case.layers)]
+    if case.loss is not None:
+        yield from wires.copied("loss", "input", wires.get(names[-1], "output"))
+
+
+class _Wires:
+    def __init__(self, trace: Trace, step: int) -> None:
+        self.trace, self.step = trace, step
+
+    def get(self, layer: str, quantity: str) -> Array | None:
+        return self.trace.get(self.step, layer, quantity)
+
+    def copied(self, layer: str, quantity: str, source: Array | None) -> Iterator[Connection]:
+        if source is not None:
+            yield Connection(layer, quantity, lambda model: ErrorArray.exact(source, model))
+
+    def computed(
+        self, layer: str, quantity: str, sources: list[Array | None], rule: Callable[[list[Any]], Any]
+    ) -> Iterator[Connection]:
+        shown = [source for source in sources if source is not None]
+        if len(shown) == len(sources):
+            yield Connection(layer, quantity, lambda model: rule([ErrorArray.exact(source, model) for source in shown]))
+
+    def sequence(
+        self, specs: tuple[Spec, ...], prefix: str, start: Array | None, end: Array | None
+    ) -> Iterator[Connection]:
+        names = [f"{prefix}{spec.name or index}" for index, spec in enumerate(specs)]
+        for place, (name, spec) in enumerate(zip(names, specs, strict=True)):
+            given = start if place == 0 else self.get(names[place - 1], "output")
+            upstream = end if place == len(names) - 1 else self.get(names[place + 1], "grad_input")
+            yield from self.copied(name, "input", given)
+            yield from self.copied(name, "grad_output", upstream)
+            yield from self.inside(spec, name)
+
+    def inside(self, spec: Spec, name: str) -> Iterator[Connection]:
+        """The connections within a container."""
+        given, upstream = self.get(name, "input"), self.get(name, "grad_output")
+        children = [f"{name}.{child.name or index}" for index, child in enumerate(spec.layers)]
+        outputs = [self.get(child, "output") for child in children]
+        grads = [self.get(child, "grad_input") for child in children]
+        if spec.type == "Sequential" and spec.layers:
+            yield from self.sequence(spec.layers, f"{name}.", given, upstream)
+            yield from self.copied(name, "output", outputs[-1])
+            yield from self.copied(name, "grad_input", grads[0])
+        elif spec.type == "Residual":
+            for child in spec.layers:
+                yield from self.sequence((child,), f"{name}.", given, upstream)
+            identity = len(children) == 1
+            yield from self.computed(name, "output", [*outputs, given] if identity else outputs, lambda x: x[0] + x[1])
+            yield from self.computed(
+                name, "grad_input", [*grads, upstream] if identity else grads, lambda x: x[0] + x[1]
+            )
+        elif spec.type == "Concat":
+            dim = int(spec.options.get("dim", 1))
+            shares: list[Array | None] = [None] * len(children)
+            shown = [output for output in outputs if output is not None]
+            if upstream is not None and len(shown) == len(outputs):
+                ends = np.cumsum([output.shape[dim] for output in shown])[:-1]
+                shares = list(np.split(upstream, ends, axis=dim))
+            for child, child_name, share in zip(spec.layers, children, shares, strict=True):
+                yield from self.copied(child_name, "input", given)
+                yield from self.copied(child_name, "grad_output", share)
+                yield from self.inside(child, child_name)
+            yield from self.computed(name, "output", outputs, lambda x: np.concatenate(x, axis=dim))
+            yield from self.computed(name, "grad_input", grads, lambda x: np.sum(np.stack(x), axis=0))

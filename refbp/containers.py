@@ -107,7 +107,7 @@ class Concat(Layer):
         joined = np.concatenate(outputs, axis=self.dim)
 
         def backward(grad_output: Array) -> Array:
-            self.check_grad_output(joined, grad_output)
+            self.check_grad_output(grad_output, joined.shape)
             grad_input = np.zeros_like(input)
             start = 0
             for output, backward_branch in zip(outputs, backwards, strict=True):

@@ -61,6 +61,7 @@ class Layer:
         self._grads: dict[str, Array] = {}
         self._buffers: dict[str, Array] = {}
         self._backward: Backward | None = None
+        self._output_shape: tuple[int, ...] = ()
 
     @property
     def params(self) -> dict[str, Array]:
@@ -106,7 +107,7 @@ class Layer:
         output, op_backward = self.op(input, *params)
 
         def backward(grad_output: Array) -> Array:
-            self.check_grad_output(output, grad_output)
+            self.check_grad_output(grad_output, output.shape)
             grads = op_backward(grad_output)
             if not isinstance(grads, tuple):
                 return grads  # type: ignore[no-any-return]
@@ -124,15 +125,16 @@ class Layer:
             received = type(input).__name__ if dtype is None else f"an array of {dtype}"
             raise ValueError(f"{type(self).__name__} expects a floating-point array, got {received}")
 
-    def check_grad_output(self, output: Array, grad_output: Array) -> None:
-        if grad_output.shape != output.shape:
+    def check_grad_output(self, grad_output: Array, shape: tuple[int, ...]) -> None:
+        received = getattr(grad_output, "shape", type(grad_output).__name__)
+        if received != shape:
             raise ValueError(
-                f"{type(self).__name__}.backward expects grad_output of the output's shape {output.shape}, "
-                f"got {grad_output.shape}"
+                f"{type(self).__name__}.backward expects grad_output of the output's shape {shape}, got {received}"
             )
 
     def forward(self, input: Array) -> Array:
         output, self._backward = self.apply(input)
+        self._output_shape = output.shape
         return output
 
     def __call__(self, input: Array) -> Array:
@@ -145,6 +147,7 @@ class Layer:
         """
         if self._backward is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
+        self.check_grad_output(grad_output, self._output_shape)
         return self._backward(grad_output)  # type: ignore[no-any-return]
 
     def layers(self) -> Iterator[tuple[str, Layer]]:
@@ -180,7 +183,7 @@ class Layer:
         """Copies of all parameters and buffers under torch's keys, nested as `0.weight`."""
         return {name: array.copy() for name, array in (self.params | self.buffers).items()}
 
-    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+    def load_state_dict(self, state: Mapping[str, npt.ArrayLike]) -> None:
         """Take parameters and buffers from a mapping with exactly the keys and shapes of `state_dict`; values are copied.
 
         Raises: ValueError that names the keys or the shape that do not fit; nothing has been loaded then.
@@ -192,15 +195,16 @@ class Layer:
                 f"{type(self).__name__}.load_state_dict: missing keys {missing}, unexpected keys {unexpected}"
             )
         for key, array in own.items():
-            if state[key].shape != array.shape:
+            shape = np.shape(state[key])
+            if shape != array.shape:
                 raise ValueError(
-                    f"{type(self).__name__}.load_state_dict: {key} expects shape {array.shape}, got {state[key].shape}"
+                    f"{type(self).__name__}.load_state_dict: {key} expects shape {array.shape}, got {shape}"
                 )
         self._load(state, "")
 
-    def _load(self, state: Mapping[str, Array], prefix: str) -> None:
+    def _load(self, state: Mapping[str, npt.ArrayLike], prefix: str) -> None:
         for own in (self._params, self._buffers):
             for name, array in own.items():
-                own[name] = state[prefix + name].astype(array.dtype)
+                own[name] = np.array(state[prefix + name], dtype=array.dtype)
         for name, child in self.children.items():
             child._load(state, f"{prefix}{name}.")

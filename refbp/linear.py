@@ -18,8 +18,13 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> tuple[Arra
         grad_input  = delta W       eq. (4) without f', which belongs to the activation's own layer
         grad_weight = deltaᵀ n      eq. (5), summed over the batch
         grad_bias   = Σ delta       eq. (5) with ∂z/∂b = I, eq. (3)
-    Raises: ValueError when the last dimension is not in_features.
+    Raises: ValueError when the last dimension is not in_features, or weight and bias are not of these shapes.
     """
+    if weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+        raise ValueError(
+            f"linear expects weight (out_features, in_features) and bias (out_features), got {weight.shape} and "
+            f"{None if bias is None else bias.shape}"
+        )
     if input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         raise ValueError(f"linear expects input (*, {weight.shape[1]}) for weight {weight.shape}, got {input.shape}")
     rows = input.reshape(math.prod(input.shape[:-1]), weight.shape[1])  # (*, in) -> (N, in)

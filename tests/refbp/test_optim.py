@@ -111,7 +111,9 @@ GROUPS = {
 def test_groups_override_every_option(name: str) -> None:
     """A group's own options hold for it alone, the constructor's for the others; also what torch ignores in a group."""
     layer, twin = layer_with_twin()
-    ours = OPTIMIZERS[name]([{"params": [Parameter(layer, "weight")], **GROUPS[name]}, {"params": [Parameter(layer, "bias")]}])
+    ours = OPTIMIZERS[name](
+        [{"params": [Parameter(layer, "weight")], **GROUPS[name]}, {"params": [Parameter(layer, "bias")]}]
+    )
     theirs = getattr(torch.optim, name)([{"params": [twin["weight"]], **GROUPS[name]}, {"params": [twin["bias"]]}])
     assert ours.param_groups[0]["params"] == [Parameter(layer, "weight")]
     train_both(ours, theirs, layer, twin)
@@ -158,7 +160,12 @@ def test_equation_6() -> None:
 @pytest.mark.parametrize("rule", [sgd, adam, rmsprop, adagrad])
 def test_rules_write_into_nothing(rule: Any) -> None:
     """A rule is a function: read-only arguments will do, and what it returns shares no memory with them."""
-    options = {sgd: {"momentum": 0.9}, adam: {"amsgrad": True}, rmsprop: {"momentum": 0.9, "centered": True}, adagrad: {}}
+    options = {
+        sgd: {"momentum": 0.9},
+        adam: {"amsgrad": True},
+        rmsprop: {"momentum": 0.9, "centered": True},
+        adagrad: {},
+    }
     rng = np.random.default_rng(0)
     arguments = [rng.standard_normal(4), rng.standard_normal(4)]
     for _ in range(3):

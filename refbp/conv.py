@@ -1,19 +1,16 @@
-"""Convolution (cross-correlation, as in torch) of any rank, and its transpose.
-
-One pair of primitives serves both: `_correlate` gathers windows and multiplies, `_spread` is its adjoint with respect to
-the input. A convolution is forward with the first and backward with the second; a transposed convolution the other way round.
-"""
+"""Convolution (cross-correlation, as in torch) of any rank."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias, Unpack
 
 import numpy as np
 
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.windows import (
+    PADDING_SOURCES,
     Sides,
     Sizes,
     added_inside,
@@ -29,7 +26,7 @@ from refbp.windows import (
 Ints: TypeAlias = int | Sequence[int]
 
 
-class _Geometry(NamedTuple):
+class Geometry(NamedTuple):
     """Kernel size, stride and dilation per dimension, and the number of groups."""
 
     kernel: Sizes
@@ -38,7 +35,7 @@ class _Geometry(NamedTuple):
     groups: int
 
 
-def _columns(x: Array, g: _Geometry) -> Array:
+def columns_of(x: Array, g: Geometry) -> Array:
     """Every window as a row, per group: (N, C, *size) -> (G, N*P, C/G*K) for P windows of K taps."""
     rank = len(g.kernel)
     view = windows(x, g.kernel, g.stride, g.dilation)  # (N, C, *counts, *kernel)
@@ -48,33 +45,33 @@ def _columns(x: Array, g: _Geometry) -> Array:
     return view.reshape((g.groups, n * math.prod(counts), channels // g.groups * math.prod(g.kernel)))
 
 
-def _rows(delta: Array, groups: int) -> Array:
+def rows_of(delta: Array, groups: int) -> Array:
     """Positions as rows, per group: (N, F, *counts) -> (G, N*P, F/G)."""
     n, features, positions = delta.shape[0], delta.shape[1], math.prod(delta.shape[2:])
     split = delta.reshape((n, groups, features // groups, positions))
     return np.transpose(split, (1, 0, 3, 2)).reshape((groups, n * positions, features // groups))
 
 
-def _positions(rows: Array, n: int, counts: Sizes) -> Array:
-    """The inverse of `_rows`: (G, N*P, F/G) -> (N, F, *counts)."""
-    groups, _, per_group = rows.shape
-    split = rows.reshape((groups, n, math.prod(counts), per_group))
-    return np.transpose(split, (1, 0, 3, 2)).reshape((n, groups * per_group, *counts))
+def positions_of(rows: Array, n: int, counts: Sizes) -> Array:
+    """The inverse of `rows_of`: (G, N*P, F/G) -> (N, F, *counts)."""
+    groups, _, features = rows.shape
+    split = rows.reshape((groups, n, math.prod(counts), features))
+    return np.transpose(split, (1, 0, 3, 2)).reshape((n, groups * features, *counts))
 
 
-def _per_group(weight: Array, groups: int) -> Array:
+def per_group(weight: Array, groups: int) -> Array:
     """(F, C/G, *kernel) -> (G, F/G, C/G*K)."""
     return weight.reshape((groups, weight.shape[0] // groups, math.prod(weight.shape[1:])))
 
 
-def _spread(delta: Array, weight: Array, size: Sizes, g: _Geometry) -> Array:
+def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
     """The input's gradient: each position's delta times the kernel, added where the kernel stood.
 
     Element i receives delta_o W_t from every window o and tap t with o * stride + t * dilation = i. Read as a sum over t at
     fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
     """
     n, counts = delta.shape[0], delta.shape[2:]
-    grads = _rows(delta, g.groups) @ _per_group(weight, g.groups)  # (G, N*P, C/G*K)
+    grads = rows_of(delta, g.groups) @ per_group(weight, g.groups)  # (G, N*P, C/G*K)
     rank = len(g.kernel)
     grads = grads.reshape((g.groups, n, *counts, weight.shape[1], *g.kernel))
     grads = np.moveaxis(grads, (0, 1, 2 + rank), (1, 0, 2))  # (N, G, C/G, *counts, *kernel)
@@ -82,20 +79,17 @@ def _spread(delta: Array, weight: Array, size: Sizes, g: _Geometry) -> Array:
     return windows_added(grads, size, g.kernel, g.stride, g.dilation)
 
 
-def _weight_gradient(columns: Array, delta: Array, shape: Sizes, groups: int) -> Array:
+def weight_gradient(columns: Array, delta: Array, shape: Sizes, groups: int) -> Array:
     """The cross-correlation of the layer's input with delta: every tap sums over batch and positions what it multiplied."""
-    return (np.swapaxes(_rows(delta, groups), 1, 2) @ columns).reshape(shape)
+    return (np.swapaxes(rows_of(delta, groups), 1, 2) @ columns).reshape(shape)
 
 
-def _bias_gradient(delta: Array) -> Array:
-    return np.sum(delta, axis=(0, *range(2, delta.ndim)))
+def bias_gradient(delta: Array) -> Array:
+    total: Array = np.sum(delta, axis=(0, *range(2, delta.ndim)))
+    return total
 
 
-def _along_channels(bias: Array, rank: int) -> Array:
-    return bias.reshape((1, bias.shape[0], *(1,) * rank))
-
-
-def _batched(input: Array, rank: int, channels: int, name: str) -> Array:
+def batched(input: Array, rank: int, channels: int, name: str) -> Array:
     """The input with its batch dimension. Raises: ValueError when neither shape fits."""
     if input.ndim not in (rank + 1, rank + 2) or input.shape[-rank - 1] != channels:
         sides = ", ".join("DHW"[-rank:] if rank > 1 else "L")
@@ -105,7 +99,7 @@ def _batched(input: Array, rank: int, channels: int, name: str) -> Array:
     return input if input.ndim == rank + 2 else np.expand_dims(input, 0)
 
 
-def _padding_sides(padding: str | Ints, g: _Geometry, name: str) -> Sides:
+def _padding_sides(padding: str | Ints, g: Geometry, name: str) -> Sides:
     """(before, after) per dimension; "same" puts the odd element after, as torch does."""
     if padding == "valid":
         padding = 0
@@ -119,13 +113,13 @@ def _padding_sides(padding: str | Ints, g: _Geometry, name: str) -> Sides:
     return [(total // 2, total - total // 2) for total in needed]
 
 
-def _geometry(weight: Array, stride: Ints, dilation: Ints, groups: int, name: str) -> _Geometry:
+def geometry_of(weight: Array, stride: Ints, dilation: Ints, groups: int, name: str) -> Geometry:
     rank = weight.ndim - 2
     if groups < 1 or weight.shape[0] % groups:
         raise ValueError(
             f"{name} expects groups to divide the weight's first dimension {weight.shape[0]}, got {groups}"
         )
-    return _Geometry(
+    return Geometry(
         weight.shape[2:],
         sizes(stride, rank, f"stride of {name}", 1),
         sizes(dilation, rank, f"dilation of {name}", 1),
@@ -145,8 +139,8 @@ def _convolve(
 ) -> tuple[Array, Backward]:
     rank = weight.ndim - 2
     name = f"conv{rank}d"
-    g = _geometry(weight, stride, dilation, groups, name)
-    x = _batched(input, rank, weight.shape[1] * groups, name)
+    g = geometry_of(weight, stride, dilation, groups, name)
+    x = batched(input, rank, weight.shape[1] * groups, name)
     sides = _padding_sides(padding, g, name)
     inner = x.shape[2:]
     zeros = padding_mode == "zeros"
@@ -157,25 +151,40 @@ def _convolve(
             f"{name} expects an input that holds its kernel: kernel {g.kernel} with dilation {g.dilation}, "
             f"padded input {full.shape[2:]}"
         )
-    columns = _columns(full, g)
-    rows = columns @ np.swapaxes(_per_group(weight, groups), 1, 2)  # (G, N*P, F/G)
+    columns = columns_of(full, g)
+    rows = columns @ np.swapaxes(per_group(weight, groups), 1, 2)  # (G, N*P, F/G)
     if bias is not None:
         rows += bias.reshape((groups, 1, weight.shape[0] // groups))
-    z = _positions(rows, x.shape[0], counts)
+    z = positions_of(rows, x.shape[0], counts)
 
     def backward(grad_output: Array) -> tuple[Array, Array, Array | None]:
         delta = grad_output.reshape(z.shape)
-        spread = _spread(delta, weight, full.shape[2:], g)
-        grad_input = spread[inside(inner, sides)] if zeros else added_inside(spread, inner, sides, padding_mode)
-        grad_weight = _weight_gradient(columns, delta, weight.shape, groups)
-        return grad_input.reshape(input.shape), grad_weight, None if bias is None else _bias_gradient(delta)
+        grads = spread(delta, weight, full.shape[2:], g)
+        grad_input = grads[inside(inner, sides)] if zeros else added_inside(grads, inner, sides, padding_mode)
+        grad_weight = weight_gradient(columns, delta, weight.shape, groups)
+        return grad_input.reshape(input.shape), grad_weight, None if bias is None else bias_gradient(delta)
 
     return z.reshape((*input.shape[: -rank - 1], *z.shape[1:])), backward
 
 
-def _of_rank(rank: int, weight: Array, name: str) -> None:
+def check_rank(rank: int, weight: Array, name: str) -> None:
     if weight.ndim != rank + 2:
         raise ValueError(f"{name} expects a weight of {rank + 2} dimensions, got shape {weight.shape}")
+
+
+def conv1d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Ints = 1,
+    padding: str | Ints = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+) -> tuple[Array, Backward]:
+    """conv2d along one dimension. Shape: input (N, C, L) or (C, L), weight (F, C/groups, kL)."""
+    check_rank(1, weight, "conv1d")
+    return _convolve(input, weight, bias, stride, padding, dilation, groups, padding_mode)
 
 
 def conv2d(
@@ -200,16 +209,44 @@ def conv2d(
         "reflect", "replicate" or "circular".
     Raises: ValueError for shapes that do not fit, groups that do not divide the channels, a kernel larger than the padded input.
     """
-    _of_rank(2, weight, "conv2d")
+    check_rank(2, weight, "conv2d")
     return _convolve(input, weight, bias, stride, padding, dilation, groups, padding_mode)
 
 
-class _ConvNd(Layer):
+def conv3d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Ints = 1,
+    padding: str | Ints = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+) -> tuple[Array, Backward]:
+    """conv2d along three dimensions. Shape: input (N, C, D, H, W) or (C, D, H, W), weight (F, C/groups, kD, kH, kW)."""
+    check_rank(3, weight, "conv3d")
+    return _convolve(input, weight, bias, stride, padding, dilation, groups, padding_mode)
+
+
+class ConvNd(Layer):
     """What convolutions share: their weight, their bias, and torch's initial values, uniform in ±1/√fan_in."""
 
     rank: int
-    function: Callable[..., tuple[Array, Backward]]
 
+    def __init__(self, channels: Sizes, weight_shape: Sizes, groups: int, bias: bool, options: LayerOptions) -> None:
+        super().__init__(**options)
+        name = type(self).__name__
+        in_channels, out_channels = channels
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(f"{name} expects groups to divide {in_channels} and {out_channels} channels, got {groups}")
+        fan_in = math.prod(weight_shape[1:])
+        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+        self.add_param("weight", self.rng.uniform(-bound, bound, weight_shape))
+        if bias:
+            self.add_param("bias", self.rng.uniform(-bound, bound, out_channels))
+
+
+class _Convolution(ConvNd):
     def __init__(
         self,
         in_channels: int,
@@ -223,24 +260,15 @@ class _ConvNd(Layer):
         padding_mode: str = "zeros",
         **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(**options)
         name = type(self).__name__
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(f"{name} expects groups to divide {in_channels} and {out_channels} channels, got {groups}")
-        if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
-            raise ValueError(f"{name} expects padding_mode zeros, reflect, replicate or circular, got {padding_mode!r}")
         kernel = sizes(kernel_size, self.rank, f"kernel_size of {name}", 1)
-        self.arguments = (stride, padding, dilation, groups, padding_mode)
-        _padding_sides(
-            padding,
-            _Geometry(kernel, sizes(stride, self.rank, "stride", 1), sizes(dilation, self.rank, "dilation", 1), groups),
-            name,
+        super().__init__(
+            (in_channels, out_channels), (out_channels, in_channels // max(groups, 1), *kernel), groups, bias, options
         )
-        fan_in = in_channels // groups * math.prod(kernel)
-        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-        self.add_param("weight", self.rng.uniform(-bound, bound, (out_channels, in_channels // groups, *kernel)))
-        if bias:
-            self.add_param("bias", self.rng.uniform(-bound, bound, out_channels))
+        if padding_mode != "zeros" and padding_mode not in PADDING_SOURCES:
+            raise ValueError(f"{name} expects padding_mode zeros, {', '.join(PADDING_SOURCES)}, got {padding_mode!r}")
+        _padding_sides(padding, geometry_of(self.params["weight"], stride, dilation, groups, name), name)
+        self.arguments = (stride, padding, dilation, groups, padding_mode)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         weight, bias = (*params, None)[:2]
@@ -248,7 +276,19 @@ class _ConvNd(Layer):
         return _convolve(input, weight, bias, *self.arguments)
 
 
-class Conv2d(_ConvNd):
+class Conv1d(_Convolution):
+    """torch.nn.Conv1d: see `refbp.functional.conv1d`."""
+
+    rank = 1
+
+
+class Conv2d(_Convolution):
     """torch.nn.Conv2d: see `refbp.functional.conv2d`."""
 
     rank = 2
+
+
+class Conv3d(_Convolution):
+    """torch.nn.Conv3d: see `refbp.functional.conv3d`."""
+
+    rank = 3

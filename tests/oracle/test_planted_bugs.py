@@ -171,7 +171,7 @@ def not_zeroed(op: Op) -> Op:
 
 LINEAR, CONV = "linear/Linear,in_features=3,out_features=4,bias=True,batch=5", "layout/Conv2d,transposed"
 BUGS = [
-    Bug("conv: kernel not turned", refbp.conv, "_spread", flipped, CONV, "0", "grad_input"),
+    Bug("conv: kernel not turned", refbp.conv, "spread", flipped, CONV, "0", "grad_input"),
     Bug("conv: windows overwritten", refbp.conv, "windows_added", overwritten, "exact/Conv2d", "0", "grad_input"),
     Bug(
         "conv: stride and dilation swapped",
@@ -185,7 +185,7 @@ BUGS = [
     Bug(
         "conv: groups permuted",
         refbp.conv,
-        "_per_group",
+        "per_group",
         lambda op: lambda weight, groups: np.flip(op(weight, groups), 0),
         "exact/Conv2d,groups",
         "0",
@@ -194,7 +194,7 @@ BUGS = [
     Bug(
         "conv: weight gradient turned",
         refbp.conv,
-        "_weight_gradient",
+        "weight_gradient",
         lambda op: lambda *args: np.flip(op(*args), (2, 3)),
         CONV,
         "0",
@@ -203,7 +203,7 @@ BUGS = [
     Bug(
         "conv: bias gradient not summed over positions",
         refbp.conv,
-        "_bias_gradient",
+        "bias_gradient",
         lambda op: lambda delta: np.sum(delta[:, :, 0, 0], axis=0),
         CONV,
         "0",
@@ -396,7 +396,7 @@ def test_the_command_line_exits_with_1_and_names_the_culprit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What a user sees of a kernel that is not turned by 180 degrees."""
-    monkeypatch.setattr(refbp.conv, "_spread", flipped(refbp.conv._spread))
+    monkeypatch.setattr(refbp.conv, "spread", flipped(refbp.conv.spread))
     assert main(["run", "--cases", "lenet5", "--dtype", "float32", "--out", str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     assert "lenet5/random/conv2 (Conv2d) grad_input wrong" in shown

@@ -268,6 +268,19 @@ def named_layers(layers: tuple[Spec, ...], prefix: str = "") -> Iterator[tuple[s
         yield from named_layers(spec.layers, f"{name}.")
 
 
+# What follows a loss's first argument, where that is not just the target.
+LOSS_ARGUMENTS = {
+    "MarginRankingLoss": ("input2", "target"),
+    "CosineEmbeddingLoss": ("input2", "target"),
+    "GaussianNLLLoss": ("target", "var"),
+}
+
+
+def loss_arguments(type: str) -> tuple[str, ...]:
+    """Names of the arguments that follow a loss's first one; their gradients are the quantities grad.<name>."""
+    return LOSS_ARGUMENTS.get(type, ("target",))
+
+
 def at_step(entries: tuple[Any, ...], step: int) -> Any:
     """What a per-step field holds for this step."""
     return entries[step % len(entries)]

@@ -90,7 +90,9 @@ def list_(
         print_json(entries)
         return
     for entry in entries:
-        typer.echo("  ".join(str(value) for value in entry.values()))
+        typer.echo("  ".join(", ".join(value) if isinstance(value, list) else str(value) for value in entry.values()))
+    if what == "layers" and (lacking := catalogue.lacking()):
+        typer.echo(f"torch.nn has, and refbp lacks: {', '.join(lacking)}")
 
 
 @app.command()

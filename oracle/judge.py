@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from oracle.arrays import Array
-from oracle.case import Case
+from oracle.case import Case, CaseError, named_layers
 from oracle.decompose import Part, local_parts, step_part
 from oracle.network import Results, execute, layer_types
 from oracle.running_error import UNIT_ROUNDOFF, ErrorArray, ErrorModel
@@ -20,6 +21,12 @@ from oracle.wiring import connections
 LOCAL, END_TO_END = "local", "end to end"
 ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
 BRANCHES = ("input", "mask")
+# A mask that chance makes as unlikely as this is taken for a wrong rate: once in a million honest ones.
+LEAST_LIKELY = 1e-6
+
+
+class ReferenceFailed(Exception):
+    """The reference could not run a case or a part of it."""
 
 
 def judge(case: Case, trace: Trace, reference: Subject) -> list[Row]:
@@ -28,6 +35,7 @@ def judge(case: Case, trace: Trace, reference: Subject) -> list[Row]:
     Args:
         case: as it was given to the implementation, in its dtype.
         reference: gives the expected values, in float64.
+    Raises: ReferenceFailed.
     """
     types = layer_types(case)
     rows: list[Row] = []
@@ -37,6 +45,7 @@ def judge(case: Case, trace: Trace, reference: Subject) -> list[Row]:
             row for part in local_parts(case, trace, step) for row in _judge_part(part, trace, reference, blank, types)
         ]
         local += _judge_wiring(case, trace, blank, types)
+        local += _judge_masks(case, trace, blank)
         part = step_part(case, trace, step)
         whole = [] if part is None else _judge_part(part, trace, reference, replace(blank, mode=END_TO_END), types)
         rows += _in_order_of_computation(local + whole, trace, step)
@@ -87,14 +96,31 @@ def _judge_part(part: Part, trace: Trace, reference: Subject, blank: Row, types:
             if key.step == blank.step and key.quantity == "input"
         }
     statistical = ErrorModel(dtype, 2)
-    predicted = predict(case, statistical, guides)
-    # Through a whole network a worst-case bound grows beyond use: it serves one part at a time.
-    bounds = None if end_to_end else predict(case, ErrorModel(dtype, 1))
-    values = reference.run(case.astype("float64"))
+    try:
+        predicted = predict(case, statistical, guides)
+        # Through a whole network a worst-case bound grows beyond use: it serves one part at a time.
+        bounds = None if end_to_end else predict(case, ErrorModel(dtype, 1))
+    except CaseError as error:
+        return [] if end_to_end else [_misfit(part, blank, types, error)]
+    try:
+        values = reference.run(case.astype("float64"))
+    except Exception as error:  # whatever the reference raises, it is the reference that cannot
+        raise ReferenceFailed(
+            f"the reference {reference.name} cannot run it: {type(error).__name__}: {error}"
+        ) from error
     if statistical.branches.adopted:  # the reference took other branches: its values are of another function
         values = Trace()
     judged = _Comparison(case, trace, blank, predicted, bounds, values)
     return [judged.row(key, part.names[key.layer], types) for key in predicted if _is_judged(key, part, end_to_end)]
+
+
+def _misfit(part: Part, blank: Row, types: Mapping[str, str], error: CaseError) -> Row:
+    """The row of a layer whose own input, parameters and upstream gradient do not fit together."""
+    layer = next(iter(part.names.values()))
+    quantity = "grad_output" if "grad_output" in str(error) else "input"
+    row = replace(blank, layer=layer, layer_type=types.get(layer, "parameter"), quantity=quantity)
+    row.verdict, row.diagnosis = WRONG, f"what the trace shows cannot be: {error}"
+    return row
 
 
 def _is_judged(key: Key, part: Part, end_to_end: bool) -> bool:
@@ -143,7 +169,7 @@ class _Comparison:
 
     def _is_a_convention(self, row: Row, key: Key, got: Array, expected: Expected) -> bool:
         """Whether every choice at exact ties and kinks being allowed makes the difference vanish."""
-        if row.mode == END_TO_END or got.shape != expected.value.shape:
+        if row.mode == END_TO_END or not row.n_outside:
             return False
         tied = predict(self.case, ErrorModel(np.dtype(row.dtype), 2, open_ties=True))[key]
         widened = replace(expected, sigma=tied.model.width(tied.error_or_zero) * self.sigma_factor)
@@ -168,6 +194,21 @@ def _judge_wiring(case: Case, trace: Trace, blank: Row, types: Mapping[str, str]
         compare(row, got, expected, structured=case.structured, no_terms=True)
         if quantity != "input" or row.verdict != PASS:
             yield row
+
+
+def _judge_masks(case: Case, trace: Trace, blank: Row) -> Iterator[Row]:
+    """Whether dropout masks that a layer drew itself keep the share of elements that they should: a binomial test."""
+    for name, spec in named_layers(case.layers):
+        mask = trace.get(blank.step, name, "mask")
+        if mask is None or name in case.masks or not mask.size:
+            continue
+        kept, p = int(np.count_nonzero(mask)), 1 - float(spec.options.get("p", 0.5))
+        likely = float(binomtest(kept, mask.size, p).pvalue) >= LEAST_LIKELY
+        row = replace(blank, layer=name, layer_type=spec.type, quantity="mask", shape=mask.shape, n=mask.size)
+        row.got, row.expected, row.verdict = kept / mask.size, p, PASS if likely else WRONG
+        if not likely:
+            row.diagnosis = f"keeps {kept} of {mask.size} elements: hardly by chance with a probability of {p:g}"
+        yield row
 
 
 def _in_order_of_computation(rows: list[Row], trace: Trace, step: int) -> list[Row]:

@@ -11,7 +11,7 @@ import numpy as np
 
 import refbp
 from oracle.arrays import Array
-from oracle.case import CONTAINERS, Case, CaseError, Spec, at_step, named_layers
+from oracle.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers
 from oracle.trace import Key
 from refbp.layer import Layer, Parameter
 
@@ -141,7 +141,9 @@ def build_optimizer(case: Case, parameters: dict[str, Parameter], lift: Callable
     kept = {short: long for long, short in STATE_NAMES.items()}
     for quantity, values in case.optimizer_state.items():
         for name, value in values.items():
-            optimizer.state.setdefault(parameters[name], {})[kept.get(quantity, quantity)] = lift(value)
+            optimizer.state.setdefault(parameters[name], {})[kept.get(quantity, quantity)] = (
+                int(value) if quantity == "step" else lift(value)
+            )
     return optimizer
 
 
@@ -241,6 +243,9 @@ def _forward_backward(
             grads = loss_backward(upstream)
             grad_output = grads[0]
             report("loss", "grad_input", grad_output)
+            for name, grad in zip(loss_arguments(case.loss.type), grads[1:], strict=False):
+                if grad is not None:
+                    report("loss", f"grad.{name}", grad)
         else:
             where = "grad_outputs"
             grad_output = lift(at_step(case.grad_outputs, step))

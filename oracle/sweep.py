@@ -9,10 +9,11 @@ from typing import Any
 from oracle import subjects, suite
 from oracle.case import Case, CaseError
 from oracle.environment import environment
-from oracle.judge import crashed, judge, unsupported
+from oracle.findings import mark_known
+from oracle.judge import ReferenceFailed, crashed, judge, unsupported
 from oracle.network import check
 from oracle.report import Report
-from oracle.trace import Subject, Unsupported
+from oracle.trace import Subject, Trace, Unsupported
 from oracle.training import TrainingRun, trained
 from oracle.verdict import CRASHED, UNSUPPORTED, Row
 from oracle.witness import judge_by_witness, note_sides
@@ -99,7 +100,13 @@ def judged_case(case: Case, subject: Subject, reference: Subject, witness: bool 
         return unsupported(case, error)
     except Exception as error:  # whatever a subject raises is a finding about the subject
         return crashed(case, error)
-    rows = judge(case, trace, reference)
+    if not isinstance(trace, Trace):
+        return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace"))
+    try:
+        rows = judge(case, trace, reference)
+    except ReferenceFailed as error:
+        return unsupported(case, error)
+    mark_known(rows, {subject.name, reference.name})
     if witness:
         testimony = judge_by_witness(case, trace)
         note_sides(rows, testimony)

@@ -100,6 +100,8 @@ def directional_derivative(case: Case, argument: str, direction: Array) -> tuple
 
     Returns: the derivative, its doubt, and whether both sides agree on it (at a kink they do not).
 
+    Where the forward pass refuses a moved argument, as at the border of a loss's domain, there is no answer.
+
     Central differences at t, t/2 and t/4, extrapolated twice (error of order t^6). The doubt is how far the last two
     extrapolations differ, and what extended precision loses in the difference quotient.
     """
@@ -110,7 +112,10 @@ def directional_derivative(case: Case, argument: str, direction: Array) -> tuple
         central, bends = [], []
         lost = 0.0
         for t in (step, step / 2, step / 4):
-            (ahead, size), (behind, _) = value(t), value(-t)
+            try:
+                (ahead, size), (behind, _) = value(t), value(-t)
+            except ValueError:
+                return float("nan"), float("inf"), False
             central.append((ahead - behind) / (2 * t))
             bends.append(abs(ahead - 2 * here + behind) / t)  # O(t) where smooth; what the sides differ by at a kink
             lost = max(lost, float(size * np.finfo(Extended).eps / t))

@@ -1,37 +1,39 @@
 """Element-wise activations: n = f(z), and grad_input = f'(z) ⊙ grad_output, the first factor of eq. (4).
 
-Each op shows f and f' side by side. At a kink the derivative is that of the side that torch takes.
+Each op is its formula and its derivative, side by side. NaN and infinities go where torch sends them.
 """
 
 from __future__ import annotations
 
-from typing import Unpack
+import math
+from collections.abc import Callable
+from typing import Any, Unpack
 
 import numpy as np
+from scipy.special import erf
 
 from refbp.layer import Array, Backward, Layer, LayerOptions
 
-
-def relu(input: Array) -> tuple[Array, Backward]:
-    """f(z) = max(z, 0),  f'(z) = 1 where z > 0, else 0.
-
-    Conventions: f'(0) = 0; NaN passes forward, and stops nothing backward: f'(NaN) = 1.
-    """
-    passes = (input > 0) | np.isnan(input)
-    return np.where(passes, input, 0.0), lambda grad_output: np.where(passes, grad_output, 0.0)
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
 
 
-def leaky_relu(input: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]:
-    """f(z) = z where z > 0, else negative_slope z;  f'(z) = 1 or negative_slope.
+def elementwise(output: Array, derivative: Array) -> tuple[Array, Backward]:
+    """An activation from f(z) and f'(z)."""
+    return output, lambda grad_output: grad_output * derivative
 
-    Conventions: f'(0) = negative_slope.
-    """
-    positive = input > 0
 
-    def f(z: Array) -> Array:
-        return np.where(positive, z, z * negative_slope)
+class Activation(Layer):
+    """An element-wise layer: its op, and the options it was built with."""
 
-    return f(input), f
+    function: Callable[..., tuple[Array, Backward]]
+
+    def __init__(self, options: LayerOptions | None = None, /, *arguments: Any, **more: Unpack[LayerOptions]) -> None:
+        super().__init__(**(options or more))
+        self.arguments = arguments
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return type(self).function(input, *params, *self.arguments)
 
 
 def sigmoid(input: Array) -> tuple[Array, Backward]:
@@ -41,42 +43,198 @@ def sigmoid(input: Array) -> tuple[Array, Backward]:
     return n, lambda grad_output: grad_output * (n * (1.0 - n))
 
 
+class Sigmoid(Activation):
+    """torch.nn.Sigmoid: see `refbp.functional.sigmoid`."""
+
+    function = staticmethod(sigmoid)
+
+
+def logsigmoid(input: Array) -> tuple[Array, Backward]:
+    """f(z) = min(z, 0) - log(1 + e^-|z|),  f'(z) = 1 / (1 + e^z)."""
+    decay = np.exp(-abs(input))
+    output = np.minimum(input, 0.0) - np.log1p(decay)
+    return elementwise(output, np.where(input >= 0, decay, 1.0) / (1.0 + decay))
+
+
+class LogSigmoid(Activation):
+    """torch.nn.LogSigmoid: see `refbp.functional.logsigmoid`."""
+
+    function = staticmethod(logsigmoid)
+
+
 def tanh(input: Array) -> tuple[Array, Backward]:
     """f(z) = tanh z,  f' = 1 - f²."""
     n = np.tanh(input)
     return n, lambda grad_output: grad_output * (1.0 - n * n)
 
 
-class Sigmoid(Layer):
-    """torch.nn.Sigmoid: see `refbp.functional.sigmoid`."""
-
-    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        return sigmoid(input)
-
-
-class Tanh(Layer):
+class Tanh(Activation):
     """torch.nn.Tanh: see `refbp.functional.tanh`."""
 
-    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        return tanh(input)
+    function = staticmethod(tanh)
 
 
-class ReLU(Layer):
-    """torch.nn.ReLU: see `refbp.functional.relu`. `inplace` has no effect: inputs are never modified."""
+def tanhshrink(input: Array) -> tuple[Array, Backward]:
+    """f(z) = z - tanh z,  f'(z) = 1 - (1 - tanh² z), in the order in which torch takes it: near zero its digits cancel."""
+    t = np.tanh(input)
+    return elementwise(input - t, 1.0 - (1.0 - t * t))
+
+
+class Tanhshrink(Activation):
+    """torch.nn.Tanhshrink: see `refbp.functional.tanhshrink`."""
+
+    function = staticmethod(tanhshrink)
+
+
+def silu(input: Array) -> tuple[Array, Backward]:
+    """f(z) = z σ(z),  f' = σ (1 + z (1 - σ))."""
+    s, _ = sigmoid(input)
+    return elementwise(input * s, s * (1.0 + input * (1.0 - s)))
+
+
+class SiLU(Activation):
+    """torch.nn.SiLU: see `refbp.functional.silu`. `inplace` has no effect."""
+
+    function = staticmethod(silu)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
-
-    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        return relu(input)
+        super().__init__(options)
 
 
-class LeakyReLU(Layer):
-    """torch.nn.LeakyReLU: see `refbp.functional.leaky_relu`. `inplace` has no effect."""
+def mish(input: Array) -> tuple[Array, Backward]:
+    """f(z) = z t with t = tanh(log(1 + e^z)),  f' = t + z σ(z) (1 - t²)."""
+    s, _ = sigmoid(input)
+    softplus_z = np.maximum(input, 0.0) + np.log1p(np.exp(-abs(input)))
+    t = np.tanh(softplus_z)
+    return elementwise(input * t, t + input * s * (1.0 - t * t))
 
-    def __init__(self, negative_slope: float = 0.01, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
-        self.negative_slope = negative_slope
 
-    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        return leaky_relu(input, self.negative_slope)
+class Mish(Activation):
+    """torch.nn.Mish: see `refbp.functional.mish`. `inplace` has no effect."""
+
+    function = staticmethod(mish)
+
+    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options)
+
+
+def gelu(input: Array, approximate: str = "none") -> tuple[Array, Backward]:
+    """f(z) = z Φ(z), Φ the normal distribution function,  f' = Φ + z φ.
+
+    approximate="tanh" takes (1 + tanh u) / 2 for Φ, with u = √(2/π) (z + 0.044715 z³).
+    Raises: ValueError for another `approximate`.
+    """
+    z = input
+    if approximate == "none":
+        phi = np.exp(z * z * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))
+        distribution = 0.5 * (1.0 + erf(z * math.sqrt(0.5)))
+        return elementwise(z * distribution, distribution + z * phi)
+    if approximate != "tanh":
+        raise ValueError(f"gelu expects approximate 'none' or 'tanh', got {approximate!r}")
+    rate = math.sqrt(2.0 / math.pi)
+    t = np.tanh(rate * (z + 0.044715 * (z * z * z)))
+    half = 0.5 * (1.0 + t)
+    return elementwise(z * half, half + 0.5 * z * (1.0 - t * t) * (rate * (1.0 + 3 * 0.044715 * (z * z))))
+
+
+class GELU(Activation):
+    """torch.nn.GELU: see `refbp.functional.gelu`."""
+
+    function = staticmethod(gelu)
+
+    def __init__(self, approximate: str = "none", **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options, approximate)
+
+
+def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> tuple[Array, Backward]:
+    """f(z) = log(1 + e^(β z)) / β, and z itself where β z > threshold;  f'(z) = σ(β z), or 1."""
+    scaled = input * beta
+    linear = scaled > threshold
+    decay = np.exp(-abs(scaled))
+    curved = (np.maximum(scaled, 0.0) + np.log1p(decay)) / beta
+    slope = np.where(linear, 1.0, np.where(scaled >= 0, 1.0, decay) / (1.0 + decay))
+    return elementwise(np.where(linear, input, curved), slope)
+
+
+class Softplus(Activation):
+    """torch.nn.Softplus: see `refbp.functional.softplus`."""
+
+    function = staticmethod(softplus)
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options, beta, threshold)
+
+
+def softsign(input: Array) -> tuple[Array, Backward]:
+    """f(z) = z / (1 + |z|),  f'(z) = 1 / (1 + |z|) - |z| / (1 + |z|)², in the order in which torch takes it.
+
+    Conventions: f'(0) = 1.
+    """
+    size = 1.0 + abs(input)
+    return elementwise(input / size, 1.0 / size - abs(input) / (size * size))
+
+
+class Softsign(Activation):
+    """torch.nn.Softsign: see `refbp.functional.softsign`."""
+
+    function = staticmethod(softsign)
+
+
+def elu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
+    """f(z) = z where z > 0, else α (e^z - 1);  f'(z) = 1 or α e^z. Conventions: f'(0) = α."""
+    return _exponential_unit(input, alpha, 1.0, 1.0)
+
+
+def celu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
+    """f(z) = z where z > 0, else α (e^(z/α) - 1);  f'(z) = 1 or e^(z/α). Conventions: f'(0) = 1.
+
+    Raises: ValueError for an alpha of zero.
+    """
+    if alpha == 0:
+        raise ValueError("celu expects an alpha other than 0")
+    return _exponential_unit(input, alpha, 1.0, 1.0 / alpha)
+
+
+def selu(input: Array) -> tuple[Array, Backward]:
+    """f(z) = s z where z > 0, else s α (e^z - 1), with the α and s that keep mean 0 and variance 1. Conventions: f'(0) = s α."""
+    return _exponential_unit(input, SELU_ALPHA, SELU_SCALE, 1.0)
+
+
+def _exponential_unit(input: Array, alpha: float, scale: float, rate: float) -> tuple[Array, Backward]:
+    """f(z) = s z where z > 0, else s α (e^(r z) - 1);  f'(z) = s or s α r e^(r z)."""
+    positive = input > 0
+    below = np.where(positive, 0.0, input) * rate  # the untaken branch must not overflow
+    output = np.where(positive, input * scale, np.expm1(below) * (alpha * scale))
+    slope = np.exp(below) * (alpha * scale * rate)
+
+    def backward(grad_output: Array) -> Array:
+        return np.where(positive, grad_output * scale, grad_output * slope)
+
+    return output, backward
+
+
+class ELU(Activation):
+    """torch.nn.ELU: see `refbp.functional.elu`. `inplace` has no effect."""
+
+    function = staticmethod(elu)
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options, alpha)
+
+
+class CELU(Activation):
+    """torch.nn.CELU: see `refbp.functional.celu`. `inplace` has no effect."""
+
+    function = staticmethod(celu)
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options, alpha)
+
+
+class SELU(Activation):
+    """torch.nn.SELU: see `refbp.functional.selu`. `inplace` has no effect."""
+
+    function = staticmethod(selu)
+
+    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options)

@@ -13,11 +13,12 @@ from refbp.windows import (
     PADDING_SOURCES,
     Sides,
     Sizes,
-    added_inside,
+    added_back,
     inside,
     padded,
-    padded_from_inside,
+    padding_sources,
     sizes,
+    taken,
     window_counts,
     windows,
     windows_added,
@@ -144,7 +145,8 @@ def _convolve(
     sides = _padding_sides(padding, g, name)
     inner = x.shape[2:]
     zeros = padding_mode == "zeros"
-    full = padded(x, sides) if zeros else padded_from_inside(x, sides, padding_mode)
+    sources = [] if zeros else padding_sources(inner, sides, padding_mode)
+    full = padded(x, sides) if zeros else taken(x, sources)
     counts = window_counts(full.shape[2:], *g[:3])
     if min(counts) < 1:
         raise ValueError(
@@ -160,7 +162,7 @@ def _convolve(
     def backward(grad_output: Array) -> tuple[Array, Array, Array | None]:
         delta = grad_output.reshape(z.shape)
         grads = spread(delta, weight, full.shape[2:], g)
-        grad_input = grads[inside(inner, sides)] if zeros else added_inside(grads, inner, sides, padding_mode)
+        grad_input = grads[inside(inner, sides)] if zeros else added_back(grads, inner, sources)
         grad_weight = weight_gradient(columns, delta, weight.shape, groups)
         return grad_input.reshape(input.shape), grad_weight, None if bias is None else bias_gradient(delta)
 

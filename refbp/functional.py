@@ -1,21 +1,117 @@
 """The mathematics without state: each op returns its output and its backward."""
 
-from refbp.activations import leaky_relu as leaky_relu
-from refbp.activations import relu as relu
-from refbp.activations import sigmoid as sigmoid
-from refbp.activations import tanh as tanh
-from refbp.conv import conv2d as conv2d
-from refbp.dropout import dropout as dropout
-from refbp.linear import linear as linear
-from refbp.losses import binary_cross_entropy as binary_cross_entropy
-from refbp.losses import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
-from refbp.losses import cross_entropy as cross_entropy
-from refbp.losses import mse_loss as mse_loss
-from refbp.losses import nll_loss as nll_loss
-from refbp.optim import sgd as sgd
-from refbp.pooling import avg_pool2d as avg_pool2d
-from refbp.pooling import max_pool2d as max_pool2d
-from refbp.reshape import flatten as flatten
-from refbp.reshape import identity as identity
-from refbp.softmax import log_softmax as log_softmax
-from refbp.softmax import softmax as softmax
+from refbp.activations import (
+    celu,
+    elu,
+    gelu,
+    logsigmoid,
+    mish,
+    selu,
+    sigmoid,
+    silu,
+    softplus,
+    softsign,
+    tanh,
+    tanhshrink,
+)
+from refbp.adaptive_pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+)
+from refbp.batch_norm import batch_norm, instance_norm
+from refbp.conv import conv1d, conv2d, conv3d
+from refbp.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from refbp.dropout import dropout
+from refbp.linear import linear
+from refbp.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, mse_loss, nll_loss
+from refbp.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
+from refbp.normalization import group_norm, layer_norm, local_response_norm, rms_norm
+from refbp.optim import adagrad, adam, rmsprop, sgd
+from refbp.piecewise import (
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    prelu,
+    relu,
+    relu6,
+    softshrink,
+    threshold,
+)
+from refbp.pooling import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d
+from refbp.reshape import flatten, identity
+from refbp.softmax import glu, log_softmax, softmax, softmin
+
+__all__ = [
+    "adagrad",
+    "adam",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_norm",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "celu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "flatten",
+    "gelu",
+    "glu",
+    "group_norm",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "identity",
+    "instance_norm",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "local_response_norm",
+    "log_softmax",
+    "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "mish",
+    "mse_loss",
+    "nll_loss",
+    "prelu",
+    "relu",
+    "relu6",
+    "rms_norm",
+    "rmsprop",
+    "selu",
+    "sgd",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softmin",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "tanh",
+    "tanhshrink",
+    "threshold",
+]

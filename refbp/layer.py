@@ -104,11 +104,13 @@ class Layer:
         self.check_input(input)
         # The input's dtype rules: y = layer(x) keeps it, whatever the parameters are stored in.
         params = [p if p.dtype == input.dtype else p.astype(input.dtype) for p in self._params.values()]
-        output, op_backward = self.op(input, *params)
+        with np.errstate(all="ignore"):  # NaN and infinities are results like any others
+            output, op_backward = self.op(input, *params)
 
         def backward(grad_output: Array) -> Array:
             self.check_grad_output(grad_output, output.shape)
-            grads = op_backward(grad_output)
+            with np.errstate(all="ignore"):
+                grads = op_backward(grad_output)
             if not isinstance(grads, tuple):
                 return grads  # type: ignore[no-any-return]
             grad_input, *param_grads = grads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, Unpack
 
 import numpy as np
@@ -13,9 +13,10 @@ from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.windows import Index, Sides, Sizes, inside, padded, sizes, taps
 
 Ints: TypeAlias = int | Sequence[int]
+Indices: TypeAlias = npt.NDArray[np.int64]
 
 
-class _Geometry(NamedTuple):
+class Geometry(NamedTuple):
     """Windows of a pooling: `sides` is the padding that they need, ceil_mode's included."""
 
     inner: Sizes
@@ -30,7 +31,7 @@ class _Geometry(NamedTuple):
         return [positions for _, positions in taps(self.kernel, self.stride, self.dilation, self.counts)]
 
 
-def _geometry(
+def geometry(
     input: Array,
     rank: int,
     kernel_size: Ints,
@@ -39,7 +40,7 @@ def _geometry(
     dilation: Ints,
     ceil_mode: bool,
     name: str,
-) -> _Geometry:
+) -> Geometry:
     if input.ndim not in (rank + 1, rank + 2):
         raise ValueError(f"{name} expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
     kernel = sizes(kernel_size, rank, f"kernel_size of {name}", 1)
@@ -60,10 +61,10 @@ def _geometry(
             raise ValueError(f"{name} expects an input that holds its window of {reach}, got size {n} with padding {p}")
         counts.append(count)
         sides.append((p, max(p, (count - 1) * s + reach - n - p)))
-    return _Geometry(inner, kernel, strides, pads, dilations, tuple(counts), sides)
+    return Geometry(inner, kernel, strides, pads, dilations, tuple(counts), sides)
 
 
-def _max_pool(
+def max_pool(
     input: Array,
     rank: int,
     kernel_size: Ints,
@@ -71,34 +72,46 @@ def _max_pool(
     padding: Ints,
     dilation: Ints,
     ceil_mode: bool,
-) -> tuple[Array, npt.NDArray[np.int64], Backward]:
+) -> tuple[Array, Indices, Backward]:
     """Output, flat indices of the winners, and the backward: a tournament over the taps, without a scatter."""
-    g = _geometry(input, rank, kernel_size, stride, padding, dilation, ceil_mode, f"max_pool{rank}d")
+    g = geometry(input, rank, kernel_size, stride, padding, dilation, ceil_mode, f"max_pool{rank}d")
     x = padded(input, g.sides, -math.inf)
     places = np.broadcast_to(padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides), x.shape)
-    first, *others = g.taps()
-    best, winner = x[first], places[first]
-    rounds: list[tuple[Index, Any]] = []
-    for positions in others:
-        challenger = x[positions]
-        better = (challenger > best) | np.isnan(challenger)
-        best = np.where(better, challenger, best)
-        winner = np.where(better, places[positions], winner)
-        rounds.append((positions, better))
+    best, winner, rounds = tournament((x[positions], places[positions]) for positions in g.taps())
 
     def backward(grad_output: Array) -> Array:
-        grad = grad_output
-        result = np.zeros_like(grad, shape=x.shape)
-        for positions, better in reversed(rounds):
-            result[positions] += np.where(better, grad, 0.0)
-            grad = np.where(better, 0.0, grad)
-        result[first] += grad
+        result = np.zeros_like(grad_output, shape=x.shape)
+        for positions, share in zip(reversed(g.taps()), shares(rounds, grad_output), strict=True):
+            result[positions] += share
         return result[inside(g.inner, g.sides)]
 
     return best, winner, backward
 
 
-def _divisors(g: _Geometry, count_include_pad: bool, divisor_override: int | None) -> npt.NDArray[np.int64]:
+def tournament(taps: Iterable[tuple[Array, Indices]]) -> tuple[Array, Indices, list[Any]]:
+    """The largest of all taps, element by element, its index, and for each tap but the first where it beat those before it.
+
+    Conventions: of equal values the first stays; a NaN beats everything, also an earlier NaN.
+    """
+    (best, winner), *others = taps
+    rounds = []
+    for challenger, index in others:
+        better = (challenger > best) | np.isnan(challenger)
+        best = np.where(better, challenger, best)
+        winner = np.where(better, index, winner)
+        rounds.append(better)
+    return best, winner, rounds
+
+
+def shares(rounds: list[Any], grad: Array) -> Iterator[Array]:
+    """What each tap gets of the winner's gradient, from the last tap to the first."""
+    for better in reversed(rounds):
+        yield np.where(better, grad, 0.0)
+        grad = np.where(better, 0.0, grad)
+    yield grad
+
+
+def _divisors(g: Geometry, count_include_pad: bool, divisor_override: int | None) -> Indices:
     """Per window, what its sum is divided by: how many of its elements count."""
     if divisor_override is not None:
         return np.full(g.counts, divisor_override, dtype=np.int64)
@@ -112,7 +125,7 @@ def _divisors(g: _Geometry, count_include_pad: bool, divisor_override: int | Non
     return result
 
 
-def _avg_pool(
+def avg_pool(
     input: Array,
     rank: int,
     kernel_size: Ints,
@@ -125,7 +138,7 @@ def _avg_pool(
     name = f"avg_pool{rank}d"
     if divisor_override == 0:
         raise ValueError(f"{name} expects a divisor_override other than zero, got 0")
-    g = _geometry(input, rank, kernel_size, stride, padding, 1, ceil_mode, name)
+    g = geometry(input, rank, kernel_size, stride, padding, 1, ceil_mode, name)
     divisors = _divisors(g, count_include_pad, divisor_override)
     # One number serves all windows unless some of them reach beyond the input.
     divisor: Any = int(divisors.flat[0]) if (divisors == divisors.flat[0]).all() else divisors.astype(input.dtype)
@@ -142,6 +155,19 @@ def _avg_pool(
         return result[inside(g.inner, g.sides)]
 
     return total / divisor, backward
+
+
+def max_pool1d(
+    input: Array,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Any, Backward]:
+    """max_pool2d along one dimension. Shape: input (N, C, L) or (C, L)."""
+    return with_indices(max_pool(input, 1, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
 
 
 def max_pool2d(
@@ -162,12 +188,37 @@ def max_pool2d(
     Raises: ValueError for padding above half the kernel, or an input smaller than its window.
     Conventions: of equal elements the first in row-major order wins all of the gradient; NaN wins, the last one.
     """
-    return _with_indices(_max_pool(input, 2, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
+    return with_indices(max_pool(input, 2, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
 
 
-def _with_indices(pooled: tuple[Array, npt.NDArray[np.int64], Backward], return_indices: bool) -> tuple[Any, Backward]:
+def max_pool3d(
+    input: Array,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Any, Backward]:
+    """max_pool2d along three dimensions. Shape: input (N, C, D, H, W) or (C, D, H, W)."""
+    return with_indices(max_pool(input, 3, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
+
+
+def with_indices(pooled: tuple[Array, Indices, Backward], return_indices: bool) -> tuple[Any, Backward]:
     output, indices, backward = pooled
     return ((output, indices) if return_indices else output), backward
+
+
+def avg_pool1d(
+    input: Array,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> tuple[Array, Backward]:
+    """avg_pool2d along one dimension. Shape: input (N, C, L) or (C, L)."""
+    return avg_pool(input, 1, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
 def avg_pool2d(
@@ -188,10 +239,23 @@ def avg_pool2d(
     Gradients: each window spreads grad_output / d over its elements, and windows that overlap add up.
     Raises: ValueError as max_pool2d, and for a divisor_override of zero.
     """
-    return _avg_pool(input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return avg_pool(input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-class _MaxPoolNd(Layer):
+def avg_pool3d(
+    input: Array,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> tuple[Array, Backward]:
+    """avg_pool2d along three dimensions. Shape: input (N, C, D, H, W) or (C, D, H, W)."""
+    return avg_pool(input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+class _MaxPool(Layer):
     rank: int
 
     def __init__(
@@ -209,17 +273,48 @@ class _MaxPoolNd(Layer):
         self.return_indices = return_indices
 
     def op(self, input: Array, *params: Array) -> tuple[Any, Backward]:
-        return _with_indices(_max_pool(input, self.rank, *self.arguments), self.return_indices)
+        return with_indices(max_pool(input, self.rank, *self.arguments), self.return_indices)
 
 
-class MaxPool2d(_MaxPoolNd):
-    """torch.nn.MaxPool2d: see `refbp.functional.max_pool2d`."""
+class MaxPool1d(_MaxPool):
+    """torch.nn.MaxPool1d: see `refbp.functional.max_pool1d`; with return_indices the output is a pair."""
+
+    rank = 1
+
+
+class MaxPool2d(_MaxPool):
+    """torch.nn.MaxPool2d: see `refbp.functional.max_pool2d`; with return_indices the output is a pair."""
 
     rank = 2
 
 
-class AvgPool2d(Layer):
-    """torch.nn.AvgPool2d: see `refbp.functional.avg_pool2d`."""
+class MaxPool3d(_MaxPool):
+    """torch.nn.MaxPool3d: see `refbp.functional.max_pool3d`; with return_indices the output is a pair."""
+
+    rank = 3
+
+
+class AvgPool1d(Layer):
+    """torch.nn.AvgPool1d: see `refbp.functional.avg_pool1d`."""
+
+    def __init__(
+        self,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return avg_pool1d(input, *self.arguments)
+
+
+class _AvgPool(Layer):
+    rank: int
 
     def __init__(
         self,
@@ -235,4 +330,16 @@ class AvgPool2d(Layer):
         self.arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        return _avg_pool(input, 2, *self.arguments)
+        return avg_pool(input, self.rank, *self.arguments)
+
+
+class AvgPool2d(_AvgPool):
+    """torch.nn.AvgPool2d: see `refbp.functional.avg_pool2d`."""
+
+    rank = 2
+
+
+class AvgPool3d(_AvgPool):
+    """torch.nn.AvgPool3d: see `refbp.functional.avg_pool3d`."""
+
+    rank = 3

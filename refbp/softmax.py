@@ -1,11 +1,13 @@
-"""Softmax and its logarithm: activations whose derivative couples all elements along a dimension."""
+"""Activations along a dimension: softmax, which couples all of its elements, its logarithm, and gated linear units."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Unpack
 
 import numpy as np
 
+from refbp.activations import sigmoid
 from refbp.layer import Array, Backward, Layer, LayerOptions
 
 
@@ -59,23 +61,76 @@ def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     return output, backward
 
 
-class Softmax(Layer):
+def softmin(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
+    """softmax(-z)."""
+    output, backward = softmax(-input, dim)
+    return output, lambda grad_output: -backward(grad_output)
+
+
+def glu(input: Array, dim: int = -1) -> tuple[Array, Backward]:
+    """a σ(b), with a and b the first and second half of the input along `dim`.
+
+    Shape: (*, 2 n, *) -> (*, n, *).
+    Gradients: σ(b) g for a, and a σ(b) (1 - σ(b)) g for b.
+    Raises: ValueError where the dimension cannot be halved.
+    """
+    axis = _dimension(input, dim, "glu")
+    if input.ndim == 0 or input.shape[axis] % 2:
+        raise ValueError(f"glu expects an even size along dimension {dim}, got shape {input.shape}")
+    half = input.shape[axis] // 2
+    a, b = (np.moveaxis(np.moveaxis(input, axis, 0)[part], 0, axis) for part in (slice(0, half), slice(half, None)))
+    gate, gate_backward = sigmoid(b)
+
+    def backward(grad_output: Array) -> Array:
+        return np.concatenate([grad_output * gate, gate_backward(grad_output * a)], axis=axis)
+
+    return a * gate, backward
+
+
+class _AlongDimension(Layer):
+    function: Callable[[Array, int | None], tuple[Array, Backward]]
+
+    def __init__(self, dim: int | None = None, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.dim = dim
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return type(self).function(input, self.dim)
+
+
+class Softmax(_AlongDimension):
     """torch.nn.Softmax: see `refbp.functional.softmax`."""
 
-    def __init__(self, dim: int | None = None, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
-        self.dim = dim
-
-    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        return softmax(input, self.dim)
+    function = staticmethod(softmax)
 
 
-class LogSoftmax(Layer):
+class LogSoftmax(_AlongDimension):
     """torch.nn.LogSoftmax: see `refbp.functional.log_softmax`."""
 
-    def __init__(self, dim: int | None = None, **options: Unpack[LayerOptions]) -> None:
+    function = staticmethod(log_softmax)
+
+
+class Softmin(_AlongDimension):
+    """torch.nn.Softmin: see `refbp.functional.softmin`."""
+
+    function = staticmethod(softmin)
+
+
+class Softmax2d(Layer):
+    """torch.nn.Softmax2d: softmax over the channels of (N, C, H, W) or (C, H, W). Raises: ValueError for another shape."""
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        if input.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d expects input (N, C, H, W) or (C, H, W), got shape {input.shape}")
+        return softmax(input, -3)
+
+
+class GLU(Layer):
+    """torch.nn.GLU: see `refbp.functional.glu`."""
+
+    def __init__(self, dim: int = -1, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.dim = dim
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        return log_softmax(input, self.dim)
+        return glu(input, self.dim)

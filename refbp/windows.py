@@ -14,6 +14,7 @@ from refbp.layer import Array
 
 Sizes: TypeAlias = tuple[int, ...]
 Sides: TypeAlias = Sequence[tuple[int, int]]
+Positions: TypeAlias = npt.NDArray[np.intp]
 Index: TypeAlias = tuple[EllipsisType | slice | int, ...]
 
 
@@ -43,46 +44,49 @@ def inside(inner: Sizes, sides: Sides) -> Index:
 
 
 # Source position of each position of a padded dimension of `size`, by mode.
-PADDING_SOURCES: dict[str, Callable[[npt.NDArray[np.intp], int], npt.NDArray[np.intp]]] = {
+PADDING_SOURCES: dict[str, Callable[[Positions, int], Positions]] = {
     "reflect": lambda position, size: size - 1 - np.abs(size - 1 - np.abs(position)),
     "replicate": lambda position, size: np.minimum(np.maximum(position, 0), size - 1),
     "circular": lambda position, size: position % size,
 }
 
 
-def padded_from_inside(x: Array, sides: Sides, mode: str) -> Array:
-    """`x` padded with its own elements: mode "reflect", "replicate" or "circular".
-
-    Raises: ValueError when there are not enough of them.
-    """
-    lead = x.ndim - len(sides)
-    for axis, source in _sources(x.shape[lead:], sides, mode):
+def taken(x: Array, sources: Sequence[Positions]) -> Array:
+    """Elements of the last dimensions at these positions, a list of them per dimension; an element may be taken twice."""
+    lead = x.ndim - len(sources)
+    for axis, source in enumerate(sources):
         x = np.take(x, source, axis=lead + axis)
     return x
 
 
-def added_inside(grad: Array, inner: Sizes, sides: Sides, mode: str) -> Array:
-    """The adjoint of `padded_from_inside`: every copy's gradient is added to its source."""
-    lead = grad.ndim - len(sides)
-    for axis, source in _sources(inner, sides, mode):
-        place = (slice(None),) * (lead + axis)
+def added_back(grad: Array, inner: Sizes, sources: Sequence[Positions]) -> Array:
+    """The adjoint of `taken`: the gradient of everything that was taken is added to where it came from."""
+    lead = grad.ndim - len(sources)
+    for axis, source in enumerate(sources):
+        before: Index = (slice(None),) * (lead + axis)
         shape = (*grad.shape[: lead + axis], inner[axis], *grad.shape[lead + axis + 1 :])
         result = np.zeros_like(grad, shape=shape)
         for position, origin in enumerate(source.tolist()):
-            result[(*place, origin)] += grad[(*place, position)]
+            there, here = (*before, origin), (*before, position)
+            result[there] += grad[here]
         grad = result
     return grad
 
 
-def _sources(inner: Sizes, sides: Sides, mode: str) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
+def padding_sources(inner: Sizes, sides: Sides, mode: str) -> list[Positions]:
+    """Where the elements of an array padded with its own come from: mode "reflect", "replicate" or "circular".
+
+    Raises: ValueError when there are not enough of them.
+    """
     spare = {"reflect": 1, "circular": 0}
-    for axis, (size, (before, after)) in enumerate(zip(inner, sides, strict=True)):
+    for size, (before, after) in zip(inner, sides, strict=True):
         if mode in spare and max(before, after) > size - spare[mode]:
-            raise ValueError(
-                f"{mode} padding {(before, after)} expects at most {size - spare[mode]} on a side of size {size}"
-            )
-        if before or after:
-            yield axis, PADDING_SOURCES[mode](np.arange(-before, size + after), size)
+            most = size - spare[mode]
+            raise ValueError(f"{mode} padding expects at most {most} on a side of size {size}, got {(before, after)}")
+    return [
+        PADDING_SOURCES[mode](np.arange(-before, size + after), size)
+        for size, (before, after) in zip(inner, sides, strict=True)
+    ]
 
 
 def window_counts(size: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
@@ -95,7 +99,8 @@ def windows(x: Array, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Array:
     rank = len(kernel)
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(x.ndim - rank, x.ndim)))
-    return view[(..., *(slice(None, None, s) for s in stride), *(slice(None, None, d) for d in dilation))]
+    steps: Index = (..., *(slice(None, None, s) for s in stride), *(slice(None, None, d) for d in dilation))
+    return view[steps]
 
 
 def taps(kernel: Sizes, stride: Sizes, dilation: Sizes, counts: Sizes) -> Iterator[tuple[Sizes, Index]]:
@@ -114,5 +119,6 @@ def windows_added(grads: Array, size: Sizes, kernel: Sizes, stride: Sizes, dilat
     lead, counts = grads.shape[: grads.ndim - 2 * rank], grads.shape[grads.ndim - 2 * rank : grads.ndim - rank]
     result = np.zeros_like(grads, shape=(*lead, *size))
     for tap, positions in taps(kernel, stride, dilation, counts):
-        result[positions] += grads[(..., *tap)]
+        own: Index = (..., *tap)
+        result[positions] += grads[own]
     return result

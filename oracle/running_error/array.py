@@ -99,7 +99,11 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
     @property
     def open_terms(self) -> Floats:
         """Sum of |term|^p; a closed value is its own single term."""
-        return self.model.raised(self.value) if self.terms is None else self.terms
+        if self.terms is not None:
+            return self.terms
+        terms = self.model.raised(self.value)
+        # An infinity or NaN is judged as such; it must not make the scale of what it meets infinite.
+        return terms if np.isfinite(terms).all() else np.where(np.isfinite(self.value), terms, 0.0)
 
     @property
     def open_count(self) -> Floats | int:

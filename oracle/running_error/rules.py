@@ -186,21 +186,26 @@ def comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Error
         x, y = operands(x, y)
         model = x.model
         outcome = np.asarray(compare(x.branching_value, y.branching_value))
-        total = added(x.error, y.error)
         distance = np.abs(x.value - y.value)
-        close = np.zeros(outcome.shape, dtype=bool) if total is None else distance <= model.tolerance(total)
+
+        def within(error: Floats | None) -> Any:
+            return (
+                np.zeros(outcome.shape, dtype=bool)
+                if error is None
+                else (error > 0) & (distance <= model.tolerance(error))
+            )
+
+        # What is known is exact; a constant that the dtype does not hold is not.
+        ambiguous = within(added(None if x.guide is not None else x.error, None if y.guide is not None else y.error))
         model.branches.compared += outcome.size
+        model.branches.ambiguous += int(np.count_nonzero(ambiguous))
         if x.guide is not None or y.guide is not None:
             flipped = outcome != compare(x.value, y.value)
             model.branches.adopted += int(np.count_nonzero(flipped))
-            model.branches.inadmissible += int(np.count_nonzero(flipped & ~close))
-            close = np.zeros(outcome.shape, dtype=bool)
-        elif total is not None:
-            close = close & (total > 0)
-            model.branches.ambiguous += int(np.count_nonzero(close))
+            model.branches.inadmissible += int(np.count_nonzero(flipped & ~within(added(x.error, y.error))))
         if model.open_ties:
-            close = close | (x.branching_value == y.branching_value)
-        return ErrorMask(outcome, close)
+            ambiguous = ambiguous | (x.branching_value == y.branching_value)
+        return ErrorMask(outcome, ambiguous)
 
     return rule
 

@@ -9,10 +9,13 @@ import numpy as np
 import torch
 
 from oracle.arrays import Array, buffer_of, element_strides
-from oracle.case import Case, Spec, at_step
+from oracle.case import Case, Spec, at_step, loss_arguments
 from oracle.trace import Trace, Unsupported
 
 name = "torch"
+
+# Losses whose targets torch refuses to differentiate.
+CONSTANT_TARGETS: frozenset[str] = frozenset()
 
 STATE_NAMES = {"momentum_buffer": "momentum"}
 
@@ -21,6 +24,12 @@ def run(case: Case) -> Trace:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return _Run(case).trace
+
+
+def class_names() -> list[str]:
+    """Every module class that torch.nn offers, sorted."""
+    found = vars(torch.nn).items()
+    return sorted(name for name, value in found if isinstance(value, type) and issubclass(value, torch.nn.Module))
 
 
 def tensor(array: Array) -> torch.Tensor:
@@ -125,11 +134,17 @@ class _Run:
             torch.autograd.backward(output, upstream)
         else:
             targets = [tensor(target) for target in at_step(self.case.targets, self.step)]
+            learnt = [] if self.case.loss.type in CONSTANT_TARGETS else [t for t in targets if t.is_floating_point()]
+            for target in learnt:
+                target.requires_grad_()
             given = self._tap("loss", output)
             value = build(torch.nn, self.case.loss, self.dtype)(given, *targets)
             self._record("loss", "output", value)
             torch.autograd.backward(value, upstream)
             self._record("loss", "grad_input", _grad_of(given))
+            for name, target in zip(loss_arguments(self.case.loss.type), targets, strict=False):
+                if target.grad is not None:
+                    self._record("loss", f"grad.{name}", target.grad)
         for name, given, made in reversed(self.taps):
             self._record(name, "grad_output", _grad_of(made))
             self._record(name, "grad_input", _grad_of(given))
@@ -172,9 +187,9 @@ class _Run:
         if name in self.case.masks:
             mask = tensor(self.case.masks[name])
             self._record(name, "mask", mask)
-            return given * mask / (1 - module.p) if module.p < 1 else given * 0.0
+            return _dropped(module, given, mask)
         state = torch.get_rng_state()
-        mask = module(torch.ones_like(given)) != 0
+        mask = _kept(module, torch.ones_like(given))
         torch.set_rng_state(state)
         self._record(name, "mask", mask)
         return module(given)  # type: ignore[no-any-return]
@@ -186,6 +201,33 @@ class _Run:
                 if value is not None:
                     self._record(layer, f"{STATE_NAMES.get(kept, kept)}.{short}", torch.as_tensor(value))
             self._record(layer, f"param.{short}", parameter)
+
+
+# Of SELU: what AlphaDropout puts in the place of an element, -scale * alpha.
+ALPHA = -1.7580993408473766
+
+
+def _kept(module: Any, ones: torch.Tensor) -> torch.Tensor:
+    """The mask that the module draws next, seen on ones: True where an element is kept."""
+    shown: torch.Tensor = module(ones)
+    if isinstance(module, torch.nn.AlphaDropout):
+        gain, shift = _alpha_gain(module.p)
+        return shown > gain * (1 + ALPHA) / 2 + shift  # halfway between what is kept and what is dropped
+    return shown != 0
+
+
+def _alpha_gain(p: float) -> tuple[float, float]:
+    """y = gain x + shift keeps mean 0 and variance 1 when a share p of x is replaced by ALPHA."""
+    gain = ((1 - p) * (1 + p * ALPHA**2)) ** -0.5 if p < 1 else 0.0
+    return gain, -gain * ALPHA * p
+
+
+def _dropped(module: Any, given: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The module's output by its definition, with a mask that is given."""
+    if isinstance(module, torch.nn.AlphaDropout):
+        gain, shift = _alpha_gain(module.p)
+        return torch.where(mask, given, ALPHA) * gain + shift
+    return given * mask / (1 - module.p) if module.p < 1 else given * 0.0
 
 
 def _grad_of(value: torch.Tensor) -> torch.Tensor:

@@ -7,14 +7,40 @@ from fnmatch import fnmatchcase
 from functools import cache
 
 from oracle.case import Case, CaseError
-from oracle.suite import layers, losses, networks, optimizers, special
+from oracle.suite import (
+    activations,
+    architectures,
+    convolution,
+    linear,
+    losses,
+    networks,
+    normalization,
+    optimizers,
+    pooling,
+    reshaping,
+    special,
+)
+
+FAMILIES = (
+    networks,
+    architectures,
+    linear,
+    convolution,
+    pooling,
+    normalization,
+    activations,
+    reshaping,
+    losses,
+    optimizers,
+    special,
+)
 
 
 @cache
 def all_cases() -> dict[str, Case]:
     """Every case by name, in the order in which they are run."""
     found: dict[str, Case] = {}
-    for family in (networks, layers, losses, optimizers, special):
+    for family in FAMILIES:
         for case in family.cases():
             assert case.name not in found, case.name
             found[case.name] = case

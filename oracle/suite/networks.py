@@ -73,6 +73,12 @@ ACTIVATIONS: dict[str, dict[str, Any]] = {
     "Tanh": {},
     "ReLU": {},
     "LeakyReLU": {"negative_slope": 0.1},
+    "PReLU": {},
+    "ELU": {},
+    "SELU": {},
+    "GELU": {},
+    "SiLU": {},
+    "Softplus": {},
     "Softmax": {"dim": -1},
     "LogSoftmax": {"dim": -1},
 }

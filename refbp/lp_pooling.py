@@ -1,0 +1,102 @@
+"""Power-average pooling: the p-norm of every window."""
+
+from __future__ import annotations
+
+import math
+from typing import Unpack
+
+import numpy as np
+
+from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.pooling import Ints, avg_pool, max_pool
+from refbp.windows import sizes
+
+
+def _lp_pool(
+    input: Array, rank: int, norm_type: float, kernel_size: Ints, stride: Ints | None, ceil_mode: bool
+) -> tuple[Array, Backward]:
+    p = float(norm_type)
+    if math.isinf(p):
+        sign = math.copysign(1.0, p)
+        extreme, _, extreme_backward = max_pool(sign * abs(input), rank, kernel_size, stride, 0, 1, ceil_mode)
+        return sign * extreme, lambda grad_output: extreme_backward(grad_output) * np.sign(input)
+    if p == 0:
+        raise ValueError(f"lp_pool{rank}d expects a norm_type other than 0")
+    window = float(math.prod(sizes(kernel_size, rank, f"kernel_size of lp_pool{rank}d", 1)))
+    with np.errstate(invalid="ignore", divide="ignore"):  # an odd power's sum may be negative: its root is NaN
+        average, average_backward = avg_pool(input**p, rank, kernel_size, stride, 0, ceil_mode, True, None)
+        total = average * window
+        output = total if p == 1 else total ** (1.0 / p)
+
+    def backward(grad_output: Array) -> Array:
+        empty = total == 0
+        with np.errstate(invalid="ignore", divide="ignore"):
+            slope = 1.0 if p == 1 else np.where(empty, 1.0, total) ** (1.0 / p - 1.0) / p
+            grad_powers = average_backward(np.where(empty, 0.0, grad_output * slope) * window)
+            return grad_powers if p == 1 else grad_powers * (input ** (p - 1.0) * p)  # type: ignore[no-any-return]
+
+    return output, backward
+
+
+def lp_pool1d(
+    input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
+) -> tuple[Array, Backward]:
+    """lp_pool2d along one dimension. Shape: input (N, C, L) or (C, L)."""
+    return _lp_pool(input, 1, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d(
+    input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
+) -> tuple[Array, Backward]:
+    """y = (Σ_t x_t^p)^(1/p) over each window, computed as torch does: the window's size times its average.
+
+    Shape: as avg_pool2d.
+    Gradients: ∂y/∂x_t = x_t^(p-1) y^(1-p), and windows that overlap add up.
+    Raises: ValueError as avg_pool2d, and for a norm_type of 0.
+    Conventions: no absolute values, so an odd p of a negative sum is NaN; a window whose sum is zero passes no gradient,
+        also for p = 1; p = ±inf is the largest or smallest |x|.
+    """
+    return _lp_pool(input, 2, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d(
+    input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
+) -> tuple[Array, Backward]:
+    """lp_pool2d along three dimensions. Shape: input (N, C, D, H, W) or (C, D, H, W)."""
+    return _lp_pool(input, 3, norm_type, kernel_size, stride, ceil_mode)
+
+
+class _LPPool(Layer):
+    rank: int
+
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        ceil_mode: bool = False,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.arguments = (norm_type, kernel_size, stride, ceil_mode)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return _lp_pool(input, self.rank, *self.arguments)
+
+
+class LPPool1d(_LPPool):
+    """torch.nn.LPPool1d: see `refbp.functional.lp_pool1d`."""
+
+    rank = 1
+
+
+class LPPool2d(_LPPool):
+    """torch.nn.LPPool2d: see `refbp.functional.lp_pool2d`."""
+
+    rank = 2
+
+
+class LPPool3d(_LPPool):
+    """torch.nn.LPPool3d: see `refbp.functional.lp_pool3d`."""
+
+    rank = 3

@@ -1,0 +1,217 @@
+"""Piecewise linear activations: slopes change at kinks, where the derivative is that of the side that torch takes.
+
+NaN and infinities go where torch sends them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import numpy as np
+
+from refbp.activations import Activation
+from refbp.layer import Array, Backward, LayerOptions
+
+
+def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward]:
+    """f(z) = `inside` with slope 1 where the mask `passes` holds, `outside` with slope 0 elsewhere: an exact zero.
+
+    NaN stays NaN; its slope is what the mask says.
+    """
+    output = np.where(passes | np.isnan(inside), inside, outside)
+    return output, lambda grad_output: np.where(passes, grad_output, 0.0)
+
+
+def relu(input: Array) -> tuple[Array, Backward]:
+    """f(z) = max(z, 0),  f'(z) = 1 where z > 0, else 0. Conventions: f'(0) = 0, f'(NaN) = 1."""
+    return piecewise((input > 0) | np.isnan(input), input, 0.0)
+
+
+class ReLU(Activation):
+    """torch.nn.ReLU: see `refbp.functional.relu`. `inplace` has no effect."""
+
+    function = staticmethod(relu)
+
+    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options)
+
+
+def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> tuple[Array, Backward]:
+    """f(z) = min(max(z, min_val), max_val),  f'(z) = 1 between them, else 0.
+
+    Raises: ValueError for a min_val above max_val.
+    Conventions: f' = 0 at both ends and at NaN.
+    """
+    if min_val > max_val:
+        raise ValueError(f"hardtanh expects min_val <= max_val, got {min_val} and {max_val}")
+    clamped = np.where(input >= max_val, np.full_like(input, max_val), min_val)
+    return piecewise((input > min_val) & (input < max_val), input, clamped)
+
+
+class Hardtanh(Activation):
+    """torch.nn.Hardtanh: see `refbp.functional.hardtanh`. `inplace` has no effect."""
+
+    function = staticmethod(hardtanh)
+
+    def __init__(
+        self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False, **options: Unpack[LayerOptions]
+    ) -> None:
+        super().__init__(options, min_val, max_val)
+
+
+def relu6(input: Array) -> tuple[Array, Backward]:
+    """f(z) = min(max(z, 0), 6): hardtanh from 0 to 6."""
+    return hardtanh(input, 0.0, 6.0)
+
+
+class ReLU6(Activation):
+    """torch.nn.ReLU6: see `refbp.functional.relu6`. `inplace` has no effect."""
+
+    function = staticmethod(relu6)
+
+    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options)
+
+
+def leaky_relu(input: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]:
+    """f(z) = z where z > 0, else negative_slope z;  f'(z) = 1 or negative_slope.
+
+    Conventions: f'(0) = negative_slope.
+    """
+    positive = input > 0
+
+    def f(z: Array) -> Array:
+        return np.where(positive, z, z * negative_slope)
+
+    return f(input), f
+
+
+class LeakyReLU(Activation):
+    """torch.nn.LeakyReLU: see `refbp.functional.leaky_relu`. `inplace` has no effect."""
+
+    function = staticmethod(leaky_relu)
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options, negative_slope)
+
+
+def prelu(input: Array, weight: Array) -> tuple[Array, Backward]:
+    """f(z) = z where z > 0, else w z, with one w for all or one per channel;  ∂f/∂w = z where z <= 0, else 0.
+
+    Shape: input (N, C, *) or, with a single weight, any; weight (C) or (1).
+    Gradients: grad_weight sums over everything that shares a weight.
+    Raises: ValueError for another number of weights than channels.
+    Conventions: f'(0) = w.
+    """
+    channels = input.shape[1] if input.ndim > 1 else 1
+    if weight.shape not in ((1,), (channels,)):
+        raise ValueError(
+            f"prelu expects a weight of shape (1,) or ({channels},) for input {input.shape}, got {weight.shape}"
+        )
+    positive = input > 0
+    w = weight.reshape([-1 if axis == 1 else 1 for axis in range(input.ndim)]) if input.ndim > 1 else weight.reshape(-1)
+    axes = tuple(axis for axis in range(input.ndim) if axis != 1 or weight.size == 1)
+
+    def backward(grad_output: Array) -> tuple[Array, Array]:
+        grad_weight = np.sum(np.where(positive, 0.0, input * grad_output), axis=axes)
+        return np.where(positive, grad_output, w * grad_output), grad_weight.reshape(weight.shape)
+
+    return np.where(positive, input, w * input).reshape(input.shape), backward
+
+
+class PReLU(Activation):
+    """torch.nn.PReLU: see `refbp.functional.prelu`; every weight starts at `init`."""
+
+    function = staticmethod(prelu)
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options)
+        self.add_param("weight", np.full(num_parameters, init))
+
+
+def hardsigmoid(input: Array) -> tuple[Array, Backward]:
+    """f(z) = min(max(z + 3, 0), 6) / 6,  f'(z) = 1/6 between -3 and 3, else 0. Conventions: f' = 0 at both ends and at NaN."""
+    ramp, ramp_backward = hardtanh(input + 3.0, 0.0, 6.0)
+    return ramp / 6.0, lambda grad_output: ramp_backward(grad_output / 6.0)
+
+
+class Hardsigmoid(Activation):
+    """torch.nn.Hardsigmoid: see `refbp.functional.hardsigmoid`. `inplace` has no effect."""
+
+    function = staticmethod(hardsigmoid)
+
+    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options)
+
+
+def hardswish(input: Array) -> tuple[Array, Backward]:
+    """f(z) = z min(max(z + 3, 0), 6) / 6,  f'(z) = z / 3 + 1/2 between -3 and 3, 0 below, 1 above.
+
+    Conventions: f'(-3) = 0, f'(3) = 1, f'(NaN) = NaN.
+    """
+    ramp, _ = hardtanh(input + 3.0, 0.0, 6.0)
+    low, high = input <= -3.0, input >= 3.0
+
+    def backward(grad_output: Array) -> Array:
+        slope = grad_output * (input / 3.0 + 0.5)
+        return np.where(low, 0.0, np.where(high, grad_output, slope))
+
+    return input * ramp / 6.0, backward
+
+
+class Hardswish(Activation):
+    """torch.nn.Hardswish: see `refbp.functional.hardswish`. `inplace` has no effect."""
+
+    function = staticmethod(hardswish)
+
+    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options)
+
+
+def hardshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
+    """f(z) = z where |z| > λ, else 0;  f'(z) = 1 or 0. Conventions: f'(±λ) = 0, f'(NaN) = 0."""
+    return piecewise((input > lambd) | (input < -lambd), input, 0.0)
+
+
+class Hardshrink(Activation):
+    """torch.nn.Hardshrink: see `refbp.functional.hardshrink`."""
+
+    function = staticmethod(hardshrink)
+
+    def __init__(self, lambd: float = 0.5, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options, lambd)
+
+
+def softshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
+    """f(z) = z - λ above λ, z + λ below -λ, else 0;  f'(z) = 1 or 0.
+
+    Raises: ValueError for a negative lambd.
+    Conventions: f'(±λ) = 0, f'(NaN) = 0.
+    """
+    if lambd < 0:
+        raise ValueError(f"softshrink expects a lambd of at least 0, got {lambd}")
+    above = input > lambd
+    return piecewise(above | (input < -lambd), np.where(above, input - lambd, input + lambd), 0.0)
+
+
+class Softshrink(Activation):
+    """torch.nn.Softshrink: see `refbp.functional.softshrink`."""
+
+    function = staticmethod(softshrink)
+
+    def __init__(self, lambd: float = 0.5, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options, lambd)
+
+
+def threshold(input: Array, threshold: float, value: float) -> tuple[Array, Backward]:
+    """f(z) = z where z > threshold, else value;  f'(z) = 1 or 0. Conventions: f'(threshold) = 0; f'(NaN) = 1."""
+    return piecewise((input > threshold) | np.isnan(input), input, value)
+
+
+class Threshold(Activation):
+    """torch.nn.Threshold: see `refbp.functional.threshold`. `inplace` has no effect."""
+
+    function = staticmethod(threshold)
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(options, threshold, value)

@@ -28,7 +28,7 @@ from refbp.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm
 from refbp.containers import Concat, Residual, Sequential
 from refbp.conv import Conv1d, Conv2d, Conv3d, ConvNd
 from refbp.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from refbp.dropout import Dropout
+from refbp.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from refbp.layer import Layer, Parameter
 from refbp.linear import Linear
 from refbp.loss import Loss
@@ -37,6 +37,23 @@ from refbp.lp_pooling import LPPool1d, LPPool2d, LPPool3d
 from refbp.normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from refbp.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from refbp.optimizer import Optimizer
+from refbp.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from refbp.piecewise import (
     Hardshrink,
     Hardsigmoid,
@@ -50,8 +67,9 @@ from refbp.piecewise import (
     Threshold,
 )
 from refbp.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
-from refbp.reshape import Flatten, Identity
+from refbp.reshape import Flatten, Identity, PixelShuffle, PixelUnshuffle, Unflatten
 from refbp.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
+from refbp.upsampling import Upsample
 
 __all__ = [
     "CELU",
@@ -70,6 +88,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -78,7 +97,13 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
     "Concat",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -88,6 +113,9 @@ __all__ = [
     "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Flatten",
     "GroupNorm",
     "Hardshrink",
@@ -118,10 +146,18 @@ __all__ = [
     "Optimizer",
     "PReLU",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
     "RMSprop",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Residual",
     "Sequential",
     "SiLU",
@@ -135,5 +171,10 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Unflatten",
+    "Upsample",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
     "functional",
 ]

@@ -22,7 +22,7 @@ def dropout(
 ) -> tuple[Array, Backward]:
     """y = x mask / (1 - p): every element is dropped with probability p, and what is kept is scaled up.
 
-    Args: mask is True where an element is kept; drawn from rng when None. Without training it is the identity.
+    Args: mask is True where an element is kept, and may have size 1 along some dimensions; drawn from rng when None. Without training it is the identity.
     Gradients: grad_input = grad_output mask / (1 - p), the same mask and scale.
     Raises: ValueError for a p outside [0, 1] or a mask of another shape.
     """
@@ -31,8 +31,8 @@ def dropout(
         return input, lambda grad_output: grad_output
     if mask is None:
         mask = kept(input.shape, p, rng)
-    if mask.shape != input.shape:
-        raise ValueError(f"dropout expects a mask of the input's shape {input.shape}, got {mask.shape}")
+    if len(mask.shape) != input.ndim or any(m not in (1, n) for m, n in zip(mask.shape, input.shape, strict=True)):
+        raise ValueError(f"dropout expects a mask that broadcasts to the input's shape {input.shape}, got {mask.shape}")
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
 
     def f(x: Array) -> Array:
@@ -52,11 +52,49 @@ def _check_probability(p: float) -> None:
         raise ValueError(f"dropout expects a probability from 0 to 1, got {p}")
 
 
-class Dropout(Layer):
-    """torch.nn.Dropout: see `refbp.functional.dropout`. `inplace` has no effect.
+def _by_channel(input: Array, rank: int, name: str) -> tuple[int, ...]:
+    """The shape of a mask of whole channels. Raises: ValueError for another number of dimensions than torch takes."""
+    unbatched = input.ndim == rank + 1
+    if not unbatched and input.ndim != rank + 2:
+        raise ValueError(f"{name} expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
+    lead = input.ndim - rank
+    return (*input.shape[:lead], *(1,) * rank)
+
+
+# What SELU saturates at, -scale * alpha.
+SATURATED = -1.7580993408473766
+
+
+def alpha_dropout(
+    input: Array,
+    p: float = 0.5,
+    training: bool = False,
+    *,
+    mask: Mask | None = None,
+    rng: np.random.Generator | None = None,
+) -> tuple[Array, Backward]:
+    """y = a (x where kept, else α') + b, with α' = -1.758 where SELU saturates, and a, b that keep mean 0 and variance 1.
+
+    a = ((1 - p) (1 + p α'²))^-1/2,  b = -a p α'.
+
+    Gradients: grad_input = a grad_output where kept, else 0.
+    Raises: ValueError as dropout.
+    """
+    _check_probability(p)
+    if not training:
+        return input, lambda grad_output: grad_output
+    if mask is None:
+        mask = kept(input.shape, p, rng)
+    a = ((1.0 - p) * (1.0 + p * SATURATED**2)) ** -0.5 if p < 1 else 0.0
+    output = np.where(mask, input, SATURATED) * a + (-a * p * SATURATED)
+    return output, lambda grad_output: np.where(mask, grad_output * a, 0.0)
+
+
+class _Dropout(Layer):
+    """Draws a mask in each training forward.
 
     Attributes:
-        mask: the mask of the last training forward, None if there was none.
+        mask: of the last training forward, None if there was none.
         imposed_mask: if set, used instead of drawing one.
     """
 
@@ -67,8 +105,51 @@ class Dropout(Layer):
         self.mask: Mask | None = None
         self.imposed_mask: Mask | None = None
 
+    def mask_shape(self, input: Array) -> tuple[int, ...]:
+        return input.shape
+
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         self.mask = None
+        shape = self.mask_shape(input)
         if self.training:
-            self.mask = kept(input.shape, self.p, self.rng) if self.imposed_mask is None else self.imposed_mask
+            self.mask = kept(shape, self.p, self.rng) if self.imposed_mask is None else self.imposed_mask
+        return self.dropped(input)
+
+    def dropped(self, input: Array) -> tuple[Array, Backward]:
         return dropout(input, self.p, self.training, mask=self.mask)
+
+
+class Dropout(_Dropout):
+    """torch.nn.Dropout: see `refbp.functional.dropout`. `inplace` has no effect; `mask` and `imposed_mask` as documented there."""
+
+
+class _ChannelDropout(_Dropout):
+    rank: int
+
+    def mask_shape(self, input: Array) -> tuple[int, ...]:
+        return _by_channel(input, self.rank, type(self).__name__)
+
+
+class Dropout1d(_ChannelDropout):
+    """torch.nn.Dropout1d: whole channels of (N, C, L) or (C, L) are dropped; see Dropout."""
+
+    rank = 1
+
+
+class Dropout2d(_ChannelDropout):
+    """torch.nn.Dropout2d: whole channels of (N, C, H, W) or (C, H, W) are dropped; see Dropout."""
+
+    rank = 2
+
+
+class Dropout3d(_ChannelDropout):
+    """torch.nn.Dropout3d: whole channels of (N, C, D, H, W) or (C, D, H, W) are dropped; see Dropout."""
+
+    rank = 3
+
+
+class AlphaDropout(_Dropout):
+    """torch.nn.AlphaDropout: see `refbp.functional.alpha_dropout`; `mask` and `imposed_mask` as in Dropout."""
+
+    def dropped(self, input: Array) -> tuple[Array, Backward]:
+        return alpha_dropout(input, self.p, self.training, mask=self.mask)

@@ -25,12 +25,13 @@ from refbp.adaptive_pooling import (
 from refbp.batch_norm import batch_norm, instance_norm
 from refbp.conv import conv1d, conv2d, conv3d
 from refbp.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
-from refbp.dropout import dropout
+from refbp.dropout import alpha_dropout, dropout
 from refbp.linear import linear
 from refbp.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, mse_loss, nll_loss
 from refbp.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
 from refbp.normalization import group_norm, layer_norm, local_response_norm, rms_norm
 from refbp.optim import adagrad, adam, rmsprop, sgd
+from refbp.padding import pad
 from refbp.piecewise import (
     hardshrink,
     hardsigmoid,
@@ -44,8 +45,9 @@ from refbp.piecewise import (
     threshold,
 )
 from refbp.pooling import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d
-from refbp.reshape import flatten, identity
+from refbp.reshape import flatten, identity, pixel_shuffle, pixel_unshuffle, unflatten
 from refbp.softmax import glu, log_softmax, softmax, softmin
+from refbp.upsampling import upsample
 
 __all__ = [
     "adagrad",
@@ -56,6 +58,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -97,6 +100,9 @@ __all__ = [
     "mish",
     "mse_loss",
     "nll_loss",
+    "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",
@@ -114,4 +120,6 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "unflatten",
+    "upsample",
 ]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Unpack
+
+import numpy as np
 
 from refbp.layer import Array, Backward, Layer, LayerOptions
 
@@ -29,6 +32,56 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> tuple[Array,
     return input.reshape(shape), lambda grad_output: grad_output.reshape(input.shape)
 
 
+def unflatten(input: Array, dim: int, unflattened_size: Sequence[int]) -> tuple[Array, Backward]:
+    """The dimension `dim` as several, in row-major order; one of their sizes may be -1, the rest.
+
+    Raises: ValueError for a dimension that the input does not have, or sizes that do not make up its own.
+    """
+    axis = dim + input.ndim if dim < 0 else dim
+    if not 0 <= axis < input.ndim:
+        raise ValueError(f"unflatten expects dim within {input.ndim} dimensions, got {dim}")
+    sizes, size = list(unflattened_size), input.shape[axis]
+    known = math.prod(n for n in sizes if n != -1)
+    if sizes.count(-1) == 1 and known and size % known == 0:
+        sizes[sizes.index(-1)] = size // known
+    if -1 in sizes or math.prod(sizes) != size:
+        raise ValueError(f"unflatten expects sizes that make up {size}, got {tuple(unflattened_size)}")
+    shape = (*input.shape[:axis], *sizes, *input.shape[axis + 1 :])
+    return input.reshape(shape), lambda grad_output: grad_output.reshape(input.shape)
+
+
+def pixel_shuffle(input: Array, upscale_factor: int) -> tuple[Array, Backward]:
+    """Channels become pixels: (*, C r², H, W) -> (*, C, H r, W r). Raises: ValueError for channels that r² does not divide."""
+    r = upscale_factor
+    if input.ndim < 3 or r < 1 or input.shape[-3] % (r * r):
+        raise ValueError(f"pixel_shuffle expects (*, C, H, W) with C divisible by {r}², got {input.shape}")
+    return _shuffled(input, r), lambda grad_output: _unshuffled(grad_output, r)
+
+
+def pixel_unshuffle(input: Array, downscale_factor: int) -> tuple[Array, Backward]:
+    """Pixels become channels: (*, C, H r, W r) -> (*, C r², H, W). Raises: ValueError for sides that r does not divide."""
+    r = downscale_factor
+    if input.ndim < 3 or r < 1 or input.shape[-2] % r or input.shape[-1] % r:
+        raise ValueError(f"pixel_unshuffle expects (*, C, H, W) with H and W divisible by {r}, got {input.shape}")
+    return _unshuffled(input, r), lambda grad_output: _shuffled(grad_output, r)
+
+
+def _shuffled(x: Array, r: int) -> Array:
+    *lead, channels, height, width = x.shape
+    split = x.reshape((*lead, channels // (r * r), r, r, height, width))
+    n = len(lead)
+    moved = np.moveaxis(split, (n + 3, n + 1, n + 4, n + 2), (n + 1, n + 2, n + 3, n + 4))  # (*, C, H, r, W, r)
+    return moved.reshape((*lead, channels // (r * r), height * r, width * r))
+
+
+def _unshuffled(x: Array, r: int) -> Array:
+    *lead, channels, height, width = x.shape
+    split = x.reshape((*lead, channels, height // r, r, width // r, r))
+    n = len(lead)
+    moved = np.moveaxis(split, (n + 2, n + 4, n + 1, n + 3), (n + 1, n + 2, n + 3, n + 4))  # (*, C, r, r, H, W)
+    return moved.reshape((*lead, channels * r * r, height // r, width // r))
+
+
 class Identity(Layer):
     """torch.nn.Identity; takes any arguments and ignores them."""
 
@@ -48,3 +101,36 @@ class Flatten(Layer):
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         return flatten(input, self.start_dim, self.end_dim)
+
+
+class Unflatten(Layer):
+    """torch.nn.Unflatten: see `refbp.functional.unflatten`."""
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int], **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return unflatten(input, self.dim, self.unflattened_size)
+
+
+class PixelShuffle(Layer):
+    """torch.nn.PixelShuffle: see `refbp.functional.pixel_shuffle`."""
+
+    def __init__(self, upscale_factor: int, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.upscale_factor = upscale_factor
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return pixel_shuffle(input, self.upscale_factor)
+
+
+class PixelUnshuffle(Layer):
+    """torch.nn.PixelUnshuffle: see `refbp.functional.pixel_unshuffle`."""
+
+    def __init__(self, downscale_factor: int, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.downscale_factor = downscale_factor
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return pixel_unshuffle(input, self.downscale_factor)

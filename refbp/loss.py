@@ -1,0 +1,213 @@
+"""What every loss shares: the reduction of its terms, the way back through it, and the checks of its arguments."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from refbp.layer import Array
+
+Gradients: TypeAlias = tuple[Array | None, ...]
+
+# A loss is infinite or undefined where torch's is, and as silently.
+silently = np.errstate(all="ignore")
+
+
+class LossBackward(Protocol):
+    """From ∂/∂value (1 unless given) to the gradient of every array argument of a loss, in their order.
+
+    None stands for an argument that was None or integer, or that torch does not differentiate.
+    """
+
+    def __call__(self, grad_output: Array | float = 1.0) -> Gradients: ...
+
+
+def reduced(
+    terms: Array,
+    gradients: Callable[[Array], Gradients],
+    arguments: tuple[Array | None, ...],
+    reduction: str,
+    divisor: Array | int | None = None,
+) -> tuple[Array, LossBackward]:
+    """The value of a loss from its terms, and its backward: the scheme of all losses.
+
+    Args:
+        gradients: from delta, the upstream gradient of every term, to the gradients of `arguments`. Those of an argument
+            that was broadcast may have the full shape.
+        divisor: what the mean divides by, unless the number of terms. The mean of nothing is NaN.
+    Raises: ValueError for an unknown reduction, or a grad_output that has not the value's shape.
+    """
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"a loss expects reduction 'none', 'mean' or 'sum', got {reduction!r}")
+    count = terms.size if divisor is None else divisor
+    if isinstance(count, int):
+        count = count or math.nan  # type: ignore[assignment]
+    if reduction == "none":
+        value = shaped(terms, terms.shape)
+    else:
+        total = np.sum(terms.reshape(-1), keepdims=True)
+        value = shaped(total / count if reduction == "mean" else total, ())
+
+    @silently
+    def backward(grad_output: Array | float = 1.0) -> Gradients:
+        if isinstance(grad_output, int | float):
+            delta = np.full_like(terms, float(grad_output))
+        elif grad_output.shape in ((), value.shape):
+            delta = np.broadcast_to(grad_output.astype(value.dtype, copy=False), terms.shape)
+        else:
+            raise ValueError(
+                f"a loss's backward expects grad_output of the value's shape {value.shape}, got {grad_output.shape}"
+            )
+        grads = gradients(delta / count if reduction == "mean" else delta)
+        return tuple(
+            None if grad is None or argument is None or is_integer(argument) else summed_to(grad, argument.shape)
+            for grad, argument in zip(grads, arguments, strict=True)
+        )
+
+    return value, backward
+
+
+def summed_to(grad: Array, shape: tuple[int, ...]) -> Array:
+    """The gradient of an argument of this shape that was broadcast."""
+    added = grad.ndim - len(shape)
+    axes = [axis for axis in range(grad.ndim) if axis < added or shape[axis - added] != grad.shape[axis]]
+    return shaped(np.sum(grad, axis=tuple(axes)) if axes else grad, shape)
+
+
+def shaped(x: Array, shape: tuple[int, ...]) -> Array:
+    """An array of this shape, also of none, where NumPy has made a scalar."""
+    result: Array = x.reshape(-1).reshape(shape)
+    return result
+
+
+def is_integer(x: Array) -> bool:
+    return x.dtype.kind in "biu"
+
+
+def as_target(op: str, input: Array, target: Array, name: str = "target") -> Array:
+    """`target` in the input's dtype. Raises: ValueError unless it has the input's shape: nothing is broadcast."""
+    if target.shape != input.shape:
+        raise ValueError(f"{op} expects {name} of the input's shape {input.shape}, got {target.shape}")
+    return target.astype(input.dtype, copy=False)
+
+
+def as_weight(op: str, input: Array, weight: Array, shape: tuple[int, ...], name: str = "weight") -> Array:
+    """A constant weight as an array of the input's kind and dtype, so that sums of weights round as sums of inputs do.
+
+    Raises: ValueError unless it can be broadcast to `shape`.
+    """
+    if not broadcasts_to(weight.shape, shape):
+        raise ValueError(f"{op} expects {name} that broadcasts to {shape}, got {weight.shape}")
+    return np.zeros_like(input, shape=weight.shape) + weight.astype(input.dtype, copy=False)
+
+
+def broadcasts_to(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+    sizes = zip(shape[::-1], full[::-1], strict=False)
+    return len(shape) <= len(full) and all(size in (1, wanted) for size, wanted in sizes)
+
+
+def check_elements(op: str, name: str, valid: Any, expected: str) -> None:
+    """Raises: ValueError that names the first element where the mask `valid` does not hold."""
+    outside = np.where(valid, 0, 1)
+    if outside.any():
+        index = tuple(np.argwhere(outside)[0].tolist())
+        raise ValueError(f"{op} expects {name} {expected}, got another value at index {index}")
+
+
+def class_axis(op: str, input: Array) -> int:
+    axis = 0 if input.ndim == 1 else 1
+    if input.ndim == 0 or input.shape[axis] == 0:
+        raise ValueError(f"{op} expects input (C), (N, C) or (N, C, d1, …) with C > 0, got {input.shape}")
+    return axis
+
+
+def class_weight(op: str, input: Array, weight: Array | None, classes: int) -> Array:
+    if weight is None:
+        return np.ones_like(input, shape=(classes,))
+    if weight.shape != (classes,):
+        raise ValueError(f"{op} expects weight ({classes},), one per class, got {weight.shape}")
+    return as_weight(op, input, weight, (classes,))
+
+
+def check_classes(op: str, target: Array, shape: tuple[int, ...], classes: int, besides: int | None = None) -> None:
+    """Raises: ValueError unless `target` holds class indices in this shape, or `besides`; it names the first other one."""
+    if target.dtype.kind not in "iu":
+        raise ValueError(f"{op} expects class indices (integers) as target, got an array of {target.dtype}")
+    if target.shape != shape:
+        raise ValueError(f"{op} expects target {shape}, got {target.shape}")
+    outside = ((target < 0) | (target >= classes)) & (target != besides)
+    if outside.any():
+        raise ValueError(f"{op} expects class indices from 0 to {classes - 1}, got {target[outside].flat[0]}")
+
+
+def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """torch's mapping of its two deprecated arguments, which win over `reduction`, with torch's warning."""
+    if size_average is None and reduce is None:
+        return reduction
+    if reduce is not None and not reduce:
+        reduction = "none"
+    else:
+        reduction = "mean" if size_average is None or size_average else "sum"
+    warnings.warn(f"size_average and reduce are deprecated, use reduction={reduction!r} instead", stacklevel=3)
+    return reduction
+
+
+class Loss:
+    """A loss: its options, and the backward of its last call.
+
+    A subclass defines `op(*arguments)`, which returns the value and its backward.
+
+    Raises: ValueError for an input that is no floating-point array; RuntimeError for a backward without a forward.
+    """
+
+    # Which arguments are predictions: `backward` returns their gradients.
+    predictions: tuple[int, ...] = (0,)
+
+    def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
+        self.reduction = legacy_reduction(size_average, reduce, reduction)
+        self._backward: LossBackward | None = None
+
+    def op(self, *args: Any, **kwargs: Any) -> tuple[Array, LossBackward]:
+        raise TypeError(f"{type(self).__name__} defines no op")
+
+    def apply(self, input: Array, *arguments: Array) -> tuple[Array, LossBackward]:
+        """The value of one call and the backward of that very call, which returns the gradients of all arguments."""
+        dtype = getattr(input, "dtype", None)
+        if dtype is None or dtype.kind in "biucOSUMm":
+            received = type(input).__name__ if dtype is None else f"an array of {dtype}"
+            raise ValueError(f"{type(self).__name__} expects a floating-point array, got {received}")
+        return self.op(input, *arguments)
+
+    def forward(self, input: Array, *arguments: Array) -> Array:
+        value, self._backward = self.apply(input, *arguments)
+        return value
+
+    def __call__(self, input: Array, *arguments: Array) -> Array:
+        return self.forward(input, *arguments)
+
+    def backward(self, grad_output: Array | float = 1.0) -> Any:
+        """Gradient with respect to the last forward's input; a tuple for a loss of several inputs."""
+        if self._backward is None:
+            raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
+        grads = self._backward(grad_output)
+        if len(self.predictions) == 1:
+            return grads[0]
+        return tuple(grads[position] for position in self.predictions)
+
+
+class WeightedLoss(Loss):
+    """A loss with a constant `weight`."""
+
+    def __init__(
+        self,
+        weight: Array | None = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.weight = weight

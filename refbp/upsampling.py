@@ -1,0 +1,145 @@
+"""Upsampling: each output is a weighted mean of its nearest inputs, one dimension after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias, Unpack
+
+import numpy as np
+
+from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.windows import Positions, added_back, taken
+
+Factor: TypeAlias = float | Sequence[float]
+MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+class _Mix(NamedTuple):
+    """Along one dimension: output i is (1 - weight_i) input[low_i] + weight_i input[high_i]; nearest has no weight."""
+
+    low: Positions
+    high: Positions
+    weight: Array | None
+
+
+def upsample(
+    input: Array,
+    size: int | Sequence[int] | None = None,
+    scale_factor: Factor | None = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+) -> tuple[Array, Backward]:
+    """The input resized: mode "nearest", or "linear", "bilinear", "trilinear" for one, two, three dimensions.
+
+    Output i lies at (i + 1/2) s - 1/2 of the input (not below 0), or at i (n - 1) / (m - 1) with align_corners, where s is
+    1 / scale_factor, or n / m where a size is given or the factor is recomputed from it; nearest takes ⌊i s⌋.
+
+    Shape: (N, C, *sides) -> (N, C, *new sides).
+    Gradients: each output's goes back to the inputs it was mixed from, by the same weights, and adds up.
+    Raises: ValueError for both or neither of size and scale_factor, an unknown mode or one for another number of dimensions.
+    """
+    rank = input.ndim - 2
+    if rank not in MODES:
+        raise ValueError(f"upsample expects 3 to 5 dimensions, got shape {input.shape}")
+    if mode not in ("nearest", MODES[rank]):
+        raise ValueError(f"upsample expects mode nearest or {MODES[rank]} for {input.ndim} dimensions, got {mode!r}")
+    if (size is None) == (scale_factor is None):
+        raise ValueError(f"upsample expects either size or scale_factor, got {size} and {scale_factor}")
+    if mode == "nearest" and align_corners is not None:
+        raise ValueError("upsample expects align_corners with the linear modes only")
+    inner = input.shape[2:]
+    factors = [None] * rank if scale_factor is None else _per_dimension(scale_factor, rank, "scale_factor")
+    if size is None:
+        outer = [math.floor(n * factor) for n, factor in zip(inner, factors, strict=True) if factor is not None]
+    else:
+        outer = [int(n) for n in _per_dimension(size, rank, "size")]
+    if recompute_scale_factor:
+        factors = [None] * rank
+    mixes = [
+        _mix(input, n, m, n / m if factor is None else 1.0 / factor, mode, bool(align_corners))
+        for n, m, factor in zip(inner, outer, factors, strict=True)
+    ]
+    output = input
+    for axis, mix in enumerate(mixes):
+        output = _mixed(output, axis, mix)
+
+    def backward(grad_output: Array) -> Array:
+        grad = grad_output
+        for axis, mix in reversed(list(enumerate(mixes))):
+            grad = _unmixed(grad, axis, mix, inner[axis])
+        return grad
+
+    return output, backward
+
+
+def _per_dimension(value: Factor, rank: int, name: str) -> list[float | None]:
+    result = [value] * rank if isinstance(value, (int, float)) else list(value)
+    if len(result) != rank:
+        raise ValueError(f"upsample expects one {name} or {rank} of them, got {value!r}")
+    return list(result)
+
+
+def _mix(input: Array, n: int, m: int, scale: float, mode: str, align_corners: bool) -> _Mix:
+    index = np.arange(m)
+    if mode == "nearest":
+        low = np.minimum(np.floor(index * scale).astype(np.intp), n - 1)
+        return _Mix(low, low, None)
+    # Positions are computed in the input's precision: their rounding is part of the weights'.
+    place = index.astype(input.dtype)
+    if align_corners:
+        step = (n - 1) / (m - 1) if m > 1 else 0.0
+        exact, position = index * step, place * np.full_like(input, step, shape=())
+    else:
+        exact = np.maximum((index + 0.5) * scale - 0.5, 0.0)
+        position = np.maximum((place + 0.5) * np.full_like(input, scale, shape=()) - 0.5, 0.0)
+    low = np.minimum(np.floor(exact).astype(np.intp), n - 1)
+    return _Mix(low, np.minimum(low + 1, n - 1), position - low.astype(input.dtype))
+
+
+def _along(x: Array, axis: int, positions: Positions) -> list[Positions]:
+    """All elements of the other last dimensions, these of this one."""
+    return [positions if i == axis else np.arange(n) for i, n in enumerate(x.shape[2:])]
+
+
+def _mixed(x: Array, axis: int, mix: _Mix) -> Array:
+    low = taken(x, _along(x, axis, mix.low))
+    if mix.weight is None:
+        return low
+    w = mix.weight.reshape([-1 if i == axis + 2 else 1 for i in range(x.ndim)])
+    return (1.0 - w) * low + w * taken(x, _along(x, axis, mix.high))
+
+
+def _unmixed(grad: Array, axis: int, mix: _Mix, size: int) -> Array:
+    inner = tuple(size if i == axis else n for i, n in enumerate(grad.shape[2:]))
+
+    def back(share: Array, positions: Positions) -> Array:
+        sources = [positions if i == axis else np.arange(n) for i, n in enumerate(inner)]
+        return added_back(share, inner, sources)
+
+    if mix.weight is None:
+        return back(grad, mix.low)
+    w = mix.weight.reshape([-1 if i == axis + 2 else 1 for i in range(grad.ndim)])
+    result = back((1.0 - w) * grad, mix.low)
+    result += back(w * grad, mix.high)
+    return result
+
+
+class Upsample(Layer):
+    """torch.nn.Upsample without its bicubic mode: see `refbp.functional.upsample`."""
+
+    def __init__(
+        self,
+        size: int | Sequence[int] | None = None,
+        scale_factor: Factor | None = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.arguments = (size, scale_factor, mode, align_corners, recompute_scale_factor)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return upsample(input, *self.arguments)

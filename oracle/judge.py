@@ -10,10 +10,11 @@ import numpy as np
 from scipy.stats import binomtest
 
 from oracle.arrays import Array
-from oracle.case import Case, CaseError, named_layers
+from oracle.case import Case, CaseError, Spec, named_layers
 from oracle.decompose import Part, local_parts, step_part
 from oracle.network import Results, execute, layer_types
 from oracle.running_error import UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error.model import limits
 from oracle.trace import Key, Subject, Trace
 from oracle.verdict import CONVENTION, CRASHED, MISSING, PASS, UNSUPPORTED, WRONG, Expected, Row, compare
 from oracle.wiring import connections
@@ -103,7 +104,7 @@ def _judge_part(part: Part, trace: Trace, reference: Subject, blank: Row, types:
     except CaseError as error:
         return [] if end_to_end else [_misfit(part, blank, types, error)]
     try:
-        values = reference.run(case.astype("float64"))
+        values = reference.run(_for_reference(case))
     except Exception as error:  # whatever the reference raises, it is the reference that cannot
         raise ReferenceFailed(
             f"the reference {reference.name} cannot run it: {type(error).__name__}: {error}"
@@ -112,6 +113,17 @@ def _judge_part(part: Part, trace: Trace, reference: Subject, blank: Row, types:
         values = Trace()
     judged = _Comparison(case, trace, blank, predicted, bounds, values)
     return [judged.row(key, part.names[key.layer], types) for key in predicted if _is_judged(key, part, end_to_end)]
+
+
+def _for_reference(case: Case) -> Case:
+    """The case in float64, with what depends on the implementation's own dtype spelled out: RMSNorm's default eps."""
+
+    def explicit(spec: Spec) -> Spec:
+        if spec.type == "RMSNorm" and spec.options.get("eps") is None:
+            return replace(spec, options={**spec.options, "eps": float(limits(np.dtype(case.dtype)).eps)})
+        return replace(spec, layers=tuple(explicit(child) for child in spec.layers))
+
+    return replace(case.astype("float64"), layers=tuple(explicit(spec) for spec in case.layers))
 
 
 def _misfit(part: Part, blank: Row, types: Mapping[str, str], error: CaseError) -> Row:

@@ -13,7 +13,7 @@ from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.pooling import Indices, shares, tournament, with_indices
 from refbp.windows import Positions, Sizes, added_back, taken
 
-OutputSize: TypeAlias = int | None | Sequence[int | None]
+OutputSize: TypeAlias = int | Sequence[int | None] | None
 
 
 class _Bins(NamedTuple):

@@ -22,7 +22,8 @@ def dropout(
 ) -> tuple[Array, Backward]:
     """y = x mask / (1 - p): every element is dropped with probability p, and what is kept is scaled up.
 
-    Args: mask is True where an element is kept, and may have size 1 along some dimensions; drawn from rng when None. Without training it is the identity.
+    Args: mask is True where an element is kept; it may have size 1 along some dimensions, and is drawn from rng when None.
+        Without training it is the identity.
     Gradients: grad_input = grad_output mask / (1 - p), the same mask and scale.
     Raises: ValueError for a p outside [0, 1] or a mask of another shape.
     """
@@ -120,7 +121,10 @@ class _Dropout(Layer):
 
 
 class Dropout(_Dropout):
-    """torch.nn.Dropout: see `refbp.functional.dropout`. `inplace` has no effect; `mask` and `imposed_mask` as documented there."""
+    """torch.nn.Dropout: see `refbp.functional.dropout`. `inplace` has no effect.
+
+    Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one.
+    """
 
 
 class _ChannelDropout(_Dropout):

@@ -38,7 +38,9 @@ def log_softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     output = z - np.log(np.sum(np.exp(z), axis=axis, keepdims=True))
 
     def backward(grad_output: Array) -> Array:
-        return grad_output - np.exp(output) * np.sum(grad_output, axis=axis, keepdims=True)
+        total: Array = np.sum(grad_output, axis=axis, keepdims=True)
+        grad_input: Array = grad_output - np.exp(output) * total
+        return grad_input
 
     return output, backward
 
@@ -56,7 +58,9 @@ def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     output = powers / np.sum(powers, axis=axis, keepdims=True)
 
     def backward(grad_output: Array) -> Array:
-        return output * (grad_output - np.sum(output * grad_output, axis=axis, keepdims=True))
+        mean: Array = np.sum(output * grad_output, axis=axis, keepdims=True)
+        grad_input: Array = output * (grad_output - mean)
+        return grad_input
 
     return output, backward
 

@@ -54,7 +54,7 @@ def upsample(
     if size is None:
         outer = [math.floor(n * factor) for n, factor in zip(inner, factors, strict=True) if factor is not None]
     else:
-        outer = [int(n) for n in _per_dimension(size, rank, "size")]
+        outer = [int(n) for n in _per_dimension(size, rank, "size") if n is not None]
     if recompute_scale_factor:
         factors = [None] * rank
     mixes = [
@@ -108,7 +108,9 @@ def _mixed(x: Array, axis: int, mix: _Mix) -> Array:
     if mix.weight is None:
         return low
     w = mix.weight.reshape([-1 if i == axis + 2 else 1 for i in range(x.ndim)])
-    return (1.0 - w) * low + w * taken(x, _along(x, axis, mix.high))
+    high = taken(x, _along(x, axis, mix.high))
+    mixed: Array = (1.0 - w) * low + w * high
+    return mixed
 
 
 def _unmixed(grad: Array, axis: int, mix: _Mix, size: int) -> Array:

@@ -95,7 +95,10 @@ def window_counts(size: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) ->
 
 
 def windows(x: Array, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Array:
-    """Every window as a view: (*lead, *size) -> (*lead, *counts, *kernel); a window's tap t is at window * stride + t * dilation."""
+    """Every window as a view: (*lead, *size) -> (*lead, *counts, *kernel).
+
+    Tap t of window o is the element o * stride + t * dilation.
+    """
     rank = len(kernel)
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(x.ndim - rank, x.ndim)))

@@ -102,8 +102,9 @@ class ErrorModel:
         return bool(total <= quantum / self.unit_roundoff)
 
     def widening(self, difference: Floats) -> Floats:
-        """The stored error whose tolerance is this difference between two branches."""
-        return self.raised(difference / LAMBDA) if self.power == 2 else np.abs(difference)
+        """The stored error whose tolerance is this difference between two branches, and a little more."""
+        wide = difference * (1 + 2.0**-20)
+        return self.raised(wide / LAMBDA) if self.power == 2 else np.abs(wide)
 
 
 def quantum_of(value: Floats) -> float | None:

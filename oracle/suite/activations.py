@@ -34,7 +34,7 @@ ELEMENTWISE: dict[str, tuple[dict[str, list[Any]], tuple[float, ...]]] = {
     "Softsign": ({}, (0.0,)),
     "Tanh": ({}, ()),
     "Tanhshrink": ({}, ()),
-    "Threshold": ({"threshold": [0.1, -0.5], "value": [20.0, 0.0]}, (0.1,)),
+    "Threshold": ({"threshold": [0.125, -0.5], "value": [20.0, 0.0]}, (0.125,)),
 }
 COUPLED = ("Softmax", "Softmin", "LogSoftmax")
 

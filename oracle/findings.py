@@ -12,12 +12,12 @@ from oracle.verdict import CONVENTION, DISCREPANCIES, Row
 
 
 class Finding(NamedTuple):
-    """A known error: where it shows, and the largest relative difference that it explains."""
+    """A known error: where it shows, and the largest relative difference between finite values that it explains."""
 
     implementation: str
     layer_type: str
     quantity: str
-    dtype: str
+    dtypes: tuple[str, ...]
     max_rel: float
     report: str
 

@@ -15,7 +15,7 @@ from oracle.trace import Trace, Unsupported
 name = "torch"
 
 # Losses whose targets torch refuses to differentiate.
-CONSTANT_TARGETS: frozenset[str] = frozenset()
+CONSTANT_TARGETS = frozenset({"SoftMarginLoss"})
 
 STATE_NAMES = {"momentum_buffer": "momentum"}
 

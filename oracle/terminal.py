@@ -61,7 +61,7 @@ def conclusion(report: Report) -> str:
     what = f"{about['subject']} against {about['reference']}"
     undecided = int((table["verdict"] == "undecided").sum())
     share = exact_share(undecided / len(table)) if len(table) else "0 %"
-    tail = f"{len(table):,} rows, {share} undecided, largest z {figure(table['z_max'].max())}"
+    tail = f"{len(table):,} rows, {share} undecided, largest z {figure(report.families['z_max'].max())}"
     if report.passed:
         return f"{what}: conforms in {len(report.cases)} runs of {about['cases']} cases ({tail})"
     return f"{what}: discrepancies in {len(failing)} of {len(report.cases)} runs ({tail})"

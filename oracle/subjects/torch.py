@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,8 @@ STATE_NAMES = {"momentum_buffer": "momentum"}
 
 
 def run(case: Case) -> Trace:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice about arguments that a case has on purpose
         torch.manual_seed(0)
         return _Run(case).trace
 

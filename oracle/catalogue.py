@@ -42,7 +42,7 @@ def layers() -> list[dict[str, Any]]:
             "quantities": quantities(kind, name, uses.get(name, [])),
         }
         for kind, known in kinds
-        for name in known
+        for name in sorted(known)
     ]
 
 

@@ -99,7 +99,7 @@ class Report:
         try:
             self.table.to_parquet(staging / "table.parquet", index=False)
             self.table.to_csv(staging / "table.csv", index=False)
-            self.cases.to_csv(staging / "cases.csv", index=False)
+            self.cases.drop(columns="seconds").to_csv(staging / "cases.csv", index=False)
             (staging / "report.json").write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
             (staging / "report.md").write_text(self.to_markdown())
             for file in sorted(staging.iterdir()):

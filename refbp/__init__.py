@@ -6,7 +6,6 @@ from refbp.activations import (
     ELU,
     GELU,
     SELU,
-    Activation,
     LogSigmoid,
     Mish,
     Sigmoid,
@@ -26,7 +25,7 @@ from refbp.adaptive_pooling import (
 )
 from refbp.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from refbp.containers import Concat, Residual, Sequential
-from refbp.conv import Conv1d, Conv2d, Conv3d, ConvNd
+from refbp.conv import Conv1d, Conv2d, Conv3d
 from refbp.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from refbp.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from refbp.layer import Layer, Parameter
@@ -88,7 +87,6 @@ __all__ = [
     "GLU",
     "SELU",
     "SGD",
-    "Activation",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -117,7 +115,6 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
-    "ConvNd",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",

@@ -9,6 +9,7 @@ import numpy as np
 
 from oracle.arrays import Array, laid_out
 from oracle.case import Case, Spec
+from oracle.suite.activations import ELEMENTWISE
 from oracle.suite.build import generator, integers, layer, network_case
 
 SMALL_CNN = [
@@ -93,6 +94,7 @@ def exact() -> Iterator[Case]:
         )
 
 
+THRESHOLD: dict[str, Any] = {"threshold": 0.125, "value": 0.5}
 # One layer of each kind with an input's shape without its batch, for layouts and small batches.
 SAMPLES: dict[str, tuple[list[Spec], tuple[int, ...]]] = {
     "Linear": ([layer("Linear", 4, 3)], (4,)),
@@ -132,10 +134,33 @@ SAMPLES: dict[str, tuple[list[Spec], tuple[int, ...]]] = {
     "ZeroPad2d": ([layer("ZeroPad2d", 1)], (2, 4, 5)),
     "Upsample": ([layer("Upsample", scale_factor=2.0, mode="bilinear")], (2, 4, 5)),
     "Dropout": ([layer("Dropout", 0.5)], (2, 4, 5)),
+    "ConvTranspose1d": ([layer("ConvTranspose1d", 2, 3, 3, stride=2)], (2, 5)),
+    "ConvTranspose3d": ([layer("ConvTranspose3d", 2, 3, 2)], (2, 2, 3, 3)),
+    "MaxPool1d": ([layer("MaxPool1d", 2)], (2, 6)),
+    "AvgPool3d": ([layer("AvgPool3d", 2)], (2, 4, 4, 4)),
+    "LPPool1d": ([layer("LPPool1d", 2.0, 2)], (2, 6)),
+    "LPPool3d": ([layer("LPPool3d", 2.0, 2)], (2, 4, 4, 4)),
+    "AdaptiveAvgPool1d": ([layer("AdaptiveAvgPool1d", 3)], (2, 5)),
+    "AdaptiveAvgPool3d": ([layer("AdaptiveAvgPool3d", 2)], (2, 3, 3, 3)),
+    "AdaptiveMaxPool1d": ([layer("AdaptiveMaxPool1d", 3)], (2, 5)),
+    "AdaptiveMaxPool3d": ([layer("AdaptiveMaxPool3d", 2)], (2, 3, 3, 3)),
+    "BatchNorm3d": ([layer("BatchNorm3d", 2)], (2, 3, 3, 2)),
+    "InstanceNorm1d": ([layer("InstanceNorm1d", 3, affine=True)], (3, 5)),
+    "InstanceNorm3d": ([layer("InstanceNorm3d", 2)], (2, 3, 3, 2)),
+    "ReflectionPad1d": ([layer("ReflectionPad1d", 1)], (2, 5)),
+    "ReflectionPad3d": ([layer("ReflectionPad3d", 1)], (2, 3, 3, 3)),
+    "ReplicationPad3d": ([layer("ReplicationPad3d", 1)], (2, 3, 3, 3)),
+    "CircularPad3d": ([layer("CircularPad3d", 1)], (2, 3, 3, 3)),
+    "ConstantPad1d": ([layer("ConstantPad1d", 1, 2.5)], (2, 5)),
+    "Dropout2d": ([layer("Dropout2d", 0.5)], (6, 4, 5)),
+    "AlphaDropout": ([layer("AlphaDropout", 0.5)], (2, 4, 5)),
+    "Softmin": ([layer("Softmin", -1)], (4, 5)),
     "cnn": (SMALL_CNN, (2, 4, 4)),
 }
+for _name in ELEMENTWISE:
+    SAMPLES.setdefault(_name, ([layer(_name, **THRESHOLD if _name == "Threshold" else {})], (2, 4, 5)))
 # Training needs more than one value per channel, and torch's reflection padding more than no image.
-NEEDS_SAMPLES = ("BatchNorm1d", "BatchNorm2d", "InstanceNorm2d")
+NEEDS_SAMPLES = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d")
 
 
 def batches() -> Iterator[Case]:

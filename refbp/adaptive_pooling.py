@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, Unpack
 import numpy as np
 
 from refbp.layer import Array, Backward, Layer, LayerOptions
-from refbp.pooling import Indices, shares, tournament, with_indices
+from refbp.pooling import Indices, PoolWithIndices, shares, tournament, with_indices
 from refbp.windows import Positions, Sizes, added_back, taken
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None
@@ -168,15 +168,13 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     rank = 3
 
 
-class _AdaptiveMaxPool(Layer):
-    rank: int
-
+class _AdaptiveMaxPool(PoolWithIndices):
     def __init__(self, output_size: OutputSize, return_indices: bool = False, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.output_size, self.return_indices = output_size, return_indices
 
-    def op(self, input: Array, *params: Array) -> tuple[Any, Backward]:
-        return with_indices(_adaptive_max_pool(input, self.rank, self.output_size), self.return_indices)
+    def pooled(self, input: Array) -> tuple[Array, Indices, Backward]:
+        return _adaptive_max_pool(input, self.rank, self.output_size)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):

@@ -142,6 +142,8 @@ def _convolve(
     name = f"conv{rank}d"
     g = geometry_of(weight, stride, dilation, groups, name)
     x = batched(input, rank, weight.shape[1] * groups, name)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"{name} expects bias ({weight.shape[0]},) for weight {weight.shape}, got {bias.shape}")
     sides = _padding_sides(padding, g, name)
     inner = x.shape[2:]
     zeros = padding_mode == "zeros"

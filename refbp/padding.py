@@ -8,41 +8,47 @@ from typing import TypeAlias, Unpack
 import numpy as np
 
 from refbp.layer import Array, Backward, Layer, LayerOptions
-from refbp.windows import PADDING_SOURCES, Index, Sides, added_back, inside, padded, padding_sources, taken
+from refbp.windows import PADDING_SOURCES, Index, Sides, added_back, inside, padded, padding_sources, sizes, taken
 
 Pad: TypeAlias = int | Sequence[int]
 
 
-def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> tuple[Array, Backward]:
-    """The input with `pad` elements added at both ends of its last dimensions; negative numbers of a constant crop.
+def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> tuple[Array, Backward]:
+    """The input with `pad` elements added at both ends of its last dimensions; negative numbers crop.
 
     Args: pad is (before, after) of the last dimension, then of the one before it, and so on; mode is "constant" (filled with
-        `value`), "reflect", "replicate" or "circular" (filled with the input's own elements).
+        `value`, 0 unless given), "reflect", "replicate" or "circular" (filled with the input's own elements).
+    Shape: any for a constant; else (N, C, *sides) or (C, *sides) with all of one, two or three sides padded.
     Gradients: a constant's border has none; a copied element's goes back to where it was copied from.
-    Raises: ValueError for an odd number of sides, more sides than dimensions, or a border that the input cannot fill.
+    Raises: ValueError for an odd number of sides, a shape that does not fit, or a border that the input cannot fill.
+    Conventions: `refbp.windows.padding_sources` has those of cropping while padding.
     """
+    amounts = sizes(pad, len(pad), "pad", None)
     if len(pad) % 2 or len(pad) // 2 > input.ndim:
-        raise ValueError(f"pad expects two numbers per dimension of {input.shape}, got {tuple(pad)}")
-    sides: Sides = [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
-    inner = input.shape[input.ndim - len(sides) :]
+        raise ValueError(f"pad expects two numbers per dimension of {input.shape}, got {amounts}")
+    sides: Sides = list(zip(amounts[-2::-2], amounts[::-2], strict=True))
     if mode == "constant":
-        return _constant(input, sides, value)
+        return _constant(input, sides, 0.0 if value is None else value)
     if mode not in PADDING_SOURCES:
         raise ValueError(f"pad expects mode constant, {', '.join(PADDING_SOURCES)}, got {mode!r}")
+    if value:
+        raise ValueError(f"pad expects a value with mode constant only, got {value} with {mode}")
+    rank = len(sides)
+    if rank not in (1, 2, 3) or input.ndim not in (rank + 1, rank + 2):
+        raise ValueError(f"pad of {rank} sides expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
+    inner = input.shape[-rank:]
     sources = padding_sources(inner, sides, mode)
     return taken(input, sources), lambda grad_output: added_back(grad_output, inner, sources)
 
 
 def _constant(input: Array, sides: Sides, value: float) -> tuple[Array, Backward]:
     lead = input.ndim - len(sides)
-    kept: Index = (
-        ...,
-        *(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(input.shape[lead:], sides, strict=True)),
-    )
+    spans = [(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(input.shape[lead:], sides, strict=True)]
+    if any(stop < start for start, stop in spans):
+        raise ValueError(f"pad expects to crop at most what there is of {input.shape}, got sides {list(sides)}")
+    kept: Index = (..., *(slice(start, stop) for start, stop in spans))
     grown = [(max(a, 0), max(b, 0)) for a, b in sides]
-    core = input[kept]
-    if min(core.shape, default=1) < 1 <= min(input.shape, default=1):
-        raise ValueError(f"pad expects something to be left of {input.shape}, got sides {list(sides)}")
+    core = input[kept].copy()  # an output of its own, also where nothing is padded
 
     def backward(grad_output: Array) -> Array:
         result = np.zeros_like(grad_output, shape=input.shape)
@@ -58,47 +64,37 @@ class _Padding(Layer):
 
     def __init__(self, padding: Pad, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
-        sides = (padding,) * (2 * self.rank) if isinstance(padding, int) else tuple(padding)
-        if len(sides) != 2 * self.rank:
-            raise ValueError(f"{type(self).__name__} expects an int or {2 * self.rank} of them, got {padding!r}")
-        self.padding, self.value = sides, 0.0
+        self.padding = sizes(padding, 2 * self.rank, f"padding of {type(self).__name__}", None)
+        self.value = 0.0
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        if input.ndim not in (self.rank + 1, self.rank + 2):
-            raise ValueError(
-                f"{type(self).__name__} expects {self.rank + 1} or {self.rank + 2} dimensions, got shape {input.shape}"
-            )
         return pad(input, self.padding, self.mode, self.value)
 
 
-class ConstantPad1d(_Padding):
+class _ConstantPad(_Padding):
+    mode = "constant"
+
+    def __init__(self, padding: Pad, value: float, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(padding, **options)
+        self.value = value
+
+
+class ConstantPad1d(_ConstantPad):
     """torch.nn.ConstantPad1d: see `refbp.functional.pad` with a constant `value`."""
 
-    rank, mode = 1, "constant"
-
-    def __init__(self, padding: Pad, value: float, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(padding, **options)
-        self.value = value
+    rank = 1
 
 
-class ConstantPad2d(_Padding):
+class ConstantPad2d(_ConstantPad):
     """torch.nn.ConstantPad2d: see `refbp.functional.pad` with a constant `value`."""
 
-    rank, mode = 2, "constant"
-
-    def __init__(self, padding: Pad, value: float, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(padding, **options)
-        self.value = value
+    rank = 2
 
 
-class ConstantPad3d(_Padding):
+class ConstantPad3d(_ConstantPad):
     """torch.nn.ConstantPad3d: see `refbp.functional.pad` with a constant `value`."""
 
-    rank, mode = 3, "constant"
-
-    def __init__(self, padding: Pad, value: float, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(padding, **options)
-        self.value = value
+    rank = 3
 
 
 class ZeroPad1d(_Padding):

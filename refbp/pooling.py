@@ -76,7 +76,7 @@ def max_pool(
     """Output, flat indices of the winners, and the backward: a tournament over the taps, without a scatter."""
     g = geometry(input, rank, kernel_size, stride, padding, dilation, ceil_mode, f"max_pool{rank}d")
     x = padded(input, g.sides, -math.inf)
-    places = np.broadcast_to(padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides), x.shape)
+    places = np.broadcast_to(padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides, -1), x.shape)
     best, winner, rounds = tournament((x[positions], places[positions]) for positions in g.taps())
 
     def backward(grad_output: Array) -> Array:
@@ -91,12 +91,13 @@ def max_pool(
 def tournament(taps: Iterable[tuple[Array, Indices]]) -> tuple[Array, Indices, list[Any]]:
     """The largest of all taps, element by element, its index, and for each tap but the first where it beat those before it.
 
-    Conventions: of equal values the first stays; a NaN beats everything, also an earlier NaN.
+    Conventions: of equal values the first stays; a NaN beats everything, also an earlier NaN; what lies outside, with an
+        index below 0, loses to everything, also to -inf.
     """
     (best, winner), *others = taps
     rounds = []
     for challenger, index in others:
-        better = (challenger > best) | np.isnan(challenger)
+        better = (challenger > best) | np.isnan(challenger) | ((winner < 0) & (index >= 0))
         best = np.where(better, challenger, best)
         winner = np.where(better, index, winner)
         rounds.append(better)
@@ -255,9 +256,26 @@ def avg_pool3d(
     return avg_pool(input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-class _MaxPool(Layer):
-    rank: int
+class PoolWithIndices(Layer):
+    """A pooling whose forward also hands out the winners, when asked to; within a container it passes its output alone."""
 
+    rank: int
+    return_indices: bool
+    _indices: Indices
+
+    def pooled(self, input: Array) -> tuple[Array, Indices, Backward]:
+        raise TypeError(f"{type(self).__name__} defines no pooling")
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        output, self._indices, backward = self.pooled(input)
+        return output, backward
+
+    def forward(self, input: Array) -> Any:
+        output = super().forward(input)
+        return (output, self._indices) if self.return_indices else output
+
+
+class _MaxPool(PoolWithIndices):
     def __init__(
         self,
         kernel_size: Ints,
@@ -272,8 +290,8 @@ class _MaxPool(Layer):
         self.arguments = (kernel_size, stride, padding, dilation, ceil_mode)
         self.return_indices = return_indices
 
-    def op(self, input: Array, *params: Array) -> tuple[Any, Backward]:
-        return with_indices(max_pool(input, self.rank, *self.arguments), self.return_indices)
+    def pooled(self, input: Array) -> tuple[Array, Indices, Backward]:
+        return max_pool(input, self.rank, *self.arguments)
 
 
 class MaxPool1d(_MaxPool):

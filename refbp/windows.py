@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
+from operator import index
 from types import EllipsisType
 from typing import TypeAlias
 
@@ -18,11 +19,19 @@ Positions: TypeAlias = npt.NDArray[np.intp]
 Index: TypeAlias = tuple[EllipsisType | slice | int, ...]
 
 
-def sizes(value: int | Sequence[int], rank: int, name: str, least: int = 0) -> Sizes:
-    """One int per dimension. Raises: ValueError for another number of them, or one below `least`."""
-    result = (value,) * rank if isinstance(value, int) else tuple(value)
-    if len(result) != rank or any(not isinstance(size, int) or size < least for size in result):
-        raise ValueError(f"{name} expects an int of at least {least}, or {rank} of them, got {value!r}")
+def sizes(value: int | Sequence[int], rank: int, name: str, least: int | None = 0) -> Sizes:
+    """One int per dimension; a single one, bare or in a sequence, serves all of them, as in torch.
+
+    Raises: ValueError for another number of them, for what is no int, or for one below `least`.
+    """
+    try:
+        result = tuple(map(index, value)) if isinstance(value, Iterable) else (index(value),)
+    except TypeError:
+        result = ()
+    result = result * rank if len(result) == 1 else result
+    if len(result) != rank or (least is not None and min(result, default=least) < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{name} expects an int{bound}, or {rank} of them, got {value!r}")
     return result
 
 
@@ -76,17 +85,18 @@ def added_back(grad: Array, inner: Sizes, sources: Sequence[Positions]) -> Array
 def padding_sources(inner: Sizes, sides: Sides, mode: str) -> list[Positions]:
     """Where the elements of an array padded with its own come from: mode "reflect", "replicate" or "circular".
 
-    Raises: ValueError when there are not enough of them.
+    Raises: ValueError when there are not enough of them, or none would be left.
+    Conventions: negative numbers crop. As in torch a reflection still shows what was cropped, a circle does not.
     """
-    spare = {"reflect": 1, "circular": 0}
+    sources = []
     for size, (before, after) in zip(inner, sides, strict=True):
-        if mode in spare and max(before, after) > size - spare[mode]:
-            most = size - spare[mode]
-            raise ValueError(f"{mode} padding expects at most {most} on a side of size {size}, got {(before, after)}")
-    return [
-        PADDING_SOURCES[mode](np.arange(-before, size + after), size)
-        for size, (before, after) in zip(inner, sides, strict=True)
-    ]
+        first, last = (max(-before, 0), size - max(-after, 0)) if mode == "circular" else (0, size)
+        most = {"reflect": size - 1, "circular": last - first}.get(mode, max(before, after))
+        if max(before, after) > most or size + before + after < 1:
+            raise ValueError(f"{mode} padding expects sides that a size of {size} can fill, got {(before, after)}")
+        positions = np.arange(-before - first, size + after - first)
+        sources.append(first + PADDING_SOURCES[mode](positions, last - first))
+    return sources
 
 
 def window_counts(size: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +45,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Judge a subject over the suite and write the report."""
-    from oracle import sweep, terminal
+    from oracle import sweep, terminal, workers
     from oracle.environment import environment
 
     notes = terminal.console(stderr=True)
@@ -63,7 +64,10 @@ def run(
         def progress(done: int, total: int, name: str) -> None:
             bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
 
-        report = sweep.run(subject, reference, chosen, dtypes, witness=witness, progress=progress)
+        with workers.pool() if cases == "all" and case_file is None else nullcontext() as executor:
+            report = sweep.run(
+                subject, reference, chosen, dtypes, witness=witness, progress=progress, executor=executor
+            )
     report.save(out)
     if as_json:
         print_json(report.to_json())

@@ -82,7 +82,7 @@ class Report:
             "environment": self.environment,
             "blame": [asdict(culprit) for culprit in self.blame],
             "cases": _records(self.cases),
-            "table": _records(self.table),
+            "table": {str(name): _spelled(values.tolist()) for name, values in self.table.items()},
             "training": [_spelled(asdict(run)) for run in self.training],
         }
 
@@ -100,10 +100,11 @@ class Report:
             self.table.to_parquet(staging / "table.parquet", index=False)
             self.table.to_csv(staging / "table.csv", index=False)
             self.cases.drop(columns="seconds").to_csv(staging / "cases.csv", index=False)
-            (staging / "report.json").write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+            with (staging / "report.json").open("w") as file:
+                json.dump(self.to_json(), file, allow_nan=False)
             (staging / "report.md").write_text(self.to_markdown())
-            for file in sorted(staging.iterdir()):
-                file.replace(folder / file.name)
+            for written in sorted(staging.iterdir()):
+                written.replace(folder / written.name)
         except OSError as error:
             raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
         finally:

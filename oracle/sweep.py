@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
 
 from oracle import subjects, suite
 from oracle.case import Case, CaseError
@@ -31,6 +32,7 @@ def run(
     *,
     witness: bool = False,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> Report:
     """Hold a subject against a reference over the suite's cases.
 
@@ -42,41 +44,42 @@ def run(
         cases: a pattern for the suite's cases (see `oracle.suite.matching`), or cases of your own.
         dtypes: what the subject computes in: "float64", "float32".
         witness: also hold the subject's gradients against derivatives taken from refbp's forward alone.
+        executor: where cases are judged side by side (see `oracle.workers`); the subject is then given by its name.
         progress: called with (cases done, cases in all, name of the next case).
     Raises: ValueError (SubjectError, CaseError) for an argument that names nothing. A subject that raises does not stop the
         run: its case becomes a `crashed` row.
     """
     check_names(reference, dtypes)
     implementation = subjects.load(subject)
-    truth = subjects.load(reference)
     if isinstance(cases, str):
         chosen = list(suite.matching(cases))
     else:
         chosen = list(cases)
         for case in chosen:
             check(case)
-    jobs = [(case, dtype) for case in chosen for dtype in dtypes]
+    jobs = [Job(case.astype(dtype), subject, reference, witness) for case in chosen for dtype in dtypes]
     rows: list[Row] = []
     seconds: dict[tuple[str, str], float] = {}
-    for done, (case, dtype) in enumerate(jobs):
+    results = map(judged, jobs) if executor is None else executor.map(judged, jobs, chunksize=4)
+    for done, job in enumerate(jobs):
         if progress is not None:
-            progress(done, len(jobs), case.name)
-        start = time.perf_counter()
-        rows += judged_case(case.astype(dtype), implementation, truth, witness)
-        seconds[case.name, dtype] = time.perf_counter() - start
+            progress(done, len(jobs), job.case.name)
+        own, seconds[job.case.name, job.case.dtype] = next(results)
+        rows += own
     ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED)}
-    runs: list[TrainingRun] = []
-    for network in suite.networks.digit_networks():
-        if network.name in {case.name for case in chosen} - ended_early:
-            if progress is not None:
-                progress(len(jobs), len(jobs), f"free training of {network.name}")
-            runs.append(trained(network, implementation, truth))
+    present = {case.name for case in chosen} - ended_early
+    free = [
+        FreeRun(network, subject, reference) for network in suite.networks.digit_networks() if network.name in present
+    ]
+    if progress is not None and free:
+        progress(len(jobs), len(jobs), "free training on the digits")
+    runs = list(map(trained_freely, free) if executor is None else executor.map(trained_freely, free))
     if progress is not None:
         progress(len(jobs), len(jobs), "")
     about = {
         **environment(),
         "subject": implementation.name,
-        "reference": truth.name,
+        "reference": reference,
         "dtypes": list(dtypes),
         "cases": len(chosen),
     }
@@ -90,6 +93,34 @@ def check_names(reference: str, dtypes: Iterable[str]) -> None:
     for dtype in dtypes:
         if dtype not in DTYPES:
             raise ValueError(f"unknown dtype {dtype!r}: known are {', '.join(DTYPES)}")
+
+
+class Job(NamedTuple):
+    """A case in its dtype, and who is to be held against whom."""
+
+    case: Case
+    subject: str | Any
+    reference: str
+    witness: bool
+
+
+def judged(job: Job) -> tuple[list[Row], float]:
+    """All rows of a job, and the seconds that it took."""
+    start = time.perf_counter()
+    rows = judged_case(job.case, subjects.load(job.subject), subjects.load(job.reference), job.witness)
+    return rows, time.perf_counter() - start
+
+
+class FreeRun(NamedTuple):
+    """A network to be trained freely by subject and reference."""
+
+    network: suite.networks.DigitNetwork
+    subject: str | Any
+    reference: str
+
+
+def trained_freely(run: FreeRun) -> TrainingRun:
+    return trained(run.network, subjects.load(run.subject), subjects.load(run.reference))
 
 
 def judged_case(case: Case, subject: Subject, reference: Subject, witness: bool = False) -> list[Row]:

@@ -101,7 +101,7 @@ def tournament(taps: Iterable[tuple[Array, Indices]]) -> tuple[Array, Indices, l
         best = np.where(better, challenger, best)
         winner = np.where(better, index, winner)
         rounds.append(better)
-    return best, winner, rounds
+    return best if rounds else best.copy(), winner, rounds  # of a single tap: no view of the input
 
 
 def shares(rounds: list[Any], grad: Array) -> Iterator[Array]:

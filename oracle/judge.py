@@ -102,7 +102,8 @@ def _judge_part(part: Part, trace: Trace, reference: Subject, blank: Row, types:
         # Through a whole network a worst-case bound grows beyond use: it serves one part at a time.
         bounds = None if end_to_end else predict(case, ErrorModel(dtype, 1))
     except CaseError as error:
-        return [] if end_to_end else [_misfit(part, blank, types, error)]
+        # Gradients that do not fit their parameters are the layers' fault, and judged there.
+        return [] if end_to_end or case.grads else [_misfit(part, blank, types, error)]
     try:
         values = reference.run(_for_reference(case))
     except Exception as error:  # whatever the reference raises, it is the reference that cannot

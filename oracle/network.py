@@ -213,7 +213,10 @@ def execute(
                 layer, _, short = full.rpartition(".")
                 report(layer, f"buffer.{short}", own[short])
         if optimizer is not None:
-            optimizer.step()
+            try:
+                optimizer.step()
+            except ValueError as error:
+                raise CaseError(f"case {case.name}: optimizer: {error}") from error
             for name, parameter in parameters.items():
                 layer, _, short = name.rpartition(".")
                 for kept, value in optimizer.state.get(parameter, {}).items():

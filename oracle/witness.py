@@ -102,8 +102,8 @@ def directional_derivative(case: Case, argument: str, direction: Array) -> tuple
 
     Where the forward pass refuses a moved argument, as at the border of a loss's domain, there is no answer.
 
-    Central differences at t, t/2 and t/4, extrapolated twice (error of order t^6). The doubt is how far the last two
-    extrapolations differ, and what extended precision loses in the difference quotient.
+    Central differences at t, t/2 and t/4, extrapolated twice (error of order t^6). The doubt is three
+    times what extrapolation changed, which covers a slope that bends here, and what extended precision loses in the quotient.
     """
     value = _functional(case, argument, direction)
     here, _ = value(0.0)
@@ -121,7 +121,7 @@ def directional_derivative(case: Case, argument: str, direction: Array) -> tuple
             lost = max(lost, float(size * np.finfo(Extended).eps / t))
         first = [(4 * fine - coarse) / 3 for coarse, fine in pairwise(central)]
         second = (16 * first[1] - first[0]) / 15
-        doubt = float(abs(second - first[1])) + 8 * lost
+        doubt = 3 * float(abs(second - central[2])) + 8 * lost
         # The differences of a smooth function's quotients shrink fourfold, of one whose slope bends here only twofold.
         slow = abs(central[1] - central[2]) > 0.35 * abs(central[0] - central[1]) + 16 * lost
         smooth = bool(bends[2] <= 0.75 * bends[0] + 16 * lost) and not slow

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 import numpy as np
-from scipy.special import erf
 
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.special import erf
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946

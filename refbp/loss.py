@@ -102,7 +102,8 @@ def as_weight(op: str, input: Array, weight: Array, shape: tuple[int, ...], name
     """
     if not broadcasts_to(weight.shape, shape):
         raise ValueError(f"{op} expects {name} that broadcasts to {shape}, got {weight.shape}")
-    return np.zeros_like(input, shape=weight.shape) + weight.astype(input.dtype, copy=False)
+    result: Array = np.zeros_like(input, shape=weight.shape) + weight.astype(input.dtype, copy=False)
+    return result
 
 
 def broadcasts_to(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
@@ -148,10 +149,8 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: 
     """torch's mapping of its two deprecated arguments, which win over `reduction`, with torch's warning."""
     if size_average is None and reduce is None:
         return reduction
-    if reduce is not None and not reduce:
-        reduction = "none"
-    else:
-        reduction = "mean" if size_average is None or size_average else "sum"
+    averaged = "mean" if size_average is None or size_average else "sum"
+    reduction = averaged if reduce is None or reduce else "none"
     warnings.warn(f"size_average and reduce are deprecated, use reduction={reduction!r} instead", stacklevel=3)
     return reduction
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from refbp.activations import sigmoid
+from refbp.activations import logsigmoid, sigmoid
 from refbp.layer import Array
 from refbp.loss import (
     Gradients,
+    Loss,
     LossBackward,
     WeightedLoss,
     as_target,
@@ -20,7 +21,6 @@ from refbp.loss import (
     reduced,
     silently,
 )
-from refbp.loss import Loss as Loss
 from refbp.softmax import log_softmax
 
 
@@ -82,11 +82,6 @@ class BCELoss(WeightedLoss):
         return binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
 
 
-def log_sigmoid(z: Array) -> Array:
-    """ln(1 / (1 + e^-z)); neither sign of z overflows."""
-    return np.minimum(z, 0.0) - np.log1p(np.exp(-abs(z)))
-
-
 @silently
 def binary_cross_entropy_with_logits(
     input: Array,
@@ -108,14 +103,14 @@ def binary_cross_entropy_with_logits(
     t = as_target(op, input, target)
     w = 1.0 if weight is None else as_weight(op, input, weight, input.shape)
     p = 1.0 if pos_weight is None else as_weight(op, input, pos_weight, input.shape, "pos_weight")
-    terms = ((1 - t) * input - (1 + (p - 1) * t) * log_sigmoid(input)) * w
+    terms = ((1 - t) * input - (1 + (p - 1) * t) * logsigmoid(input)[0]) * w
 
     def gradients(delta: Array) -> Gradients:
         probability, _ = sigmoid(input)
         if pos_weight is None:
             return delta * w * (probability - t), delta * w * -input, None, None
         grad_input = delta * w * ((p * t + 1 - t) * probability - p * t)
-        return grad_input, delta * w * (log_sigmoid(-input) - p * log_sigmoid(input)), None, None
+        return grad_input, delta * w * (logsigmoid(-input)[0] - p * logsigmoid(input)[0]), None, None
 
     return reduced(terms, gradients, (input, target, weight, pos_weight), reduction)
 

@@ -102,7 +102,8 @@ def cosine_embedding_loss(
 
         def toward(own: Array, other: Array, square: Array) -> Array:
             share, loss = grad_cosine / lengths, grad_cosine * cosine / square
-            return share.reshape((-1, 1)) * other - loss.reshape((-1, 1)) * own
+            result: Array = share.reshape((-1, 1)) * other - loss.reshape((-1, 1)) * own
+            return result
 
         grad1, grad2 = toward(rows1, rows2, square1), toward(rows2, rows1, square2)
         return grad1.reshape(input1.shape), grad2.reshape(input2.shape), None
@@ -243,8 +244,8 @@ class MarginRankingLoss(_MarginLoss):
 
     predictions = (0, 1)
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return margin_ranking_loss(*arguments, margin=self.margin, reduction=self.reduction)
+    def op(self, input1: Array, input2: Array, target: Array) -> tuple[Array, LossBackward]:
+        return margin_ranking_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
 class HingeEmbeddingLoss(_MarginLoss):
@@ -252,8 +253,8 @@ class HingeEmbeddingLoss(_MarginLoss):
 
     default_margin = 1.0
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return hinge_embedding_loss(*arguments, margin=self.margin, reduction=self.reduction)
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
+        return hinge_embedding_loss(input, target, margin=self.margin, reduction=self.reduction)
 
 
 class CosineEmbeddingLoss(_MarginLoss):
@@ -261,15 +262,15 @@ class CosineEmbeddingLoss(_MarginLoss):
 
     predictions = (0, 1)
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return cosine_embedding_loss(*arguments, margin=self.margin, reduction=self.reduction)
+    def op(self, input1: Array, input2: Array, target: Array) -> tuple[Array, LossBackward]:
+        return cosine_embedding_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
 class SoftMarginLoss(Loss):
     """torch.nn.SoftMarginLoss: see `refbp.functional.soft_margin_loss`."""
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return soft_margin_loss(*arguments, reduction=self.reduction)
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
+        return soft_margin_loss(input, target, reduction=self.reduction)
 
 
 class MultiMarginLoss(WeightedLoss):
@@ -287,20 +288,19 @@ class MultiMarginLoss(WeightedLoss):
         super().__init__(weight, size_average, reduce, reduction)
         self.p, self.margin = p, margin
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        input, target = arguments
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
         return multi_margin_loss(input, target, self.p, self.margin, self.weight, reduction=self.reduction)
 
 
 class MultiLabelMarginLoss(Loss):
     """torch.nn.MultiLabelMarginLoss: see `refbp.functional.multilabel_margin_loss`."""
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return multilabel_margin_loss(*arguments, reduction=self.reduction)
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
+        return multilabel_margin_loss(input, target, reduction=self.reduction)
 
 
 class MultiLabelSoftMarginLoss(WeightedLoss):
     """torch.nn.MultiLabelSoftMarginLoss: see `refbp.functional.multilabel_soft_margin_loss`."""
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return multilabel_soft_margin_loss(*arguments, weight=self.weight, reduction=self.reduction)
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
+        return multilabel_soft_margin_loss(input, target, weight=self.weight, reduction=self.reduction)

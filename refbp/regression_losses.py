@@ -176,8 +176,8 @@ def gaussian_nll_loss(
 class L1Loss(Loss):
     """torch.nn.L1Loss: see `refbp.functional.l1_loss`."""
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return l1_loss(*arguments, reduction=self.reduction)
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
+        return l1_loss(input, target, reduction=self.reduction)
 
 
 class SmoothL1Loss(Loss):
@@ -193,8 +193,8 @@ class SmoothL1Loss(Loss):
         super().__init__(size_average, reduce, reduction)
         self.beta = beta
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return smooth_l1_loss(*arguments, reduction=self.reduction, beta=self.beta)
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
+        return smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
 class HuberLoss(Loss):
@@ -204,8 +204,8 @@ class HuberLoss(Loss):
         super().__init__(reduction=reduction)
         self.delta = delta
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return huber_loss(*arguments, reduction=self.reduction, delta=self.delta)
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
+        return huber_loss(input, target, reduction=self.reduction, delta=self.delta)
 
 
 class KLDivLoss(Loss):
@@ -221,8 +221,8 @@ class KLDivLoss(Loss):
         super().__init__(size_average, reduce, reduction)
         self.log_target = log_target
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return kl_div(*arguments, reduction=self.reduction, log_target=self.log_target)
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
+        return kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
 
 
 class PoissonNLLLoss(Loss):
@@ -240,8 +240,8 @@ class PoissonNLLLoss(Loss):
         super().__init__(size_average, reduce, reduction)
         self.log_input, self.full, self.eps = log_input, full, eps
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return poisson_nll_loss(*arguments, self.log_input, self.full, eps=self.eps, reduction=self.reduction)
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
+        return poisson_nll_loss(input, target, self.log_input, self.full, eps=self.eps, reduction=self.reduction)
 
 
 class GaussianNLLLoss(Loss):
@@ -253,5 +253,5 @@ class GaussianNLLLoss(Loss):
         super().__init__(reduction=reduction)
         self.full, self.eps = full, eps
 
-    def op(self, *arguments: Array) -> tuple[Array, LossBackward]:
-        return gaussian_nll_loss(*arguments, full=self.full, eps=self.eps, reduction=self.reduction)
+    def op(self, input: Array, target: Array, var: Array) -> tuple[Array, LossBackward]:
+        return gaussian_nll_loss(input, target, var, full=self.full, eps=self.eps, reduction=self.reduction)

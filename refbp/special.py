@@ -1,0 +1,27 @@
+"""The error function in every precision that the ops run in."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special
+
+from refbp.layer import Array
+
+
+def erf(x: Array) -> Array:
+    """erf(x) = 2/√π ∫₀ˣ e^(-t²) dt; SciPy's, and for long double, which SciPy does not have, a series of its own.
+
+    erf(x) = 2/√π e^(-x²) Σ_n 2ⁿ x^(2n+1) / (1·3·5…(2n+1)): all terms of one sign, so that nothing cancels.
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.6.
+    """
+    if x.dtype != np.longdouble or x.dtype == np.float64:
+        result: Array = special.erf(x)
+        return result
+    z = np.minimum(np.maximum(x, -7.0), 7.0)  # beyond, it is ±1 to the last bit
+    term = z
+    total = z
+    for n in range(1, 180):
+        term = term * (2.0 * z * z) / (2 * n + 1)
+        total = total + term
+    series: Array = total * np.exp(-z * z) * (2 / np.sqrt(4 * np.arctan(np.longdouble(1))))
+    return series

@@ -1,0 +1,305 @@
+"""`oracle run` and its siblings as a user meets them: what they print, write, return, and say to wrong input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import oracle
+from oracle.case import Case
+from oracle.cli import main
+from oracle.subjects import refbp as refbp_subject
+from oracle.trace import Trace
+from oracle.witness import WITNESS
+
+SMALL = "worked-example/plain"
+CONTRACT_COLUMNS = (
+    "case dtype step layer layer_type quantity mode shape n max_abs max_rel max_ulp cosine z_max z_rms bound_ratio "
+    "effective_bits n_outside worst_index got expected tolerance verdict"
+)
+
+
+class Altered:
+    """refbp with one quantity of its trace changed."""
+
+    name = "altered"
+
+    def __init__(self, layer: str, quantity: str, change: Any) -> None:
+        self.layer, self.quantity, self.change = layer, quantity, change
+
+    def run(self, case: Case) -> Trace:
+        trace = refbp_subject.run(case)
+        for key in trace:
+            if (key.layer, key.quantity) == (self.layer, self.quantity):
+                trace.arrays[key] = self.change(trace.arrays[key])
+        return trace
+
+
+class Raising:
+    name = "raising"
+
+    def run(self, case: Case) -> Trace:
+        raise ZeroDivisionError("no luck")
+
+
+class Lacking:
+    name = "lacking"
+
+    def run(self, case: Case) -> Trace:
+        raise oracle.Unsupported("has no layers at all")
+
+
+raising, lacking = Raising(), Lacking()
+
+
+def test_the_report_has_the_columns_that_are_promised() -> None:
+    """Users write code against these names."""
+    report = oracle.run(cases=SMALL)
+    assert set(CONTRACT_COLUMNS.split()) <= set(report.table.columns)
+    assert report.passed and report.blame == []
+    report.raise_for_discrepancy()
+    assert set(report.table["verdict"]) == {"pass"}
+    assert {"local", "end to end"} == set(report.table["mode"])
+
+
+@pytest.mark.parametrize("subject, reference", [("torch", "refbp"), ("torch", "torch"), ("refbp", "refbp")])
+def test_subject_and_reference_can_be_exchanged(subject: str, reference: str) -> None:
+    """torch held against refbp is judged like refbp against torch."""
+    report = oracle.run(subject=subject, reference=reference, cases="lenet5", dtypes=("float32",))
+    assert report.passed, report.blame
+
+
+def test_a_report_survives_saving(tmp_path: Path) -> None:
+    """Everything comes back, NaN and infinities included."""
+    report = oracle.run(Altered("output", "grad.bias", lambda g: g * np.nan), cases=SMALL)
+    report.save(tmp_path)
+    back = oracle.load_report(tmp_path)
+    pd.testing.assert_frame_equal(back.table, report.table)
+    assert back.blame == report.blame and not back.passed
+    assert (back.environment, list(back.cases["verdict"])) == (report.environment, list(report.cases["verdict"]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cases.csv",
+        "report.json",
+        "report.md",
+        "table.csv",
+        "table.parquet",
+    ]
+    csv = pd.read_csv(tmp_path / "table.csv")
+    np.testing.assert_array_equal(csv["z_max"], report.table["z_max"])
+    assert json.loads((tmp_path / "report.json").read_text())["format"] == 1
+    assert "worked-example/plain/output (Linear) grad.bias wrong" in (tmp_path / "report.md").read_text()
+
+
+def test_nothing_is_left_of_a_report_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole or not at all: the report that was there stays."""
+    first = oracle.run(cases=SMALL, dtypes=("float64",))
+    first.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    with pytest.raises(ValueError, match="No space left"):
+        first.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "layer, quantity",
+    [
+        ("hidden2", "output"),
+        ("hidden1", "grad.weight"),
+        ("sigmoid2", "grad_input"),
+        ("loss", "grad_input"),
+        ("output", "param.bias"),
+    ],
+)
+def test_an_altered_quantity_is_blamed(layer: str, quantity: str) -> None:
+    """The layer and the quantity that were touched come first, whatever followed from them."""
+    report = oracle.run(Altered(layer, quantity, lambda g: g * 1.001), cases=SMALL)
+    assert (report.blame[0].layer, report.blame[0].quantity) == (layer, quantity)
+    assert report.blame[0].reproduce == f"oracle run --cases {SMALL} --dtype float64 --subject altered"
+
+
+def test_a_layer_that_was_handed_something_else_is_blamed() -> None:
+    """The wiring is judged to the bit: an upstream gradient that nobody sent."""
+    report = oracle.run(Altered("hidden2", "grad_output", lambda g: np.nextafter(g, np.inf)), cases=SMALL)
+    assert (report.blame[0].layer, report.blame[0].quantity) == ("hidden2", "grad_output")
+
+
+def test_wrong_shape_dtype_and_missing_are_told_apart() -> None:
+    """Each has its own words."""
+    shaped = oracle.run(Altered("hidden1", "grad.weight", np.transpose), cases=SMALL, dtypes=("float64",))
+    assert "shape (2, 3), expected (3, 2)" in shaped.blame[0].diagnosis
+    single = oracle.run(Altered("loss", "output", lambda v: v.astype(np.float32)), cases=SMALL, dtypes=("float64",))
+    assert "dtype float32, expected float64" in single.blame[0].diagnosis
+
+    class Silent(Altered):
+        def run(self, case: Case) -> Trace:
+            trace = refbp_subject.run(case)
+            trace.arrays = {key: array for key, array in trace.arrays.items() if key.quantity != "grad.bias"}
+            return trace
+
+    report = oracle.run(Silent("", "", None), cases=SMALL, dtypes=("float64",))
+    assert {blame.verdict for blame in report.blame} == {"missing"} and not report.passed
+
+
+def test_other_conventions_at_kinks_are_no_discrepancy() -> None:
+    """ReLU'(0) = 1, or the last of equal elements winning, is another valid choice."""
+
+    def passes_at_zero(case: Case) -> Any:
+        upstream, given = case.grad_outputs[0], case.inputs[0]
+        return lambda _: np.where(given >= 0, upstream, 0.0).astype(case.dtype)
+
+    class Other(Altered):
+        def run(self, case: Case) -> Trace:
+            self.change = passes_at_zero(case)
+            return super().run(case)
+
+    report = oracle.run(Other("0", "grad_input", None), cases="kink/ReLU", dtypes=("float64",))
+    local = report.table[(report.table["mode"] == "local") & (report.table["quantity"] == "grad_input")]
+    assert set(local[local["case"] == "kink/ReLU"]["verdict"]) == {"convention"}
+
+
+@pytest.mark.slow
+def test_the_third_witness_agrees_with_refbp_on_every_class() -> None:
+    """Derivatives from the forward pass alone: for each class, at least one gradient is confirmed and none refuted."""
+    confirmed: set[str] = set()
+    for family in ("linear", "conv", "pool", "norm", "activation", "reshape", "dropout", "loss"):
+        report = oracle.run(cases=f"{family}/*", dtypes=("float64",), witness=True)
+        rows = report.table[report.table["mode"] == WITNESS]
+        assert "wrong" not in set(rows["verdict"]), rows[rows["verdict"] == "wrong"]
+        confirmed |= set(rows[rows["verdict"] == "pass"]["layer_type"])
+    from oracle.network import LAYERS, LOSSES
+
+    assert (LAYERS.keys() | LOSSES.keys()) - confirmed == {"Sequential", "Residual", "Concat"}
+
+
+def test_the_third_witness_can_disagree() -> None:
+    """It refutes a gradient that is off by a thousandth, and says with whom it sides."""
+    report = oracle.run(
+        Altered("0", "grad.weight", lambda g: g * 1.001),
+        cases="conv/Conv2d,unbatched",
+        dtypes=("float64",),
+        witness=True,
+    )
+    rows = report.table[report.table["quantity"] == "grad.weight"]
+    assert set(rows["verdict"]) == {"wrong"} and WITNESS in set(rows["mode"])
+    assert "sides with the reference" in report.blame[0].diagnosis
+
+
+def command(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    status = main(list(arguments))
+    shown = capsys.readouterr()
+    return status, shown.out, shown.err
+
+
+WRONG_INPUT = {
+    "run --cases nonsense": "no case matches 'nonsense'",
+    "run --subject nonsense": "unknown subject 'nonsense'",
+    "run --subject no_such_module:thing": "no_such_module",
+    "run --subject json:nothing": "has no 'nothing'",
+    "run --subject json:dumps": "needs a string `name`",
+    "run --reference jax": "unknown reference 'jax'",
+    "run --dtype float8": "unknown dtype 'float8'",
+    "run --case-file /no/such/file.json": "cannot be read",
+    "run --cases worked-example --out /proc/nowhere": "cannot be written",
+    "list nonsense": "unknown list 'nonsense'",
+    "list cases --cases nonsense": "no case matches",
+    "explain nonsense": "no case matches",
+    "explain worked-example/plain --step 5": "steps 0 to 0",
+    "explain worked-example/plain --dtype int8": "unknown dtype",
+    "report /no/such/folder": "holds no report",
+}
+
+
+@pytest.mark.parametrize("line", WRONG_INPUT)
+def test_wrong_input_ends_in_one_sentence_and_status_2(
+    line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Names the thing, what was expected and what came; nothing on standard output, no traceback."""
+    monkeypatch.chdir(tmp_path)
+    status, out, err = command(*line.split(), capsys=capsys)
+    assert (status, out) == (2, "")
+    (sentence,) = [text for text in err.splitlines() if text.startswith("oracle: ")]
+    assert WRONG_INPUT[line] in sentence
+    assert "Traceback" not in err
+
+
+def test_a_crash_is_a_row_and_the_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A subject that raises is a finding; the report is written."""
+    status, out, _ = command(
+        "run", "--cases", "worked-example", "--subject", f"{__name__}:raising", "--out", str(tmp_path), capsys=capsys
+    )
+    assert status == 1 and "crashed: ZeroDivisionError: no luck" in out
+    kept = oracle.load_report(tmp_path)
+    assert list(kept.cases["verdict"]) == ["crashed"] * 4
+
+
+def test_what_a_subject_lacks_is_no_failure() -> None:
+    """`unsupported` is shown, and passes."""
+    report = oracle.run(lacking, cases="worked-example")
+    assert report.passed and set(report.table["verdict"]) == {"unsupported"}
+
+
+def test_json_on_standard_output_is_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing else is printed there."""
+    status, out, _ = command("run", "--cases", SMALL, "--json", "--out", str(tmp_path), capsys=capsys)
+    assert status == 0 and json.loads(out)["passed"] is True
+    status, out, _ = command("list", "layers", "--json", capsys=capsys)
+    assert {"Conv2d", "MSELoss", "SGD"} <= {entry["class"] for entry in json.loads(out)}
+
+
+def test_explain_walks_the_example_beside_torch(capsys: pytest.CaptureFixture[str]) -> None:
+    """Forward, loss, backward from the last layer to the first, update; both values on every line."""
+    status, out, _ = command("explain", "worked-example/decay", capsys=capsys)
+    assert status == 0
+    stages = [
+        line.split()[0] for line in out.splitlines() if line.startswith(("forward", "loss", "backward", "update"))
+    ]
+    assert list(dict.fromkeys(stages)) == ["forward", "loss", "backward", "update"]
+    assert out.index("backward  output (Linear): δ") < out.index("backward  hidden1 (Linear): δ")
+    assert "hidden1.weight, eq. (6) with its weight decay" in out and "hidden1.bias, eq. (6) without decay" in out
+    numbers = [line.split()[-2:] for line in out.splitlines() if line.startswith("  δ[")]
+    np.testing.assert_allclose(*np.array(numbers, dtype=float).T, rtol=1e-14)
+
+
+def test_a_saved_report_shows_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`oracle report` reads what `oracle run` wrote, also layer by layer."""
+    command("run", "--cases", "lenet5", "--dtype", "float32", "--out", str(tmp_path), capsys=capsys)
+    status, out, _ = command("report", str(tmp_path), capsys=capsys)
+    assert status == 0 and "conforms" in out
+    status, out, _ = command("report", str(tmp_path), "--case", "lenet5/random", capsys=capsys)
+    assert out.index("loss (CrossEntropyLoss)") < out.index("fc2 (Linear)") < out.index("conv1 (Conv2d)")
+    status, _, err = command("report", str(tmp_path), "--case", "nope", capsys=capsys)
+    assert status == 2 and "holds no case 'nope'" in err
+
+
+IMPORTS = {
+    "import refbp": ("torch", "pandas", "oracle"),
+    "import oracle": ("torch", "pandas"),
+    "from oracle.cli import main; main(['--help'])": ("torch", "pandas"),
+}
+
+
+@pytest.mark.parametrize("code", IMPORTS)
+def test_imports_stay_light(code: str) -> None:
+    """refbp knows neither torch nor pandas nor oracle; help comes without torch."""
+    check = f"{code}\nimport sys\nprint([m for m in {IMPORTS[code]!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_import_test_can_fail() -> None:
+    """Its twin: a module that is imported is seen."""
+    check = "import oracle.subjects.torch\nimport sys\nprint([m for m in ('torch',) if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['torch']"

@@ -31,10 +31,11 @@ def report(result: Report) -> str:
         parts += ["## Undecided", table(reasons(undecided))]
     if result.training:
         parts += ["## Free training on digits", training(result)]
-    parts += [
-        "## Cases",
-        table(result.cases.drop(columns=["family", "seconds"]), figures=("z_max", "bound_ratio", "decided")),
-    ]
+    plain = result.cases["verdict"] == "pass"
+    parts.append(f"## Cases\n\n{int(plain.sum()):,} of {len(plain):,} runs pass in every row. The others:")
+    parts.append(
+        table(result.cases[~plain].drop(columns=["family", "seconds"]), figures=("z_max", "bound_ratio", "decided"))
+    )
     return "\n\n".join(parts) + "\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -24,7 +24,7 @@ assert GRAVITY.keys() == set(VERDICTS)
 
 def row_table(rows: Iterable[Row]) -> pd.DataFrame:
     """The full table; shapes and indices are text, so that every file format holds them."""
-    frame = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
+    frame = pd.DataFrame([vars(row) for row in rows], columns=COLUMNS)
     for column in ("shape", "worst_index"):
         frame[column] = [" ".join(map(str, value)) for value in frame[column]]
     return frame

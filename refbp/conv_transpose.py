@@ -37,6 +37,10 @@ def _convolve_transposed(
     name = f"conv_transpose{rank}d"
     g = geometry_of(weight, stride, dilation, groups, name)
     x = batched(input, rank, weight.shape[0], name)
+    if bias is not None and bias.shape != (weight.shape[1] * groups,):
+        raise ValueError(
+            f"{name} expects bias ({weight.shape[1] * groups},) for weight {weight.shape}, got {bias.shape}"
+        )
     pads = sizes(padding, rank, f"padding of {name}")
     extra = sizes(output_padding, rank, f"output_padding of {name}")
     for more, s, d in zip(extra, g.stride, g.dilation, strict=True):

@@ -22,6 +22,7 @@ import refbp.layer
 import refbp.linear
 import refbp.losses
 import refbp.optim
+import refbp.piecewise
 import refbp.pooling
 import refbp.softmax
 from oracle.cli import main
@@ -233,8 +234,8 @@ BUGS = [
     ),
     Bug(
         "sigmoid: derivative omitted",
-        refbp.activations,
-        "sigmoid",
+        refbp.activations.Sigmoid,
+        "function",
         gradients(lambda _, g: g),
         "worked-example/plain",
         "sigmoid3",
@@ -242,20 +243,26 @@ BUGS = [
     ),
     Bug(
         "tanh: derivative omitted",
-        refbp.activations,
-        "tanh",
+        refbp.activations.Tanh,
+        "function",
         gradients(lambda _, g: g),
         "lenet5/random",
         "act3",
         "grad_input",
     ),
     Bug(
-        "relu: passes everything", refbp.activations, "relu", gradients(lambda _, g: g), "kink/ReLU", "0", "grad_input"
+        "relu: passes everything",
+        refbp.piecewise.ReLU,
+        "function",
+        gradients(lambda _, g: g),
+        "kink/ReLU",
+        "0",
+        "grad_input",
     ),
     Bug(
         "softmax: elements not coupled",
-        refbp.softmax,
-        "softmax",
+        refbp.softmax.Softmax,
+        "function",
         gradients(lambda _, g: g),
         "activation/Softmax,dim=1",
         "0",

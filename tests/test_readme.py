@@ -1,0 +1,25 @@
+"""What README shows works as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL), ids=["report", "reference"])
+def test_the_python_examples_run(code: str) -> None:
+    """A user copies them."""
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_every_command_that_readme_names_exists() -> None:
+    """`oracle something` in README is a command of the program."""
+    from oracle.cli import app
+
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    named = set(re.findall(r"(?:^|bin/)oracle (\w+)", README, re.MULTILINE))
+    assert named and named <= known

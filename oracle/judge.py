@@ -22,6 +22,7 @@ from oracle.wiring import connections
 LOCAL, END_TO_END = "local", "end to end"
 ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
 BRANCHES = ("input", "mask")
+CHANNEL_DROPOUTS = {"Dropout1d": 1, "Dropout2d": 2, "Dropout3d": 3}
 # A mask that chance makes as unlikely as this is taken for a wrong rate: once in a million honest ones.
 LEAST_LIKELY = 1e-6
 
@@ -215,12 +216,17 @@ def _judge_masks(case: Case, trace: Trace, blank: Row) -> Iterator[Row]:
         mask = trace.get(blank.step, name, "mask")
         if mask is None or name in case.masks or not mask.size:
             continue
-        kept, p = int(np.count_nonzero(mask)), 1 - float(spec.options.get("p", 0.5))
-        likely = float(binomtest(kept, mask.size, p).pvalue) >= LEAST_LIKELY
         row = replace(blank, layer=name, layer_type=spec.type, quantity="mask", shape=mask.shape, n=mask.size)
-        row.got, row.expected, row.verdict = kept / mask.size, p, PASS if likely else WRONG
-        if not likely:
-            row.diagnosis = f"keeps {kept} of {mask.size} elements: hardly by chance with a probability of {p:g}"
+        if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
+            positions = tuple(range(mask.ndim - CHANNEL_DROPOUTS[spec.type], mask.ndim))
+            if not np.array_equal(mask.all(positions), mask.any(positions)):
+                row.verdict, row.diagnosis = WRONG, "drops some positions of a channel and keeps others"
+            mask = np.asarray(mask.all(positions))
+        kept, p = int(np.count_nonzero(mask)), 1 - float(spec.options.get("p", 0.5))
+        row.got, row.expected = kept / mask.size, p
+        if row.verdict == PASS and float(binomtest(kept, mask.size, p).pvalue) < LEAST_LIKELY:
+            row.verdict = WRONG
+            row.diagnosis = f"keeps {kept} of {mask.size} draws: hardly by chance with a probability of {p:g}"
         yield row
 
 

@@ -130,7 +130,9 @@ def judged_case(case: Case, subject: Subject, reference: Subject, witness: bool 
     except Unsupported as error:
         return unsupported(case, error)
     except Exception as error:  # whatever a subject raises is a finding about the subject
-        return crashed(case, error)
+        rows = crashed(case, error)
+        mark_known(rows, {subject.name})
+        return rows
     if not isinstance(trace, Trace):
         return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace"))
     try:

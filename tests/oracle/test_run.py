@@ -76,6 +76,12 @@ def test_subject_and_reference_can_be_exchanged(subject: str, reference: str) ->
     assert report.passed, report.blame
 
 
+def flipped_corner(mask: np.ndarray) -> np.ndarray:
+    result = mask.copy()
+    result[0, 0, 0, 0] ^= True
+    return result
+
+
 def test_a_report_survives_saving(tmp_path: Path) -> None:
     """Everything comes back, NaN and infinities included."""
     report = oracle.run(Altered("output", "grad.bias", lambda g: g * np.nan), cases=SMALL)
@@ -167,6 +173,19 @@ def test_other_conventions_at_kinks_are_no_discrepancy() -> None:
     report = oracle.run(Other("0", "grad_input", None), cases="kink/ReLU", dtypes=("float64",))
     local = report.table[(report.table["mode"] == "local") & (report.table["quantity"] == "grad_input")]
     assert set(local[local["case"] == "kink/ReLU"]["verdict"]) == {"convention"}
+
+
+@pytest.mark.parametrize(
+    "change", [np.ones_like, np.array, flipped_corner], ids=["keeps all", "as drawn", "breaks a channel"]
+)
+def test_a_wrong_dropout_mask_is_found(change: Any) -> None:
+    """Its rate by a binomial test on independent draws, and whole channels as whole channels."""
+    case = "dropout/Dropout2d,p=0.5"
+    full = Altered("0", "mask", lambda mask: change(np.broadcast_to(mask, (6, 8, 7, 9)) & np.ones((7, 9), bool)))
+    report = oracle.run(full, cases=case, dtypes=("float64",))
+    rows = report.table[report.table["quantity"] == "mask"]
+    expected = "pass" if change is np.array else "wrong"
+    assert set(rows["verdict"]) == {expected}
 
 
 @pytest.mark.slow

@@ -225,42 +225,56 @@ def multilabel_soft_margin_loss(
     return reduced(shaped(terms, input.shape[:-1]), gradients, (input, target, weight), reduction)
 
 
-class _MarginLoss(Loss):
-    default_margin = 0.0
+class MarginRankingLoss(Loss):
+    """torch.nn.MarginRankingLoss: see `refbp.functional.margin_ranking_loss`; `backward` returns both inputs' gradients."""
+
+    predictions = (0, 1)
 
     def __init__(
         self,
-        margin: float | None = None,
+        margin: float = 0.0,
         size_average: bool | None = None,
         reduce: bool | None = None,
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        self.margin = self.default_margin if margin is None else margin
-
-
-class MarginRankingLoss(_MarginLoss):
-    """torch.nn.MarginRankingLoss: see `refbp.functional.margin_ranking_loss`; `backward` returns both inputs' gradients."""
-
-    predictions = (0, 1)
+        self.margin = margin
 
     def op(self, input1: Array, input2: Array, target: Array) -> tuple[Array, LossBackward]:
         return margin_ranking_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
-class HingeEmbeddingLoss(_MarginLoss):
-    """torch.nn.HingeEmbeddingLoss: see `refbp.functional.hinge_embedding_loss`; margin 1 unless given."""
+class HingeEmbeddingLoss(Loss):
+    """torch.nn.HingeEmbeddingLoss: see `refbp.functional.hinge_embedding_loss`."""
 
-    default_margin = 1.0
+    def __init__(
+        self,
+        margin: float = 1.0,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.margin = margin
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
         return hinge_embedding_loss(input, target, margin=self.margin, reduction=self.reduction)
 
 
-class CosineEmbeddingLoss(_MarginLoss):
+class CosineEmbeddingLoss(Loss):
     """torch.nn.CosineEmbeddingLoss: see `refbp.functional.cosine_embedding_loss`; `backward` returns both inputs' gradients."""
 
     predictions = (0, 1)
+
+    def __init__(
+        self,
+        margin: float = 0.0,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.margin = margin
 
     def op(self, input1: Array, input2: Array, target: Array) -> tuple[Array, LossBackward]:
         return cosine_embedding_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)

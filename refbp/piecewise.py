@@ -49,14 +49,21 @@ def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> tuple
 
 
 class Hardtanh(Activation):
-    """torch.nn.Hardtanh: see `refbp.functional.hardtanh`. `inplace` has no effect."""
+    """torch.nn.Hardtanh: see `refbp.functional.hardtanh`. `inplace` has no effect; min_value and max_value are older names."""
 
     function = staticmethod(hardtanh)
 
     def __init__(
-        self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False, **options: Unpack[LayerOptions]
+        self,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        inplace: bool = False,
+        min_value: float | None = None,
+        max_value: float | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(options, min_val, max_val)
+        low, high = (min_val if min_value is None else min_value), (max_val if max_value is None else max_value)
+        super().__init__(options, low, high)
 
 
 def relu6(input: Array) -> tuple[Array, Backward]:

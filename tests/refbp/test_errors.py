@@ -1,0 +1,147 @@
+"""What a user gets wrong ends in a ValueError of one sentence that names the op, what was expected and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import refbp
+from refbp import functional as F
+
+X, ROW, LABELS = np.ones((2, 4, 5)), np.ones((3, 4)), np.array([0, 1, 2])
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "integers": (lambda: refbp.ReLU()(np.array([1, 2])), "ReLU expects a floating-point array, got an array of int64"),
+    "a list": (lambda: refbp.Tanh()([1.0, 2.0]), "Tanh expects a floating-point array, got list"),  # type: ignore[arg-type]
+    "prelu": (lambda: F.prelu(X, np.ones(3)), r"prelu expects a weight of shape \(1,\) or \(4,\).*got \(3,\)"),
+    "gelu": (lambda: F.gelu(X, "fast"), "gelu expects approximate 'none' or 'tanh', got 'fast'"),
+    "celu": (lambda: F.celu(X, 0.0), "celu expects an alpha other than 0"),
+    "hardtanh": (lambda: F.hardtanh(X, 2.0, 1.0), "hardtanh expects min_val <= max_val, got 2.0 and 1.0"),
+    "softshrink": (lambda: F.softshrink(X, -1.0), "softshrink expects a lambd of at least 0, got -1.0"),
+    "softmax": (lambda: F.softmax(X, 3), "softmax expects dim within the 3 dimensions of its input, got 3"),
+    "glu": (lambda: F.glu(X, -1), r"glu expects an even size along dimension -1, got shape \(2, 4, 5\)"),
+    "softmax2d": (lambda: refbp.Softmax2d()(ROW), r"Softmax2d expects input .* got shape \(3, 4\)"),
+    "dropout p": (lambda: refbp.Dropout(1.5), "dropout expects a probability from 0 to 1, got 1.5"),
+    "dropout mask": (lambda: F.dropout(X, mask=np.ones(3, bool)), r"dropout expects a mask .* got \(3,\)"),
+    "dropout2d": (lambda: refbp.Dropout2d()(ROW), r"Dropout2d expects 3 or 4 dimensions, got shape \(3, 4\)"),
+    "flatten": (lambda: F.flatten(X, 2, 1), "flatten expects start_dim <= end_dim within 3 dimensions, got 2, 1"),
+    "unflatten": (lambda: F.unflatten(X, 1, (3, 2)), r"unflatten expects sizes that make up 4, got \(3, 2\)"),
+    "unflatten dim": (lambda: F.unflatten(X, 5, (3, 2)), "unflatten expects dim within 3 dimensions, got 5"),
+    "pixel_shuffle": (lambda: F.pixel_shuffle(X, 3), r"pixel_shuffle expects .* divisible by 3², got \(2, 4, 5\)"),
+    "pixel_unshuffle": (lambda: F.pixel_unshuffle(X, 2), r"pixel_unshuffle expects .* divisible by 2, got \(2, 4, 5\)"),
+    "upsample neither": (lambda: F.upsample(X), "upsample expects either size or scale_factor, got None and None"),
+    "upsample mode": (
+        lambda: F.upsample(X, 3, mode="bilinear"),
+        "upsample expects mode nearest or linear for 3 dimensions",
+    ),
+    "upsample corners": (lambda: F.upsample(X, 3, align_corners=True), "align_corners with the linear modes only"),
+    "upsample shape": (lambda: F.upsample(ROW, 3), r"upsample expects 3 to 5 dimensions, got shape \(3, 4\)"),
+    "transposed output_padding": (
+        lambda: F.conv_transpose1d(X, np.ones((4, 2, 3)), output_padding=1),
+        "conv_transpose1d expects output_padding below stride or dilation, got 1 for 1 and 1",
+    ),
+    "transposed padding_mode": (
+        lambda: refbp.ConvTranspose1d(2, 2, 3, padding_mode="reflect"),
+        "ConvTranspose1d expects padding_mode zeros, got 'reflect'",
+    ),
+    "transposed bias": (
+        lambda: F.conv_transpose1d(X, np.ones((4, 2, 3)), np.ones(1)),
+        r"conv_transpose1d expects bias \(2,\)",
+    ),
+    "lp_pool": (lambda: F.lp_pool1d(X, 0.0, 2), "lp_pool1d expects a norm_type other than 0"),
+    "reduction": (lambda: F.mse_loss(ROW, ROW, reduction="median"), "reduction 'none', 'mean' or 'sum', got 'median'"),
+    "target shape": (
+        lambda: F.l1_loss(ROW, X),
+        r"l1_loss expects target of the input's shape \(3, 4\), got \(2, 4, 5\)",
+    ),
+    "smooth_l1": (
+        lambda: F.smooth_l1_loss(ROW, ROW, beta=-1.0),
+        "smooth_l1_loss expects a beta of at least 0, got -1.0",
+    ),
+    "huber": (lambda: F.huber_loss(ROW, ROW, delta=0.0), "huber_loss expects a delta above 0, got 0.0"),
+    "gaussian eps": (
+        lambda: F.gaussian_nll_loss(ROW, ROW, ROW, eps=0.0),
+        "gaussian_nll_loss expects an eps above 0, got 0.0",
+    ),
+    "gaussian var": (
+        lambda: F.gaussian_nll_loss(ROW, ROW, np.ones(2)),
+        "gaussian_nll_loss expects var of the input's shape",
+    ),
+    "negative var": (lambda: F.gaussian_nll_loss(ROW, ROW, -ROW), "gaussian_nll_loss expects variances of at least 0"),
+    "bce": (lambda: F.binary_cross_entropy(ROW * 2, ROW), "binary_cross_entropy expects input between 0 and 1"),
+    "class": (lambda: F.nll_loss(ROW, LABELS + 2), "nll_loss expects class indices from 0 to 3, got 4"),
+    "class dtype": (lambda: F.nll_loss(ROW, LABELS * 1.0), r"nll_loss expects class indices \(integers\) as target"),
+    "class weight": (
+        lambda: F.nll_loss(ROW, LABELS, np.ones(3)),
+        r"nll_loss expects weight \(4,\), one per class, got \(3,\)",
+    ),
+    "smoothing": (
+        lambda: F.cross_entropy(ROW, LABELS, label_smoothing=2.0),
+        "cross_entropy expects label_smoothing between 0 and 1",
+    ),
+    "multi_margin p": (lambda: F.multi_margin_loss(ROW, LABELS, p=3), "multi_margin_loss expects p of 1 or 2, got 3"),
+    "multi_margin shape": (
+        lambda: F.multi_margin_loss(X, LABELS),
+        r"multi_margin_loss expects input \(N, C\) or \(C\)",
+    ),
+    "multilabel": (
+        lambda: F.multilabel_margin_loss(ROW, LABELS),
+        r"multilabel_margin_loss expects target \(3, 4\), got \(3,\)",
+    ),
+    "cosine": (lambda: F.cosine_embedding_loss(ROW, ROW, ROW), "cosine_embedding_loss expects inputs"),
+    "ranking": (lambda: F.margin_ranking_loss(ROW, X, ROW), "margin_ranking_loss expects input2 of the input's shape"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments_are_named(name: str) -> None:
+    """Op, expected, received; in one line."""
+    call, sentence = WRONG[name]
+    with pytest.raises(ValueError, match=sentence) as raised:
+        call()
+    assert "\n" not in str(raised.value)
+
+
+LOSSES = [name for name, value in vars(refbp).items() if isinstance(value, type) and issubclass(value, refbp.Loss)]
+
+
+@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"Loss"}))
+def test_a_loss_without_a_forward_has_no_backward(name: str) -> None:
+    """A RuntimeError, as for layers."""
+    with pytest.raises(RuntimeError, match=f"{name}.backward needs a forward before it"):
+        getattr(refbp, name)().backward()
+
+
+def test_losses_of_several_inputs_return_a_tuple() -> None:
+    """In the order of their arguments; all others return the one gradient."""
+    rng = np.random.default_rng(0)
+    first, second, sign = rng.standard_normal(5), rng.standard_normal(5), np.sign(rng.standard_normal(5))
+    ranking = refbp.MarginRankingLoss(margin=3.0)
+    ranking(first, second, sign)
+    one, other = ranking.backward()
+    np.testing.assert_allclose(one, -sign / 5)
+    np.testing.assert_allclose(other, sign / 5)
+    gaussian = refbp.GaussianNLLLoss()
+    gaussian(first, second, np.ones(5))
+    assert len(gaussian.backward()) == 2
+    squared = refbp.MSELoss()
+    assert squared(first, second).shape == ()
+    np.testing.assert_allclose(squared.backward(2.0), 4 * (first - second) / 5)
+
+
+def test_dropout_keeps_its_rate_and_scale() -> None:
+    """Drawn from the generator that is given; identity in evaluation; a fresh mask at every call."""
+    layer = refbp.Dropout(0.25, rng=np.random.default_rng(0))
+    x = np.ones((100, 100))
+    y = layer(x)
+    assert set(np.unique(y)) == {0.0, 1 / 0.75}
+    assert abs(y.mean() - 1) < 0.05
+    first = layer.mask
+    layer(x)
+    assert not np.array_equal(first, layer.mask)
+    np.testing.assert_array_equal(layer.eval()(x), x)
+    channels = refbp.Dropout2d(0.5, rng=np.random.default_rng(0))(np.ones((4, 8, 3, 3)))
+    np.testing.assert_array_equal(channels.min((2, 3)), channels.max((2, 3)))

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
+from oracle.diagnose import Blame
 from oracle.figures import figure
+from oracle.training import TrainingRun
 from oracle.verdict import VERDICTS
 
-if TYPE_CHECKING:
-    from oracle.report import Report
 
-
-def report(result: Report) -> str:
-    about = result.environment
+def report(
+    about: Mapping[str, Any],
+    families: pd.DataFrame,
+    rows: pd.DataFrame,
+    cases: pd.DataFrame,
+    blame: Sequence[Blame],
+    runs: Sequence[TrainingRun],
+) -> str:
+    """What a report shows: the families, who is to blame, what is undecided and why, free training, all cases that stand out."""
     versions = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items())
     parts = [
-        f"# {about['subject']} against {about['reference']}: {'conforms' if result.passed else 'discrepancies found'}",
-        f"{about['cases']} cases in {' and '.join(about['dtypes'])}, {len(result.table):,} quantities judged.\n"
+        f"# {about['subject']} against {about['reference']}: {'discrepancies found' if blame else 'conforms'}",
+        f"{about['cases']} cases in {' and '.join(about['dtypes'])}, {len(rows):,} quantities judged.\n"
         f"{versions}; Python {about['python']}; {about['blas']}; {about['processor']}, {about['threads']} threads.",
         "## Families",
-        table(result.families, figures=("z_max", "bound_ratio", "decided")),
+        table(families, figures=("z_max", "bound_ratio", "decided")),
     ]
-    if result.blame:
-        parts += ["## Discrepancies", "\n".join(f"- {culprit}" for culprit in result.blame)]
-    undecided = result.table[result.table["verdict"] == "undecided"]
+    if blame:
+        parts += ["## Discrepancies", "\n".join(f"- {culprit}" for culprit in blame)]
+    undecided = rows[rows["verdict"] == "undecided"]
     if len(undecided):
         parts += ["## Undecided", table(reasons(undecided))]
-    if result.training:
-        parts += ["## Free training on digits", training(result)]
-    plain = result.cases["verdict"] == "pass"
+    if runs:
+        parts += ["## Free training on digits", training(runs)]
+    plain = cases["verdict"] == "pass"
     parts.append(f"## Cases\n\n{int(plain.sum()):,} of {len(plain):,} runs pass in every row. The others:")
-    parts.append(
-        table(result.cases[~plain].drop(columns=["family", "seconds"]), figures=("z_max", "bound_ratio", "decided"))
-    )
+    parts.append(table(cases[~plain].drop(columns=["family", "seconds"]), figures=("z_max", "bound_ratio", "decided")))
     return "\n\n".join(parts) + "\n"
 
 
@@ -45,12 +49,12 @@ def reasons(undecided: pd.DataFrame) -> pd.DataFrame:
     return grouped.rename("rows").reset_index()
 
 
-def training(result: Report) -> str:
+def training(runs: Sequence[TrainingRun]) -> str:
     lines = [
         f"- {run.network}, {run.dtype}, {run.epochs} epochs of SGD: test accuracy {run.subject} {run.accuracy:.1%}, "
         f"{run.reference} {run.reference_accuracy:.1%}; largest gap between parameters "
         + ", ".join(f"{figure(run.gaps[step - 1])} after step {step}" for step in milestones(len(run.gaps)))
-        for run in result.training
+        for run in runs
     ]
     return "\n".join(lines)
 

@@ -87,7 +87,7 @@ class Report:
         }
 
     def to_markdown(self) -> str:
-        return markdown.report(self)
+        return markdown.report(self.environment, self.families, self.table, self.cases, self.blame, self.training)
 
     def save(self, folder: Path | str) -> None:
         """Write table.parquet, table.csv, cases.csv, report.json and report.md: all of them or, on an error, none.

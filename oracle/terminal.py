@@ -44,7 +44,7 @@ def opening(about: dict[str, Any]) -> str:
 
 def show_report(out: Console, report: Report) -> None:
     """The families, then who is to blame, then the free training runs, then one line that says how it ended."""
-    out.print(family_table(report))
+    out.print(family_table(report, out.width))
     for culprit in report.blame[:MOST_BLAMES]:
         out.print(f"[{STYLES.get(culprit.verdict, '')}]{escape(str(culprit))}[/]", soft_wrap=True)
         out.print(f"  reproduce: {escape(culprit.reproduce)}", soft_wrap=True)
@@ -67,13 +67,25 @@ def conclusion(report: Report) -> str:
     return f"{what}: discrepancies in {len(failing)} of {len(report.cases)} runs ({tail})"
 
 
-def family_table(report: Report) -> Table:
+# Verdicts as column heads where the terminal is narrow.
+SHORT = {
+    "convention": "conv.",
+    "undecided": "undec.",
+    "unsupported": "unsup.",
+    "imprecise": "impr.",
+    "missing": "miss.",
+}
+NARROW = 100
+
+
+def family_table(report: Report, width: int) -> Table:
     families = report.families
     present = [verdict for verdict in VERDICTS if families[verdict].any()]
     made = Table(box=None, pad_edge=False, header_style="bold")
-    made.add_column("family")
+    made.add_column("family", no_wrap=True)
     for name in ("cases", *present, "max z", "bound", "decided", "s"):
-        made.add_column(name, justify="right", style=STYLES.get(name, ""))
+        head = SHORT.get(name, name) if width < NARROW else name
+        made.add_column(head, justify="right", style=STYLES.get(name, ""))
     for record in families.to_dict(orient="records"):
         made.add_row(
             str(record["family"]),

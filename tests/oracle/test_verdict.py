@@ -1,0 +1,344 @@
+"""`compare`: each verdict is given when it is due, and not otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
+from oracle.verdict import (
+    DISCREPANCIES,
+    IMPRECISE,
+    LOOSE,
+    PASS,
+    UNDECIDED,
+    WRONG,
+    Expected,
+    Row,
+    compare,
+)
+
+Array = npt.NDArray[Any]
+# The largest float32, as a float64.
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def judged(got: Array, expected: Expected, *, structured: bool = False, no_terms: bool = False) -> Row:
+    """A row for `got`; the dtype that was asked for is the array's own."""
+    row = Row("case", got.dtype.name, 0, "0", "Linear", "output", "local", "")
+    return compare(row, got, expected, structured=structured, no_terms=no_terms)
+
+
+def known(value: Array, sigma: float = 1e-8, bound: float | None = 1e-7, scale: float = 1.0) -> Expected:
+    """An expectation with the same error everywhere."""
+    full: Callable[[float], Array] = lambda number: np.full(value.shape, number)  # noqa: E731
+    return Expected(value, full(sigma), None if bound is None else full(bound), full(scale))
+
+
+def exact(value: Array) -> Expected:
+    """An expectation that nothing rounds: a copy, a mask, sums of small integers."""
+    return known(value, sigma=0.0, bound=0.0)
+
+
+def product(a: Array, b: Array, dtype: str = "float32") -> Expected:
+    """What the product of two matrices should be, with the errors that the error arrays predict."""
+    models = (ErrorModel(np.dtype(dtype), 2), ErrorModel(np.dtype(dtype), 1))
+    statistical, worst = (ErrorArray.exact(a, model) @ ErrorArray.exact(b, model) for model in models)
+    return Expected(
+        statistical.value,
+        np.sqrt(statistical.error_or_zero),
+        worst.error_or_zero,
+        np.sqrt(np.broadcast_to(statistical.scale_or_own, statistical.shape)),
+    )
+
+
+def kept_bits(array: Array, bits: int) -> Array:
+    """Rounded to this many significant bits, as a multiplier of lower precision takes its operands."""
+    mantissa, exponent = np.frexp(array.astype(np.float64))
+    return np.asarray(np.ldexp(np.rint(mantissa * 2.0**bits), exponent - bits).astype(np.float32))
+
+
+@pytest.fixture
+def matrices() -> tuple[Array, Array]:
+    """Random float32 operands of a product with 64 terms in each sum."""
+    rng = np.random.default_rng(7)
+    return rng.standard_normal((40, 64)).astype(np.float32), rng.standard_normal((64, 30)).astype(np.float32)
+
+
+def test_an_honest_product_passes(matrices: tuple[Array, Array]) -> None:
+    """A float32 product of BLAS is no discrepancy, and shows about float32's bits."""
+    a, b = matrices
+    row = judged(a @ b, product(a, b))
+    assert (row.verdict, row.n_outside, row.decided) == (PASS, 0, 1.0)
+    assert 0 < row.z_max < LAMBDA and row.bound_ratio <= 1
+    assert row.effective_bits > 23
+
+
+@pytest.mark.parametrize("bits, name", [(11, "TF32"), (8, "bfloat16")])
+def test_a_product_of_rounded_operands_is_named_by_its_precision(
+    matrices: tuple[Array, Array], bits: int, name: str
+) -> None:
+    """Silent TF32 and bf16 are told from a wrong kernel, and from each other."""
+    a, b = matrices
+    row = judged(kept_bits(a, bits) @ kept_bits(b, bits), product(a, b))
+    assert row.verdict == IMPRECISE
+    assert f"behaves like {name}" in row.diagnosis
+    assert row.effective_bits == pytest.approx(bits + 1, abs=2)
+
+
+def test_a_long_product_of_rounded_operands_is_imprecise_too() -> None:
+    """TF32 over thousands of terms, as in a wide convolution: its error grows more slowly than a sum's, and is no bug."""
+    rng = np.random.default_rng(7)
+    a, b = rng.standard_normal((16, 4096)).astype(np.float32), rng.standard_normal((4096, 16)).astype(np.float32)
+    row = judged(kept_bits(a, 11) @ kept_bits(b, 11), product(a, b))
+    assert (row.verdict, "behaves like TF32" in row.diagnosis) == (IMPRECISE, True), row
+
+
+def test_a_float64_product_computed_in_float32_is_named_by_its_precision(matrices: tuple[Array, Array]) -> None:
+    """An intermediate float32 inside a float64 kernel is `imprecise`, not `wrong`."""
+    a, b = matrices
+    wide = product(a.astype(np.float64), b.astype(np.float64), "float64")
+    row = judged((a @ b).astype(np.float64), wide)
+    assert row.verdict == IMPRECISE and "float32 inside float64" in row.diagnosis
+
+
+def test_one_element_off_by_a_thousandth_is_wrong(matrices: tuple[Array, Array]) -> None:
+    """A single bad element among 1,200 is found, and is where the row says it is."""
+    a, b = matrices
+    got, expected = a @ b, product(a, b)
+    got[3, 5] *= np.float32(1.001)
+    row = judged(got, expected)
+    assert (row.verdict, row.n_outside, row.worst_index) == (WRONG, 1, (3, 5))
+    assert row.got == float(got[3, 5]) and row.expected == expected.value[3, 5]
+    assert row.tolerance == LAMBDA * expected.sigma[3, 5]
+
+
+@pytest.mark.parametrize("factor", [1.001, 0.999, 1.00001, -1.0, 2.0, 0.0])
+@pytest.mark.parametrize("structured", [False, True])
+def test_a_constant_factor_is_wrong(matrices: tuple[Array, Array], factor: float, structured: bool) -> None:
+    """An error that follows the value is no rounding, however small: never `imprecise`, never `loose`."""
+    a, b = matrices
+    row = judged((a @ b) * np.float32(factor), product(a, b), structured=structured)
+    assert row.verdict == WRONG
+
+
+def test_loose_is_for_structured_data_only() -> None:
+    """Beyond lambda sigma and within the bound: honest on constant data, a lack of precision on random data."""
+    expected = known(np.array([0.5, -0.25]), sigma=1e-8, bound=1e-6)
+    got = (expected.value + np.array([3e-7, 0.0])).astype(np.float32)
+    loose, imprecise = judged(got, expected, structured=True), judged(got, expected)
+    assert (loose.verdict, imprecise.verdict) == (LOOSE, IMPRECISE)
+    assert loose.verdict not in DISCREPANCIES and imprecise.verdict in DISCREPANCIES
+    assert "within the worst-case bound" in loose.diagnosis and "within the worst-case bound" in imprecise.diagnosis
+
+
+def test_structured_data_beyond_the_bound_is_no_longer_loose() -> None:
+    """Structure excuses lined-up roundings, not errors that no order of summation can make."""
+    expected = known(np.array([0.5, -0.25]), sigma=1e-8, bound=1e-6)
+    got = (expected.value + np.array([0.1, 0.0])).astype(np.float32)
+    assert judged(got, expected, structured=True).verdict == WRONG
+
+
+def test_without_a_bound_nothing_is_loose() -> None:
+    """End to end there is no worst-case bound to excuse anything."""
+    expected = known(np.array([0.5, -0.25]), bound=None)
+    got = (expected.value + np.array([0.1, 0.0])).astype(np.float32)
+    row = judged(got, expected, structured=True)
+    assert row.verdict == WRONG and np.isnan(row.bound_ratio)
+
+
+def test_zero_terms_test_nothing() -> None:
+    """A right answer to a question that any kernel answers right is not counted as a pass."""
+    zeros = np.zeros((3, 4), np.float32)
+    row = judged(zeros, known(zeros.astype(np.float64), sigma=0.0, bound=0.0, scale=0.0))
+    assert row.verdict == UNDECIDED and "every term that was added up is zero" in row.diagnosis
+
+
+def test_zero_terms_of_an_empty_batch_are_the_whole_truth() -> None:
+    """The gradient of a parameter over no samples is zero, and that is a pass."""
+    zeros = np.zeros((3, 4), np.float32)
+    nothing = known(zeros.astype(np.float64), sigma=0.0, bound=0.0, scale=0.0)
+    assert judged(zeros, nothing, no_terms=True).verdict == PASS
+    assert judged(zeros + np.float32(1e-30), nothing, no_terms=True).verdict == WRONG
+
+
+def test_a_value_where_every_term_is_zero_is_wrong() -> None:
+    """`undecided` is for what matches: something out of nothing is a discrepancy."""
+    zeros = np.zeros(3)
+    assert judged(np.float32([0, 1, 0]), known(zeros, sigma=0.0, bound=0.0, scale=0.0)).verdict == WRONG
+
+
+def test_a_tolerance_that_hides_wrong_values_is_undecided() -> None:
+    """Too wide at most of the elements: matching says nothing there."""
+    value = np.ones(4)
+    wide = replace(known(value), sigma=np.array([1.0, 1.0, 1.0, 1e-9]))
+    row = judged(value.astype(np.float32), wide)
+    assert (row.verdict, row.decided) == (UNDECIDED, 0.25)
+    assert "too wide at 75%" in row.diagnosis
+
+
+def test_few_wide_elements_do_not_hide_the_others() -> None:
+    """The share that was decided is stated, and the rest is judged."""
+    value = np.ones(4)
+    some = replace(known(value), sigma=np.array([1.0, 1e-9, 1e-9, 1e-9]))
+    assert (judged(value.astype(np.float32), some).verdict, judged(value.astype(np.float32), some).decided) == (
+        PASS,
+        0.75,
+    )
+    assert judged(np.float32([1, 1, 1, 1.1]), some).verdict == WRONG
+
+
+def test_a_wide_tolerance_does_not_excuse_what_lies_beyond_it() -> None:
+    """`undecided` needs the value to lie within its tolerance."""
+    assert judged(np.float32([100.0]), known(np.ones(1), sigma=1.0, bound=None)).verdict == WRONG
+
+
+def test_cancellation_is_decided_by_its_terms() -> None:
+    """A result near zero is decidable where its tolerance is small beside the terms, so a value there is wrong."""
+    expected = known(np.zeros(3), sigma=1e-8, bound=1e-7, scale=1.0)
+    assert judged(np.float32([1e-9, 0, -1e-9]), expected).verdict == PASS
+    assert judged(np.float32([0.01, 0, 0]), expected).verdict == WRONG
+
+
+SPECIAL_VALUES = [
+    (np.nan, np.nan, PASS),
+    (np.inf, np.inf, PASS),
+    (-np.inf, -np.inf, PASS),
+    (np.inf, -np.inf, WRONG),
+    (-np.inf, np.inf, WRONG),
+    (np.nan, np.inf, WRONG),
+    (np.inf, np.nan, WRONG),
+    (np.nan, 1.0, WRONG),
+    (1.0, np.nan, WRONG),
+    (np.inf, 1.0, WRONG),
+    (-np.inf, 1.0, WRONG),
+    (1.0, np.inf, WRONG),
+    (LARGEST, np.inf, WRONG),
+]
+
+
+@pytest.mark.parametrize("got, value, verdict", SPECIAL_VALUES)
+@pytest.mark.parametrize("sigma", [0.0, 1e-8])
+def test_nan_and_infinities_match_only_themselves(got: float, value: float, verdict: str, sigma: float) -> None:
+    """NaN with NaN, infinity with an infinity of the same sign, and nothing else."""
+    expected = known(np.array([value, 0.5]), sigma=sigma, bound=None)
+    row = judged(np.float32([got, 0.5]), expected)
+    assert row.verdict == verdict
+    if verdict == WRONG:
+        assert (row.n_outside, row.worst_index) == (1, (0,))
+
+
+def test_a_value_that_is_not_finite_is_not_accepted_for_want_of_a_tolerance() -> None:
+    """Where the predicted error itself is NaN, a NaN against a number is still wrong."""
+    expected = replace(known(np.array([1.0])), sigma=np.array([np.nan]))
+    row = judged(np.float32([np.nan]), expected)
+    assert row.verdict in (WRONG, UNDECIDED)
+    assert row.verdict != PASS
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_float32_cannot_hold_it_holds_as_infinity(sign: float) -> None:
+    """Beyond the largest float32 the right answer is infinity of the same sign, and a finite one is wrong."""
+    expected = known(np.array([sign * 1e39]), sigma=1e31, bound=1e32, scale=1e39)
+    assert judged(np.float32([sign * np.inf]), expected).verdict == PASS
+    assert judged(np.float32([-sign * np.inf]), expected).verdict == WRONG
+    assert judged(np.float32([sign * LARGEST]), expected).verdict == WRONG
+    assert judged(np.float32([np.nan]), expected).verdict == WRONG
+
+
+def test_near_the_largest_number_both_sides_of_overflow_are_honest() -> None:
+    """Rounding may carry a value over the edge: infinity and the finite value pass, far from the edge infinity does not."""
+    edge = known(np.array([LARGEST * (1 - 1e-7)]), sigma=LARGEST * 1e-7, bound=LARGEST * 1e-6, scale=LARGEST)
+    assert judged(np.float32([np.inf]), edge).verdict == PASS
+    assert judged(np.float32([LARGEST]), edge).verdict == PASS
+    assert judged(np.float32([-np.inf]), edge).verdict == WRONG
+    below = known(np.array([LARGEST / 2]), sigma=LARGEST * 1e-7, bound=LARGEST * 1e-6, scale=LARGEST)
+    assert judged(np.float32([np.inf]), below).verdict == WRONG
+
+
+def test_a_wrong_shape_is_wrong_and_says_so() -> None:
+    """Also where NumPy would broadcast."""
+    row = judged(np.zeros((3, 1), np.float32), known(np.zeros(3)))
+    assert (row.verdict, row.diagnosis) == (WRONG, "shape (3, 1), expected (3,)")
+    assert (row.shape, row.n) == ((3, 1), 3)
+    assert judged(np.zeros(1, np.float32), known(np.zeros(()))).verdict == WRONG
+
+
+def test_a_wrong_dtype_is_wrong_and_says_so() -> None:
+    """Right numbers in another precision are not what was asked for."""
+    row = Row("case", "float64", 0, "0", "Linear", "output", "local", "")
+    compare(row, np.ones(2, np.float32), known(np.ones(2)), structured=False, no_terms=False)
+    assert (row.verdict, row.diagnosis) == (WRONG, "dtype float32, expected float64")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exact_data_must_match_to_the_bit(dtype: type[np.floating[Any]]) -> None:
+    """Where nothing rounds, one unit in the last place is wrong."""
+    value = np.array([3.0, -7.0, 12.0])
+    assert judged(value.astype(dtype), exact(value)).verdict == PASS
+    got = value.astype(dtype)
+    got[1] = np.nextafter(got[1], dtype(0))
+    row = judged(got, exact(value))
+    assert (row.verdict, row.n_outside, row.worst_index, row.tolerance) == (WRONG, 1, (1,), 0.0)
+    assert row.max_ulp == 1.0
+
+
+def test_the_error_arrays_know_exact_sums() -> None:
+    """A product of small integers has no tolerance at all: one bit off is wrong."""
+    rng = np.random.default_rng(3)
+    a, b = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((5, 8), (8, 6)))
+    expected, got = product(a, b), a @ b
+    assert not expected.sigma.any() and judged(got, expected).verdict == PASS
+    place = np.unravel_index(np.argmax(np.abs(got)), got.shape)
+    got[place] = np.nextafter(got[place], np.float32(np.inf))
+    assert judged(got, expected).verdict == WRONG
+
+
+def test_the_sign_of_zero_is_no_discrepancy() -> None:
+    """-0.0 and 0.0 are the same number."""
+    value = np.array([0.0, 1.0])
+    assert judged(np.float32([-0.0, 1.0]), exact(value)).verdict == PASS
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0, 4)])
+def test_empty_arrays_pass_if_their_shape_and_dtype_are_right(shape: tuple[int, ...]) -> None:
+    """An empty batch has nothing to compare but its form."""
+    empty = known(np.zeros(shape))
+    row = judged(np.zeros(shape, np.float32), empty)
+    assert (row.verdict, row.n, row.shape) == (PASS, 0, shape)
+    assert judged(np.zeros((*shape, 2), np.float32), empty).verdict == WRONG
+
+
+def test_scalars_are_compared() -> None:
+    """A loss has shape ()."""
+    assert judged(np.array(0.5, np.float32), known(np.array(0.5))).verdict == PASS
+    row = judged(np.array(0.6, np.float32), known(np.array(0.5)))
+    assert (row.verdict, row.worst_index) == (WRONG, ())
+
+
+def test_figures_are_what_they_are_called() -> None:
+    """Largest absolute and relative error, z, ratio to the bound, and units in the last place."""
+    expected = known(np.array([1.0, 4.0]), sigma=0.25, bound=1.0, scale=100.0)
+    row = judged(np.array([1.5, 4.25]), expected)
+    assert (row.max_abs, row.max_rel) == (0.5, 0.5)
+    assert (row.z_max, row.bound_ratio) == (2.0, 0.5)
+    assert row.z_rms == pytest.approx(np.sqrt((2.0**2 + 1.0**2) / 2))
+    assert row.max_ulp == 0.5 / 2.0**-52
+    assert row.cosine == pytest.approx((1.5 + 17.0) / np.sqrt((1.5**2 + 4.25**2) * 17.0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_single_wrong_element_is_found_at_any_size(dtype: str) -> None:
+    """Large arrays do not dilute a discrepancy."""
+    rng = np.random.default_rng(11)
+    value = rng.standard_normal(100_000).astype(dtype).astype(np.float64)
+    expected = known(value, sigma=1e-8, bound=1e-7)
+    got = value.astype(dtype)
+    got[12_345] += 1e-3
+    row = judged(got, expected)
+    assert (row.verdict, row.n_outside, row.worst_index) == (WRONG, 1, (12_345,))

@@ -1,0 +1,441 @@
+"""`judge`: a trace that was tampered with is found out, at the place where it was; honest choices at kinks are not accused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import oracle
+from oracle.case import Case, Spec
+from oracle.judge import ReferenceFailed, crashed, judge, predict, unsupported
+from oracle.running_error import ErrorModel
+from oracle.subjects import refbp as refbp_subject
+from oracle.suite.build import layer, network_case
+from oracle.suite.special import SMALL_CNN
+from oracle.trace import Key, Trace
+from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, MISSING, PASS, UNSUPPORTED, WRONG, Row
+
+Array = npt.NDArray[Any]
+Change = Callable[[Array], Array]
+LOCAL, END_TO_END = "local", "end to end"
+
+
+def tiny(**fields: Any) -> Case:
+    """Two linear layers around a tanh, with a loss and an optimizer."""
+    rng = np.random.default_rng(5)
+    layers = [layer("Linear", 3, 4, name="first"), layer("Tanh", name="act"), layer("Linear", 4, 2, name="last")]
+    return network_case(
+        "tiny/net",
+        "two layers and what lies between them",
+        layers,
+        (5, 3),
+        loss=Spec("MSELoss"),
+        targets=((rng.standard_normal((5, 2)),),),
+        optimizer=Spec("SGD", {"lr": 0.1, "momentum": 0.9}),
+        **fields,
+    )
+
+
+def altered(case: Case, changes: dict[tuple[str, str], Change | None], step: int = 0) -> Trace:
+    """refbp's trace of the case with some quantities changed; None removes one."""
+    trace = refbp_subject.run(case)
+    for (name, quantity), change in changes.items():
+        key = Key(step, name, quantity)
+        if change is None:
+            del trace.arrays[key]
+        else:
+            trace.arrays[key] = change(trace.arrays[key])
+    return trace
+
+
+def rows_of(case: Case, changes: dict[tuple[str, str], Change | None], step: int = 0) -> list[Row]:
+    return judge(case, altered(case, changes, step), refbp_subject)
+
+
+def at_fault(rows: list[Row], mode: str = LOCAL) -> set[tuple[str, str, str]]:
+    """Layer, quantity and verdict of what was found in this mode."""
+    return {(row.layer, row.quantity, row.verdict) for row in rows if row.mode == mode and row.verdict in DISCREPANCIES}
+
+
+def one_off(array: Array) -> Array:
+    """The same array with its first element off by a half."""
+    result = array.copy()
+    result.flat[0] *= 1.5
+    return result
+
+
+class Shown:
+    """A subject that shows a trace made beforehand for each dtype."""
+
+    name = "shown"
+
+    def __init__(self, make: Callable[[Case], Trace]) -> None:
+        self.make = make
+
+    def run(self, case: Case) -> Trace:
+        return self.make(case)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_honest_trace_passes_in_every_row(dtype: str) -> None:
+    """Nothing is found where there is nothing: the twin of all the tests below."""
+    rows = rows_of(tiny(steps=2).astype(dtype), {})
+    assert {row.verdict for row in rows} == {PASS}
+    assert {row.mode for row in rows} == {LOCAL, END_TO_END} and {row.step for row in rows} == {0, 1}
+
+
+def test_every_promised_quantity_is_judged() -> None:
+    """Output, upstream gradient, gradients, parameters and momentum: locally and as a whole step."""
+    rows = rows_of(tiny(), {})
+    for mode in (LOCAL, END_TO_END):
+        seen = {(row.layer, row.quantity) for row in rows if row.mode == mode}
+        for name in ("first", "last"):
+            for quantity in ("output", "grad_output", "grad_input", "grad.weight", "grad.bias", "param.weight"):
+                assert (name, quantity) in seen, (mode, name, quantity)
+            assert (name, "momentum.bias") in seen
+        assert {("loss", "output"), ("loss", "grad_input"), ("act", "grad_input")} <= seen
+
+
+@pytest.mark.parametrize(
+    "name, quantity",
+    [
+        ("first", "grad.weight"),
+        ("last", "grad.bias"),
+        ("first", "param.weight"),
+        ("last", "momentum.weight"),
+        ("first", "grad_input"),
+        ("loss", "output"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_altered_result_is_wrong_where_it_was_altered(name: str, quantity: str, dtype: str) -> None:
+    """One element off by a half: wrong locally and end to end, and nothing computed from it in the trace is accused."""
+    rows = rows_of(tiny().astype(dtype), {(name, quantity): one_off})
+    assert (name, quantity, WRONG) in at_fault(rows)
+    assert (name, quantity, WRONG) in at_fault(rows, END_TO_END)
+    # What follows was computed from the honest value; the update sees the altered gradient as its own input.
+    follows = {"grad.weight": {"momentum.weight"}, "grad.bias": {"momentum.bias"}, "momentum.weight": set()}
+    others = {found for found in at_fault(rows) if found[:2] != (name, quantity)}
+    assert {found[0] for found in others} <= {name}
+    assert {found[1] for found in others} <= follows.get(quantity, set()) | {
+        quantity.replace("grad.", "param."),
+        quantity.replace("momentum.", "param."),
+    }
+
+
+@pytest.mark.parametrize("name, quantity", [("first", "grad.weight"), ("last", "param.weight"), ("act", "grad_input")])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_thousandth_on_one_element_is_wrong(name: str, quantity: str, dtype: str) -> None:
+    """Small errors are no lack of precision where all other elements are right."""
+
+    def slightly(array: Array) -> Array:
+        result = array.copy()
+        result.flat[0] *= 1.001
+        return result
+
+    rows = rows_of(tiny().astype(dtype), {(name, quantity): slightly})
+    assert (name, quantity, WRONG) in at_fault(rows)
+
+
+def test_an_altered_output_is_wrong_at_its_layer_and_breaks_the_wire_behind_it() -> None:
+    """The layer's own output does not follow from its input; the next layer was given something else."""
+    rows = rows_of(tiny(), {("first", "output"): one_off})
+    assert at_fault(rows) == {("first", "output", WRONG), ("act", "input", WRONG)}
+
+
+@pytest.mark.parametrize("name", ["first", "act", "last"])
+def test_an_upstream_gradient_that_the_successor_did_not_hand_back_is_wrong(name: str) -> None:
+    """The wiring is judged to the bit, so that an error between two layers has a place."""
+    rows = rows_of(tiny(), {(name, "grad_output"): lambda g: np.nextafter(g, np.inf)})
+    found = {row.quantity: row for row in rows if row.layer == name and row.mode == LOCAL}
+    assert found["grad_output"].verdict == WRONG
+    assert found["grad_output"].n_outside == found["grad_output"].n
+
+
+def test_a_consistent_alteration_of_the_wiring_blames_the_wire_alone() -> None:
+    """A gradient doubled between two layers: both layers are honest about what they were given."""
+    case = network_case("tiny/chain", "no parameters", [layer("Tanh", name="a"), layer("Sigmoid", name="b")], (4, 3))
+    honest = refbp_subject.run(case)
+    doubled: dict[tuple[str, str], Change | None] = {
+        ("a", "grad_output"): lambda g: 2 * g,
+        ("a", "grad_input"): lambda g: 2 * g,
+    }
+    rows = rows_of(case, doubled)
+    assert honest.get(0, "a", "grad_output") is not None
+    assert at_fault(rows) == {("a", "grad_output", WRONG)}
+    assert at_fault(rows, END_TO_END) == {("a", "grad_output", WRONG), ("a", "grad_input", WRONG)}
+
+
+@pytest.mark.parametrize(
+    "name, quantity", [("first", "output"), ("last", "grad.bias"), ("first", "param.weight"), ("loss", "grad_input")]
+)
+def test_a_missing_quantity_is_missing(name: str, quantity: str) -> None:
+    """What is not delivered is not passed over in silence."""
+    rows = rows_of(tiny(), {(name, quantity): None})
+    assert (name, quantity, MISSING) in at_fault(rows) | at_fault(rows, END_TO_END)
+    assert WRONG not in {row.verdict for row in rows}
+
+
+def test_a_layer_that_shows_nothing_is_missing_end_to_end() -> None:
+    """Without its input a layer cannot be judged locally; the whole step still says that it is lacking."""
+    case = tiny()
+    hidden = {("act", quantity): None for quantity in ("input", "output", "grad_output", "grad_input")}
+    rows = judge(case, altered(case, dict(hidden)), refbp_subject)
+    assert ("act", "output", MISSING) in at_fault(rows, END_TO_END)
+    assert ("act", "grad_input", MISSING) in at_fault(rows, END_TO_END)
+
+
+def test_wrong_only_end_to_end() -> None:
+    """A first layer that was secretly given another input: where the trace shows no inputs, only the whole step can tell."""
+    case = tiny()
+    first = case.inputs[0]
+    moved = Case(**{**vars(case), "inputs": (first + 0.5,)})
+    trace = refbp_subject.run(moved)
+    for key in list(trace):
+        if key.quantity == "input":
+            del trace.arrays[key]
+    rows = judge(case, trace, refbp_subject)
+    assert not at_fault(rows)
+    assert ("first", "output", WRONG) in at_fault(rows, END_TO_END)
+    report = oracle.run(Shown(lambda _: trace), "refbp", [case], ("float64",))
+    assert not report.passed
+    assert (report.blame[0].layer, report.blame[0].quantity) == ("first", "output")
+
+
+def test_an_input_that_the_case_did_not_give_is_a_wrong_wire() -> None:
+    """Where the trace does show it, the same is found locally."""
+    case = tiny()
+    trace = refbp_subject.run(Case(**{**vars(case), "inputs": (case.inputs[0] + 0.5,)}))
+    rows = judge(case, trace, refbp_subject)
+    assert at_fault(rows) == {("first", "input", WRONG)}
+
+
+def test_a_later_step_is_judged_on_the_parameters_it_started_from() -> None:
+    """An error in step 0's update is not accused once more in step 1."""
+    case = tiny(steps=2)
+    rows = rows_of(case, {("first", "grad.weight"): one_off}, step=1)
+    assert {row.step for row in rows if row.verdict in DISCREPANCIES} == {1}
+
+
+def test_a_quantity_of_another_shape_is_wrong_and_nothing_raises() -> None:
+    """Gradients that are transposed end in rows, not in a traceback."""
+    rows = rows_of(tiny(), {("first", "grad.weight"): np.transpose})
+    (found,) = [row for row in rows if row.mode == LOCAL and (row.layer, row.quantity) == ("first", "grad.weight")]
+    assert found.verdict == WRONG and "shape (3, 4), expected (4, 3)" in found.diagnosis
+
+
+def test_an_input_of_another_shape_is_wrong_and_nothing_raises() -> None:
+    """A layer whose own input and upstream gradient do not fit together is named."""
+    rows = rows_of(tiny(), {("act", "input"): lambda x: x[:, :2]})
+    assert ("act", WRONG) in {(name, verdict) for name, _, verdict in at_fault(rows)}
+
+
+@pytest.mark.parametrize("make", [lambda a: a * np.nan, lambda a: a + np.inf], ids=["nan", "inf"])
+@pytest.mark.parametrize("quantity", ["output", "grad_input", "grad.weight"])
+def test_values_that_are_not_finite_are_wrong(make: Change, quantity: str) -> None:
+    """A kernel that writes NaN never slips through a comparison that NaN makes false."""
+    rows = rows_of(tiny(), {("last", quantity): make})
+    assert ("last", quantity, WRONG) in at_fault(rows)
+
+
+def test_a_reference_that_cannot_run_is_not_the_subjects_fault() -> None:
+    """It raises ReferenceFailed, which a run turns into `unsupported`."""
+
+    class Broken:
+        name = "broken"
+
+        def run(self, case: Case) -> Trace:
+            raise RuntimeError("out of order")
+
+    case = tiny()
+    with pytest.raises(ReferenceFailed, match="broken cannot run it: RuntimeError: out of order"):
+        judge(case, refbp_subject.run(case), Broken())
+
+
+def test_cases_without_a_trace_have_one_row() -> None:
+    """`crashed` and `unsupported` carry the subject's own words."""
+    case = tiny()
+    (fell,) = crashed(case, ValueError("no luck"))
+    (lacks,) = unsupported(case, oracle.Unsupported("no Tanh"))
+    assert (fell.verdict, fell.diagnosis) == (CRASHED, "ValueError: no luck")
+    assert (lacks.verdict, lacks.diagnosis) == (UNSUPPORTED, "no Tanh")
+
+
+def ones_at_zero(case: Case) -> Trace:
+    """ReLU'(0) = 1."""
+    trace = refbp_subject.run(case)
+    upstream = case.grad_outputs[0]
+    trace.arrays[Key(0, "relu", "grad_input")] = np.where(case.inputs[0] >= 0, upstream, 0).astype(case.dtype)
+    return trace
+
+
+def relu_case() -> Case:
+    values = np.array([[0.0, 1.0, -2.0, 0.0], [3.0, 0.0, -1.0, 0.5]])
+    return network_case("kinks/ReLU", "zeros among the inputs", [layer("ReLU", name="relu")], inputs=(values,))
+
+
+def last_wins(case: Case) -> Trace:
+    """Of equal elements of a pooling window, the last gets the gradient."""
+    trace = refbp_subject.run(case)
+    x, upstream = case.inputs[0], case.grad_outputs[0]
+    grad = np.zeros_like(x)
+    for n, c, i, j in np.ndindex(upstream.shape):
+        window = x[n, c, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+        last = np.flatnonzero(window == window.max())[-1]
+        grad[n, c, 2 * i + last // 2, 2 * j + last % 2] += upstream[n, c, i, j]
+    trace.arrays[Key(0, "pool", "grad_input")] = grad
+    return trace
+
+
+def pool_case() -> Case:
+    values = np.random.default_rng(2).integers(0, 3, (2, 2, 6, 6)).astype(np.float64)
+    return network_case("ties/MaxPool2d", "ties in its windows", [layer("MaxPool2d", 2, name="pool")], inputs=(values,))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("make, case", [(ones_at_zero, relu_case()), (last_wins, pool_case())], ids=["relu", "pool"])
+def test_another_one_sided_derivative_is_a_convention(make: Callable[[Case], Trace], case: Case, dtype: str) -> None:
+    """Reported, and no discrepancy: neither row nor report fails."""
+    name = case.layers[0].name
+    honest = refbp_subject.run(case.astype(dtype)).get(0, name, "grad_input")
+    other = make(case.astype(dtype)).get(0, name, "grad_input")
+    assert honest is not None and other is not None and not np.array_equal(honest, other)
+    rows = judge(case.astype(dtype), make(case.astype(dtype)), refbp_subject)
+    assert [row.verdict for row in rows if row.mode == LOCAL and row.quantity == "grad_input"] == [CONVENTION]
+    report = oracle.run(Shown(make), "refbp", [case], (dtype,))
+    assert report.passed, report.blame
+    assert list(report.cases["verdict"]) == [CONVENTION]
+
+
+def test_a_convention_excuses_nothing_away_from_the_kink() -> None:
+    """The same choice with one more element wrong is wrong."""
+    case = relu_case()
+
+    def also_wrong(case: Case) -> Trace:
+        trace = ones_at_zero(case)
+        grad = trace.arrays[Key(0, "relu", "grad_input")].copy()
+        grad[0, 2] = 0.25  # at -2, where nothing passes
+        trace.arrays[Key(0, "relu", "grad_input")] = grad
+        return trace
+
+    report = oracle.run(Shown(also_wrong), "refbp", [case], ("float64",))
+    assert not report.passed and report.blame[0].quantity == "grad_input"
+
+
+def test_what_is_outside_the_subdifferential_is_no_convention() -> None:
+    """At a kink a slope of 0.5 lies between the two sides, one of 2 and one of -1 do not."""
+    case = relu_case()
+    zeros = case.inputs[0] == 0
+
+    def sloped(slope: float) -> Callable[[Case], Trace]:
+        def make(case: Case) -> Trace:
+            trace = refbp_subject.run(case)
+            grad = trace.arrays[Key(0, "relu", "grad_input")]
+            trace.arrays[Key(0, "relu", "grad_input")] = np.where(zeros, slope * case.grad_outputs[0], grad)
+            return trace
+
+        return make
+
+    verdicts = {
+        slope: oracle.run(Shown(sloped(slope)), "refbp", [case], ("float64",)).passed for slope in (0.5, 1.0, 2.0, -1.0)
+    }
+    assert verdicts == {0.5: True, 1.0: True, 2.0: False, -1.0: False}
+
+
+def near_kinks(seed: int) -> Case:
+    """A conv-relu-maxpool network whose pre-activations lie within a few float32 roundings of zero and of each other."""
+    rng = np.random.default_rng(seed)
+    image = rng.standard_normal((2, 2, 4, 4))
+    case = network_case(f"near/cnn{seed}", "rounding decides branches", SMALL_CNN, inputs=(image,))
+    params = dict(case.params)
+    # The second input channel nearly repeats the first, its weights have the opposite sign: sums cancel to a few roundings.
+    weight = params["conv.weight"].copy()
+    weight[:, 1] = -weight[:, 0]
+    params["conv.weight"], params["conv.bias"] = weight, np.zeros_like(params["conv.bias"])
+    image[:, 1] = image[:, 0] * (1 + 1e-7 * rng.standard_normal(image[:, 0].shape))
+    return Case(**{**vars(case), "params": params, "inputs": (image,)})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_branches_that_rounding_decides_are_adopted(seed: int) -> None:
+    """Values near kinks and ties in float32, computed by torch: other masks and other winners are nobody's fault."""
+    from oracle.subjects import torch as torch_subject
+
+    case = near_kinks(seed).astype("float32")
+    trace = torch_subject.run(case)
+    for reference in (refbp_subject, torch_subject):
+        rows = judge(case, trace, reference)
+        assert not [row for row in rows if row.verdict in DISCREPANCIES]
+
+
+def test_near_kinks_really_flip_branches() -> None:
+    """The twin of the test above: without adopting, its data would leave the reference on other branches."""
+    flipped = 0
+    for seed in range(6):
+        case = near_kinks(seed).astype("float32")
+        trace = refbp_subject.run(case)
+        guides = {key: trace.arrays[key] for key in trace if key.quantity == "input"}
+        model = ErrorModel(np.dtype("float32"), 2)
+        predict(case, model, guides)
+        assert not model.branches.inadmissible
+        flipped += model.branches.adopted
+    assert flipped > 10
+
+
+def test_a_branch_that_rounding_cannot_explain_is_found() -> None:
+    """Adopting is not believing: a mask that lets a clearly negative value pass is a discrepancy."""
+    case = network_case("branch/cnn", "", SMALL_CNN, (2, 2, 4, 4)).astype("float32")
+    trace = refbp_subject.run(case)
+    given, output = trace.get(0, "relu", "input"), trace.get(0, "relu", "output")
+    assert given is not None and output is not None
+    place = np.unravel_index(np.argmin(given), given.shape)
+    passed_on = output.copy()
+    passed_on[place] = given[place]
+    trace.arrays[Key(0, "relu", "output")] = passed_on
+    assert ("relu", "output", WRONG) in at_fault(judge(case, trace, refbp_subject))
+
+
+def as_if(case: Case, shown_input: Callable[[Array], Array]) -> Trace:
+    """A trace in which the relu claims, in all of its quantities, to have been given something else."""
+    trace = refbp_subject.run(case)
+    given = shown_input(trace.arrays[Key(0, "relu", "input")])
+    tail = Case(
+        **{
+            **vars(case),
+            "layers": case.layers[1:],
+            "inputs": (given,),
+            "params": {name: value for name, value in case.params.items() if not name.startswith("conv")},
+        }
+    )
+    for key, array in refbp_subject.run(tail).arrays.items():
+        trace.arrays[key] = array
+    upstream = trace.arrays[Key(0, "relu", "grad_input")]
+    head = Case(
+        **{
+            **vars(case),
+            "layers": case.layers[:1],
+            "grad_outputs": (upstream,),
+            "params": {name: value for name, value in case.params.items() if name.startswith("conv")},
+        }
+    )
+    for key, array in refbp_subject.run(head).arrays.items():
+        trace.arrays[key] = array
+    return trace
+
+
+def test_an_inadmissible_branch_is_found_end_to_end() -> None:
+    """A whole network that goes on from a relu whose input had another sign: its branches may not be adopted in silence."""
+    case = network_case("branch/cnn", "", SMALL_CNN, (2, 2, 4, 4)).astype("float32")
+
+    def flipped(given: Array) -> Array:
+        changed = given.copy()
+        place = np.unravel_index(np.argmax(given), given.shape)
+        changed[place] = -changed[place]
+        return changed
+
+    rows = judge(case, as_if(case, flipped), refbp_subject)
+    assert {row.mode for row in rows if row.verdict == WRONG} == {LOCAL, END_TO_END}

@@ -21,6 +21,8 @@ DISCREPANCIES = frozenset({IMPRECISE, MISSING, WRONG, CRASHED})
 DECIDABLE = 0.1
 # Precisions that a kernel may fall back to, by unit roundoff; TF32 keeps fp16's 11 bits.
 LOWER_PRECISIONS = (("float32", 2.0**-24), ("TF32 or float16", 2.0**-11), ("bfloat16", 2.0**-8))
+# Root mean square of the error of a product whose two factors were rounded, in units of roundoff: uniform in the last place.
+ROUNDED_OPERANDS = 0.6
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_t
     )
     rounds = (sigma > 0) & np.isfinite(sigma) & regular
     row.z_rms = float(np.sqrt(np.mean(np.square(z[rounds])))) if rounds.any() else 0.0
-    row.effective_bits = -math.log2(u * row.z_rms) if 0 < row.z_rms < math.inf else math.nan
+    row.effective_bits = _bits(u * row.z_rms)
+    if outside.any():  # not the rounding of this dtype's sums: how far the terms themselves can be trusted
+        row.effective_bits = _bits(_relative_to_terms(error[rounds], expected.scale[rounds]))
     beyond_bound = outside
     if expected.bound is not None:
         bound = np.where(np.isnan(expected.bound), np.inf, expected.bound)
@@ -136,7 +140,8 @@ def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_t
         beyond_bound = error > bound
 
     if outside.any():
-        row.verdict = _verdict_outside(row, error, value, sigma, u, bool((outside & beyond_bound).any()), structured)
+        beyond = bool((outside & beyond_bound).any())
+        row.verdict = _verdict_outside(row, error, expected, sigma, u, beyond, structured)
     elif not no_terms and not np.any(expected.scale > 0) and finite.all():
         row.verdict, row.diagnosis = UNDECIDED, "every term that was added up is zero: nothing was tested"
     elif row.decided < 0.5:
@@ -163,13 +168,14 @@ def _figures(row: Row, actual: Floats, value: Floats, error: Floats, z: Floats, 
 
 
 def _verdict_outside(
-    row: Row, error: Floats, value: Floats, sigma: Floats, u: float, beyond_bound: bool, structured: bool
+    row: Row, error: Floats, expected: Expected, sigma: Floats, u: float, beyond_bound: bool, structured: bool
 ) -> str:
     known = (sigma > 0) & np.isfinite(sigma) & np.isfinite(error)
-    precision = _precision_it_behaves_like(error[known], sigma[known], u) if known.all() else None
-    if precision is not None and not _systematic(error, value, row):
-        row.diagnosis = f"behaves like {precision} inside {row.dtype} ({row.effective_bits:.0f} effective bits)"
-        return IMPRECISE
+    if known.all() and not _systematic(error, expected.value, row):
+        precision = _precision_it_behaves_like(error, expected.scale, sigma, u)
+        if precision is not None:
+            row.diagnosis = f"behaves like {precision} inside {row.dtype} ({row.effective_bits:.1f} effective bits)"
+            return IMPRECISE
     if not beyond_bound and row.bound_ratio == row.bound_ratio:
         if structured:
             row.diagnosis = f"beyond {LAMBDA:g} sigma, within the worst-case bound"
@@ -181,13 +187,34 @@ def _verdict_outside(
     return WRONG
 
 
-def _precision_it_behaves_like(error: Floats, sigma: Floats, u: float) -> str | None:
-    """The finest lower precision at which this error would be an ordinary one, neither too large nor far too small."""
+def _bits(relative: float) -> float:
+    return -math.log2(relative) if 0 < relative < math.inf else math.nan
+
+
+def _relative_to_terms(error: Floats, scale: Floats) -> float:
+    """Root mean square of the error in units of the terms that were added up."""
+    counted = scale > 0
+    return float(np.sqrt(np.mean(np.square(error[counted] / scale[counted])))) if counted.any() else 0.0
+
+
+def _precision_it_behaves_like(error: Floats, scale: Floats, sigma: Floats, u: float) -> str | None:
+    """The lower precision at which this would be an ordinary error: that of rounded operands, else that of rounded sums.
+
+    Rounded operands (TF32, bfloat16 products with wide accumulation) err by a fixed share of the terms, however many there
+    are; an ordinary error is spread over all elements and has no outliers.
+    """
+    lower = [(name, roundoff) for name, roundoff in LOWER_PRECISIONS if roundoff > u]
+    if (scale > 0).all():
+        relative = error / scale
+        rms = float(np.sqrt(np.mean(np.square(relative))))
+        spread = float(np.median(relative)) > 0.1 * rms and float(np.max(relative)) < LAMBDA * rms
+        for name, roundoff in lower:
+            if spread and abs(math.log2(rms / (ROUNDED_OPERANDS * roundoff))) <= 1.5:
+                return name
     z = error / sigma
-    for name, roundoff in LOWER_PRECISIONS:
-        if roundoff > u and np.max(z) * u / roundoff <= LAMBDA:
-            typical = float(np.median(z)) * u / roundoff
-            return name if typical > 0.02 else None
+    for name, roundoff in lower:
+        if np.max(z) * u / roundoff <= LAMBDA:
+            return name if float(np.median(z)) * u / roundoff > 0.02 else None
     return None
 
 

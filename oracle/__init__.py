@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from oracle.case import Case as Case
     from oracle.case import CaseError as CaseError
     from oracle.case import Spec as Spec
+    from oracle.profile import Profile as Profile
     from oracle.report import Discrepancy as Discrepancy
     from oracle.report import Report as Report
     from oracle.report import load_report as load_report
@@ -25,6 +26,7 @@ _HOMES = {
     "Case": "oracle.case",
     "CaseError": "oracle.case",
     "Spec": "oracle.case",
+    "Profile": "oracle.profile",
     "Discrepancy": "oracle.report",
     "Report": "oracle.report",
     "load_report": "oracle.report",

@@ -27,7 +27,10 @@ app = typer.Typer(
 
 Subject = Annotated[str, typer.Option(help="refbp, torch, or module:object of your own.")]
 Reference = Annotated[str, typer.Option(help="torch or refbp.")]
-Dtype = Annotated[list[str] | None, typer.Option(help="float64 or float32; may be given twice. Default: both.")]
+Dtype = Annotated[
+    list[str] | None,
+    typer.Option(help="float64, float32, float16 or bfloat16; may be given again. Default: float64 and float32."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -41,6 +44,9 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for the report's files.")] = Path("reports"),
     witness: Annotated[
         bool, typer.Option("--witness", help="Also judge by differences of the forward pass alone.")
+    ] = False,
+    strict_conventions: Annotated[
+        bool, typer.Option("--strict-conventions", help="Count what differs by convention as a discrepancy.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +72,14 @@ def run(
 
         with workers.pool() if cases == "all" and case_file is None else nullcontext() as executor:
             report = sweep.run(
-                subject, reference, chosen, dtypes, witness=witness, progress=progress, executor=executor
+                subject,
+                reference,
+                chosen,
+                dtypes,
+                witness=witness,
+                strict_conventions=strict_conventions,
+                progress=progress,
+                executor=executor,
             )
     report.save(out)
     if as_json:

@@ -176,13 +176,13 @@ class Tap(Layer):
 
 
 def execute(
-    case: Case, lift: Callable[[Array], AnyArray], guide: Callable[[Key, AnyArray], AnyArray] | None = None
+    case: Case, lift: Callable[[Array], AnyArray], watch: Callable[[Key, AnyArray], AnyArray] | None = None
 ) -> Results:
     """Run the case's steps on refbp; every quantity by key, in the order in which it is computed.
 
     Args:
         lift: makes the array to compute with from one of the case's.
-        guide: may replace what goes into a layer or into the loss (by an array that knows the implementation's own value).
+        watch: sees every quantity as it is computed; what it returns goes into a layer or into the loss in place of an `input`.
     Raises: CaseError where the case's shapes do not fit together.
     """
     results: Results = {}
@@ -190,8 +190,8 @@ def execute(
 
     def report(layer: str, quantity: str, array: AnyArray) -> AnyArray:
         key = Key(step, layer, quantity)
-        if guide is not None and quantity == "input":
-            array = guide(key, array)
+        if watch is not None:
+            array = watch(key, array)
         results[key] = array
         return array
 

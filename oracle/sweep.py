@@ -13,14 +13,16 @@ from oracle.environment import environment
 from oracle.findings import mark_known
 from oracle.judge import ReferenceFailed, crashed, judge, unsupported
 from oracle.network import check
+from oracle.profile import profile_of
 from oracle.report import Report
+from oracle.running_error import UNIT_ROUNDOFF
 from oracle.trace import Subject, Trace, Unsupported
 from oracle.training import TrainingRun, trained
-from oracle.verdict import CRASHED, UNSUPPORTED, Row
+from oracle.verdict import CONVENTION, CRASHED, UNSUPPORTED, WRONG, Row
 from oracle.witness import judge_by_witness, note_sides
 
 REFERENCES = ("torch", "refbp")
-DTYPES = ("float64", "float32")
+DTYPES = ("float64", "float32")  # what a run judges unless told otherwise
 Progress = Callable[[int, int, str], None]
 
 
@@ -31,6 +33,7 @@ def run(
     dtypes: Sequence[str] = DTYPES,
     *,
     witness: bool = False,
+    strict_conventions: bool = False,
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> Report:
@@ -42,8 +45,9 @@ def run(
         subject: "refbp", "torch", "module:object", or an object with `name` and `run(case) -> Trace`.
         reference: "torch" or "refbp"; it gives the expected values, in float64.
         cases: a pattern for the suite's cases (see `oracle.suite.matching`), or cases of your own.
-        dtypes: what the subject computes in: "float64", "float32".
+        dtypes: what the subject computes in: "float64", "float32", "float16", "bfloat16".
         witness: also hold the subject's gradients against derivatives taken from refbp's forward alone.
+        strict_conventions: count what differs by convention as a discrepancy.
         executor: where cases are judged side by side (see `oracle.workers`); the subject is then given by its name.
         progress: called with (cases done, cases in all, name of the next case).
     Raises: ValueError (SubjectError, CaseError) for an argument that names nothing. A subject that raises does not stop the
@@ -57,7 +61,9 @@ def run(
         chosen = list(cases)
         for case in chosen:
             check(case)
-    jobs = [Job(case.astype(dtype), subject, reference, witness) for case in chosen for dtype in dtypes]
+    jobs = [
+        Job(case.astype(dtype), subject, reference, witness, strict_conventions) for case in chosen for dtype in dtypes
+    ]
     rows: list[Row] = []
     seconds: dict[tuple[str, str], float] = {}
     results = map(judged, jobs) if executor is None else executor.map(judged, jobs, chunksize=4)
@@ -91,8 +97,8 @@ def check_names(reference: str, dtypes: Iterable[str]) -> None:
     if reference not in REFERENCES:
         raise ValueError(f"unknown reference {reference!r}: known are {', '.join(REFERENCES)}")
     for dtype in dtypes:
-        if dtype not in DTYPES:
-            raise ValueError(f"unknown dtype {dtype!r}: known are {', '.join(DTYPES)}")
+        if dtype not in UNIT_ROUNDOFF:
+            raise ValueError(f"unknown dtype {dtype!r}: known are {', '.join(UNIT_ROUNDOFF)}")
 
 
 class Job(NamedTuple):
@@ -102,12 +108,18 @@ class Job(NamedTuple):
     subject: str | Any
     reference: str
     witness: bool
+    strict_conventions: bool
 
 
 def judged(job: Job) -> tuple[list[Row], float]:
     """All rows of a job, and the seconds that it took."""
     start = time.perf_counter()
     rows = judged_case(job.case, subjects.load(job.subject), subjects.load(job.reference), job.witness)
+    if job.strict_conventions:
+        for row in rows:
+            if row.verdict == CONVENTION:
+                row.verdict = WRONG
+                row.diagnosis = f"differs by convention, and conventions are strict: {row.diagnosis}"
     return rows, time.perf_counter() - start
 
 
@@ -136,7 +148,7 @@ def judged_case(case: Case, subject: Subject, reference: Subject, witness: bool 
     if not isinstance(trace, Trace):
         return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace"))
     try:
-        rows = judge(case, trace, reference)
+        rows = judge(case, trace, reference, profile_of(subject))
     except ReferenceFailed as error:
         return unsupported(case, error)
     mark_known(rows, {subject.name, reference.name})
@@ -150,8 +162,8 @@ def judged_case(case: Case, subject: Subject, reference: Subject, witness: bool 
 def load_cases(path: str) -> list[Case]:
     """A case file, checked: it can be built and its shapes fit together. Raises: CaseError."""
     case = Case.load(path)
-    if case.dtype not in DTYPES:
-        raise CaseError(f"case file {path}: unknown dtype {case.dtype!r}: known are {', '.join(DTYPES)}")
+    if case.dtype not in UNIT_ROUNDOFF:
+        raise CaseError(f"case file {path}: unknown dtype {case.dtype!r}: known are {', '.join(UNIT_ROUNDOFF)}")
     try:
         check(case)
     except CaseError as error:

@@ -16,8 +16,9 @@ import numpy as np
 from oracle.arrays import Array
 from oracle.case import Case
 from oracle.decompose import Part, local_parts
-from oracle.judge import LOCAL, predict
+from oracle.judge import LOCAL
 from oracle.network import Network, build_loss, layer_types
+from oracle.prediction import predict
 from oracle.running_error import LAMBDA, ErrorModel
 from oracle.suite.build import generator
 from oracle.trace import Key, Trace

@@ -32,12 +32,27 @@ LAMBDA = 8.0
 
 @dataclass
 class Branches:
-    """What the comparisons of one run came to: how many there were, and how many rounding could have flipped."""
+    """What the comparisons in one place came to.
+
+    Attributes: how many there were; how many of them rounding can flip, so that what depends on them is wider; how many of
+    the implementation's own choices were adopted although the reference's differ; how many of these rounding cannot explain.
+    """
 
     compared: int = 0
     ambiguous: int = 0
     adopted: int = 0
     inadmissible: int = 0
+
+
+@dataclass
+class BranchLog:
+    """Branches by place; `place` is the layer that computes at present."""
+
+    place: str = ""
+    by_place: dict[str, Branches] = field(default_factory=dict)
+
+    def here(self) -> Branches:
+        return self.by_place.setdefault(self.place, Branches())
 
 
 @dataclass(frozen=True)
@@ -47,17 +62,24 @@ class ErrorModel:
     Args:
         dtype: what the implementation under test computes in.
         power: 2 for the statistical model, 1 for the worst case.
-        open_ties: treat an exact tie or kink like one that rounding can flip; every one-sided choice is then within tolerance.
+        accumulate: what it adds up in, where that is wider than `dtype`; each sum is then rounded to `dtype` once.
+        open_ties: leave the choice open at an exact tie or kink, as where rounding can flip it: the value is then halfway
+            between the two sides and the error reaches to both.
     """
 
     dtype: np.dtype[Any]
     power: Literal[1, 2]
+    accumulate: str | None = None
     open_ties: bool = False
-    branches: Branches = field(default_factory=Branches)
+    branches: BranchLog = field(default_factory=BranchLog)
 
     @property
     def unit_roundoff(self) -> float:
         return UNIT_ROUNDOFF[self.dtype.name]
+
+    @property
+    def roundoff_of_sums(self) -> float:
+        return UNIT_ROUNDOFF[self.accumulate] if self.accumulate else self.unit_roundoff
 
     @property
     def smallest_normal(self) -> float:
@@ -77,8 +99,12 @@ class ErrorModel:
         return LAMBDA * np.sqrt(error) if self.power == 2 else error
 
     def rounding(self, value: Floats, ulps: float = 1.0) -> Floats:
-        """Of one operation with this result, accurate to `ulps` units; below the normal range, the smallest normal number."""
+        """Of one operation with this result, accurate to `ulps` units; below the normal range, the smallest normal number.
+
+        Functions of 16-bit numbers are computed in a wider precision and rounded once.
+        """
         size = np.abs(value)
+        ulps = 1.0 if self.dtype.itemsize == 2 else ulps
         error = self.raised(size * (ulps * self.unit_roundoff))
         subnormal = (size < 2 * self.smallest_normal) & (size > 0)
         if subnormal.any():
@@ -87,11 +113,13 @@ class ErrorModel:
 
     def sum_rounding(self, value: Floats, terms: Floats, count: Floats | int) -> Floats:
         """Of adding up `count` terms in any order, where `terms` is the sum of |term|^p; nothing for a single term."""
-        n, u = np.asarray(count, dtype=np.float64), self.unit_roundoff
+        n, u = np.asarray(count, dtype=np.float64), self.roundoff_of_sums
         if self.power == 2:
             error = u**2 * (n / 3 * np.square(value) + (1 + n / 6) * terms)
         else:
-            error = (n - 1) * u / (1 - (n - 1) * u) * terms
+            error = np.where((n - 1) * u < 1, (n - 1) * u / (1 - (n - 1) * u), np.inf) * terms
+        if self.accumulate:
+            error = error + self.rounding(value)
         return np.where((n > 1) & np.isfinite(value), error, 0.0)
 
     def sum_is_exact(self, quantum: float, terms: Floats, count: Floats | int) -> bool:
@@ -101,10 +129,10 @@ class ErrorModel:
         total = np.max(self.width(terms * count) if self.power == 2 else terms)  # Σ|t| ≤ √(n Σt²)
         return bool(total <= quantum / self.unit_roundoff)
 
-    def widening(self, difference: Floats) -> Floats:
-        """The stored error whose tolerance is this difference between two branches, and a little more."""
-        wide = difference * (1 + 2.0**-20)
-        return self.raised(wide / LAMBDA) if self.power == 2 else np.abs(wide)
+    def widened(self, error: Floats, difference: Floats) -> Floats:
+        """The stored error whose tolerance is wider by this difference between two branches, and a little more."""
+        wide = np.abs(difference) * (1 + 2.0**-20)
+        return np.square(np.sqrt(error) + wide / LAMBDA) if self.power == 2 else error + wide
 
 
 def quantum_of(value: Floats) -> float | None:

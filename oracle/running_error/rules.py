@@ -197,14 +197,15 @@ def comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Error
 
         # What is known is exact; a constant that the dtype does not hold is not.
         ambiguous = within(added(None if x.guide is not None else x.error, None if y.guide is not None else y.error))
-        model.branches.compared += outcome.size
-        model.branches.ambiguous += int(np.count_nonzero(ambiguous))
+        branches = model.branches.here()
+        branches.compared += outcome.size
+        branches.ambiguous += int(np.count_nonzero(ambiguous))
         if x.guide is not None or y.guide is not None:
             flipped = outcome != compare(x.value, y.value)
-            model.branches.adopted += int(np.count_nonzero(flipped))
-            model.branches.inadmissible += int(np.count_nonzero(flipped & ~within(added(x.error, y.error))))
+            branches.adopted += int(np.count_nonzero(flipped))
+            branches.inadmissible += int(np.count_nonzero(flipped & ~within(added(x.error, y.error))))
         if model.open_ties:
-            ambiguous = ambiguous | (x.branching_value == y.branching_value)
+            ambiguous = ambiguous | ((x.branching_value == y.branching_value) & np.isfinite(x.branching_value))
         return ErrorMask(outcome, ambiguous)
 
     return rule
@@ -243,15 +244,23 @@ def where(mask: Any, x: Any, y: Any) -> Any:
     scale: Floats | None = None
     if x.scale is not None or y.scale is not None:
         scale = np.where(chosen, x.scale_or_own, y.scale_or_own)
+    value = np.where(chosen, x.value, y.value)
     if isinstance(mask, ErrorMask) and np.any(mask.ambiguous):
+        either = np.maximum(x.error_or_zero, y.error_or_zero)
         difference = np.where(mask.ambiguous, x.value - y.value, 0.0)
-        error, quantum = added(error, model.widening(difference)), None
+        if model.open_ties:
+            difference = difference / 2
+            value = np.where(mask.ambiguous, y.value + difference, value)
+        error, quantum = (
+            np.where(mask.ambiguous, model.widened(either, difference), 0.0 if error is None else error),
+            None,
+        )
         larger = np.maximum(x.scale_or_own, y.scale_or_own)
         scale = np.where(mask.ambiguous, larger, np.where(chosen, x.scale_or_own, y.scale_or_own))
     guide: Floats | None = None
     if x.guide is not None or y.guide is not None:
         guide = np.where(chosen, x.branching_value, y.branching_value)
-    return ErrorArray(np.where(chosen, x.value, y.value), model, error, scale=scale, quantum=quantum, guide=guide)
+    return ErrorArray(value, model, error, scale=scale, quantum=quantum, guide=guide)
 
 
 def maximum(x: Any, y: Any) -> Any:
@@ -314,7 +323,7 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     if quantum is not None and model.sum_is_exact(quantum, terms, count):
         error = None
     else:
-        quantum, error = None, model.unit_roundoff**model.power * terms
+        quantum, error = None, model.roundoff_of_sums**model.power * terms
     if x.error is not None:
         error = added(error, x.error_or_zero @ sizes_y)
     if y.error is not None:

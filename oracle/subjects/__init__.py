@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from typing import Any
 
+from oracle.profile import profile_of
 from oracle.trace import Subject
 
 BUILT_IN = ("refbp", "torch")
@@ -45,4 +46,8 @@ def _imported(module: str, subject: str) -> Any:
 def _checked(candidate: Any, name: str) -> Subject:
     if not callable(getattr(candidate, "run", None)) or not isinstance(getattr(candidate, "name", None), str):
         raise SubjectError(f"subject {name} needs a string `name` and a method `run(case) -> Trace`")
+    try:
+        profile_of(candidate)
+    except ValueError as error:
+        raise SubjectError(str(error)) from error
     return candidate  # type: ignore[no-any-return]

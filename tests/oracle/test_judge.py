@@ -11,7 +11,9 @@ import pytest
 
 import oracle
 from oracle.case import Case, Spec
-from oracle.judge import ReferenceFailed, crashed, judge, predict, unsupported
+from oracle.judge import ReferenceFailed, crashed, judge, unsupported
+from oracle.prediction import predict
+from oracle.profile import Profile
 from oracle.running_error import ErrorModel
 from oracle.subjects import refbp as refbp_subject
 from oracle.suite.build import layer, network_case
@@ -189,21 +191,33 @@ def test_a_layer_that_shows_nothing_is_missing_end_to_end() -> None:
     assert ("act", "grad_input", MISSING) in at_fault(rows, END_TO_END)
 
 
-def test_wrong_only_end_to_end() -> None:
-    """A first layer that was secretly given another input: where the trace shows no inputs, only the whole step can tell."""
+def test_inputs_that_are_not_shown_are_what_the_layer_before_put_out() -> None:
+    """A first layer that was secretly given another input is at fault by what the case gave it; nobody else is."""
     case = tiny()
-    first = case.inputs[0]
-    moved = Case(**{**vars(case), "inputs": (first + 0.5,)})
-    trace = refbp_subject.run(moved)
+    trace = refbp_subject.run(Case(**{**vars(case), "inputs": (case.inputs[0] + 0.5,)}))
     for key in list(trace):
-        if key.quantity == "input":
+        if key.quantity in ("input", "grad_output"):
             del trace.arrays[key]
     rows = judge(case, trace, refbp_subject)
-    assert not at_fault(rows)
-    assert ("first", "output", WRONG) in at_fault(rows, END_TO_END)
+    assert at_fault(rows) == {("first", "output", WRONG), ("first", "grad.weight", WRONG)}
     report = oracle.run(Shown(lambda _: trace), "refbp", [case], ("float64",))
     assert not report.passed
     assert (report.blame[0].layer, report.blame[0].quantity) == ("first", "output")
+
+
+def test_a_trace_of_final_gradients_is_judged_end_to_end() -> None:
+    """An implementation that declares to show no more is missed nothing, and is still found out."""
+    case, profile = tiny(), Profile(quantities=("grad.*", "param.*"))
+    trace = refbp_subject.run(case)
+    for key in list(trace):
+        if not profile.shows(key.quantity):
+            del trace.arrays[key]
+    rows = judge(case, trace, refbp_subject, profile)
+    assert {row.verdict for row in rows} == {PASS}
+    shown = {f"{kind}.{name}" for kind in ("grad", "param") for name in ("weight", "bias")} | {"grad.target"}
+    assert {row.quantity for row in rows if row.mode == END_TO_END} == shown
+    trace.arrays[Key(0, "first", "grad.weight")] = one_off(trace.arrays[Key(0, "first", "grad.weight")])
+    assert ("first", "grad.weight", WRONG) in at_fault(judge(case, trace, refbp_subject, profile), END_TO_END)
 
 
 def test_an_input_that_the_case_did_not_give_is_a_wrong_wire() -> None:
@@ -381,8 +395,9 @@ def test_near_kinks_really_flip_branches() -> None:
         guides = {key: trace.arrays[key] for key in trace if key.quantity == "input"}
         model = ErrorModel(np.dtype("float32"), 2)
         predict(case, model, guides)
-        assert not model.branches.inadmissible
-        flipped += model.branches.adopted
+        seen = model.branches.by_place.values()
+        assert not sum(place.inadmissible for place in seen)
+        flipped += sum(place.adopted for place in seen)
     assert flipped > 10
 
 

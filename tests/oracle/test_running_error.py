@@ -155,10 +155,11 @@ def test_a_guide_decides_the_branch_and_is_checked() -> None:
     near = ErrorArray(np.array([1e-9, 1.0]), model, np.full(2, 1e-14), guide=np.array([-1e-9, 1.0]))
     chosen = np.where(near > 0, lifted_in(model, [7.0, 7.0]), 0.0)
     assert chosen.value.tolist() == [0.0, 7.0]
-    assert (model.branches.adopted, model.branches.inadmissible) == (1, 0)
+    seen = model.branches.here()
+    assert (seen.compared, seen.adopted, seen.inadmissible) == (2, 1, 0)
     far = ErrorArray(np.array([1.0]), model, np.full(1, 1e-14), guide=np.array([-1.0]))
     np.where(far > 0, lifted_in(model, [7.0]), 0.0)
-    assert model.branches.inadmissible == 1
+    assert seen.inadmissible == 1
 
 
 def lifted_in(model: ErrorModel, values: list[float]) -> ErrorArray:

@@ -155,15 +155,15 @@ def _judge_branches(branches: BranchLog, bench: _Bench) -> Iterator[Row]:
         yield row
 
 
-def _for_reference(case: Case) -> Case:
-    """The case in float64, with what depends on the implementation's own dtype spelled out: RMSNorm's default eps."""
+def _spelled_out(case: Case) -> Case:
+    """The case with what depends on the implementation's own dtype as a number: RMSNorm's default eps."""
 
     def explicit(spec: Spec) -> Spec:
         if spec.type == "RMSNorm" and spec.options.get("eps") is None:
             return replace(spec, options={**spec.options, "eps": float(limits(np.dtype(case.dtype)).eps)})
         return replace(spec, layers=tuple(explicit(child) for child in spec.layers))
 
-    return replace(case.astype("float64"), layers=tuple(explicit(spec) for spec in case.layers))
+    return replace(case, layers=tuple(explicit(spec) for spec in case.layers))
 
 
 def _misfit(part: Part, bench: _Bench, error: CaseError) -> Row:
@@ -193,6 +193,7 @@ class _Comparison:
     """
 
     def __init__(self, case: Case, bench: _Bench, guides: Mapping[Key, Array] | None) -> None:
+        case = _spelled_out(case)
         self.case, self.bench, self.guides = case, bench, guides
         self.end_to_end = bench.blank.mode == END_TO_END
         dtype = np.dtype(case.dtype)
@@ -207,7 +208,7 @@ class _Comparison:
         self.empty = bool(case.inputs) and case.inputs[0].size == 0
         self.normwise = any(spec.type in bench.profile.normwise for _, spec in named_layers(case.layers))
         try:
-            self.values = bench.reference.run(_for_reference(case))
+            self.values = bench.reference.run(case.astype("float64"))
         except Exception as error:  # whatever the reference raises, it is the reference that cannot
             raise ReferenceFailed(
                 f"the reference {bench.reference.name} cannot run it: {type(error).__name__}: {error}"

@@ -99,17 +99,24 @@ class ErrorModel:
         return LAMBDA * np.sqrt(error) if self.power == 2 else error
 
     def rounding(self, value: Floats, ulps: float = 1.0) -> Floats:
-        """Of one operation with this result, accurate to `ulps` units; below the normal range, the smallest normal number.
+        """Of one operation with this result, accurate to `ulps` units.
 
         Functions of 16-bit numbers are computed in a wider precision and rounded once.
         """
         size = np.abs(value)
         ulps = 1.0 if self.dtype.itemsize == 2 else ulps
-        error = self.raised(size * (ulps * self.unit_roundoff))
-        subnormal = (size < 2 * self.smallest_normal) & (size > 0)
-        if subnormal.any():
-            error = np.where(subnormal, self.raised(self.smallest_normal), error)
+        error = np.maximum(self.raised(size * (ulps * self.unit_roundoff)), self.underflow(value))
         return np.where(np.isfinite(size), error, 0.0)
+
+    def underflow(self, value: Floats) -> Floats:
+        """What a result below the normal range may have lost, though the operation is exact above it."""
+        size = np.abs(value)
+        return np.where((size < 2 * self.smallest_normal) & (size > 0), self.raised(self.least_lost), 0.0)
+
+    @property
+    def least_lost(self) -> float:
+        """Below the normal range: all, where subnormals are flushed to zero; float16's, whose range is small, nobody flushes."""
+        return self.smallest_normal * (self.unit_roundoff if self.dtype == np.float16 else 1.0)
 
     def sum_rounding(self, value: Floats, terms: Floats, count: Floats | int) -> Floats:
         """Of adding up `count` terms in any order, where `terms` is the sum of |term|^p; nothing for a single term."""

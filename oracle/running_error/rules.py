@@ -74,7 +74,7 @@ def multiply(x: Any, y: Any) -> ErrorArray:
     error = added(scaled_error(x.error, y.value, model), scaled_error(y.error, x.value, model))
     quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
     if is_power_of_two(x) or is_power_of_two(y):
-        rounding = None
+        rounding = model.underflow(value) if quantum is None else None
     else:
         rounding, quantum = rounded(value, model, quantum)
     scale = None if x.scale is None and y.scale is None else x.scale_or_own * y.scale_or_own
@@ -87,6 +87,8 @@ def divide(x: Any, y: Any) -> ErrorArray:
     error = added(scaled_error(x.error, 1 / y.value, model), scaled_error(y.error, value / y.value, model))
     scale = None if x.scale is None else x.scale * model.raised(1 / y.value)
     if is_power_of_two(y):
+        if x.quantum is None:
+            error = added(error, model.underflow(value))
         return ErrorArray(value, model, error, scale=scale, quantum=x.quantum and x.quantum / abs(float(y.value)))
     return ErrorArray(value, model, added(error, np.where(x.value == 0, 0.0, model.rounding(value))), scale=scale)
 
@@ -323,7 +325,10 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     if quantum is not None and model.sum_is_exact(quantum, terms, count):
         error = None
     else:
-        quantum, error = None, model.roundoff_of_sums**model.power * terms
+        product = model.unit_roundoff if count == 1 else model.roundoff_of_sums
+        quantum, error = None, product**model.power * terms
+        if model.dtype == np.float16:  # whose products may well lie below its normal numbers
+            error = error + np.where(terms > 0, count * model.raised(model.least_lost), 0.0)
     if x.error is not None:
         error = added(error, x.error_or_zero @ sizes_y)
     if y.error is not None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import torch
 
@@ -25,7 +26,10 @@ def run(case: Case) -> Trace:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about arguments that a case has on purpose
         torch.manual_seed(0)
-        return _Run(case).trace
+        try:
+            return _Run(case).trace
+        except NotImplementedError as error:
+            raise Unsupported(f"torch has no such kernel: {error}") from error
 
 
 def class_names() -> list[str]:
@@ -36,11 +40,21 @@ def class_names() -> list[str]:
 
 def tensor(array: Array) -> torch.Tensor:
     """A tensor of the array's values in the array's memory layout (torch has no negative strides: those become plain)."""
+    if array.dtype == ml_dtypes.bfloat16:  # which torch and NumPy exchange as integers only
+        return tensor(array.view(np.int16)).view(torch.bfloat16)
     strides = element_strides(array)
     if array.flags.c_contiguous or any(stride < 0 for stride in strides):
         return torch.from_numpy(np.array(array, order="C"))
     buffer, offset = buffer_of(array, strides)
     return torch.from_numpy(buffer).as_strided(array.shape, strides, offset)
+
+
+def array(value: torch.Tensor) -> Array:
+    """The tensor's values on the processor, as an array of the same dtype."""
+    plain = value.detach().cpu()
+    if plain.dtype == torch.bfloat16:
+        return np.asarray(plain.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16))
+    return np.asarray(plain.numpy())
 
 
 def build(namespace: Any, spec: Spec, dtype: torch.dtype) -> Any:
@@ -110,7 +124,7 @@ class _Run:
         return optimizer
 
     def _record(self, layer: str, quantity: str, value: torch.Tensor) -> None:
-        self.trace.record(self.step, layer, quantity, value.detach().cpu().numpy())
+        self.trace.record(self.step, layer, quantity, array(value))
 
     def _step(self) -> None:
         for parameter in self.parameters.values():

@@ -143,10 +143,10 @@ def _judge_part(part: Part, bench: _Bench) -> list[Row]:
 def _judge_branches(branches: BranchLog, bench: _Bench) -> Iterator[Row]:
     """A row per layer that compares: how many branches rounding can flip, and whether each that was adopted could be."""
     for layer, seen in branches.by_place.items():
-        if layer not in bench.types:
+        if layer not in bench.types or not seen.compared:
             continue
         row = replace(bench.row(layer, "branches"), n=seen.compared, n_outside=seen.inadmissible)
-        row.decided = 1 - seen.ambiguous / max(seen.compared, 1)
+        row.decided, row.n_ambiguous, row.n_adopted = 1 - seen.widened / seen.compared, seen.ambiguous, seen.adopted
         if seen.inadmissible:
             row.verdict = WRONG
             row.diagnosis = f"{seen.inadmissible} of {seen.compared:,} branches differ by more than rounding explains"
@@ -155,15 +155,11 @@ def _judge_branches(branches: BranchLog, bench: _Bench) -> Iterator[Row]:
         yield row
 
 
-def _spelled_out(case: Case) -> Case:
-    """The case with what depends on the implementation's own dtype as a number: RMSNorm's default eps."""
-
-    def explicit(spec: Spec) -> Spec:
-        if spec.type == "RMSNorm" and spec.options.get("eps") is None:
-            return replace(spec, options={**spec.options, "eps": float(limits(np.dtype(case.dtype)).eps)})
-        return replace(spec, layers=tuple(explicit(child) for child in spec.layers))
-
-    return replace(case, layers=tuple(explicit(spec) for spec in case.layers))
+def _spelled_out(spec: Spec, dtype: str) -> Spec:
+    """A layer with what depends on the implementation's own dtype as a number: RMSNorm's default eps."""
+    if spec.type == "RMSNorm" and spec.options.get("eps") is None:
+        return replace(spec, options={**spec.options, "eps": float(limits(np.dtype(dtype)).eps)})
+    return replace(spec, layers=tuple(_spelled_out(child, dtype) for child in spec.layers)) if spec.layers else spec
 
 
 def _misfit(part: Part, bench: _Bench, error: CaseError) -> Row:
@@ -193,7 +189,7 @@ class _Comparison:
     """
 
     def __init__(self, case: Case, bench: _Bench, guides: Mapping[Key, Array] | None) -> None:
-        case = _spelled_out(case)
+        case = replace(case, layers=tuple(_spelled_out(spec, case.dtype) for spec in case.layers))
         self.case, self.bench, self.guides = case, bench, guides
         self.end_to_end = bench.blank.mode == END_TO_END
         dtype = np.dtype(case.dtype)

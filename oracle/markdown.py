@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from oracle.diagnose import Blame
-from oracle.figures import figure
+from oracle.figures import exact_share, figure
+from oracle.table import branch_counts
 from oracle.training import TrainingRun
 from oracle.verdict import VERDICTS
 
@@ -27,6 +28,7 @@ def report(
         f"# {about['subject']} against {about['reference']}: {'discrepancies found' if blame else 'conforms'}",
         f"{about['cases']} cases in {' and '.join(about['dtypes'])}, {len(rows):,} quantities judged.\n"
         f"{versions}; Python {about['python']}; {about['blas']}; {about['processor']}, {about['threads']} threads.",
+        branches(rows),
         "## Families",
         table(families, figures=("z_max", "bound_ratio", "decided")),
     ]
@@ -41,6 +43,16 @@ def report(
     parts.append(f"## Cases\n\n{int(plain.sum()):,} of {len(plain):,} runs pass in every row. The others:")
     parts.append(table(cases[~plain].drop(columns=["family", "seconds"]), figures=("z_max", "bound_ratio", "decided")))
     return "\n\n".join(parts) + "\n"
+
+
+def branches(rows: pd.DataFrame) -> str:
+    """How much of the run hung on kinks and ties."""
+    compared, ambiguous, adopted = branch_counts(rows)
+    share = exact_share(ambiguous / compared) if compared else "0 %"
+    return (
+        f"Branches end to end: {compared:,} compared, {ambiguous:,} ({share}) so near a kink or tie that rounding can flip "
+        f"them, {adopted:,} decided otherwise by the subject and adopted."
+    )
 
 
 def reasons(undecided: pd.DataFrame) -> pd.DataFrame:

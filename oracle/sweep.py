@@ -5,20 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from oracle import subjects, suite
 from oracle.case import Case, CaseError
 from oracle.environment import environment
 from oracle.findings import mark_known
-from oracle.judge import ReferenceFailed, crashed, judge, unsupported
+from oracle.judge import ReferenceFailed, crashed, judge, unjudged, unsupported
 from oracle.network import check
 from oracle.profile import profile_of
 from oracle.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
+from oracle.stretches import STRETCH, condensed, lengths, resumed, stretch
 from oracle.trace import Subject, Trace, Unsupported
 from oracle.training import TrainingRun, trained
-from oracle.verdict import CONVENTION, CRASHED, UNSUPPORTED, WRONG, Row
+from oracle.verdict import CONVENTION, CRASHED, UNDECIDED, UNSUPPORTED, WRONG, Row
 from oracle.witness import judge_by_witness, note_sides
 
 REFERENCES = ("torch", "refbp")
@@ -136,27 +138,49 @@ def trained_freely(run: FreeRun) -> TrainingRun:
 
 
 def judged_case(case: Case, subject: Subject, reference: Subject, witness: bool = False) -> list[Row]:
-    """All rows of one case in its dtype."""
+    """All rows of one case in its dtype; of a long run, a row per quantity and stretch, and none after it crashed."""
+    if case.steps <= STRETCH:
+        return _judged_stretch(case, subject, reference, witness)[0]
+    rows: list[Row] = []
+    going = case
+    for start, steps in lengths(case):
+        part = stretch(case, start, steps)
+        part = replace(part, params=going.params, optimizer_state=going.optimizer_state)
+        own, trace = _judged_stretch(part, subject, reference, witness)
+        for row in own:
+            row.step += start
+        rows += condensed(own)
+        if trace is None:
+            break
+        try:
+            going = resumed(part, trace)
+        except ValueError as error:
+            return rows + unjudged(case, UNDECIDED, str(error))
+    return rows
+
+
+def _judged_stretch(case: Case, subject: Subject, reference: Subject, witness: bool) -> tuple[list[Row], Trace | None]:
+    """The rows, and the trace to go on from; None where there is none."""
     try:
         trace = subject.run(case)
     except Unsupported as error:
-        return unsupported(case, error)
+        return unsupported(case, error), None
     except Exception as error:  # whatever a subject raises is a finding about the subject
         rows = crashed(case, error)
         mark_known(rows, {subject.name})
-        return rows
+        return rows, None
     if not isinstance(trace, Trace):
-        return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace"))
+        return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace")), None
     try:
         rows = judge(case, trace, reference, profile_of(subject))
     except ReferenceFailed as error:
-        return unsupported(case, error)
+        return unsupported(case, error), None
     mark_known(rows, {subject.name, reference.name})
     if witness:
         testimony = judge_by_witness(case, trace)
         note_sides(rows, testimony)
         rows += testimony
-    return rows
+    return rows, trace
 
 
 def load_cases(path: str) -> list[Case]:

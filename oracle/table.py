@@ -104,6 +104,12 @@ def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(entries)
 
 
+def branch_counts(table: pd.DataFrame) -> tuple[int, int, int]:
+    """Of all comparisons end to end: how many there were, how many rounding can flip, how many were adopted."""
+    rows = table[table["quantity"] == "branches"]
+    return int(rows["n"].sum()), int(rows["n_ambiguous"].sum()), int(rows["n_adopted"].sum())
+
+
 def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[dict[str, Any]]]:
     """One step of a case, layer by layer from the loss back to the input; the first step with a discrepancy, else the first.
 

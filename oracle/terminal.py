@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from oracle.figures import exact_share, figure
-from oracle.markdown import milestones
+from oracle.markdown import branches, milestones
 from oracle.report import Report
 from oracle.verdict import DISCREPANCIES, PASS, VERDICTS
 
@@ -52,6 +52,7 @@ def show_report(out: Console, report: Report) -> None:
         out.print(f"and {len(report.blame) - MOST_BLAMES} more, in the report's cases.csv")
     if report.training:
         out.print(training_table(report))
+    out.print(branches(report.table), soft_wrap=True)
     out.print(conclusion(report))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case, Spec
-from oracle.decompose import params_before, state_before
+from oracle.stretches import resumed
 from oracle.suite.networks import TEST_IMAGES, DigitNetwork, digits
 from oracle.trace import Subject, Trace
 
@@ -60,14 +60,6 @@ def trained(network: DigitNetwork, subject: Subject, reference: Subject) -> Trai
         accuracy(ours, subject),
         accuracy(theirs, reference),
     )
-
-
-def resumed(case: Case, trace: Trace) -> Case:
-    """The case that goes on where this one ended."""
-    params = params_before(case, trace, case.steps)
-    if params is None:
-        raise ValueError(f"case {case.name} cannot go on: the trace does not show the parameters after the last step")
-    return replace(case, params=params, optimizer_state=state_before(case, trace, case.steps))
 
 
 def accuracy(case: Case, subject: Subject) -> float:

@@ -66,6 +66,8 @@ class Row:
     bound_ratio: float = math.nan
     effective_bits: float = math.nan
     n_outside: int = 0
+    n_ambiguous: int = 0
+    n_adopted: int = 0
     decided: float = 1.0
     worst_index: tuple[int, ...] = ()
     got: float = math.nan

@@ -34,12 +34,14 @@ LAMBDA = 8.0
 class Branches:
     """What the comparisons in one place came to.
 
-    Attributes: how many there were; how many of them rounding can flip, so that what depends on them is wider; how many of
-    the implementation's own choices were adopted although the reference's differ; how many of these rounding cannot explain.
+    Attributes: how many there were; how many of them rounding can flip; for how many of these the implementation's choice is
+    unknown, so that what depends on them is wider; how many of its choices were adopted although the reference's differ; how
+    many of these rounding cannot explain.
     """
 
     compared: int = 0
     ambiguous: int = 0
+    widened: int = 0
     adopted: int = 0
     inadmissible: int = 0
 

@@ -201,11 +201,14 @@ def comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Error
         ambiguous = within(added(None if x.guide is not None else x.error, None if y.guide is not None else y.error))
         branches = model.branches.here()
         branches.compared += outcome.size
-        branches.ambiguous += int(np.count_nonzero(ambiguous))
+        branches.widened += int(np.count_nonzero(ambiguous))
+        near = ambiguous
         if x.guide is not None or y.guide is not None:
+            near = within(added(x.error, y.error))
             flipped = outcome != compare(x.value, y.value)
             branches.adopted += int(np.count_nonzero(flipped))
-            branches.inadmissible += int(np.count_nonzero(flipped & ~within(added(x.error, y.error))))
+            branches.inadmissible += int(np.count_nonzero(flipped & ~near))
+        branches.ambiguous += int(np.count_nonzero(near))
         if model.open_ties:
             ambiguous = ambiguous | ((x.branching_value == y.branching_value) & np.isfinite(x.branching_value))
         return ErrorMask(outcome, ambiguous)

@@ -1,0 +1,53 @@
+"""Long training runs, a stretch of steps at a time: memory does not grow with their length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from oracle.case import Case
+from oracle.decompose import params_before, state_before
+from oracle.trace import Trace
+from oracle.verdict import DISCREPANCIES, Row
+
+# Steps whose trace is held at a time.
+STRETCH = 50
+PER_STEP = ("inputs", "targets", "grad_outputs", "grads")
+
+
+def resumed(case: Case, trace: Trace) -> Case:
+    """The case that goes on where this one ended. Raises: ValueError when the trace does not show the parameters there."""
+    params = params_before(case, trace, case.steps)
+    if params is None:
+        raise ValueError(f"case {case.name} cannot go on: the trace does not show the parameters after the last step")
+    return replace(case, params=params, optimizer_state=state_before(case, trace, case.steps))
+
+
+def lengths(case: Case) -> Iterator[tuple[int, int]]:
+    """First step and number of steps of each stretch."""
+    for start in range(0, case.steps, STRETCH):
+        yield start, min(STRETCH, case.steps - start)
+
+
+def stretch(case: Case, start: int, steps: int) -> Case:
+    """`steps` steps of the case from `start` on, from the parameters and the state that it holds."""
+    entries = {name: getattr(case, name) for name in PER_STEP}
+    turned = {
+        name: value[start % len(value) :] + value[: start % len(value)] for name, value in entries.items() if value
+    }
+    return replace(case, steps=steps, **turned)
+
+
+def condensed(rows: Iterable[Row]) -> list[Row]:
+    """One row for all steps of a quantity: its first discrepancy, or the step of its largest z."""
+    kept: dict[tuple[str, str, str], Row] = {}
+    for row in rows:
+        key = (row.layer, row.quantity, row.mode)
+        if key not in kept or _weight(row) > _weight(kept[key]):
+            kept[key] = row
+    return list(kept.values())
+
+
+def _weight(row: Row) -> tuple[bool, float]:
+    bad = row.verdict in DISCREPANCIES
+    return bad, -row.step if bad else row.z_max

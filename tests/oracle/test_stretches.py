@@ -1,0 +1,124 @@
+"""Long training runs: judged step by step, in memory that does not grow with their length, the first divergent step named."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import oracle
+from oracle.case import Case, Spec
+from oracle.profile import Profile
+from oracle.stretches import STRETCH, lengths, stretch
+from oracle.subjects import refbp as refbp_subject
+from oracle.suite.build import layer, network_case
+from oracle.trace import Trace
+from oracle.verdict import UNDECIDED
+
+
+def long_run(steps: int) -> Case:
+    """A small network on seven batches in turn, with momentum."""
+    rng = np.random.default_rng(11)
+    return network_case(
+        "long/mlp",
+        "many steps of SGD",
+        [layer("Linear", 3, 5, name="first"), layer("Tanh", name="act"), layer("Linear", 5, 2, name="last")],
+        inputs=tuple(rng.standard_normal((4, 3)) for _ in range(7)),
+        loss=Spec("MSELoss"),
+        targets=tuple((rng.standard_normal((4, 2)),) for _ in range(7)),
+        optimizer=Spec("SGD", {"lr": 0.02, "momentum": 0.9}),
+        steps=steps,
+    )
+
+
+def test_stretches_cover_every_step_with_its_own_batch() -> None:
+    """No step is left out, and each gets the batch that the whole run would give it."""
+    case = long_run(3 * STRETCH + 2)
+    parts = list(lengths(case))
+    assert [start for start, _ in parts] == [0, STRETCH, 2 * STRETCH, 3 * STRETCH]
+    assert sum(steps for _, steps in parts) == case.steps
+    second = stretch(case, STRETCH, 5)
+    assert second.steps == 5
+    assert np.array_equal(second.inputs[0], case.inputs[STRETCH % 7])
+    assert np.array_equal(second.targets[6][0], case.targets[(STRETCH + 6) % 7][0])
+
+
+@pytest.mark.slow
+def test_a_thousand_steps_are_judged_in_bounded_memory() -> None:
+    """The peak of the process hardly grows beyond that of a tenth of the steps: of what is over only condensed rows are kept."""
+
+    def largest_resident_kilobytes(steps: int) -> int:
+        report = oracle.run("refbp", "refbp", [long_run(steps)], ("float32",))
+        assert report.passed, report.blame
+        assert report.table["step"].max() >= steps - STRETCH
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    before = largest_resident_kilobytes(100)
+    assert largest_resident_kilobytes(1000) < before + 20_000
+
+
+class Clipped:
+    """SGD that clips the parameters of the last layer, which the case knows nothing of: wrong once one grows beyond it."""
+
+    name = "clipped"
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def run(self, case: Case) -> Trace:
+        """A step at a time, so that what was clipped is what the next step starts from."""
+        result, going = Trace(), case
+        for step in range(case.steps):
+            own = refbp_subject.run(replace(stretch(case, step, 1), params=going.params, **state_of(going)))
+            params = {}
+            for name in case.params:
+                owner, _, short = name.rpartition(".")
+                value = own.get(0, owner, f"param.{short}")
+                assert value is not None
+                params[name] = np.clip(value, -self.limit, self.limit) if owner == "last" else value
+                own.record(0, owner, f"param.{short}", params[name])
+            momentum = {
+                name: own.arrays[0, name.rpartition(".")[0], f"momentum.{name.rpartition('.')[2]}"] for name in params
+            }  # type: ignore[index]
+            for key, array in own.arrays.items():
+                result.record(step, key.layer, key.quantity, array)
+            going = replace(case, params=params, optimizer_state={"momentum": momentum})
+        return result
+
+
+def state_of(case: Case) -> dict[str, object]:
+    return {"optimizer_state": case.optimizer_state}
+
+
+def test_the_first_divergent_step_is_named() -> None:
+    """Many steps are right; the report names the one that is not, counted from the start of the run."""
+    case = long_run(4 * STRETCH).astype("float64")
+    honest = refbp_subject.run(case)
+    largest = [
+        max(float(np.max(np.abs(honest.arrays[step, "last", f"param.{short}"]))) for short in ("weight", "bias"))  # type: ignore[index]
+        for step in range(case.steps)
+    ]
+    limit = max(largest) * 0.999
+    first = next(step for step, size in enumerate(largest) if size > limit)
+    assert first > STRETCH, "the data has to diverge late"
+    report = oracle.run(Clipped(limit), "refbp", [case], ("float64",))
+    assert (report.blame[0].step, report.blame[0].layer) == (first, "last")
+    assert report.blame[0].quantity.startswith("param.")
+
+
+def test_a_run_that_cannot_go_on_says_so() -> None:
+    """Without the parameters after its last step a stretch cannot be followed by another: what is left is undecided."""
+
+    class Shy:
+        name, profile = "shy", Profile(quantities=("grad.*",))
+
+        def run(self, case: Case) -> Trace:
+            trace = refbp_subject.run(case)
+            for key in [key for key in trace if not key.quantity.startswith("grad.")]:
+                del trace.arrays[key]
+            return trace
+
+    report = oracle.run(Shy(), "refbp", [long_run(2 * STRETCH)], ("float64",))
+    assert "does not show the parameters" in " ".join(report.table[report.table["verdict"] == UNDECIDED]["diagnosis"])

@@ -111,7 +111,13 @@ def unjudged(case: Case, verdict: str, reason: str) -> list[Row]:
 
 
 def crashed(case: Case, error: BaseException) -> list[Row]:
-    return unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
+    """The row of what was raised; with its layer and what was being computed, where the error knows its `place`."""
+    rows = unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
+    place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
+    if place is not None:
+        rows[0].layer, rows[0].quantity = place
+        rows[0].layer_type = layer_types(case).get(rows[0].layer, "")
+    return rows
 
 
 def unsupported(case: Case, error: BaseException) -> list[Row]:

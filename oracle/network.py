@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -148,6 +149,17 @@ def build_optimizer(case: Case, parameters: dict[str, Parameter], lift: Callable
     return optimizer
 
 
+@contextmanager
+def placed(layer: str, quantity: str) -> Iterator[None]:
+    """Whatever is raised inside gets an attribute `place`, unless it comes from further inside and has one."""
+    try:
+        yield
+    except Exception as error:
+        if not hasattr(error, "place"):
+            error.place = (layer, quantity)  # type: ignore[attr-defined]
+        raise
+
+
 class Tap(Layer):
     """Stands around a layer and reports what really went in and out, forward and backward.
 
@@ -159,14 +171,15 @@ class Tap(Layer):
         self.name, self.owner, self.layer, self.report = name, owner, layer, report
 
     def apply(self, input: Array) -> tuple[Array, Callable[[Array], Array]]:
-        output, inner_backward = self.layer.apply(self.report(self.name, "input", input))
+        with placed(self.name, "output"):
+            output, inner_backward = self.layer.apply(self.report(self.name, "input", input))
         self.report(self.name, "output", output)
         if getattr(self.layer, "mask", None) is not None:
             self.report(self.name, "mask", self.layer.mask)  # type: ignore[attr-defined]
 
         def backward(grad_output: Array) -> Array:
-            self.report(self.name, "grad_output", grad_output)
-            grad_input = inner_backward(grad_output)
+            with placed(self.name, "grad_input"):
+                grad_input = inner_backward(self.report(self.name, "grad_output", grad_output))
             if not self.layer.children:
                 for short, grad in self.layer.grads.items():
                     self.report(self.owner, f"grad.{short}", grad)
@@ -183,7 +196,7 @@ def execute(
 
     Args:
         lift: makes the array to compute with from one of the case's.
-        watch: sees every quantity as it is computed; what it returns goes into a layer or into the loss in place of an `input`.
+        watch: sees every quantity as it is computed; what it returns for an `input` or `grad_output` is what the layer gets.
     Raises: CaseError where the case's shapes do not fit together.
     """
     results: Results = {}

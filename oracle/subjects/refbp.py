@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from oracle.arrays import Array, read_only
 from oracle.case import Case
 from oracle.network import execute
-from oracle.trace import Trace
+from oracle.trace import Key, Trace
 
 name = "refbp"
 
 
 def run(case: Case) -> Trace:
+    """Recorded as it is computed; a layer that writes into what it was given raises."""
     trace = Trace()
-    for key, array in execute(case, lambda array: array).items():
+
+    def watch(key: Key, array: Array) -> Array:
         trace.record(*key, array)
+        return read_only(array) if key.quantity in ("input", "grad_output") else array
+
+    execute(case, lambda array: array, watch)
     return trace

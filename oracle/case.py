@@ -59,7 +59,7 @@ class Case:
         params: parameters and buffers under torch's state_dict names ("0.weight").
         inputs: the network's input, per step.
         loss, targets: the loss and, per step, the arguments that follow its first, usually just the target.
-        grad_outputs: without a loss, the upstream gradient, per step.
+        grad_outputs: without a loss, the upstream gradient, per step; with neither there is a forward pass only.
         grads: for an optimizer alone, the gradients it is given, per step and parameter name.
         optimizer: None when nothing is updated.
         optimizer_state: state to resume from, such as {"momentum": {"0.weight": array}}, and "step" for those that count.

@@ -112,7 +112,7 @@ def _layer_part(
     shared: bool,
 ) -> Iterator[Part]:
     given, upstream = trace.get(step, name, "input"), trace.get(step, name, "grad_output")
-    if given is None or upstream is None:
+    if given is None:
         return
     prefix = f"{owner}."
     masks = masks_of(trace, step)
@@ -125,7 +125,7 @@ def _layer_part(
                 f"layer.{key.removeprefix(prefix)}": value for key, value in params.items() if key.startswith(prefix)
             },
             inputs=(given,),
-            grad_outputs=(upstream,),
+            grad_outputs=() if upstream is None else (upstream,),
             masks={"layer": masks[name]} if name in masks else {},
             training=case.training,
             structured=case.structured,

@@ -17,7 +17,7 @@ from oracle.decompose import Part, local_parts, step_part
 from oracle.network import Results, layer_types
 from oracle.prediction import predict
 from oracle.profile import Profile
-from oracle.running_error import UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, limits
 from oracle.trace import Key, Subject, Trace
 from oracle.verdict import (
@@ -110,13 +110,20 @@ def unjudged(case: Case, verdict: str, reason: str) -> list[Row]:
     return [Row(case.name, case.dtype, 0, "", "", "", LOCAL, verdict, reason)]
 
 
-def crashed(case: Case, error: BaseException) -> list[Row]:
-    """The row of what was raised; with its layer and what was being computed, where the error knows its `place`."""
+def crashed(case: Case, error: BaseException, reference: Subject | None = None) -> list[Row]:
+    """The row of what was raised; with its layer and what was being computed, where the error knows its `place`.
+
+    Before it come the rows of what had been computed, where the error has the `trace` so far and there is a reference.
+    """
     rows = unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
     place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
     if place is not None:
         rows[0].layer, rows[0].quantity = place
         rows[0].layer_type = layer_types(case).get(rows[0].layer, "")
+    trace = getattr(error, "trace", None)
+    if isinstance(trace, Trace) and reference is not None:
+        so_far = [row for row in judge(case, trace, reference) if row.verdict != MISSING]
+        return [row for row in so_far if row.quantity != "branches"] + rows
     return rows
 
 
@@ -261,7 +268,19 @@ class _Comparison:
                 if not self._differs(row, got, self._expected(key, other)):
                     return f"{name}: {convention.what}"
         expected = self._expected(key, self.with_open_ties[key])
-        return None if self._differs(row, got, expected) else "another one-sided derivative at a kink or tie"
+        if self._differs(row, got, expected) or not self._is_shared_out(
+            row, got, self._expected(key, self.predicted[key])
+        ):
+            return None
+        return "another one-sided derivative at a kink or tie"
+
+    def _is_shared_out(self, row: Row, got: Array, expected: Expected) -> bool:
+        """Whether the winners of a tie get no more and no less than the gradient that there is."""
+        if self.end_to_end or "MaxPool" not in row.layer_type:
+            return True
+        excess = abs(float(np.sum(got.astype(np.float64) - expected.value)))
+        size = float(np.sum(np.abs(expected.value)))
+        return excess <= LAMBDA * (float(np.sqrt(np.sum(np.square(expected.sigma)))) + UNIT_ROUNDOFF[row.dtype] * size)
 
     @cached_property
     def with_open_ties(self) -> Results:

@@ -263,6 +263,8 @@ def _forward_backward(
             for name, grad in zip(loss_arguments(case.loss.type), grads[1:], strict=False):
                 if grad is not None:
                     report("loss", f"grad.{name}", grad)
+        elif not case.grad_outputs:
+            return
         else:
             where = "grad_outputs"
             grad_output = lift(at_step(case.grad_outputs, step))

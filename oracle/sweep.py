@@ -166,7 +166,7 @@ def _judged_stretch(case: Case, subject: Subject, reference: Subject, witness: b
     except Unsupported as error:
         return unsupported(case, error), None
     except Exception as error:  # whatever a subject raises is a finding about the subject
-        rows = crashed(case, error)
+        rows = crashed(case, error, reference)
         mark_known(rows, {subject.name})
         return rows, None
     if not isinstance(trace, Trace):

@@ -11,12 +11,16 @@ name = "refbp"
 
 
 def run(case: Case) -> Trace:
-    """Recorded as it is computed; a layer that writes into what it was given raises."""
+    """Recorded as it is computed; a layer that writes into what it was given raises. What is raised has the `trace` so far."""
     trace = Trace()
 
     def watch(key: Key, array: Array) -> Array:
         trace.record(*key, array)
         return read_only(array) if key.quantity in ("input", "grad_output") else array
 
-    execute(case, lambda array: array, watch)
+    try:
+        execute(case, lambda array: array, watch)
+    except Exception as error:
+        error.trace = trace  # type: ignore[attr-defined]
+        raise
     return trace

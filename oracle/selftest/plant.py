@@ -1,0 +1,323 @@
+"""How a wrong or another right implementation is made out of refbp: by changing what one kind of layer, loss or update does.
+
+Changes are made while the implementation runs and undone before it is judged: the judge's own refbp is never touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+import refbp
+from oracle.arrays import Array
+from oracle.case import Case, Spec
+from oracle.subjects import refbp as honest
+from oracle.suite.build import generator, network_case
+from oracle.trace import Trace
+from refbp.layer import Layer
+
+Implementation: TypeAlias = Callable[[Case], Trace]
+
+
+@dataclass
+class Call:
+    """One call of a layer or loss, as a change sees it.
+
+    Attributes:
+        layer: the refbp object, with its params, buffers and mode.
+        input, output: of its forward pass, right; `arguments` are a loss's further ones.
+        number: 0 for this object's first call.
+        grad_output: upstream, in the backward pass.
+        backward: the right one.
+    """
+
+    layer: Any
+    input: Array
+    output: Array
+    backward: Callable[..., Any]
+    number: int
+    arguments: tuple[Array, ...] = ()
+    grad_output: Any = None
+
+    @property
+    def subtle(self) -> float:
+        """A relative error that an ordinary tolerance overlooks: 1e-3 in float32, 1e-9 in float64."""
+        return 1e-9 if self.input.dtype == np.float64 else 1e-3
+
+    @property
+    def weight(self) -> Array:
+        weight: Array = self.layer.params["weight"]
+        return weight
+
+    def rerun(self, grad_output: Any) -> Array:
+        """The input gradient that the right backward gives for another upstream gradient; the layer's grads stay."""
+        kept = dict(getattr(self.layer, "_grads", {}))
+        grads = self.backward(grad_output)
+        if kept:
+            self.layer._grads.update(kept)
+        return grads[0] if isinstance(grads, tuple) else grads  # type: ignore[no-any-return]
+
+
+Change: TypeAlias = Callable[[Array, Call], Array]
+When: TypeAlias = Callable[[Call], bool]
+
+
+def always(call: Call) -> bool:
+    return True
+
+
+@contextmanager
+def attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Replace an attribute, and put back what was there."""
+    own = vars(owner).get(name, attribute)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own is attribute:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
+
+
+def patched(path: str, change: Callable[[Any], Any]) -> Implementation:
+    """refbp with the function at "module:name" or "module:Class.name" replaced by change(function)."""
+    module, _, dotted = path.partition(":")
+    owner: Any = importlib.import_module(module)
+    *outer, name = dotted.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    wrong = change(getattr(owner, name))
+    replacement = staticmethod(wrong) if isinstance(vars(owner).get(name), staticmethod) else wrong
+
+    def run(case: Case) -> Trace:
+        with attribute(owner, name, replacement):
+            return honest.run(case)
+
+    return run
+
+
+def changed(
+    type: str,
+    output: Change | None = None,
+    grad_input: Change | None = None,
+    when: When = always,
+    **grads: Change,
+) -> Implementation:
+    """refbp with a layer type or loss whose results are changed; `grads` by name of the parameter, or of a loss's argument.
+
+    when: asked in the backward pass; elsewhere the layer is right.
+    """
+    of_loss = issubclass(getattr(refbp, type), refbp.Loss)
+    return replaced(
+        type,
+        _changed_loss(output, grad_input, when, grads) if of_loss else _changed_layer(output, grad_input, when, grads),
+    )
+
+
+def _changed_layer(
+    output: Change | None, grad_input: Change | None, when: When, grads: Mapping[str, Change]
+) -> Callable[[Any], Any]:
+    def change(apply: Any) -> Any:
+        def wrong(self: Layer, input: Array) -> Any:
+            made, backward = apply(self, input)
+            call = _call(self, input, made, backward)
+            if output is not None and when(call):
+                made = fitting(output(made, call), made)
+
+            def wrong_backward(grad_output: Array) -> Array:
+                before = dict(self._grads)
+                result: Array = backward(grad_output)
+                call.grad_output = grad_output
+                if not when(call):
+                    return result
+                for name, change in grads.items():
+                    own = self._grads[name] - before[name]
+                    wrong = change(own, call).astype(own.dtype)
+                    self._grads[name] = before[name] + wrong if wrong.shape == own.shape else wrong
+                return result if grad_input is None else fitting(grad_input(result, call), result)
+
+            return made, wrong_backward
+
+        return wrong
+
+    return change
+
+
+def _changed_loss(
+    output: Change | None, grad_input: Change | None, when: When, grads: Mapping[str, Change]
+) -> Callable[[Any], Any]:
+    def change(apply: Any) -> Any:
+        def wrong(self: Any, input: Array, *arguments: Array) -> Any:
+            made, backward = apply(self, input, *arguments)
+            call = _call(self, input, made, backward, arguments)
+            if output is not None and when(call):
+                made = fitting(output(made, call), made)
+
+            def wrong_backward(grad_output: Any = 1.0) -> tuple[Any, ...]:
+                first, *others = backward(grad_output)
+                call.grad_output = grad_output
+                if when(call):
+                    if grad_input is not None:
+                        first = fitting(grad_input(first, call), first)
+                    if "target" in grads:
+                        others[0] = fitting(grads["target"](others[0], call), others[0])
+                return (first, *others)
+
+            return made, wrong_backward
+
+        return wrong
+
+    return change
+
+
+def _call(owner: Any, input: Array, output: Array, backward: Any, arguments: tuple[Array, ...] = ()) -> Call:
+    number = owner.__dict__.get("_calls", 0)
+    owner.__dict__["_calls"] = number + 1
+    return Call(owner, input, output, backward, number, arguments)
+
+
+def fitting(wrong: Any, right: Array) -> Array:
+    """In the dtype of what it stands for: bugs compute as they like."""
+    return np.asarray(wrong).astype(right.dtype)
+
+
+def replaced(type: str, change: Callable[[Any], Any]) -> Implementation:
+    """refbp with the `apply` of a layer type or loss replaced."""
+    owner = getattr(refbp, type)
+
+    def run(case: Case) -> Trace:
+        with attribute(owner, "apply", change(owner.apply)):
+            return honest.run(case)
+
+    return run
+
+
+def all_replaced(changes: Mapping[str, Callable[[Any], Any]]) -> Implementation:
+    """As `replaced`, for several types at once."""
+
+    def run(case: Case) -> Trace:
+        with ExitStack() as stack:
+            for type, change in changes.items():
+                owner = getattr(refbp, type)
+                stack.enter_context(attribute(owner, "apply", change(owner.apply)))
+            return honest.run(case)
+
+    return run
+
+
+def told(alter: Callable[[Case], Case]) -> Implementation:
+    """refbp given another case than it was asked for: an option that is ignored, a batch that is mixed up."""
+    return lambda case: honest.run(alter(case))
+
+
+def retold(alter: Callable[[Trace], None]) -> Implementation:
+    """refbp whose results are reported wrongly: the harness's own wiring."""
+
+    def run(case: Case) -> Trace:
+        trace = honest.run(case)
+        alter(trace)
+        return trace
+
+    return run
+
+
+def twin(call: Call, options: Mapping[str, Any]) -> tuple[Array, Callable[..., Any], Any]:
+    """What the same layer or loss with other options makes of the same input: output, backward, and the object."""
+    layer = type(call.layer)(**options)
+    if isinstance(layer, Layer):
+        layer.train(call.layer.training)
+        for name in layer.params.keys() & call.layer.params.keys():
+            layer.params[name] = call.layer.params[name]
+        layer.imposed_mask = getattr(call.layer, "mask", None)  # type: ignore[attr-defined]
+        layer.zero_grad()
+        output, backward = Layer.apply(layer, call.input) if not layer.children else layer.apply(call.input)
+        return output, backward, layer
+    for name, value in vars(layer).items():
+        if isinstance(value, tuple):  # weights, as a case gives them
+            setattr(layer, name, np.asarray(value, call.input.dtype))
+    output, backward = type(call.layer).op(layer, call.input, *call.arguments)
+    return output, backward, layer
+
+
+def ignoring(spec: Spec, quantity: str = "grad_input", **options: Any) -> Implementation:
+    """The backward (or, with quantity "output", the forward) works with other options than the layer was given."""
+    wrong = {**spec.options, **options}
+
+    def change(right: Array, call: Call) -> Array:
+        output, backward, layer = twin(call, wrong)
+        if quantity == "output":
+            return output
+        grads = backward(call.grad_output)
+        if quantity == "grad_input":
+            first: Array = grads[0] if isinstance(grads, tuple) else grads
+            return first
+        own: Array = layer.grads[quantity.removeprefix("grad.")]
+        return own
+
+    where = quantity if quantity in ("output", "grad_input") else quantity.removeprefix("grad.")
+    return changed(spec.type, **{where: change})  # type: ignore[arg-type]
+
+
+# What stands before and after the layer in question: elementwise, unbounded before it so that every branch is taken.
+BEFORE = (Spec("LeakyReLU", {"negative_slope": 0.5}, "before"), Spec("Tanhshrink", name="before"))
+AFTER = (Spec("Sigmoid", name="after"), Spec("Tanh", name="after"))
+
+
+def with_layer(name: str, spec: Spec, shape: tuple[int, ...], *, steps: int = 2, **fields: Any) -> Case:
+    """A network with this layer, "target", in its middle, so that naming it takes some care. Trained by SGD for two steps, so
+    that what is stale shows."""
+    before, after = (next(own for own in choice if own.type != spec.type) for choice in (BEFORE, AFTER))
+    rng = generator(f"{name}/target")
+    layers = [before, replace(spec, name="target"), after]
+    inputs = fields.pop("inputs", None) or tuple(1.5 * rng.standard_normal(shape) for _ in range(steps))
+    case = network_case(name, "a planted bug", layers, inputs=inputs, **{"steps": steps, **fields})
+    if not any(full.startswith("target.") and "running" not in full for full in case.params):
+        return case
+    return replace(case, optimizer=Spec("SGD", {"lr": 0.1, "momentum": 0.9}))
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A planted bug: a wrong implementation, the case that shows it, and the layer and quantity that are at fault.
+
+    `name` starts with its family: "conv: kernel not turned".
+    """
+
+    name: str
+    case: Case
+    run: Implementation
+    layer: str = "target"
+    quantity: str = "grad_input"
+    dtypes: tuple[str, ...] = ("float64", "float32")
+
+    @property
+    def family(self) -> str:
+        return self.name.partition(":")[0]
+
+
+def in_layer(
+    name: str,
+    spec: Spec,
+    shape: tuple[int, ...],
+    when: When = always,
+    fields: Mapping[str, Any] | None = None,
+    **change: Change,
+) -> Bug:
+    """A bug in what a layer makes: one of output, grad_input, or a parameter's gradient by its name."""
+    (quantity,) = change
+    run = changed(spec.type, when=when, **change)  # type: ignore[arg-type]
+    case = with_layer(f"selftest/{name}", spec, shape, **(fields or {}))
+    return Bug(name, case, run, quantity=quantity if quantity in ("output", "grad_input") else f"grad.{quantity}")
+
+
+def option_ignored(name: str, spec: Spec, shape: tuple[int, ...], quantity: str = "grad_input", **options: Any) -> Bug:
+    """A bug in which the backward (or the forward, with quantity "output") works with other options."""
+    return Bug(
+        name, with_layer(f"selftest/{name}", spec, shape), ignoring(spec, quantity, **options), quantity=quantity
+    )

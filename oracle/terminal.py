@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -107,6 +108,13 @@ def training_table(report: Report) -> Table:
     for run in report.training:
         gaps = ", ".join(f"{figure(run.gaps[step - 1])} (step {step})" for step in milestones(len(run.gaps)))
         made.add_row(run.network, str(run.epochs), f"{run.accuracy:.2%}", f"{run.reference_accuracy:.2%}", gaps)
+    return made
+
+
+def two_columns(frame: pd.DataFrame) -> Table:
+    made = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in frame.itertuples(index=False):
+        made.add_row(str(name), str(value))
     return made
 
 

@@ -181,8 +181,11 @@ UFUNCS.update(
 # Comparisons and selection
 
 
-def comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], ErrorMask]:
-    """Compares the implementation's own values where they are known (and then checks that this branch is admissible)."""
+def comparison(compare: Callable[[Any, Any], Any], by_order: bool = True) -> Callable[[Any, Any], ErrorMask]:
+    """Compares the implementation's own values where they are known (and then checks that this branch is admissible).
+
+    by_order: at equality there is a kink or tie; a test for equality itself is of labels, and leaves no choice.
+    """
 
     def rule(x: Any, y: Any) -> ErrorMask:
         x, y = operands(x, y)
@@ -209,7 +212,7 @@ def comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Error
             branches.adopted += int(np.count_nonzero(flipped))
             branches.inadmissible += int(np.count_nonzero(flipped & ~near))
         branches.ambiguous += int(np.count_nonzero(near))
-        if model.open_ties:
+        if model.open_ties and by_order:
             ambiguous = ambiguous | ((x.branching_value == y.branching_value) & np.isfinite(x.branching_value))
         return ErrorMask(outcome, ambiguous)
 
@@ -223,8 +226,8 @@ UFUNCS.update(
         np.less: less,
         np.greater_equal: comparison(np.greater_equal),
         np.less_equal: comparison(np.less_equal),
-        np.equal: comparison(np.equal),
-        np.not_equal: comparison(np.not_equal),
+        np.equal: comparison(np.equal, by_order=False),
+        np.not_equal: comparison(np.not_equal, by_order=False),
         np.logical_and: lambda x, y: x & y,
         np.bitwise_and: lambda x, y: x & y,
         np.logical_or: lambda x, y: x | y,

@@ -94,7 +94,7 @@ def last_lost(axis: int) -> Change:
 def stale(right: Array, call: Call) -> Array:
     """From the second call on, the first call's result: a buffer that is not written again."""
     kept = call.layer.__dict__.setdefault("_stale", right)
-    return kept if call.number else right  # type: ignore[no-any-return]
+    return kept if call.number else right
 
 
 def accumulated(right: Array, call: Call) -> Array:

@@ -311,7 +311,7 @@ def in_layer(
 ) -> Bug:
     """A bug in what a layer makes: one of output, grad_input, or a parameter's gradient by its name."""
     (quantity,) = change
-    run = changed(spec.type, when=when, **change)  # type: ignore[arg-type]
+    run = changed(spec.type, when=when, **change)
     case = with_layer(f"selftest/{name}", spec, shape, **(fields or {}))
     return Bug(name, case, run, quantity=quantity if quantity in ("output", "grad_input") else f"grad.{quantity}")
 

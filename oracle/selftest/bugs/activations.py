@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -41,8 +42,11 @@ def bugs() -> Iterator[Bug]:
     yield from of_learnt_slopes()
 
 
+def sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
 def at_the_wrong_place() -> Iterator[Bug]:
-    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
     yield in_layer(
         "Sigmoid: derivative taken at the input as if it were the output",
         layer("Sigmoid"),
@@ -108,7 +112,7 @@ def at_the_wrong_place() -> Iterator[Bug]:
 
 
 def of_another_option() -> Iterator[Bug]:
-    def ignored(type: str, option: str, given: object, taken: object, quantity: str = "grad_input") -> Bug:
+    def ignored(type: str, option: str, given: Any, taken: Any, quantity: str = "grad_input") -> Bug:
         name = f"{type}: {option} {taken} instead of {given}, {quantity}"
         return option_ignored(name, layer(type, **{option: given}), SHAPE, quantity, **{option: taken})
 
@@ -207,7 +211,7 @@ def of_learnt_slopes() -> Iterator[Bug]:
 def overflowing(name: str, spec: Spec, input: Array) -> Bug:
     def naive(right: Array, call: Call) -> Array:
         with np.errstate(all="ignore"):
-            return call.input - np.log(np.exp(call.input).sum(1, keepdims=True))
+            return np.asarray(call.input - np.log(np.exp(call.input).sum(1, keepdims=True)))
 
     case = network_case(f"selftest/{name}", "large inputs", [replace(spec, name="target")], inputs=(input,))
     return Bug(name, case, changed(spec.type, output=naive), quantity="output")

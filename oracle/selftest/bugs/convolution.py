@@ -218,7 +218,8 @@ def overwritten(op: Any) -> Any:
         counts = grads.shape[-2 * len(kernel) : -len(kernel)]
         result = np.zeros_like(grads, shape=(*grads.shape[: -2 * len(kernel)], *size))
         for tap, positions in refbp.windows.taps(kernel, stride, dilation, counts):
-            result[positions] = grads[(..., *tap)]
+            own: Any = (..., *tap)
+            result[positions] = grads[own]
         return result
 
     return wrong
@@ -227,7 +228,7 @@ def overwritten(op: Any) -> Any:
 def first_sample(right: Array, call: Call) -> Array:
     stride, padding, dilation, groups, mode = call.layer.arguments
     _, backward = refbp.functional.conv2d(call.input[:1], call.weight, None, stride, padding, dilation, groups, mode)
-    result: Array = backward(call.grad_output[:1])[1]  # type: ignore[index]
+    result: Array = backward(call.grad_output[:1])[1]
     return result
 
 
@@ -235,7 +236,7 @@ def rounded_operands(bits: int) -> Any:
     def change(right: Array, call: Call) -> Array:
         x = significant_bits(call.input, bits)
         _, backward = refbp.functional.conv2d(x, call.weight, None, *call.layer.arguments)
-        result: Array = backward(significant_bits(call.grad_output, bits))[1]  # type: ignore[index]
+        result: Array = backward(significant_bits(call.grad_output, bits))[1]
         return result
 
     return change

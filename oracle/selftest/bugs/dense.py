@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from oracle.arrays import laid_out
+from oracle.arrays import Array, laid_out
 from oracle.selftest.changes import (
     accumulated,
     batch_reversed,
@@ -100,8 +100,8 @@ def in_output() -> Iterator[Bug]:
 
 
 def in_precision() -> Iterator[Bug]:
-    def forward(x: np.ndarray, w: np.ndarray, call: Call) -> np.ndarray:  # type: ignore[type-arg]
-        return x @ w.T + call.layer.params["bias"]
+    def forward(x: Array, w: Array, call: Call) -> Array:
+        return np.asarray(x @ w.T + call.layer.params["bias"])
 
     for name, bits in (("TF32", 11), ("bfloat16", 8)):
         yield in_layer(
@@ -148,7 +148,7 @@ def in_memory() -> Iterator[Bug]:
     yield in_layer("linear: input overwritten in place", OBLONG, BATCH, output=overwrite_input)
 
 
-def overwrite_input(right: np.ndarray, call: Call) -> np.ndarray:  # type: ignore[type-arg]
+def overwrite_input(right: Array, call: Call) -> Array:
     """The input's memory is used as scratch."""
     call.input *= 0.5
     return right

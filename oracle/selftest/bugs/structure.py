@@ -304,7 +304,7 @@ def shares_rolled(self: Any, input: Array) -> Any:
         rolled = np.roll(grad_output, 1, axis=1)
         ends = np.cumsum([output.shape[1] for output in outputs])[:-1]
         parts = np.split(rolled, ends, axis=1)
-        total: Array = sum(back(part) for back, part in zip(backwards, parts, strict=True))  # type: ignore[assignment]
+        total: Array = sum(back(part) for back, part in zip(backwards, parts, strict=True))
         return total
 
     return joined, backward

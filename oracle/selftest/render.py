@@ -1,0 +1,75 @@
+"""A self-test as Markdown: rendering only."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from oracle.figures import figure
+from oracle.markdown import table
+from oracle.selftest.controls import FAILS, PASSES
+from oracle.selftest.score import SelfTest
+
+
+def markdown(result: SelfTest, about: str) -> str:
+    """The whole report, with everything that went wrong by name."""
+    parts = [
+        f"# How good the checker is: {'every target met' if result.passed else 'targets missed'}",
+        about,
+        summary(result),
+        "## What went wrong",
+        failures(result),
+        "## Planted bugs",
+        "Each is a small change to a correct implementation; it counts as placed when the report blames its layer, and its "
+        "quantity there, before anything else.",
+        table(result.families()),
+        "## Legal variants",
+        "Correct implementations that add up in other orders and use other formulas. An alarm is an element outside its "
+        "tolerance; `width` is the median of tolerance / largest true error: how many times wider than needed.",
+        table(result.legal_families(), figures=("z_max", "width")),
+        "## Controls",
+        "Every case of the suite, with its upstream gradient exchanged: the gradients of the whole step must be found wrong. "
+        "A control says nothing where it changes no gradient.",
+        table(result.control_counts()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary_table(result: SelfTest) -> pd.DataFrame:
+    """The figures that matter, a line each."""
+    bugs, elements = len(result.bugs), sum(variant.elements for variant in result.variants)
+    alarms = sum(variant.alarms for variant in result.variants)
+    outcomes = [control.outcome for control in result.controls]
+    widths = pd.Series([variant.width for variant in result.variants]).median()
+    lines = [
+        ("planted bugs caught", f"{sum(bug.caught for bug in result.bugs):,} of {bugs:,}"),
+        ("right layer blamed", f"{sum(bug.layer_right for bug in result.bugs):,} of {bugs:,}"),
+        ("right quantity blamed", f"{sum(bug.quantity_right for bug in result.bugs):,} of {bugs:,}"),
+        ("legal variants accused", f"{len(result.alarmed)} of {len(result.variants)}"),
+        ("false alarms", f"{alarms:,} in {elements:,} elements"),
+        ("largest z of a legal variant", figure(max((variant.z_max for variant in result.variants), default=0.0))),
+        ("tolerance / largest true error, median", figure(float(widths))),
+        (
+            "controls that fail, as they must",
+            f"{outcomes.count(FAILS):,} of {outcomes.count(FAILS) + outcomes.count(PASSES):,}",
+        ),
+    ]
+    return pd.DataFrame(lines, columns=["", "result"])
+
+
+def summary(result: SelfTest) -> str:
+    return table(summary_table(result))
+
+
+def failures(result: SelfTest) -> str:
+    """Everything that missed its target, by name."""
+    lines = [f"- missed: {bug.bug} ({bug.dtype})" for bug in result.missed]
+    lines += [
+        f"- misplaced: {bug.bug} ({bug.dtype}) is at {bug.layer} {bug.quantity}, blamed is {bug.blamed}"
+        for bug in result.misplaced
+    ]
+    lines += [
+        f"- accused: {own.variant} ({own.dtype}), {own.alarms:,} elements, largest z {figure(own.z_max)}"
+        for own in result.alarmed
+    ]
+    lines += [f"- let through: {own.control} on {own.case}" for own in result.let_through]
+    return "\n".join(lines) or "Nothing."

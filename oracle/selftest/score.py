@@ -1,0 +1,251 @@
+"""Runs the libraries of bugs, legal variants and controls, and counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from oracle import suite
+from oracle.diagnose import blame
+from oracle.judge import crashed, judge
+from oracle.running_error import LAMBDA
+from oracle.selftest.bugs import all_bugs
+from oracle.selftest.controls import CONTROLS, FAILS, PASSES, outcome
+from oracle.selftest.variants import all_variants
+from oracle.subjects import refbp as honest
+from oracle.verdict import DISCREPANCIES, LOOSE, UNDECIDED, Row
+
+Progress = Callable[[int, int, str], None]
+# Of everything, in the quick form, every how many-th is taken; primes, so that no family falls out by its order.
+QUICK = 7
+
+
+class Job(NamedTuple):
+    kind: str  # "bug", "variant" or a control's name
+    name: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What became of a planted bug: `layer` and `quantity` are where it is, `blamed` whom the report blames first."""
+
+    bug: str
+    family: str
+    dtype: str
+    layer: str
+    quantity: str
+    caught: bool
+    layer_right: bool
+    quantity_right: bool
+    verdict: str
+    blamed: str
+
+
+@dataclass(frozen=True)
+class Legal:
+    """What became of a legal variant.
+
+    Attributes:
+        elements: judged numbers, local and end to end.
+        alarms: how many of them lie outside their tolerance; `loose` or not, none should.
+        undecided: share of its rows that say nothing.
+        z_max: of all elements.
+        width: median over its rows of tolerance / largest error, how many times wider than needed; NaN where nothing rounds.
+    """
+
+    variant: str
+    family: str
+    dtype: str
+    elements: int
+    alarms: int
+    undecided: float
+    z_max: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a control came to on a case: see `controls.outcome`."""
+
+    control: str
+    case: str
+    outcome: str
+
+
+@dataclass
+class SelfTest:
+    """The counts of a self-test."""
+
+    bugs: list[Planted] = field(default_factory=list)
+    variants: list[Legal] = field(default_factory=list)
+    controls: list[Control] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def missed(self) -> list[Planted]:
+        return [bug for bug in self.bugs if not bug.caught]
+
+    @property
+    def misplaced(self) -> list[Planted]:
+        return [bug for bug in self.bugs if bug.caught and not (bug.layer_right and bug.quantity_right)]
+
+    @property
+    def alarmed(self) -> list[Legal]:
+        return [variant for variant in self.variants if variant.alarms]
+
+    @property
+    def let_through(self) -> list[Control]:
+        return [control for control in self.controls if control.outcome == PASSES]
+
+    @property
+    def passed(self) -> bool:
+        return not (self.missed or self.misplaced or self.alarmed or self.let_through)
+
+    def bug_table(self) -> pd.DataFrame:
+        """One row per bug and dtype."""
+        return pd.DataFrame([asdict(bug) for bug in self.bugs], columns=[own.name for own in fields(Planted)])
+
+    def families(self) -> pd.DataFrame:
+        """One row per family of bugs: how many, caught, placed."""
+        grouped = self.bug_table().groupby("family", sort=False)
+        counts = grouped[["caught", "layer_right", "quantity_right"]].sum().astype(int)
+        counts.insert(0, "planted", grouped.size())
+        return counts.reset_index()
+
+    def legal_families(self) -> pd.DataFrame:
+        """One row per family of variants: elements, alarms, largest z, how wide the tolerances are."""
+        frame = pd.DataFrame([asdict(own) for own in self.variants], columns=[own.name for own in fields(Legal)])
+        grouped = frame.groupby("family", sort=False)
+        return grouped.agg(
+            variants=("variant", "nunique"),
+            elements=("elements", "sum"),
+            alarms=("alarms", "sum"),
+            z_max=("z_max", "max"),
+            width=("width", "median"),
+        ).reset_index()
+
+    def control_counts(self) -> pd.DataFrame:
+        """One row per control: on how many cases it fails, passes, or says nothing."""
+        frame = pd.DataFrame([asdict(own) for own in self.controls], columns=[own.name for own in fields(Control)])
+        frame["outcome"] = frame["outcome"].where(frame["outcome"].isin([FAILS, PASSES]), "says nothing")
+        counts = frame.groupby(["control", "outcome"], sort=False).size().unstack(fill_value=0)
+        return counts.reindex(columns=[FAILS, PASSES, "says nothing"], fill_value=0).reset_index()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "passed": self.passed,
+            "seconds": self.seconds,
+            **{
+                name: [asdict(own) for own in getattr(self, name)]
+                for name in ("missed", "misplaced", "alarmed", "let_through")
+            },
+            "bugs": self.families().to_dict(orient="records"),
+            "variants": [
+                {name: None if pd.isna(value) else value for name, value in record.items()}
+                for record in self.legal_families().to_dict(orient="records")
+            ],
+            "controls": self.control_counts().to_dict(orient="records"),
+        }
+
+
+def run(quick: bool = False, progress: Progress | None = None, executor: Executor | None = None) -> SelfTest:
+    """The whole self-test, or a seventh of it in float32 only."""
+    start = time.perf_counter()
+    jobs = list(_thinned(_jobs(("float32",) if quick else ("float64", "float32")), quick))
+    result = SelfTest()
+    done = map(_scored, jobs) if executor is None else executor.map(_scored, jobs, chunksize=8)
+    for number, (job, scored) in enumerate(zip(jobs, done, strict=True)):
+        if progress is not None:
+            progress(number, len(jobs), job.name)
+        if isinstance(scored, Planted):
+            result.bugs.append(scored)
+        elif isinstance(scored, Legal):
+            result.variants.append(scored)
+        else:
+            result.controls.append(scored)
+    if progress is not None:
+        progress(len(jobs), len(jobs), "")
+    result.seconds = time.perf_counter() - start
+    return result
+
+
+def _thinned(jobs: Iterable[Job], quick: bool) -> Iterable[Job]:
+    return (job for number, job in enumerate(jobs) if not quick or number % QUICK == 0)
+
+
+def _jobs(dtypes: tuple[str, ...]) -> Iterable[Job]:
+    for dtype in dtypes:
+        yield from (Job("bug", name, dtype) for name, bug in all_bugs().items() if dtype in bug.dtypes)
+        yield from (Job("variant", name, dtype) for name, own in all_variants().items() if dtype in own.dtypes)
+    yield from (Job(control, name, "float32") for name in suite.all_cases() for control in CONTROLS)
+
+
+def _scored(job: Job) -> Planted | Legal | Control:
+    with np.errstate(all="ignore"):  # bugs do what they do
+        if job.kind == "bug":
+            return planted(job.name, job.dtype)
+        if job.kind == "variant":
+            return legal(job.name, job.dtype)
+    case = suite.all_cases()[job.name]
+    return Control(job.kind, job.name, outcome(case.astype(job.dtype), job.kind))
+
+
+def planted(name: str, dtype: str) -> Planted:
+    bug = all_bugs()[name]
+    case = bug.case.astype(dtype)
+    try:
+        rows = judge(case, bug.run(case), honest)
+    except Exception as error:  # a bug may well raise
+        rows = crashed(case, error, honest)
+    culprits = blame(rows, "planted")
+    if not culprits:
+        return Planted(name, bug.family, dtype, bug.layer, bug.quantity, False, False, False, "", "")
+    first = culprits[0]
+    right = first.layer == bug.layer
+    placed = right and first.quantity == bug.quantity
+    return Planted(
+        name,
+        bug.family,
+        dtype,
+        bug.layer,
+        bug.quantity,
+        True,
+        right,
+        placed,
+        first.verdict,
+        f"{first.layer} {first.quantity}",
+    )
+
+
+def legal(name: str, dtype: str) -> Legal:
+    variant = all_variants()[name]
+    case = variant.case.astype(dtype)
+    rows = [row for row in judge(case, variant.run(case), honest, variant.profile) if row.quantity != "branches"]
+    return Legal(
+        name,
+        variant.family,
+        dtype,
+        elements=sum(row.n for row in rows),
+        alarms=sum(_alarms(row) for row in rows),
+        undecided=sum(row.verdict == UNDECIDED for row in rows) / len(rows),
+        z_max=max(row.z_max for row in rows),
+        width=_width(rows),
+    )
+
+
+def _alarms(row: Row) -> int:
+    if row.verdict in DISCREPANCIES or row.verdict == LOOSE:
+        return max(row.n_outside, 1)
+    return row.n_outside
+
+
+def _width(rows: Iterable[Row]) -> float:
+    widths = [LAMBDA / row.z_max for row in rows if row.z_max > 0 and np.isfinite(row.z_max)]
+    return float(np.median(widths)) if widths else float("nan")

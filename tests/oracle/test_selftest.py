@@ -1,0 +1,103 @@
+"""The self-test itself: its libraries are large and leave no trace, and a weakened judge does not pass it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import oracle.verdict
+from oracle.cli import main
+from oracle.judge import judge
+from oracle.profile import Profile
+from oracle.running_error import LAMBDA
+from oracle.selftest import controls, render, score
+from oracle.selftest.bugs import all_bugs
+from oracle.selftest.variants import all_variants
+from oracle.subjects import refbp as honest
+from oracle.suite import named
+from oracle.verdict import DISCREPANCIES, IMPRECISE, PASS
+
+SUBTLE = [name for name in all_bugs() if "one element off" in name or "slightly scaled" in name]
+
+
+def test_the_libraries_are_as_large_as_promised() -> None:
+    """At least 200 bugs and 60 legal variants, over all families of refbp, subtle ones among them."""
+    assert len(all_bugs()) >= 200 and len(all_variants()) >= 60
+    assert len(SUBTLE) >= 30
+    families = {bug.family for bug in all_bugs().values()}
+    assert families >= {"linear", "conv", "max pool", "batch norm", "CrossEntropyLoss", "SGD", "Residual", "wiring"}
+
+
+@pytest.mark.parametrize("name", list(all_bugs())[::9])
+def test_the_case_of_a_bug_passes_without_it(name: str) -> None:
+    """What is caught is the bug and not the case; and planting it leaves refbp as it was."""
+    bug = all_bugs()[name]
+    case = bug.case.astype("float32")
+    before = honest.run(case).arrays
+    with np.errstate(all="ignore"):
+        score.planted(name, "float32")
+    after = honest.run(case)
+    assert all(np.array_equal(before[key], after.arrays[key], equal_nan=True) for key in before)
+    assert not {row.verdict for row in judge(case, after, honest)} & DISCREPANCIES
+
+
+@pytest.mark.slow
+def test_the_quick_form_passes_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: object) -> None:
+    """A seventh of everything: all caught, all placed, nobody accused."""
+    assert main(["selftest", "--quick", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "self-test: passed" in shown and "planted bugs caught" in shown
+
+
+def test_a_weakened_judge_misses_bugs_and_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tolerances a thousand times as wide: the subtle bugs slip through, and the report names them."""
+    strict = [score.planted(name, "float32") for name in SUBTLE[::4]]
+    assert all(bug.caught for bug in strict)
+    monkeypatch.setattr(oracle.verdict, "LAMBDA", 1000 * LAMBDA)
+    weak = score.SelfTest(bugs=[score.planted(name, "float32") for name in SUBTLE[::4]])
+    assert len(weak.missed) > len(weak.bugs) / 3
+    assert not weak.passed
+    assert f"missed: {weak.missed[0].bug} (float32)" in render.markdown(weak, "")
+
+
+def test_a_tightened_judge_accuses_and_says_whom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: tolerances a twentieth as wide accuse the legal variants."""
+    assert score.legal("linear: plain loop", "float32").alarms == 0
+    monkeypatch.setattr(oracle.verdict, "LAMBDA", LAMBDA / 20)
+    accused = score.legal("linear: plain loop", "float32")
+    assert accused.alarms > 0
+    assert "accused: linear: plain loop" in render.failures(score.SelfTest(variants=[accused]))
+
+
+def test_a_bug_in_the_wrong_place_is_reported() -> None:
+    """Caught is not enough: layer and quantity count."""
+    right = score.planted("conv: kernel not turned", "float32")
+    assert (right.caught, right.layer_right, right.quantity_right) == (True, True, True)
+    misplaced = replace(right, quantity_right=False)
+    assert score.SelfTest(bugs=[misplaced]).misplaced and not score.SelfTest(bugs=[misplaced]).passed
+
+
+@pytest.mark.parametrize("name", [name for name in all_variants() if "declared normwise" in name])
+def test_normwise_convolutions_need_their_declaration(name: str) -> None:
+    """What errs by norm passes if it says so, and is no discrepancy; if it does not, its precision is called into question."""
+    variant = all_variants()[name]
+    case = variant.case.astype("float32")
+    trace = variant.run(case)
+    assert {row.verdict for row in judge(case, trace, honest, variant.profile)} == {PASS}
+    undeclared = {row.verdict for row in judge(case, trace, honest, Profile()) if row.verdict in DISCREPANCIES}
+    assert undeclared <= {IMPRECISE, "wrong"}
+
+
+@pytest.mark.parametrize("control", list(controls.CONTROLS))
+def test_controls_fail_where_they_say_something(control: str) -> None:
+    """On a convolution each does; on an empty batch nothing changes, and that is said."""
+    assert controls.outcome(named("conv/Conv2d,remainder").astype("float32"), control) == controls.FAILS
+    assert "stay as they are" in controls.outcome(named("batch/Conv2d,batch=0").astype("float32"), control)
+
+
+def test_planted_precision_is_named() -> None:
+    """TF32 and bfloat16 inside float32 are not merely caught: their rows are `imprecise`."""
+    for name in ("TF32", "bfloat16"):
+        assert score.planted(f"linear: forward multiplies in {name}", "float32").verdict == IMPRECISE

@@ -10,7 +10,7 @@ import pytest
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL), ids=["report", "reference"])
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_the_python_examples_run(code: str) -> None:
     """A user copies them."""
     exec(compile(code, "README.md", "exec"), {})
@@ -23,3 +23,10 @@ def test_every_command_that_readme_names_exists() -> None:
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     named = set(re.findall(r"(?:^|bin/)oracle (\w+)", README, re.MULTILINE))
     assert named and named <= known
+
+
+def test_the_self_test_is_quoted_as_it_was_published() -> None:
+    """README's table is the one of reports/selftest.md."""
+    published = (Path(__file__).parents[1] / "reports" / "selftest.md").read_text()
+    quoted = README.partition("<!-- selftest -->\n")[2].partition("<!-- end of selftest -->")[0]
+    assert quoted.strip() and quoted.strip() in published

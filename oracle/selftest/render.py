@@ -40,11 +40,15 @@ def summary_table(result: SelfTest) -> pd.DataFrame:
     alarms = sum(variant.alarms for variant in result.variants)
     outcomes = [control.outcome for control in result.controls]
     widths = pd.Series([variant.width for variant in result.variants]).median()
+    distinct, legal = len({bug.bug for bug in result.bugs}), len({own.variant for own in result.variants})
     lines = [
-        ("planted bugs caught", f"{sum(bug.caught for bug in result.bugs):,} of {bugs:,}"),
+        (
+            f"{distinct} planted bugs, in each precision: caught",
+            f"{sum(bug.caught for bug in result.bugs):,} of {bugs:,}",
+        ),
         ("right layer blamed", f"{sum(bug.layer_right for bug in result.bugs):,} of {bugs:,}"),
         ("right quantity blamed", f"{sum(bug.quantity_right for bug in result.bugs):,} of {bugs:,}"),
-        ("legal variants accused", f"{len(result.alarmed)} of {len(result.variants)}"),
+        (f"{legal} legal variants, in each precision: accused", f"{len(result.alarmed)} of {len(result.variants)}"),
         ("false alarms", f"{alarms:,} in {elements:,} elements"),
         ("largest z of a legal variant", figure(max((variant.z_max for variant in result.variants), default=0.0))),
         ("tolerance / largest true error, median", figure(float(widths))),

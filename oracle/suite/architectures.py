@@ -21,6 +21,7 @@ def cases() -> Iterator[Case]:
     yield classifier(
         "resnet18", f"{why} ResNet-18 in its form for CIFAR, eight residual blocks", resnet18(4), (2, 3, 32, 32)
     )
+    yield classifier("deep", "rounding and branches through forty convolutions", deep(40), (2, 3, 16, 16))
     yield classifier("densenet", f"{why} a dense block: every layer sees all earlier ones", densenet(), (3, 3, 12, 12))
     yield classifier("inception", f"{why} an Inception block: four branches side by side", inception(), (3, 3, 12, 12))
     yield classifier("mlp_adam", f"{why} an MLP with layer norm, GELU and dropout, by Adam", mlp(), (8, 20), ADAM)
@@ -181,6 +182,16 @@ def mlp() -> list[Spec]:
     for features in (20, 24):
         layers += [layer("Linear", features, 24), layer("LayerNorm", (24,)), layer("GELU"), layer("Dropout", 0.2)]
     return [*layers, layer("Linear", 24, 10)]
+
+
+def deep(depth: int, features: int = 12) -> list[Spec]:
+    """Plain convolutions with batch norm and ReLU, max pooling after the first and second quarter."""
+    layers: list[Spec] = []
+    for index in range(depth):
+        layers += [*conv_norm(features if index else 3, features), layer("ReLU")]
+        if index + 1 in (depth // 4, depth // 2):
+            layers.append(layer("MaxPool2d", 2))
+    return [*layers, layer("Flatten"), layer("Linear", features * 16, 10)]
 
 
 def shared_layer() -> Case:

@@ -48,7 +48,7 @@ def test_the_quick_form_passes_from_the_command_line(capsys: pytest.CaptureFixtu
     """A seventh of everything: all caught, all placed, nobody accused."""
     assert main(["selftest", "--quick", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert "self-test: passed" in shown and "planted bugs caught" in shown
+    assert "self-test: passed" in shown and "planted bugs, in each precision: caught" in shown
 
 
 def test_a_weakened_judge_misses_bugs_and_says_which(monkeypatch: pytest.MonkeyPatch) -> None:

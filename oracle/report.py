@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from oracle import markdown
+from oracle import details, html, markdown
+from oracle.details import Detail, Place, capped
 from oracle.diagnose import Blame, blame
 from oracle.table import case_table, family_table, has_discrepancy, row_table
 from oracle.training import TrainingRun
@@ -40,6 +41,7 @@ class Report:
         blame: culprits, most upstream cause first.
         environment: versions, processor, subject, reference, seeds.
         training: free training runs, if asked for.
+        details: the arrays behind some of the discrepancies, capped.
     """
 
     table: pd.DataFrame
@@ -47,6 +49,7 @@ class Report:
     blame: list[Blame]
     environment: dict[str, Any]
     training: list[TrainingRun]
+    details: tuple[Detail, ...] = ()
 
     @classmethod
     def of(
@@ -55,10 +58,11 @@ class Report:
         environment: Mapping[str, Any],
         seconds: Mapping[tuple[str, str], float],
         training: Iterable[TrainingRun] = (),
+        details: Iterable[Detail] = (),
     ) -> Report:
         culprits = blame(rows, str(environment.get("subject", "")))
         table = row_table(rows)
-        return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training))
+        return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), capped(details))
 
     @property
     def passed(self) -> bool:
@@ -84,13 +88,26 @@ class Report:
             "cases": _records(self.cases),
             "table": {str(name): _spelled(values.tolist()) for name, values in self.table.items()},
             "training": [_spelled(asdict(run)) for run in self.training],
+            "details": [detail.place for detail in self.details],
         }
 
     def to_markdown(self) -> str:
         return markdown.report(self.environment, self.families, self.table, self.cases, self.blame, self.training)
 
+    def to_html(self, path: Path | str) -> None:
+        """Write one file that needs nothing else: it opens in any browser, without a network.
+
+        Raises: ReportError when it cannot be written.
+        """
+        try:
+            Path(path).write_text(html.render(self), encoding="utf-8")
+        except OSError as error:
+            raise ReportError(f"file {path} cannot be written: {error.strerror}") from error
+
     def save(self, folder: Path | str) -> None:
-        """Write table.parquet, table.csv, cases.csv, report.json and report.md: all of them or, on an error, none.
+        """Write table.parquet, table.csv, cases.csv, details.npz, report.json, report.md and report.html.
+
+        All of them or, on an error, none.
 
         Raises: ReportError when the folder cannot be written.
         """
@@ -102,7 +119,9 @@ class Report:
             self.cases.drop(columns="seconds").to_csv(staging / "cases.csv", index=False)
             with (staging / "report.json").open("w") as file:
                 json.dump(self.to_json(), file, allow_nan=False)
+            details.save(self.details, staging / "details.npz")
             (staging / "report.md").write_text(self.to_markdown())
+            (staging / "report.html").write_text(html.render(self), encoding="utf-8")
             for written in sorted(staging.iterdir()):
                 written.replace(folder / written.name)
         except OSError as error:
@@ -132,6 +151,7 @@ def load_report(folder: Path | str) -> Report:
                 f"{folder} holds a report of format {kept.get('format')!r}, this version reads format {FORMAT}"
             )
         table = pd.read_parquet(folder / "table.parquet")
+        arrays = details.load(folder / "details.npz", [Place(*place) for place in kept.get("details", ())])
     except OSError as error:
         raise ReportError(
             f"{folder} holds no report: {error.strerror} ({Path(error.filename or folder).name})"
@@ -144,6 +164,7 @@ def load_report(folder: Path | str) -> Report:
         [Blame(**record) for record in kept["blame"]],
         kept["environment"],
         [TrainingRun(**_tuples(_unspelled(record))) for record in kept["training"]],
+        arrays,
     )
 
 

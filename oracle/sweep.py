@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
@@ -9,7 +10,9 @@ from typing import Any, NamedTuple
 
 from oracle import subjects, suite
 from oracle.case import Case, CaseError
+from oracle.details import Detail
 from oracle.environment import environment
+from oracle.evidence import kept
 from oracle.findings import mark_known
 from oracle.judge import ReferenceFailed, crashed, judge, unsupported
 from oracle.network import check
@@ -59,13 +62,15 @@ def run(
             check(case)
     jobs = [Job(case.astype(dtype), subject, reference, witness) for case in chosen for dtype in dtypes]
     rows: list[Row] = []
+    details: list[Detail] = []
     seconds: dict[tuple[str, str], float] = {}
     results = map(judged, jobs) if executor is None else executor.map(judged, jobs, chunksize=4)
     for done, job in enumerate(jobs):
         if progress is not None:
             progress(done, len(jobs), job.case.name)
-        own, seconds[job.case.name, job.case.dtype] = next(results)
+        own, arrays, seconds[job.case.name, job.case.dtype] = next(results)
         rows += own
+        details += arrays
     ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED)}
     present = {case.name for case in chosen} - ended_early
     free = [
@@ -82,8 +87,22 @@ def run(
         "reference": reference,
         "dtypes": list(dtypes),
         "cases": len(chosen),
+        "command": command(subject, reference, cases, dtypes, witness),
     }
-    return Report.of(rows, about, seconds, runs)
+    return Report.of(rows, about, seconds, runs, details)
+
+
+def command(
+    subject: str | Any, reference: str, cases: str | Iterable[Case], dtypes: Sequence[str], witness: bool
+) -> str:
+    """The command that does the same again, or the call where an object was given that no command can name."""
+    if not isinstance(subject, str) or not isinstance(cases, str):
+        name = subject if isinstance(subject, str) else subject.name
+        chosen = f"cases={cases!r}, " if isinstance(cases, str) else ""
+        return f"oracle.run(subject={name!r}, reference={reference!r}, {chosen}dtypes={tuple(dtypes)!r})"
+    words = ["oracle", "run", "--subject", subject, "--reference", reference, "--cases", cases]
+    words += [word for dtype in dtypes for word in ("--dtype", dtype)]
+    return shlex.join(words + ["--witness"] * witness)
 
 
 def check_names(reference: str, dtypes: Iterable[str]) -> None:
@@ -104,11 +123,18 @@ class Job(NamedTuple):
     witness: bool
 
 
-def judged(job: Job) -> tuple[list[Row], float]:
-    """All rows of a job, and the seconds that it took."""
+class Judged(NamedTuple):
+    """All rows of a job, the arrays behind what went wrong, and the seconds that it took."""
+
+    rows: list[Row]
+    details: list[Detail]
+    seconds: float
+
+
+def judged(job: Job) -> Judged:
     start = time.perf_counter()
-    rows = judged_case(job.case, subjects.load(job.subject), subjects.load(job.reference), job.witness)
-    return rows, time.perf_counter() - start
+    rows, details = judged_case(job.case, subjects.load(job.subject), subjects.load(job.reference), job.witness)
+    return Judged(rows, details, time.perf_counter() - start)
 
 
 class FreeRun(NamedTuple):
@@ -123,28 +149,31 @@ def trained_freely(run: FreeRun) -> TrainingRun:
     return trained(run.network, subjects.load(run.subject), subjects.load(run.reference))
 
 
-def judged_case(case: Case, subject: Subject, reference: Subject, witness: bool = False) -> list[Row]:
-    """All rows of one case in its dtype."""
+def judged_case(
+    case: Case, subject: Subject, reference: Subject, witness: bool = False
+) -> tuple[list[Row], list[Detail]]:
+    """All rows of one case in its dtype, and the arrays behind what went wrong."""
     try:
         trace = subject.run(case)
     except Unsupported as error:
-        return unsupported(case, error)
+        return unsupported(case, error), []
     except Exception as error:  # whatever a subject raises is a finding about the subject
         rows = crashed(case, error)
         mark_known(rows, {subject.name})
-        return rows
+        return rows, []
     if not isinstance(trace, Trace):
-        return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace"))
+        return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace")), []
     try:
         rows = judge(case, trace, reference)
     except ReferenceFailed as error:
-        return unsupported(case, error)
+        return unsupported(case, error), []
     mark_known(rows, {subject.name, reference.name})
+    details = kept(case, trace, reference, rows)
     if witness:
         testimony = judge_by_witness(case, trace)
         note_sides(rows, testimony)
         rows += testimony
-    return rows
+    return rows, details
 
 
 def load_cases(path: str) -> list[Case]:

@@ -1,0 +1,3 @@
+"""A report as one HTML file: rendering only, every figure comes from the report."""
+
+from oracle.html.page import render as render

@@ -139,7 +139,9 @@ def load(path: Path, places: Iterable[Place]) -> tuple[Detail, ...]:
             return tuple(
                 Detail(
                     place,
-                    *(kept[f"{number}.{name}"] for name in ARRAYS),
+                    kept[f"{number}.got"],
+                    kept[f"{number}.expected"],
+                    kept[f"{number}.tolerance"],
                     tuple(kept[f"{number}.shape"].tolist()),
                     tuple(kept[f"{number}.origin"].tolist()),
                 )

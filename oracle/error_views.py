@@ -64,8 +64,12 @@ def maps(detail: Detail) -> list[ErrorMap]:
     where = "kernel" if is_parameter else "position"
     found = [
         ErrorMap(f"{where}s" if where == "position" else where, f"{where} row", f"{where} column", coarse(positions)),
-        ErrorMap(f"{first} × {second} channel" if is_parameter else f"{first} × {second}", first, second,
-                 coarse(space.max(axis=2))),
+        ErrorMap(
+            f"{first} × {second} channel" if is_parameter else f"{first} × {second}",
+            first,
+            second,
+            coarse(space.max(axis=2)),
+        ),
     ]
     if is_parameter:
         wide = ratio.reshape(ratio.shape[0], -1)

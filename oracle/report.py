@@ -62,7 +62,9 @@ class Report:
     ) -> Report:
         culprits = blame(rows, str(environment.get("subject", "")))
         table = row_table(rows)
-        return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), capped(details))
+        return cls(
+            table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), capped(details)
+        )
 
     @property
     def passed(self) -> bool:

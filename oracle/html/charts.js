@@ -11,7 +11,10 @@ function drawChart(host, make) {
   const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
   new uPlot({
     width: Math.max(260, host.clientWidth), height: 240, ...options,
-    axes: options.axes.map((own) => ({ ...axis, ...own })),
+    axes: options.axes.map((own) => {
+      const lines = own.values === logTicks ? decades : {};
+      return { ...axis, ...own, grid: { ...axis.grid, ...lines }, ticks: { ...axis.ticks, ...lines } };
+    }),
   }, data, host);
 }
 
@@ -22,7 +25,9 @@ function redrawCharts() {
 // A logarithm has no place for 0, for what is infinite and for what is none: a gap in the line.
 const drawable = (values) => values.map((value) => (value > 0 && value < Infinity ? value : null));
 
-const logTicks = (_plot, ticks) => ticks.map((tick) => (tick === null || Math.abs(Math.log10(tick) % 1) > 1e-9 ? "" : tick >= 1e-2 && tick < 1e4 ? String(tick) : tick.toExponential(0).replace("e+", "e")));
+const logTicks = (_plot, ticks) => ticks.map((tick) => (tick === null || !isDecade(tick) ? "" : tick >= 1e-2 && tick < 1e4 ? String(tick) : tick.toExponential(0).replace("e+", "e")));
+const isDecade = (tick) => Math.abs(Math.log10(tick) - Math.round(Math.log10(tick))) < 1e-9;
+const decades = { filter: (_plot, ticks) => ticks.map((tick) => (isDecade(tick) ? tick : null)) };
 const labels = (values) => (_plot, _series, _value, place) => (place === null || place === undefined ? "" : figure(values[place]));
 
 function steps(count) { return Array.from({ length: count }, (_, i) => i + 1); }

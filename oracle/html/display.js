@@ -7,7 +7,7 @@ function element(tag, attributes = {}, ...children) {
     else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined) made.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
+  made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
   return made;
 }
 
@@ -37,6 +37,14 @@ function share(value) {
 
 // Already cut to the digits that mean something.
 const plain = (value) => (Number.isNaN(value) ? "" : Math.abs(value) === Infinity ? figure(value) : String(value).replace(/^-/, "−"));
+// What was compared may be NaN itself; of a row in which nothing was, there is nothing to show.
+function compared(store, row, name) {
+  const value = store.get(name, row);
+  if (!Number.isNaN(value)) return plain(value);
+  const wasCompared = store.get("n", row) > 0 && (store.get("n_outside", row) > 0 || !isBad(store.get("verdict", row)));
+  return wasCompared ? "NaN" : "";
+}
+
 const whole = (value) => value.toLocaleString("en");
 const DISCREPANCIES = new Set();
 const isBad = (verdict) => DISCREPANCIES.has(verdict);

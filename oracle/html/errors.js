@@ -8,19 +8,25 @@ function rgb(text) {
 
 const between = (from, to, part) => from.map((value, i) => Math.round(value + (to[i] - value) * part));
 
-// Within the tolerance in blues, three decades deep; outside in oranges, six decades deep; the darkest end is the largest.
-function palette() {
+// The least and the largest of what is outside and finite, over all maps of a quantity: the ends of its scale.
+function outsideRange(maps) {
+  const outside = maps.flatMap((map) => map.values.map(asNumber)).filter((value) => value > 1 && value < Infinity);
+  return outside.length ? [outside.reduce((a, b) => Math.min(a, b)), outside.reduce((a, b) => Math.max(a, b))] : null;
+}
+
+// Within the tolerance in blues, three decades deep; outside in oranges; the end of a scale that stands out is the largest.
+function palette(range) {
   const [exact, inLow, inHigh, outLow, outHigh, infinite] = ["exact", "in-low", "in-high", "out-low", "out-high", "infinite"].map((name) => rgb(colour(`--${name}`)));
   return (ratio) => {
     if (ratio === 0) return exact;
     if (ratio === Infinity) return infinite;
     const decade = Math.log10(ratio);
-    return ratio <= 1 ? between(inLow, inHigh, Math.min(1, Math.max(0, 1 + decade / 3))) : between(outLow, outHigh, Math.min(1, decade / 6));
+    return ratio <= 1 ? between(inLow, inHigh, Math.min(1, Math.max(0, 1 + decade / 3))) : between(outLow, outHigh, range[1] > range[0] ? Math.min(1, Math.max(0, (decade - Math.log10(range[0])) / (Math.log10(range[1]) - Math.log10(range[0])))) : 1);
   };
 }
 
-function mapFigure(map) {
-  const values = map.values.map(asNumber), paint = palette();
+function mapFigure(map, range) {
+  const values = map.values.map(asNumber), paint = palette(range);
   const cell = Math.max(2, Math.min(22, Math.floor(360 / map.width), Math.floor(300 / map.height)));
   const canvas = element("canvas", { class: "map", width: map.width, height: map.height, role: "img" });
   canvas.style.width = `${map.width * cell}px`;
@@ -41,10 +47,10 @@ function mapFigure(map) {
     element("div", { class: "axes" }, element("span", { class: "y" }, map.rows ? `${map.rows} →` : ""), canvas, element("span", { class: "x" }, `${map.columns} →`)));
 }
 
-function scaleLegend() {
+function scaleLegend(range) {
   const ramp = (from, to) => { const made = element("i", { class: "ramp" }); made.style.background = `linear-gradient(90deg, var(--${from}), var(--${to}))`; return made; };
   const block = (name) => { const made = element("i"); made.style.background = `var(--${name})`; return made; };
-  return element("p", { class: "scale" }, element("span", {}, block("exact"), "exact"), element("span", {}, ramp("in-low", "in-high"), "0.001 to 1 × tolerance"), element("span", {}, ramp("out-low", "out-high"), "1 to 10⁶ × tolerance"), element("span", {}, block("infinite"), "nothing may differ, and it does"));
+  return element("p", { class: "scale" }, element("span", {}, block("exact"), "exact"), element("span", {}, ramp("in-low", "in-high"), "0.001 to 1 × tolerance"), range && element("span", {}, ramp("out-low", "out-high"), `${figure(range[0])} to ${figure(range[1])} × tolerance`), element("span", {}, block("infinite"), "nothing may differ, and it does"));
 }
 
 function histogramFigure(histogram, threshold) {
@@ -75,7 +81,7 @@ function scatterFigure([expected, got]) {
     svg("line", { class: "same", x1: x(low), y1: y(low), x2: x(high), y2: y(high) }), svg("line", { class: "axis", x1: left, x2: width - 8, y1: height - bottom, y2: height - bottom }), svg("line", { class: "axis", x1: left, x2: left, y1: 8, y2: height - bottom }),
     ...xs.map((value, i) => svg("circle", { class: "dot", cx: x(value), cy: y(ys[i]), r: 2.4 })),
     svg("text", { x: left, y: height - 20 }, figure(low)), svg("text", { x: width - 8, y: height - 20, "text-anchor": "end" }, figure(high)), svg("text", { x: width / 2, y: height - 5, "text-anchor": "middle" }, "expected →"), svg("text", { x: left + 5, y: 16 }, "got ↑"));
-  return element("figure", {}, element("figcaption", {}, element("b", {}, "got against expected"), ` · ${whole(xs.length)} elements, on the dashed line where alike`), drawing);
+  return element("figure", { class: "scatter" }, element("figcaption", {}, element("b", {}, "got against expected"), ` · ${whole(xs.length)} elements, on the dashed line where alike`), drawing);
 }
 
 function worstFigure(worst) {
@@ -85,8 +91,9 @@ function worstFigure(worst) {
 }
 
 function errorViews(detail, threshold) {
+  const range = outsideRange(detail.maps);
   const part = detail.part && element("p", { class: "note" }, `Of ${detail.shape.join(" × ")} elements the part ${detail.part.shape.join(" × ")} from (${detail.part.origin.join(", ")}) is kept.`);
   return element("div", { class: "error-views" }, part,
-    element("div", { class: "views" }, ...detail.maps.map(mapFigure)), scaleLegend(),
+    element("div", { class: "views" }, ...detail.maps.map((map) => mapFigure(map, range))), scaleLegend(range),
     element("div", { class: "views" }, histogramFigure(detail.histogram, threshold), scatterFigure(detail.points), worstFigure(detail.worst)));
 }

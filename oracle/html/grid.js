@@ -39,8 +39,8 @@ class RowTable {
     if (name === "case") return element("span", { class: "open", title: value }, value);
     if (name === "verdict") return element("span", { class: `v v-${value} ${isBad(value) ? "bad" : ""}` }, value);
     if (this.store.columns[name].words) return element("span", { title: value }, value);
-    const text = { step: whole, n: whole, n_outside: whole, got: plain, expected: plain, cosine: share, decided: share }[name] || figure;
-    return document.createTextNode(text(value));
+    const text = { step: whole, n: whole, n_outside: whole, cosine: share, decided: share }[name] || figure;
+    return element("span", {}, name === "got" || name === "expected" ? compared(this.store, row, name) : text(value));
   }
 
   sort(name, ascending) {

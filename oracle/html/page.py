@@ -66,7 +66,10 @@ def render(report: Report) -> str:
 
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_text), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        loader=jinja2.FunctionLoader(_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters |= {"figure": figure, "share": exact_share, "count": lambda value: f"{value:,}"}
@@ -82,10 +85,12 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _start(report: Report) -> dict[str, str]:
-    """The case to open with: the first that is blamed, else the one with the largest z."""
+    """The case to open with: the first that is blamed, else of those that pass the one with the largest z."""
     if report.blame:
         return {"case": report.blame[0].case, "dtype": report.blame[0].dtype}
-    if report.cases.empty:
+    passing = report.cases[report.cases["verdict"] == PASS]
+    cases = report.cases if passing.empty else passing
+    if cases.empty:
         return {"case": "", "dtype": ""}
-    place = report.cases["z_max"].fillna(-1.0).idxmax()
-    return {"case": str(report.cases.loc[place, "case"]), "dtype": str(report.cases.loc[place, "dtype"])}
+    first = cases.sort_values("z_max", ascending=False, kind="stable").iloc[0]
+    return {"case": str(first["case"]), "dtype": str(first["dtype"])}

@@ -19,7 +19,19 @@ from oracle.figures import measured, rounded
 from oracle.roles import roles
 from oracle.training import TrainingRun
 
-WORDS = ("case", "dtype", "layer", "layer_type", "quantity", "mode", "verdict", "role", "diagnosis", "shape", "worst_index")
+WORDS = (
+    "case",
+    "dtype",
+    "layer",
+    "layer_type",
+    "quantity",
+    "mode",
+    "verdict",
+    "role",
+    "diagnosis",
+    "shape",
+    "worst_index",
+)
 COUNTS = ("step", "n", "n_outside")
 FIGURES = ("max_abs", "max_rel", "max_ulp", "z_max", "z_rms", "bound_ratio", "effective_bits", "tolerance")
 # Their distance from 1 is what they say.

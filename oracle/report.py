@@ -9,16 +9,19 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from oracle import details, html, markdown
+from oracle import details, html, junit, markdown, plots
 from oracle.details import Detail, Place, capped
 from oracle.diagnose import Blame, blame
 from oracle.table import case_table, family_table, has_discrepancy, row_table
 from oracle.training import TrainingRun
 from oracle.verdict import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMAT = 1
 
@@ -88,13 +91,58 @@ class Report:
             "environment": self.environment,
             "blame": [asdict(culprit) for culprit in self.blame],
             "cases": _records(self.cases),
-            "table": {str(name): _spelled(values.tolist()) for name, values in self.table.items()},
-            "training": [_spelled(asdict(run)) for run in self.training],
+            "table": {str(name): spelled(values.tolist()) for name, values in self.table.items()},
+            "training": [spelled(asdict(run)) for run in self.training],
             "details": [detail.place for detail in self.details],
         }
 
     def to_markdown(self) -> str:
         return markdown.report(self.environment, self.families, self.table, self.cases, self.blame, self.training)
+
+    def to_junit(self) -> str:
+        """JUnit XML."""
+        return junit.document(self.environment, self.cases, self.table, self.blame)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: families, culprits and the worst rows, as many as one wants to scroll past."""
+        return html.excerpt(self)
+
+    def plot_layers(self, case: str | None = None, dtype: str | None = None, figure: str = "max_rel") -> Figure:
+        """A column of the table along depth, as a matplotlib figure; of the first case that is blamed unless one is named.
+
+        Raises: ValueError for a case, dtype or column that the report does not hold; ImportError without matplotlib.
+        """
+        if self.table.empty:
+            raise ValueError("the report holds no rows to draw")
+        first = (
+            (self.blame[0].case, self.blame[0].dtype) if self.blame else tuple(self.table.iloc[0][["case", "dtype"]])
+        )
+        case = first[0] if case is None else case
+        if dtype is None:
+            own = self.cases[self.cases["case"] == case]["dtype"].tolist()
+            dtype = first[1] if first[1] in own or not own else own[0]
+        return plots.layers(self.table, case, dtype, figure)
+
+    def plot_errors(
+        self, case: str, layer: str, quantity: str, dtype: str | None = None, step: int | None = None
+    ) -> Figure:
+        """Where in a tensor the error sits, as a matplotlib figure; the first that fits, local before end to end.
+
+        Raises: ValueError where the report keeps no such arrays; ImportError without matplotlib.
+        """
+        for detail in self.details:
+            place = detail.place
+            if (
+                (place.case, place.layer, place.quantity) == (case, layer, quantity)
+                and dtype in (None, place.dtype)
+                and step in (None, place.step)
+            ):
+                return plots.errors(detail)
+        held = dict.fromkeys(f"{d.place.case}/{d.place.layer} {d.place.quantity}" for d in self.details)
+        known = f"kept are {', '.join(list(held)[:6])}{' …' if len(held) > 6 else ''}" if held else "there are none"
+        raise ValueError(
+            f"no arrays of {case}/{layer} {quantity}: the report keeps those of discrepancies only; {known}"
+        )
 
     def to_html(self, path: Path | str) -> None:
         """Write one file that needs nothing else: it opens in any browser, without a network.
@@ -171,14 +219,15 @@ def load_report(folder: Path | str) -> Report:
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [_spelled(record) for record in frame.to_dict(orient="records")]
+    return [spelled(record) for record in frame.to_dict(orient="records")]
 
 
-def _spelled(value: Any) -> Any:
+def spelled(value: Any) -> Any:
+    """The value with NaN and infinities, for which JSON has no numbers, as strings."""
     if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
+        return {key: spelled(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_spelled(item) for item in value]
+        return [spelled(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     return value

@@ -29,7 +29,7 @@ MOST_CASES = 100
 def render(report: Report) -> str:
     """The whole page."""
     shown = report.cases[report.cases["verdict"] != PASS]
-    template = _environment().get_template("template.html.j2")
+    template = environment().get_template("template.html.j2")
     families = report.families
     return template.render(
         title=f"{report.environment.get('subject')} against {report.environment.get('reference')}",
@@ -40,11 +40,11 @@ def render(report: Report) -> str:
         counts=report.table["verdict"].value_counts().to_dict(),
         discrepancies=DISCREPANCIES,
         failing=int(report.cases["verdict"].isin(DISCREPANCIES).sum()),
-        families=_records(families),
+        families=records(families),
         family_verdicts=[verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
         blames=report.blame[:MOST_BLAMES],
         blames_left=max(0, len(report.blame) - MOST_BLAMES),
-        cases=_records(shown.head(MOST_CASES)),
+        cases=records(shown.head(MOST_CASES)),
         cases_left=max(0, len(shown) - MOST_CASES),
         start=_start(report),
         threshold=f"{LAMBDA:g}",
@@ -64,7 +64,7 @@ def render(report: Report) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FunctionLoader(_text),
         autoescape=True,
@@ -80,7 +80,7 @@ def _text(name: str) -> str:
     return resources.files("oracle.html").joinpath(name).read_text(encoding="utf-8")
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in record.items()} for record in frame.to_dict(orient="records")]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -34,6 +35,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 
 @app.command()
 def run(
+    context: typer.Context,
     cases: Annotated[str, typer.Option(help="Part of a case's name, or a pattern with * and ?.")] = "all",
     case_file: Annotated[Path | None, typer.Option(help="Run this case (a JSON file) instead of the suite's.")] = None,
     subject: Subject = "refbp",
@@ -69,6 +71,7 @@ def run(
             report = sweep.run(
                 subject, reference, chosen, dtypes, witness=witness, progress=progress, executor=executor
             )
+    report.environment["command"] = shlex.join(["oracle", *context.obj])
     report.save(out)
     if as_json:
         print_json(report.to_json())
@@ -267,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; every error ends in one sentence on standard error and an exit status."""
     command: Callable[..., Any] = typer.main.get_command(app)
     try:
-        command(args=arguments, prog_name="oracle")
+        command(args=arguments, prog_name="oracle", obj=sys.argv[1:] if arguments is None else arguments)
     except SystemExit as end:
         return int(end.code or 0) if not isinstance(end.code, str) else 2
     except (ValueError, ImportError) as error:

@@ -145,7 +145,7 @@ def layer_table(lines: list[dict[str, Any]], title: str, out: Console) -> Table:
     for line in lines:
         style = STYLES.get(line["verdict"], "")
         z = line["z_end_to_end"] if math.isnan(line["z_local"]) else line["z_local"]
-        says = line["verdict"] + (" ◀" if line["at_fault"] else "")
+        says = line["verdict"] + (" ◀" if line["at_fault"] else ", follows" if line["verdict"] in DISCREPANCIES else "")
         made.add_row(
             escape(f"{line['layer']} ({line['layer_type']})" if wide else str(line["layer"])),
             escape(str(line["quantity"])),

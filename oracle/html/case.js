@@ -115,7 +115,7 @@ class CaseView {
     const { verdict, role, rows } = this.state(layer, quantity);
     const z = rows.length ? rows.map((row) => row.z_max).reduce((a, b) => (b > a || Number.isNaN(a) ? b : a)) : NaN;
     const says = isBad(verdict) ? ` ${role === "consequence" ? "follows" : verdict}` : "";
-    return this.button(layer, quantity, `edge ${way}`, element("span", { class: "arrow" }), `${quantity}${says}${Number.isNaN(z) ? "" : ` z ${figure(z)}`}`);
+    return this.button(layer, quantity, `edge ${way}`, element("span", { class: "arrow" }), `${quantity}${says}${Number.isNaN(z) || role === "consequence" ? "" : ` z ${figure(z)}`}`);
   }
 
   box(name) {
@@ -139,20 +139,21 @@ class CaseView {
     const facts = [["verdict", (row) => element("span", { class: `tag v-${row.verdict}` }, row.verdict)], ["shape", (row) => row.shape.split(" ").filter(Boolean).join(" × ") || "a number"], ["outside", (row) => `${whole(row.n_outside)} of ${whole(row.n)}`], ["largest error", (row) => figure(row.max_abs)], ["relative", (row) => figure(row.max_rel)], ["in ulp", (row) => figure(row.max_ulp)], ["largest z", (row) => figure(row.z_max)], ["rms z", (row) => figure(row.z_rms)], ["of the bound", (row) => figure(row.bound_ratio)], ["effective bits", (row) => figure(row.effective_bits)], ["decided", (row) => share(row.decided)], ["cosine", (row) => share(row.cosine)], ["worst at", (row) => index(row.worst_index)], ["got", (row) => compared(this.store, row.row, "got")], ["expected", (row) => compared(this.store, row.row, "expected")], ["± tolerance", (row) => figure(row.tolerance)]];
     const table = element("table", { class: "plain" }, element("thead", {}, element("tr", {}, element("th", {}, ""), ...rows.map((row) => element("th", { class: "num" }, row.mode)))), element("tbody", {}, ...facts.map(([label, of]) => element("tr", {}, element("th", { scope: "row" }, label), ...rows.map((row) => element("td", { class: "num" }, of(row)))))));
     const kept = this.data.details.filter((detail) => detail.case === this.name.value && detail.dtype === this.dtype.value && detail.step === Number(this.step.value) && detail.layer === layer && detail.quantity === quantity);
-    const views = element("div", { id: "views" });
-    const modes = element("select", { id: "detail-mode", onchange: () => views.replaceChildren(errorViews(kept[modes.selectedIndex], this.data.lambda)) }, ...kept.map((detail) => element("option", {}, detail.mode)));
+    const maps = element("div", { id: "maps" }), figures = element("div", { id: "figures" });
+    const draw = (detail) => { maps.replaceChildren(errorMaps(detail)); figures.replaceChildren(errorFigures(detail, this.data.lambda)); };
+    const modes = element("select", { id: "detail-mode", onchange: () => draw(kept[modes.selectedIndex]) }, ...kept.map((detail) => element("option", {}, detail.mode)));
     const here = this.data.details.filter((detail) => detail.case === this.name.value && detail.dtype === this.dtype.value);
     const others = [...new Map(here.map((detail) => [`${detail.step} ${detail.layer} ${detail.quantity}`, detail])).values()];
     const choices = element("select", { id: "detail-pick", onchange: () => { const other = others[choices.selectedIndex - 1]; if (other) this.go(other); } }, element("option", {}, "…"), ...others.map((detail) => element("option", {}, `${detail.layer} ${detail.quantity}${detail.step ? `, step ${detail.step}` : ""}`)));
     choices.selectedIndex = 1 + others.findIndex((detail) => detail.layer === layer && detail.quantity === quantity && detail.step === Number(this.step.value));
-    const notes = [...new Set(rows.map((row) => row.diagnosis).filter(Boolean))];
+    const notes = rows.filter((row) => row.diagnosis).map((row) => `${row.mode}: ${row.diagnosis}`);
     document.getElementById("quantity").replaceChildren(
       element("h3", {}, `${layer || "whole case"} ${quantity} `, role ? element("span", { class: "tag v-wrong" }, role) : ""),
-      ...notes.map((note) => element("p", { class: "note" }, note)), element("div", { class: "scroll" }, table),
-      others.length ? element("div", { class: "bar" }, element("label", {}, "errors of ", choices), kept.length > 1 ? element("label", {}, "judged ", modes) : null) : element("p", { class: "note" }, "Arrays are kept of discrepancies only."),
-      views);
-    if (kept.length) views.replaceChildren(errorViews(kept[0], this.data.lambda));
-    else if (others.length) views.replaceChildren(element("p", { class: "note" }, "No arrays are kept of this quantity; the list above names those that are."));
+      ...notes.map((note) => element("p", { class: "note" }, note)),
+      others.length ? element("div", { class: "bar" }, element("label", {}, "errors of ", choices), kept.length > 1 ? element("label", {}, "judged ", modes) : null) : element("p", { class: "note" }, "Element by element, discrepancies only are kept."),
+      element("div", { class: "look" }, element("div", { class: "scroll" }, table), maps), figures);
+    if (kept.length) draw(kept[0]);
+    else if (others.length) maps.replaceChildren(element("p", { class: "note" }, "No arrays are kept of this quantity; the list above names those that are."));
   }
 
   growth() {

@@ -32,6 +32,23 @@ const labels = (values) => (_plot, _series, _value, place) => (place === null ||
 
 function steps(count) { return Array.from({ length: count }, (_, i) => i + 1); }
 
+// A stroke where the losses part.
+function markStep(plot, step) {
+  if (step === null) return;
+  const x = plot.valToPos(step, "x", true), { ctx: context, bbox } = plot;
+  context.save();
+  context.strokeStyle = context.fillStyle = colour("--soft");
+  context.setLineDash([4, 4]);
+  context.beginPath();
+  context.moveTo(x, bbox.top);
+  context.lineTo(x, bbox.top + bbox.height);
+  context.stroke();
+  context.textAlign = "left";
+  context.textBaseline = "top";
+  context.fillText(`losses part: step ${step}`, x + 5, bbox.top + 2);
+  context.restore();
+}
+
 function drawTraining(host, run) {
   const isGaps = host.dataset.what === "gaps";
   drawChart(host, () => {
@@ -45,6 +62,7 @@ function drawTraining(host, run) {
         title: isGaps ? "largest gap between parameters" : "loss",
         scales: { x: { time: false }, y: { distr: isGaps ? 3 : 1 } },
         axes: [{ label: "step", labelSize: 18, size: 34 }, { size: 62, ...(isGaps ? { values: logTicks } : {}) }],
+        hooks: { draw: [(plot) => markStep(plot, run.parted)] },
         series: [{ label: "step" }, ...shown.map((own, i) => ({
           label: names[i], stroke: strokes[i], width: i ? 1.2 : 2, dash: i ? [6, 4] : undefined, value: labels(own), points: { show: own.length === 1 },
         }))],

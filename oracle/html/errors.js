@@ -90,10 +90,12 @@ function worstFigure(worst) {
   return element("figure", {}, element("figcaption", {}, element("b", {}, "worst elements")), element("div", { class: "scroll" }, element("table", { class: "plain" }, element("thead", {}, element("tr", {}, ...head.map((text, i) => element("th", { class: i ? "num" : "" }, text)))), element("tbody", {}, ...body))));
 }
 
-function errorViews(detail, threshold) {
+function errorMaps(detail) {
   const range = outsideRange(detail.maps);
   const part = detail.part && element("p", { class: "note" }, `Of ${detail.shape.join(" × ")} elements the part ${detail.part.shape.join(" × ")} from (${detail.part.origin.join(", ")}) is kept.`);
-  return element("div", { class: "error-views" }, part,
-    element("div", { class: "views" }, ...detail.maps.map((map) => mapFigure(map, range))), scaleLegend(range),
-    element("div", { class: "views" }, histogramFigure(detail.histogram, threshold), scatterFigure(detail.points), worstFigure(detail.worst)));
+  return element("div", { class: "error-maps" }, part, element("div", { class: "views" }, ...detail.maps.map((map) => mapFigure(map, range))), scaleLegend(range));
+}
+
+function errorFigures(detail, threshold) {
+  return element("div", { class: "views" }, histogramFigure(detail.histogram, threshold), scatterFigure(detail.points), worstFigure(detail.worst));
 }

@@ -124,6 +124,7 @@ def training(runs: Sequence[TrainingRun]) -> list[dict[str, Any]]:
             "network": run.network,
             "subject": run.subject,
             "reference": run.reference,
+            "parted": run.first_divergent_step,
             "gaps": numbers(run.gaps),
             "losses": [numbers(losses, 5) for losses in zip(*run.losses, strict=True)],
         }

@@ -18,8 +18,8 @@ from oracle.running_error import LAMBDA
 from oracle.running_error.model import Floats
 from oracle.verdict import Row
 
-MOST_ELEMENTS = 16_384
-MOST_PER_REPORT = 96
+MOST_ELEMENTS = 8_192
+MOST_PER_REPORT = 80
 ARRAYS = ("got", "expected", "tolerance")
 
 
@@ -147,5 +147,5 @@ def load(path: Path, places: Iterable[Place]) -> tuple[Detail, ...]:
                 )
                 for number, place in enumerate(places)
             )
-    except (KeyError, BadZipFile) as error:
+    except (KeyError, ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} does not hold the arrays that its report names") from error

@@ -10,7 +10,7 @@ from oracle.details import Detail
 from oracle.running_error.model import Floats
 
 # A map with more cells than this along an axis is drawn coarser, each cell the largest of its block.
-MOST_CELLS = 128
+MOST_CELLS = 64
 MOST_POINTS = 400
 MOST_WORST = 12
 # Half decades of z; what lies beyond the ends is counted in the last bins.

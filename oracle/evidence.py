@@ -17,7 +17,7 @@ from oracle.running_error.model import Floats
 from oracle.trace import Key, Subject, Trace
 from oracle.verdict import DISCREPANCIES, Row
 
-MOST_PER_CASE = 12
+MOST_PER_CASE = 20
 
 
 def kept(case: Case, trace: Trace, reference: Subject, rows: Iterable[Row]) -> list[Detail]:
@@ -28,6 +28,8 @@ def kept(case: Case, trace: Trace, reference: Subject, rows: Iterable[Row]) -> l
         rows: the case's rows; those without element-wise figures (a wrong shape, a crash) have no arrays to keep.
     """
     wanted = [row for row in rows if row.verdict in DISCREPANCIES and row.n_outside and row.mode in (LOCAL, END_TO_END)]
+    first = {(row.layer, row.quantity, row.mode): row for row in reversed(wanted)}  # its later steps repeat it
+    wanted = [row for row in wanted if first[row.layer, row.quantity, row.mode] is row]
     wanted = sorted(wanted, key=lambda row: row.mode != LOCAL)[:MOST_PER_CASE]
     details: list[Detail] = []
     for step, mode in dict.fromkeys((row.step, row.mode) for row in wanted):
@@ -37,8 +39,8 @@ def kept(case: Case, trace: Trace, reference: Subject, rows: Iterable[Row]) -> l
             if names & set(part.names.values()):
                 details += _of_part(part, trace, reference, own)
     order = {place_of(row): index for index, row in enumerate(wanted)}
-    first = {detail.place: detail for detail in reversed(details)}
-    return sorted(first.values(), key=lambda detail: order[detail.place])
+    unique = {detail.place: detail for detail in reversed(details)}
+    return sorted(unique.values(), key=lambda detail: order[detail.place])
 
 
 def _parts(case: Case, trace: Trace, step: int, mode: str) -> Sequence[Part]:

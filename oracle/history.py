@@ -53,7 +53,7 @@ def courses(tables: Sequence[pd.DataFrame]) -> list[Course]:
 
 
 def _families(table: pd.DataFrame) -> pd.Series[str]:
-    return table["case"].str.partition("/")[0]
+    return table["case"].str.split("/").str[0]
 
 
 def _largest_z(table: pd.DataFrame) -> dict[str, float]:

@@ -83,7 +83,7 @@ def _decided(rows: pd.DataFrame) -> float:
 
 def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
     """One row per family: numbers of cases, rows by verdict, worst figures, seconds."""
-    families = table["case"].str.partition("/")[0]
+    families = table["case"].astype(str).str.split("/").str[0]
     entries = []
     for family, own in cases.groupby("family", sort=False):
         rows = table[families == family]

@@ -97,6 +97,8 @@ class CaseView {
       inside.push(...this.piece(child, names));
       if (type !== "Sequential") inside.push(element("div", { class: "edges" }, this.edge(child, "output", "down"), this.blank("", "up")));
     }
+    const last = children[children.length - 1];
+    if (type === "Sequential" && last !== undefined) inside.push(element("div", { class: "edges" }, this.edge(last, "output", "down"), this.blank("", "up")));
     if (type === "Residual" && children.length === 1) inside.push(element("div", { class: "branch note" }, "and the input itself, added"));
     made.push(this.box(name), element("div", { class: "group" }, ...inside));
     this.previous = name;

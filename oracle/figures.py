@@ -24,3 +24,16 @@ def exact_share(value: float) -> str:
     if 99.9 < percent < 100:
         return ">99.9 %"
     return f"{percent:.3g} %"
+
+
+def measured(value: float, uncertainty: float) -> float:
+    """The value without the digits that its uncertainty makes meaningless, but for the first two of these."""
+    if not (math.isfinite(value) and math.isfinite(uncertainty)) or value == 0 or uncertainty <= 0:
+        return value
+    digits = math.floor(math.log10(abs(value))) - math.floor(math.log10(uncertainty)) + 2
+    return float(f"{value:.{min(max(digits, 3), 17)}g}")
+
+
+def rounded(value: float, digits: int = 4) -> float:
+    """To so many significant digits: never a 0 for something that is not."""
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else value

@@ -49,7 +49,7 @@ class ReferenceFailed(Exception):
 
 
 @dataclass(frozen=True)
-class _Bench:
+class Bench:
     """What judging one step of a case needs: who is judged, against whom, and the row that all others are made from."""
 
     trace: Trace
@@ -57,6 +57,10 @@ class _Bench:
     profile: Profile
     types: Mapping[str, str]
     blank: Row
+
+    @property
+    def end_to_end(self) -> bool:
+        return self.blank.mode == END_TO_END
 
     def row(self, layer: str, quantity: str) -> Row:
         return replace(self.blank, layer=layer, layer_type=self.types.get(layer, "parameter"), quantity=quantity)
@@ -76,7 +80,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     trace = completed(case, trace)
     rows: list[Row] = []
     for step in range(case.steps):
-        bench = _Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
+        bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
         local = [row for part in local_parts(case, trace, step) for row in _judge_part(part, bench)]
         local += _judge_wiring(case, bench)
         local += _judge_masks(case, bench)
@@ -131,29 +135,21 @@ def unsupported(case: Case, error: BaseException) -> list[Row]:
     return unjudged(case, UNSUPPORTED, str(error))
 
 
-def _judge_part(part: Part, bench: _Bench) -> list[Row]:
-    case, end_to_end = part.case, bench.blank.mode == END_TO_END
-    guides = None
-    if end_to_end:
-        guides = {
-            key._replace(step=0): bench.trace.arrays[key]
-            for key in bench.trace
-            if key.step == bench.blank.step and key.quantity == "input"
-        }
+def _judge_part(part: Part, bench: Bench) -> list[Row]:
     try:
-        judged = _Comparison(case, bench, guides)
+        judged = Comparison(part, bench)
     except CaseError as error:
         # Gradients that do not fit their parameters are the layers' fault, and judged there.
-        return [] if end_to_end or case.grads else [_misfit(part, bench, error)]
+        return [] if bench.end_to_end or part.case.grads else [_misfit(part, bench, error)]
     rows = [
         judged.row(key, part.names[key.layer])
         for key in judged.predicted
         if _is_judged(key, part, bench, part.names.get(key.layer, ""))
     ]
-    return rows + list(_judge_branches(judged.branches, bench)) if end_to_end else rows
+    return rows + list(_judge_branches(judged.branches, bench)) if bench.end_to_end else rows
 
 
-def _judge_branches(branches: BranchLog, bench: _Bench) -> Iterator[Row]:
+def _judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
     """A row per layer that compares: how many branches rounding can flip, and whether each that was adopted could be."""
     for layer, seen in branches.by_place.items():
         if layer not in bench.types or not seen.compared:
@@ -175,7 +171,17 @@ def _spelled_out(spec: Spec, dtype: str) -> Spec:
     return replace(spec, layers=tuple(_spelled_out(child, dtype) for child in spec.layers)) if spec.layers else spec
 
 
-def _misfit(part: Part, bench: _Bench, error: CaseError) -> Row:
+def _guides(bench: Bench) -> dict[Key, Array]:
+    """What went into each layer of the implementation in this step."""
+    step = bench.blank.step
+    return {
+        key._replace(step=0): bench.trace.arrays[key]
+        for key in bench.trace
+        if key.step == step and key.quantity == "input"
+    }
+
+
+def _misfit(part: Part, bench: Bench, error: CaseError) -> Row:
     """The row of a layer whose own input, parameters and upstream gradient do not fit together."""
     layer = next(iter(part.names.values()))
     row = bench.row(layer, "grad_output" if "grad_output" in str(error) else "input")
@@ -183,7 +189,7 @@ def _misfit(part: Part, bench: _Bench, error: CaseError) -> Row:
     return row
 
 
-def _is_judged(key: Key, part: Part, bench: _Bench, layer: str) -> bool:
+def _is_judged(key: Key, part: Part, bench: Bench, layer: str) -> bool:
     if key.quantity in BRANCHES or key.layer not in part.names:
         return False
     if bench.trace.get(bench.blank.step, layer, key.quantity) is None and (
@@ -191,26 +197,25 @@ def _is_judged(key: Key, part: Part, bench: _Bench, layer: str) -> bool:
     ):
         return False
     # Locally the upstream gradient is given.
-    end_to_end = bench.blank.mode == END_TO_END
-    return end_to_end or not (key.quantity == "grad_output" or (part.shared and key.quantity.startswith("grad.")))
+    return bench.end_to_end or not (key.quantity == "grad_output" or (part.shared and key.quantity.startswith("grad.")))
 
 
-class _Comparison:
+class Comparison:
     """The predictions for one part, held against the trace.
 
     Raises: CaseError where the part's shapes do not fit together; ReferenceFailed.
     """
 
-    def __init__(self, case: Case, bench: _Bench, guides: Mapping[Key, Array] | None) -> None:
+    def __init__(self, part: Part, bench: Bench) -> None:
+        case, guides = part.case, _guides(bench) if bench.end_to_end else None
         case = replace(case, layers=tuple(_spelled_out(spec, case.dtype) for spec in case.layers))
         self.case, self.bench, self.guides = case, bench, guides
-        self.end_to_end = bench.blank.mode == END_TO_END
         dtype = np.dtype(case.dtype)
         self.model = ErrorModel(dtype, 2, bench.profile.accumulates_in(case.dtype))
         self.predicted = predict(case, self.model, guides)
         self.branches = self.model.branches
         # Through a whole network a worst-case bound grows beyond use: it serves one part at a time.
-        self.bounds = None if self.end_to_end else predict(case, replace(self.model, power=1, branches=BranchLog()))
+        self.bounds = None if bench.end_to_end else predict(case, replace(self.model, power=1, branches=BranchLog()))
         # The reference rounds too: in float64, against a float64 implementation, as much as that one.
         ratio = ROUNDOFF_OF_REFERENCE / UNIT_ROUNDOFF[case.dtype]
         self.sigma_factor, self.bound_factor = np.sqrt(1 + ratio * ratio), 1 + ratio
@@ -236,13 +241,17 @@ class _Comparison:
             same = np.array_equal(got, prediction)
             row.verdict, row.diagnosis = (PASS, "") if same else (WRONG, f"{got}, expected {prediction}")
             return row
-        expected = self._expected(key, prediction, None if self.bounds is None else self.bounds[key])
+        expected = self.expected(key)
         compare(row, got, expected, structured=self.case.structured, no_terms=self.empty)
         if row.verdict in DISCREPANCIES and row.n_outside:
             known = self._convention(row, key, got)
             if known is not None:
                 row.verdict, row.diagnosis = CONVENTION, known
         return row
+
+    def expected(self, key: Key) -> Expected:
+        """What a quantity of the part should be, of those that are numbers with an error."""
+        return self._expected(key, self.predicted[key], None if self.bounds is None else self.bounds[key])
 
     def _expected(self, key: Key, prediction: ErrorArray, bound: ErrorArray | None = None) -> Expected:
         """The reference's value, moved by what a convention changes in refbp's, with the errors of the prediction."""
@@ -276,7 +285,7 @@ class _Comparison:
 
     def _is_shared_out(self, row: Row, got: Array, expected: Expected) -> bool:
         """Whether the winners of a tie get no more and no less than the gradient that there is."""
-        if self.end_to_end or "MaxPool" not in row.layer_type:
+        if self.bench.end_to_end or "MaxPool" not in row.layer_type:
             return True
         excess = abs(float(np.sum(got.astype(np.float64) - expected.value)))
         size = float(np.sum(np.abs(expected.value)))
@@ -300,7 +309,7 @@ def by_norm(expected: Expected) -> Expected:
     return replace(expected, sigma=even(expected.sigma), bound=None, scale=even(expected.scale))
 
 
-def _judge_wiring(case: Case, bench: _Bench) -> Iterator[Row]:
+def _judge_wiring(case: Case, bench: Bench) -> Iterator[Row]:
     """What containers computed and what layers handed to each other; of a layer's input only where it is not that."""
     dtype = np.dtype(case.dtype)
     for layer, quantity, computed in connections(case, bench.trace, bench.blank.step):
@@ -320,7 +329,7 @@ def _judge_wiring(case: Case, bench: _Bench) -> Iterator[Row]:
             yield row
 
 
-def _judge_masks(case: Case, bench: _Bench) -> Iterator[Row]:
+def _judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
     """Whether dropout masks that a layer drew itself keep the share of elements that they should: a binomial test."""
     for name, spec in named_layers(case.layers):
         mask = bench.trace.get(bench.blank.step, name, "mask")

@@ -84,9 +84,11 @@ def table(frame: pd.DataFrame, figures: Sequence[str] = ()) -> str:
         shown = shown.drop(columns="seconds")
     lines = ["| " + " | ".join(shown.columns) + " |", "|" + "---|" * len(shown.columns)]
     for record in shown.to_dict(orient="records"):
-        lines.append("| " + " | ".join(_cell(record[name], name in figures) for name in shown.columns) + " |")
+        lines.append("| " + " | ".join(_cell(record[name], str(name), figures) for name in shown.columns) + " |")
     return "\n".join(lines)
 
 
-def _cell(value: Any, is_figure: bool) -> str:
-    return figure(value) if is_figure else str(value).replace("|", "\\|")
+def _cell(value: Any, name: str, figures: Sequence[str]) -> str:
+    if name == "decided":  # 1 only where it is exactly that
+        return exact_share(value)
+    return figure(value) if name in figures else str(value).replace("|", "\\|")

@@ -9,15 +9,19 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from oracle import markdown
+from oracle import details, html, junit, markdown, plots
+from oracle.details import Detail, Place, capped
 from oracle.diagnose import Blame, blame
 from oracle.table import case_table, family_table, has_discrepancy, row_table
 from oracle.training import TrainingRun
 from oracle.verdict import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMAT = 1
 
@@ -40,6 +44,7 @@ class Report:
         blame: culprits, most upstream cause first.
         environment: versions, processor, subject, reference, seeds.
         training: free training runs, if asked for.
+        details: the arrays behind some of the discrepancies, capped.
     """
 
     table: pd.DataFrame
@@ -47,6 +52,7 @@ class Report:
     blame: list[Blame]
     environment: dict[str, Any]
     training: list[TrainingRun]
+    details: tuple[Detail, ...] = ()
 
     @classmethod
     def of(
@@ -55,10 +61,13 @@ class Report:
         environment: Mapping[str, Any],
         seconds: Mapping[tuple[str, str], float],
         training: Iterable[TrainingRun] = (),
+        details: Iterable[Detail] = (),
     ) -> Report:
         culprits = blame(rows, str(environment.get("subject", "")))
         table = row_table(rows)
-        return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training))
+        return cls(
+            table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), capped(details)
+        )
 
     @property
     def passed(self) -> bool:
@@ -82,15 +91,73 @@ class Report:
             "environment": self.environment,
             "blame": [asdict(culprit) for culprit in self.blame],
             "cases": _records(self.cases),
-            "table": {str(name): _spelled(values.tolist()) for name, values in self.table.items()},
-            "training": [_spelled(asdict(run)) for run in self.training],
+            "table": {str(name): spelled(values.tolist()) for name, values in self.table.items()},
+            "training": [spelled(asdict(run)) for run in self.training],
+            "details": [detail.place for detail in self.details],
         }
 
     def to_markdown(self) -> str:
         return markdown.report(self.environment, self.families, self.table, self.cases, self.blame, self.training)
 
+    def to_junit(self) -> str:
+        """JUnit XML."""
+        return junit.document(self.environment, self.cases, self.table, self.blame)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: families, culprits and the worst rows, as many as one wants to scroll past."""
+        return html.excerpt(self)
+
+    def plot_layers(self, case: str | None = None, dtype: str | None = None, figure: str = "max_rel") -> Figure:
+        """A column of the table along depth, as a matplotlib figure; of the first case that is blamed unless one is named.
+
+        Raises: ValueError for a case, dtype or column that the report does not hold; ImportError without matplotlib.
+        """
+        if self.table.empty:
+            raise ValueError("the report holds no rows to draw")
+        first = (
+            (self.blame[0].case, self.blame[0].dtype) if self.blame else tuple(self.table.iloc[0][["case", "dtype"]])
+        )
+        case = first[0] if case is None else case
+        if dtype is None:
+            own = self.cases[self.cases["case"] == case]["dtype"].tolist()
+            dtype = first[1] if first[1] in own or not own else own[0]
+        return plots.layers(self.table, case, dtype, figure)
+
+    def plot_errors(
+        self, case: str, layer: str, quantity: str, dtype: str | None = None, step: int | None = None
+    ) -> Figure:
+        """Where in a tensor the error sits, as a matplotlib figure; the first that fits, local before end to end.
+
+        Raises: ValueError where the report keeps no such arrays; ImportError without matplotlib.
+        """
+        for detail in self.details:
+            place = detail.place
+            if (
+                (place.case, place.layer, place.quantity) == (case, layer, quantity)
+                and dtype in (None, place.dtype)
+                and step in (None, place.step)
+            ):
+                return plots.errors(detail)
+        held = dict.fromkeys(f"{d.place.case}/{d.place.layer} {d.place.quantity}" for d in self.details)
+        known = f"kept are {', '.join(list(held)[:6])}{' …' if len(held) > 6 else ''}" if held else "there are none"
+        raise ValueError(
+            f"no arrays of {case}/{layer} {quantity}: the report keeps those of discrepancies only; {known}"
+        )
+
+    def to_html(self, path: Path | str) -> None:
+        """Write one file that needs nothing else: it opens in any browser, without a network.
+
+        Raises: ReportError when it cannot be written.
+        """
+        try:
+            Path(path).write_text(html.render(self), encoding="utf-8")
+        except OSError as error:
+            raise ReportError(f"file {path} cannot be written: {error.strerror}") from error
+
     def save(self, folder: Path | str) -> None:
-        """Write table.parquet, table.csv, cases.csv, report.json and report.md: all of them or, on an error, none.
+        """Write table.parquet, table.csv, cases.csv, details.npz, report.json, report.md and report.html.
+
+        All of them or, on an error, none.
 
         Raises: ReportError when the folder cannot be written.
         """
@@ -102,7 +169,9 @@ class Report:
             self.cases.drop(columns="seconds").to_csv(staging / "cases.csv", index=False)
             with (staging / "report.json").open("w") as file:
                 json.dump(self.to_json(), file, allow_nan=False)
+            details.save(self.details, staging / "details.npz")
             (staging / "report.md").write_text(self.to_markdown())
+            (staging / "report.html").write_text(html.render(self), encoding="utf-8")
             for written in sorted(staging.iterdir()):
                 written.replace(folder / written.name)
         except OSError as error:
@@ -132,6 +201,7 @@ def load_report(folder: Path | str) -> Report:
                 f"{folder} holds a report of format {kept.get('format')!r}, this version reads format {FORMAT}"
             )
         table = pd.read_parquet(folder / "table.parquet")
+        arrays = details.load(folder / "details.npz", [Place(*place) for place in kept.get("details", ())])
     except OSError as error:
         raise ReportError(
             f"{folder} holds no report: {error.strerror} ({Path(error.filename or folder).name})"
@@ -144,18 +214,20 @@ def load_report(folder: Path | str) -> Report:
         [Blame(**record) for record in kept["blame"]],
         kept["environment"],
         [TrainingRun(**_tuples(_unspelled(record))) for record in kept["training"]],
+        arrays,
     )
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [_spelled(record) for record in frame.to_dict(orient="records")]
+    return [spelled(record) for record in frame.to_dict(orient="records")]
 
 
-def _spelled(value: Any) -> Any:
+def spelled(value: Any) -> Any:
+    """The value with NaN and infinities, for which JSON has no numbers, as strings."""
     if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
+        return {key: spelled(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_spelled(item) for item in value]
+        return [spelled(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     return value

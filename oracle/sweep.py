@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
@@ -10,7 +11,9 @@ from typing import Any, NamedTuple
 
 from oracle import subjects, suite
 from oracle.case import Case, CaseError
+from oracle.details import Detail
 from oracle.environment import environment
+from oracle.evidence import kept
 from oracle.findings import mark_known
 from oracle.judge import ReferenceFailed, crashed, judge, unjudged, unsupported
 from oracle.network import check
@@ -67,13 +70,15 @@ def run(
         Job(case.astype(dtype), subject, reference, witness, strict_conventions) for case in chosen for dtype in dtypes
     ]
     rows: list[Row] = []
+    details: list[Detail] = []
     seconds: dict[tuple[str, str], float] = {}
     results = map(judged, jobs) if executor is None else executor.map(judged, jobs, chunksize=4)
     for done, job in enumerate(jobs):
         if progress is not None:
             progress(done, len(jobs), job.case.name)
-        own, seconds[job.case.name, job.case.dtype] = next(results)
+        own, arrays, seconds[job.case.name, job.case.dtype] = next(results)
         rows += own
+        details += arrays
     ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED)}
     present = {case.name for case in chosen} - ended_early
     free = [
@@ -90,8 +95,22 @@ def run(
         "reference": reference,
         "dtypes": list(dtypes),
         "cases": len(chosen),
+        "command": command(subject, reference, cases, dtypes, witness),
     }
-    return Report.of(rows, about, seconds, runs)
+    return Report.of(rows, about, seconds, runs, details)
+
+
+def command(
+    subject: str | Any, reference: str, cases: str | Iterable[Case], dtypes: Sequence[str], witness: bool
+) -> str:
+    """The command that does the same again, or the call where an object was given that no command can name."""
+    if not isinstance(subject, str) or not isinstance(cases, str):
+        name = subject if isinstance(subject, str) else subject.name
+        chosen = f"cases={cases!r}, " if isinstance(cases, str) else ""
+        return f"oracle.run(subject={name!r}, reference={reference!r}, {chosen}dtypes={tuple(dtypes)!r})"
+    words = ["oracle", "run", "--subject", subject, "--reference", reference, "--cases", cases]
+    words += [word for dtype in dtypes for word in ("--dtype", dtype)]
+    return shlex.join(words + ["--witness"] * witness)
 
 
 def check_names(reference: str, dtypes: Iterable[str]) -> None:
@@ -113,16 +132,23 @@ class Job(NamedTuple):
     strict_conventions: bool
 
 
-def judged(job: Job) -> tuple[list[Row], float]:
-    """All rows of a job, and the seconds that it took."""
+class Judged(NamedTuple):
+    """All rows of a job, the arrays behind what went wrong, and the seconds that it took."""
+
+    rows: list[Row]
+    details: list[Detail]
+    seconds: float
+
+
+def judged(job: Job) -> Judged:
     start = time.perf_counter()
-    rows = judged_case(job.case, subjects.load(job.subject), subjects.load(job.reference), job.witness)
+    rows, details = judged_case(job.case, subjects.load(job.subject), subjects.load(job.reference), job.witness)
     if job.strict_conventions:
         for row in rows:
             if row.verdict == CONVENTION:
                 row.verdict = WRONG
                 row.diagnosis = f"differs by convention, and conventions are strict: {row.diagnosis}"
-    return rows, time.perf_counter() - start
+    return Judged(rows, details, time.perf_counter() - start)
 
 
 class FreeRun(NamedTuple):
@@ -137,50 +163,59 @@ def trained_freely(run: FreeRun) -> TrainingRun:
     return trained(run.network, subjects.load(run.subject), subjects.load(run.reference))
 
 
-def judged_case(case: Case, subject: Subject, reference: Subject, witness: bool = False) -> list[Row]:
-    """All rows of one case in its dtype; of a long run, a row per quantity and stretch, and none after it crashed."""
+def judged_case(
+    case: Case, subject: Subject, reference: Subject, witness: bool = False
+) -> tuple[list[Row], list[Detail]]:
+    """All rows of one case in its dtype, and the arrays behind what went wrong.
+
+    Of a long run there is a row per quantity and stretch, and none after it crashed.
+    """
     if case.steps <= STRETCH:
-        return _judged_stretch(case, subject, reference, witness)[0]
-    rows: list[Row] = []
-    going = case
+        rows, details, _ = _judged_stretch(case, subject, reference, witness)
+        return rows, details
+    rows, details, going = [], [], case
     for start, steps in lengths(case):
         part = stretch(case, start, steps)
         part = replace(part, params=going.params, optimizer_state=going.optimizer_state)
-        own, trace = _judged_stretch(part, subject, reference, witness)
+        own, own_details, trace = _judged_stretch(part, subject, reference, witness)
         for row in own:
             row.step += start
         rows += condensed(own)
+        details += [detail.after(start) for detail in own_details]
         if trace is None:
             break
         try:
             going = resumed(part, trace)
         except ValueError as error:
-            return rows + unjudged(case, UNDECIDED, str(error))
-    return rows
+            return rows + unjudged(case, UNDECIDED, str(error)), details
+    return rows, details
 
 
-def _judged_stretch(case: Case, subject: Subject, reference: Subject, witness: bool) -> tuple[list[Row], Trace | None]:
-    """The rows, and the trace to go on from; None where there is none."""
+def _judged_stretch(
+    case: Case, subject: Subject, reference: Subject, witness: bool
+) -> tuple[list[Row], list[Detail], Trace | None]:
+    """The rows, the arrays behind what went wrong, and the trace to go on from; None where there is none."""
     try:
         trace = subject.run(case)
     except Unsupported as error:
-        return unsupported(case, error), None
+        return unsupported(case, error), [], None
     except Exception as error:  # whatever a subject raises is a finding about the subject
         rows = crashed(case, error, reference)
         mark_known(rows, {subject.name})
-        return rows, None
+        return rows, [], None
     if not isinstance(trace, Trace):
-        return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace")), None
+        return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace")), [], None
     try:
         rows = judge(case, trace, reference, profile_of(subject))
     except ReferenceFailed as error:
-        return unsupported(case, error), None
+        return unsupported(case, error), [], None
     mark_known(rows, {subject.name, reference.name})
+    details = kept(case, trace, reference, rows, profile_of(subject))
     if witness:
         testimony = judge_by_witness(case, trace)
         note_sides(rows, testimony)
         rows += testimony
-    return rows, trace
+    return rows, details, trace
 
 
 def load_cases(path: str) -> list[Case]:

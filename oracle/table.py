@@ -83,7 +83,7 @@ def _decided(rows: pd.DataFrame) -> float:
 
 def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
     """One row per family: numbers of cases, rows by verdict, worst figures, seconds."""
-    families = table["case"].str.partition("/")[0]
+    families = table["case"].astype(str).str.split("/").str[0]
     entries = []
     for family, own in cases.groupby("family", sort=False):
         rows = table[families == family]
@@ -110,17 +110,23 @@ def branch_counts(table: pd.DataFrame) -> tuple[int, int, int]:
     return int(rows["n"].sum()), int(rows["n_ambiguous"].sum()), int(rows["n_adopted"].sum())
 
 
-def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[dict[str, Any]]]:
-    """One step of a case, layer by layer from the loss back to the input; the first step with a discrepancy, else the first.
-
-    Returns: the step, and per layer and quantity the local figures beside the end-to-end z. Raises: ValueError without such rows.
-    """
+def step_rows(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, pd.DataFrame]:
+    """The first step with a discrepancy, else the first, and its rows. Raises: ValueError without such rows."""
     rows = table[(table["case"] == case) & (table["dtype"] == dtype)]
     if rows.empty:
         raise ValueError(f"the report holds no case {case!r} in {dtype}")
     bad = rows[rows["verdict"].isin(DISCREPANCIES)]
     step = int((rows if bad.empty else bad)["step"].iloc[0])
-    rows = rows[rows["step"] == step]
+    return step, rows[rows["step"] == step]
+
+
+def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[dict[str, Any]]]:
+    """One step of a case, layer by layer from the loss back to the input; the first step with a discrepancy, else the first.
+
+    Returns: the step, and per layer and quantity the local figures beside the end-to-end z; "at fault" where the local
+    judgement found a discrepancy. Raises: ValueError without such rows.
+    """
+    step, rows = step_rows(table, case, dtype)
     forward = {layer: place for place, layer in enumerate(dict.fromkeys(rows["layer"]))}
     lines: list[dict[str, Any]] = []
     for (layer, quantity), both in rows.groupby(["layer", "quantity"], sort=False):
@@ -129,6 +135,7 @@ def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[d
         line = {name: shown[name].iloc[0] for name in ("layer_type", "n", "max_abs", "effective_bits")}
         line |= {"layer": layer, "quantity": quantity}
         line |= {"z_local": z.get("local", float("nan")), "z_end_to_end": z.get("end to end", float("nan"))}
+        line["at_fault"] = bool(both[both["mode"] == "local"]["verdict"].isin(DISCREPANCIES).any())
         line["verdict"] = max(both["verdict"], key=lambda verdict: GRAVITY[verdict])
         lines.append(line)
     return step, sorted(lines, key=lambda line: -forward[line["layer"]])

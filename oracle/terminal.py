@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,9 +12,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from oracle.compare import APPEARED, BETTER, VANISHED, WORSE, Change
 from oracle.figures import exact_share, figure
+from oracle.history import Course
 from oracle.markdown import branches, milestones
 from oracle.report import Report
+from oracle.running_error import LAMBDA
 from oracle.verdict import DISCREPANCIES, PASS, VERDICTS
 
 # A verdict reads without colour too: the word stands beside it. Blue and orange, not green and red.
@@ -118,23 +123,96 @@ def two_columns(frame: pd.DataFrame) -> Table:
     return made
 
 
-def layer_table(lines: list[dict[str, Any]], title: str) -> Table:
-    """One step of one case, from the loss back to the input: the local and the end-to-end judgement side by side."""
+# Decades of error / tolerance that a bar shows below and above 1.
+DECADES_WITHIN, DECADES_OUTSIDE = 3, 6
+
+
+def bar(z: float) -> str:
+    """log10(error / tolerance), a character per decade; the stroke is the tolerance, and what is beyond it has another shape."""
+    if math.isnan(z):
+        return ""
+    decades = -math.inf if z <= 0 else math.log10(z / LAMBDA) if z < math.inf else math.inf
+    within = math.ceil(min(max(decades + DECADES_WITHIN, 0), DECADES_WITHIN))
+    outside = math.ceil(min(max(decades, 0), DECADES_OUTSIDE))
+    return f"{'▪' * within:<{DECADES_WITHIN}}│{'█' * outside:<{DECADES_OUTSIDE}}"
+
+
+def layer_table(lines: list[dict[str, Any]], title: str, out: Console) -> Table:
+    """One step of one case, from the loss back to the input: the local and the end-to-end judgement side by side.
+
+    Bars only in a terminal. In a narrow one a layer's type and size and the largest error are left out.
+    """
+    wide, bars = out.width >= NARROW, out.is_terminal
     made = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
     for name in ("layer", "quantity"):
         made.add_column(name, overflow="fold")
-    for name in ("n", "max error", "z local", "z whole", "bits", "verdict"):
-        made.add_column(name, justify="right")
+    for name in (*(("n", "max error") if wide else ()), "z local", "z whole", "bits"):
+        made.add_column(name, justify="right", no_wrap=True)
+    if bars:
+        made.add_column("err/tol" if not wide else "error/tolerance", no_wrap=True)
+    made.add_column("verdict", no_wrap=True)
     for line in lines:
         style = STYLES.get(line["verdict"], "")
+        z = line["z_end_to_end"] if math.isnan(line["z_local"]) else line["z_local"]
+        says = line["verdict"] + (" ◀" if line["at_fault"] else ", follows" if line["verdict"] in DISCREPANCIES else "")
         made.add_row(
-            f"{line['layer']} ({line['layer_type']})",
-            line["quantity"],
-            f"{line['n']:,}",
-            figure(line["max_abs"]),
+            escape(f"{line['layer']} ({line['layer_type']})" if wide else str(line["layer"])),
+            escape(str(line["quantity"])),
+            *((f"{line['n']:,}", figure(line["max_abs"])) if wide else ()),
             figure(line["z_local"]),
             figure(line["z_end_to_end"]),
             figure(line["effective_bits"]),
-            f"[{style}]{line['verdict']}[/]" if style else line["verdict"],
+            *((f"[{style}]{bar(z)}[/]" if style else bar(z),) if bars else ()),
+            f"[{style}]{says}[/]" if style else says,
         )
+    return made
+
+
+MOST_CHANGES = 20
+
+
+def show_changes(out: Console, changes: list[Change]) -> None:
+    """What differs between two reports, then how much of it there is."""
+    for change in changes[:MOST_CHANGES]:
+        figures = ", ".join(figure(z) for z in (change.z_before, change.z_after) if not math.isnan(z))
+        style = STYLES["wrong"] if change.kind == WORSE else STYLES[PASS] if change.kind == BETTER else ""
+        text = escape(f"{change}{f' (largest z {figures})' if figures else ''}")
+        out.print(f"[{style}]{text}[/]" if style else text, soft_wrap=True)
+    if len(changes) > MOST_CHANGES:
+        out.print(f"and {len(changes) - MOST_CHANGES:,} more groups of rows, with --json")
+    counts = {kind: sum(c.rows for c in changes if c.kind == kind) for kind in (WORSE, APPEARED, VANISHED, BETTER)}
+    out.print(", ".join(f"{count:,} rows {kind}" for kind, count in counts.items()))
+
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A block per value between the least and the largest; a dot where there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    places = [(value - low) / (high - low) if high > low else 0.5 for value in values]
+    return "".join(
+        "·" if math.isnan(value) else "!" if math.isinf(value) else BLOCKS[round(place * (len(BLOCKS) - 1))]
+        for value, place in zip(values, places, strict=True)
+    )
+
+
+MOST_RUNS = 12
+
+
+def history_table(courses: Sequence[Course], out: Console) -> Table:
+    """z and effective bits of each family over the last runs: drawn in a terminal, first and last as figures everywhere."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    made.add_column("family", no_wrap=True)
+    for name in ("largest z", "least bits, float32"):
+        if out.is_terminal:
+            made.add_column("")
+        made.add_column(name, justify="right")
+    for course in courses:
+        cells = []
+        for values in (course.z[-MOST_RUNS:], course.bits[-MOST_RUNS:]):
+            cells += [sparkline(values)] if out.is_terminal else []
+            cells.append(f"{figure(values[0]) or '–'} → {figure(values[-1]) or '–'}")
+        made.add_row(course.family, *cells)
     return made

@@ -14,6 +14,8 @@ from oracle.trace import Subject, Trace
 
 EPOCHS = 30
 DTYPE = "float32"
+# Losses further apart than this share of the reference's have parted ways for good: no rounding shows at that scale.
+PARTED = 0.01
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class TrainingRun:
     losses: tuple[tuple[float, float], ...]
     accuracy: float
     reference_accuracy: float
+
+    @property
+    def first_gap(self) -> int | None:
+        """The first step, from 1, after which a parameter differs at all; None where none ever does."""
+        return next((step for step, gap in enumerate(self.gaps, 1) if gap != 0), None)
+
+    @property
+    def first_divergent_step(self) -> int | None:
+        """The first step, from 1, whose losses part by more than PARTED of the reference's; None where none do."""
+        for step, (ours, theirs) in enumerate(self.losses, 1):
+            if not abs(ours - theirs) <= PARTED * abs(theirs):
+                return step
+        return None
 
 
 def trained(network: DigitNetwork, subject: Subject, reference: Subject) -> TrainingRun:

@@ -190,7 +190,7 @@ def _verdict_outside(
 
 
 def _bits(relative: float) -> float:
-    return -math.log2(relative) if 0 < relative < math.inf else math.nan
+    return max(0.0, -math.log2(relative)) if 0 < relative < math.inf else math.nan
 
 
 def _relative_to_terms(error: Floats, scale: Floats) -> float:

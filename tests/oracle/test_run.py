@@ -92,6 +92,8 @@ def test_a_report_survives_saving(tmp_path: Path) -> None:
     assert (back.environment, list(back.cases["verdict"])) == (report.environment, list(report.cases["verdict"]))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "cases.csv",
+        "details.npz",
+        "report.html",
         "report.json",
         "report.md",
         "table.csv",

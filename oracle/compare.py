@@ -1,0 +1,91 @@
+"""Two reports side by side: what got better, what got worse, what appeared and what vanished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from oracle.verdict import DISCREPANCIES
+
+PLACE = ["case", "dtype", "step", "layer", "quantity", "mode"]
+WORSE, APPEARED, VANISHED, BETTER = "worse", "appeared", "vanished", "better"
+# How little a verdict says in an implementation's favour; equal ranks are no change for better or worse.
+RANK = {
+    "pass": 0,
+    "convention": 1,
+    "loose": 2,
+    "undecided": 3,
+    "unsupported": 4,
+    "imprecise": 5,
+    "missing": 6,
+    "wrong": 7,
+    "crashed": 8,
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Rows of a case that changed in the same way: `first` is the place of the first of `rows` of them.
+
+    before, after: verdicts; "" where there was no such row. z: the largest before and after, NaN where there is none.
+    """
+
+    kind: str
+    case: str
+    dtype: str
+    before: str
+    after: str
+    first: str
+    rows: int
+    z_before: float
+    z_after: float
+
+    def __str__(self) -> str:
+        turn = f"{self.before} → {self.after}" if self.before and self.after else self.before or self.after
+        more = f" and {self.rows - 1:,} more rows" if self.rows > 1 else ""
+        return f"{self.kind}: {self.case} ({self.dtype}) {turn}: {self.first}{more}"
+
+
+def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[Change]:
+    """Every change between two tables, worse before appeared before vanished before better, in the tables' order."""
+    sides = [table[[*PLACE, "verdict", "z_max"]].assign(at=range(len(table))) for table in (before, after)]
+    both = sides[0].merge(sides[1], on=PLACE, how="outer", suffixes=("_before", "_after"))
+    both = both.sort_values(["at_after", "at_before"], kind="stable", ignore_index=True)
+    both["kind"] = [_kind(*pair) for pair in zip(both["verdict_before"], both["verdict_after"], strict=True)]
+    changed = both[both["kind"] != ""].fillna({"verdict_before": "", "verdict_after": ""})
+    order = {kind: rank for rank, kind in enumerate((WORSE, APPEARED, VANISHED, BETTER))}
+    return sorted(_grouped(changed), key=lambda change: (order[change.kind], -RANK.get(change.after, 0)))
+
+
+def got_worse(found: list[Change]) -> bool:
+    """Whether a verdict got graver, or something appeared that is a discrepancy."""
+    return any(change.kind == WORSE or (change.kind == APPEARED and change.after in DISCREPANCIES) for change in found)
+
+
+def _kind(before: str | float, after: str | float) -> str:
+    if not isinstance(before, str):
+        return APPEARED
+    if not isinstance(after, str):
+        return VANISHED
+    difference = RANK[after] - RANK[before]
+    return WORSE if difference > 0 else BETTER if difference < 0 else ""
+
+
+def _grouped(changed: pd.DataFrame) -> Iterator[Change]:
+    groups = changed.groupby(["kind", "case", "dtype", "verdict_before", "verdict_after"], sort=False)
+    for (kind, case, dtype, before, after), rows in groups:
+        first = rows.iloc[0]
+        where = f"step {first['step']} {first['layer']} {first['quantity']} {first['mode']}"
+        yield Change(
+            str(kind),
+            str(case),
+            str(dtype),
+            str(before),
+            str(after),
+            " ".join(where.split()),
+            len(rows),
+            float(rows["z_max_before"].max()),
+            float(rows["z_max_after"].max()),
+        )

@@ -1,0 +1,310 @@
+"""The HTML report as a person uses it: opened in a browser, filtered, sorted, a case opened, a quantity picked."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import oracle
+from oracle.figures import measured, rounded
+from oracle.html import payload
+from oracle.roles import roles
+from oracle.training import TrainingRun
+
+from . import planted
+
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+LARGE = 50_000
+LARGEST_FILE = 8_000_000
+
+
+@pytest.fixture(scope="module")
+def report() -> oracle.Report:
+    gaps = tuple(0.0 if step < 3 else 1e-7 * step for step in range(40))
+    losses = tuple((2.0 / (step + 1) + (0.5 if step > 20 else 0.0), 2.0 / (step + 1)) for step in range(40))
+    run = TrainingRun("digits/lenet", "float32", 2, "refbp", "torch", gaps, losses, 0.5, 0.9)
+    return replace(planted.bug(), training=[run])
+
+
+@pytest.fixture(scope="module")
+def page(report: oracle.Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("html") / "report.html"
+    report.to_html(path)
+    return path
+
+
+def enlarged(report: oracle.Report, rows: int) -> oracle.Report:
+    """The same rows under other names, until there are so many, with figures that do not repeat."""
+    times = -(-rows // len(report.table))
+    table = pd.concat([report.table.assign(case=f"family{i % 20}/case{i}") for i in range(times)], ignore_index=True)
+    table = table.iloc[:rows].copy()
+    jitter = np.random.default_rng(0).uniform(0.5, 1.5, size=rows)
+    for name in ("z_max", "max_abs", "max_rel", "got", "expected", "tolerance"):
+        table[name] *= jitter
+    return replace(report, table=table)
+
+
+# The data that the page carries
+
+
+def test_every_row_and_every_column_is_there(report: oracle.Report) -> None:
+    columns = payload.columns(report.table, report.blame)
+    assert set(report.table.columns) | {"role"} == set(columns)
+    for name, column in columns.items():
+        assert len(column.get("codes", column.get("numbers"))) == len(report.table), name
+    words = columns["verdict"]
+    assert [words["words"][code] for code in words["codes"]] == report.table["verdict"].tolist()
+
+
+@pytest.mark.parametrize("value", [1e-300, 4.9e-324, -3.14159e-9, 0.99999999, 1e300, 12345.678, np.inf, 0.0])
+def test_no_digit_is_lost_that_means_something(value: float) -> None:
+    """Nothing becomes 0 that is not, and nothing becomes something that is 0."""
+    assert (rounded(value) == 0) == (value == 0)
+    assert rounded(value) == pytest.approx(value, rel=1e-3)
+    assert (measured(value, 1e-9) == 0) == (value == 0)
+    assert measured(value, 0.0) == value
+    assert (payload.share(value) == 1) == (value == 1)
+
+
+def test_got_and_expected_show_as_many_digits_as_the_tolerance_allows() -> None:
+    assert measured(0.123456789012, 1e-6) == 0.1234568
+    assert measured(123.456789012, 1e-6) == 123.4567890
+    assert abs(measured(0.1234567891, 1e-6) - measured(0.1234547891, 1e-6)) > 1e-6
+
+
+def test_culprit_and_consequence_are_told_apart(report: oracle.Report) -> None:
+    table = report.table.assign(role=roles(report.table, report.blame))
+    found = {role: set(zip(own["layer"], own["quantity"], strict=True)) for role, own in table.groupby("role")}
+    assert found["culprit"] == {("conv2", "grad_input"), ("conv1", "grad_input")}
+    assert ("act1", "grad_input") in found["consequence"] and ("fc1", "output") in found[""]
+
+
+def test_the_file_stays_small_and_needs_nothing_else(report: oracle.Report, tmp_path: Path) -> None:
+    """80,000 rows in less than 8 MB, and no address is ever loaded."""
+    enlarged(report, 80_000).to_html(tmp_path / "large.html")
+    assert (tmp_path / "large.html").stat().st_size < LARGEST_FILE
+    text = (tmp_path / "large.html").read_text()
+    assert "default-src 'none'" in text and "src=" not in text.partition("<script")[0] and "<link" not in text
+    assert "Permission is hereby granted" in text and "Michael Leibman" in text and "Leon Sorokin" in text
+
+
+class Hostile:
+    name = "<img src=x onerror=alert(1)>"
+
+    def run(self, case: oracle.Case) -> oracle.Trace:
+        raise RuntimeError("</script><script>document.title = 'hacked'</script>")
+
+
+def test_nothing_that_a_subject_says_is_run(tmp_path: Path) -> None:
+    report = oracle.run(Hostile(), cases="worked-example", dtypes=("float64",))
+    report.to_html(tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "<script>document.title" not in text and "<img" not in text
+
+
+def test_an_empty_report_can_be_shown(tmp_path: Path) -> None:
+    report = oracle.Report.of([], {"subject": "a", "reference": "b"}, {})
+    report.to_html(tmp_path / "report.html")
+    assert "conforms" in (tmp_path / "report.html").read_text()
+
+
+# The page in a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs chromium and chromedriver")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,1000"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser: Any, page: Path) -> Iterator[Any]:
+    """The page, ready; nothing may have been said on the console when the test ends."""
+    show(browser, page)
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def show(browser: Any, page: Path, place: str = "") -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get("about:blank")
+    browser.get(f"{page.as_uri()}{place}")
+    WebDriverWait(browser, 60).until(lambda b: b.execute_script("return document.documentElement.dataset.ready"))
+
+
+def all_of(browser: Any, selector: str) -> list[Any]:
+    return list(browser.find_elements("css selector", selector))
+
+
+def one(browser: Any, selector: str) -> Any:
+    return browser.find_element("css selector", selector)
+
+
+def column(browser: Any, place: int) -> list[str]:
+    """What the table shows in a column, from the top."""
+    rows = sorted(all_of(browser, "#grid .slick-row"), key=lambda row: row.location["y"])
+    return [one(row, f".slick-cell.l{place}").text for row in rows]
+
+
+def test_a_filter_narrows_the_table(opened: Any) -> None:
+    field = one(opened, "#filter")
+    field.send_keys("layer=conv2 grad_input verdict=wrong")
+    assert one(opened, "#shown").text == "10 of 560 rows"
+    assert set(column(opened, 3)) == {"conv2"} and set(column(opened, 7)) == {"wrong"}
+    field.clear()
+    field.send_keys("z_max>1000000 mode:local")
+    assert one(opened, "#shown").text.startswith("10 of")
+    one(opened, "#clear").click()
+    assert one(opened, "#shown").text == "560 of 560 rows"
+    field.send_keys("no such thing")
+    assert one(opened, "#shown").text == "0 of 560 rows"
+
+
+def test_a_click_on_a_heading_sorts(opened: Any, report: oracle.Report) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    heading = one(opened, "#grid .slick-header-column[id$='z_max']")
+    heading.click()
+    assert column(opened, 9)[0] == "0"
+    heading.click()
+    WebDriverWait(opened, 5).until(lambda b: column(b, 9)[0] == "1.6e7")
+    assert report.table["z_max"].max() == pytest.approx(1.6e7, rel=0.05)
+
+
+def test_the_case_that_is_blamed_is_open_and_its_culprit_chosen(opened: Any) -> None:
+    assert one(opened, "#case-name").get_property("value") == "lenet5/random"
+    (chosen,) = all_of(opened, "#network [aria-pressed=true]")
+    assert chosen.get_attribute("data-layer") == "conv2" and "role-culprit" in chosen.get_attribute("class")
+    assert len(all_of(opened, "#network .layer.at-fault")) == 2
+    followed = {button.get_attribute("data-layer") for button in all_of(opened, "#network .edge.role-consequence")}
+    assert followed == {"act1", "pool1"}
+    assert len(all_of(opened, "canvas.map")) == 2 and len(all_of(opened, "#figures svg")) == 2
+
+
+def test_a_quantity_is_picked_by_mouse_and_by_keyboard(opened: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    opened.execute_script("arguments[0].click()", one(opened, "[data-layer=fc1][data-quantity='grad.weight']"))
+    assert one(opened, "#quantity h3").text == "fc1 grad.weight"
+    assert "No arrays are kept" in one(opened, "#maps").text
+    one(opened, "[data-layer=conv1][data-quantity='grad.weight']").send_keys(Keys.ENTER)
+    assert one(opened, "#quantity h3").text == "conv1 grad.weight consequence"
+    assert [title.text for title in all_of(opened, "#maps figcaption b")] == [
+        "kernel",
+        "output × input channel",
+        "kernel × channels",
+    ]
+
+
+def test_a_row_opens_its_case_by_keyboard(opened: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    one(opened, "#filter").send_keys("step=3 fc2 grad.bias mode:local")
+    one(opened, "#grid .slick-cell.l3").click()
+    ActionChains(opened).send_keys(Keys.ENTER).perform()
+    WebDriverWait(opened, 5).until(lambda b: one(b, "#quantity h3").text == "fc2 grad.bias")
+    assert one(opened, "#case-step").get_property("value") == "3" and "step=3" in opened.current_url
+
+
+def test_a_link_opens_a_place(browser: Any, page: Path) -> None:
+    show(browser, page, "#case=lenet5%2Frandom&dtype=float32&step=2&layer=pool1&quantity=grad_input")
+    assert one(browser, "#quantity h3").text == "pool1 grad_input consequence"
+    assert browser.get_log("browser") == []
+
+
+def test_training_and_growth_are_drawn(opened: Any) -> None:
+    assert len(all_of(opened, "#training .uplot")) == 2 and len(all_of(opened, "#growth .uplot")) == 1
+    text = one(opened, "#training figcaption").text
+    assert "Parameters first differ after step 4" in text and "losses part at step 22" in text
+
+
+def test_the_theme_can_be_turned(opened: Any) -> None:
+    before = opened.execute_script("return getComputedStyle(document.body).backgroundColor")
+    one(opened, "#theme").click()
+    assert opened.execute_script("return getComputedStyle(document.body).backgroundColor") != before
+    one(opened, "#theme").click()
+
+
+@pytest.mark.parametrize(
+    "cases", ["worked-example", "optimizer/SGD,momentum+nesterov", "network/inception", "network/u"]
+)
+def test_every_shape_of_network_is_drawn(browser: Any, tmp_path: Path, cases: str) -> None:
+    """A plain one, parameters alone, branches, skips: each judged quantity has its place, at least once."""
+    report = oracle.run(cases=cases, dtypes=("float32",))
+    report.to_html(tmp_path / "report.html")
+    show(browser, tmp_path / "report.html")
+    name = one(browser, "#case-name").get_property("value")
+    drawn = {
+        (button.get_attribute("data-layer"), button.get_attribute("data-quantity"))
+        for button in all_of(browser, "#network button:not(:disabled)")
+    }
+    rows = report.table[(report.table["case"] == name) & (report.table["step"] == 0)]
+    assert drawn == set(zip(rows["layer"], rows["quantity"], strict=True))
+    assert browser.get_log("browser") == []
+
+
+def test_a_crash_is_shown_as_what_it_is(browser: Any, tmp_path: Path) -> None:
+    report = oracle.run(Hostile(), cases="worked-example", dtypes=("float64",))
+    report.to_html(tmp_path / "report.html")
+    show(browser, tmp_path / "report.html")
+    assert "crashed" in one(browser, "#summary .chips").text and "hacked" not in browser.title
+    assert set(column(browser, 7)) == {"crashed"}
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+def test_it_stays_quick(
+    browser: Any, report: oracle.Report, tmp_path: Path, record_property: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """First paint, readiness and filter keystrokes with many rows: measured and told, right whatever they are."""
+    enlarged(report, LARGE).to_html(tmp_path / "large.html")
+    show(browser, tmp_path / "large.html")
+    paint = browser.execute_script("return performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    ready = browser.execute_script("return Number(document.documentElement.dataset.ready)")
+    keystrokes = browser.execute_async_script(
+        """
+        const done = arguments[0], field = document.getElementById("filter"), found = [], text = "conv2 grad z_max>3";
+        let place = 0;
+        const key = () => {
+          if (place === text.length) { done(found); return; }
+          field.value = text.slice(0, ++place);
+          const start = performance.now();
+          field.dispatchEvent(new Event("input"));
+          requestAnimationFrame(() => setTimeout(() => { found.push(performance.now() - start); key(); }));
+        };
+        key();
+        """
+    )
+    told = {
+        "rows": LARGE,
+        "bytes": (tmp_path / "large.html").stat().st_size,
+        "first paint, ms": round(paint),
+        "ready, ms": round(ready),
+        "slowest keystroke, ms": round(max(keystrokes)),
+    }
+    for name, value in told.items():
+        record_property(name, value)
+    with capsys.disabled():
+        print(f"\n{told}")
+    assert one(browser, "#shown").text.endswith("of 50,000 rows")

@@ -1,0 +1,121 @@
+"""JUnit and GitHub: what is wrong fails, what is open is not passed, and nothing is lost beyond a limit without saying so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import oracle
+from oracle import github, junit
+from oracle.cli import main
+from oracle.diagnose import Blame
+
+from . import planted
+
+
+@pytest.fixture(scope="module")
+def report() -> oracle.Report:
+    return planted.turned()
+
+
+class Crashing:
+    name = "crashing"
+
+    def run(self, case: oracle.Case) -> oracle.Trace:
+        raise RuntimeError("escape \x1b[31m & <tag> ]]>")
+
+
+class Lacking:
+    name = "lacking"
+
+    def run(self, case: oracle.Case) -> oracle.Trace:
+        raise oracle.Unsupported("no layers at all")
+
+
+def parsed(report: oracle.Report) -> ET.Element:
+    return ET.fromstring(report.to_junit())
+
+
+def test_a_discrepancy_is_a_failure(report: oracle.Report) -> None:
+    (failure,) = parsed(report).iter("failure")
+    assert failure.get("type") == "wrong" and "lenet5/random/conv2" in str(failure.get("message"))
+    assert "reproduce: oracle run" in str(failure.text)
+    assert [parsed(report).get(name) for name in ("tests", "failures", "errors", "skipped")] == ["1", "1", "0", "0"]
+
+
+def test_a_crash_is_an_error_whatever_its_message_holds() -> None:
+    crashed = oracle.run(Crashing(), cases="worked-example", dtypes=("float64",))
+    root = parsed(crashed)
+    assert (root.get("errors"), root.get("tests")) == ("2", "2")
+    assert all("& <tag> ]]>" in str(error.get("message")) for error in root.iter("error"))
+
+
+def test_what_is_open_is_skipped_and_says_why() -> None:
+    root = parsed(oracle.run(Lacking(), cases="worked-example", dtypes=("float64",)))
+    assert {element.get("message") for element in root.iter("skipped")} == {"unsupported: no layers at all"}
+    undecided = oracle.run(cases="activation/Softmin*", dtypes=("float64",))
+    verdicts = list(undecided.cases["verdict"])
+    assert len(list(parsed(undecided).iter("skipped"))) == verdicts.count("undecided") + verdicts.count("unsupported")
+
+
+def blames(number: int, verdict: str = "wrong") -> list[Blame]:
+    return [
+        Blame(f"c{i}", "float32", 0, "l", "T", "output", verdict, "50 % of 2:\n, x" + "y" * 300) for i in range(number)
+    ]
+
+
+def test_annotations_keep_within_what_github_shows_worst_first(report: oracle.Report) -> None:
+    lines = github.workflow_commands([*blames(30, "imprecise"), *blames(1, "crashed")], report.table)
+    errors = [line for line in lines if line.startswith("::error")]
+    assert len(errors) == github.MOST_ANNOTATIONS and "crashed" in errors[0]
+    assert "and 22 more culprits" in errors[-1]
+    assert all("\n" not in line and "50 %25 of 2:%0A" in line for line in errors[:-1])
+    assert len(github.workflow_commands(blames(10), report.table)) == 10
+    assert github.workflow_commands([], report.table) == []
+
+
+def test_undecided_rows_are_a_warning(report: oracle.Report) -> None:
+    table = report.table.assign(verdict=["undecided", *report.table["verdict"][1:]])
+    (line,) = github.workflow_commands([], table)
+    assert line.startswith("::warning") and "1 of 560 rows (0.179 %25)" in line
+
+
+def test_a_summary_keeps_within_what_github_takes(report: oracle.Report) -> None:
+    text = github.summary(report.environment, report.families, report.table, blames(5000), [])
+    assert len(text.encode()) < 1024 * 1024 and "more, in the report's cases.csv" in text
+    small = github.summary(report.environment, report.families, report.table, report.blame, [])
+    assert "more, in" not in small and "conv2" in small
+
+
+def test_the_command_writes_where_github_says(
+    report: oracle.Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report.save(tmp_path)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    assert main(["report", str(tmp_path), "--format", "github"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("::error") and "##" not in shown
+    assert (tmp_path / "summary.md").read_text().startswith("## altered against torch: discrepancies")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "/no/such/folder/file")
+    assert main(["report", str(tmp_path), "--format", "github"]) == 2
+    capsys.readouterr()
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY")
+    assert main(["report", str(tmp_path), "--format", "github"]) == 0
+    assert "## altered against torch" in capsys.readouterr().out
+    assert main(["report", str(tmp_path), "--format", "junit"]) == 0
+    assert ET.fromstring(capsys.readouterr().out).get("failures") == "1"
+    assert main(["report", str(tmp_path), "--format", "markdown"]) == 0
+    assert capsys.readouterr().out.startswith("# altered against torch")
+
+
+def test_markdown_never_rounds_a_share_to_all(report: oracle.Report) -> None:
+    cases = report.cases.assign(decided=0.999999)
+    assert ">99.9 %" in replace(report, cases=cases).to_markdown()
+
+
+def test_control_characters_never_reach_the_xml(report: oracle.Report) -> None:
+    text = junit.document({"subject": "\x00"}, report.cases, report.table, report.blame)
+    assert "\x00" not in text and ET.fromstring(text).get("name")

@@ -1,0 +1,71 @@
+"""The per-layer table and its bars, wide and narrow, in a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+
+import pytest
+from rich.console import Console
+
+import oracle
+from oracle import terminal
+from oracle.table import layer_lines
+
+from . import planted
+
+
+@pytest.fixture(scope="module")
+def report() -> oracle.Report:
+    return planted.bug()
+
+
+def shown(report: oracle.Report, width: int, is_terminal: bool) -> list[str]:
+    out = Console(file=io.StringIO(), width=width, force_terminal=is_terminal, no_color=True, highlight=False)
+    _, lines = layer_lines(report.table, "lenet5/random", "float32")
+    out.print(terminal.layer_table(lines, "title", out))
+    assert isinstance(out.file, io.StringIO)
+    return re.sub("\x1b\\[[0-9;]*m", "", out.file.getvalue()).splitlines()
+
+
+def test_eighty_columns_are_enough(report: oracle.Report) -> None:
+    """No line is folded or cut: one per layer and quantity, a head and a title."""
+    _, lines = layer_lines(report.table, "lenet5/random", "float32")
+    narrow = shown(report, 80, is_terminal=True)
+    assert len(narrow) == len(lines) + 2 and not any("…" in line for line in narrow)
+    assert max(map(len, narrow)) <= 80
+
+
+def test_the_culprit_and_what_follows_read_without_colour(report: oracle.Report) -> None:
+    text = shown(report, 80, is_terminal=True)
+    culprits = [line for line in text if "◀" in line]
+    assert any("conv2" in line and "grad_input" in line and "█" in line for line in culprits)
+    assert all("conv" in line for line in culprits)
+    assert any("wrong, follows" in line for line in text)
+
+
+def test_a_pipe_gets_no_bars(report: oracle.Report) -> None:
+    assert not set("".join(shown(report, 120, is_terminal=False))) & set("▪█│")
+
+
+@pytest.mark.parametrize(
+    "z, expected",
+    [
+        (0.0, "   │      "),
+        (1e-9, "   │      "),
+        (0.1, "▪▪ │      "),
+        (8.0, "▪▪▪│      "),
+        (8.1, "▪▪▪│█     "),
+        (8e9, "▪▪▪│██████"),
+        (math.inf, "▪▪▪│██████"),
+        (math.nan, ""),
+    ],
+)
+def test_a_bar_is_a_decade_a_character(z: float, expected: str) -> None:
+    assert terminal.bar(z) == expected
+
+
+def test_a_sparkline_shows_gaps_and_infinities() -> None:
+    assert terminal.sparkline([1.0, math.nan, 2.0, math.inf]) == "▁·█!"
+    assert terminal.sparkline([]) == ""

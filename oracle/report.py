@@ -16,7 +16,7 @@ import pandas as pd
 from oracle import details, html, junit, markdown, plots
 from oracle.details import Detail, Place, capped
 from oracle.diagnose import Blame, blame
-from oracle.table import case_table, family_table, has_discrepancy, row_table
+from oracle.table import CASE_COLUMNS, case_table, family_table, has_discrepancy, row_table
 from oracle.training import TrainingRun
 from oracle.verdict import Row
 
@@ -172,12 +172,33 @@ class Report:
             details.save(self.details, staging / "details.npz")
             (staging / "report.md").write_text(self.to_markdown())
             (staging / "report.html").write_text(html.render(self), encoding="utf-8")
-            for written in sorted(staging.iterdir()):
-                written.replace(folder / written.name)
+            _put_in_place(staging, folder)
         except OSError as error:
             raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def _put_in_place(staging: Path, folder: Path) -> None:
+    """Move every file of `staging` to `folder`; where one cannot take its place, what was there before comes back."""
+    before, moved = staging / "before", []
+    written = sorted(staging.iterdir())
+    before.mkdir()
+    try:
+        for path in written:
+            target = folder / path.name
+            if target.exists():
+                shutil.copy2(target, before / path.name)
+            moved.append(target)
+            path.replace(target)
+    except OSError:
+        for target in moved:
+            kept = before / target.name
+            if kept.exists():
+                shutil.copy2(kept, target)
+            else:
+                target.unlink(missing_ok=True)
+        raise
 
 
 def writable(folder: Path | str) -> Path:
@@ -200,22 +221,22 @@ def load_report(folder: Path | str) -> Report:
             raise ReportError(
                 f"{folder} holds a report of format {kept.get('format')!r}, this version reads format {FORMAT}"
             )
-        table = pd.read_parquet(folder / "table.parquet")
-        arrays = details.load(folder / "details.npz", [Place(*place) for place in kept.get("details", ())])
+        return Report(
+            pd.read_parquet(folder / "table.parquet"),
+            pd.DataFrame([_unspelled(record) for record in kept["cases"]], columns=CASE_COLUMNS),
+            [Blame(**record) for record in kept["blame"]],
+            kept["environment"],
+            [TrainingRun(**_tuples(_unspelled(record))) for record in kept["training"]],
+            details.load(folder / "details.npz", [Place(*place) for place in kept.get("details", ())]),
+        )
     except OSError as error:
         raise ReportError(
             f"{folder} holds no report: {error.strerror} ({Path(error.filename or folder).name})"
         ) from error
-    except (json.JSONDecodeError, AttributeError) as error:
-        raise ReportError(f"{folder} holds no report: report.json is damaged ({error})") from error
-    return Report(
-        table,
-        pd.DataFrame([_unspelled(record) for record in kept["cases"]]),
-        [Blame(**record) for record in kept["blame"]],
-        kept["environment"],
-        [TrainingRun(**_tuples(_unspelled(record))) for record in kept["training"]],
-        arrays,
-    )
+    except ReportError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # whatever does not fit together
+        raise ReportError(f"{folder} holds no report: its files are damaged ({error})") from error
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

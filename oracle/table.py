@@ -12,6 +12,21 @@ from oracle.diagnose import Blame
 from oracle.verdict import CONVENTION, DISCREPANCIES, LOOSE, PASS, UNDECIDED, UNSUPPORTED, VERDICTS, Row
 
 COLUMNS = [field.name for field in fields(Row)]
+CASE_COLUMNS = [
+    "case",
+    "dtype",
+    "family",
+    "verdict",
+    "layer",
+    "quantity",
+    "diagnosis",
+    "rows",
+    "undecided",
+    "z_max",
+    "bound_ratio",
+    "decided",
+    "seconds",
+]
 # The verdict of a case is the gravest of its rows.
 GRAVITY = {
     verdict: rank
@@ -44,9 +59,7 @@ def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tu
                 "case": case,
                 "dtype": dtype,
                 "family": str(case).partition("/")[0],
-                "verdict": max(verdicts.index, key=lambda verdict: GRAVITY[verdict])
-                if culprit is None
-                else culprit.verdict,
+                "verdict": max(verdicts.index, key=lambda verdict: GRAVITY[verdict]),
                 "layer": culprit.layer if culprit else "",
                 "quantity": culprit.quantity if culprit else "",
                 "diagnosis": culprit.diagnosis if culprit else "",
@@ -58,22 +71,7 @@ def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tu
                 "seconds": seconds.get((str(case), str(dtype)), float("nan")),
             }
         )
-    columns = [
-        "case",
-        "dtype",
-        "family",
-        "verdict",
-        "layer",
-        "quantity",
-        "diagnosis",
-        "rows",
-        "undecided",
-        "z_max",
-        "bound_ratio",
-        "decided",
-        "seconds",
-    ]
-    return pd.DataFrame(entries, columns=columns)
+    return pd.DataFrame(entries, columns=CASE_COLUMNS)
 
 
 def _decided(rows: pd.DataFrame) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import refbp
 from oracle.arrays import Array
 from oracle.case import Spec
 from oracle.selftest.changes import (
@@ -21,7 +22,8 @@ from oracle.selftest.changes import (
     upstream_ignored,
     zero,
 )
-from oracle.selftest.plant import Bug, Call, in_layer, option_ignored, patched, with_layer
+from oracle.selftest.plant import Bug, Call, changed, in_layer, option_ignored, patched, with_layer
+from oracle.suite import named
 from oracle.suite.build import layer
 
 BATCH2D, BATCH1D = layer("BatchNorm2d", 3), layer("BatchNorm1d", 4)
@@ -114,6 +116,9 @@ def of_batch_norm() -> Iterator[Bug]:
     yield in_layer("batch norm: statistics of each sample", BATCH2D, IMAGE, output=per_sample)
     yield in_layer("batch norm: bias added before scaling", BATCH2D, IMAGE, output=bias_scaled)
     yield in_layer("batch norm: input gradient stale on the second call", BATCH2D, IMAGE, grad_input=stale)
+    name = "batch norm: channels-last memory read as contiguous"
+    case = named("layout/BatchNorm2d,channels_last")
+    yield Bug(name, case, changed("BatchNorm2d", output=memory_in_order), "0", "output")
     evaluated = {"training": False}
     yield in_layer(
         "batch norm: evaluation's gradient takes the batch's statistics",
@@ -137,6 +142,13 @@ def of_batch_norm() -> Iterator[Bug]:
         fields=evaluated,
         output=output_from(lambda v, n, eps: 1 / np.sqrt(v + eps)),
     )
+
+
+def memory_in_order(right: Array, call: Call) -> Array:
+    """The input's memory is read in order, whatever its strides."""
+    raw = np.ravel(call.input, order="K").reshape(call.input.shape)
+    params = call.layer.params
+    return refbp.functional.batch_norm(raw, None, None, params["weight"], params["bias"], training=True)[0]
 
 
 def of_running_statistics() -> Iterator[Bug]:

@@ -1,0 +1,393 @@
+"""A report keeps what was found: to the bit, whole or not at all, and readable."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import oracle
+from oracle.diagnose import Blame
+from oracle.figures import exact_share, figure
+from oracle.report import Report, ReportError, load_report
+from oracle.training import TrainingRun
+from oracle.verdict import DISCREPANCIES, VERDICTS, Row
+
+FILES = ["cases.csv", "details.npz", "report.html", "report.json", "report.md", "table.csv", "table.parquet"]
+ABOUT: dict[str, Any] = {
+    "blas": "openblas 0.3",
+    "cases": 2,
+    "dtypes": ["float64", "float32"],
+    "platform": "Linux",
+    "processor": "a | processor",
+    "python": "3.11",
+    "reference": "torch",
+    "seeds": "by name",
+    "subject": "mine",
+    "threads": 2,
+    "versions": {"numpy": "2.0"},
+}
+FREE = TrainingRun("digits/mlp", "float32", 2, "mine", "torch", (0.0, 1e-9, math.inf), ((0.5, math.nan),), 0.9, 0.95)
+
+
+def row(verdict: str = "pass", layer: str = "0", quantity: str = "output", **fields: Any) -> Row:
+    """A row with figures that are neither round nor alike."""
+    made = Row("tiny/one", "float32", 0, layer, "Linear", quantity, "local", verdict, shape=(2, 3), n=6)
+    made.max_abs, made.z_max, made.z_rms, made.worst_index = 1 / 3, math.pi, 1e-310, (1, 2)
+    return replace(made, **fields)
+
+
+def mixed() -> Report:
+    """Rows of two cases with NaN, both infinities, the smallest numbers, text that needs quoting, and a free training run."""
+    rows = [
+        row(),
+        row("wrong", "1", "grad.weight", got=math.nan, expected=math.inf, tolerance=0.0, n_outside=2, decided=1 / 7),
+        row("imprecise", "1", "grad.bias", got=-math.inf, max_abs=math.inf, max_rel=5e-324, diagnosis='a, "b"\n| c'),
+        row("undecided", case="tiny/two", step=3, diagnosis="too wide", shape=(), n=1, worst_index=()),
+        row("loose", case="tiny/two", shape=(0,), n=0, z_max=1e-300),
+    ]
+    return Report.of(rows, ABOUT, {("tiny/one", "float32"): 0.5, ("tiny/two", "float32"): 0.25}, [FREE])
+
+
+def passing() -> Report:
+    return Report.of([row(), row("loose"), row("convention"), row("unsupported"), row("undecided")], ABOUT, {})
+
+
+def test_every_file_of_a_report_is_written(tmp_path: Path) -> None:
+    """These and no others: nothing of the writing stays behind."""
+    mixed().save(tmp_path / "deep" / "down")
+    assert sorted(path.name for path in (tmp_path / "deep" / "down").iterdir()) == FILES
+
+
+def test_a_report_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Tables, blame, environment and training: NaN, infinities, subnormals and empty shapes included."""
+    report = mixed()
+    report.save(tmp_path)
+    back = load_report(tmp_path)
+    pd.testing.assert_frame_equal(back.table, report.table, check_exact=True)
+    pd.testing.assert_frame_equal(back.cases, report.cases, check_exact=True)
+    pd.testing.assert_frame_equal(back.families, report.families, check_exact=True)
+    assert (back.blame, back.environment, back.passed) == (report.blame, report.environment, report.passed)
+    assert repr(back.training) == repr(report.training)  # NaN differs from itself
+    assert back.to_json() == report.to_json() and back.to_markdown() == report.to_markdown()
+
+
+def test_a_report_that_was_loaded_can_be_saved_again(tmp_path: Path) -> None:
+    """Twice through the files changes nothing in them."""
+    mixed().save(tmp_path / "first")
+    load_report(tmp_path / "first").save(tmp_path / "second")
+    for name in set(FILES) - {"table.parquet"}:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
+
+
+def test_a_report_without_rows_comes_back(tmp_path: Path) -> None:
+    """No case, no row: an empty report is still one."""
+    report = Report.of([], ABOUT, {})
+    report.save(tmp_path)
+    back = load_report(tmp_path)
+    assert back.passed and len(back.table) == 0 and list(back.table.columns) == list(report.table.columns)
+    assert list(back.cases.columns) == list(report.cases.columns)
+
+
+def test_csv_holds_every_figure(tmp_path: Path) -> None:
+    """What a spreadsheet reads is what was found, not something rounded."""
+    report = mixed()
+    report.save(tmp_path)
+    read = pd.read_csv(tmp_path / "table.csv")
+    for name in ("max_abs", "max_rel", "z_max", "z_rms", "got", "expected", "tolerance", "decided", "effective_bits"):
+        np.testing.assert_array_equal(read[name].to_numpy(float), report.table[name].to_numpy(float), name)
+    assert list(read["verdict"]) == list(report.table["verdict"])
+    assert list(read["diagnosis"].fillna("")) == list(report.table["diagnosis"])
+
+
+def test_parquet_holds_every_figure(tmp_path: Path) -> None:
+    """Without the oracle's help: any reader of Parquet sees the same table."""
+    report = mixed()
+    report.save(tmp_path)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), report.table, check_exact=True)
+
+
+def test_json_is_json(tmp_path: Path) -> None:
+    """Strict parsers read it: NaN and infinities are spelled out, nothing is lost."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    report = mixed()
+    report.save(tmp_path)
+    kept = json.loads((tmp_path / "report.json").read_text(), parse_constant=refuse)
+    assert kept == report.to_json()
+    assert (kept["format"], kept["passed"]) == (1, False)
+    assert kept["table"]["got"][1:3] == ["nan", "-inf"] and kept["table"]["max_rel"][2] == 5e-324
+    assert kept["training"][0]["gaps"] == [0.0, 1e-9, "inf"]
+
+
+def test_committed_files_do_not_change_with_the_clock(tmp_path: Path) -> None:
+    """A diff of the tables and the Markdown shows a change of behaviour, not of speed."""
+    slow = {("tiny/one", "float32"): 100.0}
+    for name, seconds in (("a", {("tiny/one", "float32"): 0.1}), ("b", slow)):
+        Report.of([row(), row("wrong")], ABOUT, seconds).save(tmp_path / name)
+    for name in ("table.csv", "cases.csv", "report.md"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+WRITERS = [(pd.DataFrame, "to_parquet"), (pd.DataFrame, "to_csv"), (json, "dump"), (Path, "write_text")]
+
+
+@pytest.mark.parametrize("owner, method", WRITERS, ids=[method for _, method in WRITERS])
+def test_whole_or_not_at_all(owner: Any, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever file the disk fills up at, the report that was there stays, and nothing else is left."""
+    passing().save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, full)
+        with pytest.raises(ReportError, match="cannot be written: No space left on device"):
+            mixed().save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_whole_or_not_at_all_when_files_cannot_take_their_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a new report beside half an old one would be a report that nobody made."""
+    passing().save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    moved: list[Path] = []
+    honest = Path.replace
+
+    def third_fails(self: Path, target: Any) -> Any:
+        moved.append(self)
+        if len(moved) == 3:
+            raise OSError(5, "Input/output error")
+        return honest(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", third_fails)
+        with pytest.raises(ReportError, match="Input/output error"):
+            mixed().save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_error_that_is_no_disk_error_leaves_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in the report's own code passes through, and the folder stays clean."""
+
+    def broken(self: Report) -> str:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(Report, "to_markdown", broken)
+    with pytest.raises(RuntimeError, match="bug"):
+        mixed().save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_may_replace_another(tmp_path: Path) -> None:
+    """Saving twice into the same folder leaves the second."""
+    mixed().save(tmp_path)
+    passing().save(tmp_path)
+    assert load_report(tmp_path).passed
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """In one sentence that names it."""
+    (tmp_path / "taken").write_text("mine")
+    for folder in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(ReportError, match=r"taken.* cannot be written: ") as raised:
+            mixed().save(folder)
+        assert "\n" not in str(raised.value)
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
+    """The operating system's reason is passed on."""
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(ReportError, match="Permission denied"):
+            mixed().save(tmp_path / "new")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def damaged(folder: Path, name: str, content: bytes | None) -> None:
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+
+
+DAMAGES: list[tuple[str, bytes | None]] = [
+    ("report.json", None),
+    ("report.json", b""),
+    ("report.json", b"{"),
+    ("report.json", b"[1]"),
+    ("report.json", b"null"),
+    ("report.json", b"{}"),
+    ("report.json", b'{"format": 2}'),
+    ("report.json", b'{"format": 1}'),
+    ("report.json", b'{"format": 1, "environment": {}, "cases": 3, "blame": [], "training": []}'),
+    ("report.json", b'{"format": 1, "environment": {}, "cases": [], "blame": [{"who": 1}], "training": []}'),
+    ("report.json", b"\xff\xfe\x00"),
+    ("table.parquet", None),
+    ("table.parquet", b""),
+    ("table.parquet", b"no parquet at all"),
+]
+
+
+@pytest.mark.parametrize("name, content", DAMAGES, ids=[f"{name}:{content!r}"[:50] for name, content in DAMAGES])
+def test_a_damaged_folder_is_refused_in_a_sentence(name: str, content: bytes | None, tmp_path: Path) -> None:
+    """Never another exception, never a report that is not the one that was written."""
+    mixed().save(tmp_path)
+    damaged(tmp_path, name, content)
+    with pytest.raises(ReportError) as raised:
+        load_report(tmp_path)
+    assert str(tmp_path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """The commonest mistake: another working directory."""
+    with pytest.raises(ReportError, match=r"nowhere holds no report: No such file or directory \(report\.json\)"):
+        load_report(tmp_path / "nowhere")
+
+
+def test_markdown_shows_tiny_figures_as_what_they_are() -> None:
+    """1e-300 is not 0, and 0 is 0."""
+    rows = [row(case="tiny/small", z_max=1e-300, verdict="loose"), row(case="tiny/none", z_max=0.0, verdict="loose")]
+    text = Report.of(rows, ABOUT, {}).to_markdown()
+    cells = {
+        cell[1]: cell
+        for line in text.splitlines()
+        if line.startswith("| tiny/")
+        for cell in [[part.strip() for part in line.split("|")]]
+    }
+    assert "1.0e-300" in cells["tiny/small"] and "0" not in cells["tiny/small"][-3:-2]
+    assert "0" in cells["tiny/none"]
+
+
+def test_markdown_tables_stay_tables() -> None:
+    """A diagnosis with bars and line ends breaks neither its row nor its column."""
+    text = mixed().to_markdown()
+    tables = [block for block in text.split("\n\n") if block.startswith("| ")]
+    assert len(tables) >= 3
+    for block in tables:
+        widths = {line.replace("\\|", "").count("|") for line in block.splitlines()}
+        assert len(widths) == 1, block
+
+
+def test_markdown_names_what_was_found() -> None:
+    """Who is held against whom, the culprits, what is undecided and why, free training."""
+    text = mixed().to_markdown()
+    assert text.startswith("# mine against torch: discrepancies found")
+    assert "tiny/one/1 (Linear) grad.weight wrong, float32: " in text
+    assert "## Undecided" in text and "too wide" in text
+    assert "digits/mlp" in text and "0 after step 1" in text and "inf after step 3" in text
+
+
+def test_markdown_of_a_passing_report_says_that_it_conforms() -> None:
+    """No discrepancy, no section about them."""
+    text = passing().to_markdown()
+    assert text.startswith("# mine against torch: conforms")
+    assert "## Discrepancies" not in text
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (0.0, "0"),
+        (-0.0, "-0"),
+        (5e-324, "4.9e-324"),
+        (1e-9, "1.0e-09"),
+        (0.5, "0.5"),
+        (math.inf, "inf"),
+        (math.nan, ""),
+    ],
+)
+def test_figures_are_short_and_never_a_false_zero(value: float, text: str) -> None:
+    """Three digits, with an exponent where it is needed; an empty cell only where there is no figure."""
+    assert figure(value) == text
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(0.0, "0 %"), (1e-12, "<0.1 %"), (0.5, "50 %"), (1 - 1e-12, ">99.9 %"), (1.0, "100 %")],
+)
+def test_shares_read_0_or_100_only_when_they_are(value: float, text: str) -> None:
+    """One element among millions shows."""
+    assert exact_share(value) == text
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_passed_means_no_discrepancy(verdict: str) -> None:
+    """Exactly the verdicts that numerics calls failures make a report fail."""
+    report = Report.of([row(), row(verdict)], ABOUT, {})
+    assert report.passed is (verdict not in DISCREPANCIES)
+    assert bool(report.blame) is not report.passed
+    assert report.to_json()["passed"] is report.passed
+
+
+def test_raise_for_discrepancy_says_the_blame() -> None:
+    """Its message is what a user would look up: one line per culprit."""
+    report = mixed()
+    with pytest.raises(oracle.Discrepancy) as raised:
+        report.raise_for_discrepancy()
+    assert str(raised.value) == "\n".join(str(culprit) for culprit in report.blame)
+    assert isinstance(raised.value, AssertionError)
+    assert "got nan, expected inf" in str(raised.value)
+
+
+def test_raise_for_discrepancy_is_silent_when_there_is_none() -> None:
+    """`loose`, `convention`, `undecided` and `unsupported` raise nothing."""
+    passing().raise_for_discrepancy()
+
+
+def test_blame_has_the_names_that_are_promised() -> None:
+    """Users write code against .case .layer .layer_type .quantity .verdict .diagnosis."""
+    (first, *_) = mixed().blame
+    assert isinstance(first, Blame)
+    assert (first.case, first.layer, first.layer_type) == ("tiny/one", "1", "Linear")
+    assert (first.quantity, first.verdict) == ("grad.weight", "wrong")
+    assert first.diagnosis.startswith("33.3 % of 6 elements; worst at (1, 2): got nan, expected inf ± 0")
+    assert first.reproduce == "oracle run --cases tiny/one --dtype float32 --subject mine"
+
+
+def test_a_local_culprit_comes_before_its_consequences() -> None:
+    """End to end rows are blamed only where no local row is at fault."""
+    whole = row("wrong", "0", "grad_input", mode="end to end")
+    both = Report.of([whole, row("wrong", "2", "grad.weight")], ABOUT, {})
+    assert [(culprit.layer, culprit.quantity) for culprit in both.blame] == [("2", "grad.weight")]
+    alone = Report.of([whole], ABOUT, {})
+    assert [(culprit.layer, culprit.quantity) for culprit in alone.blame] == [("0", "grad_input")]
+
+
+def test_a_culprit_is_named_once() -> None:
+    """The steps that follow its first one say nothing new."""
+    rows = [row("wrong", "1", "grad.bias", step=step, n_outside=1) for step in (2, 3, 4)]
+    report = Report.of([row(), *rows], ABOUT, {})
+    assert [(culprit.step, culprit.quantity) for culprit in report.blame] == [(2, "grad.bias")]
+    assert "at step 2" in str(report.blame[0])
+
+
+def test_cases_have_the_gravest_verdict_of_their_rows() -> None:
+    """One row per case and dtype, with its culprit."""
+    cases = mixed().cases.set_index("case")
+    assert cases.loc["tiny/one", "verdict"] == "wrong" and cases.loc["tiny/one", "quantity"] == "grad.weight"
+    assert cases.loc["tiny/two", "verdict"] == "loose" and cases.loc["tiny/two", "layer"] == ""
+    assert cases.loc["tiny/two", "undecided"] == 1
+
+
+def test_the_gravest_verdict_is_the_cases_even_when_a_milder_one_comes_first() -> None:
+    """An imprecise first layer does not hide a wrong second one in the table of cases."""
+    report = Report.of([row("imprecise", "0"), row("wrong", "1")], ABOUT, {})
+    assert list(report.cases["verdict"]) == ["wrong"]

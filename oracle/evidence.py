@@ -1,21 +1,23 @@
-"""Fills in Details: goes back to a case, its trace and the reference for the arrays behind its discrepancies."""
+"""Goes back from a case's discrepancies to the arrays behind them: to keep them, and to look for their causes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from oracle.arrays import Array
 from oracle.case import Case, CaseError
+from oracle.causes import Evidence, causes_of, in_words
 from oracle.decompose import Part, local_parts, step_part
 from oracle.details import Detail, detail, place_of
-from oracle.judge import END_TO_END, LOCAL, Bench, Comparison
+from oracle.judge import END_TO_END, LOCAL, Bench, Comparison, expected_connection
 from oracle.network import layer_types
 from oracle.profile import Profile
-from oracle.running_error import LAMBDA, ErrorArray
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.trace import Key, Subject, Trace
-from oracle.verdict import DISCREPANCIES, PASS, Row
-from oracle.wiring import completed
+from oracle.verdict import DISCREPANCIES, PASS, Expected, Row
+from oracle.wiring import completed, connections
 
 MOST_PER_CASE = 20
 
@@ -24,6 +26,8 @@ def kept(
     case: Case, trace: Trace, reference: Subject, rows: Iterable[Row], profile: Profile | None = None
 ) -> list[Detail]:
     """The arrays behind a case's discrepancies: culprits before what is wrong end to end only, at most MOST_PER_CASE.
+
+    Looks for the likely cause of each culprit on the way, and puts it into its row.
 
     Args:
         case, trace, reference, profile: what the rows were judged from.
@@ -35,19 +39,35 @@ def kept(
     wanted = sorted(wanted, key=lambda row: row.mode != LOCAL)[:MOST_PER_CASE]
     if not wanted:
         return []
-    details: list[Detail] = []
-    trace, types = completed(case, trace), layer_types(case)
-    for step, mode in dict.fromkeys((row.step, row.mode) for row in wanted):
-        own = [row for row in wanted if (row.step, row.mode) == (step, mode)]
-        names = {row.layer for row in own}
-        blank = Row(case.name, case.dtype, step, "", "", "", mode, PASS)
-        bench = Bench(trace, reference, profile or Profile(), types, blank)
-        for part in _parts(case, trace, step, mode):
-            if names & set(part.names.values()):
-                details += _of_part(part, bench, own)
+    details: dict[tuple[object, ...], Detail] = {}
+    for row, evidence, got in evidences(case, completed(case, trace), reference, wanted, profile or Profile()):
+        expected = evidence.expected
+        tolerance = LAMBDA * np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
+        details[place_of(row)] = detail(row, got, expected.value.astype(np.float64), tolerance)
+        if row.mode == LOCAL and not row.cause:
+            found = causes_of(evidence)
+            row.cause = "; or: ".join(cause.words for cause in found[:3])
+            row.cause_name = found[0].name if found else ""
+            if not found:
+                row.cause = f"no known one: {in_words(evidence)}"
     order = {place_of(row): index for index, row in enumerate(wanted)}
-    unique = {detail.place: detail for detail in reversed(details)}
-    return sorted(unique.values(), key=lambda detail: order[detail.place])
+    return [details[place] for place in sorted(details, key=lambda place: order[place])]  # type: ignore[index]
+
+
+def evidences(
+    case: Case, trace: Trace, reference: Subject, rows: Sequence[Row], profile: Profile
+) -> Iterator[tuple[Row, Evidence, Array]]:
+    """What is known about each row, and what the implementation has there in its own dtype."""
+    types = layer_types(case)
+    for step, mode in dict.fromkeys((row.step, row.mode) for row in rows):
+        own = [row for row in rows if (row.step, row.mode) == (step, mode)]
+        blank = Row(case.name, case.dtype, step, "", "", "", mode, PASS)
+        bench = Bench(trace, reference, profile, types, blank)
+        for part in _parts(case, trace, step, mode):
+            if {row.layer for row in own} & set(part.names.values()):
+                yield from _of_part(part, bench, own)
+        if mode == LOCAL:
+            yield from _of_wiring(case, bench, own)
 
 
 def _parts(case: Case, trace: Trace, step: int, mode: str) -> Sequence[Part]:
@@ -57,19 +77,33 @@ def _parts(case: Case, trace: Trace, step: int, mode: str) -> Sequence[Part]:
     return [] if whole is None else [whole]
 
 
-def _of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> list[Detail]:
+def _of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[Row, Evidence, Array]]:
     try:
         compared = Comparison(part, bench)
     except CaseError:  # what the trace shows does not fit together: the row says so, there is nothing to draw
-        return []
+        return
     inside = {name: key for key, name in part.names.items()}
-    details = []
     for row in rows:
         key = Key(0, inside.get(row.layer, ""), row.quantity)
         prediction, got = compared.predicted.get(key), bench.trace.get(row.step, row.layer, row.quantity)
         if got is None or not isinstance(prediction, ErrorArray) or prediction.shape != got.shape:
             continue
-        expected = compared.expected(key)
-        tolerance = LAMBDA * np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
-        details.append(detail(row, got, expected.value.astype(np.float64), tolerance))
-    return details
+        previous = bench.trace.get(row.step - 1, row.layer, row.quantity)
+        values = got.astype(np.float64)
+        yield row, Evidence(compared.case, key, values, compared.expected(key), compared.model, previous), got
+
+
+def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[Row, Evidence, Array]]:
+    """What containers computed and what was handed over: there is no layer to run again, only numbers to look at."""
+    places = {(row.layer, row.quantity): row for row in rows}
+    model = ErrorModel(np.dtype(case.dtype), 2)
+    nothing = Case(f"{case.name}/wiring", dtype=case.dtype)
+    for layer, quantity, computed in connections(case, bench.trace, bench.blank.step):
+        row, got = places.get((layer, quantity)), bench.trace.get(bench.blank.step, layer, quantity)
+        if row is None or got is None:
+            continue
+        expected: Expected = expected_connection(computed, case.dtype)
+        if expected.value.shape == got.shape:
+            key = Key(0, layer, quantity)
+            previous = bench.trace.get(row.step - 1, layer, quantity)
+            yield row, Evidence(nothing, key, got.astype(np.float64), expected, model, previous), got

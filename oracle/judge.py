@@ -34,7 +34,7 @@ from oracle.verdict import (
     Row,
     compare,
 )
-from oracle.wiring import completed, connections
+from oracle.wiring import Computed, completed, connections
 
 LOCAL, END_TO_END = "local", "end to end"
 ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
@@ -311,22 +311,25 @@ def by_norm(expected: Expected) -> Expected:
 
 def _judge_wiring(case: Case, bench: Bench) -> Iterator[Row]:
     """What containers computed and what layers handed to each other; of a layer's input only where it is not that."""
-    dtype = np.dtype(case.dtype)
     for layer, quantity, computed in connections(case, bench.trace, bench.blank.step):
         got = bench.trace.get(bench.blank.step, layer, quantity)
         if got is None:
             continue
-        statistical, worst = computed(ErrorModel(dtype, 2)), computed(ErrorModel(dtype, 1))
-        expected = Expected(
-            statistical.value,
-            np.sqrt(statistical.error_or_zero),
-            worst.error_or_zero,
-            np.sqrt(np.broadcast_to(statistical.scale_or_own, statistical.shape)),
-        )
         row = bench.row(layer, quantity)
-        compare(row, got, expected, structured=case.structured, no_terms=True)
+        compare(row, got, expected_connection(computed, case.dtype), structured=case.structured, no_terms=True)
         if quantity != "input" or row.verdict != PASS:
             yield row
+
+
+def expected_connection(computed: Computed, dtype: str) -> Expected:
+    """What a connection between layers should carry."""
+    statistical, worst = computed(ErrorModel(np.dtype(dtype), 2)), computed(ErrorModel(np.dtype(dtype), 1))
+    return Expected(
+        statistical.value,
+        np.sqrt(statistical.error_or_zero),
+        worst.error_or_zero,
+        np.sqrt(np.broadcast_to(statistical.scale_or_own, statistical.shape)),
+    )
 
 
 def _judge_masks(case: Case, bench: Bench) -> Iterator[Row]:

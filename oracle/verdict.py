@@ -55,6 +55,8 @@ class Row:
     mode: str
     verdict: str
     diagnosis: str = ""
+    cause: str = ""
+    cause_name: str = ""
     shape: tuple[int, ...] = ()
     n: int = 0
     max_abs: float = 0.0

@@ -17,7 +17,7 @@ class Blame:
     """One culprit: a quantity that is wrong although everything it was computed from is given.
 
     Attributes: case, dtype, step, layer, layer_type, quantity, verdict as in the table; `diagnosis` says in words what was
-    seen; `reproduce` is the command that shows it again.
+    seen; `reproduce` is the command that shows it again; `cause` says what it looks like, `cause_name` its kind.
     """
 
     case: str
@@ -29,6 +29,8 @@ class Blame:
     verdict: str
     diagnosis: str
     reproduce: str = ""
+    cause: str = ""
+    cause_name: str = ""
 
     def __str__(self) -> str:
         if not self.layer:
@@ -67,7 +69,17 @@ def blame(rows: Iterable[Row], subject: str) -> list[Blame]:
             command = f"oracle run --cases {case} --dtype {dtype} --subject {subject}"
             found.append(
                 Blame(
-                    case, dtype, row.step, row.layer, row.layer_type, row.quantity, row.verdict, describe(row), command
+                    case,
+                    dtype,
+                    row.step,
+                    row.layer,
+                    row.layer_type,
+                    row.quantity,
+                    row.verdict,
+                    describe(row),
+                    command,
+                    row.cause,
+                    row.cause_name,
                 )
             )
     return found

@@ -8,7 +8,7 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case, CaseError
-from oracle.causes import Evidence, causes_of, in_words
+from oracle.causes import Cause, Evidence, causes_of, in_words
 from oracle.decompose import Part, local_parts, step_part
 from oracle.details import Detail, detail, place_of
 from oracle.judge import END_TO_END, LOCAL, Bench, Comparison, expected_connection
@@ -16,7 +16,7 @@ from oracle.network import layer_types
 from oracle.profile import Profile
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.trace import Key, Subject, Trace
-from oracle.verdict import DISCREPANCIES, PASS, Expected, Row
+from oracle.verdict import DISCREPANCIES, IMPRECISE, MISSING, PASS, Expected, Row
 from oracle.wiring import completed, connections
 
 MOST_PER_CASE = 20
@@ -33,6 +33,9 @@ def kept(
         case, trace, reference, profile: what the rows were judged from.
         rows: the case's rows; those without element-wise figures (a wrong shape, a crash) have no arrays to keep.
     """
+    rows = list(rows)
+    for row in rows:
+        name_plain_cause(row)
     wanted = [row for row in rows if row.verdict in DISCREPANCIES and row.n_outside and row.mode in (LOCAL, END_TO_END)]
     first = {(row.layer, row.quantity, row.mode): row for row in reversed(wanted)}  # its later steps repeat it
     wanted = [row for row in wanted if first[row.layer, row.quantity, row.mode] is row]
@@ -40,18 +43,81 @@ def kept(
     if not wanted:
         return []
     details: dict[tuple[object, ...], Detail] = {}
-    for row, evidence, got in evidences(case, completed(case, trace), reference, wanted, profile or Profile()):
+    trace, profile = completed(case, trace), profile or Profile()
+    found: dict[int, list[Cause]] = {}
+    for row, evidence, got in evidences(case, trace, reference, wanted, profile):
         expected = evidence.expected
         tolerance = LAMBDA * np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
         details[place_of(row)] = detail(row, got, expected.value.astype(np.float64), tolerance)
-        if row.mode == LOCAL and not row.cause:
-            found = causes_of(evidence)
-            row.cause = "; or: ".join(cause.words for cause in found[:3])
-            row.cause_name = found[0].name if found else ""
-            if not found:
-                row.cause = f"no known one: {in_words(evidence)}"
+        if row.mode == LOCAL:
+            found[id(row)] = causes_of(evidence)
+            if not found[id(row)]:
+                describe(row, evidence)
+    for row in wanted:
+        if found.get(id(row)):
+            name_cause(row, _in_common(row, found, case, trace, reference, rows, wanted, profile))
     order = {place_of(row): index for index, row in enumerate(wanted)}
     return [details[place] for place in sorted(details, key=lambda place: order[place])]  # type: ignore[index]
+
+
+def name_plain_cause(row: Row) -> None:
+    """The cause of a discrepancy that shows without looking at numbers."""
+    if row.verdict not in DISCREPANCIES or row.n_outside or row.cause:
+        return
+    plain = {
+        MISSING: ("missing", "it is not delivered"),
+        "shape": ("shape", "an array of another shape"),
+        "dtype": ("dtype", "an array of another precision"),
+        "mask": ("mask", row.diagnosis),
+    }
+    key = next((own for own in (row.verdict, row.diagnosis.partition(" ")[0], row.quantity) if own in plain), None)
+    if key is not None:
+        row.cause_name, row.cause = plain[key]
+
+
+def name_cause(row: Row, causes: Sequence[Cause]) -> None:
+    """Put into a culprit's row what it looks like."""
+    row.cause_name, row.cause = causes[0].name, "; or: ".join(cause.words for cause in causes[:3])
+
+
+def describe(row: Row, evidence: Evidence) -> None:
+    """Put into a culprit's row the shape of its error, where no hypothesis fits."""
+    if row.verdict == IMPRECISE:
+        row.cause_name, row.cause = "precision", row.diagnosis
+    elif not np.isfinite(evidence.got).all() and np.isfinite(evidence.expected.value).all():
+        row.cause_name, row.cause = "not finite", "values that are not finite: never written, or overflowed"
+    else:
+        row.cause = f"no known one: {in_words(evidence)}"
+
+
+def _in_common(
+    row: Row,
+    found: dict[int, list[Cause]],
+    case: Case,
+    trace: Trace,
+    reference: Subject,
+    rows: Sequence[Row],
+    wanted: Sequence[Row],
+    profile: Profile,
+) -> list[Cause]:
+    """A row's causes, those first that also explain what else is wrong with the same parameter, or one step later."""
+    causes = found[id(row)]
+    if len(causes) < 2:
+        return causes
+    beside = [own for own in wanted if own is not row and _same_parameter(own, row) and id(own) in found]
+    later = [own for own in rows if own.step > row.step and _same_place(own, row) and own.n_outside][:1]
+    said = [found[id(own)] for own in beside]
+    said += [causes_of(evidence) for _, evidence, _ in evidences(case, trace, reference, later, profile)]
+    return sorted(causes, key=lambda cause: -sum(cause.name in {other.name for other in others} for others in said))
+
+
+def _same_parameter(one: Row, other: Row) -> bool:
+    name = one.quantity.partition(".")[2]
+    return bool(name) and one.layer == other.layer and one.mode == LOCAL and name == other.quantity.partition(".")[2]
+
+
+def _same_place(one: Row, other: Row) -> bool:
+    return (one.layer, one.quantity, one.mode) == (other.layer, other.quantity, other.mode)
 
 
 def evidences(
@@ -83,14 +149,18 @@ def _of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[Ro
     except CaseError:  # what the trace shows does not fit together: the row says so, there is nothing to draw
         return
     inside = {name: key for key, name in part.names.items()}
+    values_of = {key: own.value for key, own in compared.predicted.items() if isinstance(own, ErrorArray)}
     for row in rows:
+        if row.mode == LOCAL and row.quantity in ("input", "grad_output"):
+            continue  # which is given here: it is the wiring's
         key = Key(0, inside.get(row.layer, ""), row.quantity)
         prediction, got = compared.predicted.get(key), bench.trace.get(row.step, row.layer, row.quantity)
         if got is None or not isinstance(prediction, ErrorArray) or prediction.shape != got.shape:
             continue
         previous = bench.trace.get(row.step - 1, row.layer, row.quantity)
-        values = got.astype(np.float64)
-        yield row, Evidence(compared.case, key, values, compared.expected(key), compared.model, previous), got
+        values, expected = got.astype(np.float64), compared.expected(key)
+        siblings = {own.quantity: value for own, value in values_of.items() if own.layer == key.layer and own != key}
+        yield row, Evidence(compared.case, key, values, expected, compared.model, previous, siblings), got
 
 
 def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[Row, Evidence, Array]]:
@@ -98,7 +168,7 @@ def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[
     places = {(row.layer, row.quantity): row for row in rows}
     model = ErrorModel(np.dtype(case.dtype), 2)
     nothing = Case(f"{case.name}/wiring", dtype=case.dtype)
-    for layer, quantity, computed in connections(case, bench.trace, bench.blank.step):
+    for layer, quantity, computed, sources in connections(case, bench.trace, bench.blank.step):
         row, got = places.get((layer, quantity)), bench.trace.get(bench.blank.step, layer, quantity)
         if row is None or got is None:
             continue
@@ -106,4 +176,5 @@ def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[
         if expected.value.shape == got.shape:
             key = Key(0, layer, quantity)
             previous = bench.trace.get(row.step - 1, layer, quantity)
-            yield row, Evidence(nothing, key, got.astype(np.float64), expected, model, previous), got
+            values = got.astype(np.float64)
+            yield row, Evidence(nothing, key, values, expected, model, previous, sources=sources), got

@@ -120,6 +120,8 @@ def crashed(case: Case, error: BaseException, reference: Subject | None = None) 
     Before it come the rows of what had been computed, where the error has the `trace` so far and there is a reference.
     """
     rows = unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
+    if "read-only" in str(error):
+        rows[0].cause_name, rows[0].cause = "in place", "it writes into the array that it was given"
     place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
     if place is not None:
         rows[0].layer, rows[0].quantity = place
@@ -311,7 +313,7 @@ def by_norm(expected: Expected) -> Expected:
 
 def _judge_wiring(case: Case, bench: Bench) -> Iterator[Row]:
     """What containers computed and what layers handed to each other; of a layer's input only where it is not that."""
-    for layer, quantity, computed in connections(case, bench.trace, bench.blank.step):
+    for layer, quantity, computed, _ in connections(case, bench.trace, bench.blank.step):
         got = bench.trace.get(bench.blank.step, layer, quantity)
         if got is None:
             continue

@@ -21,6 +21,7 @@ class Connection(NamedTuple):
     layer: str
     quantity: str
     expected: Computed
+    sources: tuple[Array, ...] = ()
 
 
 def completed(case: Case, trace: Trace) -> Trace:
@@ -33,7 +34,7 @@ def completed(case: Case, trace: Trace) -> Trace:
     for step in range(case.steps):
         while True:
             before = len(result)
-            for layer, quantity, expected in connections(case, result, step):
+            for layer, quantity, expected, _ in connections(case, result, step):
                 if result.get(step, layer, quantity) is None:
                     result.record(step, layer, quantity, expected(ErrorModel(dtype, 2)).value.astype(dtype))
             if len(result) == before:
@@ -70,7 +71,9 @@ class _Wires:
     ) -> Iterator[Connection]:
         shown = [source for source in sources if source is not None]
         if len(shown) == len(sources):
-            yield Connection(layer, quantity, lambda model: rule([ErrorArray.exact(source, model) for source in shown]))
+            yield Connection(
+                layer, quantity, lambda model: rule([ErrorArray.exact(source, model) for source in shown]), tuple(shown)
+            )
 
     def sequence(
         self, specs: tuple[Spec, ...], prefix: str, start: Array | None, end: Array | None

@@ -21,19 +21,26 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     yield from moved(e)
     yield from scaled(e)
     yield from rounded(e)
+    yield from exchanged(e)
+    yield from in_another_order(e)
 
 
 def scaled(e: Evidence) -> Iterator[Hypothesis]:
     value, sigma = e.expected.value, e.expected.sigma
     yield Hypothesis("sign", "the sign is wrong", -value, sigma)
     for factor, words in factors(e).items():
-        yield Hypothesis("factor", f"{words} times the right value", value * factor, sigma * abs(factor))
+        yield Hypothesis("factor", f"{words} times the right value", value * factor, rounded_once(e, factor))
     usable = np.isfinite(value) & np.isfinite(e.got)
     norm = float(np.sum(np.square(value[usable])))
     if value.size >= 4 and norm > 0:
         factor = float(np.sum(e.got[usable] * value[usable])) / norm
-        if factor not in (0.0, 1.0, -1.0):
-            yield Hypothesis("factor", f"a constant factor of {factor:.7g}", value * factor, sigma * abs(factor))
+        if abs(abs(factor) - 1) > 16 * e.model.unit_roundoff:
+            yield Hypothesis("factor", f"a constant factor of {factor:.7g}", value * factor, rounded_once(e, factor))
+
+
+def rounded_once(e: Evidence, factor: float) -> Floats:
+    """The error of the right value times a factor."""
+    return np.hypot(e.expected.sigma, 2 * e.model.unit_roundoff * np.abs(e.expected.value)) * abs(factor)
 
 
 def factors(e: Evidence) -> dict[float, str]:
@@ -44,6 +51,8 @@ def factors(e: Evidence) -> dict[float, str]:
         counts |= {"the batch size": shape[0] if shape else 1, "the number of elements": e.input.size}
         counts["the number of features"] = math.prod(shape[1:])
         counts["the number of input positions"] = math.prod(shape[2:])
+        if len(shape) > 1 and shape[1]:
+            counts["the number of values per channel"] = e.input.size / shape[1]
     if e.upstream is not None:
         counts["the number of output positions"] = math.prod(e.upstream.shape[2:])
         counts["the number of output elements"] = e.upstream.size
@@ -168,6 +177,38 @@ def rounded(e: Evidence) -> Iterator[Hypothesis]:
             with np.errstate(over="ignore"):
                 value = e.expected.value.astype(dtype).astype(np.float64)
             yield Hypothesis("precision", f"stored in {words} on the way", value, e.expected.sigma)
+
+
+def exchanged(e: Evidence) -> Iterator[Hypothesis]:
+    """What belongs to another quantity of the same layer, or to one of the branches alone."""
+    for quantity, value in e.siblings.items():
+        if value.shape == e.got.shape and not np.array_equal(value, e.expected.value):
+            yield Hypothesis(
+                "another quantity", f"it holds the {quantity}", value, e.model.unit_roundoff * 8 * np.abs(value)
+            )
+    shares = [source.astype(np.float64) for source in e.sources]
+    if len(shares) == 2 and shares[0].shape == shares[1].shape == e.got.shape:
+        for words, value in (
+            ("the second path is left out", shares[0]),
+            ("the first path is left out", shares[1]),
+            ("the second path is subtracted", shares[0] - shares[1]),
+            ("the first path is subtracted", shares[1] - shares[0]),
+        ):
+            noise = 2 * e.model.unit_roundoff * (np.abs(shares[0]) + np.abs(shares[1]))
+            yield Hypothesis("path", words, value, np.hypot(e.expected.sigma, noise))
+
+
+def in_another_order(e: Evidence) -> Iterator[Hypothesis]:
+    """The same numbers at other places."""
+    value = e.expected.value
+    if value.size < 4 or not np.isfinite(value).all() or not np.isfinite(e.got).all():
+        return
+    order, own = np.argsort(value, axis=None), np.argsort(e.got, axis=None)
+    other, sigma = np.empty(value.size), np.empty(value.size)
+    other[own], sigma[own] = np.ravel(value)[order], np.ravel(e.expected.sigma)[order]
+    yield Hypothesis(
+        "order", "the right numbers in another order", other.reshape(value.shape), sigma.reshape(value.shape)
+    )
 
 
 def dimensions(axes: tuple[int, ...]) -> str:

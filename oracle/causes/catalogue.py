@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracle.causes import arrays, reruns, updates
+from oracle.causes import arrays, formulas, operations, reruns, updates
 from oracle.causes.evidence import Evidence, Hypothesis
 from oracle.figures import exact_share
 
@@ -34,13 +34,27 @@ def causes_of(evidence: Evidence) -> list[Cause]:
 
 
 # What is said only after anything more specific.
-VAGUE = {"factor": 2, "zero": 1, "permuted": 1, "shifted": 1, "transposed": 1, "turned": 1}
+VAGUE = {
+    "zero": 1,
+    "sign": 1,
+    "coupling": 1,
+    "permuted": 1,
+    "shifted": 1,
+    "transposed": 1,
+    "turned": 1,
+    "another quantity": 2,
+    "factor": 3,
+    "rate": 3,
+    "order": 4,
+}
 
 
 def _all(evidence: Evidence) -> Iterator[Hypothesis]:
     yield from arrays.hypotheses(evidence)
     yield from updates.hypotheses(evidence)
     yield from reruns.hypotheses(evidence)
+    yield from operations.hypotheses(evidence)
+    yield from formulas.hypotheses(evidence)
 
 
 def _confined(evidence: Evidence) -> Iterator[Cause]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from oracle.arrays import Array
 from oracle.case import Case, CaseError, Spec
 from oracle.network import Results
 from oracle.prediction import predict
-from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, Floats
 from oracle.trace import Key
 from oracle.verdict import Expected
@@ -38,6 +38,8 @@ class Evidence:
         expected: what it should have.
         model: with which it was predicted.
         previous: what the implementation had there one step before; None in the first step.
+        siblings: what the part's other quantities should be.
+        sources: of what a container computes, what it is computed from.
     """
 
     case: Case
@@ -46,6 +48,8 @@ class Evidence:
     expected: Expected
     model: ErrorModel
     previous: Array | None = None
+    siblings: Mapping[str, Floats] = field(default_factory=dict)
+    sources: tuple[Array, ...] = ()
 
     @property
     def quantity(self) -> str:
@@ -79,10 +83,8 @@ class Evidence:
         if value.shape != self.got.shape:
             return False
         with np.errstate(all="ignore"):
-            own = UNIT_ROUNDOFF[self.case.dtype] * np.abs(value)
-            tolerance = LAMBDA * np.hypot(sigma, own)
             same = (self.got == value) | (np.isnan(self.got) & np.isnan(value))
-            return bool(np.all(same | (np.abs(self.got - value) <= tolerance)))
+            return bool(np.all(same | (np.abs(self.got - value) <= LAMBDA * sigma)))
 
     def after(self, case: Case | None = None, **fields: Any) -> ErrorArray | None:
         """The quantity if the part had been another one; None where that cannot be, or has no such quantity."""

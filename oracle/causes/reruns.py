@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,30 @@ import numpy as np
 from oracle.arrays import Array
 from oracle.case import Spec
 from oracle.causes.evidence import Evidence, Hypothesis
+from oracle.conventions import CONVENTIONS
 from oracle.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.running_error.model import BranchLog
 
 MODES: Mapping[str, tuple[Any, ...]] = {
     "reduction": ("mean", "sum", "batchmean"),
     "padding_mode": ("zeros", "reflect", "replicate", "circular"),
     "mode": ("nearest", "bilinear"),
     "approximate": ("none", "tanh"),
+    "align_corners": (True, False),
+    "dim": (0, 1, 2, -1),
+}
+# Numbers that options without a default, or with a default of their own, are mistaken for.
+USUAL: Mapping[str, tuple[Any, ...]] = {
+    "eps": (0.0, 1e-8, 1e-6, 1e-5),
+    "value": (0.0, 1.0),
+    "threshold": (0.0,),
+    "norm_type": (1.0, 2.0),
+    "beta": (1.0,),
 }
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
+    yield from of_running(e)
     yield from of_upstream(e)
     yield from of_options(e)
     yield from of_parameters(e)
@@ -74,19 +88,41 @@ def altered(spec: Spec, made: type) -> Iterator[tuple[dict[str, Any], str]]:
     signature = inspect.signature(made).parameters
     options = dict(spec.options)
     for name, parameter in signature.items():
-        if parameter.default is inspect.Parameter.empty or name in ("dtype", "rng", "bias", "affine", "inplace"):
+        if name in ("dtype", "rng", "bias", "affine", "inplace"):
+            continue
+        if parameter.default is inspect.Parameter.empty:
+            yield from without_default(options, name)
             continue
         own, default = options.get(name, parameter.default), parameter.default
         if own != default:
             yield {**options, name: default}, f"{name} is ignored: as if it were {default!r}"
         if isinstance(default, bool):
             yield {**options, name: not own}, f"as if {name} were {not own}"
-        for other in MODES.get(name, ()):
+        for other in (*MODES.get(name, ()), *USUAL.get(name, ())):
             if other not in (own, default):
                 yield {**options, name: other}, f"as if {name} were {other!r}"
+        if name == "betas":
+            yield {**options, name: tuple(reversed(own))}, "the two betas are exchanged"
+        if name == "momentum" and isinstance(own, float):
+            yield (
+                {**options, name: 1 - own},
+                "momentum counts for the new value instead of the old, or the other way round",
+            )
     if "stride" in options and "dilation" in options and options["stride"] != options["dilation"]:
         swapped = {**options, "stride": options["dilation"], "dilation": options["stride"]}
         yield swapped, "stride and dilation are exchanged"
+
+
+def without_default(options: dict[str, Any], name: str) -> Iterator[tuple[dict[str, Any], str]]:
+    own = options.get(name)
+    usual: tuple[Any, ...] = USUAL.get(name, ())
+    if name == "num_groups":
+        usual = (1, options.get("num_channels"))
+    elif name == "size" and isinstance(own, int):
+        usual = (own - 1, own + 1)
+    for other in usual:
+        if other != own:
+            yield {**options, name: other}, f"as if {name} were {other!r}"
 
 
 def of_parameters(e: Evidence) -> Iterator[Hypothesis]:
@@ -126,6 +162,9 @@ def of_parameters(e: Evidence) -> Iterator[Hypothesis]:
             f"the {short} is left out",
             params=other(np.zeros_like(value) if short == "bias" else np.ones_like(value)),
         )
+        if value.ndim == 1 and short == "weight":
+            yield from e.rerun("parameter lost", "the weight is taken as zero", params=other(np.zeros_like(value)))
+            yield from e.rerun("shifted", "the weights belong to the next channel", params=other(np.roll(value, 1)))
         if short == "bias":
             yield from e.rerun("parameter twice", "the bias is added twice", params=other(2 * value))
             last = value.copy()
@@ -183,6 +222,19 @@ AXES = {
     "InstanceNorm3d": "instance",
     "LayerNorm": "last",
 }
+
+
+def of_running(e: Evidence) -> Iterator[Hypothesis]:
+    """Running statistics by another rule."""
+    for name, convention in CONVENTIONS.items():
+        if any(fnmatchcase(e.quantity, pattern) for pattern in convention.quantities):
+            try:
+                found = convention.expected(e.case, replace(e.model, branches=BranchLog()), None)[e.key]
+            except (KeyError, ValueError):
+                continue
+            yield Hypothesis(name, convention.what, found.value, found.model.width(found.error_or_zero))
+    if e.quantity.startswith("buffer.") and f"layer.{e.param}" in e.case.params:
+        yield Hypothesis("not updated", "it is not updated", e.case.params[f"layer.{e.param}"].astype(np.float64), 0.0)
 
 
 def of_statistics(e: Evidence) -> Iterator[Hypothesis]:
@@ -257,9 +309,12 @@ def kept_bits(array: Array, bits: int) -> Array:
 
 def of_place(e: Evidence) -> Iterator[Hypothesis]:
     """The derivative taken somewhere else than at the input."""
-    if e.quantity != "grad_input" or not e.case.layers or e.upstream is None:
+    if not e.quantity.startswith("grad") or not e.case.layers or e.upstream is None:
         return
     output = e.after_output()
+    half = e.input.shape[-1] // 2 if e.input.ndim else 0
+    if e.case.layers[0].type == "GLU":
+        yield from e.rerun("halves exchanged", "the two halves are exchanged", inputs=(np.roll(e.input, half, -1),))
     if output is not None and output.shape == e.input.shape:
         yield from e.rerun(
             "derivative at the output",

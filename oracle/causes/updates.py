@@ -15,6 +15,7 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     if e.case.optimizer is None:
         return
     yield from of_state(e)
+    yield from of_a_number(e)
     if e.case.optimizer.type == "SGD":
         yield from of_sgd(e)
     elif e.case.optimizer.type.startswith("Adam"):
@@ -71,6 +72,22 @@ def of_state(e: Evidence) -> Iterator[Hypothesis]:
         )
 
 
+def of_a_number(e: Evidence) -> Iterator[Hypothesis]:
+    """Another rate: the step is a constant times the right one."""
+    name = parameter(e)
+    if not e.quantity.startswith("param.") or name not in e.case.params:
+        return
+    before = e.case.params[name].astype(np.float64)
+    right, own = e.expected.value - before, e.got - before
+    size = float(np.sum(right * right))
+    if right.size >= 3 and size > 0:
+        factor = float(np.sum(own * right)) / size
+        if not 0.999999 < factor < 1.000001 or e.case.dtype == "float64":
+            value = before + factor * right
+            noise = e.expected.sigma * max(1.0, abs(factor)) + e.model.unit_roundoff * np.abs(before)
+            yield Hypothesis("rate", f"the step is {factor:.7g} times the right one", value, noise)
+
+
 def of_sgd(e: Evidence) -> Iterator[Hypothesis]:
     name, own = parameter(e), options(e)
     if name not in e.case.grads[0]:
@@ -111,6 +128,9 @@ def of_sgd(e: Evidence) -> Iterator[Hypothesis]:
             "decay sign": ("decay has the wrong sign", step(sign * g - wd * w)),
             "decay rate": ("decay is scaled by the rate twice", step(sign * g + lr * wd * w)),
         }
+    if mu and v0 is not None and e.quantity.startswith("momentum.") and float(np.sum(v0 * v0)) > 0:
+        fitted = float(np.sum((e.got - (1 - damp) * d) * v0) / np.sum(v0 * v0))
+        trials["momentum"] = (f"as if momentum were {fitted:.6g}", (w, fitted * v0 + (1 - damp) * d))
     for cause, (words, (param, momentum)) in trials.items():
         value = param if e.quantity.startswith("param.") else momentum if e.quantity.startswith("momentum.") else None
         if value is not None:

@@ -48,6 +48,8 @@ def summary_table(result: SelfTest) -> pd.DataFrame:
         ),
         ("right layer blamed", f"{sum(bug.layer_right for bug in result.bugs):,} of {bugs:,}"),
         ("right quantity blamed", f"{sum(bug.quantity_right for bug in result.bugs):,} of {bugs:,}"),
+        ("right cause named first", f"{sum(bug.cause_right for bug in result.bugs):,} of {bugs:,}"),
+        ("wrong cause named first", f"{len(result.misnamed):,} of {bugs:,}"),
         (f"{legal} legal variants, in each precision: accused", f"{len(result.alarmed)} of {len(result.variants)}"),
         ("false alarms", f"{alarms:,} in {elements:,} elements"),
         ("largest z of a legal variant", figure(max((variant.z_max for variant in result.variants), default=0.0))),
@@ -76,4 +78,7 @@ def failures(result: SelfTest) -> str:
         for own in result.alarmed
     ]
     lines += [f"- let through: {own.control} on {own.case}" for own in result.let_through]
+    lines += [f"- wrong cause: {bug.bug} ({bug.dtype}) is called {bug.cause!r}" for bug in result.misnamed]
+    unnamed = dict.fromkeys(bug.bug for bug in result.unnamed)
+    lines += [f"- no cause named: {name}" for name in unnamed]
     return "\n".join(lines) or "Nothing."

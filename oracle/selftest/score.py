@@ -13,17 +13,21 @@ import pandas as pd
 
 from oracle import suite
 from oracle.diagnose import blame
+from oracle.evidence import kept
 from oracle.judge import crashed, judge
 from oracle.running_error import LAMBDA
-from oracle.selftest.bugs import all_bugs
+from oracle.selftest.bugs import all_bugs, expected_causes
 from oracle.selftest.controls import CONTROLS, FAILS, PASSES, outcome
 from oracle.selftest.variants import all_variants
 from oracle.subjects import refbp as honest
+from oracle.trace import Trace
 from oracle.verdict import DISCREPANCIES, LOOSE, UNDECIDED, Row
 
 Progress = Callable[[int, int, str], None]
 # Of everything, in the quick form, every how many-th is taken; primes, so that no family falls out by its order.
 QUICK = 7
+# Of the planted bugs' causes: at least this share named first, at most this share named wrongly.
+CAUSES_RIGHT, CAUSES_WRONG = 0.85, 0.02
 
 
 class Job(NamedTuple):
@@ -34,7 +38,10 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Planted:
-    """What became of a planted bug: `layer` and `quantity` are where it is, `blamed` whom the report blames first."""
+    """What became of a planted bug: `layer` and `quantity` are where it is, `blamed` whom the report blames first.
+
+    `cause` is the name of the cause that the report gives first, empty where it knows none.
+    """
 
     bug: str
     family: str
@@ -44,8 +51,10 @@ class Planted:
     caught: bool
     layer_right: bool
     quantity_right: bool
+    cause_right: bool
     verdict: str
     blamed: str
+    cause: str
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,15 @@ class SelfTest:
         return [bug for bug in self.bugs if bug.caught and not (bug.layer_right and bug.quantity_right)]
 
     @property
+    def misnamed(self) -> list[Planted]:
+        """Whose first cause is a wrong one."""
+        return [bug for bug in self.bugs if bug.cause and not bug.cause_right]
+
+    @property
+    def unnamed(self) -> list[Planted]:
+        return [bug for bug in self.bugs if not bug.cause]
+
+    @property
     def alarmed(self) -> list[Legal]:
         return [variant for variant in self.variants if variant.alarms]
 
@@ -106,7 +124,10 @@ class SelfTest:
 
     @property
     def passed(self) -> bool:
-        return not (self.missed or self.misplaced or self.alarmed or self.let_through)
+        """Every bug caught and placed, nobody accused, no control let through; causes as promised."""
+        right = sum(bug.cause_right for bug in self.bugs)
+        named = right >= CAUSES_RIGHT * len(self.bugs) and len(self.misnamed) <= CAUSES_WRONG * len(self.bugs)
+        return named and not (self.missed or self.misplaced or self.alarmed or self.let_through)
 
     def bug_table(self) -> pd.DataFrame:
         """One row per bug and dtype."""
@@ -115,7 +136,7 @@ class SelfTest:
     def families(self) -> pd.DataFrame:
         """One row per family of bugs: how many, caught, placed."""
         grouped = self.bug_table().groupby("family", sort=False)
-        counts = grouped[["caught", "layer_right", "quantity_right"]].sum().astype(int)
+        counts = grouped[["caught", "layer_right", "quantity_right", "cause_right"]].sum().astype(int)
         counts.insert(0, "planted", grouped.size())
         return counts.reset_index()
 
@@ -201,12 +222,15 @@ def planted(name: str, dtype: str) -> Planted:
     bug = all_bugs()[name]
     case = bug.case.astype(dtype)
     try:
-        rows = judge(case, bug.run(case), honest)
+        trace = bug.run(case)
+        rows = judge(case, trace, honest)
+        kept(case, trace, honest, rows)
     except Exception as error:  # a bug may well raise
         rows = crashed(case, error, honest)
+        kept(case, getattr(error, "trace", Trace()), honest, rows)
     culprits = blame(rows, "planted")
     if not culprits:
-        return Planted(name, bug.family, dtype, bug.layer, bug.quantity, False, False, False, "", "")
+        return Planted(name, bug.family, dtype, bug.layer, bug.quantity, False, False, False, False, "", "", "")
     first = culprits[0]
     right = first.layer == bug.layer
     placed = right and first.quantity == bug.quantity
@@ -216,11 +240,13 @@ def planted(name: str, dtype: str) -> Planted:
         dtype,
         bug.layer,
         bug.quantity,
-        True,
-        right,
-        placed,
-        first.verdict,
-        f"{first.layer} {first.quantity}",
+        caught=True,
+        layer_right=right,
+        quantity_right=placed,
+        cause_right=placed and first.cause_name in expected_causes()[name],
+        verdict=first.verdict,
+        blamed=f"{first.layer} {first.quantity}",
+        cause=first.cause_name,
     )
 
 

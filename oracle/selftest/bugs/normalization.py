@@ -52,7 +52,7 @@ def without(*terms: str, axes: tuple[int, ...] = (0, 2, 3)) -> Any:
     def change(right: Array, call: Call) -> Array:
         x_hat, s = statistics(call, axes)
         weight = call.layer.params.get("weight")
-        channels = call.input.ndim > 2 and axes[0] == 0
+        channels = call.input.ndim > 2
         g = call.grad_output
         if weight is not None:
             g = g * (of_channels(weight, g) if channels else weight)

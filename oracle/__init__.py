@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from oracle.report import Discrepancy as Discrepancy
     from oracle.report import Report as Report
     from oracle.report import load_report as load_report
+    from oracle.shrinking import shrink as shrink
     from oracle.sweep import run as run
     from oracle.trace import Key as Key
     from oracle.trace import Trace as Trace
@@ -31,6 +32,7 @@ _HOMES = {
     "Report": "oracle.report",
     "load_report": "oracle.report",
     "run": "oracle.sweep",
+    "shrink": "oracle.shrinking",
     "Key": "oracle.trace",
     "Trace": "oracle.trace",
     "Unsupported": "oracle.trace",

@@ -96,7 +96,11 @@ class Case:
 
     def astype(self, dtype: str) -> Case:
         """The same case rounded to another precision; layouts stay."""
-        return replace(self, dtype=dtype, **self._with_arrays(lambda array: cast(array, dtype)))
+        return replace(self.mapped(lambda array: cast(array, dtype)), dtype=dtype)
+
+    def mapped(self, change: Callable[[Array], Array]) -> Case:
+        """The same case with every array changed."""
+        return replace(self, **self._with_arrays(change))
 
     def with_upstream(self, grad_output: Array) -> Case:
         """The same case with another upstream gradient."""

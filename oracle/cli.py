@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,9 @@ app = typer.Typer(
     help="Hold an implementation of backpropagation against a reference, with tolerances that are derived, not picked.",
 )
 
-Subject = Annotated[str, typer.Option(help="refbp, torch, or module:object of your own.")]
+Subject = Annotated[
+    str, typer.Option(help="refbp, torch, or module:object of your own, looked for in the current folder too.")
+]
 Reference = Annotated[str, typer.Option(help="torch or refbp.")]
 Dtype = Annotated[
     list[str] | None,
@@ -50,6 +52,9 @@ def run(
     ] = False,
     strict_conventions: Annotated[
         bool, typer.Option("--strict-conventions", help="Count what differs by convention as a discrepancy.")
+    ] = False,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="Also look for the smallest case that shows each kind of discrepancy.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -97,6 +102,9 @@ def run(
         f"report: {out}/report.html, report.md, table.csv, table.parquet, cases.csv, details.npz, report.json",
         soft_wrap=True,
     )
+    if shrink:
+        own = {} if isinstance(chosen, str) else {case.name: case for case in chosen}
+        write_shrunk(report, own, out / "shrunk", quiet=as_json)
     raise typer.Exit(0 if report.passed else 1)
 
 
@@ -252,6 +260,34 @@ def diff(
     raise typer.Exit(1 if worse else 0)
 
 
+MOST_SHRUNK = 3
+
+
+def write_shrunk(report: Report, own: Mapping[str, Case], folder: Path, *, quiet: bool) -> None:
+    """Save a small case and a script for each kind of discrepancy, and print the scripts. `own`: cases that the suite has not."""
+    from oracle import suite, terminal
+    from oracle.script import script
+    from oracle.shrinking import one_of_each_kind, shrink
+
+    notes, subject = terminal.console(stderr=True), report.environment["subject"]
+    kinds = one_of_each_kind(report.blame)
+    if kinds:
+        require_writable(folder)
+    for culprit in kinds[:MOST_SHRUNK]:
+        notes.print(f"shrinking {culprit.case} ({culprit.dtype})", soft_wrap=True)
+        case = own.get(culprit.case) or suite.named(culprit.case)
+        shrunk = shrink(case.astype(culprit.dtype), subject, report.environment["reference"])
+        file = folder / f"{shrunk.case.name.rpartition('/')[2]}-{culprit.quantity}-{culprit.dtype}.json"
+        shrunk.case.save(file)
+        text = script(shrunk, str(file), subject)
+        file.with_suffix(".py").write_text(text + "\n")
+        notes.print(f"smallest case: {file}; the script is beside it", soft_wrap=True)
+        if not quiet:
+            sys.stdout.write(f"\n{text}\n")
+    if len(kinds) > MOST_SHRUNK:
+        notes.print(f"{len(kinds) - MOST_SHRUNK} more kinds of discrepancies are left as they are", soft_wrap=True)
+
+
 def show_history(folder: Path) -> None:
     from oracle import terminal
     from oracle.history import courses, load_history
@@ -334,4 +370,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def entry_point() -> None:
+    sys.path.insert(0, str(Path.cwd()))  # where a subject of one's own may lie
     sys.exit(main())

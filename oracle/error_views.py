@@ -77,11 +77,11 @@ def maps(detail: Detail) -> list[ErrorMap]:
     return found
 
 
-def coarse(values: Floats) -> Floats:
-    """At most MOST_CELLS along each axis, each cell the largest of the elements that it stands for."""
-    for axis, size in enumerate(values.shape):
-        if size > MOST_CELLS:
-            starts = np.arange(MOST_CELLS) * size // MOST_CELLS
+def coarse(values: Floats, most: tuple[int, int] = (MOST_CELLS, MOST_CELLS)) -> Floats:
+    """At most so many rows and columns, each cell the largest of the elements that it stands for."""
+    for axis, (size, cells) in enumerate(zip(values.shape, most, strict=True)):
+        if size > cells:
+            starts = np.arange(cells) * size // cells
             values = np.maximum.reduceat(values, starts, axis=axis)
     return values
 

@@ -20,6 +20,7 @@ from oracle.verdict import DISCREPANCIES, IMPRECISE, MISSING, PASS, Expected, Ro
 from oracle.wiring import completed, connections
 
 MOST_PER_CASE = 20
+ANOTHER = "; or: "  # between causes that fit alike
 
 
 def kept(
@@ -77,7 +78,7 @@ def name_plain_cause(row: Row) -> None:
 
 def name_cause(row: Row, causes: Sequence[Cause]) -> None:
     """Put into a culprit's row what it looks like."""
-    row.cause_name, row.cause = causes[0].name, "; or: ".join(cause.words for cause in causes[:3])
+    row.cause_name, row.cause = causes[0].name, ANOTHER.join(cause.words for cause in causes[:3])
 
 
 def describe(row: Row, evidence: Evidence) -> None:
@@ -87,7 +88,8 @@ def describe(row: Row, evidence: Evidence) -> None:
     elif not np.isfinite(evidence.got).all() and np.isfinite(evidence.expected.value).all():
         row.cause_name, row.cause = "not finite", "values that are not finite: never written, or overflowed"
     else:
-        row.cause = f"no known one: {in_words(evidence)}"
+        own = "refbp's own code comes to the same; " if evidence.is_refbps_own() else ""
+        row.cause = f"no known one: {own}{in_words(evidence)}"
 
 
 def _in_common(

@@ -28,10 +28,7 @@ def workflow_commands(blames: Sequence[Blame], table: pd.DataFrame) -> list[str]
     """Workflow commands: an error per culprit, the last one standing for all that do not fit, and a warning for what is open."""
     ordered = worst_first(blames)
     shown = ordered if len(ordered) <= MOST_ANNOTATIONS else ordered[: MOST_ANNOTATIONS - 1]
-    lines = [
-        _command("error", f"{blame.case} ({blame.dtype}) {blame.verdict}", f"{blame}\n{blame.reproduce}")
-        for blame in shown
-    ]
+    lines = [_command("error", f"{blame.case} ({blame.dtype}) {blame.verdict}", blame.in_full()) for blame in shown]
     if len(shown) < len(ordered):
         left = len(ordered) - len(shown)
         lines.append(
@@ -63,7 +60,10 @@ def summary(
     if runs:
         parts += ["### Free training on digits", markdown.training(runs)]
     text = "\n\n".join(parts) + "\n"
-    lines = [f"- `{blame.verdict}` {_inline(str(blame))}" for blame in worst_first(blames)]
+    lines = [
+        f"- `{blame.verdict}` " + "\n  - ".join(_inline(text) for text in (str(blame), *blame.remarks))
+        for blame in worst_first(blames)
+    ]
     return text + ("\n### Culprits, worst first\n\n" + _fitting(lines, len(text.encode())) if lines else "")
 
 

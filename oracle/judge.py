@@ -86,10 +86,17 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
         local += _judge_masks(case, bench)
         part = step_part(case, trace, step)
         whole: list[Row] = []
+        order: Iterable[Key] = (key for key in trace if key.step == step)
         if part is not None:
-            whole = _judge_part(part, replace(bench, blank=replace(bench.blank, mode=END_TO_END)))
-            _excuse(whole, local)
-        rows += _in_order_of_computation(local + whole, trace, step)
+            try:
+                compared = Comparison(part, replace(bench, blank=replace(bench.blank, mode=END_TO_END)))
+            except CaseError:  # what does not fit together is the layers' fault, and judged there
+                pass
+            else:
+                whole, order = compared.rows(), compared.predicted
+                _excuse(whole, local)
+        place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
+        rows += sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
     return rows
 
 
@@ -139,16 +146,10 @@ def unsupported(case: Case, error: BaseException) -> list[Row]:
 
 def _judge_part(part: Part, bench: Bench) -> list[Row]:
     try:
-        judged = Comparison(part, bench)
+        return Comparison(part, bench).rows()
     except CaseError as error:
         # Gradients that do not fit their parameters are the layers' fault, and judged there.
-        return [] if bench.end_to_end or part.case.grads else [_misfit(part, bench, error)]
-    rows = [
-        judged.row(key, part.names[key.layer])
-        for key in judged.predicted
-        if _is_judged(key, part, bench, part.names.get(key.layer, ""))
-    ]
-    return rows + list(_judge_branches(judged.branches, bench)) if bench.end_to_end else rows
+        return [] if part.case.grads else [_misfit(part, bench, error)]
 
 
 def _judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
@@ -209,6 +210,7 @@ class Comparison:
     """
 
     def __init__(self, part: Part, bench: Bench) -> None:
+        self.part = part
         case, guides = part.case, _guides(bench) if bench.end_to_end else None
         case = replace(case, layers=tuple(_spelled_out(spec, case.dtype) for spec in case.layers))
         self.case, self.bench, self.guides = case, bench, guides
@@ -231,6 +233,15 @@ class Comparison:
             ) from error
         if any(seen.adopted for seen in self.branches.by_place.values()):
             self.values = Trace()  # the reference took other branches: its values are of another function
+
+    def rows(self) -> list[Row]:
+        """A row for each quantity that is judged here, and end to end one for the branches of each layer."""
+        rows = [
+            self.row(key, self.part.names[key.layer])
+            for key in self.predicted
+            if _is_judged(key, self.part, self.bench, self.part.names.get(key.layer, ""))
+        ]
+        return rows + list(_judge_branches(self.branches, self.bench)) if self.bench.end_to_end else rows
 
     def row(self, key: Key, layer: str) -> Row:
         row = self.bench.row(layer, key.quantity)
@@ -352,8 +363,3 @@ def _judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
             row.verdict = WRONG
             row.diagnosis = f"keeps {kept} of {mask.size} draws: hardly by chance with a probability of {p:g}"
         yield row
-
-
-def _in_order_of_computation(rows: list[Row], trace: Trace, step: int) -> list[Row]:
-    place = {(key.layer, key.quantity): index for index, key in enumerate(trace) if key.step == step}
-    return sorted(rows, key=lambda row: place.get((row.layer, row.quantity), len(place)))

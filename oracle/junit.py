@@ -49,7 +49,7 @@ def _case(suite: ET.Element, record: Mapping[Any, Any], blames: list[Blame], rea
         kind = "error" if verdict == CRASHED else "failure"
         first = str(blames[0]) if blames else str(record["diagnosis"]) or verdict
         found = ET.SubElement(test, kind, message=_text(first), type=verdict)
-        found.text = _text("\n".join(f"{blame}\n  reproduce: {blame.reproduce}" for blame in blames))
+        found.text = _text("\n".join(blame.in_full() for blame in blames))
     elif verdict in (UNDECIDED, UNSUPPORTED):
         ET.SubElement(test, "skipped", message=_text(f"{verdict}: {reasons}"))
     elif verdict != PASS:

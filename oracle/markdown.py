@@ -33,7 +33,7 @@ def report(
         table(families, figures=("z_max", "bound_ratio", "decided")),
     ]
     if blame:
-        parts += ["## Discrepancies", "\n".join(f"- {culprit}" for culprit in blame)]
+        parts += ["## Discrepancies", "\n".join(discrepancy(culprit) for culprit in blame)]
     undecided = rows[rows["verdict"] == "undecided"]
     if len(undecided):
         parts += ["## Undecided", table(reasons(undecided))]
@@ -43,6 +43,13 @@ def report(
     parts.append(f"## Cases\n\n{int(plain.sum()):,} of {len(plain):,} runs pass in every row. The others:")
     parts.append(table(cases[~plain].drop(columns=["family", "seconds"]), figures=("z_max", "bound_ratio", "decided")))
     return "\n\n".join(parts) + "\n"
+
+
+def discrepancy(culprit: Blame) -> str:
+    """A list entry, what there is to say about it below it."""
+    lines = [f"- {culprit}", *(f"  - {remark}" for remark in culprit.remarks)]
+    drawn = ["", "  ```", *(f"  {line}" for line in culprit.map.splitlines()), "  ```", ""] if culprit.map else []
+    return "\n".join(lines + drawn)
 
 
 def branches(rows: pd.DataFrame) -> str:

@@ -63,11 +63,10 @@ class Report:
         training: Iterable[TrainingRun] = (),
         details: Iterable[Detail] = (),
     ) -> Report:
-        culprits = blame(rows, str(environment.get("subject", "")))
+        kept = capped(details)
+        culprits = blame(rows, str(environment.get("subject", "")), kept)
         table = row_table(rows)
-        return cls(
-            table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), capped(details)
-        )
+        return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
 
     @property
     def passed(self) -> bool:
@@ -81,7 +80,7 @@ class Report:
     def raise_for_discrepancy(self) -> None:
         """Raises: Discrepancy, whose message is the blame, unless `passed`."""
         if not self.passed:
-            raise Discrepancy("\n".join(str(culprit) for culprit in self.blame))
+            raise Discrepancy("\n".join(culprit.in_full() for culprit in self.blame))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; NaN and infinities are spelled out as strings."""
@@ -89,7 +88,7 @@ class Report:
             "format": FORMAT,
             "passed": self.passed,
             "environment": self.environment,
-            "blame": [asdict(culprit) for culprit in self.blame],
+            "blame": [spelled(asdict(culprit)) for culprit in self.blame],
             "cases": _records(self.cases),
             "table": {str(name): spelled(values.tolist()) for name, values in self.table.items()},
             "training": [spelled(asdict(run)) for run in self.training],
@@ -224,7 +223,7 @@ def load_report(folder: Path | str) -> Report:
         return Report(
             pd.read_parquet(folder / "table.parquet"),
             pd.DataFrame([_unspelled(record) for record in kept["cases"]], columns=CASE_COLUMNS),
-            [Blame(**record) for record in kept["blame"]],
+            [Blame(**_tuples(record)) for record in kept["blame"]],
             kept["environment"],
             [TrainingRun(**_tuples(_unspelled(record))) for record in kept["training"]],
             details.load(folder / "details.npz", [Place(*place) for place in kept.get("details", ())]),

@@ -91,7 +91,7 @@ def run(
         progress(len(jobs), len(jobs), "")
     about = {
         **environment(),
-        "subject": implementation.name,
+        "subject": subject if isinstance(subject, str) else implementation.name,
         "reference": reference,
         "dtypes": list(dtypes),
         "cases": len(chosen),

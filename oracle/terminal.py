@@ -52,8 +52,10 @@ def show_report(out: Console, report: Report) -> None:
     """The families, then who is to blame, then the free training runs, then one line that says how it ended."""
     out.print(family_table(report, out.width))
     for culprit in report.blame[:MOST_BLAMES]:
-        out.print(f"[{STYLES.get(culprit.verdict, '')}]{escape(str(culprit))}[/]", soft_wrap=True)
-        out.print(f"  reproduce: {escape(culprit.reproduce)}", soft_wrap=True)
+        first, *rest = culprit.in_full().splitlines()
+        out.print(f"[{STYLES.get(culprit.verdict, '')}]{escape(first)}[/]", soft_wrap=True)
+        for line in rest:
+            out.print(escape(line), soft_wrap=True)
     if len(report.blame) > MOST_BLAMES:
         out.print(f"and {len(report.blame) - MOST_BLAMES} more, in the report's cases.csv")
     if report.training:

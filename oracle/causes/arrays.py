@@ -28,13 +28,15 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
 def scaled(e: Evidence) -> Iterator[Hypothesis]:
     value, sigma = e.expected.value, e.expected.sigma
     yield Hypothesis("sign", "the sign is wrong", -value, sigma)
-    for factor, words in factors(e).items():
+    known = factors(e)
+    for factor, words in known.items():
         yield Hypothesis("factor", f"{words} times the right value", value * factor, rounded_once(e, factor))
     usable = np.isfinite(value) & np.isfinite(e.got)
     norm = float(np.sum(np.square(value[usable])))
     if value.size >= 4 and norm > 0:
         factor = float(np.sum(e.got[usable] * value[usable])) / norm
-        if abs(abs(factor) - 1) > 16 * e.model.unit_roundoff:
+        named = any(math.isclose(factor, other, rel_tol=1e-3) for other in known)
+        if not named and abs(abs(factor) - 1) > 16 * e.model.unit_roundoff:
             yield Hypothesis("factor", f"a constant factor of {factor:.7g}", value * factor, rounded_once(e, factor))
 
 

@@ -51,6 +51,8 @@ VAGUE = {
 
 def _all(evidence: Evidence) -> Iterator[Hypothesis]:
     yield from arrays.hypotheses(evidence)
+    if evidence.is_refbps_own():  # then refbp run again in another way tells nothing
+        return
     yield from updates.hypotheses(evidence)
     yield from reruns.hypotheses(evidence)
     yield from operations.hypotheses(evidence)

@@ -86,6 +86,11 @@ class Evidence:
             same = (self.got == value) | (np.isnan(self.got) & np.isnan(value))
             return bool(np.all(same | (np.abs(self.got - value) <= LAMBDA * sigma)))
 
+    def is_refbps_own(self) -> bool:
+        """Whether refbp itself comes to what the implementation has, and not to what is expected."""
+        found = self.after()
+        return found is not None and self.fits(found.value, found.model.width(found.error_or_zero))
+
     def after(self, case: Case | None = None, **fields: Any) -> ErrorArray | None:
         """The quantity if the part had been another one; None where that cannot be, or has no such quantity."""
         try:

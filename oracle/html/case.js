@@ -148,7 +148,7 @@ class CaseView {
     const others = [...new Map(here.map((detail) => [`${detail.step} ${detail.layer} ${detail.quantity}`, detail])).values()];
     const choices = element("select", { id: "detail-pick", onchange: () => { const other = others[choices.selectedIndex - 1]; if (other) this.go(other); } }, element("option", {}, "…"), ...others.map((detail) => element("option", {}, `${detail.layer} ${detail.quantity}${detail.step ? `, step ${detail.step}` : ""}`)));
     choices.selectedIndex = 1 + others.findIndex((detail) => detail.layer === layer && detail.quantity === quantity && detail.step === Number(this.step.value));
-    const notes = rows.filter((row) => row.diagnosis).map((row) => `${row.mode}: ${row.diagnosis}`);
+    const notes = [...rows.filter((row) => row.diagnosis).map((row) => `${row.mode}: ${row.diagnosis}`), ...rows.filter((row) => row.cause).map((row) => `likely cause: ${row.cause}`)];
     document.getElementById("quantity").replaceChildren(
       element("h3", {}, `${layer || "whole case"} ${quantity} `, role ? element("span", { class: "tag v-wrong" }, role) : ""),
       ...notes.map((note) => element("p", { class: "note" }, note)),

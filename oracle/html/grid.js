@@ -4,7 +4,7 @@ const COLUMN_WIDTHS = [
   ["case", 250], ["dtype", 66], ["step", 46], ["layer", 130], ["layer_type", 110], ["quantity", 120], ["mode", 88],
   ["verdict", 92], ["role", 96], ["z_max", 70], ["max_abs", 76], ["max_rel", 76], ["max_ulp", 76], ["effective_bits", 104],
   ["bound_ratio", 92], ["n", 66], ["n_outside", 78], ["shape", 96], ["worst_index", 96], ["got", 150], ["expected", 150],
-  ["tolerance", 80], ["z_rms", 70], ["cosine", 66], ["decided", 66], ["diagnosis", 420],
+  ["tolerance", 80], ["z_rms", 70], ["cosine", 66], ["decided", 66], ["diagnosis", 420], ["cause", 420], ["cause_name", 120],
 ];
 
 class RowTable {

@@ -29,6 +29,8 @@ WORDS = (
     "verdict",
     "role",
     "diagnosis",
+    "cause",
+    "cause_name",
     "shape",
     "worst_index",
 )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import pytest
 
 import oracle
-import refbp.conv
 from oracle.arrays import Array
 from oracle.case import Case
+from oracle.selftest.plant import patched
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace
 
@@ -32,14 +30,25 @@ class Altered:
         return trace
 
 
+class Planted:
+    """An implementation with a bug, as a subject."""
+
+    name = "planted"
+
+    def __init__(self, run: Callable[[Case], Trace]) -> None:
+        self.run = run
+
+
+def unturned() -> Planted:
+    """refbp with a convolution whose kernel is not turned on the way back."""
+    return Planted(
+        patched("refbp.conv:spread", lambda right: lambda delta, w, size, g: right(delta, np.flip(w, (2, 3)), size, g))
+    )
+
+
 def bug() -> oracle.Report:
-    """A convolution whose kernel is not turned on the way back, in refbp itself: with all that follows from it."""
-    spread: Any = refbp.conv.spread
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            refbp.conv, "spread", lambda delta, weight, size, g: spread(delta, np.flip(weight, (2, 3)), size, g)
-        )
-        return oracle.run(cases="lenet5", dtypes=("float32",))
+    """A LeNet-5 with such convolutions, and all that follows from it."""
+    return oracle.run(unturned(), cases="lenet5", dtypes=("float32",))
 
 
 def turned(layer: str = "conv2", quantity: str = "grad.weight") -> oracle.Report:

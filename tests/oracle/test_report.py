@@ -338,11 +338,12 @@ def test_passed_means_no_discrepancy(verdict: str) -> None:
 
 
 def test_raise_for_discrepancy_says_the_blame() -> None:
-    """Its message is what a user would look up: one line per culprit."""
+    """Its message is what a user would look up: each culprit, what it looks like, and how to see it again."""
     report = mixed()
     with pytest.raises(oracle.Discrepancy) as raised:
         report.raise_for_discrepancy()
-    assert str(raised.value) == "\n".join(str(culprit) for culprit in report.blame)
+    assert str(raised.value) == "\n".join(culprit.in_full() for culprit in report.blame)
+    assert "  reproduce: oracle run --cases tiny/one --dtype float32 --subject mine" in str(raised.value)
     assert isinstance(raised.value, AssertionError)
     assert "got nan, expected inf" in str(raised.value)
 
@@ -369,6 +370,37 @@ def test_a_local_culprit_comes_before_its_consequences() -> None:
     assert [(culprit.layer, culprit.quantity) for culprit in both.blame] == [("2", "grad.weight")]
     alone = Report.of([whole], ABOUT, {})
     assert [(culprit.layer, culprit.quantity) for culprit in alone.blame] == [("0", "grad_input")]
+
+
+def test_what_follows_stands_under_the_nearest_culprit_that_it_can_come_from() -> None:
+    """Two culprits: a later layer's input gradient, and a weight gradient that leads to nothing but its own update."""
+    whole: dict[str, Any] = {"mode": "end to end", "n_outside": 1}
+    rows = [
+        row("wrong", "2", "grad.weight", n_outside=1),
+        row("wrong", "2", "grad_input", n_outside=1),
+        row("wrong", "2", "grad_input", **whole),
+        row("wrong", "1", "grad_output", **whole),
+        row("wrong", "1", "grad.weight", **whole),
+        row("wrong", "2", "momentum.weight", **whole),
+        row("imprecise", "1", "param.weight", **whole),
+        row("wrong", "1", "grad_output", step=1, **whole),
+    ]
+    weight, handed_on = Report.of(rows, ABOUT, {}).blame
+    assert (weight.quantity, weight.follows) == ("grad.weight", ("2 momentum.weight",))
+    assert handed_on.follows == ("1 grad_output", "1 grad.weight", "1 param.weight")
+    assert "wrong because of it: 1 grad_output, 1 grad.weight, 1 param.weight" in handed_on.remarks
+
+
+def test_what_shows_end_to_end_only_is_told_with_its_evidence() -> None:
+    """A black box that gives final gradients: the first that is wrong, and the last before it that is right; no more."""
+    whole: dict[str, Any] = {"mode": "end to end"}
+    wrong = row("wrong", "1", "grad.weight", n_outside=1, **whole)
+    (closed_in,) = Report.of([row("pass", "2", "grad.bias", **whole), wrong], ABOUT, {}).blame
+    assert closed_in.diagnosis.endswith(
+        "seen end to end only: of what is computed before it, the last that is shown, 2 grad.bias, is right"
+    )
+    (alone,) = Report.of([wrong], ABOUT, {}).blame
+    assert alone.diagnosis.endswith("nothing that is computed before it is shown to be right")
 
 
 def test_a_culprit_is_named_once() -> None:

@@ -1,0 +1,210 @@
+"""Likely causes: named when the numbers agree, not otherwise, and shown wherever a culprit is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import oracle
+import refbp.conv
+from oracle.arrays import Array
+from oracle.case import Case, Spec
+from oracle.details import Detail, Place
+from oracle.html.page import render
+from oracle.selftest.bugs import all_bugs, expected_causes
+from oracle.selftest.plant import attribute, changed
+from oracle.subjects import refbp as honest
+from oracle.text_map import text_map
+from oracle.trace import Trace
+
+from .planted import Altered, Planted, bug, turned
+
+LENET: Any = {"cases": "lenet5", "dtypes": ("float32",)}
+
+
+@pytest.fixture(scope="module")
+def report() -> oracle.Report:
+    return bug()
+
+
+def test_the_cause_is_named_in_every_form_of_the_report(report: oracle.Report) -> None:
+    """In the blame, the table, JSON, Markdown, JUnit, HTML, a notebook and the exception."""
+    culprit = report.blame[0]
+    assert (culprit.layer, culprit.quantity, culprit.cause_name) == ("conv2", "grad_input", "kernel turned")
+    assert "turned by 180°" in culprit.cause
+    assert culprit.cause in report.table["cause"].tolist()
+    assert report.to_json()["blame"][0]["cause"] == culprit.cause
+    said = f"likely cause: {culprit.cause}"
+    with pytest.raises(oracle.Discrepancy) as raised:
+        report.raise_for_discrepancy()
+    for text in (str(raised.value), report.to_markdown(), report.to_junit(), report._repr_html_()):
+        assert said in text
+    assert f"Likely cause: {culprit.cause}" in render(report)
+
+
+def test_only_culprits_have_causes(report: oracle.Report) -> None:
+    """What is wrong end to end only has none of its own: it follows."""
+    assert not report.table[report.table["mode"] != "local"]["cause"].any()
+    assert "pool1 grad_output" in report.blame[0].follows
+    assert "conv1 param.weight" in report.blame[0].follows
+
+
+def test_a_report_keeps_causes_maps_and_consequences(report: oracle.Report, tmp_path: Any) -> None:
+    report.save(tmp_path)
+    assert oracle.load_report(tmp_path).blame == report.blame
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda grad: 2 * grad, "factor"),
+        (lambda grad: -grad, "sign"),
+        (lambda grad: np.flip(grad, (2, 3)), "turned"),
+        (lambda grad: np.swapaxes(grad, 2, 3), "transposed"),
+        (lambda grad: np.roll(grad, 1, 3), "shifted"),
+        (np.zeros_like, "zero"),
+    ],
+)
+def test_numbers_that_were_moved_or_scaled(change: Any, cause: str) -> None:
+    report = oracle.run(Altered("conv2", "grad.weight", change), **LENET)
+    assert report.blame[0].cause_name == cause, report.blame[0].cause
+
+
+def test_noise_has_no_cause_but_a_shape() -> None:
+    """What no hypothesis reproduces is described, and not explained."""
+
+    def noisy(grad: Array) -> Array:
+        noise: Array = grad + np.random.default_rng(0).standard_normal(grad.shape).astype(grad.dtype)
+        return noise
+
+    culprit = oracle.run(Altered("conv2", "grad.weight", noisy), **LENET).blame[0]
+    assert culprit.cause_name == "" and culprit.cause.startswith("no known one: ")
+    assert "correlation with the right values" in culprit.cause
+
+
+def test_a_cause_that_almost_fits_is_not_named() -> None:
+    """A turned kernel with one element off by a thousandth of it is no turned kernel."""
+
+    def almost(grad: Array) -> Array:
+        other = np.flip(grad, (2, 3)).copy()
+        other[0, 0, 0, 0] *= 1.001
+        return other
+
+    assert oracle.run(Altered("conv2", "grad.weight", almost), **LENET).blame[0].cause_name != "turned"
+    assert turned().blame[0].cause_name == "turned"
+
+
+def test_refbp_run_again_is_no_witness_against_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the bug in refbp itself every variation of it would come to the same numbers: then none is named."""
+    right: Any = refbp.conv.spread
+    monkeypatch.setattr(refbp.conv, "spread", lambda d, w, size, g: right(d, np.flip(w, (2, 3)), size, g))
+    culprit = oracle.run(**LENET).blame[0]
+    assert (culprit.layer, culprit.quantity, culprit.cause_name) == ("conv2", "grad_input", "")
+    assert "refbp's own code comes to the same" in culprit.cause
+
+
+def test_several_culprits_of_one_case_are_all_found_with_their_causes() -> None:
+    """Both convolutions and all three activations are wrong, each on its own."""
+    wrong_activation = changed("Tanh", grad_input=lambda grad, call: call.grad_output)
+    right: Any = refbp.conv.spread
+
+    class Both:
+        name = "both"
+
+        def run(self, case: Case) -> Trace:
+            with attribute(refbp.conv, "spread", lambda d, w, size, g: right(d, np.flip(w, (2, 3)), size, g)):
+                return wrong_activation(case)
+
+    causes = {(blame.layer, blame.quantity): blame.cause_name for blame in oracle.run(Both(), **LENET).blame}
+    assert causes == {
+        ("conv2", "grad_input"): "kernel turned",
+        ("conv1", "grad_input"): "kernel turned",
+        **{(f"act{number}", "grad_input"): "derivative omitted" for number in (1, 2, 3)},
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in list(all_bugs())[4::23] if expected_causes()[name]])
+def test_planted_bugs_by_what_was_written_down_for_them(name: str) -> None:
+    """A sample; the self-test counts them all."""
+    bug = all_bugs()[name]
+    with np.errstate(all="ignore"):
+        report = oracle.run(Planted(bug.run), cases=[bug.case], dtypes=("float32",))
+    culprit = next(own for own in report.blame if (own.layer, own.quantity) == (bug.layer, bug.quantity))
+    assert culprit.cause_name in expected_causes()[name], culprit.cause
+
+
+def test_a_black_box_is_blamed_with_what_is_known() -> None:
+    """Only parameters' gradients are given; the third layer's input gradient is wrong, which nobody shows."""
+    linear = {"in_features": 4, "out_features": 4}
+    layers = tuple(Spec("Linear", linear, name=name) for name in ("first", "second", "third"))
+    rng = np.random.default_rng(0)
+    params = {
+        f"{layer.name}.{name}": rng.standard_normal(shape)
+        for layer in layers
+        for name, shape in (("weight", (4, 4)), ("bias", (4,)))
+    }
+    case = Case(
+        "black/box",
+        layers=layers,
+        params=params,
+        inputs=(rng.standard_normal((3, 4)),),
+        grad_outputs=(rng.standard_normal((3, 4)),),
+    )
+
+    class BlackBox:
+        name = "black box"
+        profile = oracle.Profile(quantities=("grad.*",))
+
+        def run(self, case: Case) -> Trace:
+            shown = Trace()
+            for key, array in honest.run(case).arrays.items():
+                if key.quantity.startswith("grad."):
+                    shown.record(*key, 2 * array if key.layer != "third" else array)
+            return shown
+
+    report = oracle.run(BlackBox(), cases=[case], dtypes=("float64",))
+    assert [(blame.layer, blame.quantity) for blame in report.blame] == [("second", "grad.weight")]
+    assert "third grad.bias, is right" in report.blame[0].diagnosis
+
+
+# The map in characters
+
+
+def detail(wrong: Array) -> Detail:
+    zeros = np.zeros(wrong.shape)
+    return Detail(
+        Place("tiny/one", "float64", 0, "0", "grad.weight", "local"),
+        wrong.astype(np.float64),
+        zeros,
+        zeros + 0.5,
+        wrong.shape,
+        (0,) * wrong.ndim,
+    )
+
+
+def test_the_map_shows_kernel_positions_and_channels() -> None:
+    wrong = np.zeros((2, 3, 2, 2))
+    wrong[1, :, 0, 1] = 1
+    assert text_map(detail(wrong)).splitlines() == [
+        "kernel   output × input channel",
+        "· █      · · ·",
+        "· ·      █ █ █",
+    ]
+
+
+def test_there_is_no_map_where_it_would_say_nothing() -> None:
+    """Everything wrong, nothing wrong, or a single element, whose index is said."""
+    single = np.zeros((2, 2))
+    single[0, 1] = 1
+    for wrong in (np.ones((2, 2)), np.zeros((2, 2)), single):
+        assert text_map(detail(wrong)) == ""
+
+
+def test_a_large_map_is_drawn_coarser() -> None:
+    wrong = np.zeros((100, 200))
+    wrong[:10] = 1
+    lines = text_map(detail(wrong)).splitlines()
+    assert len(lines) <= 9 and max(map(len, lines)) <= 80
+    assert "█" in lines[1] and "█" not in lines[-1]

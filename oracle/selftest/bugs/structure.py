@@ -104,7 +104,7 @@ def of_containers() -> Iterator[Bug]:
         "Sequential: layers run backward in forward order",
         skipping,
         replaced("Sequential", forward_order),
-        "first",
+        "third",
         "grad_output",
     )
     name = "shared layer: gradients overwritten instead of added"

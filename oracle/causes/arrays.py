@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import ml_dtypes
@@ -104,8 +104,21 @@ def moved(e: Evidence) -> Iterator[Hypothesis]:
                     pushed(value, offset, axis),
                     pushed(sigma, offset, axis),
                 )
+    yield from shifted_diagonally(e)
     for axis in range(min(rank, 2)):
         yield from permuted(e, axis)
+
+
+def shifted_diagonally(e: Evidence) -> Iterator[Hypothesis]:
+    """By (i, j) over the last two dimensions."""
+    value, sigma = e.expected.value, e.expected.sigma
+    if value.ndim < 2 or min(value.shape[-2:]) < 2:
+        return
+    for offsets in product((1, -1), (1, -1)):
+        words = f"shifted by {offsets} along the last two dimensions"
+        yield Hypothesis("shifted", words, np.roll(value, offsets, (-2, -1)), np.roll(sigma, offsets, (-2, -1)))
+        moved_in = [pushed(pushed(array, offsets[0], -2), offsets[1], -1) for array in (value, sigma)]
+        yield Hypothesis("shifted", f"{words}, zeros moved in", *moved_in)
 
 
 def pushed(array: Floats, offset: int, axis: int) -> Floats:

@@ -90,6 +90,10 @@ def in_words(evidence: Evidence) -> str:
     finite = np.isfinite(got) & np.isfinite(expected)
     if not finite.all():
         said.append(f"{exact_share(float(1 - finite.mean()))} are not finite")
+    usable = finite & (expected != 0)
+    if usable.sum() > 1:
+        ratio = got[usable] / expected[usable]
+        said.append(f"between {ratio.min():.3g} and {ratio.max():.3g} times the right values")
     for name, other in (("the right values", expected), ("the upstream gradient", evidence.upstream)):
         if other is not None and other.shape == got.shape and finite.sum() > 3:
             a, b = got[finite], np.asarray(other, np.float64)[finite]

@@ -20,6 +20,7 @@ class Part:
     """One piece of a step.
 
     Attributes:
+        case: a single step, or of an update whose state is hidden all steps up to the one that is judged, the last.
         names: from the layer names inside `case` to those of the whole case.
         shared: a layer that stands in the network more than once: its parameters' gradients are not this piece's alone.
     """
@@ -76,6 +77,7 @@ def step_part(case: Case, trace: Trace, step: int) -> Part | None:
     whole = replace(
         case,
         params=params,
+        optimizer=None if hides_state(case, trace, step) else case.optimizer,
         optimizer_state=state_before(case, trace, step),
         masks={**case.masks, **masks_of(trace, step)},
         steps=1,
@@ -153,16 +155,22 @@ def _loss_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
     )
 
 
+def hides_state(case: Case, trace: Trace, step: int) -> bool:
+    """Whether the optimizer enters this step with something that the trace does not show."""
+    if case.optimizer is None or step == 0 or state_before(case, trace, step):
+        return False
+    options = (case.optimizer.options, *case.optimizer.groups)
+    return case.optimizer.type != "SGD" or any(own.get("momentum") for own in options)
+
+
 def _update_part(case: Case, trace: Trace, step: int, params: Mapping[str, Array]) -> Iterator[Part]:
+    """The update of this step; where the state before it is hidden, all updates up to it, from the first."""
     if case.optimizer is None:
         return
-    names = {name: name.rpartition(".") for name in params}
-    grads = dict(at_step(case.grads, step)) if case.grads else {}
-    for name, (layer, _, short) in names.items():
-        shown = trace.get(step, layer, f"grad.{short}")
-        if shown is not None:
-            grads[name] = shown
-    updated = {name: params[name] for name in grads}
+    start = 0 if hides_state(case, trace, step) else step
+    params = dict(case.params) if start < step else params
+    given = [_grads(case, trace, own, params) for own in range(start, step + 1)]
+    updated = {name: value for name, value in params.items() if all(name in grads for grads in given)}
     if not updated:
         return
     optimizer = replace(
@@ -171,15 +179,28 @@ def _update_part(case: Case, trace: Trace, step: int, params: Mapping[str, Array
             {**group, "params": [n for n in group["params"] if n in updated]} for group in case.optimizer.groups
         ),
     )
+    layers = {name.rpartition(".")[0] for name in updated}
     yield Part(
         Case(
             name=f"{case.name}/update",
             dtype=case.dtype,
             params=updated,
-            grads=(grads,),
+            grads=tuple({name: grads[name] for name in updated} for grads in given),
             optimizer=optimizer,
-            optimizer_state=state_before(case, trace, step),
+            optimizer_state=state_before(case, trace, start),
+            steps=len(given),
             structured=case.structured,
         ),
-        {names[name][0]: names[name][0] for name in updated},
+        {layer: layer for layer in layers},
     )
+
+
+def _grads(case: Case, trace: Trace, step: int, params: Mapping[str, Array]) -> dict[str, Array]:
+    """The gradients that the update of a step was given, by parameter, as far as the trace shows them."""
+    grads = dict(at_step(case.grads, step)) if case.grads else {}
+    for name in params:
+        layer, _, short = name.rpartition(".")
+        shown = trace.get(step, layer, f"grad.{short}")
+        if shown is not None:
+            grads[name] = shown
+    return grads

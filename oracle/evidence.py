@@ -155,13 +155,13 @@ def _of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[Ro
     for row in rows:
         if row.mode == LOCAL and row.quantity in ("input", "grad_output"):
             continue  # which is given here: it is the wiring's
-        key = Key(0, inside.get(row.layer, ""), row.quantity)
+        key = Key(compared.step, inside.get(row.layer, ""), row.quantity)
         prediction, got = compared.predicted.get(key), bench.trace.get(row.step, row.layer, row.quantity)
         if got is None or not isinstance(prediction, ErrorArray) or prediction.shape != got.shape:
             continue
         previous = bench.trace.get(row.step - 1, row.layer, row.quantity)
         values, expected = got.astype(np.float64), compared.expected(key)
-        siblings = {own.quantity: value for own, value in values_of.items() if own.layer == key.layer and own != key}
+        siblings = {own.quantity: value for own, value in values_of.items() if own[:2] == key[:2] and own != key}
         yield row, Evidence(compared.case, key, values, expected, compared.model, previous, siblings), got
 
 

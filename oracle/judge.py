@@ -210,7 +210,7 @@ class Comparison:
     """
 
     def __init__(self, part: Part, bench: Bench) -> None:
-        self.part = part
+        self.part, self.step = part, part.case.steps - 1
         case, guides = part.case, _guides(bench) if bench.end_to_end else None
         case = replace(case, layers=tuple(_spelled_out(spec, case.dtype) for spec in case.layers))
         self.case, self.bench, self.guides = case, bench, guides
@@ -239,7 +239,7 @@ class Comparison:
         rows = [
             self.row(key, self.part.names[key.layer])
             for key in self.predicted
-            if _is_judged(key, self.part, self.bench, self.part.names.get(key.layer, ""))
+            if key.step == self.step and _is_judged(key, self.part, self.bench, self.part.names.get(key.layer, ""))
         ]
         return rows + list(_judge_branches(self.branches, self.bench)) if self.bench.end_to_end else rows
 
@@ -268,7 +268,7 @@ class Comparison:
 
     def _expected(self, key: Key, prediction: ErrorArray, bound: ErrorArray | None = None) -> Expected:
         """The reference's value, moved by what a convention changes in refbp's, with the errors of the prediction."""
-        value, reference = prediction.value, self.values.get(0, key.layer, key.quantity)
+        value, reference = prediction.value, self.values.get(self.step, key.layer, key.quantity)
         if reference is not None:
             plain = self.predicted[key]
             with np.errstate(invalid="ignore"):

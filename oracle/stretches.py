@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from oracle.case import Case
-from oracle.decompose import params_before, state_before
+from oracle.decompose import hides_state, params_before, state_before
 from oracle.trace import Trace
 from oracle.verdict import DISCREPANCIES, Row
 
@@ -16,10 +16,12 @@ PER_STEP = ("inputs", "targets", "grad_outputs", "grads")
 
 
 def resumed(case: Case, trace: Trace) -> Case:
-    """The case that goes on where this one ended. Raises: ValueError when the trace does not show the parameters there."""
+    """The case that goes on where this one ended. Raises: ValueError when the trace does not show what it ended with."""
     params = params_before(case, trace, case.steps)
     if params is None:
         raise ValueError(f"case {case.name} cannot go on: the trace does not show the parameters after the last step")
+    if hides_state(case, trace, case.steps):
+        raise ValueError(f"case {case.name} cannot go on: the trace does not show the optimizer's state")
     return replace(case, params=params, optimizer_state=state_before(case, trace, case.steps))
 
 

@@ -86,7 +86,8 @@ def run(
     ]
     if progress is not None and free:
         progress(len(jobs), len(jobs), "free training on the digits")
-    runs = list(map(trained_freely, free) if executor is None else executor.map(trained_freely, free))
+    ended = list(map(trained_freely, free) if executor is None else executor.map(trained_freely, free))
+    runs = [run for run in ended if isinstance(run, TrainingRun)]
     if progress is not None:
         progress(len(jobs), len(jobs), "")
     about = {
@@ -95,6 +96,7 @@ def run(
         "reference": reference,
         "dtypes": list(dtypes),
         "cases": len(chosen),
+        "not trained freely": [run for run in ended if isinstance(run, str)],
         "command": command(subject, reference, cases, dtypes, witness),
     }
     return Report.of(rows, about, seconds, runs, details)
@@ -159,8 +161,12 @@ class FreeRun(NamedTuple):
     reference: str
 
 
-def trained_freely(run: FreeRun) -> TrainingRun:
-    return trained(run.network, subjects.load(run.subject), subjects.load(run.reference))
+def trained_freely(run: FreeRun) -> TrainingRun | str:
+    """The run, or why there is none: a subject that does not show what it goes on from cannot be trained in stretches."""
+    try:
+        return trained(run.network, subjects.load(run.subject), subjects.load(run.reference))
+    except ValueError as error:
+        return str(error)
 
 
 def judged_case(

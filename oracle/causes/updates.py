@@ -12,7 +12,7 @@ from oracle.causes.evidence import Evidence, Hypothesis
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
-    if e.case.optimizer is None:
+    if e.case.optimizer is None or e.case.steps > 1:  # of several steps, only all can be run again
         return
     yield from of_state(e)
     yield from of_a_number(e)

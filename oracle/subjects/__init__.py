@@ -9,7 +9,7 @@ from typing import Any
 from oracle.profile import profile_of
 from oracle.trace import Subject
 
-BUILT_IN = ("refbp", "torch")
+BUILT_IN = ("refbp", "torch", "jax", "mygrad", "autograd", "mlx", "tinygrad", "sklearn")
 
 
 class SubjectError(ValueError):

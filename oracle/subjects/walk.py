@@ -1,0 +1,330 @@
+"""What adapters share: the walk through a case's layers, containers, taps, names and steps.
+
+An adapter is a `Framework`: how it makes an array and differentiates a function, and which of its ops stands for which
+class. Gradients of a layer's input and output come from the framework itself: at both places a tap is added, an array of
+zeros, and the whole network is differentiated with respect to the taps as well.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from oracle.arrays import Array
+from oracle.case import Case, Spec, at_step, loss_arguments
+from oracle.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.trace import Trace, Unsupported
+
+# An array of the framework.
+Tensor: TypeAlias = Any
+Op: TypeAlias = Callable[..., Tensor]
+Gradient: TypeAlias = Callable[[Tensor | None], dict[str, Tensor]]
+
+# Losses whose targets torch, and so the reference, does not differentiate.
+CONSTANT_TARGETS = frozenset({"SoftMarginLoss"})
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+class Options(dict[str, Any]):
+    """A class's arguments by name, torch's defaults filled in; each may be asked for once per dimension."""
+
+    @classmethod
+    def of(cls, kind: Mapping[str, type], spec: Spec) -> Options:
+        return cls({**_defaults(kind.get(spec.type, object)), **spec.options})
+
+    def each(self, name: str, rank: int) -> tuple[int, ...]:
+        """An argument that is one number or one per dimension."""
+        value = self[name]
+        return (value,) * rank if isinstance(value, (int, str)) else tuple(value)
+
+    def refuse(self, who: str, **accepted: Any) -> None:
+        """Raises: Unsupported for an option with another value than the one that the framework can do."""
+        for name, value in accepted.items():
+            if self.get(name, value) != value:
+                raise Unsupported(f"{who} has no {name}={self[name]!r}")
+
+
+@cache
+def _defaults(kind: type) -> dict[str, Any]:
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+@dataclass
+class Layer:
+    """What an op is given beside the layer's input.
+
+    Attributes:
+        params, buffers: the layer's own, by short name; an op that moves a buffer puts its new value there.
+        make: the framework's array of a NumPy array.
+        mask: what an op that drops elements kept, for the trace.
+        imposed_mask: that of the case.
+    """
+
+    type: str
+    options: Options
+    params: Mapping[str, Tensor]
+    buffers: dict[str, Tensor]
+    training: bool
+    dtype: str
+    make: Callable[[Array], Tensor]
+    imposed_mask: Array | None = None
+    mask: Tensor | None = None
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial dimensions that is in the name of the class."""
+        return int(self.type.rstrip("dD")[-1])
+
+    def each(self, name: str) -> tuple[int, ...]:
+        return self.options.each(name, self.rank)
+
+    def tensor(self, option: str) -> Tensor | None:
+        """An option that is a list of numbers, as an array of the framework; None stays None."""
+        value = self.options[option]
+        return None if value is None else self.make(np.asarray(value, self.dtype))
+
+    @property
+    def weight(self) -> Tensor | None:
+        return self.params.get("weight")
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.params.get("bias")
+
+
+class Optimizer(Protocol):
+    """A framework's optimizer over one parameter group."""
+
+    def step(self, params: dict[str, Tensor], grads: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters after the step."""
+        ...
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """By quantity and parameter."""
+        ...
+
+
+@dataclass(frozen=True)
+class Framework:
+    """A library as the walk sees it.
+
+    Args:
+        array: an array of the framework with the values of a NumPy array, in its memory layout if the library has layouts.
+        numpy: the way back, in the same dtype.
+        gradient: the value of a function of a dict of arrays, and its way back: from the gradient of the value (None: the
+            value is a scalar, 1) to that of every entry.
+        concatenate: joins arrays along a dimension.
+        layers, losses: the op of each class, called with a Layer and the input, or the loss's arguments.
+        optimizer: from class name, options and initial state; None where the library has none, and then there is no update.
+        buffers: whether layers keep running statistics.
+        dtypes: that the library computes in.
+        seed: called before each pass, so that both draw the same random numbers.
+    """
+
+    name: str
+    array: Callable[[Array], Tensor]
+    numpy: Callable[[Tensor], Array]
+    gradient: Callable[[Callable[[dict[str, Tensor]], Tensor], dict[str, Tensor]], Gradient]
+    concatenate: Callable[[Sequence[Tensor], int], Tensor]
+    layers: Mapping[str, Op]
+    losses: Mapping[str, Op]
+    optimizer: Callable[[str, Options, Mapping[str, Mapping[str, Tensor]]], Optimizer] | None = None
+    buffers: bool = True
+    dtypes: tuple[str, ...] = ("float64", "float32")
+    seed: Callable[[], object] = lambda: None
+
+    def run(self, case: Case) -> Trace:
+        """Raises: Unsupported for a dtype, layer, loss or optimizer that the library has not."""
+        if case.dtype not in self.dtypes:
+            raise Unsupported(f"{self.name} has no {case.dtype} here")
+        return _Run(self, case).trace
+
+
+@dataclass
+class _Pass:
+    """One pass through the network: the first records values, the second, with taps, is differentiated."""
+
+    leaves: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+    tapped: bool
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    finished: list[tuple[str, str]] = field(default_factory=list)
+
+
+class _Run:
+    """A case, step by step."""
+
+    def __init__(self, framework: Framework, case: Case) -> None:
+        self.framework, self.case, self.trace, self.step = framework, case, Trace(), 0
+        shorts = {name: name.rpartition(".")[2] for name in case.params}
+        self.params = {n: framework.array(v) for n, v in case.params.items() if shorts[n] not in BUFFERS or case.grads}
+        self.buffers = {n: framework.array(v) for n, v in case.params.items() if n not in self.params}
+        self.owners: dict[str, Spec] = {}
+        self.optimizers = list(self._optimizers())
+        for self.step in range(case.steps):
+            self._step()
+            if case.optimizer is not None and not self.optimizers:
+                break
+
+    def _optimizers(self) -> Iterator[tuple[Optimizer, list[str]]]:
+        """One for each parameter group, with its parameters' names."""
+        spec = self.case.optimizer
+        if spec is None:
+            return
+        if self.framework.optimizer is None:
+            if self.case.grads:
+                raise Unsupported(f"{self.framework.name} has no optimizers")
+            return
+        for group in spec.groups or ({"params": list(self.params)},):
+            names = list(group["params"])
+            given = {key: value for key, value in group.items() if key != "params"}
+            options = Options({**Options.of(OPTIMIZERS, spec), **given})
+            state = {
+                quantity: {name: self.framework.array(values[name]) for name in names if name in values}
+                for quantity, values in self.case.optimizer_state.items()
+            }
+            yield self.framework.optimizer(spec.type, options, state), names
+
+    def _record(self, layer: str, quantity: str, value: Tensor) -> None:
+        self.trace.record(self.step, layer, quantity, self.framework.numpy(value))
+
+    def _step(self) -> None:
+        if self.case.grads:
+            grads = {name: self.framework.array(value) for name, value in at_step(self.case.grads, self.step).items()}
+        else:
+            grads = self._forward_backward()
+        for name, value in self.buffers.items() if self.framework.buffers else ():
+            layer, _, short = name.rpartition(".")
+            self._record(layer, f"buffer.{short}", value)
+        for optimizer, names in self.optimizers:
+            updated = optimizer.step({n: self.params[n] for n in names}, {n: grads[n] for n in names})
+            for quantity, values in optimizer.state().items():
+                for name, value in values.items():
+                    layer, _, short = name.rpartition(".")
+                    self._record(layer, f"{quantity}.{short}", value)
+            for name, value in updated.items():
+                layer, _, short = name.rpartition(".")
+                self._record(layer, f"param.{short}", value)
+            self.params.update(updated)
+
+    def _forward_backward(self) -> dict[str, Tensor]:
+        """Records a forward pass, then differentiates one with taps; the gradients of the parameters by full name."""
+        make, case = self.framework.array, self.case
+        upstream = make(at_step(case.grad_outputs, self.step)) if case.grad_outputs else None
+        given = at_step(case.targets, self.step) if case.loss is not None else ()
+        targets = {name: make(value) for name, value in zip(self._arguments(), given, strict=False)}
+        learnt = {n for n, value in zip(targets, given, strict=True) if value.dtype.kind not in "biu"}
+        leaves = {**self.params, "input": make(at_step(case.inputs, self.step))}
+        leaves |= {f"target {name}": targets.pop(name) for name in sorted(learnt)}
+        recorded, before = _Pass(leaves, dict(self.buffers), tapped=False), self.buffers
+        self.framework.seed()
+        self._network(recorded, targets)
+        self.buffers = recorded.buffers
+        if case.loss is None and upstream is None:
+            return {}
+        zeros = {tap: make(np.zeros(shape, case.dtype)) for tap, shape in recorded.shapes.items()}
+
+        def network(leaves: dict[str, Tensor]) -> Tensor:
+            return self._network(_Pass(leaves, dict(before), tapped=True), targets)
+
+        self.framework.seed()
+        grads = self.framework.gradient(network, {**leaves, **zeros})(upstream)
+        if case.loss is not None:
+            self._record("loss", "grad_input", grads[self._tap_name("loss")])
+            for name in sorted(learnt) if case.loss.type not in CONSTANT_TARGETS else ():
+                self._record("loss", f"grad.{name}", grads[f"target {name}"])
+        for name, owner in reversed(recorded.finished):
+            self._record(name, "grad_output", grads[f"out {name}"])
+            self._record(name, "grad_input", grads[self._tap_name(name)])
+            for short in own(owner, self.params):
+                self._record(owner, f"grad.{short}", grads[f"{owner}.{short}"])
+        return grads
+
+    def _arguments(self) -> tuple[str, ...]:
+        return loss_arguments(self.case.loss.type) if self.case.loss is not None else ()
+
+    def _network(self, now: _Pass, targets: Mapping[str, Tensor]) -> Tensor:
+        x, spec = self._sequence(now, self.case.layers, "", now.leaves["input"]), self.case.loss
+        if spec is None:
+            return x
+        given = self._tap(now, "loss", x)
+        arguments = [targets[n] if n in targets else now.leaves[f"target {n}"] for n in self._arguments()]
+        layer = Layer(spec.type, Options.of(LOSSES, spec), {}, {}, self.case.training, self.case.dtype, self.framework.array)
+        value = self._op(self.framework.losses, spec)(layer, given, *arguments)
+        if not now.tapped:
+            self._record("loss", "output", value)
+        return value
+
+    def _sequence(self, now: _Pass, layers: tuple[Spec, ...], prefix: str, x: Tensor) -> Tensor:
+        for index, spec in enumerate(layers):
+            x = self._layer(now, f"{prefix}{spec.name or index}", spec, x)
+        return x
+
+    def _tap_name(self, name: str) -> str:
+        """The first layer is fed with the input itself: a sum with zeros would have another memory layout."""
+        first = self.case.layers[0].name or "0" if self.case.layers else "loss"
+        return "input" if name == first else f"in {name}"
+
+    def _tap(self, now: _Pass, name: str, x: Tensor) -> Tensor:
+        tap = self._tap_name(name)
+        if now.tapped:
+            return x if tap == "input" else x + now.leaves[tap]
+        self._record(name, "input", x)
+        if tap != "input":
+            now.shapes[tap] = tuple(x.shape)
+        return x
+
+    def _layer(self, now: _Pass, name: str, spec: Spec, x: Tensor) -> Tensor:
+        given = self._tap(now, name, x)
+        owner = spec.same_as or name
+        if spec.type == "Sequential":
+            made = self._sequence(now, spec.layers, f"{name}.", given)
+        elif spec.type == "Residual":
+            parts = [self._sequence(now, (child,), f"{name}.", given) for child in spec.layers]
+            made = parts[0] + (parts[1] if len(parts) > 1 else given)
+        elif spec.type == "Concat":
+            parts = [self._layer(now, f"{name}.{child.name or i}", child, given) for i, child in enumerate(spec.layers)]
+            made = self.framework.concatenate(parts, int(spec.options.get("dim", 1)))
+        else:
+            made = self._leaf(now, name, spec, given)
+        if now.tapped:
+            return made + now.leaves[f"out {name}"]
+        self._record(name, "output", made)
+        now.shapes[f"out {name}"] = tuple(made.shape)
+        now.finished.append((name, owner))
+        return made
+
+    def _leaf(self, now: _Pass, name: str, spec: Spec, x: Tensor) -> Tensor:
+        owner = spec.same_as or name
+        spec = self.owners.setdefault(owner, spec)
+        layer = Layer(
+            spec.type,
+            Options.of(LAYERS, spec),
+            {short: now.leaves[f"{owner}.{short}"] for short in own(owner, self.params)},
+            {short: now.buffers[f"{owner}.{short}"] for short in own(owner, self.buffers)},
+            self.case.training,
+            self.case.dtype,
+            self.framework.array,
+            self.case.masks.get(name),
+        )
+        made = self._op(self.framework.layers, spec)(layer, x)
+        now.buffers |= {f"{owner}.{short}": value for short, value in layer.buffers.items()}
+        if layer.mask is not None and not now.tapped:
+            self._record(name, "mask", layer.mask)
+        return made
+
+    def _op(self, known: Mapping[str, Op], spec: Spec) -> Op:
+        if spec.type not in known:
+            raise Unsupported(f"{self.framework.name} has no {spec.type}")
+        return known[spec.type]
+
+
+def own(layer: str, values: Mapping[str, Tensor]) -> list[str]:
+    """Short names of a layer's entries."""
+    return [name.rpartition(".")[2] for name in values if name.rpartition(".")[0] == layer]

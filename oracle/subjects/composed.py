@@ -16,6 +16,7 @@ from oracle.subjects.shapes import (
     flattened,
     reduced,
     softmax_dim,
+    times_weight,
     trailing,
     unflattened,
 )
@@ -52,7 +53,9 @@ def layers(np: Any) -> dict[str, Op]:
         return scaled(layer, np.reshape(normalized(layer, groups, (2,)), x.shape), 1)
 
     def batch_norm(layer: Layer, x: Tensor) -> Tensor:
-        axes, mean, var = (0, *range(2, len(x.shape))), layer.buffers.get("running_mean"), layer.buffers.get("running_var")
+        axes = (0, *range(2, len(x.shape)))
+        mean: Tensor = layer.buffers.get("running_mean")
+        var: Tensor = layer.buffers.get("running_var")
         if not layer.training and mean is not None:
             centred = x - channelwise(mean, x)
             return scaled(layer, centred / np.sqrt(channelwise(var, x) + layer.options["eps"]), 1)
@@ -129,13 +132,9 @@ def layers(np: Any) -> dict[str, Op]:
 
 
 def losses(np: Any) -> dict[str, Op]:
-    def weighted(layer: Layer, terms: Tensor) -> Tensor:
-        weight = layer.tensor("weight")
-        return terms if weight is None else terms * weight
-
     def binary_cross_entropy_with_logits(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
         layer.options.refuse("a binary cross entropy by logaddexp", pos_weight=None)
-        return reduced(layer, weighted(layer, np.logaddexp(x, 0.0) - target * x))
+        return reduced(layer, times_weight(layer, np.logaddexp(x, 0.0) - target * x))
 
     def huber(layer: Layer, error: Tensor, delta: float) -> Tensor:
         size = np.abs(error)

@@ -24,6 +24,7 @@ from oracle.subjects.shapes import (
     reduced,
     softmax_dim,
     strides,
+    times_weight,
     trailing,
 )
 from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor
@@ -142,7 +143,7 @@ def layer_norm(layer: Layer, x: Tensor) -> Tensor:
 def standardized(
     layer: Layer, x: Tensor, axes: int | tuple[int, ...], mean: Tensor | None = None, var: Tensor | None = None
 ) -> Tensor:
-    return jax.nn.standardize(x, axes, mean, var, layer.options["eps"], algorithm="stable")
+    return jax.nn.standardize(x, axes, mean, var, layer.options["eps"], algorithm="stable")  # type: ignore[call-arg]  # missing in its stub
 
 
 def scaled(layer: Layer, y: Tensor, x: Tensor, dim: int = 1) -> Tensor:
@@ -177,7 +178,9 @@ def upsample(layer: Layer, x: Tensor) -> Tensor:
     shape = (*x.shape[:2], *size)
     if layer.options["mode"] == "nearest":
         if any(m % n for n, m in zip(spatial, size, strict=True)):
-            raise Unsupported("jax.image.resize takes the pixel nearest to the centre, torch's nearest the one before it")
+            raise Unsupported(
+                "jax.image.resize takes the pixel nearest to the centre, torch's nearest the one before it"
+            )
         return jax.image.resize(x, shape, "nearest")
     if layer.options["mode"] == "bicubic":
         raise Unsupported("jax.image has cubic interpolation with another coefficient than torch")
@@ -253,7 +256,9 @@ def cross_entropy(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
             raise Unsupported("optax.smooth_labels has neither weights of classes nor an ignored one")
         smooth = optax.smooth_labels(jax.nn.one_hot(target, x.shape[dim], dtype=x.dtype, axis=dim), smoothing)
         return reduced(layer, optax.softmax_cross_entropy(x, smooth, axis=dim))
-    return weighted(layer, lambda classes: optax.softmax_cross_entropy_with_integer_labels(x, classes, axis=dim), x, target)
+    return weighted(
+        layer, lambda classes: optax.softmax_cross_entropy_with_integer_labels(x, classes, axis=dim), x, target
+    )
 
 
 def nll(layer: Layer, x: Tensor, target: Tensor) -> Tensor:

@@ -86,8 +86,8 @@ def softmax_dim(layer: Layer, x: Tensor) -> int:
     return int(dim)
 
 
-def channelwise(values: Tensor | None, x: Tensor, dim: int = 1) -> Tensor:
-    """A value per channel, shaped so that it is broadcast along `dim` of x."""
+def channelwise(values: Tensor, x: Tensor, dim: int = 1) -> Tensor:
+    """A value per channel, shaped so that it is broadcast along `dim` of x; None stays None."""
     return None if values is None else values.reshape((-1,) + (1,) * (len(x.shape) - 1 - dim))
 
 
@@ -96,6 +96,12 @@ def trailing(layer: Layer, x: Tensor) -> tuple[int, ...]:
     shape = layer.options["normalized_shape"]
     count = 1 if isinstance(shape, int) else len(shape)
     return tuple(range(len(x.shape) - count, len(x.shape)))
+
+
+def times_weight(layer: Layer, terms: Tensor) -> Tensor:
+    """A loss's terms by its option `weight`, if it has one."""
+    weight = layer.tensor("weight")
+    return terms if weight is None else terms * weight
 
 
 def reduced(layer: Layer, terms: Tensor, divisor: Tensor | None = None) -> Tensor:

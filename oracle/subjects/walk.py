@@ -40,7 +40,7 @@ class Options(dict[str, Any]):
     def each(self, name: str, rank: int) -> tuple[int, ...]:
         """An argument that is one number or one per dimension."""
         value = self[name]
-        return (value,) * rank if isinstance(value, (int, str)) else tuple(value)
+        return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
 
     def refuse(self, who: str, **accepted: Any) -> None:
         """Raises: Unsupported for an option with another value than the one that the framework can do."""
@@ -51,7 +51,7 @@ class Options(dict[str, Any]):
 
 @cache
 def _defaults(kind: type) -> dict[str, Any]:
-    parameters = inspect.signature(kind.__init__).parameters.values()
+    parameters = inspect.signature(kind).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
@@ -84,17 +84,18 @@ class Layer:
     def each(self, name: str) -> tuple[int, ...]:
         return self.options.each(name, self.rank)
 
-    def tensor(self, option: str) -> Tensor | None:
+    def tensor(self, option: str) -> Tensor:
         """An option that is a list of numbers, as an array of the framework; None stays None."""
         value = self.options[option]
         return None if value is None else self.make(np.asarray(value, self.dtype))
 
     @property
-    def weight(self) -> Tensor | None:
+    def weight(self) -> Tensor:
+        """None for a layer that has none; so too the bias."""
         return self.params.get("weight")
 
     @property
-    def bias(self) -> Tensor | None:
+    def bias(self) -> Tensor:
         return self.params.get("bias")
 
 
@@ -255,7 +256,9 @@ class _Run:
             return x
         given = self._tap(now, "loss", x)
         arguments = [targets[n] if n in targets else now.leaves[f"target {n}"] for n in self._arguments()]
-        layer = Layer(spec.type, Options.of(LOSSES, spec), {}, {}, self.case.training, self.case.dtype, self.framework.array)
+        layer = Layer(
+            spec.type, Options.of(LOSSES, spec), {}, {}, self.case.training, self.case.dtype, self.framework.array
+        )
         value = self._op(self.framework.losses, spec)(layer, given, *arguments)
         if not now.tapped:
             self._record("loss", "output", value)

@@ -1,4 +1,16 @@
-"""The mathematics without state: each op returns its output and its backward."""
+"""The mathematics without state: each op returns its output and its backward.
+
+    y, backward = refbp.functional.conv2d(x, weight, bias)
+    grad_input, grad_weight, grad_bias = backward(grad_output)
+
+Arguments and their defaults are those of torch.nn.functional. `backward` belongs to the call that returned it and may be
+called again. It returns an array for an op with one array argument, else a tuple with a place for each of them, in their
+order: None for an argument that was None, or that the op does not differentiate. A loss's `backward()` takes 1 for
+grad_output unless told otherwise. The update rules sgd, adam, rmsprop and adagrad return the new
+parameter and the new state instead.
+
+Every array is of a floating-point dtype, class indices excepted, and none is changed.
+"""
 
 from refbp.activations import (
     celu,

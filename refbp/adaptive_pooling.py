@@ -120,37 +120,37 @@ def _adaptive_max_pool(input: Array, rank: int, output_size: OutputSize) -> tupl
 
 @documented_by(_adaptive_avg_pool)
 def adaptive_avg_pool1d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
-    """The average of each bin of (N, C, L) or (C, L)."""
+    """Adaptive average pooling of (N, C, L) or (C, L)."""
     return _adaptive_avg_pool(input, 1, output_size)
 
 
 @documented_by(_adaptive_avg_pool)
 def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
-    """The average of each bin of (N, C, H, W) or (C, H, W)."""
+    """Adaptive average pooling of (N, C, H, W) or (C, H, W)."""
     return _adaptive_avg_pool(input, 2, output_size)
 
 
 @documented_by(_adaptive_avg_pool)
 def adaptive_avg_pool3d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
-    """The average of each bin of (N, C, D, H, W) or (C, D, H, W)."""
+    """Adaptive average pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return _adaptive_avg_pool(input, 3, output_size)
 
 
 @documented_by(_adaptive_max_pool)
 def adaptive_max_pool1d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
-    """The largest element of each bin of (N, C, L) or (C, L)."""
+    """Adaptive max pooling of (N, C, L) or (C, L)."""
     return with_indices(_adaptive_max_pool(input, 1, output_size), return_indices)
 
 
 @documented_by(_adaptive_max_pool)
 def adaptive_max_pool2d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
-    """The largest element of each bin of (N, C, H, W) or (C, H, W)."""
+    """Adaptive max pooling of (N, C, H, W) or (C, H, W)."""
     return with_indices(_adaptive_max_pool(input, 2, output_size), return_indices)
 
 
 @documented_by(_adaptive_max_pool)
 def adaptive_max_pool3d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
-    """The largest element of each bin of (N, C, D, H, W) or (C, D, H, W)."""
+    """Adaptive max pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return with_indices(_adaptive_max_pool(input, 3, output_size), return_indices)
 
 

@@ -53,7 +53,7 @@ def _lp_pool(
 def lp_pool1d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
-    """The p-norm of each window of (N, C, L) or (C, L)."""
+    """Power-average pooling of (N, C, L) or (C, L)."""
     return _lp_pool(input, 1, norm_type, kernel_size, stride, ceil_mode)
 
 
@@ -61,7 +61,7 @@ def lp_pool1d(
 def lp_pool2d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
-    """The p-norm of each window of (N, C, H, W) or (C, H, W)."""
+    """Power-average pooling of (N, C, H, W) or (C, H, W)."""
     return _lp_pool(input, 2, norm_type, kernel_size, stride, ceil_mode)
 
 
@@ -69,7 +69,7 @@ def lp_pool2d(
 def lp_pool3d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
-    """The p-norm of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    """Power-average pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return _lp_pool(input, 3, norm_type, kernel_size, stride, ceil_mode)
 
 

@@ -194,7 +194,7 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> tuple[Any, Backward]:
-    """The largest element of each window of (N, C, L) or (C, L)."""
+    """Max pooling of (N, C, L) or (C, L)."""
     return with_indices(max_pool(input, 1, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
 
 
@@ -208,7 +208,7 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> tuple[Any, Backward]:
-    """The largest element of each window of (N, C, H, W) or (C, H, W).
+    """Max pooling of (N, C, H, W) or (C, H, W).
 
     >>> y, backward = refbp.functional.max_pool2d(np.array([[[1.0, 3.0], [3.0, 2.0]]]), 2)
     >>> y, backward(np.array([[[5.0]]]))
@@ -228,7 +228,7 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> tuple[Any, Backward]:
-    """The largest element of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    """Max pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return with_indices(max_pool(input, 3, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
 
 
@@ -246,7 +246,7 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> tuple[Array, Backward]:
-    """The average of each window of (N, C, L) or (C, L)."""
+    """Average pooling of (N, C, L) or (C, L)."""
     return avg_pool(input, 1, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
@@ -260,7 +260,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> tuple[Array, Backward]:
-    """The average of each window of (N, C, H, W) or (C, H, W)."""
+    """Average pooling of (N, C, H, W) or (C, H, W)."""
     return avg_pool(input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
@@ -274,7 +274,7 @@ def avg_pool3d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> tuple[Array, Backward]:
-    """The average of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    """Average pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return avg_pool(input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 

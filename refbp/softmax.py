@@ -70,8 +70,9 @@ def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     return output, backward
 
 
+@documented_by(softmax)
 def softmin(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
-    """softmax(-z) along `dim`; its shape, errors and rule for dim None are softmax's, its gradient the negative one."""
+    """softmax of -z; grad_input is softmax's at -z, with the other sign."""
     output, backward = softmax(-input, dim)
     return output, lambda grad_output: -backward(grad_output)
 

@@ -176,7 +176,10 @@ class Loss:
     predictions: tuple[int, ...] = (0,)
 
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
-        """See `refbp.Loss` for reduction, size_average and reduce."""
+        """reduction is "mean" (of all terms, unless the loss says otherwise), "sum", or "none", a value per term.
+
+        size_average and reduce are torch's deprecated words for it.
+        """
         self.reduction = legacy_reduction(size_average, reduce, reduction)
         self._backward: LossBackward | None = None
 

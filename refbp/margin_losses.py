@@ -302,7 +302,7 @@ class SoftMarginLoss(Loss):
 class MultiMarginLoss(WeightedLoss):
     """torch.nn.MultiMarginLoss: `refbp.functional.multi_margin_loss`.
 
-    Args: weight is constant; for reduction, size_average and reduce see `refbp.Loss`.
+    Args: weight is constant, not differentiated.
     """
 
     def __init__(
@@ -333,7 +333,7 @@ class MultiLabelMarginLoss(Loss):
 class MultiLabelSoftMarginLoss(WeightedLoss):
     """torch.nn.MultiLabelSoftMarginLoss: `refbp.functional.multilabel_soft_margin_loss`.
 
-    Args: weight is constant; for reduction, size_average and reduce see `refbp.Loss`.
+    Args: weight is constant, not differentiated.
     """
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:

@@ -165,7 +165,7 @@ def adagrad(
 
 @documented_by(sgd)
 class SGD(Optimizer):
-    """torch.optim.SGD: `refbp.functional.sgd` for every parameter; see `refbp.Optimizer` for params.
+    """torch.optim.SGD: `refbp.functional.sgd` for every parameter.
 
     Raises: ValueError for nesterov without momentum or with dampening.
 
@@ -224,7 +224,7 @@ class SGD(Optimizer):
 
 @documented_by(adam)
 class Adam(Optimizer):
-    """torch.optim.Adam: `refbp.functional.adam` for every parameter; see `refbp.Optimizer` for params."""
+    """torch.optim.Adam: `refbp.functional.adam` for every parameter."""
 
     rule, state_names = staticmethod(adam), ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
@@ -254,7 +254,7 @@ class Adam(Optimizer):
 
 @documented_by(adam)
 class AdamW(Adam):
-    """torch.optim.AdamW: `refbp.functional.adam` with decoupled_weight_decay; see `refbp.Optimizer` for params."""
+    """torch.optim.AdamW: `refbp.functional.adam` with decoupled_weight_decay, for every parameter."""
 
     def __init__(
         self,
@@ -272,7 +272,7 @@ class AdamW(Adam):
 
 @documented_by(rmsprop)
 class RMSprop(Optimizer):
-    """torch.optim.RMSprop: `refbp.functional.rmsprop` for every parameter; see `refbp.Optimizer` for params."""
+    """torch.optim.RMSprop: `refbp.functional.rmsprop` for every parameter."""
 
     rule, state_names = staticmethod(rmsprop), ("step", "square_avg", "momentum_buffer", "grad_avg")
 
@@ -302,7 +302,7 @@ class RMSprop(Optimizer):
 
 @documented_by(adagrad)
 class Adagrad(Optimizer):
-    """torch.optim.Adagrad: `refbp.functional.adagrad` for every parameter; see `refbp.Optimizer` for params.
+    """torch.optim.Adagrad: `refbp.functional.adagrad` for every parameter.
 
     Conventions: as in torch, the constructor's initial_accumulator_value holds for every group.
     """

@@ -97,7 +97,7 @@ def binary_cross_entropy(
 class BCELoss(WeightedLoss):
     """torch.nn.BCELoss: `refbp.functional.binary_cross_entropy`.
 
-    Args: weight is constant, not differentiated.
+    Args: weight is fixed when the loss is made.
     """
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
@@ -142,7 +142,7 @@ def binary_cross_entropy_with_logits(
 class BCEWithLogitsLoss(WeightedLoss):
     """torch.nn.BCEWithLogitsLoss: `refbp.functional.binary_cross_entropy_with_logits`.
 
-    Args: weight and pos_weight are constant, not differentiated.
+    Args: weight and pos_weight are fixed when the loss is made.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ def nll_loss(
 class NLLLoss(WeightedLoss):
     """torch.nn.NLLLoss: `refbp.functional.nll_loss`.
 
-    Args: weight is constant, not differentiated.
+    Args: weight is fixed when the loss is made.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ def cross_entropy(
 class CrossEntropyLoss(NLLLoss):
     """torch.nn.CrossEntropyLoss: `refbp.functional.cross_entropy`.
 
-    Args: weight is constant, not differentiated.
+    Args: weight is fixed when the loss is made.
 
     >>> loss = refbp.CrossEntropyLoss()
     >>> logits = np.log([[0.25, 0.75], [0.5, 0.5]])

@@ -302,7 +302,7 @@ class SoftMarginLoss(Loss):
 class MultiMarginLoss(WeightedLoss):
     """torch.nn.MultiMarginLoss: `refbp.functional.multi_margin_loss`.
 
-    Args: weight is constant, not differentiated.
+    Args: weight is fixed when the loss is made.
     """
 
     def __init__(
@@ -333,7 +333,7 @@ class MultiLabelMarginLoss(Loss):
 class MultiLabelSoftMarginLoss(WeightedLoss):
     """torch.nn.MultiLabelSoftMarginLoss: `refbp.functional.multilabel_soft_margin_loss`.
 
-    Args: weight is constant, not differentiated.
+    Args: weight is fixed when the loss is made.
     """
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:

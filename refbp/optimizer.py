@@ -32,7 +32,7 @@ class Optimizer:
     state_names: ClassVar[tuple[str, ...]]
 
     def __init__(self, params: Params, **defaults: Any) -> None:
-        """params is a Layer, an iterable of Layers or Parameters, or one of groups, mappings with "params" and options of their own."""
+        """params is a Layer, some Layers or Parameters, or groups: mappings with "params" and options of their own."""
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Parameter, dict[str, Any]] = {}

@@ -79,7 +79,10 @@ def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> 
 
     A quantity that is wrong locally is a culprit. One that is wrong end to end only is blamed where no local row is: then the
     trace does not show enough to say more.
+
+    subject: its name, or the whole option of the command line that names it.
     """
+    option = subject if subject.startswith("--") else f"--subject {subject}"
     arrays = {detail.place: detail for detail in details}
     found: list[Blame] = []
     for (case, dtype), group in groupby(rows, key=lambda row: (row.case, row.dtype)):
@@ -102,7 +105,7 @@ def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> 
                     row.quantity,
                     row.verdict,
                     describe(row) if row.mode != END_TO_END else f"{describe(row)}; {_evidence(row, own)}",
-                    f"oracle run --cases {case} --dtype {dtype} --subject {subject}",
+                    f"oracle run --cases {case} --dtype {dtype} {option}",
                     row.cause,
                     row.cause_name,
                     tuple(follows[row.layer, row.quantity]),

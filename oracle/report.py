@@ -64,7 +64,8 @@ class Report:
         details: Iterable[Detail] = (),
     ) -> Report:
         kept = capped(details)
-        culprits = blame(rows, str(environment.get("subject", "")), kept)
+        option = environment.get("option") or environment.get("subject", "")
+        culprits = blame(rows, str(option), kept)
         table = row_table(rows)
         return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
 

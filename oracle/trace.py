@@ -30,9 +30,13 @@ class Unsupported(Exception):
 
 @dataclass
 class Trace:
-    """Arrays by key, in the order in which they were computed; copies, never views of the implementation's own memory."""
+    """Arrays by key, in the order in which they were computed; copies, never views of the implementation's own memory.
+
+    faults: what was delivered from outside and cannot be used, with the reason.
+    """
 
     arrays: dict[Key, Array] = field(default_factory=dict)
+    faults: dict[Key, str] = field(default_factory=dict)
 
     def record(self, step: int, layer: str, quantity: str, array: Any) -> None:
         copy = np.array(array)

@@ -64,8 +64,8 @@ class Report:
         details: Iterable[Detail] = (),
     ) -> Report:
         kept = capped(details)
-        option = environment.get("option") or environment.get("subject", "")
-        culprits = blame(rows, str(option), kept)
+        again = environment.get("again") or environment.get("subject", "")
+        culprits = blame(rows, str(again), kept)
         table = row_table(rows)
         return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
 

@@ -101,7 +101,7 @@ def run(
         "command": command(subject, reference, cases, dtypes, witness),
     }
     if hasattr(implementation, "option"):  # how the command line names it, where that is not by its name
-        about["option"] = implementation.option
+        about["again"] = implementation.option
     return Report.of(rows, about, seconds, runs, details)
 
 

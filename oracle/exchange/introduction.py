@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from oracle.case import Case, named_layers
@@ -29,7 +29,7 @@ class Introduction:
     supports: tuple[str, ...] | None = None
     dtypes: tuple[str, ...] = tuple(UNIT_ROUNDOFF)
     arrays: str = JSON
-    profile: Profile = Profile()
+    profile: Profile = field(default_factory=Profile)
 
     def lacks(self, case: Case) -> str:
         """What the case needs and it has not said that it has; nothing: ""."""

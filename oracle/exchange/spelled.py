@@ -70,7 +70,8 @@ def options(kinds: Mapping[str, type], spec: Spec) -> dict[str, Any]:
 @cache
 def _defaults_of(kind: type) -> dict[str, Any]:
     parameters = inspect.signature(kind).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in NO_OPTIONS}
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return {p.name: p.default for p in named if p.default is not p.empty and p.name not in NO_OPTIONS}
 
 
 def _defaults(kinds: Mapping[str, type], name: str) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _defaults(kinds: Mapping[str, type], name: str) -> dict[str, Any]:
 
 
 def named_arrays(case: Case) -> dict[str, Array]:
-    """Every array of the case as "field/…/…": "params/0.weight", "inputs/0", "targets/0/0", "optimizer_state/momentum/0.weight"."""
+    """Every array of the case by field and place: "params/0.weight", "inputs/0", "optimizer_state/momentum/0.weight"."""
     return {name: array for field in ARRAY_FIELDS for name, array in _flat(field, getattr(case, field))}
 
 

@@ -54,9 +54,9 @@ def run(
         dtype = dtype or [chosen[0].dtype]
     dtypes = tuple(dtype or sweep.DTYPES)
     judged: str | Program = subject if subject_command is None else started(subject, subject_command, time_limit)
+    who = judged if isinstance(judged, str) else judged.name
     notes.print(
-        f"{judged if isinstance(judged, str) else judged.name} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}",
-        soft_wrap=True,
+        f"{who} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True
     )
     require_writable(out)
     with terminal.progress_bar() as bar:

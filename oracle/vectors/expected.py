@@ -105,12 +105,14 @@ class Predictor:
         value = self._value(key, alike, tolerance, scale)
         low, high = self._reach(value, alike, open_ties)
         widest = np.maximum(wide, tolerance)
+        with np.errstate(invalid="ignore"):
+            reaches_beyond = _exceeds(np.maximum(value - low, high - value), widest)
         return Expectation(
             value,
             tolerance,
             scale,
             widest if _exceeds(widest, tolerance) else None,
-            *((low, high) if _exceeds(np.maximum(value - low, high - value), widest) else ()),
+            *((low, high) if reaches_beyond else ()),
         )
 
     def _tolerance(self, prediction: ErrorArray) -> Floats:

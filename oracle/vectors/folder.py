@@ -76,7 +76,10 @@ def digest(data: bytes) -> str:
 
 
 def cleared(folder: Path) -> Path:
-    """The folder, made or emptied of an earlier export. Raises: VectorsError where something else lies, or it cannot be written."""
+    """The folder, made or emptied of an earlier export.
+
+    Raises: VectorsError where something else lies there, or it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / MANIFEST).exists():

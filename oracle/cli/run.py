@@ -55,9 +55,7 @@ def run(
     dtypes = tuple(dtype or sweep.DTYPES)
     judged: str | Program = subject if subject_command is None else started(subject, subject_command, time_limit)
     who = judged if isinstance(judged, str) else judged.name
-    notes.print(
-        f"{who} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True
-    )
+    notes.print(f"{who} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True)
     require_writable(out)
     with terminal.progress_bar() as bar:
         task = bar.add_task("cases", total=None)

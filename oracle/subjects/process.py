@@ -65,8 +65,12 @@ class Program:
                 dialogue.hello()
             return dialogue.run(case, self.introduction.arrays)
         except ProgramFailed:
-            _end(self.command, self.seconds)
+            self.end()
             raise
+
+    def end(self) -> None:
+        """End this process's child, if there is one; the next case starts another."""
+        _end(self.command, self.seconds)
 
 
 def program(command: str, seconds: float = SECONDS) -> Program:

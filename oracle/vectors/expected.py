@@ -9,10 +9,11 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case
+from oracle.decompose import step_part
 from oracle.exchange.received import entry_name
 from oracle.findings import mark_known
 from oracle.judge import BRANCHES, ReferenceFailed, spelled_out
-from oracle.network import layer_types
+from oracle.network import Results, layer_types
 from oracle.prediction import predict
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, Floats, limits
@@ -77,11 +78,30 @@ def expectations(case: Case, reference: Subject) -> dict[Key, Expectation]:
     alike = predict(case, model, guides)
     flipped = predict(case, replace(model, branches=BranchLog()))
     open_ties = predict(case, replace(model, open_ties=True, branches=BranchLog()))
+    scales = scales_by_step(case, values, model, alike)
     return {
-        key: predictor.expectation(key, prediction, flipped[key], open_ties[key])
+        key: predictor.expectation(key, prediction, flipped[key], open_ties[key], scales.get(key))
         for key, prediction in alike.items()
         if key.quantity not in BRANCHES
     }
+
+
+def scales_by_step(case: Case, values: Trace, model: ErrorModel, alike: Results) -> dict[Key, Floats]:
+    """The size of the terms that were added up for each quantity in its own step: through many steps it would grow beyond use."""
+    found = {}
+    for step in range(case.steps):
+        part = step_part(case, values, step) if step else None
+        results = alike
+        if part is not None:
+            guides = {
+                k._replace(step=0): a for k, a in values.arrays.items() if k.step == step and k.quantity == "input"
+            }
+            results = predict(part.case, replace(model, branches=BranchLog()), guides)
+        for key, prediction in results.items():
+            if isinstance(prediction, ErrorArray) and (part is not None or key.step == step):
+                scale = np.sqrt(np.broadcast_to(prediction.scale_or_own, prediction.shape))
+                found[key._replace(step=step)] = scale
+    return found
 
 
 class Predictor:
@@ -94,14 +114,18 @@ class Predictor:
         self.factor = np.sqrt(1 + (UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF[case.dtype]) ** 2)
 
     def expectation(
-        self, key: Key, alike: ErrorArray | Array, flipped: ErrorArray, open_ties: ErrorArray
+        self,
+        key: Key,
+        alike: ErrorArray | Array,
+        flipped: ErrorArray,
+        open_ties: ErrorArray,
+        scale: Floats | None,
     ) -> Expectation:
-        if not isinstance(alike, ErrorArray):
+        if not isinstance(alike, ErrorArray) or scale is None:
             count = np.asarray(alike)
             nothing = np.zeros(count.shape)
             return Expectation(count.astype(np.int64), nothing, nothing)
         tolerance, wide = self._tolerance(alike), self._tolerance(flipped)
-        scale = np.sqrt(np.broadcast_to(alike.scale_or_own, alike.shape))
         value = self._value(key, alike, tolerance, scale)
         low, high = self._reach(value, alike, open_ties)
         widest = np.maximum(wide, tolerance)

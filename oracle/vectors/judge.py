@@ -124,7 +124,7 @@ def _judged(job: Job) -> tuple[list[Row], list[Detail]]:
         reason = getattr(error, "strerror", None) or str(error)
         return unjudged(case, MISSING, f"{job.entry.results}: {reason}"), []
     trace, profile = received(case, *tensors), job.introduction.profile
-    reference: Subject = refbp  # type: ignore[assignment]
+    reference: Subject = refbp
     rows = with_faults(case, judge_trace(case, trace, reference, profile), trace)
     mark_known(rows, {job.introduction.name})
     details = kept(case, trace, reference, rows, profile)

@@ -12,6 +12,7 @@ from oracle.judge import LOCAL, is_right
 from oracle.network import layer_types
 from oracle.profile import Profile
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
+from oracle.running_error.model import limits
 from oracle.trace import Key, Trace
 from oracle.vectors.expected import STORED, Expectation
 from oracle.verdict import (
@@ -54,8 +55,9 @@ def judged(row: Row, got: Array, own: Expectation, *, structured: bool, no_terms
     expected = Expected(own.expected, own.tolerance / LAMBDA, None, own.scale)
     compare(row, got, expected, structured=structured, no_terms=no_terms)
     if row.verdict in DISCREPANCIES and row.n_outside:
-        error = np.abs(got.astype(np.float64) - own.expected)
-        beyond = ~(error <= own.tolerance) & ~_alike(got, own.expected)
+        with np.errstate(invalid="ignore"):
+            error = np.abs(got.astype(np.float64) - own.expected)
+        beyond = _outside(got, error, own)
         if own.flipped is not None and np.all(error[beyond] <= own.flipped[beyond]):
             row.verdict, row.diagnosis = UNDECIDED, "within what a branch that rounding decides can change"
         elif own.low is not None and own.high is not None and _is_convention(row, got, own, beyond):
@@ -63,8 +65,12 @@ def judged(row: Row, got: Array, own: Expectation, *, structured: bool, no_terms
     return row
 
 
-def _alike(got: Array, expected: Array) -> Array:
-    return np.asarray((got == expected) | (np.isnan(got) & np.isnan(expected)))
+def _outside(got: Array, error: Array, own: Expectation) -> Array:
+    """Which elements are beyond their tolerance; those that may overflow are not, where they do."""
+    alike = (got == own.expected) | (np.isnan(got) & np.isnan(own.expected))
+    too_large = np.abs(own.expected) + own.tolerance > float(limits(got.dtype).max)
+    overflown = np.isinf(got) & np.isfinite(own.expected) & too_large & (np.sign(got) == np.sign(own.expected))
+    return np.asarray(~(error <= own.tolerance) & ~alike & ~overflown)
 
 
 def _is_convention(row: Row, got: Array, own: Expectation, beyond: Array) -> bool:
@@ -89,8 +95,8 @@ def excused(stored: Sequence[Row], others: Iterable[Row]) -> list[Row]:
             place = (row.step, row.layer, row.quantity)
             local[place] = local.get(place, True) and is_right(row)
     places = [(row.step, row.layer, row.quantity) for row in stored]
-    right = 1 + max((step for step, *_ in places), default=-1)
-    right = min((step for step, *rest in places if not local.get((step, *rest), False)), default=right)
+    right = 1 + max((place[0] for place in places), default=-1)
+    right = min((place[0] for place in places if not local.get(place, False)), default=right)
     for row in stored:
         if row.step < right and row.verdict in DISCREPANCIES and row.n_outside and np.isfinite(row.max_abs):
             row.verdict = LOOSE

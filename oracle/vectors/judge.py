@@ -33,6 +33,9 @@ from oracle.vectors.stored import excused, stored_rows
 from oracle.verdict import MISSING, UNSUPPORTED, WRONG, Row
 
 INTRODUCTION = "introduction.json"
+# Beside the place of results that there are not: a text that says what is lacking.
+UNSUPPORTED_NOTE = ".unsupported"
+LONGEST_NOTE = 500
 Progress = Callable[[int, int, str], None]
 
 
@@ -118,8 +121,12 @@ def _judged(job: Job) -> tuple[list[Row], list[Detail]]:
     lacking = job.introduction.lacks(case)
     if lacking:
         return unjudged(case, UNSUPPORTED, lacking), []
+    path = job.results / job.entry.results
     try:
-        tensors = unpacked((job.results / job.entry.results).read_bytes())
+        note = path.with_name(path.name + UNSUPPORTED_NOTE)
+        if note.exists() and not path.exists():
+            return unjudged(case, UNSUPPORTED, note.read_bytes()[:LONGEST_NOTE].decode(errors="replace").strip()), []
+        tensors = unpacked(path.read_bytes())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return unjudged(case, MISSING, f"{job.entry.results}: {reason}"), []

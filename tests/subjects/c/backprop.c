@@ -198,15 +198,26 @@ static char *joined(const char *folder, const char *name) {
     return path;
 }
 
+static char results_path[4096]; /* of the case at hand */
+
 static void fill_case(const char *folder, const char *results, const Json *entry, Output *out) {
     size_t length;
+    snprintf(results_path, sizeof results_path, "%s/%s", results, get(entry, "results")->text);
+    make_folders(results_path);
     const char *at = contents(joined(folder, get(entry, "description")->text), &length);
     Json description = parse_value(&at);
     Arrays arrays = arrays_of_file(joined(folder, get(entry, "arrays")->text));
-    char *path = joined(results, get(entry, "results")->text);
     run_case(&description, &arrays, out);
-    make_folders(path);
-    write_file(out, path);
+    write_file(out, results_path);
+}
+
+/* What it lacks, beside the place of the results that there are not. */
+static void write_note(void) {
+    strncat(results_path, ".unsupported", sizeof results_path - strlen(results_path) - 1);
+    FILE *file = fopen(results_path, "w");
+    if (!file) return;
+    fprintf(file, "%s\n", reason);
+    fclose(file);
 }
 
 /* What it introduces itself with, where the judge looks for it. */
@@ -233,6 +244,7 @@ static int fill(const char *folder, const char *results) {
             fill_case(folder, results, &cases->items[i], &out);
             filled++;
         } else if (is_unsupported) {
+            write_note();
             left_out++;
         } else {
             fprintf(stderr, "%s\n", reason);

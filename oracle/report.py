@@ -71,7 +71,8 @@ class Report:
     ) -> Report:
         """From the judge's rows, and the seconds per case and dtype: culprits are found, details capped."""
         kept = capped(details)
-        culprits = blame(rows, str(environment.get("subject", "")), kept)
+        again = environment.get("again") or environment.get("subject", "")
+        culprits = blame(rows, str(again), kept)
         table = row_table(rows)
         return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
 

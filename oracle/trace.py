@@ -34,6 +34,7 @@ class Trace:
     """Arrays by key, in the order in which they were computed; copies, never views of the implementation's own memory.
 
     Shape: as torch's; each array in the case's dtype, in which the implementation computed it. Another one is judged `wrong`.
+    `faults` holds what was delivered from outside and cannot be used, with the reason.
 
     A subject of one layer type, that takes the other side's derivative at the kink:
 
@@ -55,6 +56,7 @@ class Trace:
     """
 
     arrays: dict[Key, Array] = field(default_factory=dict)
+    faults: dict[Key, str] = field(default_factory=dict)
 
     def record(self, step: int, layer: str, quantity: str, array: Any) -> None:
         """Keep a read-only copy of what `numpy.array` takes; a second one in the same place replaces the first."""

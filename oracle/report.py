@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,8 @@ class Report:
     ) -> Report:
         kept = capped(details)
         culprits = blame(rows, str(environment.get("subject", "")), kept)
+        if "call" in environment:  # what shows it again, where that is no run over the suite
+            culprits = [replace(culprit, reproduce=str(environment["call"])) for culprit in culprits]
         table = row_table(rows)
         return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
 

@@ -65,10 +65,13 @@ class Report:
     ) -> Report:
         kept = capped(details)
         culprits = blame(rows, str(environment.get("subject", "")), kept)
-        if "call" in environment:  # what shows it again, where that is no run over the suite
-            culprits = [replace(culprit, reproduce=str(environment["call"])) for culprit in culprits]
         table = row_table(rows)
         return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
+
+    def reproduced_by(self, call: str) -> Report:
+        """The same report of what was no run over the suite: `call` shows it again."""
+        culprits = [replace(culprit, reproduce=call) for culprit in self.blame]
+        return replace(self, blame=culprits, environment={**self.environment, "command": call})
 
     @property
     def passed(self) -> bool:

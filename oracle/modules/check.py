@@ -80,11 +80,9 @@ def check_module(
         "reference": OwnPrediction.name,
         "dtypes": dtypes,
         "cases": 1,
-        "command": call,
-        "call": call,
     }
     rows = sorted(run.rows, key=lambda row: dtypes.index(row.dtype))
-    return Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), details)
+    return Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), details).reproduced_by(call)
 
 
 class _Run:

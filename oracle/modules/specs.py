@@ -75,7 +75,7 @@ def _arguments(made: type) -> tuple[str, ...]:
 def _option(module: torch.nn.Module, name: str) -> Any:
     if name == "bias":
         return module.bias is not None
-    if name == "affine" or name == "elementwise_affine":
+    if name in ("affine", "elementwise_affine"):
         return module.weight is not None
     return _plain(getattr(module, name))
 

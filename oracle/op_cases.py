@@ -144,7 +144,11 @@ def _single(case: Case, op: Op) -> Spec | None:
     """The only layer or loss of a case, if it is one of the op's."""
     specs = [*case.layers, *([case.loss] if case.loss is not None else [])]
     alone = len(specs) == 1 and specs[0].type in op.classes and case.optimizer is None and case.steps == 1
-    return specs[0] if alone and (case.loss is not None or case.grad_outputs) else None
+    if not alone or (case.loss is None and not case.grad_outputs):
+        return None
+    if op.name == "instance_norm" and case.inputs[0].ndim != int(specs[0].type[-2]) + 2:
+        return None  # without a batch dimension: which the class tells by its name, and the op cannot
+    return specs[0]
 
 
 def _defaults(spec: Spec) -> dict[str, Any]:

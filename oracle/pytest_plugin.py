@@ -70,6 +70,7 @@ class Suite(pytest.Directory):
 
     def collect(self) -> Iterator[CaseItem]:
         from oracle import subjects, suite
+        from oracle.running_error import UNIT_ROUNDOFF
         from oracle.sweep import DTYPES, check_names
 
         option = self.config.option
@@ -81,7 +82,7 @@ class Suite(pytest.Directory):
         except ValueError as error:
             raise self.CollectError(str(error)) from error
         known = known_failures(option.oracle_known_failures)
-        every = {test_id(name, dtype) for name in suite.all_cases() for dtype in {*dtypes, *DTYPES}}
+        every = {test_id(name, dtype) for name in suite.all_cases() for dtype in UNIT_ROUNDOFF}
         self._warn_of_stale(sorted(known - every))
         for case in cases:
             for dtype in dtypes:

@@ -359,7 +359,7 @@ def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
     row.shape, row.n = mask.shape, mask.size
     if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
         positions = tuple(range(mask.ndim - CHANNEL_DROPOUTS[spec.type], mask.ndim))
-        kept, lost = (mask & known).any(positions), (~mask & known).any(positions)
+        kept, lost = (np.asarray((drawn & known).any(positions)) for drawn in (mask, ~mask))
         if (kept & lost).any():
             row.verdict, row.diagnosis = WRONG, "drops some positions of a channel and keeps others"
         mask, known = kept, kept | lost

@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if path == SUITE and parent.config.option.oracle_subject:
-        return Suite.from_parent(parent, path=path, nodeid=NODE, name=NODE)  # type: ignore[no-any-return]
+        return Suite.from_parent(parent, path=path, nodeid=NODE, name=NODE)
     return None
 
 

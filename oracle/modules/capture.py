@@ -41,7 +41,9 @@ class Slice(NamedTuple):
     def of(cls, view: torch.Tensor) -> Slice:
         base = view._base
         assert base is not None
-        return cls(base.shape, base.stride(), view.shape, view.stride(), view.storage_offset() - base.storage_offset())
+        return cls(
+            base.shape, base.stride(), view.shape, view.stride(), int(view.storage_offset() - base.storage_offset())
+        )
 
     def __call__(self, gradient: torch.Tensor) -> torch.Tensor:
         laid = torch.empty_strided(self.base, self.base_strides, dtype=gradient.dtype, device=gradient.device)

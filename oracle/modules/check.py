@@ -12,6 +12,7 @@ import torch
 from oracle.diagnose import LOCAL
 from oracle.environment import environment
 from oracle.evidence import Evidenced, explained, of_part
+from oracle.findings import mark_known
 from oracle.judge import Bench, judge_part, mask_row
 from oracle.modules.arguments import ModuleError, checked
 from oracle.modules.capture import Call, leaves
@@ -70,6 +71,7 @@ def check_module(
         for step in range(steps):
             if not run.step(step):
                 break
+    mark_known(run.rows, {"torch"})
     details = explained(run.rows, run.evidence_of)
     seconds = time.perf_counter() - start
     call = f"oracle.check_module({run.case}, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"
@@ -98,7 +100,9 @@ class _Run:
     ) -> None:
         self.case = type(module).__name__
         self.kinds = {name or self.case: layer_type(own) or type(own).__name__ for name, own in module.named_modules()}
-        names = {own: name if "." in name else f"{self.case}.{name}" for name, own in module.named_parameters()}
+        names: dict[torch.Tensor, str] = {
+            own: name if "." in name else f"{self.case}.{name}" for name, own in module.named_parameters()
+        }
         self.training = Training(self.case, module, inputs, loss, targets, optimizer, names)
         self.targets = tuple(np.array(array(target)) for target in targets)
         floating = [own for own in [*inputs, *names] if isinstance(own, torch.Tensor) and own.is_floating_point()]
@@ -148,7 +152,7 @@ class _Run:
         profile = Profile(quantities=tuple(observed.expected))
         bench = Bench(trace, OwnPrediction(), profile, observed.kinds, blank)
         self.benches.append((observed, bench))
-        if observed.drawn is not None:
+        if observed.drawn is not None and observed.drawn.mask.size:
             (layer,) = observed.part.names.values()
             (spec,) = observed.part.case.layers
             yield mask_row(bench.row(layer, "mask"), spec, observed.drawn.mask, observed.drawn.known)

@@ -32,7 +32,6 @@ def optimizer_type(optimizer: torch.optim.Optimizer) -> str | None:
     return _known(type(optimizer), "optim")
 
 
-@cache
 def _known(made: type, kind: str) -> str | None:
     """The nearest ancestor that the reference has."""
     known, namespace = {"nn": (LAYERS, torch.nn), "loss": (LOSSES, torch.nn), "optim": (OPTIMIZERS, torch.optim)}[kind]

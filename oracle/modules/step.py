@@ -92,23 +92,14 @@ class Step:
         if optimizer is not None:
             kind = optimizer_type(optimizer)
             held = [own for group in optimizer.param_groups for own in group["params"] if own in run.names]
-            update = None
-            if kind is not None:
-                update = Update(
-                    optimizer_spec(optimizer, kind, run.names),
-                    {run.names[own]: np.array(array(own)) for own in held},
-                    {run.names[own]: np.array(array(own.grad)) for own in held if own.grad is not None},
-                    {},
-                )
-                for own in held:
-                    for quantity, value in _state(optimizer, own).items():
-                        update.state.setdefault(quantity, {})[run.names[own]] = value
+            update = None if kind is None else _before(optimizer, kind, held, run.names)
             optimizer.step()
-            for own in held if update is not None else ():
+            for own in held if update is not None else []:
+                assert update is not None
                 layer, _, short = run.names[own].rpartition(".")
                 shown = {f"{quantity}.{short}": value for quantity, value in _state(optimizer, own).items()}
                 shown[f"param.{short}"] = np.array(array(own))
-                update.made |= {(layer, quantity): value for quantity, value in shown.items()}  # type: ignore[union-attr]
+                update.made.update({(layer, quantity): value for quantity, value in shown.items()})
             self.updated = update
         for own in run.names:
             own.grad = None
@@ -132,7 +123,7 @@ class _Entering(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, None]:
         return None, None
 
 
@@ -153,6 +144,22 @@ def upstream(output: torch.Tensor) -> torch.Tensor:
     """A random gradient of an output, the same each time, in the output's memory layout."""
     values = np.random.default_rng(zlib.crc32(b"upstream")).standard_normal(tuple(output.shape))
     return torch.empty_like(output).copy_(torch.from_numpy(np.asarray(values))).detach()
+
+
+def _before(
+    optimizer: torch.optim.Optimizer, kind: str, held: list[torch.Tensor], names: Mapping[torch.Tensor, str]
+) -> Update:
+    """What an update is given."""
+    update = Update(
+        optimizer_spec(optimizer, kind, names),
+        {names[own]: np.array(array(own)) for own in held},
+        {names[own]: np.array(array(own.grad)) for own in held if own.grad is not None},
+        {},
+    )
+    for own in held:
+        for quantity, value in _state(optimizer, own).items():
+            update.state.setdefault(quantity, {})[names[own]] = value
+    return update
 
 
 def _state(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> dict[str, Array]:

@@ -61,9 +61,10 @@ def _registers(module: torch.nn.Module) -> Callable[[], None]:
     parameters, buffers, training = dict(module._parameters), dict(module._buffers), module.training
 
     def back() -> None:
-        for held, found in ((module._parameters, parameters), (module._buffers, buffers)):
-            held.clear()
-            held.update(found)
+        module._parameters.clear()
+        module._parameters.update(parameters)
+        module._buffers.clear()
+        module._buffers.update(buffers)
         module.training = training
 
     return back

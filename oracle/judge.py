@@ -81,7 +81,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     rows: list[Row] = []
     for step in range(case.steps):
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
-        local = [row for part in local_parts(case, trace, step) for row in _judge_part(part, bench)]
+        local = [row for part in local_parts(case, trace, step) for row in judge_part(part, bench)]
         local += _judge_wiring(case, bench)
         local += _judge_masks(case, bench)
         part = step_part(case, trace, step)
@@ -144,7 +144,8 @@ def unsupported(case: Case, error: BaseException) -> list[Row]:
     return unjudged(case, UNSUPPORTED, str(error))
 
 
-def _judge_part(part: Part, bench: Bench) -> list[Row]:
+def judge_part(part: Part, bench: Bench) -> list[Row]:
+    """Rows for every quantity of a part; a misfit where what it was given does not fit together. Raises: ReferenceFailed."""
     try:
         return Comparison(part, bench).rows()
     except CaseError as error:
@@ -346,20 +347,28 @@ def expected_connection(computed: Computed, dtype: str) -> Expected:
 
 
 def _judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
-    """Whether dropout masks that a layer drew itself keep the share of elements that they should: a binomial test."""
+    """The dropout masks that layers drew themselves."""
     for name, spec in named_layers(case.layers):
         mask = bench.trace.get(bench.blank.step, name, "mask")
-        if mask is None or name in case.masks or not mask.size:
-            continue
-        row = replace(bench.row(name, "mask"), shape=mask.shape, n=mask.size)
-        if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
-            positions = tuple(range(mask.ndim - CHANNEL_DROPOUTS[spec.type], mask.ndim))
-            if not np.array_equal(mask.all(positions), mask.any(positions)):
-                row.verdict, row.diagnosis = WRONG, "drops some positions of a channel and keeps others"
-            mask = np.asarray(mask.all(positions))
-        kept, p = int(np.count_nonzero(mask)), 1 - float(spec.options.get("p", 0.5))
-        row.got, row.expected = kept / mask.size, p
-        if row.verdict == PASS and float(binomtest(kept, mask.size, p).pvalue) < LEAST_LIKELY:
-            row.verdict = WRONG
-            row.diagnosis = f"keeps {kept} of {mask.size} draws: hardly by chance with a probability of {p:g}"
-        yield row
+        if mask is not None and name not in case.masks and mask.size:
+            yield mask_row(bench.row(name, "mask"), spec, mask, np.ones(mask.shape, bool))
+
+
+def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
+    """Whether a dropout mask keeps the share of elements that it should: a binomial test over those that are known."""
+    row.shape, row.n = mask.shape, mask.size
+    if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
+        positions = tuple(range(mask.ndim - CHANNEL_DROPOUTS[spec.type], mask.ndim))
+        kept, lost = (np.asarray((drawn & known).any(positions)) for drawn in (mask, ~mask))
+        if (kept & lost).any():
+            row.verdict, row.diagnosis = WRONG, "drops some positions of a channel and keeps others"
+        mask, known = kept, kept | lost
+    kept_draws, draws, p = int(np.count_nonzero(mask & known)), int(known.sum()), 1 - float(spec.options.get("p", 0.5))
+    if not draws:
+        row.verdict, row.diagnosis = UNDECIDED, "nothing shows what was drawn"
+        return row
+    row.got, row.expected = kept_draws / draws, p
+    if row.verdict == PASS and float(binomtest(kept_draws, draws, p).pvalue) < LEAST_LIKELY:
+        row.verdict = WRONG
+        row.diagnosis = f"keeps {kept_draws} of {draws} draws: hardly by chance with a probability of {p:g}"
+    return row

@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,11 @@ class Report:
         culprits = blame(rows, str(again), kept)
         table = row_table(rows)
         return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
+
+    def reproduced_by(self, call: str) -> Report:
+        """The same report of what was no run over the suite: `call` shows it again."""
+        culprits = [replace(culprit, reproduce=call) for culprit in self.blame]
+        return replace(self, blame=culprits, environment={**self.environment, "command": call})
 
     @property
     def passed(self) -> bool:

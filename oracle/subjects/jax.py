@@ -411,3 +411,30 @@ FRAMEWORK = Framework(
 def run(case: Case) -> Trace:
     with jax.enable_x64(True):
         return FRAMEWORK.run(case)
+
+
+def from_jax(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]:
+    """A function of JAX arrays, with a custom_vjp or without, as fn(x, …) -> (y, backward) for `oracle.check_op`: jax.vjp
+    gives its backward."""
+
+    def differentiable(*arrays: Array | None) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+        learnt = [place for place, own in enumerate(arrays) if own is not None and own.dtype.kind not in "biu"]
+
+        with jax.enable_x64(True):
+            given = [None if own is None else jnp.asarray(own) for own in arrays]
+
+            def of_learnt(*values: Any) -> Any:
+                own = dict(zip(learnt, values, strict=True))
+                return fn(*(own.get(place, value) for place, value in enumerate(given)))
+
+            output, vjp = jax.vjp(of_learnt, *(given[place] for place in learnt))
+
+        def backward(grad_output: Array) -> tuple[Any, ...]:
+            with jax.enable_x64(True):
+                grads = dict(zip(learnt, vjp(jnp.asarray(grad_output)), strict=True))
+            return tuple(grads.get(place) for place in range(len(arrays)))
+
+        return output, backward
+
+    differentiable.__name__ = getattr(fn, "__name__", type(fn).__name__)
+    return differentiable

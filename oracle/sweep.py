@@ -58,6 +58,12 @@ def run(
         progress: called with (cases done, cases in all, name of the next case).
     Raises: ValueError (SubjectError, CaseError) for an argument that names nothing. A subject that raises does not stop the
         run: its case becomes a `crashed` row.
+
+    >>> report = oracle.run("refbp", cases="worked-example/plain", dtypes=["float32"])
+    >>> report.passed
+    True
+    >>> report.table.columns[:6].tolist()
+    ['case', 'dtype', 'step', 'layer', 'layer_type', 'quantity']
     """
     check_names(reference, dtypes)
     implementation = subjects.load(subject)

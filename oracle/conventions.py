@@ -5,6 +5,7 @@ Another one-sided derivative at a kink or tie needs no declaration: it is a deri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -54,6 +55,25 @@ def _dampened_first_step(case: Case, model: ErrorModel, guides: Guides) -> Resul
     return predict(replace(case, optimizer_state=state), model, guides)
 
 
+def _selu_in_six_digits(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """SELU with λ = 1.0507 and α = 1.67326."""
+    alike = tuple(replace(spec, type="ELU", options={"alpha": 1.67326}) if spec.type == "SELU" else spec for spec in case.layers)
+    if len(alike) != 1 or alike == case.layers:  # through a whole network it is the layer's difference that goes on
+        return predict(case, model, guides)
+    plain = predict(replace(case, layers=alike), model, guides)
+    return {key: plain[key] * 1.0507 if key.quantity in ("output", "grad_input") else plain[key] for key in plain}
+
+
+def _adam_epsilon_uncorrected(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """Adam's short form (Kingma and Ba, section 2): √v + ε before v's correction, so that ε counts 1 / √(1 - β2^t) times."""
+    steps = {int(value) for value in case.optimizer_state.get("step", {}).values()} or {0}
+    if case.optimizer is None or "betas" not in case.optimizer.options and case.optimizer.type != "Adam" or case.steps > 1:
+        return predict(case, model, guides)
+    options = {"betas": (0.9, 0.999), "eps": 1e-8, **case.optimizer.options}
+    eps = options["eps"] / math.sqrt(1 - options["betas"][1] ** (max(steps) + 1))
+    return predict(replace(case, optimizer=replace(case.optimizer, options={**options, "eps": eps})), model, guides)
+
+
 CONVENTIONS = {
     "biased_running_variance": Convention(
         "the running variance is taken over n elements, not n - 1",
@@ -64,5 +84,15 @@ CONVENTIONS = {
         "dampening counts from the first step on",
         ("momentum.*", "param.*"),
         _dampened_first_step,
+    ),
+    "adam_epsilon_uncorrected": Convention(
+        "Adam adds ε before it corrects the second moment",
+        ("param.*",),
+        _adam_epsilon_uncorrected,
+    ),
+    "selu_in_six_digits": Convention(
+        "SELU with λ = 1.0507 and α = 1.67326",
+        ("output", "grad_input"),
+        _selu_in_six_digits,
     ),
 }

@@ -151,6 +151,6 @@ FRAMEWORK = Framework(
     concatenate=mygrad.concatenate,
     layers=LAYERS,
     losses=LOSSES,
-    buffers=False,
+    buffers=(),
 )
 run = FRAMEWORK.run

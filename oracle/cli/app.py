@@ -1,0 +1,53 @@
+"""The command line's application, and what its commands share: options, and how they print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from oracle.report import Report
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Hold an implementation of backpropagation against a reference, with tolerances that are derived, not picked.",
+)
+
+Subject = Annotated[
+    str, typer.Option(help="refbp, torch, or module:object of your own, looked for in the current folder too.")
+]
+Reference = Annotated[str, typer.Option(help="torch or refbp.")]
+Dtype = Annotated[
+    list[str] | None,
+    typer.Option(help="float64, float32, float16 or bfloat16; may be given again. Default: float64 and float32."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def show_layers(report: Report, case: str) -> None:
+    """The per-layer table of one case, in each dtype."""
+    from oracle import terminal
+    from oracle.table import layer_lines
+
+    out = terminal.console()
+    known = report.cases["case"] == case
+    for dtype in report.cases[known]["dtype"] if known.any() else report.environment["dtypes"]:
+        step, lines = layer_lines(report.table, case, str(dtype))
+        out.print(terminal.layer_table(lines, f"{case}, {dtype}, step {step}", out))
+
+
+def require_writable(folder: Path) -> None:
+    """Before the work, not after it. Raises: ReportError."""
+    from oracle.report import writable
+
+    writable(folder)
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")

@@ -1,0 +1,125 @@
+"""Commands that show what runs left: `oracle report` and `oracle diff`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from oracle.cli.app import Json, app, print_json, show_layers
+
+if TYPE_CHECKING:
+    from oracle.report import Report
+
+
+@app.command()
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder that `oracle run` wrote; with --history, one of such folders.")
+    ],
+    case: Annotated[str | None, typer.Option(help="Show this case layer by layer.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write it as one HTML file.")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="junit, github or markdown.")] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Show how z and effective bits went over the runs.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a report again; with --case, its per-layer table.
+
+    --format github prints annotations, and writes the summary where GITHUB_STEP_SUMMARY says, else behind them.
+    """
+    from oracle import terminal
+    from oracle.report import load_report
+
+    asked = [
+        name
+        for name, value in {
+            "--case": case,
+            "--html": html,
+            "--format": form,
+            "--history": history or None,
+            "--json": as_json or None,
+        }.items()
+        if value is not None
+    ]
+    if len(asked) > 1:
+        raise ValueError(f"one way to show a report at a time, got {' and '.join(asked)}")
+    if history:
+        show_history(folder)
+        return
+    kept = load_report(folder)
+    if as_json:
+        print_json(kept.to_json())
+    elif html is not None:
+        kept.to_html(html)
+        terminal.console(stderr=True).print(f"report: {html}", soft_wrap=True)
+    elif form is not None:
+        print_as(kept, form)
+    elif case is not None:
+        show_layers(kept, case)
+    else:
+        terminal.show_report(terminal.console(), kept)
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="A folder that `oracle run` wrote.")],
+    after: Annotated[Path, typer.Argument(help="Another, to be held against it.")],
+    as_json: Json = False,
+) -> None:
+    """Compare two runs: what got worse, appeared, vanished, got better. Exit status 1 when something got worse."""
+    from dataclasses import asdict
+
+    from oracle import compare, terminal
+    from oracle.report import load_report, spelled
+
+    found = compare.changes(load_report(before).table, load_report(after).table)
+    worse = compare.got_worse(found)
+    if as_json:
+        print_json({"worse": worse, "changes": spelled([asdict(change) for change in found])})
+    else:
+        terminal.show_changes(terminal.console(), found)
+    raise typer.Exit(1 if worse else 0)
+
+
+def show_history(folder: Path) -> None:
+    from oracle import terminal
+    from oracle.history import courses, load_history
+
+    runs = load_history(folder)
+    out = terminal.console()
+    out.print(f"{len(runs)} runs, {runs[0][0]} to {runs[-1][0]}", soft_wrap=True)
+    out.print(terminal.history_table(courses([report.table for _, report in runs]), out))
+
+
+def print_as(report: Report, form: str) -> None:
+    """A report for machines, on standard output. Raises: ValueError for a format that there is not."""
+    if form == "markdown":
+        sys.stdout.write(report.to_markdown())
+    elif form == "junit":
+        sys.stdout.write(report.to_junit())
+    elif form == "github":
+        print_for_github(report)
+    else:
+        raise ValueError(f"unknown format {form!r}: known are junit, github, markdown")
+
+
+def print_for_github(report: Report) -> None:
+    from oracle import github
+    from oracle.report import ReportError
+
+    sys.stdout.write("".join(f"{line}\n" for line in github.workflow_commands(report.blame, report.table)))
+    summary = github.summary(report.environment, report.families, report.table, report.blame, report.training)
+    target = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not target:
+        sys.stdout.write(summary)
+        return
+    try:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write(summary)
+    except OSError as error:
+        raise ReportError(f"the step summary {target} cannot be written: {error.strerror}") from error

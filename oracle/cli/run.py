@@ -1,0 +1,116 @@
+"""`oracle run`, with what it leaves behind: the report, and shrunk cases with their scripts."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from oracle.cli.app import Dtype, Json, Reference, Subject, app, print_json, require_writable, show_layers
+
+if TYPE_CHECKING:
+    from oracle.case import Case
+    from oracle.report import Report
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    cases: Annotated[str, typer.Option(help="Part of a case's name, or a pattern with * and ?.")] = "all",
+    case_file: Annotated[Path | None, typer.Option(help="Run this case (a JSON file) instead of the suite's.")] = None,
+    subject: Subject = "refbp",
+    reference: Reference = "torch",
+    dtype: Dtype = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report's files.")] = Path("reports"),
+    witness: Annotated[
+        bool, typer.Option("--witness", help="Also judge by differences of the forward pass alone.")
+    ] = False,
+    strict_conventions: Annotated[
+        bool, typer.Option("--strict-conventions", help="Count what differs by convention as a discrepancy.")
+    ] = False,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="Also look for the smallest case that shows each kind of discrepancy.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Judge a subject over the suite and write the report."""
+    from oracle import sweep, terminal, workers
+    from oracle.environment import environment
+
+    notes = terminal.console(stderr=True)
+    chosen: str | list[Case] = cases
+    if case_file is not None:
+        chosen = sweep.load_cases(str(case_file))
+        dtype = dtype or [chosen[0].dtype]
+    dtypes = tuple(dtype or sweep.DTYPES)
+    notes.print(
+        f"{subject} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True
+    )
+    require_writable(out)
+    with terminal.progress_bar() as bar:
+        task = bar.add_task("cases", total=None)
+
+        def progress(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
+
+        with workers.pool() if cases == "all" and case_file is None else nullcontext() as executor:
+            report = sweep.run(
+                subject,
+                reference,
+                chosen,
+                dtypes,
+                witness=witness,
+                strict_conventions=strict_conventions,
+                progress=progress,
+                executor=executor,
+            )
+    report.environment["command"] = shlex.join(["oracle", *context.obj])
+    report.save(out)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        show = terminal.console()
+        if report.environment["cases"] == 1:
+            show_layers(report, str(report.cases["case"].iloc[0]))
+        terminal.show_report(show, report)
+    notes.print(
+        f"report: {out}/report.html, report.md, table.csv, table.parquet, cases.csv, details.npz, report.json",
+        soft_wrap=True,
+    )
+    if shrink:
+        own = {} if isinstance(chosen, str) else {case.name: case for case in chosen}
+        write_shrunk(report, own, out / "shrunk", quiet=as_json)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+MOST_SHRUNK = 3
+
+
+def write_shrunk(report: Report, own: Mapping[str, Case], folder: Path, *, quiet: bool) -> None:
+    """Save a small case and a script for each kind of discrepancy, and print the scripts. `own`: cases that the suite has not."""
+    from oracle import suite, terminal
+    from oracle.script import script
+    from oracle.shrinking import one_of_each_kind, shrink
+
+    notes, subject = terminal.console(stderr=True), report.environment["subject"]
+    kinds = one_of_each_kind(report.blame)
+    if kinds:
+        require_writable(folder)
+    for culprit in kinds[:MOST_SHRUNK]:
+        notes.print(f"shrinking {culprit.case} ({culprit.dtype})", soft_wrap=True)
+        case = own.get(culprit.case) or suite.named(culprit.case)
+        shrunk = shrink(case.astype(culprit.dtype), subject, report.environment["reference"])
+        file = folder / f"{shrunk.case.name.rpartition('/')[2]}-{culprit.quantity}-{culprit.dtype}.json"
+        shrunk.case.save(file)
+        text = script(shrunk, str(file), subject)
+        file.with_suffix(".py").write_text(text + "\n")
+        notes.print(f"smallest case: {file}; the script is beside it", soft_wrap=True)
+        if not quiet:
+            sys.stdout.write(f"\n{text}\n")
+    if len(kinds) > MOST_SHRUNK:
+        notes.print(f"{len(kinds) - MOST_SHRUNK} more kinds of discrepancies are left as they are", soft_wrap=True)

@@ -8,13 +8,14 @@ from typing import Any
 from oracle import subjects, suite
 from oracle.case import Case, Spec, named_layers
 from oracle.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.subjects import libraries
 
 
 def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
     """One entry per case, subject or class. Raises: ValueError for anything else."""
     kinds: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "cases": lambda: cases(pattern),
-        "subjects": lambda: [{"subject": name} for name in subjects.BUILT_IN],
+        "subjects": lambda: [{"subject": name, "installed": libraries.installed(name)} for name in subjects.BUILT_IN],
         "layers": layers,
     }
     if what not in kinds:

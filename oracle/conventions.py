@@ -15,7 +15,7 @@ from oracle.arrays import Array
 from oracle.case import Case, named_layers
 from oracle.network import Results
 from oracle.prediction import predict
-from oracle.running_error import ErrorModel
+from oracle.running_error import ErrorArray, ErrorModel
 from oracle.trace import Key
 
 Guides = Mapping[Key, Array] | None
@@ -65,13 +65,36 @@ def _selu_in_six_digits(case: Case, model: ErrorModel, guides: Guides) -> Result
 
 
 def _adam_epsilon_uncorrected(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """Adam's short form (Kingma and Ba, section 2): √v + ε before v's correction, so that ε counts 1 / √(1 - β2^t) times."""
-    steps = {int(value) for value in case.optimizer_state.get("step", {}).values()} or {0}
-    if case.optimizer is None or "betas" not in case.optimizer.options and case.optimizer.type != "Adam" or case.steps > 1:
+    """Adam's short form (Kingma and Ba, section 2): √v + ε before v is corrected, so that ε counts 1 / √(1 - β2^t) times."""
+    optimizer = case.optimizer
+    if optimizer is None or optimizer.type != "Adam" or case.steps > 1:
         return predict(case, model, guides)
-    options = {"betas": (0.9, 0.999), "eps": 1e-8, **case.optimizer.options}
-    eps = options["eps"] / math.sqrt(1 - options["betas"][1] ** (max(steps) + 1))
-    return predict(replace(case, optimizer=replace(case.optimizer, options={**options, "eps": eps})), model, guides)
+    options = {"betas": (0.9, 0.999), "eps": 1e-8, **optimizer.options}
+    step = 1 + max((int(count) for count in case.optimizer_state.get("step", {}).values()), default=0)
+    options["eps"] /= math.sqrt(1 - options["betas"][1] ** step)
+    return predict(replace(case, optimizer=replace(optimizer, options=options)), model, guides)
+
+
+def _nothing_at_equality(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """LeakyReLU as max(x, 0) + slope min(x, 0), of which neither hands anything back at 0."""
+    results = predict(case, model, guides)
+    for name, spec in named_layers(case.layers):
+        key = Key(0, name, "grad_input")
+        if spec.type == "LeakyReLU" and key in results:
+            results[key] = results[key] * (results[key._replace(quantity="input")].value != 0)
+    return results
+
+
+def _anything_at_nan(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """No tolerance where the layer's input is NaN."""
+    results = predict(case, model, guides)
+    for name, _ in named_layers(case.layers):
+        key = Key(0, name, "grad_input")
+        given, plain = results.get(key._replace(quantity="input")), results.get(key)
+        if plain is not None and given is not None and given.shape == plain.shape:
+            error = np.where(np.isnan(given.value), np.inf, plain.error_or_zero)
+            results[key] = ErrorArray(plain.value, plain.model, error, scale=plain.scale_or_own)
+    return results
 
 
 CONVENTIONS = {
@@ -89,6 +112,16 @@ CONVENTIONS = {
         "Adam adds ε before it corrects the second moment",
         ("param.*",),
         _adam_epsilon_uncorrected,
+    ),
+    "anything_at_nan": Convention(
+        "what goes back from NaN is no derivative",
+        ("grad_input",),
+        _anything_at_nan,
+    ),
+    "nothing_at_equality": Convention(
+        "maximum and minimum hand nothing back where both are equal",
+        ("grad_input",),
+        _nothing_at_equality,
     ),
     "selu_in_six_digits": Convention(
         "SELU with λ = 1.0507 and α = 1.67326",

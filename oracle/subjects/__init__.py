@@ -7,9 +7,10 @@ import importlib.util
 from typing import Any
 
 from oracle.profile import profile_of
+from oracle.subjects import libraries
 from oracle.trace import Subject
 
-BUILT_IN = ("refbp", "torch", "jax", "mygrad", "autograd", "mlx", "tinygrad", "sklearn")
+BUILT_IN = tuple(libraries.DISTRIBUTIONS)
 
 
 class SubjectError(ValueError):
@@ -40,6 +41,11 @@ def _imported(module: str, subject: str) -> Any:
     try:
         return importlib.import_module(module)
     except Exception as error:
+        if subject in BUILT_IN and not libraries.versions(subject):
+            lacking = " and ".join(libraries.DISTRIBUTIONS[subject])
+            raise SubjectError(
+                f"subject {subject!r} needs {lacking}, not installed here: {libraries.how_to_install(subject)}"
+            ) from error
         raise SubjectError(f"subject {subject!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 

@@ -18,7 +18,7 @@ from oracle.trace import Unsupported
 
 name = "autograd"
 # Its optimizers keep their state to themselves.
-profile = Profile(quantities=("output", "grad*", "param.*"), conventions=("dampened_first_step",))
+profile = Profile(quantities=("output", "grad*", "param.*"), conventions=("dampened_first_step", "anything_at_nan"))
 
 
 def conv(layer: Layer, x: Tensor) -> Tensor:

@@ -57,7 +57,9 @@ def _dampened_first_step(case: Case, model: ErrorModel, guides: Guides) -> Resul
 
 def _selu_in_six_digits(case: Case, model: ErrorModel, guides: Guides) -> Results:
     """SELU with λ = 1.0507 and α = 1.67326."""
-    alike = tuple(replace(spec, type="ELU", options={"alpha": 1.67326}) if spec.type == "SELU" else spec for spec in case.layers)
+    alike = tuple(
+        replace(spec, type="ELU", options={"alpha": 1.67326}) if spec.type == "SELU" else spec for spec in case.layers
+    )
     if len(alike) != 1 or alike == case.layers:  # through a whole network it is the layer's difference that goes on
         return predict(case, model, guides)
     plain = predict(replace(case, layers=alike), model, guides)

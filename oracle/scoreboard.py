@@ -115,7 +115,9 @@ def scores(reports: dict[str, Report]) -> pd.DataFrame:
         sound = table[~table["verdict"].isin([*DISCREPANCIES, CONVENTION])]
         figures = sound.groupby(["dtype", "family"], sort=False).agg({"z_max": "max", "effective_bits": "min"})
         counted = report.cases.assign(column=report.cases["verdict"].map(COLUMN))
-        counts = counted.pivot_table(index=["dtype", "family"], columns="column", aggfunc="size", fill_value=0, sort=False)
+        counts = counted.pivot_table(
+            index=["dtype", "family"], columns="column", aggfunc="size", fill_value=0, sort=False
+        )
         counts = counts.reindex(columns=list(COUNTS), fill_value=0)
         own = counts.join(figures).reset_index()
         found.append(own.assign(subject=name, runs=counts.sum(axis=1).to_numpy()))

@@ -38,11 +38,11 @@ def markdown(board: Scoreboard) -> str:
 def faults(own: pd.DataFrame) -> list[str]:
     """Each kind of culprit: in how many runs, the first of them with its figures, the likely cause, where it is written up."""
     lines = []
-    for fault in own.itertuples():
-        page = f" — [{fault.finding}](findings/{fault.finding}.md)" if fault.finding else ""
-        lines.append(f"- {fault.runs} × {fault.example}{page}")
-        if fault.cause:
-            lines.append(f"  - likely cause: {fault.cause}")
+    for fault in own.to_dict(orient="records"):
+        page = f" — [{fault['finding']}](findings/{fault['finding']}.md)" if fault["finding"] else ""
+        lines.append(f"- {fault['runs']} × {fault['example']}{page}")
+        if fault["cause"]:
+            lines.append(f"  - likely cause: {fault['cause']}")
     return ["\n".join(lines)] if lines else []
 
 

@@ -131,7 +131,9 @@ def score_table(frame: pd.DataFrame, figures: Sequence[str]) -> Table:
     shown = [name for name in frame if name not in VERDICTS or frame[name].any()]
     for name in shown:
         right = pd.api.types.is_numeric_dtype(frame[name])
-        made.add_column(str(name).replace("_", " "), justify="right" if right else "left", style=STYLES.get(str(name), ""))
+        made.add_column(
+            str(name).replace("_", " "), justify="right" if right else "left", style=STYLES.get(str(name), "")
+        )
     for record in frame[shown].to_dict(orient="records"):
         made.add_row(*(figure(value) if name in figures else str(value) for name, value in record.items()))
     return made

@@ -6,7 +6,7 @@ MLX keeps channels last: an op takes the channels there and brings them back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import ml_dtypes
 import mlx.core as mx
@@ -71,7 +71,7 @@ def conv_transpose(layer: Layer, x: Tensor) -> Tensor:
     kernel = tuple(layer.weight.shape[2:])
     weight = layer.weight.reshape(groups, -1, layer.weight.shape[1], *kernel)
     weight = mx.moveaxis(weight, 1, -1).reshape(-1, *kernel, layer.weight.shape[0] // groups)
-    function = {1: mx.conv_transpose1d, 2: mx.conv_transpose2d, 3: mx.conv_transpose3d}[layer.rank]
+    function: Any = {1: mx.conv_transpose1d, 2: mx.conv_transpose2d, 3: mx.conv_transpose3d}[layer.rank]
     each = [layer.each(option) for option in ("stride", "padding", "dilation", "output_padding")]
     arguments = [values[0] for values in each] if layer.rank == 1 else each
 
@@ -158,7 +158,7 @@ def rms_norm(layer: Layer, x: Tensor) -> Tensor:
     return over_trailing(layer, x, lambda x: mx.fast.rms_norm(x, flat(layer.weight), eps))
 
 
-def pad(mode: str) -> Op:
+def pad(mode: Literal["constant", "edge", "reflect"]) -> Op:
     def op(layer: Layer, x: Tensor) -> Tensor:
         sides = pad_sides(layer, x)
         if any(min(side) < 0 for side in sides):
@@ -194,13 +194,14 @@ def dropout(layer: Layer, x: Tensor) -> Tensor:
         raise Unsupported("mlx.nn's dropout keeps something")
     kind = layer.type if layer.type != "Dropout" else "Dropout"
     module = getattr(nn, kind)(p).train()
-    state = [mx.array(value) for value in mx.random.state]
+    state: Any = mx.random.state
+    before = [mx.array(value) for value in state]
 
     def op(x: Tensor) -> Tensor:
         return module(x) if kind == "Dropout" else first(module(last(x)))
 
     layer.mask = op(mx.ones_like(x)) != 0
-    mx.random.state[:] = state
+    state[:] = before
     return op(x)
 
 
@@ -226,8 +227,9 @@ LAYERS: dict[str, Op] = {
     **{f"BatchNorm{rank}d": batch_norm for rank in (1, 2, 3)},
     **{f"InstanceNorm{rank}d": instance_norm for rank in (1, 2, 3)},
     **{f"{kind}Pad{rank}d": pad("constant") for kind in ("Zero", "Constant") for rank in (1, 2, 3)},
+    **{f"ReflectionPad{rank}d": pad("reflect") for rank in (1, 2, 3)},
     **{f"ReplicationPad{rank}d": pad("edge") for rank in (1, 2, 3)},
-    **{kind: dropout for kind in ("Dropout", "Dropout2d", "Dropout3d")},
+    **dict.fromkeys(("Dropout", "Dropout2d", "Dropout3d"), dropout),
     "GroupNorm": group_norm,
     "LayerNorm": layer_norm,
     "RMSNorm": rms_norm,
@@ -286,10 +288,11 @@ def binary_cross_entropy(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
 
 
 def kl_div(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
-    how = {"batchmean": "mean", "sum": "sum"}.get(layer.options["reduction"])
-    if not layer.options["log_target"] or how is None or x.ndim != 2:
+    how = layer.options["reduction"]
+    if not layer.options["log_target"] or how not in ("batchmean", "sum") or x.ndim != 2:
         raise Unsupported("mlx.nn.losses.kl_div_loss takes logarithms, and adds over the classes")
-    return nn.losses.kl_div_loss(x, target, axis=1, reduction=how)
+    terms = nn.losses.kl_div_loss(x, target, axis=1)
+    return terms.mean() if how == "batchmean" else terms.sum()
 
 
 def gaussian_nll(layer: Layer, x: Tensor, target: Tensor, var: Tensor) -> Tensor:
@@ -346,7 +349,9 @@ class Optimizer:
     def __init__(self, type: str, options: Options, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         self.given = {key: values for key, values in state.items() if key != "step"}
         steps = [value.item() for value in state.get("step", {}).values()]
-        self.names = {kept: quantity for kept, quantity in STATE[type].items() if quantity != "momentum" or options["momentum"]}
+        self.names = {
+            kept: quantity for kept, quantity in STATE[type].items() if quantity != "momentum" or options["momentum"]
+        }
         options.refuse(f"mlx.optimizers.{type}", maximize=False)
         lr = options["lr"]
         if type == "SGD":
@@ -413,7 +418,7 @@ FRAMEWORK = Framework(
     array=tensor,
     numpy=numpy,
     gradient=gradient,
-    concatenate=mx.concatenate,
+    concatenate=lambda parts, dim: mx.concatenate(list(parts), dim),
     layers=LAYERS,
     losses=LOSSES,
     optimizer=Optimizer,

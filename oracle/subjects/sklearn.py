@@ -118,8 +118,8 @@ class _Run:
         estimator.n_layers_ = len(weights) + 1
         estimator.n_outputs_ = len(weights[-1])
         y, scale = target(case, step, estimator.n_outputs_)
-        activations: list[Any] = [x, *[None] * len(weights)]
-        deltas, coefs, intercepts = ([None] * len(weights) for _ in range(3))
+        empty: list[Any] = [None] * len(weights)
+        activations, deltas, coefs, intercepts = [x, *empty], empty.copy(), empty.copy(), empty.copy()
         loss, *_ = estimator._backprop(x, y, None, activations, deltas, coefs, intercepts)
         trace.record(step, network.linear[0], "input", x)
         for name, output in zip(network.hidden, activations[1:], strict=False):

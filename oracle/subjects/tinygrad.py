@@ -37,9 +37,9 @@ from oracle.trace import Trace, Unsupported
 os.environ.setdefault("DEV", "CPU" if shutil.which("clang") else "PYTHON")
 os.environ.setdefault("NOOPT", "1")
 
-import tinygrad  # noqa: E402
-from tinygrad import nn  # noqa: E402
-from tinygrad.helpers import Context  # noqa: E402
+import tinygrad
+from tinygrad import nn
+from tinygrad.helpers import Context
 
 name = "tinygrad"
 # Its optimizers count one step for all parameters.
@@ -282,7 +282,11 @@ LOSSES: dict[str, Op] = {
 }
 
 # Attributes of the optimizers, with the quantities that they are.
-STATE = {"SGD": {"b": "momentum"}, "Adam": {"m": "exp_avg", "v": "exp_avg_sq"}, "AdamW": {"m": "exp_avg", "v": "exp_avg_sq"}}
+STATE = {
+    "SGD": {"b": "momentum"},
+    "Adam": {"m": "exp_avg", "v": "exp_avg_sq"},
+    "AdamW": {"m": "exp_avg", "v": "exp_avg_sq"},
+}
 
 
 class Optimizer:
@@ -313,9 +317,10 @@ class Optimizer:
         options, lr = self.options, self.options["lr"]
         if self.type == "SGD":
             return nn.optim.SGD(params, lr, options["momentum"], options["weight_decay"], options["nesterov"])
+        b1, b2 = options["betas"]
         if self.type == "Adam":
-            return nn.optim.Adam(params, lr, *options["betas"], options["eps"])
-        return nn.optim.AdamW(params, lr, *options["betas"], options["eps"], options["weight_decay"])
+            return nn.optim.Adam(params, lr, b1, b2, options["eps"])
+        return nn.optim.AdamW(params, lr, b1, b2, options["eps"], options["weight_decay"])
 
     def _resume(self, params: dict[str, Tensor]) -> None:
         for kept, quantity in self._kept():
@@ -366,6 +371,10 @@ FRAMEWORK = Framework(
 )
 
 
+device = tinygrad.Device.DEFAULT
+
+
 def run(case: Case) -> Trace:
-    with Context(TRAINING=int(case.training)):
+    """With the case's precision as tinygrad's default, in which its optimizers keep the learning rate."""
+    with Context(TRAINING=int(case.training), DEFAULT_FLOAT=case.dtype):  # type: ignore[no-untyped-call]
         return FRAMEWORK.run(case)

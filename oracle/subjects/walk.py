@@ -200,6 +200,8 @@ class _Run:
         self.recorded.append((layer, quantity, value))
 
     def _show(self) -> None:
+        if not self.recorded:
+            return
         self.framework.evaluate([value for *_, value in self.recorded])
         for layer, quantity, value in self.recorded:
             self.trace.record(self.step, layer, quantity, self.framework.numpy(value))

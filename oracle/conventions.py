@@ -16,6 +16,7 @@ from oracle.case import Case, named_layers
 from oracle.network import Results
 from oracle.prediction import predict
 from oracle.running_error import ErrorArray, ErrorModel
+from oracle.running_error.model import Floats
 from oracle.trace import Key
 
 Guides = Mapping[Key, Array] | None
@@ -28,6 +29,11 @@ class Convention:
     what: str
     quantities: tuple[str, ...]
     expected: Callable[[Case, ErrorModel, Guides], Results]
+
+
+def revalued(plain: ErrorArray, value: Floats) -> ErrorArray:
+    """Another value with the same error: the reference's own rounding stays in what is moved by a difference."""
+    return ErrorArray(value, plain.model, plain.error_or_zero, scale=plain.scale_or_own)
 
 
 def _biased_running_variance(case: Case, model: ErrorModel, guides: Guides) -> Results:
@@ -83,7 +89,8 @@ def _nothing_at_equality(case: Case, model: ErrorModel, guides: Guides) -> Resul
     for name, spec in named_layers(case.layers):
         key = Key(0, name, "grad_input")
         if spec.type == "LeakyReLU" and key in results:
-            results[key] = results[key] * (results[key._replace(quantity="input")].value != 0)
+            given = results[key._replace(quantity="input")]
+            results[key] = revalued(results[key], np.where(given.value == 0, 0.0, results[key].value))
     return results
 
 
@@ -96,6 +103,40 @@ def _anything_at_nan(case: Case, model: ErrorModel, guides: Guides) -> Results:
         if plain is not None and given is not None and given.shape == plain.shape:
             error = np.where(np.isnan(given.value), np.inf, plain.error_or_zero)
             results[key] = ErrorArray(plain.value, plain.model, error, scale=plain.scale_or_own)
+    return results
+
+
+def _hardswish_as_product(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """x · min(max(x + 3, 0), 6) / 6 rounds where torch hands through what it is given."""
+    results = predict(case, model, guides)
+    for name, spec in named_layers(case.layers):
+        for quantity in ("output", "grad_input"):
+            key = Key(0, name, quantity)
+            if spec.type == "Hardswish" and key in results:
+                results[key] = results[key] / 6.0 * 6.0
+    return results
+
+
+def _clamped_variance(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """The derivative of the loss as it is computed: 0 where the variance is below eps; torch leaves the clamping out."""
+    results, key = predict(case, model, guides), Key(0, "loss", "grad.var")
+    if case.loss is not None and case.loss.type == "GaussianNLLLoss" and key in results:
+        kept = case.targets[0][1] > case.loss.options.get("eps", 1e-6)
+        results[key] = revalued(results[key], np.where(kept, results[key].value, 0.0))
+    return results
+
+
+def _probabilities_on_the_simplex(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """Σ t_c log Σ exp x over c is taken for log Σ exp x: right for every t that adds up to 1, with another derivative off them.
+
+    To each sample's gradient a constant is added; the largest score's becomes 0.
+    """
+    results, key = predict(case, model, guides), Key(0, "loss", "grad.target")
+    if case.loss is not None and case.loss.type == "CrossEntropyLoss" and key in results:
+        grad = results[key].value
+        dim = 0 if grad.ndim == 1 else 1
+        largest = np.expand_dims(np.argmax(case.inputs[0], axis=dim), dim)
+        results[key] = revalued(results[key], grad - np.take_along_axis(grad, largest, dim))
     return results
 
 
@@ -119,6 +160,21 @@ CONVENTIONS = {
         "what goes back from NaN is no derivative",
         ("grad_input",),
         _anything_at_nan,
+    ),
+    "hardswish_as_product": Convention(
+        "Hardswish as a product that is divided by 6",
+        ("output", "grad_input"),
+        _hardswish_as_product,
+    ),
+    "clamped_variance": Convention(
+        "the clamping of the variance is differentiated too",
+        ("grad.var",),
+        _clamped_variance,
+    ),
+    "probabilities_on_the_simplex": Convention(
+        "the cross entropy takes for granted that the probabilities add up to 1",
+        ("grad.target",),
+        _probabilities_on_the_simplex,
     ),
     "nothing_at_equality": Convention(
         "maximum and minimum hand nothing back where both are equal",

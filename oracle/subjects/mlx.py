@@ -33,9 +33,19 @@ from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor
 from oracle.trace import Trace, Unsupported
 
 name = "mlx"
-# Its BatchNorm counts no batches, its optimizers one step for all parameters.
-SHOWN = ("output", "grad*", "param.*", "buffer.running_*", "momentum.*", "exp_avg*", "square_avg.*", "sum.*")
-profile = Profile(quantities=SHOWN, conventions=("dampened_first_step", "selu_in_six_digits"))
+# Its BatchNorm counts no batches.
+SHOWN = ("output", "grad*", "param.*", "buffer.running_*", "momentum.*", "exp_avg*", "square_avg.*", "sum.*", "step.*")
+profile = Profile(
+    quantities=SHOWN,
+    conventions=(
+        "dampened_first_step",
+        "anything_at_nan",
+        "selu_in_six_digits",
+        "hardswish_as_product",
+        "clamped_variance",
+        "probabilities_on_the_simplex",
+    ),
+)
 
 
 def last(x: Tensor) -> Tensor:
@@ -209,6 +219,12 @@ def gelu(layer: Layer, x: Tensor) -> Tensor:
     return nn.gelu(x) if layer.options["approximate"] == "none" else nn.gelu_approx(x)
 
 
+def leaky_relu(layer: Layer, x: Tensor) -> Tensor:
+    if layer.options["negative_slope"] > 1:
+        raise Unsupported("mlx.nn.leaky_relu is max(slope x, x), which wants a slope of at most 1")
+    return nn.leaky_relu(x, layer.options["negative_slope"])
+
+
 def softplus(layer: Layer, x: Tensor) -> Tensor:
     layer.options.refuse("mlx.nn.softplus, which is nowhere cut off,", threshold=20.0)
     return nn.softplus(layer.options["beta"] * x) / layer.options["beta"]
@@ -241,7 +257,7 @@ LAYERS: dict[str, Op] = {
     "Hardshrink": of(nn.hard_shrink, "lambd"),
     "Hardswish": of(nn.hardswish),
     "Hardtanh": of(nn.hard_tanh, "min_val", "max_val"),
-    "LeakyReLU": of(nn.leaky_relu, "negative_slope"),
+    "LeakyReLU": leaky_relu,
     "LogSigmoid": of(nn.log_sigmoid),
     "LogSoftmax": lambda layer, x: nn.log_softmax(x, softmax_dim(layer, x)),
     "Mish": of(nn.mish),
@@ -303,6 +319,8 @@ def gaussian_nll(layer: Layer, x: Tensor, target: Tensor, var: Tensor) -> Tensor
 
 
 def cosine_embedding(layer: Layer, x: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+    if layer.dtype == "float64":
+        raise Unsupported("mlx.nn.losses.cosine_similarity_loss does not add torch's 1e-12, which shows in float64")
     cosine = nn.losses.cosine_similarity_loss(x, input2, axis=-1, reduction="none")
     return reduced(layer, mx.where(target == 1, 1 - cosine, nn.relu(cosine - layer.options["margin"])))
 
@@ -385,7 +403,8 @@ class Optimizer:
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         own = {name: kept for name, kept in self.optimizer.state.items() if isinstance(kept, dict)}
-        return {quantity: {n: own[n][kept] for n in own} for kept, quantity in self.names.items()}
+        shown = {quantity: {n: own[n][kept] for n in own} for kept, quantity in self.names.items()}
+        return shown | ({"step": dict.fromkeys(own, self.optimizer.step.astype(mx.int64))} if "exp_avg" in shown else {})
 
 
 def gradient(
@@ -429,6 +448,15 @@ FRAMEWORK = Framework(
 )
 
 
+# What MLX says of an operation that it does not have for a dtype or a rank, all of it as ValueErrors.
+LACKING = ("unsupported data type", "Can only handle groups")
+
+
 def run(case: Case) -> Trace:
     with mx.stream(mx.cpu):
-        return FRAMEWORK.run(case)
+        try:
+            return FRAMEWORK.run(case)
+        except ValueError as error:
+            if any(words in str(error) for words in LACKING):
+                raise Unsupported(f"MLX: {error}") from error
+            raise

@@ -42,8 +42,7 @@ from tinygrad import nn
 from tinygrad.helpers import Context
 
 name = "tinygrad"
-# Its optimizers count one step for all parameters.
-SHOWN = ("output", "grad*", "param.*", "buffer.*", "momentum.*", "exp_avg*")
+SHOWN = ("output", "grad*", "param.*", "buffer.*", "momentum.*", "exp_avg*", "step.*")
 profile = Profile(quantities=SHOWN, conventions=("selu_in_six_digits",))
 
 
@@ -301,6 +300,8 @@ class Optimizer:
         self.type, self.options, self.given = type, options, state
         self.names: list[str] = []
         self.optimizer: Any = None
+        # tinygrad keeps β^t, and not t.
+        self.steps = max((int(value.item()) for value in state.get("step", {}).values()), default=0)
 
     def step(self, params: dict[str, Tensor], grads: dict[str, Tensor]) -> dict[str, Tensor]:
         own = {name: fresh(value).is_param_(True) for name, value in params.items()}
@@ -311,6 +312,7 @@ class Optimizer:
         for name, value in own.items():
             value.grad = grads[name]
         self.optimizer.step()
+        self.steps += 1
         return own
 
     def _made(self, params: list[Tensor]) -> Any:
@@ -327,18 +329,19 @@ class Optimizer:
             given = self.given.get(quantity, {})
             values = [fresh(given.get(name, value.zeros_like())) for name, value in params.items()]
             setattr(self.optimizer, kept, [value.is_param_(False) for value in values])
-        for steps in self.given.get("step", {}).values():
-            for power, beta in zip(("b1_t", "b2_t"), self.options["betas"], strict=True):
-                getattr(self.optimizer, power).assign(tinygrad.Tensor([beta ** float(steps.item())])).realize()
+        for power, beta in zip(("b1_t", "b2_t"), self.options.get("betas", ()), strict=False):
+            getattr(self.optimizer, power).assign(tinygrad.Tensor([beta**self.steps], dtype="float32")).realize()
 
     def _kept(self) -> list[tuple[str, str]]:
         return [] if self.options.get("momentum", 1) == 0 else list(STATE[self.type].items())
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        return {
+        shown = {
             quantity: {n: fresh(v) for n, v in zip(self.names, getattr(self.optimizer, kept), strict=True)}
             for kept, quantity in self._kept()
         }
+        counted = {"step": dict.fromkeys(self.names, tinygrad.Tensor(self.steps))} if "betas" in self.options else {}
+        return shown | counted
 
 
 def gradient(

@@ -106,6 +106,15 @@ def _anything_at_nan(case: Case, model: ErrorModel, guides: Guides) -> Results:
     return results
 
 
+def _softplus_uncut(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """log(1 + exp(βx)) / β everywhere; torch gives x itself where βx is above the threshold."""
+    layers = tuple(
+        replace(spec, options={**spec.options, "threshold": np.inf}) if spec.type == "Softplus" else spec
+        for spec in case.layers
+    )
+    return predict(replace(case, layers=layers), model, guides)
+
+
 def _hardswish_as_product(case: Case, model: ErrorModel, guides: Guides) -> Results:
     """x · min(max(x + 3, 0), 6) / 6 rounds where torch hands through what it is given."""
     results = predict(case, model, guides)
@@ -160,6 +169,11 @@ CONVENTIONS = {
         "what goes back from NaN is no derivative",
         ("grad_input",),
         _anything_at_nan,
+    ),
+    "softplus_uncut": Convention(
+        "Softplus is nowhere cut off",
+        ("output", "grad_input"),
+        _softplus_uncut,
     ),
     "hardswish_as_product": Convention(
         "Hardswish as a product that is divided by 6",

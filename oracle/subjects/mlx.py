@@ -41,6 +41,7 @@ profile = Profile(
         "dampened_first_step",
         "anything_at_nan",
         "selu_in_six_digits",
+        "softplus_uncut",
         "hardswish_as_product",
         "clamped_variance",
         "probabilities_on_the_simplex",

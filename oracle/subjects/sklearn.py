@@ -109,8 +109,8 @@ class _Run:
             trace.record(step, network.flatten, "input", x)
             x = x.reshape(len(x), -1)
             trace.record(step, network.flatten, "output", x)
-        if x.ndim != 2:
-            raise Unsupported("scikit-learn's perceptrons take samples × features")
+        if x.ndim != 2 or not len(x):
+            raise Unsupported("scikit-learn's perceptrons take samples × features, at least one sample")
         weights = [self.params[f"{name}.weight"] for name in network.linear]
         estimator = made(case, network)
         estimator.coefs_ = [np.array(weight.T, order="C") for weight in weights]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +56,11 @@ class Scoreboard:
     lacking: tuple[str, ...]
     about: dict[str, Any]
 
+    @classmethod
+    def of(cls, reports: Mapping[str, Report], about: dict[str, Any], lacking: tuple[str, ...] = ()) -> Scoreboard:
+        versions = {name: installed(name) for name in reports}
+        return cls(scores(reports), faults(reports), versions, lacking, about)
+
     @property
     def totals(self) -> pd.DataFrame:
         """Per subject and dtype, over all families."""
@@ -96,9 +101,7 @@ def run(
     progress(len(jobs), len(jobs), "")
     reports = {name: Report.of(rows[name], {"subject": name}, {}, details=details[name]) for name in present}
     about = {**environment(), "cases": len(cases), "dtypes": list(dtypes)}
-    versions = {name: installed(name) for name in present}
-    lacking = tuple(name for name in names if name not in present)
-    return Scoreboard(scores(reports), faults(reports), versions, lacking, about)
+    return Scoreboard.of(reports, about, tuple(name for name in names if name not in present))
 
 
 def installed(name: str) -> str:
@@ -107,7 +110,7 @@ def installed(name: str) -> str:
     return libraries.installed(name) + (f" on its device {device}" if device else "")
 
 
-def scores(reports: dict[str, Report]) -> pd.DataFrame:
+def scores(reports: Mapping[str, Report]) -> pd.DataFrame:
     """Runs by verdict; the largest z and the fewest effective bits of what is no discrepancy and no convention."""
     found = []
     for name, report in reports.items():
@@ -124,7 +127,7 @@ def scores(reports: dict[str, Report]) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)[SCORES]
 
 
-def faults(reports: dict[str, Report]) -> pd.DataFrame:
+def faults(reports: Mapping[str, Report]) -> pd.DataFrame:
     """Culprits by what is at fault, with the number of runs, the first of them, and where it is written up."""
     kinds: dict[tuple[str, ...], dict[str, Any]] = {}
     for name, report in reports.items():

@@ -70,13 +70,19 @@ GRAD_INPUT = ("grad_input",)
 WRITTEN: tuple[Written, ...] = (
     Written("expm1-gradient", ("jax", "autograd"), ELUS, GRAD_INPUT),
     Written("binary-cross-entropy-labels", ("jax", "tinygrad"), *LABELS),
-    Written("huber-small-errors", ("jax", "mlx"), ("HuberLoss", "SmoothL1Loss"), ("grad_input", "grad.target"), ("float32",)),
-    Written("autograd-logaddexp-infinity", ("autograd",), ("Softplus", "LogSigmoid"), GRAD_INPUT, cases=("nonfinite/*",)),
+    Written(
+        "huber-small-errors", ("jax", "mlx"), ("HuberLoss", "SmoothL1Loss"), ("grad_input", "grad.target"), ("float32",)
+    ),
+    Written(
+        "autograd-logaddexp-infinity", ("autograd",), ("Softplus", "LogSigmoid"), GRAD_INPUT, cases=("nonfinite/*",)
+    ),
     Written("mygrad-relu-infinity", ("mygrad",), ("ReLU",), cases=("nonfinite/*",)),
     Written("mygrad-elu", ("mygrad",), ELUS, ("output", "grad_input")),
     Written("mygrad-float64", ("mygrad",), dtypes=("float32",)),
     Written("sklearn-several-outputs", ("sklearn",), ("Linear",), cases=("*MSELoss*",)),
-    Written("mlx-conv-transpose-output-padding", ("mlx",), ("ConvTranspose*",), GRAD_INPUT, cases=("*output_padding=1*",)),
+    Written(
+        "mlx-conv-transpose-output-padding", ("mlx",), ("ConvTranspose*",), GRAD_INPUT, cases=("*output_padding=1*",)
+    ),
     Written("mlx-binary-cross-entropy-certain", ("mlx",), ("BCELoss",), GRAD_INPUT, cases=("kink/*",)),
     Written("mlx-equal-sides", ("mlx",), ("CELU", "PReLU"), GRAD_INPUT, cases=("kink/*",)),
     Written("mlx-equal-sides", ("mlx",), ("LeakyReLU",), GRAD_INPUT, cases=("nonfinite/*",)),
@@ -84,7 +90,9 @@ WRITTEN: tuple[Written, ...] = (
     Written("mlx-hardswish-infinity", ("mlx",), ("Hardswish",), GRAD_INPUT, cases=("nonfinite/*",)),
     Written("mlx-elu", ("mlx",), ELUS, cases=("*,tiny", "nonfinite/*")),
     Written("adam-correction-float32", ("mlx", "tinygrad"), ("parameter",), ("param.*",), cases=("optimizer/Adam*",)),
-    Written("mlx-exp-float32", ("mlx",), ("CELU", "Mish", "Sigmoid", "Softplus"), dtypes=("float32",), cases=("*,large",)),
+    Written(
+        "mlx-exp-float32", ("mlx",), ("CELU", "Mish", "Sigmoid", "Softplus"), dtypes=("float32",), cases=("*,large",)
+    ),
     Written("mlx-float64", ("mlx",), dtypes=("float64",)),
     Written("tinygrad-erf", ("tinygrad",), ("GELU",)),
     Written("tinygrad-tanh", ("tinygrad",), ("Tanh", "Tanhshrink", "Mish", *ELUS)),

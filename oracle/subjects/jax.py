@@ -290,7 +290,9 @@ def binary_cross_entropy_with_logits(layer: Layer, x: Tensor, target: Tensor) ->
 
 
 def kl_div(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
-    divergence = optax.losses.kl_divergence_with_log_targets if layer.options["log_target"] else optax.losses.kl_divergence
+    divergence = (
+        optax.losses.kl_divergence_with_log_targets if layer.options["log_target"] else optax.losses.kl_divergence
+    )
     terms = divergence(x, target, axis=())
     return terms.sum() / x.shape[0] if layer.options["reduction"] == "batchmean" else reduced(layer, terms)
 

@@ -405,7 +405,9 @@ class Optimizer:
     def state(self) -> dict[str, dict[str, Tensor]]:
         own = {name: kept for name, kept in self.optimizer.state.items() if isinstance(kept, dict)}
         shown = {quantity: {n: own[n][kept] for n in own} for kept, quantity in self.names.items()}
-        return shown | ({"step": dict.fromkeys(own, self.optimizer.step.astype(mx.int64))} if "exp_avg" in shown else {})
+        return shown | (
+            {"step": dict.fromkeys(own, self.optimizer.step.astype(mx.int64))} if "exp_avg" in shown else {}
+        )
 
 
 def gradient(

@@ -102,10 +102,13 @@ WRITTEN: tuple[Written, ...] = (
 def page_of(subject: str, culprit: Blame) -> str:
     """The page under reports/findings that tells of what a subject is blamed for; empty where there is none."""
     for written in WRITTEN:
-        seen = ((culprit.layer_type, written.layer_types), (culprit.quantity, written.quantities))
-        seen += ((culprit.dtype, written.dtypes), (culprit.case, written.cases))
-        if subject in written.subjects and all(
-            any(fnmatchcase(value, pattern) for pattern in patterns) for value, patterns in seen
-        ):
+        seen = (
+            (culprit.layer_type, written.layer_types),
+            (culprit.quantity, written.quantities),
+            (culprit.dtype, written.dtypes),
+            (culprit.case, written.cases),
+        )
+        fits = all(any(fnmatchcase(value, pattern) for pattern in patterns) for value, patterns in seen)
+        if fits and subject in written.subjects:
             return written.page
     return ""

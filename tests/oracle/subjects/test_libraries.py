@@ -15,7 +15,7 @@ from oracle import suite
 from oracle.cli import main
 from oracle.findings import WRITTEN, page_of
 from oracle.subjects import BUILT_IN, libraries
-from oracle.verdict import DISCREPANCIES, UNSUPPORTED
+from oracle.verdict import CONVENTION, DISCREPANCIES, UNSUPPORTED
 
 PAGES = {page.stem for page in (Path(__file__).parents[3] / "reports" / "findings").glob("*.md")}
 EVERYWHERE = (
@@ -152,3 +152,31 @@ def test_a_library_that_is_not_installed_is_one_sentence(
     assert said.startswith("oracle: ") and f"pip install 'refbp[{subject}]'" in said and "Traceback" not in said
     assert main(["list", "subjects"]) == 0
     assert f"{subject}  not installed: pip install 'refbp[{subject}]'" in capsys.readouterr().out
+
+
+ANOTHER_RULE = {
+    ("mlx", "activation/SELU"): "selu_in_six_digits",
+    ("mlx", "activation/Hardswish,large"): "hardswish_as_product",
+    ("mlx", "loss/GaussianNLLLoss,reduction=none,full=True,eps=0.5,shape=5x4"): "clamped_variance",
+    (
+        "mlx",
+        "loss/CrossEntropyLoss,reduction=none,weight=None,label_smoothing=0.0,shape=2x4x3,probabilities",
+    ): "probabilities_on_the_simplex",
+    ("jax", "kink/Softplus"): "softplus_uncut",
+    ("mygrad", "kink/LeakyReLU"): "nothing_at_equality",
+    ("autograd", "nonfinite/ReLU6"): "anything_at_nan",
+    (
+        "sklearn",
+        "optimizer/Adam,betas=0.9x0.999,eps=1e-08,amsgrad=False,weight_decay=0,maximize=False,lr=0.1",
+    ): "adam_epsilon_uncorrected",
+}
+
+
+@pytest.mark.parametrize("subject, case", ANOTHER_RULE)
+def test_another_rule_is_a_convention_and_only_where_it_is_declared(subject: str, case: str) -> None:
+    """Rows that differ by it say so; refbp with the same case follows torch, so that the rule is seen to make a difference."""
+    report = oracle.run(subject, cases=[suite.named(case)])
+    marked = report.table[report.table["verdict"] == CONVENTION]
+    assert marked["diagnosis"].str.startswith(ANOTHER_RULE[subject, case]).any()
+    plain = oracle.run("refbp", cases=[suite.named(case)]).table
+    assert not plain["diagnosis"].str.startswith(ANOTHER_RULE[subject, case]).any()

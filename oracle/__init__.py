@@ -1,7 +1,10 @@
 """oracle: holds implementations of backpropagation against a reference, with tolerances derived for every element.
 
-report = oracle.run(subject="refbp", reference="torch", cases="lenet5")
-report.passed, report.table, report.blame
+`run` holds a subject, which turns a `Case` into a `Trace`, against a reference over the suite, and returns a `Report`:
+
+>>> report = oracle.run(subject="refbp", reference="torch", cases="worked-example")
+>>> report.passed, report.blame
+(True, [])
 """
 
 from __future__ import annotations
@@ -46,3 +49,8 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, also those that nobody has asked for yet: `help(oracle)` and completion show them."""
+    return sorted({*globals(), *__all__})

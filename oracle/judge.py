@@ -103,7 +103,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
 def _excuse(whole: Iterable[Row], local: Iterable[Row]) -> None:
     """Where every layer was judged and is right on its own inputs, and these are what its neighbours handed over to the bit,
     an excess end to end is rounding that the statistical model takes for independent: `loose`."""
-    judged = {(row.layer, row.quantity): _is_right(row) for row in local}
+    judged = {(row.layer, row.quantity): is_right(row) for row in local}
     shown = [row for row in whole if row.quantity not in (*BRANCHES, "branches")]
     if all(judged.get((row.layer, row.quantity), False) for row in shown):
         for row in shown:
@@ -112,7 +112,7 @@ def _excuse(whole: Iterable[Row], local: Iterable[Row]) -> None:
                 row.diagnosis = "right in every layer on its own: errors of one cause add up on the way"
 
 
-def _is_right(row: Row) -> bool:
+def is_right(row: Row) -> bool:
     return row.verdict in (PASS, CONVENTION, LOOSE) or (row.verdict == UNDECIDED and row.decided == 1)
 
 
@@ -167,11 +167,11 @@ def _judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
         yield row
 
 
-def _spelled_out(spec: Spec, dtype: str) -> Spec:
+def spelled_out(spec: Spec, dtype: str) -> Spec:
     """A layer with what depends on the implementation's own dtype as a number: RMSNorm's default eps."""
     if spec.type == "RMSNorm" and spec.options.get("eps") is None:
         return replace(spec, options={**spec.options, "eps": float(limits(np.dtype(dtype)).eps)})
-    return replace(spec, layers=tuple(_spelled_out(child, dtype) for child in spec.layers)) if spec.layers else spec
+    return replace(spec, layers=tuple(spelled_out(child, dtype) for child in spec.layers)) if spec.layers else spec
 
 
 def _guides(bench: Bench) -> dict[Key, Array]:
@@ -212,7 +212,7 @@ class Comparison:
     def __init__(self, part: Part, bench: Bench) -> None:
         self.part, self.step = part, part.case.steps - 1
         case, guides = part.case, _guides(bench) if bench.end_to_end else None
-        case = replace(case, layers=tuple(_spelled_out(spec, case.dtype) for spec in case.layers))
+        case = replace(case, layers=tuple(spelled_out(spec, case.dtype) for spec in case.layers))
         self.case, self.bench, self.guides = case, bench, guides
         dtype = np.dtype(case.dtype)
         self.model = ErrorModel(dtype, 2, bench.profile.accumulates_in(case.dtype))

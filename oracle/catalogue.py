@@ -9,6 +9,7 @@ from typing import Any
 from oracle import subjects, suite
 from oracle.case import Case, Spec, named_layers
 from oracle.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.subjects import libraries
 
 
 def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
@@ -25,12 +26,12 @@ def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
 
 def subject_entries() -> list[dict[str, Any]]:
     """Those of this package, then those of others, each of which is loaded: a broken one is warned of, and stops none."""
-    found = [{"subject": name, "package": "refbp"} for name in subjects.BUILT_IN]
+    found = [{"subject": name, "installed": libraries.installed(name)} for name in subjects.BUILT_IN]
     for other in subjects.registered():
         if problem := subjects.problem(other):
             warnings.warn(problem, stacklevel=2)
         else:
-            found.append({"subject": other.name, "package": other.package})
+            found.append({"subject": other.name, "installed": f"{other.package} {other.version}"})
     return found
 
 

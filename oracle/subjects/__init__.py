@@ -11,9 +11,10 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 from oracle.profile import profile_of
+from oracle.subjects import libraries
 from oracle.trace import Subject
 
-BUILT_IN = ("refbp", "torch", "jax", "mygrad", "autograd", "mlx", "tinygrad", "sklearn")
+BUILT_IN = tuple(libraries.DISTRIBUTIONS)
 GROUP = "oracle.subjects"
 
 
@@ -40,20 +41,21 @@ def load(subject: str | Any) -> Subject:
 
 
 class Registered(NamedTuple):
-    """A subject that another package offers: its name, where it is, and the package."""
+    """A subject that another package offers: its name, where it is, and the package with its version."""
 
     name: str
     value: str
     package: str
+    version: str
 
 
 def registered() -> list[Registered]:
     """Subjects of other packages by name; of two with the same name the first, and none with the name of a built-in one."""
     found: dict[str, Registered] = {}
     for point in metadata.entry_points(group=GROUP):
-        package = point.dist.name if point.dist is not None else "?"
+        package, version = ("?", "?") if point.dist is None else (point.dist.name, point.dist.version)
         if point.name not in BUILT_IN:
-            found.setdefault(point.name, Registered(point.name, point.value, package))
+            found.setdefault(point.name, Registered(point.name, point.value, package, version))
     return [found[name] for name in sorted(found)]
 
 
@@ -81,6 +83,11 @@ def _imported(module: str, subject: str) -> Any:
     try:
         return importlib.import_module(module)
     except Exception as error:
+        if subject in BUILT_IN and not libraries.versions(subject):
+            lacking = " and ".join(libraries.DISTRIBUTIONS[subject])
+            raise SubjectError(
+                f"subject {subject!r} needs {lacking}, not installed here: {libraries.how_to_install(subject)}"
+            ) from error
         raise SubjectError(f"subject {subject!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 

@@ -97,5 +97,5 @@ def test_the_command_lists_them_and_warns_on_standard_error(installed: Path) -> 
     command = [sys.executable, "-m", "oracle", "list", "subjects", "--json"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True)
     listed = json.loads(done.stdout)
-    assert {"subject": "theirs", "package": "theirs_pkg"} in listed and len(listed) == len(subjects.BUILT_IN) + 1
+    assert {"subject": "theirs", "installed": "theirs_pkg 1.0"} in listed and len(listed) == len(subjects.BUILT_IN) + 1
     assert done.stderr.count("warning: package broken_pkg") == 4 and "Traceback" not in done.stderr

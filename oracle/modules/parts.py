@@ -51,7 +51,7 @@ def mixed(call: Call) -> str:
     return f"it mixes {' and '.join(dtypes)}" if len(dtypes) > 1 else ""
 
 
-def of_call(call: Call, case: str, structured: bool = False) -> Observed:
+def of_call(call: Call, case: str) -> Observed:
     """A layer with what it was given."""
     assert call.spec is not None and call.input is not None
     drawn = mask_of(call) if call.training and call.kind in DROPOUTS else None

@@ -106,6 +106,7 @@ def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_t
     u = UNIT_ROUNDOFF[row.dtype]
     largest = float(limits(got.dtype).max)
     value, actual = expected.value, got.astype(np.float64)
+    decreed = ~np.isfinite(value)  # what no tolerance softens, for one of an infinity or NaN is itself none
     # What the dtype cannot hold, it holds as infinity.
     value = np.where(np.abs(value) > largest * (1 + u), np.copysign(np.inf, value), value)
     sigma = np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
@@ -117,15 +118,17 @@ def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_t
     )
     error = np.where(same | overflow, 0.0, np.abs(actual - value))
     error = np.where(np.isnan(error), np.inf, error)
-    z = np.where(error == 0, 0.0, error / sigma)
-    outside = error > tolerance
+    impossible = decreed & ~same
+    z = np.where(error == 0, 0.0, np.where(impossible, np.inf, error / sigma))
+    outside = (error > tolerance) | impossible
 
     regular = np.isfinite(error) & finite
     _figures(row, actual, value, error, z, regular)
     row.n_outside = int(np.count_nonzero(outside))
     decided = ~finite | (sigma == 0) | (tolerance <= DECIDABLE * expected.scale)
     row.decided = float(np.mean(decided))
-    worst = int(np.argmax(np.where(outside, error / np.maximum(tolerance, np.finfo(float).tiny), z)))
+    ratio = np.where(impossible, np.inf, error / np.maximum(tolerance, np.finfo(float).tiny))
+    worst = int(np.argmax(np.where(outside, ratio, z)))
     row.worst_index = tuple(int(i) for i in np.unravel_index(worst, got.shape))
     row.got, row.expected, row.tolerance = (
         float(actual.flat[worst]),
@@ -140,8 +143,8 @@ def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_t
     beyond_bound = outside
     if expected.bound is not None:
         bound = np.where(np.isnan(expected.bound), np.inf, expected.bound)
-        row.bound_ratio = float(np.max(np.where(error == 0, 0.0, error / bound)))
-        beyond_bound = error > bound
+        row.bound_ratio = float(np.max(np.where(error == 0, 0.0, np.where(impossible, np.inf, error / bound))))
+        beyond_bound = (error > bound) | impossible
 
     if outside.any():
         beyond = bool((outside & beyond_bound).any())

@@ -11,7 +11,7 @@ from oracle.case import Case, CaseError
 from oracle.causes import Cause, Evidence, causes_of, in_words
 from oracle.decompose import Part, local_parts, step_part
 from oracle.details import Detail, detail, place_of
-from oracle.judge import END_TO_END, LOCAL, Bench, Comparison, expected_connection
+from oracle.judge import END_TO_END, LOCAL, Bench, Comparison, ReferenceFailed, expected_connection
 from oracle.network import layer_types
 from oracle.profile import Profile
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
@@ -130,7 +130,7 @@ def evidences(
     for step, mode in dict.fromkeys((row.step, row.mode) for row in rows):
         own = [row for row in rows if (row.step, row.mode) == (step, mode)]
         blank = Row(case.name, case.dtype, step, "", "", "", mode, PASS)
-        bench = Bench(trace, reference, profile, types, blank)
+        bench = Bench(case, trace, reference, profile, types, blank)
         for part in _parts(case, trace, step, mode):
             if {row.layer for row in own} & set(part.names.values()):
                 yield from _of_part(part, bench, own)
@@ -148,7 +148,7 @@ def _parts(case: Case, trace: Trace, step: int, mode: str) -> Sequence[Part]:
 def _of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[Row, Evidence, Array]]:
     try:
         compared = Comparison(part, bench)
-    except CaseError:  # what the trace shows does not fit together: the row says so, there is nothing to draw
+    except (CaseError, ReferenceFailed):  # what the trace shows does not fit together: the row says so, nothing to draw
         return
     inside = {name: key for key, name in part.names.items()}
     values_of = {key: own.value for key, own in compared.predicted.items() if isinstance(own, ErrorArray)}

@@ -52,6 +52,7 @@ class ReferenceFailed(Exception):
 class Bench:
     """What judging one step of a case needs: who is judged, against whom, and the row that all others are made from."""
 
+    case: Case
     trace: Trace
     reference: Subject
     profile: Profile
@@ -80,7 +81,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     trace = completed(case, trace)
     rows: list[Row] = []
     for step in range(case.steps):
-        bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
+        bench = Bench(case, trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
         local = [row for part in local_parts(case, trace, step) for row in _judge_part(part, bench)]
         local += _judge_wiring(case, bench)
         local += _judge_masks(case, bench)
@@ -92,12 +93,24 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
                 compared = Comparison(part, replace(bench, blank=replace(bench.blank, mode=END_TO_END)))
             except CaseError:  # what does not fit together is the layers' fault, and judged there
                 pass
+            except ReferenceFailed:
+                if not runs(case, reference):
+                    raise
             else:
                 whole, order = compared.rows(), compared.predicted
                 _excuse(whole, local)
         place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
         rows += sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
     return rows
+
+
+def runs(case: Case, reference: Subject) -> bool:
+    """Whether the reference can run a case at all: what it then refuses are the implementation's own values."""
+    try:
+        reference.run(case.astype("float64"))
+    except Exception:  # whatever it raises
+        return False
+    return True
 
 
 def _excuse(whole: Iterable[Row], local: Iterable[Row]) -> None:
@@ -147,7 +160,9 @@ def unsupported(case: Case, error: BaseException) -> list[Row]:
 def _judge_part(part: Part, bench: Bench) -> list[Row]:
     try:
         return Comparison(part, bench).rows()
-    except CaseError as error:
+    except (CaseError, ReferenceFailed) as error:
+        if isinstance(error, ReferenceFailed) and not runs(bench.case, bench.reference):
+            raise
         # Gradients that do not fit their parameters are the layers' fault, and judged there.
         return [] if part.case.grads else [_misfit(part, bench, error)]
 
@@ -184,7 +199,7 @@ def _guides(bench: Bench) -> dict[Key, Array]:
     }
 
 
-def _misfit(part: Part, bench: Bench, error: CaseError) -> Row:
+def _misfit(part: Part, bench: Bench, error: Exception) -> Row:
     """The row of a layer whose own input, parameters and upstream gradient do not fit together."""
     layer = next(iter(part.names.values()))
     row = bench.row(layer, "grad_output" if "grad_output" in str(error) else "input")
@@ -349,9 +364,15 @@ def _judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
     """Whether dropout masks that a layer drew itself keep the share of elements that they should: a binomial test."""
     for name, spec in named_layers(case.layers):
         mask = bench.trace.get(bench.blank.step, name, "mask")
-        if mask is None or name in case.masks or not mask.size:
+        if mask is None or name in case.masks:
             continue
         row = replace(bench.row(name, "mask"), shape=mask.shape, n=mask.size)
+        given = bench.trace.get(bench.blank.step, name, "input")
+        if given is not None and mask.shape != given.shape:
+            row.verdict, row.diagnosis = WRONG, f"shape {mask.shape}, expected {given.shape}"
+            yield row
+        if given is None or mask.shape != given.shape or not mask.size:
+            continue
         if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
             positions = tuple(range(mask.ndim - CHANNEL_DROPOUTS[spec.type], mask.ndim))
             if not np.array_equal(mask.all(positions), mask.any(positions)):

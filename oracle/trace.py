@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from oracle.arrays import Array
+from oracle.arrays import Array, is_numeric
 from oracle.case import Case
 
 
@@ -35,7 +35,10 @@ class Trace:
     arrays: dict[Key, Array] = field(default_factory=dict)
 
     def record(self, step: int, layer: str, quantity: str, array: Any) -> None:
+        """Raises: TypeError for what are no numbers."""
         copy = np.array(array)
+        if not is_numeric(copy.dtype):
+            raise TypeError(f"{layer} {quantity} at step {step} holds {copy.dtype}, expected real numbers")
         copy.flags.writeable = False
         self.arrays[Key(step, layer, quantity)] = copy
 

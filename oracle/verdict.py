@@ -44,7 +44,7 @@ class Expected:
 
 @dataclass
 class Row:
-    """A row of the report's table; see README for its columns."""
+    """A row of the report's table. A figure that nothing was measured for is NaN, never a 0 that reads like a result."""
 
     case: str
     dtype: str
@@ -59,12 +59,12 @@ class Row:
     cause_name: str = ""
     shape: tuple[int, ...] = ()
     n: int = 0
-    max_abs: float = 0.0
-    max_rel: float = 0.0
-    max_ulp: float = 0.0
+    max_abs: float = math.nan
+    max_rel: float = math.nan
+    max_ulp: float = math.nan
     cosine: float = math.nan
-    z_max: float = 0.0
-    z_rms: float = 0.0
+    z_max: float = math.nan
+    z_rms: float = math.nan
     bound_ratio: float = math.nan
     effective_bits: float = math.nan
     n_outside: int = 0
@@ -96,6 +96,7 @@ def compare(row: Row, got: Array, expected: Expected, *, structured: bool, no_te
         return row
     if not got.size:
         row.verdict = PASS
+        row.max_abs = row.max_rel = row.max_ulp = row.z_max = row.z_rms = 0.0
         return row
     with np.errstate(all="ignore"):
         _measure(row, got, expected, structured=structured, no_terms=no_terms)

@@ -84,6 +84,13 @@ def test_a_crash_is_shrunk_to_its_layer() -> None:
     assert shrunk.culprit.verdict == "crashed" and "out of order" in shrunk.culprit.diagnosis
 
 
+def test_what_is_not_delivered_is_shrunk_too() -> None:
+    """A subject that shows nothing at all leaves parts without an upstream gradient."""
+    shrunk = oracle.shrink(named("worked-example/plain").astype("float32"), Planted(lambda case: oracle.Trace()))
+    assert shrunk.culprit.verdict == "missing" and shrunk.got is None
+    compile(script(shrunk, "case.json", "mine:subject"), "script", "exec")
+
+
 def test_one_of_each_kind() -> None:
     """Two culprits of one case and kind, and the same again in another dtype, are one kind."""
     blames = [*turned().blame, *turned().blame]

@@ -19,16 +19,22 @@ def script(shrunk: Shrunk, file: str, subject: str) -> str:
 
     Args:
         file: where the case is saved.
-        subject: as for `oracle.run`, by name.
+        subject: as for `oracle.run`, by name; one of the user's own is looked for where the script is run.
     """
     culprit, case = shrunk.culprit, shrunk.case
     comparison = _comparison(shrunk) if culprit.quantity else []
     return "\n".join(
         [
+            *(["import sys", ""] if ":" in subject else []),
             *(["import numpy as np", ""] if any("np." in line for line in comparison) else []),
             "import oracle",
             "from oracle import subjects",
             "",
+            *(
+                ['sys.path.insert(0, "")  # where the subject lies: run this in the same folder']
+                if ":" in subject
+                else []
+            ),
             *textwrap.wrap(str(culprit), 110, initial_indent="# ", subsequent_indent="#   "),
             *textwrap.wrap(
                 f"likely cause: {culprit.cause or 'not known'}", 110, initial_indent="# ", subsequent_indent="#   "

@@ -1,7 +1,10 @@
 """oracle: holds implementations of backpropagation against a reference, with tolerances derived for every element.
 
-report = oracle.run(subject="refbp", reference="torch", cases="lenet5")
-report.passed, report.table, report.blame
+`run` holds a subject, which turns a `Case` into a `Trace`, against a reference over the suite, and returns a `Report`:
+
+>>> report = oracle.run(subject="refbp", reference="torch", cases="worked-example")
+>>> report.passed, report.blame
+(True, [])
 """
 
 from __future__ import annotations
@@ -12,11 +15,15 @@ if TYPE_CHECKING:
     from oracle.case import Case as Case
     from oracle.case import CaseError as CaseError
     from oracle.case import Spec as Spec
+    from oracle.modules import check_module as check_module
+    from oracle.ops import check_op as check_op
     from oracle.profile import Profile as Profile
     from oracle.report import Discrepancy as Discrepancy
     from oracle.report import Report as Report
     from oracle.report import load_report as load_report
     from oracle.shrinking import shrink as shrink
+    from oracle.subjects.jax import from_jax as from_jax
+    from oracle.subjects.torch import from_torch as from_torch
     from oracle.sweep import run as run
     from oracle.trace import Key as Key
     from oracle.trace import Trace as Trace
@@ -27,6 +34,10 @@ _HOMES = {
     "Case": "oracle.case",
     "CaseError": "oracle.case",
     "Spec": "oracle.case",
+    "check_module": "oracle.modules",
+    "check_op": "oracle.ops",
+    "from_jax": "oracle.subjects.jax",
+    "from_torch": "oracle.subjects.torch",
     "Profile": "oracle.profile",
     "Discrepancy": "oracle.report",
     "Report": "oracle.report",
@@ -46,3 +57,8 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, also those that nobody has asked for yet: `help(oracle)` and completion show them."""
+    return sorted({*globals(), *__all__})

@@ -33,6 +33,9 @@ class Spec:
         layers: children of a Sequential, Residual ("body", then optionally "shortcut") or Concat.
         same_as: full name of an earlier layer that stands here once more, with the same parameters.
         groups: an optimizer's parameter groups: options, and "params", a list of parameter names.
+
+    >>> oracle.Spec("Conv2d", {"in_channels": 3, "out_channels": 8, "kernel_size": 3}, name="conv1").type
+    'Conv2d'
     """
 
     type: str
@@ -65,7 +68,25 @@ class Case:
         optimizer_state: state to resume from, such as {"momentum": {"0.weight": array}}, and "step" for those that count.
         masks: masks imposed on dropout layers, per layer name; a layer without one draws its own.
         training: mode of the layers.
+        tags: what kind of data it holds, such as "kink", "tie", "non-finite".
+        dtype: of all its floating-point arrays; `astype` gives the same case in another.
         structured: data that is constant, sorted or otherwise not random, where rounding errors may line up.
+    Shape: whatever the layers take; arrays are made read-only and keep their memory layout.
+    Raises: CaseError from `from_json` and `load`, and from `oracle.run` for what no network can be built of.
+
+    >>> case = oracle.Case(
+    ...     "mine/step",
+    ...     layers=(oracle.Spec("Linear", {"in_features": 2, "out_features": 1}),),
+    ...     params={"0.weight": np.array([[2.0, 3.0]]), "0.bias": np.array([1.0])},
+    ...     inputs=(np.array([[1.0, 1.0]]),),
+    ...     loss=oracle.Spec("MSELoss"),
+    ...     targets=((np.array([[5.0]]),),),
+    ...     optimizer=oracle.Spec("SGD", {"lr": 0.1}),
+    ... )
+    >>> oracle.run("refbp", cases=[case]).passed
+    True
+    >>> oracle.Case.from_json(case.to_json()).astype("float32").inputs
+    (array([[1., 1.]], dtype=float32),)
     """
 
     name: str
@@ -125,7 +146,7 @@ class Case:
 
     @classmethod
     def from_json(cls, value: Any) -> Case:
-        """Raises: CaseError for anything that is not a case of this format."""
+        """A case from what `to_json` gave. Raises: CaseError for anything that is not a case of this format."""
         if not isinstance(value, dict):
             raise CaseError(f"a case is a JSON object, got {type(value).__name__}")
         name = value.get("name")
@@ -156,11 +177,12 @@ class Case:
         return cls(**fields)
 
     def save(self, path: Path | str) -> None:
+        """Write it as JSON, for `load` or `oracle run --case-file`."""
         Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path | str) -> Case:
-        """Raises: CaseError when the file cannot be read, is no JSON or no case."""
+        """A case that `save` wrote. Raises: CaseError when the file cannot be read, is no JSON or no case."""
         try:
             value = json.loads(Path(path).read_text())
         except OSError as error:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from oracle import subjects, suite
 from oracle.case import Case, Spec, named_layers
 from oracle.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.subjects import libraries
 
 
 def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
     """One entry per case, subject or class. Raises: ValueError for anything else."""
     kinds: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "cases": lambda: cases(pattern),
-        "subjects": lambda: [{"subject": name} for name in subjects.BUILT_IN],
+        "subjects": subject_entries,
         "layers": layers,
     }
     if what not in kinds:
         raise ValueError(f"unknown list {what!r}: known are {', '.join(kinds)}")
     return kinds[what]()
+
+
+def subject_entries() -> list[dict[str, Any]]:
+    """Those of this package, then those of others, each of which is loaded: a broken one is warned of, and stops none."""
+    found = [{"subject": name, "installed": libraries.installed(name)} for name in subjects.BUILT_IN]
+    for other in subjects.registered():
+        if problem := subjects.problem(other):
+            warnings.warn(problem, stacklevel=2)
+        else:
+            found.append({"subject": other.name, "installed": f"{other.package} {other.version}"})
+    return found
 
 
 def cases(pattern: str) -> list[dict[str, Any]]:

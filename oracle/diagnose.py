@@ -79,6 +79,8 @@ def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> 
 
     A quantity that is wrong locally is a culprit. One that is wrong end to end only is blamed where no local row is: then the
     trace does not show enough to say more.
+
+    subject: its name, the whole option of the command line that names it, or the whole command that shows it again.
     """
     arrays = {detail.place: detail for detail in details}
     found: list[Blame] = []
@@ -102,7 +104,7 @@ def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> 
                     row.quantity,
                     row.verdict,
                     describe(row) if row.mode != END_TO_END else f"{describe(row)}; {_evidence(row, own)}",
-                    f"oracle run --cases {case} --dtype {dtype} --subject {subject}",
+                    _reproduce(subject, case, dtype),
                     row.cause,
                     row.cause_name,
                     tuple(follows[row.layer, row.quantity]),
@@ -110,6 +112,13 @@ def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> 
                 )
             )
     return found
+
+
+def _reproduce(subject: str, case: str, dtype: str) -> str:
+    if subject.startswith("oracle "):
+        return subject
+    option = subject if subject.startswith("--") else f"--subject {subject}"
+    return f"oracle run --cases {case} --dtype {dtype} {option}"
 
 
 # What a step hands on; everything else belongs to one parameter.

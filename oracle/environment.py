@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,11 @@ PACKAGES = ("refbp", "numpy", "scipy", "torch", "pandas")
 
 def environment() -> dict[str, Any]:
     """Plain values, sorted by name."""
+    return copy.deepcopy(_environment())
+
+
+@cache
+def _environment() -> dict[str, Any]:
     versions = {}
     for package in PACKAGES:
         try:

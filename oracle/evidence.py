@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -23,30 +24,45 @@ MOST_PER_CASE = 20
 ANOTHER = "; or: "  # between causes that fit alike
 
 
+Evidenced: TypeAlias = tuple[Row, Evidence, Array]
+EvidenceOf: TypeAlias = Callable[[Sequence[Row]], Iterable[Evidenced]]
+
+
 def kept(
     case: Case, trace: Trace, reference: Subject, rows: Iterable[Row], profile: Profile | None = None
 ) -> list[Detail]:
-    """The arrays behind a case's discrepancies: culprits before what is wrong end to end only, at most MOST_PER_CASE.
-
-    Looks for the likely cause of each culprit on the way, and puts it into its row.
+    """The arrays behind a case's discrepancies, as `explained` chooses them, which puts likely causes into the rows.
 
     Args:
         case, trace, reference, profile: what the rows were judged from.
         rows: the case's rows; those without element-wise figures (a wrong shape, a crash) have no arrays to keep.
     """
-    rows = list(rows)
+    whole: list[Trace] = []
+
+    def evidence_of(wanted: Sequence[Row]) -> Iterator[Evidenced]:
+        if wanted and not whole:
+            whole.append(completed(case, trace))
+        return evidences(case, whole[0], reference, wanted, profile or Profile()) if wanted else iter(())
+
+    return explained(list(rows), evidence_of)
+
+
+def explained(rows: Sequence[Row], evidence_of: EvidenceOf) -> list[Detail]:
+    """The arrays behind discrepancies: culprits before what is wrong end to end only, at most MOST_PER_CASE.
+
+    Looks for the likely cause of each culprit on the way, and puts it into its row.
+
+    Args: evidence_of gives what is known about each of some rows, as far as there is anything.
+    """
     for row in rows:
         name_plain_cause(row)
     wanted = [row for row in rows if row.verdict in DISCREPANCIES and row.n_outside and row.mode in (LOCAL, END_TO_END)]
     first = {(row.layer, row.quantity, row.mode): row for row in reversed(wanted)}  # its later steps repeat it
     wanted = [row for row in wanted if first[row.layer, row.quantity, row.mode] is row]
     wanted = sorted(wanted, key=lambda row: row.mode != LOCAL)[:MOST_PER_CASE]
-    if not wanted:
-        return []
     details: dict[tuple[object, ...], Detail] = {}
-    trace, profile = completed(case, trace), profile or Profile()
     found: dict[int, list[Cause]] = {}
-    for row, evidence, got in evidences(case, trace, reference, wanted, profile):
+    for row, evidence, got in evidence_of(wanted):
         expected = evidence.expected
         tolerance = LAMBDA * np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
         details[place_of(row)] = detail(row, got, expected.value.astype(np.float64), tolerance)
@@ -56,7 +72,7 @@ def kept(
                 describe(row, evidence)
     for row in wanted:
         if found.get(id(row)):
-            name_cause(row, _in_common(row, found, case, trace, reference, rows, wanted, profile))
+            name_cause(row, _in_common(row, found, rows, wanted, evidence_of))
     order = {place_of(row): index for index, row in enumerate(wanted)}
     return [details[place] for place in sorted(details, key=lambda place: order[place])]  # type: ignore[index]
 
@@ -93,14 +109,7 @@ def describe(row: Row, evidence: Evidence) -> None:
 
 
 def _in_common(
-    row: Row,
-    found: dict[int, list[Cause]],
-    case: Case,
-    trace: Trace,
-    reference: Subject,
-    rows: Sequence[Row],
-    wanted: Sequence[Row],
-    profile: Profile,
+    row: Row, found: dict[int, list[Cause]], rows: Sequence[Row], wanted: Sequence[Row], evidence_of: EvidenceOf
 ) -> list[Cause]:
     """A row's causes, those first that also explain what else is wrong with the same parameter, or one step later."""
     causes = found[id(row)]
@@ -109,7 +118,7 @@ def _in_common(
     beside = [own for own in wanted if own is not row and _same_parameter(own, row) and id(own) in found]
     later = [own for own in rows if own.step > row.step and _same_place(own, row) and own.n_outside][:1]
     said = [found[id(own)] for own in beside]
-    said += [causes_of(evidence) for _, evidence, _ in evidences(case, trace, reference, later, profile)]
+    said += [causes_of(evidence) for _, evidence, _ in evidence_of(later)]
     return sorted(causes, key=lambda cause: -sum(cause.name in {other.name for other in others} for others in said))
 
 
@@ -124,16 +133,16 @@ def _same_place(one: Row, other: Row) -> bool:
 
 def evidences(
     case: Case, trace: Trace, reference: Subject, rows: Sequence[Row], profile: Profile
-) -> Iterator[tuple[Row, Evidence, Array]]:
+) -> Iterator[Evidenced]:
     """What is known about each row, and what the implementation has there in its own dtype."""
     types = layer_types(case)
     for step, mode in dict.fromkeys((row.step, row.mode) for row in rows):
         own = [row for row in rows if (row.step, row.mode) == (step, mode)]
         blank = Row(case.name, case.dtype, step, "", "", "", mode, PASS)
-        bench = Bench(case, trace, reference, profile, types, blank)
+        bench = Bench(trace, reference, profile, types, blank)
         for part in _parts(case, trace, step, mode):
             if {row.layer for row in own} & set(part.names.values()):
-                yield from _of_part(part, bench, own)
+                yield from of_part(part, bench, own)
         if mode == LOCAL:
             yield from _of_wiring(case, bench, own)
 
@@ -145,7 +154,8 @@ def _parts(case: Case, trace: Trace, step: int, mode: str) -> Sequence[Part]:
     return [] if whole is None else [whole]
 
 
-def _of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[Row, Evidence, Array]]:
+def of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced]:
+    """What is known about those of the rows that are the part's."""
     try:
         compared = Comparison(part, bench)
     except (CaseError, ReferenceFailed):  # what the trace shows does not fit together: the row says so, nothing to draw
@@ -165,7 +175,7 @@ def _of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[Ro
         yield row, Evidence(compared.case, key, values, expected, compared.model, previous, siblings), got
 
 
-def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[tuple[Row, Evidence, Array]]:
+def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced]:
     """What containers computed and what was handed over: there is no layer to run again, only numbers to look at."""
     places = {(row.layer, row.quantity): row for row in rows}
     model = ErrorModel(np.dtype(case.dtype), 2)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from oracle.diagnose import Blame
 from oracle.verdict import CONVENTION, DISCREPANCIES, Row
 
 
@@ -49,3 +50,65 @@ def mark_known(rows: Iterable[Row], implementations: set[str]) -> None:
 def explains(finding: Finding, row: Row) -> bool:
     place = (row.layer_type, row.quantity) == (finding.layer_type, finding.quantity) and row.dtype in finding.dtypes
     return place and fnmatchcase(row.case, finding.cases) and row.max_rel <= finding.max_rel
+
+
+class Written(NamedTuple):
+    """A page about an error of a library that is judged: where it shows. Nothing is excused by it."""
+
+    page: str
+    subjects: tuple[str, ...]
+    layer_types: tuple[str, ...] = ("*",)
+    quantities: tuple[str, ...] = ("*",)
+    dtypes: tuple[str, ...] = BOTH
+    cases: tuple[str, ...] = ("*",)
+
+
+# The first that fits counts: what is narrow before what is wide.
+ELUS = ("ELU", "CELU", "SELU")
+LABELS = ("BCEWithLogitsLoss",), ("grad.target",)
+GRAD_INPUT = ("grad_input",)
+WRITTEN: tuple[Written, ...] = (
+    Written("expm1-gradient", ("jax", "autograd"), ELUS, GRAD_INPUT),
+    Written("binary-cross-entropy-labels", ("jax", "tinygrad"), *LABELS),
+    Written(
+        "huber-small-errors", ("jax", "mlx"), ("HuberLoss", "SmoothL1Loss"), ("grad_input", "grad.target"), ("float32",)
+    ),
+    Written(
+        "autograd-logaddexp-infinity", ("autograd",), ("Softplus", "LogSigmoid"), GRAD_INPUT, cases=("nonfinite/*",)
+    ),
+    Written("mygrad-relu-infinity", ("mygrad",), ("ReLU",), cases=("nonfinite/*",)),
+    Written("mygrad-elu", ("mygrad",), ELUS, ("output", "grad_input")),
+    Written("mygrad-float64", ("mygrad",), dtypes=("float32",)),
+    Written("sklearn-several-outputs", ("sklearn",), ("Linear",), cases=("*MSELoss*",)),
+    Written(
+        "mlx-conv-transpose-output-padding", ("mlx",), ("ConvTranspose*",), GRAD_INPUT, cases=("*output_padding=1*",)
+    ),
+    Written("mlx-binary-cross-entropy-certain", ("mlx",), ("BCELoss",), GRAD_INPUT, cases=("kink/*",)),
+    Written("mlx-equal-sides", ("mlx",), ("CELU", "PReLU"), GRAD_INPUT, cases=("kink/*",)),
+    Written("mlx-equal-sides", ("mlx",), ("LeakyReLU",), GRAD_INPUT, cases=("nonfinite/*",)),
+    Written("mlx-shrink-nan", ("mlx",), ("Hardshrink", "Softshrink"), ("output",), cases=("nonfinite/*",)),
+    Written("mlx-hardswish-infinity", ("mlx",), ("Hardswish",), GRAD_INPUT, cases=("nonfinite/*",)),
+    Written("mlx-elu", ("mlx",), ELUS, cases=("*,tiny", "nonfinite/*")),
+    Written("adam-correction-float32", ("mlx", "tinygrad"), ("parameter",), ("param.*",), cases=("optimizer/Adam*",)),
+    Written(
+        "mlx-exp-float32", ("mlx",), ("CELU", "Mish", "Sigmoid", "Softplus"), dtypes=("float32",), cases=("*,large",)
+    ),
+    Written("mlx-float64", ("mlx",), dtypes=("float64",)),
+    Written("tinygrad-erf", ("tinygrad",), ("GELU",)),
+    Written("tinygrad-tanh", ("tinygrad",), ("Tanh", "Tanhshrink", "Mish", *ELUS)),
+)
+
+
+def page_of(subject: str, culprit: Blame) -> str:
+    """The page under reports/findings that tells of what a subject is blamed for; empty where there is none."""
+    for written in WRITTEN:
+        seen = (
+            (culprit.layer_type, written.layer_types),
+            (culprit.quantity, written.quantities),
+            (culprit.dtype, written.dtypes),
+            (culprit.case, written.cases),
+        )
+        fits = all(any(fnmatchcase(value, pattern) for pattern in patterns) for value, patterns in seen)
+        if fits and subject in written.subjects:
+            return written.page
+    return ""

@@ -52,7 +52,6 @@ class ReferenceFailed(Exception):
 class Bench:
     """What judging one step of a case needs: who is judged, against whom, and the row that all others are made from."""
 
-    case: Case
     trace: Trace
     reference: Subject
     profile: Profile
@@ -81,8 +80,8 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     trace = completed(case, trace)
     rows: list[Row] = []
     for step in range(case.steps):
-        bench = Bench(case, trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
-        local = [row for part in local_parts(case, trace, step) for row in _judge_part(part, bench)]
+        bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
+        local = [row for part in local_parts(case, trace, step) for row in _judge_part(part, bench, case)]
         local += _judge_wiring(case, bench)
         local += _judge_masks(case, bench)
         part = step_part(case, trace, step)
@@ -116,7 +115,7 @@ def runs(case: Case, reference: Subject) -> bool:
 def _excuse(whole: Iterable[Row], local: Iterable[Row]) -> None:
     """Where every layer was judged and is right on its own inputs, and these are what its neighbours handed over to the bit,
     an excess end to end is rounding that the statistical model takes for independent: `loose`."""
-    judged = {(row.layer, row.quantity): _is_right(row) for row in local}
+    judged = {(row.layer, row.quantity): is_right(row) for row in local}
     shown = [row for row in whole if row.quantity not in (*BRANCHES, "branches")]
     if all(judged.get((row.layer, row.quantity), False) for row in shown):
         for row in shown:
@@ -125,7 +124,7 @@ def _excuse(whole: Iterable[Row], local: Iterable[Row]) -> None:
                 row.diagnosis = "right in every layer on its own: errors of one cause add up on the way"
 
 
-def _is_right(row: Row) -> bool:
+def is_right(row: Row) -> bool:
     return row.verdict in (PASS, CONVENTION, LOOSE) or (row.verdict == UNDECIDED and row.decided == 1)
 
 
@@ -157,13 +156,22 @@ def unsupported(case: Case, error: BaseException) -> list[Row]:
     return unjudged(case, UNSUPPORTED, str(error))
 
 
-def _judge_part(part: Part, bench: Bench) -> list[Row]:
+def judge_part(part: Part, bench: Bench) -> list[Row]:
+    """Rows for every quantity of a part; a misfit where what it was given does not fit together. Raises: ReferenceFailed."""
     try:
         return Comparison(part, bench).rows()
-    except (CaseError, ReferenceFailed) as error:
-        if isinstance(error, ReferenceFailed) and not runs(bench.case, bench.reference):
-            raise
+    except CaseError as error:
         # Gradients that do not fit their parameters are the layers' fault, and judged there.
+        return [] if part.case.grads else [_misfit(part, bench, error)]
+
+
+def _judge_part(part: Part, bench: Bench, case: Case) -> list[Row]:
+    """The same for a part of a case that the reference can run: what it then refuses does not fit together either."""
+    try:
+        return judge_part(part, bench)
+    except ReferenceFailed as error:
+        if not runs(case, bench.reference):
+            raise
         return [] if part.case.grads else [_misfit(part, bench, error)]
 
 
@@ -182,11 +190,11 @@ def _judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
         yield row
 
 
-def _spelled_out(spec: Spec, dtype: str) -> Spec:
+def spelled_out(spec: Spec, dtype: str) -> Spec:
     """A layer with what depends on the implementation's own dtype as a number: RMSNorm's default eps."""
     if spec.type == "RMSNorm" and spec.options.get("eps") is None:
         return replace(spec, options={**spec.options, "eps": float(limits(np.dtype(dtype)).eps)})
-    return replace(spec, layers=tuple(_spelled_out(child, dtype) for child in spec.layers)) if spec.layers else spec
+    return replace(spec, layers=tuple(spelled_out(child, dtype) for child in spec.layers)) if spec.layers else spec
 
 
 def _guides(bench: Bench) -> dict[Key, Array]:
@@ -227,7 +235,7 @@ class Comparison:
     def __init__(self, part: Part, bench: Bench) -> None:
         self.part, self.step = part, part.case.steps - 1
         case, guides = part.case, _guides(bench) if bench.end_to_end else None
-        case = replace(case, layers=tuple(_spelled_out(spec, case.dtype) for spec in case.layers))
+        case = replace(case, layers=tuple(spelled_out(spec, case.dtype) for spec in case.layers))
         self.case, self.bench, self.guides = case, bench, guides
         dtype = np.dtype(case.dtype)
         self.model = ErrorModel(dtype, 2, bench.profile.accumulates_in(case.dtype))
@@ -361,26 +369,35 @@ def expected_connection(computed: Computed, dtype: str) -> Expected:
 
 
 def _judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
-    """Whether dropout masks that a layer drew itself keep the share of elements that they should: a binomial test."""
+    """The dropout masks that layers drew themselves."""
     for name, spec in named_layers(case.layers):
         mask = bench.trace.get(bench.blank.step, name, "mask")
-        if mask is None or name in case.masks:
-            continue
-        row = replace(bench.row(name, "mask"), shape=mask.shape, n=mask.size)
         given = bench.trace.get(bench.blank.step, name, "input")
-        if given is not None and mask.shape != given.shape:
+        if mask is None or given is None or name in case.masks:
+            continue
+        if mask.shape != given.shape:
+            row = bench.row(name, "mask")
             row.verdict, row.diagnosis = WRONG, f"shape {mask.shape}, expected {given.shape}"
             yield row
-        if given is None or mask.shape != given.shape or not mask.size:
-            continue
-        if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
-            positions = tuple(range(mask.ndim - CHANNEL_DROPOUTS[spec.type], mask.ndim))
-            if not np.array_equal(mask.all(positions), mask.any(positions)):
-                row.verdict, row.diagnosis = WRONG, "drops some positions of a channel and keeps others"
-            mask = np.asarray(mask.all(positions))
-        kept, p = int(np.count_nonzero(mask)), 1 - float(spec.options.get("p", 0.5))
-        row.got, row.expected = kept / mask.size, p
-        if row.verdict == PASS and float(binomtest(kept, mask.size, p).pvalue) < LEAST_LIKELY:
-            row.verdict = WRONG
-            row.diagnosis = f"keeps {kept} of {mask.size} draws: hardly by chance with a probability of {p:g}"
-        yield row
+        elif mask.size:
+            yield mask_row(bench.row(name, "mask"), spec, mask, np.ones(mask.shape, bool))
+
+
+def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
+    """Whether a dropout mask keeps the share of elements that it should: a binomial test over those that are known."""
+    row.shape, row.n = mask.shape, mask.size
+    if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
+        positions = tuple(range(mask.ndim - CHANNEL_DROPOUTS[spec.type], mask.ndim))
+        kept, lost = (np.asarray((drawn & known).any(positions)) for drawn in (mask, ~mask))
+        if (kept & lost).any():
+            row.verdict, row.diagnosis = WRONG, "drops some positions of a channel and keeps others"
+        mask, known = kept, kept | lost
+    kept_draws, draws, p = int(np.count_nonzero(mask & known)), int(known.sum()), 1 - float(spec.options.get("p", 0.5))
+    if not draws:
+        row.verdict, row.diagnosis = UNDECIDED, "nothing shows what was drawn"
+        return row
+    row.got, row.expected = kept_draws / draws, p
+    if row.verdict == PASS and float(binomtest(kept_draws, draws, p).pvalue) < LEAST_LIKELY:
+        row.verdict = WRONG
+        row.diagnosis = f"keeps {kept_draws} of {draws} draws: hardly by chance with a probability of {p:g}"
+    return row

@@ -21,6 +21,12 @@ class Profile:
         conventions: names of `oracle.conventions.CONVENTIONS` that it follows instead of torch's rule.
         quantities: patterns of the quantities that it can show, such as ("grad.*", "param.*"); others are not missed.
     Raises: ValueError for a dtype or convention that there is not.
+
+    >>> profile = oracle.Profile(accumulate="float32", quantities=("output", "grad.*"))
+    >>> profile.shows("grad.weight"), profile.shows("momentum.weight")
+    (True, False)
+    >>> profile.accumulates_in("float16"), profile.accumulates_in("float64")
+    ('float32', None)
     """
 
     accumulate: str | None = None
@@ -41,6 +47,7 @@ class Profile:
         return self.accumulate if wider else None
 
     def shows(self, quantity: str) -> bool:
+        """Whether a quantity is one of those that it declares, so that its absence is a discrepancy."""
         return any(fnmatchcase(quantity, pattern) for pattern in self.quantities)
 
 

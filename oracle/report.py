@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +39,18 @@ class Report:
     """What a run found.
 
     Attributes:
-        table: one row per case, dtype, step, layer, quantity and mode.
+        table: one row per case, dtype, step, layer, quantity and mode; its columns are `oracle.verdict.Row`'s attributes.
         cases: one row per case and dtype: verdict, blamed layer and quantity, diagnosis.
         blame: culprits, most upstream cause first.
         environment: versions, processor, subject, reference, seeds.
         training: free training runs, if asked for.
         details: the arrays behind some of the discrepancies, capped.
+    Units: z_max and z_rms are in derived standard deviations, bound_ratio in worst-case bounds, seconds in wall time.
+
+    >>> report = oracle.run("refbp", cases="linear/*batch=2x3", dtypes=["float32"])
+    >>> report.raise_for_discrepancy()  # for a test: the message names layer, quantity and worst element
+    >>> sorted(set(report.table["quantity"]))
+    ['grad.bias', 'grad.weight', 'grad_input', 'grad_output', 'output']
     """
 
     table: pd.DataFrame
@@ -63,10 +69,17 @@ class Report:
         training: Iterable[TrainingRun] = (),
         details: Iterable[Detail] = (),
     ) -> Report:
+        """From the judge's rows, and the seconds per case and dtype: culprits are found, details capped."""
         kept = capped(details)
-        culprits = blame(rows, str(environment.get("subject", "")), kept)
+        again = environment.get("again") or environment.get("subject", "")
+        culprits = blame(rows, str(again), kept)
         table = row_table(rows)
         return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
+
+    def reproduced_by(self, call: str) -> Report:
+        """The same report of what was no run over the suite: `call` shows it again."""
+        culprits = [replace(culprit, reproduce=call) for culprit in self.blame]
+        return replace(self, blame=culprits, environment={**self.environment, "command": call})
 
     @property
     def passed(self) -> bool:
@@ -75,6 +88,7 @@ class Report:
 
     @property
     def families(self) -> pd.DataFrame:
+        """One row per family of cases: verdict counts, largest z and bound ratio, share decided, seconds."""
         return family_table(self.table, self.cases)
 
     def raise_for_discrepancy(self) -> None:
@@ -96,6 +110,7 @@ class Report:
         }
 
     def to_markdown(self) -> str:
+        """The families, the culprits and the largest errors, as tables in Markdown."""
         return markdown.report(self.environment, self.families, self.table, self.cases, self.blame, self.training)
 
     def to_junit(self) -> str:

@@ -9,39 +9,39 @@ import numpy as np
 from oracle.arrays import Array
 from oracle.case import Case
 from oracle.shrinking import Shrunk
+from oracle.subjects.process import Program
 
 # Of a larger array only the worst element is shown.
 MOST_ELEMENTS = 36
 
 
-def script(shrunk: Shrunk, file: str, subject: str) -> str:
+def script(shrunk: Shrunk, file: str, subject: str | Program) -> str:
     """Under 30 lines that show the discrepancy with NumPy and the subject alone; the expected numbers are written out.
 
     Args:
         file: where the case is saved.
-        subject: as for `oracle.run`, by name; one of the user's own is looked for where the script is run.
+        subject: as for `oracle.run`, by name (one of your own is looked for where the script is run), or a program.
     """
     culprit, case = shrunk.culprit, shrunk.case
     comparison = _comparison(shrunk) if culprit.quantity else []
+    own = isinstance(subject, str) and ":" in subject
+    module = "subjects" if isinstance(subject, str) else "process"
+    made = f'subjects.load("{subject}")' if isinstance(subject, str) else f"process.program({subject.command!r})"
     return "\n".join(
         [
-            *(["import sys", ""] if ":" in subject else []),
+            *(["import sys", ""] if own else []),
             *(["import numpy as np", ""] if any("np." in line for line in comparison) else []),
             "import oracle",
-            "from oracle import subjects",
+            f"from oracle{'' if isinstance(subject, str) else '.subjects'} import {module}",
             "",
-            *(
-                ['sys.path.insert(0, "")  # where the subject lies: run this in the same folder']
-                if ":" in subject
-                else []
-            ),
+            *(['sys.path.insert(0, "")  # where the subject lies: run this in the same folder'] if own else []),
             *textwrap.wrap(str(culprit), 110, initial_indent="# ", subsequent_indent="#   "),
             *textwrap.wrap(
                 f"likely cause: {culprit.cause or 'not known'}", 110, initial_indent="# ", subsequent_indent="#   "
             ),
             *textwrap.wrap(described(case), 110, initial_indent="# ", subsequent_indent="#   "),
             f'case = oracle.Case.load("{file}")',
-            f'trace = subjects.load("{subject}").run(case)',
+            f"trace = {made}.run(case)",
             *comparison,
         ]
     )

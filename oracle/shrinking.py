@@ -19,6 +19,7 @@ from oracle.case import Case, CaseError, Spec
 from oracle.decompose import local_parts
 from oracle.diagnose import Blame, blame
 from oracle.evidence import ANOTHER, kept
+from oracle.faults import with_faults
 from oracle.judge import ReferenceFailed, crashed, judge
 from oracle.network import LAYERS, LOSSES, OPTIMIZERS, Network, upstream_shape
 from oracle.profile import profile_of
@@ -99,6 +100,11 @@ class Court:
     subject: Subject
     reference: Subject
 
+    @property
+    def option(self) -> str:
+        """How the command line names the subject."""
+        return str(getattr(self.subject, "option", self.subject.name))
+
     def rows(self, case: Case) -> list[tuple[Row, Trace]]:
         """The case's rows, each with the trace behind it; none where the case cannot be run."""
         try:
@@ -109,23 +115,24 @@ class Court:
             shown = getattr(error, "trace", Trace())
             return [(row, shown) for row in crashed(case, error, self.reference)]
         try:
-            return [(row, trace) for row in judge(case, trace, self.reference, profile_of(self.subject))]
+            rows = judge(case, trace, self.reference, profile_of(self.subject))
+            return [(row, trace) for row in with_faults(case, rows, trace)]
         except (CaseError, ReferenceFailed):
             return []
 
     def first(self, case: Case, rows: list[tuple[Row, Trace]]) -> Blame | None:
         """Who is blamed first, with the likely cause; None where nobody is."""
-        found = next(iter(blame([row for row, _ in rows], self.subject.name)), None)
+        found = next(iter(blame([row for row, _ in rows], self.option)), None)
         if found is None:
             return None
         own = [row for row, _ in rows if (row.layer, row.quantity) == (found.layer, found.quantity)]
         kept(case, rows[0][1], self.reference, own, profile_of(self.subject))
-        return blame(own, self.subject.name)[0]
+        return blame(own, self.option)[0]
 
     def still_fails(self, case: Case, known: Blame) -> bool:
         """Whether the same is found: the kind of layer, the quantity, the verdict, and the cause, which is no less certain."""
         rows = self.rows(case)
-        found = next(iter(blame([row for row, _ in rows], self.subject.name)), None)
+        found = next(iter(blame([row for row, _ in rows], self.option)), None)
         if found is None or _kind(found) != _kind(known):
             return False
         found = self.first(case, rows)

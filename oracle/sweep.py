@@ -14,6 +14,7 @@ from oracle.case import Case, CaseError
 from oracle.details import Detail
 from oracle.environment import environment
 from oracle.evidence import kept
+from oracle.faults import with_faults
 from oracle.findings import mark_known
 from oracle.judge import ReferenceFailed, crashed, judge, unjudged, unsupported
 from oracle.network import check
@@ -57,6 +58,12 @@ def run(
         progress: called with (cases done, cases in all, name of the next case).
     Raises: ValueError (SubjectError, CaseError) for an argument that names nothing. A subject that raises does not stop the
         run: its case becomes a `crashed` row.
+
+    >>> report = oracle.run("refbp", cases="worked-example/plain", dtypes=["float32"])
+    >>> report.passed
+    True
+    >>> report.table.columns[:6].tolist()
+    ['case', 'dtype', 'step', 'layer', 'layer_type', 'quantity']
     """
     check_names(reference, dtypes)
     implementation = subjects.load(subject)
@@ -99,6 +106,8 @@ def run(
         "not trained freely": [run for run in ended if isinstance(run, str)],
         "command": command(subject, reference, cases, dtypes, witness),
     }
+    if hasattr(implementation, "option"):  # how the command line names it, where that is not by its name
+        about["again"] = implementation.option
     return Report.of(rows, about, seconds, runs, details)
 
 
@@ -162,11 +171,13 @@ class FreeRun(NamedTuple):
 
 
 def trained_freely(run: FreeRun) -> TrainingRun | str:
-    """The run, or why there is none: a subject that does not show what it goes on from cannot be trained in stretches."""
+    """The run, or why there is none: a subject that does not show what it goes on from, or raises, cannot be trained freely."""
     try:
         return trained(run.network, subjects.load(run.subject), subjects.load(run.reference))
     except ValueError as error:
         return str(error)
+    except Exception as error:  # whatever a subject raises is a finding about the subject
+        return f"{run.network.name}: {type(error).__name__}: {error}"
 
 
 def judged_case(
@@ -212,7 +223,7 @@ def _judged_stretch(
     if not isinstance(trace, Trace):
         return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace")), [], None
     try:
-        rows = judge(case, trace, reference, profile_of(subject))
+        rows = with_faults(case, judge(case, trace, reference, profile_of(subject)), trace)
     except ReferenceFailed as error:
         return unsupported(case, error), [], None
     mark_known(rows, {subject.name, reference.name})

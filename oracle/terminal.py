@@ -132,6 +132,20 @@ def two_columns(frame: pd.DataFrame) -> Table:
     return made
 
 
+def score_table(frame: pd.DataFrame, figures: Sequence[str]) -> Table:
+    """A row for each of the frame's, numbers to the right; a column of verdicts without any is left out."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    shown = [name for name in frame if name not in VERDICTS or frame[name].any()]
+    for name in shown:
+        right = pd.api.types.is_numeric_dtype(frame[name])
+        made.add_column(
+            str(name).replace("_", " "), justify="right" if right else "left", style=STYLES.get(str(name), "")
+        )
+    for record in frame[shown].to_dict(orient="records"):
+        made.add_row(*(figure(value) if name in figures else str(value) for name, value in record.items()))
+    return made
+
+
 # Decades of error / tolerance that a bar shows below and above 1.
 DECADES_WITHIN, DECADES_OUTSIDE = 3, 6
 

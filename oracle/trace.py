@@ -16,7 +16,8 @@ class Key(NamedTuple):
     """Where an array belongs: `quantity` is output, grad_output, grad_input, grad.<param>, param.<param>, buffer.<name>,
     momentum.<param> (other optimizers: their own state names), or one of the branches that a layer took, such as mask.
 
-    The loss is the layer "loss"; `input` is what a layer was really given.
+    The loss is the layer "loss"; `input` is what a layer was really given. Steps count from 0; layers have the case's dotted
+    names, "0" for the first unless it has another.
     """
 
     step: int
@@ -30,12 +31,38 @@ class Unsupported(Exception):
 
 @dataclass
 class Trace:
-    """Arrays by key, in the order in which they were computed; copies, never views of the implementation's own memory."""
+    """Arrays by key, in the order in which they were computed; copies, never views of the implementation's own memory.
+
+    Shape: as torch's; each array in the case's dtype, in which the implementation computed it. Another one is judged `wrong`.
+    `faults` holds what was delivered from outside and cannot be used, with the reason.
+
+    A subject of one layer type, that takes the other side's derivative at the kink:
+
+    >>> class Mine:
+    ...     name = "mine"
+    ...     profile = oracle.Profile(quantities=("output", "grad_input"))
+    ...
+    ...     def run(self, case):
+    ...         if [spec.type for spec in case.layers] != ["ReLU"]:
+    ...             raise oracle.Unsupported("anything but a single ReLU")
+    ...         (x,), (grad_output,) = case.inputs, case.grad_outputs
+    ...         trace = oracle.Trace()
+    ...         trace.record(0, "0", "output", np.maximum(x, 0))
+    ...         trace.record(0, "0", "grad_input", np.where(x >= 0, grad_output, 0))
+    ...         return trace
+    >>> report = oracle.run(Mine(), cases="kink/ReLU*", dtypes=["float32"])
+    >>> report.cases[["case", "verdict"]].values.tolist()
+    [['kink/ReLU', 'convention'], ['kink/ReLU6', 'unsupported']]
+    """
 
     arrays: dict[Key, Array] = field(default_factory=dict)
+    faults: dict[Key, str] = field(default_factory=dict)
 
     def record(self, step: int, layer: str, quantity: str, array: Any) -> None:
-        """Raises: TypeError for what are no numbers."""
+        """Keep a read-only copy of what `numpy.array` takes; a second one in the same place replaces the first.
+
+        Raises: TypeError for what are no numbers.
+        """
         copy = np.array(array)
         if not is_numeric(copy.dtype):
             raise TypeError(f"{layer} {quantity} at step {step} holds {copy.dtype}, expected real numbers")
@@ -43,9 +70,11 @@ class Trace:
         self.arrays[Key(step, layer, quantity)] = copy
 
     def get(self, step: int, layer: str, quantity: str) -> Array | None:
+        """What was recorded there, None where nothing was."""
         return self.arrays.get(Key(step, layer, quantity))
 
     def of_step(self, step: int) -> dict[tuple[str, str], Array]:
+        """(layer, quantity) -> array of one step."""
         return {(key.layer, key.quantity): array for key, array in self.arrays.items() if key.step == step}
 
     def __iter__(self) -> Iterator[Key]:

@@ -44,7 +44,23 @@ class Expected:
 
 @dataclass
 class Row:
-    """A row of the report's table. A figure that nothing was measured for is NaN, never a 0 that reads like a result."""
+    """A row of the report's table: one quantity of one step, judged in one mode.
+
+    A figure for which nothing was measured is NaN, never a 0 that reads like a result.
+
+    Attributes:
+        mode: "local", from what the subject itself had there, or "end to end", from the case's input.
+        n: number of elements; shape, worst_index: in the table as text.
+        max_abs, max_rel, max_ulp: the largest error, absolute, relative to the expected value, in units in its last place.
+        cosine: of the angle between what came and what was expected.
+        z_max, z_rms: the error in derived standard deviations.
+        bound_ratio: the largest error in worst-case bounds, NaN where none was computed.
+        effective_bits: -log2 of the error's rms, relative to what the sums' terms allow; about 24 for honest float32.
+        n_outside: elements beyond the tolerance.
+        n_ambiguous, n_adopted: of branches, those that rounding can flip, and those taken over from the subject.
+        decided: share of the elements whose tolerance is too narrow for a wrong value to hide in.
+        got, expected, tolerance: at worst_index.
+    """
 
     case: str
     dtype: str

@@ -1,4 +1,16 @@
-"""refbp: backpropagation for MLPs and CNNs, written by hand in NumPy, to be read and to be compared with."""
+"""refbp: backpropagation for MLPs and CNNs, written by hand in NumPy, to be read and to be compared with.
+
+Layers and losses have the names, arguments and defaults of torch.nn, optimizers those of torch.optim. What they share is
+documented at `Layer`, `Loss` and `Optimizer`; the mathematics without state is in `refbp.functional`, and the derivation of
+the equations that docstrings cite as eq. (n) is in refbp/DERIVATION.md.
+
+>>> net = refbp.Sequential(refbp.Linear(2, 3), refbp.Sigmoid(), refbp.Linear(3, 1))
+>>> loss, optimizer = refbp.MSELoss(), refbp.SGD(net, lr=0.1, momentum=0.9)
+>>> value = loss(net(np.ones((5, 2))), np.zeros((5, 1)))
+>>> grad_input = net.backward(loss.backward())
+>>> optimizer.step()
+>>> optimizer.zero_grad()
+"""
 
 from refbp import functional
 from refbp.activations import (

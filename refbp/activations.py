@@ -11,6 +11,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.special import erf
 
@@ -43,21 +44,30 @@ def sigmoid(input: Array) -> tuple[Array, Backward]:
     return n, lambda grad_output: grad_output * (n * (1.0 - n))
 
 
+@documented_by(sigmoid)
 class Sigmoid(Activation):
-    """torch.nn.Sigmoid: see `refbp.functional.sigmoid`."""
+    """torch.nn.Sigmoid, element by element: `refbp.functional.sigmoid`.
+
+    >>> layer = refbp.Sigmoid()
+    >>> layer(np.array([0.0, 1000.0, -1000.0]))
+    array([0.5, 1. , 0. ])
+    >>> layer.backward(np.ones(3))
+    array([0.25, 0.  , 0.  ])
+    """
 
     function = staticmethod(sigmoid)
 
 
 def logsigmoid(input: Array) -> tuple[Array, Backward]:
-    """f(z) = min(z, 0) - log(1 + e^-|z|),  f'(z) = 1 / (1 + e^z)."""
+    """f(z) = ln σ(z) = min(z, 0) - ln(1 + e^-|z|),  f'(z) = 1 / (1 + e^z)."""
     decay = np.exp(-abs(input))
     output = np.minimum(input, 0.0) - np.log1p(decay)
     return elementwise(output, np.where(input >= 0, decay, 1.0) / (1.0 + decay))
 
 
+@documented_by(logsigmoid)
 class LogSigmoid(Activation):
-    """torch.nn.LogSigmoid: see `refbp.functional.logsigmoid`."""
+    """torch.nn.LogSigmoid, element by element: `refbp.functional.logsigmoid`."""
 
     function = staticmethod(logsigmoid)
 
@@ -68,8 +78,9 @@ def tanh(input: Array) -> tuple[Array, Backward]:
     return n, lambda grad_output: grad_output * (1.0 - n * n)
 
 
+@documented_by(tanh)
 class Tanh(Activation):
-    """torch.nn.Tanh: see `refbp.functional.tanh`."""
+    """torch.nn.Tanh, element by element: `refbp.functional.tanh`."""
 
     function = staticmethod(tanh)
 
@@ -80,20 +91,22 @@ def tanhshrink(input: Array) -> tuple[Array, Backward]:
     return elementwise(input - t, 1.0 - (1.0 - t * t))
 
 
+@documented_by(tanhshrink)
 class Tanhshrink(Activation):
-    """torch.nn.Tanhshrink: see `refbp.functional.tanhshrink`."""
+    """torch.nn.Tanhshrink, element by element: `refbp.functional.tanhshrink`."""
 
     function = staticmethod(tanhshrink)
 
 
 def silu(input: Array) -> tuple[Array, Backward]:
-    """f(z) = z σ(z),  f' = σ (1 + z (1 - σ))."""
+    """f(z) = z σ(z),  f' = σ (1 + z (1 - σ)). Source: Elfwing et al., arXiv:1702.03118."""
     s, _ = sigmoid(input)
     return elementwise(input * s, s * (1.0 + input * (1.0 - s)))
 
 
+@documented_by(silu)
 class SiLU(Activation):
-    """torch.nn.SiLU: see `refbp.functional.silu`. `inplace` has no effect."""
+    """torch.nn.SiLU, element by element: `refbp.functional.silu`. `inplace` has no effect."""
 
     function = staticmethod(silu)
 
@@ -102,15 +115,16 @@ class SiLU(Activation):
 
 
 def mish(input: Array) -> tuple[Array, Backward]:
-    """f(z) = z t with t = tanh(log(1 + e^z)),  f' = t + z σ(z) (1 - t²)."""
+    """f(z) = z t with t = tanh(ln(1 + e^z)),  f' = t + z σ(z) (1 - t²). Source: Misra, arXiv:1908.08681."""
     s, _ = sigmoid(input)
     softplus_z = np.maximum(input, 0.0) + np.log1p(np.exp(-abs(input)))
     t = np.tanh(softplus_z)
     return elementwise(input * t, t + input * s * (1.0 - t * t))
 
 
+@documented_by(mish)
 class Mish(Activation):
-    """torch.nn.Mish: see `refbp.functional.mish`. `inplace` has no effect."""
+    """torch.nn.Mish, element by element: `refbp.functional.mish`. `inplace` has no effect."""
 
     function = staticmethod(mish)
 
@@ -119,9 +133,11 @@ class Mish(Activation):
 
 
 def gelu(input: Array, approximate: str = "none") -> tuple[Array, Backward]:
-    """f(z) = z Φ(z), Φ the normal distribution function,  f' = Φ + z φ.
+    """f(z) = z Φ(z), Φ the normal distribution function and φ its density,  f' = Φ + z φ.
 
     approximate="tanh" takes (1 + tanh u) / 2 for Φ, with u = √(2/π) (z + 0.044715 z³).
+
+    Source: Hendrycks and Gimpel, arXiv:1606.08415.
     Raises: ValueError for another `approximate`.
     """
     z = input
@@ -137,8 +153,9 @@ def gelu(input: Array, approximate: str = "none") -> tuple[Array, Backward]:
     return elementwise(z * half, half + 0.5 * z * (1.0 - t * t) * (rate * (1.0 + 3 * 0.044715 * (z * z))))
 
 
+@documented_by(gelu)
 class GELU(Activation):
-    """torch.nn.GELU: see `refbp.functional.gelu`."""
+    """torch.nn.GELU, element by element: `refbp.functional.gelu`."""
 
     function = staticmethod(gelu)
 
@@ -147,7 +164,10 @@ class GELU(Activation):
 
 
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> tuple[Array, Backward]:
-    """f(z) = log(1 + e^(β z)) / β, and z itself where β z > threshold;  f'(z) = σ(β z), or 1."""
+    """f(z) = ln(1 + e^(β z)) / β, and z itself where β z > threshold;  f'(z) = σ(β z), or 1.
+
+    Conventions: f'(threshold / β) = σ(threshold).
+    """
     scaled = input * beta
     linear = scaled > threshold
     decay = np.exp(-abs(scaled))
@@ -156,8 +176,9 @@ def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> tuple[
     return elementwise(np.where(linear, input, curved), slope)
 
 
+@documented_by(softplus)
 class Softplus(Activation):
-    """torch.nn.Softplus: see `refbp.functional.softplus`."""
+    """torch.nn.Softplus, element by element: `refbp.functional.softplus`."""
 
     function = staticmethod(softplus)
 
@@ -174,21 +195,28 @@ def softsign(input: Array) -> tuple[Array, Backward]:
     return elementwise(input / size, 1.0 / size - abs(input) / (size * size))
 
 
+@documented_by(softsign)
 class Softsign(Activation):
-    """torch.nn.Softsign: see `refbp.functional.softsign`."""
+    """torch.nn.Softsign, element by element: `refbp.functional.softsign`."""
 
     function = staticmethod(softsign)
 
 
 def elu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
-    """f(z) = z where z > 0, else α (e^z - 1);  f'(z) = 1 or α e^z. Conventions: f'(0) = α."""
+    """f(z) = z where z > 0, else α (e^z - 1);  f'(z) = 1 or α e^z.
+
+    Source: Clevert et al., arXiv:1511.07289.
+    Conventions: f'(0) = α.
+    """
     return _exponential_unit(input, alpha, 1.0, 1.0)
 
 
 def celu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
-    """f(z) = z where z > 0, else α (e^(z/α) - 1);  f'(z) = 1 or e^(z/α). Conventions: f'(0) = 1.
+    """f(z) = z where z > 0, else α (e^(z/α) - 1);  f'(z) = 1 or e^(z/α).
 
+    Source: Barron, arXiv:1704.07483.
     Raises: ValueError for an alpha of zero.
+    Conventions: f'(0) = 1.
     """
     if alpha == 0:
         raise ValueError("celu expects an alpha other than 0")
@@ -196,7 +224,12 @@ def celu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
 
 
 def selu(input: Array) -> tuple[Array, Backward]:
-    """f(z) = s z where z > 0, else s α (e^z - 1), with the α and s that keep mean 0 and variance 1. Conventions: f'(0) = s α."""
+    """f(z) = s z where z > 0, else s α (e^z - 1);  f'(z) = s or s α e^z.
+
+    α = 1.6733 and s = 1.0507 keep mean 0 and variance 1. Source: Klambauer et al., arXiv:1706.02515.
+
+    Conventions: f'(0) = s α.
+    """
     return _exponential_unit(input, SELU_ALPHA, SELU_SCALE, 1.0)
 
 
@@ -213,8 +246,9 @@ def _exponential_unit(input: Array, alpha: float, scale: float, rate: float) -> 
     return output, backward
 
 
+@documented_by(elu)
 class ELU(Activation):
-    """torch.nn.ELU: see `refbp.functional.elu`. `inplace` has no effect."""
+    """torch.nn.ELU, element by element: `refbp.functional.elu`. `inplace` has no effect."""
 
     function = staticmethod(elu)
 
@@ -222,8 +256,9 @@ class ELU(Activation):
         super().__init__(options, alpha)
 
 
+@documented_by(celu)
 class CELU(Activation):
-    """torch.nn.CELU: see `refbp.functional.celu`. `inplace` has no effect."""
+    """torch.nn.CELU, element by element: `refbp.functional.celu`. `inplace` has no effect."""
 
     function = staticmethod(celu)
 
@@ -231,8 +266,9 @@ class CELU(Activation):
         super().__init__(options, alpha)
 
 
+@documented_by(selu)
 class SELU(Activation):
-    """torch.nn.SELU: see `refbp.functional.selu`. `inplace` has no effect."""
+    """torch.nn.SELU, element by element: `refbp.functional.selu`. `inplace` has no effect."""
 
     function = staticmethod(selu)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, Unpack
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.pooling import Indices, PoolWithIndices, shares, tournament, with_indices
 from refbp.windows import Positions, Sizes, added_back, taken
@@ -58,6 +59,13 @@ def _bins(input: Array, rank: int, output_size: OutputSize, name: str) -> _Bins:
 
 
 def _adaptive_avg_pool(input: Array, rank: int, output_size: OutputSize) -> tuple[Array, Backward]:
+    """The average of each bin; bin i of m over n elements holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉, in each dimension.
+
+    Args: output_size is an int, or one per dimension; None for as many as there are.
+    Shape: (N, C, *sides) or (C, *sides) -> the same with output_size for the sides.
+    Gradients: each bin spreads grad_output, divided by its number of elements, over them; bins that share elements add up.
+    Raises: ValueError for another number of dimensions or sizes, or a side without elements.
+    """
     bins = _bins(input, rank, output_size, f"adaptive_avg_pool{rank}d")
     counts = np.ones((), dtype=np.int64)
     for length in bins.lengths:
@@ -78,6 +86,16 @@ def _adaptive_avg_pool(input: Array, rank: int, output_size: OutputSize) -> tupl
 
 
 def _adaptive_max_pool(input: Array, rank: int, output_size: OutputSize) -> tuple[Array, Indices, Backward]:
+    """The largest element of each bin; bin i of m over n elements holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉.
+
+    Args: output_size is an int, or one per dimension; None for as many as there are. With return_indices the result is
+        ((output, indices), backward).
+    Shape: (N, C, *sides) or (C, *sides) -> the same with output_size for the sides; the indices are flat within the sides of
+        one channel.
+    Gradients: grad_input is the sum, over all bins that an element wins, of their grad_output.
+    Raises: ValueError for another number of dimensions or sizes, or a side without elements.
+    Conventions: of equal elements the first in row-major order wins all of the gradient; NaN wins, the last one.
+    """
     bins = _bins(input, rank, output_size, f"adaptive_max_pool{rank}d")
     taps = bins.taps()
     places = np.arange(math.prod(bins.inner)).reshape(bins.inner)
@@ -100,42 +118,39 @@ def _adaptive_max_pool(input: Array, rank: int, output_size: OutputSize) -> tupl
     return best, winner, backward
 
 
+@documented_by(_adaptive_avg_pool)
 def adaptive_avg_pool1d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
-    """adaptive_avg_pool2d along one dimension. Shape: input (N, C, L) or (C, L)."""
+    """Adaptive average pooling of (N, C, L) or (C, L)."""
     return _adaptive_avg_pool(input, 1, output_size)
 
 
+@documented_by(_adaptive_avg_pool)
 def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
-    """The average of each bin; bin i of m over n elements holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉.
-
-    Shape: input (N, C, H, W) or (C, H, W); output_size an int or one per dimension, None for as many as there are.
-    Gradients: each bin spreads grad_output over its elements, and bins that share elements add up.
-    Raises: ValueError for another number of dimensions or sizes.
-    """
+    """Adaptive average pooling of (N, C, H, W) or (C, H, W)."""
     return _adaptive_avg_pool(input, 2, output_size)
 
 
+@documented_by(_adaptive_avg_pool)
 def adaptive_avg_pool3d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
-    """adaptive_avg_pool2d along three dimensions. Shape: input (N, C, D, H, W) or (C, D, H, W)."""
+    """Adaptive average pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return _adaptive_avg_pool(input, 3, output_size)
 
 
+@documented_by(_adaptive_max_pool)
 def adaptive_max_pool1d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
-    """adaptive_max_pool2d along one dimension. Shape: input (N, C, L) or (C, L)."""
+    """Adaptive max pooling of (N, C, L) or (C, L)."""
     return with_indices(_adaptive_max_pool(input, 1, output_size), return_indices)
 
 
+@documented_by(_adaptive_max_pool)
 def adaptive_max_pool2d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
-    """The largest element of each of adaptive_avg_pool2d's bins.
-
-    Gradients: grad_input is the sum, over all bins that an element wins, of their grad_output.
-    Conventions: of equal elements the first in row-major order wins; with return_indices as max_pool2d.
-    """
+    """Adaptive max pooling of (N, C, H, W) or (C, H, W)."""
     return with_indices(_adaptive_max_pool(input, 2, output_size), return_indices)
 
 
+@documented_by(_adaptive_max_pool)
 def adaptive_max_pool3d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
-    """adaptive_max_pool2d along three dimensions. Shape: input (N, C, D, H, W) or (C, D, H, W)."""
+    """Adaptive max pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return with_indices(_adaptive_max_pool(input, 3, output_size), return_indices)
 
 
@@ -150,20 +165,23 @@ class _AdaptiveAvgPool(Layer):
         return _adaptive_avg_pool(input, self.rank, self.output_size)
 
 
+@documented_by(_adaptive_avg_pool)
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """torch.nn.AdaptiveAvgPool1d: see `refbp.functional.adaptive_avg_pool1d`."""
+    """torch.nn.AdaptiveAvgPool1d: `refbp.functional.adaptive_avg_pool1d` of (N, C, L) or (C, L)."""
 
     rank = 1
 
 
+@documented_by(_adaptive_avg_pool)
 class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """torch.nn.AdaptiveAvgPool2d: see `refbp.functional.adaptive_avg_pool2d`."""
+    """torch.nn.AdaptiveAvgPool2d: `refbp.functional.adaptive_avg_pool2d` of (N, C, H, W) or (C, H, W)."""
 
     rank = 2
 
 
+@documented_by(_adaptive_avg_pool)
 class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    """torch.nn.AdaptiveAvgPool3d: see `refbp.functional.adaptive_avg_pool3d`."""
+    """torch.nn.AdaptiveAvgPool3d: `refbp.functional.adaptive_avg_pool3d` of (N, C, D, H, W) or (C, D, H, W)."""
 
     rank = 3
 
@@ -177,19 +195,31 @@ class _AdaptiveMaxPool(PoolWithIndices):
         return _adaptive_max_pool(input, self.rank, self.output_size)
 
 
+@documented_by(_adaptive_max_pool)
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """torch.nn.AdaptiveMaxPool1d: see `refbp.functional.adaptive_max_pool1d`."""
+    """torch.nn.AdaptiveMaxPool1d: `refbp.functional.adaptive_max_pool1d` of (N, C, L) or (C, L).
+
+    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
+    """
 
     rank = 1
 
 
+@documented_by(_adaptive_max_pool)
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """torch.nn.AdaptiveMaxPool2d: see `refbp.functional.adaptive_max_pool2d`."""
+    """torch.nn.AdaptiveMaxPool2d: `refbp.functional.adaptive_max_pool2d` of (N, C, H, W) or (C, H, W).
+
+    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
+    """
 
     rank = 2
 
 
+@documented_by(_adaptive_max_pool)
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    """torch.nn.AdaptiveMaxPool3d: see `refbp.functional.adaptive_max_pool3d`."""
+    """torch.nn.AdaptiveMaxPool3d: `refbp.functional.adaptive_max_pool3d` of (N, C, D, H, W) or (C, D, H, W).
+
+    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
+    """
 
     rank = 3

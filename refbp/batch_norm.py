@@ -7,6 +7,7 @@ from typing import ClassVar, Unpack
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.normalization import (
     add_affine,
@@ -32,10 +33,13 @@ def batch_norm(
 ) -> tuple[Array, Backward]:
     """y = (x - μ) / √(σ² + eps) w + b per channel: in training with the batch's μ and σ² (biased), else the running ones.
 
-    The running statistics are read, never written: `updated_statistics`, with this momentum, gives the new ones.
+    The op reads the running statistics and never writes them: `refbp.batch_norm.updated_statistics` gives the new ones, and
+    momentum is an argument only because it is one of torch's. Source: Ioffe and Szegedy, arXiv:1502.03167.
 
     Shape: input and output (N, C, *); running_mean, running_var, weight, bias (C).
-    Gradients: `standardized`'s for the input; grad_weight = Σ g x̂ and grad_bias = Σ g over batch and positions.
+    Gradients, with g = grad_output, x̂ = (x - μ) s and s = 1/√(σ² + eps); backward gives those of input, weight and bias:
+        grad_input  = s (g w - mean(g w) - x̂ mean(g w x̂)) in training, the means over batch and positions, else s g w
+        grad_weight = Σ g x̂ and grad_bias = Σ g over batch and positions
     Raises: ValueError for a single value per channel or an eps of 0 in training, no running statistics out of it, or
         another number of channels.
     """
@@ -64,10 +68,14 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> tuple[Array, Backward]:
-    """batch_norm of every sample on its own: statistics per sample and channel, or the running ones per channel.
+    """y = (x - μ) / √(σ² + eps) w + b, with μ and σ² (biased) per sample and channel, w and b per channel.
 
-    Shape: input and output (N, C, *), the others (C).
-    Gradients, Raises: as batch_norm; ValueError also for a single position to take statistics of.
+    Without use_input_stats it is batch_norm with the running statistics; the op reads them and never writes them. Source:
+    Ulyanov et al., arXiv:1607.08022.
+
+    Shape: input and output (N, C, *); running_mean, running_var, weight, bias (C).
+    Gradients: as batch_norm's in training, the means over the positions of a sample and channel; else as out of it.
+    Raises: ValueError for a single position to take statistics of, or another number of channels.
     """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
@@ -205,44 +213,100 @@ class _InstanceNorm(_RunningStatistics):
         return y.reshape(input.shape), backward
 
 
+@documented_by(batch_norm)
 class BatchNorm1d(_BatchNorm):
-    """torch.nn.BatchNorm1d on (N, C) or (N, C, L): see `refbp.functional.batch_norm` and `updated_statistics`.
+    """torch.nn.BatchNorm1d of (N, C) or (N, C, L): `refbp.functional.batch_norm`.
 
-    Conventions: momentum None averages over all batches so far; eval mode without running statistics takes the batch's.
+    Parameters: weight, one at first, and bias, zero, both (num_features); neither without affine, no bias with bias=False.
+    Buffers: running_mean, zero at first, running_var, one, and num_batches_tracked, unless track_running_stats is False. Each
+        forward in training moves the first two by running ← (1 - momentum) running + momentum statistic, with the
+        *unbiased* variance. momentum None averages over all batches so far.
+    Raises: ValueError also for an input of another number of dimensions.
+    Conventions: in eval mode the running statistics are used; without them, the batch's as in training.
+
+    >>> layer = refbp.BatchNorm1d(1, eps=1e-12, momentum=0.5)
+    >>> layer(np.array([[1.0], [3.0]]))
+    array([[-1.],
+           [ 1.]])
+    >>> layer.buffers["running_mean"], layer.buffers["running_var"]  # halfway from 0 to 2, and from 1 to 2
+    (array([1.]), array([1.5]))
+    >>> layer.eval()(np.array([[1.0]]))
+    array([[0.]])
     """
 
     ranks = (2, 3)
 
 
+@documented_by(batch_norm)
 class BatchNorm2d(_BatchNorm):
-    """torch.nn.BatchNorm2d on (N, C, H, W): as BatchNorm1d."""
+    """torch.nn.BatchNorm2d of (N, C, H, W): `refbp.functional.batch_norm`.
+
+    Parameters: weight, one at first, and bias, zero, both (num_features); neither without affine, no bias with bias=False.
+    Buffers: running_mean, zero at first, running_var, one, and num_batches_tracked, unless track_running_stats is False. Each
+        forward in training moves the first two by running ← (1 - momentum) running + momentum statistic, with the
+        *unbiased* variance. momentum None averages over all batches so far.
+    Raises: ValueError also for an input of another number of dimensions.
+    Conventions: in eval mode the running statistics are used; without them, the batch's as in training.
+    """
 
     ranks = (4,)
 
 
+@documented_by(batch_norm)
 class BatchNorm3d(_BatchNorm):
-    """torch.nn.BatchNorm3d on (N, C, D, H, W): as BatchNorm1d."""
+    """torch.nn.BatchNorm3d of (N, C, D, H, W): `refbp.functional.batch_norm`.
+
+    Parameters: weight, one at first, and bias, zero, both (num_features); neither without affine, no bias with bias=False.
+    Buffers: running_mean, zero at first, running_var, one, and num_batches_tracked, unless track_running_stats is False. Each
+        forward in training moves the first two by running ← (1 - momentum) running + momentum statistic, with the
+        *unbiased* variance. momentum None averages over all batches so far.
+    Raises: ValueError also for an input of another number of dimensions.
+    Conventions: in eval mode the running statistics are used; without them, the batch's as in training.
+    """
 
     ranks = (5,)
 
 
+@documented_by(instance_norm)
 class InstanceNorm1d(_InstanceNorm):
-    """torch.nn.InstanceNorm1d on (N, C, L) or (C, L): see `refbp.functional.instance_norm` and `updated_statistics`.
+    """torch.nn.InstanceNorm1d of (N, C, L) or (C, L): `refbp.functional.instance_norm`.
 
+    Parameters: weight, one at first, and bias, zero, both (num_features), with affine only; no bias with bias=False.
+    Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm1d; what a batch
+        contributes is the mean of its samples' statistics.
+    Raises: ValueError also for an input of another number of dimensions.
     Conventions: as in torch, num_batches_tracked stays 0 and with momentum None the running statistics stay as they are;
-    without affine and running statistics any number of channels will do.
+        without affine and running statistics any number of channels will do.
     """
 
     ranks = (2, 3)
 
 
+@documented_by(instance_norm)
 class InstanceNorm2d(_InstanceNorm):
-    """torch.nn.InstanceNorm2d on (N, C, H, W) or (C, H, W): as InstanceNorm1d."""
+    """torch.nn.InstanceNorm2d of (N, C, H, W) or (C, H, W): `refbp.functional.instance_norm`.
+
+    Parameters: weight, one at first, and bias, zero, both (num_features), with affine only; no bias with bias=False.
+    Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm2d; what a batch
+        contributes is the mean of its samples' statistics.
+    Raises: ValueError also for an input of another number of dimensions.
+    Conventions: as in torch, num_batches_tracked stays 0 and with momentum None the running statistics stay as they are;
+        without affine and running statistics any number of channels will do.
+    """
 
     ranks = (3, 4)
 
 
+@documented_by(instance_norm)
 class InstanceNorm3d(_InstanceNorm):
-    """torch.nn.InstanceNorm3d on (N, C, D, H, W) or (C, D, H, W): as InstanceNorm1d."""
+    """torch.nn.InstanceNorm3d of (N, C, D, H, W) or (C, D, H, W): `refbp.functional.instance_norm`.
+
+    Parameters: weight, one at first, and bias, zero, both (num_features), with affine only; no bias with bias=False.
+    Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm3d; what a batch
+        contributes is the mean of its samples' statistics.
+    Raises: ValueError also for an input of another number of dimensions.
+    Conventions: as in torch, num_batches_tracked stays 0 and with momentum None the running statistics stay as they are;
+        without affine and running statistics any number of channels will do.
+    """
 
     ranks = (4, 5)

@@ -24,15 +24,25 @@ def _named(layers: tuple[Layer | Mapping[str, Layer], ...], container: str) -> d
 
 
 class Sequential(Layer):
-    """One layer after the other; eq. (4) as a loop from the last to the first.
+    """torch.nn.Sequential: one layer after the other; eq. (4) as a loop from the last to the first.
 
-    Takes layers, or one mapping of names to layers. The same instance may stand in it twice: its gradients add up.
+    It takes layers, or one mapping of names to layers. The same instance may stand in it twice: its gradients add up.
     It has a length, and gives its layers in order, by index, and by slice as a Sequential of the same layers.
 
-    Raises: ValueError for what is not a layer.
+    Raises: ValueError for what is not a layer, or a name with a dot.
+
+    >>> net = refbp.Sequential(refbp.Linear(2, 3), refbp.Tanh(), refbp.Linear(3, 1))
+    >>> list(net.params)
+    ['0.weight', '0.bias', '2.weight', '2.bias']
+    >>> y = net(np.ones((5, 2)))
+    >>> net.backward(np.ones_like(y)).shape
+    (5, 2)
+    >>> net.grads["0.weight"].shape
+    (3, 2)
     """
 
     def __init__(self, *layers: Layer | Mapping[str, Layer]) -> None:
+        """Takes neither dtype nor rng: the layers in it have their own."""
         super().__init__()
         self.children = _named(layers, "Sequential")
 
@@ -52,12 +62,15 @@ class Sequential(Layer):
         return x, backward_all
 
     def __len__(self) -> int:
+        """Number of layers."""
         return len(self.children)
 
     def __iter__(self) -> Iterator[Layer]:
+        """The layers in order."""
         return iter(self.children.values())
 
     def __getitem__(self, index: int | slice) -> Layer:
+        """The layer at an index, or the layers of a slice as a Sequential that keeps their names."""
         if isinstance(index, slice):
             return Sequential(dict(list(self.children.items())[index]))
         return list(self.children.values())[index]
@@ -66,10 +79,19 @@ class Sequential(Layer):
 class Residual(Layer):
     """y = body(x) + shortcut(x), the identity for a shortcut of None; grad_input is the sum of both paths' gradients.
 
-    Raises: ValueError when the two outputs differ in shape.
+    Parameters: those of both, as `body.…` and `shortcut.…`. Source: He et al., arXiv:1512.03385.
+
+    Raises: ValueError for what is not a layer, or when the two outputs differ in shape.
+
+    >>> block = refbp.Residual(refbp.ReLU())
+    >>> block(np.array([-1.0, 2.0]))
+    array([-1.,  4.])
+    >>> block.backward(np.array([1.0, 1.0]))
+    array([1., 2.])
     """
 
     def __init__(self, body: Layer, shortcut: Layer | None = None) -> None:
+        """Takes neither dtype nor rng: the layers in it have their own."""
         super().__init__()
         self.children = _named(({"body": body} | ({"shortcut": shortcut} if shortcut is not None else {}),), "Residual")
 
@@ -91,10 +113,16 @@ class Residual(Layer):
 class Concat(Layer):
     """Every branch sees the same input; their outputs are joined along `dim`. grad_input is the sum over the branches.
 
-    Raises: ValueError without branches, or when the outputs differ in another dimension.
+    It takes layers, or one mapping of names to layers. Shape: the outputs may differ in dimension `dim` only.
+
+    Raises: ValueError for what is not a layer, without branches, or when the outputs differ in another dimension.
+
+    >>> refbp.Concat(refbp.Identity(), refbp.ReLU())(np.array([[-1.0, 2.0]]))
+    array([[-1.,  2.,  0.,  2.]])
     """
 
     def __init__(self, *branches: Layer | Mapping[str, Layer], dim: int = 1) -> None:
+        """Takes neither dtype nor rng: the layers in it have their own."""
         super().__init__()
         self.children = _named(branches, "Concat")
         if not self.children:

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias, Unpack
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.windows import (
     PADDING_SOURCES,
@@ -138,6 +139,22 @@ def _convolve(
     groups: int,
     padding_mode: str,
 ) -> tuple[Array, Backward]:
+    """z[n, f, o] = b[f] + Σ_{c, t} x[n, c, o * stride + t * dilation - padding] W[f, c, t], with c over f's group.
+
+    It is a cross-correlation, as in torch; o and t count positions and taps in each of one, two or three dimensions.
+
+    Args: stride, padding and dilation are an int, or one per dimension. padding is a number of elements per side, "same" (for
+        stride 1; an odd element goes after) or "valid" (none); padding_mode says what fills it: "zeros", "reflect",
+        "replicate" or "circular". groups split channels and features into so many convolutions that share nothing.
+    Shape: input (N, C, *sides) or (C, *sides), weight (F, C/groups, *kernel), bias (F), output (N, F, *sides') or (F, *sides'),
+        H' = ⌊(H + padding - dilation (kH - 1) - 1) / stride⌋ + 1, padding counted on both sides.
+    Gradients, with delta = grad_output:
+        grad_input  = the full convolution of delta with the kernel turned by 180°, eq. (9) of refbp/DERIVATION.md
+        grad_weight = the cross-correlation of the padded input with delta, eq. (8)
+        grad_bias   = delta summed over batch and positions
+    Raises: ValueError for shapes that do not fit, groups that do not divide the channels, a kernel larger than the padded
+        input, a padding that the input cannot fill, "same" with a stride.
+    """
     rank = weight.ndim - 2
     name = f"conv{rank}d"
     g = geometry_of(weight, stride, dilation, groups, name)
@@ -176,6 +193,7 @@ def check_rank(rank: int, weight: Array, name: str) -> None:
         raise ValueError(f"{name} expects a weight of {rank + 2} dimensions, got shape {weight.shape}")
 
 
+@documented_by(_convolve)
 def conv1d(
     input: Array,
     weight: Array,
@@ -186,11 +204,12 @@ def conv1d(
     groups: int = 1,
     padding_mode: str = "zeros",
 ) -> tuple[Array, Backward]:
-    """conv2d along one dimension. Shape: input (N, C, L) or (C, L), weight (F, C/groups, kL)."""
+    """The convolution of (N, C, L) or (C, L); `backward` returns the gradients of input, weight and bias."""
     check_rank(1, weight, "conv1d")
     return _convolve(input, weight, bias, stride, padding, dilation, groups, padding_mode)
 
 
+@documented_by(_convolve)
 def conv2d(
     input: Array,
     weight: Array,
@@ -201,22 +220,27 @@ def conv2d(
     groups: int = 1,
     padding_mode: str = "zeros",
 ) -> tuple[Array, Backward]:
-    """z[n, f, o] = b[f] + Σ_{c, t} x[n, c, o * stride + t * dilation - padding] W[f, c, t], with c over f's group.
+    """The convolution of (N, C, H, W) or (C, H, W); `backward` returns the gradients of input, weight and bias.
 
-    Shape: input (N, C, H, W) or (C, H, W), weight (F, C/groups, kH, kW), bias (F), output (N, F, H', W') or (F, H', W'),
-        H' = ⌊(H + padding - dilation (kH - 1) - 1) / stride⌋ + 1, padding counted on both sides.
-    Gradients, with delta = grad_output:
-        grad_input  = the full convolution of delta with the kernel turned by 180°
-        grad_weight = the cross-correlation of the padded input with delta
-        grad_bias   = delta summed over batch and positions
-    Args: padding is a number per side, "same" (stride 1; an odd element goes after) or "valid"; padding_mode is "zeros",
-        "reflect", "replicate" or "circular".
-    Raises: ValueError for shapes that do not fit, groups that do not divide the channels, a kernel larger than the padded input.
+    >>> x, weight = np.arange(9.0).reshape(1, 3, 3), np.array([[[[1.0, 2.0], [0.0, 0.0]]]])
+    >>> y, backward = refbp.functional.conv2d(x, weight)
+    >>> y
+    array([[[ 2.,  5.],
+            [11., 14.]]])
+    >>> grad_input, grad_weight, grad_bias = backward(np.array([[[1.0, 0.0], [0.0, 0.0]]]))
+    >>> grad_input
+    array([[[1., 2., 0.],
+            [0., 0., 0.],
+            [0., 0., 0.]]])
+    >>> grad_weight, grad_bias
+    (array([[[[0., 1.],
+             [3., 4.]]]]), None)
     """
     check_rank(2, weight, "conv2d")
     return _convolve(input, weight, bias, stride, padding, dilation, groups, padding_mode)
 
 
+@documented_by(_convolve)
 def conv3d(
     input: Array,
     weight: Array,
@@ -227,7 +251,7 @@ def conv3d(
     groups: int = 1,
     padding_mode: str = "zeros",
 ) -> tuple[Array, Backward]:
-    """conv2d along three dimensions. Shape: input (N, C, D, H, W) or (C, D, H, W), weight (F, C/groups, kD, kH, kW)."""
+    """The convolution of (N, C, D, H, W) or (C, D, H, W); `backward` returns the gradients of input, weight and bias."""
     check_rank(3, weight, "conv3d")
     return _convolve(input, weight, bias, stride, padding, dilation, groups, padding_mode)
 
@@ -280,19 +304,43 @@ class _Convolution(ConvNd):
         return _convolve(input, weight, bias, *self.arguments)
 
 
+@documented_by(_convolve)
 class Conv1d(_Convolution):
-    """torch.nn.Conv1d: see `refbp.functional.conv1d`."""
+    """torch.nn.Conv1d: `refbp.functional.conv1d` of (N, C, L) or (C, L), with a weight and a bias of its own.
+
+    Parameters: weight (out_channels, in_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
+        values are uniform in ±1/√fan_in, with fan_in = in_channels/groups times the kernel's size.
+    """
 
     rank = 1
 
 
+@documented_by(_convolve)
 class Conv2d(_Convolution):
-    """torch.nn.Conv2d: see `refbp.functional.conv2d`."""
+    """torch.nn.Conv2d: `refbp.functional.conv2d` of (N, C, H, W) or (C, H, W), with a weight and a bias of its own.
+
+    Parameters: weight (out_channels, in_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
+        values are uniform in ±1/√fan_in, with fan_in = in_channels/groups times the kernel's size.
+
+    >>> layer = refbp.Conv2d(3, 8, kernel_size=3, stride=2, padding=1)
+    >>> y = layer(np.ones((5, 3, 16, 16)))
+    >>> y.shape
+    (5, 8, 8, 8)
+    >>> layer.backward(np.ones_like(y)).shape
+    (5, 3, 16, 16)
+    >>> {name: grad.shape for name, grad in layer.grads.items()}
+    {'weight': (8, 3, 3, 3), 'bias': (8,)}
+    """
 
     rank = 2
 
 
+@documented_by(_convolve)
 class Conv3d(_Convolution):
-    """torch.nn.Conv3d: see `refbp.functional.conv3d`."""
+    """torch.nn.Conv3d: `refbp.functional.conv3d` of (N, C, D, H, W) or (C, D, H, W), with a weight and a bias of its own.
+
+    Parameters: weight (out_channels, in_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
+        values are uniform in ±1/√fan_in, with fan_in = in_channels/groups times the kernel's size.
+    """
 
     rank = 3

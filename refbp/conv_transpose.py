@@ -19,6 +19,7 @@ from refbp.conv import (
     spread,
     weight_gradient,
 )
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, LayerOptions
 from refbp.windows import inside, padded, sizes
 
@@ -33,6 +34,21 @@ def _convolve_transposed(
     groups: int,
     dilation: Ints,
 ) -> tuple[Array, Backward]:
+    """z[n, f, o * stride + t * dilation - padding] += x[n, c, o] W[c, f, t], plus b[f]: where a convolution reads, this adds.
+
+    Its forward pass is a convolution's input gradient, eq. (9) of refbp/DERIVATION.md, and its backward pass a convolution.
+
+    Args: stride, padding, output_padding and dilation are an int, or one per dimension. padding takes so many elements off both
+        sides of the output; output_padding adds some at its end, which only the bias reaches unless a window does.
+    Shape: input (N, C, *sides) or (C, *sides), weight (C, F/groups, *kernel), bias (F), output (N, F, *sides') or (F, *sides'),
+        H' = (H - 1) stride - 2 padding + dilation (kH - 1) + output_padding + 1.
+    Gradients, with delta = grad_output:
+        grad_input  = the cross-correlation of delta with the kernel, eq. (7) without its bias
+        grad_weight = the cross-correlation of delta with the input, eq. (8) with the two exchanged
+        grad_bias   = delta summed over batch and positions
+    Raises: ValueError for shapes that do not fit, groups that do not divide the channels, an output_padding that is neither
+        below the stride nor below the dilation, an output without elements.
+    """
     rank = weight.ndim - 2
     name = f"conv_transpose{rank}d"
     g = geometry_of(weight, stride, dilation, groups, name)
@@ -70,6 +86,7 @@ def _convolve_transposed(
     return z.reshape((*input.shape[: -rank - 1], *z.shape[1:])), backward
 
 
+@documented_by(_convolve_transposed)
 def conv_transpose1d(
     input: Array,
     weight: Array,
@@ -80,11 +97,12 @@ def conv_transpose1d(
     groups: int = 1,
     dilation: Ints = 1,
 ) -> tuple[Array, Backward]:
-    """conv_transpose2d along one dimension. Shape: input (N, C, L) or (C, L), weight (C, F/groups, kL)."""
+    """The transposed convolution of (N, C, L) or (C, L); `backward` returns the gradients of input, weight, bias."""
     check_rank(1, weight, "conv_transpose1d")
     return _convolve_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@documented_by(_convolve_transposed)
 def conv_transpose2d(
     input: Array,
     weight: Array,
@@ -95,21 +113,12 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Ints = 1,
 ) -> tuple[Array, Backward]:
-    """z[n, f, o * stride + t * dilation - padding] += x[n, c, o] W[c, f, t], plus b[f]: where a convolution reads, this adds.
-
-    Shape: input (N, C, H, W) or (C, H, W), weight (C, F/groups, kH, kW), bias (F), output (N, F, H', W') or (F, H', W'),
-        H' = (H - 1) stride - 2 padding + dilation (kH - 1) + output_padding + 1.
-    Gradients, with delta = grad_output:
-        grad_input  = the cross-correlation of delta with the kernel, without its bias
-        grad_weight = the cross-correlation of delta with the input
-        grad_bias   = delta summed over batch and positions
-    Raises: ValueError for shapes that do not fit, groups that do not divide the channels, or an output_padding that is
-        neither below the stride nor below the dilation.
-    """
+    """The transposed convolution of (N, C, H, W) or (C, H, W); `backward` returns the gradients of input, weight, bias."""
     check_rank(2, weight, "conv_transpose2d")
     return _convolve_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@documented_by(_convolve_transposed)
 def conv_transpose3d(
     input: Array,
     weight: Array,
@@ -120,7 +129,7 @@ def conv_transpose3d(
     groups: int = 1,
     dilation: Ints = 1,
 ) -> tuple[Array, Backward]:
-    """conv_transpose2d along three dimensions. Shape: input (N, C, D, H, W), weight (C, F/groups, kD, kH, kW)."""
+    """The transposed convolution of (N, C, D, H, W) or (C, D, H, W); `backward` returns the gradients of input, weight, bias."""
     check_rank(3, weight, "conv_transpose3d")
     return _convolve_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation)
 
@@ -154,19 +163,37 @@ class _ConvTranspose(ConvNd):
         return _convolve_transposed(input, weight, bias, *self.arguments)
 
 
+@documented_by(_convolve_transposed)
 class ConvTranspose1d(_ConvTranspose):
-    """torch.nn.ConvTranspose1d: see `refbp.functional.conv_transpose1d`."""
+    """torch.nn.ConvTranspose1d: `refbp.functional.conv_transpose1d` of (N, C, L) or (C, L).
+
+    Parameters: weight (in_channels, out_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
+        values are uniform in ±1/√fan_in, with fan_in = out_channels/groups times the kernel's size.
+    Raises: ValueError also for a padding_mode other than "zeros".
+    """
 
     rank = 1
 
 
+@documented_by(_convolve_transposed)
 class ConvTranspose2d(_ConvTranspose):
-    """torch.nn.ConvTranspose2d: see `refbp.functional.conv_transpose2d`."""
+    """torch.nn.ConvTranspose2d: `refbp.functional.conv_transpose2d` of (N, C, H, W) or (C, H, W).
+
+    Parameters: weight (in_channels, out_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
+        values are uniform in ±1/√fan_in, with fan_in = out_channels/groups times the kernel's size.
+    Raises: ValueError also for a padding_mode other than "zeros".
+    """
 
     rank = 2
 
 
+@documented_by(_convolve_transposed)
 class ConvTranspose3d(_ConvTranspose):
-    """torch.nn.ConvTranspose3d: see `refbp.functional.conv_transpose3d`."""
+    """torch.nn.ConvTranspose3d: `refbp.functional.conv_transpose3d` of (N, C, D, H, W) or (C, D, H, W).
+
+    Parameters: weight (in_channels, out_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
+        values are uniform in ±1/√fan_in, with fan_in = out_channels/groups times the kernel's size.
+    Raises: ValueError also for a padding_mode other than "zeros".
+    """
 
     rank = 3

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 
 Mask = npt.NDArray[np.bool_]
@@ -22,10 +23,14 @@ def dropout(
 ) -> tuple[Array, Backward]:
     """y = x mask / (1 - p): every element is dropped with probability p, and what is kept is scaled up.
 
+    Source: Srivastava et al., Journal of Machine Learning Research 15, 2014.
+
     Args: mask is True where an element is kept; it may have size 1 along some dimensions, and is drawn from rng when None.
         Without training it is the identity.
+    Shape: any, kept.
     Gradients: grad_input = grad_output mask / (1 - p), the same mask and scale.
     Raises: ValueError for a p outside [0, 1] or a mask of another shape.
+    Conventions: with p = 1 all is zero.
     """
     _check_probability(p)
     if not training:
@@ -76,10 +81,13 @@ def alpha_dropout(
 ) -> tuple[Array, Backward]:
     """y = a (x where kept, else α') + b, with α' = -1.758 where SELU saturates, and a, b that keep mean 0 and variance 1.
 
-    a = ((1 - p) (1 + p α'²))^-1/2,  b = -a p α'.
+    a = ((1 - p) (1 + p α'²))^-1/2,  b = -a p α'. Source: Klambauer et al., arXiv:1706.02515.
 
+    Args: mask is True where an element is kept; it is drawn from rng when None. Without training it is the identity.
+    Shape: any, kept.
     Gradients: grad_input = a grad_output where kept, else 0.
-    Raises: ValueError as dropout.
+    Raises: ValueError for a p outside [0, 1].
+    Conventions: with p = 1 all is zero.
     """
     _check_probability(p)
     if not training:
@@ -107,6 +115,7 @@ class _Dropout(Layer):
         self.imposed_mask: Mask | None = None
 
     def mask_shape(self, input: Array) -> tuple[int, ...]:
+        """Of the mask for this input: one decision per element."""
         return input.shape
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
@@ -117,13 +126,22 @@ class _Dropout(Layer):
         return self.dropped(input)
 
     def dropped(self, input: Array) -> tuple[Array, Backward]:
+        """The op, with the mask of this call."""
         return dropout(input, self.p, self.training, mask=self.mask)
 
 
+@documented_by(dropout)
 class Dropout(_Dropout):
-    """torch.nn.Dropout: see `refbp.functional.dropout`. `inplace` has no effect.
+    """torch.nn.Dropout: `refbp.functional.dropout`. `inplace` has no effect.
 
     Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one.
+
+    >>> layer = refbp.Dropout(0.5, rng=np.random.default_rng(0))
+    >>> layer.imposed_mask = np.array([True, False, True])
+    >>> layer(np.array([1.0, 2.0, 3.0]))
+    array([2., 0., 6.])
+    >>> layer.backward(np.ones(3))
+    array([2., 0., 2.])
     """
 
 
@@ -131,29 +149,54 @@ class _ChannelDropout(_Dropout):
     rank: int
 
     def mask_shape(self, input: Array) -> tuple[int, ...]:
+        """Of the mask for this input: one decision per channel."""
         return _by_channel(input, self.rank, type(self).__name__)
 
 
+@documented_by(dropout)
 class Dropout1d(_ChannelDropout):
-    """torch.nn.Dropout1d: whole channels of (N, C, L) or (C, L) are dropped; see Dropout."""
+    """torch.nn.Dropout1d: `refbp.functional.dropout` of whole channels of (N, C, L) or (C, L). `inplace` has no effect.
+
+    Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one. They have size 1
+        in place of the sides.
+    Raises: ValueError also for another number of dimensions.
+    """
 
     rank = 1
 
 
+@documented_by(dropout)
 class Dropout2d(_ChannelDropout):
-    """torch.nn.Dropout2d: whole channels of (N, C, H, W) or (C, H, W) are dropped; see Dropout."""
+    """torch.nn.Dropout2d: `refbp.functional.dropout` of whole channels of (N, C, H, W) or (C, H, W). `inplace` has no effect.
+
+    Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one. They have size 1
+        in place of the sides.
+    Raises: ValueError also for another number of dimensions.
+    """
 
     rank = 2
 
 
+@documented_by(dropout)
 class Dropout3d(_ChannelDropout):
-    """torch.nn.Dropout3d: whole channels of (N, C, D, H, W) or (C, D, H, W) are dropped; see Dropout."""
+    """torch.nn.Dropout3d: `refbp.functional.dropout` of whole channels of (N, C, D, H, W) or (C, D, H, W).
+
+    `inplace` has no effect.
+
+    Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one. They have size 1
+        in place of the sides.
+    Raises: ValueError also for another number of dimensions.
+    """
 
     rank = 3
 
 
+@documented_by(alpha_dropout)
 class AlphaDropout(_Dropout):
-    """torch.nn.AlphaDropout: see `refbp.functional.alpha_dropout`; `mask` and `imposed_mask` as in Dropout."""
+    """torch.nn.AlphaDropout: `refbp.functional.alpha_dropout`. `inplace` has no effect.
+
+    Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one.
+    """
 
     def dropped(self, input: Array) -> tuple[Array, Backward]:
         return alpha_dropout(input, self.p, self.training, mask=self.mask)

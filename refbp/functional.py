@@ -1,4 +1,16 @@
-"""The mathematics without state: each op returns its output and its backward."""
+"""The mathematics without state: each op returns its output and its backward.
+
+    y, backward = refbp.functional.conv2d(x, weight, bias)
+    grad_input, grad_weight, grad_bias = backward(grad_output)
+
+Names, arguments and defaults are those of torch.nn.functional. `backward` belongs to the call that returned it and may be
+called again. It returns one array for an op of one array, else a tuple, in the order of the arguments: None for one that was
+None or that the op does not differentiate, and no place at all for running statistics. A loss's `backward()` takes 1 for
+grad_output unless told otherwise, and its reduction is explained at `refbp.Loss`. The update rules sgd, adam, rmsprop and
+adagrad return the new parameter and the new state instead.
+
+Arrays are of a floating-point dtype, class indices and masks excepted; none is changed.
+"""
 
 from refbp.activations import (
     celu,

@@ -13,28 +13,34 @@ Backward: TypeAlias = Callable[[Array], Any]
 
 
 class LayerOptions(TypedDict, total=False):
-    """The keyword arguments that every layer takes beside torch's.
-
-    dtype: of the parameters and buffers (float64 unless given).
-    rng: draws the initial values and, in training, the dropout masks; a fresh generator unless given.
-    """
+    """The keyword arguments that every layer takes beside torch's: see `Layer`."""
 
     dtype: npt.DTypeLike
     rng: np.random.Generator | None
 
 
 class Parameter(NamedTuple):
-    """A parameter's place, `layer.params[name]` beside `layer.grads[name]`: what an optimizer reads and rebinds."""
+    """A parameter's place, `layer.params[name]` beside `layer.grads[name]`: what an optimizer reads and rebinds.
+
+    >>> layer = refbp.Linear(2, 1)
+    >>> [parameter.name for parameter in layer.parameters()]
+    ['weight', 'bias']
+    >>> layer.parameters()[1].update(np.array([3.0]))
+    >>> layer.params["bias"]
+    array([3.])
+    """
 
     layer: Layer
     name: str
 
     @property
     def data(self) -> Array:
+        """The array that is in the parameter's place now."""
         return self.layer.params[self.name]
 
     @property
     def grad(self) -> Array:
+        """The sum of its gradients since the last `zero_grad`, of the same shape."""
         return self.layer.grads[self.name]
 
     def update(self, value: Array) -> None:
@@ -43,16 +49,49 @@ class Parameter(NamedTuple):
 
 
 class Layer:
-    """A differentiable map with state.
+    """A differentiable map with state: what all layers share, whose other arguments are those of torch.nn.
 
-    A subclass fills `params` and `buffers` in its constructor and defines `op(input, *params)`, which returns the output
-    and its backward; that backward returns `grad_input`, or `(grad_input, *param_grads)` in the order of `params`,
-    with None for a parameter that the layer does not have.
+    `y = layer(x)` is the forward pass, and `layer.backward(grad_output)` gives the gradient with respect to x.
 
-    Raises: ValueError for an input that is no floating-point array, or a `grad_output` whose shape is not the output's.
+    Args:
+        dtype: of the parameters, their gradients and the buffers; float64 unless given.
+        rng: a numpy.random.Generator that draws the initial values, from torch's distributions, and in training the
+            dropout masks; a fresh one unless given.
+    Attributes:
+        params, grads, buffers: arrays by name, under torch's names and in torch's shapes.
+        training: True until `eval()`; a matter of dropout and of layers with running statistics.
+        children: of a container its layers by name.
+    Shape: grad_output as the output, grad_input as the input; N is the batch, * any dimensions.
+    Gradients: grad_input is returned, the parameters' are *added* to `grads`, until `zero_grad`.
+    Raises: ValueError for an input that is no floating-point array, or a grad_output whose shape is not the output's;
+        RuntimeError for a backward without a forward.
+    Conventions: output and grad_input have the input's dtype, to which parameters are cast. Arguments are never changed.
+        NaN and infinities go where torch sends them, without a warning.
+
+    A layer of one's own fills `params` in its constructor and defines `op(input, *params)`. It returns the output and its
+    backward, which returns `grad_input`, or `(grad_input, *param_grads)` in the order of `params`:
+
+    >>> class Scale(refbp.Layer):
+    ...     def __init__(self, **options):
+    ...         super().__init__(**options)
+    ...         self.add_param("weight", np.full((), 3.0))
+    ...
+    ...     def op(self, input, weight):
+    ...         return input * weight, lambda grad_output: (grad_output * weight, np.sum(grad_output * input))
+    >>> layer = Scale()
+    >>> layer(np.array([1.0, 2.0]))
+    array([3., 6.])
+    >>> layer.backward(np.array([1.0, 10.0]))
+    array([ 3., 30.])
+    >>> float(layer.grads["weight"])
+    21.0
     """
 
     def __init__(self, *, dtype: npt.DTypeLike = np.float64, rng: np.random.Generator | None = None) -> None:
+        """Beside torch's arguments every layer takes dtype and rng.
+
+        dtype: of its parameters and buffers. rng: draws its initial values and dropout masks; a fresh generator if None.
+        """
         self.dtype = np.dtype(dtype)
         self.rng = np.random.default_rng() if rng is None else rng
         self.training = True
@@ -94,6 +133,7 @@ class Layer:
         self._grads[name] = np.zeros_like(self._params[name])
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        """The mathematics: the output for this input, and the backward of this very call; `grads` are left alone."""
         raise TypeError(f"{type(self).__name__} defines no op")
 
     def apply(self, input: Array) -> tuple[Array, Callable[[Array], Array]]:
@@ -122,12 +162,14 @@ class Layer:
         return output, backward
 
     def check_input(self, input: Array) -> None:
+        """Raises: ValueError for what is no floating-point array."""
         dtype = getattr(input, "dtype", None)
         if dtype is None or dtype.kind in "biucOSUMm":
             received = type(input).__name__ if dtype is None else f"an array of {dtype}"
             raise ValueError(f"{type(self).__name__} expects a floating-point array, got {received}")
 
     def check_grad_output(self, grad_output: Array, shape: tuple[int, ...]) -> None:
+        """Raises: ValueError unless it has the output's shape; nothing is broadcast."""
         received = getattr(grad_output, "shape", type(grad_output).__name__)
         if received != shape:
             raise ValueError(
@@ -135,17 +177,19 @@ class Layer:
             )
 
     def forward(self, input: Array) -> Array:
+        """The output for this input; `backward` then belongs to this call. The same as calling the layer."""
         output, self._backward = self.apply(input)
         self._output_shape = output.shape
         return output
 
     def __call__(self, input: Array) -> Array:
+        """The same as `forward`."""
         return self.forward(input)
 
     def backward(self, grad_output: Array) -> Array:
-        """Gradient with respect to the last forward's input; parameter gradients are added into `grads`.
+        """Gradient with respect to the last forward's input; parameter gradients are added into `grads`. It may be repeated.
 
-        Raises: RuntimeError when there was no forward.
+        Raises: RuntimeError when there was no forward, ValueError for a grad_output of another shape than the output's.
         """
         if self._backward is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
@@ -167,18 +211,21 @@ class Layer:
         return [Parameter(leaf, name) for leaf in unique for name in leaf._params]
 
     def zero_grad(self) -> None:
+        """Set every gradient to zero, in all children too."""
         for name, param in self._params.items():
             self._grads[name] = np.zeros_like(param)
         for child in self.children.values():
             child.zero_grad()
 
     def train(self, mode: bool = True) -> Self:
+        """Switch to training mode, or with False to evaluation, in all children too; returns the layer."""
         self.training = mode
         for child in self.children.values():
             child.train(mode)
         return self
 
     def eval(self) -> Self:
+        """`train(False)`."""
         return self.train(False)
 
     def state_dict(self) -> dict[str, Array]:

@@ -7,6 +7,7 @@ from typing import Unpack
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 
 
@@ -42,8 +43,24 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> tuple[Arra
     return z.reshape((*input.shape[:-1], weight.shape[0])), backward
 
 
+@documented_by(linear)
 class Linear(Layer):
-    """torch.nn.Linear. Initial values are uniform in ±1/√in_features, as torch's."""
+    """torch.nn.Linear: `refbp.functional.linear` with a weight and a bias of its own.
+
+    Parameters: weight (out_features, in_features) and, unless bias=False, bias (out_features); initial values are uniform in
+        ±1/√in_features.
+
+    >>> layer = refbp.Linear(2, 1)
+    >>> layer.load_state_dict({"weight": [[2.0, 3.0]], "bias": [1.0]})
+    >>> layer(np.array([[1.0, 1.0], [0.0, 2.0]]))
+    array([[6.],
+           [7.]])
+    >>> layer.backward(np.array([[1.0], [10.0]]))
+    array([[ 2.,  3.],
+           [20., 30.]])
+    >>> layer.grads["weight"], layer.grads["bias"]
+    (array([[ 1., 21.]]), array([11.]))
+    """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)

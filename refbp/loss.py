@@ -156,21 +156,35 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: 
 
 
 class Loss:
-    """A loss: its options, and the backward of its last call.
+    """A loss: its options, and the backward of its last call; what all losses share, whose other arguments are torch.nn's.
+
+    `value = loss(input, target)` is the forward pass, and `loss.backward()` the gradient of value with respect to input.
+
+    Args: reduction is "mean", over the terms unless the loss says otherwise, "sum", or "none", a value per term; size_average
+        and reduce are torch's deprecated words for it, which win, with a warning.
+    Gradients: of the value as it stands: after "mean" they hold its 1/N. `backward` returns that of the input, or for a loss of
+        several inputs a tuple in their order; targets' gradients are `refbp.functional`'s.
+    Raises: ValueError for an input that is no floating-point array, an unknown reduction or a grad_output that has not the
+        value's shape; RuntimeError for a backward without a forward.
+    Conventions: the value has the input's dtype; logarithms are natural. A mean over nothing is NaN. Where torch's loss is
+        infinite or NaN so is this one, without a warning.
 
     A subclass defines `op(*arguments)`, which returns the value and its backward.
-
-    Raises: ValueError for an input that is no floating-point array; RuntimeError for a backward without a forward.
     """
 
     # Which arguments are predictions: `backward` returns their gradients.
     predictions: tuple[int, ...] = (0,)
 
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
+        """reduction is "mean" (of all terms, unless the loss says otherwise), "sum", or "none", a value per term.
+
+        size_average and reduce are torch's deprecated words for it.
+        """
         self.reduction = legacy_reduction(size_average, reduce, reduction)
         self._backward: LossBackward | None = None
 
     def op(self, *args: Any, **kwargs: Any) -> tuple[Array, LossBackward]:
+        """The mathematics: the value of these arguments, and the backward of this very call."""
         raise TypeError(f"{type(self).__name__} defines no op")
 
     def apply(self, input: Array, *arguments: Array) -> tuple[Array, LossBackward]:
@@ -182,14 +196,20 @@ class Loss:
         return self.op(input, *arguments)
 
     def forward(self, input: Array, *arguments: Array) -> Array:
+        """The value for these arguments; `backward` then belongs to this call. The same as calling the loss."""
         value, self._backward = self.apply(input, *arguments)
         return value
 
     def __call__(self, input: Array, *arguments: Array) -> Array:
+        """The same as `forward`."""
         return self.forward(input, *arguments)
 
     def backward(self, grad_output: Array | float = 1.0) -> Any:
-        """Gradient with respect to the last forward's input; a tuple for a loss of several inputs."""
+        """Gradient with respect to the last forward's input; a tuple for a loss of several inputs.
+
+        Args: grad_output is the gradient with respect to the value: 1 unless given, a number or an array of the value's shape.
+        Raises: RuntimeError when there was no forward, ValueError for another shape.
+        """
         if self._backward is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
         grads = self._backward(grad_output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refbp.activations import logsigmoid, sigmoid
+from refbp.docstring import documented_by
 from refbp.layer import Array
 from refbp.loss import (
     Gradients,
@@ -29,7 +30,15 @@ def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[A
     """(x - t)².
 
     Shape: target as input, any.
-    Gradients: grad_input = 2 (x - t) delta, grad_target = -grad_input.
+    Gradients, with delta that of each term: grad_input = 2 (x - t) delta, grad_target = -grad_input.
+    Raises: ValueError for a target of another shape.
+
+    >>> value, backward = refbp.functional.mse_loss(np.array([1.0, 5.0]), np.array([0.0, 1.0]))
+    >>> float(value)
+    8.5
+    >>> grad_input, grad_target = backward()
+    >>> grad_input
+    array([1., 4.])
     """
     difference = input - as_target("mse_loss", input, target)
 
@@ -40,8 +49,16 @@ def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[A
     return reduced(np.square(difference), gradients, (input, target), reduction)
 
 
+@documented_by(mse_loss)
 class MSELoss(Loss):
-    """torch.nn.MSELoss."""
+    """torch.nn.MSELoss: `refbp.functional.mse_loss`.
+
+    >>> loss = refbp.MSELoss()
+    >>> float(loss(np.array([1.0, 5.0]), np.array([0.0, 1.0])))
+    8.5
+    >>> loss.backward()
+    array([1., 4.])
+    """
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
         return mse_loss(input, target, reduction=self.reduction)
@@ -58,8 +75,9 @@ def binary_cross_entropy(
     """-w (t ln x + (1 - t) ln(1 - x)), for probabilities x.
 
     Shape: target as input, any; weight broadcasts to it. The mean divides by the number of elements.
-    Gradients: grad_input = w (x - t) / (x (1 - x)) delta, grad_target = w (ln(1 - x) - ln x) delta, none for weight.
-    Raises: ValueError for an input or target outside [0, 1].
+    Gradients, with delta that of each term: grad_input = w (x - t) / (x (1 - x)) delta,
+        grad_target = w (ln(1 - x) - ln x) delta, none for weight.
+    Raises: ValueError for an input or target outside [0, 1], a target of another shape, a weight that does not broadcast.
     Conventions: logarithms in the value end at -100, the denominator in grad_input at 1e-12, nothing in grad_target.
     """
     t = as_target("binary_cross_entropy", input, target)
@@ -75,8 +93,12 @@ def binary_cross_entropy(
     return reduced(terms, gradients, (input, target, weight), reduction)
 
 
+@documented_by(binary_cross_entropy)
 class BCELoss(WeightedLoss):
-    """torch.nn.BCELoss."""
+    """torch.nn.BCELoss: `refbp.functional.binary_cross_entropy`.
+
+    Args: weight is fixed when the loss is made.
+    """
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
         return binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
@@ -96,8 +118,9 @@ def binary_cross_entropy_with_logits(
     It is computed as w ((1 - t) x - (1 + (p - 1) t) ln σ(x)), in which nothing overflows.
 
     Shape: target as input, any; weight and pos_weight broadcast to it. The mean divides by the number of elements.
-    Gradients: grad_input = w ((p t + 1 - t) σ(x) - p t) delta, grad_target = w (ln σ(-x) - p ln σ(x)) delta, none for
-        the weights.
+    Gradients, with delta that of each term: grad_input = w ((p t + 1 - t) σ(x) - p t) delta,
+        grad_target = w (ln σ(-x) - p ln σ(x)) delta, none for the weights.
+    Raises: ValueError for a target of another shape, or weights that do not broadcast.
     """
     op = "binary_cross_entropy_with_logits"
     t = as_target(op, input, target)
@@ -115,8 +138,12 @@ def binary_cross_entropy_with_logits(
     return reduced(terms, gradients, (input, target, weight, pos_weight), reduction)
 
 
+@documented_by(binary_cross_entropy_with_logits)
 class BCEWithLogitsLoss(WeightedLoss):
-    """torch.nn.BCEWithLogitsLoss."""
+    """torch.nn.BCEWithLogitsLoss: `refbp.functional.binary_cross_entropy_with_logits`.
+
+    Args: weight and pos_weight are fixed when the loss is made.
+    """
 
     def __init__(
         self,
@@ -141,16 +168,21 @@ def nll_loss(
     """-w_t x_t, for log-probabilities x and class indices t; the mean divides by the sum of the weights w_t.
 
     Shape: input (C), (N, C) or (N, C, d1, …), target the same without C, weight (C).
-    Gradients: grad_input = -w_t delta at the target's class, 0 elsewhere; none for target and weight.
-    Raises: ValueError for a class index outside 0 … C-1 that is not ignore_index.
+    Gradients, with delta that of each term: grad_input = -w_t delta at the target's class, 0 elsewhere; none for target
+        and weight.
+    Raises: ValueError for shapes that do not fit, or a class index outside 0 … C-1 that is not ignore_index.
     Conventions: positions whose target is ignore_index count nowhere; where all are ignored the mean is NaN, and its
         gradient zero.
     """
     return _indexed_loss("nll_loss", input, target, weight, ignore_index, reduction, 0.0)
 
 
+@documented_by(nll_loss)
 class NLLLoss(WeightedLoss):
-    """torch.nn.NLLLoss."""
+    """torch.nn.NLLLoss: `refbp.functional.nll_loss`.
+
+    Args: weight is fixed when the loss is made.
+    """
 
     def __init__(
         self,
@@ -183,10 +215,12 @@ def cross_entropy(
     probabilities by the number of positions.
 
     Shape: input (C), (N, C) or (N, C, d1, …), target without C (integers) or as input (probabilities), weight (C).
-    Gradients: grad_input = (softmax(x) Σ_c w_c q_c - w q) delta; for probabilities also
+    Gradients, with delta that of each term: grad_input = (softmax(x) Σ_c w_c q_c - w q) delta; for probabilities also
         grad_target = -(1 - s) w ln softmax(x) delta and grad_weight = -Σ q ln softmax(x) delta.
-    Raises: ValueError as nll_loss; for label_smoothing outside [0, 1]; for an ignore_index given with probabilities.
-    Conventions: as nll_loss.
+    Raises: ValueError for shapes that do not fit, a class index outside 0 … C-1 that is not ignore_index, a label_smoothing
+        outside [0, 1], an ignore_index of 0 or more given with probabilities.
+    Conventions: positions whose target is ignore_index count nowhere; where all are ignored the mean is NaN, and its
+        gradient zero.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy expects label_smoothing between 0 and 1, got {label_smoothing}")
@@ -209,8 +243,20 @@ def cross_entropy(
     return value, backward
 
 
+@documented_by(cross_entropy)
 class CrossEntropyLoss(NLLLoss):
-    """torch.nn.CrossEntropyLoss."""
+    """torch.nn.CrossEntropyLoss: `refbp.functional.cross_entropy`.
+
+    Args: weight is fixed when the loss is made.
+
+    >>> loss = refbp.CrossEntropyLoss()
+    >>> logits = np.log([[0.25, 0.75], [0.5, 0.5]])
+    >>> loss(logits, np.array([1, 0])).round(4)  # -(ln 0.75 + ln 0.5) / 2
+    np.float64(0.4904)
+    >>> loss.backward()
+    array([[ 0.125, -0.125],
+           [-0.25 ,  0.25 ]])
+    """
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import Unpack
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.pooling import Ints, avg_pool, max_pool
 from refbp.windows import sizes
@@ -15,6 +16,16 @@ from refbp.windows import sizes
 def _lp_pool(
     input: Array, rank: int, norm_type: float, kernel_size: Ints, stride: Ints | None, ceil_mode: bool
 ) -> tuple[Array, Backward]:
+    """y = (Σ_t x_t^p)^(1/p) over each window, computed as torch does: the window's size times its average.
+
+    Args: norm_type is p; kernel_size and stride are an int, or one per dimension; stride None is kernel_size; ceil_mode as in
+        average pooling, which computes the sums.
+    Shape: (N, C, *sides) or (C, *sides) -> the same with H' = ⌊(H - kH) / stride⌋ + 1, with ceil_mode ⌈…⌉ + 1.
+    Gradients: ∂y/∂x_t = x_t^(p-1) y^(1-p), and windows that overlap add up.
+    Raises: ValueError for a norm_type of 0, an input smaller than its window, another number of dimensions.
+    Conventions: no absolute values, so an odd p of a negative sum is NaN; a window whose sum is zero passes no gradient,
+        also for p = 1; p = ±inf is the largest or smallest |x|.
+    """
     p = float(norm_type)
     if math.isinf(p):
         sign = math.copysign(1.0, p)
@@ -38,31 +49,27 @@ def _lp_pool(
     return output, backward
 
 
+@documented_by(_lp_pool)
 def lp_pool1d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
-    """lp_pool2d along one dimension. Shape: input (N, C, L) or (C, L)."""
+    """Power-average pooling of (N, C, L) or (C, L)."""
     return _lp_pool(input, 1, norm_type, kernel_size, stride, ceil_mode)
 
 
+@documented_by(_lp_pool)
 def lp_pool2d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
-    """y = (Σ_t x_t^p)^(1/p) over each window, computed as torch does: the window's size times its average.
-
-    Shape: as avg_pool2d.
-    Gradients: ∂y/∂x_t = x_t^(p-1) y^(1-p), and windows that overlap add up.
-    Raises: ValueError as avg_pool2d, and for a norm_type of 0.
-    Conventions: no absolute values, so an odd p of a negative sum is NaN; a window whose sum is zero passes no gradient,
-        also for p = 1; p = ±inf is the largest or smallest |x|.
-    """
+    """Power-average pooling of (N, C, H, W) or (C, H, W)."""
     return _lp_pool(input, 2, norm_type, kernel_size, stride, ceil_mode)
 
 
+@documented_by(_lp_pool)
 def lp_pool3d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
-    """lp_pool2d along three dimensions. Shape: input (N, C, D, H, W) or (C, D, H, W)."""
+    """Power-average pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return _lp_pool(input, 3, norm_type, kernel_size, stride, ceil_mode)
 
 
@@ -84,19 +91,22 @@ class _LPPool(Layer):
         return _lp_pool(input, self.rank, *self.arguments)
 
 
+@documented_by(_lp_pool)
 class LPPool1d(_LPPool):
-    """torch.nn.LPPool1d: see `refbp.functional.lp_pool1d`."""
+    """torch.nn.LPPool1d: `refbp.functional.lp_pool1d` of (N, C, L) or (C, L)."""
 
     rank = 1
 
 
+@documented_by(_lp_pool)
 class LPPool2d(_LPPool):
-    """torch.nn.LPPool2d: see `refbp.functional.lp_pool2d`."""
+    """torch.nn.LPPool2d: `refbp.functional.lp_pool2d` of (N, C, H, W) or (C, H, W)."""
 
     rank = 2
 
 
+@documented_by(_lp_pool)
 class LPPool3d(_LPPool):
-    """torch.nn.LPPool3d: see `refbp.functional.lp_pool3d`."""
+    """torch.nn.LPPool3d: `refbp.functional.lp_pool3d` of (N, C, D, H, W) or (C, D, H, W)."""
 
     rank = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refbp.activations import logsigmoid
+from refbp.docstring import documented_by
 from refbp.layer import Array
 from refbp.loss import (
     Gradients,
@@ -30,7 +31,8 @@ def margin_ranking_loss(
 
     Shape: input1, input2 and target the same, any.
     Gradients: ∂/∂x₁ = -y = -∂/∂x₂ and ∂/∂y = -(x₁ - x₂) where the loss is at least zero before the maximum, else 0.
-    Raises: ValueError for another shape. Conventions: at exactly zero the gradient passes.
+    Raises: ValueError for another shape.
+    Conventions: at exactly zero the gradient passes.
     """
     x2 = as_target("margin_ranking_loss", input1, input2, "input2")
     y = as_target("margin_ranking_loss", input1, target)
@@ -50,9 +52,10 @@ def hinge_embedding_loss(
 ) -> tuple[Array, LossBackward]:
     """x where y = 1, max(0, margin - x) where y = -1.
 
-    Shape: target as input, any. Gradients: ∂/∂x = 1, or -1 where margin - x >= 0, else 0; none for the target.
-    Raises: ValueError for another shape. Conventions: at exactly the margin the gradient passes; a target that is neither
-        1 nor -1 counts as both.
+    Shape: target as input, any.
+    Gradients: ∂/∂x = 1, or -1 where margin - x >= 0, else 0; none for the target.
+    Raises: ValueError for another shape.
+    Conventions: at exactly the margin the gradient passes; a target that is neither 1 nor -1 counts as both.
     """
     y = as_target("hinge_embedding_loss", input, target)
     short = margin - input
@@ -79,7 +82,8 @@ def cosine_embedding_loss(
 
     Shape: input1 and input2 (N, D) or (D), target (N) or ().
     Gradients: ∂cos/∂x₁ = x₂ / (|x₁| |x₂|) - cos x₁ / |x₁|², and with 1 and 2 exchanged; none for the target.
-    Raises: ValueError for shapes that do not fit. Conventions: at exactly the margin the gradient passes.
+    Raises: ValueError for shapes that do not fit.
+    Conventions: at exactly the margin the gradient passes; both squared lengths get 1e-12 added; another target costs nothing.
     """
     name = "cosine_embedding_loss"
     x1, x2 = input1, as_target(name, input1, input2, "input2")
@@ -115,7 +119,10 @@ def cosine_embedding_loss(
 def soft_margin_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
     """ln(1 + e^(-y x)) for y = 1 or -1,  ∂/∂x = -y z / (1 + z) with z = e^(-y x).
 
-    Shape: target as input, any. Raises: ValueError for another shape. Conventions: overflows where torch's does.
+    Shape: target as input, any.
+    Gradients: none for the target.
+    Raises: ValueError for another shape.
+    Conventions: overflows where torch's does.
     """
     y = as_target("soft_margin_loss", input, target)
     z = np.exp(-y * input)
@@ -136,7 +143,7 @@ def multi_margin_loss(
     *,
     reduction: str = "mean",
 ) -> tuple[Array, LossBackward]:
-    """w_t / C Σ_{i ≠ t} max(0, margin - x_t + x_i)^p for the class t.
+    """w_t / C Σ_{i ≠ t} max(0, margin - x_t + x_i)^p for the class t. Source: Crammer and Singer, JMLR 2, 2001, for p = 1.
 
     Shape: input (N, C) or (C), target (N) or () of class indices, weight (C).
     Gradients: each active i gives p w_t / C max(…)^(p-1) to x_i and takes it from x_t.
@@ -204,7 +211,7 @@ def multilabel_soft_margin_loss(
 ) -> tuple[Array, LossBackward]:
     """-1 / C Σ_c w_c (y_c ln σ(x_c) + (1 - y_c) ln σ(-x_c)).
 
-    Shape: input and target (N, C) or (C), weight (C).
+    Shape: input and target (*, C), weight broadcasts to it; the value of each term (*).
     Gradients: ∂/∂x_c = w_c (σ(x_c) - y_c) / C, ∂/∂y_c = -w_c x_c / C.
     Raises: ValueError for shapes that do not fit.
     """
@@ -225,8 +232,9 @@ def multilabel_soft_margin_loss(
     return reduced(shaped(terms, input.shape[:-1]), gradients, (input, target, weight), reduction)
 
 
+@documented_by(margin_ranking_loss)
 class MarginRankingLoss(Loss):
-    """torch.nn.MarginRankingLoss: see `refbp.functional.margin_ranking_loss`; `backward` returns both inputs' gradients."""
+    """torch.nn.MarginRankingLoss: `refbp.functional.margin_ranking_loss`. `backward` returns both inputs' gradients."""
 
     predictions = (0, 1)
 
@@ -244,8 +252,9 @@ class MarginRankingLoss(Loss):
         return margin_ranking_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
+@documented_by(hinge_embedding_loss)
 class HingeEmbeddingLoss(Loss):
-    """torch.nn.HingeEmbeddingLoss: see `refbp.functional.hinge_embedding_loss`."""
+    """torch.nn.HingeEmbeddingLoss: `refbp.functional.hinge_embedding_loss`."""
 
     def __init__(
         self,
@@ -261,8 +270,9 @@ class HingeEmbeddingLoss(Loss):
         return hinge_embedding_loss(input, target, margin=self.margin, reduction=self.reduction)
 
 
+@documented_by(cosine_embedding_loss)
 class CosineEmbeddingLoss(Loss):
-    """torch.nn.CosineEmbeddingLoss: see `refbp.functional.cosine_embedding_loss`; `backward` returns both inputs' gradients."""
+    """torch.nn.CosineEmbeddingLoss: `refbp.functional.cosine_embedding_loss`. `backward` returns both inputs' gradients."""
 
     predictions = (0, 1)
 
@@ -280,15 +290,20 @@ class CosineEmbeddingLoss(Loss):
         return cosine_embedding_loss(input1, input2, target, margin=self.margin, reduction=self.reduction)
 
 
+@documented_by(soft_margin_loss)
 class SoftMarginLoss(Loss):
-    """torch.nn.SoftMarginLoss: see `refbp.functional.soft_margin_loss`."""
+    """torch.nn.SoftMarginLoss: `refbp.functional.soft_margin_loss`."""
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
         return soft_margin_loss(input, target, reduction=self.reduction)
 
 
+@documented_by(multi_margin_loss)
 class MultiMarginLoss(WeightedLoss):
-    """torch.nn.MultiMarginLoss: see `refbp.functional.multi_margin_loss`."""
+    """torch.nn.MultiMarginLoss: `refbp.functional.multi_margin_loss`.
+
+    Args: weight is fixed when the loss is made.
+    """
 
     def __init__(
         self,
@@ -306,15 +321,20 @@ class MultiMarginLoss(WeightedLoss):
         return multi_margin_loss(input, target, self.p, self.margin, self.weight, reduction=self.reduction)
 
 
+@documented_by(multilabel_margin_loss)
 class MultiLabelMarginLoss(Loss):
-    """torch.nn.MultiLabelMarginLoss: see `refbp.functional.multilabel_margin_loss`."""
+    """torch.nn.MultiLabelMarginLoss: `refbp.functional.multilabel_margin_loss`."""
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
         return multilabel_margin_loss(input, target, reduction=self.reduction)
 
 
+@documented_by(multilabel_soft_margin_loss)
 class MultiLabelSoftMarginLoss(WeightedLoss):
-    """torch.nn.MultiLabelSoftMarginLoss: see `refbp.functional.multilabel_soft_margin_loss`."""
+    """torch.nn.MultiLabelSoftMarginLoss: `refbp.functional.multilabel_soft_margin_loss`.
+
+    Args: weight is fixed when the loss is made.
+    """
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
         return multilabel_soft_margin_loss(input, target, weight=self.weight, reduction=self.reduction)

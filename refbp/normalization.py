@@ -13,6 +13,7 @@ from typing import TypeAlias, Unpack
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 
 Axes: TypeAlias = tuple[int, ...]
@@ -133,9 +134,13 @@ def layer_norm(
 ) -> tuple[Array, Backward]:
     """y = (x - μ) / √(σ² + eps) w + b, with μ and σ² over the last dimensions, w and b per element of these.
 
+    σ² is the biased variance. Source: Ba et al., arXiv:1607.06450.
+
     Shape: input and output (*, *normalized_shape), weight and bias normalized_shape.
-    Gradients: `standardized`'s for the input; grad_weight = Σ g x̂ and grad_bias = Σ g over the other dimensions.
-    Raises: ValueError when the input does not end in normalized_shape.
+    Gradients, with g = grad_output, x̂ = (x - μ) s and s = 1/√(σ² + eps):
+        grad_input  = s (g w - mean(g w) - x̂ mean(g w x̂)), the means over the last dimensions
+        grad_weight = Σ g x̂ and grad_bias = Σ g over the other dimensions
+    Raises: ValueError when the input does not end in normalized_shape, or weight and bias are not of it.
     """
     shape = _last_axes(input, normalized_shape, weight, bias, name="layer_norm")
     x_hat, backward_x = standardized(input, tuple(range(input.ndim - len(shape), input.ndim)), eps)
@@ -147,9 +152,14 @@ def group_norm(
 ) -> tuple[Array, Backward]:
     """y = (x - μ) / √(σ² + eps) w + b, with μ and σ² per sample and group of channels, w and b per channel.
 
+    σ² is the biased variance. Source: Wu and He, arXiv:1803.08494.
+
     Shape: input and output (N, C, *), weight and bias (C).
-    Gradients: as batch_norm.
-    Raises: ValueError for a number of channels that the groups do not divide, or as torch for a single value in all.
+    Gradients, with g = grad_output, x̂ = (x - μ) s and s = 1/√(σ² + eps):
+        grad_input  = s (g w - mean(g w) - x̂ mean(g w x̂)), the means over sample and group
+        grad_weight = Σ g x̂ and grad_bias = Σ g over batch and positions
+    Raises: ValueError for groups that do not divide the channels, a single value in each group of a single sample, or
+        shapes that do not fit.
     """
     shape = channel_shape(input, weight, bias, name="group_norm")
     samples, channels = input.shape[:2]
@@ -172,9 +182,13 @@ def rms_norm(
 ) -> tuple[Array, Backward]:
     """y = x / √(mean(x²) + eps) w, the mean over the last dimensions; eps None is the machine epsilon of input's dtype.
 
-    Shape: as layer_norm.
-    Gradients: s (g - x̂ mean(g x̂)) for the input, with s = 1/√(mean(x²) + eps); backward gives (grad_input, grad_weight).
-    Raises: ValueError when the input does not end in normalized_shape.
+    Source: Zhang and Sennrich, arXiv:1910.07467.
+
+    Shape: input and output (*, *normalized_shape), weight normalized_shape.
+    Gradients, with g = grad_output, x̂ = x s and s = 1/√(mean(x²) + eps); backward gives (grad_input, grad_weight):
+        grad_input  = s (g w - x̂ mean(g w x̂)), the mean over the last dimensions
+        grad_weight = Σ g x̂ over the other dimensions
+    Raises: ValueError when the input does not end in normalized_shape, or weight is not of it.
     """
     shape = _last_axes(input, normalized_shape, weight, name="rms_norm")
     axes = tuple(range(input.ndim - len(shape), input.ndim))
@@ -188,6 +202,8 @@ def local_response_norm(
     input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> tuple[Array, Backward]:
     """y_c = x_c D_c^-β, D_c = k + α/size Σ x², over the `size` channels from c - size//2 on; there are zeros outside.
+
+    Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, NIPS 2012, with torch's α/size.
 
     Shape: input and output (N, C, *) of at least 3 dimensions.
     Gradients: grad_x_c = g_c D_c^-β - 2αβ/size x_c Σ g_c' y_c' / D_c', over all c' whose channels include c.
@@ -218,8 +234,23 @@ def _neighbours(x: Array, before: int, after: int) -> Array:
     return total
 
 
+@documented_by(layer_norm)
 class LayerNorm(Layer):
-    """torch.nn.LayerNorm: see `refbp.functional.layer_norm`."""
+    """torch.nn.LayerNorm: `refbp.functional.layer_norm`.
+
+    Parameters: weight, one at first, and bias, zero, both normalized_shape; neither without elementwise_affine, no bias with
+        bias=False.
+
+    >>> layer = refbp.LayerNorm(2, eps=0.0)
+    >>> layer(np.array([[1.0, 3.0], [10.0, 50.0]]))
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    >>> layer.backward(np.array([[1.0, 0.0], [0.0, 1.0]]))
+    array([[0., 0.],
+           [0., 0.]])
+    >>> layer.grads["weight"], layer.grads["bias"]
+    (array([-1.,  1.]), array([1., 1.]))
+    """
 
     def __init__(
         self,
@@ -237,8 +268,12 @@ class LayerNorm(Layer):
         return layer_norm(input, self.normalized_shape, *weight_and_bias(params), self.eps)
 
 
+@documented_by(group_norm)
 class GroupNorm(Layer):
-    """torch.nn.GroupNorm: see `refbp.functional.group_norm`."""
+    """torch.nn.GroupNorm: `refbp.functional.group_norm`.
+
+    Parameters: weight, one at first, and bias, zero, both (num_channels); neither without affine, no bias with bias=False.
+    """
 
     def __init__(
         self,
@@ -260,8 +295,12 @@ class GroupNorm(Layer):
         return group_norm(input, self.num_groups, *weight_and_bias(params), self.eps)
 
 
+@documented_by(rms_norm)
 class RMSNorm(Layer):
-    """torch.nn.RMSNorm: see `refbp.functional.rms_norm`."""
+    """torch.nn.RMSNorm: `refbp.functional.rms_norm`.
+
+    Parameters: weight normalized_shape, one at first; none without elementwise_affine.
+    """
 
     def __init__(
         self,
@@ -279,8 +318,9 @@ class RMSNorm(Layer):
         return rms_norm(input, self.normalized_shape, weight, self.eps)
 
 
+@documented_by(local_response_norm)
 class LocalResponseNorm(Layer):
-    """torch.nn.LocalResponseNorm: see `refbp.functional.local_response_norm`."""
+    """torch.nn.LocalResponseNorm: `refbp.functional.local_response_norm`; it has no parameters."""
 
     def __init__(
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, **options: Unpack[LayerOptions]

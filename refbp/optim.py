@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array
 from refbp.optimizer import Optimizer, Params
 
@@ -37,7 +38,10 @@ def sgd(
         W ← W - lr (d + momentum v  if nesterov, else v)
 
     With weight_decay=1 on the weights, 0 on the biases and no momentum this is eq. (6), W ← W - lr (δ nᵀ + W): its
-    "+ W" is the decay.
+    "+ W" is the decay. Momentum as in Sutskever et al., ICML 2013, with lr outside of v.
+
+    Shape: param, grad and momentum_buffer the same; none of them is changed.
+    Conventions: on the first step (momentum_buffer None) dampening does not count.
     """
     d = _descent(param, grad, weight_decay, maximize)
     if not momentum:
@@ -68,6 +72,10 @@ def adam(
         m ← m + (1 - β₁)(d - m),   v ← β₂ v + (1 - β₂) d²
         W ← W - lr / (1 - β₁ᵗ) m / (√v / √(1 - β₂ᵗ) + eps),   t = 1, 2, …
 
+    Source: Kingma and Ba, arXiv:1412.6980; Loshchilov and Hutter, arXiv:1711.05101 (decoupled); Reddi et al., ICLR 2018
+    (amsgrad).
+
+    Shape: param, grad and every state the same; none of them is changed. step counts the steps before this one.
     Conventions: m = v = 0 before the first step; amsgrad divides by the largest v so far, itself not bias-corrected.
     """
     t = int(step or 0) + 1
@@ -108,6 +116,9 @@ def rmsprop(
         s ← α s + (1 - α) d²,   centered also g ← g + (1 - α)(d - g) and s - g² in place of s below
         W ← W - lr d / (√s + eps),   with momentum: v ← momentum v + d / (√s + eps), W ← W - lr v
 
+    Source: Tieleman and Hinton, lecture 6.5 of Neural Networks for Machine Learning, 2012; Graves, arXiv:1308.0850 (centered).
+
+    Shape: param, grad and every state the same; none of them is changed. step counts the steps before this one.
     Conventions: all state is zero before the first step; eps is outside the root.
     """
     d = _descent(param, grad, weight_decay, maximize)
@@ -138,9 +149,13 @@ def adagrad(
 ) -> tuple[Array, int, Array]:
     """One step of Adagrad: the new parameter and the new state.
 
-    d = ±grad + weight_decay W
-    s ← s + d²                                        (initial_accumulator_value before the first step)
-    W ← W - lr / (1 + (t - 1) lr_decay) d / (√s + eps),   t = 1, 2, …
+        d = ±grad + weight_decay W
+        s ← s + d²                                        (initial_accumulator_value before the first step)
+        W ← W - lr / (1 + (t - 1) lr_decay) d / (√s + eps),   t = 1, 2, …
+
+    Source: Duchi et al., Journal of Machine Learning Research 12, 2011.
+
+    Shape: param, grad and sum the same; none of them is changed. step counts the steps before this one.
     """
     t = int(step or 0) + 1
     d = _descent(param, grad, weight_decay, maximize)
@@ -148,10 +163,31 @@ def adagrad(
     return param - lr / (1.0 + (t - 1) * lr_decay) * d / (np.sqrt(s) + eps), t, s
 
 
+@documented_by(sgd)
 class SGD(Optimizer):
-    """torch.optim.SGD: see `refbp.functional.sgd`.
+    """torch.optim.SGD: `refbp.functional.sgd` for every parameter.
 
     Raises: ValueError for nesterov without momentum or with dampening.
+
+    >>> layer = refbp.Linear(1, 1)
+    >>> layer.load_state_dict({"weight": [[3.0]], "bias": [1.0]})
+    >>> optimizer = refbp.SGD(layer, lr=0.25)
+    >>> loss = refbp.MSELoss()
+    >>> for step in range(2):
+    ...     optimizer.zero_grad()
+    ...     print(float(loss(layer(np.array([[1.0]])), np.array([[2.0]]))))
+    ...     grad_input = layer.backward(loss.backward())
+    ...     optimizer.step()
+    4.0
+    0.0
+    >>> layer.params["weight"], layer.params["bias"]  # the first step moved both by -lr 2 (4 - 2)
+    (array([[2.]]), array([0.]))
+
+    Groups have options of their own; this is eq. (6), decay on the weights alone:
+
+    >>> weights = [p for p in layer.parameters() if p.name == "weight"]
+    >>> biases = [p for p in layer.parameters() if p.name == "bias"]
+    >>> optimizer = refbp.SGD([{"params": weights, "weight_decay": 1.0}, {"params": biases}], lr=0.1)
     """
 
     rule, state_names = staticmethod(sgd), ("momentum_buffer",)
@@ -186,8 +222,9 @@ class SGD(Optimizer):
             )
 
 
+@documented_by(adam)
 class Adam(Optimizer):
-    """torch.optim.Adam: see `refbp.functional.adam`."""
+    """torch.optim.Adam: `refbp.functional.adam` for every parameter."""
 
     rule, state_names = staticmethod(adam), ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
@@ -215,8 +252,9 @@ class Adam(Optimizer):
         )
 
 
+@documented_by(adam)
 class AdamW(Adam):
-    """torch.optim.AdamW: `refbp.functional.adam` with decoupled_weight_decay."""
+    """torch.optim.AdamW: `refbp.functional.adam` with decoupled_weight_decay, for every parameter."""
 
     def __init__(
         self,
@@ -232,8 +270,9 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)
 
 
+@documented_by(rmsprop)
 class RMSprop(Optimizer):
-    """torch.optim.RMSprop: see `refbp.functional.rmsprop`."""
+    """torch.optim.RMSprop: `refbp.functional.rmsprop` for every parameter."""
 
     rule, state_names = staticmethod(rmsprop), ("step", "square_avg", "momentum_buffer", "grad_avg")
 
@@ -261,8 +300,9 @@ class RMSprop(Optimizer):
         )
 
 
+@documented_by(adagrad)
 class Adagrad(Optimizer):
-    """torch.optim.Adagrad: see `refbp.functional.adagrad`.
+    """torch.optim.Adagrad: `refbp.functional.adagrad` for every parameter.
 
     Conventions: as in torch, the constructor's initial_accumulator_value holds for every group.
     """

@@ -13,25 +13,26 @@ Params: TypeAlias = Layer | Iterable[Parameter | Layer] | Iterable[Mapping[str, 
 
 
 class Optimizer:
-    """Parameter groups, each with its own options, and a state per parameter.
-
-    A subclass names its rule and the state that the rule takes and returns, and its constructor its options.
+    """Parameter groups, each with its own options, and a state per parameter: what all optimizers share.
 
     Args:
         params: a Layer; an iterable of Parameters or Layers; or an iterable of groups, mappings with such a "params"
             and options of their own.
     Attributes:
-        param_groups: a list of dicts: "params" (a list of Parameter) and every option.
+        param_groups: a list of dicts: "params" (a list of Parameter) and every option; a new value counts from the next step on.
         state: Parameter -> name -> array (an int for "step"), filled by the first step.
     Raises: ValueError for no parameters, a parameter in two places, or an unknown or senseless option.
     Conventions: a parameter that no backward has reached has the gradient zero, and decay and momentum move it; torch
-        leaves it alone only as long as its gradient is None.
+        leaves it alone only as long as its gradient is None. Parameters keep their dtype.
+
+    A subclass names its rule and the state that the rule takes and returns, and its constructor its options.
     """
 
     rule: ClassVar[Callable[..., tuple[Any, ...]]]
     state_names: ClassVar[tuple[str, ...]]
 
     def __init__(self, params: Params, **defaults: Any) -> None:
+        """params is a Layer, some Layers or Parameters, or groups: mappings with "params" and options of their own."""
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Parameter, dict[str, Any]] = {}
@@ -69,6 +70,7 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__} expects {name} of at least 0, got {value}")
 
     def zero_grad(self) -> None:
+        """Set the gradients of all its parameters to zero."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.layer.grads[parameter.name] = np.zeros_like(parameter.data)

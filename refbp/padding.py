@@ -7,6 +7,7 @@ from typing import TypeAlias, Unpack
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.windows import PADDING_SOURCES, Index, Sides, added_back, inside, padded, padding_sources, sizes, taken
 
@@ -19,9 +20,13 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float |
     Args: pad is (before, after) of the last dimension, then of the one before it, and so on; mode is "constant" (filled with
         `value`, 0 unless given), "reflect", "replicate" or "circular" (filled with the input's own elements).
     Shape: any for a constant; else (N, C, *sides) or (C, *sides) with all of one, two or three sides padded.
-    Gradients: a constant's border has none; a copied element's goes back to where it was copied from.
+    Gradients: a constant's border has none; a copied element's goes back to where it was copied from, and adds up.
     Raises: ValueError for an odd number of sides, a shape that does not fit, or a border that the input cannot fill.
-    Conventions: `refbp.windows.padding_sources` has those of cropping while padding.
+    Conventions: where one end is padded and the other cropped, a reflection still shows what was cropped, a circle does not.
+
+    >>> y, backward = refbp.functional.pad(np.array([[1.0, 2.0, 3.0]]), (1, 0), "reflect")
+    >>> y, backward(np.array([[1.0, 10.0, 100.0, 1000.0]]))
+    (array([[2., 1., 2., 3.]]), array([[  10.,  101., 1000.]]))
     """
     amounts = sizes(pad, len(pad), "pad", None)
     if len(pad) % 2 or len(pad) // 2 > input.ndim:
@@ -79,91 +84,151 @@ class _ConstantPad(_Padding):
         self.value = value
 
 
+@documented_by(pad)
 class ConstantPad1d(_ConstantPad):
-    """torch.nn.ConstantPad1d: see `refbp.functional.pad` with a constant `value`."""
+    """torch.nn.ConstantPad1d: `refbp.functional.pad` with the constant `value`.
+
+    padding is (left, right), or one int for all.
+    """
 
     rank = 1
 
 
+@documented_by(pad)
 class ConstantPad2d(_ConstantPad):
-    """torch.nn.ConstantPad2d: see `refbp.functional.pad` with a constant `value`."""
+    """torch.nn.ConstantPad2d: `refbp.functional.pad` with the constant `value`.
+
+    padding is (left, right, top, bottom), or one int for all.
+    """
 
     rank = 2
 
 
+@documented_by(pad)
 class ConstantPad3d(_ConstantPad):
-    """torch.nn.ConstantPad3d: see `refbp.functional.pad` with a constant `value`."""
+    """torch.nn.ConstantPad3d: `refbp.functional.pad` with the constant `value`.
+
+    padding is (left, right, top, bottom, front, back), or one int for all.
+    """
 
     rank = 3
 
 
+@documented_by(pad)
 class ZeroPad1d(_Padding):
-    """torch.nn.ZeroPad1d: see `refbp.functional.pad` with the constant 0."""
+    """torch.nn.ZeroPad1d: `refbp.functional.pad` with the constant 0.
+
+    padding is (left, right), or one int for all.
+    """
 
     rank, mode = 1, "constant"
 
 
+@documented_by(pad)
 class ZeroPad2d(_Padding):
-    """torch.nn.ZeroPad2d: see `refbp.functional.pad` with the constant 0."""
+    """torch.nn.ZeroPad2d: `refbp.functional.pad` with the constant 0.
+
+    padding is (left, right, top, bottom), or one int for all.
+    """
 
     rank, mode = 2, "constant"
 
 
+@documented_by(pad)
 class ZeroPad3d(_Padding):
-    """torch.nn.ZeroPad3d: see `refbp.functional.pad` with the constant 0."""
+    """torch.nn.ZeroPad3d: `refbp.functional.pad` with the constant 0.
+
+    padding is (left, right, top, bottom, front, back), or one int for all.
+    """
 
     rank, mode = 3, "constant"
 
 
+@documented_by(pad)
 class ReflectionPad1d(_Padding):
-    """torch.nn.ReflectionPad1d: see `refbp.functional.pad` with mode "reflect"."""
+    """torch.nn.ReflectionPad1d: `refbp.functional.pad` with mode "reflect".
+
+    padding is (left, right), or one int for all.
+    """
 
     rank, mode = 1, "reflect"
 
 
+@documented_by(pad)
 class ReflectionPad2d(_Padding):
-    """torch.nn.ReflectionPad2d: see `refbp.functional.pad` with mode "reflect"."""
+    """torch.nn.ReflectionPad2d: `refbp.functional.pad` with mode "reflect".
+
+    padding is (left, right, top, bottom), or one int for all.
+    """
 
     rank, mode = 2, "reflect"
 
 
+@documented_by(pad)
 class ReflectionPad3d(_Padding):
-    """torch.nn.ReflectionPad3d: see `refbp.functional.pad` with mode "reflect"."""
+    """torch.nn.ReflectionPad3d: `refbp.functional.pad` with mode "reflect".
+
+    padding is (left, right, top, bottom, front, back), or one int for all.
+    """
 
     rank, mode = 3, "reflect"
 
 
+@documented_by(pad)
 class ReplicationPad1d(_Padding):
-    """torch.nn.ReplicationPad1d: see `refbp.functional.pad` with mode "replicate"."""
+    """torch.nn.ReplicationPad1d: `refbp.functional.pad` with mode "replicate".
+
+    padding is (left, right), or one int for all.
+    """
 
     rank, mode = 1, "replicate"
 
 
+@documented_by(pad)
 class ReplicationPad2d(_Padding):
-    """torch.nn.ReplicationPad2d: see `refbp.functional.pad` with mode "replicate"."""
+    """torch.nn.ReplicationPad2d: `refbp.functional.pad` with mode "replicate".
+
+    padding is (left, right, top, bottom), or one int for all.
+    """
 
     rank, mode = 2, "replicate"
 
 
+@documented_by(pad)
 class ReplicationPad3d(_Padding):
-    """torch.nn.ReplicationPad3d: see `refbp.functional.pad` with mode "replicate"."""
+    """torch.nn.ReplicationPad3d: `refbp.functional.pad` with mode "replicate".
+
+    padding is (left, right, top, bottom, front, back), or one int for all.
+    """
 
     rank, mode = 3, "replicate"
 
 
+@documented_by(pad)
 class CircularPad1d(_Padding):
-    """torch.nn.CircularPad1d: see `refbp.functional.pad` with mode "circular"."""
+    """torch.nn.CircularPad1d: `refbp.functional.pad` with mode "circular".
+
+    padding is (left, right), or one int for all.
+    """
 
     rank, mode = 1, "circular"
 
 
+@documented_by(pad)
 class CircularPad2d(_Padding):
-    """torch.nn.CircularPad2d: see `refbp.functional.pad` with mode "circular"."""
+    """torch.nn.CircularPad2d: `refbp.functional.pad` with mode "circular".
+
+    padding is (left, right, top, bottom), or one int for all.
+    """
 
     rank, mode = 2, "circular"
 
 
+@documented_by(pad)
 class CircularPad3d(_Padding):
-    """torch.nn.CircularPad3d: see `refbp.functional.pad` with mode "circular"."""
+    """torch.nn.CircularPad3d: `refbp.functional.pad` with mode "circular".
+
+    padding is (left, right, top, bottom, front, back), or one int for all.
+    """
 
     rank, mode = 3, "circular"

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from refbp.activations import Activation
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, LayerOptions
 
 
@@ -23,12 +24,20 @@ def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward
 
 
 def relu(input: Array) -> tuple[Array, Backward]:
-    """f(z) = max(z, 0),  f'(z) = 1 where z > 0, else 0. Conventions: f'(0) = 0, f'(NaN) = 1."""
+    """f(z) = max(z, 0),  f'(z) = 1 where z > 0, else 0.
+
+    Conventions: f'(0) = 0, f'(NaN) = 1.
+
+    >>> y, backward = refbp.functional.relu(np.array([-1.0, 0.0, 2.0]))
+    >>> y, backward(np.array([5.0, 5.0, 5.0]))
+    (array([0., 0., 2.]), array([0., 0., 5.]))
+    """
     return piecewise((input > 0) | np.isnan(input), input, 0.0)
 
 
+@documented_by(relu)
 class ReLU(Activation):
-    """torch.nn.ReLU: see `refbp.functional.relu`. `inplace` has no effect."""
+    """torch.nn.ReLU, element by element: `refbp.functional.relu`. `inplace` has no effect."""
 
     function = staticmethod(relu)
 
@@ -48,8 +57,12 @@ def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> tuple
     return piecewise((input > min_val) & (input < max_val), input, clamped)
 
 
+@documented_by(hardtanh)
 class Hardtanh(Activation):
-    """torch.nn.Hardtanh: see `refbp.functional.hardtanh`. `inplace` has no effect; min_value and max_value are older names."""
+    """torch.nn.Hardtanh, element by element: `refbp.functional.hardtanh`. `inplace` has no effect.
+
+    min_value and max_value are torch's older names of min_val and max_val, and win over them.
+    """
 
     function = staticmethod(hardtanh)
 
@@ -67,12 +80,16 @@ class Hardtanh(Activation):
 
 
 def relu6(input: Array) -> tuple[Array, Backward]:
-    """f(z) = min(max(z, 0), 6): hardtanh from 0 to 6."""
+    """f(z) = min(max(z, 0), 6): hardtanh from 0 to 6,  f'(z) = 1 between them, else 0.
+
+    Conventions: f' = 0 at both ends and at NaN.
+    """
     return hardtanh(input, 0.0, 6.0)
 
 
+@documented_by(relu6)
 class ReLU6(Activation):
-    """torch.nn.ReLU6: see `refbp.functional.relu6`. `inplace` has no effect."""
+    """torch.nn.ReLU6, element by element: `refbp.functional.relu6`. `inplace` has no effect."""
 
     function = staticmethod(relu6)
 
@@ -93,8 +110,9 @@ def leaky_relu(input: Array, negative_slope: float = 0.01) -> tuple[Array, Backw
     return f(input), f
 
 
+@documented_by(leaky_relu)
 class LeakyReLU(Activation):
-    """torch.nn.LeakyReLU: see `refbp.functional.leaky_relu`. `inplace` has no effect."""
+    """torch.nn.LeakyReLU, element by element: `refbp.functional.leaky_relu`. `inplace` has no effect."""
 
     function = staticmethod(leaky_relu)
 
@@ -103,10 +121,12 @@ class LeakyReLU(Activation):
 
 
 def prelu(input: Array, weight: Array) -> tuple[Array, Backward]:
-    """f(z) = z where z > 0, else w z, with one w for all or one per channel;  ∂f/∂w = z where z <= 0, else 0.
+    """f(z) = z where z > 0, else w z, with one w for all or one per channel;  f'(z) = 1 or w.
+
+    Source: He et al., arXiv:1502.01852.
 
     Shape: input (N, C, *) or, with a single weight, any; weight (C) or (1).
-    Gradients: grad_weight sums over everything that shares a weight.
+    Gradients: ∂f/∂w = z where z <= 0, else 0; grad_weight sums over everything that shares a weight.
     Raises: ValueError for another number of weights than channels.
     Conventions: f'(0) = w.
     """
@@ -126,8 +146,12 @@ def prelu(input: Array, weight: Array) -> tuple[Array, Backward]:
     return np.where(positive, input, w * input).reshape(input.shape), backward
 
 
+@documented_by(prelu)
 class PReLU(Activation):
-    """torch.nn.PReLU: see `refbp.functional.prelu`; every weight starts at `init`."""
+    """torch.nn.PReLU, element by element: `refbp.functional.prelu`.
+
+    Parameters: weight (num_parameters), `init` at first; num_parameters is 1 or the number of channels.
+    """
 
     function = staticmethod(prelu)
 
@@ -137,13 +161,17 @@ class PReLU(Activation):
 
 
 def hardsigmoid(input: Array) -> tuple[Array, Backward]:
-    """f(z) = min(max(z + 3, 0), 6) / 6,  f'(z) = 1/6 between -3 and 3, else 0. Conventions: f' = 0 at both ends and at NaN."""
+    """f(z) = min(max(z + 3, 0), 6) / 6,  f'(z) = 1/6 between -3 and 3, else 0. Source: Howard et al., arXiv:1905.02244.
+
+    Conventions: f' = 0 at both ends and at NaN.
+    """
     ramp, ramp_backward = hardtanh(input + 3.0, 0.0, 6.0)
     return ramp / 6.0, lambda grad_output: ramp_backward(grad_output / 6.0)
 
 
+@documented_by(hardsigmoid)
 class Hardsigmoid(Activation):
-    """torch.nn.Hardsigmoid: see `refbp.functional.hardsigmoid`. `inplace` has no effect."""
+    """torch.nn.Hardsigmoid, element by element: `refbp.functional.hardsigmoid`. `inplace` has no effect."""
 
     function = staticmethod(hardsigmoid)
 
@@ -154,6 +182,7 @@ class Hardsigmoid(Activation):
 def hardswish(input: Array) -> tuple[Array, Backward]:
     """f(z) = z min(max(z + 3, 0), 6) / 6,  f'(z) = z / 3 + 1/2 between -3 and 3, 0 below, 1 above.
 
+    Source: Howard et al., arXiv:1905.02244.
     Conventions: f'(-3) = 0, f'(3) = 1, f'(NaN) = NaN.
     """
     ramp, _ = hardtanh(input + 3.0, 0.0, 6.0)
@@ -166,8 +195,9 @@ def hardswish(input: Array) -> tuple[Array, Backward]:
     return input * ramp / 6.0, backward
 
 
+@documented_by(hardswish)
 class Hardswish(Activation):
-    """torch.nn.Hardswish: see `refbp.functional.hardswish`. `inplace` has no effect."""
+    """torch.nn.Hardswish, element by element: `refbp.functional.hardswish`. `inplace` has no effect."""
 
     function = staticmethod(hardswish)
 
@@ -180,8 +210,9 @@ def hardshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
     return piecewise((input > lambd) | (input < -lambd), input, 0.0)
 
 
+@documented_by(hardshrink)
 class Hardshrink(Activation):
-    """torch.nn.Hardshrink: see `refbp.functional.hardshrink`."""
+    """torch.nn.Hardshrink, element by element: `refbp.functional.hardshrink`."""
 
     function = staticmethod(hardshrink)
 
@@ -201,8 +232,9 @@ def softshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
     return piecewise(above | (input < -lambd), np.where(above, input - lambd, input + lambd), 0.0)
 
 
+@documented_by(softshrink)
 class Softshrink(Activation):
-    """torch.nn.Softshrink: see `refbp.functional.softshrink`."""
+    """torch.nn.Softshrink, element by element: `refbp.functional.softshrink`."""
 
     function = staticmethod(softshrink)
 
@@ -215,8 +247,9 @@ def threshold(input: Array, threshold: float, value: float) -> tuple[Array, Back
     return piecewise((input > threshold) | np.isnan(input), input, value)
 
 
+@documented_by(threshold)
 class Threshold(Activation):
-    """torch.nn.Threshold: see `refbp.functional.threshold`. `inplace` has no effect."""
+    """torch.nn.Threshold, element by element: `refbp.functional.threshold`. `inplace` has no effect."""
 
     function = staticmethod(threshold)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.windows import Index, Sides, Sizes, inside, padded, sizes, taps
 
@@ -73,7 +74,19 @@ def max_pool(
     dilation: Ints,
     ceil_mode: bool,
 ) -> tuple[Array, Indices, Backward]:
-    """Output, flat indices of the winners, and the backward: a tournament over the taps, without a scatter."""
+    """y[o] = max over taps t of x[o * stride + t * dilation - padding]; what lies outside never wins.
+
+    Computed as a tournament over the taps, without a scatter.
+
+    Args: kernel_size, stride, padding and dilation are an int, or one per dimension; stride None is kernel_size. padding is a
+        number of elements per side. With ceil_mode the last window may reach beyond the padded input as long as it starts
+        inside the input or its left padding. With return_indices the result is ((output, indices), backward).
+    Shape: (N, C, *sides) or (C, *sides) -> the same with H' = ⌊(H + 2 padding - dilation (kH - 1) - 1) / stride⌋ + 1, with
+        ceil_mode ⌈…⌉ + 1; the indices are flat within the sides of one channel.
+    Gradients: grad_input is the sum, over all windows that an element wins, of their grad_output.
+    Raises: ValueError for padding above half the kernel, an input smaller than its window, another number of dimensions.
+    Conventions: of equal elements the first in row-major order wins all of the gradient; NaN wins, the last one.
+    """
     g = geometry(input, rank, kernel_size, stride, padding, dilation, ceil_mode, f"max_pool{rank}d")
     x = padded(input, g.sides, -math.inf)
     places = np.broadcast_to(padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides, -1), x.shape)
@@ -136,6 +149,19 @@ def avg_pool(
     count_include_pad: bool,
     divisor_override: int | None,
 ) -> tuple[Array, Backward]:
+    """y[o] = 1/d Σ_t x[o * stride + t - padding], with zeros outside.
+
+    The divisor d is the number of the window's elements inside the padded input, or, without count_include_pad, inside
+    the input; divisor_override replaces it.
+
+    Args: kernel_size, stride and padding are an int, or one per dimension; stride None is kernel_size. padding is a number of
+        elements per side. With ceil_mode the last window may reach beyond the padded input as long as it starts inside the
+        input or its left padding.
+    Shape: (N, C, *sides) or (C, *sides) -> the same with H' = ⌊(H + 2 padding - kH) / stride⌋ + 1, with ceil_mode ⌈…⌉ + 1.
+    Gradients: each window spreads grad_output / d over its elements, and windows that overlap add up.
+    Raises: ValueError for padding above half the kernel, an input smaller than its window, another number of dimensions, a
+        divisor_override of zero.
+    """
     name = f"avg_pool{rank}d"
     if divisor_override == 0:
         raise ValueError(f"{name} expects a divisor_override other than zero, got 0")
@@ -158,6 +184,7 @@ def avg_pool(
     return total / divisor, backward
 
 
+@documented_by(max_pool)
 def max_pool1d(
     input: Array,
     kernel_size: Ints,
@@ -167,10 +194,11 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> tuple[Any, Backward]:
-    """max_pool2d along one dimension. Shape: input (N, C, L) or (C, L)."""
+    """Max pooling of (N, C, L) or (C, L)."""
     return with_indices(max_pool(input, 1, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
 
 
+@documented_by(max_pool)
 def max_pool2d(
     input: Array,
     kernel_size: Ints,
@@ -180,18 +208,17 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> tuple[Any, Backward]:
-    """y[o] = max over taps t of x[o * stride + t * dilation - padding]; what lies outside never wins.
+    """Max pooling of (N, C, H, W) or (C, H, W).
 
-    Shape: input (N, C, H, W) or (C, H, W); stride None is kernel_size; with ceil_mode the last window may reach beyond
-        the padded input as long as it starts inside the input or its left padding.
-    Gradients: grad_input is the sum, over all windows that an element wins, of their grad_output.
-    Returns: (output, backward), with return_indices ((output, indices), backward), indices flat within (H, W).
-    Raises: ValueError for padding above half the kernel, or an input smaller than its window.
-    Conventions: of equal elements the first in row-major order wins all of the gradient; NaN wins, the last one.
+    >>> y, backward = refbp.functional.max_pool2d(np.array([[[1.0, 3.0], [3.0, 2.0]]]), 2)
+    >>> y, backward(np.array([[[5.0]]]))
+    (array([[[3.]]]), array([[[0., 5.],
+            [0., 0.]]]))
     """
     return with_indices(max_pool(input, 2, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
 
 
+@documented_by(max_pool)
 def max_pool3d(
     input: Array,
     kernel_size: Ints,
@@ -201,7 +228,7 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> tuple[Any, Backward]:
-    """max_pool2d along three dimensions. Shape: input (N, C, D, H, W) or (C, D, H, W)."""
+    """Max pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return with_indices(max_pool(input, 3, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
 
 
@@ -210,6 +237,7 @@ def with_indices(pooled: tuple[Array, Indices, Backward], return_indices: bool) 
     return ((output, indices) if return_indices else output), backward
 
 
+@documented_by(avg_pool)
 def avg_pool1d(
     input: Array,
     kernel_size: Ints,
@@ -218,10 +246,11 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> tuple[Array, Backward]:
-    """avg_pool2d along one dimension. Shape: input (N, C, L) or (C, L)."""
+    """Average pooling of (N, C, L) or (C, L)."""
     return avg_pool(input, 1, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
+@documented_by(avg_pool)
 def avg_pool2d(
     input: Array,
     kernel_size: Ints,
@@ -231,18 +260,11 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> tuple[Array, Backward]:
-    """y[o] = 1/d Σ_t x[o * stride + t - padding], with zeros outside.
-
-    The divisor d is the number of the window's elements inside the padded input, or, without count_include_pad, inside
-    the input; divisor_override replaces it.
-
-    Shape: as max_pool2d.
-    Gradients: each window spreads grad_output / d over its elements, and windows that overlap add up.
-    Raises: ValueError as max_pool2d, and for a divisor_override of zero.
-    """
+    """Average pooling of (N, C, H, W) or (C, H, W)."""
     return avg_pool(input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+@documented_by(avg_pool)
 def avg_pool3d(
     input: Array,
     kernel_size: Ints,
@@ -252,7 +274,7 @@ def avg_pool3d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> tuple[Array, Backward]:
-    """avg_pool2d along three dimensions. Shape: input (N, C, D, H, W) or (C, D, H, W)."""
+    """Average pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return avg_pool(input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
@@ -264,6 +286,7 @@ class PoolWithIndices(Layer):
     _indices: Indices
 
     def pooled(self, input: Array) -> tuple[Array, Indices, Backward]:
+        """Output, flat indices of the winners, and the backward."""
         raise TypeError(f"{type(self).__name__} defines no pooling")
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
@@ -271,6 +294,7 @@ class PoolWithIndices(Layer):
         return output, backward
 
     def forward(self, input: Array) -> Any:
+        """The output, with return_indices (output, indices); `backward` then belongs to this call."""
         output = super().forward(input)
         return (output, self._indices) if self.return_indices else output
 
@@ -294,26 +318,46 @@ class _MaxPool(PoolWithIndices):
         return max_pool(input, self.rank, *self.arguments)
 
 
+@documented_by(max_pool)
 class MaxPool1d(_MaxPool):
-    """torch.nn.MaxPool1d: see `refbp.functional.max_pool1d`; with return_indices the output is a pair."""
+    """torch.nn.MaxPool1d: `refbp.functional.max_pool1d` of (N, C, L) or (C, L).
+
+    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
+    """
 
     rank = 1
 
 
+@documented_by(max_pool)
 class MaxPool2d(_MaxPool):
-    """torch.nn.MaxPool2d: see `refbp.functional.max_pool2d`; with return_indices the output is a pair."""
+    """torch.nn.MaxPool2d: `refbp.functional.max_pool2d` of (N, C, H, W) or (C, H, W).
+
+    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
+
+    >>> layer = refbp.MaxPool2d(kernel_size=2)
+    >>> layer(np.array([[[1.0, 3.0, 0.0, 0.0], [3.0, 2.0, 0.0, 7.0]]]))
+    array([[[3., 7.]]])
+    >>> layer.backward(np.array([[[5.0, 6.0]]]))
+    array([[[0., 5., 0., 0.],
+            [0., 0., 0., 6.]]])
+    """
 
     rank = 2
 
 
+@documented_by(max_pool)
 class MaxPool3d(_MaxPool):
-    """torch.nn.MaxPool3d: see `refbp.functional.max_pool3d`; with return_indices the output is a pair."""
+    """torch.nn.MaxPool3d: `refbp.functional.max_pool3d` of (N, C, D, H, W) or (C, D, H, W).
+
+    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
+    """
 
     rank = 3
 
 
+@documented_by(avg_pool)
 class AvgPool1d(Layer):
-    """torch.nn.AvgPool1d: see `refbp.functional.avg_pool1d`."""
+    """torch.nn.AvgPool1d: `refbp.functional.avg_pool1d` of (N, C, L) or (C, L)."""
 
     def __init__(
         self,
@@ -351,13 +395,15 @@ class _AvgPool(Layer):
         return avg_pool(input, self.rank, *self.arguments)
 
 
+@documented_by(avg_pool)
 class AvgPool2d(_AvgPool):
-    """torch.nn.AvgPool2d: see `refbp.functional.avg_pool2d`."""
+    """torch.nn.AvgPool2d: `refbp.functional.avg_pool2d` of (N, C, H, W) or (C, H, W)."""
 
     rank = 2
 
 
+@documented_by(avg_pool)
 class AvgPool3d(_AvgPool):
-    """torch.nn.AvgPool3d: see `refbp.functional.avg_pool3d`."""
+    """torch.nn.AvgPool3d: `refbp.functional.avg_pool3d` of (N, C, D, H, W) or (C, D, H, W)."""
 
     rank = 3

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array
 from refbp.loss import Gradients, Loss, LossBackward, as_target, reduced, shaped, silently
 
@@ -15,7 +16,9 @@ from refbp.loss import Gradients, Loss, LossBackward, as_target, reduced, shaped
 def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
     """|x - t|,  ∂/∂x = sign(x - t) = -∂/∂t.
 
-    Shape: target as input, any. Raises: ValueError for a target of another shape. Conventions: sign(0) = 0.
+    Shape: target as input, any.
+    Raises: ValueError for a target of another shape.
+    Conventions: sign(0) = 0.
     """
     difference = input - as_target("l1_loss", input, target)
 
@@ -30,9 +33,12 @@ def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Ar
 def smooth_l1_loss(
     input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0
 ) -> tuple[Array, LossBackward]:
-    """d²/(2β) where |d| < β, else |d| - β/2, with d = x - t;  ∂/∂x = d/β or sign(d). β = 0 is l1_loss.
+    """d²/(2β) where |d| < β, else |d| - β/2, with d = x - t;  ∂/∂x = d/β or sign(d) = -∂/∂t. β = 0 is l1_loss.
 
-    Shape: target as input, any. Raises: ValueError for a target of another shape or a negative beta.
+    Source: Girshick, arXiv:1504.08083, for β = 1.
+
+    Shape: target as input, any.
+    Raises: ValueError for a target of another shape or a negative beta.
     """
     if beta < 0:
         raise ValueError(f"smooth_l1_loss expects a beta of at least 0, got {beta}")
@@ -53,9 +59,12 @@ def smooth_l1_loss(
 def huber_loss(
     input: Array, target: Array, *, reduction: str = "mean", delta: float = 1.0
 ) -> tuple[Array, LossBackward]:
-    """d²/2 where |d| <= δ, else δ (|d| - δ/2), with d = x - t;  ∂/∂x = d, or δ sign(d).
+    """d²/2 where |d| <= δ, else δ (|d| - δ/2), with d = x - t;  ∂/∂x = d, or δ sign(d), = -∂/∂t.
 
-    Shape: target as input, any. Raises: ValueError for a target of another shape or a delta that is not positive.
+    Source: Huber, Annals of Mathematical Statistics 35, 1964.
+
+    Shape: target as input, any.
+    Raises: ValueError for a target of another shape or a delta that is not positive.
     """
     if delta <= 0:
         raise ValueError(f"huber_loss expects a delta above 0, got {delta}")
@@ -77,7 +86,10 @@ def kl_div(
 ) -> tuple[Array, LossBackward]:
     """t (ln t - x) for log-probabilities x and probabilities t, or e^t (t - x) for log-probabilities t (log_target).
 
-    Shape: target as input, any; reduction "batchmean" divides the sum by the size of the first dimension.
+    Source: Kullback and Leibler, Annals of Mathematical Statistics 22, 1951.
+
+    Args: reduction may also be "batchmean", the sum over the size of the first dimension.
+    Shape: target as input, any.
     Gradients: ∂/∂x = -t or -e^t; ∂/∂t = ln t + 1 - x or e^t (t - x + 1).
     Raises: ValueError for a target of another shape.
     Conventions: 0 ln 0 = 0.
@@ -173,15 +185,17 @@ def gaussian_nll_loss(
     return reduced(terms, gradients, (input, target, var), reduction)
 
 
+@documented_by(l1_loss)
 class L1Loss(Loss):
-    """torch.nn.L1Loss: see `refbp.functional.l1_loss`."""
+    """torch.nn.L1Loss: `refbp.functional.l1_loss`."""
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
         return l1_loss(input, target, reduction=self.reduction)
 
 
+@documented_by(smooth_l1_loss)
 class SmoothL1Loss(Loss):
-    """torch.nn.SmoothL1Loss: see `refbp.functional.smooth_l1_loss`."""
+    """torch.nn.SmoothL1Loss: `refbp.functional.smooth_l1_loss`."""
 
     def __init__(
         self,
@@ -197,8 +211,9 @@ class SmoothL1Loss(Loss):
         return smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
+@documented_by(huber_loss)
 class HuberLoss(Loss):
-    """torch.nn.HuberLoss: see `refbp.functional.huber_loss`."""
+    """torch.nn.HuberLoss: `refbp.functional.huber_loss`."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction)
@@ -208,8 +223,9 @@ class HuberLoss(Loss):
         return huber_loss(input, target, reduction=self.reduction, delta=self.delta)
 
 
+@documented_by(kl_div)
 class KLDivLoss(Loss):
-    """torch.nn.KLDivLoss: see `refbp.functional.kl_div`; its reduction may also be "batchmean"."""
+    """torch.nn.KLDivLoss: `refbp.functional.kl_div`."""
 
     def __init__(
         self,
@@ -225,8 +241,9 @@ class KLDivLoss(Loss):
         return kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
 
 
+@documented_by(poisson_nll_loss)
 class PoissonNLLLoss(Loss):
-    """torch.nn.PoissonNLLLoss: see `refbp.functional.poisson_nll_loss`."""
+    """torch.nn.PoissonNLLLoss: `refbp.functional.poisson_nll_loss`."""
 
     def __init__(
         self,
@@ -244,8 +261,9 @@ class PoissonNLLLoss(Loss):
         return poisson_nll_loss(input, target, self.log_input, self.full, eps=self.eps, reduction=self.reduction)
 
 
+@documented_by(gaussian_nll_loss)
 class GaussianNLLLoss(Loss):
-    """torch.nn.GaussianNLLLoss: see `refbp.functional.gaussian_nll_loss`; `backward` returns (grad_input, grad_var)."""
+    """torch.nn.GaussianNLLLoss: `refbp.functional.gaussian_nll_loss`. `backward` returns (grad_input, grad_var)."""
 
     predictions = (0, 2)
 

@@ -8,11 +8,12 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 
 
 def identity(input: Array) -> tuple[Array, Backward]:
-    """y = x."""
+    """y = x, grad_input = grad_output. Shape: any, kept."""
     return input, lambda grad_output: grad_output
 
 
@@ -20,6 +21,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> tuple[Array,
     """The dimensions from start_dim to end_dim as one, in row-major order.
 
     Shape: (*before, *flattened, *after) -> (*before, product of flattened, *after).
+    Gradients: grad_output in the input's shape.
     Raises: ValueError for dimensions that the input does not have, or an end before the start.
     """
     rank = max(input.ndim, 1)
@@ -35,6 +37,8 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> tuple[Array,
 def unflatten(input: Array, dim: int, unflattened_size: Sequence[int]) -> tuple[Array, Backward]:
     """The dimension `dim` as several, in row-major order; one of their sizes may be -1, the rest.
 
+    Shape: (*before, size, *after) -> (*before, *unflattened_size, *after).
+    Gradients: grad_output in the input's shape.
     Raises: ValueError for a dimension that the input does not have, or sizes that do not make up its own.
     """
     axis = dim + input.ndim if dim < 0 else dim
@@ -51,7 +55,12 @@ def unflatten(input: Array, dim: int, unflattened_size: Sequence[int]) -> tuple[
 
 
 def pixel_shuffle(input: Array, upscale_factor: int) -> tuple[Array, Backward]:
-    """Channels become pixels: (*, C r², H, W) -> (*, C, H r, W r). Raises: ValueError for channels that r² does not divide."""
+    """Channels become pixels: y[c, h r + i, w r + j] = x[c r² + i r + j, h, w]. Source: Shi et al., arXiv:1609.05158.
+
+    Shape: (*, C r², H, W) -> (*, C, H r, W r), with r the upscale_factor.
+    Gradients: grad_output the same way back, pixel_unshuffle.
+    Raises: ValueError for fewer than 3 dimensions, or channels that r² does not divide.
+    """
     r = upscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-3] % (r * r):
         raise ValueError(f"pixel_shuffle expects (*, C, H, W) with C divisible by {r}², got {input.shape}")
@@ -59,7 +68,12 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> tuple[Array, Backward]:
 
 
 def pixel_unshuffle(input: Array, downscale_factor: int) -> tuple[Array, Backward]:
-    """Pixels become channels: (*, C, H r, W r) -> (*, C r², H, W). Raises: ValueError for sides that r does not divide."""
+    """Pixels become channels: y[c r² + i r + j, h, w] = x[c, h r + i, w r + j], the inverse of pixel_shuffle.
+
+    Shape: (*, C, H r, W r) -> (*, C r², H, W), with r the downscale_factor.
+    Gradients: grad_output the same way back, pixel_shuffle.
+    Raises: ValueError for fewer than 3 dimensions, or sides that r does not divide.
+    """
     r = downscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-2] % r or input.shape[-1] % r:
         raise ValueError(f"pixel_unshuffle expects (*, C, H, W) with H and W divisible by {r}, got {input.shape}")
@@ -82,8 +96,9 @@ def _unshuffled(x: Array, r: int) -> Array:
     return moved.reshape((*lead, channels * r * r, height // r, width // r))
 
 
+@documented_by(identity)
 class Identity(Layer):
-    """torch.nn.Identity; takes any arguments and ignores them."""
+    """torch.nn.Identity: `refbp.functional.identity`; its constructor takes any arguments and ignores them."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(**{key: options[key] for key in ("dtype", "rng") if key in options})
@@ -92,8 +107,13 @@ class Identity(Layer):
         return identity(input)
 
 
+@documented_by(flatten)
 class Flatten(Layer):
-    """torch.nn.Flatten: see `refbp.functional.flatten`."""
+    """torch.nn.Flatten: `refbp.functional.flatten`, from the dimension after the batch on unless told otherwise.
+
+    >>> refbp.Flatten()(np.ones((5, 3, 8, 8))).shape
+    (5, 192)
+    """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
@@ -103,8 +123,9 @@ class Flatten(Layer):
         return flatten(input, self.start_dim, self.end_dim)
 
 
+@documented_by(unflatten)
 class Unflatten(Layer):
-    """torch.nn.Unflatten: see `refbp.functional.unflatten`."""
+    """torch.nn.Unflatten: `refbp.functional.unflatten`."""
 
     def __init__(self, dim: int, unflattened_size: Sequence[int], **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
@@ -114,8 +135,9 @@ class Unflatten(Layer):
         return unflatten(input, self.dim, self.unflattened_size)
 
 
+@documented_by(pixel_shuffle)
 class PixelShuffle(Layer):
-    """torch.nn.PixelShuffle: see `refbp.functional.pixel_shuffle`."""
+    """torch.nn.PixelShuffle: `refbp.functional.pixel_shuffle`."""
 
     def __init__(self, upscale_factor: int, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
@@ -125,8 +147,9 @@ class PixelShuffle(Layer):
         return pixel_shuffle(input, self.upscale_factor)
 
 
+@documented_by(pixel_unshuffle)
 class PixelUnshuffle(Layer):
-    """torch.nn.PixelUnshuffle: see `refbp.functional.pixel_unshuffle`."""
+    """torch.nn.PixelUnshuffle: `refbp.functional.pixel_unshuffle`."""
 
     def __init__(self, downscale_factor: int, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)

@@ -8,6 +8,7 @@ from typing import Unpack
 import numpy as np
 
 from refbp.activations import sigmoid
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 
 
@@ -26,10 +27,12 @@ def shifted(input: Array, dim: int) -> Array:
 
 
 def log_softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
-    """f(z)_i = z_i - log Σ_j e^{z_j} along `dim`.
+    """f(z)_i = z_i - ln Σ_j e^{z_j} along `dim`, computed from z - max z, so that nothing overflows.
 
+    Shape: any, kept.
     Gradients: grad_input_i = g_i - e^{f_i} Σ_j g_j, with g = grad_output.
-    Conventions: dim None is torch's rule, 0 for inputs of one or three dimensions, else 1.
+    Raises: ValueError for a dim that the input does not have.
+    Conventions: dim None is torch's rule, 0 for inputs of no, one or three dimensions, else 1.
     """
     axis = _dimension(input, dim, "log_softmax")
     if input.ndim == 0:
@@ -46,10 +49,12 @@ def log_softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
 
 
 def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
-    """f(z)_i = e^{z_i} / Σ_j e^{z_j} along `dim`.
+    """f(z)_i = e^{z_i} / Σ_j e^{z_j} along `dim`, computed from z - max z, so that nothing overflows.
 
+    Shape: any, kept.
     Gradients: grad_input_i = f_i (g_i - Σ_j f_j g_j), with g = grad_output.
-    Conventions: dim None as in log_softmax.
+    Raises: ValueError for a dim that the input does not have.
+    Conventions: dim None is torch's rule, 0 for inputs of no, one or three dimensions, else 1.
     """
     axis = _dimension(input, dim, "softmax")
     if input.ndim == 0:
@@ -65,18 +70,19 @@ def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     return output, backward
 
 
+@documented_by(softmax)
 def softmin(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
-    """softmax(-z)."""
+    """softmax of -z; grad_input is softmax's at -z, with the other sign."""
     output, backward = softmax(-input, dim)
     return output, lambda grad_output: -backward(grad_output)
 
 
 def glu(input: Array, dim: int = -1) -> tuple[Array, Backward]:
-    """a σ(b), with a and b the first and second half of the input along `dim`.
+    """a σ(b), with a and b the first and second half of the input along `dim`. Source: Dauphin et al., arXiv:1612.08083.
 
     Shape: (*, 2 n, *) -> (*, n, *).
-    Gradients: σ(b) g for a, and a σ(b) (1 - σ(b)) g for b.
-    Raises: ValueError where the dimension cannot be halved.
+    Gradients: σ(b) g for a, and a σ(b) (1 - σ(b)) g for b, with g = grad_output.
+    Raises: ValueError for a dim that the input does not have, or that cannot be halved.
     """
     axis = _dimension(input, dim, "glu")
     if input.ndim == 0 or input.shape[axis] % 2:
@@ -102,26 +108,33 @@ class _AlongDimension(Layer):
         return type(self).function(input, self.dim)
 
 
+@documented_by(softmax)
 class Softmax(_AlongDimension):
-    """torch.nn.Softmax: see `refbp.functional.softmax`."""
+    """torch.nn.Softmax: `refbp.functional.softmax`."""
 
     function = staticmethod(softmax)
 
 
+@documented_by(log_softmax)
 class LogSoftmax(_AlongDimension):
-    """torch.nn.LogSoftmax: see `refbp.functional.log_softmax`."""
+    """torch.nn.LogSoftmax: `refbp.functional.log_softmax`."""
 
     function = staticmethod(log_softmax)
 
 
+@documented_by(softmin)
 class Softmin(_AlongDimension):
-    """torch.nn.Softmin: see `refbp.functional.softmin`."""
+    """torch.nn.Softmin: `refbp.functional.softmin`."""
 
     function = staticmethod(softmin)
 
 
+@documented_by(softmax)
 class Softmax2d(Layer):
-    """torch.nn.Softmax2d: softmax over the channels of (N, C, H, W) or (C, H, W). Raises: ValueError for another shape."""
+    """torch.nn.Softmax2d: `refbp.functional.softmax` over the channels of (N, C, H, W) or (C, H, W).
+
+    Raises: ValueError for an input of another number of dimensions.
+    """
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         if input.ndim not in (3, 4):
@@ -129,8 +142,9 @@ class Softmax2d(Layer):
         return softmax(input, -3)
 
 
+@documented_by(glu)
 class GLU(Layer):
-    """torch.nn.GLU: see `refbp.functional.glu`."""
+    """torch.nn.GLU: `refbp.functional.glu`."""
 
     def __init__(self, dim: int = -1, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)

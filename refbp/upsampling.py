@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias, Unpack
 
 import numpy as np
 
+from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.windows import Positions, added_back, taken
 
@@ -33,12 +34,15 @@ def upsample(
 ) -> tuple[Array, Backward]:
     """The input resized: mode "nearest", or "linear", "bilinear", "trilinear" for one, two, three dimensions.
 
-    Output i lies at (i + 1/2) s - 1/2 of the input (not below 0), or at i (n - 1) / (m - 1) with align_corners, where s is
-    1 / scale_factor, or n / m where a size is given or the factor is recomputed from it; nearest takes ⌊i s⌋.
+    Output i lies at (i + 1/2) s - 1/2 of the input (not below 0), or at i (n - 1) / (m - 1) with align_corners, for n inputs and
+    m outputs, where s is 1 / scale_factor, or n / m where a size is given or the factor is recomputed from it; it is the mean
+    of the two inputs beside it, weighted by their nearness, in one dimension after the other. "nearest" takes input ⌊i s⌋.
 
+    Args: size or scale_factor are one number, or one per dimension; m = ⌊n scale_factor⌋. align_corners is for the linear modes.
     Shape: (N, C, *sides) -> (N, C, *new sides).
     Gradients: each output's goes back to the inputs it was mixed from, by the same weights, and adds up.
-    Raises: ValueError for both or neither of size and scale_factor, an unknown mode or one for another number of dimensions.
+    Raises: ValueError for both or neither of size and scale_factor, an unknown mode or one for another number of dimensions,
+        align_corners with "nearest".
     """
     rank = input.ndim - 2
     if rank not in MODES:
@@ -128,8 +132,9 @@ def _unmixed(grad: Array, axis: int, mix: _Mix, size: int) -> Array:
     return result
 
 
+@documented_by(upsample)
 class Upsample(Layer):
-    """torch.nn.Upsample without its bicubic mode: see `refbp.functional.upsample`."""
+    """torch.nn.Upsample without its bicubic mode: `refbp.functional.upsample`."""
 
     def __init__(
         self,

@@ -243,8 +243,10 @@ def of_statistics(e: Evidence) -> Iterator[Hypothesis]:
     if kind is None or e.quantity not in ("grad_input", "output") or e.input.size == 0:
         return
     x = e.input.astype(np.float64)
-    axes = {"batch": (0, *range(2, x.ndim)), "instance": tuple(range(2, x.ndim)), "last": (x.ndim - 1,)}[kind]
-    shape = (1, -1, *(1,) * (x.ndim - 2)) if kind != "last" else (-1,)
+    normalized = np.atleast_1d(e.case.layers[0].options.get("normalized_shape", ()))
+    last = tuple(range(x.ndim - len(normalized), x.ndim))
+    axes = {"batch": (0, *range(2, x.ndim)), "instance": tuple(range(2, x.ndim)), "last": last}[kind]
+    shape = (1, -1, *(1,) * (x.ndim - 2)) if kind != "last" else tuple(map(int, normalized))
     params = {name.rpartition(".")[2]: value.astype(np.float64) for name, value in e.case.params.items()}
     weight, bias = params.get("weight", np.ones(1)), params.get("bias", np.zeros(1))
     weight, bias = (a.reshape(shape if a.size > 1 else (1,) * x.ndim) for a in (weight, bias))

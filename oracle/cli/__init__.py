@@ -17,6 +17,8 @@ from oracle.cli import run as run  # isort: skip
 from oracle.cli import look as look  # isort: skip
 from oracle.cli import report as report  # isort: skip
 from oracle.cli import selftest as selftest  # isort: skip
+from oracle.cli import scoreboard as scoreboard  # isort: skip
+from oracle.cli import vectors as vectors  # isort: skip
 from oracle.cli.app import app
 
 

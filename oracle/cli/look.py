@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -18,7 +19,11 @@ def list_(
     """Show what there is: cases with their reasons, subjects, or layers with the number of cases that exercise them."""
     from oracle import catalogue
 
-    entries = catalogue.entries(what, cases)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        entries = catalogue.entries(what, cases)
+    for warning in said:
+        typer.echo(f"warning: {warning.message}", err=True)
     if as_json:
         print_json(entries)
         return

@@ -16,6 +16,7 @@ from oracle.cli.app import Dtype, Json, Reference, Subject, app, print_json, req
 if TYPE_CHECKING:
     from oracle.case import Case
     from oracle.report import Report
+    from oracle.subjects.process import Program
 
 
 @app.command()
@@ -24,6 +25,10 @@ def run(
     cases: Annotated[str, typer.Option(help="Part of a case's name, or a pattern with * and ?.")] = "all",
     case_file: Annotated[Path | None, typer.Option(help="Run this case (a JSON file) instead of the suite's.")] = None,
     subject: Subject = "refbp",
+    subject_command: Annotated[
+        str | None, typer.Option(help="A program of any language instead, with its arguments; see oracle/PROTOCOL.md.")
+    ] = None,
+    time_limit: Annotated[float, typer.Option(help="With --subject-command: seconds that a case may take.")] = 60.0,
     reference: Reference = "torch",
     dtype: Dtype = None,
     out: Annotated[Path, typer.Option(help="Folder for the report's files.")] = Path("reports"),
@@ -48,9 +53,9 @@ def run(
         chosen = sweep.load_cases(str(case_file))
         dtype = dtype or [chosen[0].dtype]
     dtypes = tuple(dtype or sweep.DTYPES)
-    notes.print(
-        f"{subject} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True
-    )
+    judged: str | Program = subject if subject_command is None else started(subject, subject_command, time_limit)
+    who = judged if isinstance(judged, str) else judged.name
+    notes.print(f"{who} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True)
     require_writable(out)
     with terminal.progress_bar() as bar:
         task = bar.add_task("cases", total=None)
@@ -60,7 +65,7 @@ def run(
 
         with workers.pool() if cases == "all" and case_file is None else nullcontext() as executor:
             report = sweep.run(
-                subject,
+                judged,
                 reference,
                 chosen,
                 dtypes,
@@ -84,20 +89,29 @@ def run(
     )
     if shrink:
         own = {} if isinstance(chosen, str) else {case.name: case for case in chosen}
-        write_shrunk(report, own, out / "shrunk", quiet=as_json)
+        write_shrunk(report, judged, own, out / "shrunk", quiet=as_json)
     raise typer.Exit(0 if report.passed else 1)
+
+
+def started(subject: str, command: str, seconds: float) -> Program:
+    """The program that the command starts. Raises: ValueError where a subject is named as well; SubjectError."""
+    from oracle.subjects import process
+
+    if subject != "refbp":  # the default
+        raise ValueError(f"one subject at a time, got --subject {subject} and --subject-command")
+    return process.program(command, seconds)
 
 
 MOST_SHRUNK = 3
 
 
-def write_shrunk(report: Report, own: Mapping[str, Case], folder: Path, *, quiet: bool) -> None:
+def write_shrunk(report: Report, subject: str | Program, own: Mapping[str, Case], folder: Path, *, quiet: bool) -> None:
     """Save a small case and a script for each kind of discrepancy, and print the scripts. `own`: cases that the suite has not."""
     from oracle import suite, terminal
     from oracle.script import script
     from oracle.shrinking import one_of_each_kind, shrink
 
-    notes, subject = terminal.console(stderr=True), report.environment["subject"]
+    notes = terminal.console(stderr=True)
     kinds = one_of_each_kind(report.blame)
     if kinds:
         require_writable(folder)

@@ -1,15 +1,21 @@
-"""Subjects: implementations under test, one adapter module each, imported only when asked for."""
+"""Subjects: implementations under test, one adapter module each, imported only when asked for.
+
+Other packages register theirs under the entry-point group `oracle.subjects`, as name = "module:object".
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import Any
+from importlib import metadata
+from typing import Any, NamedTuple
 
 from oracle.profile import profile_of
+from oracle.subjects import libraries
 from oracle.trace import Subject
 
-BUILT_IN = ("refbp", "torch", "jax", "mygrad", "autograd", "mlx", "tinygrad", "sklearn")
+BUILT_IN = tuple(libraries.DISTRIBUTIONS)
+GROUP = "oracle.subjects"
 
 
 class SubjectError(ValueError):
@@ -25,21 +31,63 @@ def load(subject: str | Any) -> Subject:
         return _checked(subject, repr(subject))
     if subject in BUILT_IN:
         return _checked(_imported(f"oracle.subjects.{subject}", subject), subject)
-    if ":" not in subject:
-        raise SubjectError(
-            f"unknown subject {subject!r}: known are {', '.join(BUILT_IN)}, or module:object for one of your own"
-        )
-    module_name, _, attribute = subject.partition(":")
-    module = _imported(module_name, subject)
-    if not hasattr(module, attribute):
-        raise SubjectError(f"subject {subject!r}: module {module_name} has no {attribute!r}")
-    return _checked(getattr(module, attribute), subject)
+    if ":" in subject:
+        return _found(subject, subject)
+    others = {own.name: own for own in registered()}
+    if subject in others:
+        return _found(others[subject].value, subject)
+    known = ", ".join([*BUILT_IN, *others])
+    raise SubjectError(f"unknown subject {subject!r}: known are {known}, or module:object for one of your own")
+
+
+class Registered(NamedTuple):
+    """A subject that another package offers: its name, where it is, and the package with its version."""
+
+    name: str
+    value: str
+    package: str
+    version: str
+
+
+def registered() -> list[Registered]:
+    """Subjects of other packages by name; of two with the same name the first, and none with the name of a built-in one."""
+    found: dict[str, Registered] = {}
+    for point in metadata.entry_points(group=GROUP):
+        package, version = ("?", "?") if point.dist is None else (point.dist.name, point.dist.version)
+        if point.name not in BUILT_IN:
+            found.setdefault(point.name, Registered(point.name, point.value, package, version))
+    return [found[name] for name in sorted(found)]
+
+
+def problem(subject: Registered) -> str:
+    """What is wrong with a registered subject, in a sentence; "" where nothing is."""
+    try:
+        _found(subject.value, subject.name)
+    except SubjectError as error:
+        return f"package {subject.package}: {error}"
+    return ""
+
+
+def _found(value: str, subject: str) -> Subject:
+    """The object that "module:object" names."""
+    module_name, _, attributes = value.partition(":")
+    found = _imported(module_name.strip(), subject)
+    for attribute in attributes.strip().split(".") if attributes else ():
+        if not hasattr(found, attribute):
+            raise SubjectError(f"subject {subject!r}: module {module_name} has no {attributes!r}")
+        found = getattr(found, attribute)
+    return _checked(found, subject)
 
 
 def _imported(module: str, subject: str) -> Any:
     try:
         return importlib.import_module(module)
     except Exception as error:
+        if subject in BUILT_IN and not libraries.versions(subject):
+            lacking = " and ".join(libraries.DISTRIBUTIONS[subject])
+            raise SubjectError(
+                f"subject {subject!r} needs {lacking}, not installed here: {libraries.how_to_install(subject)}"
+            ) from error
         raise SubjectError(f"subject {subject!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 

@@ -33,7 +33,7 @@ from oracle.trace import Trace, Unsupported
 name = "jax"
 # optax counts no steps where its rule needs none.
 SHOWN = ("output", "grad*", "param.*", "buffer.*", "momentum.*", "exp_avg*", "square_avg.*")
-profile = Profile(quantities=SHOWN)
+profile = Profile(quantities=SHOWN, conventions=("anything_at_nan", "softplus_uncut"))
 
 
 def conv(layer: Layer, x: Tensor) -> Tensor:
@@ -254,8 +254,9 @@ def cross_entropy(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
     if smoothing:
         if options["weight"] is not None or options["ignore_index"] >= 0:
             raise Unsupported("optax.smooth_labels has neither weights of classes nor an ignored one")
-        smooth = optax.smooth_labels(jax.nn.one_hot(target, x.shape[dim], dtype=x.dtype, axis=dim), smoothing)
-        return reduced(layer, optax.softmax_cross_entropy(x, smooth, axis=dim))
+        scores = jnp.moveaxis(x, dim, -1)  # where smooth_labels looks for the classes
+        smooth = optax.smooth_labels(jax.nn.one_hot(target, x.shape[dim], dtype=x.dtype), smoothing)
+        return reduced(layer, optax.softmax_cross_entropy(scores, smooth))
     return weighted(
         layer, lambda classes: optax.softmax_cross_entropy_with_integer_labels(x, classes, axis=dim), x, target
     )
@@ -274,6 +275,8 @@ def weighted(layer: Layer, terms: Callable[[Tensor], Tensor], x: Tensor, target:
     """Per-class weights and the ignored class, by which optax's users multiply its terms."""
     counted = target != layer.options["ignore_index"]
     classes = jnp.where(counted, target, 0)
+    if target.size and not counted.any():
+        raise Unsupported("a mean over terms of which all are ignored is not defined in optax")
     if layer.options["weight"] is None:
         weight = counted.astype(x.dtype)
     else:
@@ -287,7 +290,9 @@ def binary_cross_entropy_with_logits(layer: Layer, x: Tensor, target: Tensor) ->
 
 
 def kl_div(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
-    divergence = optax.kl_divergence_with_log_targets if layer.options["log_target"] else optax.kl_divergence
+    divergence = (
+        optax.losses.kl_divergence_with_log_targets if layer.options["log_target"] else optax.losses.kl_divergence
+    )
     terms = divergence(x, target, axis=())
     return terms.sum() / x.shape[0] if layer.options["reduction"] == "batchmean" else reduced(layer, terms)
 
@@ -298,6 +303,8 @@ def smooth_l1(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
 
 
 def cosine_embedding(layer: Layer, x: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+    if layer.dtype == "float64":
+        raise Unsupported("optax.cosine_similarity does not add torch's 1e-12, which shows in float64")
     cosine = optax.cosine_similarity(x, input2)
     return reduced(layer, jnp.where(target == 1, 1 - cosine, jax.nn.relu(cosine - layer.options["margin"])))
 
@@ -410,4 +417,34 @@ FRAMEWORK = Framework(
 
 def run(case: Case) -> Trace:
     with jax.enable_x64(True):
-        return FRAMEWORK.run(case)
+        try:
+            return FRAMEWORK.run(case)
+        except NotImplementedError as error:  # such as the gradient of a maximum over dilated windows
+            raise Unsupported(f"JAX: {error}") from error
+
+
+def from_jax(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]:
+    """A function of JAX arrays, with a custom_vjp or without, as fn(x, …) -> (y, backward) for `oracle.check_op`: jax.vjp
+    gives its backward."""
+
+    def differentiable(*arrays: Array | None) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+        learnt = [place for place, own in enumerate(arrays) if own is not None and own.dtype.kind not in "biu"]
+
+        with jax.enable_x64(True):
+            given = [None if own is None else jnp.asarray(own) for own in arrays]
+
+            def of_learnt(*values: Any) -> Any:
+                own = dict(zip(learnt, values, strict=True))
+                return fn(*(own.get(place, value) for place, value in enumerate(given)))
+
+            output, vjp = jax.vjp(of_learnt, *(given[place] for place in learnt))
+
+        def backward(grad_output: Array) -> tuple[Any, ...]:
+            with jax.enable_x64(True):
+                grads = dict(zip(learnt, vjp(jnp.asarray(grad_output)), strict=True))
+            return tuple(grads.get(place) for place in range(len(arrays)))
+
+        return output, backward
+
+    differentiable.__name__ = getattr(fn, "__name__", type(fn).__name__)
+    return differentiable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ml_dtypes
@@ -251,3 +251,24 @@ def _dropped(module: Any, given: torch.Tensor, mask: torch.Tensor) -> torch.Tens
 def _grad_of(value: torch.Tensor) -> torch.Tensor:
     """autograd leaves None where no gradient arrived: zero."""
     return torch.zeros_like(value) if value.grad is None else value.grad
+
+
+def from_torch(fn: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Tensor, Callable[[Any], tuple[Any, ...]]]]:
+    """A function of torch tensors, such as the `apply` of a torch.autograd.Function, as fn(x, …) -> (y, backward) for
+    `oracle.check_op`: it is called with tensors, and autograd gives its backward."""
+
+    def differentiable(*arrays: Array | None) -> tuple[torch.Tensor, Callable[[Any], tuple[Any, ...]]]:
+        given = [None if own is None else tensor(own) for own in arrays]
+        learnt = [own.requires_grad_() for own in given if own is not None and own.is_floating_point()]
+        with torch.enable_grad():
+            output = fn(*given)
+
+        def backward(grad_output: Array) -> tuple[Any, ...]:
+            grads = torch.autograd.grad(output, learnt, tensor(grad_output), allow_unused=True)
+            found = iter(torch.zeros_like(own) if g is None else g for own, g in zip(learnt, grads, strict=True))
+            return tuple(next(found) if own is not None and own.requires_grad else None for own in given)
+
+        return output, backward
+
+    differentiable.__name__ = getattr(fn, "__name__", type(fn).__name__)
+    return differentiable

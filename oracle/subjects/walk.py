@@ -123,9 +123,10 @@ class Framework:
         concatenate: joins arrays along a dimension.
         layers, losses: the op of each class, called with a Layer and the input, or the loss's arguments.
         optimizer: from class name, options and initial state; None where the library has none, and then there is no update.
-        buffers: whether layers keep running statistics.
+        buffers: what layers keep beside their parameters, by short name.
         dtypes: that the library computes in.
         seed: called before each pass, so that both draw the same random numbers.
+        evaluate: computes arrays of a library that does so only when asked, all of a step at once.
     """
 
     name: str
@@ -136,9 +137,10 @@ class Framework:
     layers: Mapping[str, Op]
     losses: Mapping[str, Op]
     optimizer: Callable[[str, Options, Mapping[str, Mapping[str, Tensor]]], Optimizer] | None = None
-    buffers: bool = True
+    buffers: tuple[str, ...] = BUFFERS
     dtypes: tuple[str, ...] = ("float64", "float32")
     seed: Callable[[], object] = lambda: None
+    evaluate: Callable[[list[Tensor]], object] = lambda values: None
 
     def run(self, case: Case) -> Trace:
         """Raises: Unsupported for a dtype, layer, loss or optimizer that the library has not."""
@@ -167,9 +169,11 @@ class _Run:
         self.params = {n: framework.array(v) for n, v in case.params.items() if shorts[n] not in BUFFERS or case.grads}
         self.buffers = {n: framework.array(v) for n, v in case.params.items() if n not in self.params}
         self.owners: dict[str, Spec] = {}
+        self.recorded: list[tuple[str, str, Tensor]] = []
         self.optimizers = list(self._optimizers())
         for self.step in range(case.steps):
             self._step()
+            self._show()
             if case.optimizer is not None and not self.optimizers:
                 break
 
@@ -193,16 +197,26 @@ class _Run:
             yield self.framework.optimizer(spec.type, options, state), names
 
     def _record(self, layer: str, quantity: str, value: Tensor) -> None:
-        self.trace.record(self.step, layer, quantity, self.framework.numpy(value))
+        self.recorded.append((layer, quantity, value))
+
+    def _show(self) -> None:
+        if not self.recorded:
+            return
+        self.framework.evaluate([value for *_, value in self.recorded])
+        for layer, quantity, value in self.recorded:
+            self.trace.record(self.step, layer, quantity, self.framework.numpy(value))
+        self.recorded.clear()
 
     def _step(self) -> None:
         if self.case.grads:
             grads = {name: self.framework.array(value) for name, value in at_step(self.case.grads, self.step).items()}
         else:
             grads = self._forward_backward()
-        for name, value in self.buffers.items() if self.framework.buffers else ():
+        for name, value in self.buffers.items():
             layer, _, short = name.rpartition(".")
-            self._record(layer, f"buffer.{short}", value)
+            if short in self.framework.buffers:
+                self._record(layer, f"buffer.{short}", value)
+        self._show()  # before an optimizer that writes into its parameters
         for optimizer, names in self.optimizers:
             updated = optimizer.step({n: self.params[n] for n in names}, {n: grads[n] for n in names})
             for quantity, values in optimizer.state().items():

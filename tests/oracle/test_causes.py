@@ -126,6 +126,11 @@ def test_several_culprits_of_one_case_are_all_found_with_their_causes() -> None:
     }
 
 
+def test_every_bug_has_its_line_of_expected_causes() -> None:
+    """And no line is of a bug that there is no more."""
+    assert expected_causes().keys() == all_bugs().keys()
+
+
 @pytest.mark.parametrize("name", [name for name in list(all_bugs())[4::23] if expected_causes()[name]])
 def test_planted_bugs_by_what_was_written_down_for_them(name: str) -> None:
     """A sample; the self-test counts them all."""

@@ -38,6 +38,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         "upsample expects mode nearest or linear for 3 dimensions",
     ),
     "upsample corners": (lambda: F.upsample(X, 3, align_corners=True), "align_corners with the linear modes only"),
+    "upsample sizes": (
+        lambda: F.upsample(X, (3, 4)),
+        r"upsample expects one size or 1 of them, got \(3, 4\)",
+    ),
     "upsample shape": (lambda: F.upsample(ROW, 3), r"upsample expects 3 to 5 dimensions, got shape \(3, 4\)"),
     "transposed output_padding": (
         lambda: F.conv_transpose1d(X, np.ones((4, 2, 3)), output_padding=1),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -212,16 +210,3 @@ def test_a_layer_of_ones_own() -> None:
     assert layer.grads == {"0.factor": 12.0, "1.factor": 12.0}
     with pytest.raises(TypeError, match="Layer defines no op"):
         Layer()(np.ones(1))
-
-
-IMPORTS = "import sys, {module}; print(sorted({{'torch', 'pandas', 'oracle', 'jax'}} & set(sys.modules)))"
-
-
-@pytest.mark.parametrize(("module", "found"), [("refbp", "[]"), ("oracle.arrays, torch", "['oracle', 'torch']")])
-def test_refbp_imports_no_framework(module: str, found: str) -> None:
-    """It is the reference: NumPy and the standard library. The second case proves that the test can fail."""
-    code = IMPORTS.format(module=module)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found[1:-1] in run.stdout
-    if found == "[]":
-        assert run.stdout.strip() == "[]"

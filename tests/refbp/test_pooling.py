@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import refbp
 from refbp import functional
+from refbp.pooling import PoolWithIndices
 
 NAMES = ("max_pool", "avg_pool", "lp_pool")
 TOLERANCES = {np.dtype(np.float64): (1e-12, 1e-14), np.dtype(np.float32): (1e-5, 1e-6)}
@@ -250,6 +251,12 @@ def test_layer_with_indices(rank: int) -> None:
     np.testing.assert_array_equal(np.take_along_axis(flat, indices.reshape(2, 3, -1), 2), 1)
     assert flat.sum() == output.size
     np.testing.assert_array_equal(refbp.Sequential(layer, refbp.Identity())(x), output)
+
+
+def test_a_pooling_of_ones_own() -> None:
+    """`pooled` is what it has to define; without it the class says so."""
+    with pytest.raises(TypeError, match="PoolWithIndices defines no pooling"):
+        PoolWithIndices()(np.ones((1, 1)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""`oracle scoreboard`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oracle.cli.app import Dtype, app, require_writable
+
+
+@app.command()
+def scoreboard(
+    cases: Annotated[str, typer.Option(help="Part of a case's name, or a pattern with * and ?.")] = "all",
+    dtype: Dtype = None,
+    out: Annotated[Path, typer.Option(help="Folder for scoreboard.md and scoreboard.csv.")] = Path("reports"),
+) -> None:
+    """Judge every installed library over the suite, and write who conforms where."""
+    from oracle import scoreboard, scoreboard_page, suite, sweep, terminal, workers
+
+    dtypes = tuple(dtype or sweep.DTYPES)
+    sweep.check_names("torch", dtypes)
+    chosen = list(suite.matching(cases))
+    require_writable(out)
+    with terminal.progress_bar() as bar, workers.pool() as executor:
+        task = bar.add_task("runs", total=None)
+
+        def progress(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
+
+        board = scoreboard.run(chosen, dtypes, executor, progress)
+    (out / "scoreboard.md").write_text(scoreboard_page.markdown(board), encoding="utf-8")
+    board.scores.to_csv(out / "scoreboard.csv", index=False, float_format="%.3g")
+    show, notes = terminal.console(), terminal.console(stderr=True)
+    show.print(terminal.score_table(scoreboard_page.summary(board), scoreboard_page.FIGURES))
+    if board.lacking:
+        notes.print(scoreboard_page.not_installed(board), soft_wrap=True, markup=False)
+    notes.print(f"scoreboard: {out}/scoreboard.md, scoreboard.csv", soft_wrap=True)

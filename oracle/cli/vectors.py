@@ -1,0 +1,73 @@
+"""`oracle vectors export` and `oracle vectors judge`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oracle.cli.app import Dtype, Json, Reference, app, print_json, require_writable, show_layers
+
+vectors = typer.Typer(no_args_is_help=True, help="Test vectors for any language: write them, judge what came of them.")
+app.add_typer(vectors, name="vectors")
+
+
+@vectors.command()
+def export(
+    folder: Annotated[
+        Path, typer.Argument(help="Where the vectors go: a new, an empty, or an earlier export's folder.")
+    ],
+    cases: Annotated[str, typer.Option(help="Part of a case's name, or a pattern with * and ?.")] = "all",
+    dtype: Dtype = None,
+    reference: Reference = "torch",
+) -> None:
+    """Write cases, and what is expected of them with the tolerance of every element, as JSON and safetensors."""
+    from oracle import sweep, terminal, workers
+    from oracle.vectors import export as write
+
+    # Workers compute with one thread each: the same bytes whatever the machine is doing.
+    with terminal.progress_bar() as bar, workers.pool() as executor:
+        task = bar.add_task("cases", total=None)
+
+        def progress(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
+
+        manifest = write(folder, cases, tuple(dtype or sweep.DTYPES), reference, progress=progress, executor=executor)
+    for name, reason in manifest.left_out.items():
+        terminal.console(stderr=True).print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
+    size = sum((folder / path).stat().st_size for path in manifest.files)
+    typer.echo(f"{folder}: {len(manifest.cases):,} cases in {len(manifest.files):,} files, {size / 1e6:,.1f} MB")
+
+
+@vectors.command()
+def judge(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="A folder that `oracle vectors export` wrote.")],
+    results: Annotated[Path, typer.Argument(help="A folder with a safetensors file for each case.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report's files.")] = Path("reports"),
+    as_json: Json = False,
+) -> None:
+    """Judge results by vectors and write the report. Needs no torch."""
+    from oracle import terminal, workers
+    from oracle.vectors import judge as judged
+
+    require_writable(out)
+    with terminal.progress_bar() as bar, workers.pool() as executor:
+        task = bar.add_task("cases", total=None)
+
+        def progress(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
+
+        report = judged(folder, results, progress=progress, executor=executor)
+    report.environment["command"] = shlex.join(["oracle", *context.obj])
+    report.save(out)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        if report.environment["cases"] == 1:
+            show_layers(report, str(report.cases["case"].iloc[0]))
+        terminal.show_report(terminal.console(), report)
+    terminal.console(stderr=True).print(f"report: {out}/report.html and its siblings", soft_wrap=True)
+    raise typer.Exit(0 if report.passed else 1)

@@ -1,0 +1,79 @@
+"""How something that is no Python object introduces itself: its name, what it can do, and what it does otherwise on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from oracle.case import Case, named_layers
+from oracle.exchange.numbers import shown
+from oracle.profile import Profile
+from oracle.running_error import UNIT_ROUNDOFF
+
+PROTOCOL = 1
+JSON, SAFETENSORS = "json", "safetensors"
+FIELDS = ("protocol", "name", "supports", "dtypes", "arrays", "profile")
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """Attributes:
+    name: for the report.
+    supports: classes of layers, losses and optimizers; None: whatever comes, it says itself what it lacks.
+    dtypes: that it computes in.
+    arrays: how it wants them, "json" or "safetensors".
+    profile: what it declares about itself.
+    """
+
+    name: str
+    supports: tuple[str, ...] | None = None
+    dtypes: tuple[str, ...] = tuple(UNIT_ROUNDOFF)
+    arrays: str = JSON
+    profile: Profile = field(default_factory=Profile)
+
+    def lacks(self, case: Case) -> str:
+        """What the case needs and it has not said that it has; nothing: ""."""
+        if case.dtype not in self.dtypes:
+            return f"{self.name} has no {case.dtype}"
+        used = [spec.type for _, spec in named_layers(case.layers)]
+        used += [spec.type for spec in (case.loss, case.optimizer) if spec is not None]
+        absent = [] if self.supports is None else [name for name in used if name and name not in self.supports]
+        return f"{self.name} has no {absent[0]}" if absent else ""
+
+
+def introduction(value: Any) -> Introduction:
+    """Raises: ValueError in one sentence for anything that is no introduction in this version of the protocol."""
+    if not isinstance(value, dict):
+        raise ValueError(f"an introduction is an object, got {shown(value)}")
+    if value.get("protocol") != PROTOCOL:
+        raise ValueError(f"it speaks protocol {shown(value.get('protocol'))}, this version speaks {PROTOCOL}")
+    unknown = sorted(value.keys() - set(FIELDS))
+    if unknown:
+        raise ValueError(f"an introduction has no field {shown(unknown[0])}; known are {', '.join(FIELDS)}")
+    name, arrays = value.get("name"), value.get("arrays", JSON)
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:
+        raise ValueError(f"an introduction's name is a short line of text, got {shown(name)}")
+    if arrays not in (JSON, SAFETENSORS):
+        raise ValueError(f"an introduction's arrays is {JSON!r} or {SAFETENSORS!r}, got {shown(arrays)}")
+    supports = None if value.get("supports") is None else _names(value, "supports")
+    dtypes = _names(value, "dtypes") if "dtypes" in value else tuple(UNIT_ROUNDOFF)
+    return Introduction(name, supports, dtypes, arrays, _profile(value.get("profile", {})))
+
+
+def _names(value: dict[str, Any], field: str) -> tuple[str, ...]:
+    names = value[field]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"an introduction's {field} is a list of names, got {shown(names)}")
+    return tuple(names)
+
+
+def _profile(value: Any) -> Profile:
+    known = tuple(Profile.__dataclass_fields__)
+    if not isinstance(value, dict) or not value.keys() <= set(known):
+        raise ValueError(f"a profile is an object with some of {', '.join(known)}, got {shown(value)}")
+    fields: dict[str, Any] = {name: _names(value, name) for name in value if name != "accumulate"}
+    if value.get("accumulate") is not None:
+        if not isinstance(value["accumulate"], str):
+            raise ValueError(f"a profile's accumulate is the name of a dtype, got {shown(value['accumulate'])}")
+        fields["accumulate"] = value["accumulate"]
+    return Profile(**fields)

@@ -1,0 +1,80 @@
+"""Arrays that came from outside: what does not belong to the case, or not in this form, is named and goes no further."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from oracle.arrays import Array
+from oracle.case import Case
+from oracle.network import execute
+from oracle.trace import Key, Trace
+
+
+class Wanted(NamedTuple):
+    """The form of a quantity; a count (of batches, of steps) may come in any type of number."""
+
+    shape: tuple[int, ...]
+    is_count: bool
+
+
+def wanted(case: Case) -> dict[Key, Wanted]:
+    """Every quantity that the case has, in the order in which it is computed."""
+    with np.errstate(all="ignore"):
+        results = {key: np.asarray(value) for key, value in execute(case, lambda array: array).items()}
+    return {
+        key: Wanted(value.shape, value.dtype.kind in "iu" or key.quantity.startswith("step."))
+        for key, value in results.items()
+    }
+
+
+def received(case: Case, arrays: Mapping[str, Array], faults: Mapping[str, str]) -> Trace:
+    """The trace of entries "step/layer/quantity"; what is wrong with an entry becomes a fault of the trace.
+
+    faults: entries that could not be read, with the reason.
+    """
+    known = wanted(case)
+    by_key = {key: entry_name(key) for key in known}
+    trace = Trace()
+    for key, name in by_key.items():
+        if name in arrays:
+            said = _fault(case, key, known[key], arrays[name])
+            if said:
+                trace.faults[key] = said
+            else:
+                trace.record(*key, arrays[name])
+    names = set(by_key.values())
+    for name in arrays.keys() - names:
+        trace.faults[_key(name)] = f"extra: the case has no quantity {name!r}"
+    trace.faults |= {_key(name): reason for name, reason in faults.items()}
+    trace.faults = dict(sorted(trace.faults.items()))
+    return trace
+
+
+def entry_name(key: Key) -> str:
+    return f"{key.step}/{key.layer}/{key.quantity}"
+
+
+def _key(name: str) -> Key:
+    step, *rest = name.split("/", 2)
+    if len(rest) < 2 or not step.isdecimal() or not step.isascii() or len(step) > 9:
+        return Key(0, "", name)
+    return Key(int(step), rest[0], rest[1])
+
+
+def _fault(case: Case, key: Key, form: Wanted, array: Array) -> str:
+    """What is wrong with the form of an array; nothing: ""."""
+    kind = array.dtype.kind
+    if key.quantity == "mask":
+        # A mask of whole channels may be broadcast.
+        right = kind == "b" and len(form.shape) == array.ndim
+        return "" if right else f"dtype {array.dtype}, expected bool" if kind != "b" else _misshapen(array, form)
+    if not form.is_count and array.dtype.name != case.dtype:
+        return f"dtype {array.dtype}, expected {case.dtype}"
+    return _misshapen(array, form) if array.shape != form.shape else ""
+
+
+def _misshapen(array: Array, form: Wanted) -> str:
+    return f"shape {array.shape}, expected {form.shape}"

@@ -1,0 +1,81 @@
+"""safetensors files: written by the library, read so that every entry that is damaged is named and the others are kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+from safetensors.numpy import save
+
+from oracle.arrays import Array
+from oracle.exchange.numbers import shown
+
+TYPES: dict[str, Any] = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+LENGTH = 8  # bytes of the number that says how long the header is
+
+
+class Tensors(NamedTuple):
+    """What a file holds: arrays by name, and for each entry that cannot be read the reason."""
+
+    arrays: dict[str, Array]
+    faults: dict[str, str]
+
+
+def packed(arrays: Mapping[str, Array]) -> bytes:
+    """The same bytes for the same arrays, always: sorted, without metadata."""
+    # The library writes the memory as it lies, whatever its layout.
+    return save({name: np.array(arrays[name], order="C") for name in sorted(arrays)})
+
+
+def unpacked(data: bytes) -> Tensors:
+    """Raises: ValueError where not even the header can be read."""
+    size = int.from_bytes(data[:LENGTH], "little")
+    if len(data) < LENGTH or size > len(data) - LENGTH:
+        raise ValueError(f"no safetensors: its {len(data)} bytes end within the header")
+    try:
+        header = json.loads(data[LENGTH : LENGTH + size])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no safetensors: its header is not JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"no safetensors: its header is not an object but {shown(header)}")
+    header.pop("__metadata__", None)
+    body, found = memoryview(data)[LENGTH + size :], Tensors({}, {})
+    for name, entry in header.items():
+        try:
+            found.arrays[name] = _array(entry, body)
+        except ValueError as error:
+            found.faults[name] = str(error)
+    return found
+
+
+def _array(entry: Any, body: memoryview) -> Array:
+    try:
+        dtype, shape = np.dtype(TYPES[entry["dtype"]]), entry["shape"]
+        start, end = entry["data_offsets"]
+        count = math.prod(shape)
+        fits = start >= 0 and end - start == count * dtype.itemsize and all(size >= 0 for size in shape)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"no dtype, shape and data_offsets that can be read: {shown(entry)}") from error
+    if not fits:
+        raise ValueError(f"damaged: shape {tuple(shape)} of {dtype} does not take the bytes {start} to {end}")
+    if end > len(body):
+        raise ValueError(f"truncated: its bytes {start} to {end} go beyond the file's {len(body)}")
+    return np.frombuffer(body[start:end], dtype).reshape(shape)

@@ -1,0 +1,27 @@
+"""What was delivered from outside and cannot be used, as rows: `wrong`, and not just `missing`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from oracle.case import Case
+from oracle.judge import LOCAL
+from oracle.network import layer_types
+from oracle.trace import Trace
+from oracle.verdict import MISSING, WRONG, Row
+
+
+def with_faults(case: Case, rows: Iterable[Row], trace: Trace) -> list[Row]:
+    """The rows, those of the trace's faults with the reason, and one more for each fault that has none."""
+    named, types = list(rows), layer_types(case)
+    missing = [row for row in named if row.verdict == MISSING]
+    for key, reason in trace.faults.items():
+        own = [row for row in missing if (row.step, row.layer, row.quantity) == key]
+        for row in own:
+            row.verdict, row.diagnosis = WRONG, reason
+        if not own:
+            layer_type = types.get(key.layer, "")
+            named.append(
+                Row(case.name, case.dtype, key.step, key.layer, layer_type, key.quantity, LOCAL, WRONG, reason)
+            )
+    return named

@@ -1,0 +1,56 @@
+"""What `check_module` can be given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from oracle.subjects.torch import tensor
+
+
+class ModuleError(ValueError):
+    """Something that `check_module` cannot work with, in one sentence."""
+
+
+def checked(module: Any, x: Any, loss: Any, target: Any, optimizer: Any, steps: Any) -> tuple[torch.Tensor, ...]:
+    """The loss's arguments as tensors. Raises: ModuleError."""
+    _check_module(module, x)
+    if loss is not None and not callable(loss):
+        raise ModuleError(f"loss is called as loss(output, target), got {type(loss).__name__}")
+    if (loss is None) != (target is None):
+        lacking = "target" if target is None else "loss"
+        raise ModuleError(f"loss and target belong together: {lacking} is missing")
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise ModuleError(f"steps is a whole number from 1 on, got {steps!r}")
+    if optimizer is not None:
+        _check_optimizer(module, optimizer)
+    targets = target if isinstance(target, tuple) else () if target is None else (target,)
+    for given in targets:
+        if not isinstance(given, (torch.Tensor, np.ndarray)):
+            raise ModuleError(f"target is a tensor, or a tuple of them, got {type(given).__name__}")
+    return tuple(given if isinstance(given, torch.Tensor) else tensor(given) for given in targets)
+
+
+def _check_module(module: Any, x: Any) -> None:
+    if not isinstance(module, torch.nn.Module):
+        raise ModuleError(f"check_module expects a torch.nn.Module, got {type(module).__name__}")
+    tensors = [own for own in (x if isinstance(x, tuple) else (x,)) if isinstance(own, torch.Tensor)]
+    if not tensors:
+        inside = f" of {', '.join(type(own).__name__ for own in x)}" if isinstance(x, tuple) and x else ""
+        raise ModuleError(f"x is a torch.Tensor or a tuple with one, got {type(x).__name__}{inside}")
+    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name, own in held.items():
+        if torch.nn.parameter.is_lazy(own):
+            raise ModuleError(f"{name} is not initialised yet: call the module once, then check it")
+    if any(own.device.type == "meta" for own in [*tensors, *held.values()]):
+        raise ModuleError("tensors on the device meta hold no numbers that could be judged")
+
+
+def _check_optimizer(module: torch.nn.Module, optimizer: Any) -> None:
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ModuleError(f"optimizer is a torch.optim.Optimizer, got {type(optimizer).__name__}")
+    own = {id(parameter) for parameter in module.parameters()}
+    if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+        raise ModuleError("optimizer holds none of the module's parameters")

@@ -1,0 +1,290 @@
+"""What the leaves of a torch module are given and what they compute, seen through hooks, forward and backward.
+
+Nothing is put into the network: values are copied when a leaf is called, before anything can overwrite them, and gradients
+are read where autograd hands them over. What a call added to autograd's graph are the nodes that are younger than the call;
+those of their edges that lead to its input or to a parameter carry that call's share of the gradient, whoever else uses the
+same tensor. So layers in place, shared layers and custom autograd.Functions need no special treatment, a view that is
+changed in place alone does: autograd then differentiates the tensor behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch.autograd.graph import get_gradient_edge
+
+from oracle.arrays import Array
+from oracle.case import Spec
+from oracle.modules.specs import STATISTICS, layer_spec, layer_type, state_of
+from oracle.subjects.torch import array
+
+Node: TypeAlias = Any  # torch.autograd.graph.Node
+# Nodes that add a gradient to a leaf tensor are as young as can be: they belong to no call.
+AGELESS = 2**63
+
+
+class Slice(NamedTuple):
+    """Where a view lies in the memory of the tensor behind it."""
+
+    base: torch.Size
+    base_strides: tuple[int, ...]
+    shape: torch.Size
+    strides: tuple[int, ...]
+    offset: int
+
+    @classmethod
+    def of(cls, view: torch.Tensor) -> Slice:
+        base = view._base
+        assert base is not None
+        return cls(
+            base.shape, base.stride(), view.shape, view.stride(), int(view.storage_offset() - base.storage_offset())
+        )
+
+    def __call__(self, gradient: torch.Tensor) -> torch.Tensor:
+        laid = torch.empty_strided(self.base, self.base_strides, dtype=gradient.dtype, device=gradient.device)
+        return laid.copy_(gradient).as_strided(self.shape, self.strides, self.offset)
+
+
+@dataclass
+class Call:
+    """One call of a leaf.
+
+    Attributes:
+        layer: the dotted name of the leaf; "name#2" where it is called a second time.
+        kind: its class of torch.nn; of a leaf that cannot be judged its own class.
+        spec: its options; None where it cannot be judged, and `reason` says why.
+        given: what went in, parameters and buffers by short name as they were when it was called, and the input.
+        made: by quantity what came out.
+        expected: the quantities that it has to show.
+        joined: whether its output is part of autograd's graph.
+    """
+
+    layer: str
+    kind: str
+    spec: Spec | None
+    reason: str = ""
+    training: bool = True
+    input: Array | None = None
+    state: dict[str, Array] = field(default_factory=dict)
+    grad_output: Array | None = None
+    made: dict[str, Array] = field(default_factory=dict)
+    expected: list[str] = field(default_factory=list)
+    joined: bool = False
+    # How autograd knows what went in, and how young its nodes were then.
+    edges: dict[tuple[Node, int], tuple[str, Slice | None]] = field(default_factory=dict, repr=False)
+    age: int = 0
+
+    @property
+    def name(self) -> str:
+        """The leaf's, whichever call it is."""
+        return self.layer.partition("#")[0]
+
+    def refuse(self, reason: str) -> None:
+        self.spec, self.reason = None, reason
+
+
+class Capture:
+    """Watches every leaf of a module.
+
+    Attributes:
+        calls: those that were made, in order.
+        reached: those whose output a gradient arrived at, in the order in which it did.
+        open: those that have not come back.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.reached: list[Call] = []
+        self.open: list[Call] = []
+        self.watching = False
+        self.differentiating = False
+        self._counts: dict[str, int] = {}
+        self._last: tuple[torch.Tensor, int, Array] | None = None
+
+    @contextmanager
+    def of(self, module: torch.nn.Module) -> Iterator[None]:
+        """Inside, calls of the module's leaves are seen; after those hooks that are there already, on the way in and out."""
+        handles = []
+        self.watching = True
+        try:
+            for name, leaf in leaves(module):
+                handles.append(leaf.register_forward_pre_hook(self._entering(name), with_kwargs=True))
+                handles.append(leaf.register_forward_hook(self._leaving(name), prepend=True))
+            yield
+        finally:
+            self.watching, self._last = False, None
+            for handle in handles:
+                handle.remove()
+
+    def _entering(self, name: str) -> Callable[..., None]:
+        def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if not self.watching:  # such as a second forward pass during backward, by checkpointing
+                return
+            self._counts[name] = self._counts.get(name, 0) + 1
+            number = self._counts[name]
+            call = Call(name if number == 1 else f"{name}#{number}", *identity(module), training=module.training)
+            self.open.append(call)
+            given = [*args, *kwargs.values()]
+            if call.spec is None:
+                return
+            if len(given) != 1 or not isinstance(given[0], torch.Tensor):
+                call.refuse(f"it is called with {len(given)} arguments, and a {call.kind} takes one tensor")
+                return
+            self.enter(call, given[0], state_of(module, call.kind))
+
+        return hook
+
+    def _leaving(self, name: str) -> Callable[..., None]:
+        def hook(module: torch.nn.Module, _: Any, output: Any) -> None:
+            if not self.watching:
+                return
+            while self.open[-1].name != name:  # it raised, and somebody caught it
+                self.open.pop()
+            call = self.open[-1]
+            if call.spec is not None and not isinstance(output, torch.Tensor):
+                call.refuse(f"it gives a {type(output).__name__}, and a {call.kind} gives one tensor")
+            if call.spec is not None:
+                state = state_of(module, call.kind)
+                self.leave(call, output, {short: value for short, value in state.items() if short in STATISTICS})
+            self.open.pop()
+            self.calls.append(call)
+
+        return hook
+
+    def enter(self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
+        """Copies what a call is given, and notes how autograd knows it."""
+        call.input = self._copied(given)
+        call.state = {name: self._copied(value) for name, value in state.items()}
+        if torch.is_grad_enabled():
+            if given.requires_grad:
+                call.edges[_edge(given)] = ("grad_input", None)
+                if given._is_view() and given._base is not None and given._base.requires_grad:
+                    call.edges[_edge(given._base)] = ("grad_input", Slice.of(given))
+            for name, value in state.items():
+                if value.requires_grad:
+                    call.edges[_edge(value)] = (f"grad.{name}", None)
+        call.age = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
+
+    def leave(self, call: Call, output: torch.Tensor, buffers: Mapping[str, torch.Tensor]) -> None:
+        """Copies what a call has made, and waits for its gradients."""
+        call.made["output"] = self._copied(output)
+        call.made |= {f"buffer.{name}": self._copied(value) for name, value in buffers.items()}
+        call.expected = list(call.made)
+        if not call.edges:
+            return
+        quantities = list(dict.fromkeys(quantity for quantity, _ in call.edges.values()))
+        node, number, part = output.grad_fn, output.output_nr, None
+        base = output._base if output._is_view() else None
+        if base is not None and base.grad_fn is not None and _age(base.grad_fn) >= call.age:  # changed in place
+            node, number, part = base.grad_fn, base.output_nr, Slice.of(output)
+        if (node, number) in call.edges:  # handed through as it is
+            return
+        call.expected += quantities
+        if node is None or _age(node) < call.age:
+            return
+        call.joined = True
+        node.register_prehook(self._arriving(call, output.shape, number, part))
+        for own in _nodes(node, call.age):
+            self._listen(call, own)
+
+    def _arriving(self, call: Call, shape: torch.Size, number: int, part: Slice | None) -> Callable[..., None]:
+        def hook(gradients: tuple[torch.Tensor | None, ...]) -> None:
+            if not self.differentiating:  # such as a gradient that the network takes within its forward pass
+                return
+            gradient = gradients[number]
+            if gradient is not None:
+                call.grad_output = np.array(array(gradient if part is None else part(gradient)))
+            else:
+                call.grad_output = np.zeros(shape, call.made["output"].dtype)
+            self.reached.append(call)
+
+        return hook
+
+    def _listen(self, call: Call, node: Node) -> None:
+        """Adds up what goes over those edges of a node that leave the call."""
+        out = [(place, call.edges[edge]) for place, edge in enumerate(node.next_functions) if edge in call.edges]
+        if not out:
+            return
+
+        def hook(gradients: tuple[torch.Tensor | None, ...], _: Any) -> None:
+            for place, (quantity, part) in out:
+                gradient = gradients[place]
+                if gradient is None or not self.differentiating:
+                    continue
+                share = array(gradient if part is None else part(gradient))
+                before = call.made.get(quantity)
+                call.made[quantity] = np.array(share) if before is None else before + share
+
+        node.register_hook(hook)
+
+    def backward(self, output: torch.Tensor, upstream: torch.Tensor | None) -> None:
+        """Differentiates; afterwards every call that a gradient reached has all that it is expected to show."""
+        self.differentiating = True
+        try:
+            torch.autograd.backward(output, upstream)
+        finally:
+            self.differentiating = False
+        for call in self.reached:  # autograd leaves out what is zero
+            for quantity in call.expected:
+                if quantity not in call.made:
+                    name = quantity.partition(".")[2]
+                    like = call.state[name] if name else call.input
+                    assert like is not None
+                    call.made[quantity] = np.zeros_like(like)
+
+    def _copied(self, tensor: torch.Tensor) -> Array:
+        """A tensor's values as they are now; copied once where one layer's output is the next one's input."""
+        if self._last is not None and self._last[0] is tensor and self._last[1] == tensor._version:
+            return self._last[2]
+        copy = np.array(array(tensor))
+        copy.flags.writeable = False
+        if tensor.grad_fn is not None:
+            self._last = tensor, tensor._version, copy
+        return copy
+
+
+def leaves(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Modules without children, once each, by dotted name, and layers that a subclass gave some; a root goes by its class."""
+    for name, own in module.named_modules():
+        if next(own.children(), None) is None or layer_type(own) is not None:
+            yield name or type(own).__name__, own
+
+
+def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:
+    """Class, options, and why there are none."""
+    kind, own = layer_type(module), type(module).__name__
+    if kind is None:
+        return own, None, f"the reference has no {own}"
+    if next(module.children(), None) is not None:
+        return own, None, f"it derives from torch.nn.{kind}, but has modules of its own, which are judged by themselves"
+    try:
+        return kind, layer_spec(module, kind), ""
+    except AttributeError as error:
+        return own, None, f"it derives from torch.nn.{kind}, but lacks what that one's constructor sets: {error}"
+
+
+def _edge(tensor: torch.Tensor) -> tuple[Node, int]:
+    edge = get_gradient_edge(tensor)
+    return edge.node, edge.output_nr
+
+
+def _age(node: Node) -> int:
+    number: int = node._sequence_nr()
+    return number
+
+
+def _nodes(node: Node, age: int) -> Iterator[Node]:
+    """A node and those behind it that are as young as the call."""
+    found, waiting = {node}, [node]
+    while waiting:
+        own = waiting.pop()
+        yield own
+        for behind, _ in own.next_functions:
+            if behind is not None and behind not in found and age <= _age(behind) < AGELESS:
+                found.add(behind)
+                waiting.append(behind)

@@ -1,0 +1,198 @@
+"""check_module: runs a module for some steps, watches its leaves, and judges each on its own inputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from oracle.diagnose import LOCAL
+from oracle.environment import environment
+from oracle.evidence import Evidenced, explained, of_part
+from oracle.findings import mark_known
+from oracle.judge import Bench, judge_part, mask_row
+from oracle.modules.arguments import ModuleError, checked
+from oracle.modules.capture import Call, leaves
+from oracle.modules.parts import Observed, mixed, of_call, of_loss, of_update
+from oracle.modules.specs import layer_type
+from oracle.modules.step import Loss, Step, Training
+from oracle.modules.untouched import untouched
+from oracle.profile import Profile
+from oracle.report import Report
+from oracle.subjects.torch import array
+from oracle.trace import Key, Trace
+from oracle.verdict import CRASHED, MISSING, PASS, UNDECIDED, UNSUPPORTED, Row
+
+
+class OwnPrediction:
+    """A reference that adds nothing to refbp's own values, with which every part is predicted anyhow."""
+
+    name = "refbp"
+
+    def run(self, case: Any) -> Trace:
+        return Trace()
+
+
+def check_module(
+    torch_module: torch.nn.Module,
+    x: torch.Tensor | tuple[Any, ...],
+    loss: Loss | None = None,
+    target: Any = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    steps: int = 1,
+) -> Report:
+    """Hold every leaf of a torch module against the reference, on what it is really given in the module's own training step.
+
+    A leaf whose class is, or derives from, a class of torch.nn that the reference has is judged: its output, the gradients
+    of its input and of each parameter that is not frozen, its buffers and its dropout mask. Another gets the verdict
+    `unsupported`. What a module computes between its leaves is not judged. The module is left as it was found.
+
+    Args:
+        torch_module: on any device, of any floating dtype, in training or evaluation mode.
+        x: its input; a tuple where it takes several arguments.
+        loss: called as loss(output, target); a module of torch.nn is judged like a layer. Without one the upstream gradient
+            is random, the same each time.
+        target: what the loss takes after the module's output; a tuple where that is several arguments.
+        optimizer: over parameters of the module; with it each step ends with an update. One of torch.optim's that the
+            reference has (SGD, Adam, AdamW, RMSprop, Adagrad), or a class that derives from it, is judged.
+        steps: how many times the same data is passed through.
+    Returns: a report with one case, named after the module's class. Where the module itself raises, the verdict is `crashed`,
+        behind what had been computed by then.
+    Raises: ModuleError, a ValueError, for arguments that cannot be used.
+    """
+    targets = checked(torch_module, x, loss, target, optimizer, steps)
+    inputs = x if isinstance(x, tuple) else (x,)
+    run = _Run(torch_module, inputs, loss, targets, optimizer)
+    start = time.perf_counter()
+    with untouched(torch_module, optimizer, [own for own in inputs if isinstance(own, torch.Tensor)]):
+        for step in range(steps):
+            if not run.step(step):
+                break
+    mark_known(run.rows, {"torch"})
+    details = explained(run.rows, run.evidence_of)
+    seconds = time.perf_counter() - start
+    call = f"oracle.check_module({run.case}, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"
+    dtypes = list(dict.fromkeys(row.dtype for row in run.rows))
+    about = {
+        **environment(),
+        "subject": run.case,
+        "reference": OwnPrediction.name,
+        "dtypes": dtypes,
+        "cases": 1,
+    }
+    rows = sorted(run.rows, key=lambda row: dtypes.index(row.dtype))
+    return Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), details).reproduced_by(call)
+
+
+class _Run:
+    """A module's steps: what was observed, and its rows."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        inputs: tuple[Any, ...],
+        loss: Loss | None,
+        targets: tuple[torch.Tensor, ...],
+        optimizer: torch.optim.Optimizer | None,
+    ) -> None:
+        self.case = type(module).__name__
+        self.kinds = {name or self.case: layer_type(own) or type(own).__name__ for name, own in module.named_modules()}
+        names: dict[torch.Tensor, str] = {
+            own: name if "." in name else f"{self.case}.{name}" for name, own in module.named_parameters()
+        }
+        self.training = Training(self.case, module, inputs, loss, targets, optimizer, names)
+        self.targets = tuple(np.array(array(target)) for target in targets)
+        floating = [own for own in [*inputs, *names] if isinstance(own, torch.Tensor) and own.is_floating_point()]
+        self.dtype = str(floating[0].dtype).removeprefix("torch.") if floating else "float32"
+        self.rows: list[Row] = []
+        self.benches: list[tuple[Observed, Bench]] = []
+
+    def step(self, number: int) -> bool:
+        """Makes a step and judges it; whether another can follow."""
+        step, error = Step(self.training), None
+        try:
+            step.make()
+        except ModuleError:
+            raise
+        except Exception as raised:  # whatever a module raises is a finding about the module
+            error = raised
+        calls = step.capture.calls + ([step.loss_call] if step.loss_call is not None else [])
+        parts = [self._part(call, call is step.loss_call) for call in calls if not self._is_refused(call)]
+        rows = [row for call in calls for row in self._notes(number, call, error)]
+        if error is None:
+            rows += self._never_called(number, calls)
+            rows += self._unknown_optimizer(number, step)
+            parts += of_update(step.updated, self.case, self.kinds) if step.updated is not None else []
+        rows += [row for part in parts for row in self._judged(part, number, error)]
+        order = [(call.layer, quantity) for call in calls for quantity in ("", "output", "mask", *call.expected)]
+        order = [place for place in order if not place[1].startswith("grad")]
+        order += [(call.layer, quantity) for call in step.capture.reached for quantity in call.expected]
+        places = {place: index for index, place in reversed(list(enumerate(order)))}
+        self.rows += sorted(rows, key=lambda row: places.get((row.layer, row.quantity), len(order)))
+        if error is not None:
+            said = f"{type(error).__name__}: {error}".strip(": ")
+            self.rows += [self._note(number, *step.place(), CRASHED, said)]
+        return error is None
+
+    def _is_refused(self, call: Call) -> bool:
+        if call.spec is not None and (reason := mixed(call)):
+            call.refuse(reason)
+        return call.spec is None
+
+    def _part(self, call: Call, is_loss: bool) -> Observed:
+        return of_loss(call, self.case, self.targets) if is_loss else of_call(call, self.case)
+
+    def _judged(self, observed: Observed, step: int, error: Exception | None) -> Iterator[Row]:
+        """A part's rows; of a step that ended early, only those of what there is."""
+        trace = Trace({Key(step, *place): value for place, value in observed.made.items()})
+        blank = Row(self.case, observed.part.case.dtype, step, "", "", "", LOCAL, PASS)
+        profile = Profile(quantities=tuple(observed.expected))
+        bench = Bench(trace, OwnPrediction(), profile, observed.kinds, blank)
+        self.benches.append((observed, bench))
+        if observed.drawn is not None and observed.drawn.mask.size:
+            (layer,) = observed.part.names.values()
+            (spec,) = observed.part.case.layers
+            yield mask_row(bench.row(layer, "mask"), spec, observed.drawn.mask, observed.drawn.known)
+        for row in judge_part(observed.part, bench):
+            if error is None or row.verdict != MISSING:
+                yield row
+
+    def evidence_of(self, rows: Sequence[Row]) -> Iterator[Evidenced]:
+        for observed, bench in self.benches:
+            own = [row for row in rows if row.step == bench.blank.step and row.layer in observed.part.names.values()]
+            if own:
+                yield from of_part(observed.part, bench, own)
+
+    def _note(self, step: int, layer: str, quantity: str, verdict: str, reason: str, kind: str = "") -> Row:
+        """A row without figures."""
+        kind = kind or self.kinds.get(layer.partition("#")[0], "")
+        return Row(self.case, self.dtype, step, layer, kind, quantity, LOCAL, verdict, reason)
+
+    def _notes(self, step: int, call: Call, error: Exception | None) -> Iterator[Row]:
+        """What is to be said about a layer that was not judged, or not in full; once, at the first step."""
+        if step:
+            return
+        if call.spec is None:
+            yield self._note(step, call.layer, "", UNSUPPORTED, call.reason, call.kind)
+        elif call.grad_output is None and error is None and any(own.startswith("grad") for own in call.expected):
+            if call.joined:
+                said = "no gradient arrived at its output: only its forward pass was judged"
+                yield self._note(step, call.layer, "grad_output", UNDECIDED, said)
+            else:
+                said = "its output is cut off from autograd's graph: nothing before it learns"
+                yield self._note(step, call.layer, "grad_input", MISSING, said)
+
+    def _never_called(self, step: int, calls: Sequence[Call]) -> Iterator[Row]:
+        called = {call.name for call in calls}
+        for name, _ in leaves(self.training.module):
+            if name not in called and not step:
+                said = "it was not called as a module in this step: nothing was tested"
+                yield self._note(step, name, "", UNDECIDED, said)
+
+    def _unknown_optimizer(self, number: int, step: Step) -> Iterator[Row]:
+        if self.training.optimizer is not None and step.updated is None and not number:
+            kind = type(self.training.optimizer).__name__
+            yield self._note(number, "optimizer", "", UNSUPPORTED, f"the reference has no {kind}", kind)

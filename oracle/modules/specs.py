@@ -1,0 +1,97 @@
+"""torch's modules, losses and optimizers as the specs of a case."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+
+from oracle.case import CONTAINERS, Spec
+from oracle.network import LAYERS, LOSSES, OPTIMIZERS
+
+# Arguments that change no number, or that an instance no longer holds because others say the same.
+LEFT_OUT = frozenset(
+    {"dtype", "rng", "inplace", "return_indices", "init", "min_value", "max_value", "size_average", "reduce", "params"}
+)
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def layer_type(module: torch.nn.Module) -> str | None:
+    """The name of the class of torch.nn that a module is or derives from; None where the reference has no such layer."""
+    return _known(type(module), "nn")
+
+
+def loss_type(loss: Any) -> str | None:
+    return _known(type(loss), "loss")
+
+
+def optimizer_type(optimizer: torch.optim.Optimizer) -> str | None:
+    return _known(type(optimizer), "optim")
+
+
+def _known(made: type, kind: str) -> str | None:
+    """The nearest ancestor that the reference has."""
+    known, namespace = {"nn": (LAYERS, torch.nn), "loss": (LOSSES, torch.nn), "optim": (OPTIMIZERS, torch.optim)}[kind]
+    for ancestor in made.__mro__:
+        name = ancestor.__name__
+        if name in known and name not in CONTAINERS and getattr(namespace, name, None) is ancestor:
+            return name
+    return None
+
+
+def layer_spec(module: torch.nn.Module, type: str) -> Spec:
+    """The module's options, read from its attributes. Raises: AttributeError where its constructor never set one."""
+    return Spec(type, {name: _option(module, name) for name in _arguments(LAYERS[type])}, "layer")
+
+
+def loss_spec(loss: torch.nn.Module, type: str) -> Spec:
+    return Spec(type, {name: _option(loss, name) for name in _arguments(LOSSES[type])})
+
+
+def optimizer_spec(optimizer: torch.optim.Optimizer, type: str, names: Mapping[torch.Tensor, str]) -> Spec:
+    """Its parameter groups with their options as they stand, of the parameters that have a name."""
+    known = _arguments(OPTIMIZERS[type])
+    groups = [
+        {
+            **{name: _plain(group[name]) for name in known if name in group},
+            "params": [names[parameter] for parameter in group["params"] if parameter in names],
+        }
+        for group in optimizer.param_groups
+    ]
+    return Spec(type, {}, groups=tuple(group for group in groups if group["params"]))
+
+
+@cache
+def _arguments(made: type) -> tuple[str, ...]:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(made).parameters.values()
+    return tuple(p.name for p in parameters if p.kind in named and p.name not in LEFT_OUT)
+
+
+def _option(module: torch.nn.Module, name: str) -> Any:
+    if name == "bias":
+        return module.bias is not None
+    if name in ("affine", "elementwise_affine"):
+        return module.weight is not None
+    return _plain(getattr(module, name))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def state_of(module: torch.nn.Module, type: str) -> dict[str, torch.Tensor]:
+    """Parameters and buffers of a layer of this type, by short name; what a subclass adds is not the layer's."""
+    if type.startswith(("Linear", "Conv", "GroupNorm", "LayerNorm")):
+        names: tuple[str, ...] = ("weight", "bias")
+    elif type.startswith(("BatchNorm", "InstanceNorm")):
+        names = ("weight", "bias", *STATISTICS)
+    else:
+        names = ("weight",) if type in ("RMSNorm", "PReLU") else ()
+    values = {name: getattr(module, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}

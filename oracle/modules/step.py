@@ -1,0 +1,171 @@
+"""One training step of a module, watched: forward, loss, backward, update."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from oracle.arrays import Array
+from oracle.modules.arguments import ModuleError
+from oracle.modules.capture import Call, Capture
+from oracle.modules.parts import Update
+from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
+from oracle.subjects.torch import STATE_NAMES, array
+
+Loss: TypeAlias = Callable[..., torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A module with all that its step needs; `names` of its parameters, each with the name of a layer in front."""
+
+    case: str
+    module: torch.nn.Module
+    inputs: tuple[Any, ...]
+    loss: Loss | None
+    targets: tuple[torch.Tensor, ...]
+    optimizer: torch.optim.Optimizer | None
+    names: Mapping[torch.Tensor, str]
+
+
+class Step:
+    """A step, and what was seen of it.
+
+    Attributes: the `capture` of its layers; `loss_call` of the loss, `updated` of the optimizer, where there is one that the
+        reference has; `at`, the stage that was reached.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self.training, self.capture = training, Capture()
+        self.output: torch.Tensor | None = None
+        self.loss_call: Call | None = None
+        self.updated: Update | None = None
+        self.at = "forward"
+
+    def make(self) -> None:
+        """Raises: ModuleError for a result that cannot be used; whatever the module, the loss or the optimizer raises."""
+        self._forward()
+        self._backward()
+        self._update()
+
+    def _forward(self) -> None:
+        run, capture = self.training, self.capture
+        with torch.inference_mode(False), torch.enable_grad():
+            inputs = tuple(entering(own) if isinstance(own, torch.Tensor) else own for own in run.inputs)
+            with capture.of(run.module):
+                output = run.module(*inputs)
+            if not isinstance(output, torch.Tensor) or not output.is_floating_point():
+                what = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
+                raise ModuleError(f"{run.case} gives {what}: its output has to be one tensor of floating-point numbers")
+            self.output = output
+            if run.loss is None:
+                return
+            self.at = "loss"
+            kind = loss_type(run.loss)
+            call = Call("loss", kind or type(run.loss).__name__, None, "the reference has no such loss")
+            if kind is not None:
+                call.spec, call.reason = loss_spec(run.loss, kind), ""  # type: ignore[arg-type]
+                capture.enter(call, output, {})
+            self.output = run.loss(output, *run.targets)
+            if not isinstance(self.output, torch.Tensor):
+                raise ModuleError(f"loss gives {type(self.output).__name__}: it has to give a tensor")
+            if kind is not None:
+                capture.leave(call, self.output, {})
+            self.loss_call = call
+
+    def _backward(self) -> None:
+        assert self.output is not None
+        self.at = "backward"
+        if self.output.requires_grad:
+            scalar = self.training.loss is not None and self.output.dim() == 0
+            self.capture.backward(self.output, None if scalar else upstream(self.output))
+
+    def _update(self) -> None:
+        """The optimizer's step, recorded where the reference has such an optimizer."""
+        run, self.at = self.training, "update"
+        optimizer = run.optimizer
+        if optimizer is not None:
+            kind = optimizer_type(optimizer)
+            held = [own for group in optimizer.param_groups for own in group["params"] if own in run.names]
+            update = None if kind is None else _before(optimizer, kind, held, run.names)
+            optimizer.step()
+            for own in held if update is not None else []:
+                assert update is not None
+                layer, _, short = run.names[own].rpartition(".")
+                shown = {f"{quantity}.{short}": value for quantity, value in _state(optimizer, own).items()}
+                shown[f"param.{short}"] = np.array(array(own))
+                update.made.update({(layer, quantity): value for quantity, value in shown.items()})
+            self.updated = update
+        for own in run.names:
+            own.grad = None
+
+    def place(self) -> tuple[str, str]:
+        """The layer and quantity that were being computed."""
+        capture = self.capture
+        if self.at == "forward" and capture.open:
+            return capture.open[-1].layer, "output"
+        if self.at == "backward" and capture.reached:
+            return capture.reached[-1].layer, "grad_input"
+        return ("loss", "output") if self.at == "loss" else ("optimizer", "param") if self.at == "update" else ("", "")
+
+
+class _Entering(torch.autograd.Function):
+    """Makes a tensor a result of the graph, without a copy: it may be changed in place, and its gradient is wanted."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        ctx.mark_dirty(value)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, None]:
+        return None, None
+
+
+def entering(given: torch.Tensor) -> torch.Tensor:
+    """A copy in the same memory layout, which the module may change; differentiable where its numbers are."""
+    value = given.detach()
+    if 0 in value.stride():  # an expanded one, of which several elements are one: nothing could change it in place
+        copy = value.clone()
+    else:
+        copy = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device).copy_(value)
+    if not copy.is_floating_point():
+        return copy
+    made: torch.Tensor = _Entering.apply(torch.zeros((), requires_grad=True), copy)  # type: ignore[no-untyped-call]
+    return made
+
+
+def upstream(output: torch.Tensor) -> torch.Tensor:
+    """A random gradient of an output, the same each time, in the output's memory layout."""
+    values = np.random.default_rng(zlib.crc32(b"upstream")).standard_normal(tuple(output.shape))
+    return torch.empty_like(output).copy_(torch.from_numpy(np.asarray(values))).detach()
+
+
+def _before(
+    optimizer: torch.optim.Optimizer, kind: str, held: list[torch.Tensor], names: Mapping[torch.Tensor, str]
+) -> Update:
+    """What an update is given."""
+    update = Update(
+        optimizer_spec(optimizer, kind, names),
+        {names[own]: np.array(array(own)) for own in held},
+        {names[own]: np.array(array(own.grad)) for own in held if own.grad is not None},
+        {},
+    )
+    for own in held:
+        for quantity, value in _state(optimizer, own).items():
+            update.state.setdefault(quantity, {})[names[own]] = value
+    return update
+
+
+def _state(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> dict[str, Array]:
+    found = optimizer.state.get(parameter, {})
+    return {
+        STATE_NAMES.get(name, name): np.array(array(torch.as_tensor(value)))
+        for name, value in found.items()
+        if value is not None
+    }

@@ -1,0 +1,103 @@
+"""Leaves a model as it was found, whatever is done to it in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+
+WITHOUT_GENERATORS = ("cpu", "meta", "mps")
+
+
+@contextmanager
+def untouched(
+    module: torch.nn.Module, optimizer: torch.optim.Optimizer | None, inputs: Iterable[torch.Tensor]
+) -> Iterator[None]:
+    """Mode, parameters, buffers, gradients, the optimizer's state and every random generator are afterwards what they were.
+
+    Inside, parameters start without gradients.
+    """
+    tensors = {id(tensor): tensor for tensor in [*module.parameters(), *module.buffers()]}
+    if optimizer is not None:
+        tensors |= {id(own): own for group in optimizer.param_groups for own in group["params"]}
+    with ExitStack() as after:
+        after.enter_context(_generators([*tensors.values(), *inputs]))
+        for own in module.modules():
+            after.callback(_registers(own))
+        for tensor in tensors.values():
+            after.callback(_values(tensor))
+        if optimizer is not None:
+            after.callback(_state(optimizer))
+        for tensor in tensors.values():
+            if tensor.is_leaf:
+                tensor.grad = None
+        yield
+
+
+@contextmanager
+def _generators(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
+    """torch's on the processor and on every device in use, NumPy's and Python's global ones."""
+    devices: dict[str, set[int]] = {}
+    for tensor in tensors:
+        if tensor.device.type not in WITHOUT_GENERATORS:
+            devices.setdefault(tensor.device.type, set()).add(tensor.device.index or 0)
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    with ExitStack() as forks:
+        forks.enter_context(torch.random.fork_rng(devices=[]))
+        for kind, numbers in devices.items():
+            forks.enter_context(torch.random.fork_rng(devices=sorted(numbers), device_type=kind))
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+
+
+def _registers(module: torch.nn.Module) -> Callable[[], None]:
+    """Which tensors a module holds, and its mode."""
+    parameters, buffers, training = dict(module._parameters), dict(module._buffers), module.training
+
+    def back() -> None:
+        module._parameters.clear()
+        module._parameters.update(parameters)
+        module._buffers.clear()
+        module._buffers.update(buffers)
+        module.training = training
+
+    return back
+
+
+def _values(tensor: torch.Tensor) -> Callable[[], None]:
+    """A tensor's storage, its values and its gradient."""
+    storage, copy = tensor.data, tensor.detach().clone()
+    gradient = tensor.grad if tensor.is_leaf else None
+
+    def back() -> None:
+        storage.copy_(copy)
+        if tensor.data_ptr() != storage.data_ptr():
+            tensor.data = storage
+        if tensor.is_leaf:
+            tensor.grad = gradient
+
+    return back
+
+
+def _state(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+    found = {parameter: dict(own) for parameter, own in optimizer.state.items()}
+    tensors = [value for own in found.values() for value in own.values() if isinstance(value, torch.Tensor)]
+    values = [_values(tensor) for tensor in tensors]
+    groups = [dict(group) for group in optimizer.param_groups]
+
+    def back() -> None:
+        for restore in values:
+            restore()
+        optimizer.state.clear()
+        optimizer.state.update(found)
+        for group, own in zip(optimizer.param_groups, groups, strict=True):
+            group.clear()
+            group.update(own)
+
+    return back

@@ -1,0 +1,323 @@
+"""The ops that a function can be held against, and the cases on which it is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+import refbp
+from oracle import suite
+from oracle.arrays import Array
+from oracle.case import Case, CaseError, Spec, loss_arguments
+from oracle.interchange import numpy_of
+from oracle.network import LAYERS, LOSSES, check, upstream_shape
+from oracle.suite.build import generator, label, network_case
+
+# Ops whose class has another name, or several: one for each number of dimensions, or kind.
+CLASSES = {
+    "batch_norm": ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"),
+    "instance_norm": ("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"),
+    "binary_cross_entropy": ("BCELoss",),
+    "binary_cross_entropy_with_logits": ("BCEWithLogitsLoss",),
+}
+# Their results are random, an update, or have options that are a class each.
+WITHOUT = frozenset({"dropout", "alpha_dropout", "pad", "sgd", "adam", "adagrad", "rmsprop"})
+GRADIENT = "grad_output"
+# Arguments of a class that say how large its arrays are, or which it has: those of the suite's case stay.
+OF_ARRAYS = frozenset(
+    {
+        "in_channels",
+        "out_channels",
+        "in_features",
+        "out_features",
+        "num_features",
+        "num_channels",
+        "num_parameters",
+        "init",
+    }
+)
+PRESENT = {"affine": True, "elementwise_affine": True, "track_running_stats": True}
+
+
+class OpError(ValueError):
+    """An op, option or array that `check_op` cannot use, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user gave beside the function: options of the op, arrays by name, and which arrays are to be None."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Op:
+    """An op of `refbp.functional`: its classes, its arrays in order, and its options with their defaults."""
+
+    name: str
+    classes: tuple[str, ...]
+    arrays: tuple[str, ...]
+    options: Mapping[str, Any]
+
+    @property
+    def is_loss(self) -> bool:
+        return self.classes[0] in LOSSES
+
+    @classmethod
+    def named(cls, name: str) -> Op:
+        """Raises: OpError."""
+        known = [own for own in refbp.functional.__all__ if own not in WITHOUT]
+        if name not in known:
+            near = ", ".join(get_close_matches(str(name), known)) or "relu, linear, conv2d"
+            raise OpError(
+                f"unknown op {name!r}: known are those of refbp.functional that give a backward, such as {near}"
+            )
+        plain = name.replace("_", "")
+        classes = CLASSES.get(name) or tuple(
+            own for own in (*LAYERS, *LOSSES) if own.lower() in (plain, f"{plain}loss")
+        )
+        parameters = inspect.signature(getattr(refbp.functional, name)).parameters.values()
+        is_loss = classes[0] in LOSSES
+        arrays = tuple(
+            p.name for p in parameters if "Array" in str(p.annotation) and not (is_loss and "weight" in p.name)
+        )
+        options = {p.name: p.default for p in parameters if p.name not in arrays and p.name != "return_indices"}
+        return cls(name, classes, arrays, options)
+
+    def sorted_out(self, given: Mapping[str, Any]) -> Given:
+        """Options and arrays apart. Raises: OpError for one that the op has not, or that it needs."""
+        options: dict[str, Any] = {}
+        arrays: dict[str, Array] = {}
+        absent = set()
+        for own, value in given.items():
+            name = self.arrays[0] if own in ("x", "input") else own
+            if name in self.options:
+                options[name] = value
+            elif name not in (*self.arrays, GRADIENT):
+                known = ["x", *self.arrays[1:], GRADIENT, *self.options]
+                raise OpError(f"{self.name} has no {own!r}: known are {', '.join(known)}")
+            elif value is None:
+                absent.add(name)
+            else:
+                try:
+                    arrays["input" if name == self.arrays[0] else name] = numpy_of(value)
+                except TypeError as error:
+                    raise OpError(f"{own}: {error}") from error
+        lacking = [n for n, d in self.options.items() if d is inspect.Parameter.empty and n not in options]
+        if lacking:
+            raise OpError(f"{self.name} needs {', '.join(lacking)}: give what the function does, as {lacking[0]}=…")
+        if arrays and "input" not in arrays:
+            raise OpError(f"{self.name}: {next(iter(arrays))} is given without x")
+        return Given(options, arrays, frozenset(absent))
+
+
+def cases_of(op: Op, given: Given) -> list[Case]:
+    """The suite's cases with these options, then others with their inputs. Raises: OpError where nothing fits."""
+    exact: list[Case] = []
+    others: dict[Any, Case] = {}
+    for case in suite.all_cases().values():
+        own = _single(case, op)
+        if own is None:
+            continue
+        wanted = _options(op, given, own)
+        if wanted == {**_defaults(own), **own.options} and case.training == _training(op, given, case):
+            exact.append(case)
+        else:
+            others.setdefault(_shapes(case, own), case)
+    seen = {_shapes(case, own) for case in exact if (own := _single(case, op))}
+    made = [_with_options(op, given, case) for shapes, case in others.items() if shapes not in seen]
+    found = list({case.name: case for case in (*exact, *made, *_of_trailing(op, given)) if case is not None}.values())
+    if not found:
+        options = ", ".join(f"{name}={value!r}" for name, value in given.options.items())
+        raise OpError(f"no input of the suite fits {op.name} with {options}: give arrays of your own, x=… and the like")
+    return found
+
+
+def _single(case: Case, op: Op) -> Spec | None:
+    """The only layer or loss of a case, if it is one of the op's."""
+    specs = [*case.layers, *([case.loss] if case.loss is not None else [])]
+    alone = len(specs) == 1 and specs[0].type in op.classes and case.optimizer is None and case.steps == 1
+    if not alone or (case.loss is None and not case.grad_outputs):
+        return None
+    if op.name == "instance_norm" and case.inputs[0].ndim != int(specs[0].type[-2]) + 2:
+        return None  # without a batch dimension: which the class tells by its name, and the op cannot
+    return specs[0]
+
+
+def _defaults(spec: Spec) -> dict[str, Any]:
+    made = {**LAYERS, **LOSSES}[spec.type]
+    parameters = inspect.signature(made).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in ("dtype", "rng")}
+
+
+def _options(op: Op, given: Given, own: Spec) -> dict[str, Any]:
+    """The options of a class for which it is the op with the given ones: sizes of arrays are the case's."""
+    made = {**LAYERS, **LOSSES}[own.type]
+    known = inspect.signature(made).parameters
+    wanted = {**_defaults(own), **own.options}
+    wanted |= {name: value for name, value in PRESENT.items() if name in known}
+    if "bias" in known:
+        wanted["bias"] = "bias" not in given.absent
+    if "weight" in given.absent and not op.is_loss:
+        wanted |= {name: False for name in ("affine", "elementwise_affine") if name in known}
+    wanted |= {
+        name: value for name, value in op.options.items() if name in known and value is not inspect.Parameter.empty
+    }
+    wanted |= {name: value for name, value in given.options.items() if name in known}
+    if "groups" in given.options and given.options["groups"] != own.options.get("groups", 1):
+        wanted |= {"in_channels": 2 * given.options["groups"], "out_channels": 3 * given.options["groups"]}
+    return wanted
+
+
+def _training(op: Op, given: Given, case: Case) -> bool:
+    if "training" in op.options:
+        return bool(given.options.get("training", op.options["training"]))
+    return bool(given.options.get("use_input_stats", True)) if "use_input_stats" in op.options else case.training
+
+
+def _shapes(case: Case, own: Spec) -> Any:
+    arrays = (*case.inputs, *(target for entry in case.targets for target in entry))
+    sizes = {name: value for name, value in own.options.items() if name in OF_ARRAYS or name == "kernel_size"}
+    return tuple((array.shape, array.dtype.kind) for array in arrays), str(sorted(sizes.items(), key=str))
+
+
+def _with_options(op: Op, given: Given, case: Case) -> Case | None:
+    """A case of the suite with other options; None where they do not fit its arrays."""
+    own = _single(case, op)
+    assert own is not None
+    wanted = _options(op, given, own)
+    spec = Spec(own.type, {name: value for name, value in wanted.items() if value != _defaults(own).get(name, own)})
+    shape = case.inputs[0].shape
+    if "in_channels" in wanted:
+        rank = int(own.type[-2])
+        shape = (*shape[: -rank - 1], wanted["in_channels"], *shape[-rank:])
+    inputs = case.inputs if shape == case.inputs[0].shape else ()
+    sizes = {name: value for name, value in spec.options.items() if name in OF_ARRAYS or name == "kernel_size"}
+    options = label({**sizes, **given.options, **dict.fromkeys(sorted(given.absent))})
+    name = f"{op.name}/{'x'.join(map(str, shape))}{options}"
+    return _built(op, given, name, spec, shape, inputs, case.targets)
+
+
+def _built(
+    op: Op,
+    given: Given,
+    name: str,
+    spec: Spec,
+    shape: tuple[int, ...],
+    inputs: tuple[Array, ...] = (),
+    targets: tuple[tuple[Array, ...], ...] = (),
+) -> Case | None:
+    why = f"{op.name} as it was asked for"
+    try:
+        if op.is_loss:
+            case = network_case(name, why, [], inputs=inputs, loss=spec, targets=targets)
+        else:
+            probe = Case(name, training=True)
+            case = network_case(name, why, [spec], shape, inputs=inputs, training=_training(op, given, probe))
+        check(case)
+    except (CaseError, ValueError, TypeError, IndexError, ZeroDivisionError):
+        return None
+    return case
+
+
+def _of_trailing(op: Op, given: Given) -> Iterator[Case]:
+    """Inputs for an op whose option says what the last dimensions are."""
+    trailing = given.options.get("normalized_shape")
+    if trailing is None:
+        return
+    trailing = (trailing,) if isinstance(trailing, int) else tuple(trailing)
+    for lead in ((4,), (2, 3), ()):
+        shape = (*lead, *trailing)
+        spec = Spec(op.classes[0])
+        spec = replace(spec, options={name: v for name, v in _options(op, given, spec).items() if v is not None})
+        case = _built(op, given, f"{op.name}/{'x'.join(map(str, shape))}{label(given.options)}", spec, shape)
+        if case is not None:
+            yield case
+
+
+def own_case(op: Op, given: Given) -> Case:
+    """A case of the user's own arrays. Raises: OpError where they do not fit together, or one is missing."""
+    x = given.arrays["input"]
+    kind = _class_for(op, x)
+    name = f"{op.name}/given"
+    if op.is_loss:
+        names = loss_arguments(kind)
+        lacking = [own for own in names if own not in given.arrays]
+        if lacking:
+            raise OpError(f"{op.name} needs {', '.join(f'{own}=…' for own in lacking)} beside x")
+        known = inspect.signature(LOSSES[kind]).parameters
+        spec = Spec(kind, {own: value for own, value in given.options.items() if own in known})
+        targets = (tuple(_float64(given.arrays[own]) for own in names),)
+        case = Case(name, loss=spec, inputs=(_float64(x),), targets=targets)
+    else:
+        spec = Spec(kind, {**_options(op, given, Spec(kind)), **_sizes(op, kind, given)})
+        own = {own: _float64(value) for own, value in given.arrays.items() if own in op.arrays[1:]}
+        case = Case(name, layers=(spec,), inputs=(_float64(x),), training=_training(op, given, Case(name)))
+        drawn = _drawn(op, case)
+        case = replace(case, params={**drawn, **{f"0.{short}": value for short, value in own.items()}})
+    try:
+        upstream = upstream_shape(case)
+        if GRADIENT in given.arrays or upstream or not op.is_loss:
+            drawn_gradient = generator(name).standard_normal(upstream)
+            case = replace(case, grad_outputs=(_float64(given.arrays.get(GRADIENT, drawn_gradient)),))
+        check(case)
+    except ValueError as error:
+        raise OpError(f"{op.name}: the arrays do not fit together: {error}") from error
+    return case
+
+
+def _class_for(op: Op, x: Array) -> str:
+    if len(op.classes) == 1:
+        return op.classes[0]
+    return op.classes[min(max(x.ndim - 3, 0), len(op.classes) - 1)]
+
+
+def _sizes(op: Op, kind: str, given: Given) -> dict[str, Any]:
+    """What the arrays' shapes say about a class's arguments."""
+    x, weight = given.arrays["input"], given.arrays.get("weight")
+    needs_weight = kind.startswith(("Conv", "Linear", "PReLU"))
+    if needs_weight and weight is None:
+        raise OpError(f"{op.name} needs weight=… beside x")
+    sizes: dict[str, Any] = {}
+    if weight is not None and needs_weight and "bias" in op.arrays:
+        sizes["bias"] = "bias" in given.arrays
+    groups = int(given.options.get("groups", 1))
+    if kind.startswith("ConvTranspose") and weight is not None:
+        sizes |= {
+            "in_channels": weight.shape[0],
+            "out_channels": weight.shape[1] * groups,
+            "kernel_size": weight.shape[2:],
+        }
+    elif kind.startswith("Conv") and weight is not None:
+        sizes |= {
+            "in_channels": weight.shape[1] * groups,
+            "out_channels": weight.shape[0],
+            "kernel_size": weight.shape[2:],
+        }
+    elif kind == "Linear" and weight is not None:
+        sizes |= {"in_features": weight.shape[-1], "out_features": weight.shape[0]}
+    elif kind == "PReLU" and weight is not None:
+        sizes["num_parameters"] = weight.size
+    elif kind.startswith(("BatchNorm", "InstanceNorm", "GroupNorm")):
+        sizes["num_channels" if kind == "GroupNorm" else "num_features"] = x.shape[1] if x.ndim > 1 else x.shape[0]
+    return sizes
+
+
+def _drawn(op: Op, case: Case) -> dict[str, Array]:
+    """Parameters and statistics for those that are not given."""
+    try:
+        return dict(network_case(case.name, "", case.layers, inputs=case.inputs, training=case.training).params)
+    except (ValueError, TypeError) as error:
+        raise OpError(f"{op.name}: {error}") from error
+
+
+def _float64(array: Array) -> Array:
+    """A floating-point array in the precision in which a case is kept; indices stay what they are."""
+    return array if array.dtype.kind in "biu" else np.asarray(array, np.float64)

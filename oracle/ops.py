@@ -1,0 +1,130 @@
+"""check_op: a function of the user's own, forward and backward, held against the op of that name.
+
+It becomes a subject that knows one layer or one loss, and runs the suite's cases of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from oracle.arrays import Array, element_strides, is_plain, laid_out
+from oracle.case import Case, at_step, loss_arguments
+from oracle.interchange import numpy_of
+from oracle.op_cases import Op, cases_of, own_case
+from oracle.profile import Profile
+from oracle.report import Report
+from oracle.sweep import DTYPES, run
+from oracle.trace import Trace
+
+Differentiable: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Any]]]
+
+
+def check_op(op: str, fn: Differentiable, *, dtypes: Sequence[str] = DTYPES, **options: Any) -> Report:
+    """Hold a function and its backward against an op of `refbp.functional`.
+
+    report = oracle.check_op("conv2d", fn, stride=2)
+    report = oracle.check_op("conv2d", oracle.from_torch(my_function), stride=2, x=x, weight=w, bias=b)
+
+    Args:
+        op: the name of an op of `refbp.functional`.
+        fn: called with the op's arrays alone, in the op's order, as NumPy arrays that are its own: fn(x, weight, bias) for a
+            convolution, fn(x) for an activation, fn(x, target) for a loss. It returns (y, backward); backward(dy) returns
+            the gradients of its arrays in the same order, as a tuple. Results may be arrays of any library.
+            `oracle.from_torch` and `oracle.from_jax` make such a function of a forward function alone.
+        dtypes: in which it is tried.
+        options: what the function does, as options of the op; the rest is at its default. They are not passed to `fn`.
+            bias=None (weight=None) stands for a function that is called with None there.
+            Arrays of your own: x, weight, bias, target, and grad_output, which is random unless given. Without x, the
+            function is tried on the suite's cases whose options are these, and with these options on the inputs of the
+            suite's other cases of the same layer, with odd sizes, without a batch dimension and so on, wherever they fit.
+    Raises: ValueError (OpError) for an unknown op or option, or where no input of the suite fits. A function that raises
+        gives the verdict `crashed`.
+    """
+    known = Op.named(op)
+    if not callable(fn):
+        raise ValueError(f"check_op expects a function fn(x, …) -> (y, backward), got {type(fn).__name__}")
+    given = known.sorted_out(options)
+    chosen = [own_case(known, given)] if "input" in given.arrays else cases_of(known, given)
+    subject = OpSubject(known, fn)
+    shown = "".join(f", {name}={value!r}" for name, value in given.options.items())
+    shown += "".join(f", {'x' if name == 'input' else name}=…" for name in given.arrays)
+    report = run(subject, cases=chosen, dtypes=dtypes)
+    return report.reproduced_by(f"oracle.check_op({op!r}, {subject.name}{shown})")
+
+
+class OpSubject:
+    """A function and its backward as a subject."""
+
+    def __init__(self, op: Op, fn: Differentiable) -> None:
+        self.op, self.fn = op, fn
+        self.name = getattr(fn, "__name__", type(fn).__name__)
+        self.profile = Profile(
+            quantities=("output", "grad_input") if op.is_loss else ("output", "grad_input", "grad.*")
+        )
+
+    def run(self, case: Case) -> Trace:
+        """What is raised has the `trace` so far."""
+        trace = Trace()
+        try:
+            with np.errstate(all="ignore"):  # that a case holds infinities is the suite's doing
+                self._run(case, trace)
+        except Exception as error:
+            error.trace = trace  # type: ignore[attr-defined]
+            raise
+        return trace
+
+    def _run(self, case: Case, trace: Trace) -> None:
+        layer = "loss" if case.loss is not None else case.layers[0].name or "0"
+        names, originals = self._arguments(case)
+        arguments = [None if array is None else _own(array) for array in originals]
+        result = self.fn(*arguments)
+        if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
+            raise TypeError(f"{self.name} returns a pair, output and backward; got {_described(result)}")
+        trace.record(0, layer, "input", case.inputs[0])
+        trace.record(0, layer, "output", self._converted(result[0], "output"))
+        upstream = _own(at_step(case.grad_outputs, 0)) if case.grad_outputs else np.ones((), case.dtype)
+        if not self.op.is_loss:
+            trace.record(0, layer, "grad_output", upstream)
+        for name, grad in self._named(result[1](upstream), names):
+            if grad is not None:
+                quantity = "grad_input" if name == names[0] else f"grad.{name}"
+                trace.record(0, layer, quantity, self._converted(grad, quantity))
+        for name, argument, original in zip(names, arguments, originals, strict=True):
+            if argument is not None and original is not None and not np.array_equal(argument, original, equal_nan=True):
+                raise ValueError(f"{self.name} writes into its argument {name}, which is read-only")
+
+    def _named(self, grads: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """Gradients by the name of their array: of all, or of all but running statistics, which have none."""
+        found = list(grads) if isinstance(grads, (tuple, list)) else [grads]
+        while len(found) > 1 and found[-1] is None:
+            found.pop()
+        learnt = [name for name in names if not name.startswith("running")]
+        if len(found) > len(names):
+            raise TypeError(f"backward returns {len(found)} gradients, for {len(names)} arguments: {', '.join(names)}")
+        return zip(learnt if len(found) <= len(learnt) else names, found, strict=False)
+
+    def _arguments(self, case: Case) -> tuple[list[str], list[Array | None]]:
+        if case.loss is not None:
+            names = [self.op.arrays[0], *loss_arguments(case.loss.type)]
+            return names, [case.inputs[0], *at_step(case.targets, 0)]
+        own = {name.rpartition(".")[2]: value for name, value in case.params.items()}
+        return list(self.op.arrays), [case.inputs[0], *(own.get(name) for name in self.op.arrays[1:])]
+
+    def _converted(self, value: Any, what: str) -> Array:
+        try:
+            return numpy_of(value)
+        except TypeError as error:
+            raise TypeError(f"{what} of {self.name}: {error}") from error
+
+
+def _own(array: Array) -> Array:
+    """A copy that may be written to, in the same memory layout."""
+    return np.array(array) if is_plain(array) else laid_out(array, element_strides(array))
+
+
+def _described(value: Any) -> str:
+    inside = f" of {', '.join(type(own).__name__ for own in value)}" if isinstance(value, tuple) else ""
+    return f"{type(value).__name__}{inside}"

@@ -1,0 +1,178 @@
+"""The suite as pytest items, and a fixture for tests of one's own.
+
+pytest --pyargs oracle.suite --oracle-subject my_package:subject
+
+runs every case in every dtype as a test of its own, `oracle.suite::lenet5/random[float32]`. Light to import: pytest loads it
+at every start, wherever this package is installed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from oracle.case import Case
+    from oracle.report import Report
+
+SUITE = Path(__file__).parent / "suite"
+NODE = "oracle.suite"
+
+
+class StaleId(pytest.PytestWarning):
+    """A known failure whose id no case of the suite has."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("oracle", "conformance of an implementation of backpropagation (--pyargs oracle.suite)")
+    group.addoption("--oracle-subject", metavar="NAME", help="Who is tested: a name, or module:object.")
+    group.addoption("--oracle-reference", metavar="NAME", default="torch", help="torch (default) or refbp.")
+    group.addoption(
+        "--oracle-cases", metavar="PATTERN", default="all", help="Part of a name, or a pattern with * and ?."
+    )
+    group.addoption(
+        "--oracle-dtype",
+        action="append",
+        metavar="DTYPE",
+        help="May be given several times; float64 and float32 unless given.",
+    )
+    group.addoption(
+        "--oracle-known-failures",
+        metavar="FILE",
+        help="Ids of tests that are known to fail, one a line; one that passes fails the run, one that is stale warns.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    subject, known = config.option.oracle_subject, config.option.oracle_known_failures
+    if known and not subject:
+        raise pytest.UsageError("--oracle-known-failures needs --oracle-subject")
+    if known and not Path(known).is_file():
+        raise pytest.UsageError(f"--oracle-known-failures: there is no file {known}")
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if path == SUITE and parent.config.option.oracle_subject:
+        return Suite.from_parent(parent, path=path, nodeid=NODE, name=NODE)
+    return None
+
+
+class Suite(pytest.Directory):
+    """All cases, for one subject."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.name, self._nodeid = NODE, NODE
+
+    def collect(self) -> Iterator[CaseItem]:
+        from oracle import subjects, suite
+        from oracle.running_error import UNIT_ROUNDOFF
+        from oracle.sweep import DTYPES, check_names
+
+        option = self.config.option
+        dtypes = tuple(option.oracle_dtype or DTYPES)
+        try:
+            check_names(option.oracle_reference, dtypes)
+            subjects.load(option.oracle_subject)
+            cases = list(suite.matching(option.oracle_cases))
+        except ValueError as error:
+            raise self.CollectError(str(error)) from error
+        known = known_failures(option.oracle_known_failures)
+        every = {test_id(name, dtype) for name in suite.all_cases() for dtype in UNIT_ROUNDOFF}
+        self._warn_of_stale(sorted(known - every))
+        for case in cases:
+            for dtype in dtypes:
+                item = CaseItem.from_parent(self, name=test_id(case.name, dtype), case=case, dtype=dtype)
+                if item.name in known:
+                    reason = f"known failure, listed in {option.oracle_known_failures}"
+                    item.add_marker(pytest.mark.xfail(strict=True, reason=reason))
+                yield item
+
+    def _warn_of_stale(self, ids: list[str]) -> None:
+        worker = getattr(self.config, "workerinput", {}).get("workerid", "gw0")
+        for stale in ids if worker == "gw0" else ():  # under xdist each worker collects, and one says it
+            path = self.config.option.oracle_known_failures
+            warnings.warn(StaleId(f"{path} lists {stale}, and the suite has no such test"), stacklevel=2)
+
+
+class CaseItem(pytest.Item):
+    """A case in one dtype."""
+
+    def __init__(self, *, case: Case, dtype: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.case, self.dtype = case, dtype
+
+    def runtest(self) -> None:
+        from oracle.diagnose import blame
+        from oracle.report import Discrepancy
+        from oracle.sweep import Job, judged
+        from oracle.verdict import DISCREPANCIES, UNSUPPORTED
+
+        option = self.config.option
+        done = judged(Job(self.case.astype(self.dtype), option.oracle_subject, option.oracle_reference, False, False))
+        if any(row.verdict in DISCREPANCIES for row in done.rows):
+            culprits = blame(done.rows, option.oracle_subject, done.details)
+            raise Discrepancy("\n".join(culprit.in_full() for culprit in culprits))
+        if all(row.verdict == UNSUPPORTED for row in done.rows):
+            pytest.skip(f"unsupported: {done.rows[0].diagnosis}")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The blame alone: where in this package it was raised helps nobody."""
+        from oracle.report import Discrepancy
+
+        return str(excinfo.value) if isinstance(excinfo.value, Discrepancy) else super().repr_failure(excinfo)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, self.name
+
+
+def test_id(case: str, dtype: str) -> str:
+    return f"{case}[{dtype}]"
+
+
+test_id.__test__ = False  # type: ignore[attr-defined]
+
+
+def known_failures(path: str | None) -> set[str]:
+    """The ids of a file: one a line, with or without "oracle.suite::" in front; blank lines and what follows # are left out."""
+    if not path:
+        return set()
+    lines = (line.partition("#")[0].strip() for line in Path(path).read_text().splitlines())
+    return {line.removeprefix(f"{NODE}::") for line in lines if line}
+
+
+class OracleCheck:
+    """oracle's functions of the same name, for a test: a discrepancy fails it."""
+
+    def run(self, *arguments: Any, **options: Any) -> Report:
+        """`oracle.run`. Raises: oracle.Discrepancy."""
+        from oracle.sweep import run
+
+        return _passed(run(*arguments, **options))
+
+    def check_module(self, *arguments: Any, **options: Any) -> Report:
+        """`oracle.check_module`. Raises: oracle.Discrepancy."""
+        from oracle.modules import check_module
+
+        return _passed(check_module(*arguments, **options))
+
+    def check_op(self, *arguments: Any, **options: Any) -> Report:
+        """`oracle.check_op`. Raises: oracle.Discrepancy."""
+        from oracle.ops import check_op
+
+        return _passed(check_op(*arguments, **options))
+
+
+def _passed(report: Report) -> Report:
+    report.raise_for_discrepancy()
+    return report
+
+
+@pytest.fixture
+def oracle_check() -> OracleCheck:
+    """Holds something against the reference and fails the test where it differs: .run(…), .check_module(…), .check_op(…)."""
+    return OracleCheck()

@@ -1,0 +1,157 @@
+"""A child process that is asked a line and answers a line, within a time, and is never left behind."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import IO
+
+CHUNK = 1 << 16
+# A longer line is no answer.
+LONGEST_ANSWER = 1 << 30
+# Of standard error, what is kept to quote its last line from.
+TAIL = 4096
+# A child that died may have left its pipes to a child of its own: so often, in seconds, its pulse is felt.
+PULSE = 0.2
+
+
+class ProgramFailed(Exception):
+    """The program died, hung, or said what is no answer."""
+
+
+class Child:
+    """The process, in a group of its own, with its three pipes. Raises: ProgramFailed when it cannot be started."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        try:
+            self.process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except (OSError, ValueError, IndexError) as error:
+            raise ProgramFailed(f"it cannot be started: {getattr(error, 'strerror', None) or error}") from error
+        self.pending, self.searched, self.complaints = bytearray(), 0, bytearray()
+        self.selector = selectors.DefaultSelector()
+        for pipe in (self._stdout, self._stderr):
+            os.set_blocking(pipe.fileno(), False)
+            self.selector.register(pipe, selectors.EVENT_READ)
+        os.set_blocking(self._stdin.fileno(), False)
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self.process.stdin is not None
+        return self.process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    @property
+    def _stderr(self) -> IO[bytes]:
+        assert self.process.stderr is not None
+        return self.process.stderr
+
+    def ask(self, line: bytes, seconds: float) -> bytes:
+        """Send a line, and wait for one. Raises: ProgramFailed."""
+        deadline = time.monotonic() + seconds
+        self.unsent = memoryview(line)
+        self.selector.register(self._stdin, selectors.EVENT_WRITE)
+        try:
+            while True:
+                end = self.pending.find(b"\n", self.searched)
+                if end >= 0 and not self.unsent:
+                    answer, self.searched = bytes(self.pending[:end]), 0
+                    del self.pending[: end + 1]
+                    return answer
+                self.searched = len(self.pending) if end < 0 else end
+                self._wait(deadline, seconds)
+        finally:
+            if self._stdin in self.selector.get_map():
+                self.selector.unregister(self._stdin)
+
+    def _wait(self, deadline: float, seconds: float) -> None:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise self.failed(f"no answer within {seconds:g} s")
+        if len(self.pending) > LONGEST_ANSWER:
+            raise self.failed(f"it wrote {len(self.pending):,} bytes without the end of a line")
+        ready = self.selector.select(min(remaining, PULSE))
+        alive = self.process.poll() is None
+        for key, _ in ready:
+            if key.fileobj is self._stdin:
+                self._send()
+            elif self._read(key.fileobj is self._stdout) == b"" and key.fileobj is self._stdout:
+                raise self.failed(self._end_of_output())
+        if not ready and not alive:
+            raise self.failed(self._end_of_output())
+
+    def _send(self) -> None:
+        try:
+            self.unsent = self.unsent[os.write(self._stdin.fileno(), self.unsent[:CHUNK]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # what it had to say about that is read
+            self.unsent = memoryview(b"")
+        if not self.unsent:
+            self.selector.unregister(self._stdin)
+
+    def _read(self, is_output: bool) -> bytes | None:
+        """What was there to read; nothing at the end of the pipe, and None where there is nothing yet."""
+        pipe = self._stdout if is_output else self._stderr
+        try:
+            data = os.read(pipe.fileno(), CHUNK)
+        except BlockingIOError:
+            return None
+        if is_output:
+            self.pending += data
+        else:
+            self.complaints = (self.complaints + data)[-TAIL:]
+            if not data:
+                self.selector.unregister(pipe)
+        return data
+
+    def _end_of_output(self) -> str:
+        try:
+            self.process.wait(1)
+        except subprocess.TimeoutExpired:
+            return f"it closed its output before it answered{self._so_far()}"
+        status = self.process.returncode
+        how = f"ended with exit status {status}" if status >= 0 else f"was ended by {_signal_name(-status)}"
+        return f"it {how} before it answered{self._so_far()}"
+
+    def _so_far(self) -> str:
+        return f", after {len(self.pending):,} bytes of an answer" if self.pending else ""
+
+    def failed(self, what: str) -> ProgramFailed:
+        """The error that says so, with the last thing that the program wrote to standard error."""
+        for _ in range(TAIL):  # it may go on complaining for ever
+            if self._stderr not in self.selector.get_map() or not self._read(is_output=False):
+                break
+        lines = [line for line in self.complaints.decode(errors="replace").splitlines() if line.strip()]
+        return ProgramFailed(f"{what}; its last line on standard error: {lines[-1].strip()[:200]}" if lines else what)
+
+    def end(self) -> None:
+        """End it and whatever it started."""
+        self.selector.close()
+        for pipe in (self._stdin, self._stdout, self._stderr):
+            pipe.close()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"

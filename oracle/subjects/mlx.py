@@ -1,0 +1,467 @@
+"""MLX as a subject: mlx.nn and mlx.core on the CPU, differentiated by mlx.core.vjp; its losses and optimizers.
+
+MLX keeps channels last: an op takes the channels there and brings them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import ml_dtypes
+import mlx.core as mx
+import numpy as np
+from mlx import nn, optimizers
+
+from oracle.arrays import Array
+from oracle.case import Case
+from oracle.profile import Profile
+from oracle.subjects import composed
+from oracle.subjects.shapes import (
+    batched,
+    channelwise,
+    conv_sides,
+    pad_sides,
+    pool_sides,
+    reduced,
+    softmax_dim,
+    strides,
+    times_weight,
+    trailing,
+)
+from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor
+from oracle.trace import Trace, Unsupported
+
+name = "mlx"
+# Its BatchNorm counts no batches.
+SHOWN = ("output", "grad*", "param.*", "buffer.running_*", "momentum.*", "exp_avg*", "square_avg.*", "sum.*", "step.*")
+profile = Profile(
+    quantities=SHOWN,
+    conventions=(
+        "dampened_first_step",
+        "anything_at_nan",
+        "selu_in_six_digits",
+        "softplus_uncut",
+        "hardswish_as_product",
+        "clamped_variance",
+        "probabilities_on_the_simplex",
+    ),
+)
+
+
+def last(x: Tensor) -> Tensor:
+    return mx.moveaxis(x, 1, -1)
+
+
+def first(x: Tensor) -> Tensor:
+    return mx.moveaxis(x, -1, 1)
+
+
+def conv(layer: Layer, x: Tensor) -> Tensor:
+    layer.options.refuse("mlx.core.conv_general", padding_mode="zeros")
+    low, high = (list(side) for side in zip(*conv_sides(layer), strict=True))
+
+    def op(x: Tensor) -> Tensor:
+        z = mx.conv_general(
+            last(x),
+            last(layer.weight),
+            layer.each("stride"),
+            (low, high),
+            layer.each("dilation"),
+            groups=layer.options["groups"],
+        )
+        return first(z if layer.bias is None else z + layer.bias)
+
+    return batched(layer, x, op)
+
+
+def conv_transpose(layer: Layer, x: Tensor) -> Tensor:
+    """MLX's weight is (C_out, ..., C_in / groups), torch's (C_in, C_out / groups, ...)."""
+    layer.options.refuse("mlx.core.conv_transpose", padding_mode="zeros")
+    groups = layer.options["groups"]
+    kernel = tuple(layer.weight.shape[2:])
+    weight = layer.weight.reshape(groups, -1, layer.weight.shape[1], *kernel)
+    weight = mx.moveaxis(weight, 1, -1).reshape(-1, *kernel, layer.weight.shape[0] // groups)
+    function: Any = {1: mx.conv_transpose1d, 2: mx.conv_transpose2d, 3: mx.conv_transpose3d}[layer.rank]
+    each = [layer.each(option) for option in ("stride", "padding", "dilation", "output_padding")]
+    arguments = [values[0] for values in each] if layer.rank == 1 else each
+
+    def op(x: Tensor) -> Tensor:
+        z = function(last(x), weight, *arguments, groups)
+        return first(z if layer.bias is None else z + layer.bias)
+
+    return batched(layer, x, op)
+
+
+def pool(kind: str) -> Op:
+    def op(layer: Layer, x: Tensor) -> Tensor:
+        layer.options.refuse(f"mlx.nn's {kind}", ceil_mode=False, return_indices=False, divisor_override=None)
+        if "dilation" in layer.options and layer.each("dilation") != (1,) * layer.rank:
+            raise Unsupported(f"mlx.nn's {kind} has no dilation")
+        if not layer.options.get("count_include_pad", True) and any(layer.each("padding")):
+            raise Unsupported(f"mlx.nn's {kind} counts the padding in")
+        pool_sides(layer, x)
+        module = getattr(nn, layer.type)(layer.each("kernel_size"), strides(layer), layer.each("padding"))
+        return batched(layer, x, lambda x: first(module(last(x))))
+
+    return op
+
+
+def with_parameters(module: Any, layer: Layer) -> Any:
+    for name, value in layer.params.items():
+        setattr(module, name, value)
+    return module.train(layer.training)
+
+
+def positive_eps(layer: Layer) -> float:
+    if layer.options["eps"] <= 0:
+        raise Unsupported(f"mlx.nn's {layer.type.rstrip('123d')} wants a positive eps")
+    return float(layer.options["eps"])
+
+
+def batch_norm(layer: Layer, x: Tensor) -> Tensor:
+    if x.ndim > 4:
+        raise Unsupported("mlx.nn.BatchNorm takes inputs of at most four dimensions")
+    momentum, tracks = layer.options["momentum"], "running_mean" in layer.buffers
+    if momentum is None:
+        raise Unsupported("mlx.nn.BatchNorm has no momentum=None")
+    affine = layer.weight is not None
+    module = with_parameters(nn.BatchNorm(x.shape[1], positive_eps(layer), momentum, affine, tracks), layer)
+    if tracks:
+        module.running_mean, module.running_var = layer.buffers["running_mean"], layer.buffers["running_var"]
+    y = first(module(last(x)))
+    if tracks:
+        layer.buffers |= {"running_mean": module.running_mean, "running_var": module.running_var}
+    return y
+
+
+def instance_norm(layer: Layer, x: Tensor) -> Tensor:
+    layer.options.refuse("mlx.nn.InstanceNorm", track_running_stats=False)
+    module = nn.InstanceNorm(layer.options["num_features"], positive_eps(layer), layer.weight is not None)
+    return batched(layer, x, lambda x: first(with_parameters(module, layer)(last(x))))
+
+
+def group_norm(layer: Layer, x: Tensor) -> Tensor:
+    groups, affine = layer.options["num_groups"], layer.weight is not None
+    module = nn.GroupNorm(groups, x.shape[1], positive_eps(layer), affine, pytorch_compatible=True)
+    return first(with_parameters(module, layer)(last(x)))
+
+
+def over_trailing(layer: Layer, x: Tensor, op: Callable[[Tensor], Tensor]) -> Tensor:
+    """MLX normalises over one dimension."""
+    shape = tuple(x.shape)
+    kept = shape[: trailing(layer, x)[0]]
+    size = int(np.prod(shape[len(kept) :]))
+    return op(x.reshape(*kept, size)).reshape(shape)
+
+
+def flat(value: Tensor | None) -> Tensor | None:
+    return None if value is None else value.reshape(-1)
+
+
+def layer_norm(layer: Layer, x: Tensor) -> Tensor:
+    eps = positive_eps(layer)
+    return over_trailing(layer, x, lambda x: mx.fast.layer_norm(x, flat(layer.weight), flat(layer.bias), eps))
+
+
+def rms_norm(layer: Layer, x: Tensor) -> Tensor:
+    eps = float(mx.finfo(x.dtype).eps) if layer.options["eps"] is None else positive_eps(layer)
+    return over_trailing(layer, x, lambda x: mx.fast.rms_norm(x, flat(layer.weight), eps))
+
+
+def pad(mode: Literal["constant", "edge", "reflect"]) -> Op:
+    def op(layer: Layer, x: Tensor) -> Tensor:
+        sides = pad_sides(layer, x)
+        if any(min(side) < 0 for side in sides):
+            raise Unsupported("mlx.core.pad has no negative widths")
+        return mx.pad(x, sides, mode, layer.options.get("value", 0.0))
+
+    return op
+
+
+MODES = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic"}
+
+
+def upsample(layer: Layer, x: Tensor) -> Tensor:
+    options, spatial = layer.options, tuple(x.shape[2:])
+    mode, factors, size = options["mode"], options["scale_factor"], options["size"]
+    if size is not None:
+        size = (size,) * len(spatial) if isinstance(size, int) else size
+        factors = [m / n for n, m in zip(spatial, size, strict=True)]
+        if any(int(n * f) != m for n, m, f in zip(spatial, size, factors, strict=True)):
+            raise Unsupported("mlx.nn.Upsample takes a scale, which does not make that size here")
+    factors = tuple(factors) if isinstance(factors, (list, tuple)) else (factors,) * len(spatial)
+    return first(nn.Upsample(factors, MODES.get(mode, mode), bool(options["align_corners"]))(last(x)))
+
+
+def dropout(layer: Layer, x: Tensor) -> Tensor:
+    """MLX does not show its mask: the same draw on ones does."""
+    if not layer.training:
+        return x
+    p = layer.options["p"]
+    if layer.imposed_mask is not None:
+        raise Unsupported("mlx.nn's dropout draws its own mask")
+    if p >= 1:
+        raise Unsupported("mlx.nn's dropout keeps something")
+    kind = layer.type if layer.type != "Dropout" else "Dropout"
+    module = getattr(nn, kind)(p).train()
+    state: Any = mx.random.state
+    before = [mx.array(value) for value in state]
+
+    def op(x: Tensor) -> Tensor:
+        return module(x) if kind == "Dropout" else first(module(last(x)))
+
+    layer.mask = op(mx.ones_like(x)) != 0
+    state[:] = before
+    return op(x)
+
+
+def gelu(layer: Layer, x: Tensor) -> Tensor:
+    return nn.gelu(x) if layer.options["approximate"] == "none" else nn.gelu_approx(x)
+
+
+def leaky_relu(layer: Layer, x: Tensor) -> Tensor:
+    if layer.options["negative_slope"] > 1:
+        raise Unsupported("mlx.nn.leaky_relu is max(slope x, x), which wants a slope of at most 1")
+    return nn.leaky_relu(x, layer.options["negative_slope"])
+
+
+def softplus(layer: Layer, x: Tensor) -> Tensor:
+    layer.options.refuse("mlx.nn.softplus, which is nowhere cut off,", threshold=20.0)
+    return nn.softplus(layer.options["beta"] * x) / layer.options["beta"]
+
+
+def of(function: Callable[..., Tensor], *arguments: str) -> Op:
+    """A function of mlx.nn, given the input and some of the layer's options."""
+    return lambda layer, x: function(x, *(layer.options[argument] for argument in arguments))
+
+
+LAYERS: dict[str, Op] = {
+    **composed.layers(mx),
+    **{f"Conv{rank}d": conv for rank in (1, 2, 3)},
+    **{f"ConvTranspose{rank}d": conv_transpose for rank in (1, 2, 3)},
+    **{f"{kind}Pool{rank}d": pool(f"{kind}Pool") for kind in ("Max", "Avg") for rank in (1, 2, 3)},
+    **{f"BatchNorm{rank}d": batch_norm for rank in (1, 2, 3)},
+    **{f"InstanceNorm{rank}d": instance_norm for rank in (1, 2, 3)},
+    **{f"{kind}Pad{rank}d": pad("constant") for kind in ("Zero", "Constant") for rank in (1, 2, 3)},
+    **{f"ReflectionPad{rank}d": pad("reflect") for rank in (1, 2, 3)},
+    **{f"ReplicationPad{rank}d": pad("edge") for rank in (1, 2, 3)},
+    **dict.fromkeys(("Dropout", "Dropout2d", "Dropout3d"), dropout),
+    "GroupNorm": group_norm,
+    "LayerNorm": layer_norm,
+    "RMSNorm": rms_norm,
+    "Upsample": upsample,
+    "CELU": of(nn.celu, "alpha"),
+    "ELU": of(nn.elu, "alpha"),
+    "GELU": gelu,
+    "GLU": of(nn.glu, "dim"),
+    "Hardshrink": of(nn.hard_shrink, "lambd"),
+    "Hardswish": of(nn.hardswish),
+    "Hardtanh": of(nn.hard_tanh, "min_val", "max_val"),
+    "LeakyReLU": leaky_relu,
+    "LogSigmoid": of(nn.log_sigmoid),
+    "LogSoftmax": lambda layer, x: nn.log_softmax(x, softmax_dim(layer, x)),
+    "Mish": of(nn.mish),
+    "PReLU": lambda layer, x: nn.prelu(x, channelwise(layer.weight, x, min(x.ndim - 1, 1))),
+    "ReLU": of(nn.relu),
+    "ReLU6": of(nn.relu6),
+    "SELU": of(nn.selu),
+    "SiLU": of(nn.silu),
+    "Sigmoid": of(nn.sigmoid),
+    "Softmax": lambda layer, x: nn.softmax(x, softmax_dim(layer, x)),
+    "Softmax2d": lambda layer, x: nn.softmax(x, -3),
+    "Softmin": lambda layer, x: nn.softmin(x, softmax_dim(layer, x)),
+    "Softplus": softplus,
+    "Softshrink": of(nn.softshrink, "lambd"),
+    "Softsign": of(nn.softsign),
+    "Tanh": of(nn.tanh),
+}
+
+
+def cross_entropy(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
+    layer.options.refuse("mlx.nn.losses.cross_entropy, whose weights are of samples,", weight=None)
+    dim, smoothing = 0 if x.ndim == 1 else 1, layer.options["label_smoothing"]
+    as_classes = mx.issubdtype(target.dtype, mx.integer)
+    if as_classes and (target == layer.options["ignore_index"]).any().item():
+        raise Unsupported("mlx.nn.losses.cross_entropy ignores no class")
+    if not as_classes and smoothing:
+        raise Unsupported("mlx.nn.losses.cross_entropy smooths labels that are classes")
+    terms = nn.losses.cross_entropy(x, target, axis=dim, label_smoothing=smoothing)
+    return reduced(layer, terms)
+
+
+def nll(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
+    layer.options.refuse("mlx.nn.losses.nll_loss", weight=None)
+    if (target == layer.options["ignore_index"]).any().item():
+        raise Unsupported("mlx.nn.losses.nll_loss ignores no class")
+    return reduced(layer, nn.losses.nll_loss(x, target, axis=0 if x.ndim == 1 else 1))
+
+
+def binary_cross_entropy(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
+    layer.options.refuse("mlx.nn.losses.binary_cross_entropy", pos_weight=None)
+    with_logits = layer.type == "BCEWithLogitsLoss"
+    terms = nn.losses.binary_cross_entropy(x, target, with_logits=with_logits, reduction="none")
+    return reduced(layer, times_weight(layer, terms))
+
+
+def kl_div(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
+    how = layer.options["reduction"]
+    if not layer.options["log_target"] or how not in ("batchmean", "sum") or x.ndim != 2:
+        raise Unsupported("mlx.nn.losses.kl_div_loss takes logarithms, and adds over the classes")
+    terms = nn.losses.kl_div_loss(x, target, axis=1)
+    return terms.mean() if how == "batchmean" else terms.sum()
+
+
+def gaussian_nll(layer: Layer, x: Tensor, target: Tensor, var: Tensor) -> Tensor:
+    if tuple(x.shape) != tuple(var.shape):
+        raise Unsupported("mlx.nn.losses.gaussian_nll_loss takes a variance for each element")
+    full, eps, how = (layer.options[option] for option in ("full", "eps", "reduction"))
+    return nn.losses.gaussian_nll_loss(x, target, var, full, eps, how)
+
+
+def cosine_embedding(layer: Layer, x: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+    if layer.dtype == "float64":
+        raise Unsupported("mlx.nn.losses.cosine_similarity_loss does not add torch's 1e-12, which shows in float64")
+    cosine = nn.losses.cosine_similarity_loss(x, input2, axis=-1, reduction="none")
+    return reduced(layer, mx.where(target == 1, 1 - cosine, nn.relu(cosine - layer.options["margin"])))
+
+
+def loss(function: Callable[..., Tensor], *arguments: str) -> Op:
+    """A function of mlx.nn.losses, given the loss's arguments and some of its options."""
+    return lambda layer, *given: function(*given, *(layer.options[argument] for argument in arguments))
+
+
+def smooth_l1(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
+    beta, how = layer.options["beta"], layer.options["reduction"]
+    return nn.losses.smooth_l1_loss(x, target, beta, how) if beta else nn.losses.l1_loss(x, target, how)
+
+
+LOSSES: dict[str, Op] = {
+    **composed.losses(mx),
+    "MSELoss": loss(nn.losses.mse_loss, "reduction"),
+    "L1Loss": loss(nn.losses.l1_loss, "reduction"),
+    "SmoothL1Loss": smooth_l1,
+    "HuberLoss": loss(nn.losses.huber_loss, "delta", "reduction"),
+    "CrossEntropyLoss": cross_entropy,
+    "NLLLoss": nll,
+    "BCELoss": binary_cross_entropy,
+    "BCEWithLogitsLoss": binary_cross_entropy,
+    "KLDivLoss": kl_div,
+    "GaussianNLLLoss": gaussian_nll,
+    "CosineEmbeddingLoss": cosine_embedding,
+    "MarginRankingLoss": loss(nn.losses.margin_ranking_loss, "margin", "reduction"),
+}
+
+# Names in the optimizers' states, with the quantities that they are.
+STATE = {
+    "SGD": {"v": "momentum"},
+    "Adam": {"m": "exp_avg", "v": "exp_avg_sq"},
+    "AdamW": {"m": "exp_avg", "v": "exp_avg_sq"},
+    "RMSprop": {"v": "square_avg"},
+    "Adagrad": {"v": "sum"},
+}
+
+
+class Optimizer:
+    """An optimizer of MLX; what torch's knows beyond it is unsupported."""
+
+    def __init__(self, type: str, options: Options, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self.given = {key: values for key, values in state.items() if key != "step"}
+        steps = [value.item() for value in state.get("step", {}).values()]
+        self.names = {
+            kept: quantity for kept, quantity in STATE[type].items() if quantity != "momentum" or options["momentum"]
+        }
+        options.refuse(f"mlx.optimizers.{type}", maximize=False)
+        lr = options["lr"]
+        if type == "SGD":
+            given = (options[key] for key in ("momentum", "weight_decay", "dampening", "nesterov"))
+            self.optimizer: Any = optimizers.SGD(lr, *given)
+        elif type in ("Adam", "AdamW"):
+            options.refuse(f"mlx.optimizers.{type}", amsgrad=False)
+            betas, eps = list(options["betas"]), options["eps"]
+            if type == "AdamW":
+                self.optimizer = optimizers.AdamW(lr, betas, eps, options["weight_decay"], bias_correction=True)
+            else:
+                options.refuse("mlx.optimizers.Adam", weight_decay=0)
+                self.optimizer = optimizers.Adam(lr, betas, eps, bias_correction=True)
+        elif type == "RMSprop":
+            options.refuse("mlx.optimizers.RMSprop", momentum=0, centered=False, weight_decay=0)
+            self.optimizer = optimizers.RMSprop(lr, options["alpha"], options["eps"])
+        else:
+            options.refuse("mlx.optimizers.Adagrad", lr_decay=0, initial_accumulator_value=0, weight_decay=0)
+            self.optimizer = optimizers.Adagrad(lr, options["eps"])
+        if steps:
+            self.optimizer.state["step"] = mx.array(int(steps[0]), mx.uint64)
+
+    def step(self, params: dict[str, Tensor], grads: dict[str, Tensor]) -> dict[str, Tensor]:
+        state = self.optimizer.state
+        if not any(name in state for name in params):
+            self.optimizer.init(params)
+            for kept, quantity in self.names.items():
+                for name, value in self.given.get(quantity, {}).items():
+                    state[name][kept] = value
+        return dict(self.optimizer.apply_gradients(grads, params))
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        own = {name: kept for name, kept in self.optimizer.state.items() if isinstance(kept, dict)}
+        shown = {quantity: {n: own[n][kept] for n in own} for kept, quantity in self.names.items()}
+        return shown | (
+            {"step": dict.fromkeys(own, self.optimizer.step.astype(mx.int64))} if "exp_avg" in shown else {}
+        )
+
+
+def gradient(
+    function: Callable[[dict[str, Tensor]], Tensor], leaves: dict[str, Tensor]
+) -> Callable[[Tensor | None], dict[str, Tensor]]:
+    names = list(leaves)
+
+    def of(upstream: Tensor | None) -> dict[str, Tensor]:
+        one = mx.ones((), leaves["input"].dtype) if upstream is None else upstream
+        _, grads = mx.vjp(lambda *values: function(dict(zip(names, values, strict=True))), list(leaves.values()), [one])
+        return dict(zip(names, grads, strict=True))
+
+    return of
+
+
+def tensor(array: Array) -> Tensor:
+    if array.dtype == ml_dtypes.bfloat16:  # which MLX and NumPy do not exchange
+        return mx.array(array.astype(np.float32)).astype(mx.bfloat16)
+    return mx.array(array, getattr(mx, "bool_" if array.dtype == bool else array.dtype.name))
+
+
+def numpy(value: Tensor) -> Array:
+    if value.dtype == mx.bfloat16:
+        return np.asarray(np.array(value.astype(mx.float32)).astype(ml_dtypes.bfloat16))
+    return np.array(value)
+
+
+FRAMEWORK = Framework(
+    name,
+    array=tensor,
+    numpy=numpy,
+    gradient=gradient,
+    concatenate=lambda parts, dim: mx.concatenate(list(parts), dim),
+    layers=LAYERS,
+    losses=LOSSES,
+    optimizer=Optimizer,
+    buffers=("running_mean", "running_var"),
+    dtypes=("float64", "float32", "float16", "bfloat16"),
+    seed=lambda: mx.random.seed(0),
+    evaluate=mx.eval,
+)
+
+
+# What MLX says of an operation that it does not have for a dtype or a rank, all of it as ValueErrors.
+LACKING = ("unsupported data type", "Can only handle groups")
+
+
+def run(case: Case) -> Trace:
+    if any(not given.size for given in case.inputs):
+        raise Unsupported("MLX has no gradients of empty batches: some of them end the process")
+    with mx.stream(mx.cpu):
+        try:
+            return FRAMEWORK.run(case)
+        except ValueError as error:
+            if any(words in str(error) for words in LACKING):
+                raise Unsupported(f"MLX: {error}") from error
+            raise

@@ -1,0 +1,176 @@
+"""Any program as a subject: it reads a request a line on standard input and answers on standard output, as PROTOCOL.md says.
+
+A program that dies, hangs or answers with garbage is ended, with the reason, and started anew for the next case.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import shlex
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oracle.case import Case
+from oracle.exchange.introduction import JSON, PROTOCOL, Introduction, introduction
+from oracle.exchange.numbers import array_from_object, array_to_object, shown
+from oracle.exchange.received import received
+from oracle.exchange.spelled import description, named_arrays
+from oracle.exchange.tensors import Tensors, packed, unpacked
+from oracle.profile import Profile
+from oracle.subjects import SubjectError
+from oracle.subjects.child import Child, ProgramFailed
+from oracle.trace import Trace, Unsupported
+
+SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command, as it introduced itself; copies of it, in whatever process, start a child of their own.
+
+    Args:
+        command: with its arguments, as in a shell, but run without one.
+        seconds: that it may take for a case.
+    """
+
+    command: str
+    seconds: float
+    introduction: Introduction
+
+    @property
+    def name(self) -> str:
+        return self.introduction.name
+
+    @property
+    def profile(self) -> Profile:
+        return self.introduction.profile
+
+    @property
+    def option(self) -> str:
+        """How the command line names it."""
+        return f"--subject-command {shlex.quote(self.command)}"
+
+    def run(self, case: Case) -> Trace:
+        """Raises: Unsupported where it says so; ProgramFailed when it died, hung, or answered with garbage."""
+        lacking = self.introduction.lacks(case)
+        if lacking:
+            raise Unsupported(lacking)
+        dialogue = _DIALOGUES.get((self.command, self.seconds))
+        try:
+            if dialogue is None:
+                dialogue = _DIALOGUES[self.command, self.seconds] = Dialogue(self.command, self.seconds)
+                dialogue.hello()
+            return dialogue.run(case, self.introduction.arrays)
+        except ProgramFailed:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """End this process's child, if there is one; the next case starts another."""
+        _end(self.command, self.seconds)
+
+
+def program(command: str, seconds: float = SECONDS) -> Program:
+    """Start a program and let it introduce itself. Raises: SubjectError in one sentence when it cannot or does not."""
+    if not seconds > 0:
+        raise SubjectError(f"a time limit is a number of seconds above 0, got {seconds}")
+    _end(command, seconds)
+    try:
+        dialogue = _DIALOGUES[command, seconds] = Dialogue(command, seconds)
+        return Program(command, seconds, dialogue.hello())
+    except ProgramFailed as error:
+        _end(command, seconds)
+        raise SubjectError(f"the program {command!r} does not introduce itself: {error}") from error
+
+
+class Dialogue:
+    """Requests to a running program, and its answers. Raises: ProgramFailed, after which there is nothing more to say."""
+
+    def __init__(self, command: str, seconds: float) -> None:
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise ProgramFailed(f"a command that no shell would take: {error}") from error
+        self.seconds, self.count = seconds, 0
+        self.child = Child(words)
+
+    def hello(self) -> Introduction:
+        answer = self._ask({"request": "hello", "protocol": PROTOCOL})
+        try:
+            return introduction(answer)
+        except ValueError as error:
+            raise self.child.failed(str(error)) from error
+
+    def run(self, case: Case, form: str) -> Trace:
+        self.count += 1
+        request = {"request": "run", "id": self.count, "case": description(case)}
+        arrays = named_arrays(case)
+        if form == JSON:
+            objects = {name: array_to_object(array) for name, array in arrays.items()}
+            return self._trace(case, self._ask({**request, "arrays": objects}))
+        with tempfile.TemporaryDirectory(prefix="oracle-") as folder:
+            sent, answer = Path(folder) / "arrays.safetensors", Path(folder) / "trace.safetensors"
+            sent.write_bytes(packed(arrays))
+            return self._trace(case, self._ask({**request, "arrays": str(sent), "answer": str(answer)}))
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        line = self.child.ask(json.dumps(request, allow_nan=False).encode() + b"\n", self.seconds)
+        try:
+            return json.loads(line, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
+            text = line[:1000].decode(errors="replace")
+            raise self.child.failed(f"it answered with garbage: {shown(text)} ({error})") from error
+
+    def _trace(self, case: Case, answer: Any) -> Trace:
+        if not isinstance(answer, dict) or answer.get("id") != self.count:
+            raise self.child.failed(f"it answered to another request than {self.count}: {shown(answer)}")
+        kinds = [kind for kind in ("trace", "unsupported", "error") if kind in answer]
+        if len(kinds) != 1:
+            raise self.child.failed(f"an answer has one of trace, unsupported and error, this has {kinds or 'none'}")
+        said = answer[kinds[0]]
+        if kinds == ["trace"]:
+            return received(case, *self._tensors(said, case.dtype))
+        if not isinstance(said, str):
+            raise self.child.failed(f"{kinds[0]} is a line of text, got {shown(said)}")
+        if kinds == ["unsupported"]:
+            raise Unsupported(said)
+        raise self.child.failed(f"it says: {said}")
+
+    def _tensors(self, trace: Any, dtype: str) -> Tensors:
+        if isinstance(trace, str):
+            try:
+                return unpacked(Path(trace).read_bytes())
+            except (OSError, ValueError) as error:
+                raise self.child.failed(f"its file {shown(trace)} cannot be read: {error}") from error
+        if not isinstance(trace, dict):
+            raise self.child.failed(f"a trace is an object of arrays by name, or a path, got {shown(trace)}")
+        found = Tensors({}, {})
+        for name, value in trace.items():
+            try:
+                found.arrays[name] = array_from_object(value, dtype)
+            except ValueError as error:
+                found.faults[name] = str(error)
+        return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f'{name} is no JSON: it is written as a string, "{name}"')
+
+
+# One child per command and process; workers that judge side by side have one each.
+_DIALOGUES: dict[tuple[str, float], Dialogue] = {}
+
+
+def _end(command: str, seconds: float) -> None:
+    dialogue = _DIALOGUES.pop((command, seconds), None)
+    if dialogue is not None:
+        dialogue.child.end()
+
+
+@atexit.register
+def _end_all() -> None:
+    for place in list(_DIALOGUES):
+        _end(*place)

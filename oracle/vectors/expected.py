@@ -1,0 +1,176 @@
+"""What every quantity of a case should be, from the case's input alone through all its steps, with a tolerance per element."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from oracle.arrays import Array
+from oracle.case import Case
+from oracle.decompose import step_part
+from oracle.exchange.received import entry_name
+from oracle.findings import mark_known
+from oracle.judge import BRANCHES, ReferenceFailed, spelled_out
+from oracle.network import Results, layer_types
+from oracle.prediction import predict
+from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error.model import BranchLog, Floats, limits
+from oracle.trace import Key, Subject, Trace
+from oracle.verdict import CONVENTION, DISCREPANCIES, PASS, Expected, Row, compare
+
+STORED = "stored"
+# Differences of the three predictions below this share are their own rounding.
+SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What is kept of a quantity, arrays of its shape.
+
+    Attributes:
+        expected: its value in float64; an integer for a count.
+        tolerance: how far rounding may take it from there, along the branches that the reference took.
+        scale: root of the sum of squares of the terms that were added up: a tolerance above a tenth of it decides nothing.
+        flipped: the tolerance where branches go the other way that rounding can flip; None where there are none.
+        low, high: what other one-sided derivatives at exact kinks and ties reach; None where there are none.
+    """
+
+    expected: Array
+    tolerance: Floats
+    scale: Floats
+    flipped: Floats | None = None
+    low: Floats | None = None
+    high: Floats | None = None
+
+    def arrays(self, key: Key) -> dict[str, Array]:
+        """By name: those that there are."""
+        held = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {f"{entry_name(key)}/{name}": np.asarray(array) for name, array in held if array is not None}
+
+
+def from_arrays(arrays: Mapping[str, Array]) -> dict[Key, Expectation]:
+    """The inverse of `Expectation.arrays`, of many. Raises: ValueError, TypeError for names that do not fit."""
+    parts: dict[Key, dict[str, Array]] = {}
+    for name, array in arrays.items():
+        place, _, part = name.rpartition("/")
+        step, layer, quantity = place.split("/", 2)
+        parts.setdefault(Key(int(step), layer, quantity), {})[part] = array
+    return {key: Expectation(**held) for key, held in parts.items()}
+
+
+def expectations(case: Case, reference: Subject) -> dict[Key, Expectation]:
+    """Every quantity in the order in which it is computed.
+
+    Where a known error of the reference shows, refbp's value stands in its place.
+
+    Raises: ReferenceFailed where it cannot run the case, or says something else than refbp.
+    """
+    case = replace(case, layers=tuple(spelled_out(spec, case.dtype) for spec in case.layers))
+    try:
+        values = reference.run(case.astype("float64"))
+    except Exception as error:  # whatever the reference raises, it is the reference that cannot
+        raise ReferenceFailed(f"{reference.name} cannot run it: {type(error).__name__}: {error}") from error
+    model = ErrorModel(np.dtype(case.dtype), 2)
+    guides = {key: array for key, array in values.arrays.items() if key.quantity == "input"}
+    predictor = Predictor(case, model, values, reference.name)
+    alike = predict(case, model, guides)
+    flipped = predict(case, replace(model, branches=BranchLog()))
+    open_ties = predict(case, replace(model, open_ties=True, branches=BranchLog()))
+    scales = scales_by_step(case, values, model, alike)
+    return {
+        key: predictor.expectation(key, prediction, flipped[key], open_ties[key], scales.get(key))
+        for key, prediction in alike.items()
+        if key.quantity not in BRANCHES
+    }
+
+
+def scales_by_step(case: Case, values: Trace, model: ErrorModel, alike: Results) -> dict[Key, Floats]:
+    """The size of the terms that were added up for each quantity in its own step: through many steps it would grow beyond use."""
+    found = {}
+    for step in range(case.steps):
+        part = step_part(case, values, step) if step else None
+        results = alike
+        if part is not None:
+            guides = {
+                k._replace(step=0): a for k, a in values.arrays.items() if k.step == step and k.quantity == "input"
+            }
+            results = predict(part.case, replace(model, branches=BranchLog()), guides)
+        for key, prediction in results.items():
+            if isinstance(prediction, ErrorArray) and (part is not None or key.step == step):
+                scale = np.sqrt(np.broadcast_to(prediction.scale_or_own, prediction.shape))
+                found[key._replace(step=step)] = scale
+    return found
+
+
+class Predictor:
+    """The reference's values joined with the predicted errors."""
+
+    def __init__(self, case: Case, model: ErrorModel, values: Trace, reference: str) -> None:
+        self.case, self.model, self.values, self.reference = case, model, values, reference
+        self.types = layer_types(case)
+        # The reference rounds too.
+        self.factor = np.sqrt(1 + (UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF[case.dtype]) ** 2)
+
+    def expectation(
+        self,
+        key: Key,
+        alike: ErrorArray | Array,
+        flipped: ErrorArray,
+        open_ties: ErrorArray,
+        scale: Floats | None,
+    ) -> Expectation:
+        if not isinstance(alike, ErrorArray) or scale is None:
+            count = np.asarray(alike)
+            nothing = np.zeros(count.shape)
+            return Expectation(count.astype(np.int64), nothing, nothing)
+        tolerance, wide = self._tolerance(alike), self._tolerance(flipped)
+        value = self._value(key, alike, tolerance, scale)
+        low, high = self._reach(value, alike, open_ties)
+        widest = np.maximum(wide, tolerance)
+        with np.errstate(invalid="ignore"):
+            reaches_beyond = _exceeds(np.maximum(value - low, high - value), widest)
+        return Expectation(
+            value,
+            tolerance,
+            scale,
+            widest if _exceeds(widest, tolerance) else None,
+            *((low, high) if reaches_beyond else ()),
+        )
+
+    def _tolerance(self, prediction: ErrorArray) -> Floats:
+        sigma = prediction.model.width(prediction.error_or_zero) * self.factor
+        return np.asarray(LAMBDA * np.where(np.isnan(sigma), np.inf, sigma))
+
+    def _reach(self, value: Floats, alike: ErrorArray, open_ties: ErrorArray) -> tuple[Floats, Floats]:
+        tolerance = self._tolerance(open_ties)
+        with np.errstate(invalid="ignore"):
+            middle = np.where(np.isfinite(value), value + (open_ties.value - alike.value), value)
+            return middle - tolerance, middle + tolerance
+
+    def _value(self, key: Key, alike: ErrorArray, tolerance: Floats, scale: Floats) -> Floats:
+        own, theirs = alike.value, self.values.get(*key)
+        value = own if theirs is None or self._is_disputed(key, theirs, own, tolerance, scale) else theirs
+        largest = float(limits(np.dtype(self.case.dtype)).max)
+        overflown = np.abs(value) > largest * (1 + UNIT_ROUNDOFF[self.case.dtype])
+        return np.where(
+            overflown, np.copysign(np.inf, value), value
+        )  # what the dtype cannot hold, it holds as infinity
+
+    def _is_disputed(self, key: Key, theirs: Array, own: Floats, tolerance: Floats, scale: Floats) -> bool:
+        """Whether the reference says something else than refbp. Raises: ReferenceFailed unless that is a known error."""
+        row = Row(self.case.name, self.case.dtype, *key[:2], self.types.get(key.layer, ""), key.quantity, STORED, PASS)
+        with np.errstate(over="ignore"):
+            got = theirs.astype(self.case.dtype)
+        compare(row, got, Expected(own, tolerance / LAMBDA, None, scale), structured=True, no_terms=True)
+        if row.verdict not in DISCREPANCIES:
+            return False
+        mark_known([row], {self.reference})
+        if row.verdict != CONVENTION:
+            raise ReferenceFailed(f"{self.reference} and refbp disagree about {entry_name(key)}: {row.max_abs:.3g}")
+        return True
+
+
+def _exceeds(wide: Floats, narrow: Floats) -> bool:
+    return bool(np.any(wide > narrow * (1 + SAME)))

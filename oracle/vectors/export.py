@@ -1,0 +1,105 @@
+"""Cases -> files, the same bytes each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from oracle import subjects, suite, sweep
+from oracle.case import Case
+from oracle.exchange.spelled import description, named_arrays
+from oracle.exchange.tensors import packed
+from oracle.judge import ReferenceFailed
+from oracle.subjects import refbp
+from oracle.vectors.expected import expectations
+from oracle.vectors.folder import MANIFEST, Entry, Manifest, cleared, digest, documents, json_text, write
+
+PACKAGES = ("numpy", "refbp", "scipy")
+Progress = Callable[[int, int, str], None]
+
+
+class Job(NamedTuple):
+    """A case in its dtype, and where its expected values come from."""
+
+    case: Case
+    reference: str
+
+
+def export(
+    folder: Path | str,
+    cases: str = "all",
+    dtypes: Sequence[str] = sweep.DTYPES,
+    reference: str = "torch",
+    *,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> Manifest:
+    """Write cases, what is expected of them, and the manifest; an earlier export in the folder gives way.
+
+    The bytes depend on nothing but the arguments, the versions and, in the last bits, on the processor and its threads: the
+    command line computes with one.
+
+    Args: as for `oracle.run`.
+    Raises: VectorsError, CaseError, ValueError.
+    """
+    sweep.check_names(reference, dtypes)
+    jobs = [Job(case.astype(dtype), reference) for case in suite.matching(cases) for dtype in dict.fromkeys(dtypes)]
+    folder = cleared(Path(folder))
+    results = map(files_of, jobs) if executor is None else executor.map(files_of, jobs, chunksize=4)
+    entries, hashes, left_out = [], {}, {}
+    for done, job in enumerate(jobs):
+        entry = Entry.of(job.case.name, job.case.dtype)
+        if progress is not None:
+            progress(done, len(jobs), job.case.name)
+        files = next(results)
+        if isinstance(files, str):
+            left_out[f"{entry.case}.{entry.dtype}"] = files
+            continue
+        entries.append(entry)
+        for path, data in files.items():
+            write(folder, path, data)
+            hashes[path] = digest(data)
+    for path, data in documents().items():
+        write(folder, path, data)
+        hashes[path] = digest(data)
+    if progress is not None:
+        progress(len(jobs), len(jobs), "")
+    versions = {package: _version(package) for package in sorted({*PACKAGES, reference})}
+    ordered = tuple(sorted(entries, key=lambda entry: (entry.case, entry.dtype)))
+    manifest = Manifest(reference, versions, ordered, left_out, hashes)
+    write(folder, MANIFEST, manifest.text().encode())
+    return manifest
+
+
+def files_of(job: Job) -> dict[str, bytes] | str:
+    """The files of a case by path, or why there are none."""
+    case, entry = with_masks(job.case), Entry.of(job.case.name, job.case.dtype)
+    try:
+        expected = expectations(case, subjects.load(job.reference))
+    except ReferenceFailed as error:
+        return str(error)
+    arrays = {name: array for key, own in expected.items() for name, array in own.arrays(key).items()}
+    return {
+        entry.description: json_text(description(case)).encode(),
+        entry.arrays: packed(named_arrays(case)),
+        entry.expected: packed(arrays),
+    }
+
+
+def with_masks(case: Case) -> Case:
+    """The case with a mask for every dropout layer that would draw its own: what is expected would depend on it."""
+    drawn = {
+        key.layer: array for key, array in refbp.run(replace(case, steps=1)).arrays.items() if key.quantity == "mask"
+    }
+    return replace(case, masks={**drawn, **case.masks})
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,147 @@
+"""A folder of vectors: its files, and the manifest that names them with their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from oracle.exchange.numbers import shown
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SCHEMAS = ("case.schema.json", "manifest.schema.json")
+DOCUMENT = "PROTOCOL.md"
+
+
+class VectorsError(ValueError):
+    """A folder that holds no usable vectors, or cannot be written, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case in one precision: the paths of its files, from the folder; of `results` from that of the results."""
+
+    case: str
+    dtype: str
+    description: str
+    arrays: str
+    expected: str
+    results: str
+
+    @classmethod
+    def of(cls, case: str, dtype: str) -> Entry:
+        stem = f"{case}.{dtype}"
+        return cls(
+            case,
+            dtype,
+            f"{stem}.json",
+            f"{stem}.arrays.safetensors",
+            f"{stem}.expected.safetensors",
+            f"{stem}.safetensors",
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Attributes: where the expected values come from, cases, those left out with the reason, SHA-256 by path."""
+
+    reference: str
+    versions: Mapping[str, str]
+    cases: tuple[Entry, ...]
+    left_out: Mapping[str, str]
+    files: Mapping[str, str]
+
+    def text(self) -> str:
+        return json_text({"format": FORMAT, **asdict(self)})
+
+
+def json_text(value: Any) -> str:
+    """Sorted, the same text for the same value."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def documents() -> dict[str, bytes]:
+    """What is put beside the cases so that nobody has to look for it: the description of the format, and its schemas."""
+    own = {name: (resources.files("oracle.vectors") / name).read_bytes() for name in SCHEMAS}
+    return {DOCUMENT: (resources.files("oracle") / DOCUMENT).read_bytes(), **own}
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def cleared(folder: Path) -> Path:
+    """The folder, made or emptied of an earlier export.
+
+    Raises: VectorsError where something else lies there, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / MANIFEST).exists():
+            earlier = read_manifest(folder)
+            (folder / MANIFEST).unlink()  # first: without it the rest counts for nothing
+            for path in earlier.files:
+                (folder / path).unlink(missing_ok=True)
+        elif any(folder.iterdir()):
+            raise VectorsError(f"folder {folder} holds something else than vectors: an empty or a new one is expected")
+    except OSError as error:
+        raise VectorsError(f"folder {folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def write(folder: Path, path: str, data: bytes) -> None:
+    """Raises: VectorsError."""
+    try:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    except OSError as error:
+        raise VectorsError(f"file {folder / path} cannot be written: {error.strerror}") from error
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises: VectorsError."""
+    try:
+        value = json.loads((folder / MANIFEST).read_bytes())
+        if not isinstance(value, dict) or "format" not in value:
+            raise VectorsError(f"{folder} holds no vectors: {MANIFEST} names no format")
+        own = value.pop("format")
+        if own != FORMAT:
+            raise VectorsError(f"{folder} holds vectors of format {shown(own)}, this version reads format {FORMAT}")
+        entries = tuple(Entry(**entry) for entry in value.pop("cases"))
+        manifest = Manifest(cases=entries, **value)
+        _check_paths(manifest)
+    except OSError as error:
+        raise VectorsError(f"{folder} holds no vectors: {MANIFEST}: {error.strerror}") from error
+    except VectorsError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise VectorsError(f"{folder} holds no vectors: its {MANIFEST} is damaged ({error})") from error
+    return manifest
+
+
+def _check_paths(manifest: Manifest) -> None:
+    """Every file of a case is listed, and none lies elsewhere. Raises: ValueError."""
+    for entry in manifest.cases:
+        for path in (entry.description, entry.arrays, entry.expected):
+            if path not in manifest.files:
+                raise ValueError(f"{shown(path)} is not among its files")
+    for path in (*manifest.files, *(entry.results for entry in manifest.cases)):
+        parts = PurePosixPath(path).parts
+        if not parts or ".." in parts or PurePosixPath(path).is_absolute() or "\0" in path:
+            raise ValueError(f"{shown(path)} is no path inside the folder")
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Every file is there, and as it was exported. Raises: VectorsError."""
+    for path, expected in manifest.files.items():
+        try:
+            data = (folder / path).read_bytes()
+        except OSError as error:
+            raise VectorsError(f"{folder} is incomplete: {path}: {error.strerror}") from error
+        if digest(data) != expected:
+            raise VectorsError(f"{folder} is damaged: {path} is not the file whose SHA-256 the manifest holds")

@@ -1,0 +1,22 @@
+"""Docstrings that build on another one: `help` of a class shows the equation of its op, which is written down once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+EXAMPLE = "\n\n>>> "
+
+
+def documented_by(op: Callable[..., Any]) -> Callable[[T], T]:
+    """A decorator: the docstring of `op`, without its examples, goes into that of a class or function, before its examples."""
+
+    def with_both(documented: T) -> T:
+        text, *examples = inspect.cleandoc(documented.__doc__ or "").partition(EXAMPLE)
+        shared, _, _ = (inspect.getdoc(op) or "").partition(EXAMPLE)
+        documented.__doc__ = f"{text}\n\n{shared}{''.join(examples)}"
+        return documented
+
+    return with_both

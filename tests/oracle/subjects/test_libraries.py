@@ -1,0 +1,182 @@
+"""Each library that has an adapter is really run: what it can do conforms, and what it gets wrong is what is written up."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import oracle
+from oracle import suite
+from oracle.cli import main
+from oracle.findings import WRITTEN, page_of
+from oracle.subjects import BUILT_IN, libraries
+from oracle.verdict import CONVENTION, DISCREPANCIES, UNSUPPORTED
+
+PAGES = {page.stem for page in (Path(__file__).parents[3] / "reports" / "findings").glob("*.md")}
+EVERYWHERE = (
+    "worked-example/plain",
+    "activation/Tanh",
+    "linear/*",
+    "optimizer/SGD,momentum=0,*",
+    "mlp/ReLU+CrossEntropyLoss",
+)
+
+
+class Part(NamedTuple):
+    """Of each pattern the first two cases; pages that tell of all that is found in them; a case that is unsupported."""
+
+    patterns: tuple[str, ...]
+    pages: frozenset[str]
+    lacks: str
+
+
+PARTS = {
+    "jax": Part(
+        (*EVERYWHERE, "conv/Conv2d*", "pool/AvgPool2d*", "norm/GroupNorm*", "activation/ELU,large", "optimizer/Adam*"),
+        frozenset({"expm1-gradient"}),
+        "optimizer/Adagrad,groups",
+    ),
+    "mygrad": Part(
+        (*EVERYWHERE, "conv/Conv2d*", "pool/MaxPool2d*", "norm/BatchNorm2d*", "kink/LeakyReLU", "activation/ELU,large"),
+        frozenset({"mygrad-float64", "mygrad-elu"}),
+        "lenet5/random",
+    ),
+    "autograd": Part(
+        (
+            *EVERYWHERE,
+            "conv/Conv2d*",
+            "norm/LayerNorm*",
+            "kink/ReLU",
+            "nonfinite/Softplus",
+            "optimizer/SGD,momentum+damp*",
+        ),
+        frozenset({"autograd-logaddexp-infinity"}),
+        "lenet5/random",
+    ),
+    "mlx": Part(
+        (
+            *EVERYWHERE,
+            "pool/MaxPool2d*",
+            "kink/CELU",
+            "loss/CrossEntropyLoss*",
+            "conv/ConvTranspose1d,*output_padding=1*",
+        ),
+        frozenset({"mlx-float64", "mlx-equal-sides", "mlx-conv-transpose-output-padding"}),
+        "conv/Conv3d,depthwise",
+    ),
+    "tinygrad": Part(
+        (
+            "worked-example/plain",
+            "activation/Tanh",
+            "activation/GELU*",
+            "linear/*",
+            "loss/CrossEntropyLoss*",
+            "optimizer/Adam,*",
+        ),
+        frozenset({"tinygrad-tanh", "tinygrad-erf", "adam-correction-float32"}),
+        "optimizer/RMSprop,groups",
+    ),
+    "sklearn": Part(
+        ("mlp/Tanh*", "mlp/ReLU*", "mlp/ReLU+NLL*", "mlp/Sigmoid+BCE*", "exact/*Loss*", "optimizer/*"),
+        frozenset({"sklearn-several-outputs"}),
+        "worked-example/plain",
+    ),
+}
+
+
+def judged(subject: str) -> oracle.Report:
+    cases = {case.name: case for pattern in PARTS[subject].patterns for case in list(suite.matching(pattern))[:2]}
+    return oracle.run(subject, cases=list(cases.values()))
+
+
+@pytest.mark.parametrize("subject", PARTS)
+def test_a_part_of_the_suite_comes_out_as_written_up(subject: str) -> None:
+    """Whatever is found is told on a page, and whatever a page tells of is found: an adapter's own fault has no page."""
+    report = judged(subject)
+    told = {str(culprit): page_of(subject, culprit) for culprit in report.blame}
+    assert [culprit for culprit, page in told.items() if not page] == []
+    assert set(told.values()) == PARTS[subject].pages
+    passed = report.cases[~report.cases["verdict"].isin([*DISCREPANCIES, UNSUPPORTED])]
+    assert {"float64", "float32"} <= set(passed["dtype"]) or subject == "mlx"
+    assert len(passed) >= 5
+
+
+@pytest.mark.parametrize("subject", PARTS)
+def test_what_a_library_lacks_is_unsupported(subject: str) -> None:
+    """One row that says in words what is lacking; no failure."""
+    report = oracle.run(subject, cases=[suite.named(PARTS[subject].lacks)])
+    assert list(report.table["verdict"]) == [UNSUPPORTED] * 2 and report.passed
+    assert all(report.table["diagnosis"].str.len() > 10)
+
+
+def test_every_built_in_library_is_tried_here() -> None:
+    """An adapter that nobody runs is a guess."""
+    assert set(PARTS) | {"refbp", "torch"} == set(BUILT_IN)
+
+
+def test_every_written_error_has_its_page_and_is_of_an_adapter() -> None:
+    """What the scoreboard points to is there."""
+    assert {written.page for written in WRITTEN} <= PAGES
+    assert {subject for written in WRITTEN for subject in written.subjects} <= set(BUILT_IN)
+
+
+@pytest.mark.parametrize("subject", PARTS)
+def test_a_library_that_is_not_installed_is_one_sentence(
+    subject: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It names the extra that brings it, and the exit status is that of unusable arguments."""
+    distribution, *_ = libraries.DISTRIBUTIONS[subject]
+    package = {"scikit-learn": "sklearn"}.get(distribution, distribution)
+    found, imported = metadata.version, builtins.__import__
+
+    def version(name: str) -> str:
+        if name == distribution:
+            raise metadata.PackageNotFoundError(name)
+        return found(name)
+
+    def without(name: str, *rest: Any, **more: Any) -> Any:
+        if name == package or name.startswith(f"{package}."):
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        return imported(name, *rest, **more)
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.delitem(sys.modules, f"oracle.subjects.{subject}", raising=False)
+    assert main(["run", "--subject", subject, "--cases", "worked-example/plain", "--out", "/nowhere-needed"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("oracle: ") and f"pip install 'refbp[{subject}]'" in said and "Traceback" not in said
+    assert main(["list", "subjects"]) == 0
+    assert f"{subject}  not installed: pip install 'refbp[{subject}]'" in capsys.readouterr().out
+
+
+ANOTHER_RULE = {
+    ("mlx", "activation/SELU"): "selu_in_six_digits",
+    ("mlx", "activation/Hardswish,large"): "hardswish_as_product",
+    ("mlx", "loss/GaussianNLLLoss,reduction=none,full=True,eps=0.5,shape=5x4"): "clamped_variance",
+    (
+        "mlx",
+        "loss/CrossEntropyLoss,reduction=none,weight=None,label_smoothing=0.0,shape=2x4x3,probabilities",
+    ): "probabilities_on_the_simplex",
+    ("jax", "kink/Softplus"): "softplus_uncut",
+    ("mygrad", "kink/LeakyReLU"): "nothing_at_equality",
+    ("autograd", "nonfinite/ReLU6"): "anything_at_nan",
+    (
+        "sklearn",
+        "optimizer/Adam,betas=0.9x0.999,eps=1e-08,amsgrad=False,weight_decay=0,maximize=False,lr=0.1",
+    ): "adam_epsilon_uncorrected",
+}
+
+
+@pytest.mark.parametrize("subject, case", ANOTHER_RULE)
+def test_another_rule_is_a_convention_and_only_where_it_is_declared(subject: str, case: str) -> None:
+    """Rows that differ by it say so; refbp with the same case follows torch, so that the rule is seen to make a difference."""
+    report = oracle.run(subject, cases=[suite.named(case)])
+    marked = report.table[report.table["verdict"] == CONVENTION]
+    assert marked["diagnosis"].str.startswith(ANOTHER_RULE[subject, case]).any()
+    plain = oracle.run("refbp", cases=[suite.named(case)]).table
+    assert not plain["diagnosis"].str.startswith(ANOTHER_RULE[subject, case]).any()

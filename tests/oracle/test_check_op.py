@@ -1,0 +1,300 @@
+"""check_op: a function of the user's own with its backward, in whatever library, held against an op."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import oracle
+import refbp
+from oracle.interchange import numpy_of
+from oracle.op_cases import WITHOUT
+
+Backward = Callable[[Any], Any]
+
+
+def strided(x: Any, weight: Any, bias: Any) -> tuple[Any, Backward]:
+    return refbp.functional.conv2d(x, weight, bias, stride=2)
+
+
+def test_a_right_function_passes_on_the_suite_s_inputs() -> None:
+    """With the options that were asked for, in several shapes, without a batch dimension among them, in both dtypes."""
+    report = oracle.check_op("conv2d", strided, stride=2)
+    assert report.passed, report.blame
+    shapes = set(report.table[report.table["quantity"] == "output"]["shape"])
+    assert len(shapes) > 4 and {len(shape.split()) for shape in shapes} == {3, 4}
+    assert set(report.cases["dtype"]) == {"float64", "float32"}
+    assert set(oracle.check_op("relu", refbp.functional.relu, dtypes=["float32"]).cases["dtype"]) == {"float32"}
+
+
+def test_a_planted_bug_is_named_with_quantity_cause_and_call() -> None:
+    def unsummed(x: Any, weight: Any, bias: Any) -> tuple[Any, Backward]:
+        y, backward = strided(x, weight, bias)
+        return y, lambda dy: (*backward(dy)[:2], backward(dy)[2] / 2)
+
+    report = oracle.check_op("conv2d", unsummed, stride=2, dtypes=("float64",))
+    assert {(blame.layer_type, blame.quantity) for blame in report.blame} == {("Conv2d", "grad.bias")}
+    assert "2" in report.blame[0].cause
+    assert report.blame[0].reproduce == "oracle.check_op('conv2d', unsummed, stride=2)"
+
+
+def test_options_are_what_the_function_does_not_what_it_is_told() -> None:
+    """A function that ignores its stride has outputs of another shape, and that is said, not a traceback."""
+    report = oracle.check_op("conv2d", refbp.functional.conv2d, stride=2, dtypes=("float64",))
+    assert report.blame[0].quantity == "output" and report.blame[0].diagnosis.startswith("shape")
+
+
+def test_torch_functions_are_differentiated_by_autograd() -> None:
+    """A forward function, and the apply of an autograd.Function with a mistake."""
+
+    class Sigmoid(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            y = torch.sigmoid(x)
+            ctx.save_for_backward(y)
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+            (y,) = ctx.saved_tensors
+            return grad * y
+
+    assert oracle.check_op("linear", oracle.from_torch(F.linear)).passed
+    assert oracle.check_op("cross_entropy", oracle.from_torch(F.cross_entropy)).passed
+    report = oracle.check_op("sigmoid", oracle.from_torch(Sigmoid.apply), dtypes=("float32",))
+    assert {blame.quantity for blame in report.blame} == {"grad_input"}
+
+
+def test_jax_functions_are_differentiated_by_jax() -> None:
+    """In float64 too, and with a custom_vjp that is wrong."""
+    jax = pytest.importorskip("jax")
+
+    @jax.custom_vjp
+    def softsign(x: Any) -> Any:
+        return x / (1 + abs(x))
+
+    softsign.defvjp(lambda x: (softsign(x), x), lambda x, g: (g / (1 + abs(x)),))
+    assert oracle.check_op("linear", oracle.from_jax(lambda x, w, b: x @ w.T + b)).passed
+    report = oracle.check_op("softsign", oracle.from_jax(softsign), dtypes=("float64",))
+    assert {blame.quantity for blame in report.blame} == {"grad_input"}
+
+
+def test_arrays_of_one_s_own() -> None:
+    """Given ones are used as they are, in any library's arrays; the upstream gradient too."""
+    rng = np.random.default_rng(0)
+    seen: list[Any] = []
+
+    def recorded(x: Any, weight: Any, bias: Any) -> tuple[Any, Backward]:
+        y, backward = strided(x, weight, bias)
+        seen.append(x)
+        return y, lambda dy: seen.append(dy) or backward(dy)
+
+    x, weight = rng.standard_normal((2, 4, 9, 7)), torch.randn(6, 2, 3, 3, dtype=torch.float64)
+    grouped = oracle.check_op(
+        "conv2d", lambda x, w, b: refbp.functional.conv2d(x, w, b, groups=2), groups=2, x=x, weight=weight
+    )
+    assert grouped.passed and list(grouped.cases["case"].unique()) == ["conv2d/given"]
+    upstream = np.full((2, 6, 4, 3), 2.0)
+    wide = torch.randn(6, 4, 3, 3, dtype=torch.float64)
+    report = oracle.check_op(
+        "conv2d", recorded, stride=2, x=x, weight=wide, bias=np.ones(6), grad_output=upstream, dtypes=("float64",)
+    )
+    assert report.passed
+    assert np.array_equal(seen[0], x) and np.array_equal(seen[1], upstream)
+    assert oracle.check_op("mse_loss", refbp.functional.mse_loss, x=np.ones(3) / 3, target=np.zeros(3)).passed
+    norm = oracle.check_op(
+        "layer_norm", lambda x, w, b: refbp.functional.layer_norm(x, (7,), w, b), normalized_shape=7, x=x
+    )
+    assert norm.passed
+
+
+def test_no_bias_is_none_and_its_gradient_is_not_missed() -> None:
+    seen: list[Any] = []
+
+    def plain(x: Any, weight: Any, bias: Any) -> tuple[Any, Backward]:
+        seen.append(bias)
+        return refbp.functional.linear(x, weight, bias)
+
+    assert oracle.check_op("linear", plain, bias=None).passed
+    assert set(seen) == {None}
+
+
+def test_a_gradient_that_is_not_returned_is_missing() -> None:
+    def forgetful(x: Any, weight: Any, bias: Any) -> tuple[Any, Backward]:
+        y, backward = refbp.functional.linear(x, weight, bias)
+        return y, lambda dy: backward(dy)[:2]
+
+    report = oracle.check_op("linear", forgetful, dtypes=("float64",))
+    assert {(blame.quantity, blame.verdict) for blame in report.blame} == {("grad.bias", "missing")}
+
+
+def test_a_function_that_writes_into_its_arguments_is_found_out() -> None:
+    def careless(x: Any) -> tuple[Any, Backward]:
+        y, backward = refbp.functional.relu(x.copy())
+        x[...] = y
+        return y, backward
+
+    report = oracle.check_op("relu", careless, dtypes=("float64",))
+    assert "careless writes into its argument input" in report.blame[0].diagnosis
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        (lambda x: x, "returns a pair, output and backward; got ndarray"),
+        (lambda x: (x, x), "returns a pair, output and backward; got tuple of ndarray, ndarray"),
+        (lambda x: ("y", lambda dy: dy), "output of <lambda>: got str"),
+        (lambda x: (x, lambda dy: (dy, dy)), "backward returns 2 gradients, for 1 arguments: input"),
+    ],
+)
+def test_a_function_of_another_form_is_told_what_is_expected(fn: Any, message: str) -> None:
+    report = oracle.check_op("tanh", fn, dtypes=("float64",))
+    assert any(message in blame.diagnosis for blame in report.blame)
+
+
+@pytest.mark.parametrize(
+    ("op", "options", "message"),
+    [
+        ("conv2", {}, "unknown op 'conv2'"),
+        ("sgd", {}, "unknown op 'sgd'"),
+        ("conv2d", {"strides": 2}, "conv2d has no 'strides'"),
+        ("max_pool2d", {}, "max_pool2d needs kernel_size"),
+        ("conv2d", {"weight": np.ones((1, 1, 1, 1))}, "weight is given without x"),
+        ("conv2d", {"x": np.ones((1, 1, 3, 3))}, "conv2d needs weight=… beside x"),
+        ("mse_loss", {"x": np.ones(3)}, "mse_loss needs target=… beside x"),
+        (
+            "linear",
+            {"x": np.ones((2, 3)), "weight": np.ones((4, 5)), "bias": np.ones(4)},
+            "linear expects input (*, 5)",
+        ),
+        ("relu", {"x": "x"}, "x: got str"),
+        ("unflatten", {"dim": 1, "unflattened_size": (97, 89)}, "no input of the suite fits unflatten"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_said_in_one_sentence(op: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as raised:
+        oracle.check_op(op, lambda *x: x, **options)
+    assert "\n" not in str(raised.value)
+
+
+NEEDED: dict[str, dict[str, Any]] = {
+    **{f"avg_pool{rank}d": {"kernel_size": 2} for rank in (1, 2, 3)},
+    **{f"max_pool{rank}d": {"kernel_size": 2} for rank in (1, 2, 3)},
+    **{f"lp_pool{rank}d": {"kernel_size": 2, "norm_type": 2.0} for rank in (1, 2, 3)},
+    **{f"adaptive_{kind}_pool{rank}d": {"output_size": 3} for rank in (1, 2, 3) for kind in ("avg", "max")},
+    "batch_norm": {"training": True},
+    "group_norm": {"num_groups": 2},
+    "layer_norm": {"normalized_shape": (3, 5)},
+    "rms_norm": {"normalized_shape": (5,)},
+    "local_response_norm": {"size": 3},
+    "pixel_shuffle": {"upscale_factor": 2},
+    "pixel_unshuffle": {"downscale_factor": 2},
+    "threshold": {"threshold": 0.1, "value": 2.0},
+    "unflatten": {"dim": 1, "unflattened_size": (2, 3)},
+    "upsample": {"scale_factor": 2.0},
+    "softmax": {"dim": -1},
+    "softmin": {"dim": -1},
+    "log_softmax": {"dim": -1},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", [name for name in refbp.functional.__all__ if name not in WITHOUT])
+def test_every_op_of_the_reference_passes_against_itself(op: str) -> None:
+    """Each has a class, inputs and an order of arguments; with a gradient that is half as large each fails."""
+    options = NEEDED.get(op, {})
+    right: Any = getattr(refbp.functional, op)
+
+    def own(*arrays: Any) -> tuple[Any, Backward]:
+        return right(*arrays, **options)
+
+    def halved(*arrays: Any) -> tuple[Any, Backward]:
+        y, backward = right(*arrays, **options)
+
+        def half(dy: Any) -> Any:
+            grads = backward(dy)
+            first, *rest = grads if isinstance(grads, tuple) else (grads,)
+            return (first / 2, *rest)
+
+        return y, half
+
+    between = {"normalized_shape", "num_groups"} & options.keys()
+    if between:  # stands between the arrays
+        (name,) = between
+
+        def right(x: Any, *rest: Any, **given: Any) -> Any:
+            return getattr(refbp.functional, op)(x, given[name], *rest)
+
+    report = oracle.check_op(op, own, dtypes=("float64",), **options)
+    assert report.passed, report.blame[:2]
+    assert not oracle.check_op(op, halved, dtypes=("float64",), **options).passed
+
+
+class OnDevice:
+    """As CuPy's arrays behave: no silent copy, but get()."""
+
+    def __init__(self, values: Any) -> None:
+        self.values, self.__cuda_array_interface__ = values, values.__array_interface__
+
+    def __array__(self, *arguments: Any, **options: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed")
+
+    def get(self) -> Any:
+        return self.values
+
+
+class Exchanged:
+    """An array that speaks DLPack and nothing else."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.values.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.values.__dlpack_device__()
+
+
+def in_jax(values: Any) -> Any:
+    return pytest.importorskip("jax").numpy.asarray(values)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda values: values,
+        lambda values: torch.tensor(values, requires_grad=True),
+        lambda values: torch.tensor(values).T.contiguous().T,
+        OnDevice,
+        Exchanged,
+        in_jax,
+    ],
+    ids=["numpy", "torch with a graph", "torch strided", "cupy", "dlpack", "jax"],
+)
+def test_arrays_of_any_library(made: Callable[[Any], Any]) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert np.array_equal(numpy_of(made(values)), values) and numpy_of(made(values)).dtype == np.float32
+
+
+def test_sixteen_bits_and_numbers() -> None:
+    assert numpy_of(torch.ones(2, dtype=torch.bfloat16)).dtype.name == "bfloat16"
+    assert numpy_of(1.5) == 1.5
+    with pytest.raises(TypeError, match="got list"):
+        numpy_of([1.0])
+
+
+def test_results_of_other_libraries_are_taken() -> None:
+    """The forward in torch, a gradient in an array that speaks DLPack only."""
+
+    def mixed(x: Any) -> tuple[Any, Backward]:
+        y, backward = refbp.functional.tanh(x)
+        return torch.tensor(y), lambda dy: (Exchanged(backward(dy)),)
+
+    assert oracle.check_op("tanh", mixed).passed

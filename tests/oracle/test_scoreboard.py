@@ -1,0 +1,116 @@
+"""The scoreboard: every run is counted once, in the order that was asked for, and what it says is in reports/."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from oracle import scoreboard, scoreboard_page, suite
+from oracle.cli import main
+from oracle.report import Report
+from oracle.scoreboard import COUNTS, Scoreboard
+from oracle.subjects import BUILT_IN
+from oracle.sweep import DTYPES
+from oracle.verdict import Row
+
+REPORTS = Path(__file__).parents[2] / "reports"
+STALE = "reports/ is stale: run `oracle scoreboard`"
+
+
+def row(case: str, verdict: str, z: float = 0.0, **changes: object) -> Row:
+    made = Row(case, "float32", 0, "0", "ELU", "grad_input", "local", verdict, "what was seen")
+    made.z_max, made.effective_bits = z, 23.0
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def board(*rows: Row, lacking: tuple[str, ...] = ()) -> Scoreboard:
+    about = {
+        "cases": 3,
+        "dtypes": ["float32"],
+        "versions": {"numpy": "2"},
+        "python": "3",
+        "blas": "b",
+        "processor": "p",
+    }
+    return Scoreboard.of({"jax": Report.of(rows, {"subject": "jax"}, {})}, about, lacking)
+
+
+def test_a_run_counts_once_by_its_gravest_row() -> None:
+    """And the largest z is of what is sound: an error says nothing about how close the rest is."""
+    made = board(
+        row("a/1", "pass", 2.0),
+        row("a/1", "wrong", 1e9),
+        row("a/2", "pass", 3.0),
+        row("a/2", "convention", 1e8),
+        row("b/1", "unsupported"),
+    )
+    totals = made.totals.iloc[0]
+    assert {name: totals[name] for name in COUNTS if totals[name]} == {"convention": 1, "unsupported": 1, "wrong": 1}
+    assert totals["runs"] == 3 and totals["z_max"] == 3.0
+    assert list(made.scores["family"]) == ["a", "b"]
+
+
+def test_each_kind_of_fault_is_told_once_with_its_page() -> None:
+    """Two runs with the same culprit are one line with a count; what is written up has its link."""
+    made = board(row("a/1", "wrong"), row("a/2", "wrong"), row("b/1", "wrong", layer_type="Linear", quantity="output"))
+    told = made.faults.set_index("layer_type")
+    assert told.loc["ELU", "runs"] == 2 and told.loc["ELU", "finding"] == "expm1-gradient"
+    assert told.loc["Linear", "runs"] == 1 and told.loc["Linear", "finding"] == ""
+    page = scoreboard_page.markdown(made)
+    assert "- 2 × a/1/0 (ELU) grad_input wrong" in page and "(findings/expm1-gradient.md)" in page
+
+
+def test_what_is_not_installed_is_named() -> None:
+    """With the extra that brings it, instead of a row of zeros."""
+    page = scoreboard_page.markdown(board(row("a/1", "pass"), lacking=("mlx",)))
+    assert "Not installed here, and left out: mlx (pip install 'refbp[mlx]')." in page
+
+
+def test_installed_subjects_are_judged_and_others_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order in which they are known; torch is held against refbp, not against itself."""
+    found = metadata.version
+
+    def version(name: str) -> str:
+        if name == "mygrad":
+            raise metadata.PackageNotFoundError(name)
+        return found(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    cases, seen = [suite.named("worked-example/plain")], []
+    with ThreadPoolExecutor(1) as executor:
+        made = scoreboard.run(
+            cases, DTYPES, executor, lambda *progress: seen.append(progress), ("torch", "mygrad", "autograd", "refbp")
+        )
+    assert list(made.totals["subject"]) == ["torch", "torch", "autograd", "autograd", "refbp", "refbp"]
+    assert made.lacking == ("mygrad",) and made.totals["conform"].sum() == 6
+    assert seen[-1][:2] == (6, 6)
+
+
+def test_the_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And shows a row for each subject and precision; an unknown pattern or dtype is a sentence."""
+    assert main(["scoreboard", "--cases", "kink/ReLU", "--dtype", "float32", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "scoreboard.md" in shown.err and "sklearn" in shown.out
+    assert set(pd.read_csv(tmp_path / "scoreboard.csv")["subject"]) == set(BUILT_IN)
+    assert main(["scoreboard", "--cases", "no-such-case", "--out", str(tmp_path)]) == 2
+    assert main(["scoreboard", "--dtype", "float128", "--out", str(tmp_path)]) == 2
+
+
+def test_the_published_scoreboard_is_of_the_suite_and_the_adapters_as_they_are() -> None:
+    """Every subject over every case in both precisions; every page that it points to is there."""
+    scores = pd.read_csv(REPORTS / "scoreboard.csv")
+    runs = scores.groupby(["subject", "dtype"])["runs"].sum()
+    assert set(runs.index) == {(subject, dtype) for subject in BUILT_IN for dtype in DTYPES}, STALE
+    assert set(runs) == {len(suite.all_cases())}, STALE
+    text = (REPORTS / "scoreboard.md").read_text()
+    pages = set(re.findall(r"\(findings/([\w-]+)\.md\)", text))
+    assert pages and pages <= {page.stem for page in (REPORTS / "findings").glob("*.md")}
+    unexplained = [line for line in text.splitlines() if re.match(r"- \d+ × ", line) and "(findings/" not in line]
+    assert unexplained == [], "a discrepancy of a library is written up before it is published"

@@ -1,0 +1,67 @@
+"""Dropout drops what its mask says, and scales what is left as torch does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import refbp
+from refbp import functional as F
+
+X, UPSTREAM = np.random.default_rng(0).standard_normal((2, 4, 6, 5, 3))
+SATURATED = -1.7580993408473766
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("Dropout", ()),
+        ("Dropout1d", (4, 6, 15)),
+        ("Dropout2d", ()),
+        ("Dropout3d", (2, 2, 6, 5, 3)),
+        ("AlphaDropout", ()),
+    ],
+)
+def test_follows_torch(name: str, shape: tuple[int, ...]) -> None:
+    """Under the mask that torch drew: values and gradients, whole channels where the class says so."""
+    torch.manual_seed(0)
+    x, upstream = (array.reshape(shape or array.shape) for array in (X, UPSTREAM))
+    given = torch.tensor(x, requires_grad=True)
+    expected = getattr(torch.nn, name)(0.3)(given)
+    expected.backward(torch.tensor(upstream))
+    assert given.grad is not None
+    kept = given.grad.numpy() != 0
+    ours = getattr(refbp, name)(0.3, rng=np.random.default_rng(0))
+    ours(x)
+    assert ours.mask.shape == (x.shape if name in ("Dropout", "AlphaDropout") else (*x.shape[:2], *(1,) * (x.ndim - 2)))
+    ours.imposed_mask = (
+        kept if ours.mask.shape == x.shape else kept.reshape(*x.shape[:2], -1).any(-1).reshape(ours.mask.shape)
+    )
+    np.testing.assert_allclose(ours(x), expected.detach(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(ours.backward(upstream), given.grad, rtol=1e-12)
+    np.testing.assert_array_equal(ours.eval()(x), x)
+    np.testing.assert_array_equal(ours.backward(upstream), upstream)
+    assert ours.mask is None
+
+
+@pytest.mark.parametrize("op", [F.dropout, F.alpha_dropout])
+def test_probabilities_of_none_and_all(op: Any) -> None:
+    """0 keeps everything as it is, 1 nothing at all, without a division by zero."""
+    for p, expected in ((0.0, X), (1.0, 0 * X)):
+        y, backward = op(X, p, True)
+        np.testing.assert_allclose(y, expected, atol=1e-15)
+        np.testing.assert_array_equal(backward(UPSTREAM), UPSTREAM if p == 0 else 0 * UPSTREAM)
+    with pytest.raises(ValueError, match=r"dropout expects a probability from 0 to 1, got -0.1"):
+        op(X, -0.1)
+
+
+def test_alpha_dropout_keeps_mean_and_variance() -> None:
+    """Of numbers with mean 0 and variance 1, from the generator that it is given."""
+    x = np.random.default_rng(1).standard_normal(200_000)
+    y, _ = F.alpha_dropout(x, 0.3, True, rng=np.random.default_rng(2))
+    assert abs(y.mean()) < 0.01 and abs(y.var() - 1) < 0.02
+    again, _ = F.alpha_dropout(x, 0.3, True, rng=np.random.default_rng(2))
+    np.testing.assert_array_equal(y, again)

@@ -1,0 +1,211 @@
+"""Losses follow torch.nn in values and gradients, for every reduction and argument; and what they all share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import refbp
+from refbp.loss import Loss
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((2, 5, 4))
+CLOSE = X + 0.3 * RNG.standard_normal((5, 4))
+IMAGE = RNG.standard_normal((2, 4, 3, 2))
+PROBABILITIES, SHARES = RNG.uniform(0.05, 0.95, (2, 5, 4))
+SIGNS = np.where(RNG.standard_normal((5, 4)) > 0, 1.0, -1.0)
+WEIGHT, CLASSES, IMAGE_CLASSES = RNG.uniform(0.5, 2, 4), RNG.integers(0, 4, 5), RNG.integers(0, 4, (2, 3, 2))
+IGNORED = np.array([1, 2, 2, 0, 2])
+LABELS = np.array([[0, 2, -1, 1], [3, -1, 0, 0], [-1, 1, 2, 3], [0, 1, 2, 3], [2, -1, -1, -1]])
+
+# Class, options, arguments, which of the arguments torch differentiates.
+LOSSES: list[tuple[str, dict[str, Any], tuple[Any, ...], tuple[int, ...]]] = [
+    ("MSELoss", {}, (X, Y), (0, 1)),
+    ("L1Loss", {}, (X, Y), (0, 1)),
+    ("SmoothL1Loss", {}, (X, Y), (0, 1)),
+    ("SmoothL1Loss", {"beta": 0.0}, (X, Y), (0, 1)),
+    ("SmoothL1Loss", {"beta": 0.3}, (X, CLOSE), (0, 1)),
+    ("HuberLoss", {}, (X, Y), (0, 1)),
+    ("HuberLoss", {"delta": 0.3}, (X, CLOSE), (0, 1)),
+    ("KLDivLoss", {}, (X, PROBABILITIES), (0, 1)),
+    ("KLDivLoss", {"log_target": True}, (X, Y), (0, 1)),
+    ("PoissonNLLLoss", {}, (X, SHARES), (0, 1)),
+    ("PoissonNLLLoss", {"log_input": False, "full": True}, (SHARES, 5 * PROBABILITIES), (0, 1)),
+    ("GaussianNLLLoss", {}, (X, Y, SHARES), (0, 1, 2)),
+    ("GaussianNLLLoss", {"full": True}, (X, Y, SHARES[:, :1]), (0, 1, 2)),
+    ("GaussianNLLLoss", {"eps": 0.5}, (X, Y, SHARES[:, 0]), (0, 1, 2)),
+    ("BCELoss", {}, (PROBABILITIES, SHARES), (0, 1)),
+    ("BCELoss", {"weight": WEIGHT}, (PROBABILITIES, SHARES), (0, 1)),
+    ("BCEWithLogitsLoss", {}, (X, SHARES), (0, 1)),
+    ("BCEWithLogitsLoss", {"weight": WEIGHT, "pos_weight": WEIGHT[::-1]}, (X, SHARES), (0, 1)),
+    ("NLLLoss", {}, (X, CLASSES), (0,)),
+    ("NLLLoss", {"weight": WEIGHT, "ignore_index": 2}, (X, IGNORED), (0,)),
+    ("NLLLoss", {}, (X[0], np.array(3)), (0,)),
+    ("CrossEntropyLoss", {}, (X, CLASSES), (0,)),
+    ("CrossEntropyLoss", {"weight": WEIGHT, "ignore_index": 2, "label_smoothing": 0.2}, (X, IGNORED), (0,)),
+    ("CrossEntropyLoss", {"label_smoothing": 0.2}, (IMAGE, IMAGE_CLASSES), (0,)),
+    ("CrossEntropyLoss", {}, (X, PROBABILITIES), (0, 1)),
+    ("CrossEntropyLoss", {"weight": WEIGHT, "label_smoothing": 0.2}, (X, PROBABILITIES), (0, 1)),
+    ("MarginRankingLoss", {"margin": 0.5}, (X, Y, SIGNS), (0, 1, 2)),
+    ("HingeEmbeddingLoss", {"margin": 0.5}, (X, SIGNS), (0,)),
+    ("CosineEmbeddingLoss", {"margin": -0.2}, (X, CLOSE, SIGNS[:, 0]), (0, 1)),
+    ("CosineEmbeddingLoss", {}, (X[0], Y[0], np.array(1.0)), (0, 1)),
+    ("SoftMarginLoss", {}, (X, SIGNS), (0,)),
+    ("MultiMarginLoss", {}, (X, CLASSES), (0,)),
+    ("MultiMarginLoss", {"p": 2, "margin": 0.5, "weight": WEIGHT}, (X, CLASSES), (0,)),
+    ("MultiLabelMarginLoss", {}, (X, LABELS), (0,)),
+    ("MultiLabelMarginLoss", {}, (X[0], LABELS[0]), (0,)),
+    ("MultiLabelSoftMarginLoss", {}, (X, SHARES), (0, 1)),
+    ("MultiLabelSoftMarginLoss", {"weight": WEIGHT}, (X, SHARES), (0, 1)),
+]
+
+
+def in_torch(value: Any) -> Any:
+    return torch.tensor(value.copy()) if isinstance(value, np.ndarray) else value
+
+
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss")  # of KLDivLoss
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize(("name", "options", "arguments", "differentiated"), LOSSES)
+def test_follows_torch(
+    name: str, options: dict[str, Any], arguments: tuple[Any, ...], differentiated: tuple[int, ...], reduction: str
+) -> None:
+    """The value and the gradients of all that torch differentiates, under a random upstream; None for the rest."""
+    theirs = getattr(torch.nn, name)(**{key: in_torch(value) for key, value in options.items()}, reduction=reduction)
+    tensors = [in_torch(argument) for argument in arguments]
+    for place in differentiated:
+        tensors[place].requires_grad_()
+    expected = theirs(*tensors)
+    upstream = np.random.default_rng(1).standard_normal(tuple(expected.shape))
+    expected.backward(torch.tensor(upstream))
+    ours = getattr(refbp, name)(**options, reduction=reduction)
+    value, backward = ours.apply(*arguments)
+    np.testing.assert_allclose(value, expected.detach(), rtol=1e-12, atol=1e-14)
+    grads = backward(upstream)
+    for place, tensor in enumerate(tensors):
+        if place in differentiated:
+            np.testing.assert_allclose(grads[place], tensor.grad, rtol=1e-11, atol=1e-14)
+        else:
+            assert grads[place] is None
+    ours(*arguments)
+    predicted = ours.backward(upstream)
+    pairs = zip(predicted, ours.predictions, strict=True) if isinstance(predicted, tuple) else [(predicted, 0)]
+    for got, place in pairs:
+        np.testing.assert_array_equal(got, grads[place])
+
+
+def test_poissons_gradient_by_a_target_of_zero() -> None:
+    """That of the terms that are there; torch's is NaN, from the Stirling term that it leaves out."""
+    _, backward = refbp.functional.poisson_nll_loss(np.zeros(1), np.zeros(1), full=True, log_input=False, eps=1.0)
+    assert backward()[1] == 0
+
+
+@pytest.mark.parametrize("log_target", [False, True])
+def test_batchmean_divides_by_the_first_size(log_target: bool) -> None:
+    """Value and gradients, as torch's."""
+    target = torch.tensor(PROBABILITIES, requires_grad=True)
+    loss = torch.nn.KLDivLoss(reduction="batchmean", log_target=log_target)
+    expected = loss(torch.tensor(X), target)
+    expected.backward()
+    value, backward = refbp.KLDivLoss(reduction="batchmean", log_target=log_target).apply(X, PROBABILITIES)
+    np.testing.assert_allclose(value, expected.detach(), rtol=1e-12)
+    np.testing.assert_allclose(backward()[1], target.grad, rtol=1e-12)
+
+
+def test_the_gradient_of_class_weights() -> None:
+    """Of cross entropy of probabilities, by differences: the weight is an argument of the op too."""
+    op, step = refbp.functional.cross_entropy, 1e-6
+    _, backward = op(X, PROBABILITIES, WEIGHT, label_smoothing=0.2)
+    for index, got in enumerate(backward()[2]):  # type: ignore[arg-type]
+        moved = [np.where(np.arange(4) == index, WEIGHT + sign * step, WEIGHT) for sign in (1, -1)]
+        high, low = (op(X, PROBABILITIES, weight, label_smoothing=0.2)[0] for weight in moved)
+        np.testing.assert_allclose(got, (high - low) / (2 * step), rtol=1e-8)
+
+
+def test_where_torchs_conventions_lie() -> None:
+    """Hinges pass at exactly zero or not, all ignored is NaN with a gradient of zero, saturated logarithms stay finite."""
+    F, one, zero = refbp.functional, np.ones(1), np.zeros(1)
+    assert F.margin_ranking_loss(zero, zero, one)[1]()[0] == -1
+    assert F.hinge_embedding_loss(one, -one)[1]()[0] == -1
+    np.testing.assert_array_equal(F.hinge_embedding_loss(one, zero, margin=3.0)[0], 1 + 2)  # counts as both
+    np.testing.assert_array_equal(F.multi_margin_loss(np.array([1.0, 0.0]), np.array(0))[1]()[0], [0, 0])
+    np.testing.assert_array_equal(F.multilabel_margin_loss(np.array([1.0, 0.0]), np.array([0, -1]))[1]()[0], [0, 0])
+    assert F.l1_loss(zero, zero)[1]()[0] == 0
+    value, backward = F.nll_loss(X, np.full(5, 3), ignore_index=3)
+    assert np.isnan(value)
+    np.testing.assert_array_equal(backward()[0], np.zeros((5, 4)))
+    value, backward = F.binary_cross_entropy(zero, one)
+    assert value == 100
+    np.testing.assert_allclose(backward()[0], -1e12, rtol=1e-6)
+    assert F.kl_div(zero, zero)[0] == 0
+    assert np.isnan(F.mse_loss(np.zeros(0), np.zeros(0))[0])
+
+
+@pytest.mark.parametrize(
+    ("size_average", "reduce", "reduction"),
+    [(True, None, "mean"), (False, None, "sum"), (None, False, "none"), (False, True, "sum"), (None, True, "mean")],
+)
+def test_deprecated_words_for_the_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> None:
+    """They win over `reduction`, as in torch, and say so."""
+    with pytest.warns(UserWarning, match=f"use reduction='{reduction}' instead"):
+        assert refbp.MSELoss(size_average, reduce, "sum").reduction == reduction
+    with pytest.warns(UserWarning, match=f"use reduction='{reduction}' instead"):
+        assert torch.nn.MSELoss(size_average, reduce, "sum").reduction == reduction
+
+
+def test_the_values_dtype_is_the_inputs() -> None:
+    """Whatever target, weight and upstream gradient come in."""
+    value, backward = refbp.functional.nll_loss(X.astype("float32"), CLASSES, WEIGHT)
+    assert value.dtype == np.float32
+    grad = backward(np.array(2.0))[0]
+    assert grad is not None and grad.dtype == np.float32
+
+
+def test_a_loss_of_ones_own() -> None:
+    """`op` is all it takes; without it the class says so."""
+    with pytest.raises(TypeError, match="Loss defines no op"):
+        Loss()(X, Y)
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "input": (
+        lambda: refbp.MSELoss()(CLASSES, CLASSES),
+        "MSELoss expects a floating-point array, got an array of int64",
+    ),
+    "no array": (lambda: refbp.MSELoss()([1.0], Y), "MSELoss expects a floating-point array, got list"),
+    "upstream": (
+        lambda: refbp.functional.mse_loss(X, Y)[1](np.ones(3)),
+        r"a loss's backward expects grad_output of the value's shape \(\), got \(3,\)",
+    ),
+    "weight": (
+        lambda: refbp.BCELoss(np.ones(3))(PROBABILITIES, SHARES),
+        r"binary_cross_entropy expects weight that broadcasts to \(5, 4\), got \(3,\)",
+    ),
+    "no classes": (
+        lambda: refbp.functional.nll_loss(np.ones((2, 0)), np.zeros(2, int)),
+        r"nll_loss expects input \(C\), \(N, C\) or \(N, C, d1, …\) with C > 0, got \(2, 0\)",
+    ),
+    "ignored probabilities": (
+        lambda: refbp.functional.cross_entropy(X, PROBABILITIES, ignore_index=0),
+        "cross_entropy expects class indices as target with an ignore_index, got float64",
+    ),
+    "multilabel": (
+        lambda: refbp.functional.multilabel_margin_loss(IMAGE, LABELS),
+        r"multilabel_margin_loss expects input \(N, C\) or \(C\), got \(2, 4, 3, 2\)",
+    ),
+    "soft multilabel": (
+        lambda: refbp.functional.multilabel_soft_margin_loss(np.ones(()), np.ones(())),
+        r"multilabel_soft_margin_loss expects input \(N, C\) or \(C\), got \(\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments_are_named(name: str) -> None:
+    """Loss, expected, received."""
+    call, sentence = WRONG[name]
+    with pytest.raises(ValueError, match=sentence):
+        call()

@@ -6,6 +6,7 @@ import base64
 import zlib
 from typing import Any, TypeAlias
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +19,11 @@ SPECIAL = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
 def element_strides(array: Array) -> tuple[int, ...]:
     return tuple(stride // array.itemsize for stride in array.strides)
+
+
+def is_numeric(dtype: np.dtype[Any]) -> bool:
+    """Whether it is one of those that a case can hold: floating (bfloat16, too), integer or bool."""
+    return dtype.kind in "biuf" or dtype == ml_dtypes.bfloat16
 
 
 def is_plain(array: Array) -> bool:
@@ -96,7 +102,7 @@ def array_from_json(value: Any) -> Array:
         dtype, shape = np.dtype(value["dtype"]), tuple(int(size) for size in value["shape"])
     except (KeyError, TypeError) as error:
         raise ValueError("an array object needs a known 'dtype' and a 'shape' (a list of sizes)") from error
-    if dtype.kind not in "fiub":
+    if not is_numeric(dtype):
         raise ValueError(f"an array's dtype is floating, integer or bool, got {dtype}")
     if "base64" in value:
         try:

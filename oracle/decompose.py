@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from oracle.arrays import Array
 from oracle.case import CONTAINERS, Case, Spec, at_step, named_layers
@@ -30,6 +30,13 @@ class Part:
     shared: bool = False
 
 
+def usable(shown: Array | None, like: Array) -> TypeGuard[Array]:
+    """Whether what a trace shows can stand where `like` does: arrays of another form are judged, but go in nowhere."""
+    if shown is None or shown.shape != like.shape:
+        return False
+    return (shown.dtype.kind in "biu") == (like.dtype.kind in "biu")
+
+
 def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array] | None:
     """Parameters and buffers with which the implementation entered this step; None where its trace does not show them."""
     if step == 0:
@@ -40,8 +47,8 @@ def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array] | Non
         shown = trace.get(step - 1, layer, f"param.{short}")
         if shown is None:
             shown = trace.get(step - 1, layer, f"buffer.{short}")
-        if shown is None:
-            if case.optimizer is not None:
+        if not usable(shown, initial):
+            if shown is not None or case.optimizer is not None:
                 return None
             shown = initial
         before[name] = shown
@@ -56,9 +63,18 @@ def state_before(case: Case, trace: Trace, step: int) -> dict[str, dict[str, Arr
     parameters = {tuple(name.rpartition(".")[::2]): name for name in case.params}
     for (layer, quantity), array in trace.of_step(step - 1).items():
         kind, _, short = quantity.partition(".")
-        if (layer, short) in parameters and kind not in ("param", "grad", "buffer"):
-            state.setdefault(kind, {})[parameters[layer, short]] = array
+        name = parameters.get((layer, short))
+        if name is None or kind in ("param", "grad", "buffer"):
+            continue
+        count = kind == "step" and not array.shape and array.dtype.kind != "b"
+        if count or (kind != "step" and usable(array, case.params[name])):
+            state.setdefault(kind, {})[name] = array
     return state
+
+
+def _floating(shown: Array | None, dtype: str) -> Array | None:
+    """What a trace shows as integers, as the numbers that it stands for: that they are integers is judged elsewhere."""
+    return shown.astype(dtype) if shown is not None and shown.dtype.kind in "biu" else shown
 
 
 def masks_of(trace: Trace, step: int) -> dict[str, Array]:
@@ -113,7 +129,7 @@ def _layer_part(
     params: Mapping[str, Array],
     shared: bool,
 ) -> Iterator[Part]:
-    given, upstream = trace.get(step, name, "input"), trace.get(step, name, "grad_output")
+    given, upstream = (_floating(trace.get(step, name, own), case.dtype) for own in ("input", "grad_output"))
     if given is None:
         return
     prefix = f"{owner}."
@@ -138,7 +154,7 @@ def _layer_part(
 
 
 def _loss_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
-    given = trace.get(step, "loss", "input")
+    given = _floating(trace.get(step, "loss", "input"), case.dtype)
     if case.loss is None or given is None:
         return
     yield Part(
@@ -187,7 +203,10 @@ def _update_part(case: Case, trace: Trace, step: int, params: Mapping[str, Array
             params=updated,
             grads=tuple({name: grads[name] for name in updated} for grads in given),
             optimizer=optimizer,
-            optimizer_state=state_before(case, trace, start),
+            optimizer_state={
+                quantity: {name: value for name, value in values.items() if name in updated}
+                for quantity, values in state_before(case, trace, start).items()
+            },
             steps=len(given),
             structured=case.structured,
         ),
@@ -201,6 +220,6 @@ def _grads(case: Case, trace: Trace, step: int, params: Mapping[str, Array]) -> 
     for name in params:
         layer, _, short = name.rpartition(".")
         shown = trace.get(step, layer, f"grad.{short}")
-        if shown is not None:
+        if usable(shown, params[name]):
             grads[name] = shown
     return grads

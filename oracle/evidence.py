@@ -12,7 +12,7 @@ from oracle.case import Case, CaseError
 from oracle.causes import Cause, Evidence, causes_of, in_words
 from oracle.decompose import Part, local_parts, step_part
 from oracle.details import Detail, detail, place_of
-from oracle.judge import END_TO_END, LOCAL, Bench, Comparison, expected_connection
+from oracle.judge import END_TO_END, LOCAL, Bench, Comparison, ReferenceFailed, expected_connection
 from oracle.network import layer_types
 from oracle.profile import Profile
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
@@ -158,7 +158,7 @@ def of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced
     """What is known about those of the rows that are the part's."""
     try:
         compared = Comparison(part, bench)
-    except CaseError:  # what the trace shows does not fit together: the row says so, there is nothing to draw
+    except (CaseError, ReferenceFailed):  # what the trace shows does not fit together: the row says so, nothing to draw
         return
     inside = {name: key for key, name in part.names.items()}
     values_of = {key: own.value for key, own in compared.predicted.items() if isinstance(own, ErrorArray)}

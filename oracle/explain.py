@@ -9,9 +9,14 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import CONTAINERS, Case, named_layers
-from oracle.trace import Subject
+from oracle.trace import Subject, Trace, Unsupported
 
 MOST_NUMBERS = 12
+# Forward equations of the layers that have weights in front of what they are given.
+FORWARD = {
+    "Linear": "z = W n + b, forward equation",
+    "Conv": "z = W ⋆ n + b, its windows' cross-correlation",
+}
 
 
 @dataclass(frozen=True)
@@ -33,18 +38,27 @@ class Section:
 
 
 def walk(case: Case, subject: Subject, reference: Subject, step: int = 0) -> Iterator[Section]:
-    """Forward (z, n), the loss, backward (delta, then the gradients, layer by layer), the update."""
-    ours, theirs = subject.run(case), reference.run(case.astype("float64"))
+    """Forward (z, n), the loss, backward (delta, then the gradients, layer by layer), the update.
+
+    Raises: ValueError for a subject or reference that cannot run the case.
+    """
+    ours, theirs = traced(case, subject), traced(case.astype("float64"), reference)
     specs = [(name, spec.type) for name, spec in named_layers(case.layers) if spec.type not in CONTAINERS]
 
     def section(title: str, layer: str, quantity: str, symbol: str) -> Iterator[Section]:
         mine, other = ours.get(step, layer, quantity), theirs.get(step, layer, quantity)
-        if mine is not None and other is not None:
+        if other is None:
+            return
+        if mine is None:
+            yield Section(f"{title}: {subject.name} does not show it", ())
+        elif mine.shape != other.shape:
+            yield Section(f"{title}: {subject.name} has shape {mine.shape}, expected {other.shape}", ())
+        else:
             yield numbers(title, symbol, mine, other)
 
     for name, type in specs:
         weighted = f"{name}.weight" in case.params
-        what = "z = W n + b, forward equation" if weighted else "n = f(z)"
+        what = FORWARD.get(type.rstrip("123d"), "z = f(n)" if weighted else "n = f(z)")
         yield from section(f"forward   {name} ({type}): {what}", name, "output", "z" if weighted else "n")
     yield from section("loss      L", "loss", "output", "L")
     yield from section("backward  loss: ∂L/∂(its input)", "loss", "grad_input", "∂L/∂n")
@@ -65,6 +79,18 @@ def walk(case: Case, subject: Subject, reference: Subject, step: int = 0) -> Ite
         layer, _, short = name.rpartition(".")
         decay = "with its weight decay" if _decays(case, name) else "without decay"
         yield from section(f"update    {name}, eq. (6) {decay}", layer, f"param.{short}", short)
+
+
+def traced(case: Case, subject: Subject) -> Trace:
+    """What the subject computes. Raises: ValueError, in one sentence, where it gives no trace."""
+    try:
+        trace = subject.run(case)
+    except (Exception, SystemExit) as error:  # whatever it raises
+        why = str(error) if isinstance(error, Unsupported) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"{subject.name} cannot run {case.name}: {' '.join(why.split())}") from error
+    if not isinstance(trace, Trace):
+        raise ValueError(f"{subject.name} returned {type(trace).__name__} for {case.name}, expected an oracle.Trace")
+    return trace
 
 
 def _decays(case: Case, name: str) -> bool:

@@ -81,7 +81,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     rows: list[Row] = []
     for step in range(case.steps):
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
-        local = [row for part in local_parts(case, trace, step) for row in judge_part(part, bench)]
+        local = [row for part in local_parts(case, trace, step) for row in _judge_part(part, bench, case)]
         local += _judge_wiring(case, bench)
         local += _judge_masks(case, bench)
         part = step_part(case, trace, step)
@@ -92,12 +92,24 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
                 compared = Comparison(part, replace(bench, blank=replace(bench.blank, mode=END_TO_END)))
             except CaseError:  # what does not fit together is the layers' fault, and judged there
                 pass
+            except ReferenceFailed:
+                if not runs(case, reference):
+                    raise
             else:
                 whole, order = compared.rows(), compared.predicted
                 _excuse(whole, local)
         place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
         rows += sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
     return rows
+
+
+def runs(case: Case, reference: Subject) -> bool:
+    """Whether the reference can run a case at all: what it then refuses are the implementation's own values."""
+    try:
+        reference.run(case.astype("float64"))
+    except Exception:  # whatever it raises
+        return False
+    return True
 
 
 def _excuse(whole: Iterable[Row], local: Iterable[Row]) -> None:
@@ -153,6 +165,16 @@ def judge_part(part: Part, bench: Bench) -> list[Row]:
         return [] if part.case.grads else [_misfit(part, bench, error)]
 
 
+def _judge_part(part: Part, bench: Bench, case: Case) -> list[Row]:
+    """The same for a part of a case that the reference can run: what it then refuses does not fit together either."""
+    try:
+        return judge_part(part, bench)
+    except ReferenceFailed as error:
+        if not runs(case, bench.reference):
+            raise
+        return [] if part.case.grads else [_misfit(part, bench, error)]
+
+
 def _judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
     """A row per layer that compares: how many branches rounding can flip, and whether each that was adopted could be."""
     for layer, seen in branches.by_place.items():
@@ -185,7 +207,7 @@ def _guides(bench: Bench) -> dict[Key, Array]:
     }
 
 
-def _misfit(part: Part, bench: Bench, error: CaseError) -> Row:
+def _misfit(part: Part, bench: Bench, error: Exception) -> Row:
     """The row of a layer whose own input, parameters and upstream gradient do not fit together."""
     layer = next(iter(part.names.values()))
     row = bench.row(layer, "grad_output" if "grad_output" in str(error) else "input")
@@ -350,7 +372,14 @@ def _judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
     """The dropout masks that layers drew themselves."""
     for name, spec in named_layers(case.layers):
         mask = bench.trace.get(bench.blank.step, name, "mask")
-        if mask is not None and name not in case.masks and mask.size:
+        given = bench.trace.get(bench.blank.step, name, "input")
+        if mask is None or given is None or name in case.masks:
+            continue
+        if mask.shape != given.shape:
+            row = bench.row(name, "mask")
+            row.verdict, row.diagnosis = WRONG, f"shape {mask.shape}, expected {given.shape}"
+            yield row
+        elif mask.size:
             yield mask_row(bench.row(name, "mask"), spec, mask, np.ones(mask.shape, bool))
 
 

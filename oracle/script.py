@@ -20,18 +20,21 @@ def script(shrunk: Shrunk, file: str, subject: str | Program) -> str:
 
     Args:
         file: where the case is saved.
-        subject: as for `oracle.run`, by name, or a program.
+        subject: as for `oracle.run`, by name (one of your own is looked for where the script is run), or a program.
     """
     culprit, case = shrunk.culprit, shrunk.case
     comparison = _comparison(shrunk) if culprit.quantity else []
+    own = isinstance(subject, str) and ":" in subject
     module = "subjects" if isinstance(subject, str) else "process"
     made = f'subjects.load("{subject}")' if isinstance(subject, str) else f"process.program({subject.command!r})"
     return "\n".join(
         [
+            *(["import sys", ""] if own else []),
             *(["import numpy as np", ""] if any("np." in line for line in comparison) else []),
             "import oracle",
             f"from oracle{'' if isinstance(subject, str) else '.subjects'} import {module}",
             "",
+            *(['sys.path.insert(0, "")  # where the subject lies: run this in the same folder'] if own else []),
             *textwrap.wrap(str(culprit), 110, initial_indent="# ", subsequent_indent="#   "),
             *textwrap.wrap(
                 f"likely cause: {culprit.cause or 'not known'}", 110, initial_indent="# ", subsequent_indent="#   "

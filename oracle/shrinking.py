@@ -111,7 +111,7 @@ class Court:
             trace = self.subject.run(case)
         except Unsupported:
             return []
-        except Exception as error:  # whatever a subject raises is a finding about the subject
+        except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject
             shown = getattr(error, "trace", Trace())
             return [(row, shown) for row in crashed(case, error, self.reference)]
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -52,4 +53,4 @@ def condensed(rows: Iterable[Row]) -> list[Row]:
 
 def _weight(row: Row) -> tuple[bool, float]:
     bad = row.verdict in DISCREPANCIES
-    return bad, -row.step if bad else row.z_max
+    return bad, -row.step if bad else -1.0 if math.isnan(row.z_max) else row.z_max

@@ -216,7 +216,7 @@ def _judged_stretch(
         trace = subject.run(case)
     except Unsupported as error:
         return unsupported(case, error), [], None
-    except Exception as error:  # whatever a subject raises is a finding about the subject
+    except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject
         rows = crashed(case, error, reference)
         mark_known(rows, {subject.name})
         return rows, [], None

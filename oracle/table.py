@@ -122,9 +122,13 @@ def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[d
     """One step of a case, layer by layer from the loss back to the input; the first step with a discrepancy, else the first.
 
     Returns: the step, and per layer and quantity the local figures beside the end-to-end z; "at fault" where the local
-    judgement found a discrepancy. Raises: ValueError without such rows.
+    judgement found a discrepancy, or where it found none in the whole step, what is wrong first end to end.
+    Raises: ValueError without such rows.
     """
     step, rows = step_rows(table, case, dtype)
+    bad = rows[rows["verdict"].isin(DISCREPANCIES)]
+    local = bad[bad["mode"] == "local"]
+    faults = set((bad.head(1) if local.empty else local)[["layer", "quantity"]].itertuples(index=False, name=None))
     forward = {layer: place for place, layer in enumerate(dict.fromkeys(rows["layer"]))}
     lines: list[dict[str, Any]] = []
     for (layer, quantity), both in rows.groupby(["layer", "quantity"], sort=False):
@@ -133,7 +137,7 @@ def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[d
         line = {name: shown[name].iloc[0] for name in ("layer_type", "n", "max_abs", "effective_bits")}
         line |= {"layer": layer, "quantity": quantity}
         line |= {"z_local": z.get("local", float("nan")), "z_end_to_end": z.get("end to end", float("nan"))}
-        line["at_fault"] = bool(both[both["mode"] == "local"]["verdict"].isin(DISCREPANCIES).any())
+        line["at_fault"] = (layer, quantity) in faults
         line["verdict"] = max(both["verdict"], key=lambda verdict: GRAVITY[verdict])
         lines.append(line)
     return step, sorted(lines, key=lambda line: -forward[line["layer"]])

@@ -18,7 +18,8 @@ from oracle.history import Course
 from oracle.markdown import branches, milestones
 from oracle.report import Report
 from oracle.running_error import LAMBDA
-from oracle.verdict import DISCREPANCIES, PASS, VERDICTS
+from oracle.table import branch_counts
+from oracle.verdict import DISCREPANCIES, MISSING, PASS, UNDECIDED, UNSUPPORTED, VERDICTS
 
 # A verdict reads without colour too: the word stands beside it. Blue and orange, not green and red.
 STYLES = {PASS: "blue", **dict.fromkeys(DISCREPANCIES, "bold dark_orange")}
@@ -60,20 +61,26 @@ def show_report(out: Console, report: Report) -> None:
         out.print(f"and {len(report.blame) - MOST_BLAMES} more, in the report's cases.csv")
     if report.training:
         out.print(training_table(report))
-    out.print(branches(report.table), soft_wrap=True)
+    if branch_counts(report.table)[0]:
+        out.print(branches(report.table), soft_wrap=True)
     out.print(conclusion(report))
 
 
 def conclusion(report: Report) -> str:
     about, table = report.environment, report.table
-    failing = report.cases[report.cases["verdict"].isin(DISCREPANCIES)]
+    verdicts = report.cases["verdict"]
+    failing, lacking = int(verdicts.isin(DISCREPANCIES).sum()), int((verdicts == UNSUPPORTED).sum())
     what = f"{about['subject']} against {about['reference']}"
-    undecided = int((table["verdict"] == "undecided").sum())
+    undecided = int((table["verdict"] == UNDECIDED).sum())
     share = exact_share(undecided / len(table)) if len(table) else "0 %"
-    tail = f"{len(table):,} rows, {share} undecided, largest z {figure(report.families['z_max'].max())}"
-    if report.passed:
-        return f"{what}: conforms in {len(report.cases)} runs of {about['cases']} cases ({tail})"
-    return f"{what}: discrepancies in {len(failing)} of {len(report.cases)} runs ({tail})"
+    largest = figure(report.families["z_max"].max())
+    tail = f"{len(table):,} rows, {share} undecided" + (f", largest z {largest}" if largest else "")
+    if not report.passed:
+        return f"{what}: discrepancies in {failing} of {len(verdicts)} runs ({tail})"
+    if lacking == len(verdicts):
+        return f"{what}: nothing was judged: all {lacking} runs of {about['cases']} cases are unsupported"
+    more = f", {lacking} more are unsupported" if lacking else ""
+    return f"{what}: conforms in {len(verdicts) - lacking} runs of {about['cases']} cases{more} ({tail})"
 
 
 # Verdicts as column heads where the terminal is narrow.
@@ -170,9 +177,10 @@ def layer_table(lines: list[dict[str, Any]], title: str, out: Console) -> Table:
     for line in lines:
         style = STYLES.get(line["verdict"], "")
         z = line["z_end_to_end"] if math.isnan(line["z_local"]) else line["z_local"]
-        says = line["verdict"] + (" ◀" if line["at_fault"] else ", follows" if line["verdict"] in DISCREPANCIES else "")
+        follows = line["verdict"] in DISCREPANCIES - {MISSING}  # what is not delivered follows from nothing
+        says = line["verdict"] + (" ◀" if line["at_fault"] else ", follows" if follows else "")
         made.add_row(
-            escape(f"{line['layer']} ({line['layer_type']})" if wide else str(line["layer"])),
+            escape(f"{line['layer']} ({line['layer_type']})" if wide and line["layer_type"] else str(line["layer"])),
             escape(str(line["quantity"])),
             *((f"{line['n']:,}", figure(line["max_abs"])) if wide else ()),
             figure(line["z_local"]),

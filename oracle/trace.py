@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from oracle.arrays import Array
+from oracle.arrays import Array, is_numeric
 from oracle.case import Case
 
 
@@ -59,8 +59,13 @@ class Trace:
     faults: dict[Key, str] = field(default_factory=dict)
 
     def record(self, step: int, layer: str, quantity: str, array: Any) -> None:
-        """Keep a read-only copy of what `numpy.array` takes; a second one in the same place replaces the first."""
+        """Keep a read-only copy of what `numpy.array` takes; a second one in the same place replaces the first.
+
+        Raises: TypeError for what are no numbers.
+        """
         copy = np.array(array)
+        if not is_numeric(copy.dtype):
+            raise TypeError(f"{layer} {quantity} at step {step} holds {copy.dtype}, expected real numbers")
         copy.flags.writeable = False
         self.arrays[Key(step, layer, quantity)] = copy
 

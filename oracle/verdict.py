@@ -46,6 +46,8 @@ class Expected:
 class Row:
     """A row of the report's table: one quantity of one step, judged in one mode.
 
+    A figure for which nothing was measured is NaN, never a 0 that reads like a result.
+
     Attributes:
         mode: "local", from what the subject itself had there, or "end to end", from the case's input.
         n: number of elements; shape, worst_index: in the table as text.
@@ -73,12 +75,12 @@ class Row:
     cause_name: str = ""
     shape: tuple[int, ...] = ()
     n: int = 0
-    max_abs: float = 0.0
-    max_rel: float = 0.0
-    max_ulp: float = 0.0
+    max_abs: float = math.nan
+    max_rel: float = math.nan
+    max_ulp: float = math.nan
     cosine: float = math.nan
-    z_max: float = 0.0
-    z_rms: float = 0.0
+    z_max: float = math.nan
+    z_rms: float = math.nan
     bound_ratio: float = math.nan
     effective_bits: float = math.nan
     n_outside: int = 0
@@ -110,6 +112,7 @@ def compare(row: Row, got: Array, expected: Expected, *, structured: bool, no_te
         return row
     if not got.size:
         row.verdict = PASS
+        row.max_abs = row.max_rel = row.max_ulp = row.z_max = row.z_rms = 0.0
         return row
     with np.errstate(all="ignore"):
         _measure(row, got, expected, structured=structured, no_terms=no_terms)
@@ -120,6 +123,7 @@ def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_t
     u = UNIT_ROUNDOFF[row.dtype]
     largest = float(limits(got.dtype).max)
     value, actual = expected.value, got.astype(np.float64)
+    decreed = ~np.isfinite(value)  # what no tolerance softens, for one of an infinity or NaN is itself none
     # What the dtype cannot hold, it holds as infinity.
     value = np.where(np.abs(value) > largest * (1 + u), np.copysign(np.inf, value), value)
     sigma = np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
@@ -131,15 +135,17 @@ def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_t
     )
     error = np.where(same | overflow, 0.0, np.abs(actual - value))
     error = np.where(np.isnan(error), np.inf, error)
-    z = np.where(error == 0, 0.0, error / sigma)
-    outside = error > tolerance
+    impossible = decreed & ~same
+    z = np.where(error == 0, 0.0, np.where(impossible, np.inf, error / sigma))
+    outside = (error > tolerance) | impossible
 
     regular = np.isfinite(error) & finite
     _figures(row, actual, value, error, z, regular)
     row.n_outside = int(np.count_nonzero(outside))
     decided = ~finite | (sigma == 0) | (tolerance <= DECIDABLE * expected.scale)
     row.decided = float(np.mean(decided))
-    worst = int(np.argmax(np.where(outside, error / np.maximum(tolerance, np.finfo(float).tiny), z)))
+    ratio = np.where(impossible, np.inf, error / np.maximum(tolerance, np.finfo(float).tiny))
+    worst = int(np.argmax(np.where(outside, ratio, z)))
     row.worst_index = tuple(int(i) for i in np.unravel_index(worst, got.shape))
     row.got, row.expected, row.tolerance = (
         float(actual.flat[worst]),
@@ -154,8 +160,8 @@ def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_t
     beyond_bound = outside
     if expected.bound is not None:
         bound = np.where(np.isnan(expected.bound), np.inf, expected.bound)
-        row.bound_ratio = float(np.max(np.where(error == 0, 0.0, error / bound)))
-        beyond_bound = error > bound
+        row.bound_ratio = float(np.max(np.where(error == 0, 0.0, np.where(impossible, np.inf, error / bound))))
+        beyond_bound = (error > bound) | impossible
 
     if outside.any():
         beyond = bool((outside & beyond_bound).any())

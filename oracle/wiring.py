@@ -47,7 +47,10 @@ def connections(case: Case, trace: Trace, step: int) -> Iterator[Connection]:
     if not case.layers:
         return
     start = at_step(case.inputs, step)
-    end = trace.get(step, "loss", "grad_input") if case.loss is not None else at_step(case.grad_outputs, step)
+    if case.loss is not None:
+        end = trace.get(step, "loss", "grad_input")
+    else:
+        end = at_step(case.grad_outputs, step) if case.grad_outputs else None
     wires = _Wires(trace, step)
     yield from wires.sequence(case.layers, "", start, end)
     names = [spec.name or str(index) for index, spec in enumerate(case.layers)]

@@ -80,14 +80,14 @@ def _row(case: Case, argument: str, got: Array, sigma: Array, row: Row) -> Row:
         truth, doubt, smooth = directional_derivative(case, argument, direction)
         claimed = float(np.sum(got.astype(Extended) * direction))
         tolerance = LAMBDA * float(np.sqrt(np.sum(np.square(direction * sigma)))) + doubt
-        error = abs(claimed - truth)
+        error = np.inf if np.isnan(claimed) else abs(claimed - truth)
         scale = float(np.sqrt(np.sum(np.square(direction * got.astype(np.float64)))))
         if not smooth or not np.isfinite(truth) or doubt > CONVERGED * max(scale, abs(truth)):
             row.verdict = UNDECIDED
             row.diagnosis = "the forward pass has a kink here, or its difference quotients do not converge"
             return row
         z = 0.0 if error <= doubt else (error - doubt) * LAMBDA / (tolerance - doubt) if tolerance > doubt else np.inf
-        if z >= row.z_max:
+        if not z < row.z_max:  # the first, too, which is compared with none
             row.z_max, row.got, row.expected, row.tolerance, row.max_abs = z, claimed, truth, tolerance, error
         row.n_outside += error > tolerance
     if row.n_outside:

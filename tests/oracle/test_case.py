@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from oracle.arrays import array_from_json, array_to_json, cast, element_strides, laid_out
 from oracle.case import Case, CaseError, Spec
-from oracle.suite import all_cases
+from oracle.suite import all_cases, named
 from oracle.sweep import load_cases
 
 
@@ -67,6 +67,16 @@ def test_laid_out_holds_the_values() -> None:
     values = np.arange(6.0).reshape(2, 3)
     assert same(laid_out(values, (-10, 3)), laid_out(values, (-10, 3)))
     np.testing.assert_array_equal(laid_out(values, (-10, 3)), values)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_case_in_16_bits_survives_json(dtype: str) -> None:
+    """A shrunk case is kept in the dtype in which it fails."""
+    case = named("lenet5/random").astype(dtype)
+    again = Case.from_json(json.loads(json.dumps(case.to_json())))
+    assert again.dtype == dtype
+    for name, value in case.params.items():
+        assert again.params[name].dtype == value.dtype and np.array_equal(again.params[name], value)
 
 
 def test_every_case_of_the_suite_survives_json() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from oracle.prediction import predict
 from oracle.profile import Profile
 from oracle.running_error import ErrorModel
 from oracle.subjects import refbp as refbp_subject
+from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.suite.special import SMALL_CNN
 from oracle.trace import Key, Trace
@@ -246,6 +248,47 @@ def test_an_input_of_another_shape_is_wrong_and_nothing_raises() -> None:
     """A layer whose own input and upstream gradient do not fit together is named."""
     rows = rows_of(tiny(), {("act", "input"): lambda x: x[:, :2]})
     assert ("act", WRONG) in {(name, verdict) for name, _, verdict in at_fault(rows)}
+
+
+FORMS: dict[str, Change | None] = {
+    "number": lambda a: np.asarray(7.5).astype(a.dtype),
+    "one": lambda a: np.ones(1, a.dtype),
+    "flat": np.ravel,
+    "deeper": lambda a: a[np.newaxis],
+    "nothing": lambda a: a[:0] if a.ndim else a[np.newaxis][:0],
+    "integers": lambda a: np.zeros(a.shape, np.int64),
+    "booleans": lambda a: np.zeros(a.shape, bool),
+    "left out": None,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_whatever_form_a_quantity_has_it_is_found_and_nothing_raises(form: str) -> None:
+    """Not by NumPy, not by torch: a gradient that torch would refuse is no reason to call the case unsupported."""
+    case = replace(tiny(), steps=2)
+    quantities = ("output", "grad_input", "grad_output", "input", "grad.weight", "param.weight", "momentum.weight")
+    for quantity in quantities:
+        trace = altered(case, {("last", quantity): FORMS[form]})
+        rows = judge(case, trace, torch_subject)
+        if form != "left out" or "." in quantity:
+            assert any(row.verdict in DISCREPANCIES for row in rows), quantity
+
+
+@pytest.mark.parametrize("quantity", ["step.weight", "square_avg.weight"])
+@pytest.mark.parametrize("form", FORMS)
+def test_an_optimizers_state_of_any_form_is_found_and_nothing_raises(quantity: str, form: str) -> None:
+    """torch refuses to go on from a state in part: that is no reason to call the case unsupported either."""
+    case = replace(tiny(), optimizer=Spec("RMSprop", {"lr": 0.1}), steps=2)
+    rows = judge(case, altered(case, {("last", quantity): FORMS[form]}), torch_subject)
+    assert any(row.verdict in DISCREPANCIES for row in rows)
+
+
+@pytest.mark.parametrize("form", ["number", "one", "flat", "deeper", "nothing"])
+def test_a_mask_of_another_shape_is_wrong_and_nothing_raises(form: str) -> None:
+    """Also where whole channels are dropped, whose positions it does not have."""
+    case = network_case("drop/2d", "a mask", [layer("Dropout2d", p=0.5)], (3, 4, 2, 2))
+    rows = judge(case, altered(case, {("0", "mask"): FORMS[form]}), refbp_subject)
+    assert any(row.quantity == "mask" and "expected (3, 4, 2, 2)" in row.diagnosis for row in rows)
 
 
 @pytest.mark.parametrize("make", [lambda a: a * np.nan, lambda a: a + np.inf], ids=["nan", "inf"])

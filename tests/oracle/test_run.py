@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 
 import oracle
+from oracle import terminal
 from oracle.case import Case
 from oracle.cli import main
 from oracle.subjects import refbp as refbp_subject
+from oracle.table import layer_lines
 from oracle.trace import Trace
 from oracle.witness import WITNESS
 
@@ -56,7 +58,30 @@ class Lacking:
         raise oracle.Unsupported("has no layers at all")
 
 
-raising, lacking = Raising(), Lacking()
+class Leaving:
+    name = "leaving"
+
+    def run(self, case: Case) -> Trace:
+        raise SystemExit(7)
+
+
+class Wordy:
+    name = "wordy"
+
+    def run(self, case: Case) -> Trace:
+        trace = Trace()
+        trace.record(0, "hidden1", "output", np.array(["a", "b"]))
+        return trace
+
+
+class Silent:
+    name = "silent"
+
+    def run(self, case: Case) -> Trace:
+        return Trace()
+
+
+raising, lacking, leaving, wordy, silent = Raising(), Lacking(), Leaving(), Wordy(), Silent()
 
 
 def test_the_report_has_the_columns_that_are_promised() -> None:
@@ -265,10 +290,51 @@ def test_a_crash_is_a_row_and_the_run_goes_on(tmp_path: Path, capsys: pytest.Cap
     assert list(kept.cases["verdict"]) == ["crashed"] * 4
 
 
+@pytest.mark.parametrize(
+    "subject, said", [(leaving, "SystemExit: 7"), (wordy, "hidden1 output at step 0 holds <U1, expected real numbers")]
+)
+def test_leaving_and_showing_words_are_crashes_too(subject: Any, said: str) -> None:
+    """A subject cannot end the run, nor the judge with what are no numbers."""
+    report = oracle.run(subject, cases="worked-example/plain", dtypes=("float32",))
+    assert set(report.table["verdict"]) == {"crashed"} and said in report.blame[0].diagnosis
+
+
 def test_what_a_subject_lacks_is_no_failure() -> None:
-    """`unsupported` is shown, and passes."""
+    """`unsupported` is shown, and passes; but a run in which nothing was judged does not say that anything conforms."""
     report = oracle.run(lacking, cases="worked-example")
     assert report.passed and set(report.table["verdict"]) == {"unsupported"}
+    assert "nothing was judged: all 4 runs of 2 cases are unsupported" in terminal.conclusion(report)
+
+
+@pytest.mark.parametrize("subject", [raising, silent, lacking])
+def test_no_figure_says_0_where_nothing_was_measured(subject: Any) -> None:
+    """What crashed, is missing or unsupported has no error of 0."""
+    table = oracle.run(subject, cases="worked-example/plain", dtypes=("float32",)).table
+    assert table[["max_abs", "max_rel", "max_ulp", "z_max", "z_rms"]].isna().all(axis=None)
+    _, lines = layer_lines(table, "worked-example/plain", "float32")
+    assert sum(line["at_fault"] for line in lines) == (0 if subject is lacking else 1)
+
+
+@pytest.mark.parametrize(
+    "subject, said",
+    [
+        ("raising", "raising cannot run worked-example/plain: ZeroDivisionError: no luck"),
+        ("lacking", "lacking cannot run worked-example/plain: has no layers at all"),
+        ("leaving", "leaving cannot run worked-example/plain: SystemExit: 7"),
+    ],
+)
+def test_explain_says_in_a_sentence_why_a_subject_cannot_be_walked(
+    subject: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The subject's fault is none of the harness's."""
+    status, _, err = command("explain", "worked-example/plain", "--subject", f"{__name__}:{subject}", capsys=capsys)
+    assert (status, err) == (2, f"oracle: {said}\n")
+
+
+def test_explain_names_what_a_subject_does_not_show(capsys: pytest.CaptureFixture[str]) -> None:
+    """Left out without a word it would look as if there were no such number."""
+    status, out, _ = command("explain", "worked-example/plain", "--subject", f"{__name__}:silent", capsys=capsys)
+    assert status == 0 and out.count("silent does not show it") == 29
 
 
 def test_json_on_standard_output_is_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,13 @@ def test_a_crash_is_shrunk_to_its_layer() -> None:
     assert shrunk.culprit.verdict == "crashed" and "out of order" in shrunk.culprit.diagnosis
 
 
+def test_what_is_not_delivered_is_shrunk_too() -> None:
+    """A subject that shows nothing at all leaves parts without an upstream gradient."""
+    shrunk = oracle.shrink(named("worked-example/plain").astype("float32"), Planted(lambda case: oracle.Trace()))
+    assert shrunk.culprit.verdict == "missing" and shrunk.got is None
+    compile(script(shrunk, "case.json", "mine:subject"), "script", "exec")
+
+
 def test_one_of_each_kind() -> None:
     """Two culprits of one case and kind, and the same again in another dtype, are one kind."""
     blames = [*turned().blame, *turned().blame]
@@ -94,7 +101,7 @@ def test_one_of_each_kind() -> None:
 def test_the_command_saves_the_case_and_a_script_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What it prints is what it saves, and running that shows the discrepancy."""
+    """What it prints is what it saves, and running that in the same folder, as it stands, shows the discrepancy."""
     (tmp_path / "mine.py").write_text(SUBJECT)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -114,9 +121,8 @@ def test_the_command_saves_the_case_and_a_script_that_runs(
     shown = capsys.readouterr().out
     (file,) = Path("out/shrunk").glob("*.py")
     assert file.read_text().strip() in shown
-    ran = subprocess.run(
-        [sys.executable, str(file)], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path)}
-    )
+    installed = {"PYTHONPATH": str(Path(oracle.__file__).parents[1])}
+    ran = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=True, env=installed)
     got, expected = ran.stdout.split("expected")
     assert got.removeprefix("got").split() != expected.split()
     assert np.isfinite(float(got.split("[")[-1].split("]")[0].split()[0]))

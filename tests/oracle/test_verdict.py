@@ -236,6 +236,18 @@ def test_nan_and_infinities_match_only_themselves(got: float, value: float, verd
         assert (row.n_outside, row.worst_index) == (1, (0,))
 
 
+@pytest.mark.parametrize("got, value, verdict", [entry for entry in SPECIAL_VALUES if not np.isfinite(entry[1])])
+@pytest.mark.parametrize("sigma", [np.inf, np.nan])
+def test_an_unbounded_error_does_not_excuse_a_number_for_an_infinity(
+    got: float, value: float, verdict: str, sigma: float
+) -> None:
+    """The error of what follows from an infinity is infinite or NaN itself: that is no tolerance for anything else."""
+    row = judged(np.float32([got, 0.5]), replace(known(np.array([value, 0.5])), sigma=np.array([sigma, 1e-8])))
+    assert row.verdict == verdict
+    if verdict == WRONG:
+        assert (row.n_outside, row.worst_index, row.z_max) == (1, (0,), np.inf)
+
+
 def test_a_value_that_is_not_finite_is_not_accepted_for_want_of_a_tolerance() -> None:
     """Where the predicted error itself is NaN, a NaN against a number is still wrong."""
     expected = replace(known(np.array([1.0])), sigma=np.array([np.nan]))

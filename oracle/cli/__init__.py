@@ -17,6 +17,7 @@ from oracle.cli import run as run  # isort: skip
 from oracle.cli import look as look  # isort: skip
 from oracle.cli import report as report  # isort: skip
 from oracle.cli import selftest as selftest  # isort: skip
+from oracle.cli import bench as bench  # isort: skip
 from oracle.cli.app import app
 
 

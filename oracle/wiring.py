@@ -36,7 +36,7 @@ def completed(case: Case, trace: Trace) -> Trace:
             before = len(result)
             for layer, quantity, expected, _ in connections(case, result, step):
                 if result.get(step, layer, quantity) is None:
-                    result.record(step, layer, quantity, expected(ErrorModel(dtype, 2)).value.astype(dtype))
+                    result.record(step, layer, quantity, expected(ErrorModel(dtype)).value.astype(dtype))
             if len(result) == before:
                 break
     return result

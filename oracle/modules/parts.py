@@ -12,7 +12,7 @@ import refbp
 from oracle.arrays import Array
 from oracle.case import Case, Spec
 from oracle.decompose import Part
-from oracle.judge import CHANNEL_DROPOUTS
+from oracle.choices import CHANNEL_DROPOUTS
 from oracle.modules.capture import Call
 from oracle.running_error import UNIT_ROUNDOFF
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from oracle.running_error.model import ErrorModel, Floats, quantum_of
+from oracle.running_error.model import ErrorModel, Floats, Twofold, quantum_of
 
 UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
@@ -41,30 +41,32 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
     Attributes (arrays of the value's shape, or broadcast to it):
         value: the reference value, float64.
         own_error: stored error, without the rounding of an open sum; None if exact.
-        scale: sum of |term|^p of all that was added up on the way here, against which a tolerance is wide or narrow; None
-            where that is |value|^p (closed) or `terms` (open).
+        scale: sum of term² of all that was added up on the way here, against which a tolerance is wide or narrow; None
+            where that is value² (closed) or that of `terms` (open).
         terms, count: of an open sum; terms is None if closed.
         quantum: all elements are exact multiples of it; None where unknown or not exact.
         guide: the implementation's own value of this quantity, whose branches are adopted; None if unknown.
+        written_to: its components were made by writing into it, and are shared with no other array.
         dtype: what the implementation under test computes in (not value's).
     """
 
-    __slots__ = ("count", "guide", "model", "own_error", "quantum", "scale", "terms", "value")
+    __slots__ = ("count", "guide", "model", "own_error", "quantum", "scale", "terms", "value", "written_to")
 
     def __init__(
         self,
         value: Floats,
         model: ErrorModel,
-        error: Floats | None = None,
+        error: Twofold | None = None,
         *,
         scale: Floats | None = None,
-        terms: Floats | None = None,
+        terms: Twofold | None = None,
         count: Floats | int = 1,
         quantum: float | None = None,
         guide: Floats | None = None,
     ) -> None:
         self.value, self.model, self.own_error = value, model, error
         self.scale, self.terms, self.count, self.quantum, self.guide = scale, terms, count, quantum, guide
+        self.written_to = False
 
     @classmethod
     def exact(cls, value: Any, model: ErrorModel, guide: Floats | None = None) -> ErrorArray:
@@ -73,36 +75,49 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         return cls(wide, model, quantum=quantum_of(wide), guide=guide)
 
     @property
-    def error(self) -> Floats | None:
-        """The stored error (power p) of the value, None if exact. Closes an open sum."""
+    def error(self) -> Twofold | None:
+        """The stored error of the value, None if exact. Closes an open sum."""
         if self.terms is not None:
             if self.scale is None:
-                self.scale = self.terms
+                self.scale = self.terms.statistical
             if self.quantum is None or not self.model.sum_is_exact(self.quantum, self.terms, self.count):
                 self.quantum = None
                 self.own_error = added(self.own_error, self.model.sum_rounding(self.value, self.terms, self.count))
             self.terms = None
+        self.written_to = False
         return self.own_error
 
     @property
-    def error_or_zero(self) -> Floats:
+    def error_or_zero(self) -> Twofold:
         error = self.error
-        return np.zeros(self.shape) if error is None else np.broadcast_to(error, self.shape)
+        if error is None:
+            return Twofold(np.zeros(self.shape), np.zeros(self.shape) if self.model.bounds else None)
+        return error.mapped(self.spelled_out)
+
+    @property
+    def sigma(self) -> Floats:
+        """The standard deviation of the value's error."""
+        return np.sqrt(self.error_or_zero.statistical)
+
+    @property
+    def bound(self) -> Floats | None:
+        """Of the value's error in the worst case; None where the model keeps none."""
+        return self.error_or_zero.worst
 
     @property
     def scale_or_own(self) -> Floats:
         """`scale`, spelled out."""
         if self.scale is not None:
             return self.scale
-        return self.open_terms
+        return self.terms.statistical if self.terms is not None else self.counted(np.square(self.value))
 
     @property
-    def open_terms(self) -> Floats:
+    def open_terms(self) -> Twofold:
         """Sum of |term|^p; a closed value is its own single term."""
-        if self.terms is not None:
-            return self.terms
-        terms = self.model.raised(self.value)
-        # An infinity or NaN is judged as such; it must not make the scale of what it meets infinite.
+        return self.terms if self.terms is not None else self.model.raised(self.value).mapped(self.counted)
+
+    def counted(self, terms: Floats) -> Floats:
+        """An infinity or NaN is judged as such; it must not make the scale of what it meets infinite."""
         return terms if np.isfinite(terms).all() else np.where(np.isfinite(self.value), terms, 0.0)
 
     @property
@@ -115,21 +130,25 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         """What comparisons look at: the implementation's own value where it is known."""
         return self.value if self.guide is None else self.guide
 
+    def spelled_out(self, component: Any) -> Any:
+        """A component in the value's shape."""
+        return component if component.shape == self.value.shape else np.broadcast_to(component, self.value.shape)
+
     def mapped(self, function: Callable[[Any], Any]) -> ErrorArray:
         """The same rearrangement of every component: for views, gathers and copies, which do not round."""
 
         def component(array: Any) -> Any:
-            return function(np.broadcast_to(array, self.shape)) if isinstance(array, np.ndarray) else array
+            return function(self.spelled_out(array))
 
         return ErrorArray(
             function(self.value),
             self.model,
-            component(self.own_error),
-            scale=component(self.scale),
-            terms=component(self.terms),
-            count=component(self.count),
+            None if self.own_error is None else self.own_error.mapped(component),
+            scale=None if self.scale is None else component(self.scale),
+            terms=None if self.terms is None else self.terms.mapped(component),
+            count=component(self.count) if isinstance(self.count, np.ndarray) else self.count,
             quantum=self.quantum,
-            guide=component(self.guide),
+            guide=None if self.guide is None else component(self.guide),
         )
 
     def __iadd__(self, other: Any) -> ErrorArray:
@@ -143,7 +162,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             self.own_error = added(self.own_error, addend.own_error)
             self.quantum = merged(self.quantum, addend.quantum)
             self.value = self.value + addend.value
-            self.guide = None
+            self.guide, self.written_to, addend.written_to = None, False, False
         return self
 
     def __isub__(self, other: Any) -> ErrorArray:
@@ -154,24 +173,38 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
     def __setitem__(self, index: Any, other: Any) -> None:
         source = other if isinstance(other, ErrorArray) else constant(other, self.model)
-        self.value[index] = source.value
+
+        def written(component: Any, default: Any, new: Any) -> Floats:
+            """The component with `new` at `index`; in place if an earlier call made it and nobody else has seen it."""
+            if component is None or not self.written_to or component.shape != self.shape:
+                component = np.array(np.broadcast_to(default if component is None else component, self.shape), float)
+            component[index] = new
+            return component  # type: ignore[no-any-return]
+
+        def both_written(component: Twofold | None, default: Twofold, new: Twofold) -> Twofold:
+            if component is not None:
+                return component.mapped(lambda own, new: written(own, own, new), new)
+            return default.mapped(lambda default, new: written(None, default, new), new)
+
+        zero = self.model.constant(0.0, 0.0)
         if self.terms is not None or source.terms is not None:
-            count = source.open_count
-            self.count = written(self.open_count, self.shape, index, count)
-            self.terms = written(self.open_terms, self.shape, index, source.open_terms)
-        if self.own_error is not None or source.own_error is not None:
-            self.own_error = written(self.own_error, self.shape, index, source.own_error)
+            self.count = written(None if self.terms is None else self.count, self.open_count, source.open_count)
+            self.terms = both_written(self.terms, self.open_terms, source.open_terms)
         if self.scale is not None or source.scale is not None:
-            self.scale = written(self.scale_or_own, self.shape, index, source.scale_or_own)
+            self.scale = written(self.scale, self.scale_or_own, source.scale_or_own)
         if self.guide is not None or source.guide is not None:
-            self.guide = written(self.branching_value, self.shape, index, source.branching_value)
+            self.guide = written(self.guide, self.value, source.branching_value)
+        if self.own_error is not None or source.own_error is not None:
+            self.own_error = both_written(self.own_error, zero, source.own_error or zero)
+        self.value[index] = source.value
         self.quantum = merged(self.quantum, source.quantum)
+        self.written_to = True
 
     def __len__(self) -> int:
         return len(self.value)
 
     def __repr__(self) -> str:
-        return f"ErrorArray({self.value}, ± {self.model.width(self.error_or_zero)})"
+        return f"ErrorArray({self.value}, ± {self.sigma})"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -220,11 +253,12 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
 
 class ErrorMask(Dispatching):
-    """The outcome of a comparison: `value`, and where rounding could have made it the other (`ambiguous`)."""
+    """The outcome of a comparison: `value`, and where rounding could have made it the other, in either model (`ambiguous`);
+    None where that is nowhere."""
 
     __slots__ = ("ambiguous", "value")
 
-    def __init__(self, value: Any, ambiguous: Any) -> None:
+    def __init__(self, value: Any, ambiguous: Twofold | None) -> None:
         self.value, self.ambiguous = value, ambiguous
 
     @property
@@ -232,8 +266,10 @@ class ErrorMask(Dispatching):
         return self.value.shape  # type: ignore[no-any-return]
 
     def combined(self, other: Any, operation: Callable[[Any, Any], Any]) -> ErrorMask:
-        value, ambiguous = (other.value, other.ambiguous) if isinstance(other, ErrorMask) else (other, False)
-        return ErrorMask(operation(self.value, value), self.ambiguous | ambiguous)
+        value, ambiguous = (other.value, other.ambiguous) if isinstance(other, ErrorMask) else (other, None)
+        if self.ambiguous is not None and ambiguous is not None:
+            ambiguous = self.ambiguous.mapped(np.logical_or, ambiguous)
+        return ErrorMask(operation(self.value, value), ambiguous or self.ambiguous)
 
     def __and__(self, other: Any) -> ErrorMask:
         return self.combined(other, np.logical_and)
@@ -247,7 +283,10 @@ class ErrorMask(Dispatching):
     __rand__, __ror__ = __and__, __or__
 
     def mapped(self, function: Callable[[Any], Any]) -> ErrorMask:
-        return ErrorMask(function(self.value), function(np.broadcast_to(self.ambiguous, self.shape)))
+        ambiguous = self.ambiguous
+        if ambiguous is not None:
+            ambiguous = ambiguous.mapped(lambda own: function(np.broadcast_to(own, self.shape)))
+        return ErrorMask(function(self.value), ambiguous)
 
     def __getitem__(self, index: Any) -> ErrorMask:
         return self.mapped(lambda component: component[index])
@@ -260,13 +299,15 @@ def constant(value: Any, model: ErrorModel) -> ErrorArray:
     """A number or plain array that a formula brings in: exact where the dtype can hold it, else rounded once."""
     wide = np.asarray(value, dtype=np.float64)
     with np.errstate(all="ignore"):
-        held = wide.astype(model.dtype).astype(np.float64)
+        held = wide if model.dtype == np.float64 else wide.astype(model.dtype).astype(np.float64)
         inexact = (held != wide) & np.isfinite(wide)
-        error = np.where(inexact, model.rounding(wide), 0.0) if inexact.any() else None
-    return ErrorArray(wide, model, error, quantum=quantum_of(wide) if error is None else None)
+        if not inexact.any():
+            return ErrorArray(wide, model, quantum=quantum_of(wide))
+        error = model.rounding(wide).mapped(lambda own: np.where(inexact, own, 0.0))
+    return ErrorArray(wide, model, error)
 
 
-def added(first: Floats | None, second: Floats | None) -> Floats | None:
+def added(first: Twofold | None, second: Twofold | None) -> Twofold | None:
     """Errors of independent causes together; None is exact."""
     if first is None or second is None:
         return second if first is None else first
@@ -276,10 +317,3 @@ def added(first: Floats | None, second: Floats | None) -> Floats | None:
 def merged(first: float | None, second: float | None) -> float | None:
     """The quantum of arrays put or added together."""
     return None if first is None or second is None else min(first, second)
-
-
-def written(component: Floats | int | None, shape: tuple[int, ...], index: Any, source: Floats | int | None) -> Floats:
-    """A writable copy of a component with `source` at `index`; None stands for zeros."""
-    result = np.array(np.broadcast_to(0.0 if component is None else component, shape), dtype=np.float64)
-    result[index] = 0.0 if source is None else source
-    return result

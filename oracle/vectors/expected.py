@@ -12,13 +12,14 @@ from oracle.case import Case
 from oracle.decompose import step_part
 from oracle.exchange.received import entry_name
 from oracle.findings import mark_known
-from oracle.judge import BRANCHES, ReferenceFailed, spelled_out
+from oracle.comparison import BRANCHES, ReferenceFailed, spelled_out
 from oracle.network import Results, layer_types
 from oracle.prediction import predict
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, Floats, limits
 from oracle.trace import Key, Subject, Trace
-from oracle.verdict import CONVENTION, DISCREPANCIES, PASS, Expected, Row, compare
+from oracle.verdict import CONVENTION, DISCREPANCIES, PASS, Row, compare
+from oracle.measures import Expected
 
 STORED = "stored"
 # Differences of the three predictions below this share are their own rounding.

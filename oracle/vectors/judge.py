@@ -21,7 +21,8 @@ from oracle.exchange.spelled import case_of
 from oracle.exchange.tensors import unpacked
 from oracle.faults import with_faults
 from oracle.findings import mark_known
-from oracle.judge import LOCAL, unjudged
+from oracle.comparison import LOCAL
+from oracle.judge import unjudged
 from oracle.judge import judge as judge_trace
 from oracle.network import check
 from oracle.report import Report

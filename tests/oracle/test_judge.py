@@ -11,7 +11,8 @@ import pytest
 
 import oracle
 from oracle.case import Case, Spec
-from oracle.judge import ReferenceFailed, crashed, judge, unsupported
+from oracle.comparison import ReferenceFailed
+from oracle.judge import crashed, judge, unsupported
 from oracle.prediction import predict
 from oracle.profile import Profile
 from oracle.running_error import ErrorModel
@@ -393,7 +394,7 @@ def test_near_kinks_really_flip_branches() -> None:
         case = near_kinks(seed).astype("float32")
         trace = refbp_subject.run(case)
         guides = {key: trace.arrays[key] for key in trace if key.quantity == "input"}
-        model = ErrorModel(np.dtype("float32"), 2)
+        model = ErrorModel(np.dtype("float32"))
         predict(case, model, guides)
         seen = model.branches.by_place.values()
         assert not sum(place.inadmissible for place in seen)

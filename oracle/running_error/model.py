@@ -132,7 +132,7 @@ class ErrorModel:
         return Twofold(np.square(x), np.abs(x) if self.bounds else None)
 
     def constant(self, statistical: float, worst: float) -> Twofold:
-        return Twofold(np.float64(statistical), np.float64(worst) if self.bounds else None)  # type: ignore[arg-type]
+        return Twofold(np.float64(statistical), np.float64(worst) if self.bounds else None)
 
     def rounding(self, value: Floats, ulps: float = 1.0) -> Twofold:
         """Of one operation with this result, accurate to `ulps` units.
@@ -181,7 +181,7 @@ class ErrorModel:
         """Where rounding can have made this distance."""
         near = Twofold((error.statistical > 0) & (distance <= LAMBDA * np.sqrt(error.statistical)))
         if error.worst is not None:
-            near.worst = (error.worst > 0) & (distance <= error.worst)
+            near.worst = np.asarray((error.worst > 0) & (distance <= error.worst))
         return near
 
     def widened(self, error: Twofold, difference: Twofold) -> Twofold:

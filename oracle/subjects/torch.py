@@ -26,7 +26,7 @@ STATE_NAMES = {"momentum_buffer": "momentum"}
 def run(case: Case) -> Trace:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about arguments that a case has on purpose
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         try:
             return _Run(case).trace
         except NotImplementedError as error:

@@ -148,7 +148,7 @@ class Comparison:
         sigma, bound = prediction.sigma, prediction.bound
         expected = Expected(
             value,
-            sigma * self.sigma_factor,
+            sigma if self.sigma_factor == 1 else sigma * self.sigma_factor,
             None if bound is None else bound * self.bound_factor,
             np.broadcast_to(np.sqrt(prediction.scale_or_own), prediction.shape),
         )

@@ -46,11 +46,12 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         terms, count: of an open sum; terms is None if closed.
         quantum: all elements are exact multiples of it; None where unknown or not exact.
         guide: the implementation's own value of this quantity, whose branches are adopted; None if unknown.
-        written_to: its components were made by writing into it, and are shared with no other array.
+        written_to: its components were made by writing into it, and are shared with no other array but its `origin`.
+        origin: of a view, the array and the index that it was read at.
         dtype: what the implementation under test computes in (not value's).
     """
 
-    __slots__ = ("count", "guide", "model", "own_error", "quantum", "scale", "terms", "value", "written_to")
+    __slots__ = ("count", "guide", "model", "origin", "own_error", "quantum", "scale", "terms", "value", "written_to")
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         self.value, self.model, self.own_error = value, model, error
         self.scale, self.terms, self.count, self.quantum, self.guide = scale, terms, count, quantum, guide
         self.written_to = False
+        self.origin: tuple[ErrorArray, Any] | None = None
 
     @classmethod
     def exact(cls, value: Any, model: ErrorModel, guide: Floats | None = None) -> ErrorArray:
@@ -152,9 +154,19 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         )
 
     def __iadd__(self, other: Any) -> ErrorArray:
-        """Accumulate: the addend joins this array's open sum."""
+        """Accumulate: the addend joins this array's open sum, in place where that disturbs nobody else."""
         addend = other if isinstance(other, ErrorArray) else constant(other, self.model)
         with np.errstate(all="ignore"):
+            if self._takes(addend):
+                self.count += addend.open_count
+                self.terms = self.open_terms.increased(addend.open_terms)
+                if self.own_error is not None and addend.own_error is not None:
+                    self.own_error.increased(addend.own_error)
+                if self.scale is not None:
+                    self.scale += addend.scale_or_own
+                self.value += addend.value
+                self.quantum = merged(self.quantum, addend.quantum)
+                return self
             if self.scale is not None or addend.scale is not None:
                 self.scale = self.scale_or_own + addend.scale_or_own
             self.count = self.open_count + addend.open_count
@@ -162,17 +174,34 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             self.own_error = added(self.own_error, addend.own_error)
             self.quantum = merged(self.quantum, addend.quantum)
             self.value = self.value + addend.value
-            self.guide, self.written_to, addend.written_to = None, False, False
+            self.guide, self.origin, self.written_to, addend.written_to = None, None, False, False
         return self
+
+    def _takes(self, addend: ErrorArray) -> bool:
+        """Whether this array has a component of its own for each of the addend's."""
+        return (
+            self.written_to
+            and self.terms is not None
+            and self.guide is None
+            and (self.own_error is not None or addend.own_error is None)
+            and (self.scale is not None or addend.scale is None)
+        )
 
     def __isub__(self, other: Any) -> ErrorArray:
         return self.__iadd__(-other)
 
     def __getitem__(self, index: Any) -> ErrorArray:
-        return self.mapped(lambda component: component[index])
+        part = self.mapped(lambda component: component[index])
+        if self.written_to:
+            part.written_to, part.origin = True, (self, index)
+        return part
 
     def __setitem__(self, index: Any, other: Any) -> None:
         source = other if isinstance(other, ErrorArray) else constant(other, self.model)
+        self.quantum = merged(self.quantum, source.quantum)
+        if source.origin is not None and source.origin[0] is self and source.origin[1] is index:
+            if np.may_share_memory(source.value, self.value):
+                return  # `self[index] += addend` was done in place
 
         def written(component: Any, default: Any, new: Any) -> Floats:
             """The component with `new` at `index`; in place if an earlier call made it and nobody else has seen it."""
@@ -197,7 +226,6 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         if self.own_error is not None or source.own_error is not None:
             self.own_error = both_written(self.own_error, zero, source.own_error or zero)
         self.value[index] = source.value
-        self.quantum = merged(self.quantum, source.quantum)
         self.written_to = True
 
     def __len__(self) -> int:

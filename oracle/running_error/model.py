@@ -81,6 +81,13 @@ class Twofold:
     def __add__(self, other: Twofold) -> Twofold:
         return self.mapped(np.add, other)
 
+    def increased(self, other: Twofold) -> Twofold:
+        """Itself, added to in place."""
+        self.statistical += other.statistical
+        if self.worst is not None and other.worst is not None:
+            self.worst += other.worst
+        return self
+
     def __mul__(self, other: Twofold) -> Twofold:
         return self.mapped(np.multiply, other)
 
@@ -162,7 +169,7 @@ class ErrorModel:
     def sum_rounding(self, value: Floats, terms: Twofold, count: Floats | int) -> Twofold:
         """Of adding up `count` terms in any order; nothing for a single term."""
         n, u = np.asarray(count, dtype=np.float64), self.roundoff_of_sums
-        error = Twofold(u**2 * (n / 3 * np.square(value) + (1 + n / 6) * terms.statistical))
+        error = Twofold(u**2 * n / 3 * np.square(value) + u**2 * (1 + n / 6) * terms.statistical)
         if terms.worst is not None:
             error.worst = np.where((n - 1) * u < 1, (n - 1) * u / (1 - (n - 1) * u), np.inf) * terms.worst
         if self.accumulate:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import starmap, zip_longest
+from typing import Any
 
 import numpy as np
 
 from oracle.arrays import Array
-from oracle.case import CONTAINERS, Spec, named_layers
+from oracle.case import CONTAINERS, Case, Spec, named_layers
 from oracle.conventions import CONVENTIONS
 from oracle.decompose import Part
 from oracle.measures import Expected
@@ -33,10 +36,13 @@ class ReferenceFailed(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """What judging one step of a case needs: who is judged, against whom, and the row that all others are made from."""
+    """What judging one step of a case needs: who is judged, against whom, and the row that all others are made from.
+
+    Without a reference the expected values are those that refbp predicts with their errors.
+    """
 
     trace: Trace
-    reference: Subject
+    reference: Subject | None
     profile: Profile
     types: Mapping[str, str]
     blank: Row
@@ -46,7 +52,9 @@ class Bench:
         return self.blank.mode == END_TO_END
 
     def row(self, layer: str, quantity: str) -> Row:
-        return replace(self.blank, layer=layer, layer_type=self.types.get(layer, "parameter"), quantity=quantity)
+        own = self.blank
+        kind = self.types.get(layer, "parameter")
+        return Row(own.case, own.dtype, own.step, layer, kind, quantity, own.mode, own.verdict)
 
 
 def spelled_out(spec: Spec, dtype: str) -> Spec:
@@ -86,7 +94,8 @@ class Comparison:
     def __init__(self, part: Part, bench: Bench) -> None:
         self.part, self.step = part, part.case.steps - 1
         case, guides = part.case, _guides(bench) if bench.end_to_end else None
-        case = replace(case, layers=tuple(spelled_out(spec, case.dtype) for spec in case.layers))
+        layers = tuple(spelled_out(spec, case.dtype) for spec in case.layers)
+        case = case if layers == case.layers else replace(case, layers=layers)
         self.case, self.bench, self.guides = case, bench, guides
         dtype = np.dtype(case.dtype)
         # Through a whole network a worst-case bound grows beyond use: it serves one part at a time.
@@ -98,14 +107,43 @@ class Comparison:
         self.sigma_factor, self.bound_factor = np.sqrt(1 + ratio * ratio), 1 + ratio
         self.empty = bool(case.inputs) and case.inputs[0].size == 0
         self.normwise = any(spec.type in bench.profile.normwise for _, spec in named_layers(case.layers))
-        try:
-            self.values = bench.reference.run(case.astype("float64"))
-        except Exception as error:  # whatever the reference raises, it is the reference that cannot
-            raise ReferenceFailed(
-                f"the reference {bench.reference.name} cannot run it: {type(error).__name__}: {error}"
-            ) from error
-        if any(seen.adopted for seen in self.branches.by_place.values()):
-            self.values = Trace()  # the reference took other branches: its values are of another function
+        self.values = Trace()
+        # A reference that took other branches has the values of another function.
+        if bench.reference is not None and not any(seen.adopted for seen in self.branches.by_place.values()):
+            try:
+                self.values = bench.reference.run(case.astype("float64"))
+            except Exception as error:  # whatever the reference raises, it is the reference that cannot
+                raise ReferenceFailed(
+                    f"the reference {bench.reference.name} cannot run it: {type(error).__name__}: {error}"
+                ) from error
+
+    def is_all_of(self, case: Case) -> bool:
+        """Whether a case is nothing but this one layer, loss or update, on the same data."""
+        own = self.case
+        alike = (
+            [spec.type for spec in case.layers] == [spec.type for spec in own.layers]
+            and not any(spec.layers for spec in case.layers)
+            and case.loss is own.loss
+            and (case.optimizer is None) == (own.optimizer is None)
+            and own.steps == 1
+            and bool(case.masks) == bool(own.masks)
+            and len(case.params) == len(own.params)
+        )
+        return alike and all(starmap(same, zip_longest(_given(case), _given(own), fillvalue=np.empty(0))))
+
+    def as_whole(self, part: Part, bench: Bench) -> Comparison:
+        """This layer's comparison as that of a network, end to end: nothing is predicted anew."""
+        names, whole = self.part.names, copy(self)
+
+        def renamed(results: Mapping[Key, Any]) -> dict[Key, Any]:
+            return {key._replace(layer=names.get(key.layer, key.layer)): own for key, own in results.items()}
+
+        whole.__dict__.pop("with_open_ties", None)
+        whole.part, whole.case, whole.bench, whole.guides = part, part.case, bench, _guides(bench)
+        whole.predicted, whole.values = renamed(self.predicted), Trace(renamed(self.values.arrays))
+        seen = self.branches.by_place
+        whole.branches = BranchLog(by_place={names.get(place, place): own for place, own in seen.items()})
+        return whole
 
     def rows(self) -> list[Row]:
         """A row for each quantity that is judged here."""
@@ -149,7 +187,7 @@ class Comparison:
         expected = Expected(
             value,
             sigma if self.sigma_factor == 1 else sigma * self.sigma_factor,
-            None if bound is None else bound * self.bound_factor,
+            None if bound is None or self.bench.end_to_end else bound * self.bound_factor,
             np.broadcast_to(np.sqrt(prediction.scale_or_own), prediction.shape),
         )
         return by_norm(expected) if self.normwise else expected
@@ -184,6 +222,18 @@ class Comparison:
     @staticmethod
     def _differs(row: Row, got: Array, expected: Expected) -> bool:
         return compare(replace(row), got, expected, structured=False, no_terms=True).n_outside > 0
+
+
+def _given(case: Case) -> Iterator[Array]:
+    """What a single step is given, but for its parameters."""
+    yield from case.inputs
+    yield from case.grad_outputs
+    for grads in case.grads:
+        yield from (grads[name] for name in sorted(grads))
+
+
+def same(one: Array, other: Array) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other)
 
 
 def by_norm(expected: Expected) -> Expected:

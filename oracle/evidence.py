@@ -182,7 +182,7 @@ def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[Eviden
     places = {(row.layer, row.quantity): row for row in rows}
     model = ErrorModel(np.dtype(case.dtype))
     nothing = Case(f"{case.name}/wiring", dtype=case.dtype)
-    for layer, quantity, computed, sources in connections(case, bench.trace, bench.blank.step):
+    for layer, quantity, computed, sources, _ in connections(case, bench.trace, bench.blank.step):
         row, got = places.get((layer, quantity)), bench.trace.get(bench.blank.step, layer, quantity)
         if row is None or got is None:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,22 +34,21 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     rows: list[Row] = []
     for step in range(case.steps):
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
-        local = [row for part in local_parts(case, trace, step) for row in judge_part(part, bench)]
+        compared = [_compared(part, bench) for part in local_parts(case, trace, step)]
+        local = [row for own in compared for row in (own.rows() if isinstance(own, Comparison) else own)]
         local += judge_handovers(case, bench)
         local += judge_masks(case, bench)
-        part = step_part(case, trace, step)
         whole: list[Row] = []
         order: Iterable[Key] = (key for key in trace if key.step == step)
+        part = step_part(case, trace, step)
         if part is not None:
+            through = replace(bench, blank=replace(bench.blank, mode=END_TO_END))
             try:
-                compared = Comparison(part, replace(bench, blank=replace(bench.blank, mode=END_TO_END)))
+                found = _whole(part, through, compared)
             except CaseError:  # what does not fit together is the layers' fault, and judged there
                 pass
             else:
-                whole, order = (
-                    compared.rows() + list(judge_branches(compared.branches, compared.bench)),
-                    compared.predicted,
-                )
+                whole, order = found.rows() + list(judge_branches(found.branches, through)), found.predicted
                 _excuse(whole, local)
         place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
         rows += sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
@@ -102,11 +101,23 @@ def unsupported(case: Case, error: BaseException) -> list[Row]:
 
 def judge_part(part: Part, bench: Bench) -> list[Row]:
     """Rows for every quantity of a part; a misfit where what it was given does not fit together. Raises: ReferenceFailed."""
+    compared = _compared(part, bench)
+    return compared.rows() if isinstance(compared, Comparison) else compared
+
+
+def _compared(part: Part, bench: Bench) -> Comparison | list[Row]:
     try:
-        return Comparison(part, bench).rows()
+        return Comparison(part, bench)
     except CaseError as error:
         # Gradients that do not fit their parameters are the layers' fault, and judged there.
         return [] if part.case.grads else [_misfit(part, bench, error)]
+
+
+def _whole(part: Part, bench: Bench, compared: Sequence[Comparison | list[Row]]) -> Comparison:
+    """The step's comparison; of a network of one layer that was given what the case gives, that of its layer."""
+    if len(compared) == 1 and isinstance(compared[0], Comparison) and compared[0].is_all_of(part.case):
+        return compared[0].as_whole(part, bench)
+    return Comparison(part, bench)
 
 
 def _misfit(part: Part, bench: Bench, error: CaseError) -> Row:

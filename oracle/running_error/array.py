@@ -199,9 +199,9 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
     def __setitem__(self, index: Any, other: Any) -> None:
         source = other if isinstance(other, ErrorArray) else constant(other, self.model)
         self.quantum = merged(self.quantum, source.quantum)
-        if source.origin is not None and source.origin[0] is self and source.origin[1] is index:
-            if np.may_share_memory(source.value, self.value):
-                return  # `self[index] += addend` was done in place
+        read_at = source.origin is not None and source.origin[0] is self and source.origin[1] is index
+        if read_at and np.may_share_memory(source.value, self.value):
+            return  # `self[index] += addend` was done in place
 
         def written(component: Any, default: Any, new: Any) -> Floats:
             """The component with `new` at `index`; in place if an earlier call made it and nobody else has seen it."""

@@ -40,10 +40,11 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
     Attributes (arrays of the value's shape, or broadcast to it):
         value: the reference value, float64.
-        own_error: stored error, without the rounding of an open sum; None if exact.
+        own_error: stored error, without the rounding of an open sum and of its terms; None if exact.
         scale: sum of term² of all that was added up on the way here, against which a tolerance is wide or narrow; None
             where that is value² (closed) or that of `terms` (open).
-        terms, count: of an open sum; terms is None if closed.
+        terms, count, rounded: of an open sum, the last the roundoff of each of its terms, which are products; terms is None
+            if closed.
         quantum: all elements are exact multiples of it; None where unknown or not exact.
         guide: the implementation's own value of this quantity, whose branches are adopted; None if unknown.
         written_to: its components were made by writing into it, and are shared with no other array but its `origin`.
@@ -51,7 +52,19 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         dtype: what the implementation under test computes in (not value's).
     """
 
-    __slots__ = ("count", "guide", "model", "origin", "own_error", "quantum", "scale", "terms", "value", "written_to")
+    __slots__ = (
+        "count",
+        "guide",
+        "model",
+        "origin",
+        "own_error",
+        "quantum",
+        "rounded",
+        "scale",
+        "terms",
+        "value",
+        "written_to",
+    )
 
     def __init__(
         self,
@@ -62,11 +75,13 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         scale: Floats | None = None,
         terms: Twofold | None = None,
         count: Floats | int = 1,
+        rounded: float = 0.0,
         quantum: float | None = None,
         guide: Floats | None = None,
     ) -> None:
         self.value, self.model, self.own_error = value, model, error
-        self.scale, self.terms, self.count, self.quantum, self.guide = scale, terms, count, quantum, guide
+        self.terms, self.count, self.rounded = terms, count, rounded
+        self.scale, self.quantum, self.guide = scale, quantum, guide
         self.written_to = False
         self.origin: tuple[ErrorArray, Any] | None = None
 
@@ -84,8 +99,9 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
                 self.scale = self.terms.statistical
             if self.quantum is None or not self.model.sum_is_exact(self.quantum, self.terms, self.count):
                 self.quantum = None
-                self.own_error = added(self.own_error, self.model.sum_rounding(self.value, self.terms, self.count))
-            self.terms = None
+                rounding = self.model.sum_rounding(self.value, self.terms, self.count, self.rounded)
+                self.own_error = added(self.own_error, rounding)
+            self.terms, self.rounded = None, 0.0
         self.written_to = False
         return self.own_error
 
@@ -149,6 +165,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             scale=None if self.scale is None else component(self.scale),
             terms=None if self.terms is None else self.terms.mapped(component),
             count=component(self.count) if isinstance(self.count, np.ndarray) else self.count,
+            rounded=self.rounded,
             quantum=self.quantum,
             guide=None if self.guide is None else component(self.guide),
         )
@@ -170,6 +187,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             if self.scale is not None or addend.scale is not None:
                 self.scale = self.scale_or_own + addend.scale_or_own
             self.count = self.open_count + addend.open_count
+            self._agree(addend)
             self.terms = self.open_terms + addend.open_terms
             self.own_error = added(self.own_error, addend.own_error)
             self.quantum = merged(self.quantum, addend.quantum)
@@ -177,10 +195,22 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             self.guide, self.origin, self.written_to, addend.written_to = None, None, False, False
         return self
 
+    def _agree(self, other: ErrorArray) -> None:
+        """Two sums that become one have terms of the same kind; else the rounding of the terms becomes stored error."""
+        if self.rounded != other.rounded:
+            if self.terms is None and not self.value.any():  # nothing has been added up yet
+                self.rounded = other.rounded
+                return
+            for one in (self, other):
+                if one.terms is not None and one.rounded:
+                    one.own_error = added(one.own_error, one.terms * one.model.constant(one.rounded**2, one.rounded))
+                    one.rounded = 0.0
+
     def _takes(self, addend: ErrorArray) -> bool:
         """Whether this array has a component of its own for each of the addend's."""
         return (
             self.written_to
+            and self.rounded == addend.rounded
             and self.terms is not None
             and self.guide is None
             and (self.own_error is not None or addend.own_error is None)
@@ -215,6 +245,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
                 return component.mapped(lambda own, new: written(own, own, new), new)
             return default.mapped(lambda default, new: written(None, default, new), new)
 
+        self._agree(source)
         zero = self.model.constant(0.0, 0.0)
         if self.terms is not None or source.terms is not None:
             self.count = written(None if self.terms is None else self.count, self.open_count, source.open_count)

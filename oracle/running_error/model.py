@@ -166,16 +166,20 @@ class ErrorModel:
         (normal, normal_worst), (least, least_worst) = self.smallest_normal, self.least_lost
         return Twofold(lost(normal, least * least), lost(normal_worst, least_worst) if self.bounds else None)
 
-    def sum_rounding(self, value: Floats, terms: Twofold, count: Floats | int) -> Twofold:
-        """Of adding up `count` terms in any order; nothing for a single term."""
+    def sum_rounding(self, value: Floats, terms: Twofold, count: Floats | int, rounded: float = 0.0) -> Twofold:
+        """Of adding up `count` terms in any order; nothing for a single term, but what each was rounded by itself."""
         n, u = np.asarray(count, dtype=np.float64), self.roundoff_of_sums
-        error = Twofold(u**2 * n / 3 * np.square(value) + u**2 * (1 + n / 6) * terms.statistical)
+        error = Twofold(u**2 * n / 3 * np.square(value) + (u**2 * (1 + n / 6) + rounded**2) * terms.statistical)
         if terms.worst is not None:
-            error.worst = np.where((n - 1) * u < 1, (n - 1) * u / (1 - (n - 1) * u), np.inf) * terms.worst
+            gamma = np.where((n - 1) * u < 1, (n - 1) * u / (1 - (n - 1) * u), np.inf)
+            error.worst = (gamma + rounded) * terms.worst
         if self.accumulate:
             error = error + self.rounding(value)
         rounds = (n > 1) & np.isfinite(value)
-        return error if rounds.all() else error.mapped(lambda own: np.where(rounds, own, 0.0))
+        if rounds.all():
+            return error
+        single = terms * self.constant(rounded**2, rounded)
+        return error.mapped(lambda own, single: np.where(rounds, own, single), single)
 
     def sum_is_exact(self, quantum: float, terms: Twofold, count: Floats | int) -> bool:
         """Whether no order of summation can round: every partial sum is a multiple of `quantum` that the dtype holds."""

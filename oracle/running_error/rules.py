@@ -56,6 +56,7 @@ def negative(x: ErrorArray) -> ErrorArray:
         scale=x.scale,
         terms=x.terms,
         count=x.count,
+        rounded=x.rounded,
         quantum=x.quantum,
         guide=None if x.guide is None else -x.guide,
     )
@@ -324,6 +325,7 @@ def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray
         scale=None if x.scale is None else reduced(x.scale),
         terms=x.open_terms.mapped(reduced),
         count=reduced(x.open_count),
+        rounded=x.rounded,
         quantum=x.quantum,
     )
 
@@ -338,17 +340,15 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     x, y = operands(x, y)
     model = x.model
     sizes_x, sizes_y = model.raised(x.value), model.raised(y.value)
-    terms = sizes_x @ sizes_y
-    count = x.shape[-1]
+    terms, count = sizes_x @ sizes_y, x.shape[-1]
     quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
-    if quantum is not None and model.sum_is_exact(quantum, terms, count):
-        error = None
-    else:
-        product = model.unit_roundoff if count == 1 else model.roundoff_of_sums
-        quantum, error = None, terms * model.constant(product**2, product)
+    error: Twofold | None = None
+    rounded = 0.0
+    if quantum is None or not model.sum_is_exact(quantum, terms, count):
+        quantum, rounded = None, model.unit_roundoff if count == 1 else model.roundoff_of_sums
         if model.dtype == np.float16:  # whose products may well lie below its normal numbers
             lost, lost_worst = model.least_lost
-            error = error + terms.mapped(
+            error = terms.mapped(
                 lambda own, lost: np.where(own > 0, count * lost, 0.0), model.constant(lost**2, lost_worst)
             )
     if x.error is not None:
@@ -356,7 +356,8 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     if y.error is not None:
         error = added(error, sizes_x @ y.error_or_zero)
     scale = None if x.scale is None and y.scale is None else x.scale_or_own @ y.scale_or_own
-    return ErrorArray(x.value @ y.value, model, error, scale=scale, terms=terms, count=count, quantum=quantum)
+    value = x.value @ y.value
+    return ErrorArray(value, model, error, scale=scale, terms=terms, count=count, rounded=rounded, quantum=quantum)
 
 
 UFUNCS[np.matmul] = matmul

@@ -11,6 +11,9 @@ from oracle.bench.section import Section
 
 SECTIONS = {
     "training": "oracle.bench.training:Training",
+    "judge": "oracle.bench.judge:Judge",
+    "suite": "oracle.bench.suite:Suite",
+    "scale": "oracle.bench.scale:Scale",
 }
 
 

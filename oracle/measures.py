@@ -87,7 +87,7 @@ class Figures:
         bound_ratio: NaN without a bound.
         beyond: whether an element is outside its tolerance and, where there is one, its bound.
         has_terms, is_finite: whether anything but zero was added up anywhere; whether all that is expected is finite.
-        worst, place: how bad the worst element is, and where it is in the flat array.
+        worst, place, index: how bad the worst element is, and where it is, in memory and in the array.
         got, expected, tolerance: of the worst element.
         squares, expected_squares, products: sums over regular elements, for the cosine.
     """
@@ -106,6 +106,7 @@ class Figures:
     is_finite: bool = True
     worst: float = -1.0
     place: int = 0
+    index: tuple[int, ...] = ()
     got: float = math.nan
     expected: float = math.nan
     tolerance: float = math.nan
@@ -183,12 +184,19 @@ class Figures:
 def measured(got: Array, expected: Expected) -> Figures:
     """The figures of a whole array."""
     figures = Figures(bound_ratio=math.nan if expected.bound is None else 0.0)
-    value, sigma, scale = expected.value.ravel(), expected.sigma.ravel(), expected.scale.ravel()
-    bound, own = None if expected.bound is None else expected.bound.ravel(), got.ravel()
+    order = np.argsort([-abs(stride) for stride in expected.sigma.strides], kind="stable")  # as it lies in memory
+
+    def flat(array: Array) -> Array:
+        return array.transpose(order).ravel()
+
+    value, sigma, scale, own = flat(expected.value), flat(expected.sigma), flat(expected.scale), flat(got)
+    bound = None if expected.bound is None else flat(expected.bound)
     for start in range(0, own.size, BLOCK):
         here = slice(start, start + BLOCK)
         part = Expected(value[here], sigma[here], None if bound is None else bound[here], scale[here])
         figures.add(start, own[here], part)
+    place = np.unravel_index(figures.place, got.transpose(order).shape)
+    figures.index = tuple(int(place[axis]) for axis in np.argsort(order))
     return figures
 
 

@@ -107,7 +107,7 @@ def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_t
     row.z_max, row.z_rms, row.bound_ratio = figures.z_max, figures.z_rms, figures.bound_ratio
     row.n_outside, row.decided = figures.n_outside, figures.n_decided / got.size
     row.cosine = cosine(figures, errors)
-    row.worst_index = tuple(int(i) for i in np.unravel_index(figures.place, got.shape))
+    row.worst_index = figures.index
     row.got, row.expected, row.tolerance = figures.got, figures.expected, figures.tolerance
     row.effective_bits = _bits(u * row.z_rms)
     if row.n_outside:

@@ -15,7 +15,7 @@ import torch
 from oracle import check_module
 from oracle.bench.judge import passes
 from oracle.bench.section import Chart, Measurement, Result
-from oracle.bench.timing import interleaved
+from oracle.bench.timing import Action, interleaved
 from oracle.case import Spec
 from oracle.subjects.torch import module_of
 from oracle.suite.architectures import resnet18
@@ -75,7 +75,10 @@ class Scale:
             for decade in QUICK_DECADES if quick else DECADES:
                 module, x = made(10.0**decade)
                 adds = float(multiply_adds(module, x))
-                contenders = {"check_module": partial(check_module, module, x), "module": passes(module, x)}
+                contenders: dict[str, Action] = {
+                    "check_module": partial(check_module, module, x),
+                    "module": passes(module, x),
+                }
                 times = interleaved(contenders, ROUNDS, most_seconds=60)
                 row: dict[str, str | float] = {"layer": kind, "multiply-adds": adds}
                 for who, own in times.items():

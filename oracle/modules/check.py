@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from oracle.choices import mask_row
+from oracle.comparison import Bench
 from oracle.diagnose import LOCAL
 from oracle.environment import environment
 from oracle.evidence import Evidenced, explained, of_part
 from oracle.findings import mark_known
-from oracle.comparison import Bench
 from oracle.judge import judge_part
-from oracle.choices import mask_row
 from oracle.modules.arguments import ModuleError, checked
 from oracle.modules.capture import Call, leaves
 from oracle.modules.parts import Observed, mixed, of_call, of_loss, of_update

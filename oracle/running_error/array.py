@@ -8,28 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from oracle.running_error.dispatch import Dispatching
 from oracle.running_error.model import ErrorModel, Floats, Twofold, quantum_of
-
-UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}
-
-
-class Dispatching:
-    """Sends NumPy calls to the registered rules. An operation without a rule is an error, never silently exact."""
-
-    __slots__ = ()
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method != "__call__" or kwargs or ufunc not in UFUNCS:
-            return NotImplemented
-        with np.errstate(all="ignore"):
-            return UFUNCS[ufunc](*inputs)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if function not in FUNCTIONS:
-            return NotImplemented
-        with np.errstate(all="ignore"):
-            return FUNCTIONS[function](*args, **kwargs)
 
 
 class ErrorArray(Dispatching, NDArrayOperatorsMixin):
@@ -309,49 +289,6 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> ErrorArray:
         return np.mean(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload,no-any-return]
-
-
-class ErrorMask(Dispatching):
-    """The outcome of a comparison: `value`, and where rounding could have made it the other, in either model (`ambiguous`);
-    None where that is nowhere."""
-
-    __slots__ = ("ambiguous", "value")
-
-    def __init__(self, value: Any, ambiguous: Twofold | None) -> None:
-        self.value, self.ambiguous = value, ambiguous
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape  # type: ignore[no-any-return]
-
-    def combined(self, other: Any, operation: Callable[[Any, Any], Any]) -> ErrorMask:
-        value, ambiguous = (other.value, other.ambiguous) if isinstance(other, ErrorMask) else (other, None)
-        if self.ambiguous is not None and ambiguous is not None:
-            ambiguous = self.ambiguous.mapped(np.logical_or, ambiguous)
-        return ErrorMask(operation(self.value, value), ambiguous or self.ambiguous)
-
-    def __and__(self, other: Any) -> ErrorMask:
-        return self.combined(other, np.logical_and)
-
-    def __or__(self, other: Any) -> ErrorMask:
-        return self.combined(other, np.logical_or)
-
-    def __invert__(self) -> ErrorMask:
-        return ErrorMask(~self.value, self.ambiguous)
-
-    __rand__, __ror__ = __and__, __or__
-
-    def mapped(self, function: Callable[[Any], Any]) -> ErrorMask:
-        ambiguous = self.ambiguous
-        if ambiguous is not None:
-            ambiguous = ambiguous.mapped(lambda own: function(np.broadcast_to(own, self.shape)))
-        return ErrorMask(function(self.value), ambiguous)
-
-    def __getitem__(self, index: Any) -> ErrorMask:
-        return self.mapped(lambda component: component[index])
-
-    def reshape(self, *shape: Any) -> ErrorMask:
-        return self.mapped(lambda component: component.reshape(*shape))
 
 
 def constant(value: Any, model: ErrorModel) -> ErrorArray:

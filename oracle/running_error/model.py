@@ -69,7 +69,8 @@ class Twofold:
     __slots__ = ("statistical", "worst")
 
     def __init__(self, statistical: Any, worst: Any = None) -> None:
-        self.statistical, self.worst = statistical, worst
+        self.statistical: Floats = statistical
+        self.worst: Floats | None = worst
 
     def mapped(self, function: Callable[..., Any], *others: Twofold) -> Twofold:
         """The same function of both, each with its own from the others."""

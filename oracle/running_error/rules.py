@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
-from oracle.running_error.array import FUNCTIONS, UFUNCS, ErrorArray, ErrorMask, added, constant, merged
+from oracle.running_error.array import ErrorArray, added, constant, merged
+from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
+from oracle.running_error.mask import ErrorMask
 from oracle.running_error.model import ErrorModel, Floats, Twofold
 
 

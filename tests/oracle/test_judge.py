@@ -10,13 +10,15 @@ import numpy.typing as npt
 import pytest
 
 import oracle
+from oracle import suite
 from oracle.case import Case, Spec
-from oracle.comparison import ReferenceFailed
+from oracle.comparison import Comparison, ReferenceFailed
 from oracle.judge import crashed, judge, unsupported
 from oracle.prediction import predict
 from oracle.profile import Profile
 from oracle.running_error import ErrorModel
 from oracle.subjects import refbp as refbp_subject
+from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.suite.special import SMALL_CNN
 from oracle.trace import Key, Trace
@@ -455,3 +457,21 @@ def test_an_inadmissible_branch_is_found_end_to_end() -> None:
 
     rows = judge(case, as_if(case, flipped), refbp_subject)
     assert {row.mode for row in rows if row.verdict == WRONG} == {LOCAL, END_TO_END}
+
+
+ALONE = ("conv", "norm", "kink", "dropout", "loss", "optimizer", "nonfinite", "tie", "batch")
+
+
+@pytest.mark.parametrize("family", ALONE)
+def test_a_case_of_one_layer_is_judged_end_to_end_as_if_predicted_anew(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a layer's own comparison says end to end is what a second prediction of the whole case would say."""
+    cases = [case.astype("float32") for case in suite.matching(f"{family}/*")][::9]
+    assert cases
+    traces = [refbp_subject.run(case) for case in cases]
+    again = [judge(case, trace, torch_subject) for case, trace in zip(cases, traces, strict=True)]
+    monkeypatch.setattr(Comparison, "is_all_of", lambda self, case: False)
+    anew = [judge(case, trace, torch_subject) for case, trace in zip(cases, traces, strict=True)]
+    for one, other in zip(again, anew, strict=True):
+        assert [repr(row) for row in one] == [repr(row) for row in other]

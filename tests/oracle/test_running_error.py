@@ -165,5 +165,50 @@ def test_a_guide_decides_the_branch_and_is_checked() -> None:
     assert seen.inadmissible == 1
 
 
-def lifted_in(model: ErrorModel, values: list[float]) -> ErrorArray:
+def lifted_in(model: ErrorModel, values: Any) -> ErrorArray:
     return ErrorArray.exact(values, model)
+
+
+def test_what_was_read_before_stays_when_an_array_is_written_into() -> None:
+    """Additions happen in place only where no other array shares the error: -x and an error that was read keep theirs."""
+    rng = np.random.default_rng(2)
+    result = np.zeros_like(lifted(rng.standard_normal((4, 3))))
+    result[0] += lifted(rng.standard_normal(3)) * 0.1
+    result[1] = lifted(rng.standard_normal(3)) * 0.1
+    negative, sigma = -result, result.sigma.copy()
+    result[0] += lifted(rng.standard_normal(3)) * 0.1
+    result[:2] += lifted(rng.standard_normal((2, 3)))
+    np.testing.assert_array_equal(negative.sigma, sigma)
+    assert (result.sigma[:2] > sigma[:2]).all()
+    assert not result.sigma[2:].any()
+
+
+@given(seed=st.integers(0, 2**32 - 1), parts=st.integers(1, 4), bias=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_a_sum_in_parts_is_the_sum(seed: int, parts: int, bias: bool) -> None:
+    """Products added up a part at a time, with a bias among them or not, have the error of all terms together."""
+    rng = np.random.default_rng(seed)
+    a, b, c = (lifted(rng.standard_normal(shape)) for shape in ((3, 24), (24, 2), (3, 2)))
+    total = np.zeros_like(a, shape=(3, 2))
+    for part in np.array_split(np.arange(24), parts):
+        total[:] += a[:, part] @ b[part]
+    whole = a @ b
+    if bias:
+        total += c
+        whole += c
+    np.testing.assert_allclose(total.value, whole.value, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(total.sigma, whole.sigma, rtol=1e-12)
+    np.testing.assert_allclose(total.bound, whole.bound, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_bounds_beside_it_change_nothing_in_the_statistical_model(name: str) -> None:
+    """Values and standard deviations are the same to the bit, whether bounds are kept beside them or not."""
+    rng = np.random.default_rng(3)
+    x, y = (rng.standard_normal((6, 8)).astype(np.float32) for _ in range(2))
+    with_bounds = OPERATIONS[name](lifted(x), lifted(y))
+    model = ErrorModel(FLOAT32)
+    without = OPERATIONS[name](lifted_in(model, x), lifted_in(model, y))
+    np.testing.assert_array_equal(with_bounds.value, without.value)
+    np.testing.assert_array_equal(with_bounds.sigma, without.sigma)
+    assert without.bound is None

@@ -105,6 +105,7 @@ class Comparison:
         # The reference rounds too: in float64, against a float64 implementation, as much as that one.
         ratio = ROUNDOFF_OF_REFERENCE / UNIT_ROUNDOFF[case.dtype]
         self.sigma_factor, self.bound_factor = np.sqrt(1 + ratio * ratio), 1 + ratio
+        self.by_convention: dict[str, Results] = {}
         self.empty = bool(case.inputs) and case.inputs[0].size == 0
         self.normwise = any(spec.type in bench.profile.normwise for _, spec in named_layers(case.layers))
         self.values = Trace()
@@ -139,6 +140,7 @@ class Comparison:
             return {key._replace(layer=names.get(key.layer, key.layer)): own for key, own in results.items()}
 
         whole.__dict__.pop("with_open_ties", None)
+        whole.by_convention = {}
         whole.part, whole.case, whole.bench, whole.guides = part, part.case, bench, _guides(bench)
         whole.predicted, whole.values = renamed(self.predicted), Trace(renamed(self.values.arrays))
         seen = self.branches.by_place
@@ -197,7 +199,7 @@ class Comparison:
         for name in self.bench.profile.conventions:
             convention = CONVENTIONS[name]
             if any(fnmatchcase(key.quantity, pattern) for pattern in convention.quantities):
-                other = convention.expected(self.case, self.model, self.guides)[key]
+                other = self._under(name)[key]
                 if not self._differs(row, got, self._expected(key, other)):
                     return f"{name}: {convention.what}"
         expected = self._expected(key, self.with_open_ties[key])
@@ -214,6 +216,12 @@ class Comparison:
         excess = abs(float(np.sum(got.astype(np.float64) - expected.value)))
         size = float(np.sum(np.abs(expected.value)))
         return excess <= LAMBDA * (float(np.sqrt(np.sum(np.square(expected.sigma)))) + UNIT_ROUNDOFF[row.dtype] * size)
+
+    def _under(self, name: str) -> Results:
+        """What a declared convention makes of the part, computed once for all of its quantities."""
+        if name not in self.by_convention:
+            self.by_convention[name] = CONVENTIONS[name].expected(self.case, self.model, self.guides)
+        return self.by_convention[name]
 
     @cached_property
     def with_open_ties(self) -> Results:

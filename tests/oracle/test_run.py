@@ -323,6 +323,8 @@ def test_what_a_subject_lacks_is_no_failure() -> None:
     report = oracle.run(lacking, cases="worked-example")
     assert report.passed and set(report.table["verdict"]) == {"unsupported"}
     assert "nothing was judged: all 4 runs of 2 cases are unsupported" in terminal.conclusion(report)
+    assert "lacking against torch: nothing was judged" in report.to_markdown().splitlines()[0]
+    assert "nothing was judged" in report._repr_html_()
 
 
 @pytest.mark.parametrize("subject", [raising, silent, lacking])

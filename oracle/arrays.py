@@ -65,6 +65,8 @@ def cast(array: Array, dtype: npt.DTypeLike) -> Array:
 
 
 def read_only(array: Array) -> Array:
+    if not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view

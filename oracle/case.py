@@ -117,7 +117,7 @@ class Case:
 
     def astype(self, dtype: str) -> Case:
         """The same case rounded to another precision; layouts stay."""
-        return replace(self.mapped(lambda array: cast(array, dtype)), dtype=dtype)
+        return replace(self, dtype=dtype, **self._with_arrays(lambda array: cast(array, dtype)))
 
     def mapped(self, change: Callable[[Array], Array]) -> Case:
         """The same case with every array changed."""

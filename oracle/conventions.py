@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def _anything_at_nan(case: Case, model: ErrorModel, guides: Guides) -> Results:
         key = Key(0, name, "grad_input")
         given, plain = results.get(key._replace(quantity="input")), results.get(key)
         if plain is not None and given is not None and given.shape == plain.shape:
-            error = np.where(np.isnan(given.value), np.inf, plain.error_or_zero)
+            error = plain.error_or_zero.mapped(partial(np.where, np.isnan(given.value), np.inf))
             results[key] = ErrorArray(plain.value, plain.model, error, scale=plain.scale_or_own)
     return results
 

@@ -10,14 +10,16 @@ import numpy as np
 from oracle.arrays import Array
 from oracle.case import Case, CaseError
 from oracle.causes import Cause, Evidence, causes_of, in_words
+from oracle.comparison import END_TO_END, LOCAL, Bench, Comparison, ReferenceFailed
 from oracle.decompose import Part, local_parts, step_part
 from oracle.details import Detail, detail, place_of
-from oracle.judge import END_TO_END, LOCAL, Bench, Comparison, ReferenceFailed, expected_connection
+from oracle.handovers import expected_connection
+from oracle.measures import Expected
 from oracle.network import layer_types
 from oracle.profile import Profile
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.trace import Key, Subject, Trace
-from oracle.verdict import DISCREPANCIES, IMPRECISE, MISSING, PASS, Expected, Row
+from oracle.verdict import DISCREPANCIES, IMPRECISE, MISSING, PASS, Row
 from oracle.wiring import completed, connections
 
 MOST_PER_CASE = 20
@@ -178,9 +180,9 @@ def of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced
 def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced]:
     """What containers computed and what was handed over: there is no layer to run again, only numbers to look at."""
     places = {(row.layer, row.quantity): row for row in rows}
-    model = ErrorModel(np.dtype(case.dtype), 2)
+    model = ErrorModel(np.dtype(case.dtype))
     nothing = Case(f"{case.name}/wiring", dtype=case.dtype)
-    for layer, quantity, computed, sources in connections(case, bench.trace, bench.blank.step):
+    for layer, quantity, computed, sources, _ in connections(case, bench.trace, bench.blank.step):
         row, got = places.get((layer, quantity)), bench.trace.get(bench.blank.step, layer, quantity)
         if row is None or got is None:
             continue

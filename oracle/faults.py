@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from oracle.case import Case
-from oracle.judge import LOCAL
+from oracle.comparison import LOCAL
 from oracle.network import layer_types
 from oracle.trace import Trace
 from oracle.verdict import MISSING, WRONG, Row

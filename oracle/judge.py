@@ -2,68 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
-from scipy.stats import binomtest
 
-from oracle.arrays import Array
-from oracle.case import CONTAINERS, Case, CaseError, Spec, named_layers
-from oracle.conventions import CONVENTIONS
+from oracle.case import Case, CaseError
+from oracle.choices import judge_branches, judge_masks
+from oracle.comparison import BRANCHES, END_TO_END, LOCAL, Bench, Comparison, ReferenceFailed
 from oracle.decompose import Part, local_parts, step_part
-from oracle.network import Results, layer_types
-from oracle.prediction import predict
+from oracle.handovers import judge_handovers
+from oracle.network import layer_types
 from oracle.profile import Profile
-from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog, limits
 from oracle.trace import Key, Subject, Trace
-from oracle.verdict import (
-    CONVENTION,
-    CRASHED,
-    DISCREPANCIES,
-    LOOSE,
-    MISSING,
-    PASS,
-    UNDECIDED,
-    UNSUPPORTED,
-    WRONG,
-    Expected,
-    Row,
-    compare,
-)
-from oracle.wiring import Computed, completed, connections
-
-LOCAL, END_TO_END = "local", "end to end"
-ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
-BRANCHES = ("input", "mask")
-CHANNEL_DROPOUTS = {"Dropout1d": 1, "Dropout2d": 2, "Dropout3d": 3}
-# A mask that chance makes as unlikely as this is taken for a wrong rate: once in a million honest ones.
-LEAST_LIKELY = 1e-6
-
-
-class ReferenceFailed(Exception):
-    """The reference could not run a case or a part of it."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What judging one step of a case needs: who is judged, against whom, and the row that all others are made from."""
-
-    trace: Trace
-    reference: Subject
-    profile: Profile
-    types: Mapping[str, str]
-    blank: Row
-
-    @property
-    def end_to_end(self) -> bool:
-        return self.blank.mode == END_TO_END
-
-    def row(self, layer: str, quantity: str) -> Row:
-        return replace(self.blank, layer=layer, layer_type=self.types.get(layer, "parameter"), quantity=quantity)
+from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, LOOSE, MISSING, PASS, UNDECIDED, UNSUPPORTED, WRONG, Row
+from oracle.wiring import completed
 
 
 def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None = None) -> list[Row]:
@@ -81,22 +34,24 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     rows: list[Row] = []
     for step in range(case.steps):
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
-        local = [row for part in local_parts(case, trace, step) for row in _judge_part(part, bench, case)]
-        local += _judge_wiring(case, bench)
-        local += _judge_masks(case, bench)
-        part = step_part(case, trace, step)
+        compared = [_compared_in(case, part, bench) for part in local_parts(case, trace, step)]
+        local = [row for own in compared for row in (own.rows() if isinstance(own, Comparison) else own)]
+        local += judge_handovers(case, bench)
+        local += judge_masks(case, bench)
         whole: list[Row] = []
         order: Iterable[Key] = (key for key in trace if key.step == step)
+        part = step_part(case, trace, step)
         if part is not None:
+            through = replace(bench, blank=replace(bench.blank, mode=END_TO_END))
             try:
-                compared = Comparison(part, replace(bench, blank=replace(bench.blank, mode=END_TO_END)))
+                found = _whole(part, through, compared)
             except CaseError:  # what does not fit together is the layers' fault, and judged there
                 pass
             except ReferenceFailed:
                 if not runs(case, reference):
                     raise
             else:
-                whole, order = compared.rows(), compared.predicted
+                whole, order = found.rows() + list(judge_branches(found.branches, through)), found.predicted
                 _excuse(whole, local)
         place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
         rows += sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
@@ -158,53 +113,33 @@ def unsupported(case: Case, error: BaseException) -> list[Row]:
 
 def judge_part(part: Part, bench: Bench) -> list[Row]:
     """Rows for every quantity of a part; a misfit where what it was given does not fit together. Raises: ReferenceFailed."""
+    compared = _compared(part, bench)
+    return compared.rows() if isinstance(compared, Comparison) else compared
+
+
+def _compared(part: Part, bench: Bench) -> Comparison | list[Row]:
     try:
-        return Comparison(part, bench).rows()
+        return Comparison(part, bench)
     except CaseError as error:
         # Gradients that do not fit their parameters are the layers' fault, and judged there.
         return [] if part.case.grads else [_misfit(part, bench, error)]
 
 
-def _judge_part(part: Part, bench: Bench, case: Case) -> list[Row]:
+def _compared_in(case: Case, part: Part, bench: Bench) -> Comparison | list[Row]:
     """The same for a part of a case that the reference can run: what it then refuses does not fit together either."""
     try:
-        return judge_part(part, bench)
+        return _compared(part, bench)
     except ReferenceFailed as error:
-        if not runs(case, bench.reference):
+        if bench.reference is None or not runs(case, bench.reference):
             raise
         return [] if part.case.grads else [_misfit(part, bench, error)]
 
 
-def _judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
-    """A row per layer that compares: how many branches rounding can flip, and whether each that was adopted could be."""
-    for layer, seen in branches.by_place.items():
-        if layer not in bench.types or not seen.compared:
-            continue
-        row = replace(bench.row(layer, "branches"), n=seen.compared, n_outside=seen.inadmissible)
-        row.decided, row.n_ambiguous, row.n_adopted = 1 - seen.widened / seen.compared, seen.ambiguous, seen.adopted
-        if seen.inadmissible:
-            row.verdict = WRONG
-            row.diagnosis = f"{seen.inadmissible} of {seen.compared:,} branches differ by more than rounding explains"
-        elif seen.adopted:
-            row.diagnosis = f"{seen.adopted} of {seen.compared:,} branches were decided by rounding, and adopted"
-        yield row
-
-
-def spelled_out(spec: Spec, dtype: str) -> Spec:
-    """A layer with what depends on the implementation's own dtype as a number: RMSNorm's default eps."""
-    if spec.type == "RMSNorm" and spec.options.get("eps") is None:
-        return replace(spec, options={**spec.options, "eps": float(limits(np.dtype(dtype)).eps)})
-    return replace(spec, layers=tuple(spelled_out(child, dtype) for child in spec.layers)) if spec.layers else spec
-
-
-def _guides(bench: Bench) -> dict[Key, Array]:
-    """What went into each layer of the implementation in this step."""
-    step = bench.blank.step
-    return {
-        key._replace(step=0): bench.trace.arrays[key]
-        for key in bench.trace
-        if key.step == step and key.quantity == "input"
-    }
+def _whole(part: Part, bench: Bench, compared: Sequence[Comparison | list[Row]]) -> Comparison:
+    """The step's comparison; of a network of one layer that was given what the case gives, that of its layer."""
+    if len(compared) == 1 and isinstance(compared[0], Comparison) and compared[0].is_all_of(part.case):
+        return compared[0].as_whole(part, bench)
+    return Comparison(part, bench)
 
 
 def _misfit(part: Part, bench: Bench, error: Exception) -> Row:
@@ -212,192 +147,4 @@ def _misfit(part: Part, bench: Bench, error: Exception) -> Row:
     layer = next(iter(part.names.values()))
     row = bench.row(layer, "grad_output" if "grad_output" in str(error) else "input")
     row.verdict, row.diagnosis = WRONG, f"what the trace shows cannot be: {error}"
-    return row
-
-
-def _is_judged(key: Key, part: Part, bench: Bench, layer: str) -> bool:
-    if key.quantity in BRANCHES or key.layer not in part.names:
-        return False
-    if bench.trace.get(bench.blank.step, layer, key.quantity) is None and (
-        bench.types.get(layer) in CONTAINERS or not bench.profile.shows(key.quantity)
-    ):
-        return False
-    # Locally the upstream gradient is given.
-    return bench.end_to_end or not (key.quantity == "grad_output" or (part.shared and key.quantity.startswith("grad.")))
-
-
-class Comparison:
-    """The predictions for one part, held against the trace.
-
-    Raises: CaseError where the part's shapes do not fit together; ReferenceFailed.
-    """
-
-    def __init__(self, part: Part, bench: Bench) -> None:
-        self.part, self.step = part, part.case.steps - 1
-        case, guides = part.case, _guides(bench) if bench.end_to_end else None
-        case = replace(case, layers=tuple(spelled_out(spec, case.dtype) for spec in case.layers))
-        self.case, self.bench, self.guides = case, bench, guides
-        dtype = np.dtype(case.dtype)
-        self.model = ErrorModel(dtype, 2, bench.profile.accumulates_in(case.dtype))
-        self.predicted = predict(case, self.model, guides)
-        self.branches = self.model.branches
-        # Through a whole network a worst-case bound grows beyond use: it serves one part at a time.
-        self.bounds = None if bench.end_to_end else predict(case, replace(self.model, power=1, branches=BranchLog()))
-        # The reference rounds too: in float64, against a float64 implementation, as much as that one.
-        ratio = ROUNDOFF_OF_REFERENCE / UNIT_ROUNDOFF[case.dtype]
-        self.sigma_factor, self.bound_factor = np.sqrt(1 + ratio * ratio), 1 + ratio
-        self.empty = bool(case.inputs) and case.inputs[0].size == 0
-        self.normwise = any(spec.type in bench.profile.normwise for _, spec in named_layers(case.layers))
-        try:
-            self.values = bench.reference.run(case.astype("float64"))
-        except Exception as error:  # whatever the reference raises, it is the reference that cannot
-            raise ReferenceFailed(
-                f"the reference {bench.reference.name} cannot run it: {type(error).__name__}: {error}"
-            ) from error
-        if any(seen.adopted for seen in self.branches.by_place.values()):
-            self.values = Trace()  # the reference took other branches: its values are of another function
-
-    def rows(self) -> list[Row]:
-        """A row for each quantity that is judged here, and end to end one for the branches of each layer."""
-        rows = [
-            self.row(key, self.part.names[key.layer])
-            for key in self.predicted
-            if key.step == self.step and _is_judged(key, self.part, self.bench, self.part.names.get(key.layer, ""))
-        ]
-        return rows + list(_judge_branches(self.branches, self.bench)) if self.bench.end_to_end else rows
-
-    def row(self, key: Key, layer: str) -> Row:
-        row = self.bench.row(layer, key.quantity)
-        got = self.bench.trace.get(row.step, layer, key.quantity)
-        if got is None:
-            row.verdict, row.diagnosis = MISSING, "the trace does not show it"
-            return row
-        prediction = self.predicted[key]
-        if not isinstance(prediction, ErrorArray):  # a count or an index: exact
-            same = np.array_equal(got, prediction)
-            row.verdict, row.diagnosis = (PASS, "") if same else (WRONG, f"{got}, expected {prediction}")
-            return row
-        expected = self.expected(key)
-        compare(row, got, expected, structured=self.case.structured, no_terms=self.empty)
-        if row.verdict in DISCREPANCIES and row.n_outside:
-            known = self._convention(row, key, got)
-            if known is not None:
-                row.verdict, row.diagnosis = CONVENTION, known
-        return row
-
-    def expected(self, key: Key) -> Expected:
-        """What a quantity of the part should be, of those that are numbers with an error."""
-        return self._expected(key, self.predicted[key], None if self.bounds is None else self.bounds[key])
-
-    def _expected(self, key: Key, prediction: ErrorArray, bound: ErrorArray | None = None) -> Expected:
-        """The reference's value, moved by what a convention changes in refbp's, with the errors of the prediction."""
-        value, reference = prediction.value, self.values.get(self.step, key.layer, key.quantity)
-        if reference is not None:
-            plain = self.predicted[key]
-            with np.errstate(invalid="ignore"):
-                value = reference if prediction is plain else reference + (value - plain.value)
-        expected = Expected(
-            value,
-            prediction.model.width(prediction.error_or_zero) * self.sigma_factor,
-            None if bound is None else bound.error_or_zero * self.bound_factor,
-            np.sqrt(np.broadcast_to(prediction.scale_or_own, prediction.shape)),
-        )
-        return by_norm(expected) if self.normwise else expected
-
-    def _convention(self, row: Row, key: Key, got: Array) -> str | None:
-        """The name of the convention under which the difference vanishes."""
-        for name in self.bench.profile.conventions:
-            convention = CONVENTIONS[name]
-            if any(fnmatchcase(key.quantity, pattern) for pattern in convention.quantities):
-                other = convention.expected(self.case, self.model, self.guides)[key]
-                if not self._differs(row, got, self._expected(key, other)):
-                    return f"{name}: {convention.what}"
-        expected = self._expected(key, self.with_open_ties[key])
-        if self._differs(row, got, expected) or not self._is_shared_out(
-            row, got, self._expected(key, self.predicted[key])
-        ):
-            return None
-        return "another one-sided derivative at a kink or tie"
-
-    def _is_shared_out(self, row: Row, got: Array, expected: Expected) -> bool:
-        """Whether the winners of a tie get no more and no less than the gradient that there is."""
-        if self.bench.end_to_end or "MaxPool" not in row.layer_type:
-            return True
-        excess = abs(float(np.sum(got.astype(np.float64) - expected.value)))
-        size = float(np.sum(np.abs(expected.value)))
-        return excess <= LAMBDA * (float(np.sqrt(np.sum(np.square(expected.sigma)))) + UNIT_ROUNDOFF[row.dtype] * size)
-
-    @cached_property
-    def with_open_ties(self) -> Results:
-        return predict(self.case, replace(self.model, open_ties=True, branches=BranchLog()), self.guides)
-
-    @staticmethod
-    def _differs(row: Row, got: Array, expected: Expected) -> bool:
-        return compare(replace(row), got, expected, structured=False, no_terms=True).n_outside > 0
-
-
-def by_norm(expected: Expected) -> Expected:
-    """The same error in norm, spread evenly over all elements."""
-
-    def even(size: Array) -> Array:
-        return np.full(size.shape, np.sqrt(np.mean(np.square(size)))) if size.size else size
-
-    return replace(expected, sigma=even(expected.sigma), bound=None, scale=even(expected.scale))
-
-
-def _judge_wiring(case: Case, bench: Bench) -> Iterator[Row]:
-    """What containers computed and what layers handed to each other; of a layer's input only where it is not that."""
-    for layer, quantity, computed, _ in connections(case, bench.trace, bench.blank.step):
-        got = bench.trace.get(bench.blank.step, layer, quantity)
-        if got is None:
-            continue
-        row = bench.row(layer, quantity)
-        compare(row, got, expected_connection(computed, case.dtype), structured=case.structured, no_terms=True)
-        if quantity != "input" or row.verdict != PASS:
-            yield row
-
-
-def expected_connection(computed: Computed, dtype: str) -> Expected:
-    """What a connection between layers should carry."""
-    statistical, worst = computed(ErrorModel(np.dtype(dtype), 2)), computed(ErrorModel(np.dtype(dtype), 1))
-    return Expected(
-        statistical.value,
-        np.sqrt(statistical.error_or_zero),
-        worst.error_or_zero,
-        np.sqrt(np.broadcast_to(statistical.scale_or_own, statistical.shape)),
-    )
-
-
-def _judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
-    """The dropout masks that layers drew themselves."""
-    for name, spec in named_layers(case.layers):
-        mask = bench.trace.get(bench.blank.step, name, "mask")
-        given = bench.trace.get(bench.blank.step, name, "input")
-        if mask is None or given is None or name in case.masks:
-            continue
-        if mask.shape != given.shape:
-            row = bench.row(name, "mask")
-            row.verdict, row.diagnosis = WRONG, f"shape {mask.shape}, expected {given.shape}"
-            yield row
-        elif mask.size:
-            yield mask_row(bench.row(name, "mask"), spec, mask, np.ones(mask.shape, bool))
-
-
-def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
-    """Whether a dropout mask keeps the share of elements that it should: a binomial test over those that are known."""
-    row.shape, row.n = mask.shape, mask.size
-    if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
-        positions = tuple(range(mask.ndim - CHANNEL_DROPOUTS[spec.type], mask.ndim))
-        kept, lost = (np.asarray((drawn & known).any(positions)) for drawn in (mask, ~mask))
-        if (kept & lost).any():
-            row.verdict, row.diagnosis = WRONG, "drops some positions of a channel and keeps others"
-        mask, known = kept, kept | lost
-    kept_draws, draws, p = int(np.count_nonzero(mask & known)), int(known.sum()), 1 - float(spec.options.get("p", 0.5))
-    if not draws:
-        row.verdict, row.diagnosis = UNDECIDED, "nothing shows what was drawn"
-        return row
-    row.got, row.expected = kept_draws / draws, p
-    if row.verdict == PASS and float(binomtest(kept_draws, draws, p).pvalue) < LEAST_LIKELY:
-        row.verdict = WRONG
-        row.diagnosis = f"keeps {kept_draws} of {draws} draws: hardly by chance with a probability of {p:g}"
     return row

@@ -16,11 +16,12 @@ from hypothesis.extra import numpy as hnp
 from oracle import subjects
 from oracle.arrays import Array
 from oracle.case import Case, CaseError, Spec
+from oracle.comparison import ReferenceFailed
 from oracle.decompose import local_parts
 from oracle.diagnose import Blame, blame
 from oracle.evidence import ANOTHER, kept
 from oracle.faults import with_faults
-from oracle.judge import ReferenceFailed, crashed, judge
+from oracle.judge import crashed, judge
 from oracle.network import LAYERS, LOSSES, OPTIMIZERS, Network, upstream_shape
 from oracle.profile import profile_of
 from oracle.trace import Subject, Trace, Unsupported

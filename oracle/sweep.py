@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from oracle import subjects, suite
 from oracle.case import Case, CaseError
+from oracle.comparison import ReferenceFailed
 from oracle.details import Detail
 from oracle.environment import environment
 from oracle.evidence import kept
 from oracle.faults import with_faults
 from oracle.findings import mark_known
-from oracle.judge import ReferenceFailed, crashed, judge, unjudged, unsupported
+from oracle.judge import crashed, judge, unjudged, unsupported
 from oracle.network import check
 from oracle.profile import profile_of
 from oracle.report import Report

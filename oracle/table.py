@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from oracle.diagnose import Blame
+from oracle.running_error.model import Floats
 from oracle.verdict import CONVENTION, DISCREPANCIES, LOOSE, PASS, UNDECIDED, UNSUPPORTED, VERDICTS, Row
 
 COLUMNS = [field.name for field in fields(Row)]
@@ -39,10 +41,11 @@ assert GRAVITY.keys() == set(VERDICTS)
 
 def row_table(rows: Iterable[Row]) -> pd.DataFrame:
     """The full table; shapes and indices are text, so that every file format holds them."""
-    frame = pd.DataFrame([vars(row) for row in rows], columns=COLUMNS)
+    rows = list(rows)
+    columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
     for column in ("shape", "worst_index"):
-        frame[column] = [" ".join(map(str, value)) for value in frame[column]]
-    return frame
+        columns[column] = [" ".join(map(str, value)) for value in columns[column]]
+    return pd.DataFrame(columns)
 
 
 def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tuple[str, str], float]) -> pd.DataFrame:
@@ -50,33 +53,49 @@ def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tu
     first: dict[tuple[str, str], Blame] = {}
     for blame in blames:
         first.setdefault((blame.case, blame.dtype), blame)
+    columns = {name: table[name].to_numpy() for name in ("verdict", "z_max", "bound_ratio", "decided", "n")}
     entries = []
-    for (case, dtype), rows in table.groupby(["case", "dtype"], sort=False):
-        culprit = first.get((str(case), str(dtype)))
-        verdicts = rows["verdict"].value_counts()
+    for (case, dtype), places in _places(table).items():
+        culprit = first.get((case, dtype))
+        own = {name: values[places] for name, values in columns.items()}
+        verdicts = own["verdict"].tolist()
         entries.append(
             {
                 "case": case,
                 "dtype": dtype,
-                "family": str(case).partition("/")[0],
-                "verdict": max(verdicts.index, key=lambda verdict: GRAVITY[verdict]),
+                "family": case.partition("/")[0],
+                "verdict": max(verdicts, key=lambda verdict: GRAVITY[verdict]),
                 "layer": culprit.layer if culprit else "",
                 "quantity": culprit.quantity if culprit else "",
                 "diagnosis": culprit.diagnosis if culprit else "",
-                "rows": len(rows),
-                "undecided": int(verdicts.get(UNDECIDED, 0)),
-                "z_max": rows["z_max"].max(),
-                "bound_ratio": rows["bound_ratio"].max(),
-                "decided": _decided(rows),
-                "seconds": seconds.get((str(case), str(dtype)), float("nan")),
+                "rows": len(verdicts),
+                "undecided": verdicts.count(UNDECIDED),
+                "z_max": _largest(own["z_max"]),
+                "bound_ratio": _largest(own["bound_ratio"]),
+                "decided": _decided(own["decided"], own["n"]),
+                "seconds": seconds.get((case, dtype), float("nan")),
             }
         )
     return pd.DataFrame(entries, columns=CASE_COLUMNS)
 
 
-def _decided(rows: pd.DataFrame) -> float:
-    elements = rows["n"].sum()
-    return float((rows["decided"] * rows["n"]).sum() / elements) if elements else 1.0
+def _places(table: pd.DataFrame) -> dict[tuple[str, str], list[int]]:
+    """Which rows belong to each case and dtype, in the order in which these first occur."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, key in enumerate(zip(table["case"].tolist(), table["dtype"].tolist(), strict=True)):
+        places.setdefault(key, []).append(place)
+    return places
+
+
+def _largest(values: Floats) -> float:
+    """NaN only where there is nothing else."""
+    known = values[~np.isnan(values)]
+    return float(known.max()) if known.size else float("nan")
+
+
+def _decided(shares: Any, counts: Any) -> float:
+    elements = counts.sum()
+    return float((shares * counts).sum() / elements) if elements else 1.0
 
 
 def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +114,7 @@ def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
                 **{verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS},
                 "z_max": judged["z_max"].max(),
                 "bound_ratio": judged["bound_ratio"].max(),
-                "decided": _decided(rows),
+                "decided": _decided(rows["decided"], rows["n"]),
                 "seconds": own["seconds"].sum(),
             }
         )

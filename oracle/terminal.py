@@ -146,6 +146,16 @@ def score_table(frame: pd.DataFrame, figures: Sequence[str]) -> Table:
     return made
 
 
+def plain_table(frame: pd.DataFrame) -> Table:
+    """A frame of texts as it is."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in frame.columns:
+        made.add_column(str(name), overflow="fold")
+    for cells in frame.itertuples(index=False):
+        made.add_row(*(escape(str(cell)) for cell in cells))
+    return made
+
+
 # Decades of error / tolerance that a bar shows below and above 1.
 DECADES_WITHIN, DECADES_OUTSIDE = 3, 6
 

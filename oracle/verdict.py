@@ -4,42 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from oracle.arrays import Array
+from oracle.measures import Errors, Expected, cosine, infinite_for_nan, measured
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
-from oracle.running_error.model import Floats, limits
+from oracle.running_error.model import Floats
 
 PASS, LOOSE, IMPRECISE, WRONG, CONVENTION = "pass", "loose", "imprecise", "wrong", "convention"
 UNDECIDED, MISSING, UNSUPPORTED, CRASHED = "undecided", "missing", "unsupported", "crashed"
 VERDICTS = (PASS, LOOSE, CONVENTION, UNDECIDED, UNSUPPORTED, IMPRECISE, MISSING, WRONG, CRASHED)
 DISCREPANCIES = frozenset({IMPRECISE, MISSING, WRONG, CRASHED})
 
-# A tolerance above this share of the terms that were added up would let a wrong value hide.
-DECIDABLE = 0.1
 # Precisions that a kernel may fall back to, by unit roundoff; TF32 keeps fp16's 11 bits.
 LOWER_PRECISIONS = (("float32", 2.0**-24), ("TF32 or float16", 2.0**-11), ("bfloat16", 2.0**-8))
 # Root mean square of the error of a product whose two factors were rounded, in units of roundoff: uniform in the last place.
 ROUNDED_OPERANDS = 0.6
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a quantity should be.
-
-    Attributes (arrays of its shape):
-        value: the reference's value, float64.
-        sigma: standard deviation of an honest implementation's error together with the reference's; 0 where nothing rounds.
-        bound: worst-case bound of the same; None where it was not computed.
-        scale: root of the sum of squares of the terms that were added up.
-    """
-
-    value: Floats
-    sigma: Floats
-    bound: Floats | None
-    scale: Floats
 
 
 @dataclass
@@ -120,53 +101,21 @@ def compare(row: Row, got: Array, expected: Expected, *, structured: bool, no_te
 
 
 def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool) -> None:
-    u = UNIT_ROUNDOFF[row.dtype]
-    largest = float(limits(got.dtype).max)
-    value, actual = expected.value, got.astype(np.float64)
-    decreed = ~np.isfinite(value)  # what no tolerance softens, for one of an infinity or NaN is itself none
-    # What the dtype cannot hold, it holds as infinity.
-    value = np.where(np.abs(value) > largest * (1 + u), np.copysign(np.inf, value), value)
-    sigma = np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
-    tolerance = LAMBDA * sigma
-    finite = np.isfinite(value)
-    same = (actual == value) | (np.isnan(actual) & np.isnan(value))
-    overflow = (
-        ~np.isfinite(actual) & finite & (np.abs(value) + tolerance > largest) & (np.sign(actual) == np.sign(value))
-    )
-    error = np.where(same | overflow, 0.0, np.abs(actual - value))
-    error = np.where(np.isnan(error), np.inf, error)
-    impossible = decreed & ~same
-    z = np.where(error == 0, 0.0, np.where(impossible, np.inf, error / sigma))
-    outside = (error > tolerance) | impossible
+    u, figures = UNIT_ROUNDOFF[row.dtype], measured(got, expected)
 
-    regular = np.isfinite(error) & finite
-    _figures(row, actual, value, error, z, regular)
-    row.n_outside = int(np.count_nonzero(outside))
-    decided = ~finite | (sigma == 0) | (tolerance <= DECIDABLE * expected.scale)
-    row.decided = float(np.mean(decided))
-    ratio = np.where(impossible, np.inf, error / np.maximum(tolerance, np.finfo(float).tiny))
-    worst = int(np.argmax(np.where(outside, ratio, z)))
-    row.worst_index = tuple(int(i) for i in np.unravel_index(worst, got.shape))
-    row.got, row.expected, row.tolerance = (
-        float(actual.flat[worst]),
-        float(value.flat[worst]),
-        float(tolerance.flat[worst]),
-    )
-    rounds = (sigma > 0) & np.isfinite(sigma) & regular
-    row.z_rms = float(np.sqrt(np.mean(np.square(z[rounds])))) if rounds.any() else 0.0
+    def errors() -> Errors:
+        return Errors.of(got, expected.value, infinite_for_nan(expected.sigma))
+
+    row.max_abs, row.max_rel, row.max_ulp = figures.max_abs, figures.max_rel, figures.max_ulp
+    row.z_max, row.z_rms, row.bound_ratio = figures.z_max, figures.z_rms, figures.bound_ratio
+    row.n_outside, row.decided = figures.n_outside, figures.n_decided / got.size
+    row.cosine = cosine(figures, errors)
+    row.worst_index = figures.index
+    row.got, row.expected, row.tolerance = figures.got, figures.expected, figures.tolerance
     row.effective_bits = _bits(u * row.z_rms)
-    if outside.any():  # not the rounding of this dtype's sums: how far the terms themselves can be trusted
-        row.effective_bits = _bits(_relative_to_terms(error[rounds], expected.scale[rounds]))
-    beyond_bound = outside
-    if expected.bound is not None:
-        bound = np.where(np.isnan(expected.bound), np.inf, expected.bound)
-        row.bound_ratio = float(np.max(np.where(error == 0, 0.0, np.where(impossible, np.inf, error / bound))))
-        beyond_bound = (error > bound) | impossible
-
-    if outside.any():
-        beyond = bool((outside & beyond_bound).any())
-        row.verdict = _verdict_outside(row, error, expected, sigma, u, beyond, structured)
-    elif not no_terms and not np.any(expected.scale > 0) and finite.all():
+    if row.n_outside:
+        row.verdict = _verdict_outside(row, errors(), expected, u, figures.beyond, structured)
+    elif not no_terms and not figures.has_terms and figures.is_finite:
         row.verdict, row.diagnosis = UNDECIDED, "every term that was added up is zero: nothing was tested"
     elif row.decided < 0.5:
         row.verdict, row.diagnosis = UNDECIDED, f"the tolerance is too wide at {1 - row.decided:.0%} of the elements"
@@ -174,27 +123,14 @@ def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_t
         row.verdict = PASS
 
 
-def _figures(row: Row, actual: Floats, value: Floats, error: Floats, z: Floats, regular: Any) -> None:
-    row.max_abs = float(np.max(error))
-    row.z_max = float(np.max(z))
-    size = np.abs(value)
-    relative = np.where(regular & (size > 0), error / size, 0.0)
-    row.max_rel = float(np.max(relative))
-    info = limits(np.dtype(row.dtype))
-    spacing = np.maximum(np.exp2(np.floor(np.log2(np.maximum(size, float(info.tiny))))) * float(info.eps), 5e-324)
-    row.max_ulp = float(np.max(np.where(regular, error / spacing, np.where(error > 0, np.inf, 0.0))))
-    a, b = actual[regular], value[regular]
-    largest = max(float(np.max(np.abs(a), initial=0)), float(np.max(np.abs(b), initial=0)))
-    if largest > 0:
-        a, b = a / largest, b / largest
-        norms = math.sqrt(float(a @ a) * float(b @ b))
-        row.cosine = float(a @ b) / norms if norms else 0.0
-
-
 def _verdict_outside(
-    row: Row, error: Floats, expected: Expected, sigma: Floats, u: float, beyond_bound: bool, structured: bool
+    row: Row, errors: Errors, expected: Expected, u: float, beyond_bound: bool, structured: bool
 ) -> str:
+    error, sigma = errors.size, infinite_for_nan(expected.sigma)
     known = (sigma > 0) & np.isfinite(sigma) & np.isfinite(error)
+    rounds = known & np.isfinite(errors.value)
+    # Not the rounding of this dtype's sums: how far the terms themselves can be trusted.
+    row.effective_bits = _bits(_relative_to_terms(error[rounds], expected.scale[rounds]))
     if known.all() and not _systematic(error, expected.value, row):
         precision = _precision_it_behaves_like(error, expected.scale, sigma, u)
         if precision is not None:

@@ -16,12 +16,16 @@ Computed: TypeAlias = Callable[[ErrorModel], ErrorArray]
 
 
 class Connection(NamedTuple):
-    """A quantity of a layer that is not the layer's own work: what it should be, given its neighbours' own values."""
+    """A quantity of a layer that is not the layer's own work: what it should be, given its neighbours' own values.
+
+    Attributes: `sources` of what is computed, `copied` of what is handed over as it is.
+    """
 
     layer: str
     quantity: str
     expected: Computed
     sources: tuple[Array, ...] = ()
+    copied: Array | None = None
 
 
 def completed(case: Case, trace: Trace) -> Trace:
@@ -34,9 +38,9 @@ def completed(case: Case, trace: Trace) -> Trace:
     for step in range(case.steps):
         while True:
             before = len(result)
-            for layer, quantity, expected, _ in connections(case, result, step):
-                if result.get(step, layer, quantity) is None:
-                    result.record(step, layer, quantity, expected(ErrorModel(dtype, 2)).value.astype(dtype))
+            for wire in connections(case, result, step):
+                if result.get(step, wire.layer, wire.quantity) is None:
+                    result.record(step, wire.layer, wire.quantity, wire.expected(ErrorModel(dtype)).value.astype(dtype))
             if len(result) == before:
                 break
     return result
@@ -67,7 +71,7 @@ class _Wires:
 
     def copied(self, layer: str, quantity: str, source: Array | None) -> Iterator[Connection]:
         if source is not None:
-            yield Connection(layer, quantity, lambda model: ErrorArray.exact(source, model))
+            yield Connection(layer, quantity, lambda model: ErrorArray.exact(source, model), copied=source)
 
     def computed(
         self, layer: str, quantity: str, sources: list[Array | None], rule: Callable[[list[Any]], Any]

@@ -15,8 +15,8 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case
+from oracle.comparison import LOCAL
 from oracle.decompose import Part, local_parts
-from oracle.judge import LOCAL
 from oracle.network import Network, build_loss, layer_types
 from oracle.prediction import predict
 from oracle.running_error import LAMBDA, ErrorModel
@@ -55,7 +55,7 @@ def note_sides(rows: list[Row], testimony: list[Row]) -> None:
 
 def _judge_part(part: Part, trace: Trace, blank: Row, types: dict[str, str]) -> Iterator[Row]:
     case = part.case
-    model = ErrorModel(np.dtype(case.dtype), 2)
+    model = ErrorModel(np.dtype(case.dtype))
     predicted = predict(case, model)
     inner = case.layers[0].name if case.layers else "loss"
     outer = part.names[inner]
@@ -67,7 +67,7 @@ def _judge_part(part: Part, trace: Trace, blank: Row, types: dict[str, str]) -> 
             continue
         if got is None or key not in predicted or not got.size or got.shape != predicted[key].shape:
             continue
-        sigma = model.width(predicted[key].error_or_zero)
+        sigma = predicted[key].sigma
         yield _row(case, argument, got, sigma, replace(blank, layer=outer, layer_type=types[outer], quantity=quantity))
 
 

@@ -42,6 +42,7 @@ def test_every_command_that_readme_names_exists() -> None:
     from oracle.cli import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    known |= {str(group.name) for group in app.registered_groups}
     named = set(re.findall(r"(?:^|bin/)oracle (\w+)", README, re.MULTILINE))
     assert named and named <= known
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case, CaseError, Spec
+from oracle.measures import Expected
 from oracle.network import Results
 from oracle.prediction import predict
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, Floats
 from oracle.trace import Key
-from oracle.verdict import Expected
 
 
 class Hypothesis(NamedTuple):
@@ -89,7 +89,7 @@ class Evidence:
     def is_refbps_own(self) -> bool:
         """Whether refbp itself comes to what the implementation has, and not to what is expected."""
         found = self.after()
-        return found is not None and self.fits(found.value, found.model.width(found.error_or_zero))
+        return found is not None and self.fits(found.value, found.sigma)
 
     def after(self, case: Case | None = None, **fields: Any) -> ErrorArray | None:
         """The quantity if the part had been another one; None where that cannot be, or has no such quantity."""
@@ -111,7 +111,7 @@ class Evidence:
         found = self.after(case, **fields)
         if found is None:
             return []
-        return [Hypothesis(cause, words, found.value, found.model.width(found.error_or_zero))]
+        return [Hypothesis(cause, words, found.value, found.sigma)]
 
 
 Source = Callable[[Evidence], Any]

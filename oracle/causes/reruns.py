@@ -232,7 +232,7 @@ def of_running(e: Evidence) -> Iterator[Hypothesis]:
                 found = convention.expected(e.case, replace(e.model, branches=BranchLog()), None)[e.key]
             except (KeyError, ValueError):
                 continue
-            yield Hypothesis(name, convention.what, found.value, found.model.width(found.error_or_zero))
+            yield Hypothesis(name, convention.what, found.value, found.sigma)
     if e.quantity.startswith("buffer.") and f"layer.{e.param}" in e.case.params:
         yield Hypothesis("not updated", "it is not updated", e.case.params[f"layer.{e.param}"].astype(np.float64), 0.0)
 

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from oracle.choices import mask_row
+from oracle.comparison import Bench
 from oracle.diagnose import LOCAL
 from oracle.environment import environment
 from oracle.evidence import Evidenced, explained, of_part
 from oracle.findings import mark_known
-from oracle.judge import Bench, judge_part, mask_row
+from oracle.judge import judge_part
 from oracle.modules.arguments import ModuleError, checked
 from oracle.modules.capture import Call, leaves
 from oracle.modules.parts import Observed, mixed, of_call, of_loss, of_update
@@ -25,15 +27,6 @@ from oracle.report import Report
 from oracle.subjects.torch import array
 from oracle.trace import Key, Trace
 from oracle.verdict import CRASHED, MISSING, PASS, UNDECIDED, UNSUPPORTED, Row
-
-
-class OwnPrediction:
-    """A reference that adds nothing to refbp's own values, with which every part is predicted anyhow."""
-
-    name = "refbp"
-
-    def run(self, case: Any) -> Trace:
-        return Trace()
 
 
 def check_module(
@@ -79,7 +72,7 @@ def check_module(
     about = {
         **environment(),
         "subject": run.case,
-        "reference": OwnPrediction.name,
+        "reference": "refbp",
         "dtypes": dtypes,
         "cases": 1,
     }
@@ -150,7 +143,7 @@ class _Run:
         trace = Trace({Key(step, *place): value for place, value in observed.made.items()})
         blank = Row(self.case, observed.part.case.dtype, step, "", "", "", LOCAL, PASS)
         profile = Profile(quantities=tuple(observed.expected))
-        bench = Bench(trace, OwnPrediction(), profile, observed.kinds, blank)
+        bench = Bench(trace, None, profile, observed.kinds, blank)
         self.benches.append((observed, bench))
         if observed.drawn is not None and observed.drawn.mask.size:
             (layer,) = observed.part.names.values()

@@ -11,8 +11,8 @@ import numpy as np
 import refbp
 from oracle.arrays import Array
 from oracle.case import Case, Spec
+from oracle.choices import CHANNEL_DROPOUTS
 from oracle.decompose import Part
-from oracle.judge import CHANNEL_DROPOUTS
 from oracle.modules.capture import Call
 from oracle.running_error import UNIT_ROUNDOFF
 
@@ -51,7 +51,7 @@ def mixed(call: Call) -> str:
     return f"it mixes {' and '.join(dtypes)}" if len(dtypes) > 1 else ""
 
 
-def of_call(call: Call, case: str, structured: bool = False) -> Observed:
+def of_call(call: Call, case: str) -> Observed:
     """A layer with what it was given."""
     assert call.spec is not None and call.input is not None
     drawn = mask_of(call) if call.training and call.kind in DROPOUTS else None

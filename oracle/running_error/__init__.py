@@ -2,7 +2,7 @@
 
 from oracle.running_error import rules as rules
 from oracle.running_error.array import ErrorArray as ErrorArray
-from oracle.running_error.array import ErrorMask as ErrorMask
+from oracle.running_error.mask import ErrorMask as ErrorMask
 from oracle.running_error.model import LAMBDA as LAMBDA
 from oracle.running_error.model import UNIT_ROUNDOFF as UNIT_ROUNDOFF
 from oracle.running_error.model import ErrorModel as ErrorModel

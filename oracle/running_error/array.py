@@ -8,28 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from oracle.running_error.model import ErrorModel, Floats, quantum_of
-
-UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}
-
-
-class Dispatching:
-    """Sends NumPy calls to the registered rules. An operation without a rule is an error, never silently exact."""
-
-    __slots__ = ()
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method != "__call__" or kwargs or ufunc not in UFUNCS:
-            return NotImplemented
-        with np.errstate(all="ignore"):
-            return UFUNCS[ufunc](*inputs)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if function not in FUNCTIONS:
-            return NotImplemented
-        with np.errstate(all="ignore"):
-            return FUNCTIONS[function](*args, **kwargs)
+from oracle.running_error.dispatch import Dispatching
+from oracle.running_error.model import ErrorModel, Floats, Twofold, quantum_of
 
 
 class ErrorArray(Dispatching, NDArrayOperatorsMixin):
@@ -40,31 +20,50 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
     Attributes (arrays of the value's shape, or broadcast to it):
         value: the reference value, float64.
-        own_error: stored error, without the rounding of an open sum; None if exact.
-        scale: sum of |term|^p of all that was added up on the way here, against which a tolerance is wide or narrow; None
-            where that is |value|^p (closed) or `terms` (open).
-        terms, count: of an open sum; terms is None if closed.
+        own_error: stored error, without the rounding of an open sum and of its terms; None if exact.
+        scale: sum of term² of all that was added up on the way here, against which a tolerance is wide or narrow; None
+            where that is value² (closed) or that of `terms` (open).
+        terms, count, rounded: of an open sum, the last the roundoff of each of its terms, which are products; terms is None
+            if closed.
         quantum: all elements are exact multiples of it; None where unknown or not exact.
         guide: the implementation's own value of this quantity, whose branches are adopted; None if unknown.
+        written_to: its components were made by writing into it, and are shared with no other array but its `origin`.
+        origin: of a view, the array and the index that it was read at.
         dtype: what the implementation under test computes in (not value's).
     """
 
-    __slots__ = ("count", "guide", "model", "own_error", "quantum", "scale", "terms", "value")
+    __slots__ = (
+        "count",
+        "guide",
+        "model",
+        "origin",
+        "own_error",
+        "quantum",
+        "rounded",
+        "scale",
+        "terms",
+        "value",
+        "written_to",
+    )
 
     def __init__(
         self,
         value: Floats,
         model: ErrorModel,
-        error: Floats | None = None,
+        error: Twofold | None = None,
         *,
         scale: Floats | None = None,
-        terms: Floats | None = None,
+        terms: Twofold | None = None,
         count: Floats | int = 1,
+        rounded: float = 0.0,
         quantum: float | None = None,
         guide: Floats | None = None,
     ) -> None:
         self.value, self.model, self.own_error = value, model, error
-        self.scale, self.terms, self.count, self.quantum, self.guide = scale, terms, count, quantum, guide
+        self.terms, self.count, self.rounded = terms, count, rounded
+        self.scale, self.quantum, self.guide = scale, quantum, guide
+        self.written_to = False
+        self.origin: tuple[ErrorArray, Any] | None = None
 
     @classmethod
     def exact(cls, value: Any, model: ErrorModel, guide: Floats | None = None) -> ErrorArray:
@@ -73,36 +72,50 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         return cls(wide, model, quantum=quantum_of(wide), guide=guide)
 
     @property
-    def error(self) -> Floats | None:
-        """The stored error (power p) of the value, None if exact. Closes an open sum."""
+    def error(self) -> Twofold | None:
+        """The stored error of the value, None if exact. Closes an open sum."""
         if self.terms is not None:
             if self.scale is None:
-                self.scale = self.terms
+                self.scale = self.terms.statistical
             if self.quantum is None or not self.model.sum_is_exact(self.quantum, self.terms, self.count):
                 self.quantum = None
-                self.own_error = added(self.own_error, self.model.sum_rounding(self.value, self.terms, self.count))
-            self.terms = None
+                rounding = self.model.sum_rounding(self.value, self.terms, self.count, self.rounded)
+                self.own_error = added(self.own_error, rounding)
+            self.terms, self.rounded = None, 0.0
+        self.written_to = False
         return self.own_error
 
     @property
-    def error_or_zero(self) -> Floats:
+    def error_or_zero(self) -> Twofold:
         error = self.error
-        return np.zeros(self.shape) if error is None else np.broadcast_to(error, self.shape)
+        if error is None:
+            return Twofold(np.zeros(self.shape), np.zeros(self.shape) if self.model.bounds else None)
+        return error.mapped(self.spelled_out)
+
+    @property
+    def sigma(self) -> Floats:
+        """The standard deviation of the value's error."""
+        return np.sqrt(self.error_or_zero.statistical)
+
+    @property
+    def bound(self) -> Floats | None:
+        """Of the value's error in the worst case; None where the model keeps none."""
+        return self.error_or_zero.worst
 
     @property
     def scale_or_own(self) -> Floats:
         """`scale`, spelled out."""
         if self.scale is not None:
             return self.scale
-        return self.open_terms
+        return self.terms.statistical if self.terms is not None else self.counted(np.square(self.value))
 
     @property
-    def open_terms(self) -> Floats:
+    def open_terms(self) -> Twofold:
         """Sum of |term|^p; a closed value is its own single term."""
-        if self.terms is not None:
-            return self.terms
-        terms = self.model.raised(self.value)
-        # An infinity or NaN is judged as such; it must not make the scale of what it meets infinite.
+        return self.terms if self.terms is not None else self.model.raised(self.value).mapped(self.counted)
+
+    def counted(self, terms: Floats) -> Floats:
+        """An infinity or NaN is judged as such; it must not make the scale of what it meets infinite."""
         return terms if np.isfinite(terms).all() else np.where(np.isfinite(self.value), terms, 0.0)
 
     @property
@@ -115,63 +128,122 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         """What comparisons look at: the implementation's own value where it is known."""
         return self.value if self.guide is None else self.guide
 
+    def spelled_out(self, component: Any) -> Any:
+        """A component in the value's shape."""
+        return component if component.shape == self.value.shape else np.broadcast_to(component, self.value.shape)
+
     def mapped(self, function: Callable[[Any], Any]) -> ErrorArray:
         """The same rearrangement of every component: for views, gathers and copies, which do not round."""
 
         def component(array: Any) -> Any:
-            return function(np.broadcast_to(array, self.shape)) if isinstance(array, np.ndarray) else array
+            return function(self.spelled_out(array))
 
         return ErrorArray(
             function(self.value),
             self.model,
-            component(self.own_error),
-            scale=component(self.scale),
-            terms=component(self.terms),
-            count=component(self.count),
+            None if self.own_error is None else self.own_error.mapped(component),
+            scale=None if self.scale is None else component(self.scale),
+            terms=None if self.terms is None else self.terms.mapped(component),
+            count=component(self.count) if isinstance(self.count, np.ndarray) else self.count,
+            rounded=self.rounded,
             quantum=self.quantum,
-            guide=component(self.guide),
+            guide=None if self.guide is None else component(self.guide),
         )
 
     def __iadd__(self, other: Any) -> ErrorArray:
-        """Accumulate: the addend joins this array's open sum."""
+        """Accumulate: the addend joins this array's open sum, in place where that disturbs nobody else."""
         addend = other if isinstance(other, ErrorArray) else constant(other, self.model)
         with np.errstate(all="ignore"):
+            if self._takes(addend):
+                self.count += addend.open_count
+                self.terms = self.open_terms.increased(addend.open_terms)
+                if self.own_error is not None and addend.own_error is not None:
+                    self.own_error.increased(addend.own_error)
+                if self.scale is not None:
+                    self.scale += addend.scale_or_own
+                self.value += addend.value
+                self.quantum = merged(self.quantum, addend.quantum)
+                return self
             if self.scale is not None or addend.scale is not None:
                 self.scale = self.scale_or_own + addend.scale_or_own
             self.count = self.open_count + addend.open_count
+            self._agree(addend)
             self.terms = self.open_terms + addend.open_terms
             self.own_error = added(self.own_error, addend.own_error)
             self.quantum = merged(self.quantum, addend.quantum)
             self.value = self.value + addend.value
-            self.guide = None
+            self.guide, self.origin, self.written_to, addend.written_to = None, None, False, False
         return self
+
+    def _agree(self, other: ErrorArray) -> None:
+        """Two sums that become one have terms of the same kind; else the rounding of the terms becomes stored error."""
+        if self.rounded != other.rounded:
+            if self.terms is None and not self.value.any():  # nothing has been added up yet
+                self.rounded = other.rounded
+                return
+            for one in (self, other):
+                if one.terms is not None and one.rounded:
+                    one.own_error = added(one.own_error, one.terms * one.model.constant(one.rounded**2, one.rounded))
+                    one.rounded = 0.0
+
+    def _takes(self, addend: ErrorArray) -> bool:
+        """Whether this array has a component of its own for each of the addend's."""
+        return (
+            self.written_to
+            and self.rounded == addend.rounded
+            and self.terms is not None
+            and self.guide is None
+            and (self.own_error is not None or addend.own_error is None)
+            and (self.scale is not None or addend.scale is None)
+        )
 
     def __isub__(self, other: Any) -> ErrorArray:
         return self.__iadd__(-other)
 
     def __getitem__(self, index: Any) -> ErrorArray:
-        return self.mapped(lambda component: component[index])
+        part = self.mapped(lambda component: component[index])
+        if self.written_to:
+            part.written_to, part.origin = True, (self, index)
+        return part
 
     def __setitem__(self, index: Any, other: Any) -> None:
         source = other if isinstance(other, ErrorArray) else constant(other, self.model)
-        self.value[index] = source.value
-        if self.terms is not None or source.terms is not None:
-            count = source.open_count
-            self.count = written(self.open_count, self.shape, index, count)
-            self.terms = written(self.open_terms, self.shape, index, source.open_terms)
-        if self.own_error is not None or source.own_error is not None:
-            self.own_error = written(self.own_error, self.shape, index, source.own_error)
-        if self.scale is not None or source.scale is not None:
-            self.scale = written(self.scale_or_own, self.shape, index, source.scale_or_own)
-        if self.guide is not None or source.guide is not None:
-            self.guide = written(self.branching_value, self.shape, index, source.branching_value)
         self.quantum = merged(self.quantum, source.quantum)
+        read_at = source.origin is not None and source.origin[0] is self and source.origin[1] is index
+        if read_at and np.may_share_memory(source.value, self.value):
+            return  # `self[index] += addend` was done in place
+
+        def written(component: Any, default: Any, new: Any) -> Floats:
+            """The component with `new` at `index`; in place if an earlier call made it and nobody else has seen it."""
+            if component is None or not self.written_to or component.shape != self.shape:
+                component = np.array(np.broadcast_to(default if component is None else component, self.shape), float)
+            component[index] = new
+            return component  # type: ignore[no-any-return]
+
+        def both_written(component: Twofold | None, default: Twofold, new: Twofold) -> Twofold:
+            if component is not None:
+                return component.mapped(lambda own, new: written(own, own, new), new)
+            return default.mapped(lambda default, new: written(None, default, new), new)
+
+        self._agree(source)
+        zero = self.model.constant(0.0, 0.0)
+        if self.terms is not None or source.terms is not None:
+            self.count = written(None if self.terms is None else self.count, self.open_count, source.open_count)
+            self.terms = both_written(self.terms, self.open_terms, source.open_terms)
+        if self.scale is not None or source.scale is not None:
+            self.scale = written(self.scale, self.scale_or_own, source.scale_or_own)
+        if self.guide is not None or source.guide is not None:
+            self.guide = written(self.guide, self.value, source.branching_value)
+        if self.own_error is not None or source.own_error is not None:
+            self.own_error = both_written(self.own_error, zero, source.own_error or zero)
+        self.value[index] = source.value
+        self.written_to = True
 
     def __len__(self) -> int:
         return len(self.value)
 
     def __repr__(self) -> str:
-        return f"ErrorArray({self.value}, ± {self.model.width(self.error_or_zero)})"
+        return f"ErrorArray({self.value}, ± {self.sigma})"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -219,54 +291,19 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         return np.mean(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload,no-any-return]
 
 
-class ErrorMask(Dispatching):
-    """The outcome of a comparison: `value`, and where rounding could have made it the other (`ambiguous`)."""
-
-    __slots__ = ("ambiguous", "value")
-
-    def __init__(self, value: Any, ambiguous: Any) -> None:
-        self.value, self.ambiguous = value, ambiguous
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape  # type: ignore[no-any-return]
-
-    def combined(self, other: Any, operation: Callable[[Any, Any], Any]) -> ErrorMask:
-        value, ambiguous = (other.value, other.ambiguous) if isinstance(other, ErrorMask) else (other, False)
-        return ErrorMask(operation(self.value, value), self.ambiguous | ambiguous)
-
-    def __and__(self, other: Any) -> ErrorMask:
-        return self.combined(other, np.logical_and)
-
-    def __or__(self, other: Any) -> ErrorMask:
-        return self.combined(other, np.logical_or)
-
-    def __invert__(self) -> ErrorMask:
-        return ErrorMask(~self.value, self.ambiguous)
-
-    __rand__, __ror__ = __and__, __or__
-
-    def mapped(self, function: Callable[[Any], Any]) -> ErrorMask:
-        return ErrorMask(function(self.value), function(np.broadcast_to(self.ambiguous, self.shape)))
-
-    def __getitem__(self, index: Any) -> ErrorMask:
-        return self.mapped(lambda component: component[index])
-
-    def reshape(self, *shape: Any) -> ErrorMask:
-        return self.mapped(lambda component: component.reshape(*shape))
-
-
 def constant(value: Any, model: ErrorModel) -> ErrorArray:
     """A number or plain array that a formula brings in: exact where the dtype can hold it, else rounded once."""
     wide = np.asarray(value, dtype=np.float64)
     with np.errstate(all="ignore"):
-        held = wide.astype(model.dtype).astype(np.float64)
+        held = wide if model.dtype == np.float64 else wide.astype(model.dtype).astype(np.float64)
         inexact = (held != wide) & np.isfinite(wide)
-        error = np.where(inexact, model.rounding(wide), 0.0) if inexact.any() else None
-    return ErrorArray(wide, model, error, quantum=quantum_of(wide) if error is None else None)
+        if not inexact.any():
+            return ErrorArray(wide, model, quantum=quantum_of(wide))
+        error = model.rounding(wide).mapped(lambda own: np.where(inexact, own, 0.0))
+    return ErrorArray(wide, model, error)
 
 
-def added(first: Floats | None, second: Floats | None) -> Floats | None:
+def added(first: Twofold | None, second: Twofold | None) -> Twofold | None:
     """Errors of independent causes together; None is exact."""
     if first is None or second is None:
         return second if first is None else first
@@ -276,10 +313,3 @@ def added(first: Floats | None, second: Floats | None) -> Floats | None:
 def merged(first: float | None, second: float | None) -> float | None:
     """The quantum of arrays put or added together."""
     return None if first is None or second is None else min(first, second)
-
-
-def written(component: Floats | int | None, shape: tuple[int, ...], index: Any, source: Floats | int | None) -> Floats:
-    """A writable copy of a component with `source` at `index`; None stands for zeros."""
-    result = np.array(np.broadcast_to(0.0 if component is None else component, shape), dtype=np.float64)
-    result[index] = 0.0 if source is None else source
-    return result

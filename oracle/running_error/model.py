@@ -1,7 +1,8 @@
 """How rounding errors arise and combine: one set of formulas, two models.
 
 An error is stored as its p-th power: p = 2 (statistical) stores the variance of independent errors of mean zero, p = 1
-(worst case) stores a bound. In both, errors of independent causes then simply add, and a factor c scales them by |c|^p.
+(worst case) stores a bound. In both, errors of independent causes then simply add, and a factor c scales them by |c|^p; so
+one pass computes both (`Twofold`).
 
 Sources: N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., ch. 3, for gamma_n and running error
 bounds. The statistical rule for a sum models the partial sums of a random order as a line to the result plus a bridge.
@@ -9,8 +10,10 @@ bounds. The statistical rule for a sum models the partial sums of a random order
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -57,91 +60,148 @@ class BranchLog:
         return self.by_place.setdefault(self.place, Branches())
 
 
+class Twofold:
+    """What both models keep of an array: `statistical` in squares, `worst` in sizes; None where no bounds are asked for.
+
+    Of an error that is its variance and its bound, of the terms of a sum Σt² and Σ|t|.
+    """
+
+    __slots__ = ("statistical", "worst")
+
+    def __init__(self, statistical: Any, worst: Any = None) -> None:
+        self.statistical: Floats = statistical
+        self.worst: Floats | None = worst
+
+    def mapped(self, function: Callable[..., Any], *others: Twofold) -> Twofold:
+        """The same function of both, each with its own from the others."""
+        statistical = function(self.statistical, *(other.statistical for other in others))
+        if self.worst is None:
+            return Twofold(statistical)
+        return Twofold(statistical, function(self.worst, *(other.worst for other in others)))
+
+    def __add__(self, other: Twofold) -> Twofold:
+        return self.mapped(np.add, other)
+
+    def increased(self, other: Twofold) -> Twofold:
+        """Itself, added to in place."""
+        self.statistical += other.statistical
+        if self.worst is not None and other.worst is not None:
+            self.worst += other.worst
+        return self
+
+    def __mul__(self, other: Twofold) -> Twofold:
+        return self.mapped(np.multiply, other)
+
+    def __matmul__(self, other: Twofold) -> Twofold:
+        return self.mapped(np.matmul, other)
+
+
 @dataclass(frozen=True)
 class ErrorModel:
     """Error formulas for an implementation that computes in `dtype`.
 
     Args:
         dtype: what the implementation under test computes in.
-        power: 2 for the statistical model, 1 for the worst case.
+        bounds: keep the worst case beside the statistical model.
         accumulate: what it adds up in, where that is wider than `dtype`; each sum is then rounded to `dtype` once.
         open_ties: leave the choice open at an exact tie or kink, as where rounding can flip it: the value is then halfway
             between the two sides and the error reaches to both.
     """
 
     dtype: np.dtype[Any]
-    power: Literal[1, 2]
+    bounds: bool = False
     accumulate: str | None = None
     open_ties: bool = False
     branches: BranchLog = field(default_factory=BranchLog)
 
-    @property
+    @cached_property
     def unit_roundoff(self) -> float:
         return UNIT_ROUNDOFF[self.dtype.name]
 
-    @property
+    @cached_property
     def roundoff_of_sums(self) -> float:
         return UNIT_ROUNDOFF[self.accumulate] if self.accumulate else self.unit_roundoff
 
-    @property
-    def smallest_normal(self) -> float:
-        # The statistical model squares, and a square has to stay representable.
+    @cached_property
+    def smallest_normal(self) -> tuple[float, float]:
+        """For either model: the statistical one squares, and a square has to stay representable."""
         tiny = float(limits(self.dtype).tiny)
-        return max(tiny, 2.0**-510) if self.power == 2 else tiny
+        return max(tiny, 2.0**-510), tiny
 
-    def raised(self, x: Floats | float) -> Floats:
-        """|x|^p, the size of x in the units in which errors are stored."""
-        return np.square(x) if self.power == 2 else np.abs(x)
+    @cached_property
+    def least_lost(self) -> tuple[float, float]:
+        """Below the normal range: all, where subnormals are flushed to zero; float16's, whose range is small, nobody flushes."""
+        share = self.unit_roundoff if self.dtype == np.float16 else 1.0
+        statistical, worst = self.smallest_normal
+        return statistical * share, worst * share
 
-    def width(self, error: Floats) -> Floats:
-        """From the stored power back to sigma (statistical) or the bound (worst case)."""
-        return np.sqrt(error) if self.power == 2 else error
+    def raised(self, x: Floats | float) -> Twofold:
+        """The size of x in the units in which errors are kept: x² and |x|."""
+        return Twofold(np.square(x), np.abs(x) if self.bounds else None)
 
-    def tolerance(self, error: Floats) -> Floats:
-        return LAMBDA * np.sqrt(error) if self.power == 2 else error
+    def constant(self, statistical: float, worst: float) -> Twofold:
+        return Twofold(np.float64(statistical), np.float64(worst) if self.bounds else None)
 
-    def rounding(self, value: Floats, ulps: float = 1.0) -> Floats:
+    def rounding(self, value: Floats, ulps: float = 1.0) -> Twofold:
         """Of one operation with this result, accurate to `ulps` units.
 
         Functions of 16-bit numbers are computed in a wider precision and rounded once.
         """
-        size = np.abs(value)
         ulps = 1.0 if self.dtype.itemsize == 2 else ulps
-        error = np.maximum(self.raised(size * (ulps * self.unit_roundoff)), self.underflow(value))
-        return np.where(np.isfinite(size), error, 0.0)
+        error = self.raised(value * (ulps * self.unit_roundoff))
+        lost = self.underflow(value)
+        if lost is not None:
+            error = error.mapped(np.maximum, lost)
+        finite = np.isfinite(value)
+        return error if finite.all() else error.mapped(lambda own: np.where(finite, own, 0.0))
 
-    def underflow(self, value: Floats) -> Floats:
-        """What a result below the normal range may have lost, though the operation is exact above it."""
+    def underflow(self, value: Floats) -> Twofold | None:
+        """What a result below the normal range may have lost, though the operation is exact above it; None where none is."""
         size = np.abs(value)
-        return np.where((size < 2 * self.smallest_normal) & (size > 0), self.raised(self.least_lost), 0.0)
+        if not ((size < 2 * self.smallest_normal[0]) & (size > 0)).any():
+            return None
 
-    @property
-    def least_lost(self) -> float:
-        """Below the normal range: all, where subnormals are flushed to zero; float16's, whose range is small, nobody flushes."""
-        return self.smallest_normal * (self.unit_roundoff if self.dtype == np.float16 else 1.0)
+        def lost(smallest: float, least: float) -> Floats:
+            return np.where((size < 2 * smallest) & (size > 0), least, 0.0)
 
-    def sum_rounding(self, value: Floats, terms: Floats, count: Floats | int) -> Floats:
-        """Of adding up `count` terms in any order, where `terms` is the sum of |term|^p; nothing for a single term."""
+        (normal, normal_worst), (least, least_worst) = self.smallest_normal, self.least_lost
+        return Twofold(lost(normal, least * least), lost(normal_worst, least_worst) if self.bounds else None)
+
+    def sum_rounding(self, value: Floats, terms: Twofold, count: Floats | int, rounded: float = 0.0) -> Twofold:
+        """Of adding up `count` terms in any order; nothing for a single term, but what each was rounded by itself."""
         n, u = np.asarray(count, dtype=np.float64), self.roundoff_of_sums
-        if self.power == 2:
-            error = u**2 * (n / 3 * np.square(value) + (1 + n / 6) * terms)
-        else:
-            error = np.where((n - 1) * u < 1, (n - 1) * u / (1 - (n - 1) * u), np.inf) * terms
+        error = Twofold(u**2 * n / 3 * np.square(value) + (u**2 * (1 + n / 6) + rounded**2) * terms.statistical)
+        if terms.worst is not None:
+            gamma = np.where((n - 1) * u < 1, (n - 1) * u / (1 - (n - 1) * u), np.inf)
+            error.worst = (gamma + rounded) * terms.worst
         if self.accumulate:
             error = error + self.rounding(value)
-        return np.where((n > 1) & np.isfinite(value), error, 0.0)
+        rounds = (n > 1) & np.isfinite(value)
+        if rounds.all():
+            return error
+        single = terms * self.constant(rounded**2, rounded)
+        return error.mapped(lambda own, single: np.where(rounds, own, single), single)
 
-    def sum_is_exact(self, quantum: float, terms: Floats, count: Floats | int) -> bool:
+    def sum_is_exact(self, quantum: float, terms: Twofold, count: Floats | int) -> bool:
         """Whether no order of summation can round: every partial sum is a multiple of `quantum` that the dtype holds."""
-        if terms.size == 0:
-            return True
-        total = np.max(self.width(terms * count) if self.power == 2 else terms)  # Σ|t| ≤ √(n Σt²)
-        return bool(total <= quantum / self.unit_roundoff)
+        squares = terms.statistical
+        return squares.size == 0 or bool(  # Σ|t| ≤ √(n Σt²)
+            np.max(np.sqrt(squares * count)) <= quantum / self.unit_roundoff
+        )
 
-    def widened(self, error: Floats, difference: Floats) -> Floats:
-        """The stored error whose tolerance is wider by this difference between two branches, and a little more."""
-        wide = np.abs(difference) * (1 + 2.0**-20)
-        return np.square(np.sqrt(error) + wide / LAMBDA) if self.power == 2 else error + wide
+    def within(self, distance: Floats, error: Twofold) -> Twofold:
+        """Where rounding can have made this distance."""
+        near = Twofold((error.statistical > 0) & (distance <= LAMBDA * np.sqrt(error.statistical)))
+        if error.worst is not None:
+            near.worst = np.asarray((error.worst > 0) & (distance <= error.worst))
+        return near
+
+    def widened(self, error: Twofold, difference: Twofold) -> Twofold:
+        """The error whose tolerance is wider by this difference between two branches, and a little more."""
+        wide = difference.mapped(lambda own: np.abs(own) * (1 + 2.0**-20))
+        result = error + wide
+        result.statistical = np.square(np.sqrt(error.statistical) + wide.statistical / LAMBDA)
+        return result
 
 
 def quantum_of(value: Floats) -> float | None:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
-from oracle.running_error.array import FUNCTIONS, UFUNCS, ErrorArray, ErrorMask, added, constant, merged
-from oracle.running_error.model import ErrorModel, Floats
+from oracle.running_error.array import ErrorArray, added, constant, merged
+from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
+from oracle.running_error.mask import ErrorMask
+from oracle.running_error.model import ErrorModel, Floats, Twofold
 
 
 def operands(*inputs: Any) -> list[ErrorArray]:
@@ -22,11 +24,18 @@ def operands(*inputs: Any) -> list[ErrorArray]:
     return [x if isinstance(x, ErrorArray) else constant(x, model) for x in inputs]
 
 
-def rounded(value: Floats, model: ErrorModel, quantum: float | None, exact: Any = False) -> tuple[Any, float | None]:
+def rounded(
+    value: Floats, model: ErrorModel, quantum: float | None, exact: Any = None
+) -> tuple[Twofold | None, float | None]:
     """Error of one correctly rounded operation, none where nothing had to be rounded."""
     if quantum is not None and (value.size == 0 or np.max(np.abs(value)) <= quantum / model.unit_roundoff):
         return None, quantum
-    return np.where(exact, 0.0, model.rounding(value)), None
+    error = model.rounding(value)
+    return error if exact is None else zero_where(exact, error), None
+
+
+def zero_where(exact: Any, error: Twofold) -> Twofold:
+    return error.mapped(lambda own: np.where(exact, 0.0, own)) if exact.any() else error
 
 
 # Arithmetic
@@ -41,6 +50,7 @@ def add(x: Any, y: Any) -> ErrorArray:
 
 
 def negative(x: ErrorArray) -> ErrorArray:
+    x.written_to = False  # the result shares its components
     return ErrorArray(
         -x.value,
         x.model,
@@ -48,6 +58,7 @@ def negative(x: ErrorArray) -> ErrorArray:
         scale=x.scale,
         terms=x.terms,
         count=x.count,
+        rounded=x.rounded,
         quantum=x.quantum,
         guide=None if x.guide is None else -x.guide,
     )
@@ -58,7 +69,7 @@ def subtract(x: Any, y: Any) -> ErrorArray:
     return add(x, negative(y))
 
 
-def scaled_error(error: Floats | None, factor: Floats, model: ErrorModel) -> Floats | None:
+def scaled_error(error: Twofold | None, factor: Floats, model: ErrorModel) -> Twofold | None:
     return None if error is None else error * model.raised(factor)
 
 
@@ -85,12 +96,12 @@ def divide(x: Any, y: Any) -> ErrorArray:
     x, y = operands(x, y)
     model, value = x.model, x.value / y.value
     error = added(scaled_error(x.error, 1 / y.value, model), scaled_error(y.error, value / y.value, model))
-    scale = None if x.scale is None else x.scale * model.raised(1 / y.value)
+    scale = None if x.scale is None else x.scale * np.square(1 / y.value)
     if is_power_of_two(y):
         if x.quantum is None:
             error = added(error, model.underflow(value))
         return ErrorArray(value, model, error, scale=scale, quantum=x.quantum and x.quantum / abs(float(y.value)))
-    return ErrorArray(value, model, added(error, np.where(x.value == 0, 0.0, model.rounding(value))), scale=scale)
+    return ErrorArray(value, model, added(error, zero_where(x.value == 0, model.rounding(value))), scale=scale)
 
 
 def elementwise(
@@ -104,9 +115,9 @@ def elementwise(
         if x.error is not None or x.scale is not None:
             slope = model.raised(derivative(x.value, value))
             if x.error is not None:
-                error = error + np.where(x.error == 0, 0.0, slope * x.error)
+                error = error + x.error.mapped(lambda own, slope: np.where(own == 0, 0.0, slope * own), slope)
             if x.scale is not None:
-                scale = np.maximum(model.raised(value), slope * x.scale)
+                scale = np.maximum(np.square(value), slope.statistical * x.scale)
         return ErrorArray(value, model, error, scale=scale)
 
     return rule
@@ -193,30 +204,29 @@ def comparison(compare: Callable[[Any, Any], Any], by_order: bool = True) -> Cal
         outcome = np.asarray(compare(x.branching_value, y.branching_value))
         distance = np.abs(x.value - y.value)
 
-        def within(error: Floats | None) -> Any:
-            return (
-                np.zeros(outcome.shape, dtype=bool)
-                if error is None
-                else (error > 0) & (distance <= model.tolerance(error))
-            )
-
         # What is known is exact; a constant that the dtype does not hold is not.
-        ambiguous = within(added(None if x.guide is not None else x.error, None if y.guide is not None else y.error))
+        error = added(None if x.guide is not None else x.error, None if y.guide is not None else y.error)
+        ambiguous = near = None if error is None else model.within(distance, error)
         branches = model.branches.here()
         branches.compared += outcome.size
-        branches.widened += int(np.count_nonzero(ambiguous))
-        near = ambiguous
+        branches.widened += count_of(ambiguous)
         if x.guide is not None or y.guide is not None:
-            near = within(added(x.error, y.error))
+            error = added(x.error, y.error)
+            near = None if error is None else model.within(distance, error)
             flipped = outcome != compare(x.value, y.value)
             branches.adopted += int(np.count_nonzero(flipped))
-            branches.inadmissible += int(np.count_nonzero(flipped & ~near))
-        branches.ambiguous += int(np.count_nonzero(near))
+            branches.inadmissible += int(np.count_nonzero(flipped if near is None else flipped & ~near.statistical))
+        branches.ambiguous += count_of(near)
         if model.open_ties and by_order:
-            ambiguous = ambiguous | ((x.branching_value == y.branching_value) & np.isfinite(x.branching_value))
+            tied = (x.branching_value == y.branching_value) & np.isfinite(x.branching_value)
+            ambiguous = Twofold(tied if ambiguous is None else ambiguous.statistical | tied)
         return ErrorMask(outcome, ambiguous)
 
     return rule
+
+
+def count_of(mask: Twofold | None) -> int:
+    return 0 if mask is None else int(np.count_nonzero(mask.statistical))
 
 
 greater, less = comparison(np.greater), comparison(np.less)
@@ -245,30 +255,36 @@ def where(mask: Any, x: Any, y: Any) -> Any:
         return np.where(chosen, x, y)
     x, y = operands(x, y)
     model = x.model
-    error: Floats | None = None
+
+    def select(own: Any, other: Any) -> Any:
+        return np.where(chosen, own, other)
+
+    value, quantum = select(x.value, y.value), merged(x.quantum, y.quantum)
+    error: Twofold | None = None
     if x.error is not None or y.error is not None:
-        error = np.where(chosen, x.error_or_zero, y.error_or_zero)
-    quantum = merged(x.quantum, y.quantum)
+        error = x.error_or_zero.mapped(select, y.error_or_zero)
     scale: Floats | None = None
     if x.scale is not None or y.scale is not None:
-        scale = np.where(chosen, x.scale_or_own, y.scale_or_own)
-    value = np.where(chosen, x.value, y.value)
-    if isinstance(mask, ErrorMask) and np.any(mask.ambiguous):
-        either = np.maximum(x.error_or_zero, y.error_or_zero)
-        difference = np.where(mask.ambiguous, x.value - y.value, 0.0)
+        scale = select(x.scale_or_own, y.scale_or_own)
+    ambiguous = mask.ambiguous if isinstance(mask, ErrorMask) else None
+    if ambiguous is not None and any_of(ambiguous):
+        either = x.error_or_zero.mapped(np.maximum, y.error_or_zero)
+        difference = ambiguous.mapped(lambda own: np.where(own, x.value - y.value, 0.0))
         if model.open_ties:
-            difference = difference / 2
-            value = np.where(mask.ambiguous, y.value + difference, value)
-        error, quantum = (
-            np.where(mask.ambiguous, model.widened(either, difference), 0.0 if error is None else error),
-            None,
-        )
+            difference = difference.mapped(lambda own: own / 2)
+            value = np.where(ambiguous.statistical, y.value + difference.statistical, value)
+        wide, plain = model.widened(either, difference), error or model.constant(0.0, 0.0)
+        error, quantum = ambiguous.mapped(np.where, wide, plain), None
         larger = np.maximum(x.scale_or_own, y.scale_or_own)
-        scale = np.where(mask.ambiguous, larger, np.where(chosen, x.scale_or_own, y.scale_or_own))
+        scale = np.where(ambiguous.statistical, larger, select(x.scale_or_own, y.scale_or_own))
     guide: Floats | None = None
     if x.guide is not None or y.guide is not None:
         guide = np.where(chosen, x.branching_value, y.branching_value)
     return ErrorArray(value, model, error, scale=scale, quantum=quantum, guide=guide)
+
+
+def any_of(mask: Twofold) -> bool:
+    return bool(mask.statistical.any() or (mask.worst is not None and mask.worst.any()))
 
 
 def maximum(x: Any, y: Any) -> Any:
@@ -302,15 +318,16 @@ def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray
     """An open sum of all the terms; a sum of open sums has all of theirs."""
 
     def reduced(component: Any) -> Any:
-        return np.sum(np.broadcast_to(component, x.shape), axis=axis, keepdims=keepdims)
+        return np.asarray(np.sum(np.broadcast_to(component, x.shape), axis=axis, keepdims=keepdims))
 
     return ErrorArray(
-        np.asarray(reduced(x.value)),
+        reduced(x.value),
         x.model,
-        None if x.own_error is None else np.asarray(reduced(x.own_error)),
-        scale=None if x.scale is None else np.asarray(reduced(x.scale)),
-        terms=np.asarray(reduced(x.open_terms)),
-        count=np.asarray(reduced(x.open_count)),
+        None if x.own_error is None else x.own_error.mapped(reduced),
+        scale=None if x.scale is None else reduced(x.scale),
+        terms=x.open_terms.mapped(reduced),
+        count=reduced(x.open_count),
+        rounded=x.rounded,
         quantum=x.quantum,
     )
 
@@ -325,22 +342,24 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     x, y = operands(x, y)
     model = x.model
     sizes_x, sizes_y = model.raised(x.value), model.raised(y.value)
-    terms = sizes_x @ sizes_y
-    count = x.shape[-1]
+    terms, count = sizes_x @ sizes_y, x.shape[-1]
     quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
-    if quantum is not None and model.sum_is_exact(quantum, terms, count):
-        error = None
-    else:
-        product = model.unit_roundoff if count == 1 else model.roundoff_of_sums
-        quantum, error = None, product**model.power * terms
+    error: Twofold | None = None
+    rounded = 0.0
+    if quantum is None or not model.sum_is_exact(quantum, terms, count):
+        quantum, rounded = None, model.unit_roundoff if count == 1 else model.roundoff_of_sums
         if model.dtype == np.float16:  # whose products may well lie below its normal numbers
-            error = error + np.where(terms > 0, count * model.raised(model.least_lost), 0.0)
+            lost, lost_worst = model.least_lost
+            error = terms.mapped(
+                lambda own, lost: np.where(own > 0, count * lost, 0.0), model.constant(lost**2, lost_worst)
+            )
     if x.error is not None:
         error = added(error, x.error_or_zero @ sizes_y)
     if y.error is not None:
         error = added(error, sizes_x @ y.error_or_zero)
     scale = None if x.scale is None and y.scale is None else x.scale_or_own @ y.scale_or_own
-    return ErrorArray(x.value @ y.value, model, error, scale=scale, terms=terms, count=count, quantum=quantum)
+    value = x.value @ y.value
+    return ErrorArray(value, model, error, scale=scale, terms=terms, count=count, rounded=rounded, quantum=quantum)
 
 
 UFUNCS[np.matmul] = matmul
@@ -392,10 +411,13 @@ def joined(function: Callable[..., Any]) -> Callable[..., ErrorArray]:
         def together(get: Callable[[ErrorArray], Any]) -> Any:
             return function([np.broadcast_to(get(part), part.shape) for part in parts], axis=axis)
 
+        def together_both(errors: list[Twofold]) -> Twofold:
+            return errors[0].mapped(lambda *own: function(own, axis=axis), *errors[1:])
+
         return ErrorArray(
             together(lambda part: part.value),
             parts[0].model,
-            None if all(error is None for error in errors) else together(lambda part: part.error_or_zero),
+            None if all(error is None for error in errors) else together_both([part.error_or_zero for part in parts]),
             scale=None if all(p.scale is None for p in parts) else together(lambda part: part.scale_or_own),
             quantum=quantum,
             guide=None if all(p.guide is None for p in parts) else together(lambda part: part.branching_value),

@@ -9,7 +9,8 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case
-from oracle.judge import END_TO_END, judge
+from oracle.comparison import END_TO_END
+from oracle.judge import judge
 from oracle.stretches import stretch
 from oracle.subjects import refbp as honest
 from oracle.verdict import CONVENTION, DISCREPANCIES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ STATE_NAMES = {"momentum_buffer": "momentum"}
 def run(case: Case) -> Trace:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about arguments that a case has on purpose
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         try:
             return _Run(case).trace
         except NotImplementedError as error:
@@ -272,3 +273,46 @@ def from_torch(fn: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Ten
 
     differentiable.__name__ = getattr(fn, "__name__", type(fn).__name__)
     return differentiable
+
+
+class _Residual(torch.nn.Module):
+    def __init__(self, body: torch.nn.Module, shortcut: torch.nn.Module | None = None) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, torch.nn.Identity() if shortcut is None else shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x) + self.shortcut(x)  # type: ignore[no-any-return]
+
+
+def module_of(layers: tuple[Spec, ...], dtype: torch.dtype) -> torch.nn.Sequential:
+    """A case's layers as people write them in torch; of the containers Sequential and Residual."""
+    made = OrderedDict()
+    for index, spec in enumerate(layers):
+        if spec.type == "Sequential":
+            module: Any = module_of(spec.layers, dtype)
+        elif spec.type == "Residual":
+            module = _Residual(*(module_of((child,), dtype)[0] for child in spec.layers))
+        else:
+            module = build(torch.nn, spec, dtype).to(dtype)
+        made[spec.name or str(index)] = module
+    return torch.nn.Sequential(made)
+
+
+def training_step(case: Case) -> Callable[[], float]:
+    """zero_grad, forward, loss, backward and update, eager, going on from the case's parameters."""
+    dtype = getattr(torch, case.dtype)
+    module = module_of(case.layers, dtype)
+    module.load_state_dict({name: tensor(value) for name, value in case.params.items()})
+    assert case.loss is not None and case.optimizer is not None
+    loss = build(torch.nn, case.loss, dtype)
+    optimizer = getattr(torch.optim, case.optimizer.type)(module.parameters(), **case.optimizer.options)
+    x, target = tensor(case.inputs[0]), tensor(case.targets[0][0])
+
+    def step() -> float:
+        optimizer.zero_grad()
+        value = loss(module(x), target)
+        value.backward()
+        optimizer.step()
+        return float(value.detach())
+
+    return step

@@ -9,16 +9,17 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case
+from oracle.comparison import BRANCHES, ReferenceFailed, spelled_out
 from oracle.decompose import step_part
 from oracle.exchange.received import entry_name
 from oracle.findings import mark_known
-from oracle.judge import BRANCHES, ReferenceFailed, spelled_out
+from oracle.measures import Expected
 from oracle.network import Results, layer_types
 from oracle.prediction import predict
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, Floats, limits
 from oracle.trace import Key, Subject, Trace
-from oracle.verdict import CONVENTION, DISCREPANCIES, PASS, Expected, Row, compare
+from oracle.verdict import CONVENTION, DISCREPANCIES, PASS, Row, compare
 
 STORED = "stored"
 # Differences of the three predictions below this share are their own rounding.
@@ -72,7 +73,7 @@ def expectations(case: Case, reference: Subject) -> dict[Key, Expectation]:
         values = reference.run(case.astype("float64"))
     except Exception as error:  # whatever the reference raises, it is the reference that cannot
         raise ReferenceFailed(f"{reference.name} cannot run it: {type(error).__name__}: {error}") from error
-    model = ErrorModel(np.dtype(case.dtype), 2)
+    model = ErrorModel(np.dtype(case.dtype))
     guides = {key: array for key, array in values.arrays.items() if key.quantity == "input"}
     predictor = Predictor(case, model, values, reference.name)
     alike = predict(case, model, guides)
@@ -140,7 +141,7 @@ class Predictor:
         )
 
     def _tolerance(self, prediction: ErrorArray) -> Floats:
-        sigma = prediction.model.width(prediction.error_or_zero) * self.factor
+        sigma = prediction.sigma * self.factor
         return np.asarray(LAMBDA * np.where(np.isnan(sigma), np.inf, sigma))
 
     def _reach(self, value: Floats, alike: ErrorArray, open_ties: ErrorArray) -> tuple[Floats, Floats]:

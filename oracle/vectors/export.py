@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from oracle import subjects, suite, sweep
 from oracle.case import Case
+from oracle.comparison import ReferenceFailed
 from oracle.exchange.spelled import description, named_arrays
 from oracle.exchange.tensors import packed
-from oracle.judge import ReferenceFailed
 from oracle.subjects import refbp
 from oracle.vectors.expected import expectations
 from oracle.vectors.folder import MANIFEST, Entry, Manifest, cleared, digest, documents, json_text, write

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oracle.case import Case
+from oracle.comparison import LOCAL
 from oracle.details import Detail
 from oracle.environment import environment
 from oracle.evidence import kept
@@ -21,8 +22,8 @@ from oracle.exchange.spelled import case_of
 from oracle.exchange.tensors import unpacked
 from oracle.faults import with_faults
 from oracle.findings import mark_known
-from oracle.judge import LOCAL, unjudged
 from oracle.judge import judge as judge_trace
+from oracle.judge import unjudged
 from oracle.network import check
 from oracle.report import Report
 from oracle.subjects import refbp

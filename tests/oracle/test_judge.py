@@ -11,8 +11,10 @@ import numpy.typing as npt
 import pytest
 
 import oracle
+from oracle import suite
 from oracle.case import Case, Spec
-from oracle.judge import ReferenceFailed, crashed, judge, unsupported
+from oracle.comparison import Comparison, ReferenceFailed
+from oracle.judge import crashed, judge, unsupported
 from oracle.prediction import predict
 from oracle.profile import Profile
 from oracle.running_error import ErrorModel
@@ -436,7 +438,7 @@ def test_near_kinks_really_flip_branches() -> None:
         case = near_kinks(seed).astype("float32")
         trace = refbp_subject.run(case)
         guides = {key: trace.arrays[key] for key in trace if key.quantity == "input"}
-        model = ErrorModel(np.dtype("float32"), 2)
+        model = ErrorModel(np.dtype("float32"))
         predict(case, model, guides)
         seen = model.branches.by_place.values()
         assert not sum(place.inadmissible for place in seen)
@@ -497,3 +499,21 @@ def test_an_inadmissible_branch_is_found_end_to_end() -> None:
 
     rows = judge(case, as_if(case, flipped), refbp_subject)
     assert {row.mode for row in rows if row.verdict == WRONG} == {LOCAL, END_TO_END}
+
+
+ALONE = ("conv", "norm", "kink", "dropout", "loss", "optimizer", "nonfinite", "tie", "batch")
+
+
+@pytest.mark.parametrize("family", ALONE)
+def test_a_case_of_one_layer_is_judged_end_to_end_as_if_predicted_anew(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a layer's own comparison says end to end is what a second prediction of the whole case would say."""
+    cases = [case.astype("float32") for case in suite.matching(f"{family}/*")][::9]
+    assert cases
+    traces = [refbp_subject.run(case) for case in cases]
+    again = [judge(case, trace, torch_subject) for case, trace in zip(cases, traces, strict=True)]
+    monkeypatch.setattr(Comparison, "is_all_of", lambda self, case: False)
+    anew = [judge(case, trace, torch_subject) for case, trace in zip(cases, traces, strict=True)]
+    for one, other in zip(again, anew, strict=True):
+        assert [repr(row) for row in one] == [repr(row) for row in other]

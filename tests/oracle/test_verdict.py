@@ -10,18 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from oracle.measures import Expected
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
-from oracle.verdict import (
-    DISCREPANCIES,
-    IMPRECISE,
-    LOOSE,
-    PASS,
-    UNDECIDED,
-    WRONG,
-    Expected,
-    Row,
-    compare,
-)
+from oracle.verdict import DISCREPANCIES, IMPRECISE, LOOSE, PASS, UNDECIDED, WRONG, Row, compare
 
 Array = npt.NDArray[Any]
 # The largest float32, as a float64.
@@ -47,14 +38,9 @@ def exact(value: Array) -> Expected:
 
 def product(a: Array, b: Array, dtype: str = "float32") -> Expected:
     """What the product of two matrices should be, with the errors that the error arrays predict."""
-    models = (ErrorModel(np.dtype(dtype), 2), ErrorModel(np.dtype(dtype), 1))
-    statistical, worst = (ErrorArray.exact(a, model) @ ErrorArray.exact(b, model) for model in models)
-    return Expected(
-        statistical.value,
-        np.sqrt(statistical.error_or_zero),
-        worst.error_or_zero,
-        np.sqrt(np.broadcast_to(statistical.scale_or_own, statistical.shape)),
-    )
+    model = ErrorModel(np.dtype(dtype), bounds=True)
+    result = ErrorArray.exact(a, model) @ ErrorArray.exact(b, model)
+    return Expected(result.value, result.sigma, result.bound, np.sqrt(result.scale_or_own))
 
 
 def kept_bits(array: Array, bits: int) -> Array:

@@ -1,0 +1,26 @@
+"""How fast it is: comparisons side by side, each in a process of its own, and how they are written up.
+
+A section measures one thing and knows nothing of how it is shown: `section.py` says what it has to be, SECTIONS where it is.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from oracle.bench.section import Section
+
+SECTIONS = {
+    "training": "oracle.bench.training:Training",
+    "judge": "oracle.bench.judge:Judge",
+    "suite": "oracle.bench.suite:Suite",
+    "scale": "oracle.bench.scale:Scale",
+}
+
+
+def load(name: str) -> Section:
+    """Raises: ValueError for a section that there is not; ImportError, in a sentence, for a library that it needs."""
+    if name not in SECTIONS:
+        raise ValueError(f"unknown section {name!r}: known are {', '.join(SECTIONS)}")
+    module, _, kind = SECTIONS[name].partition(":")
+    made: Section = getattr(import_module(module), kind)()
+    return made

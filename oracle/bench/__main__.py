@@ -1,0 +1,25 @@
+"""One section, measured in this process: its result as JSON on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from oracle.bench import load
+
+
+def main(name: str, quick: bool) -> int:
+    try:
+        from oracle.bench.machine import machine
+
+        section = load(name)
+    except ImportError as error:
+        print(json.dumps(f"needs a library: {error}"))
+        return 2
+    result = section.measure(quick, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+    print(json.dumps({"machine": machine(), "result": result.to_json()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], "--quick" in sys.argv))

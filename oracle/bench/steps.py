@@ -1,0 +1,74 @@
+"""A training step (zero_grad, forward, loss, backward, update) as something to be called again and again.
+
+Each contender starts from the same case and goes on from where its last step led.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+from oracle.case import Case, Spec
+from oracle.network import LAYERS, LOSSES, Network, build_loss, build_optimizer
+from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor, own
+
+Step: TypeAlias = Callable[[], object]
+
+
+def refbp(case: Case) -> Step:
+    network = Network(case)
+    network.load(np.copy)
+    assert case.loss is not None
+    net, loss = network.root, build_loss(case, case.loss)
+    optimizer = build_optimizer(case, network.parameters(), np.copy)
+    x, target = case.inputs[0].copy(), case.targets[0][0].copy()
+
+    def step() -> float:
+        optimizer.zero_grad()
+        value = loss(net(x), target)
+        net.backward(loss.backward())
+        optimizer.step()
+        return float(value)
+
+    return step
+
+
+def peer(framework: Framework, case: Case, ops: Mapping[str, Op]) -> Step:
+    """On a library of arrays with derivatives; `ops` are layers that its adapter has not. The update is NumPy's."""
+    assert case.loss is not None and case.optimizer is not None
+    spec, lr, momentum = case.loss, case.optimizer.options["lr"], case.optimizer.options["momentum"]
+    buffers = {name for name in case.params if "running" in name or "num_batches" in name}
+    values = {name: value.copy() for name, value in case.params.items() if name not in buffers}
+    velocity = {name: np.zeros_like(value) for name, value in values.items()}
+    x, target = framework.array(case.inputs[0].copy()), framework.array(case.targets[0][0].copy())
+
+    def made(kind: Mapping[str, type], spec: Spec, name: str, leaves: Mapping[str, Tensor]) -> Layer:
+        params = {short: leaves[f"{name}.{short}"] for short in own(name, leaves)}
+        return Layer(spec.type, Options.of(kind, spec), params, {}, True, case.dtype, framework.array)
+
+    def value(leaves: Mapping[str, Tensor]) -> Tensor:
+        def sequence(layers: tuple[Spec, ...], prefix: str, x: Tensor) -> Tensor:
+            for index, spec in enumerate(layers):
+                name = f"{prefix}{spec.name or index}"
+                op = ops.get(spec.type) or framework.layers[spec.type]
+                x = op(made(LAYERS, spec, name, leaves), x)
+            return x
+
+        score = sequence(case.layers, "", x)
+        return framework.losses[spec.type](made(LOSSES, spec, "loss", leaves), score, target)
+
+    def step() -> None:
+        grads = framework.gradient(value, {name: framework.array(v) for name, v in values.items()})(None)
+        for name in values:
+            velocity[name] = momentum * velocity[name] + framework.numpy(grads[name])
+            values[name] -= lr * velocity[name]
+
+    return step
+
+
+def torch(case: Case) -> Step:
+    from oracle.subjects.torch import training_step
+
+    return training_step(case)

@@ -1,0 +1,99 @@
+"""A training step on refbp, beside torch's and its peers', and beside the bare matrix products that it needs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from oracle.bench import networks, steps
+from oracle.bench.section import Chart, Measurement, Result
+from oracle.bench.timing import Action, Times, interleaved, milliseconds
+from oracle.case import Case
+
+DTYPES = ("float64", "float32")
+# refbp / torch, at most.
+LIMITS = {
+    **{(name, "float64"): 1.0 for name in networks.NETWORKS},
+    **{(name, "float32"): 1.0 if name == "mlp" else 1.5 for name in networks.NETWORKS},
+}
+# A peer / refbp on convolutional networks, at least.
+PEERS_SLOWER = 3.0
+ROUNDS, QUICK_ROUNDS = 25, 3
+SECONDS = 60.0
+
+
+def reshaped_max_pool(framework: Any) -> Any:
+    """Windows side by side as further dimensions, as the library's own example of a convolutional network does it."""
+
+    def pool(layer: Any, x: Any) -> Any:
+        k = layer.options["kernel_size"]
+        n, c, height, width = x.shape
+        return framework.max(framework.reshape(x, (n, c, height // k, k, width // k, k)), axis=(3, 5))
+
+    return pool
+
+
+class Training:
+    title = "Training step"
+    about = (
+        "zero_grad, forward, loss, backward and an SGD step with momentum, eager, in one process with as many threads for "
+        "each as there are cores. The contenders take turns; a ratio is the median over the rounds of the quotient "
+        "within a round, with quartiles. refbp also computes the gradient of the network's input, the others do not. "
+        "The bare products are the step's matrix products alone, by NumPy's BLAS on arrays that are ready."
+    )
+
+    def measure(self, quick: bool, note: Callable[[str], None]) -> Result:
+        measurements: list[Measurement] = []
+        details: list[dict[str, str | float]] = []
+        bars: dict[str, list[tuple[str, float]]] = {dtype: [] for dtype in DTYPES}
+        for name in ("mlp", "lenet5") if quick else networks.NETWORKS:
+            for dtype in DTYPES:
+                case = networks.network(name, dtype)
+                times = interleaved(contenders(case), QUICK_ROUNDS if quick else ROUNDS, most_seconds=SECONDS)
+                found = list(ratios(name, dtype, times))
+                for one in found:
+                    note(f"{one.what}: {one.value:.2f} ({one.low:.2f} to {one.high:.2f})")
+                measurements += found
+                bars[dtype].append((name, found[0].value))
+                details.append(absolute(name, dtype, case, times))
+        chart = Chart(
+            "Training step",
+            "",
+            "refbp / torch, time",
+            {dtype: tuple(points) for dtype, points in bars.items()},
+            mark=1.0,
+        )
+        return Result(tuple(measurements), tuple(details), charts=(chart,))
+
+
+def contenders(case: Case) -> Mapping[str, Action]:
+    found: dict[str, Action] = {"refbp": steps.refbp(case), "torch": steps.torch(case), "products": networks.bare(case)}
+    for library in ("mygrad", "autograd") if case.name in ("lenet5", "vgg") else ():
+        framework = importlib.import_module(f"oracle.subjects.{library}").FRAMEWORK
+        ops = (
+            {"MaxPool2d": reshaped_max_pool(importlib.import_module("autograd.numpy"))} if library == "autograd" else {}
+        )
+        found[library] = steps.peer(framework, case, ops)
+    return found
+
+
+def ratios(name: str, dtype: str, times: Mapping[str, Times]) -> list[Measurement]:
+    found = [
+        Measurement.of(f"{name} {dtype}, refbp / torch", times["refbp"] / times["torch"], limit=LIMITS[name, dtype])
+    ]
+    for peer in times.keys() - {"refbp", "torch", "products"}:
+        quotient = times[peer] / times["refbp"]
+        found.append(Measurement.of(f"{name} {dtype}, {peer} / refbp", quotient, limit=PEERS_SLOWER, at_least=True))
+    return found
+
+
+def absolute(name: str, dtype: str, case: Case, times: Mapping[str, Times]) -> dict[str, str | float]:
+    """Milliseconds of everyone, and what share of the step the bare products are."""
+    row: dict[str, str | float] = {"network": name, "dtype": dtype}
+    row |= {f"{who}, ms": milliseconds(own) for who, own in times.items()}
+    flops = 2 * sum(product.multiply_adds for product in networks.products(case))
+    row["products, Gflop/s"] = flops / milliseconds(times["products"]) / 1e6
+    row["products / refbp"] = milliseconds(times["products"]) / milliseconds(times["refbp"])
+    row["products / torch"] = milliseconds(times["products"]) / milliseconds(times["torch"])
+    return row

@@ -1,0 +1,50 @@
+"""`oracle bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from oracle.cli.app import Json, app, print_json, require_writable
+
+
+@app.command()
+def bench(
+    section: Annotated[
+        list[str] | None, typer.Option(help="training, …; may be given again. Default: all of them.")
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(min=1, help="How often each section is measured, each time by a new process.")
+    ] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="A small part of it, with few repetitions.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for benchmarks.md, .svg and .json.")] = Path("reports"),
+    as_json: Json = False,
+) -> None:
+    """Measure how fast refbp and the judge are, side by side with others."""
+    from oracle import bench as benchmarks
+    from oracle import terminal
+    from oracle.bench import kept, process, render
+
+    names = list(dict.fromkeys(section or benchmarks.SECTIONS))
+    for name in names:
+        benchmarks.load(name)
+    kept.load(out)
+    require_writable(out)
+    notes, show = terminal.console(stderr=True), terminal.console()
+    measured: dict[str, Any] = {}
+    for name in names:
+        results = []
+        for number in range(1, runs + 1):
+            notes.print(f"{name}, run {number} of {runs}", soft_wrap=True)
+            machine, result = process.measure(name, quick)
+            results.append(result)
+        measured[name] = {"machine": machine, "runs": [result.to_json() for result in results]}
+        if not as_json:
+            show.print(render.where(machine), soft_wrap=True, markup=False)
+            show.print(terminal.plain_table(render.goals(results)))
+    files = kept.save(out, measured)
+    if as_json:
+        print_json(measured)
+    notes.print(f"written: {', '.join(map(str, files))}", soft_wrap=True)

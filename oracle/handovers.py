@@ -1,0 +1,34 @@
+"""Judges what containers computed and what layers handed to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from oracle.case import Case
+from oracle.comparison import Bench, same
+from oracle.measures import Expected
+from oracle.running_error import ErrorModel
+from oracle.verdict import PASS, Row, compare
+from oracle.wiring import Computed, connections
+
+
+def judge_handovers(case: Case, bench: Bench) -> Iterator[Row]:
+    """What containers computed and what layers handed to each other; of a layer's input only where it is not that."""
+    for layer, quantity, computed, _, copied in connections(case, bench.trace, bench.blank.step):
+        got = bench.trace.get(bench.blank.step, layer, quantity)
+        if got is None or (quantity == "input" and copied is not None and same(got, copied)):
+            continue
+        row = bench.row(layer, quantity)
+        compare(row, got, expected_connection(computed, case.dtype), structured=case.structured, no_terms=True)
+        if quantity != "input" or row.verdict != PASS:
+            yield row
+
+
+def expected_connection(computed: Computed, dtype: str) -> Expected:
+    """What a connection between layers should carry."""
+    result = computed(ErrorModel(np.dtype(dtype), bounds=True))
+    return Expected(
+        result.value, result.sigma, result.bound, np.broadcast_to(np.sqrt(result.scale_or_own), result.shape)
+    )

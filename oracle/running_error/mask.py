@@ -1,0 +1,54 @@
+"""The outcome of a comparison of arrays that carry errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from oracle.running_error.dispatch import Dispatching
+from oracle.running_error.model import Twofold
+
+
+class ErrorMask(Dispatching):
+    """The outcome of a comparison: `value`, and where rounding could have made it the other, in either model (`ambiguous`);
+    None where that is nowhere."""
+
+    __slots__ = ("ambiguous", "value")
+
+    def __init__(self, value: Any, ambiguous: Twofold | None) -> None:
+        self.value, self.ambiguous = value, ambiguous
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape  # type: ignore[no-any-return]
+
+    def combined(self, other: Any, operation: Callable[[Any, Any], Any]) -> ErrorMask:
+        value, ambiguous = (other.value, other.ambiguous) if isinstance(other, ErrorMask) else (other, None)
+        if self.ambiguous is not None and ambiguous is not None:
+            ambiguous = self.ambiguous.mapped(np.logical_or, ambiguous)
+        return ErrorMask(operation(self.value, value), ambiguous or self.ambiguous)
+
+    def __and__(self, other: Any) -> ErrorMask:
+        return self.combined(other, np.logical_and)
+
+    def __or__(self, other: Any) -> ErrorMask:
+        return self.combined(other, np.logical_or)
+
+    def __invert__(self) -> ErrorMask:
+        return ErrorMask(~self.value, self.ambiguous)
+
+    __rand__, __ror__ = __and__, __or__
+
+    def mapped(self, function: Callable[[Any], Any]) -> ErrorMask:
+        ambiguous = self.ambiguous
+        if ambiguous is not None:
+            ambiguous = ambiguous.mapped(lambda own: function(np.broadcast_to(own, self.shape)))
+        return ErrorMask(function(self.value), ambiguous)
+
+    def __getitem__(self, index: Any) -> ErrorMask:
+        return self.mapped(lambda component: component[index])
+
+    def reshape(self, *shape: Any) -> ErrorMask:
+        return self.mapped(lambda component: component.reshape(*shape))

@@ -1,0 +1,80 @@
+"""The figures of a row: gathered in blocks and in any memory layout they are those of the whole array."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oracle import measures
+from oracle.measures import Expected, measured
+from oracle.verdict import Row, compare
+
+SPECIAL = (np.nan, np.inf, -np.inf, 0.0, 3e38, 1e-42)
+
+
+def sample(seed: int, special: bool) -> tuple[Any, Expected]:
+    """float32 numbers about what is expected, some far outside, some not finite."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 6, rng.integers(1, 4)))
+    value = rng.standard_normal(shape)
+    sigma = np.where(rng.uniform(size=shape) < 0.2, 0.0, 1e-7 * rng.uniform(0.1, 2, shape))
+    got = value + sigma * rng.standard_normal(shape) * rng.choice([0, 1, 30], shape)
+    if special:
+        for array in (got, value):
+            chosen = rng.uniform(size=shape) < 0.2
+            array[chosen] = rng.choice(SPECIAL, int(chosen.sum()))
+    with np.errstate(over="ignore"):
+        return got.astype(np.float32), Expected(value, sigma, 4 * sigma, np.abs(value) + 1e-3)
+
+
+@given(seed=st.integers(0, 2**32 - 1), special=st.booleans(), block=st.integers(1, 7))
+@settings(max_examples=150, deadline=None)
+def test_blocks_come_to_the_same_as_the_whole(seed: int, special: bool, block: int) -> None:
+    """No figure depends on where the blocks end."""
+    got, expected = sample(seed, special)
+    whole, size = row_of(got, expected), measures.BLOCK
+    try:
+        measures.BLOCK = block
+        in_blocks = row_of(got, expected)
+    finally:
+        measures.BLOCK = size
+    for name, figure in whole.items():
+        assert in_blocks[name] == pytest.approx(figure, rel=1e-12, nan_ok=True) if is_number(figure) else True, name
+    assert in_blocks["verdict"] == whole["verdict"]
+    assert in_blocks["worst_index"] == whole["worst_index"]
+
+
+@given(seed=st.integers(0, 2**32 - 1), special=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_the_worst_element_is_where_it_is_said_to_be(seed: int, special: bool) -> None:
+    """Whatever order the prediction has in memory, the index is that of the array, and got and expected stand there."""
+    got, expected = sample(seed, special)
+    turned = Expected(*(np.asfortranarray(getattr(expected, name)) for name in ("value", "sigma", "bound", "scale")))
+    with np.errstate(all="ignore"):
+        plain, other = measured(got, expected), measured(got, turned)
+    assert other.z_max == pytest.approx(plain.z_max, nan_ok=True)
+    assert other.worst == pytest.approx(plain.worst, nan_ok=True)
+    assert other.got == pytest.approx(float(got[other.index]), nan_ok=True)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def row_of(got: Any, expected: Expected) -> dict[str, Any]:
+    row = Row("case", "float32", 0, "layer", "Linear", "output", "local", "pass")
+    return vars(compare(row, got, expected, structured=False, no_terms=False))
+
+
+def test_an_equal_array_has_a_cosine_of_one_and_no_error() -> None:
+    """What is right to the bit needs no further figures, and has them all the same."""
+    got = np.float32([[1.5, -2.0], [0.25, 8.0]])
+    value = got.astype(float)
+    figures = measured(got, Expected(value, np.zeros((2, 2)), np.zeros((2, 2)), np.abs(value)))
+    assert (figures.max_abs, figures.z_max, figures.bound_ratio, figures.n_decided) == (0.0, 0.0, 0.0, 4)
+    assert math.isclose(figures.products, math.sqrt(figures.squares * figures.expected_squares))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -80,7 +81,8 @@ def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> 
     A quantity that is wrong locally is a culprit. One that is wrong end to end only is blamed where no local row is: then the
     trace does not show enough to say more.
 
-    subject: its name, the whole option of the command line that names it, or the whole command that shows it again.
+    subject: its name, the options of the command line that name it, or the whole command or call that shows it again, with
+    {case} and {dtype} where these belong.
     """
     arrays = {detail.place: detail for detail in details}
     found: list[Blame] = []
@@ -115,10 +117,10 @@ def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> 
 
 
 def _reproduce(subject: str, case: str, dtype: str) -> str:
-    if subject.startswith("oracle "):
-        return subject
+    if subject.startswith(("oracle ", "oracle.")):
+        return subject.replace("{case}", repr(case)).replace("{dtype}", repr(dtype))
     option = subject if subject.startswith("--") else f"--subject {subject}"
-    return f"oracle run --cases {case} --dtype {dtype} {option}"
+    return f"oracle run --cases {shlex.quote(case)} --dtype {dtype} {option}"
 
 
 # What a step hands on; everything else belongs to one parameter.

@@ -10,7 +10,7 @@ import pandas as pd
 from oracle import markdown
 from oracle.diagnose import Blame
 from oracle.figures import exact_share, figure
-from oracle.table import GRAVITY
+from oracle.table import GRAVITY, outcome
 from oracle.training import TrainingRun
 from oracle.verdict import UNDECIDED
 
@@ -49,12 +49,13 @@ def summary(
     runs: Sequence[TrainingRun],
 ) -> str:
     """Markdown for GITHUB_STEP_SUMMARY: the outcome, the culprits worst first, the families."""
-    outcome = f"discrepancies: {len(blames):,} culprits" if blames else "conforms"
+    ended = f"discrepancies: {len(blames):,} culprits" if blames else outcome(rows)
+    largest = figure(float(families["z_max"].max())) if len(families) else ""
     parts = [
-        f"## {about.get('subject')} against {about.get('reference')}: {outcome}",
+        f"## {about.get('subject')} against {about.get('reference')}: {ended}",
         f"{len(rows):,} quantities judged; "
         + ", ".join(f"{count:,} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
-        + f"; largest z {figure(float(families['z_max'].max())) if len(families) else ''}.",
+        + (f"; largest z {largest}." if largest else "."),
         markdown.table(families, figures=("z_max", "bound_ratio", "decided")),
     ]
     if runs:

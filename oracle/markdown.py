@@ -9,7 +9,7 @@ import pandas as pd
 
 from oracle.diagnose import Blame
 from oracle.figures import exact_share, figure
-from oracle.table import branch_counts
+from oracle.table import branch_counts, outcome
 from oracle.training import TrainingRun
 from oracle.verdict import VERDICTS
 
@@ -25,10 +25,10 @@ def report(
     """What a report shows: the families, who is to blame, what is undecided and why, free training, all cases that stand out."""
     versions = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items())
     parts = [
-        f"# {about['subject']} against {about['reference']}: {'discrepancies found' if blame else 'conforms'}",
+        f"# {about['subject']} against {about['reference']}: {outcome(rows)}",
         f"{about['cases']} cases in {' and '.join(about['dtypes'])}, {len(rows):,} quantities judged.\n"
         f"{versions}; Python {about['python']}; {about['blas']}; {about['processor']}, {about['threads']} threads.",
-        branches(rows),
+        *([branches(rows)] if branch_counts(rows)[0] else []),
         "## Families",
         table(families, figures=("z_max", "bound_ratio", "decided")),
     ]

@@ -245,7 +245,7 @@ def load_report(folder: Path | str) -> Report:
         )
     except OSError as error:
         raise ReportError(
-            f"{folder} holds no report: {error.strerror} ({Path(error.filename or folder).name})"
+            f"{folder} holds no report: {error.strerror or error} ({Path(error.filename or folder).name})"
         ) from error
     except ReportError:
         raise

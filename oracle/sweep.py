@@ -106,10 +106,20 @@ def run(
         "cases": len(chosen),
         "not trained freely": [run for run in ended if isinstance(run, str)],
         "command": command(subject, reference, cases, dtypes, witness),
+        "again": again(subject, reference, isinstance(cases, str)),
     }
-    if hasattr(implementation, "option"):  # how the command line names it, where that is not by its name
-        about["again"] = implementation.option
     return Report.of(rows, about, seconds, runs, details)
+
+
+def again(subject: str | Any, reference: str, is_suite: bool) -> str:
+    """How to see one case's discrepancy again: options of the command line, or a call where that has no name for the subject,
+    which is an object, or for the case, which is not the suite's."""
+    option = f"--subject {subject}" if isinstance(subject, str) else getattr(subject, "option", "")
+    if option and is_suite:
+        return option if reference == "torch" else f"{option} --reference {reference}"
+    name = repr(subject) if isinstance(subject, str) else subject.name
+    other = "" if reference == "torch" else f", reference={reference!r}"
+    return f"oracle.run({name}{other}, cases={'{case}' if is_suite else '[case]'}, dtypes=({{dtype}},))"
 
 
 def command(

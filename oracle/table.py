@@ -162,5 +162,18 @@ def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[d
     return step, sorted(lines, key=lambda line: -forward[line["layer"]])
 
 
+def unsupported_runs(table: pd.DataFrame) -> int:
+    """In how many runs of a case nothing was judged, since the subject or the reference has no such thing."""
+    lacking = (table["verdict"] == UNSUPPORTED).groupby([table["case"], table["dtype"]]).all()
+    return int(lacking.sum())
+
+
+def outcome(table: pd.DataFrame) -> str:
+    """How a run ended, in a word or two: that something conforms takes something that was judged."""
+    if has_discrepancy(table):
+        return "discrepancies found"
+    return "nothing was judged" if (table["verdict"] == UNSUPPORTED).all() else "conforms"
+
+
 def has_discrepancy(table: pd.DataFrame) -> bool:
     return bool(table["verdict"].isin(DISCREPANCIES).any())

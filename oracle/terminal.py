@@ -18,8 +18,8 @@ from oracle.history import Course
 from oracle.markdown import branches, milestones
 from oracle.report import Report
 from oracle.running_error import LAMBDA
-from oracle.table import branch_counts
-from oracle.verdict import DISCREPANCIES, MISSING, PASS, UNDECIDED, UNSUPPORTED, VERDICTS
+from oracle.table import branch_counts, unsupported_runs
+from oracle.verdict import DISCREPANCIES, MISSING, PASS, UNDECIDED, VERDICTS
 
 # A verdict reads without colour too: the word stands beside it. Blue and orange, not green and red.
 STYLES = {PASS: "blue", **dict.fromkeys(DISCREPANCIES, "bold dark_orange")}
@@ -68,8 +68,8 @@ def show_report(out: Console, report: Report) -> None:
 
 def conclusion(report: Report) -> str:
     about, table = report.environment, report.table
-    verdicts = report.cases["verdict"]
-    failing, lacking = int(verdicts.isin(DISCREPANCIES).sum()), int((verdicts == UNSUPPORTED).sum())
+    verdicts, lacking = report.cases["verdict"], unsupported_runs(table)
+    failing = int(verdicts.isin(DISCREPANCIES).sum())
     what = f"{about['subject']} against {about['reference']}"
     undecided = int((table["verdict"] == UNDECIDED).sum())
     share = exact_share(undecided / len(table)) if len(table) else "0 %"

@@ -74,7 +74,10 @@ def run(
                 progress=progress,
                 executor=executor,
             )
-    report.environment["command"] = shlex.join(["oracle", *context.obj])
+    typed = shlex.join(["oracle", *context.obj])
+    report.environment["command"] = typed
+    if case_file is not None:
+        report = report.reproduced_by(typed)
     report.save(out)
     if as_json:
         print_json(report.to_json())

@@ -71,7 +71,7 @@ function histogramFigure(histogram, threshold) {
   return element("figure", {}, element("figcaption", {}, element("b", {}, "histogram of z")), drawing);
 }
 
-function scatterFigure([expected, got]) {
+function scatterFigure([expected, got], size) {
   const xs = expected.map(asNumber), ys = got.map(asNumber);
   if (!xs.length) return null;
   const width = 300, height = 240, left = 8, bottom = 34;
@@ -81,7 +81,7 @@ function scatterFigure([expected, got]) {
     svg("line", { class: "same", x1: x(low), y1: y(low), x2: x(high), y2: y(high) }), svg("line", { class: "axis", x1: left, x2: width - 8, y1: height - bottom, y2: height - bottom }), svg("line", { class: "axis", x1: left, x2: left, y1: 8, y2: height - bottom }),
     ...xs.map((value, i) => svg("circle", { class: "dot", cx: x(value), cy: y(ys[i]), r: 2.4 })),
     svg("text", { x: left, y: height - 20 }, figure(low)), svg("text", { x: width - 8, y: height - 20, "text-anchor": "end" }, figure(high)), svg("text", { x: width / 2, y: height - 5, "text-anchor": "middle" }, "expected →"), svg("text", { x: left + 5, y: 16 }, "got ↑"));
-  return element("figure", { class: "scatter" }, element("figcaption", {}, element("b", {}, "got against expected"), ` · ${whole(xs.length)} elements, on the dashed line where alike`), drawing);
+  return element("figure", { class: "scatter" }, element("figcaption", {}, element("b", {}, "got against expected"), ` · ${xs.length < size ? `${whole(xs.length)} of ` : ""}${whole(size)} elements, on the dashed line where alike`), drawing);
 }
 
 function worstFigure(worst) {
@@ -97,5 +97,5 @@ function errorMaps(detail) {
 }
 
 function errorFigures(detail, threshold) {
-  return element("div", { class: "views" }, histogramFigure(detail.histogram, threshold), scatterFigure(detail.points), worstFigure(detail.worst));
+  return element("div", { class: "views" }, histogramFigure(detail.histogram, threshold), scatterFigure(detail.points, (detail.part ? detail.part.shape : detail.shape).reduce((a, b) => a * b, 1)), worstFigure(detail.worst));
 }

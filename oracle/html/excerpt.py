@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oracle.html.page import environment, records
-from oracle.table import GRAVITY
+from oracle.table import GRAVITY, outcome
 from oracle.verdict import PASS, VERDICTS
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def excerpt(report: Report) -> str:
         .render(
             report=report,
             about=report.environment,
+            outcome=outcome(report.table),
             families=records(families),
             family_verdicts=[verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
             blames=report.blame[:MOST_BLAMES],

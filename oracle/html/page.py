@@ -11,6 +11,7 @@ import pandas as pd
 from oracle.figures import exact_share, figure
 from oracle.html import payload
 from oracle.running_error import LAMBDA
+from oracle.table import outcome, unsupported_runs
 from oracle.verdict import DISCREPANCIES, PASS, VERDICTS
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def render(report: Report) -> str:
         counts=report.table["verdict"].value_counts().to_dict(),
         discrepancies=DISCREPANCIES,
         failing=int(report.cases["verdict"].isin(DISCREPANCIES).sum()),
+        lacking=unsupported_runs(report.table),
+        outcome=outcome(report.table),
         families=records(families),
         family_verdicts=[verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
         blames=report.blame[:MOST_BLAMES],

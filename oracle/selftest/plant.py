@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -193,19 +193,6 @@ def replaced(type: str, change: Callable[[Any], Any]) -> Implementation:
 
     def run(case: Case) -> Trace:
         with attribute(owner, "apply", change(owner.apply)):
-            return honest.run(case)
-
-    return run
-
-
-def all_replaced(changes: Mapping[str, Callable[[Any], Any]]) -> Implementation:
-    """As `replaced`, for several types at once."""
-
-    def run(case: Case) -> Trace:
-        with ExitStack() as stack:
-            for type, change in changes.items():
-                owner = getattr(refbp, type)
-                stack.enter_context(attribute(owner, "apply", change(owner.apply)))
             return honest.run(case)
 
     return run

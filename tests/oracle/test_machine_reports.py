@@ -42,7 +42,7 @@ def parsed(report: oracle.Report) -> ET.Element:
 def test_a_discrepancy_is_a_failure(report: oracle.Report) -> None:
     (failure,) = parsed(report).iter("failure")
     assert failure.get("type") == "wrong" and "lenet5/random/conv2" in str(failure.get("message"))
-    assert "reproduce: oracle run" in str(failure.text)
+    assert "reproduce: oracle.run(altered, cases=" in str(failure.text)
     assert [parsed(report).get(name) for name in ("tests", "failures", "errors", "skipped")] == ["1", "1", "0", "0"]
 
 

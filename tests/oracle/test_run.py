@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pandas as pd
 import pytest
 
 import oracle
-from oracle import terminal
+from oracle import suite, terminal
 from oracle.case import Case
 from oracle.cli import main
 from oracle.subjects import refbp as refbp_subject
@@ -159,7 +161,7 @@ def test_an_altered_quantity_is_blamed(layer: str, quantity: str) -> None:
     """The layer and the quantity that were touched come first, whatever followed from them."""
     report = oracle.run(Altered(layer, quantity, lambda g: g * 1.001), cases=SMALL)
     assert (report.blame[0].layer, report.blame[0].quantity) == (layer, quantity)
-    assert report.blame[0].reproduce == f"oracle run --cases {SMALL} --dtype float64 --subject altered"
+    assert report.blame[0].reproduce == f"oracle.run(altered, cases='{SMALL}', dtypes=('float64',))"
 
 
 def test_a_layer_that_was_handed_something_else_is_blamed() -> None:
@@ -299,11 +301,30 @@ def test_leaving_and_showing_words_are_crashes_too(subject: Any, said: str) -> N
     assert set(report.table["verdict"]) == {"crashed"} and said in report.blame[0].diagnosis
 
 
+def test_what_is_to_be_run_again_can_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command of a case of one's own names its file, not a case that the suite does not have; the reference is named."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "own.json"
+    replace(suite.named(SMALL), name="own/case").save(file)
+    for options in (["--case-file", str(file)], ["--cases", SMALL]):
+        typed = ["run", *options, "--dtype", "float32", "--subject", f"{__name__}:raising", "--reference", "refbp"]
+        status, _, _ = command(*typed, "--out", "first", capsys=capsys)
+        (culprit,) = oracle.load_report("first").blame
+        program, *again = shlex.split(culprit.reproduce)
+        assert (status, program) == (1, "oracle")
+        again = [*again, "--out", "second"] if "--out" not in again else again
+        assert command(*again, capsys=capsys)[0] == 1 and "--reference" in again
+
+
 def test_what_a_subject_lacks_is_no_failure() -> None:
     """`unsupported` is shown, and passes; but a run in which nothing was judged does not say that anything conforms."""
     report = oracle.run(lacking, cases="worked-example")
     assert report.passed and set(report.table["verdict"]) == {"unsupported"}
     assert "nothing was judged: all 4 runs of 2 cases are unsupported" in terminal.conclusion(report)
+    assert "lacking against torch: nothing was judged" in report.to_markdown().splitlines()[0]
+    assert "nothing was judged" in report._repr_html_()
 
 
 @pytest.mark.parametrize("subject", [raising, silent, lacking])

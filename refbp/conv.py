@@ -14,6 +14,7 @@ from refbp.windows import (
     Sides,
     Sizes,
     added_back,
+    batch_last,
     inside,
     padded,
     padding_sources,
@@ -37,27 +38,23 @@ class Geometry(NamedTuple):
 
 
 def columns_of(x: Array, g: Geometry) -> Array:
-    """Every window as a row, per group: (N, C, *size) -> (G, N*P, C/G*K) for P windows of K taps."""
+    """Every window as a column, per group: (N, C, *size) -> (G, C/G*K, P*N) for P windows of K taps."""
     rank = len(g.kernel)
     view = windows(x, g.kernel, g.stride, g.dilation)  # (N, C, *counts, *kernel)
-    n, channels, counts = x.shape[0], x.shape[1], view.shape[2 : 2 + rank]
-    view = view.reshape((n, g.groups, channels // g.groups, *counts, *g.kernel))
-    view = np.moveaxis(view, (1, 0, 2), (0, 1, 2 + rank))  # (G, N, *counts, C/G, *kernel)
-    return view.reshape((g.groups, n * math.prod(counts), channels // g.groups * math.prod(g.kernel)))
+    channels, counts = x.shape[1], view.shape[2 : 2 + rank]
+    view = np.transpose(view, (1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank), 0))  # (C, *kernel, *counts, N)
+    return view.reshape((g.groups, channels // g.groups * math.prod(g.kernel), math.prod(counts) * x.shape[0]))
 
 
-def rows_of(delta: Array, groups: int) -> Array:
-    """Positions as rows, per group: (N, F, *counts) -> (G, N*P, F/G)."""
-    n, features, positions = delta.shape[0], delta.shape[1], math.prod(delta.shape[2:])
-    split = delta.reshape((n, groups, features // groups, positions))
-    return np.transpose(split, (1, 0, 3, 2)).reshape((groups, n * positions, features // groups))
+def by_feature(delta: Array, groups: int) -> Array:
+    """Features as rows, per group: (N, F, *counts) -> (G, F/G, P*N)."""
+    features, positions = delta.shape[1], math.prod(delta.shape[2:])
+    return np.moveaxis(delta, 0, -1).reshape((groups, features // groups, positions * delta.shape[0]))
 
 
-def positions_of(rows: Array, n: int, counts: Sizes) -> Array:
-    """The inverse of `rows_of`: (G, N*P, F/G) -> (N, F, *counts)."""
-    groups, _, features = rows.shape
-    split = rows.reshape((groups, n, math.prod(counts), features))
-    return np.transpose(split, (1, 0, 3, 2)).reshape((n, groups * features, *counts))
+def by_sample(rows: Array, n: int, counts: Sizes) -> Array:
+    """The inverse of `by_feature`: (G, F/G, P*N) -> (N, F, *counts)."""
+    return np.moveaxis(rows.reshape((rows.shape[0] * rows.shape[1], *counts, n)), -1, 0)
 
 
 def per_group(weight: Array, groups: int) -> Array:
@@ -71,18 +68,16 @@ def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
     Element i receives delta_o W_t from every window o and tap t with o * stride + t * dilation = i. Read as a sum over t at
     fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
     """
-    n, counts = delta.shape[0], delta.shape[2:]
-    grads = rows_of(delta, g.groups) @ per_group(weight, g.groups)  # (G, N*P, C/G*K)
-    rank = len(g.kernel)
-    grads = grads.reshape((g.groups, n, *counts, weight.shape[1], *g.kernel))
-    grads = np.moveaxis(grads, (0, 1, 2 + rank), (1, 0, 2))  # (N, G, C/G, *counts, *kernel)
-    grads = grads.reshape((n, g.groups * weight.shape[1], *counts, *g.kernel))
+    n, counts, rank = delta.shape[0], delta.shape[2:], len(g.kernel)
+    grads = np.swapaxes(per_group(weight, g.groups), 1, 2) @ by_feature(delta, g.groups)  # (G, C/G*K, P*N)
+    grads = grads.reshape((g.groups * weight.shape[1], *g.kernel, *counts, n))
+    grads = np.transpose(grads, (1 + 2 * rank, 0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank)))
     return windows_added(grads, size, g.kernel, g.stride, g.dilation)
 
 
 def weight_gradient(columns: Array, delta: Array, shape: Sizes, groups: int) -> Array:
     """The cross-correlation of the layer's input with delta: every tap sums over batch and positions what it multiplied."""
-    return (np.swapaxes(rows_of(delta, groups), 1, 2) @ columns).reshape(shape)
+    return (by_feature(delta, groups) @ np.swapaxes(columns, 1, 2)).reshape(shape)
 
 
 def bias_gradient(delta: Array) -> Array:
@@ -141,7 +136,7 @@ def _convolve(
     rank = weight.ndim - 2
     name = f"conv{rank}d"
     g = geometry_of(weight, stride, dilation, groups, name)
-    x = batched(input, rank, weight.shape[1] * groups, name)
+    x = batch_last(batched(input, rank, weight.shape[1] * groups, name))
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"{name} expects bias ({weight.shape[0]},) for weight {weight.shape}, got {bias.shape}")
     sides = _padding_sides(padding, g, name)
@@ -156,13 +151,13 @@ def _convolve(
             f"padded input {full.shape[2:]}"
         )
     columns = columns_of(full, g)
-    rows = columns @ np.swapaxes(per_group(weight, groups), 1, 2)  # (G, N*P, F/G)
+    rows = per_group(weight, groups) @ columns  # (G, F/G, P*N)
     if bias is not None:
-        rows += bias.reshape((groups, 1, weight.shape[0] // groups))
-    z = positions_of(rows, x.shape[0], counts)
+        rows += bias.reshape((groups, weight.shape[0] // groups, 1))
+    z = by_sample(rows, x.shape[0], counts)
 
     def backward(grad_output: Array) -> tuple[Array, Array, Array | None]:
-        delta = grad_output.reshape(z.shape)
+        delta = batch_last(grad_output.reshape(z.shape))
         grads = spread(delta, weight, full.shape[2:], g)
         grad_input = grads[inside(inner, sides)] if zeros else added_back(grads, inner, sources)
         grad_weight = weight_gradient(columns, delta, weight.shape, groups)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import Unpack
 
-import numpy as np
-
 from refbp.conv import (
     ConvNd,
     Ints,
     batched,
     bias_gradient,
+    by_sample,
     check_rank,
     columns_of,
     geometry_of,
     per_group,
-    positions_of,
     spread,
     weight_gradient,
 )
 from refbp.layer import Array, Backward, LayerOptions
-from refbp.windows import inside, padded, sizes
+from refbp.windows import batch_last, inside, padded, sizes
 
 
 def _convolve_transposed(
@@ -36,7 +34,7 @@ def _convolve_transposed(
     rank = weight.ndim - 2
     name = f"conv_transpose{rank}d"
     g = geometry_of(weight, stride, dilation, groups, name)
-    x = batched(input, rank, weight.shape[0], name)
+    x = batch_last(batched(input, rank, weight.shape[0], name))
     if bias is not None and bias.shape != (weight.shape[1] * groups,):
         raise ValueError(
             f"{name} expects bias ({weight.shape[1] * groups},) for weight {weight.shape}, got {bias.shape}"
@@ -58,12 +56,12 @@ def _convolve_transposed(
         z += bias.reshape((bias.shape[0], *(1,) * rank))
 
     def backward(grad_output: Array) -> tuple[Array, Array, Array | None]:
-        delta = grad_output.reshape(z.shape)
+        delta = batch_last(grad_output.reshape(z.shape))
         # What output_padding adds beyond the last window reaches no input.
         read = padded(delta, sides)[inside(reached, [(0, 0)] * rank)]
         columns = columns_of(read, g)
-        rows = columns @ np.swapaxes(per_group(weight, groups), 1, 2)  # (G, N*P, C/G)
-        grad_input = positions_of(rows, x.shape[0], counts)
+        rows = per_group(weight, groups) @ columns  # (G, C/G, P*N)
+        grad_input = by_sample(rows, x.shape[0], counts)
         grad_weight = weight_gradient(columns, x, weight.shape, groups)
         return grad_input.reshape(input.shape), grad_weight, None if bias is None else bias_gradient(delta)
 

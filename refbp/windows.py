@@ -35,6 +35,16 @@ def sizes(value: int | Sequence[int], rank: int, name: str, least: int | None = 
     return result
 
 
+def batch_last(x: Array) -> Array:
+    """`x` in a memory in which its first dimension runs fastest; itself where that is so.
+
+    The shape stays. Windows, taps and positions over the other dimensions then are long runs of memory, however small the
+    image, and a sum over batch and positions is one run per channel.
+    """
+    moved = np.moveaxis(x, 0, -1)
+    return np.moveaxis(moved.reshape(-1).reshape(moved.shape), -1, 0)  # a flat array is a copy unless it is a view
+
+
 def padded(x: Array, sides: Sides, value: float = 0.0) -> Array:
     """`x` with (before, after) elements of `value` added to each of its last dimensions."""
     if not any(before or after for before, after in sides):
@@ -126,11 +136,12 @@ def taps(kernel: Sizes, stride: Sizes, dilation: Sizes, counts: Sizes) -> Iterat
 def windows_added(grads: Array, size: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Array:
     """The adjoint of `windows`: each element's gradient is the sum over all windows and taps that read it.
 
-    Shape: (*lead, *counts, *kernel) -> (*lead, *size).
+    Shape: (*lead, *counts, *kernel) -> (*lead, *size), in memory with the batch last.
     """
     rank = len(kernel)
     lead, counts = grads.shape[: grads.ndim - 2 * rank], grads.shape[grads.ndim - 2 * rank : grads.ndim - rank]
-    result = np.zeros_like(grads, shape=(*lead, *size))
+    zeros = np.zeros_like(grads, shape=(*lead[1:], *size, *lead[:1]))
+    result = np.moveaxis(zeros, -1, 0) if lead else zeros
     for tap, positions in taps(kernel, stride, dilation, counts):
         own: Index = (..., *tap)
         result[positions] += grads[own]

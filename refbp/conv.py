@@ -13,6 +13,7 @@ from refbp.windows import (
     PADDING_SOURCES,
     Sides,
     Sizes,
+    add_windows,
     added_back,
     batch_last,
     inside,
@@ -22,7 +23,7 @@ from refbp.windows import (
     taken,
     window_counts,
     windows,
-    windows_added,
+    zeros_batch_last,
 )
 
 Ints: TypeAlias = int | Sequence[int]
@@ -37,10 +38,23 @@ class Geometry(NamedTuple):
     groups: int
 
 
-def columns_of(x: Array, g: Geometry) -> Array:
-    """Every window as a column, per group: (N, C, *size) -> (G, C/G*K, P*N) for P windows of K taps."""
+# Elements of the columns that are made at a time: as many as stay in a processor's cache.
+BLOCK = 2**18
+
+
+def blocks(n: int, counts: Sizes, weight: Array, g: Geometry) -> list[slice]:
+    """The windows in parts along their first dimension; a part's columns are no fewer numbers than the weight's."""
+    row = (
+        weight.size // weight.shape[0] * g.groups * math.prod(counts[1:]) * n
+    )  # numbers in the columns of one row of windows
+    rows = max(1, max(BLOCK, weight.size) // max(row, 1))
+    return [slice(first, min(first + rows, counts[0])) for first in range(0, counts[0], rows)]
+
+
+def columns_of(x: Array, g: Geometry, part: slice) -> Array:
+    """Every window of a part as a column, per group: (N, C, *size) -> (G, C/G*K, P*N) for P windows of K taps."""
     rank = len(g.kernel)
-    view = windows(x, g.kernel, g.stride, g.dilation)  # (N, C, *counts, *kernel)
+    view = windows(x, g.kernel, g.stride, g.dilation)[:, :, part]  # (N, C, *counts, *kernel)
     channels, counts = x.shape[1], view.shape[2 : 2 + rank]
     view = np.transpose(view, (1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank), 0))  # (C, *kernel, *counts, N)
     return view.reshape((g.groups, channels // g.groups * math.prod(g.kernel), math.prod(counts) * x.shape[0]))
@@ -52,14 +66,21 @@ def by_feature(delta: Array, groups: int) -> Array:
     return np.moveaxis(delta, 0, -1).reshape((groups, features // groups, positions * delta.shape[0]))
 
 
-def by_sample(rows: Array, n: int, counts: Sizes) -> Array:
-    """The inverse of `by_feature`: (G, F/G, P*N) -> (N, F, *counts)."""
-    return np.moveaxis(rows.reshape((rows.shape[0] * rows.shape[1], *counts, n)), -1, 0)
-
-
 def per_group(weight: Array, groups: int) -> Array:
     """(F, C/G, *kernel) -> (G, F/G, C/G*K)."""
     return weight.reshape((groups, weight.shape[0] // groups, math.prod(weight.shape[1:])))
+
+
+def correlate(x: Array, weight: Array, bias: Array | None, g: Geometry) -> Array:
+    """The cross-correlation of x with the kernel, plus a bias per feature."""
+    n, features, counts = x.shape[0], weight.shape[0], window_counts(x.shape[2:], *g[:3])
+    z = zeros_batch_last(x, (n, features, *counts))
+    for part in blocks(n, counts, weight, g):
+        rows = per_group(weight, g.groups) @ columns_of(x, g, part)  # (G, F/G, P*N)
+        if bias is not None:
+            rows += bias.reshape((g.groups, features // g.groups, 1))
+        z[:, :, part] = np.moveaxis(rows.reshape((features, -1, *counts[1:], n)), -1, 0)
+    return z
 
 
 def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
@@ -68,16 +89,24 @@ def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
     Element i receives delta_o W_t from every window o and tap t with o * stride + t * dilation = i. Read as a sum over t at
     fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
     """
-    n, counts, rank = delta.shape[0], delta.shape[2:], len(g.kernel)
-    grads = np.swapaxes(per_group(weight, g.groups), 1, 2) @ by_feature(delta, g.groups)  # (G, C/G*K, P*N)
-    grads = grads.reshape((g.groups * weight.shape[1], *g.kernel, *counts, n))
-    grads = np.transpose(grads, (1 + 2 * rank, 0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank)))
-    return windows_added(grads, size, g.kernel, g.stride, g.dilation)
+    n, counts, rank, channels = delta.shape[0], delta.shape[2:], len(g.kernel), g.groups * weight.shape[1]
+    result = zeros_batch_last(delta, (n, channels, *size))
+    for part in blocks(n, counts, weight, g):
+        grads = np.swapaxes(per_group(weight, g.groups), 1, 2) @ by_feature(
+            delta[:, :, part], g.groups
+        )  # (G, C/G*K, P*N)
+        grads = grads.reshape((channels, *g.kernel, -1, *counts[1:], n))
+        grads = np.transpose(grads, (1 + 2 * rank, 0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank)))
+        add_windows(result, grads, *g[:3], part.start)
+    return result
 
 
-def weight_gradient(columns: Array, delta: Array, shape: Sizes, groups: int) -> Array:
+def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array:
     """The cross-correlation of the layer's input with delta: every tap sums over batch and positions what it multiplied."""
-    return (by_feature(delta, groups) @ np.swapaxes(columns, 1, 2)).reshape(shape)
+    total = np.zeros_like(delta, shape=(g.groups, weight.shape[0] // g.groups, math.prod(weight.shape[1:])))
+    for part in blocks(delta.shape[0], delta.shape[2:], weight, g):
+        total += by_feature(delta[:, :, part], g.groups) @ np.swapaxes(columns_of(x, g, part), 1, 2)
+    return total.reshape(weight.shape)
 
 
 def bias_gradient(delta: Array) -> Array:
@@ -150,17 +179,13 @@ def _convolve(
             f"{name} expects an input that holds its kernel: kernel {g.kernel} with dilation {g.dilation}, "
             f"padded input {full.shape[2:]}"
         )
-    columns = columns_of(full, g)
-    rows = per_group(weight, groups) @ columns  # (G, F/G, P*N)
-    if bias is not None:
-        rows += bias.reshape((groups, weight.shape[0] // groups, 1))
-    z = by_sample(rows, x.shape[0], counts)
+    z = correlate(full, weight, bias, g)
 
     def backward(grad_output: Array) -> tuple[Array, Array, Array | None]:
         delta = batch_last(grad_output.reshape(z.shape))
         grads = spread(delta, weight, full.shape[2:], g)
         grad_input = grads[inside(inner, sides)] if zeros else added_back(grads, inner, sources)
-        grad_weight = weight_gradient(columns, delta, weight.shape, groups)
+        grad_weight = weight_gradient(full, delta, weight, g)
         return grad_input.reshape(input.shape), grad_weight, None if bias is None else bias_gradient(delta)
 
     return z.reshape((*input.shape[: -rank - 1], *z.shape[1:])), backward

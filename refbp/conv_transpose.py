@@ -9,11 +9,9 @@ from refbp.conv import (
     Ints,
     batched,
     bias_gradient,
-    by_sample,
     check_rank,
-    columns_of,
+    correlate,
     geometry_of,
-    per_group,
     spread,
     weight_gradient,
 )
@@ -59,10 +57,8 @@ def _convolve_transposed(
         delta = batch_last(grad_output.reshape(z.shape))
         # What output_padding adds beyond the last window reaches no input.
         read = padded(delta, sides)[inside(reached, [(0, 0)] * rank)]
-        columns = columns_of(read, g)
-        rows = per_group(weight, groups) @ columns  # (G, C/G, P*N)
-        grad_input = by_sample(rows, x.shape[0], counts)
-        grad_weight = weight_gradient(columns, x, weight.shape, groups)
+        grad_input = correlate(read, weight, None, g)
+        grad_weight = weight_gradient(read, x, weight, g)
         return grad_input.reshape(input.shape), grad_weight, None if bias is None else bias_gradient(delta)
 
     return z.reshape((*input.shape[: -rank - 1], *z.shape[1:])), backward

@@ -16,6 +16,7 @@ from refbp.windows import (
     add_windows,
     added_back,
     batch_last,
+    empty_batch_last,
     inside,
     padded,
     padding_sources,
@@ -23,7 +24,6 @@ from refbp.windows import (
     taken,
     window_counts,
     windows,
-    zeros_batch_last,
 )
 
 Ints: TypeAlias = int | Sequence[int]
@@ -39,7 +39,7 @@ class Geometry(NamedTuple):
 
 
 # Elements of the columns that are made at a time: as many as stay in a processor's cache.
-BLOCK = 2**18
+BLOCK = 2**19
 
 
 def blocks(n: int, counts: Sizes, weight: Array, g: Geometry) -> list[slice]:
@@ -51,13 +51,12 @@ def blocks(n: int, counts: Sizes, weight: Array, g: Geometry) -> list[slice]:
     return [slice(first, min(first + rows, counts[0])) for first in range(0, counts[0], rows)]
 
 
-def columns_of(x: Array, g: Geometry, part: slice) -> Array:
-    """Every window of a part as a column, per group: (N, C, *size) -> (G, C/G*K, P*N) for P windows of K taps."""
+def columns_of(view: Array, part: slice, g: Geometry) -> Array:
+    """The windows of a part as columns, per group: (N, C, *counts, *kernel) -> (G, C/G*K, P*N) for P windows of K taps."""
     rank = len(g.kernel)
-    view = windows(x, g.kernel, g.stride, g.dilation)[:, :, part]  # (N, C, *counts, *kernel)
-    channels, counts = x.shape[1], view.shape[2 : 2 + rank]
-    view = np.transpose(view, (1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank), 0))  # (C, *kernel, *counts, N)
-    return view.reshape((g.groups, channels // g.groups * math.prod(g.kernel), math.prod(counts) * x.shape[0]))
+    view = np.transpose(view[:, :, part], (1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank), 0))
+    rows = view.shape[0] // g.groups * math.prod(g.kernel)
+    return view.reshape((g.groups, rows, math.prod(view.shape[1 + rank :])))  # of (C, *kernel, *counts, N)
 
 
 def by_feature(delta: Array, groups: int) -> Array:
@@ -73,13 +72,14 @@ def per_group(weight: Array, groups: int) -> Array:
 
 def correlate(x: Array, weight: Array, bias: Array | None, g: Geometry) -> Array:
     """The cross-correlation of x with the kernel, plus a bias per feature."""
-    n, features, counts = x.shape[0], weight.shape[0], window_counts(x.shape[2:], *g[:3])
-    z = zeros_batch_last(x, (n, features, *counts))
+    view = windows(x, *g[:3])  # (N, C, *counts, *kernel)
+    n, features, counts = x.shape[0], weight.shape[0], view.shape[2 : x.ndim]
+    z = empty_batch_last(x, (n, features, *counts))
     for part in blocks(n, counts, weight, g):
-        rows = per_group(weight, g.groups) @ columns_of(x, g, part)  # (G, F/G, P*N)
+        rows = per_group(weight, g.groups) @ columns_of(view, part, g)  # (G, F/G, P*N)
         if bias is not None:
             rows += bias.reshape((g.groups, features // g.groups, 1))
-        z[:, :, part] = np.moveaxis(rows.reshape((features, -1, *counts[1:], n)), -1, 0)
+        z[:, :, part] = np.moveaxis(rows.reshape((features, part.stop - part.start, *counts[1:], n)), -1, 0)
     return z
 
 
@@ -90,12 +90,12 @@ def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
     fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
     """
     n, counts, rank, channels = delta.shape[0], delta.shape[2:], len(g.kernel), g.groups * weight.shape[1]
-    result = zeros_batch_last(delta, (n, channels, *size))
+    kernels = np.swapaxes(per_group(weight, g.groups), 1, 2)  # (G, C/G*K, F/G)
+    result = empty_batch_last(delta, (n, channels, *size))
+    result[...] = 0.0
     for part in blocks(n, counts, weight, g):
-        grads = np.swapaxes(per_group(weight, g.groups), 1, 2) @ by_feature(
-            delta[:, :, part], g.groups
-        )  # (G, C/G*K, P*N)
-        grads = grads.reshape((channels, *g.kernel, -1, *counts[1:], n))
+        grads = kernels @ by_feature(delta[:, :, part], g.groups)  # (G, C/G*K, P*N)
+        grads = grads.reshape((channels, *g.kernel, part.stop - part.start, *counts[1:], n))
         grads = np.transpose(grads, (1 + 2 * rank, 0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank)))
         add_windows(result, grads, *g[:3], part.start)
     return result
@@ -103,9 +103,10 @@ def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
 
 def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array:
     """The cross-correlation of the layer's input with delta: every tap sums over batch and positions what it multiplied."""
+    view = windows(x, *g[:3])
     total = np.zeros_like(delta, shape=(g.groups, weight.shape[0] // g.groups, math.prod(weight.shape[1:])))
     for part in blocks(delta.shape[0], delta.shape[2:], weight, g):
-        total += by_feature(delta[:, :, part], g.groups) @ np.swapaxes(columns_of(x, g, part), 1, 2)
+        total += by_feature(delta[:, :, part], g.groups) @ np.swapaxes(columns_of(view, part, g), 1, 2)
     return total.reshape(weight.shape)
 
 

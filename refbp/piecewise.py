@@ -11,6 +11,7 @@ import numpy as np
 
 from refbp.activations import Activation
 from refbp.layer import Array, Backward, LayerOptions
+from refbp.masks import masked
 
 
 def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward]:
@@ -19,12 +20,13 @@ def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward
     NaN stays NaN; its slope is what the mask says.
     """
     output = np.where(passes | np.isnan(inside), inside, outside)
-    return output, lambda grad_output: np.where(passes, grad_output, 0.0)
+    return output, lambda grad_output: masked(grad_output, passes)
 
 
 def relu(input: Array) -> tuple[Array, Backward]:
     """f(z) = max(z, 0),  f'(z) = 1 where z > 0, else 0. Conventions: f'(0) = 0, f'(NaN) = 1."""
-    return piecewise((input > 0) | np.isnan(input), input, 0.0)
+    passes = ~(input <= 0)
+    return np.maximum(input, 0.0), lambda grad_output: masked(grad_output, passes)
 
 
 class ReLU(Activation):

@@ -45,10 +45,10 @@ def batch_last(x: Array) -> Array:
     return np.moveaxis(moved.reshape(-1).reshape(moved.shape), -1, 0)  # a flat array is a copy unless it is a view
 
 
-def zeros_batch_last(x: Array, shape: Sizes) -> Array:
-    """Zeros of this shape and `x`'s kind, in memory as `batch_last` lays it out."""
-    none_of_it = x[:0].reshape(-1)  # zeros like it have no order of x's to keep
-    return np.moveaxis(np.zeros_like(none_of_it, shape=(*shape[1:], shape[0])), -1, 0)
+def empty_batch_last(x: Array, shape: Sizes) -> Array:
+    """An array of this shape and `x`'s kind, to be filled, in memory as `batch_last` lays it out."""
+    none_of_it = x[:0].reshape(-1)  # what is made like it has no order of x's to keep
+    return np.moveaxis(np.empty_like(none_of_it, shape=(*shape[1:], shape[0])), -1, 0)
 
 
 def padded(x: Array, sides: Sides, value: float = 0.0) -> Array:

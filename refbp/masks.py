@@ -1,0 +1,20 @@
+"""Choosing between a value and zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from refbp.layer import Array
+
+
+def masked(x: Array, mask: Any) -> Array:
+    """`x` where the mask holds, zero elsewhere.
+
+    A product, in a tenth of the time of a choice, whose branches no processor can predict. Only infinity and NaN need the
+    choice: times zero they are not zero.
+    """
+    if np.isfinite(x).all():
+        return x * mask
+    return np.where(mask, x, 0.0)

@@ -58,28 +58,30 @@ def _batch_norm(
     training: bool,
     eps: float,
 ) -> tuple[Array, Backward, Statistics]:
-    """Output, backward, and the mean and variance taken, (C, 1, ...): some channels at a time, which are independent."""
+    """Output, backward, and the mean and variance taken, (1, C, 1, ...): a few channels at a time, which are independent."""
     shape = channel_shape(input, running_mean, running_var, weight, bias, name="batch_norm")
     count = math.prod((input.shape[0], *input.shape[2:]))
+    running = None
     if training:
         require_several(count, input, "batch_norm", "channel")
     elif running_mean is None or running_var is None:
         raise ValueError("batch_norm expects running_mean and running_var when not training, got None")
+    else:
+        running = (running_mean.reshape((1, *shape)), running_var.reshape((1, *shape)))
     if eps < 0 or (training and eps == 0):
         raise ValueError(f"batch_norm expects a positive eps in training, else one of at least 0, got {eps}")
-    constants = [None if array is None else array.reshape(shape) for array in (running_mean, running_var, weight, bias)]
-    mean, variance = (np.empty_like(input, shape=(1, *shape)) for _ in range(2))
-    y = np.empty_like(input)
+    y, mean, variance = (np.empty_like(input, shape=own) for own in (input.shape, (1, *shape), (1, *shape)))
     width = max(1, BLOCK // max(count, 1))
     parts = [slice(first, first + width) for first in range(0, input.shape[1], width)]
     backwards = []
     for part in parts:
-        own = [None if array is None else array[part] for array in constants]
-        y[:, part], backward_part, (mean[:, part], variance[:, part]) = _normalized(input[:, part], *own, training, eps)
+        given = None if running is None else (running[0][:, part], running[1][:, part])
+        w, b = (None if own is None else own.reshape((1, *shape))[:, part] for own in (weight, bias))
+        y[:, part], backward_part, (mean[:, part], variance[:, part]) = _normalized(input[:, part], w, b, eps, given)
         backwards.append(backward_part)
 
     def backward(grad_output: Array) -> tuple[Array, Array | None, Array | None]:
-        grad_input, weighted, total = (np.empty_like(array) for array in (input, mean, mean))
+        grad_input, weighted, total = (np.empty_like(own) for own in (input, mean, mean))
         for part, backward_part in zip(parts, backwards, strict=True):
             grad_input[:, part], weighted[:, part], total[:, part] = backward_part(grad_output[:, part])
         grad_weight = None if weight is None else weighted.reshape(weight.shape)
@@ -89,38 +91,32 @@ def _batch_norm(
 
 
 def _normalized(
-    x: Array,
-    running_mean: Array | None,
-    running_var: Array | None,
-    weight: Array | None,
-    bias: Array | None,
-    training: bool,
-    eps: float,
+    x: Array, weight: Array | None, bias: Array | None, eps: float, running: Statistics | None
 ) -> tuple[Array, Backward, Statistics]:
-    """y = x̂ w + b with x̂ = (x - μ) s and s = 1/√(σ² + eps), everything per channel.
+    """y = x̂ w + b with x̂ = (x - μ) s and s = 1/√(σ² + eps), per channel; μ and σ² are x's own moments unless given.
 
-    Gradients, with g = grad_output and means over batch and positions:
-        training: grad_x = s w (g - mean(g) - x̂ mean(g x̂)), the second term through μ, the third through σ²
-        else:     grad_x = s w g
+    Gradients, with g = grad_output, sums and means over batch and positions:
+        own moments: grad_x = s w (g - mean(g) - x̂ mean(g x̂)), the second term through μ, the third through σ²
+        given:       grad_x = s w g
+        and Σ g x̂ for w, Σ g for b
     """
     axes = (0, *range(2, x.ndim))
-    mean, variance = moments(x, axes) if training else (running_mean, running_var)
+    mean, variance = moments(x, axes) if running is None else running
     s = 1.0 / np.sqrt(variance + eps)
     # Folded to one product and one shift, as kernels do: their rounding where x is close to the mean is then allowed for.
     x_hat = x * s - mean * s
     y = x_hat if weight is None else x_hat * weight
-    y = y if bias is None else y + bias
     scale = s if weight is None else s * weight
+    count = float(max(math.prod(x.shape[axis] for axis in axes), 1))
 
     def backward(g: Array) -> tuple[Array, Array, Array]:
         total: Array = np.sum(g, axis=axes, keepdims=True)
         weighted: Array = np.sum(g * x_hat, axis=axes, keepdims=True)
-        if training:
-            count = float(max(x.size // max(x.shape[1], 1), 1))
+        if running is None:
             g = g - total / count - x_hat * (weighted / count)
         return g * scale, weighted, total
 
-    return y, backward, (mean, variance)
+    return y if bias is None else y + bias, backward, (mean, variance)
 
 
 def instance_norm(

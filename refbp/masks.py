@@ -15,6 +15,5 @@ def masked(x: Array, mask: Any) -> Array:
     A product, in a tenth of the time of a choice, whose branches no processor can predict. Only infinity and NaN need the
     choice: times zero they are not zero.
     """
-    if np.isfinite(x).all():
-        return x * mask
-    return np.where(mask, x, 0.0)
+    result: Array = x * mask if np.isfinite(x).all() else np.where(mask, x, 0.0)
+    return result

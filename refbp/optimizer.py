@@ -71,7 +71,7 @@ class Optimizer:
     def zero_grad(self) -> None:
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.layer.grads[parameter.name] = np.zeros_like(parameter.data)
+                parameter.zero_grad()
 
     def step(self) -> None:
         """Update every parameter from its gradient; new arrays take the old ones' places."""

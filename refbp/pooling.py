@@ -78,7 +78,7 @@ def max_pool(
     dilation: Ints,
     ceil_mode: bool,
 ) -> tuple[Array, Callable[[], Indices], Backward]:
-    """Output, a function that gives the winners' flat indices, and the backward: a tournament over the taps, without a scatter."""
+    """Output, the winners' flat indices when asked for, and the backward: a tournament over the taps, without a scatter."""
     g = geometry(input, rank, kernel_size, stride, padding, dilation, ceil_mode, f"max_pool{rank}d")
     x = padded(input, g.sides, -math.inf)
     places = padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides, -1)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from oracle.environment import environment
 
 
 def machine() -> dict[str, Any]:
-    """Plain values. Raises: ImportError, in a sentence, without threadpoolctl."""
+    """Plain values; `load` is the number of threads that wanted a core of late, this process's own among them.
+
+    Raises: ImportError, in a sentence, without threadpoolctl.
+    """
     try:
         from threadpoolctl import threadpool_info
     except ImportError as error:
@@ -25,6 +29,7 @@ def machine() -> dict[str, Any]:
     ]
     return {
         "cores": about["threads"],
+        "load": round(os.getloadavg()[0], 1),
         "platform": about["platform"],
         "pools": sorted(pools),
         "processor": about["processor"],

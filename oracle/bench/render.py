@@ -40,7 +40,7 @@ def where(machine: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"{machine['processor']}, {machine['cores']} cores; {machine['platform']}; Python {machine['python']}, {versions}; "
-        f"{'; '.join(machine['pools'])}."
+        f"{'; '.join(machine['pools'])}. Load average at the end: {machine['load']:g}."
     )
 
 

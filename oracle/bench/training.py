@@ -21,7 +21,8 @@ LIMITS = {
 PEERS = ("lenet5", "vgg")
 PEERS_SLOWER = 3.0
 ROUNDS, QUICK_ROUNDS = 25, 3
-SECONDS = 60.0
+# After which a network in one precision begins no further round.
+SECONDS = 25.0
 
 
 def reshaped_max_pool(framework: Any) -> Any:

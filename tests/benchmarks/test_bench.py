@@ -31,7 +31,15 @@ def result(*ratios: float, limit: float | None = 1.0) -> Result:
     )
 
 
-MACHINE = {"processor": "p", "cores": 2, "platform": "os", "python": "3", "pools": ["blas"], "versions": {"numpy": "2"}}
+MACHINE = {
+    "processor": "p",
+    "cores": 2,
+    "load": 1.5,
+    "platform": "os",
+    "python": "3",
+    "pools": ["blas"],
+    "versions": {"numpy": "2"},
+}
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -299,6 +301,18 @@ def test_leaving_and_showing_words_are_crashes_too(subject: Any, said: str) -> N
     """A subject cannot end the run, nor the judge with what are no numbers."""
     report = oracle.run(subject, cases="worked-example/plain", dtypes=("float32",))
     assert set(report.table["verdict"]) == {"crashed"} and said in report.blame[0].diagnosis
+
+
+def test_a_subject_that_ends_its_process_is_named() -> None:
+    """A fault in native code takes a worker along: that is the subject's, not the harness's."""
+
+    class Broken(Executor):
+        def map(self, *_: Any, **__: Any) -> Iterator[Any]:
+            raise BrokenExecutor
+            yield
+
+    with pytest.raises(ValueError, match=f"raising took the process that ran it along, in {SMALL}"):
+        oracle.run(raising, cases=SMALL, executor=Broken())
 
 
 def test_what_is_to_be_run_again_can_be(

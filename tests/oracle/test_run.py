@@ -275,13 +275,14 @@ WRONG_INPUT = {
 def test_wrong_input_ends_in_one_sentence_and_status_2(
     line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Names the thing, what was expected and what came; nothing on standard output, no traceback."""
+    """Names the thing, what was expected and what came; nothing on standard output, no traceback, no folder left behind."""
     monkeypatch.chdir(tmp_path)
     status, out, err = command(*line.split(), capsys=capsys)
     assert (status, out) == (2, "")
     (sentence,) = [text for text in err.splitlines() if text.startswith("oracle: ")]
     assert WRONG_INPUT[line] in sentence
     assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_crash_is_a_row_and_the_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,13 @@ class Leaving:
         raise SystemExit(7)
 
 
+class Interrupting:
+    name = "interrupting"
+
+    def run(self, case: Case) -> Trace:
+        raise KeyboardInterrupt
+
+
 class Wordy:
     name = "wordy"
 
@@ -85,7 +92,14 @@ class Silent:
         return Trace()
 
 
-raising, lacking, leaving, wordy, silent = Raising(), Lacking(), Leaving(), Wordy(), Silent()
+raising, lacking, leaving, wordy, silent, interrupting = (
+    Raising(),
+    Lacking(),
+    Leaving(),
+    Wordy(),
+    Silent(),
+    Interrupting(),
+)
 
 
 def test_the_report_has_the_columns_that_are_promised() -> None:
@@ -302,6 +316,13 @@ def test_leaving_and_showing_words_are_crashes_too(subject: Any, said: str) -> N
     """A subject cannot end the run, nor the judge with what are no numbers."""
     report = oracle.run(subject, cases="worked-example/plain", dtypes=("float32",))
     assert set(report.table["verdict"]) == {"crashed"} and said in report.blame[0].diagnosis
+
+
+def test_an_interrupted_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C is the user's, with the status that shells give it."""
+    typed = ["run", "--cases", SMALL, "--subject", f"{__name__}:interrupting", "--out", str(tmp_path)]
+    status, _, err = command(*typed, capsys=capsys)
+    assert status == 130 and err.endswith("oracle: interrupted\n")
 
 
 def test_a_subject_that_ends_its_process_is_named() -> None:

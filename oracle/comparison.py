@@ -181,10 +181,14 @@ class Comparison:
     def _expected(self, key: Key, prediction: ErrorArray) -> Expected:
         """The reference's value, moved by what a convention changes in refbp's, with the errors of the prediction."""
         value, reference = prediction.value, self.values.get(self.step, key.layer, key.quantity)
-        if reference is not None:
-            plain = self.predicted[key]
+        if reference is not None and prediction is not self.predicted[key]:
+            plain = self.predicted[key].value
             with np.errstate(invalid="ignore"):
-                value = reference if prediction is plain else reference + (value - plain.value)
+                moved = reference + (value - plain)
+            # The difference of infinities would be NaN, which anything that is NaN would then agree with.
+            value = np.where((value == plain) | np.isnan(plain), reference, moved)
+        elif reference is not None:
+            value = reference
         sigma, bound = prediction.sigma, prediction.bound
         expected = Expected(
             value,

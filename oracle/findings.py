@@ -32,6 +32,7 @@ BOTH = ("float64", "float32")
 FINDINGS = (
     Finding("torch", "Hardsigmoid", "grad_input", ("float64",), 2.0**-24, "torch-hardsigmoid-float64"),
     Finding("torch", "PoissonNLLLoss", "grad.target", BOTH, 2.0**-20, "torch-poisson-nll-target"),
+    Finding("torch", "GELU", "output", ("float32",), 2.0**-20, "torch-gelu-infinity", "nonfinite/GELU"),
     Finding("torch", "", "", BOTH, 0.0, "torch-empty-pixel-shuffle", "batch/Pixel*huffle,batch=0"),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, NamedTuple, TypeAlias, Unpack
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
-from refbp.pooling import Indices, PoolWithIndices, shares, tournament, with_indices
+from refbp.pooling import Indices, PoolWithIndices, shares, tournament, winners, with_indices
 from refbp.windows import Positions, Sizes, added_back, taken
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None
@@ -85,7 +85,9 @@ def _adaptive_avg_pool(input: Array, rank: int, output_size: OutputSize) -> tupl
     return total / divisors, backward
 
 
-def _adaptive_max_pool(input: Array, rank: int, output_size: OutputSize) -> tuple[Array, Indices, Backward]:
+def _adaptive_max_pool(
+    input: Array, rank: int, output_size: OutputSize
+) -> tuple[Array, Callable[[], Indices], Backward]:
     """The largest element of each bin; bin i of m over n elements holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉.
 
     Args: output_size is an int, or one per dimension; None for as many as there are. With return_indices the result is
@@ -102,12 +104,12 @@ def _adaptive_max_pool(input: Array, rank: int, output_size: OutputSize) -> tupl
     counts = tuple(len(start) for start in bins.starts)
     if not taps:  # no bin at all
         nothing = np.zeros_like(input, shape=(*input.shape[:-rank], *counts))
-        return nothing, np.zeros(nothing.shape, dtype=np.int64), lambda grad_output: np.zeros_like(input)
+        return nothing, lambda: np.zeros(nothing.shape, dtype=np.int64), lambda grad_output: np.zeros_like(input)
     shape = (*input.shape[:-rank], *counts)
-    best, winner, rounds = tournament(
-        (np.where(within, taken(input, sources), -math.inf), np.broadcast_to(taken(places, sources), shape))
-        for sources, within in taps
-    )
+    best, rounds = tournament((np.where(within, taken(input, sources), -math.inf), None) for sources, within in taps)
+
+    def indices() -> Indices:
+        return winners(rounds, [np.broadcast_to(taken(places, sources), shape) for sources, _ in taps])
 
     def backward(grad_output: Array) -> Array:
         result = np.zeros_like(grad_output, shape=input.shape)
@@ -115,7 +117,7 @@ def _adaptive_max_pool(input: Array, rank: int, output_size: OutputSize) -> tupl
             result += added_back(share, bins.inner, sources)
         return result
 
-    return best, winner, backward
+    return best, indices, backward
 
 
 @documented_by(_adaptive_avg_pool)
@@ -191,7 +193,7 @@ class _AdaptiveMaxPool(PoolWithIndices):
         super().__init__(**options)
         self.output_size, self.return_indices = output_size, return_indices
 
-    def pooled(self, input: Array) -> tuple[Array, Indices, Backward]:
+    def pooled(self, input: Array) -> tuple[Array, Callable[[], Indices], Backward]:
         return _adaptive_max_pool(input, self.rank, self.output_size)
 
 

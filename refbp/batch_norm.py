@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Unpack
+from typing import ClassVar, TypeAlias, Unpack
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from refbp.normalization import (
     standardized,
     weight_and_bias,
 )
+
+Statistics: TypeAlias = tuple[Array, Array]
 
 
 def batch_norm(
@@ -43,19 +45,82 @@ def batch_norm(
     Raises: ValueError for a single value per channel or an eps of 0 in training, no running statistics out of it, or
         another number of channels.
     """
+    y, backward, _ = _batch_norm(input, running_mean, running_var, weight, bias, training, eps)
+    return y, backward
+
+
+# Elements of the channels that are normalised at a time: as many as stay, with what is made of them, in a processor's cache.
+BLOCK = 2**16
+
+
+def _batch_norm(
+    input: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    training: bool,
+    eps: float,
+) -> tuple[Array, Backward, Statistics]:
+    """Output, backward, and the mean and variance taken, (1, C, 1, ...): a few channels at a time, which are independent."""
     shape = channel_shape(input, running_mean, running_var, weight, bias, name="batch_norm")
-    axes = (0, *range(2, input.ndim))
-    statistics = None
+    count = math.prod((input.shape[0], *input.shape[2:]))
+    running = None
     if training:
-        require_several(math.prod(input.shape[axis] for axis in axes), input, "batch_norm", "channel")
+        require_several(count, input, "batch_norm", "channel")
     elif running_mean is None or running_var is None:
         raise ValueError("batch_norm expects running_mean and running_var when not training, got None")
     else:
-        statistics = (running_mean.reshape(shape), running_var.reshape(shape))
+        running = (running_mean.reshape((1, *shape)), running_var.reshape((1, *shape)))
     if eps < 0 or (training and eps == 0):
         raise ValueError(f"batch_norm expects a positive eps in training, else one of at least 0, got {eps}")
-    x_hat, backward_x = standardized(input, axes, eps, statistics)
-    return affine(x_hat, backward_x, weight, bias, shape)
+    y, mean, variance = (np.empty_like(input, shape=own) for own in (input.shape, (1, *shape), (1, *shape)))
+    width = max(1, BLOCK // max(count, 1))
+    parts = [slice(first, first + width) for first in range(0, input.shape[1], width)]
+    backwards = []
+    for part in parts:
+        given = None if running is None else (running[0][:, part], running[1][:, part])
+        w, b = (None if own is None else own.reshape((1, *shape))[:, part] for own in (weight, bias))
+        y[:, part], backward_part, (mean[:, part], variance[:, part]) = _normalized(input[:, part], w, b, eps, given)
+        backwards.append(backward_part)
+
+    def backward(grad_output: Array) -> tuple[Array, Array | None, Array | None]:
+        grad_input, weighted, total = (np.empty_like(own) for own in (input, mean, mean))
+        for part, backward_part in zip(parts, backwards, strict=True):
+            grad_input[:, part], weighted[:, part], total[:, part] = backward_part(grad_output[:, part])
+        grad_weight = None if weight is None else weighted.reshape(weight.shape)
+        return grad_input, grad_weight, None if bias is None else total.reshape(bias.shape)
+
+    return y, backward, (mean, variance)
+
+
+def _normalized(
+    x: Array, weight: Array | None, bias: Array | None, eps: float, running: Statistics | None
+) -> tuple[Array, Backward, Statistics]:
+    """y = x̂ w + b with x̂ = (x - μ) s and s = 1/√(σ² + eps), per channel; μ and σ² are x's own moments unless given.
+
+    Gradients, with g = grad_output, sums and means over batch and positions:
+        own moments: grad_x = s w (g - mean(g) - x̂ mean(g x̂)), the second term through μ, the third through σ²
+        given:       grad_x = s w g
+        and Σ g x̂ for w, Σ g for b
+    """
+    axes = (0, *range(2, x.ndim))
+    mean, variance = moments(x, axes) if running is None else running
+    s = 1.0 / np.sqrt(variance + eps)
+    # Folded to one product and one shift, as kernels do: their rounding where x is close to the mean is then allowed for.
+    x_hat = x * s - mean * s
+    y = x_hat if weight is None else x_hat * weight
+    scale = s if weight is None else s * weight
+    count = float(max(math.prod(x.shape[axis] for axis in axes), 1))
+
+    def backward(g: Array) -> tuple[Array, Array, Array]:
+        total: Array = np.sum(g, axis=axes, keepdims=True)
+        weighted: Array = np.sum(g * x_hat, axis=axes, keepdims=True)
+        if running is None:
+            g = g - total / count - x_hat * (weighted / count)
+        return g * scale, weighted, total
+
+    return y if bias is None else y + bias, backward, (mean, variance)
 
 
 def instance_norm(
@@ -86,11 +151,17 @@ def instance_norm(
 
 
 def updated_statistics(
-    input: Array, running_mean: Array, running_var: Array, momentum: float = 0.1, per_sample: bool = False
+    input: Array,
+    running_mean: Array,
+    running_var: Array,
+    momentum: float = 0.1,
+    per_sample: bool = False,
+    statistics: Statistics | None = None,
 ) -> tuple[Array, Array]:
     """running ← (1 - momentum) running + momentum statistic: the mean, and the *unbiased* variance, per channel.
 
     per_sample: of instance_norm, whose samples' statistics are averaged. An empty batch changes nothing.
+    statistics: the input's mean and biased variance, where they are known already.
     Raises: ValueError for a single value, which has no unbiased variance.
     """
     axes = (*(() if per_sample else (0,)), *range(2, input.ndim))
@@ -98,7 +169,7 @@ def updated_statistics(
     require_several(count, input, "updated_statistics", "sample and channel" if per_sample else "channel")
     if input.size == 0:
         return running_mean, running_var
-    mean, variance = moments(input, axes)
+    mean, variance = moments(input, axes) if statistics is None else statistics
     unbiased = variance * (count / (count - 1))
 
     def update(running: Array, statistic: Array) -> Array:
@@ -148,11 +219,11 @@ class _RunningStatistics(Layer):
         mean, variance = self._buffers["running_mean"], self._buffers["running_var"]
         return mean.astype(input.dtype, copy=False), variance.astype(input.dtype, copy=False)
 
-    def track(self, input: Array, momentum: float, per_sample: bool) -> None:
+    def track(self, input: Array, momentum: float, per_sample: bool, statistics: Statistics | None = None) -> None:
         """Move the running statistics towards the input's."""
         own = self._buffers
         own["running_mean"], own["running_var"] = updated_statistics(
-            input, own["running_mean"], own["running_var"], momentum, per_sample
+            input, own["running_mean"], own["running_var"], momentum, per_sample, statistics
         )
 
 
@@ -172,14 +243,15 @@ class _BatchNorm(_RunningStatistics):
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         own_statistics = self.training or not self.track_running_stats
-        result = batch_norm(
-            input, *self.running(input), *weight_and_bias(params), training=own_statistics, eps=self.eps
+        y, backward, statistics = _batch_norm(
+            input, *self.running(input), *weight_and_bias(params), own_statistics, self.eps
         )
         if self.training and self.track_running_stats:
             count = int(self._buffers["num_batches_tracked"]) + 1
             self._buffers["num_batches_tracked"] = np.full((), count, np.int64)
-            self.track(input, 1.0 / count if self.momentum is None else self.momentum, per_sample=False)
-        return result
+            momentum = 1.0 / count if self.momentum is None else self.momentum
+            self.track(input, momentum, per_sample=False, statistics=statistics)
+        return y, backward
 
 
 class _InstanceNorm(_RunningStatistics):

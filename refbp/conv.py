@@ -14,7 +14,10 @@ from refbp.windows import (
     PADDING_SOURCES,
     Sides,
     Sizes,
+    add_windows,
     added_back,
+    batch_last,
+    empty_batch_last,
     inside,
     padded,
     padding_sources,
@@ -22,7 +25,6 @@ from refbp.windows import (
     taken,
     window_counts,
     windows,
-    windows_added,
 )
 
 Ints: TypeAlias = int | Sequence[int]
@@ -37,33 +39,49 @@ class Geometry(NamedTuple):
     groups: int
 
 
-def columns_of(x: Array, g: Geometry) -> Array:
-    """Every window as a row, per group: (N, C, *size) -> (G, N*P, C/G*K) for P windows of K taps."""
+# Elements of the columns that are made at a time: as many as stay in a processor's cache.
+BLOCK = 2**19
+
+
+def blocks(n: int, counts: Sizes, weight: Array, g: Geometry) -> list[slice]:
+    """The windows in parts along their first dimension; a part's columns are no fewer numbers than the weight's."""
+    row = (
+        weight.size // weight.shape[0] * g.groups * math.prod(counts[1:]) * n
+    )  # numbers in the columns of one row of windows
+    rows = max(1, max(BLOCK, weight.size) // max(row, 1))
+    return [slice(first, min(first + rows, counts[0])) for first in range(0, counts[0], rows)]
+
+
+def columns_of(view: Array, part: slice, g: Geometry) -> Array:
+    """The windows of a part as columns, per group: (N, C, *counts, *kernel) -> (G, C/G*K, P*N) for P windows of K taps."""
     rank = len(g.kernel)
-    view = windows(x, g.kernel, g.stride, g.dilation)  # (N, C, *counts, *kernel)
-    n, channels, counts = x.shape[0], x.shape[1], view.shape[2 : 2 + rank]
-    view = view.reshape((n, g.groups, channels // g.groups, *counts, *g.kernel))
-    view = np.moveaxis(view, (1, 0, 2), (0, 1, 2 + rank))  # (G, N, *counts, C/G, *kernel)
-    return view.reshape((g.groups, n * math.prod(counts), channels // g.groups * math.prod(g.kernel)))
+    view = np.transpose(view[:, :, part], (1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank), 0))
+    rows = view.shape[0] // g.groups * math.prod(g.kernel)
+    return view.reshape((g.groups, rows, math.prod(view.shape[1 + rank :])))  # of (C, *kernel, *counts, N)
 
 
-def rows_of(delta: Array, groups: int) -> Array:
-    """Positions as rows, per group: (N, F, *counts) -> (G, N*P, F/G)."""
-    n, features, positions = delta.shape[0], delta.shape[1], math.prod(delta.shape[2:])
-    split = delta.reshape((n, groups, features // groups, positions))
-    return np.transpose(split, (1, 0, 3, 2)).reshape((groups, n * positions, features // groups))
-
-
-def positions_of(rows: Array, n: int, counts: Sizes) -> Array:
-    """The inverse of `rows_of`: (G, N*P, F/G) -> (N, F, *counts)."""
-    groups, _, features = rows.shape
-    split = rows.reshape((groups, n, math.prod(counts), features))
-    return np.transpose(split, (1, 0, 3, 2)).reshape((n, groups * features, *counts))
+def by_feature(delta: Array, groups: int) -> Array:
+    """Features as rows, per group: (N, F, *counts) -> (G, F/G, P*N)."""
+    features, positions = delta.shape[1], math.prod(delta.shape[2:])
+    return np.moveaxis(delta, 0, -1).reshape((groups, features // groups, positions * delta.shape[0]))
 
 
 def per_group(weight: Array, groups: int) -> Array:
     """(F, C/G, *kernel) -> (G, F/G, C/G*K)."""
     return weight.reshape((groups, weight.shape[0] // groups, math.prod(weight.shape[1:])))
+
+
+def correlate(x: Array, weight: Array, bias: Array | None, g: Geometry) -> Array:
+    """The cross-correlation of x with the kernel, plus a bias per feature."""
+    view = windows(x, *g[:3])  # (N, C, *counts, *kernel)
+    n, features, counts = x.shape[0], weight.shape[0], view.shape[2 : x.ndim]
+    z = empty_batch_last(x, (n, features, *counts))
+    for part in blocks(n, counts, weight, g):
+        rows = per_group(weight, g.groups) @ columns_of(view, part, g)  # (G, F/G, P*N)
+        if bias is not None:
+            rows += bias.reshape((g.groups, features // g.groups, 1))
+        z[:, :, part] = np.moveaxis(rows.reshape((features, part.stop - part.start, *counts[1:], n)), -1, 0)
+    return z
 
 
 def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
@@ -72,18 +90,25 @@ def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
     Element i receives delta_o W_t from every window o and tap t with o * stride + t * dilation = i. Read as a sum over t at
     fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
     """
-    n, counts = delta.shape[0], delta.shape[2:]
-    grads = rows_of(delta, g.groups) @ per_group(weight, g.groups)  # (G, N*P, C/G*K)
-    rank = len(g.kernel)
-    grads = grads.reshape((g.groups, n, *counts, weight.shape[1], *g.kernel))
-    grads = np.moveaxis(grads, (0, 1, 2 + rank), (1, 0, 2))  # (N, G, C/G, *counts, *kernel)
-    grads = grads.reshape((n, g.groups * weight.shape[1], *counts, *g.kernel))
-    return windows_added(grads, size, g.kernel, g.stride, g.dilation)
+    n, counts, rank, channels = delta.shape[0], delta.shape[2:], len(g.kernel), g.groups * weight.shape[1]
+    kernels = np.swapaxes(per_group(weight, g.groups), 1, 2)  # (G, C/G*K, F/G)
+    result = empty_batch_last(delta, (n, channels, *size))
+    result[...] = 0.0
+    for part in blocks(n, counts, weight, g):
+        grads = kernels @ by_feature(delta[:, :, part], g.groups)  # (G, C/G*K, P*N)
+        grads = grads.reshape((channels, *g.kernel, part.stop - part.start, *counts[1:], n))
+        grads = np.transpose(grads, (1 + 2 * rank, 0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank)))
+        add_windows(result, grads, *g[:3], part.start)
+    return result
 
 
-def weight_gradient(columns: Array, delta: Array, shape: Sizes, groups: int) -> Array:
+def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array:
     """The cross-correlation of the layer's input with delta: every tap sums over batch and positions what it multiplied."""
-    return (np.swapaxes(rows_of(delta, groups), 1, 2) @ columns).reshape(shape)
+    view = windows(x, *g[:3])
+    total = np.zeros_like(delta, shape=(g.groups, weight.shape[0] // g.groups, math.prod(weight.shape[1:])))
+    for part in blocks(delta.shape[0], delta.shape[2:], weight, g):
+        total += by_feature(delta[:, :, part], g.groups) @ np.swapaxes(columns_of(view, part, g), 1, 2)
+    return total.reshape(weight.shape)
 
 
 def bias_gradient(delta: Array) -> Array:
@@ -158,7 +183,7 @@ def _convolve(
     rank = weight.ndim - 2
     name = f"conv{rank}d"
     g = geometry_of(weight, stride, dilation, groups, name)
-    x = batched(input, rank, weight.shape[1] * groups, name)
+    x = batch_last(batched(input, rank, weight.shape[1] * groups, name))
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"{name} expects bias ({weight.shape[0]},) for weight {weight.shape}, got {bias.shape}")
     sides = _padding_sides(padding, g, name)
@@ -172,17 +197,13 @@ def _convolve(
             f"{name} expects an input that holds its kernel: kernel {g.kernel} with dilation {g.dilation}, "
             f"padded input {full.shape[2:]}"
         )
-    columns = columns_of(full, g)
-    rows = columns @ np.swapaxes(per_group(weight, groups), 1, 2)  # (G, N*P, F/G)
-    if bias is not None:
-        rows += bias.reshape((groups, 1, weight.shape[0] // groups))
-    z = positions_of(rows, x.shape[0], counts)
+    z = correlate(full, weight, bias, g)
 
     def backward(grad_output: Array) -> tuple[Array, Array, Array | None]:
-        delta = grad_output.reshape(z.shape)
+        delta = batch_last(grad_output.reshape(z.shape))
         grads = spread(delta, weight, full.shape[2:], g)
         grad_input = grads[inside(inner, sides)] if zeros else added_back(grads, inner, sources)
-        grad_weight = weight_gradient(columns, delta, weight.shape, groups)
+        grad_weight = weight_gradient(full, delta, weight, g)
         return grad_input.reshape(input.shape), grad_weight, None if bias is None else bias_gradient(delta)
 
     return z.reshape((*input.shape[: -rank - 1], *z.shape[1:])), backward

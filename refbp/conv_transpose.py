@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from typing import Unpack
 
-import numpy as np
-
 from refbp.conv import (
     ConvNd,
     Ints,
     batched,
     bias_gradient,
     check_rank,
-    columns_of,
+    correlate,
     geometry_of,
-    per_group,
-    positions_of,
     spread,
     weight_gradient,
 )
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, LayerOptions
-from refbp.windows import inside, padded, sizes
+from refbp.windows import batch_last, inside, padded, sizes
 
 
 def _convolve_transposed(
@@ -52,7 +48,7 @@ def _convolve_transposed(
     rank = weight.ndim - 2
     name = f"conv_transpose{rank}d"
     g = geometry_of(weight, stride, dilation, groups, name)
-    x = batched(input, rank, weight.shape[0], name)
+    x = batch_last(batched(input, rank, weight.shape[0], name))
     if bias is not None and bias.shape != (weight.shape[1] * groups,):
         raise ValueError(
             f"{name} expects bias ({weight.shape[1] * groups},) for weight {weight.shape}, got {bias.shape}"
@@ -74,13 +70,11 @@ def _convolve_transposed(
         z += bias.reshape((bias.shape[0], *(1,) * rank))
 
     def backward(grad_output: Array) -> tuple[Array, Array, Array | None]:
-        delta = grad_output.reshape(z.shape)
+        delta = batch_last(grad_output.reshape(z.shape))
         # What output_padding adds beyond the last window reaches no input.
         read = padded(delta, sides)[inside(reached, [(0, 0)] * rank)]
-        columns = columns_of(read, g)
-        rows = columns @ np.swapaxes(per_group(weight, groups), 1, 2)  # (G, N*P, C/G)
-        grad_input = positions_of(rows, x.shape[0], counts)
-        grad_weight = weight_gradient(columns, x, weight.shape, groups)
+        grad_input = correlate(read, weight, None, g)
+        grad_weight = weight_gradient(read, x, weight, g)
         return grad_input.reshape(input.shape), grad_weight, None if bias is None else bias_gradient(delta)
 
     return z.reshape((*input.shape[: -rank - 1], *z.shape[1:])), backward

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.masks import masked
 
 Mask = npt.NDArray[np.bool_]
 
@@ -42,7 +43,7 @@ def dropout(
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
 
     def f(x: Array) -> Array:
-        return np.where(mask, x * scale, 0.0)
+        return masked(x * scale, mask)
 
     return f(input), f
 

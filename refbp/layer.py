@@ -43,6 +43,9 @@ class Parameter(NamedTuple):
         """The sum of its gradients since the last `zero_grad`, of the same shape."""
         return self.layer.grads[self.name]
 
+    def zero_grad(self) -> None:
+        self.layer.zero_grad_of(self.name)
+
     def update(self, value: Array) -> None:
         """Put a new array in the parameter's place; whoever holds the old array keeps the old values."""
         self.layer.params[self.name] = value
@@ -98,6 +101,7 @@ class Layer:
         self.children: dict[str, Layer] = {}
         self._params: dict[str, Array] = {}
         self._grads: dict[str, Array] = {}
+        self._zeros: dict[str, Array] = {}  # those of `_grads` to which nothing has been added
         self._buffers: dict[str, Array] = {}
         self._backward: Backward | None = None
         self._output_shape: tuple[int, ...] = ()
@@ -130,7 +134,7 @@ class Layer:
     def add_param(self, name: str, value: Array) -> None:
         """Register a parameter; constructors call it in torch's order."""
         self._params[name] = value.astype(self.dtype, copy=False)
-        self._grads[name] = np.zeros_like(self._params[name])
+        self.zero_grad_of(name)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         """The mathematics: the output for this input, and the backward of this very call; `grads` are left alone."""
@@ -156,7 +160,8 @@ class Layer:
             grad_input, *param_grads = grads
             present = (grad for grad in param_grads if grad is not None)
             for name, grad in zip(self._params, present, strict=True):
-                self._grads[name] = self._grads[name] + grad.astype(self._params[name].dtype, copy=False)
+                own, so_far = grad.astype(self._params[name].dtype, copy=False), self._grads[name]
+                self._grads[name] = own if so_far is self._zeros[name] else so_far + own
             return grad_input  # type: ignore[no-any-return]
 
         return output, backward
@@ -212,10 +217,15 @@ class Layer:
 
     def zero_grad(self) -> None:
         """Set every gradient to zero, in all children too."""
-        for name, param in self._params.items():
-            self._grads[name] = np.zeros_like(param)
+        for name in self._params:
+            self.zero_grad_of(name)
         for child in self.children.values():
             child.zero_grad()
+
+    def zero_grad_of(self, name: str) -> None:
+        """A zero gradient takes no memory: it is one number, shown in the parameter's shape, that cannot be written to."""
+        param = self._params[name]
+        self._zeros[name] = self._grads[name] = np.broadcast_to(np.zeros_like(param, shape=()), param.shape)
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training mode, or with False to evaluation, in all children too; returns the layer."""

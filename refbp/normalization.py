@@ -32,24 +32,18 @@ def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
     return mean, mean_over(np.square(x - mean), axes)
 
 
-def standardized(
-    x: Array, axes: Axes, eps: float, statistics: tuple[Array, Array] | None = None
-) -> tuple[Array, Backward]:
-    """x̂ = (x - μ) / √(σ² + eps), with μ and σ² the moments over `axes`, or given as `statistics`.
+def standardized(x: Array, axes: Axes, eps: float) -> tuple[Array, Backward]:
+    """x̂ = (x - μ) / √(σ² + eps), with μ and σ² the moments over `axes`.
 
     Gradients, with g = grad_output and s = 1/√(σ² + eps):
-        statistics given: grad_x = s g
-        else:             grad_x = s (g - mean(g) - x̂ mean(g x̂)), the second term through μ, the third through σ²
+        grad_x = s (g - mean(g) - x̂ mean(g x̂)), the second term through μ, the third through σ²
     """
-    mean, variance = moments(x, axes) if statistics is None else statistics
+    mean, variance = moments(x, axes)
     s = 1.0 / np.sqrt(variance + eps)
     # Folded to one product and one shift, as kernels do: their rounding where x is close to the mean is then allowed for.
     x_hat = x * s - mean * s
 
-    def backward(grad_output: Array) -> Array:
-        g = grad_output
-        if statistics is not None:
-            return g * s
+    def backward(g: Array) -> Array:
         return s * (g - mean_over(g, axes) - x_hat * mean_over(g * x_hat, axes))
 
     return x_hat, backward

@@ -46,8 +46,10 @@ def sgd(
     d = _descent(param, grad, weight_decay, maximize)
     if not momentum:
         return param - lr * d, None
-    v = d.copy() if momentum_buffer is None else momentum * momentum_buffer + (1.0 - dampening) * d
-    return param - lr * (d + momentum * v if nesterov else v), v
+    new = (1.0 - dampening) * d if dampening else d
+    v = d.copy() if momentum_buffer is None else momentum * momentum_buffer + new
+    # The product first: NumPy then adds in its memory.
+    return -lr * (d + momentum * v if nesterov else v) + param, v
 
 
 def adam(

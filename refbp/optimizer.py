@@ -73,7 +73,7 @@ class Optimizer:
         """Set the gradients of all its parameters to zero."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.layer.grads[parameter.name] = np.zeros_like(parameter.data)
+                parameter.zero_grad()
 
     def step(self) -> None:
         """Update every parameter from its gradient; new arrays take the old ones' places."""

@@ -12,6 +12,7 @@ import numpy as np
 from refbp.activations import Activation
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, LayerOptions
+from refbp.masks import masked
 
 
 def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward]:
@@ -20,7 +21,7 @@ def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward
     NaN stays NaN; its slope is what the mask says.
     """
     output = np.where(passes | np.isnan(inside), inside, outside)
-    return output, lambda grad_output: np.where(passes, grad_output, 0.0)
+    return output, lambda grad_output: masked(grad_output, passes)
 
 
 def relu(input: Array) -> tuple[Array, Backward]:
@@ -32,7 +33,8 @@ def relu(input: Array) -> tuple[Array, Backward]:
     >>> y, backward(np.array([5.0, 5.0, 5.0]))
     (array([0., 0., 2.]), array([0., 0., 5.]))
     """
-    return piecewise((input > 0) | np.isnan(input), input, 0.0)
+    passes = ~(input <= 0)
+    return np.maximum(input, 0.0), lambda grad_output: masked(grad_output, passes)
 
 
 @documented_by(relu)

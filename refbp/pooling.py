@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, Unpack
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.masks import masked
 from refbp.windows import Index, Sides, Sizes, inside, padded, sizes, taps
 
 Ints: TypeAlias = int | Sequence[int]
@@ -27,6 +28,10 @@ class Geometry(NamedTuple):
     dilation: Sizes
     counts: Sizes
     sides: Sides
+
+    @property
+    def reaches_out(self) -> bool:
+        return any(map(any, self.sides))
 
     def taps(self) -> list[Index]:
         return [positions for _, positions in taps(self.kernel, self.stride, self.dilation, self.counts)]
@@ -73,7 +78,7 @@ def max_pool(
     padding: Ints,
     dilation: Ints,
     ceil_mode: bool,
-) -> tuple[Array, Indices, Backward]:
+) -> tuple[Array, Callable[[], Indices], Backward]:
     """y[o] = max over taps t of x[o * stride + t * dilation - padding]; what lies outside never wins.
 
     Computed as a tournament over the taps, without a scatter.
@@ -89,39 +94,54 @@ def max_pool(
     """
     g = geometry(input, rank, kernel_size, stride, padding, dilation, ceil_mode, f"max_pool{rank}d")
     x = padded(input, g.sides, -math.inf)
-    places = np.broadcast_to(padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides, -1), x.shape)
-    best, winner, rounds = tournament((x[positions], places[positions]) for positions in g.taps())
+    places = padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides, -1)
+    within = [places[positions] >= 0 if g.reaches_out else None for positions in g.taps()]
+    best, rounds = tournament((x[positions], own) for positions, own in zip(g.taps(), within, strict=True))
+
+    def indices() -> Indices:
+        return winners(rounds, [np.broadcast_to(places[positions], best.shape) for positions in g.taps()])
 
     def backward(grad_output: Array) -> Array:
-        result = np.zeros_like(grad_output, shape=x.shape)
+        result = np.zeros_like(x)
         for positions, share in zip(reversed(g.taps()), shares(rounds, grad_output), strict=True):
             result[positions] += share
         return result[inside(g.inner, g.sides)]
 
-    return best, winner, backward
+    return best, indices, backward
 
 
-def tournament(taps: Iterable[tuple[Array, Indices]]) -> tuple[Array, Indices, list[Any]]:
-    """The largest of all taps, element by element, its index, and for each tap but the first where it beat those before it.
+def tournament(taps: Iterable[tuple[Array, Any]]) -> tuple[Array, list[Any]]:
+    """The largest of all taps, element by element, and for each tap but the first where it beat those before it.
 
-    Conventions: of equal values the first stays; a NaN beats everything, also an earlier NaN; what lies outside, with an
-        index below 0, loses to everything, also to -inf.
+    taps: values, and a mask of where they are elements of the input (None: everywhere).
+    Conventions: of equal values the first stays; a NaN beats everything, also an earlier NaN; what lies outside loses to
+        everything, also to -inf.
     """
-    (best, winner), *others = taps
+    (best, seen), *others = taps
     rounds = []
-    for challenger, index in others:
-        better = (challenger > best) | np.isnan(challenger) | ((winner < 0) & (index >= 0))
-        best = np.where(better, challenger, best)
-        winner = np.where(better, index, winner)
+    for challenger, within in others:
+        better = (challenger > best) | np.isnan(challenger)
+        if within is not None:
+            better = better | (within & ~seen)
+            seen = seen | within
+        best = np.maximum(challenger, best)
         rounds.append(better)
-    return best if rounds else best.copy(), winner, rounds  # of a single tap: no view of the input
+    return best if rounds else best.copy(), rounds  # of a single tap: no view of the input
+
+
+def winners(rounds: list[Any], places: list[Indices]) -> Indices:
+    """The place of the last tap that beat those before it."""
+    winner, *others = places
+    for better, place in zip(rounds, others, strict=True):
+        winner = np.where(better, place, winner)
+    return winner
 
 
 def shares(rounds: list[Any], grad: Array) -> Iterator[Array]:
     """What each tap gets of the winner's gradient, from the last tap to the first."""
     for better in reversed(rounds):
-        yield np.where(better, grad, 0.0)
-        grad = np.where(better, 0.0, grad)
+        yield masked(grad, better)
+        grad = masked(grad, ~better)
     yield grad
 
 
@@ -232,9 +252,9 @@ def max_pool3d(
     return with_indices(max_pool(input, 3, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
 
 
-def with_indices(pooled: tuple[Array, Indices, Backward], return_indices: bool) -> tuple[Any, Backward]:
+def with_indices(pooled: tuple[Array, Callable[[], Indices], Backward], return_indices: bool) -> tuple[Any, Backward]:
     output, indices, backward = pooled
-    return ((output, indices) if return_indices else output), backward
+    return ((output, indices()) if return_indices else output), backward
 
 
 @documented_by(avg_pool)
@@ -283,9 +303,9 @@ class PoolWithIndices(Layer):
 
     rank: int
     return_indices: bool
-    _indices: Indices
+    _indices: Callable[[], Indices]
 
-    def pooled(self, input: Array) -> tuple[Array, Indices, Backward]:
+    def pooled(self, input: Array) -> tuple[Array, Callable[[], Indices], Backward]:
         """Output, flat indices of the winners, and the backward."""
         raise TypeError(f"{type(self).__name__} defines no pooling")
 
@@ -296,7 +316,7 @@ class PoolWithIndices(Layer):
     def forward(self, input: Array) -> Any:
         """The output, with return_indices (output, indices); `backward` then belongs to this call."""
         output = super().forward(input)
-        return (output, self._indices) if self.return_indices else output
+        return (output, self._indices()) if self.return_indices else output
 
 
 class _MaxPool(PoolWithIndices):
@@ -314,7 +334,7 @@ class _MaxPool(PoolWithIndices):
         self.arguments = (kernel_size, stride, padding, dilation, ceil_mode)
         self.return_indices = return_indices
 
-    def pooled(self, input: Array) -> tuple[Array, Indices, Backward]:
+    def pooled(self, input: Array) -> tuple[Array, Callable[[], Indices], Backward]:
         return max_pool(input, self.rank, *self.arguments)
 
 

@@ -35,6 +35,22 @@ def sizes(value: int | Sequence[int], rank: int, name: str, least: int | None = 
     return result
 
 
+def batch_last(x: Array) -> Array:
+    """`x` in a memory in which its first dimension runs fastest; itself where that is so.
+
+    The shape stays. Windows, taps and positions over the other dimensions then are long runs of memory, however small the
+    image, and a sum over batch and positions is one run per channel.
+    """
+    moved = np.moveaxis(x, 0, -1)
+    return np.moveaxis(moved.reshape(-1).reshape(moved.shape), -1, 0)  # a flat array is a copy unless it is a view
+
+
+def empty_batch_last(x: Array, shape: Sizes) -> Array:
+    """An array of this shape and `x`'s kind, to be filled, in memory as `batch_last` lays it out."""
+    none_of_it = x[:0].reshape(-1)  # what is made like it has no order of x's to keep
+    return np.moveaxis(np.empty_like(none_of_it, shape=(*shape[1:], shape[0])), -1, 0)
+
+
 def padded(x: Array, sides: Sides, value: float = 0.0) -> Array:
     """`x` with (before, after) elements of `value` added to each of its last dimensions."""
     if not any(before or after for before, after in sides):
@@ -116,22 +132,23 @@ def windows(x: Array, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Array:
     return view[steps]
 
 
-def taps(kernel: Sizes, stride: Sizes, dilation: Sizes, counts: Sizes) -> Iterator[tuple[Sizes, Index]]:
-    """Each tap of the kernel, in row-major order, with the positions that it takes in all windows."""
+def taps(kernel: Sizes, stride: Sizes, dilation: Sizes, counts: Sizes, first: int = 0) -> Iterator[tuple[Sizes, Index]]:
+    """Each tap of the kernel, in row-major order, with the positions that it takes in all windows.
+
+    first: the number of the first of these windows in the first dimension.
+    """
     for tap in product(*map(range, kernel)):
         starts = [t * d for t, d in zip(tap, dilation, strict=True)]
+        starts[0] += first * stride[0]
         yield tap, (..., *(slice(a, a + n * s, s) for a, s, n in zip(starts, stride, counts, strict=True)))
 
 
-def windows_added(grads: Array, size: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Array:
-    """The adjoint of `windows`: each element's gradient is the sum over all windows and taps that read it.
+def add_windows(result: Array, grads: Array, kernel: Sizes, stride: Sizes, dilation: Sizes, first: int = 0) -> None:
+    """The adjoint of `windows`, added to `result`: each element receives from all windows and taps that read it.
 
-    Shape: (*lead, *counts, *kernel) -> (*lead, *size).
+    Shape: grads (*lead, *counts, *kernel), of windows from number `first` on in the first dimension; result (*lead, *size).
     """
     rank = len(kernel)
-    lead, counts = grads.shape[: grads.ndim - 2 * rank], grads.shape[grads.ndim - 2 * rank : grads.ndim - rank]
-    result = np.zeros_like(grads, shape=(*lead, *size))
-    for tap, positions in taps(kernel, stride, dilation, counts):
+    for tap, positions in taps(kernel, stride, dilation, grads.shape[-2 * rank : -rank], first):
         own: Index = (..., *tap)
         result[positions] += grads[own]
-    return result

@@ -20,8 +20,12 @@ NETWORKS = ("mlp", "lenet5", "vgg", "resnet18")
 
 
 def network(name: str, dtype: str) -> Case:
-    """A batch, targets, parameters in their initial distribution, cross entropy, and SGD with momentum."""
     layers, shape = {"mlp": mlp, "lenet5": lenet5, "vgg": vgg, "resnet18": resnet}[name]()
+    return of_layers(name, layers, shape, dtype)
+
+
+def of_layers(name: str, layers: Sequence[Spec], shape: tuple[int, ...], dtype: str) -> Case:
+    """A batch, targets, parameters in their initial distribution, cross entropy, and SGD with momentum."""
     rng = generator(f"bench/{name}")
     case = Case(
         name,

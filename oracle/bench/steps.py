@@ -6,36 +6,42 @@ Each contender starts from the same case and goes on from where its last step le
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
+from oracle.arrays import Array
 from oracle.case import Case, Spec
 from oracle.network import LAYERS, LOSSES, Network, build_loss, build_optimizer
 from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor, own
 
-Step: TypeAlias = Callable[[], object]
+
+class Contender(NamedTuple):
+    """`step` makes a training step; `parameters` shows where the steps so far have led, by torch's names."""
+
+    step: Callable[[], None]
+    parameters: Callable[[], Mapping[str, Array]]
 
 
-def refbp(case: Case) -> Step:
+def refbp(case: Case) -> Contender:
     network = Network(case)
     network.load(np.copy)
     assert case.loss is not None
     net, loss = network.root, build_loss(case, case.loss)
-    optimizer = build_optimizer(case, network.parameters(), np.copy)
+    parameters = network.parameters()
+    optimizer = build_optimizer(case, parameters, np.copy)
     x, target = case.inputs[0].copy(), case.targets[0][0].copy()
 
-    def step() -> float:
+    def step() -> None:
         optimizer.zero_grad()
-        value = loss(net(x), target)
+        loss(net(x), target)
         net.backward(loss.backward())
         optimizer.step()
-        return float(value)
 
-    return step
+    return Contender(step, lambda: {name: parameter.data for name, parameter in parameters.items()})
 
 
-def peer(framework: Framework, case: Case, ops: Mapping[str, Op]) -> Step:
+def peer(framework: Framework, case: Case, ops: Mapping[str, Op]) -> Contender:
     """On a library of arrays with derivatives; `ops` are layers that its adapter has not. The update is NumPy's."""
     assert case.loss is not None and case.optimizer is not None
     spec, lr, momentum = case.loss, case.optimizer.options["lr"], case.optimizer.options["momentum"]
@@ -65,10 +71,10 @@ def peer(framework: Framework, case: Case, ops: Mapping[str, Op]) -> Step:
             velocity[name] = momentum * velocity[name] + framework.numpy(grads[name])
             values[name] -= lr * velocity[name]
 
-    return step
+    return Contender(step, lambda: values)
 
 
-def torch(case: Case) -> Step:
+def torch(case: Case) -> Contender:
     from oracle.subjects.torch import training_step
 
-    return training_step(case)
+    return Contender(*training_step(case))

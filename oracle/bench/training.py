@@ -17,7 +17,8 @@ LIMITS = {
     **{(name, "float64"): 1.0 for name in networks.NETWORKS},
     **{(name, "float32"): 1.0 if name == "mlp" else 1.5 for name in networks.NETWORKS},
 }
-# A peer / refbp on convolutional networks, at least.
+# Networks that the peers have the layers for. A peer / refbp, at least.
+PEERS = ("lenet5", "vgg")
 PEERS_SLOWER = 3.0
 ROUNDS, QUICK_ROUNDS = 25, 3
 SECONDS = 60.0
@@ -68,21 +69,26 @@ class Training:
 
 
 def contenders(case: Case) -> Mapping[str, Action]:
-    found: dict[str, Action] = {"refbp": steps.refbp(case), "torch": steps.torch(case), "products": networks.bare(case)}
-    for library in ("mygrad", "autograd") if case.name in ("lenet5", "vgg") else ():
-        framework = importlib.import_module(f"oracle.subjects.{library}").FRAMEWORK
-        ops = (
-            {"MaxPool2d": reshaped_max_pool(importlib.import_module("autograd.numpy"))} if library == "autograd" else {}
-        )
-        found[library] = steps.peer(framework, case, ops)
-    return found
+    found: dict[str, Action] = {"refbp": steps.refbp(case).step, "torch": steps.torch(case).step}
+    found |= {name: peer.step for name, peer in (peers(case) if case.name in PEERS else {}).items()}
+    return found | {"products": networks.bare(case)}
+
+
+def peers(case: Case) -> Mapping[str, steps.Contender]:
+    """Libraries that differentiate NumPy code."""
+    pooling = {"MaxPool2d": reshaped_max_pool(importlib.import_module("autograd.numpy"))}
+    missing: dict[str, dict[str, Any]] = {"mygrad": {}, "autograd": pooling}
+    return {
+        name: steps.peer(importlib.import_module(f"oracle.subjects.{name}").FRAMEWORK, case, ops)
+        for name, ops in missing.items()
+    }
 
 
 def ratios(name: str, dtype: str, times: Mapping[str, Times]) -> list[Measurement]:
     found = [
         Measurement.of(f"{name} {dtype}, refbp / torch", times["refbp"] / times["torch"], limit=LIMITS[name, dtype])
     ]
-    for peer in times.keys() - {"refbp", "torch", "products"}:
+    for peer in [name for name in times if name not in ("refbp", "torch", "products")]:
         quotient = times[peer] / times["refbp"]
         found.append(Measurement.of(f"{name} {dtype}, {peer} / refbp", quotient, limit=PEERS_SLOWER, at_least=True))
     return found

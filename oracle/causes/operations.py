@@ -39,13 +39,11 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def overwritten(add: Any) -> Any:
-    def other(grads: Array, size: Any, kernel: Any, stride: Any, dilation: Any) -> Array:
+    def other(result: Array, grads: Array, kernel: Any, stride: Any, dilation: Any, first: int = 0) -> None:
         counts = grads.shape[-2 * len(kernel) : -len(kernel)]
-        result = np.zeros_like(grads, shape=(*grads.shape[: -2 * len(kernel)], *size))
-        for tap, positions in refbp.windows.taps(kernel, stride, dilation, counts):
+        for tap, positions in refbp.windows.taps(kernel, stride, dilation, counts, first):
             own: Any = (..., *tap)
             result[positions] = grads[own]
-        return result
 
     return other
 
@@ -91,7 +89,7 @@ OPERATIONS: tuple[tuple[tuple[str, ...] | str, str, str, str, Callable[[Any], An
         "Conv",
         "overwritten",
         "windows that overlap overwrite each other instead of adding up",
-        "refbp.conv:windows_added",
+        "refbp.conv:add_windows",
         overwritten,
     ),
     (

@@ -15,7 +15,7 @@ from scipy.special import erf
 from oracle.running_error.array import ErrorArray, added, constant, merged
 from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
 from oracle.running_error.mask import ErrorMask
-from oracle.running_error.model import ErrorModel, Floats, Twofold
+from oracle.running_error.model import Branches, ErrorModel, Floats, Twofold
 
 
 def operands(*inputs: Any) -> list[ErrorArray]:
@@ -77,9 +77,16 @@ def is_power_of_two(x: ErrorArray) -> bool:
     return x.ndim == 0 and x.error is None and math.frexp(float(x.value))[0] in (0.5, -0.5)
 
 
+def is_mask(x: Any) -> bool:
+    return isinstance(x, ErrorMask) or getattr(x, "dtype", None) == np.bool_
+
+
 def multiply(x: Any, y: Any) -> ErrorArray:
     if x is y:
         return square(x)
+    if is_mask(y):  # a choice between x and zero, which rounds nothing
+        chosen: ErrorArray = where(y, x, 0.0)
+        return chosen
     x, y = operands(x, y)
     model, value = x.model, x.value * y.value
     error = added(scaled_error(x.error, y.value, model), scaled_error(y.error, x.value, model))
@@ -192,10 +199,13 @@ UFUNCS.update(
 # Comparisons and selection
 
 
-def comparison(compare: Callable[[Any, Any], Any], by_order: bool = True) -> Callable[[Any, Any], ErrorMask]:
+def comparison(
+    compare: Callable[[Any, Any], Any], by_order: bool = True, counted: bool = True
+) -> Callable[[Any, Any], ErrorMask]:
     """Compares the implementation's own values where they are known (and then checks that this branch is admissible).
 
     by_order: at equality there is a kink or tie; a test for equality itself is of labels, and leaves no choice.
+    counted: among the branches of this place.
     """
 
     def rule(x: Any, y: Any) -> ErrorMask:
@@ -207,7 +217,7 @@ def comparison(compare: Callable[[Any, Any], Any], by_order: bool = True) -> Cal
         # What is known is exact; a constant that the dtype does not hold is not.
         error = added(None if x.guide is not None else x.error, None if y.guide is not None else y.error)
         ambiguous = near = None if error is None else model.within(distance, error)
-        branches = model.branches.here()
+        branches = model.branches.here() if counted else Branches()
         branches.compared += outcome.size
         branches.widened += count_of(ambiguous)
         if x.guide is not None or y.guide is not None:
@@ -287,14 +297,18 @@ def any_of(mask: Twofold) -> bool:
     return bool(mask.statistical.any() or (mask.worst is not None and mask.worst.any()))
 
 
+# The larger of two is continuous in both: nothing but a gradient hangs on which it is, and that asks for itself.
+larger, smaller = comparison(np.greater, counted=False), comparison(np.less, counted=False)
+
+
 def maximum(x: Any, y: Any) -> Any:
     x, y = operands(x, y)
-    return where(greater(x, y) | np.isnan(x.value), x, y)
+    return where(larger(x, y) | np.isnan(x.value), x, y)
 
 
 def minimum(x: Any, y: Any) -> Any:
     x, y = operands(x, y)
-    return where(less(x, y) | np.isnan(x.value), x, y)
+    return where(smaller(x, y) | np.isnan(x.value), x, y)
 
 
 def extreme(argument: Callable[..., Any]) -> Callable[..., ErrorArray]:
@@ -442,6 +456,7 @@ FUNCTIONS.update(
     {
         np.full_like: filled_like,
         np.zeros_like: lambda x, dtype=None, shape=None: filled_like(x, 0.0, dtype, shape),
+        np.empty_like: lambda x, dtype=None, shape=None: filled_like(x, 0.0, dtype, shape),
         np.ones_like: lambda x, dtype=None, shape=None: filled_like(x, 1.0, dtype, shape),
         np.shape: lambda x: x.shape,
         np.ndim: lambda x: x.ndim,

@@ -298,8 +298,8 @@ def module_of(layers: tuple[Spec, ...], dtype: torch.dtype) -> torch.nn.Sequenti
     return torch.nn.Sequential(made)
 
 
-def training_step(case: Case) -> Callable[[], float]:
-    """zero_grad, forward, loss, backward and update, eager, going on from the case's parameters."""
+def training_step(case: Case) -> tuple[Callable[[], None], Callable[[], dict[str, Array]]]:
+    """zero_grad, forward, loss, backward and update, eager, going on from the case's parameters; and a look at these."""
     dtype = getattr(torch, case.dtype)
     module = module_of(case.layers, dtype)
     module.load_state_dict({name: tensor(value) for name, value in case.params.items()})
@@ -308,11 +308,9 @@ def training_step(case: Case) -> Callable[[], float]:
     optimizer = getattr(torch.optim, case.optimizer.type)(module.parameters(), **case.optimizer.options)
     x, target = tensor(case.inputs[0]), tensor(case.targets[0][0])
 
-    def step() -> float:
+    def step() -> None:
         optimizer.zero_grad()
-        value = loss(module(x), target)
-        value.backward()
+        loss(module(x), target).backward()
         optimizer.step()
-        return float(value.detach())
 
-    return step
+    return step, lambda: {name: array(parameter) for name, parameter in module.named_parameters()}

@@ -584,8 +584,7 @@ def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
         judged += 1
         if not report.passed or "unsupported" in set(report.table["verdict"]):
             found.append((case.name, report.blame))
-    # torch's own backward of an empty PixelShuffle, which is under reports/findings.
-    assert judged > 1000 and [name for name, _ in found] == [
-        "batch/PixelShuffle,batch=0",
-        "batch/PixelUnshuffle,batch=0",
-    ], found
+    # torch's own backward of an empty PixelShuffle and its GELU of infinity, which are under reports/findings.
+    expected = ["batch/PixelShuffle,batch=0", "batch/PixelUnshuffle,batch=0"]
+    expected += ["nonfinite/GELU"] if dtype == "float32" else []
+    assert judged > 1000 and sorted(name for name, _ in found) == expected, found

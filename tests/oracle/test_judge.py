@@ -301,6 +301,14 @@ def test_values_that_are_not_finite_are_wrong(make: Change, quantity: str) -> No
     assert ("last", quantity, WRONG) in at_fault(rows)
 
 
+@pytest.mark.parametrize("name", ["nonfinite/GELU", "nonfinite/ReLU", "nonfinite/Softplus"])
+def test_nan_where_infinity_is_due_is_no_convention(name: str) -> None:
+    """inf - inf is NaN: so must not become what is expected, or NaN would agree with it."""
+    case = suite.named(name)
+    rows = judge(case, altered(case, {("0", "output"): lambda a: np.where(np.isinf(a), np.nan, a)}), refbp_subject)
+    assert {row.verdict for row in rows if row.quantity == "output"} == {WRONG}
+
+
 def test_a_reference_that_cannot_run_is_not_the_subjects_fault() -> None:
     """It raises ReferenceFailed, which a run turns into `unsupported`."""
 

@@ -71,18 +71,17 @@ def flipped(op: Op) -> Op:
 
 
 def stride_and_dilation_swapped(op: Op) -> Op:
-    return lambda grads, size, kernel, stride, dilation: op(grads, size, kernel, dilation, stride)
+    return lambda result, grads, kernel, stride, dilation, first: op(result, grads, kernel, dilation, stride, first)
 
 
 def overwritten(op: Op) -> Op:
     """Windows that overlap overwrite each other."""
 
-    def wrong(grads: Any, size: Any, kernel: Any, stride: Any, dilation: Any) -> Any:
+    def wrong(result: Any, grads: Any, kernel: Any, stride: Any, dilation: Any, first: int = 0) -> None:
         counts = grads.shape[-2 * len(kernel) : -len(kernel)]
-        result = np.zeros_like(grads, shape=(*grads.shape[: -2 * len(kernel)], *size))
-        for tap, positions in refbp.windows.taps(kernel, stride, dilation, counts):
-            result[positions] = grads[(..., *tap)]
-        return result
+        for tap, positions in refbp.windows.taps(kernel, stride, dilation, counts, first):
+            own: Any = (..., *tap)
+            result[positions] = grads[own]
 
     return wrong
 
@@ -173,11 +172,11 @@ def not_zeroed(op: Op) -> Op:
 LINEAR, CONV = "linear/Linear,in_features=3,out_features=4,bias=True,batch=5", "layout/Conv2d,transposed"
 BUGS = [
     Bug("conv: kernel not turned", refbp.conv, "spread", flipped, CONV, "0", "grad_input"),
-    Bug("conv: windows overwritten", refbp.conv, "windows_added", overwritten, "exact/Conv2d", "0", "grad_input"),
+    Bug("conv: windows overwritten", refbp.conv, "add_windows", overwritten, "exact/Conv2d", "0", "grad_input"),
     Bug(
         "conv: stride and dilation swapped",
         refbp.conv,
-        "windows_added",
+        "add_windows",
         stride_and_dilation_swapped,
         CONV,
         "0",

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import oracle.verdict
+import oracle.measures
 from oracle.cli import main
 from oracle.judge import judge
 from oracle.profile import Profile
@@ -55,7 +55,7 @@ def test_a_weakened_judge_misses_bugs_and_says_which(monkeypatch: pytest.MonkeyP
     """Tolerances a thousand times as wide: the subtle bugs slip through, and the report names them."""
     strict = [score.planted(name, "float32") for name in SUBTLE[::4]]
     assert all(bug.caught for bug in strict)
-    monkeypatch.setattr(oracle.verdict, "LAMBDA", 1000 * LAMBDA)
+    monkeypatch.setattr(oracle.measures, "LAMBDA", 1000 * LAMBDA)
     weak = score.SelfTest(bugs=[score.planted(name, "float32") for name in SUBTLE[::4]])
     assert len(weak.missed) > len(weak.bugs) / 3
     assert not weak.passed
@@ -65,7 +65,7 @@ def test_a_weakened_judge_misses_bugs_and_says_which(monkeypatch: pytest.MonkeyP
 def test_a_tightened_judge_accuses_and_says_whom(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: tolerances a twentieth as wide accuse the legal variants."""
     assert score.legal("linear: plain loop", "float32").alarms == 0
-    monkeypatch.setattr(oracle.verdict, "LAMBDA", LAMBDA / 20)
+    monkeypatch.setattr(oracle.measures, "LAMBDA", LAMBDA / 20)
     accused = score.legal("linear: plain loop", "float32")
     assert accused.alarms > 0
     assert "accused: linear: plain loop" in render.failures(score.SelfTest(variants=[accused]))

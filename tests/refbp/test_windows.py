@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refbp.windows import (
+    add_windows,
     added_back,
+    batch_last,
+    empty_batch_last,
     inside,
     padded,
     padding_sources,
@@ -20,7 +23,6 @@ from refbp.windows import (
     taps,
     window_counts,
     windows,
-    windows_added,
 )
 
 NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -32,6 +34,12 @@ def transposed(forward: Any, adjoint: Any, x: Any, seed: int) -> None:
     back = adjoint(y)
     assert back.shape == x.shape
     np.testing.assert_allclose(np.sum(forward(x) * y), np.sum(x * back), rtol=1e-12, atol=1e-12)
+
+
+def added_to_zeros(grads: Any, shape: tuple[int, ...], geometry: Any) -> Any:
+    result = np.zeros(shape, grads.dtype)
+    add_windows(result, grads, *geometry)
+    return result
 
 
 @st.composite
@@ -62,11 +70,26 @@ def test_windows_follow_their_definition(case: tuple[Any, ...]) -> None:
 
 @settings(deadline=None)
 @given(window_cases())
-def test_windows_added_is_the_adjoint(case: tuple[Any, ...]) -> None:
+def test_adding_windows_is_the_adjoint(case: tuple[Any, ...]) -> None:
     """Overlapping windows add up, and what no window covers stays zero."""
     x, *geometry = case
+    transposed(lambda a: windows(a, *geometry), lambda g: added_to_zeros(g, x.shape, geometry), x, 1)
+
+
+@settings(deadline=None)
+@given(window_cases(), st.integers(0, 3))
+def test_windows_are_added_in_parts(case: tuple[Any, ...], split: int) -> None:
+    """The first windows and then those from number `split` on come to the same sum, to the bit."""
+    x, *geometry = case
+    grads = np.random.default_rng(1).integers(-4, 5, windows(x, *geometry).shape).astype(float)
     rank = len(geometry[0])
-    transposed(lambda a: windows(a, *geometry), lambda g: windows_added(g, x.shape[-rank:], *geometry), x, 1)
+    axis = grads.ndim - 2 * rank
+    split = min(split, grads.shape[axis])
+    first, second = np.split(grads, [split], axis)
+    result = np.zeros_like(x)
+    add_windows(result, first, *geometry)
+    add_windows(result, second, *geometry, split)
+    np.testing.assert_array_equal(result, added_to_zeros(grads, x.shape, geometry))
 
 
 @settings(deadline=None)
@@ -109,10 +132,9 @@ def test_padding_with_own_elements(sides: Any, mode: str, lead: tuple[int, ...])
 def test_adjoints_accept_any_layout() -> None:
     """A gradient with zero or negative strides, that may not be written."""
     grads = np.broadcast_to(np.float32(2.0), (2, 3, 2))  # windows at 0, 2, 4 of 2 taps
-    np.testing.assert_array_equal(windows_added(grads, (7,), (2,), (2,), (1,)), [[2, 2, 2, 2, 2, 2, 0]] * 2)
+    np.testing.assert_array_equal(added_to_zeros(grads, (2, 7), ((2,), (2,), (1,))), [[2, 2, 2, 2, 2, 2, 0]] * 2)
     flipped = np.arange(8.0)[::-1]  # 7, 6, ... 0, taken from 2, 3, 0, 1, 2, 3, 0, 1
     np.testing.assert_array_equal(added_back(flipped, (4,), padding_sources((4,), [(2, 2)], "circular")), [6, 4, 10, 8])
-    assert windows_added(grads, (7,), (2,), (2,), (1,)).dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -139,3 +161,15 @@ def test_too_much_padding(mode: str, sides: tuple[int, int]) -> None:
     """Elements that the array does not have are not made up, and something has to be left."""
     with pytest.raises(ValueError, match=f"{mode} padding expects sides that a size of 4 can fill, got"):
         padding_sources((4,), [sides], mode)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 2), (0, 3, 2), (4,)])
+def test_batch_last_changes_the_memory_alone(shape: tuple[int, ...]) -> None:
+    """Same values in the same places; what lies so already is handed on without a copy."""
+    x = np.random.default_rng(0).standard_normal(shape)
+    moved = batch_last(x)
+    np.testing.assert_array_equal(moved, x)
+    assert np.moveaxis(moved, 0, -1).flags.c_contiguous
+    assert x.size == 0 or np.shares_memory(batch_last(moved), moved)
+    assert np.moveaxis(empty_batch_last(x, (2, *shape[1:])), 0, -1).flags.c_contiguous
+    assert empty_batch_last(x.astype(np.float32), shape).dtype == np.float32

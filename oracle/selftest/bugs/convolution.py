@@ -58,11 +58,13 @@ def in_input_gradient() -> Iterator[Bug]:
         "refbp.conv:spread",
         lambda op: lambda d, w, size, g: op(d, np.flip(w, (2, 3)), size, g),
     )
-    yield patch("conv: windows overwritten instead of added", "refbp.conv:windows_added", overwritten)
+    yield patch("conv: windows overwritten instead of added", "refbp.conv:add_windows", overwritten)
     yield patch(
         "conv: stride and dilation swapped",
-        "refbp.conv:windows_added",
-        lambda op: lambda grads, size, kernel, stride, dilation: op(grads, size, kernel, dilation, stride),
+        "refbp.conv:add_windows",
+        lambda op: (
+            lambda result, grads, kernel, stride, dilation, first: op(result, grads, kernel, dilation, stride, first)
+        ),
         DILATED,
         SMALL,
     )
@@ -214,13 +216,11 @@ def of_transposed() -> Iterator[Bug]:
 def overwritten(op: Any) -> Any:
     """Windows that overlap overwrite each other."""
 
-    def wrong(grads: Array, size: Any, kernel: Any, stride: Any, dilation: Any) -> Array:
+    def wrong(result: Any, grads: Any, kernel: Any, stride: Any, dilation: Any, first: int = 0) -> None:
         counts = grads.shape[-2 * len(kernel) : -len(kernel)]
-        result = np.zeros_like(grads, shape=(*grads.shape[: -2 * len(kernel)], *size))
-        for tap, positions in refbp.windows.taps(kernel, stride, dilation, counts):
+        for tap, positions in refbp.windows.taps(kernel, stride, dilation, counts, first):
             own: Any = (..., *tap)
             result[positions] = grads[own]
-        return result
 
     return wrong
 

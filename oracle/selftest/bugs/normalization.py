@@ -162,7 +162,9 @@ def of_running_statistics() -> Iterator[Bug]:
         )
 
     def wrong_statistics(op: Any, wrong: Any) -> Any:
-        def update(input: Array, mean: Array, var: Array, momentum: float = 0.1, per_sample: bool = False) -> Any:
+        def update(
+            input: Array, mean: Array, var: Array, momentum: float = 0.1, per_sample: bool = False, *_: Any
+        ) -> Any:
             return wrong(op, input, mean, var, momentum, per_sample)
 
         return update

@@ -11,8 +11,8 @@ from oracle.arrays import Array
 from oracle.selftest.changes import rows
 from oracle.selftest.variants.variant import Variant, of_layer
 from oracle.suite.build import layer
-from refbp.conv import Geometry, columns_of, positions_of, rows_of
-from refbp.windows import windows_added
+from refbp.conv import Geometry, by_feature, columns_of
+from refbp.windows import add_windows, windows
 
 Dot = Callable[[Array, Array], Array]
 
@@ -130,18 +130,19 @@ def convolution(dot: Dot) -> Any:
     def op(self: Any, input: Array) -> Any:
         weight, bias = self.params["weight"], self.params["bias"]
         g = Geometry(weight.shape[2:], (1, 1), (1, 1), 1)
-        columns = columns_of(input, g)[0]
+        view = windows(input, *g[:3])
+        patches = columns_of(view, slice(None), g)[0].T  # (P*N, C*K)
         kernel = weight.reshape(len(weight), -1)
-        counts = tuple(n - k + 1 for n, k in zip(input.shape[2:], g.kernel, strict=True))
-        z = positions_of((dot(columns, kernel.T) + bias)[None], len(input), counts)
+        counts = view.shape[2:4]
+        z = np.moveaxis((dot(patches, kernel.T) + bias).T.reshape(len(weight), *counts, len(input)), -1, 0)
 
         def backward(grad_output: Array) -> Any:
-            delta = rows_of(grad_output, 1)[0]
-            spread = dot(delta, kernel).reshape(len(input), *counts, input.shape[1], *g.kernel)
-            grads = np.moveaxis(spread, 3, 1)
-            ones = np.ones((1, len(delta)), delta.dtype)
-            return windows_added(grads, input.shape[2:], *g[:3]), {
-                "weight": dot(np.ascontiguousarray(delta.T), columns).reshape(weight.shape),
+            delta = by_feature(grad_output, 1)[0].T  # (P*N, F)
+            spread = dot(delta, kernel).T.reshape(input.shape[1], *g.kernel, *counts, len(input))
+            grad_input, ones = np.zeros_like(input), np.ones((1, len(delta)), delta.dtype)
+            add_windows(grad_input, np.transpose(spread, (5, 0, 3, 4, 1, 2)), *g[:3])
+            return grad_input, {
+                "weight": dot(np.ascontiguousarray(delta.T), patches).reshape(weight.shape),
                 "bias": dot(ones, delta)[0],
             }
 

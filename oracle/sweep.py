@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -84,7 +84,13 @@ def run(
     for done, job in enumerate(jobs):
         if progress is not None:
             progress(done, len(jobs), job.case.name)
-        own, arrays, seconds[job.case.name, job.case.dtype] = next(results)
+        try:
+            own, arrays, seconds[job.case.name, job.case.dtype] = next(results)
+        except BrokenExecutor as error:
+            raise subjects.SubjectError(
+                f"{implementation.name} took the process that ran it along, in {job.case.name} or one of the cases after it: "
+                "as a program of its own (--subject-command) it can die without ending the run"
+            ) from error
         rows += own
         details += arrays
     ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED)}

@@ -22,6 +22,9 @@ from oracle.cli import vectors as vectors  # isort: skip
 from oracle.cli import bench as bench  # isort: skip
 from oracle.cli.app import app
 
+# What typer makes of Ctrl-C: 128 and the signal's number, as shells have it.
+INTERRUPTED = 130
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; every error ends in one sentence on standard error and an exit status."""
@@ -29,13 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         command(args=arguments, prog_name="oracle", obj=sys.argv[1:] if arguments is None else arguments)
     except SystemExit as end:
+        if end.code == INTERRUPTED:
+            sys.stderr.write("oracle: interrupted\n")
         return int(end.code or 0) if not isinstance(end.code, str) else 2
     except (ValueError, ImportError) as error:
         sys.stderr.write(f"oracle: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("oracle: interrupted\n")
-        return 3
     except Exception as error:
         sys.stderr.write(f"oracle: the harness itself failed, please report this: {type(error).__name__}: {error}\n")
         return 3

@@ -44,7 +44,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Judge a subject over the suite and write the report."""
-    from oracle import sweep, terminal, workers
+    from oracle import subjects, suite, sweep, terminal, workers
     from oracle.environment import environment
 
     notes = terminal.console(stderr=True)
@@ -56,6 +56,11 @@ def run(
     judged: str | Program = subject if subject_command is None else started(subject, subject_command, time_limit)
     who = judged if isinstance(judged, str) else judged.name
     notes.print(f"{who} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True)
+    # Before a folder is made: a wrong argument leaves nothing behind.
+    sweep.check_names(reference, dtypes)
+    subjects.load(judged)
+    if isinstance(chosen, str):
+        next(suite.matching(chosen))
     require_writable(out)
     with terminal.progress_bar() as bar:
         task = bar.add_task("cases", total=None)

@@ -6,6 +6,8 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,13 @@ class Leaving:
         raise SystemExit(7)
 
 
+class Interrupting:
+    name = "interrupting"
+
+    def run(self, case: Case) -> Trace:
+        raise KeyboardInterrupt
+
+
 class Wordy:
     name = "wordy"
 
@@ -83,7 +92,14 @@ class Silent:
         return Trace()
 
 
-raising, lacking, leaving, wordy, silent = Raising(), Lacking(), Leaving(), Wordy(), Silent()
+raising, lacking, leaving, wordy, silent, interrupting = (
+    Raising(),
+    Lacking(),
+    Leaving(),
+    Wordy(),
+    Silent(),
+    Interrupting(),
+)
 
 
 def test_the_report_has_the_columns_that_are_promised() -> None:
@@ -273,13 +289,14 @@ WRONG_INPUT = {
 def test_wrong_input_ends_in_one_sentence_and_status_2(
     line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Names the thing, what was expected and what came; nothing on standard output, no traceback."""
+    """Names the thing, what was expected and what came; nothing on standard output, no traceback, no folder left behind."""
     monkeypatch.chdir(tmp_path)
     status, out, err = command(*line.split(), capsys=capsys)
     assert (status, out) == (2, "")
     (sentence,) = [text for text in err.splitlines() if text.startswith("oracle: ")]
     assert WRONG_INPUT[line] in sentence
     assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_crash_is_a_row_and_the_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,6 +316,25 @@ def test_leaving_and_showing_words_are_crashes_too(subject: Any, said: str) -> N
     """A subject cannot end the run, nor the judge with what are no numbers."""
     report = oracle.run(subject, cases="worked-example/plain", dtypes=("float32",))
     assert set(report.table["verdict"]) == {"crashed"} and said in report.blame[0].diagnosis
+
+
+def test_an_interrupted_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C is the user's, with the status that shells give it."""
+    typed = ["run", "--cases", SMALL, "--subject", f"{__name__}:interrupting", "--out", str(tmp_path)]
+    status, _, err = command(*typed, capsys=capsys)
+    assert status == 130 and err.endswith("oracle: interrupted\n")
+
+
+def test_a_subject_that_ends_its_process_is_named() -> None:
+    """A fault in native code takes a worker along: that is the subject's, not the harness's."""
+
+    class Broken(Executor):
+        def map(self, *_: Any, **__: Any) -> Iterator[Any]:
+            raise BrokenExecutor
+            yield
+
+    with pytest.raises(ValueError, match=f"raising took the process that ran it along, in {SMALL}"):
+        oracle.run(raising, cases=SMALL, executor=Broken())
 
 
 def test_what_is_to_be_run_again_can_be(

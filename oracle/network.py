@@ -174,8 +174,9 @@ class Tap(Layer):
         with placed(self.name, "output"):
             output, inner_backward = self.layer.apply(self.report(self.name, "input", input))
         self.report(self.name, "output", output)
-        if getattr(self.layer, "mask", None) is not None:
-            self.report(self.name, "mask", self.layer.mask)  # type: ignore[attr-defined]
+        mask = getattr(self.layer, "mask", None)
+        if mask is not None:  # of whole channels, one number each
+            self.report(self.name, "mask", np.broadcast_to(mask, input.shape))
 
         def backward(grad_output: Array) -> Array:
             with placed(self.name, "grad_input"):

@@ -226,6 +226,8 @@ AXES = {
 
 def of_running(e: Evidence) -> Iterator[Hypothesis]:
     """Running statistics by another rule."""
+    if not (e.case.inputs or e.case.grads):  # of what is handed over between layers there is nothing to run
+        return
     for name, convention in CONVENTIONS.items():
         if any(fnmatchcase(e.quantity, pattern) for pattern in convention.quantities):
             try:

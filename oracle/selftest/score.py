@@ -223,11 +223,11 @@ def planted(name: str, dtype: str) -> Planted:
     case = bug.case.astype(dtype)
     try:
         trace = bug.run(case)
+    except Exception as error:  # a bug may well raise, the judge may not
+        trace, rows = getattr(error, "trace", Trace()), crashed(case, error, honest)
+    else:
         rows = judge(case, trace, honest)
-        kept(case, trace, honest, rows)
-    except Exception as error:  # a bug may well raise
-        rows = crashed(case, error, honest)
-        kept(case, getattr(error, "trace", Trace()), honest, rows)
+    kept(case, trace, honest, rows)
     culprits = blame(rows, "planted")
     if not culprits:
         return Planted(name, bug.family, dtype, bug.layer, bug.quantity, False, False, False, False, "", "", "")

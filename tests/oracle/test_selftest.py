@@ -101,3 +101,10 @@ def test_planted_precision_is_named() -> None:
     """TF32 and bfloat16 inside float32 are not merely caught: their rows are `imprecise`."""
     for name in ("TF32", "bfloat16"):
         assert score.planted(f"linear: forward multiplies in {name}", "float32").verdict == IMPRECISE
+
+
+@pytest.mark.parametrize("name", ["Residual: gradients averaged", "Concat: a column lost"])
+def test_what_lies_between_layers_is_blamed_at_its_place(name: str) -> None:
+    """A container's mistake has no layer to run again: it is placed all the same, and the search for its cause does not fail."""
+    found = score.planted(name, "float32")
+    assert (found.caught, found.layer_right, found.quantity_right) == (True, True, True)

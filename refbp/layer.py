@@ -101,7 +101,7 @@ class Layer:
         self.children: dict[str, Layer] = {}
         self._params: dict[str, Array] = {}
         self._grads: dict[str, Array] = {}
-        self._zeros: dict[str, Array] = {}  # those of `_grads` to which nothing has been added
+        self._zeros: dict[str, Array] = {}
         self._buffers: dict[str, Array] = {}
         self._backward: Backward | None = None
         self._output_shape: tuple[int, ...] = ()
@@ -114,6 +114,9 @@ class Layer:
     @property
     def grads(self) -> dict[str, Array]:
         """The same keys as `params`: the sum of the gradients since the last `zero_grad`, zero before any backward."""
+        for name, grad in self._grads.items():
+            if grad is self._zeros[name]:
+                self._grads[name] = np.zeros_like(self._params[name])
         return self._merged("grads", self._grads)
 
     @property
@@ -223,7 +226,7 @@ class Layer:
             child.zero_grad()
 
     def zero_grad_of(self, name: str) -> None:
-        """A zero gradient takes no memory: it is one number, shown in the parameter's shape, that cannot be written to."""
+        """A zero gradient that nobody looks at takes no memory: one number, shown in the parameter's shape."""
         param = self._params[name]
         self._zeros[name] = self._grads[name] = np.broadcast_to(np.zeros_like(param, shape=()), param.shape)
 

@@ -93,19 +93,23 @@ def test_a_masked_array_is_the_choice(dtype: str, special: float) -> None:
     np.testing.assert_array_equal(got, np.where(mask, x, np.zeros((), dtype)))
 
 
-def test_a_zero_gradient_takes_no_memory_and_is_not_added_to() -> None:
-    """The first backward's gradient takes its place; what somebody put there since is added to."""
+def test_a_zero_gradient_takes_no_memory_until_somebody_looks() -> None:
+    """The first backward's gradient takes its place; what somebody wrote there, or put there, is added to."""
     layer = refbp.Linear(3, 2, bias=False)
-    x, g = np.ones((4, 3)), np.ones((4, 2))
+    x, g, four = np.ones((4, 3)), np.ones((4, 2)), np.full((2, 3), 4.0)
     layer.zero_grad()
-    assert layer.grads["weight"].strides == (0, 0)
-    np.testing.assert_array_equal(layer.grads["weight"], np.zeros((2, 3)))
+    assert layer._grads["weight"].strides == (0, 0)
     layer(x)
     layer.backward(g)
-    np.testing.assert_array_equal(layer.grads["weight"], np.full((2, 3), 4.0))
+    np.testing.assert_array_equal(layer.grads["weight"], four)
     layer.backward(g)
-    np.testing.assert_array_equal(layer.grads["weight"], np.full((2, 3), 8.0))
+    np.testing.assert_array_equal(layer.grads["weight"], 2 * four)
+    layer.zero_grad()
+    np.testing.assert_array_equal(layer.grads["weight"], np.zeros((2, 3)))
+    layer.grads["weight"][...] = 1.0
+    layer.backward(g)
+    np.testing.assert_array_equal(layer.grads["weight"], 1.0 + four)
     layer.zero_grad()
     layer.grads["weight"] = np.ones((2, 3))
     layer.backward(g)
-    np.testing.assert_array_equal(layer.grads["weight"], np.full((2, 3), 5.0))
+    np.testing.assert_array_equal(layer.grads["weight"], 1.0 + four)

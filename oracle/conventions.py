@@ -57,7 +57,10 @@ def _biased_running_variance(case: Case, model: ErrorModel, guides: Guides) -> R
 def _dampened_first_step(case: Case, model: ErrorModel, guides: Guides) -> Results:
     """The momentum starts as a buffer of zeros, so that the first gradient is dampened too."""
     started = case.optimizer_state.get("momentum", {})
-    zeros = {name: np.zeros_like(value) for name, value in case.params.items() if name not in started}
+    learnt = {
+        name: value for name, value in case.params.items() if "running_" not in name and "num_batches" not in name
+    }
+    zeros = {name: np.zeros_like(value) for name, value in learnt.items() if name not in started}
     state = {**case.optimizer_state, "momentum": {**zeros, **started}}
     return predict(replace(case, optimizer_state=state), model, guides)
 

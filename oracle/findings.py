@@ -90,7 +90,12 @@ WRITTEN: tuple[Written, ...] = (
     Written("mlx-shrink-nan", ("mlx",), ("Hardshrink", "Softshrink"), ("output",), cases=("nonfinite/*",)),
     Written("mlx-hardswish-infinity", ("mlx",), ("Hardswish",), GRAD_INPUT, cases=("nonfinite/*",)),
     Written("mlx-elu", ("mlx",), ELUS, cases=("*,tiny", "nonfinite/*")),
-    Written("adam-correction-float32", ("mlx", "tinygrad"), ("parameter",), ("param.*",), cases=("optimizer/Adam*",)),
+    Written(
+        "adam-correction-float32",
+        ("mlx", "tinygrad"),
+        quantities=("param.*",),
+        cases=("optimizer/Adam*", "network/*adam"),
+    ),
     Written(
         "mlx-exp-float32", ("mlx",), ("CELU", "Mish", "Sigmoid", "Softplus"), dtypes=("float32",), cases=("*,large",)
     ),

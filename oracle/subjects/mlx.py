@@ -203,16 +203,14 @@ def dropout(layer: Layer, x: Tensor) -> Tensor:
         raise Unsupported("mlx.nn's dropout draws its own mask")
     if p >= 1:
         raise Unsupported("mlx.nn's dropout keeps something")
-    kind = layer.type if layer.type != "Dropout" else "Dropout"
-    module = getattr(nn, kind)(p).train()
-    state: Any = mx.random.state
-    before = [mx.array(value) for value in state]
+    module = getattr(nn, layer.type)(p).train()
+    drawn: Any = mx.random.randint(0, 2**31 - 1, ()).item()
 
     def op(x: Tensor) -> Tensor:
-        return module(x) if kind == "Dropout" else first(module(last(x)))
+        mx.random.seed(drawn)
+        return module(x) if layer.type == "Dropout" else first(module(last(x)))
 
     layer.mask = op(mx.ones_like(x)) != 0
-    state[:] = before
     return op(x)
 
 

@@ -290,12 +290,17 @@ class _Run:
 
     def _tap(self, now: _Pass, name: str, x: Tensor) -> Tensor:
         tap = self._tap_name(name)
+        given = x if tap == "input" else self._tapped(now, tap, x)
+        if not now.tapped:
+            self._record(name, "input", given)
+        return given
+
+    def _tapped(self, now: _Pass, tap: str, x: Tensor) -> Tensor:
+        """Zeros are added in the pass that is recorded too: what follows gets the same numbers in the same memory layout."""
         if now.tapped:
-            return x if tap == "input" else x + now.leaves[tap]
-        self._record(name, "input", x)
-        if tap != "input":
-            now.shapes[tap] = tuple(x.shape)
-        return x
+            return x + now.leaves[tap]
+        now.shapes[tap] = tuple(x.shape)
+        return x + self.framework.array(np.zeros(now.shapes[tap], self.case.dtype))
 
     def _layer(self, now: _Pass, name: str, spec: Spec, x: Tensor) -> Tensor:
         given = self._tap(now, name, x)
@@ -310,11 +315,10 @@ class _Run:
             made = self.framework.concatenate(parts, int(spec.options.get("dim", 1)))
         else:
             made = self._leaf(now, name, spec, given)
-        if now.tapped:
-            return made + now.leaves[f"out {name}"]
-        self._record(name, "output", made)
-        now.shapes[f"out {name}"] = tuple(made.shape)
-        now.finished.append((name, owner))
+        made = self._tapped(now, f"out {name}", made)
+        if not now.tapped:
+            self._record(name, "output", made)
+            now.finished.append((name, owner))
         return made
 
     def _leaf(self, now: _Pass, name: str, spec: Spec, x: Tensor) -> Tensor:

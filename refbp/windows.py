@@ -137,10 +137,13 @@ def taps(kernel: Sizes, stride: Sizes, dilation: Sizes, counts: Sizes, first: in
 
     first: the number of the first of these windows in the first dimension.
     """
-    for tap in product(*map(range, kernel)):
-        starts = [t * d for t, d in zip(tap, dilation, strict=True)]
-        starts[0] += first * stride[0]
-        yield tap, (..., *(slice(a, a + n * s, s) for a, s, n in zip(starts, stride, counts, strict=True)))
+    begins = [first * stride[0], *(0 for _ in kernel[1:])]
+    slices = [
+        [slice(begin + t * d, begin + t * d + n * s, s) for t in range(k)]
+        for k, s, d, n, begin in zip(kernel, stride, dilation, counts, begins, strict=True)
+    ]
+    for tap, positions in zip(product(*map(range, kernel)), product(*slices), strict=True):
+        yield tap, (..., *positions)
 
 
 def add_windows(result: Array, grads: Array, kernel: Sizes, stride: Sizes, dilation: Sizes, first: int = 0) -> None:

@@ -63,7 +63,7 @@ def show_report(out: Console, report: Report) -> None:
         out.print(training_table(report))
     if branch_counts(report.table)[0]:
         out.print(branches(report.table), soft_wrap=True)
-    out.print(conclusion(report))
+    out.print(conclusion(report), soft_wrap=True)
 
 
 def conclusion(report: Report) -> str:

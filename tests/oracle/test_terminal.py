@@ -69,3 +69,12 @@ def test_a_bar_is_a_decade_a_character(z: float, expected: str) -> None:
 def test_a_sparkline_shows_gaps_and_infinities() -> None:
     assert terminal.sparkline([1.0, math.nan, 2.0, math.inf]) == "▁·█!"
     assert terminal.sparkline([]) == ""
+
+
+def test_how_it_ended_is_the_last_line_however_narrow(report: oracle.Report) -> None:
+    """Who reads the last line of a log finds the outcome there."""
+    out = Console(file=io.StringIO(), width=40, highlight=False)
+    terminal.show_report(out, report)
+    assert isinstance(out.file, io.StringIO)
+    last = out.file.getvalue().rstrip().splitlines()[-1]
+    assert last == terminal.conclusion(report)

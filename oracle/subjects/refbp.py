@@ -5,13 +5,18 @@ from __future__ import annotations
 from oracle.arrays import Array, read_only
 from oracle.case import Case
 from oracle.network import execute
-from oracle.trace import Key, Trace
+from oracle.trace import Key, Trace, Unsupported
 
 name = "refbp"
 
 
 def run(case: Case) -> Trace:
-    """Recorded as it is computed; a layer that writes into what it was given raises. What is raised has the `trace` so far."""
+    """Recorded as it is computed; a layer that writes into what it was given raises. What is raised has the `trace` so far.
+
+    Raises: Unsupported for bfloat16, which is none of NumPy's own types.
+    """
+    if case.dtype == "bfloat16":
+        raise Unsupported("refbp has no bfloat16: NumPy's arithmetic turns it into float32")
     trace = Trace()
 
     def watch(key: Key, array: Array) -> Array:

@@ -17,7 +17,7 @@ from oracle.selftest.variants.variant import substituted
 from oracle.subjects import refbp as reference
 from oracle.suite import named
 from oracle.suite.build import layer, network_case
-from oracle.verdict import DISCREPANCIES, PASS, UNDECIDED, WRONG
+from oracle.verdict import DISCREPANCIES, PASS, UNDECIDED, UNSUPPORTED, WRONG
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -89,6 +89,13 @@ def test_torch_conforms_in_16_bits(name: str, dtype: str) -> None:
     report = oracle.run("torch", "refbp", name, (dtype,))
     assert report.passed, report.blame
     assert (report.table["verdict"] == PASS).mean() > 0.4
+
+
+def test_what_numpy_does_not_have_is_unsupported() -> None:
+    """NumPy would go on in float32, which would look like an error of refbp's."""
+    report = oracle.run(cases="worked-example", dtypes=("bfloat16",))
+    assert report.passed and set(report.table["verdict"]) == {UNSUPPORTED}
+    assert "refbp has no bfloat16" in report.table["diagnosis"].iloc[0]
 
 
 def test_a_profile_names_what_there_is() -> None:

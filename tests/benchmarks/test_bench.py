@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from oracle import bench
 from oracle.bench import kept, networks, process, render, steps, timing, training
+from oracle.bench.machine import Others
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.suite.build import layer
 
@@ -34,7 +36,7 @@ def result(*ratios: float, limit: float | None = 1.0) -> Result:
 MACHINE = {
     "processor": "p",
     "cores": 2,
-    "load": 1.5,
+    "others": 0.5,
     "platform": "os",
     "python": "3",
     "pools": ["blas"],
@@ -127,6 +129,16 @@ def test_the_child_has_no_settings_of_numerical_libraries() -> None:
         "PATH": os.environ["PATH"],
     }
     assert process.clean(given) == {"PATH": os.environ["PATH"]}
+
+
+def test_what_others_do_is_not_this_process() -> None:
+    """Own work does not count as that of others, nor as less than nothing."""
+    others = Others()
+    begin = time.process_time()
+    while time.process_time() - begin < 0.2:
+        pass
+    cores = others.cores()
+    assert cores is None or 0 <= cores <= (os.cpu_count() or 1)
 
 
 def test_a_measurement_knows_its_limit() -> None:

@@ -86,7 +86,7 @@ def test_contenders_make_the_same_steps(name: str, library: str) -> None:
     shape = {"lenet5": (4, 1, 28, 28), "vgg": (4, 3, 28, 28), "resnet18": (2, 3, 32, 32)}[name]
     case = networks.of_layers(name, NARROW[name], shape, "float64")
     ours = steps.refbp(case)
-    theirs = steps.torch(case) if library == "torch" else training.peers(case)[library]
+    theirs = steps.torch(case) if library == "torch" else training.peer(library, case)
     for contender in (ours, theirs):
         for _ in range(3):
             contender.step()

@@ -10,14 +10,15 @@ from oracle.bench import load
 
 def main(name: str, quick: bool) -> int:
     try:
-        from oracle.bench.machine import machine
+        from oracle.bench.machine import Others, machine
 
         section = load(name)
     except ImportError as error:
         print(json.dumps(f"needs a library: {error}"))
         return 2
+    others = Others()
     result = section.measure(quick, lambda line: print(f"  {line}", file=sys.stderr, flush=True))
-    print(json.dumps({"machine": machine(), "result": result.to_json()}))
+    print(json.dumps({"machine": machine() | {"others": others.cores()}, "result": result.to_json()}))
     return 0
 
 

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 from oracle.environment import environment
 
 
-def machine() -> dict[str, Any]:
-    """Plain values; `load` is the number of threads that wanted a core of late, this process's own among them.
+class Others:
+    """How many cores other processes kept busy since this object was made: a measurement beside them is of another machine."""
 
-    Raises: ImportError, in a sentence, without threadpoolctl.
-    """
+    def __init__(self) -> None:
+        self.start = self._now()
+
+    def cores(self) -> float | None:
+        """None where the system does not tell."""
+        if self.start is None or (now := self._now()) is None:
+            return None
+        seconds, busy, own = (after - before for after, before in zip(now, self.start, strict=True))
+        return max(0.0, round((busy - own) / max(seconds, 1e-3), 2))
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        """Seconds passed, spent by all cores, and spent by this process and those that it has waited for."""
+        try:
+            ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        except OSError:
+            return None
+        user, nice, system, _, _, interrupts, soft, stolen = (int(count) / os.sysconf("SC_CLK_TCK") for count in ticks)
+        return time.perf_counter(), user + nice + system + interrupts + soft + stolen, sum(os.times()[:4])
+
+
+def machine() -> dict[str, Any]:
+    """Plain values. Raises: ImportError, in a sentence, without threadpoolctl."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError as error:
@@ -29,7 +52,6 @@ def machine() -> dict[str, Any]:
     ]
     return {
         "cores": about["threads"],
-        "load": round(os.getloadavg()[0], 1),
         "platform": about["platform"],
         "pools": sorted(pools),
         "processor": about["processor"],

@@ -38,9 +38,10 @@ def report(sections: Mapping[str, Mapping[str, Any]], picture: str | None) -> st
 
 def where(machine: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    others = "" if machine["others"] is None else f" Other processes kept {machine['others']:g} cores busy meanwhile."
     return (
         f"{machine['processor']}, {machine['cores']} cores; {machine['platform']}; Python {machine['python']}, {versions}; "
-        f"{'; '.join(machine['pools'])}. Load average at the end: {machine['load']:g}."
+        f"{'; '.join(machine['pools'])}.{others}"
     )
 
 

@@ -17,8 +17,8 @@ LIMITS = {
     **{(name, "float64"): 1.0 for name in networks.NETWORKS},
     **{(name, "float32"): 1.0 if name == "mlp" else 1.5 for name in networks.NETWORKS},
 }
-# Networks that the peers have the layers for. A peer / refbp, at least.
-PEERS = ("lenet5", "vgg")
+# Networks that a peer has the layers for (a step of the vgg takes autograd a minute). A peer / refbp, at least.
+PEERS = {"lenet5": ("mygrad", "autograd"), "vgg": ("mygrad",)}
 PEERS_SLOWER = 3.0
 ROUNDS, QUICK_ROUNDS = 25, 3
 # After which a network in one precision begins no further round.
@@ -71,25 +71,21 @@ class Training:
 
 def contenders(case: Case) -> Mapping[str, Action]:
     found: dict[str, Action] = {"refbp": steps.refbp(case).step, "torch": steps.torch(case).step}
-    found |= {name: peer.step for name, peer in (peers(case) if case.name in PEERS else {}).items()}
+    found |= {name: peer(name, case).step for name in PEERS.get(case.name, ())}
     return found | {"products": networks.bare(case)}
 
 
-def peers(case: Case) -> Mapping[str, steps.Contender]:
-    """Libraries that differentiate NumPy code."""
-    pooling = {"MaxPool2d": reshaped_max_pool(importlib.import_module("autograd.numpy"))}
-    missing: dict[str, dict[str, Any]] = {"mygrad": {}, "autograd": pooling}
-    return {
-        name: steps.peer(importlib.import_module(f"oracle.subjects.{name}").FRAMEWORK, case, ops)
-        for name, ops in missing.items()
-    }
+def peer(name: str, case: Case) -> steps.Contender:
+    """A library that differentiates NumPy code."""
+    pooling = {"autograd": {"MaxPool2d": reshaped_max_pool(importlib.import_module("autograd.numpy"))}}
+    return steps.peer(importlib.import_module(f"oracle.subjects.{name}").FRAMEWORK, case, pooling.get(name, {}))
 
 
 def ratios(name: str, dtype: str, times: Mapping[str, Times]) -> list[Measurement]:
     found = [
         Measurement.of(f"{name} {dtype}, refbp / torch", times["refbp"] / times["torch"], limit=LIMITS[name, dtype])
     ]
-    for peer in [name for name in times if name not in ("refbp", "torch", "products")]:
+    for peer in PEERS.get(name, ()):
         quotient = times[peer] / times["refbp"]
         found.append(Measurement.of(f"{name} {dtype}, {peer} / refbp", quotient, limit=PEERS_SLOWER, at_least=True))
     return found

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from oracle import bench
 from oracle.bench import kept, networks, process, render, steps, timing, training
+from oracle.bench.machine import Others
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.suite.build import layer
 
@@ -34,7 +36,7 @@ def result(*ratios: float, limit: float | None = 1.0) -> Result:
 MACHINE = {
     "processor": "p",
     "cores": 2,
-    "load": 1.5,
+    "others": 0.5,
     "platform": "os",
     "python": "3",
     "pools": ["blas"],
@@ -84,7 +86,7 @@ def test_contenders_make_the_same_steps(name: str, library: str) -> None:
     shape = {"lenet5": (4, 1, 28, 28), "vgg": (4, 3, 28, 28), "resnet18": (2, 3, 32, 32)}[name]
     case = networks.of_layers(name, NARROW[name], shape, "float64")
     ours = steps.refbp(case)
-    theirs = steps.torch(case) if library == "torch" else training.peers(case)[library]
+    theirs = steps.torch(case) if library == "torch" else training.peer(library, case)
     for contender in (ours, theirs):
         for _ in range(3):
             contender.step()
@@ -127,6 +129,16 @@ def test_the_child_has_no_settings_of_numerical_libraries() -> None:
         "PATH": os.environ["PATH"],
     }
     assert process.clean(given) == {"PATH": os.environ["PATH"]}
+
+
+def test_what_others_do_is_not_this_process() -> None:
+    """Own work does not count as that of others, nor as less than nothing."""
+    others = Others()
+    begin = time.process_time()
+    while time.process_time() - begin < 0.2:
+        pass
+    cores = others.cores()
+    assert cores is None or 0 <= cores <= (os.cpu_count() or 1)
 
 
 def test_a_measurement_knows_its_limit() -> None:

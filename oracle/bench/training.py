@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from oracle.bench import networks, steps
 from oracle.bench.section import Chart, Measurement, Result
@@ -37,6 +38,7 @@ def reshaped_max_pool(framework: Any) -> Any:
 
 
 class Training:
+    limits: ClassVar[Mapping[tuple[str, str], float]] = LIMITS
     title = "Training step"
     about = (
         "zero_grad, forward, loss, backward and an SGD step with momentum, eager, in one process with as many threads for "
@@ -45,6 +47,9 @@ class Training:
         "The bare products are the step's matrix products alone, by NumPy's BLAS on arrays that are ready."
     )
 
+    def clock(self) -> float:
+        return time.perf_counter()
+
     def measure(self, quick: bool, note: Callable[[str], None]) -> Result:
         measurements: list[Measurement] = []
         details: list[dict[str, str | float]] = []
@@ -52,21 +57,35 @@ class Training:
         for name in ("mlp", "lenet5") if quick else networks.NETWORKS:
             for dtype in DTYPES:
                 case = networks.network(name, dtype)
-                times = interleaved(contenders(case), QUICK_ROUNDS if quick else ROUNDS, most_seconds=SECONDS)
-                found = list(ratios(name, dtype, times))
+                times = interleaved(
+                    contenders(case), QUICK_ROUNDS if quick else ROUNDS, most_seconds=SECONDS, clock=self.clock
+                )
+                found = list(ratios(name, dtype, times, self.limits.get((name, dtype))))
                 for one in found:
                     note(f"{one.what}: {one.value:.2f} ({one.low:.2f} to {one.high:.2f})")
                 measurements += found
                 bars[dtype].append((name, found[0].value))
                 details.append(absolute(name, dtype, case, times))
         chart = Chart(
-            "Training step",
+            self.title,
             "",
             "refbp / torch, time",
             {dtype: tuple(points) for dtype, points in bars.items()},
             mark=1.0,
         )
         return Result(tuple(measurements), tuple(details), charts=(chart,))
+
+
+class OneThread(Training):
+    limits: ClassVar[Mapping[tuple[str, str], float]] = {}
+    title = "Training step on one thread"
+    about = (
+        "The same with one thread for each, in processor time instead of time: what the arithmetic costs, whatever else the "
+        "machine is doing, and without the second core, which torch uses for everything and NumPy for matrix products only."
+    )
+
+    def clock(self) -> float:
+        return time.process_time()
 
 
 def contenders(case: Case) -> Mapping[str, Action]:
@@ -81,10 +100,8 @@ def peer(name: str, case: Case) -> steps.Contender:
     return steps.peer(importlib.import_module(f"oracle.subjects.{name}").FRAMEWORK, case, pooling.get(name, {}))
 
 
-def ratios(name: str, dtype: str, times: Mapping[str, Times]) -> list[Measurement]:
-    found = [
-        Measurement.of(f"{name} {dtype}, refbp / torch", times["refbp"] / times["torch"], limit=LIMITS[name, dtype])
-    ]
+def ratios(name: str, dtype: str, times: Mapping[str, Times], limit: float | None) -> list[Measurement]:
+    found = [Measurement.of(f"{name} {dtype}, refbp / torch", times["refbp"] / times["torch"], limit=limit)]
     for peer in PEERS.get(name, ()):
         quotient = times[peer] / times["refbp"]
         found.append(Measurement.of(f"{name} {dtype}, {peer} / refbp", quotient, limit=PEERS_SLOWER, at_least=True))

@@ -72,6 +72,7 @@ WRITTEN: tuple[Written, ...] = (
     Written("expm1-gradient", ("jax", "autograd"), ELUS, GRAD_INPUT),
     Written("binary-cross-entropy-labels", ("jax", "tinygrad"), *LABELS),
     Written("binary-cross-entropy-certain", ("mlx", "tinygrad"), ("BCELoss",), cases=("kink/*",)),
+    Written("binary-cross-entropy-near-its-label", ("mlx", "tinygrad"), ("BCELoss",), GRAD_INPUT),
     Written("huber-small-errors", ("jax", "mlx"), ("HuberLoss", "SmoothL1Loss"), ("grad_input", "grad.target")),
     Written(
         "adam-correction-float32",
@@ -93,6 +94,7 @@ WRITTEN: tuple[Written, ...] = (
     Written("mlx-equal-sides", ("mlx",), ("LeakyReLU",), GRAD_INPUT, cases=("nonfinite/*",)),
     Written("mlx-shrink-nan", ("mlx",), ("Hardshrink", "Softshrink"), ("output",), cases=("nonfinite/*",)),
     Written("mlx-hardswish-infinity", ("mlx",), ("Hardswish",), GRAD_INPUT, cases=("nonfinite/*",)),
+    Written("mlx-elu", ("mlx",), ELUS, dtypes=("float32",), cases=("*,tiny", "nonfinite/*", "mlp/*", "network/*")),
     Written("mlx-elu", ("mlx",), ELUS, cases=("*,tiny", "nonfinite/*")),
     Written(
         "exp-far-from-zero", ("mlx",), ("CELU", "Mish", "Sigmoid", "Softplus"), dtypes=("float32",), cases=("*,large",)

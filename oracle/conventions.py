@@ -17,7 +17,7 @@ from oracle.case import Case, named_layers
 from oracle.network import Results
 from oracle.prediction import predict
 from oracle.running_error import ErrorArray, ErrorModel
-from oracle.running_error.model import Floats
+from oracle.running_error.model import BranchLog, Floats
 from oracle.trace import Key
 
 Guides = Mapping[Key, Array] | None
@@ -99,8 +99,8 @@ def _nothing_at_equality(case: Case, model: ErrorModel, guides: Guides) -> Resul
 
 
 def _anything_at_nan(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """No tolerance where the layer's input is NaN."""
-    results = predict(case, model, guides)
+    """No tolerance where the layer's input is NaN; elsewhere any one-sided derivative."""
+    results = predict(case, replace(model, bounds=False, open_ties=True, branches=BranchLog()), guides)
     for name, _ in named_layers(case.layers):
         key = Key(0, name, "grad_input")
         given, plain = results.get(key._replace(quantity="input")), results.get(key)

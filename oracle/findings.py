@@ -71,8 +71,14 @@ GRAD_INPUT = ("grad_input",)
 WRITTEN: tuple[Written, ...] = (
     Written("expm1-gradient", ("jax", "autograd"), ELUS, GRAD_INPUT),
     Written("binary-cross-entropy-labels", ("jax", "tinygrad"), *LABELS),
+    Written("binary-cross-entropy-certain", ("mlx", "tinygrad"), ("BCELoss",), cases=("kink/*",)),
+    Written("binary-cross-entropy-near-its-label", ("mlx", "tinygrad"), ("BCELoss",), GRAD_INPUT),
+    Written("huber-small-errors", ("jax", "mlx"), ("HuberLoss", "SmoothL1Loss"), ("grad_input", "grad.target")),
     Written(
-        "huber-small-errors", ("jax", "mlx"), ("HuberLoss", "SmoothL1Loss"), ("grad_input", "grad.target"), ("float32",)
+        "adam-correction-float32",
+        ("mlx", "tinygrad"),
+        quantities=("param.*",),
+        cases=("optimizer/Adam*", "network/*adam"),
     ),
     Written(
         "autograd-logaddexp-infinity", ("autograd",), ("Softplus", "LogSigmoid"), GRAD_INPUT, cases=("nonfinite/*",)
@@ -84,23 +90,22 @@ WRITTEN: tuple[Written, ...] = (
     Written(
         "mlx-conv-transpose-output-padding", ("mlx",), ("ConvTranspose*",), GRAD_INPUT, cases=("*output_padding=1*",)
     ),
-    Written("mlx-binary-cross-entropy-certain", ("mlx",), ("BCELoss",), GRAD_INPUT, cases=("kink/*",)),
     Written("mlx-equal-sides", ("mlx",), ("CELU", "PReLU"), GRAD_INPUT, cases=("kink/*",)),
     Written("mlx-equal-sides", ("mlx",), ("LeakyReLU",), GRAD_INPUT, cases=("nonfinite/*",)),
     Written("mlx-shrink-nan", ("mlx",), ("Hardshrink", "Softshrink"), ("output",), cases=("nonfinite/*",)),
     Written("mlx-hardswish-infinity", ("mlx",), ("Hardswish",), GRAD_INPUT, cases=("nonfinite/*",)),
+    Written("mlx-elu", ("mlx",), ELUS, dtypes=("float32",), cases=("*,tiny", "nonfinite/*", "mlp/*", "network/*")),
     Written("mlx-elu", ("mlx",), ELUS, cases=("*,tiny", "nonfinite/*")),
     Written(
-        "adam-correction-float32",
-        ("mlx", "tinygrad"),
-        quantities=("param.*",),
-        cases=("optimizer/Adam*", "network/*adam"),
-    ),
-    Written(
-        "mlx-exp-float32", ("mlx",), ("CELU", "Mish", "Sigmoid", "Softplus"), dtypes=("float32",), cases=("*,large",)
+        "exp-far-from-zero", ("mlx",), ("CELU", "Mish", "Sigmoid", "Softplus"), dtypes=("float32",), cases=("*,large",)
     ),
     Written("mlx-float64", ("mlx",), dtypes=("float64",)),
     Written("tinygrad-erf", ("tinygrad",), ("GELU",)),
+    Written("tinygrad-nan", ("tinygrad",), ("ReLU", "Hardshrink", "Threshold"), ("output",), cases=("nonfinite/*",)),
+    Written("tinygrad-relu6", ("tinygrad",), ("ReLU6", "Hardswish", "Hardsigmoid"), cases=("nonfinite/*", "*,large")),
+    Written("exp-far-from-zero", ("tinygrad",), ("Sigmoid", "CrossEntropyLoss"), cases=("*,large", "*,extreme")),
+    Written("exp-far-from-zero", ("tinygrad",), ("Softplus",), GRAD_INPUT, cases=("*,large",)),
+    Written("tinygrad-logaddexp", ("tinygrad",), ("Softplus", "LogSigmoid")),
     Written("tinygrad-tanh", ("tinygrad",), ("Tanh", "Tanhshrink", "Mish", *ELUS)),
 )
 

@@ -191,6 +191,8 @@ def upsample(layer: Layer, x: Tensor) -> Tensor:
         if any(int(n * f) != m for n, m, f in zip(spatial, size, factors, strict=True)):
             raise Unsupported("mlx.nn.Upsample takes a scale, which does not make that size here")
     factors = tuple(factors) if isinstance(factors, (list, tuple)) else (factors,) * len(spatial)
+    if mode == "nearest" and any(factor % 1 for factor in factors):
+        raise Unsupported("mlx.nn.Upsample takes the pixel nearest to the centre, torch's nearest the one before it")
     return first(nn.Upsample(factors, MODES.get(mode, mode), bool(options["align_corners"]))(last(x)))
 
 
@@ -364,6 +366,7 @@ class Optimizer:
     """An optimizer of MLX; what torch's knows beyond it is unsupported."""
 
     def __init__(self, type: str, options: Options, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self.counts = type != "SGD"  # as torch does
         self.given = {key: values for key, values in state.items() if key != "step"}
         steps = [value.item() for value in state.get("step", {}).values()]
         self.names = {

@@ -43,7 +43,9 @@ from tinygrad.helpers import Context
 
 name = "tinygrad"
 SHOWN = ("output", "grad*", "param.*", "buffer.*", "momentum.*", "exp_avg*", "step.*")
-profile = Profile(quantities=SHOWN, conventions=("anything_at_nan", "selu_in_six_digits", "softplus_uncut"))
+profile = Profile(
+    quantities=SHOWN, conventions=("anything_at_nan", "hardswish_as_product", "selu_in_six_digits", "softplus_uncut")
+)
 
 
 def flat_sides(sides: Sequence[tuple[int, int]]) -> tuple[int, ...]:

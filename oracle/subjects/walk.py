@@ -8,6 +8,7 @@ zeros, and the whole network is differentiated with respect to the taps as well.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -146,7 +147,10 @@ class Framework:
         """Raises: Unsupported for a dtype, layer, loss or optimizer that the library has not."""
         if case.dtype not in self.dtypes:
             raise Unsupported(f"{self.name} has no {case.dtype} here")
-        return _Run(self, case).trace
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            # Of NaN and infinities, which are results like any others, those that compute in NumPy would warn.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return _Run(self, case).trace
 
 
 @dataclass

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from oracle.bench import networks, steps
+from oracle.bench import networks, profile, steps
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.bench.timing import Action, Times, interleaved, milliseconds
 from oracle.case import Case
@@ -22,6 +22,7 @@ LIMITS = {
 PEERS = {"lenet5": ("mygrad", "autograd"), "vgg": ("mygrad",)}
 PEERS_SLOWER = 3.0
 ROUNDS, QUICK_ROUNDS = 25, 3
+PASSES = 5  # of which the profile is the mean
 # After which a network in one precision begins no further round.
 SECONDS = 25.0
 
@@ -43,12 +44,19 @@ class Training:
     about = (
         "zero_grad, forward, loss, backward and an SGD step with momentum, eager, in one process with as many threads for "
         "each as there are cores. The contenders take turns; a ratio is the median over the rounds of the quotient "
-        "within a round, with quartiles. refbp also computes the gradient of the network's input, the others do not. "
+        "within a round, with quartiles. refbp also computes the gradient of the network's input, the others only where "
+        "that is said. "
+        "What its layers take, forward and backward, is listed by class. What is no product is element-wise work, for which "
+        "NumPy passes over memory once an operation, and with one core. "
         "The bare products are the step's matrix products alone, by NumPy's BLAS on arrays that are ready."
     )
 
     def clock(self) -> float:
         return time.perf_counter()
+
+    def by_kind(self, case: Case) -> dict[str, str | float]:
+        """Where refbp's time goes, in milliseconds of a step."""
+        return {f"{kind}, ms": 1e3 * own for kind, own in profile.by_kind(case, PASSES, self.clock).items()}
 
     def measure(self, quick: bool, note: Callable[[str], None]) -> Result:
         measurements: list[Measurement] = []
@@ -65,7 +73,7 @@ class Training:
                     note(f"{one.what}: {one.value:.2f} ({one.low:.2f} to {one.high:.2f})")
                 measurements += found
                 bars[dtype].append((name, found[0].value))
-                details.append(absolute(name, dtype, case, times))
+                details.append(absolute(name, dtype, case, times) | self.by_kind(case))
         chart = Chart(
             self.title,
             "",
@@ -89,7 +97,11 @@ class OneThread(Training):
 
 
 def contenders(case: Case) -> Mapping[str, Action]:
-    found: dict[str, Action] = {"refbp": steps.refbp(case).step, "torch": steps.torch(case).step}
+    found: dict[str, Action] = {
+        "refbp": steps.refbp(case).step,
+        "torch": steps.torch(case).step,
+        "torch, input too": steps.torch(case, input_gradient=True).step,
+    }
     found |= {name: peer(name, case).step for name in PEERS.get(case.name, ())}
     return found | {"products": networks.bare(case)}
 
@@ -101,7 +113,12 @@ def peer(name: str, case: Case) -> steps.Contender:
 
 
 def ratios(name: str, dtype: str, times: Mapping[str, Times], limit: float | None) -> list[Measurement]:
-    found = [Measurement.of(f"{name} {dtype}, refbp / torch", times["refbp"] / times["torch"], limit=limit)]
+    found = [
+        Measurement.of(f"{name} {dtype}, refbp / torch", times["refbp"] / times["torch"], limit=limit),
+        Measurement.of(
+            f"{name} {dtype}, the same with the input's gradient", times["refbp"] / times["torch, input too"]
+        ),
+    ]
     for peer in PEERS.get(name, ()):
         quotient = times[peer] / times["refbp"]
         found.append(Measurement.of(f"{name} {dtype}, {peer} / refbp", quotient, limit=PEERS_SLOWER, at_least=True))

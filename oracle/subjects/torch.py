@@ -298,15 +298,20 @@ def module_of(layers: tuple[Spec, ...], dtype: torch.dtype) -> torch.nn.Sequenti
     return torch.nn.Sequential(made)
 
 
-def training_step(case: Case) -> tuple[Callable[[], None], Callable[[], dict[str, Array]]]:
-    """zero_grad, forward, loss, backward and update, eager, going on from the case's parameters; and a look at these."""
+def training_step(
+    case: Case, input_gradient: bool = False
+) -> tuple[Callable[[], None], Callable[[], dict[str, Array]]]:
+    """zero_grad, forward, loss, backward and update, eager, going on from the case's parameters; and a look at these.
+
+    input_gradient: with the gradient of the input, which a training step does not need.
+    """
     dtype = getattr(torch, case.dtype)
     module = module_of(case.layers, dtype)
     module.load_state_dict({name: tensor(value) for name, value in case.params.items()})
     assert case.loss is not None and case.optimizer is not None
     loss = build(torch.nn, case.loss, dtype)
     optimizer = getattr(torch.optim, case.optimizer.type)(module.parameters(), **case.optimizer.options)
-    x, target = tensor(case.inputs[0]), tensor(case.targets[0][0])
+    x, target = tensor(case.inputs[0]).requires_grad_(input_gradient), tensor(case.targets[0][0])
 
     def step() -> None:
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Rules of other libraries that differ from torch's and are no errors: an implementation that declares one is judged by it.
+"""Rules of other libraries that differ from torch's and are no errors: a subject that declares one is judged by it.
 
 Another one-sided derivative at a kink or tie needs no declaration: it is a derivative too.
 """

@@ -16,8 +16,7 @@ from oracle.findings import page_of
 from oracle.report import Report
 from oracle.subjects import libraries
 from oracle.sweep import Job, Progress, judged
-from oracle.table import GRAVITY
-from oracle.verdict import CONVENTION, CRASHED, LOOSE, MISSING, PASS, UNDECIDED, UNSUPPORTED, WRONG
+from oracle.verdict import CONVENTION, CRASHED, LOOSE, MISSING, PASS, UNDECIDED, UNSUPPORTED, VERDICTS, WRONG
 
 # A run counts once, by the gravest verdict of its rows.
 COLUMN = {
@@ -31,7 +30,7 @@ COLUMN = {
     WRONG: "wrong",
     CRASHED: "crashed",
 }
-assert COLUMN.keys() == GRAVITY.keys()
+assert COLUMN.keys() == set(VERDICTS)
 COUNTS = tuple(dict.fromkeys(COLUMN.values()))
 KEYS = ["subject", "dtype", "family"]
 SCORES = [*KEYS, "runs", *COUNTS, "z_max", "effective_bits"]

@@ -34,9 +34,17 @@ def run(case: Case) -> Trace:
 
 
 def class_names() -> list[str]:
-    """Every module class that torch.nn offers, sorted."""
-    found = vars(torch.nn).items()
-    return sorted(name for name, value in found if isinstance(value, type) and issubclass(value, torch.nn.Module))
+    """Every layer and loss of torch.nn, sorted: no containers, and nothing twice because it can wait for its shape."""
+    containers = ("torch.nn.modules.container", "torch.nn.modules.module")
+    return sorted(
+        name
+        for name, value in vars(torch.nn).items()
+        if isinstance(value, type)
+        and issubclass(value, torch.nn.Module)
+        and value.__module__.startswith("torch.nn.modules.")
+        and value.__module__ not in containers
+        and not issubclass(value, torch.nn.modules.lazy.LazyModuleMixin)
+    )
 
 
 def tensor(array: Array) -> torch.Tensor:

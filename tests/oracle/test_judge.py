@@ -24,11 +24,10 @@ from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.suite.special import SMALL_CNN
 from oracle.trace import Key, Trace
-from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, MISSING, PASS, UNSUPPORTED, WRONG, Row
+from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, END_TO_END, LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
 
 Array = npt.NDArray[Any]
 Change = Callable[[Array], Array]
-LOCAL, END_TO_END = "local", "end to end"
 
 
 def tiny(**fields: Any) -> Case:

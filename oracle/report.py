@@ -119,7 +119,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: families, culprits and the worst rows, as many as one wants to scroll past."""
-        return html.excerpt(self)
+        return html.excerpt(self.environment, self.families, self.table, self.blame)
 
     def plot_layers(self, case: str | None = None, dtype: str | None = None, figure: str = "max_rel") -> Figure:
         """A column of the table along depth, as a matplotlib figure; of the first case that is blamed unless one is named.
@@ -164,9 +164,14 @@ class Report:
         Raises: ReportError when it cannot be written.
         """
         try:
-            Path(path).write_text(html.render(self), encoding="utf-8")
+            Path(path).write_text(self._page(), encoding="utf-8")
         except OSError as error:
             raise ReportError(f"file {path} cannot be written: {error.strerror}") from error
+
+    def _page(self) -> str:
+        return html.render(
+            self.environment, self.families, self.table, self.cases, self.blame, self.training, self.details
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write table.parquet, table.csv, cases.csv, details.npz, report.json, report.md and report.html.
@@ -185,7 +190,7 @@ class Report:
                 json.dump(self.to_json(), file, allow_nan=False)
             details.save(self.details, staging / "details.npz")
             (staging / "report.md").write_text(self.to_markdown())
-            (staging / "report.html").write_text(html.render(self), encoding="utf-8")
+            (staging / "report.html").write_text(self._page(), encoding="utf-8")
             _put_in_place(staging, folder)
         except OSError as error:
             raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error

@@ -17,7 +17,7 @@ from oracle.selftest.bugs import (
     reshaping,
     structure,
 )
-from oracle.selftest.plant import Bug
+from oracle.selftest.bugs.bug import Bug
 
 FAMILIES = (dense, convolution, pooling, normalization, activations, reshaping, losses, optimizers, structure)
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case, Spec
+from oracle.selftest.bugs.bug import Bug, in_layer, with_layer
 from oracle.selftest.changes import factor, negated, one_element_off, passed_through, slightly_scaled
-from oracle.selftest.plant import Bug, Implementation, in_layer, patched, replaced, retold, told, with_layer
+from oracle.selftest.plant import Implementation, patched, replaced, retold, told
 from oracle.suite import named
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from oracle.details import Place
 from oracle.verdict import DISCREPANCIES, GRAVITY
 
-PLACE = ["case", "dtype", "step", "layer", "quantity", "mode"]
+PLACE = list(Place._fields)
 WORSE, APPEARED, VANISHED, BETTER = "worse", "appeared", "vanished", "better"
 
 

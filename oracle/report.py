@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from oracle import details, html, junit, markdown, plots
+from oracle.arrays import SPECIAL
 from oracle.details import Detail, Place, capped
 from oracle.diagnose import Blame, blame
+from oracle.exchange.numbers import spelled, unspelled
 from oracle.table import CASE_COLUMNS, case_table, family_table, has_discrepancy, row_table
 from oracle.training import TrainingRun
 from oracle.verdict import Row
@@ -102,10 +103,10 @@ class Report:
             "format": FORMAT,
             "passed": self.passed,
             "environment": self.environment,
-            "blame": [spelled(asdict(culprit)) for culprit in self.blame],
+            "blame": [spelled(asdict(culprit), SPECIAL) for culprit in self.blame],
             "cases": _records(self.cases),
-            "table": {str(name): spelled(values.tolist()) for name, values in self.table.items()},
-            "training": [spelled(asdict(run)) for run in self.training],
+            "table": {str(name): spelled(values.tolist(), SPECIAL) for name, values in self.table.items()},
+            "training": [spelled(asdict(run), SPECIAL) for run in self.training],
             "details": [detail.place for detail in self.details],
         }
 
@@ -119,7 +120,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: families, culprits and the worst rows, as many as one wants to scroll past."""
-        return html.excerpt(self)
+        return html.excerpt(self.environment, self.families, self.table, self.blame)
 
     def plot_layers(self, case: str | None = None, dtype: str | None = None, figure: str = "max_rel") -> Figure:
         """A column of the table along depth, as a matplotlib figure; of the first case that is blamed unless one is named.
@@ -164,9 +165,14 @@ class Report:
         Raises: ReportError when it cannot be written.
         """
         try:
-            Path(path).write_text(html.render(self), encoding="utf-8")
+            Path(path).write_text(self._page(), encoding="utf-8")
         except OSError as error:
             raise ReportError(f"file {path} cannot be written: {error.strerror}") from error
+
+    def _page(self) -> str:
+        return html.render(
+            self.environment, self.families, self.table, self.cases, self.blame, self.training, self.details
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write table.parquet, table.csv, cases.csv, details.npz, report.json, report.md and report.html.
@@ -185,7 +191,7 @@ class Report:
                 json.dump(self.to_json(), file, allow_nan=False)
             details.save(self.details, staging / "details.npz")
             (staging / "report.md").write_text(self.to_markdown())
-            (staging / "report.html").write_text(html.render(self), encoding="utf-8")
+            (staging / "report.html").write_text(self._page(), encoding="utf-8")
             _put_in_place(staging, folder)
         except OSError as error:
             raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
@@ -237,10 +243,10 @@ def load_report(folder: Path | str) -> Report:
             )
         return Report(
             pd.read_parquet(folder / "table.parquet"),
-            pd.DataFrame([_unspelled(record) for record in kept["cases"]], columns=CASE_COLUMNS),
-            [Blame(**_tuples(record)) for record in kept["blame"]],
+            pd.DataFrame([unspelled(record, SPECIAL) for record in kept["cases"]], columns=CASE_COLUMNS),
+            [Blame(**{**record, "follows": tuple(record["follows"])}) for record in kept["blame"]],
             kept["environment"],
-            [TrainingRun(**_tuples(_unspelled(record))) for record in kept["training"]],
+            [TrainingRun(**unspelled(record, SPECIAL)) for record in kept["training"]],
             details.load(folder / "details.npz", [Place(*place) for place in kept.get("details", ())]),
         )
     except OSError as error:
@@ -254,29 +260,4 @@ def load_report(folder: Path | str) -> Report:
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [spelled(record) for record in frame.to_dict(orient="records")]
-
-
-def spelled(value: Any) -> Any:
-    """The value with NaN and infinities, for which JSON has no numbers, as strings."""
-    if isinstance(value, dict):
-        return {key: spelled(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [spelled(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    return value
-
-
-def _unspelled(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _unspelled(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unspelled(item) for item in value]
-    return float(value) if value in ("nan", "inf", "-inf") else value
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    return [spelled(record, SPECIAL) for record in frame.to_dict(orient="records")]

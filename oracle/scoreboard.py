@@ -13,9 +13,10 @@ from oracle import subjects
 from oracle.case import Case
 from oracle.environment import environment
 from oracle.findings import page_of
+from oracle.jobs import Progress, in_turn
 from oracle.report import Report
 from oracle.subjects import libraries
-from oracle.sweep import Job, Progress, judged
+from oracle.sweep import Job, judged
 from oracle.verdict import CONVENTION, CRASHED, LOOSE, MISSING, PASS, UNDECIDED, UNSUPPORTED, VERDICTS, WRONG
 
 # A run counts once, by the gravest verdict of its rows.
@@ -89,15 +90,11 @@ def run(
         for case in cases
         for dtype in dtypes
     ]
-    results = executor.map(judged, jobs, chunksize=4)
     rows: dict[str, list[Any]] = {name: [] for name in present}
     details: dict[str, list[Any]] = {name: [] for name in present}
-    for done, job in enumerate(jobs):
-        progress(done, len(jobs), f"{job.subject}: {job.case.name}")
-        own, arrays, _ = next(results)
-        rows[job.subject] += own
-        details[job.subject] += arrays
-    progress(len(jobs), len(jobs), "")
+    for job, done in in_turn(judged, jobs, lambda job: f"{job.subject}: {job.case.name}", progress, executor):
+        rows[job.subject] += done.rows
+        details[job.subject] += done.details
     reports = {name: Report.of(rows[name], {"subject": name}, {}, details=details[name]) for name in present}
     about = {**environment(), "cases": len(cases), "dtypes": list(dtypes)}
     return Scoreboard.of(reports, about, tuple(name for name in names if name not in present))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import BrokenExecutor, Executor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from oracle.environment import environment
 from oracle.evidence import kept
 from oracle.faults import with_faults
 from oracle.findings import mark_known
+from oracle.jobs import Judged, Progress, WorkerDied, in_turn
 from oracle.judge import crashed, judge, unjudged, unsupported
 from oracle.network import check
 from oracle.profile import profile_of
@@ -30,7 +31,6 @@ from oracle.witness import judge_by_witness, note_sides
 
 REFERENCES = ("torch", "refbp")
 DTYPES = ("float64", "float32")  # what a run judges unless told otherwise
-Progress = Callable[[int, int, str], None]
 
 
 def run(
@@ -56,7 +56,7 @@ def run(
         witness: also hold the subject's gradients against derivatives taken from refbp's forward alone.
         strict_conventions: count what differs by convention as a discrepancy.
         executor: where cases are judged side by side (see `oracle.workers`); the subject is then given by its name.
-        progress: called with (cases done, cases in all, name of the next case).
+        progress: called with (runs done, runs in all, name of the next case).
     Raises: ValueError (SubjectError, CaseError) for an argument that names nothing. A subject that raises does not stop the
         run: its case becomes a `crashed` row.
 
@@ -80,19 +80,16 @@ def run(
     rows: list[Row] = []
     details: list[Detail] = []
     seconds: dict[tuple[str, str], float] = {}
-    results = map(judged, jobs) if executor is None else executor.map(judged, jobs, chunksize=4)
-    for done, job in enumerate(jobs):
-        if progress is not None:
-            progress(done, len(jobs), job.case.name)
-        try:
-            own, arrays, seconds[job.case.name, job.case.dtype] = next(results)
-        except BrokenExecutor as error:
-            raise subjects.SubjectError(
-                f"{loaded.name} took the process that ran it along, in {job.case.name} or one of the cases after it: "
-                "as a program of its own (--subject-command) it can die without ending the run"
-            ) from error
-        rows += own
-        details += arrays
+    try:
+        for job, (own, arrays, taken) in in_turn(judged, jobs, lambda job: job.case.name, progress, executor):
+            seconds[job.case.name, job.case.dtype] = taken
+            rows += own
+            details += arrays
+    except WorkerDied as error:
+        raise subjects.SubjectError(
+            f"{loaded.name} took the process that ran it along, in {error.job} or one of the cases after it: "
+            "as a program of its own (--subject-command) it can die without ending the run"
+        ) from error
     ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED)}
     present = {case.name for case in chosen} - ended_early
     free = [
@@ -158,14 +155,6 @@ class Job(NamedTuple):
     reference: str
     witness: bool
     strict_conventions: bool
-
-
-class Judged(NamedTuple):
-    """All rows of a job, the arrays behind what went wrong, and the seconds that it took."""
-
-    rows: list[Row]
-    details: list[Detail]
-    seconds: float
 
 
 def judged(job: Job) -> Judged:

@@ -15,8 +15,9 @@ import torch
 
 import oracle
 import refbp.reshape
-from oracle.selftest import bugs, plant
+from oracle.selftest import bugs
 from oracle.selftest.bugs import reshaping
+from oracle.selftest.bugs.bug import Bug
 from oracle.suite import build
 
 RECIPES = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
@@ -61,7 +62,7 @@ def test_a_planted_bug(channel_shuffle: Any) -> None:
     """It is caught where it is."""
     code = recipe("A planted bug").removeprefix("yield ")
     bug = eval(code, {**vars(reshaping), "refbp": refbp})
-    assert isinstance(bug, plant.Bug) and bug.name not in bugs.all_bugs()
+    assert isinstance(bug, Bug) and bug.name not in bugs.all_bugs()
     case = bug.case.astype("float32")
     rows = oracle.run(_Wrong(bug), cases=[case], dtypes=["float32"]).blame
     assert (rows[0].layer, rows[0].quantity, rows[0].cause_name) == ("target", "grad_input", "permuted")
@@ -70,7 +71,7 @@ def test_a_planted_bug(channel_shuffle: Any) -> None:
 class _Wrong:
     name = "planted"
 
-    def __init__(self, bug: plant.Bug) -> None:
+    def __init__(self, bug: Bug) -> None:
         self.run = bug.run
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -112,6 +112,3 @@ class Evidence:
         if found is None:
             return []
         return [Hypothesis(cause, words, found.value, found.sigma)]
-
-
-Source = Callable[[Evidence], Any]

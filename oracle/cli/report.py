@@ -75,12 +75,14 @@ def diff(
     from dataclasses import asdict
 
     from oracle import compare, terminal
-    from oracle.report import load_report, spelled
+    from oracle.arrays import SPECIAL
+    from oracle.exchange.numbers import spelled
+    from oracle.report import load_report
 
     found = compare.changes(load_report(before).table, load_report(after).table)
     worse = compare.got_worse(found)
     if as_json:
-        print_json({"worse": worse, "changes": spelled([asdict(change) for change in found])})
+        print_json({"worse": worse, "changes": spelled([asdict(change) for change in found], SPECIAL)})
     else:
         terminal.show_changes(terminal.console(), found)
     raise typer.Exit(1 if worse else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import ml_dtypes  # noqa: F401, which makes NumPy know bfloat16
@@ -10,28 +11,29 @@ import numpy as np
 
 from oracle.arrays import Array
 
+# In what is exchanged with other programs; in what is oracle's own, it is arrays.SPECIAL.
 SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "bool")
 
 
-def spelled(value: Any) -> Any:
-    """The value with every NaN and infinity, for which JSON has no numbers, as a string; tuples become lists."""
+def spelled(value: Any, words: Mapping[str, float] = SPELLED) -> Any:
+    """The value with every NaN and infinity, for which JSON has no numbers, as a word; tuples become lists."""
     if isinstance(value, dict):
-        return {key: spelled(item) for key, item in value.items()}
+        return {key: spelled(item, words) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [spelled(item) for item in value]
+        return [spelled(item, words) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return next(word for word, number in words.items() if str(number) == str(float(value)))
     return value
 
 
-def unspelled(value: Any) -> Any:
+def unspelled(value: Any, words: Mapping[str, float] = SPELLED) -> Any:
     """The inverse of `spelled`; lists become tuples."""
     if isinstance(value, dict):
-        return {key: unspelled(item) for key, item in value.items()}
+        return {key: unspelled(item, words) for key, item in value.items()}
     if isinstance(value, list):
-        return tuple(unspelled(item) for item in value)
-    return SPELLED.get(value, value) if isinstance(value, str) else value
+        return tuple(unspelled(item, words) for item in value)
+    return words.get(value, value) if isinstance(value, str) else value
 
 
 def array_to_object(array: Array) -> dict[str, Any]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import pandas as pd
 
+from oracle.details import Detail
+from oracle.diagnose import Blame
 from oracle.figures import exact_share, figure
 from oracle.html import payload
 from oracle.running_error import LAMBDA
-from oracle.table import outcome, unsupported_runs
+from oracle.table import has_discrepancy, outcome, unsupported_runs
+from oracle.training import TrainingRun
 from oracle.verdict import DISCREPANCIES, PASS, VERDICTS
-
-if TYPE_CHECKING:
-    from oracle.report import Report
 
 # In the order in which they are loaded; a library's licence goes wherever its code goes.
 LIBRARIES = ("slick.core.js", "slick.interactions.js", "slick.grid.js", "uPlot.iife.min.js")
@@ -27,35 +28,45 @@ MOST_BLAMES = 40
 MOST_CASES = 100
 
 
-def render(report: Report) -> str:
+def render(
+    about: Mapping[str, Any],
+    families: pd.DataFrame,
+    rows: pd.DataFrame,
+    cases: pd.DataFrame,
+    blame: Sequence[Blame],
+    runs: Sequence[TrainingRun],
+    details: Sequence[Detail],
+) -> str:
     """The whole page."""
-    shown = report.cases[report.cases["verdict"] != PASS]
+    shown = cases[cases["verdict"] != PASS]
     template = environment().get_template("template.html.j2")
-    families = report.families
     return template.render(
-        title=f"{report.environment.get('subject')} against {report.environment.get('reference')}",
-        report=report,
-        about=report.environment,
-        rows=len(report.table),
-        verdicts=[verdict for verdict in VERDICTS if (report.table["verdict"] == verdict).any()],
-        counts=report.table["verdict"].value_counts().to_dict(),
+        title=f"{about.get('subject')} against {about.get('reference')}",
+        about=about,
+        passed=not has_discrepancy(rows),
+        runs=len(cases),
+        distinct=cases["case"].nunique(),
+        rows=len(rows),
+        verdicts=[verdict for verdict in VERDICTS if (rows["verdict"] == verdict).any()],
+        counts=rows["verdict"].value_counts().to_dict(),
         discrepancies=DISCREPANCIES,
-        failing=int(report.cases["verdict"].isin(DISCREPANCIES).sum()),
-        lacking=unsupported_runs(report.table),
-        outcome=outcome(report.table),
+        failing=int(cases["verdict"].isin(DISCREPANCIES).sum()),
+        lacking=unsupported_runs(rows),
+        outcome=outcome(rows),
         families=records(families),
         family_verdicts=[verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
-        blames=report.blame[:MOST_BLAMES],
-        blames_left=max(0, len(report.blame) - MOST_BLAMES),
+        blames=blame[:MOST_BLAMES],
+        blames_left=max(0, len(blame) - MOST_BLAMES),
+        training=runs,
         cases=records(shown.head(MOST_CASES)),
         cases_left=max(0, len(shown) - MOST_CASES),
-        start=_start(report),
+        start=_start(blame, cases),
         threshold=f"{LAMBDA:g}",
         data=payload.packed(
             {
-                "columns": payload.columns(report.table, report.blame),
-                "details": payload.details(report.details),
-                "training": payload.training(report.training),
+                "columns": payload.columns(rows, blame),
+                "details": payload.details(details),
+                "training": payload.training(runs),
                 "lambda": LAMBDA,
                 "discrepancies": sorted(DISCREPANCIES),
                 "gravity": VERDICTS,
@@ -88,13 +99,13 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in record.items()} for record in frame.to_dict(orient="records")]
 
 
-def _start(report: Report) -> dict[str, str]:
+def _start(blame: Sequence[Blame], cases: pd.DataFrame) -> dict[str, str]:
     """The case to open with: the first that is blamed, else of those that pass the one with the largest z."""
-    if report.blame:
-        return {"case": report.blame[0].case, "dtype": report.blame[0].dtype}
-    passing = report.cases[report.cases["verdict"] == PASS]
-    cases = report.cases if passing.empty else passing
-    if cases.empty:
+    if blame:
+        return {"case": blame[0].case, "dtype": blame[0].dtype}
+    passing = cases[cases["verdict"] == PASS]
+    likely = cases if passing.empty else passing
+    if likely.empty:
         return {"case": "", "dtype": ""}
-    first = cases.sort_values("z_max", ascending=False, kind="stable").iloc[0]
+    first = likely.sort_values("z_max", ascending=False, kind="stable").iloc[0]
     return {"case": str(first["case"]), "dtype": str(first["dtype"])}

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from oracle.arrays import Array
@@ -133,7 +132,7 @@ def through(dtype: Any) -> Change:
     return lambda right, call: right.astype(dtype).astype(right.dtype)
 
 
-through_half, through_bfloat16, through_single = through(np.float16), through(ml_dtypes.bfloat16), through(np.float32)
+through_half, through_single = through(np.float16), through(np.float32)
 
 
 def rows(array: Array) -> Array:

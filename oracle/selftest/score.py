@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ import pandas as pd
 from oracle import suite
 from oracle.diagnose import blame
 from oracle.evidence import kept
+from oracle.jobs import Progress, in_turn
 from oracle.judge import crashed, judge
 from oracle.running_error import LAMBDA
 from oracle.selftest.bugs import all_bugs, expected_causes
@@ -23,7 +24,6 @@ from oracle.subjects import refbp as honest
 from oracle.trace import Trace
 from oracle.verdict import DISCREPANCIES, LOOSE, UNDECIDED, Row
 
-Progress = Callable[[int, int, str], None]
 # Of everything, in the quick form, every how many-th is taken; primes, so that no family falls out by its order.
 QUICK = 7
 # Of the planted bugs' causes: at least this share named first, at most this share named wrongly.
@@ -181,18 +181,13 @@ def run(quick: bool = False, progress: Progress | None = None, executor: Executo
     start = time.perf_counter()
     jobs = list(_thinned(_jobs(("float32",) if quick else ("float64", "float32")), quick))
     result = SelfTest()
-    done = map(_scored, jobs) if executor is None else executor.map(_scored, jobs, chunksize=8)
-    for number, (job, scored) in enumerate(zip(jobs, done, strict=True)):
-        if progress is not None:
-            progress(number, len(jobs), job.name)
+    for _, scored in in_turn(_scored, jobs, lambda job: job.name, progress, executor):
         if isinstance(scored, Planted):
             result.bugs.append(scored)
         elif isinstance(scored, Legal):
             result.variants.append(scored)
         else:
             result.controls.append(scored)
-    if progress is not None:
-        progress(len(jobs), len(jobs), "")
     result.seconds = time.perf_counter() - start
     return result
 

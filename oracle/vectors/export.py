@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from importlib import metadata
@@ -14,12 +14,12 @@ from oracle.case import Case
 from oracle.comparison import ReferenceFailed
 from oracle.exchange.spelled import description, named_arrays
 from oracle.exchange.tensors import packed
+from oracle.jobs import Progress, in_turn
 from oracle.subjects import refbp
 from oracle.vectors.expected import expectations
 from oracle.vectors.folder import MANIFEST, Entry, Manifest, cleared, digest, documents, json_text, write
 
 PACKAGES = ("numpy", "refbp", "scipy")
-Progress = Callable[[int, int, str], None]
 
 
 class Job(NamedTuple):
@@ -49,13 +49,9 @@ def export(
     sweep.check_names(reference, dtypes)
     jobs = [Job(case.astype(dtype), reference) for case in suite.matching(cases) for dtype in dict.fromkeys(dtypes)]
     folder = cleared(Path(folder))
-    results = map(files_of, jobs) if executor is None else executor.map(files_of, jobs, chunksize=4)
     entries, hashes, left_out = [], {}, {}
-    for done, job in enumerate(jobs):
+    for job, files in in_turn(files_of, jobs, lambda job: job.case.name, progress, executor):
         entry = Entry.of(job.case.name, job.case.dtype)
-        if progress is not None:
-            progress(done, len(jobs), job.case.name)
-        files = next(results)
         if isinstance(files, str):
             left_out[f"{entry.case}.{entry.dtype}"] = files
             continue
@@ -66,8 +62,6 @@ def export(
     for path, data in documents().items():
         write(folder, path, data)
         hashes[path] = digest(data)
-    if progress is not None:
-        progress(len(jobs), len(jobs), "")
     versions = {package: _version(package) for package in sorted({*PACKAGES, reference})}
     ordered = tuple(sorted(entries, key=lambda entry: (entry.case, entry.dtype)))
     manifest = Manifest(reference, versions, ordered, left_out, hashes)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from oracle.exchange.spelled import case_of
 from oracle.exchange.tensors import unpacked
 from oracle.faults import with_faults
 from oracle.findings import mark_known
+from oracle.jobs import Judged, Progress, in_turn
 from oracle.judge import judge as judge_trace
 from oracle.judge import unjudged
 from oracle.network import check
@@ -36,7 +37,6 @@ INTRODUCTION = "introduction.json"
 # Beside the place of results that there are not: a text that says what is lacking.
 UNSUPPORTED_NOTE = ".unsupported"
 LONGEST_NOTE = 500
-Progress = Callable[[int, int, str], None]
 
 
 class Job(NamedTuple):
@@ -46,12 +46,6 @@ class Job(NamedTuple):
     results: Path
     entry: Entry
     introduction: Introduction
-
-
-class Judged(NamedTuple):
-    rows: list[Row]
-    details: list[Detail]
-    seconds: float
 
 
 def judge(
@@ -69,18 +63,13 @@ def judge(
         raise VectorsError(f"{results} is no folder of results")
     who = _introduced(results)
     jobs = [Job(folder, results, entry, who) for entry in manifest.cases]
-    done = map(judged, jobs) if executor is None else executor.map(judged, jobs, chunksize=4)
     rows: list[Row] = []
     details: list[Detail] = []
     seconds: dict[tuple[str, str], float] = {}
-    for index, job in enumerate(jobs):
-        if progress is not None:
-            progress(index, len(jobs), job.entry.case)
-        own, arrays, seconds[job.entry.case, job.entry.dtype] = next(done)
+    for job, (own, arrays, taken) in in_turn(judged, jobs, lambda job: job.entry.case, progress, executor):
+        seconds[job.entry.case, job.entry.dtype] = taken
         rows += own
         details += arrays
-    if progress is not None:
-        progress(len(jobs), len(jobs), "")
     rows += _strangers(results, manifest)
     command = shlex.join(["oracle", "vectors", "judge", str(folder), str(results)])
     about = {

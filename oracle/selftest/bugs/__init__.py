@@ -8,18 +8,32 @@ from pathlib import Path
 
 from oracle.selftest.bugs import (
     activations,
+    containers,
     convolution,
     dense,
+    dropout,
     losses,
     normalization,
     optimizers,
     pooling,
     reshaping,
-    structure,
+    wiring,
 )
-from oracle.selftest.plant import Bug
+from oracle.selftest.bugs.bug import Bug
 
-FAMILIES = (dense, convolution, pooling, normalization, activations, reshaping, losses, optimizers, structure)
+FAMILIES = (
+    dense,
+    convolution,
+    pooling,
+    normalization,
+    activations,
+    reshaping,
+    losses,
+    optimizers,
+    containers,
+    dropout,
+    wiring,
+)
 
 
 @cache

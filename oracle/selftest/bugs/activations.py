@@ -10,6 +10,7 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Spec
+from oracle.selftest.bugs.bug import Bug, in_layer, option_ignored
 from oracle.selftest.changes import (
     factor,
     negated,
@@ -21,7 +22,7 @@ from oracle.selftest.changes import (
     upstream_ignored,
     zero,
 )
-from oracle.selftest.plant import Bug, Call, changed, in_layer, option_ignored
+from oracle.selftest.plant import Call, changed
 from oracle.suite.build import layer, network_case
 
 SHAPE = (5, 8)

@@ -10,6 +10,7 @@ import numpy as np
 
 import refbp
 from oracle.arrays import Array
+from oracle.selftest.bugs.bug import Bug, in_layer, option_ignored, with_layer
 from oracle.selftest.changes import (
     accumulated,
     batch_reversed,
@@ -30,7 +31,7 @@ from oracle.selftest.changes import (
     upstream_ignored,
     zero,
 )
-from oracle.selftest.plant import Bug, Call, in_layer, option_ignored, patched, with_layer
+from oracle.selftest.plant import Call, patched
 from oracle.suite import named
 from oracle.suite.build import layer
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from oracle.arrays import Array, laid_out
+from oracle.selftest.bugs.bug import Bug, in_layer, with_layer
 from oracle.selftest.changes import (
     accumulated,
     batch_reversed,
@@ -27,7 +28,7 @@ from oracle.selftest.changes import (
     upstream_ignored,
     zero,
 )
-from oracle.selftest.plant import Bug, Call, changed, in_layer, with_layer
+from oracle.selftest.plant import Call, changed
 from oracle.suite.build import layer
 
 SQUARE, OBLONG = layer("Linear", 6, 6), layer("Linear", 6, 5)

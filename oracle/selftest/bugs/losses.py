@@ -9,6 +9,7 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case, Spec
+from oracle.selftest.bugs.bug import Bug
 from oracle.selftest.changes import (
     batch_reversed,
     factor,
@@ -17,7 +18,7 @@ from oracle.selftest.changes import (
     slightly_scaled,
     zero,
 )
-from oracle.selftest.plant import Bug, Call, Change, changed, ignoring, twin
+from oracle.selftest.plant import Call, Change, changed, ignoring, twin
 from oracle.suite.build import generator, layer, network_case
 from oracle.suite.losses import classes, counts, labels_then_minus_one, other_and_sign, real, shares, sign, unit
 from oracle.suite.losses import target_and_variance as with_variance

@@ -10,6 +10,7 @@ import numpy as np
 import refbp
 from oracle.arrays import Array
 from oracle.case import Spec
+from oracle.selftest.bugs.bug import Bug, in_layer, option_ignored, with_layer
 from oracle.selftest.changes import (
     batch_reversed,
     channels_reversed,
@@ -22,7 +23,7 @@ from oracle.selftest.changes import (
     upstream_ignored,
     zero,
 )
-from oracle.selftest.plant import Bug, Call, changed, in_layer, option_ignored, patched, with_layer
+from oracle.selftest.plant import Call, changed, patched
 from oracle.suite import named
 from oracle.suite.build import layer
 

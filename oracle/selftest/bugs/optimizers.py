@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from oracle.case import Case, Spec
-from oracle.selftest.plant import Bug, Implementation, patched, told
+from oracle.selftest.bugs.bug import Bug
+from oracle.selftest.plant import Implementation, patched, told
 from oracle.suite.build import generator
 
 SGD = {"lr": 0.1, "momentum": 0.9}

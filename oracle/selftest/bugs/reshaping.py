@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from oracle.selftest.bugs.bug import Bug, in_layer, option_ignored
 from oracle.selftest.changes import (
     channels_reversed,
     factor,
@@ -15,7 +16,6 @@ from oracle.selftest.changes import (
     slightly_scaled,
     transposed,
 )
-from oracle.selftest.plant import Bug, in_layer, option_ignored
 from oracle.suite.build import layer
 
 IMAGE = (2, 4, 4, 4)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from functools import cache
 
-from oracle.selftest.variants import layers, sums, training
+from oracle.selftest.variants import activations, convolution, normalization, pooling, products, sums, training
 from oracle.selftest.variants.variant import Variant
+
+# In the order in which they are reported.
+FAMILIES = (sums, convolution, normalization, activations, pooling, products, training)
 
 
 @cache
 def all_variants() -> dict[str, Variant]:
     """Every variant by name."""
     found: dict[str, Variant] = {}
-    for family in (sums, layers, training):
+    for family in FAMILIES:
         for variant in family.variants():
             assert variant.name not in found, variant.name
             found[variant.name] = variant

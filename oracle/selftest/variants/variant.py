@@ -14,6 +14,8 @@ from oracle.profile import Profile
 from oracle.selftest.plant import Implementation, patched, replaced
 from oracle.suite.build import generator, network_case
 
+# A batch and its features, so many that sums are long.
+PLANE = (512, 640)
 DECLARES_NOTHING = Profile()
 # (layer, input) -> (output, backward); the backward gives grad_input, or it and the parameters' gradients by name.
 Op: TypeAlias = Callable[[Any, Array], tuple[Array, Callable[[Array], Any]]]

@@ -1,0 +1,129 @@
+"""Other formulas for activations and their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.special import erfc
+
+from oracle.arrays import Array
+from oracle.selftest.variants.variant import PLANE, Op, Variant, of_layer
+from oracle.suite.build import layer
+
+
+def variants() -> Iterator[Variant]:
+    yield from of_activations()
+    yield from of_softmax()
+
+
+def elementwise(f: Any, derivative: Any) -> Op:
+    def op(self: Any, input: Array) -> Any:
+        y = f(input)
+        return y, lambda g: g * derivative(input, y)
+
+    return op
+
+
+def sigma(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def of_activations() -> Iterator[Variant]:
+    def activation(name: str, type: str, f: Any, derivative: Any, **options: Any) -> Variant:
+        return of_layer(f"{type}: {name}", layer(type, **options), PLANE, elementwise(f, derivative))
+
+    yield activation("one formula for both signs", "Sigmoid", sigma, lambda x, y: y - y * y)
+    yield activation(
+        "by the hyperbolic tangent", "Sigmoid", lambda x: 0.5 * (1 + np.tanh(x / 2)), lambda x, y: y * (1 - y)
+    )
+    yield activation(
+        "derivative from exponentials", "Sigmoid", sigma, lambda x, y: np.exp(-x) / np.square(1 + np.exp(-x))
+    )
+    yield activation("derivative (1 - y)(1 + y)", "Tanh", np.tanh, lambda x, y: (1 - y) * (1 + y))
+    yield activation("a quotient", "SiLU", lambda x: x / (1 + np.exp(-x)), lambda x, y: sigma(x) + y * (1 - sigma(x)))
+    yield activation(
+        "by the complementary error function",
+        "GELU",
+        lambda x: 0.5 * x * erfc(-x * np.sqrt(0.5).astype(x.dtype)),
+        gelu_slope,
+    )
+    yield activation("by the sigmoid", "GELU", gelu_tanh, gelu_tanh_slope, approximate="tanh")
+    yield activation("by logaddexp", "Softplus", lambda x: np.logaddexp(x, x.dtype.type(0)), lambda x, y: sigma(x))
+    yield activation("rational", "Mish", lambda x: x * ratio(x), mish_slope)
+    yield activation("a product with a mask", "ReLU", lambda x: x * (x > 0), lambda x, y: (x > 0).astype(x.dtype))
+    yield activation("half of x + |x|", "ReLU", lambda x: (x + np.abs(x)) / 2, lambda x, y: (y > 0).astype(x.dtype))
+    yield activation(
+        "a maximum",
+        "LeakyReLU",
+        lambda x: np.maximum(x, x * 0.01),
+        lambda x, y: np.where(x > 0, x.dtype.type(1), x.dtype.type(0.01)),
+    )
+    yield activation("clipped", "Hardtanh", lambda x: np.clip(x, -1, 1), lambda x, y: (np.abs(x) < 1).astype(x.dtype))
+    yield activation(
+        "by the sign", "Softsign", lambda x: x / (1 + np.abs(x)), lambda x, y: 1 / np.square(1 + np.abs(x))
+    )
+    yield activation(
+        "through softplus", "LogSigmoid", lambda x: -np.logaddexp(x.dtype.type(0), -x), lambda x, y: sigma(-x)
+    )
+    yield activation(
+        "two minimums", "Hardswish", lambda x: x * np.minimum(np.maximum(x + 3, 0), 6) / 6, hardswish_slope
+    )
+
+
+def gelu_slope(x: Array, y: Array) -> Array:
+    half = np.sqrt(0.5).astype(x.dtype)
+    return np.asarray(0.5 * erfc(-x * half) + x * np.exp(-0.5 * x * x) * (half / np.sqrt(np.pi).astype(x.dtype)))
+
+
+def gelu_argument(x: Array) -> Array:
+    return np.asarray(np.sqrt(2 / np.pi).astype(x.dtype) * x * (1 + 0.044715 * x * x))
+
+
+def gelu_tanh(x: Array) -> Array:
+    return np.asarray(x * sigma(2 * gelu_argument(x)))
+
+
+def gelu_tanh_slope(x: Array, y: Array) -> Array:
+    s = sigma(2 * gelu_argument(x))
+    inner = np.sqrt(2 / np.pi).astype(x.dtype) * (1 + 3 * 0.044715 * x * x)
+    return np.asarray(s + 2 * x * s * (1 - s) * inner)
+
+
+def ratio(x: Array) -> Array:
+    n = np.exp(x)
+    return np.asarray((n * n + 2 * n) / (n * n + 2 * n + 2))
+
+
+def mish_slope(x: Array, y: Array) -> Array:
+    t = ratio(x)
+    return np.asarray(t + x * (1 - t) * (1 + t) * sigma(x))
+
+
+def hardswish_slope(x: Array, y: Array) -> Array:
+    return np.where(x <= -3, 0, np.where(x >= 3, 1, (2 * x + 3) / 6)).astype(x.dtype)
+
+
+def of_softmax() -> Iterator[Variant]:
+    def unshifted(self: Any, input: Array) -> Any:
+        e = np.exp(input)
+        y = e / e.sum(1, keepdims=True)
+        return y, lambda g: y * (g - (g * y).sum(1, keepdims=True))
+
+    def unfused(self: Any, input: Array) -> Any:
+        y, _ = unshifted(self, input)
+        return y, lambda g: y * g - y * (y * g).sum(1, keepdims=True)
+
+    def log_unshifted(self: Any, input: Array) -> Any:
+        y = input - np.log(np.exp(input).sum(1, keepdims=True))
+        return y, lambda g: g - np.exp(y) * g.sum(1, keepdims=True)
+
+    def log_of_softmax(self: Any, input: Array) -> Any:
+        p, _ = unshifted(self, input)
+        return np.log(p), lambda g: g - p * g.sum(1, keepdims=True)
+
+    yield of_layer("Softmax: not shifted", layer("Softmax", 1), PLANE, unshifted)
+    yield of_layer("Softmax: gradient not fused", layer("Softmax", 1), PLANE, unfused)
+    yield of_layer("LogSoftmax: not shifted", layer("LogSoftmax", 1), PLANE, log_unshifted)
+    yield of_layer("LogSoftmax: logarithm of the softmax", layer("LogSoftmax", 1), PLANE, log_of_softmax)

@@ -1,0 +1,54 @@
+"""The imports of oracle and refbp go one way."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(path for package in ("oracle", "refbp") for path in (ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(source: str, known: set[str]) -> Iterator[str]:
+    """Modules of the project that a source imports anywhere: at its top, for types only, or inside a function."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "the project names its modules in full"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield from (name for name in (full if full in known else str(node.module),) if name in known)
+
+
+def ordered(sources: dict[str, str]) -> list[str]:
+    """The modules, each after all that it imports. Raises: CycleError."""
+    return list(
+        TopologicalSorter(
+            {name: {own for own in imported(source, set(sources)) if own != name} for name, source in sources.items()}
+        ).static_order()
+    )
+
+
+def test_no_import_leads_back() -> None:
+    """Not for a type, nor in a function: what hides a circle is one."""
+    order = ordered({name: path.read_text() for name, path in modules().items()})
+    assert order.index("oracle.case") < order.index("oracle.judge") < order.index("oracle.report")
+    assert order.index("oracle.html.page") < order.index("oracle.report") < order.index("oracle.sweep")
+
+
+def test_a_circle_would_be_seen() -> None:
+    """Also one that is closed inside a function."""
+    with pytest.raises(CycleError):
+        ordered({"oracle.a": "from oracle import b", "oracle.b": "def f():\n    from oracle.a import g"})

@@ -31,6 +31,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "unflatten": (lambda: F.unflatten(X, 1, (3, 2)), r"unflatten expects sizes that make up 4, got \(3, 2\)"),
     "unflatten dim": (lambda: F.unflatten(X, 5, (3, 2)), "unflatten expects dim within 3 dimensions, got 5"),
     "pixel_shuffle": (lambda: F.pixel_shuffle(X, 3), r"pixel_shuffle expects .* divisible by 3², got \(2, 4, 5\)"),
+    "pixel_shuffle shape": (lambda: F.pixel_shuffle(ROW, 1), r"pixel_shuffle expects .* got \(3, 4\)"),
+    "pixel_unshuffle shape": (lambda: F.pixel_unshuffle(ROW, 1), r"pixel_unshuffle expects .* got \(3, 4\)"),
     "pixel_unshuffle": (lambda: F.pixel_unshuffle(X, 2), r"pixel_unshuffle expects .* divisible by 2, got \(2, 4, 5\)"),
     "upsample neither": (lambda: F.upsample(X), "upsample expects either size or scale_factor, got None and None"),
     "upsample mode": (

@@ -107,15 +107,16 @@ GROUPS = {
 }
 
 
+@pytest.mark.parametrize("first", ["weight", "bias"])
 @pytest.mark.parametrize("name", GROUPS)
-def test_groups_override_every_option(name: str) -> None:
+def test_groups_override_every_option(name: str, first: str) -> None:
     """A group's own options hold for it alone, the constructor's for the others; also what torch ignores in a group."""
     layer, twin = layer_with_twin()
-    ours = OPTIMIZERS[name](
-        [{"params": [Parameter(layer, "weight")], **GROUPS[name]}, {"params": [Parameter(layer, "bias")]}]
-    )
-    theirs = getattr(torch.optim, name)([{"params": [twin["weight"]], **GROUPS[name]}, {"params": [twin["bias"]]}])
-    assert ours.param_groups[0]["params"] == [Parameter(layer, "weight")]
+    options = {"weight": GROUPS[name], "bias": {}}
+    order = sorted(options, key=lambda parameter: parameter != first)
+    ours = OPTIMIZERS[name]([{"params": [Parameter(layer, p)], **options[p]} for p in order])
+    theirs = getattr(torch.optim, name)([{"params": [twin[p]], **options[p]} for p in order])
+    assert ours.param_groups[0]["params"] == [Parameter(layer, first)]
     train_both(ours, theirs, layer, twin)
 
 

@@ -44,6 +44,7 @@ LAYERS: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("Softmax2d", {}, CHANNELS[1:]),
     ("GLU", {}, (3, 6)),
     ("GLU", {"dim": 1}, CHANNELS),
+    ("GLU", {"dim": 2}, (2, 3, 4, 5)),
     ("Identity", {"unused": 1}, ANY),
     ("Flatten", {}, CHANNELS),
     ("Flatten", {"start_dim": 0, "end_dim": 2}, CHANNELS),
@@ -51,11 +52,14 @@ LAYERS: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("Unflatten", {"dim": 1, "unflattened_size": (2, 2)}, CHANNELS),
     ("Unflatten", {"dim": -1, "unflattened_size": (5, -1)}, CHANNELS),
     ("PixelShuffle", {"upscale_factor": 2}, (2, 8, 3, 5)),
+    ("PixelShuffle", {"upscale_factor": 1}, (8, 3, 5)),
     ("PixelUnshuffle", {"downscale_factor": 2}, (3, 4, 6)),
+    ("PixelUnshuffle", {"downscale_factor": 3}, (1, 2, 3, 6)),
     ("Upsample", {"scale_factor": 2}, CHANNELS),
     ("Upsample", {"size": 7}, ANY),
     ("Upsample", {"scale_factor": (1.5, 0.7), "mode": "bilinear"}, CHANNELS),
     ("Upsample", {"scale_factor": 1.7, "mode": "linear", "recompute_scale_factor": True}, ANY),
+    ("Upsample", {"size": 1000, "mode": "linear"}, (1, 1, 1001)),  # positions just above the whole numbers
     ("Upsample", {"size": (7, 1), "mode": "bilinear", "align_corners": True}, CHANNELS),
     ("Upsample", {"size": (3, 4, 2), "mode": "trilinear", "align_corners": False}, (1, 2, 2, 3, 5)),
 ]
@@ -131,6 +135,17 @@ def test_large_arguments_saturate(name: str) -> None:
     with np.errstate(over="raise", invalid="raise"):
         assert np.isfinite(layer(np.array([-1e4, 1e4]))).all()
         assert np.isfinite(layer.backward(np.ones(2))).all()
+
+
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax", "Softmin"])
+def test_each_row_of_a_softmax_has_a_maximum_of_its_own(name: str) -> None:
+    """However far a row lies from the others, and however large its numbers are, it keeps its digits."""
+    row = np.array([0.0, 1.0, 3.0])
+    layer = getattr(refbp, name)(dim=1)
+    expected = layer(np.array([row]))[0]
+    with np.errstate(over="raise", invalid="raise"):
+        for got in layer(np.array([row, row + 2.0**20, row - 2.0**20])):
+            np.testing.assert_array_equal(got, expected)
 
 
 FUNCTIONS: list[tuple[str, tuple[tuple[int, ...], ...], dict[str, Any]]] = [

@@ -213,9 +213,8 @@ class Loss:
         if self._backward is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
         grads = self._backward(grad_output)
-        if len(self.predictions) == 1:
-            return grads[0]
-        return tuple(grads[position] for position in self.predictions)
+        predicted = tuple(grads[position] for position in self.predictions)
+        return predicted if len(predicted) > 1 else predicted[0]
 
 
 class WeightedLoss(Loss):

@@ -148,6 +148,18 @@ def test_each_row_of_a_softmax_has_a_maximum_of_its_own(name: str) -> None:
             np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("number", [2.0, np.nan, np.inf, -np.inf])
+def test_a_number_is_a_row_of_one(name: str, number: float) -> None:
+    """NaN and infinities come out of it as in torch, forward and backward."""
+    given = torch.tensor(number, dtype=torch.float64, requires_grad=True)
+    expected = getattr(torch.nn, name)(dim=0)(given)
+    expected.backward(torch.tensor(3.0, dtype=torch.float64))
+    layer = getattr(refbp, name)(dim=0)
+    np.testing.assert_array_equal(layer(np.array(number)), expected.detach())
+    np.testing.assert_array_equal(layer.backward(np.array(3.0)), given.grad)
+
+
 FUNCTIONS: list[tuple[str, tuple[tuple[int, ...], ...], dict[str, Any]]] = [
     ("conv3d", ((2, 4, 5, 4, 6), (6, 2, 3, 2, 2), (6,)), {"stride": (1, 2, 1), "padding": 1, "groups": 2}),
     ("conv_transpose3d", ((2, 4, 3, 2, 3), (4, 3, 2, 3, 2), (6,)), {"stride": (1, 2, 1), "padding": 1, "groups": 2}),

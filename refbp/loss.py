@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
@@ -44,8 +43,6 @@ def reduced(
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"a loss expects reduction 'none', 'mean' or 'sum', got {reduction!r}")
     count = terms.size if divisor is None else divisor
-    if isinstance(count, int):
-        count = count or math.nan  # type: ignore[assignment]
     if reduction == "none":
         value = shaped(terms, terms.shape)
     else:

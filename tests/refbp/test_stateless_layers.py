@@ -27,6 +27,7 @@ LAYERS: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("LeakyReLU", {"negative_slope": 1.5}, ANY),
     ("Hardshrink", {"lambd": 0.1}, ANY),
     ("Softshrink", {"lambd": 0.1}, ANY),
+    ("Softshrink", {"lambd": 0.0}, ANY),
     ("Threshold", {"threshold": 0.125, "value": 20.0}, ANY),
     ("PReLU", {}, ANY),
     ("PReLU", {"num_parameters": 3, "init": 0.5}, ANY),
@@ -54,6 +55,7 @@ LAYERS: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("PixelShuffle", {"upscale_factor": 2}, (2, 8, 3, 5)),
     ("PixelShuffle", {"upscale_factor": 1}, (8, 3, 5)),
     ("PixelUnshuffle", {"downscale_factor": 2}, (3, 4, 6)),
+    ("PixelUnshuffle", {"downscale_factor": 1}, (3, 4, 6)),
     ("PixelUnshuffle", {"downscale_factor": 3}, (1, 2, 3, 6)),
     ("Upsample", {"scale_factor": 2}, CHANNELS),
     ("Upsample", {"size": 7}, ANY),
@@ -92,6 +94,19 @@ def test_hardsigmoid_is_differentiated_rightly() -> None:
     np.testing.assert_allclose(layer(x), [0, 0.5 / 6, 3.3 / 6, 5.9 / 6, 1], rtol=1e-15)
     slope = layer.backward(np.ones(5))
     np.testing.assert_allclose(slope, (layer(x + step) - layer(x - step)) / (2 * step), rtol=1e-11)
+
+
+def test_the_function_flattens_everything_unless_told_otherwise() -> None:
+    """As torch.flatten does; the layer keeps the batch."""
+    x = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(F.flatten(x)[0], np.arange(24.0))
+
+
+def test_a_hardtanh_between_equal_ends_is_a_constant() -> None:
+    """Only ends in the wrong order are refused."""
+    y, backward = F.hardtanh(np.array([0.0, 1.0, 2.0]), 1.0, 1.0)
+    np.testing.assert_array_equal(y, np.ones(3))
+    np.testing.assert_array_equal(backward(np.ones(3)), np.zeros(3))
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3, 4])

@@ -85,7 +85,7 @@ def quantities(kind: str, type: str, uses: list[tuple[Case, Spec]]) -> list[str]
 
 
 def lacking() -> list[str]:
-    """Classes of torch.nn that refbp lacks; empty where torch is not installed."""
+    """Layers and losses of torch.nn that refbp lacks; empty where torch is not installed."""
     try:
         module = subjects.load("torch")
     except subjects.SubjectError:

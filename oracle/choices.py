@@ -1,4 +1,4 @@
-"""Judges what an implementation chose: which side of a kink or tie it took, and which elements its dropout kept."""
+"""Judges what a subject chose: which side of a kink or tie it took, and which elements its dropout kept."""
 
 from __future__ import annotations
 

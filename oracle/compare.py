@@ -7,22 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from oracle.verdict import DISCREPANCIES
+from oracle.verdict import DISCREPANCIES, GRAVITY
 
 PLACE = ["case", "dtype", "step", "layer", "quantity", "mode"]
 WORSE, APPEARED, VANISHED, BETTER = "worse", "appeared", "vanished", "better"
-# How little a verdict says in an implementation's favour; equal ranks are no change for better or worse.
-RANK = {
-    "pass": 0,
-    "convention": 1,
-    "loose": 2,
-    "undecided": 3,
-    "unsupported": 4,
-    "imprecise": 5,
-    "missing": 6,
-    "wrong": 7,
-    "crashed": 8,
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,7 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[Change]:
     both["kind"] = [_kind(*pair) for pair in zip(both["verdict_before"], both["verdict_after"], strict=True)]
     changed = both[both["kind"] != ""].fillna({"verdict_before": "", "verdict_after": ""})
     order = {kind: rank for rank, kind in enumerate((WORSE, APPEARED, VANISHED, BETTER))}
-    return sorted(_grouped(changed), key=lambda change: (order[change.kind], -RANK.get(change.after, 0)))
+    return sorted(_grouped(changed), key=lambda change: (order[change.kind], -GRAVITY.get(change.after, 0)))
 
 
 def got_worse(found: list[Change]) -> bool:
@@ -69,7 +57,7 @@ def _kind(before: str | float, after: str | float) -> str:
         return APPEARED
     if not isinstance(after, str):
         return VANISHED
-    difference = RANK[after] - RANK[before]
+    difference = GRAVITY[after] - GRAVITY[before]
     return WORSE if difference > 0 else BETTER if difference < 0 else ""
 
 

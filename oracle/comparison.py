@@ -23,9 +23,8 @@ from oracle.profile import Profile
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, limits
 from oracle.trace import Key, Subject, Trace
-from oracle.verdict import CONVENTION, DISCREPANCIES, MISSING, PASS, WRONG, Row, compare
+from oracle.verdict import CONVENTION, DISCREPANCIES, END_TO_END, MISSING, PASS, WRONG, Row, compare
 
-LOCAL, END_TO_END = "local", "end to end"
 ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
 BRANCHES = ("input", "mask")
 
@@ -58,14 +57,14 @@ class Bench:
 
 
 def spelled_out(spec: Spec, dtype: str) -> Spec:
-    """A layer with what depends on the implementation's own dtype as a number: RMSNorm's default eps."""
+    """A layer with what depends on the subject's own dtype as a number: RMSNorm's default eps."""
     if spec.type == "RMSNorm" and spec.options.get("eps") is None:
         return replace(spec, options={**spec.options, "eps": float(limits(np.dtype(dtype)).eps)})
     return replace(spec, layers=tuple(spelled_out(child, dtype) for child in spec.layers)) if spec.layers else spec
 
 
 def _guides(bench: Bench) -> dict[Key, Array]:
-    """What went into each layer of the implementation in this step."""
+    """What went into each layer of the subject in this step."""
     step = bench.blank.step
     return {
         key._replace(step=0): bench.trace.arrays[key]

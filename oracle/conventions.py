@@ -1,4 +1,4 @@
-"""Rules of other libraries that differ from torch's and are no errors: an implementation that declares one is judged by it.
+"""Rules of other libraries that differ from torch's and are no errors: a subject that declares one is judged by it.
 
 Another one-sided derivative at a kink or tie needs no declaration: it is a derivative too.
 """
@@ -98,9 +98,15 @@ def _nothing_at_equality(case: Case, model: ErrorModel, guides: Guides) -> Resul
     return results
 
 
+def at_kinks(case: Case, model: ErrorModel) -> ErrorModel:
+    """Any one-sided derivative is as good, under a rule as without one; but the winners of a pooling share what there is."""
+    pools = any("MaxPool" in spec.type for _, spec in named_layers(case.layers))
+    return model if pools else replace(model, bounds=False, open_ties=True, branches=BranchLog())
+
+
 def _anything_at_nan(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """No tolerance where the layer's input is NaN; elsewhere any one-sided derivative."""
-    results = predict(case, replace(model, bounds=False, open_ties=True, branches=BranchLog()), guides)
+    """No tolerance where the layer's input is NaN."""
+    results = predict(case, at_kinks(case, model), guides)
     for name, _ in named_layers(case.layers):
         key = Key(0, name, "grad_input")
         given, plain = results.get(key._replace(quantity="input")), results.get(key)
@@ -121,7 +127,7 @@ def _softplus_uncut(case: Case, model: ErrorModel, guides: Guides) -> Results:
 
 def _hardswish_as_product(case: Case, model: ErrorModel, guides: Guides) -> Results:
     """x · min(max(x + 3, 0), 6) / 6 rounds where torch hands through what it is given."""
-    results = predict(case, model, guides)
+    results = predict(case, at_kinks(case, model), guides)
     for name, spec in named_layers(case.layers):
         for quantity in ("output", "grad_input"):
             key = Key(0, name, quantity)

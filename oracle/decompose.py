@@ -1,6 +1,6 @@
 """A traced training step taken apart: each layer, the loss and the update as a Case of its own.
 
-Each part gets what the implementation itself had there, exact by definition. So nothing is inherited from other layers, and
+Each part gets what the subject itself had there, exact by definition. So nothing is inherited from other layers, and
 whoever is wrong on its own part is the culprit.
 """
 
@@ -38,7 +38,7 @@ def usable(shown: Array | None, like: Array) -> TypeGuard[Array]:
 
 
 def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array] | None:
-    """Parameters and buffers with which the implementation entered this step; None where its trace does not show them."""
+    """Parameters and buffers with which the subject entered this step; None where its trace does not show them."""
     if step == 0:
         return dict(case.params)
     before: dict[str, Array] = {}
@@ -56,7 +56,7 @@ def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array] | Non
 
 
 def state_before(case: Case, trace: Trace, step: int) -> dict[str, dict[str, Array]]:
-    """The optimizer's state with which the implementation entered this step, by quantity and parameter."""
+    """The optimizer's state with which the subject entered this step, by quantity and parameter."""
     if step == 0:
         return {quantity: dict(values) for quantity, values in case.optimizer_state.items()}
     state: dict[str, dict[str, Array]] = {}
@@ -82,7 +82,7 @@ def masks_of(trace: Trace, step: int) -> dict[str, Array]:
 
 
 def step_part(case: Case, trace: Trace, step: int) -> Part | None:
-    """The whole step from the implementation's own parameters and state; None where the trace does not show them."""
+    """The whole step from the subject's own parameters and state; None where the trace does not show them."""
     params = params_before(case, trace, step)
     if params is None:
         return None

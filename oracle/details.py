@@ -40,7 +40,7 @@ class Detail:
 
     Attributes:
         place: the row it belongs to.
-        got: what the implementation computed, in its own dtype.
+        got: what the subject computed, in its own dtype.
         expected, tolerance: what it should be, and how far honest rounding may take it; float64, shaped like `got`.
         shape: of the whole quantity; larger than `got` where only a part around the worst element is kept.
         origin: index of the kept part's first element in the whole.

@@ -10,9 +10,8 @@ from itertools import groupby
 from oracle.details import Detail, place_of
 from oracle.figures import exact_share
 from oracle.text_map import text_map
-from oracle.verdict import DISCREPANCIES, PASS, Row
+from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, Row
 
-LOCAL, END_TO_END = "local", "end to end"
 MOST_FOLLOWS = 4
 
 

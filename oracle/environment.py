@@ -35,7 +35,7 @@ def _environment() -> dict[str, Any]:
         "processor": _processor(),
         "python": platform.python_version(),
         "seeds": "each case's generator is seeded by the CRC-32 of its name",
-        "threads": os.cpu_count(),
+        "processors": os.cpu_count(),
         "versions": versions,
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 from oracle.arrays import Array
 from oracle.case import Case, CaseError
 from oracle.causes import Cause, Evidence, causes_of, in_words
-from oracle.comparison import END_TO_END, LOCAL, Bench, Comparison, ReferenceFailed
+from oracle.comparison import Bench, Comparison, ReferenceFailed
 from oracle.decompose import Part, local_parts, step_part
 from oracle.details import Detail, detail, place_of
 from oracle.handovers import expected_connection
@@ -19,7 +19,7 @@ from oracle.network import layer_types
 from oracle.profile import Profile
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.trace import Key, Subject, Trace
-from oracle.verdict import DISCREPANCIES, IMPRECISE, MISSING, PASS, Row
+from oracle.verdict import DISCREPANCIES, END_TO_END, IMPRECISE, LOCAL, MISSING, PASS, Row
 from oracle.wiring import completed, connections
 
 MOST_PER_CASE = 20
@@ -136,7 +136,7 @@ def _same_place(one: Row, other: Row) -> bool:
 def evidences(
     case: Case, trace: Trace, reference: Subject, rows: Sequence[Row], profile: Profile
 ) -> Iterator[Evidenced]:
-    """What is known about each row, and what the implementation has there in its own dtype."""
+    """What is known about each row, and what the subject has there in its own dtype."""
     types = layer_types(case)
     for step, mode in dict.fromkeys((row.step, row.mode) for row in rows):
         own = [row for row in rows if (row.step, row.mode) == (step, mode)]

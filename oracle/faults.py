@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from oracle.case import Case
-from oracle.comparison import LOCAL
 from oracle.network import layer_types
 from oracle.trace import Trace
-from oracle.verdict import MISSING, WRONG, Row
+from oracle.verdict import LOCAL, MISSING, WRONG, Row
 
 
 def with_faults(case: Case, rows: Iterable[Row], trace: Trace) -> list[Row]:

@@ -10,9 +10,9 @@ import pandas as pd
 from oracle import markdown
 from oracle.diagnose import Blame
 from oracle.figures import exact_share, figure
-from oracle.table import GRAVITY, outcome
+from oracle.table import outcome
 from oracle.training import TrainingRun
-from oracle.verdict import UNDECIDED
+from oracle.verdict import GRAVITY, UNDECIDED
 
 # A step shows ten annotations of a kind and a summary of one mebibyte; what is beyond is dropped or refused.
 MOST_ANNOTATIONS = 10

@@ -1,4 +1,4 @@
-"""Trace + reference -> rows: every quantity judged locally, on the implementation's own inputs, and end to end."""
+"""Trace + reference -> rows: every quantity judged locally, on the subject's own inputs, and end to end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,26 @@ import numpy as np
 
 from oracle.case import Case, CaseError
 from oracle.choices import judge_branches, judge_masks
-from oracle.comparison import BRANCHES, END_TO_END, LOCAL, Bench, Comparison, ReferenceFailed
+from oracle.comparison import BRANCHES, Bench, Comparison, ReferenceFailed
 from oracle.decompose import Part, local_parts, step_part
 from oracle.handovers import judge_handovers
 from oracle.network import layer_types
 from oracle.profile import Profile
 from oracle.trace import Key, Subject, Trace
-from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, LOOSE, MISSING, PASS, UNDECIDED, UNSUPPORTED, WRONG, Row
+from oracle.verdict import (
+    CONVENTION,
+    CRASHED,
+    DISCREPANCIES,
+    END_TO_END,
+    LOCAL,
+    LOOSE,
+    MISSING,
+    PASS,
+    UNDECIDED,
+    UNSUPPORTED,
+    WRONG,
+    Row,
+)
 from oracle.wiring import completed
 
 
@@ -23,9 +36,9 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     """Rows for every quantity of every step, in the order in which backpropagation computes them.
 
     Args:
-        case: as it was given to the implementation, in its dtype.
+        case: as it was given to the subject, in its dtype.
         reference: gives the expected values, in float64.
-        profile: what the implementation declares about itself.
+        profile: what the subject declares about itself.
     Raises: ReferenceFailed.
     """
     profile = profile or Profile()
@@ -59,7 +72,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
 
 
 def runs(case: Case, reference: Subject) -> bool:
-    """Whether the reference can run a case at all: what it then refuses are the implementation's own values."""
+    """Whether the reference can run a case at all: what it then refuses are the subject's own values."""
     try:
         reference.run(case.astype("float64"))
     except Exception:  # whatever it raises

@@ -27,7 +27,7 @@ def report(
     parts = [
         f"# {about['subject']} against {about['reference']}: {outcome(rows)}",
         f"{about['cases']} cases in {' and '.join(about['dtypes'])}, {len(rows):,} quantities judged.\n"
-        f"{versions}; Python {about['python']}; {about['blas']}; {about['processor']}, {about['threads']} threads.",
+        f"{versions}; Python {about['python']}; {about['blas']}; {about['processors']} × {about['processor']}.",
         *([branches(rows)] if branch_counts(rows)[0] else []),
         "## Families",
         table(families, figures=("z_max", "bound_ratio", "decided")),

@@ -13,6 +13,7 @@ from oracle.details import Detail
 from oracle.figures import figure
 from oracle.running_error import LAMBDA
 from oracle.table import step_rows
+from oracle.verdict import END_TO_END, LOCAL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +44,7 @@ def layers(table: pd.DataFrame, case: str, dtype: str, column: str = "max_rel") 
     rows = rows[rows["quantity"].isin(("output", "grad_input"))]
     places = list(dict.fromkeys(zip(rows["layer"], rows["quantity"], strict=True)))
     drawn, axes = pyplot().subplots(figsize=(max(6.0, 0.28 * len(places)), 4.0), layout="constrained")
-    for mode, style, colour in (("end to end", "o-", OUTSIDE), ("local", "s--", WITHIN)):
+    for mode, style, colour in ((END_TO_END, "o-", OUTSIDE), (LOCAL, "s--", WITHIN)):
         own = rows[rows["mode"] == mode]
         values = dict(zip(zip(own["layer"], own["quantity"], strict=True), own[column], strict=True))
         heights = [values.get(place, math.nan) for place in places]

@@ -17,7 +17,7 @@ from oracle.trace import Key
 def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = None) -> Results:
     """The value of every quantity and the error that an implementation in `model.dtype` may have.
 
-    guides: what went into each layer of the implementation; its branches are adopted.
+    guides: what went into each layer of the subject; its branches are adopted.
     Raises: CaseError where the case's shapes do not fit together.
     """
 

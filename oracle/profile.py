@@ -1,4 +1,4 @@
-"""What an implementation declares about itself, so that it is judged as what it is: declared, never guessed."""
+"""What a subject declares about itself, so that it is judged as what it is: declared, never guessed."""
 
 from __future__ import annotations
 

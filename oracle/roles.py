@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from oracle.diagnose import LOCAL, Blame
-from oracle.verdict import DISCREPANCIES
+from oracle.diagnose import Blame
+from oracle.verdict import DISCREPANCIES, LOCAL
 
 CULPRIT, CONSEQUENCE = "culprit", "consequence"
 

@@ -16,8 +16,7 @@ from oracle.findings import page_of
 from oracle.report import Report
 from oracle.subjects import libraries
 from oracle.sweep import Job, Progress, judged
-from oracle.table import GRAVITY
-from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, LOOSE, MISSING, PASS, UNDECIDED, UNSUPPORTED, WRONG
+from oracle.verdict import CONVENTION, CRASHED, LOOSE, MISSING, PASS, UNDECIDED, UNSUPPORTED, VERDICTS, WRONG
 
 # A run counts once, by the gravest verdict of its rows.
 COLUMN = {
@@ -31,7 +30,7 @@ COLUMN = {
     WRONG: "wrong",
     CRASHED: "crashed",
 }
-assert COLUMN.keys() == GRAVITY.keys()
+assert COLUMN.keys() == set(VERDICTS)
 COUNTS = tuple(dict.fromkeys(COLUMN.values()))
 KEYS = ["subject", "dtype", "family"]
 SCORES = [*KEYS, "runs", *COUNTS, "z_max", "effective_bits"]
@@ -111,12 +110,15 @@ def installed(name: str) -> str:
 
 
 def scores(reports: Mapping[str, Report]) -> pd.DataFrame:
-    """Runs by verdict; the largest z and the fewest effective bits of what is no discrepancy and no convention."""
+    """Runs by verdict; the largest z and the fewest effective bits of the rows that pass."""
     found = []
     for name, report in reports.items():
         table = report.table.assign(family=report.table["case"].str.partition("/")[0])
-        sound = table[~table["verdict"].isin([*DISCREPANCIES, CONVENTION])]
-        figures = sound.groupby(["dtype", "family"], sort=False).agg({"z_max": "max", "effective_bits": "min"})
+        figures = (
+            table[table["verdict"] == PASS]
+            .groupby(["dtype", "family"], sort=False)
+            .agg({"z_max": "max", "effective_bits": "min"})
+        )
         counted = report.cases.assign(column=report.cases["verdict"].map(COLUMN))
         counts = counted.pivot_table(
             index=["dtype", "family"], columns="column", aggfunc="size", fill_value=0, sort=False

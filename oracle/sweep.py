@@ -67,7 +67,7 @@ def run(
     ['case', 'dtype', 'step', 'layer', 'layer_type', 'quantity']
     """
     check_names(reference, dtypes)
-    implementation = subjects.load(subject)
+    loaded = subjects.load(subject)
     if isinstance(cases, str):
         chosen = list(suite.matching(cases))
     else:
@@ -88,7 +88,7 @@ def run(
             own, arrays, seconds[job.case.name, job.case.dtype] = next(results)
         except BrokenExecutor as error:
             raise subjects.SubjectError(
-                f"{implementation.name} took the process that ran it along, in {job.case.name} or one of the cases after it: "
+                f"{loaded.name} took the process that ran it along, in {job.case.name} or one of the cases after it: "
                 "as a program of its own (--subject-command) it can die without ending the run"
             ) from error
         rows += own
@@ -106,7 +106,7 @@ def run(
         progress(len(jobs), len(jobs), "")
     about = {
         **environment(),
-        "subject": subject if isinstance(subject, str) else implementation.name,
+        "subject": subject if isinstance(subject, str) else loaded.name,
         "reference": reference,
         "dtypes": list(dtypes),
         "cases": len(chosen),

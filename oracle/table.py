@@ -11,7 +11,17 @@ import pandas as pd
 
 from oracle.diagnose import Blame
 from oracle.running_error.model import Floats
-from oracle.verdict import CONVENTION, DISCREPANCIES, LOOSE, PASS, UNDECIDED, UNSUPPORTED, VERDICTS, Row
+from oracle.verdict import (
+    CONVENTION,
+    DISCREPANCIES,
+    END_TO_END,
+    GRAVITY,
+    LOCAL,
+    UNDECIDED,
+    UNSUPPORTED,
+    VERDICTS,
+    Row,
+)
 
 COLUMNS = [field.name for field in fields(Row)]
 CASE_COLUMNS = [
@@ -29,14 +39,6 @@ CASE_COLUMNS = [
     "decided",
     "seconds",
 ]
-# The verdict of a case is the gravest of its rows.
-GRAVITY = {
-    verdict: rank
-    for rank, verdict in enumerate(
-        (PASS, UNDECIDED, CONVENTION, LOOSE, UNSUPPORTED, "imprecise", "missing", "wrong", "crashed")
-    )
-}
-assert GRAVITY.keys() == set(VERDICTS)
 
 
 def row_table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -146,16 +148,16 @@ def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[d
     """
     step, rows = step_rows(table, case, dtype)
     bad = rows[rows["verdict"].isin(DISCREPANCIES)]
-    local = bad[bad["mode"] == "local"]
+    local = bad[bad["mode"] == LOCAL]
     faults = set((bad.head(1) if local.empty else local)[["layer", "quantity"]].itertuples(index=False, name=None))
     forward = {layer: place for place, layer in enumerate(dict.fromkeys(rows["layer"]))}
     lines: list[dict[str, Any]] = []
     for (layer, quantity), both in rows.groupby(["layer", "quantity"], sort=False):
         z = {mode: float(own["z_max"].max()) for mode, own in both.groupby("mode")}
-        shown = both[both["mode"] == "local"] if "local" in z else both
+        shown = both[both["mode"] == LOCAL] if LOCAL in z else both
         line = {name: shown[name].iloc[0] for name in ("layer_type", "n", "max_abs", "effective_bits")}
         line |= {"layer": layer, "quantity": quantity}
-        line |= {"z_local": z.get("local", float("nan")), "z_end_to_end": z.get("end to end", float("nan"))}
+        line |= {"z_local": z.get(LOCAL, float("nan")), "z_end_to_end": z.get(END_TO_END, float("nan"))}
         line["at_fault"] = (layer, quantity) in faults
         line["verdict"] = max(both["verdict"], key=lambda verdict: GRAVITY[verdict])
         lines.append(line)

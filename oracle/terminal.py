@@ -46,7 +46,7 @@ def progress_bar() -> Progress:
 
 def opening(about: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return f"{versions}; {about['blas']}, {about['threads']} threads"
+    return f"{versions}; {about['blas']}, {about['processors']} processors"
 
 
 def show_report(out: Console, report: Report) -> None:

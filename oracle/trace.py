@@ -1,4 +1,4 @@
-"""A Trace: what an implementation computed for a Case, as (step, layer, quantity) -> array."""
+"""A Trace: what a subject computed for a Case, as (step, layer, quantity) -> array."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Unsupported(Exception):
 
 @dataclass
 class Trace:
-    """Arrays by key, in the order in which they were computed; copies, never views of the implementation's own memory.
+    """Arrays by key, in the order in which they were computed; copies, never views of the subject's own memory.
 
-    Shape: as torch's; each array in the case's dtype, in which the implementation computed it. Another one is judged `wrong`.
+    Shape: as torch's; each array in the case's dtype, in which the subject computed it. Another one is judged `wrong`.
     `faults` holds what was delivered from outside and cannot be used, with the reason.
 
     A subject of one layer type, that takes the other side's derivative at the kink:
@@ -85,7 +85,7 @@ class Trace:
 
 
 class Subject(Protocol):
-    """An implementation under test. `run` raises Unsupported for what it lacks; whatever else it raises is a crash."""
+    """An implementation that is judged. `run` raises Unsupported for what it lacks; whatever else it raises is a crash."""
 
     @property
     def name(self) -> str: ...

@@ -14,7 +14,10 @@ from oracle.running_error.model import Floats
 
 PASS, LOOSE, IMPRECISE, WRONG, CONVENTION = "pass", "loose", "imprecise", "wrong", "convention"
 UNDECIDED, MISSING, UNSUPPORTED, CRASHED = "undecided", "missing", "unsupported", "crashed"
-VERDICTS = (PASS, LOOSE, CONVENTION, UNDECIDED, UNSUPPORTED, IMPRECISE, MISSING, WRONG, CRASHED)
+# From the best to the gravest; the verdict of a case is the gravest of its rows.
+VERDICTS = (PASS, UNDECIDED, CONVENTION, LOOSE, UNSUPPORTED, IMPRECISE, MISSING, WRONG, CRASHED)
+GRAVITY = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
+LOCAL, END_TO_END = "local", "end to end"
 DISCREPANCIES = frozenset({IMPRECISE, MISSING, WRONG, CRASHED})
 
 # Precisions that a kernel may fall back to, by unit roundoff; TF32 keeps fp16's 11 bits.
@@ -30,7 +33,7 @@ class Row:
     A figure for which nothing was measured is NaN, never a 0 that reads like a result.
 
     Attributes:
-        mode: "local", from what the subject itself had there, or "end to end", from the case's input.
+        mode: LOCAL, from what the subject itself had there, or END_TO_END, from the case's input.
         n: number of elements; shape, worst_index: in the table as text.
         max_abs, max_rel, max_ulp: the largest error, absolute, relative to the expected value, in units in its last place.
         cosine: of the angle between what came and what was expected.
@@ -78,7 +81,7 @@ def compare(row: Row, got: Array, expected: Expected, *, structured: bool, no_te
     """Fill in a row's figures and verdict.
 
     Args:
-        row: its identity; `dtype` is what the implementation computes in.
+        row: its identity; `dtype` is what the subject computes in.
         structured: data that is not random, where `loose` is honest.
         no_terms: the quantity is a sum over an empty batch: a zero is then the whole truth.
     """

@@ -47,7 +47,7 @@ def completed(case: Case, trace: Trace) -> Trace:
 
 
 def connections(case: Case, trace: Trace, step: int) -> Iterator[Connection]:
-    """Every connection whose ends the trace shows; each is judged like a layer, on the implementation's own values."""
+    """Every connection whose ends the trace shows; each is judged like a layer, on the subject's own values."""
     if not case.layers:
         return
     start = at_step(case.inputs, step)

@@ -15,14 +15,13 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case
-from oracle.comparison import LOCAL
 from oracle.decompose import Part, local_parts
 from oracle.network import Network, build_loss, layer_types
 from oracle.prediction import predict
 from oracle.running_error import LAMBDA, ErrorModel
 from oracle.suite.build import generator
 from oracle.trace import Key, Trace
-from oracle.verdict import PASS, UNDECIDED, WRONG, Row
+from oracle.verdict import LOCAL, PASS, UNDECIDED, WRONG, Row
 
 WITNESS = "witness"
 DIRECTIONS = 3

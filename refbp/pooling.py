@@ -96,7 +96,8 @@ def max_pool(
     x = padded(input, g.sides, -math.inf)
     places = padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides, -1)
     within = [places[positions] >= 0 if g.reaches_out else None for positions in g.taps()]
-    best, rounds = tournament((x[positions], own) for positions, own in zip(g.taps(), within, strict=True))
+    # Copied: what lies in one piece is compared several times as fast.
+    best, rounds = tournament((np.copy(x[positions]), own) for positions, own in zip(g.taps(), within, strict=True))
 
     def indices() -> Indices:
         return winners(rounds, [np.broadcast_to(places[positions], best.shape) for positions in g.taps()])

@@ -10,6 +10,7 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.windows import batch_last
 
 
 def identity(input: Array) -> tuple[Array, Backward]:
@@ -31,7 +32,13 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> tuple[Array,
             f"flatten expects start_dim <= end_dim within {input.ndim} dimensions, got {start_dim}, {end_dim}"
         )
     shape = (*input.shape[:start], math.prod(input.shape[start : end + 1]), *input.shape[end + 1 :])
-    return input.reshape(shape), lambda grad_output: grad_output.reshape(input.shape)
+    images = start == 1 and end > 1
+
+    def backward(grad_output: Array) -> Array:
+        grad_input = grad_output.reshape(input.shape)
+        return batch_last(grad_input) if images else grad_input  # as convolution and pooling lay out what they hand on
+
+    return input.reshape(shape), backward
 
 
 def unflatten(input: Array, dim: int, unflattened_size: Sequence[int]) -> tuple[Array, Backward]:

@@ -51,7 +51,7 @@ def machine() -> dict[str, Any]:
         for pool in threadpool_info()
     ]
     return {
-        "cores": about["threads"],
+        "cores": about["processors"],
         "platform": about["platform"],
         "pools": sorted(pools),
         "processor": about["processor"],

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from oracle.bench import ENVIRONMENTS
 from oracle.bench.section import Result
 
 # Settings of BLAS libraries that a machine may have for reasons of its own.
@@ -30,7 +31,8 @@ def measure(name: str, quick: bool) -> tuple[dict[str, Any], Result]:
     Raises: ImportError for a library that is missing, BenchError where the process fails otherwise.
     """
     command = [sys.executable, "-m", "oracle.bench", name, *(["--quick"] if quick else [])]
-    ran = subprocess.run(command, env=clean(os.environ), stdout=subprocess.PIPE, text=True, check=False)
+    environment = clean(os.environ) | ENVIRONMENTS.get(name, {})
+    ran = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if ran.returncode == 2:
         raise ImportError(f"the section {name} {json.loads(ran.stdout)}")
     if ran.returncode != 0:

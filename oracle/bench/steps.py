@@ -74,7 +74,7 @@ def peer(framework: Framework, case: Case, ops: Mapping[str, Op]) -> Contender:
     return Contender(step, lambda: values)
 
 
-def torch(case: Case) -> Contender:
+def torch(case: Case, input_gradient: bool = False) -> Contender:
     from oracle.subjects.torch import training_step
 
-    return Contender(*training_step(case))
+    return Contender(*training_step(case, input_gradient))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 Action = Callable[[], object]
+Clock = Callable[[], float]
 Times = npt.NDArray[np.float64]
 
 # Idle threads of a BLAS or OpenMP pool spin for some 20 ms after their last work: they must not slow down who comes next.
@@ -19,14 +20,18 @@ PAUSE = 0.05
 
 
 def interleaved(
-    contenders: Mapping[str, Action], rounds: int, least_seconds: float = 0.05, most_seconds: float = math.inf
+    contenders: Mapping[str, Action],
+    rounds: int,
+    least_seconds: float = 0.05,
+    most_seconds: float = math.inf,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Times]:
     """Seconds per call of each contender, one sample a round; samples of the same round belong together.
 
     Each contender is called once untimed in every round, then as often as fills `least_seconds`. The order turns round by
-    round. After `most_seconds` no further round begins, but three are always made.
+    round. After `most_seconds` no further round begins, but three are always made. `clock` tells a sample's begin and end.
     """
-    calls = {name: _calls(action, least_seconds) for name, action in contenders.items()}
+    calls = {name: _calls(action, least_seconds, clock) for name, action in contenders.items()}
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     begin = time.perf_counter()
     for number in range(rounds):
@@ -35,23 +40,23 @@ def interleaved(
         for name in list(contenders)[:: 1 if number % 2 == 0 else -1]:
             time.sleep(PAUSE)
             contenders[name]()
-            samples[name].append(_seconds(contenders[name], calls[name]))
+            samples[name].append(_seconds(contenders[name], calls[name], clock))
     return {name: np.array(values) for name, values in samples.items()}
 
 
-def _calls(action: Action, least_seconds: float) -> int:
+def _calls(action: Action, least_seconds: float, clock: Clock) -> int:
     action()  # what is set up once
-    return max(1, math.ceil(least_seconds / _seconds(action, 1)))
+    return max(1, math.ceil(least_seconds / _seconds(action, 1, clock)))
 
 
-def _seconds(action: Action, calls: int) -> float:
+def _seconds(action: Action, calls: int, clock: Clock) -> float:
     gc.collect()
     gc.disable()
     try:
-        begin = time.perf_counter()
+        begin = clock()
         for _ in range(calls):
             action()
-        return (time.perf_counter() - begin) / calls
+        return (clock() - begin) / calls
     finally:
         gc.enable()
 

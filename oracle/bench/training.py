@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from oracle.bench import networks, steps
+from oracle.bench import networks, profile, steps
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.bench.timing import Action, Times, interleaved, milliseconds
 from oracle.case import Case
@@ -21,6 +22,7 @@ LIMITS = {
 PEERS = {"lenet5": ("mygrad", "autograd"), "vgg": ("mygrad",)}
 PEERS_SLOWER = 3.0
 ROUNDS, QUICK_ROUNDS = 25, 3
+PASSES = 5  # of which the profile is the mean
 # After which a network in one precision begins no further round.
 SECONDS = 25.0
 
@@ -37,13 +39,24 @@ def reshaped_max_pool(framework: Any) -> Any:
 
 
 class Training:
+    limits: ClassVar[Mapping[tuple[str, str], float]] = LIMITS
     title = "Training step"
     about = (
         "zero_grad, forward, loss, backward and an SGD step with momentum, eager, in one process with as many threads for "
         "each as there are cores. The contenders take turns; a ratio is the median over the rounds of the quotient "
-        "within a round, with quartiles. refbp also computes the gradient of the network's input, the others do not. "
+        "within a round, with quartiles. refbp also computes the gradient of the network's input, the others only where "
+        "that is said. "
+        "What its layers take, forward and backward, is listed by class. What is no product is element-wise work, for which "
+        "NumPy passes over memory once an operation, and with one core. "
         "The bare products are the step's matrix products alone, by NumPy's BLAS on arrays that are ready."
     )
+
+    def clock(self) -> float:
+        return time.perf_counter()
+
+    def by_kind(self, case: Case) -> dict[str, str | float]:
+        """Where refbp's time goes, in milliseconds of a step."""
+        return {f"{kind}, ms": 1e3 * own for kind, own in profile.by_kind(case, PASSES, self.clock).items()}
 
     def measure(self, quick: bool, note: Callable[[str], None]) -> Result:
         measurements: list[Measurement] = []
@@ -52,15 +65,17 @@ class Training:
         for name in ("mlp", "lenet5") if quick else networks.NETWORKS:
             for dtype in DTYPES:
                 case = networks.network(name, dtype)
-                times = interleaved(contenders(case), QUICK_ROUNDS if quick else ROUNDS, most_seconds=SECONDS)
-                found = list(ratios(name, dtype, times))
+                times = interleaved(
+                    contenders(case), QUICK_ROUNDS if quick else ROUNDS, most_seconds=SECONDS, clock=self.clock
+                )
+                found = list(ratios(name, dtype, times, self.limits.get((name, dtype))))
                 for one in found:
                     note(f"{one.what}: {one.value:.2f} ({one.low:.2f} to {one.high:.2f})")
                 measurements += found
                 bars[dtype].append((name, found[0].value))
-                details.append(absolute(name, dtype, case, times))
+                details.append(absolute(name, dtype, case, times) | self.by_kind(case))
         chart = Chart(
-            "Training step",
+            self.title,
             "",
             "refbp / torch, time",
             {dtype: tuple(points) for dtype, points in bars.items()},
@@ -69,8 +84,24 @@ class Training:
         return Result(tuple(measurements), tuple(details), charts=(chart,))
 
 
+class OneThread(Training):
+    limits: ClassVar[Mapping[tuple[str, str], float]] = {}
+    title = "Training step on one thread"
+    about = (
+        "The same with one thread for each, in processor time instead of time: what the arithmetic costs, whatever else the "
+        "machine is doing, and without the second core, which torch uses for everything and NumPy for matrix products only."
+    )
+
+    def clock(self) -> float:
+        return time.process_time()
+
+
 def contenders(case: Case) -> Mapping[str, Action]:
-    found: dict[str, Action] = {"refbp": steps.refbp(case).step, "torch": steps.torch(case).step}
+    found: dict[str, Action] = {
+        "refbp": steps.refbp(case).step,
+        "torch": steps.torch(case).step,
+        "torch, input too": steps.torch(case, input_gradient=True).step,
+    }
     found |= {name: peer(name, case).step for name in PEERS.get(case.name, ())}
     return found | {"products": networks.bare(case)}
 
@@ -81,9 +112,12 @@ def peer(name: str, case: Case) -> steps.Contender:
     return steps.peer(importlib.import_module(f"oracle.subjects.{name}").FRAMEWORK, case, pooling.get(name, {}))
 
 
-def ratios(name: str, dtype: str, times: Mapping[str, Times]) -> list[Measurement]:
+def ratios(name: str, dtype: str, times: Mapping[str, Times], limit: float | None) -> list[Measurement]:
     found = [
-        Measurement.of(f"{name} {dtype}, refbp / torch", times["refbp"] / times["torch"], limit=LIMITS[name, dtype])
+        Measurement.of(f"{name} {dtype}, refbp / torch", times["refbp"] / times["torch"], limit=limit),
+        Measurement.of(
+            f"{name} {dtype}, the same with the input's gradient", times["refbp"] / times["torch, input too"]
+        ),
     ]
     for peer in PEERS.get(name, ()):
         quotient = times[peer] / times["refbp"]

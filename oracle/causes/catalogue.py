@@ -20,7 +20,7 @@ class Cause(NamedTuple):
 
 
 def causes_of(evidence: Evidence) -> list[Cause]:
-    """Every cause under which the implementation has what it should have, most specific first; or none."""
+    """Every cause under which the subject has what it should have, most specific first; or none."""
     if evidence.got.shape != evidence.expected.value.shape or not evidence.got.size:
         return []
     found: dict[str, Cause] = {}

@@ -32,12 +32,12 @@ class Evidence:
     """A wrong quantity.
 
     Attributes:
-        case: the part that it belongs to, a single step of one layer, loss or update, with the implementation's own inputs.
+        case: the part that it belongs to, a single step of one layer, loss or update, with the subject's own inputs.
         key: its place there.
-        got: what the implementation has, float64.
+        got: what the subject has, float64.
         expected: what it should have.
         model: with which it was predicted.
-        previous: what the implementation had there one step before; None in the first step.
+        previous: what the subject had there one step before; None in the first step.
         siblings: what the part's other quantities should be.
         sources: of what a container computes, what it is computed from.
     """
@@ -79,7 +79,7 @@ class Evidence:
         return ~(near | (np.isnan(self.got) & np.isnan(self.expected.value)))
 
     def fits(self, value: Floats, sigma: Floats | float) -> bool:
-        """Whether what the implementation has agrees with these numbers within rounding, and they are not what was expected."""
+        """Whether what the subject has agrees with these numbers within rounding, and they are not what was expected."""
         if value.shape != self.got.shape:
             return False
         with np.errstate(all="ignore"):
@@ -87,7 +87,7 @@ class Evidence:
             return bool(np.all(same | (np.abs(self.got - value) <= LAMBDA * sigma)))
 
     def is_refbps_own(self) -> bool:
-        """Whether refbp itself comes to what the implementation has, and not to what is expected."""
+        """Whether refbp itself comes to what the subject has, and not to what is expected."""
         found = self.after()
         return found is not None and self.fits(found.value, found.sigma)
 

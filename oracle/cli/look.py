@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from typing import Annotated
 
@@ -30,7 +31,7 @@ def list_(
     for entry in entries:
         typer.echo("  ".join(", ".join(value) if isinstance(value, list) else str(value) for value in entry.values()))
     if what == "layers" and (lacking := catalogue.lacking()):
-        typer.echo(f"torch.nn has, and refbp lacks: {', '.join(lacking)}")
+        typer.echo(textwrap.fill(f"torch.nn has, and refbp lacks: {', '.join(lacking)}", 100, subsequent_indent="  "))
 
 
 @app.command()
@@ -49,10 +50,10 @@ def explain(
     chosen = suite.named(case)
     if not 0 <= step < chosen.steps:
         raise ValueError(f"case {case} has steps 0 to {chosen.steps - 1}, got step {step}")
-    implementation = subjects.load(subject)
+    judged = subjects.load(subject)
     typer.echo(f"{chosen.name}: {chosen.why}")
-    typer.echo(f"  {'':<12}{f'{implementation.name}, {dtype}':>24}{f'{reference}, float64':>24}")
-    for section in walk(chosen.astype(dtype), implementation, subjects.load(reference), step):
+    typer.echo(f"  {'':<12}{f'{judged.name}, {dtype}':>24}{f'{reference}, float64':>24}")
+    for section in walk(chosen.astype(dtype), judged, subjects.load(reference), step):
         typer.echo(f"\n{section.title}")
         for line in section.lines:
             typer.echo(f"  {line.name:<12}{line.value:>24.16g}{line.reference:>24.16g}")

@@ -1,7 +1,6 @@
 // One step of one case: its layers as a column, values going down on the left, gradients going up on the right.
 
 const CONTAINERS = new Set(["Sequential", "Residual", "Concat"]);
-const GRAVITY = ["pass", "undecided", "convention", "loose", "unsupported", "imprecise", "missing", "wrong", "crashed"];
 
 class CaseView {
   constructor(store, data) {
@@ -52,7 +51,8 @@ class CaseView {
   state(layer, quantity) {
     const rows = this.find(layer, quantity);
     if (!rows.length) return { verdict: "absent", role: "", rows };
-    const verdict = rows.map((row) => row.verdict).sort((a, b) => GRAVITY.indexOf(b) - GRAVITY.indexOf(a))[0];
+    const gravity = this.data.gravity;
+    const verdict = rows.map((row) => row.verdict).sort((a, b) => gravity.indexOf(b) - gravity.indexOf(a))[0];
     const role = rows.some((row) => row.role === "culprit") ? "culprit" : rows.some((row) => row.role === "consequence") ? "consequence" : "";
     return { verdict, role, rows };
   }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oracle.html.page import environment, records
-from oracle.table import GRAVITY, outcome
-from oracle.verdict import PASS, VERDICTS
+from oracle.table import outcome
+from oracle.verdict import GRAVITY, PASS, VERDICTS
 
 if TYPE_CHECKING:
     from oracle.report import Report

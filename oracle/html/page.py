@@ -58,6 +58,7 @@ def render(report: Report) -> str:
                 "training": payload.training(report.training),
                 "lambda": LAMBDA,
                 "discrepancies": sorted(DISCREPANCIES),
+                "gravity": VERDICTS,
             }
         ),
         styles=[_text(name) for name in STYLES],

@@ -11,7 +11,6 @@ import torch
 
 from oracle.choices import mask_row
 from oracle.comparison import Bench
-from oracle.diagnose import LOCAL
 from oracle.environment import environment
 from oracle.evidence import Evidenced, explained, of_part
 from oracle.findings import mark_known
@@ -26,7 +25,7 @@ from oracle.profile import Profile
 from oracle.report import Report
 from oracle.subjects.torch import array
 from oracle.trace import Key, Trace
-from oracle.verdict import CRASHED, MISSING, PASS, UNDECIDED, UNSUPPORTED, Row
+from oracle.verdict import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNSUPPORTED, Row
 
 
 def check_module(

@@ -26,10 +26,10 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         terms, count, rounded: of an open sum, the last the roundoff of each of its terms, which are products; terms is None
             if closed.
         quantum: all elements are exact multiples of it; None where unknown or not exact.
-        guide: the implementation's own value of this quantity, whose branches are adopted; None if unknown.
+        guide: the subject's own value of this quantity, whose branches are adopted; None if unknown.
         written_to: its components were made by writing into it, and are shared with no other array but its `origin`.
         origin: of a view, the array and the index that it was read at.
-        dtype: what the implementation under test computes in (not value's).
+        dtype: what the subject computes in (not value's).
     """
 
     __slots__ = (
@@ -125,7 +125,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
     @property
     def branching_value(self) -> Floats:
-        """What comparisons look at: the implementation's own value where it is known."""
+        """What comparisons look at: the subject's own value where it is known."""
         return self.value if self.guide is None else self.guide
 
     def spelled_out(self, component: Any) -> Any:

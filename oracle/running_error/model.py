@@ -37,7 +37,7 @@ LAMBDA = 8.0
 class Branches:
     """What the comparisons in one place came to.
 
-    Attributes: how many there were; how many of them rounding can flip; for how many of these the implementation's choice is
+    Attributes: how many there were; how many of them rounding can flip; for how many of these the subject's choice is
     unknown, so that what depends on them is wider; how many of its choices were adopted although the reference's differ; how
     many of these rounding cannot explain.
     """
@@ -101,7 +101,7 @@ class ErrorModel:
     """Error formulas for an implementation that computes in `dtype`.
 
     Args:
-        dtype: what the implementation under test computes in.
+        dtype: what the subject computes in.
         bounds: keep the worst case beside the statistical model.
         accumulate: what it adds up in, where that is wider than `dtype`; each sum is then rounded to `dtype` once.
         open_ties: leave the choice open at an exact tie or kink, as where rounding can flip it: the value is then halfway

@@ -202,7 +202,7 @@ UFUNCS.update(
 def comparison(
     compare: Callable[[Any, Any], Any], by_order: bool = True, counted: bool = True
 ) -> Callable[[Any, Any], ErrorMask]:
-    """Compares the implementation's own values where they are known (and then checks that this branch is admissible).
+    """Compares the subject's own values where they are known (and then checks that this branch is admissible).
 
     by_order: at equality there is a kink or tie; a test for equality itself is of labels, and leaves no choice.
     counted: among the branches of this place.

@@ -9,11 +9,10 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import Case
-from oracle.comparison import END_TO_END
 from oracle.judge import judge
 from oracle.stretches import stretch
 from oracle.subjects import refbp as honest
-from oracle.verdict import CONVENTION, DISCREPANCIES
+from oracle.verdict import CONVENTION, DISCREPANCIES, END_TO_END
 
 CONTROLS: Mapping[str, Callable[[Array], Array]] = {
     "all zeros": lambda g: g * 0,

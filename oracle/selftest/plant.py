@@ -1,6 +1,6 @@
 """How a wrong or another right implementation is made out of refbp: by changing what one kind of layer, loss or update does.
 
-Changes are made while the implementation runs and undone before it is judged: the judge's own refbp is never touched.
+Changes are made while the subject runs and undone before it is judged: the judge's own refbp is never touched.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -130,7 +131,7 @@ def instance_norm(layer: Layer, x: Tensor) -> Tensor:
 
 
 def group_norm(layer: Layer, x: Tensor) -> Tensor:
-    groups = x.reshape(x.shape[0], layer.options["num_groups"], -1)
+    groups = x.reshape(x.shape[0], layer.options["num_groups"], math.prod(x.shape[1:]) // layer.options["num_groups"])
     return scaled(layer, standardized(layer, groups, -1).reshape(x.shape), x)
 
 

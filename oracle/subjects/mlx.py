@@ -191,6 +191,10 @@ def upsample(layer: Layer, x: Tensor) -> Tensor:
         if any(int(n * f) != m for n, m, f in zip(spatial, size, factors, strict=True)):
             raise Unsupported("mlx.nn.Upsample takes a scale, which does not make that size here")
     factors = tuple(factors) if isinstance(factors, (list, tuple)) else (factors,) * len(spatial)
+    if size is None and not options["align_corners"] and any(n * f % 1 for n, f in zip(spatial, factors, strict=True)):
+        raise Unsupported(
+            "mlx.nn.Upsample centres the pixels of a size that it has truncated, torch keeps to the scale"
+        )
     if mode == "nearest" and any(factor % 1 for factor in factors):
         raise Unsupported("mlx.nn.Upsample takes the pixel nearest to the centre, torch's nearest the one before it")
     return first(nn.Upsample(factors, MODES.get(mode, mode), bool(options["align_corners"]))(last(x)))
@@ -406,9 +410,7 @@ class Optimizer:
     def state(self) -> dict[str, dict[str, Tensor]]:
         own = {name: kept for name, kept in self.optimizer.state.items() if isinstance(kept, dict)}
         shown = {quantity: {n: own[n][kept] for n in own} for kept, quantity in self.names.items()}
-        return shown | (
-            {"step": dict.fromkeys(own, self.optimizer.step.astype(mx.int64))} if "exp_avg" in shown else {}
-        )
+        return shown | ({"step": dict.fromkeys(own, self.optimizer.step.astype(mx.int64))} if self.counts else {})
 
 
 def gradient(

@@ -34,9 +34,17 @@ def run(case: Case) -> Trace:
 
 
 def class_names() -> list[str]:
-    """Every module class that torch.nn offers, sorted."""
-    found = vars(torch.nn).items()
-    return sorted(name for name, value in found if isinstance(value, type) and issubclass(value, torch.nn.Module))
+    """Every layer and loss of torch.nn, sorted: no containers, and nothing twice because it can wait for its shape."""
+    containers = ("torch.nn.modules.container", "torch.nn.modules.module")
+    return sorted(
+        name
+        for name, value in vars(torch.nn).items()
+        if isinstance(value, type)
+        and issubclass(value, torch.nn.Module)
+        and value.__module__.startswith("torch.nn.modules.")
+        and value.__module__ not in containers
+        and not issubclass(value, torch.nn.modules.lazy.LazyModuleMixin)
+    )
 
 
 def tensor(array: Array) -> torch.Tensor:
@@ -298,15 +306,20 @@ def module_of(layers: tuple[Spec, ...], dtype: torch.dtype) -> torch.nn.Sequenti
     return torch.nn.Sequential(made)
 
 
-def training_step(case: Case) -> tuple[Callable[[], None], Callable[[], dict[str, Array]]]:
-    """zero_grad, forward, loss, backward and update, eager, going on from the case's parameters; and a look at these."""
+def training_step(
+    case: Case, input_gradient: bool = False
+) -> tuple[Callable[[], None], Callable[[], dict[str, Array]]]:
+    """zero_grad, forward, loss, backward and update, eager, going on from the case's parameters; and a look at these.
+
+    input_gradient: with the gradient of the input, which a training step does not need.
+    """
     dtype = getattr(torch, case.dtype)
     module = module_of(case.layers, dtype)
     module.load_state_dict({name: tensor(value) for name, value in case.params.items()})
     assert case.loss is not None and case.optimizer is not None
     loss = build(torch.nn, case.loss, dtype)
     optimizer = getattr(torch.optim, case.optimizer.type)(module.parameters(), **case.optimizer.options)
-    x, target = tensor(case.inputs[0]), tensor(case.targets[0][0])
+    x, target = tensor(case.inputs[0]).requires_grad_(input_gradient), tensor(case.targets[0][0])
 
     def step() -> None:
         optimizer.zero_grad()

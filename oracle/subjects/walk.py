@@ -8,6 +8,7 @@ zeros, and the whole network is differentiated with respect to the taps as well.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -146,7 +147,10 @@ class Framework:
         """Raises: Unsupported for a dtype, layer, loss or optimizer that the library has not."""
         if case.dtype not in self.dtypes:
             raise Unsupported(f"{self.name} has no {case.dtype} here")
-        return _Run(self, case).trace
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            # Of NaN and infinities, which are results like any others, those that compute in NumPy would warn.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return _Run(self, case).trace
 
 
 @dataclass
@@ -156,7 +160,7 @@ class _Pass:
     leaves: dict[str, Tensor]
     buffers: dict[str, Tensor]
     tapped: bool
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    zeros: dict[str, Tensor] = field(default_factory=dict)
     finished: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -243,13 +247,12 @@ class _Run:
         self.buffers = recorded.buffers
         if case.loss is None and upstream is None:
             return {}
-        zeros = {tap: make(np.zeros(shape, case.dtype)) for tap, shape in recorded.shapes.items()}
 
         def network(leaves: dict[str, Tensor]) -> Tensor:
             return self._network(_Pass(leaves, dict(before), tapped=True), targets)
 
         self.framework.seed()
-        grads = self.framework.gradient(network, {**leaves, **zeros})(upstream)
+        grads = self.framework.gradient(network, {**leaves, **recorded.zeros})(upstream)
         if case.loss is not None:
             self._record("loss", "grad_input", grads[self._tap_name("loss")])
             for name in sorted(learnt) if case.loss.type not in CONSTANT_TARGETS else ():
@@ -296,11 +299,12 @@ class _Run:
         return given
 
     def _tapped(self, now: _Pass, tap: str, x: Tensor) -> Tensor:
-        """Zeros are added in the pass that is recorded too: what follows gets the same numbers in the same memory layout."""
+        """Zeros are added in the pass that is recorded too, and the same: what follows gets the same numbers in the same memory
+        layout, and a library that compiles both passes finds one graph in them."""
         if now.tapped:
             return x + now.leaves[tap]
-        now.shapes[tap] = tuple(x.shape)
-        return x + self.framework.array(np.zeros(now.shapes[tap], self.case.dtype))
+        now.zeros[tap] = self.framework.array(np.zeros(tuple(x.shape), self.case.dtype))
+        return x + now.zeros[tap]
 
     def _layer(self, now: _Pass, name: str, spec: Spec, x: Tensor) -> Tensor:
         given = self._tap(now, name, x)

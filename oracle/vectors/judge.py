@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oracle.case import Case
-from oracle.comparison import LOCAL
 from oracle.details import Detail
 from oracle.environment import environment
 from oracle.evidence import kept
@@ -31,7 +30,7 @@ from oracle.trace import Key, Subject
 from oracle.vectors.expected import Expectation, from_arrays
 from oracle.vectors.folder import Entry, Manifest, VectorsError, read_manifest, verify
 from oracle.vectors.stored import excused, stored_rows
-from oracle.verdict import MISSING, UNSUPPORTED, WRONG, Row
+from oracle.verdict import LOCAL, MISSING, UNSUPPORTED, WRONG, Row
 
 INTRODUCTION = "introduction.json"
 # Beside the place of results that there are not: a text that says what is lacking.

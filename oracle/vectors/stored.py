@@ -8,7 +8,6 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import CONTAINERS, Case
-from oracle.comparison import LOCAL
 from oracle.judge import is_right
 from oracle.measures import Expected
 from oracle.network import layer_types
@@ -17,7 +16,7 @@ from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 from oracle.running_error.model import limits
 from oracle.trace import Key, Trace
 from oracle.vectors.expected import STORED, Expectation
-from oracle.verdict import CONVENTION, DISCREPANCIES, LOOSE, MISSING, PASS, UNDECIDED, WRONG, Row, compare
+from oracle.verdict import CONVENTION, DISCREPANCIES, LOCAL, LOOSE, MISSING, PASS, UNDECIDED, WRONG, Row, compare
 from oracle.wiring import completed
 
 

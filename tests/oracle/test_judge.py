@@ -14,6 +14,7 @@ import oracle
 from oracle import suite
 from oracle.case import Case, Spec
 from oracle.comparison import Comparison, ReferenceFailed
+from oracle.conventions import CONVENTIONS
 from oracle.judge import crashed, judge, unsupported
 from oracle.prediction import predict
 from oracle.profile import Profile
@@ -23,11 +24,10 @@ from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.suite.special import SMALL_CNN
 from oracle.trace import Key, Trace
-from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, MISSING, PASS, UNSUPPORTED, WRONG, Row
+from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, END_TO_END, LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
 
 Array = npt.NDArray[Any]
 Change = Callable[[Array], Array]
-LOCAL, END_TO_END = "local", "end to end"
 
 
 def tiny(**fields: Any) -> Case:
@@ -411,6 +411,24 @@ def test_what_is_outside_the_subdifferential_is_no_convention() -> None:
         slope: oracle.run(Shown(sloped(slope)), "refbp", [case], ("float64",)).passed for slope in (0.5, 1.0, 2.0, -1.0)
     }
     assert verdicts == {0.5: True, 1.0: True, 2.0: False, -1.0: False}
+
+
+@pytest.mark.parametrize("rule", CONVENTIONS)
+def test_no_declared_rule_lets_every_winner_of_a_pooling_have_it_all(rule: str) -> None:
+    """Ties share out the gradient that there is, whatever else a subject declares."""
+
+    def all_win(case: Case) -> Trace:
+        trace = refbp_subject.run(case)
+        x, y, upstream = case.inputs[0], trace.arrays[Key(0, "pool", "output")], case.grad_outputs[0]
+        wide = [np.repeat(np.repeat(array, 2, axis=2), 2, axis=3) for array in (y, upstream)]
+        trace.arrays[Key(0, "pool", "grad_input")] = np.where(x == wide[0], wide[1], 0.0)
+        return trace
+
+    class Declared(Shown):
+        profile = Profile(conventions=(rule,))
+
+    subject = Declared(all_win)
+    assert not oracle.run(subject, "refbp", [pool_case()], ("float64",)).passed
 
 
 def near_kinks(seed: int) -> Case:

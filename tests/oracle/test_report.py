@@ -31,7 +31,7 @@ ABOUT: dict[str, Any] = {
     "reference": "torch",
     "seeds": "by name",
     "subject": "mine",
-    "threads": 2,
+    "processors": 2,
     "versions": {"numpy": "2.0"},
 }
 FREE = TrainingRun("digits/mlp", "float32", 2, "mine", "torch", (0.0, 1e-9, math.inf), ((0.5, math.nan),), 0.9, 0.95)

@@ -8,13 +8,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 import oracle
-from oracle import suite
+from oracle import subjects, suite
 from oracle.cli import main
 from oracle.findings import WRITTEN, page_of
 from oracle.subjects import BUILT_IN, libraries
+from oracle.trace import Key
 from oracle.verdict import CONVENTION, DISCREPANCIES, UNSUPPORTED
 
 PAGES = {page.stem for page in (Path(__file__).parents[3] / "reports" / "findings").glob("*.md")}
@@ -180,3 +182,10 @@ def test_another_rule_is_a_convention_and_only_where_it_is_declared(subject: str
     assert marked["diagnosis"].str.startswith(ANOTHER_RULE[subject, case]).any()
     plain = oracle.run("refbp", cases=[suite.named(case)]).table
     assert not plain["diagnosis"].str.startswith(ANOTHER_RULE[subject, case]).any()
+
+
+@pytest.mark.parametrize("subject", ("autograd", "mygrad"))
+def test_a_library_on_numpy_warns_of_no_nan(subject: str) -> None:
+    """The mean of an empty loss is NaN, a result like any other: no warning reaches the terminal (here it would be an error)."""
+    case = suite.named("batch/MSELoss,reduction=mean,batch=0").astype("float64")
+    assert np.isnan(subjects.load(subject).run(case).arrays[Key(0, "loss", "output")])

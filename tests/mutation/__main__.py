@@ -21,7 +21,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -83,12 +83,14 @@ class Run:
         return [mutant for mutant in found if mutant.key in again]
 
     def reaching(self, mutant: Mutant, items: list[pytest.Item]) -> list[pytest.Item]:
-        """The tests that reach a mutant's statement, or file; all of them, where none does."""
+        """The tests that reach a mutant's statement, or file, the quickest first; all tests, where none does."""
         by_line = self.lines.contexts_by_lineno(str(Path(mutant.file).resolve()))
         contexts = [tests for line, tests in by_line.items() if not mutant.inside or line in mutant.lines]
         names = {name for tests in contexts for name in tests if name}
         found = [item for item in items if item.nodeid in names or not names]
-        return sorted(found, key=lambda item: self.durations.get(item.nodeid, 1.0))
+        found.sort(key=lambda item: self.durations.get(item.nodeid, 1.0))
+        ends = accumulate(self.durations.get(item.nodeid, 1.0) for item in found)
+        return [item for item, end in zip(found, ends, strict=True) if end <= self.options.seconds]
 
     def measure(self, items: list[pytest.Item], durations: Path) -> int:
         """Which test reaches which line, and how long it takes; with each function's code replaced by its own."""
@@ -127,7 +129,7 @@ class Run:
 
 def imported(code: CodeType, name: str, items: list[pytest.Item]) -> int:
     Anew(name, code)
-    return int(pytest.main([*QUIETLY, "-x", *sorted({str(item.path) for item in items})]) != 0)
+    return int(pytest.main([*QUIETLY, "-x", *(item.nodeid for item in items)]) != 0)
 
 
 def in_fork(function: Callable[[], int], seconds: float | None = None) -> int:
@@ -161,6 +163,9 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="so many mutants, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", type=Path, help="the survivors in this file of results only")
+    parser.add_argument(
+        "--seconds", type=float, default=1e9, help="of tests for each mutant: the quickest that reach it"
+    )
     parser.add_argument("--minutes", type=float, default=1e9, help="end before all is done")
     options, further = parser.parse_known_args()
     folders = (sorted(Path(source).rglob("*.py")) or [Path(source)] for source in options.sources)

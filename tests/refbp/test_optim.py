@@ -273,6 +273,16 @@ def test_rejects_what_torch_rejects(name: str, options: dict[str, Any]) -> None:
             OPTIMIZERS[name](params, **own)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_constructors_options_are_checked_also_where_no_group_uses_them(name: str) -> None:
+    """As torch does: a group that joins later would."""
+    layer, twin = layer_with_twin()
+    with pytest.raises(ValueError):
+        getattr(torch.optim, name)([{"params": [*twin.values()], "lr": 0.1}], lr=-1.0)
+    with pytest.raises(ValueError, match=f"^{name} expects .*lr"):
+        OPTIMIZERS[name]([{"params": layer, "lr": 0.1}], lr=-1.0)
+
+
 def test_a_negative_dampening_is_allowed() -> None:
     """torch checks the other numbers only."""
     layer, twin = layer_with_twin()

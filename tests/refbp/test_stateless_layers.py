@@ -128,6 +128,7 @@ CONVENTIONS: list[tuple[Any, list[float], list[float]]] = [
     (F.hardshrink, [-0.5, 0.5, np.nan], [0.0, 0.0, 0.0]),
     (F.softshrink, [-0.5, 0.5, np.nan], [0.0, 0.0, 0.0]),
     (lambda z: F.threshold(z, 2.0, 7.0), [2.0, np.nan], [0.0, 1.0]),
+    (lambda z: (None, lambda g: F.prelu(z, np.array([0.5]))[1](g)[0]), [0.0], [0.5]),
     (lambda z: F.elu(z, 0.5), [0.0], [0.5]),
     (lambda z: F.celu(z, 0.5), [0.0], [1.0]),
     (F.selu, [0.0], [1.0507009873554805 * 1.6732632423543772]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
@@ -44,8 +43,6 @@ def reduced(
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"a loss expects reduction 'none', 'mean' or 'sum', got {reduction!r}")
     count = terms.size if divisor is None else divisor
-    if isinstance(count, int):
-        count = count or math.nan  # type: ignore[assignment]
     if reduction == "none":
         value = shaped(terms, terms.shape)
     else:
@@ -213,9 +210,8 @@ class Loss:
         if self._backward is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
         grads = self._backward(grad_output)
-        if len(self.predictions) == 1:
-            return grads[0]
-        return tuple(grads[position] for position in self.predictions)
+        predicted = tuple(grads[position] for position in self.predictions)
+        return predicted if len(predicted) > 1 else predicted[0]
 
 
 class WeightedLoss(Loss):

@@ -42,8 +42,6 @@ def smooth_l1_loss(
     """
     if beta < 0:
         raise ValueError(f"smooth_l1_loss expects a beta of at least 0, got {beta}")
-    if beta == 0:
-        return l1_loss(input, target, reduction=reduction)
     difference = input - as_target("smooth_l1_loss", input, target)
     near, size = abs(difference) < beta, abs(difference)
     terms = np.where(near, 0.5 * (difference * difference) / beta, size - 0.5 * beta)
@@ -100,7 +98,7 @@ def kl_div(
         terms = probability * (t - input)
     else:
         probability = t
-        terms = np.where(t == 0, 0.0, t * np.log(np.where(t == 0, 1.0, t))) - t * input
+        terms = np.where(t == 0, 0.0, t * np.log(t)) - t * input
     divisor: int | None = None
     if reduction == "batchmean":
         reduction, divisor = "mean", input.shape[0] if input.ndim else 1

@@ -21,6 +21,11 @@ def _dimension(input: Array, dim: int | None, name: str) -> int:
     return dim
 
 
+def as_row(x: Array) -> Array:
+    """A number as torch takes it, for a row of one."""
+    return x.reshape(x.shape or (1,))
+
+
 def shifted(input: Array, dim: int) -> Array:
     """z - max z along `dim`: changes no softmax, and no exponential overflows."""
     return input - np.max(input, axis=dim, keepdims=True) if input.size else input
@@ -35,17 +40,15 @@ def log_softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     Conventions: dim None is torch's rule, 0 for inputs of no, one or three dimensions, else 1.
     """
     axis = _dimension(input, dim, "log_softmax")
-    if input.ndim == 0:
-        return input - input, lambda grad_output: grad_output - grad_output
-    z = shifted(input, axis)
+    z = shifted(as_row(input), axis)
     output = z - np.log(np.sum(np.exp(z), axis=axis, keepdims=True))
 
     def backward(grad_output: Array) -> Array:
-        total: Array = np.sum(grad_output, axis=axis, keepdims=True)
-        grad_input: Array = grad_output - np.exp(output) * total
-        return grad_input
+        g = as_row(grad_output)
+        grad_input: Array = g - np.exp(output) * np.sum(g, axis=axis, keepdims=True)
+        return grad_input.reshape(input.shape)
 
-    return output, backward
+    return output.reshape(input.shape), backward
 
 
 def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
@@ -57,17 +60,15 @@ def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     Conventions: dim None is torch's rule, 0 for inputs of no, one or three dimensions, else 1.
     """
     axis = _dimension(input, dim, "softmax")
-    if input.ndim == 0:
-        return np.ones_like(input), lambda grad_output: grad_output - grad_output
-    powers = np.exp(shifted(input, axis))
+    powers = np.exp(shifted(as_row(input), axis))
     output = powers / np.sum(powers, axis=axis, keepdims=True)
 
     def backward(grad_output: Array) -> Array:
-        mean: Array = np.sum(output * grad_output, axis=axis, keepdims=True)
-        grad_input: Array = output * (grad_output - mean)
-        return grad_input
+        g = as_row(grad_output)
+        grad_input: Array = output * (g - np.sum(output * g, axis=axis, keepdims=True))
+        return grad_input.reshape(input.shape)
 
-    return output, backward
+    return output.reshape(input.shape), backward
 
 
 @documented_by(softmax)

@@ -29,7 +29,7 @@ def sizes(value: int | Sequence[int], rank: int, name: str, least: int | None = 
     except TypeError:
         result = ()
     result = result * rank if len(result) == 1 else result
-    if len(result) != rank or (least is not None and min(result, default=least) < least):
+    if len(result) != rank or (least is not None and min(result) < least):
         bound = "" if least is None else f" of at least {least}"
         raise ValueError(f"{name} expects an int{bound}, or {rank} of them, got {value!r}")
     return result

@@ -212,3 +212,60 @@ def test_bounds_beside_it_change_nothing_in_the_statistical_model(name: str) -> 
     np.testing.assert_array_equal(with_bounds.value, without.value)
     np.testing.assert_array_equal(with_bounds.sigma, without.sigma)
     assert without.bound is None
+
+
+METHODS: dict[str, Any] = {
+    "T": lambda x: x.T,
+    "transpose": lambda x: x.transpose(1, 2, 0),
+    "swapaxes": lambda x: x.swapaxes(0, 2),
+    "squeeze": lambda x: x.squeeze(1),
+    "reshape": lambda x: x.reshape(4, -1),
+    "copy": lambda x: x.copy(),
+    "index": lambda x: x[1:, 0],
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_moves_elements_moves_their_errors_along(name: str) -> None:
+    """Each element keeps its own sigma and bound, a mask's elements their own doubt."""
+    rng = np.random.default_rng(0)
+    x = lifted(rng.standard_normal((2, 1, 4)).astype(np.float32)) * 0.1
+    moved = METHODS[name](x)
+    for component in ("value", "sigma", "bound"):
+        np.testing.assert_array_equal(getattr(moved, component), METHODS[name](getattr(x, component)))
+    if name in ("reshape", "index"):
+        mask = x - x[0, 0, 0] > 0
+        moved = METHODS[name](mask)
+        np.testing.assert_array_equal(moved.value, METHODS[name](mask.value))
+        for model in ("statistical", "worst"):
+            doubt = getattr(mask.ambiguous, model)
+            assert doubt.any() and not doubt.all()
+            np.testing.assert_array_equal(getattr(moved.ambiguous, model), METHODS[name](doubt))
+
+
+@pytest.mark.parametrize("name", ["sum", "mean"])
+def test_methods_are_numpys_functions(name: str) -> None:
+    """An op may spell it either way."""
+    x = lifted(np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32))
+    one, other = getattr(x, name)(axis=1), getattr(np, name)(x, axis=1)
+    np.testing.assert_array_equal(one.value, other.value)
+    np.testing.assert_array_equal(one.sigma, other.sigma)
+    assert len(x) == 3
+
+
+def test_subtracting_in_place_is_adding_the_opposite() -> None:
+    """With the same errors."""
+    start, taken = (np.random.default_rng(seed).standard_normal(5).astype(np.float32) for seed in (0, 1))
+    one, other = lifted(start) * 0.1, lifted(start) * 0.1
+    one -= lifted(taken)
+    other += -lifted(taken)
+    np.testing.assert_array_equal(one.value, other.value)
+    np.testing.assert_array_equal(one.sigma, other.sigma)
+    np.testing.assert_allclose(one.value, (start.astype(float) * 0.1) - taken)
+
+
+def test_an_unknown_power_is_refused() -> None:
+    """No rule, no error: never silently exact."""
+    x = lifted(np.ones(3, np.float32))
+    with pytest.raises(TypeError, match="the error of x\\*\\*y is known for a number y only"):
+        x**x

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import oracle.measures
+from oracle.arrays import Array
+from oracle.case import CaseError
 from oracle.cli import main
 from oracle.judge import judge
 from oracle.profile import Profile
@@ -17,6 +20,7 @@ from oracle.selftest.bugs import all_bugs
 from oracle.selftest.variants import all_variants
 from oracle.subjects import refbp as honest
 from oracle.suite import named
+from oracle.trace import Trace
 from oracle.verdict import DISCREPANCIES, IMPRECISE, PASS
 
 SUBTLE = [name for name in all_bugs() if "one element off" in name or "slightly scaled" in name]
@@ -41,6 +45,35 @@ def test_the_case_of_a_bug_passes_without_it(name: str) -> None:
     after = honest.run(case)
     assert all(np.array_equal(before[key], after.arrays[key], equal_nan=True) for key in before)
     assert not {row.verdict for row in judge(case, after, honest)} & DISCREPANCIES
+
+
+FAMILIES = sorted({own.family for own in (*all_bugs().values(), *all_variants().values())})
+
+
+def largest(array: Array) -> float:
+    return float(np.max(np.abs(array), initial=0, where=np.isfinite(array)))
+
+
+def alike(got: Trace, right: Trace, tolerance: float) -> bool:
+    """The same quantities of the same shapes, each within this share of its largest element."""
+    return got.arrays.keys() == right.arrays.keys() and all(
+        array.shape == got.arrays[key].shape
+        and np.allclose(got.arrays[key], array, 0, tolerance * largest(array), equal_nan=True)
+        for key, array in right.arrays.items()
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_bug_does_something_and_every_variant_the_same(family: str) -> None:
+    """Whichever are judged: a bug that changes nothing cannot be caught, a variant that computes something else should be."""
+    for own in (*all_bugs().values(), *all_variants().values()):
+        if own.family == family:
+            case = own.case.astype(own.dtypes[-1])
+            with np.errstate(all="ignore"):
+                right, got = honest.run(case), Trace()
+                with suppress(CaseError):  # of a bug: nothing comes out
+                    got = own.run(case)
+            assert not alike(got, right, 0) if own.name in all_bugs() else alike(got, right, 0.1), own.name
 
 
 @pytest.mark.slow

@@ -251,6 +251,7 @@ def of_shapes(op: Any, x: Any, weight: Any, bias: Any = None, **options: Any) ->
         (conv2d, ((2, 3, 5, 5), (4, 3, 3, 3)), {"padding": "full"}, "'same' or 'valid', got 'full'"),
         (conv2d, ((2, 3, 5, 5), (4, 3, 3, 3)), {"padding": -1}, "padding of conv2d expects an int of at least 0"),
         (conv2d, ((2, 3, 5, 5), (4, 3, 3, 3)), {"stride": (1, 2, 3)}, "stride of conv2d expects .* or 2 of them"),
+        (conv2d, ((2, 3, 5, 5), (4, 3, 3, 3)), {"stride": 0}, "stride of conv2d expects an int of at least 1"),
         (conv2d, ((2, 3, 5, 5), (4, 3, 3, 3)), {"dilation": 0}, "dilation of conv2d expects an int of at least 1"),
         (conv_transpose2d, ((2, 3, 5, 5), (4, 3, 3, 3)), {}, r"expects input \(N, 4, H, W\)"),
         (
@@ -270,6 +271,15 @@ def test_argument_errors(op: Any, shapes: Any, options: dict[str, Any], message:
         getattr(torch.nn.functional, op.__name__)(*arrays, **options)
     with pytest.raises(ValueError, match=message):
         of_shapes(op, *shapes, **options)
+
+
+@pytest.mark.parametrize("name", [f"conv{kind}{rank}d" for kind in ("", "_transpose") for rank in (1, 2, 3)])
+def test_an_op_is_of_one_rank(name: str) -> None:
+    """Input and weight that fit each other, but another op."""
+    rank = int(name[-2])
+    for other in {1, 2, 3, 4} - {rank}:
+        with pytest.raises(ValueError, match=f"{name} expects a weight of {rank + 2} dimensions"):
+            of_shapes(getattr(refbp.functional, name), (1, 2, *[3] * other), (2, 2, *[1] * other))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "flatten": (lambda: F.flatten(X, 2, 1), "flatten expects start_dim <= end_dim within 3 dimensions, got 2, 1"),
     "unflatten": (lambda: F.unflatten(X, 1, (3, 2)), r"unflatten expects sizes that make up 4, got \(3, 2\)"),
     "unflatten dim": (lambda: F.unflatten(X, 5, (3, 2)), "unflatten expects dim within 3 dimensions, got 5"),
+    "unflatten negative dim": (lambda: F.unflatten(X, -4, (5, 1)), "unflatten expects dim within 3 dimensions, got -4"),
     "pixel_shuffle": (lambda: F.pixel_shuffle(X, 3), r"pixel_shuffle expects .* divisible by 3², got \(2, 4, 5\)"),
+    "pixel_shuffle shape": (lambda: F.pixel_shuffle(ROW, 1), r"pixel_shuffle expects .* got \(3, 4\)"),
+    "pixel_unshuffle shape": (lambda: F.pixel_unshuffle(ROW, 1), r"pixel_unshuffle expects .* got \(3, 4\)"),
     "pixel_unshuffle": (lambda: F.pixel_unshuffle(X, 2), r"pixel_unshuffle expects .* divisible by 2, got \(2, 4, 5\)"),
     "upsample neither": (lambda: F.upsample(X), "upsample expects either size or scale_factor, got None and None"),
     "upsample mode": (
@@ -77,6 +80,11 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "negative var": (lambda: F.gaussian_nll_loss(ROW, ROW, -ROW), "gaussian_nll_loss expects variances of at least 0"),
     "bce": (lambda: F.binary_cross_entropy(ROW * 2, ROW), "binary_cross_entropy expects input between 0 and 1"),
     "class": (lambda: F.nll_loss(ROW, LABELS + 2), "nll_loss expects class indices from 0 to 3, got 4"),
+    "negative class": (lambda: F.nll_loss(ROW, LABELS - 1), "nll_loss expects class indices from 0 to 3, got -1"),
+    "negative smoothing": (
+        lambda: F.cross_entropy(ROW, LABELS, label_smoothing=-0.5),
+        "cross_entropy expects label_smoothing between 0 and 1, got -0.5",
+    ),
     "class dtype": (lambda: F.nll_loss(ROW, LABELS * 1.0), r"nll_loss expects class indices \(integers\) as target"),
     "class weight": (
         lambda: F.nll_loss(ROW, LABELS, np.ones(3)),

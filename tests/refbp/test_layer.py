@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
 import pytest
 
-from refbp import BatchNorm1d, Linear, ReLU, Sequential
+import refbp
+from refbp import BatchNorm1d, Concat, Linear, ReLU, Residual, Sequential
 from refbp.layer import Layer, Parameter
 
 
@@ -117,6 +119,31 @@ def test_input_that_is_no_floating_array(input: Any, received: str) -> None:
     """An int array would silently truncate, a list has no dtype to keep."""
     with pytest.raises(ValueError, match=f"^ReLU expects a floating-point array, got {received}$"):
         ReLU()(input)
+
+
+def test_apply_checks_the_gradient_too() -> None:
+    """Its backward belongs to containers and to whoever composes calls: nothing is broadcast there either."""
+    _, backward = Linear(3, 2).apply(random(4, 3))
+    with pytest.raises(ValueError, match=r"grad_output of the output's shape \(4, 2\), got \(1, 2\)"):
+        backward(random(1, 2))
+
+
+LEAVES = [
+    getattr(refbp, name)
+    for name in refbp.__all__
+    if inspect.isclass(getattr(refbp, name)) and issubclass(getattr(refbp, name), Layer) and name != "Layer"
+]
+
+
+@pytest.mark.parametrize("kind", [leaf for leaf in LEAVES if leaf not in (Sequential, Residual, Concat)])
+def test_every_layer_takes_a_dtype_and_a_generator(kind: Any) -> None:
+    """Also where it has nothing to store and nothing to draw."""
+    parameters = inspect.signature(kind).parameters.values()
+    required = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    rng = np.random.default_rng(0)
+    layer = kind(*((2,) if name == "unflattened_size" else 2 for name in required), dtype="float32", rng=rng)
+    assert layer.dtype == np.float32
+    assert layer.rng is rng
 
 
 def test_state_dict_copies() -> None:

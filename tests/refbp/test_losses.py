@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ IMAGE = RNG.standard_normal((2, 4, 3, 2))
 PROBABILITIES, SHARES = RNG.uniform(0.05, 0.95, (2, 5, 4))
 SIGNS = np.where(RNG.standard_normal((5, 4)) > 0, 1.0, -1.0)
 WEIGHT, CLASSES, IMAGE_CLASSES = RNG.uniform(0.5, 2, 4), RNG.integers(0, 4, 5), RNG.integers(0, 4, (2, 3, 2))
+IMAGE_SHARES = RNG.uniform(0.05, 0.95, IMAGE.shape)
 IGNORED = np.array([1, 2, 2, 0, 2])
 LABELS = np.array([[0, 2, -1, 1], [3, -1, 0, 0], [-1, 1, 2, 3], [0, 1, 2, 3], [2, -1, -1, -1]])
 
@@ -40,6 +42,7 @@ LOSSES: list[tuple[str, dict[str, Any], tuple[Any, ...], tuple[int, ...]]] = [
     ("BCELoss", {}, (PROBABILITIES, SHARES), (0, 1)),
     ("BCELoss", {"weight": WEIGHT}, (PROBABILITIES, SHARES), (0, 1)),
     ("BCEWithLogitsLoss", {}, (X, SHARES), (0, 1)),
+    ("BCEWithLogitsLoss", {"weight": WEIGHT}, (X, SHARES), (0, 1)),
     ("BCEWithLogitsLoss", {"weight": WEIGHT, "pos_weight": WEIGHT[::-1]}, (X, SHARES), (0, 1)),
     ("NLLLoss", {}, (X, CLASSES), (0,)),
     ("NLLLoss", {"weight": WEIGHT, "ignore_index": 2}, (X, IGNORED), (0,)),
@@ -49,6 +52,8 @@ LOSSES: list[tuple[str, dict[str, Any], tuple[Any, ...], tuple[int, ...]]] = [
     ("CrossEntropyLoss", {"label_smoothing": 0.2}, (IMAGE, IMAGE_CLASSES), (0,)),
     ("CrossEntropyLoss", {}, (X, PROBABILITIES), (0, 1)),
     ("CrossEntropyLoss", {"weight": WEIGHT, "label_smoothing": 0.2}, (X, PROBABILITIES), (0, 1)),
+    ("CrossEntropyLoss", {"weight": WEIGHT}, (IMAGE, IMAGE_SHARES), (0, 1)),
+    ("CrossEntropyLoss", {"label_smoothing": 1.0}, (X, CLASSES), (0,)),
     ("MarginRankingLoss", {"margin": 0.5}, (X, Y, SIGNS), (0, 1, 2)),
     ("HingeEmbeddingLoss", {"margin": 0.5}, (X, SIGNS), (0,)),
     ("CosineEmbeddingLoss", {"margin": -0.2}, (X, CLOSE, SIGNS[:, 0]), (0, 1)),
@@ -61,6 +66,10 @@ LOSSES: list[tuple[str, dict[str, Any], tuple[Any, ...], tuple[int, ...]]] = [
     ("MultiLabelSoftMarginLoss", {}, (X, SHARES), (0, 1)),
     ("MultiLabelSoftMarginLoss", {"weight": WEIGHT}, (X, SHARES), (0, 1)),
 ]
+
+
+# Whose gradients `backward` returns, where that is not the first argument alone.
+PREDICTIONS = {"GaussianNLLLoss": (0, 2), "MarginRankingLoss": (0, 1), "CosineEmbeddingLoss": (0, 1)}
 
 
 def in_torch(value: Any) -> Any:
@@ -92,7 +101,7 @@ def test_follows_torch(
             assert grads[place] is None
     ours(*arguments)
     predicted = ours.backward(upstream)
-    pairs = zip(predicted, ours.predictions, strict=True) if isinstance(predicted, tuple) else [(predicted, 0)]
+    pairs = zip(predicted, PREDICTIONS[name], strict=True) if name in PREDICTIONS else [(predicted, 0)]
     for got, place in pairs:
         np.testing.assert_array_equal(got, grads[place])
 
@@ -150,10 +159,26 @@ def test_where_torchs_conventions_lie() -> None:
 )
 def test_deprecated_words_for_the_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> None:
     """They win over `reduction`, as in torch, and say so."""
-    with pytest.warns(UserWarning, match=f"use reduction='{reduction}' instead"):
+    with pytest.warns(UserWarning, match=f"use reduction='{reduction}' instead") as warned:
         assert refbp.MSELoss(size_average, reduce, "sum").reduction == reduction
+    assert warned[0].filename == __file__
     with pytest.warns(UserWarning, match=f"use reduction='{reduction}' instead"):
         assert torch.nn.MSELoss(size_average, reduce, "sum").reduction == reduction
+
+
+@pytest.mark.parametrize(
+    "name", sorted({name for name, *_ in LOSSES if "reduce" in inspect.signature(getattr(refbp, name)).parameters})
+)
+def test_every_loss_hears_the_deprecated_words(name: str) -> None:
+    """Each of the two in its own place."""
+    with pytest.warns(UserWarning, match="reduction='sum'"):
+        assert getattr(refbp, name)(size_average=False, reduce=True).reduction == "sum"
+
+
+def test_a_variance_may_be_zero() -> None:
+    """As in torch it counts as eps; only a negative one is refused."""
+    value, _ = refbp.functional.gaussian_nll_loss(np.ones(2), np.ones(2), np.zeros(2))
+    np.testing.assert_allclose(value, np.log(1e-6) / 2)
 
 
 def test_the_values_dtype_is_the_inputs() -> None:

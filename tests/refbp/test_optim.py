@@ -107,15 +107,16 @@ GROUPS = {
 }
 
 
+@pytest.mark.parametrize("first", ["weight", "bias"])
 @pytest.mark.parametrize("name", GROUPS)
-def test_groups_override_every_option(name: str) -> None:
+def test_groups_override_every_option(name: str, first: str) -> None:
     """A group's own options hold for it alone, the constructor's for the others; also what torch ignores in a group."""
     layer, twin = layer_with_twin()
-    ours = OPTIMIZERS[name](
-        [{"params": [Parameter(layer, "weight")], **GROUPS[name]}, {"params": [Parameter(layer, "bias")]}]
-    )
-    theirs = getattr(torch.optim, name)([{"params": [twin["weight"]], **GROUPS[name]}, {"params": [twin["bias"]]}])
-    assert ours.param_groups[0]["params"] == [Parameter(layer, "weight")]
+    options = {"weight": GROUPS[name], "bias": {}}
+    order = sorted(options, key=lambda parameter: parameter != first)
+    ours = OPTIMIZERS[name]([{"params": [Parameter(layer, p)], **options[p]} for p in order])
+    theirs = getattr(torch.optim, name)([{"params": [twin[p]], **options[p]} for p in order])
+    assert ours.param_groups[0]["params"] == [Parameter(layer, first)]
     train_both(ours, theirs, layer, twin)
 
 
@@ -270,6 +271,16 @@ def test_rejects_what_torch_rejects(name: str, options: dict[str, Any]) -> None:
     for params, own in ((layer, options), ([{"params": layer, **options}], {})):
         with pytest.raises(ValueError, match=rf"^{name} expects .*{next(iter(options))}"):
             OPTIMIZERS[name](params, **own)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_constructors_options_are_checked_also_where_no_group_uses_them(name: str) -> None:
+    """As torch does: a group that joins later would."""
+    layer, twin = layer_with_twin()
+    with pytest.raises(ValueError):
+        getattr(torch.optim, name)([{"params": [*twin.values()], "lr": 0.1}], lr=-1.0)
+    with pytest.raises(ValueError, match=f"^{name} expects .*lr"):
+        OPTIMIZERS[name]([{"params": layer, "lr": 0.1}], lr=-1.0)
 
 
 def test_a_negative_dampening_is_allowed() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import refbp
 from refbp import functional
-from refbp.pooling import PoolWithIndices
+from refbp.pooling import PoolWithIndices, geometry
 
 NAMES = ("max_pool", "avg_pool", "lp_pool")
 TOLERANCES = {np.dtype(np.float64): (1e-12, 1e-14), np.dtype(np.float32): (1e-5, 1e-6)}
@@ -95,10 +95,10 @@ def test_every_window_of_one_dimension(n: int, ceil_mode: bool) -> None:
         for padding in range(kernel // 2 + 1):
             if n + 2 * padding < kernel:
                 continue
-            geometry = (kernel, stride, padding)
-            against_torch("max_pool1d", x, *geometry, ceil_mode=ceil_mode)
+            windows = (kernel, stride, padding)
+            against_torch("max_pool1d", x, *windows, ceil_mode=ceil_mode)
             for count_include_pad in (True, False):
-                against_torch("avg_pool1d", x, *geometry, ceil_mode, count_include_pad)
+                against_torch("avg_pool1d", x, *windows, ceil_mode, count_include_pad)
 
 
 @settings(deadline=None, max_examples=100)
@@ -285,3 +285,16 @@ def test_argument_errors(
         getattr(torch.nn.functional, name)(torch.ones(shape), *arguments, **options)
     with pytest.raises(ValueError, match=message):
         getattr(functional, name)(np.ones(shape), *arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("size", "padding", "ceil_mode", "sides"),
+    [(6, 0, False, (0, 0)), (7, 0, False, (0, 0)), (7, 0, True, (0, 1)), (7, 1, True, (1, 1)), (6, 0, True, (0, 0))],
+)
+def test_an_input_is_padded_as_far_as_its_windows_reach(
+    size: int, padding: int, ceil_mode: bool, sides: tuple[int, int]
+) -> None:
+    """And no further: what needs no padding is not copied."""
+    found = geometry(np.zeros((1, 1, size)), 1, 2, 2, padding, 1, ceil_mode, "pool")
+    assert found.sides == [sides]
+    assert found.reaches_out == any(sides)

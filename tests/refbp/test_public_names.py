@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+import pytest
+import torch
+
 import refbp
 
 # What others are made of.
@@ -47,6 +50,46 @@ def test_every_op_is_exported() -> None:
     written = {name for name, value in defined() if is_op(value)}
     assert len(written) > 80
     assert written == set(refbp.functional.__all__)
+
+
+def defaults(value: Any) -> dict[str, Any]:
+    """Argument -> default, in their order; nothing for what is written in C."""
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    return {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def torchs(name: str) -> dict[str, Any]:
+    """The defaults of torch's layer, loss, optimizer or function of this name."""
+    homes = (torch.nn, torch.optim, torch.nn.functional)
+    return next((defaults(getattr(home, name)) for home in homes if hasattr(home, name)), {})
+
+
+CLASSES = {name.lower(): name for name in refbp.__all__ if inspect.isclass(getattr(refbp, name))}
+# torch's function flattens everything, its layer keeps the batch.
+OPS = [name for name in refbp.functional.__all__ if name != "flatten"]
+
+
+@pytest.mark.parametrize("name", CLASSES.values())
+def test_arguments_of_a_class_have_torchs_defaults(name: str) -> None:
+    """And torch's order: what is left out or given by position means the same on both sides."""
+    own, expected = defaults(getattr(refbp, name)), torchs(name)
+    shared = [(argument, default) for argument, default in expected.items() if argument in own]
+    assert [(argument, default) for argument, default in own.items() if argument in expected] == shared
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_arguments_of_an_op_have_torchs_defaults(name: str) -> None:
+    """Those of torch's function, or where that is written in C, of the class that stands above the op."""
+    own, expected = defaults(getattr(refbp.functional, name)), torchs(name)
+    if expected:
+        assert [a for a in own if a in expected] == [a for a in expected if a in own]
+    else:
+        expected = defaults(getattr(refbp, CLASSES.get(name.replace("_", ""), "Layer")))
+    optional = {argument for argument, default in own.items() if default is not inspect.Parameter.empty} - {"bias"}
+    assert {a: own[a] for a in optional & expected.keys()} == {a: expected[a] for a in optional & expected.keys()}
 
 
 def test_every_docstring_says_what_the_gradient_is() -> None:

@@ -27,6 +27,7 @@ LAYERS: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("LeakyReLU", {"negative_slope": 1.5}, ANY),
     ("Hardshrink", {"lambd": 0.1}, ANY),
     ("Softshrink", {"lambd": 0.1}, ANY),
+    ("Softshrink", {"lambd": 0.0}, ANY),
     ("Threshold", {"threshold": 0.125, "value": 20.0}, ANY),
     ("PReLU", {}, ANY),
     ("PReLU", {"num_parameters": 3, "init": 0.5}, ANY),
@@ -44,6 +45,7 @@ LAYERS: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("Softmax2d", {}, CHANNELS[1:]),
     ("GLU", {}, (3, 6)),
     ("GLU", {"dim": 1}, CHANNELS),
+    ("GLU", {"dim": 2}, (2, 3, 4, 5)),
     ("Identity", {"unused": 1}, ANY),
     ("Flatten", {}, CHANNELS),
     ("Flatten", {"start_dim": 0, "end_dim": 2}, CHANNELS),
@@ -51,11 +53,15 @@ LAYERS: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
     ("Unflatten", {"dim": 1, "unflattened_size": (2, 2)}, CHANNELS),
     ("Unflatten", {"dim": -1, "unflattened_size": (5, -1)}, CHANNELS),
     ("PixelShuffle", {"upscale_factor": 2}, (2, 8, 3, 5)),
+    ("PixelShuffle", {"upscale_factor": 1}, (8, 3, 5)),
     ("PixelUnshuffle", {"downscale_factor": 2}, (3, 4, 6)),
+    ("PixelUnshuffle", {"downscale_factor": 1}, (3, 4, 6)),
+    ("PixelUnshuffle", {"downscale_factor": 3}, (1, 2, 3, 6)),
     ("Upsample", {"scale_factor": 2}, CHANNELS),
     ("Upsample", {"size": 7}, ANY),
     ("Upsample", {"scale_factor": (1.5, 0.7), "mode": "bilinear"}, CHANNELS),
     ("Upsample", {"scale_factor": 1.7, "mode": "linear", "recompute_scale_factor": True}, ANY),
+    ("Upsample", {"size": 1000, "mode": "linear"}, (1, 1, 1001)),  # positions just above the whole numbers
     ("Upsample", {"size": (7, 1), "mode": "bilinear", "align_corners": True}, CHANNELS),
     ("Upsample", {"size": (3, 4, 2), "mode": "trilinear", "align_corners": False}, (1, 2, 2, 3, 5)),
 ]
@@ -90,6 +96,19 @@ def test_hardsigmoid_is_differentiated_rightly() -> None:
     np.testing.assert_allclose(slope, (layer(x + step) - layer(x - step)) / (2 * step), rtol=1e-11)
 
 
+def test_the_function_flattens_everything_unless_told_otherwise() -> None:
+    """As torch.flatten does; the layer keeps the batch."""
+    x = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(F.flatten(x)[0], np.arange(24.0))
+
+
+def test_a_hardtanh_between_equal_ends_is_a_constant() -> None:
+    """Only ends in the wrong order are refused."""
+    y, backward = F.hardtanh(np.array([0.0, 1.0, 2.0]), 1.0, 1.0)
+    np.testing.assert_array_equal(y, np.ones(3))
+    np.testing.assert_array_equal(backward(np.ones(3)), np.zeros(3))
+
+
 @pytest.mark.parametrize("ndim", [1, 2, 3, 4])
 def test_the_dimension_of_softmax_where_none_is_given(ndim: int) -> None:
     """torch's rule: the first of one or three dimensions, else the second; torch itself warns."""
@@ -109,6 +128,7 @@ CONVENTIONS: list[tuple[Any, list[float], list[float]]] = [
     (F.hardshrink, [-0.5, 0.5, np.nan], [0.0, 0.0, 0.0]),
     (F.softshrink, [-0.5, 0.5, np.nan], [0.0, 0.0, 0.0]),
     (lambda z: F.threshold(z, 2.0, 7.0), [2.0, np.nan], [0.0, 1.0]),
+    (lambda z: (None, lambda g: F.prelu(z, np.array([0.5]))[1](g)[0]), [0.0], [0.5]),
     (lambda z: F.elu(z, 0.5), [0.0], [0.5]),
     (lambda z: F.celu(z, 0.5), [0.0], [1.0]),
     (F.selu, [0.0], [1.0507009873554805 * 1.6732632423543772]),
@@ -131,6 +151,29 @@ def test_large_arguments_saturate(name: str) -> None:
     with np.errstate(over="raise", invalid="raise"):
         assert np.isfinite(layer(np.array([-1e4, 1e4]))).all()
         assert np.isfinite(layer.backward(np.ones(2))).all()
+
+
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax", "Softmin"])
+def test_each_row_of_a_softmax_has_a_maximum_of_its_own(name: str) -> None:
+    """However far a row lies from the others, and however large its numbers are, it keeps its digits."""
+    row = np.array([0.0, 1.0, 3.0])
+    layer = getattr(refbp, name)(dim=1)
+    expected = layer(np.array([row]))[0]
+    with np.errstate(over="raise", invalid="raise"):
+        for got in layer(np.array([row, row + 2.0**20, row - 2.0**20])):
+            np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("number", [2.0, np.nan, np.inf, -np.inf])
+def test_a_number_is_a_row_of_one(name: str, number: float) -> None:
+    """NaN and infinities come out of it as in torch, forward and backward."""
+    given = torch.tensor(number, dtype=torch.float64, requires_grad=True)
+    expected = getattr(torch.nn, name)(dim=0)(given)
+    expected.backward(torch.tensor(3.0, dtype=torch.float64))
+    layer = getattr(refbp, name)(dim=0)
+    np.testing.assert_array_equal(layer(np.array(number)), expected.detach())
+    np.testing.assert_array_equal(layer.backward(np.array(3.0)), given.grad)
 
 
 FUNCTIONS: list[tuple[str, tuple[tuple[int, ...], ...], dict[str, Any]]] = [

@@ -13,11 +13,12 @@ import pytest
 
 import oracle
 from oracle import subjects, suite
+from oracle.case import Case
 from oracle.cli import main
 from oracle.findings import WRITTEN, page_of
 from oracle.subjects import BUILT_IN, libraries
 from oracle.trace import Key
-from oracle.verdict import CONVENTION, DISCREPANCIES, UNSUPPORTED
+from oracle.verdict import CONVENTION, DISCREPANCIES, PASS, UNSUPPORTED
 
 PAGES = {page.stem for page in (Path(__file__).parents[3] / "reports" / "findings").glob("*.md")}
 EVERYWHERE = (
@@ -106,6 +107,29 @@ def test_a_part_of_the_suite_comes_out_as_written_up(subject: str) -> None:
     passed = report.cases[~report.cases["verdict"].isin([*DISCREPANCIES, UNSUPPORTED])]
     assert {"float64", "float32"} <= set(passed["dtype"]) or subject == "mlx"
     assert len(passed) >= 5
+
+
+def one_of_each() -> list[Case]:
+    """For each class of layer, loss and optimizer the first case that is about it."""
+    first: dict[str, Case] = {}
+    for case in suite.all_cases().values():
+        kinds = [spec.type for spec in (*case.layers, case.loss, case.optimizer) if spec is not None]
+        if len(kinds) == 1 or case.name.startswith(("loss/", "optimizer/")):
+            first.setdefault(kinds[-1], case)
+    return list(first.values())
+
+
+# How many of these cases each library is right about.
+RIGHT = {"jax": 80, "mygrad": 26, "autograd": 44, "mlx": 79, "tinygrad": 78, "sklearn": 2}
+SLOW = ("jax", "tinygrad")  # they compile each op
+
+
+@pytest.mark.parametrize("subject", [pytest.param(own, marks=[pytest.mark.slow] * (own in SLOW)) for own in PARTS])
+def test_every_class_is_right_or_written_up(subject: str) -> None:
+    """Once at least each op of an adapter is run, and no class is lost from it unnoticed."""
+    report = oracle.run(subject, cases=one_of_each(), dtypes=("float32",))
+    assert [str(culprit) for culprit in report.blame if not page_of(subject, culprit)] == []
+    assert (report.cases["verdict"] == PASS).sum() >= RIGHT[subject]
 
 
 @pytest.mark.parametrize("subject", PARTS)

@@ -1,0 +1,214 @@
+"""Each rule of the error arrays against its formula, derived here in another way: what an error becomes, and what it adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from oracle.running_error import ErrorArray, ErrorModel
+from oracle.running_error.model import Twofold, quantum_of
+
+MODEL = ErrorModel(np.dtype("float32"), bounds=True)
+U = 2.0**-24
+X, Y = np.random.default_rng(0).uniform(0.3, 1.7, (2, 40))  # where all of these are smooth
+
+OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "add": lambda x, y: x + y,
+    "subtract": lambda x, y: x - y,
+    "multiply": lambda x, y: x * y,
+    "divide": lambda x, y: x / y,
+    "square": lambda x, y: np.square(x),
+    "self": lambda x, y: x * x,
+    "power": lambda x, y: x**3,
+    "root": lambda x, y: x**-0.5,
+    "negative": lambda x, y: -x,
+    "absolute": lambda x, y: abs(-x),
+    "exp": lambda x, y: np.exp(x),
+    "expm1": lambda x, y: np.expm1(x),
+    "log": lambda x, y: np.log(x),
+    "log1p": lambda x, y: np.log1p(x),
+    "sqrt": lambda x, y: np.sqrt(x),
+    "tanh": lambda x, y: np.tanh(x),
+    "sin": lambda x, y: np.sin(x),
+    "cos": lambda x, y: np.cos(x),
+    "erf": lambda x, y: erf(x),
+    "reciprocal": lambda x, y: np.reciprocal(x),
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "chosen": lambda x, y: np.where(x > y, x, y * 2.0),
+    "masked": lambda x, y: x * (x > y),
+    "half": lambda x, y: x * 0.5,
+    "quarter": lambda x, y: x / 4.0,
+    "third": lambda x, y: x / 3.0,
+    "sum": lambda x, y: np.sum(x * y, keepdims=True),
+    "mean": lambda x, y: np.mean(x, keepdims=True),
+    "product": lambda x, y: x.reshape(1, -1) @ y.reshape(-1, 1),
+    "joined": lambda x, y: np.concatenate([x, y]),
+    "stacked": lambda x, y: np.stack([x, y]),
+    "largest": lambda x, y: np.max(x, axis=0, keepdims=True),
+    "smallest": lambda x, y: np.min(x, axis=0),
+}
+
+
+def uncertain(value: Any, error: Any) -> ErrorArray:
+    """A value whose error has this standard deviation, and twice it as a bound: far above float32's rounding."""
+    return ErrorArray(value, MODEL, Twofold(np.square(error), 2 * error))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_errors_go_on_as_the_derivatives_say(name: str) -> None:
+    """√Σ(∂f/∂x_i σ_i)² and Σ|∂f/∂x_i| b_i, the derivatives by differences of the same formula in float64."""
+    f, step = OPERATIONS[name], 1e-6
+    errors = np.random.default_rng(1).uniform(1e-4, 3e-4, (2, X.size))
+    got = f(uncertain(X, errors[0]), uncertain(Y, errors[1]))
+    variance, bound = np.zeros(got.shape), np.zeros(got.shape)
+    for place, error in enumerate(errors):
+        for i in range(X.size):
+            high, low = [X.copy(), Y.copy()], [X.copy(), Y.copy()]
+            high[place][i] += step
+            low[place][i] -= step
+            derivative = (f(*high) - f(*low)) / (2 * step)
+            variance += np.square(derivative * error[i])
+            bound += np.abs(derivative) * 2 * error[i]
+    np.testing.assert_allclose(got.value, f(X, Y), rtol=1e-13)
+    np.testing.assert_allclose(got.sigma, np.sqrt(variance), rtol=2e-2)
+    np.testing.assert_allclose(got.bound, bound, rtol=2e-2, atol=8 * U)
+
+
+# Units in the last place of one operation on exact data, as far as its result needs rounding at all.
+ULPS = {
+    **dict.fromkeys(("add", "subtract", "multiply", "divide", "square", "self", "sqrt", "reciprocal", "third"), 1),
+    **dict.fromkeys(("power", "root", "exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf"), 4),
+    **dict.fromkeys(("negative", "absolute", "maximum", "masked", "half", "quarter", "joined", "largest"), 0),
+}
+
+
+@pytest.mark.parametrize("name", ULPS)
+def test_an_operation_on_exact_data_errs_by_its_own_accuracy(name: str) -> None:
+    """That of one rounding, four units for functions of the mathematics library, nothing for what only moves or halves."""
+    got = OPERATIONS[name](ErrorArray.exact(X, MODEL), ErrorArray.exact(Y, MODEL))
+    np.testing.assert_allclose(got.sigma, ULPS[name] * U * np.abs(got.value), rtol=1e-12)
+    np.testing.assert_allclose(got.bound, ULPS[name] * U * np.abs(got.value), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3, 50])
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_the_variance_of_a_sum_is_that_of_random_orders(n: int, shift: float) -> None:
+    """u² times the squares of the partial sums, averaged over orders; the bound is that of the worst of them, γ Σ|t|."""
+    rng = np.random.default_rng(n)
+    terms = rng.standard_normal(n) + shift
+    total: Any = np.sum(ErrorArray.exact(terms, MODEL))  # type: ignore[arg-type]
+    partial = np.cumsum(rng.permuted(np.broadcast_to(terms, (20_000, n)), axis=1), axis=1)[:, 1:]
+    simulated = U * np.sqrt(np.mean(np.sum(np.square(partial), axis=1)))
+    assert simulated <= total.sigma * 1.01
+    assert total.sigma < simulated * (2.5 if n < 10 else 1.15)
+    gamma = (n - 1) * U / (1 - (n - 1) * U)
+    np.testing.assert_allclose(total.bound, gamma * np.sum(np.abs(terms)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 40])
+def test_a_product_of_matrices_rounds_its_terms_too(n: int) -> None:
+    """Each of n products once and then their sum; a single product once and no more."""
+    x, y = X[None, :n], Y[:n, None]
+    terms = (x * y.T).ravel()
+    got = ErrorArray.exact(x, MODEL) @ ErrorArray.exact(y, MODEL)
+    summed: Any = np.sum(ErrorArray.exact(terms, MODEL))  # type: ignore[arg-type]
+    own = U * np.sqrt(np.sum(np.square(terms)))
+    np.testing.assert_allclose(got.sigma, np.hypot(summed.sigma, own).reshape(1, 1), rtol=1e-12)
+    np.testing.assert_allclose(got.bound, (summed.bound + U * np.sum(np.abs(terms))).reshape(1, 1), rtol=1e-12)
+
+
+def test_sums_join_with_the_roundings_that_their_terms_have() -> None:
+    """Products, rounded, added to plain numbers, not rounded: neither kind is counted for the other."""
+    x, y, z = (np.random.default_rng(seed).standard_normal(30) for seed in range(3))
+    products = ErrorArray.exact(x[None], MODEL) @ ErrorArray.exact(y[:, None], MODEL)
+    plain = np.sum(ErrorArray.exact(z[None, :, None], MODEL), axis=1)  # type: ignore[arg-type]
+    products += plain
+    terms = np.concatenate([x * y, z])
+    everything: Any = np.sum(ErrorArray.exact(terms, MODEL))  # type: ignore[arg-type]
+    expected = np.hypot(everything.sigma, U * np.sqrt(np.sum(np.square(x * y))))
+    np.testing.assert_allclose(products.sigma, [[expected]], rtol=1e-12)
+    np.testing.assert_allclose(products.bound, [[everything.bound + U * np.sum(np.abs(x * y))]], rtol=1e-12)
+
+
+def exact(value: Any) -> ErrorArray:
+    return ErrorArray.exact(value, MODEL)
+
+
+def accumulated() -> ErrorArray:
+    result = exact(X) + exact(Y)
+    result += exact(Y)
+    return result
+
+
+# What was added up on the way, as the square against which a tolerance is wide or narrow.
+SCALES: dict[str, tuple[Callable[[], ErrorArray], Any]] = {
+    "plain": (lambda: exact(X), X**2),
+    "added": (lambda: exact(X) + exact(-Y), X**2 + Y**2),
+    "subtracted": (lambda: exact(X) - exact(Y), X**2 + Y**2),
+    "negative": (lambda: -(exact(X) + exact(-Y)), X**2 + Y**2),
+    "scaled": (lambda: (exact(X) - exact(Y)) * 3.0, 9 * (X**2 + Y**2)),
+    "divided": (lambda: (exact(X) - exact(Y)) / exact(Y), (X**2 + Y**2) / Y**2),
+    "halved": (lambda: (exact(X) - exact(Y)) / 2.0, (X**2 + Y**2) / 4),
+    "squared": (lambda: np.square(exact(X) - exact(Y)), (X**2 + Y**2) ** 2),
+    "absolute": (lambda: abs(exact(X) - exact(Y)), X**2 + Y**2),
+    "exponential": (
+        lambda: np.exp(exact(X) - exact(Y)),
+        np.exp(X - Y) ** 2 * np.maximum(1, X**2 + Y**2),
+    ),
+    "chosen": (lambda: np.where(X > Y, exact(X) - exact(Y), exact(Y)), np.where(X > Y, X**2 + Y**2, Y**2)),
+    "summed": (lambda: np.sum(exact(X)), np.sum(X**2)),  # type: ignore[arg-type]
+    "summed twice": (lambda: np.sum(exact(X) - exact(Y)), np.sum(X**2 + Y**2)),
+    "product": (lambda: exact(X[None]) @ exact(Y[:, None]), [[np.sum((X * Y) ** 2)]]),
+    "product of sums": (lambda: (exact(X[None]) - 1.0) @ exact(Y[:, None]), [[np.sum((X**2 + 1) * Y**2)]]),
+    "accumulated": (accumulated, X**2 + 2 * Y**2),
+    "joined": (
+        lambda: np.concatenate([exact(X) - exact(Y), exact(Y)]),
+        np.concatenate([X**2 + Y**2, Y**2]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_the_scale_is_of_all_that_was_added_up(name: str) -> None:
+    """Cancellation does not shrink it: what is left of large terms is known no better than they are."""
+    make, expected = SCALES[name]
+    np.testing.assert_allclose(np.broadcast_to(make().scale_or_own, np.shape(expected)), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "quantum"),
+    [
+        ([1.0, -3.0], 1.0),
+        ([0.5, 2.0], 2.0**-4),
+        ([3 * 2.0**-8], 2.0**-8),
+        ([1.0, 2.0**-12], 2.0**-12),
+        ([2.0**-13], None),
+        ([1.0, 0.1], None),
+        ([0.0, 0.0], np.inf),
+        ([1.0, np.inf, np.nan], 1.0),
+    ],
+)
+def test_the_quantum_of_numbers(values: list[float], quantum: float | None) -> None:
+    """What all of them are a multiple of, in steps of four binary places; what is finer is taken for inexact."""
+    assert quantum_of(np.array(values)) == quantum
+
+
+def test_what_is_below_the_normal_range_may_be_lost() -> None:
+    """All of it in float32, whose subnormals some processors flush; above the range a halving is exact."""
+    tiny = float(np.finfo(np.float32).tiny)
+    halved = exact(np.array([3 * tiny * 1.1, 1.5 * tiny * 1.1, 0.0])) * 0.5
+    assert halved.bound is not None
+    np.testing.assert_array_equal(halved.bound, [tiny, tiny, 0.0])
+    np.testing.assert_array_equal((exact(np.array([1.1])) * 0.5).sigma, [0.0])
+
+
+def test_a_constant_that_the_dtype_does_not_hold_is_rounded_once() -> None:
+    """0.1 is off by at most a unit, a half is itself."""
+    x = exact(np.array([0.75]))
+    np.testing.assert_allclose((x * 0.1).sigma, 0.075 * U * np.sqrt(2), rtol=1e-12)
+    np.testing.assert_allclose((x * 1.5).sigma, 0.0)

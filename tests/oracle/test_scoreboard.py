@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -100,3 +101,16 @@ def test_the_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFix
     assert set(pd.read_csv(tmp_path / "scoreboard.csv")["subject"]) == set(BUILT_IN)
     assert main(["scoreboard", "--cases", "no-such-case", "--out", str(tmp_path)]) == 2
     assert main(["scoreboard", "--dtype", "float128", "--out", str(tmp_path)]) == 2
+
+
+def test_the_published_scoreboard_is_of_the_suite_and_the_adapters_as_they_are() -> None:
+    """Every subject over every case in both precisions; every page that it points to is there."""
+    scores = pd.read_csv(REPORTS / "scoreboard.csv")
+    runs = scores.groupby(["subject", "dtype"])["runs"].sum()
+    assert set(runs.index) == {(subject, dtype) for subject in BUILT_IN for dtype in DTYPES}, STALE
+    assert set(runs) == {len(suite.all_cases())}, STALE
+    text = (REPORTS / "scoreboard.md").read_text()
+    pages = set(re.findall(r"\(findings/([\w-]+)\.md\)", text))
+    assert pages and pages <= {page.stem for page in (REPORTS / "findings").glob("*.md")}
+    unexplained = [line for line in text.splitlines() if re.match(r"- \d+ × ", line) and "(findings/" not in line]
+    assert unexplained == [], "a discrepancy of a library is written up before it is published"

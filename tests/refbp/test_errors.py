@@ -32,6 +32,18 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "unflatten dim": (lambda: F.unflatten(X, 5, (3, 2)), "unflatten expects dim within 3 dimensions, got 5"),
     "unflatten negative dim": (lambda: F.unflatten(X, -4, (5, 1)), "unflatten expects dim within 3 dimensions, got -4"),
     "pixel_shuffle": (lambda: F.pixel_shuffle(X, 3), r"pixel_shuffle expects .* divisible by 3², got \(2, 4, 5\)"),
+    "unflatten twice": (
+        lambda: F.unflatten(np.ones((2, 1)), 1, (-1, -1)),
+        r"unflatten expects sizes that make up 1, got \(-1, -1\)",
+    ),
+    "pixel_unshuffle height": (
+        lambda: F.pixel_unshuffle(np.ones((2, 5, 4)), 2),
+        r"pixel_unshuffle expects .* divisible by 2, got \(2, 5, 4\)",
+    ),
+    "class of a number": (
+        lambda: F.nll_loss(np.array(1.0), np.array(0)),
+        r"nll_loss expects input \(C\), .* got \(\)",
+    ),
     "pixel_shuffle shape": (lambda: F.pixel_shuffle(ROW, 1), r"pixel_shuffle expects .* got \(3, 4\)"),
     "pixel_unshuffle shape": (lambda: F.pixel_unshuffle(ROW, 1), r"pixel_unshuffle expects .* got \(3, 4\)"),
     "pixel_unshuffle": (lambda: F.pixel_unshuffle(X, 2), r"pixel_unshuffle expects .* divisible by 2, got \(2, 4, 5\)"),

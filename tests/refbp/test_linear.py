@@ -134,3 +134,8 @@ def test_argument_errors(shapes: Any, message: str) -> None:
     """What does not fit is refused, not broadcast."""
     with pytest.raises(ValueError, match=message):
         linear(*(None if shape is None else np.ones(shape) for shape in shapes))
+
+
+def test_without_inputs_the_bias_starts_at_zero() -> None:
+    """As in torch: there is no fan-in to take a bound from."""
+    assert Linear(0, 3).params["bias"].tolist() == [0.0, 0.0, 0.0]

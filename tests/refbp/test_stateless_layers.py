@@ -109,6 +109,15 @@ def test_a_hardtanh_between_equal_ends_is_a_constant() -> None:
     np.testing.assert_array_equal(backward(np.ones(3)), np.zeros(3))
 
 
+@pytest.mark.parametrize(
+    ("op", "place"), [(F.relu, -9.0), (F.relu6, 9.0), (F.hardtanh, -9.0), (F.hardshrink, 0.1), (F.softshrink, 0.1)]
+)
+def test_where_nothing_passes_infinity_does_not_either(op: Any, place: float) -> None:
+    """An exact zero, and no NaN."""
+    _, backward = op(np.array([place]))
+    np.testing.assert_array_equal(backward(np.array([np.inf])), [0.0])
+
+
 @pytest.mark.parametrize("ndim", [1, 2, 3, 4])
 def test_the_dimension_of_softmax_where_none_is_given(ndim: int) -> None:
     """torch's rule: the first of one or three dimensions, else the second; torch itself warns."""

@@ -1,0 +1,69 @@
+"""What an implementation chose: each figure of the row of its branches, and which dropout masks are taken for chance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oracle.choices import judge_branches, mask_row
+from oracle.comparison import Bench
+from oracle.profile import Profile
+from oracle.running_error.model import Branches, BranchLog
+from oracle.suite.build import layer
+from oracle.trace import Trace
+from oracle.verdict import PASS, UNDECIDED, WRONG, Row
+
+
+def blank() -> Row:
+    return Row("case", "float32", 0, "drop", "Dropout", "mask", "local", PASS)
+
+
+def test_a_row_of_branches_counts_them() -> None:
+    """How many, how many of them rounding leaves open, how many were adopted, and how many it does not explain."""
+    bench = Bench(Trace(), None, Profile(), {"act": "ReLU", "idle": "ReLU"}, blank())
+    seen = Branches(compared=10, ambiguous=4, widened=2, adopted=3, inadmissible=1)
+    log = BranchLog(by_place={"act": seen, "idle": Branches(), "nowhere": seen})
+    (row,) = judge_branches(log, bench)
+    assert (row.layer, row.layer_type, row.quantity) == ("act", "ReLU", "branches")
+    assert (row.n, row.n_outside, row.decided, row.n_ambiguous, row.n_adopted) == (10, 1, 0.8, 4, 3)
+    assert (row.verdict, row.diagnosis) == (WRONG, "1 of 10 branches differ by more than rounding explains")
+    seen.inadmissible = 0
+    (row,) = judge_branches(log, bench)
+    assert (row.verdict, row.diagnosis) == (PASS, "3 of 10 branches were decided by rounding, and adopted")
+
+
+HALF = np.arange(1000).reshape(10, 100) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "mask", "verdict", "share"),
+    [
+        ({}, HALF, PASS, 0.5),
+        ({"p": 0.1}, HALF, WRONG, 0.5),
+        ({"p": 0.1}, np.arange(1000).reshape(10, 100) % 10 > 0, PASS, 0.9),
+        ({}, np.ones((10, 100), bool), WRONG, 1.0),
+    ],
+)
+def test_a_mask_keeps_the_share_that_it_should(options: dict[str, Any], mask: Any, verdict: str, share: float) -> None:
+    """As far as chance allows: once in a million honest masks is taken for a wrong rate."""
+    row = mask_row(blank(), layer("Dropout", **options), mask, np.ones(mask.shape, bool))
+    assert (row.verdict, row.got, row.shape, row.n) == (verdict, share, (10, 100), 1000)
+    assert row.expected == 1 - options.get("p", 0.5)
+    assert row.diagnosis == "" or "hardly by chance" in row.diagnosis
+
+
+def test_channels_are_dropped_as_a_whole() -> None:
+    """A channel that keeps some positions only is wrong, whatever the rate; what nothing shows is not judged."""
+    whole = np.broadcast_to((np.arange(64) % 2 == 0).reshape(8, 8, 1, 1), (8, 8, 3, 3))
+    known = np.ones(whole.shape, bool)
+    row = mask_row(blank(), layer("Dropout2d"), whole, known)
+    assert (row.verdict, row.got) == (PASS, 0.5)
+    torn = whole.copy()
+    torn[0, 0, 0, 0] ^= True
+    row = mask_row(blank(), layer("Dropout2d"), torn, known)
+    assert (row.verdict, row.diagnosis) == (WRONG, "drops some positions of a channel and keeps others")
+    known[0, 0, 0, 0] = False
+    assert mask_row(blank(), layer("Dropout2d"), torn, known).verdict == PASS
+    assert mask_row(blank(), layer("Dropout"), torn, np.zeros_like(known)).verdict == UNDECIDED

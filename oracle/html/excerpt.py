@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 
 from oracle.diagnose import Blame
-from oracle.html.page import environment, records
-from oracle.table import outcome
-from oracle.verdict import GRAVITY, PASS, VERDICTS
+from oracle.html.page import environment, overview, records
+from oracle.verdict import GRAVITY, PASS
 
 MOST_BLAMES = 8
 MOST_ROWS = 20
@@ -25,12 +24,7 @@ def excerpt(about: Mapping[str, Any], families: pd.DataFrame, table: pd.DataFram
         environment()
         .get_template("excerpt.html.j2")
         .render(
-            about=about,
-            outcome=outcome(table),
-            families=records(families),
-            family_verdicts=[verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
-            blames=blame[:MOST_BLAMES],
-            blames_left=max(0, len(blame) - MOST_BLAMES),
+            **overview(about, families, table, blame, MOST_BLAMES),
             rows=records(rows.head(MOST_ROWS)),
             rows_left=max(0, len(rows) - MOST_ROWS),
             judged=len(table),

@@ -42,7 +42,7 @@ def render(
     template = environment().get_template("template.html.j2")
     return template.render(
         title=f"{about.get('subject')} against {about.get('reference')}",
-        about=about,
+        **overview(about, families, rows, blame, MOST_BLAMES),
         passed=not has_discrepancy(rows),
         runs=len(cases),
         distinct=cases["case"].nunique(),
@@ -52,11 +52,6 @@ def render(
         discrepancies=DISCREPANCIES,
         failing=int(cases["verdict"].isin(DISCREPANCIES).sum()),
         lacking=unsupported_runs(rows),
-        outcome=outcome(rows),
-        families=records(families),
-        family_verdicts=[verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
-        blames=blame[:MOST_BLAMES],
-        blames_left=max(0, len(blame) - MOST_BLAMES),
         training=runs,
         cases=records(shown.head(MOST_CASES)),
         cases_left=max(0, len(shown) - MOST_CASES),
@@ -77,6 +72,20 @@ def render(
         licences={name: _text(f"vendor/{file}") for name, file in LICENCES.items()},
         scripts=[_text(name) for name in SCRIPTS],
     )
+
+
+def overview(
+    about: Mapping[str, Any], families: pd.DataFrame, rows: pd.DataFrame, blame: Sequence[Blame], most: int
+) -> dict[str, Any]:
+    """What every page opens with: how it ended, the families, and of the culprits so many."""
+    return {
+        "about": about,
+        "outcome": outcome(rows),
+        "families": records(families),
+        "family_verdicts": [verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
+        "blames": blame[:most],
+        "blames_left": max(0, len(blame) - most),
+    }
 
 
 def environment() -> jinja2.Environment:

@@ -23,7 +23,7 @@ TIMES, CONSTANT = 6.0, 5e-3
 # Peak of what is allocated while judging / size of the trace, at most.
 MEMORY = 6.0
 ROUNDS, QUICK_ROUNDS = 15, 3
-SECONDS = 30.0
+SECONDS = 8.0
 
 
 class Judge:

@@ -24,7 +24,7 @@ from oracle.verdict import Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Discrepancy(AssertionError):

@@ -124,7 +124,7 @@ def test_json_is_json(tmp_path: Path) -> None:
     report.save(tmp_path)
     kept = json.loads((tmp_path / "report.json").read_text(), parse_constant=refuse)
     assert kept == report.to_json()
-    assert (kept["format"], kept["passed"]) == (1, False)
+    assert (kept["format"], kept["passed"]) == (2, False)
     assert kept["table"]["got"][1:3] == ["nan", "-inf"] and kept["table"]["max_rel"][2] == 5e-324
     assert kept["training"][0]["gaps"] == [0.0, 1e-9, "inf"]
 
@@ -235,9 +235,9 @@ DAMAGES: list[tuple[str, bytes | None]] = [
     ("report.json", b"null"),
     ("report.json", b"{}"),
     ("report.json", b'{"format": 2}'),
-    ("report.json", b'{"format": 1}'),
-    ("report.json", b'{"format": 1, "environment": {}, "cases": 3, "blame": [], "training": []}'),
-    ("report.json", b'{"format": 1, "environment": {}, "cases": [], "blame": [{"who": 1}], "training": []}'),
+    ("report.json", b'{"format": 2}'),
+    ("report.json", b'{"format": 2, "environment": {}, "cases": 3, "blame": [], "training": []}'),
+    ("report.json", b'{"format": 2, "environment": {}, "cases": [], "blame": [{"who": 1}], "training": []}'),
     ("report.json", b"\xff\xfe\x00"),
     ("table.parquet", None),
     ("table.parquet", b""),

@@ -212,3 +212,70 @@ def test_a_constant_that_the_dtype_does_not_hold_is_rounded_once() -> None:
     x = exact(np.array([0.75]))
     np.testing.assert_allclose((x * 0.1).sigma, 0.075 * U * np.sqrt(2), rtol=1e-12)
     np.testing.assert_allclose((x * 1.5).sigma, 0.0)
+
+
+def test_the_sign_of_what_may_be_zero_is_open() -> None:
+    """-1, 0 or 1, exactly; where rounding can turn it, the tolerance reaches the other side."""
+    x = ErrorArray(
+        np.array([-2.0, 0.0, 3.0, 1e-9]), MODEL, Twofold(np.array([0, 0, 0, 1e-16]), np.array([0, 0, 0, 4e-8]))
+    )
+    sign = np.sign(x)
+    np.testing.assert_array_equal(sign.value, [-1, 0, 1, 1])
+    np.testing.assert_array_equal(sign.sigma[:3], 0)
+    assert 8 * sign.sigma[3] >= 1
+
+
+def test_masks_combine_as_truth_values_do() -> None:
+    """And, or, not, by operator and by name; what is open in one stays open where the other does not decide."""
+    x, zero = ErrorArray.exact(np.array([-1.0, 2.0, 5.0]), MODEL), ErrorArray.exact(np.zeros(3), MODEL)
+    positive, small = x > zero, x < zero + 3.0
+    for both in (positive & small, np.logical_and(positive, small), np.bitwise_and(positive, small)):
+        np.testing.assert_array_equal(np.where(both, x, 0.0).value, [0, 2, 0])
+    for either in (positive | small, np.logical_or(positive, small), np.bitwise_or(positive, small)):
+        np.testing.assert_array_equal(np.where(either, x, 0.0).value, x.value)
+    for neither in (~positive, np.logical_not(positive), np.invert(positive)):
+        np.testing.assert_array_equal(np.where(neither, x, 0.0).value, [-1, 0, 0])
+
+
+def test_labels_have_no_tie() -> None:
+    """Equality is a test of labels, which leaves no choice open; an order at equality is a kink, and does."""
+    model = ErrorModel(np.dtype("float32"), open_ties=True)
+    x, y = ErrorArray.exact(np.array([1.0, 2.0]), model), ErrorArray.exact(np.array([1.0, 3.0]), model)
+    assert not np.where(x == y, 4.0 * x, x).sigma.any() and not np.where(x != y, 4.0 * x, x).sigma.any()
+    assert (np.where(x > y, 4.0 * x, x).sigma > 0).tolist() == [True, False]
+
+
+def test_branches_are_counted_where_they_are_taken() -> None:
+    """How many were compared, can flip, are wider for it, were adopted, and are not to be explained."""
+    model = ErrorModel(np.dtype("float32"))
+    model.branches.place = "act"
+    value, error = np.array([1e-8, 1e-8, -1.0, 2.0]), Twofold(np.full(4, 1e-16))
+    for guide, expected in ((None, (4, 2, 2, 0, 0)), (np.array([-1e-8, 1e-8, 1.0, 2.0]), (4, 2, 0, 2, 1))):
+        model.branches.by_place.clear()
+        ErrorArray(value, model, error, guide=guide) > 0.0  # noqa: B015
+        seen = model.branches.by_place["act"]
+        assert (seen.compared, seen.ambiguous, seen.widened, seen.adopted, seen.inadmissible) == expected
+        ErrorArray(value, model, error, guide=guide) > 0.0  # noqa: B015
+        assert model.branches.by_place["act"].adopted == 2 * expected[3]
+
+
+def test_what_is_put_together_keeps_what_each_part_knows() -> None:
+    """The quantum is that of the finest part, the error and the scale each part's own."""
+    whole, halves = ErrorArray.exact(np.array([1.0, 2.0]), MODEL), ErrorArray.exact(np.array([0.0625]), MODEL)
+    assert np.concatenate([whole, halves]).quantum == 2.0**-4
+    assert np.concatenate([whole, whole * 0.1]).quantum is None
+    summed = ErrorArray(np.array([1.0]), MODEL, Twofold(np.array([0.25]), np.array([1.0])), scale=np.array([9.0]))
+    joined = np.concatenate([whole, summed])
+    np.testing.assert_array_equal(joined.sigma, [0, 0, 0.5])
+    np.testing.assert_array_equal(joined.scale_or_own, [1, 4, 9])
+
+
+def test_arrays_made_like_it_carry_errors_unless_they_count() -> None:
+    """Of integers or truth values it is a plain array; a number that the dtype does not hold is rounded."""
+    x = ErrorArray.exact(np.ones((2, 3)), MODEL)
+    for dtype in (bool, np.int64, np.uint8):
+        plain = np.full_like(x, 1, dtype=dtype)
+        assert isinstance(plain, np.ndarray) and plain.dtype == dtype and plain.shape == (2, 3) and plain.all()
+    assert np.zeros_like(x, shape=(4,)).shape == (4,) and not np.zeros_like(x).sigma.any()
+    tenth = np.full_like(x, 0.1)
+    assert isinstance(tenth, ErrorArray) and (tenth.sigma > 0).all() and (tenth.value == 0.1).all()

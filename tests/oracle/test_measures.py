@@ -78,3 +78,18 @@ def test_an_equal_array_has_a_cosine_of_one_and_no_error() -> None:
     figures = measured(got, Expected(value, np.zeros((2, 2)), np.zeros((2, 2)), np.abs(value)))
     assert (figures.max_abs, figures.z_max, figures.bound_ratio, figures.n_decided) == (0.0, 0.0, 0.0, 4)
     assert math.isclose(figures.products, math.sqrt(figures.squares * figures.expected_squares))
+
+
+@pytest.mark.parametrize("size", [1e-250, 1e-160, 1.0, 1e120, 1e300])
+def test_the_cosine_does_not_depend_on_the_size(size: float) -> None:
+    """That of 60 degrees is a half, also of numbers whose squares cannot be held; of zeros there is none."""
+    got, expected = np.array([1.0, 0.0]), np.array([0.5, math.sqrt(0.75)])
+
+    def cosine_of(got: Any, expected: Any) -> float:
+        row = Row("case", "float64", 0, "", "", "output", "local", "pass")
+        exact = Expected(expected, np.zeros(2), None, np.abs(expected))
+        return compare(row, got, exact, structured=False, no_terms=True).cosine
+
+    assert cosine_of(size * got, size * expected) == pytest.approx(0.5)
+    assert cosine_of(-size * got, size * expected) == pytest.approx(-0.5)
+    assert cosine_of(np.zeros(2), size * expected) == 0 and math.isnan(cosine_of(np.zeros(2), np.zeros(2)))

@@ -40,11 +40,11 @@ def bench(
             notes.print(f"{name}, run {number} of {runs}", soft_wrap=True)
             machine, result = process.measure(name, quick)
             results.append(result)
-        measured[name] = {"machine": machine, "runs": [result.to_json() for result in results]}
+            measured[name] = {"machine": machine, "runs": [result.to_json() for result in results]}
+            files = kept.save(out, measured)  # whoever interrupts it keeps what there is
         if not as_json:
             show.print(render.where(machine), soft_wrap=True, markup=False)
             show.print(terminal.plain_table(render.goals(results)))
-    files = kept.save(out, measured)
     if as_json:
         print_json(measured)
     notes.print(f"written: {', '.join(map(str, files))}", soft_wrap=True)

@@ -38,6 +38,6 @@ def save(folder: Path, measured: Mapping[str, Any]) -> list[Path]:
     if drawn is not None:
         files.append(folder / f"{NAME}.svg")
         drawn.savefig(files[-1], metadata={"Date": None})
-    files[0].write_text(json.dumps(sections, indent=1, sort_keys=True) + "\n")
+    files[0].write_text(json.dumps(sections, indent=1) + "\n")
     files[1].write_text(render.report(sections, files[-1].name if drawn is not None else None))
     return files

@@ -144,7 +144,7 @@ def test_a_report_survives_saving(tmp_path: Path) -> None:
     ]
     csv = pd.read_csv(tmp_path / "table.csv")
     np.testing.assert_array_equal(csv["z_max"], report.table["z_max"])
-    assert json.loads((tmp_path / "report.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "report.json").read_text())["format"] == 2
     assert "worked-example/plain/output (Linear) grad.bias wrong" in (tmp_path / "report.md").read_text()
 
 

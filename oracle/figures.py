@@ -16,6 +16,12 @@ def figure(value: float) -> str:
     return f"{value:.1e}"
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of them, such as "1 row" or "2,000 rows"."""
+    several = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else several}"
+
+
 def exact_share(value: float) -> str:
     """A percentage that reads 0 or 100 only when it is exactly that."""
     percent = 100 * value

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from oracle.diagnose import Blame
-from oracle.figures import exact_share, figure
-from oracle.table import branch_counts, outcome
+from oracle.figures import counted, exact_share, figure
+from oracle.table import branch_counts, judged_rows, outcome
 from oracle.training import TrainingRun
 from oracle.verdict import VERDICTS
 
@@ -26,7 +26,8 @@ def report(
     versions = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items())
     parts = [
         f"# {about['subject']} against {about['reference']}: {outcome(rows)}",
-        f"{about['cases']} cases in {' and '.join(about['dtypes'])}, {len(rows):,} quantities judged.\n"
+        f"{counted(about['cases'], 'case')} in {' and '.join(about['dtypes'])}, "
+        f"{counted(judged_rows(rows), 'quantity')} judged.\n"
         f"{versions}; Python {about['python']}; {about['blas']}; {about['processors']} × {about['processor']}.",
         *([branches(rows)] if branch_counts(rows)[0] else []),
         "## Families",

@@ -17,14 +17,17 @@ from oracle.arrays import SPECIAL
 from oracle.details import Detail, Place, capped
 from oracle.diagnose import Blame, blame
 from oracle.exchange.numbers import spelled, unspelled
-from oracle.table import CASE_COLUMNS, case_table, family_table, has_discrepancy, row_table
+from oracle.figures import counted, exact_share, figure
+from oracle.table import CASE_COLUMNS, case_table, family_table, has_discrepancy, row_table, unsupported_runs
 from oracle.training import TrainingRun
-from oracle.verdict import Row
+from oracle.verdict import DISCREPANCIES, UNDECIDED, UNSUPPORTED, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = 2
+# Culprits that are shown where a report is printed.
+MOST_BLAMES = 20
 
 
 class Discrepancy(AssertionError):
@@ -35,7 +38,7 @@ class ReportError(ValueError):
     """A folder that cannot be written, or holds no report, in one sentence."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What a run found.
 
@@ -49,6 +52,8 @@ class Report:
     Units: z_max and z_rms are in derived standard deviations, bound_ratio in worst-case bounds, seconds in wall time.
 
     >>> report = oracle.run("refbp", cases="linear/*batch=2x3", dtypes=["float32"])
+    >>> report
+    refbp against torch: conforms in 8 runs of 8 cases (72 rows, 0 % undecided, largest z ...)
     >>> report.raise_for_discrepancy()  # for a test: the message names layer, quantity and worst element
     >>> sorted(set(report.table["quantity"]))
     ['grad.bias', 'grad.weight', 'grad_input', 'grad_output', 'output']
@@ -86,6 +91,32 @@ class Report:
     def passed(self) -> bool:
         """Whether nothing was found: `loose`, `convention`, `undecided` and `unsupported` are no discrepancies."""
         return not has_discrepancy(self.table)
+
+    @property
+    def conclusion(self) -> str:
+        """How it ended, in one line."""
+        what = f"{self.environment['subject']} against {self.environment['reference']}"
+        runs, cases = len(self.cases), counted(self.environment["cases"], "case")
+        rows, lacking = self.table["verdict"].value_counts(), unsupported_runs(self.table)
+        if lacking == runs:
+            return f"{what}: nothing was judged ({counted(runs, 'run')} of {cases}, all unsupported)"
+        share = exact_share(rows.get(UNDECIDED, 0) / len(self.table))
+        tail = [counted(len(self.table), "row"), f"{share} undecided"]
+        if rows.get(UNSUPPORTED, 0) > lacking:  # in runs that were judged, which count as such
+            tail.append(f"{rows[UNSUPPORTED] - lacking:,} unsupported")
+        if largest := figure(self.families["z_max"].max()):
+            tail.append(f"largest z {largest}")
+        if not self.passed:
+            failing = int(self.cases["verdict"].isin(DISCREPANCIES).sum())
+            return f"{what}: discrepancies in {failing:,} of {runs:,} runs ({', '.join(tail)})"
+        more = f", {lacking:,} more unsupported" if lacking else ""
+        return f"{what}: conforms in {counted(runs - lacking, 'run')} of {cases}{more} ({', '.join(tail)})"
+
+    def __repr__(self) -> str:
+        """Who is to blame, and how it ended."""
+        more = len(self.blame) - MOST_BLAMES
+        said = [culprit.in_full() for culprit in self.blame[:MOST_BLAMES]]
+        return "\n".join([*said, *([f"and {more} more"] if more > 0 else []), self.conclusion])
 
     @property
     def families(self) -> pd.DataFrame:

@@ -170,11 +170,15 @@ def unsupported_runs(table: pd.DataFrame) -> int:
     return int(lacking.sum())
 
 
+def judged_rows(table: pd.DataFrame) -> int:
+    return int((table["verdict"] != UNSUPPORTED).sum())
+
+
 def outcome(table: pd.DataFrame) -> str:
     """How a run ended, in a word or two: that something conforms takes something that was judged."""
     if has_discrepancy(table):
         return "discrepancies found"
-    return "nothing was judged" if (table["verdict"] == UNSUPPORTED).all() else "conforms"
+    return "conforms" if judged_rows(table) else "nothing was judged"
 
 
 def has_discrepancy(table: pd.DataFrame) -> bool:

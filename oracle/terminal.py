@@ -16,14 +16,13 @@ from oracle.compare import APPEARED, BETTER, VANISHED, WORSE, Change
 from oracle.figures import exact_share, figure
 from oracle.history import Course
 from oracle.markdown import branches, milestones
-from oracle.report import Report
+from oracle.report import MOST_BLAMES, Report
 from oracle.running_error import LAMBDA
-from oracle.table import branch_counts, unsupported_runs
-from oracle.verdict import DISCREPANCIES, MISSING, PASS, UNDECIDED, VERDICTS
+from oracle.table import branch_counts
+from oracle.verdict import DISCREPANCIES, MISSING, PASS, VERDICTS
 
 # A verdict reads without colour too: the word stands beside it. Blue and orange, not green and red.
 STYLES = {PASS: "blue", **dict.fromkeys(DISCREPANCIES, "bold dark_orange")}
-MOST_BLAMES = 20
 
 
 def console(stderr: bool = False) -> Console:
@@ -63,24 +62,7 @@ def show_report(out: Console, report: Report) -> None:
         out.print(training_table(report))
     if branch_counts(report.table)[0]:
         out.print(branches(report.table), soft_wrap=True)
-    out.print(conclusion(report), soft_wrap=True)
-
-
-def conclusion(report: Report) -> str:
-    about, table = report.environment, report.table
-    verdicts, lacking = report.cases["verdict"], unsupported_runs(table)
-    failing = int(verdicts.isin(DISCREPANCIES).sum())
-    what = f"{about['subject']} against {about['reference']}"
-    undecided = int((table["verdict"] == UNDECIDED).sum())
-    share = exact_share(undecided / len(table)) if len(table) else "0 %"
-    largest = figure(report.families["z_max"].max())
-    tail = f"{len(table):,} rows, {share} undecided" + (f", largest z {largest}" if largest else "")
-    if not report.passed:
-        return f"{what}: discrepancies in {failing} of {len(verdicts)} runs ({tail})"
-    if lacking == len(verdicts):
-        return f"{what}: nothing was judged: all {lacking} runs of {about['cases']} cases are unsupported"
-    more = f", {lacking} more are unsupported" if lacking else ""
-    return f"{what}: conforms in {len(verdicts) - lacking} runs of {about['cases']} cases{more} ({tail})"
+    out.print(report.conclusion, soft_wrap=True)
 
 
 # Verdicts as column heads where the terminal is narrow.

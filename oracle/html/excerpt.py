@@ -27,6 +27,5 @@ def excerpt(about: Mapping[str, Any], families: pd.DataFrame, table: pd.DataFram
             **overview(about, families, table, blame, MOST_BLAMES),
             rows=records(rows.head(MOST_ROWS)),
             rows_left=max(0, len(rows) - MOST_ROWS),
-            judged=len(table),
         )
     )

@@ -11,10 +11,10 @@ import pandas as pd
 
 from oracle.details import Detail
 from oracle.diagnose import Blame
-from oracle.figures import exact_share, figure
+from oracle.figures import counted, exact_share, figure
 from oracle.html import payload
 from oracle.running_error import LAMBDA
-from oracle.table import has_discrepancy, outcome, unsupported_runs
+from oracle.table import has_discrepancy, judged_rows, outcome, unsupported_runs
 from oracle.training import TrainingRun
 from oracle.verdict import DISCREPANCIES, PASS, VERDICTS
 
@@ -46,7 +46,6 @@ def render(
         passed=not has_discrepancy(rows),
         runs=len(cases),
         distinct=cases["case"].nunique(),
-        rows=len(rows),
         verdicts=[verdict for verdict in VERDICTS if (rows["verdict"] == verdict).any()],
         counts=rows["verdict"].value_counts().to_dict(),
         discrepancies=DISCREPANCIES,
@@ -81,6 +80,7 @@ def overview(
     return {
         "about": about,
         "outcome": outcome(rows),
+        "judged": judged_rows(rows),
         "families": records(families),
         "family_verdicts": [verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
         "blames": blame[:most],
@@ -96,7 +96,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"figure": figure, "share": exact_share, "count": lambda value: f"{value:,}"}
+    made.filters |= {"figure": figure, "share": exact_share, "count": lambda value: f"{value:,}", "counted": counted}
     return made
 
 

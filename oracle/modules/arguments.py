@@ -40,6 +40,9 @@ def _check_module(module: Any, x: Any) -> None:
     if not tensors:
         inside = f" of {', '.join(type(own).__name__ for own in x)}" if isinstance(x, tuple) and x else ""
         raise ModuleError(f"x is a torch.Tensor or a tuple with one, got {type(x).__name__}{inside}")
+    for name, own in module.named_modules():
+        if isinstance(own, torch.jit.ScriptModule):
+            raise ModuleError(f"{name or 'the module'} is a script, which shows no layers: check what it was made from")
     held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name, own in held.items():
         if torch.nn.parameter.is_lazy(own):

@@ -9,6 +9,7 @@ changed in place alone does: autograd then differentiates the tensor behind it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,8 +114,9 @@ class Capture:
         self.watching = True
         try:
             for name, leaf in leaves(module):
-                handles.append(leaf.register_forward_pre_hook(self._entering(name), with_kwargs=True))
-                handles.append(leaf.register_forward_hook(self._leaving(name), prepend=True))
+                entering, leaving = _uncompiled(self._entering(name)), _uncompiled(self._leaving(name))
+                handles.append(leaf.register_forward_pre_hook(entering, with_kwargs=True))
+                handles.append(leaf.register_forward_hook(leaving, prepend=True))
             yield
         finally:
             self.watching, self._last = False, None
@@ -134,6 +136,9 @@ class Capture:
                 return
             if len(given) != 1 or not isinstance(given[0], torch.Tensor):
                 call.refuse(f"it is called with {len(given)} arguments, and a {call.kind} takes one tensor")
+                return
+            if torch._C._functorch.is_functorch_wrapped_tensor(given[0]):
+                call.refuse("it is called inside a transform of torch.func, where tensors show no numbers")
                 return
             self.enter(call, given[0], state_of(module, call.kind))
 
@@ -253,6 +258,18 @@ def leaves(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     for name, own in module.named_modules():
         if next(own.children(), None) is None or layer_type(own) is not None:
             yield name or type(own).__name__, own
+
+
+def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
+    """A hook that torch.compile leaves alone: it then compiles layer by layer what stands between hooks."""
+    compiler_is_there = "torch._dynamo" in sys.modules  # to load it takes longer than most modules take to be judged
+    return torch.compiler.disable(hook) if compiler_is_there else hook  # type: ignore[no-untyped-call]
+
+
+def is_in_one_graph(error: Exception) -> bool:
+    """Whether torch.compile was to make one graph of the network, and found hooks in its way."""
+    compiler = sys.modules.get("torch._dynamo")
+    return compiler is not None and isinstance(error, compiler.exc.Unsupported) and "compiler.disable" in str(error)
 
 
 def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:

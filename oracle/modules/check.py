@@ -40,7 +40,8 @@ def check_module(
 
     A leaf whose class is, or derives from, a class of torch.nn that the reference has is judged: its output, the gradients
     of its input and of each parameter that is not frozen, its buffers and its dropout mask. Another gets the verdict
-    `unsupported`. What a module computes between its leaves is not judged. The module is left as it was found.
+    `unsupported`. What a module computes between its leaves is not judged. What torch.compile has compiled is compiled
+    again, leaf by leaf. The module is left as it was found.
 
     Args:
         torch_module: on any device, of any floating dtype, in training or evaluation mode.

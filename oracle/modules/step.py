@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 
 from oracle.arrays import Array
 from oracle.modules.arguments import ModuleError
-from oracle.modules.capture import Call, Capture
+from oracle.modules.capture import Call, Capture, is_in_one_graph
 from oracle.modules.parts import Update
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.subjects.torch import STATE_NAMES, array
@@ -57,8 +58,17 @@ class Step:
         run, capture = self.training, self.capture
         with torch.inference_mode(False), torch.enable_grad():
             inputs = tuple(entering(own) if isinstance(own, torch.Tensor) else own for own in run.inputs)
-            with capture.of(run.module):
-                output = run.module(*inputs)
+            try:
+                with capture.of(run.module), warnings.catch_warnings():
+                    # The compiler looks at its inputs' grad, and these are no leaves.
+                    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+                    output = run.module(*inputs)
+            except Exception as error:
+                if is_in_one_graph(error):
+                    raise ModuleError(
+                        f"{run.case} is compiled with fullgraph=True, which lets nobody watch its layers: compile it without"
+                    ) from error
+                raise
             if not isinstance(output, torch.Tensor) or not output.is_floating_point():
                 what = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
                 raise ModuleError(f"{run.case} gives {what}: its output has to be one tensor of floating-point numbers")

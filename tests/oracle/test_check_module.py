@@ -493,6 +493,57 @@ def test_checkpointed_layers_are_judged_once() -> None:
     assert ("fc#2", "output") not in found
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*Function'> should not be instantiated:DeprecationWarning"
+)  # torch's compiler does
+@pytest.mark.parametrize("compiled", [torch.compile, lambda module, **how: module.compile(**how) or module])
+def test_a_compiled_module_is_judged_layer_by_layer(compiled: Callable[..., nn.Module]) -> None:
+    """Hooks stay out of the compiler's graphs: what stands between them is compiled, and what is wrong in it blamed."""
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    right, wrong = (compiled(Net(linear).double().eval(), backend=backend) for linear in (nn.Linear, WrongLinear))
+    assert oracle.check_module(right, images()).passed
+    assert len(graphs) >= 5  # one for each of the layers
+    ((layer, quantity),) = culprits(oracle.check_module(wrong, images()))
+    assert (layer.removeprefix("_orig_mod."), quantity) == ("head.3", "grad.bias")
+
+
+def test_layers_of_one_graph_cannot_be_watched() -> None:
+    """What shows no layers is refused in a sentence, and nothing is accused."""
+    whole = torch.compile(nn.Sequential(nn.Linear(2, 2)), backend="eager", fullgraph=True)
+    with pytest.raises(ValueError, match=r"OptimizedModule is compiled with fullgraph=True, .*: compile it without"):
+        oracle.check_module(whole, torch.ones(1, 2))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_scripts_are_refused() -> None:
+    script = torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))
+    for module, name in ((script, "the module"), (nn.Sequential(nn.ReLU(), script), "1")):
+        with pytest.raises(
+            ValueError, match=f"^{name} is a script, which shows no layers: check what it was made from"
+        ):
+            oracle.check_module(module, torch.ones(1, 2))
+
+
+def test_a_layer_inside_a_transform_of_torch_func_is_unsupported() -> None:
+    """Its tensors stand for batches of others, and show no numbers; the layers around it are judged."""
+
+    class Mapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.outer(torch.func.vmap(self.inner)(x))
+
+    found = verdicts(oracle.check_module(Mapped().double(), torch.randn(5, 3).double()))
+    assert found["inner", ""] == "unsupported" and found["outer", "grad.weight"] == "pass"
+
+
 def test_a_gradient_that_the_network_takes_itself_is_not_counted() -> None:
     """A network that differentiates within its forward pass, as physics-informed ones do."""
 

@@ -60,6 +60,30 @@ def passing() -> Report:
     return Report.of([row(), row("loose"), row("convention"), row("unsupported"), row("undecided")], ABOUT, {})
 
 
+def test_a_printed_report_says_who_is_to_blame_and_how_it_ended() -> None:
+    """What an interactive session shows of it, and a failing assertion."""
+    *culprits, outcome = repr(mixed()).splitlines()
+    assert culprits[0].startswith("tiny/one/1 (Linear) grad.weight wrong, float32")
+    assert outcome == "mine against torch: discrepancies in 1 of 2 runs (5 rows, 20 % undecided, largest z 3.14)"
+
+
+def test_what_was_not_judged_does_not_count_as_conforming() -> None:
+    """Neither a whole run, nor layers of one that was judged otherwise."""
+    lacking = row("unsupported")
+    for rows, said in (
+        ([row(), row(case="tiny/two")], "conforms in 2 runs of 2 cases (2 rows, 0 % undecided, largest z 3.14)"),
+        ([row(), lacking], "conforms in 1 run of 2 cases (2 rows, 0 % undecided, 1 unsupported, largest z 3.14)"),
+        ([row(), replace(lacking, case="tiny/two")], "conforms in 1 run of 2 cases, 1 more unsupported (2 rows"),
+        ([lacking], "nothing was judged (1 run of 2 cases, all unsupported)"),
+    ):
+        assert f"mine against torch: {said}" in repr(Report.of(rows, ABOUT, {}))
+
+
+def test_a_printed_report_is_no_longer_than_a_screen_or_two() -> None:
+    rows = [row("wrong", case=f"tiny/{number}", n_outside=1) for number in range(25)]
+    assert "\nand 5 more\nmine against torch: discrepancies in 25 of 25 runs" in repr(Report.of(rows, ABOUT, {}))
+
+
 def test_every_file_of_a_report_is_written(tmp_path: Path) -> None:
     """These and no others: nothing of the writing stays behind."""
     mixed().save(tmp_path / "deep" / "down")

@@ -77,4 +77,4 @@ def test_how_it_ended_is_the_last_line_however_narrow(report: oracle.Report) -> 
     terminal.show_report(out, report)
     assert isinstance(out.file, io.StringIO)
     last = out.file.getvalue().rstrip().splitlines()[-1]
-    assert last == terminal.conclusion(report)
+    assert last == report.conclusion

@@ -17,6 +17,10 @@ READABLE_SIZE = 256
 SPECIAL = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
 
+class Constant(np.ndarray[Any, np.dtype[Any]]):
+    """An array that a function is given and has no gradient of, such as running statistics."""
+
+
 def element_strides(array: Array) -> tuple[int, ...]:
     return tuple(stride // array.itemsize for stride in array.strides)
 

@@ -25,8 +25,12 @@ CLASSES = {
     "binary_cross_entropy": ("BCELoss",),
     "binary_cross_entropy_with_logits": ("BCEWithLogitsLoss",),
 }
-# Their results are random, an update, or have options that are a class each.
-WITHOUT = frozenset({"dropout", "alpha_dropout", "pad", "sgd", "adam", "adagrad", "rmsprop"})
+# Those that no function can be held against by itself, and why.
+WITHOUT = {
+    **dict.fromkeys(("dropout", "alpha_dropout"), "its mask is random"),
+    **dict.fromkeys(("sgd", "adam", "adagrad", "rmsprop"), "it is an update, not differentiable"),
+    "pad": "each of its modes is a layer of its own",
+}
 GRADIENT = "grad_output"
 # Arguments of a class that say how large its arrays are, or which it has: those of the suite's case stay.
 OF_ARRAYS = frozenset(
@@ -73,6 +77,10 @@ class Op:
     @classmethod
     def named(cls, name: str) -> Op:
         """Raises: OpError."""
+        if name in WITHOUT:
+            raise OpError(
+                f"{name} is no op to check by itself, since {WITHOUT[name]}: try it in a subject of oracle.run"
+            )
         known = [own for own in refbp.functional.__all__ if own not in WITHOUT]
         if name not in known:
             near = ", ".join(get_close_matches(str(name), known)) or "relu, linear, conv2d"
@@ -135,7 +143,7 @@ def cases_of(op: Op, given: Given) -> list[Case]:
     made = [_with_options(op, given, case) for shapes, case in others.items() if shapes not in seen]
     found = list({case.name: case for case in (*exact, *made, *_of_trailing(op, given)) if case is not None}.values())
     if not found:
-        options = ", ".join(f"{name}={value!r}" for name, value in given.options.items())
+        options = ", ".join(f"{name}={value!r}" for name, value in given.options.items()) or "its default options"
         raise OpError(f"no input of the suite fits {op.name} with {options}: give arrays of your own, x=… and the like")
     return found
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from oracle.arrays import Array, element_strides, is_plain, laid_out
+from oracle.arrays import Array, Constant, element_strides, is_plain, laid_out
 from oracle.case import Case, at_step, loss_arguments
 from oracle.interchange import numpy_of
 from oracle.op_cases import Op, cases_of, own_case
@@ -79,7 +79,10 @@ class OpSubject:
     def _run(self, case: Case, trace: Trace) -> None:
         layer = "loss" if case.loss is not None else case.layers[0].name or "0"
         names, originals = self._arguments(case)
-        arguments = [None if array is None else _own(array) for array in originals]
+        arguments = [
+            array if array is None else _own(array).view(Constant if _is_statistic(name) else np.ndarray)
+            for name, array in zip(names, originals, strict=True)
+        ]
         result = self.fn(*arguments)
         if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
             raise TypeError(f"{self.name} returns a pair, output and backward; got {_described(result)}")
@@ -101,7 +104,7 @@ class OpSubject:
         found = list(grads) if isinstance(grads, (tuple, list)) else [grads]
         while len(found) > 1 and found[-1] is None:
             found.pop()
-        learnt = [name for name in names if not name.startswith("running")]
+        learnt = [name for name in names if not _is_statistic(name)]
         if len(found) > len(names):
             raise TypeError(f"backward returns {len(found)} gradients, for {len(names)} arguments: {', '.join(names)}")
         return zip(learnt if len(found) <= len(learnt) else names, found, strict=False)
@@ -118,6 +121,10 @@ class OpSubject:
             return numpy_of(value)
         except TypeError as error:
             raise TypeError(f"{what} of {self.name}: {error}") from error
+
+
+def _is_statistic(name: str) -> bool:
+    return name.startswith("running")
 
 
 def _own(array: Array) -> Array:

@@ -12,7 +12,7 @@ import optax
 from jax import lax
 from jax import numpy as jnp
 
-from oracle.arrays import Array
+from oracle.arrays import Array, Constant
 from oracle.case import Case
 from oracle.profile import Profile
 from oracle.subjects import composed
@@ -429,7 +429,11 @@ def from_jax(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[[Any],
     gives its backward."""
 
     def differentiable(*arrays: Array | None) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-        learnt = [place for place, own in enumerate(arrays) if own is not None and own.dtype.kind not in "biu"]
+        learnt = [
+            place
+            for place, own in enumerate(arrays)
+            if own is not None and own.dtype.kind not in "biu" and not isinstance(own, Constant)
+        ]
 
         with jax.enable_x64(True):
             given = [None if own is None else jnp.asarray(own) for own in arrays]

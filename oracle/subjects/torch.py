@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import torch
 
-from oracle.arrays import Array, buffer_of, element_strides
+from oracle.arrays import Array, Constant, buffer_of, element_strides
 from oracle.case import Case, Spec, at_step, loss_arguments
 from oracle.trace import Trace, Unsupported
 
@@ -268,7 +268,11 @@ def from_torch(fn: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Ten
 
     def differentiable(*arrays: Array | None) -> tuple[torch.Tensor, Callable[[Any], tuple[Any, ...]]]:
         given = [None if own is None else tensor(own) for own in arrays]
-        learnt = [own.requires_grad_() for own in given if own is not None and own.is_floating_point()]
+        learnt = [
+            own.requires_grad_()
+            for own, array in zip(given, arrays, strict=True)
+            if own is not None and own.is_floating_point() and not isinstance(array, Constant)
+        ]
         with torch.enable_grad():
             output = fn(*given)
 

@@ -71,6 +71,18 @@ def test_torch_functions_are_differentiated_by_autograd() -> None:
     assert {blame.quantity for blame in report.blame} == {"grad_input"}
 
 
+def test_running_statistics_are_constants() -> None:
+    """torch refuses to differentiate with respect to them."""
+
+    def batch_norm(x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, *affine: torch.Tensor) -> torch.Tensor:
+        return F.batch_norm(x, mean, var, *affine, training=True)
+
+    assert oracle.check_op("batch_norm", oracle.from_torch(batch_norm), training=True).passed
+    assert oracle.check_op("instance_norm", oracle.from_torch(F.instance_norm)).passed
+    report = oracle.check_op("batch_norm", oracle.from_torch(batch_norm), training=False, dtypes=("float32",))
+    assert "output" in {blame.quantity for blame in report.blame}
+
+
 def test_jax_functions_are_differentiated_by_jax() -> None:
     """In float64 too, and with a custom_vjp that is wrong."""
     jax = pytest.importorskip("jax")
@@ -162,7 +174,7 @@ def test_a_function_of_another_form_is_told_what_is_expected(fn: Any, message: s
     ("op", "options", "message"),
     [
         ("conv2", {}, "unknown op 'conv2'"),
-        ("sgd", {}, "unknown op 'sgd'"),
+        ("sgd", {}, "sgd is no op to check by itself, since it is an update"),
         ("conv2d", {"strides": 2}, "conv2d has no 'strides'"),
         ("max_pool2d", {}, "max_pool2d needs kernel_size"),
         ("conv2d", {"weight": np.ones((1, 1, 1, 1))}, "weight is given without x"),

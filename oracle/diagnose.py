@@ -42,7 +42,7 @@ class Blame:
     def __str__(self) -> str:
         if not self.layer:
             return f"{self.case} ({self.dtype}) {self.verdict}: {self.diagnosis}"
-        place = f"{self.case}/{self.layer} ({self.layer_type})"
+        place = f"{self.case}/{self.layer}" + (f" ({self.layer_type})" if self.layer_type else "")
         when = f" at step {self.step}" if self.step else ""
         return f"{place} {self.quantity} {self.verdict}{when}, {self.dtype}: {self.diagnosis}"
 

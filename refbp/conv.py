@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias, Unpack
 import numpy as np
 
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.layer import Array, Backward, Layer, LayerOptions, require_counts
 from refbp.windows import (
     PADDING_SOURCES,
     Sides,
@@ -310,6 +310,7 @@ class _Convolution(ConvNd):
         **options: Unpack[LayerOptions],
     ) -> None:
         name = type(self).__name__
+        require_counts(name, in_channels=in_channels, out_channels=out_channels)
         kernel = sizes(kernel_size, self.rank, f"kernel_size of {name}", 1)
         super().__init__(
             (in_channels, out_channels), (out_channels, in_channels // max(groups, 1), *kernel), groups, bias, options

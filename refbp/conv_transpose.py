@@ -16,7 +16,7 @@ from refbp.conv import (
     weight_gradient,
 )
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, LayerOptions
+from refbp.layer import Array, Backward, LayerOptions, require_counts
 from refbp.windows import batch_last, inside, padded, sizes
 
 
@@ -146,6 +146,7 @@ class _ConvTranspose(ConvNd):
         name = type(self).__name__
         if padding_mode != "zeros":
             raise ValueError(f"{name} expects padding_mode zeros, got {padding_mode!r}")
+        require_counts(name, in_channels=in_channels, out_channels=out_channels)
         kernel = sizes(kernel_size, self.rank, f"kernel_size of {name}", 1)
         shape = (in_channels, out_channels // max(groups, 1), *kernel)
         super().__init__((in_channels, out_channels), shape, groups, bias, options)

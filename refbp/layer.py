@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from textwrap import indent
 from typing import Any, NamedTuple, Self, TypeAlias, TypedDict
 
 import numpy as np
@@ -10,6 +11,29 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 Backward: TypeAlias = Callable[[Array], Any]
+
+
+# Kinds of NumPy's dtypes that are no floating-point numbers; ml_dtypes' bfloat16 is of another kind again.
+OTHER_KINDS = "biucOSUMm"
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array of NumPy, or of what behaves like one."""
+    return isinstance(getattr(value, "dtype", None), np.dtype)
+
+
+def require_floating(input: Any, name: str) -> None:
+    """Raises: ValueError for what is no floating-point array."""
+    if not is_array(input) or input.dtype.kind in OTHER_KINDS:
+        received = f"an array of {input.dtype}" if is_array(input) else type(input).__name__
+        raise ValueError(f"{name} expects a floating-point array, got {received}")
+
+
+def require_counts(name: str, **counts: Any) -> None:
+    """Raises: ValueError for a number of channels or features that is none."""
+    for what, count in counts.items():
+        if not isinstance(count, int | np.integer) or count < 0:
+            raise ValueError(f"{name} expects {what} as a whole number of at least 0, got {count!r}")
 
 
 class LayerOptions(TypedDict, total=False):
@@ -96,6 +120,10 @@ class Layer:
         dtype: of its parameters and buffers. rng: draws its initial values and dropout masks; a fresh generator if None.
         """
         self.dtype = np.dtype(dtype)
+        if self.dtype.kind in OTHER_KINDS:
+            raise ValueError(f"{type(self).__name__} expects a floating-point dtype, got {self.dtype}")
+        if not isinstance(rng, np.random.Generator | None):
+            raise ValueError(f"{type(self).__name__} expects rng as a numpy.random.Generator, got {type(rng).__name__}")
         self.rng = np.random.default_rng() if rng is None else rng
         self.training = True
         self.children: dict[str, Layer] = {}
@@ -105,6 +133,17 @@ class Layer:
         self._buffers: dict[str, Array] = {}
         self._backward: Backward | None = None
         self._output_shape: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        """The class and its parameters' shapes, or a line for each of the layers in it."""
+        if self.children:
+            lines = "".join(f"{name}: {child!r}\n" for name, child in self.children.items())
+            return f"{type(self).__name__}(\n{indent(lines, '  ')})"
+        return f"{type(self).__name__}({', '.join(f'{name} {array.shape}' for name, array in self._params.items())})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: all but the last forward, whose backward adds into this layer's gradients."""
+        return {**self.__dict__, "_backward": None}
 
     @property
     def params(self) -> dict[str, Array]:
@@ -171,14 +210,11 @@ class Layer:
 
     def check_input(self, input: Array) -> None:
         """Raises: ValueError for what is no floating-point array."""
-        dtype = getattr(input, "dtype", None)
-        if dtype is None or dtype.kind in "biucOSUMm":
-            received = type(input).__name__ if dtype is None else f"an array of {dtype}"
-            raise ValueError(f"{type(self).__name__} expects a floating-point array, got {received}")
+        require_floating(input, type(self).__name__)
 
     def check_grad_output(self, grad_output: Array, shape: tuple[int, ...]) -> None:
         """Raises: ValueError unless it has the output's shape; nothing is broadcast."""
-        received = getattr(grad_output, "shape", type(grad_output).__name__)
+        received = grad_output.shape if is_array(grad_output) else type(grad_output).__name__
         if received != shape:
             raise ValueError(
                 f"{type(self).__name__}.backward expects grad_output of the output's shape {shape}, got {received}"

@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.layer import Array, Backward, Layer, LayerOptions, require_counts
 
 
 def linear(input: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
@@ -64,6 +64,7 @@ class Linear(Layer):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
+        require_counts("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         bound = 1 / math.sqrt(in_features) if in_features > 0 else 0.0
         self.add_param("weight", self.rng.uniform(-bound, bound, (out_features, in_features)))

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from refbp.layer import Array
+from refbp.layer import Array, is_array, require_floating
 
 Gradients: TypeAlias = tuple[Array | None, ...]
 
@@ -180,16 +180,24 @@ class Loss:
         self.reduction = legacy_reduction(size_average, reduce, reduction)
         self._backward: LossBackward | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: all but the last forward."""
+        return {**self.__dict__, "_backward": None}
+
+    def require_array(self, argument: Any) -> None:
+        """Raises: ValueError for what is neither an array nor None."""
+        if argument is not None and not is_array(argument):
+            raise ValueError(f"{type(self).__name__} expects arrays beside its input, got {type(argument).__name__}")
+
     def op(self, *args: Any, **kwargs: Any) -> tuple[Array, LossBackward]:
         """The mathematics: the value of these arguments, and the backward of this very call."""
         raise TypeError(f"{type(self).__name__} defines no op")
 
     def apply(self, input: Array, *arguments: Array) -> tuple[Array, LossBackward]:
         """The value of one call and the backward of that very call, which returns the gradients of all arguments."""
-        dtype = getattr(input, "dtype", None)
-        if dtype is None or dtype.kind in "biucOSUMm":
-            received = type(input).__name__ if dtype is None else f"an array of {dtype}"
-            raise ValueError(f"{type(self).__name__} expects a floating-point array, got {received}")
+        require_floating(input, type(self).__name__)
+        for argument in arguments:
+            self.require_array(argument)
         return self.op(input, *arguments)
 
     def forward(self, input: Array, *arguments: Array) -> Array:
@@ -225,4 +233,5 @@ class WeightedLoss(Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
+        self.require_array(weight)
         self.weight = weight

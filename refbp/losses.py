@@ -154,6 +154,7 @@ class BCEWithLogitsLoss(WeightedLoss):
         pos_weight: Array | None = None,
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
+        self.require_array(pos_weight)
         self.pos_weight = pos_weight
 
     def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,11 @@ def _check_module(module: Any, x: Any) -> None:
 def _check_optimizer(module: torch.nn.Module, optimizer: Any) -> None:
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ModuleError(f"optimizer is a torch.optim.Optimizer, got {type(optimizer).__name__}")
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise ModuleError(
+            f"{type(optimizer).__name__} evaluates the loss by itself, several times a step: leave it out"
+        )
     own = {id(parameter) for parameter in module.parameters()}
     if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
         raise ModuleError("optimizer holds none of the module's parameters")

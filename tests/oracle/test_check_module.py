@@ -612,6 +612,12 @@ def test_what_a_user_gets_wrong_is_said_in_one_sentence(arguments: tuple[Any, ..
     assert "\n" not in str(raised.value)
 
 
+def test_an_optimizer_that_wants_a_closure_is_refused() -> None:
+    layer = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="LBFGS evaluates the loss by itself, several times a step: leave it out"):
+        oracle.check_module(layer, torch.ones(1, 2), optimizer=torch.optim.LBFGS(layer.parameters()))
+
+
 def test_an_optimizer_of_other_parameters_is_refused() -> None:
     other = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
     with pytest.raises(ValueError, match="holds none of the module's parameters"):

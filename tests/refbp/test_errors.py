@@ -16,6 +16,23 @@ X, ROW, LABELS = np.ones((2, 4, 5)), np.ones((3, 4)), np.array([0, 1, 2])
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "integers": (lambda: refbp.ReLU()(np.array([1, 2])), "ReLU expects a floating-point array, got an array of int64"),
     "a list": (lambda: refbp.Tanh()([1.0, 2.0]), "Tanh expects a floating-point array, got list"),  # type: ignore[arg-type]
+    "integer parameters": (lambda: refbp.Linear(2, 2, dtype=int), "Linear expects a floating-point dtype, got int64"),
+    "a seed": (
+        lambda: refbp.Dropout(rng=0),  # type: ignore[arg-type]
+        "Dropout expects rng as a numpy.random.Generator, got int",
+    ),
+    "features": (
+        lambda: refbp.Linear(3.0, 2),  # type: ignore[arg-type]
+        "Linear expects in_features as a whole number of at least 0, got 3.0",
+    ),
+    "channels": (
+        lambda: refbp.Conv1d(-3, 2, 1),
+        "Conv1d expects in_channels as a whole number of at least 0, got -3",
+    ),
+    "transposed channels": (
+        lambda: refbp.ConvTranspose1d(3, -2, 1),
+        "ConvTranspose1d expects out_channels as a whole number of at least 0, got -2",
+    ),
     "prelu": (lambda: F.prelu(X, np.ones(3)), r"prelu expects a weight of shape \(1,\) or \(4,\).*got \(3,\)"),
     "gelu": (lambda: F.gelu(X, "fast"), "gelu expects approximate 'none' or 'tanh', got 'fast'"),
     "celu": (lambda: F.celu(X, 0.0), "celu expects an alpha other than 0"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import refbp
 from refbp import BatchNorm1d, Concat, Linear, ReLU, Residual, Sequential
@@ -93,7 +96,8 @@ def test_backward_needs_a_forward() -> None:
 
 
 @pytest.mark.parametrize(
-    "grad_output", [np.ones((2, 3)), np.ones(2), np.ones(()), np.ones((1, 2)), 1.0, [[1.0, 1.0]] * 4]
+    "grad_output",
+    [np.ones((2, 3)), np.ones(2), np.ones(()), np.ones((1, 2)), 1.0, [[1.0, 1.0]] * 4, torch.ones(4, 2)],
 )
 def test_grad_output_of_another_shape(grad_output: Any) -> None:
     """It would broadcast somewhere, or fail deep inside."""
@@ -113,6 +117,7 @@ def test_grad_output_of_another_shape(grad_output: Any) -> None:
         (np.ones((2, 3), dtype=bool), "an array of bool"),
         (np.ones((2, 3), dtype=complex), "an array of complex128"),
         (np.ones((2, 3), dtype=object), "an array of object"),
+        (torch.ones(2, 3), "Tensor"),
     ],
 )
 def test_input_that_is_no_floating_array(input: Any, received: str) -> None:
@@ -144,6 +149,37 @@ def test_every_layer_takes_a_dtype_and_a_generator(kind: Any) -> None:
     layer = kind(*((2,) if name == "unflattened_size" else 2 for name in required), dtype="float32", rng=rng)
     assert layer.dtype == np.float32
     assert layer.rng is rng
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_a_copy_has_its_own_gradients_and_no_forward(copied: Any) -> None:
+    """The backward of the last forward belongs to the layer that made it: in a copy it would add into that one's gradients."""
+    net = Sequential(Linear(3, 2), ReLU())
+    net.backward(np.ones_like(net(random(4, 3))))
+    other = copied(net)
+    with pytest.raises(RuntimeError, match="needs a forward before it"):
+        other.backward(random(4, 2))
+    before = net.grads["0.weight"].copy()
+    other.zero_grad()
+    other.backward(np.ones_like(other(random(4, 3))))
+    assert np.array_equal(net.grads["0.weight"], before) and np.any(other.grads["0.weight"])
+    assert np.array_equal(other.params["0.weight"], net.params["0.weight"])
+
+
+def test_a_network_shows_its_layers() -> None:
+    net = Sequential(Linear(3, 2), Residual(Sequential(ReLU())))
+    assert repr(net) == "\n".join(
+        [
+            "Sequential(",
+            "  0: Linear(weight (2, 3), bias (2,))",
+            "  1: Residual(",
+            "    body: Sequential(",
+            "      0: ReLU()",
+            "    )",
+            "  )",
+            ")",
+        ]
+    )
 
 
 def test_state_dict_copies() -> None:

@@ -201,6 +201,18 @@ WRONG: dict[str, tuple[Any, str]] = {
         "MSELoss expects a floating-point array, got an array of int64",
     ),
     "no array": (lambda: refbp.MSELoss()([1.0], Y), "MSELoss expects a floating-point array, got list"),
+    "a list as target": (
+        lambda: refbp.CrossEntropyLoss()(X, [0, 1]),
+        "CrossEntropyLoss expects arrays beside its input, got list",
+    ),
+    "a list as weight": (
+        lambda: refbp.NLLLoss([1.0, 2.0]),  # type: ignore[arg-type]
+        "NLLLoss expects arrays beside its input, got list",
+    ),
+    "a list as pos_weight": (
+        lambda: refbp.BCEWithLogitsLoss(pos_weight=[1.0]),  # type: ignore[arg-type]
+        "BCEWithLogitsLoss expects arrays beside its input, got list",
+    ),
     "upstream": (
         lambda: refbp.functional.mse_loss(X, Y)[1](np.ones(3)),
         r"a loss's backward expects grad_output of the value's shape \(\), got \(3,\)",

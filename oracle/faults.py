@@ -10,10 +10,24 @@ from oracle.trace import Trace
 from oracle.verdict import LOCAL, MISSING, WRONG, Row
 
 
+# What a trace may hold beside what is judged.
+GIVEN = ("input", "mask", "grad_output")
+MOST_NAMED = 4
+
+
 def with_faults(case: Case, rows: Iterable[Row], trace: Trace) -> list[Row]:
-    """The rows, those of the trace's faults with the reason, and one more for each fault that has none."""
+    """The rows, those of the trace's faults with the reason, and one more for each fault that has none.
+
+    What is missing says which names the trace has that the case has not: one of them may be misspelt.
+    """
     named, types = list(rows), layer_types(case)
     missing = [row for row in named if row.verdict == MISSING]
+    known = {(row.step, row.layer, row.quantity) for row in named} if missing else set()
+    strange = [key for key in trace if missing and key not in known and key.quantity not in GIVEN]
+    if strange:
+        names = ", ".join(f"{key.layer} {key.quantity} at step {key.step}" for key in strange[:MOST_NAMED])
+        for row in missing:
+            row.diagnosis += f"; it shows what the case has not: {names}{' …' if strange[MOST_NAMED:] else ''}"
     for key, reason in trace.faults.items():
         own = [row for row in missing if (row.step, row.layer, row.quantity) == key]
         for row in own:

@@ -354,6 +354,26 @@ def test_what_is_to_be_run_again_can_be(
         assert command(*again, capsys=capsys)[0] == 1 and "--reference" in again
 
 
+def test_a_misspelt_name_is_shown_where_the_right_one_is_missing() -> None:
+    """What a subject shows beyond the case is no fault, but the likely reason for what it does not show."""
+
+    class Misspelt:
+        name = "misspelt"
+
+        def run(self, case: Case) -> Trace:
+            trace = refbp_subject.run(case)
+            found = trace.arrays
+            renamed = {key: key._replace(quantity=key.quantity.replace("grad.", "grads.")) for key in found}
+            trace.arrays = {renamed[key]: array for key, array in found.items()}
+            return trace
+
+    report = oracle.run(Misspelt(), cases="linear/*bias=False,batch=2x3", dtypes=["float32"])
+    missing = report.table[report.table["verdict"] == "missing"]
+    assert set(missing["quantity"]) == {"grad.weight"}
+    assert missing["diagnosis"].str.endswith("; it shows what the case has not: 0 grads.weight at step 0").all()
+    assert "likely cause: it is not delivered" in repr(report)
+
+
 def test_what_a_subject_lacks_is_no_failure() -> None:
     """`unsupported` is shown, and passes; but a run in which nothing was judged does not say that anything conforms."""
     report = oracle.run(lacking, cases="worked-example")

@@ -9,7 +9,6 @@ from oracle.network import layer_types
 from oracle.trace import Trace
 from oracle.verdict import LOCAL, MISSING, WRONG, Row
 
-
 # What a trace may hold beside what is judged.
 GIVEN = ("input", "mask", "grad_output")
 MOST_NAMED = 4

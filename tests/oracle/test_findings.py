@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -35,10 +36,10 @@ def row(**changes: object) -> Row:
 
 
 def test_a_mark_excuses_only_what_it_explains() -> None:
-    """The known error is a convention; anything larger, elsewhere, or of another implementation stays wrong."""
-    rows = [row(), row(max_rel=1e-3), row(quantity="output"), row(dtype="float32")]
+    """The known error is a convention; anything larger, NaN for a number, elsewhere, or of another implementation stays wrong."""
+    rows = [row(), row(max_rel=1e-3), row(max_rel=math.inf), row(quantity="output"), row(dtype="float32")]
     mark_known(rows, {"refbp", "torch"})
-    assert [entry.verdict for entry in rows] == [CONVENTION, WRONG, WRONG, WRONG]
+    assert [entry.verdict for entry in rows] == [CONVENTION, WRONG, WRONG, WRONG, WRONG]
     mine = [row()]
     mark_known(mine, {"refbp", "mine"})
     assert mine[0].verdict == WRONG

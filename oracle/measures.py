@@ -143,7 +143,6 @@ class Figures:
         if not wrong.any():  # to the bit
             self._add_worst(np.zeros(1), start, errors, tolerance)
             return
-        self._add_sizes(errors, limits(got.dtype))
         impossible = errors.impossible if errors.impossible is not None else np.zeros(1, bool)
 
         def relative(width: Floats) -> Floats:
@@ -155,6 +154,7 @@ class Figures:
         counted = z if rounds.all() else z[rounds]
         self.z_squares += float(counted @ counted)
         outside = badly = (errors.size > tolerance) | impossible
+        self._add_sizes(errors, outside, limits(got.dtype))
         if bound is not None:
             bound = infinite_for_nan(bound)
             self.bound_ratio = larger(self.bound_ratio, relative(bound))
@@ -171,10 +171,11 @@ class Figures:
             self.got, self.expected = float(errors.actual[place]), float(errors.value[place])
             self.tolerance = float(tolerance[place])
 
-    def _add_sizes(self, errors: Errors, info: Any) -> None:
-        """The largest errors: absolute, relative, and in units in the last place."""
-        size = np.abs(errors.value)
-        relative = np.divide(errors.size, size, out=np.zeros_like(size), where=(size > 0) & (size < math.inf))
+    def _add_sizes(self, errors: Errors, outside: Array, info: Any) -> None:
+        """The largest errors: absolute, relative between finite values, and in units in the last place."""
+        size, finite = np.abs(errors.value), errors.size < math.inf
+        nothing_due = np.where(outside & finite & (size == 0), math.inf, 0.0)
+        relative = np.divide(errors.size, size, out=nothing_due, where=finite & (size > 0))
         _, exponent = np.frexp(np.maximum(size, float(info.tiny)))
         ulps = np.ldexp(errors.size, 1 - exponent) / float(info.eps)
         self.max_abs = larger(self.max_abs, errors.size)

@@ -39,8 +39,8 @@ class Row:
     Attributes:
         mode: LOCAL, from what the subject itself had there, or END_TO_END, from the case's input.
         n: number of elements; shape, worst_index: in the table as text.
-        max_abs, max_rel, max_ulp: the largest error, absolute, relative to the expected value where that is a number other
-            than zero, in units in its last place.
+        max_abs, max_rel, max_ulp: the largest error, absolute, relative to the expected value, in units in its last place.
+            max_rel is of finite values on both sides; infinite where zero was due and what came is beyond its tolerance.
         cosine: of the angle between what came and what was expected.
         z_max, z_rms: the error in derived standard deviations.
         bound_ratio: the largest error in worst-case bounds, NaN where none was computed.

@@ -404,12 +404,16 @@ def test_figures_are_what_they_are_called() -> None:
 
 
 def test_relative_errors_are_those_of_numbers_that_have_one() -> None:
-    """Nothing is relative to zero or to an infinity; NaN for a number is infinitely far off."""
+    """Of finite values on both sides; rounding may make something of a zero, but what is beyond it is infinitely far off."""
     expected = known(np.array([0.0, 2.0, np.inf, 4.0]), sigma=0.25, bound=None)
     assert judged(np.array([0.5, 2.5, np.inf, 4.0]), expected).max_rel == 0.25
     assert judged(np.array([0.5, 2.5, np.nan, 4.0]), expected).max_rel == 0.25
     assert judged(np.array([0.5, 2.5, 0.0, 4.0]), expected).max_ulp == np.inf
-    assert judged(np.array([0.5, 2.5, np.inf, np.nan]), expected).max_rel == np.inf
+    for wrong in (np.nan, np.inf):
+        assert judged(np.array([0.5, 2.5, np.inf, wrong]), expected).max_rel == 0.25
+        assert judged(np.array([wrong, 2.5, np.inf, 4.0]), expected).max_rel == 0.25
+    assert judged(np.array([0.5, 2.5, np.inf, wrong]), expected).max_abs == np.inf
+    assert judged(np.array([2.5, 2.5, np.inf, 4.0]), expected).max_rel == np.inf
 
 
 def test_z_is_of_what_rounding_can_touch() -> None:

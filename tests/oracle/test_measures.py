@@ -77,6 +77,7 @@ def test_an_equal_array_has_a_cosine_of_one_and_no_error() -> None:
     value = got.astype(float)
     figures = measured(got, Expected(value, np.zeros((2, 2)), np.zeros((2, 2)), np.abs(value)))
     assert (figures.max_abs, figures.z_max, figures.bound_ratio, figures.n_decided) == (0.0, 0.0, 0.0, 4)
+    assert (figures.got, figures.expected, figures.tolerance, figures.index) == (1.5, 1.5, 0.0, (0, 0))
     assert figures.products == figures.squares == figures.expected_squares == 1.5**2 + 2.0**2 + 0.25**2 + 8.0**2
 
 

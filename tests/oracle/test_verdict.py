@@ -152,6 +152,33 @@ def test_a_constant_factor_is_wrong(matrices: tuple[Array, Array], factor: float
     assert row.verdict == WRONG
 
 
+@pytest.mark.parametrize("size", [2.0**-30, 1.0, 2.0**30])
+def test_a_constant_factor_is_wrong_at_any_size(size: float) -> None:
+    """Whether an error follows the value is a matter of angle; where all values are zero there is nothing to follow."""
+    value = size * np.random.default_rng(9).standard_normal(50)
+    expected = known(value, sigma=2.0**-24 * size, bound=None, scale=size)
+    assert judged((value * (1 + 2.0**-14)).astype(np.float32), expected).verdict == WRONG
+    noise = 2.0**-15 * size * np.random.default_rng(10).standard_normal(50)
+    for around in (value, np.zeros(50)):
+        assert judged((around + noise).astype(np.float32), replace(expected, value=around)).verdict == IMPRECISE
+
+
+@pytest.mark.parametrize("n, verdict", [(3, IMPRECISE), (4, WRONG)])
+def test_few_numbers_cannot_tell_a_factor_from_rounding(n: int, verdict: str) -> None:
+    """The error of a loss is always proportional to it: from four elements on it says something."""
+    value = np.ones(n)
+    got = (value * (1 + 2.0**-14)).astype(np.float32)
+    assert judged(got, known(value, sigma=2.0**-24, bound=None)).verdict == verdict
+
+
+def test_nothing_behaves_like_its_own_precision() -> None:
+    """Where hardly anything rounds, errors as of a float32 product are none of float32's."""
+    value = np.random.default_rng(9).uniform(0.5, 1, 50).astype(np.float32)
+    got = value + 2.0**-24 * np.random.default_rng(10).choice([-4, 4], 50)
+    row = judged(got.astype(np.float32), known(value.astype(np.float64), sigma=2.0**-28, bound=None, scale=8.0))
+    assert (row.verdict, row.n_outside, row.z_rms) == (WRONG, 50, 64.0)
+
+
 def test_loose_is_for_structured_data_only() -> None:
     """Beyond lambda sigma and within the bound: honest on constant data, a lack of precision on random data."""
     expected = known(np.array([0.5, -0.25]), sigma=1e-8, bound=1e-6)
@@ -202,6 +229,9 @@ def test_an_infinity_out_of_zeros_was_tested() -> None:
     """log 0 has no terms but zero, and is a question that not any kernel answers right."""
     expected = known(np.array([-np.inf, 0.0]), sigma=0.0, bound=0.0, scale=0.0)
     assert judged(np.float32([-np.inf, 0]), expected).verdict == PASS
+    many = np.zeros(100_000)
+    many[0] = -np.inf
+    assert judged(many, known(many, sigma=0.0, bound=0.0, scale=0.0)).verdict == PASS
 
 
 def test_a_tolerance_that_hides_wrong_values_is_undecided() -> None:
@@ -288,9 +318,17 @@ def test_an_unbounded_error_does_not_excuse_a_number_for_an_infinity(
 ) -> None:
     """The error of what follows from an infinity is infinite or NaN itself: that is no tolerance for anything else."""
     row = judged(np.float32([got, 0.5]), replace(known(np.array([value, 0.5])), sigma=np.array([sigma, 1e-8])))
-    assert row.verdict == verdict
+    assert (row.verdict, row.decided) == (verdict, 1.0)
     if verdict == WRONG:
         assert (row.n_outside, row.worst_index, row.z_max) == (1, (0,), np.inf)
+
+
+def test_where_nothing_is_known_about_an_error_it_may_be_anything() -> None:
+    """A predicted error of NaN is an infinite one: nothing is outside, and nothing is decided."""
+    expected = replace(known(np.ones(3)), sigma=np.full(3, np.nan), bound=np.full(3, np.nan))
+    row = judged(np.float32([1, 5, 2]), expected)
+    assert (row.verdict, row.decided, row.n_outside) == (UNDECIDED, 0.0, 0)
+    assert (row.z_max, row.bound_ratio, row.tolerance) == (0.0, 0.0, np.inf)
 
 
 def test_a_value_that_is_not_finite_is_not_accepted_for_want_of_a_tolerance() -> None:
@@ -313,7 +351,8 @@ def test_what_float32_cannot_hold_it_holds_as_infinity(sign: float) -> None:
 
 def test_what_is_expected_is_what_the_dtype_holds() -> None:
     """Where a number is too large for float32, the row says that infinity was due, and how far off anything else is."""
-    row = judged(np.float32([LARGEST]), known(np.array([1e39]), sigma=1e31, bound=1e32, scale=1e39))
+    row = judged(np.float32([LARGEST]), known(np.array([4e38]), sigma=1e31, bound=1e32, scale=1e39))
+    assert judged(np.float32([LARGEST]), exact(np.array([LARGEST]))).verdict == PASS
     assert (row.got, row.expected, row.max_abs, row.max_ulp) == (LARGEST, np.inf, np.inf, np.inf)
 
 
@@ -382,6 +421,7 @@ def test_empty_arrays_pass_if_their_shape_and_dtype_are_right(shape: tuple[int, 
     empty = known(np.zeros(shape))
     row = judged(np.zeros(shape, np.float32), empty)
     assert (row.verdict, row.n, row.shape) == (PASS, 0, shape)
+    assert row.max_abs == row.max_rel == row.max_ulp == row.z_max == row.z_rms == 0.0
     assert judged(np.zeros((*shape, 2), np.float32), empty).verdict == WRONG
 
 
@@ -417,9 +457,9 @@ def test_relative_errors_are_those_of_numbers_that_have_one() -> None:
 
 
 def test_z_is_of_what_rounding_can_touch() -> None:
-    """An element that must be exact has no z to go into the mean; where all must be, it is 0 and says nothing about bits."""
-    expected = replace(known(np.array([1.0, 4.0, 8.0])), sigma=np.array([0.25, 0.25, 0.0]))
-    row = judged(np.array([1.5, 4.25, 9.0]), expected)
+    """What must be exact, may be anything, or is infinite has no z for the mean; if all must be exact, 0 says nothing of bits."""
+    value, sigma = np.array([1.0, 4.0, 8.0, 2.0, np.inf]), np.array([0.25, 0.25, 0.0, np.inf, 0.25])
+    row = judged(np.array([1.5, 4.25, 9.0, 3.0, np.inf]), replace(known(value), sigma=sigma))
     assert row.z_rms == pytest.approx(np.sqrt((2.0**2 + 1.0**2) / 2)) and row.z_max == np.inf
     row = judged(np.array([1.0, 4.0]), exact(np.array([1.0, 4.0])))
     assert (row.z_max, row.z_rms) == (0.0, 0.0) and np.isnan(row.effective_bits)
@@ -466,6 +506,7 @@ def test_nothing_measured_is_no_figure() -> None:
     """A row that nobody filled in counts no element and has no figure."""
     row = Row("case", "float32", 0, "0", "Linear", "output", LOCAL, PASS)
     assert (row.n, row.n_outside, row.n_ambiguous, row.n_adopted) == (0, 0, 0, 0)
+    assert row.diagnosis == row.cause == row.cause_name == ""
     figures = [value for value in vars(row).values() if isinstance(value, float)]
     assert sum(np.isnan(value) for value in figures) == len(figures) - 1 and row.decided == 1
 

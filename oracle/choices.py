@@ -41,12 +41,12 @@ def judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
         given = bench.trace.get(bench.blank.step, name, "input")
         if mask is None or given is None or name in case.masks:
             continue
+        row = bench.row(name, "mask")
         if mask.shape != given.shape:
-            row = bench.row(name, "mask")
             row.verdict, row.diagnosis = WRONG, f"shape {mask.shape}, expected {given.shape}"
             yield row
         elif mask.size:
-            yield mask_row(bench.row(name, "mask"), spec, mask, np.ones(mask.shape, bool))
+            yield mask_row(row, spec, mask, np.ones(mask.shape, bool))
 
 
 def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:

@@ -17,7 +17,8 @@ from oracle.running_error.model import Floats, limits
 DECIDABLE = 0.1
 # Elements whose figures are computed together: what all of them need fits into a processor's second cache.
 BLOCK = 2**14
-TINY = float(np.finfo(float).tiny)
+# Stands for a sigma of 0 where the worst element is looked for: of those that must be exact, the one that is farthest off.
+LEAST = 2.0**-510
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Errors:
         if np.isfinite(size).all() and np.max(np.abs(value), initial=0) <= most:
             return cls(actual, value, size, None)
         decreed = ~np.isfinite(value)
-        # What the dtype cannot hold, it holds as infinity.
-        value = np.where(np.abs(value) > most, np.copysign(np.inf, value), value)
+        # What the dtype cannot hold, it holds as infinity; near the edge rounding decides.
+        value = np.where(np.abs(value) - LAMBDA * sigma > most, np.copysign(np.inf, value), value)
         finite = np.isfinite(value)
         same = (actual == value) | (np.isnan(actual) & np.isnan(value))
         reaches = np.abs(value) + LAMBDA * sigma > largest
@@ -92,7 +93,7 @@ class Figures:
         bound_ratio: NaN without a bound.
         beyond: whether an element is outside its tolerance and, where there is one, its bound.
         has_terms, is_finite: whether anything but zero was added up anywhere; whether all that is expected is finite.
-        worst, place, index: how bad the worst element is, and where it is, in memory and in the array.
+        worst, place, index: z of the worst element, and where it is, in memory and in the array.
         got, expected, tolerance: of the worst element.
         squares, expected_squares, products: sums over regular elements, for the cosine.
     """
@@ -142,7 +143,6 @@ class Figures:
         if not wrong.any():  # to the bit
             self._add_worst(np.zeros(1), start, errors, tolerance)
             return
-        self._add_sizes(errors, limits(got.dtype))
         impossible = errors.impossible if errors.impossible is not None else np.zeros(1, bool)
 
         def relative(width: Floats) -> Floats:
@@ -154,13 +154,14 @@ class Figures:
         counted = z if rounds.all() else z[rounds]
         self.z_squares += float(counted @ counted)
         outside = badly = (errors.size > tolerance) | impossible
+        self._add_sizes(errors, outside, limits(got.dtype))
         if bound is not None:
             bound = infinite_for_nan(bound)
             self.bound_ratio = larger(self.bound_ratio, relative(bound))
             badly = outside & ((errors.size > bound) | impossible)
         self.n_outside += int(np.count_nonzero(outside))
         self.beyond = self.beyond or bool(badly.any())
-        badness = np.where(outside, relative(np.maximum(tolerance, TINY)), z) if outside.any() else z
+        badness = relative(np.maximum(sigma, LEAST)) if outside.any() else z
         self._add_worst(badness, start, errors, tolerance)
 
     def _add_worst(self, badness: Floats, start: int, errors: Errors, tolerance: Floats) -> None:
@@ -170,15 +171,13 @@ class Figures:
             self.got, self.expected = float(errors.actual[place]), float(errors.value[place])
             self.tolerance = float(tolerance[place])
 
-    def _add_sizes(self, errors: Errors, info: Any) -> None:
-        """The largest errors: absolute, relative, and in units in the last place."""
-        size = np.abs(errors.value)
-        relative = np.divide(errors.size, size, out=np.zeros_like(size), where=size > 0)
+    def _add_sizes(self, errors: Errors, outside: Array, info: Any) -> None:
+        """The largest errors: absolute, relative between finite values, and in units in the last place."""
+        size, finite = np.abs(errors.value), errors.size < math.inf
+        nothing_due = np.where(outside & finite & (size == 0), math.inf, 0.0)
+        relative = np.divide(errors.size, size, out=nothing_due, where=finite & (size > 0))
         _, exponent = np.frexp(np.maximum(size, float(info.tiny)))
         ulps = np.ldexp(errors.size, 1 - exponent) / float(info.eps)
-        if errors.regular is not None:
-            relative = np.where(errors.regular, relative, 0.0)
-            ulps = np.where(errors.regular, ulps, np.where(errors.size > 0, math.inf, 0.0))
         self.max_abs = larger(self.max_abs, errors.size)
         self.max_rel = larger(self.max_rel, relative)
         self.max_ulp = larger(self.max_ulp, ulps)
@@ -212,15 +211,19 @@ def measured(got: Array, expected: Expected) -> Figures:
 def cosine(figures: Figures, errors: Callable[[], Errors]) -> float:
     """Of the angle between what came and what was expected; NaN where both are zero, 0 where one is."""
     a, b, both = figures.squares, figures.expected_squares, figures.products
-    if not (1e-200 < a < 1e200 and 1e-200 < b < 1e200):  # squares that are not representable, or zeros
-        got, expected = errors().regular_pair()
-        largest = max(float(np.max(np.abs(got), initial=0)), float(np.max(np.abs(expected), initial=0)))
-        if not largest > 0:
-            return math.nan
-        got, expected = got / largest, expected / largest
+    if not 1e-150 < min(a, b) <= max(a, b) < 1e150:  # squares whose product is not representable, or zeros
+        got, expected = (of_size_one(array) for array in errors().regular_pair())
         a, b, both = float(got @ got), float(expected @ expected), float(got @ expected)
+    if a == b == 0:
+        return math.nan
     norms = math.sqrt(a * b)
     return both / norms if norms else 0.0
+
+
+def of_size_one(array: Floats) -> Floats:
+    """Divided by its largest element, so that its squares can be held; zeros stay."""
+    largest = np.max(np.abs(array), initial=0.0)
+    return array / largest if largest else array
 
 
 def infinite_for_nan(width: Floats) -> Floats:

@@ -21,7 +21,11 @@ LOCAL, END_TO_END = "local", "end to end"
 DISCREPANCIES = frozenset({IMPRECISE, MISSING, WRONG, CRASHED})
 
 # Precisions that a kernel may fall back to, by unit roundoff; TF32 keeps fp16's 11 bits.
-LOWER_PRECISIONS = (("float32", 2.0**-24), ("TF32 or float16", 2.0**-11), ("bfloat16", 2.0**-8))
+LOWER_PRECISIONS = (
+    ("float32", UNIT_ROUNDOFF["float32"]),
+    ("TF32 or float16", UNIT_ROUNDOFF["float16"]),
+    ("bfloat16", UNIT_ROUNDOFF["bfloat16"]),
+)
 # Root mean square of the error of a product whose two factors were rounded, in units of roundoff: uniform in the last place.
 ROUNDED_OPERANDS = 0.6
 
@@ -36,6 +40,7 @@ class Row:
         mode: LOCAL, from what the subject itself had there, or END_TO_END, from the case's input.
         n: number of elements; shape, worst_index: in the table as text.
         max_abs, max_rel, max_ulp: the largest error, absolute, relative to the expected value, in units in its last place.
+            max_rel is of finite values on both sides; infinite where zero was due and what came is beyond its tolerance.
         cosine: of the angle between what came and what was expected.
         z_max, z_rms: the error in derived standard deviations.
         bound_ratio: the largest error in worst-case bounds, NaN where none was computed.
@@ -151,7 +156,7 @@ def _verdict_outside(
 
 
 def _bits(relative: float) -> float:
-    return max(0.0, -math.log2(relative)) if 0 < relative < math.inf else math.nan
+    return max(0.0, -math.log2(relative)) if relative > 0 else math.nan
 
 
 def _relative_to_terms(error: Floats, scale: Floats) -> float:
@@ -167,13 +172,12 @@ def _precision_it_behaves_like(error: Floats, scale: Floats, sigma: Floats, u: f
     are; an ordinary error is spread over all elements and has no outliers.
     """
     lower = [(name, roundoff) for name, roundoff in LOWER_PRECISIONS if roundoff > u]
-    if (scale > 0).all():
-        relative = error / scale
-        rms = float(np.sqrt(np.mean(np.square(relative))))
-        spread = float(np.median(relative)) > 0.1 * rms and float(np.max(relative)) < LAMBDA * rms
-        for name, roundoff in lower:
-            if spread and abs(math.log2(rms / (ROUNDED_OPERANDS * roundoff))) <= 1.5:
-                return name
+    relative = error / scale  # infinite, and so without a spread, where there are no terms
+    rms = float(np.sqrt(np.mean(np.square(relative))))
+    spread = float(np.median(relative)) > 0.1 * rms and float(np.max(relative)) < LAMBDA * rms
+    for name, roundoff in lower:
+        if spread and abs(math.log2(rms / (ROUNDED_OPERANDS * roundoff))) <= 1.5:
+            return name
     z = error / sigma
     for name, roundoff in lower:
         if np.max(z) * u / roundoff <= LAMBDA:

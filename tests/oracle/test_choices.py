@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from oracle.choices import judge_branches, mask_row
+from oracle.choices import judge_branches, judge_masks, mask_row
 from oracle.comparison import Bench
+from oracle.network import layer_types
 from oracle.profile import Profile
 from oracle.running_error.model import Branches, BranchLog
-from oracle.suite.build import layer
-from oracle.trace import Trace
+from oracle.subjects import refbp as refbp_subject
+from oracle.suite.build import layer, network_case
+from oracle.trace import Key, Trace
 from oracle.verdict import PASS, UNDECIDED, WRONG, Row
 
 
@@ -54,6 +57,13 @@ def test_a_mask_keeps_the_share_that_it_should(options: dict[str, Any], mask: An
     assert row.diagnosis == "" or "hardly by chance" in row.diagnosis
 
 
+@pytest.mark.parametrize(("draws", "verdict"), [(20, PASS), (21, WRONG)])
+def test_once_in_a_million_is_not_by_chance(draws: int, verdict: str) -> None:
+    """With p = 1/2 all of 20 draws fall alike with a chance of 2 / 2^20, above one in a million, all of 21 with half of that."""
+    for mask in (np.ones(draws, bool), np.zeros(draws, bool)):
+        assert mask_row(blank(), layer("Dropout"), mask, np.ones(draws, bool)).verdict == verdict
+
+
 def test_channels_are_dropped_as_a_whole() -> None:
     """A channel that keeps some positions only is wrong, whatever the rate; what nothing shows is not judged."""
     whole = np.broadcast_to((np.arange(64) % 2 == 0).reshape(8, 8, 1, 1), (8, 8, 3, 3))
@@ -67,3 +77,16 @@ def test_channels_are_dropped_as_a_whole() -> None:
     known[0, 0, 0, 0] = False
     assert mask_row(blank(), layer("Dropout2d"), torn, known).verdict == PASS
     assert mask_row(blank(), layer("Dropout"), torn, np.zeros_like(known)).verdict == UNDECIDED
+
+
+def test_a_mask_that_a_layer_drew_has_its_row() -> None:
+    """Under the layer's own name, of its shape or not; one that the case imposed was not drawn."""
+    case = network_case("drop/out", "a mask", [layer("Dropout", name="drop")], (10, 100))
+    bench = Bench(refbp_subject.run(case), None, Profile(), layer_types(case), replace(blank(), layer="", quantity=""))
+    (row,) = judge_masks(case, bench)
+    assert (row.layer, row.layer_type, row.quantity, row.verdict, row.n) == ("drop", "Dropout", "mask", PASS, 1000)
+    assert not list(judge_masks(replace(case, masks={"drop": HALF}), bench))
+    bench.trace.arrays[Key(0, "drop", "mask")] = HALF[:5]
+    (row,) = judge_masks(case, bench)
+    assert (row.layer, row.quantity, row.verdict) == ("drop", "mask", WRONG)
+    assert row.diagnosis == "shape (5, 100), expected (10, 100)"

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import oracle
+from oracle.arrays import Array
+from oracle.case import Case
 from oracle.findings import FINDINGS, mark_known
+from oracle.subjects import refbp as refbp_subject
+from oracle.trace import Trace
 from oracle.verdict import CONVENTION, WRONG, Row
+
+from . import planted
 
 PAGES = sorted((Path(__file__).parents[2] / "reports" / "findings").glob("*.md"))
 
@@ -28,17 +38,54 @@ def test_every_mark_has_its_page() -> None:
 def row(**changes: object) -> Row:
     known: dict[str, object] = {"layer_type": "Hardsigmoid", "quantity": "grad_input", "dtype": "float64"}
     result = Row("case", "float64", 0, "0", "", "", "local", WRONG)
-    result.max_rel = 2.0**-25
+    result.max_rel, result.max_abs = 2.0**-25, 1e-8
     for name, value in (known | changes).items():
         setattr(result, name, value)
     return result
 
 
 def test_a_mark_excuses_only_what_it_explains() -> None:
-    """The known error is a convention; anything larger, elsewhere, or of another implementation stays wrong."""
-    rows = [row(), row(max_rel=1e-3), row(quantity="output"), row(dtype="float32")]
+    """The known error is a convention; anything larger, NaN for a number, elsewhere, or of another implementation stays wrong."""
+    rows = [row(), row(max_rel=1e-3), row(max_abs=math.inf), row(quantity="output"), row(dtype="float32")]
     mark_known(rows, {"refbp", "torch"})
-    assert [entry.verdict for entry in rows] == [CONVENTION, WRONG, WRONG, WRONG]
+    assert [entry.verdict for entry in rows] == [CONVENTION, WRONG, WRONG, WRONG, WRONG]
     mine = [row()]
     mark_known(mine, {"refbp", "mine"})
     assert mine[0].verdict == WRONG
+
+
+def changed_hardsigmoid(change: Callable[[Array], Array]) -> Callable[[Case], Trace]:
+    def run(case: Case) -> Trace:
+        trace = refbp_subject.run(case)
+        for key in list(trace):
+            if key.quantity == "grad_input":
+                trace.arrays[key] = change(trace.arrays[key])
+        return trace
+
+    return run
+
+
+@pytest.mark.parametrize("wrong", [1.0, np.nan, np.inf])
+@pytest.mark.parametrize("at_zero", [True, False])
+def test_a_known_error_hides_no_other_in_the_same_place(wrong: float, at_zero: bool) -> None:
+    """torch's Hardsigmoid is off by a rounding: a gradient where none is due, or NaN for one, is not what it explains."""
+    honest = oracle.run(planted.Planted(refbp_subject.run), "torch", cases="kink/Hardsigmoid", dtypes=("float64",))
+    assert honest.passed and CONVENTION in set(honest.table["verdict"])
+    run = changed_hardsigmoid(lambda grad: np.where((grad == 0) == at_zero, wrong, grad).astype(grad.dtype))
+    assert not oracle.run(planted.Planted(run), "torch", cases="kink/Hardsigmoid", dtypes=("float64",)).passed
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "kink/Hardsigmoid",
+        "nonfinite/GELU",
+        "loss/PoissonNLLLoss,reduction=none,log_input=False,full=True,shape=5x4",
+        "batch/PixelShuffle,batch=0",
+    ],
+)
+def test_a_known_error_is_shown_as_what_it_is(case: str) -> None:
+    """torch passes where its error is written up, and the row says where."""
+    report = oracle.run("torch", "refbp", cases=case)
+    (known,) = set(report.table["diagnosis"]) - {""}
+    assert report.passed and known.startswith("known error of torch: reports/findings/torch-")

@@ -77,10 +77,11 @@ def test_an_equal_array_has_a_cosine_of_one_and_no_error() -> None:
     value = got.astype(float)
     figures = measured(got, Expected(value, np.zeros((2, 2)), np.zeros((2, 2)), np.abs(value)))
     assert (figures.max_abs, figures.z_max, figures.bound_ratio, figures.n_decided) == (0.0, 0.0, 0.0, 4)
-    assert math.isclose(figures.products, math.sqrt(figures.squares * figures.expected_squares))
+    assert (figures.got, figures.expected, figures.tolerance, figures.index) == (1.5, 1.5, 0.0, (0, 0))
+    assert figures.products == figures.squares == figures.expected_squares == 1.5**2 + 2.0**2 + 0.25**2 + 8.0**2
 
 
-@pytest.mark.parametrize("size", [1e-250, 1e-160, 1.0, 1e120, 1e300])
+@pytest.mark.parametrize("size", [1e-250, 1e-160, 1e-95, 1.0, 1e95, 1e120, 1e300])
 def test_the_cosine_does_not_depend_on_the_size(size: float) -> None:
     """That of 60 degrees is a half, also of numbers whose squares cannot be held; of zeros there is none."""
     got, expected = np.array([1.0, 0.0]), np.array([0.5, math.sqrt(0.75)])
@@ -92,4 +93,6 @@ def test_the_cosine_does_not_depend_on_the_size(size: float) -> None:
 
     assert cosine_of(size * got, size * expected) == pytest.approx(0.5)
     assert cosine_of(-size * got, size * expected) == pytest.approx(-0.5)
+    assert cosine_of(got, size * expected) == pytest.approx(0.5)
+    assert cosine_of(size * got, expected) == pytest.approx(0.5)
     assert cosine_of(np.zeros(2), size * expected) == 0 and math.isnan(cosine_of(np.zeros(2), np.zeros(2)))

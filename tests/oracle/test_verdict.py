@@ -12,7 +12,19 @@ import pytest
 
 from oracle.measures import Expected
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
-from oracle.verdict import DISCREPANCIES, IMPRECISE, LOOSE, PASS, UNDECIDED, WRONG, Row, compare
+from oracle.verdict import (
+    DISCREPANCIES,
+    END_TO_END,
+    IMPRECISE,
+    LOCAL,
+    LOOSE,
+    PASS,
+    UNDECIDED,
+    VERDICTS,
+    WRONG,
+    Row,
+    compare,
+)
 
 Array = npt.NDArray[Any]
 # The largest float32, as a float64.
@@ -65,7 +77,7 @@ def test_an_honest_product_passes(matrices: tuple[Array, Array]) -> None:
     assert row.effective_bits > 23
 
 
-@pytest.mark.parametrize("bits, name", [(11, "TF32"), (8, "bfloat16")])
+@pytest.mark.parametrize("bits, name", [(11, "TF32 or float16"), (8, "bfloat16")])
 def test_a_product_of_rounded_operands_is_named_by_its_precision(
     matrices: tuple[Array, Array], bits: int, name: str
 ) -> None:
@@ -73,19 +85,43 @@ def test_a_product_of_rounded_operands_is_named_by_its_precision(
     a, b = matrices
     row = judged(kept_bits(a, bits) @ kept_bits(b, bits), product(a, b))
     assert row.verdict == IMPRECISE
-    assert f"behaves like {name}" in row.diagnosis
+    assert f"behaves like {name} inside float32 (" in row.diagnosis
     assert row.effective_bits == pytest.approx(bits, abs=1.5)
 
 
 @pytest.mark.parametrize("terms", [4, 256, 4096, 16384])
-@pytest.mark.parametrize("bits, name", [(11, "TF32"), (8, "bfloat16")])
+@pytest.mark.parametrize("bits, name", [(11, "TF32 or float16"), (8, "bfloat16")])
 def test_products_of_rounded_operands_are_imprecise_at_any_length(terms: int, bits: int, name: str) -> None:
     """Over thousands of terms, as in a wide convolution, their error grows more slowly than a sum's, and is no bug."""
     rng = np.random.default_rng(7)
     a, b = rng.standard_normal((16, terms)).astype(np.float32), rng.standard_normal((terms, 16)).astype(np.float32)
     row = judged(kept_bits(a, bits) @ kept_bits(b, bits), product(a, b))
-    assert (row.verdict, f"behaves like {name}" in row.diagnosis) == (IMPRECISE, True), row
+    assert (row.verdict, f"behaves like {name} inside float32 (" in row.diagnosis) == (IMPRECISE, True), row
     assert row.effective_bits == pytest.approx(bits, abs=1.5)
+
+
+def test_an_outlier_among_rounded_operands_is_wrong() -> None:
+    """A TF32 product passes for one as a whole only: rounding spreads over all elements, a bug in one of them does not."""
+    rng = np.random.default_rng(7)
+    a, b = rng.standard_normal((100, 64)).astype(np.float32), rng.standard_normal((64, 100)).astype(np.float32)
+    got, expected = kept_bits(a, 11) @ kept_bits(b, 11), product(a, b)
+    assert judged(got, expected).verdict == IMPRECISE
+    rms = np.sqrt(np.mean(((got - expected.value) / expected.scale) ** 2))
+    got[3, 5] += np.float32(100 * rms * expected.scale[3, 5])
+    row = judged(got, expected)
+    assert (row.verdict, row.worst_index) == (WRONG, (3, 5))
+
+
+def test_what_nothing_rounds_is_not_imprecise() -> None:
+    """Errors of TF32's size where every sum is exact, as of small integers, are wrong: no precision explains them."""
+    rng = np.random.default_rng(7)
+    value = rng.integers(-40, 41, (20, 30)).astype(np.float64)
+    got = (value + 2.0**-11 * rng.standard_normal(value.shape)).astype(np.float32)
+    assert judged(got, known(value, sigma=2.0**-22)).verdict == IMPRECISE
+    assert judged(got, exact(value)).verdict == WRONG
+    some = known(value, sigma=2.0**-22)
+    some.sigma[0] = 0.0
+    assert judged(got, some).verdict == WRONG
 
 
 def test_a_float64_product_computed_in_float32_is_named_by_its_precision(matrices: tuple[Array, Array]) -> None:
@@ -114,6 +150,33 @@ def test_a_constant_factor_is_wrong(matrices: tuple[Array, Array], factor: float
     a, b = matrices
     row = judged((a @ b) * np.float32(factor), product(a, b), structured=structured)
     assert row.verdict == WRONG
+
+
+@pytest.mark.parametrize("size", [2.0**-30, 1.0, 2.0**30])
+def test_a_constant_factor_is_wrong_at_any_size(size: float) -> None:
+    """Whether an error follows the value is a matter of angle; where all values are zero there is nothing to follow."""
+    value = size * np.random.default_rng(9).standard_normal(50)
+    expected = known(value, sigma=2.0**-24 * size, bound=None, scale=size)
+    assert judged((value * (1 + 2.0**-14)).astype(np.float32), expected).verdict == WRONG
+    noise = 2.0**-15 * size * np.random.default_rng(10).standard_normal(50)
+    for around in (value, np.zeros(50)):
+        assert judged((around + noise).astype(np.float32), replace(expected, value=around)).verdict == IMPRECISE
+
+
+@pytest.mark.parametrize("n, verdict", [(3, IMPRECISE), (4, WRONG)])
+def test_few_numbers_cannot_tell_a_factor_from_rounding(n: int, verdict: str) -> None:
+    """The error of a loss is always proportional to it: from four elements on it says something."""
+    value = np.ones(n)
+    got = (value * (1 + 2.0**-14)).astype(np.float32)
+    assert judged(got, known(value, sigma=2.0**-24, bound=None)).verdict == verdict
+
+
+def test_nothing_behaves_like_its_own_precision() -> None:
+    """Where hardly anything rounds, errors as of a float32 product are none of float32's."""
+    value = np.random.default_rng(9).uniform(0.5, 1, 50).astype(np.float32)
+    got = value + 2.0**-24 * np.random.default_rng(10).choice([-4, 4], 50)
+    row = judged(got.astype(np.float32), known(value.astype(np.float64), sigma=2.0**-28, bound=None, scale=8.0))
+    assert (row.verdict, row.n_outside, row.z_rms) == (WRONG, 50, 64.0)
 
 
 def test_loose_is_for_structured_data_only() -> None:
@@ -162,6 +225,15 @@ def test_a_value_where_every_term_is_zero_is_wrong() -> None:
     assert judged(np.float32([0, 1, 0]), known(zeros, sigma=0.0, bound=0.0, scale=0.0)).verdict == WRONG
 
 
+def test_an_infinity_out_of_zeros_was_tested() -> None:
+    """log 0 has no terms but zero, and is a question that not any kernel answers right."""
+    expected = known(np.array([-np.inf, 0.0]), sigma=0.0, bound=0.0, scale=0.0)
+    assert judged(np.float32([-np.inf, 0]), expected).verdict == PASS
+    many = np.zeros(100_000)
+    many[0] = -np.inf
+    assert judged(many, known(many, sigma=0.0, bound=0.0, scale=0.0)).verdict == PASS
+
+
 def test_a_tolerance_that_hides_wrong_values_is_undecided() -> None:
     """Too wide at most of the elements: matching says nothing there."""
     value = np.ones(4)
@@ -180,6 +252,23 @@ def test_few_wide_elements_do_not_hide_the_others() -> None:
         0.75,
     )
     assert judged(np.float32([1, 1, 1, 1.1]), some).verdict == WRONG
+
+
+def test_half_of_the_elements_decided_are_enough() -> None:
+    """`undecided` is where most of them hide something."""
+    value = np.ones(4)
+    half = replace(known(value), sigma=np.array([1.0, 1.0, 1e-9, 1e-9]))
+    assert (judged(value.astype(np.float32), half).verdict, judged(value.astype(np.float32), half).decided) == (
+        PASS,
+        0.5,
+    )
+
+
+def test_what_must_be_exact_is_decided() -> None:
+    """A tolerance of 0 lets nothing hide, also where nothing is known about the terms."""
+    value = np.ones(2)
+    row = judged(value.astype(np.float32), known(value, sigma=0.0, bound=0.0, scale=np.nan))
+    assert row.decided == 1.0
 
 
 def test_a_wide_tolerance_does_not_excuse_what_lies_beyond_it() -> None:
@@ -229,9 +318,17 @@ def test_an_unbounded_error_does_not_excuse_a_number_for_an_infinity(
 ) -> None:
     """The error of what follows from an infinity is infinite or NaN itself: that is no tolerance for anything else."""
     row = judged(np.float32([got, 0.5]), replace(known(np.array([value, 0.5])), sigma=np.array([sigma, 1e-8])))
-    assert row.verdict == verdict
+    assert (row.verdict, row.decided) == (verdict, 1.0)
     if verdict == WRONG:
         assert (row.n_outside, row.worst_index, row.z_max) == (1, (0,), np.inf)
+
+
+def test_where_nothing_is_known_about_an_error_it_may_be_anything() -> None:
+    """A predicted error of NaN is an infinite one: nothing is outside, and nothing is decided."""
+    expected = replace(known(np.ones(3)), sigma=np.full(3, np.nan), bound=np.full(3, np.nan))
+    row = judged(np.float32([1, 5, 2]), expected)
+    assert (row.verdict, row.decided, row.n_outside) == (UNDECIDED, 0.0, 0)
+    assert (row.z_max, row.bound_ratio, row.tolerance) == (0.0, 0.0, np.inf)
 
 
 def test_a_value_that_is_not_finite_is_not_accepted_for_want_of_a_tolerance() -> None:
@@ -252,12 +349,24 @@ def test_what_float32_cannot_hold_it_holds_as_infinity(sign: float) -> None:
     assert judged(np.float32([np.nan]), expected).verdict == WRONG
 
 
+def test_what_is_expected_is_what_the_dtype_holds() -> None:
+    """Where a number is too large for float32, the row says that infinity was due, and how far off anything else is."""
+    row = judged(np.float32([LARGEST]), known(np.array([4e38]), sigma=1e31, bound=1e32, scale=1e39))
+    assert judged(np.float32([LARGEST]), exact(np.array([LARGEST]))).verdict == PASS
+    assert (row.got, row.expected, row.max_abs, row.max_ulp) == (LARGEST, np.inf, np.inf, np.inf)
+
+
 def test_near_the_largest_number_both_sides_of_overflow_are_honest() -> None:
     """Rounding may carry a value over the edge: infinity and the finite value pass, far from the edge infinity does not."""
     edge = known(np.array([LARGEST * (1 - 1e-7)]), sigma=LARGEST * 1e-7, bound=LARGEST * 1e-6, scale=LARGEST)
     assert judged(np.float32([np.inf]), edge).verdict == PASS
     assert judged(np.float32([LARGEST]), edge).verdict == PASS
     assert judged(np.float32([-np.inf]), edge).verdict == WRONG
+    above = replace(edge, value=np.array([LARGEST * (1 + 1e-7)]))
+    assert judged(np.float32([np.inf]), above).verdict == PASS
+    assert judged(np.float32([LARGEST]), above).verdict == PASS
+    assert judged(np.float32([-np.inf]), above).verdict == WRONG
+    assert judged(np.float32([LARGEST / 2]), above).verdict == WRONG
     below = known(np.array([LARGEST / 2]), sigma=LARGEST * 1e-7, bound=LARGEST * 1e-6, scale=LARGEST)
     assert judged(np.float32([np.inf]), below).verdict == WRONG
 
@@ -312,6 +421,7 @@ def test_empty_arrays_pass_if_their_shape_and_dtype_are_right(shape: tuple[int, 
     empty = known(np.zeros(shape))
     row = judged(np.zeros(shape, np.float32), empty)
     assert (row.verdict, row.n, row.shape) == (PASS, 0, shape)
+    assert row.max_abs == row.max_rel == row.max_ulp == row.z_max == row.z_rms == 0.0
     assert judged(np.zeros((*shape, 2), np.float32), empty).verdict == WRONG
 
 
@@ -333,6 +443,80 @@ def test_figures_are_what_they_are_called() -> None:
     assert row.cosine == pytest.approx((1.5 + 17.0) / np.sqrt((1.5**2 + 4.25**2) * 17.0))
 
 
+def test_relative_errors_are_those_of_numbers_that_have_one() -> None:
+    """Of finite values on both sides; rounding may make something of a zero, but what is beyond it is infinitely far off."""
+    expected = known(np.array([0.0, 2.0, np.inf, 4.0]), sigma=0.25, bound=None)
+    assert judged(np.array([0.5, 2.5, np.inf, 4.0]), expected).max_rel == 0.25
+    assert judged(np.array([0.5, 2.5, np.nan, 4.0]), expected).max_rel == 0.25
+    assert judged(np.array([0.5, 2.5, 0.0, 4.0]), expected).max_ulp == np.inf
+    for wrong in (np.nan, np.inf):
+        assert judged(np.array([0.5, 2.5, np.inf, wrong]), expected).max_rel == 0.25
+        assert judged(np.array([wrong, 2.5, np.inf, 4.0]), expected).max_rel == 0.25
+    assert judged(np.array([0.5, 2.5, np.inf, wrong]), expected).max_abs == np.inf
+    assert judged(np.array([2.5, 2.5, np.inf, 4.0]), expected).max_rel == np.inf
+
+
+def test_z_is_of_what_rounding_can_touch() -> None:
+    """What must be exact, may be anything, or is infinite has no z for the mean; if all must be exact, 0 says nothing of bits."""
+    value, sigma = np.array([1.0, 4.0, 8.0, 2.0, np.inf]), np.array([0.25, 0.25, 0.0, np.inf, 0.25])
+    row = judged(np.array([1.5, 4.25, 9.0, 3.0, np.inf]), replace(known(value), sigma=sigma))
+    assert row.z_rms == pytest.approx(np.sqrt((2.0**2 + 1.0**2) / 2)) and row.z_max == np.inf
+    row = judged(np.array([1.0, 4.0]), exact(np.array([1.0, 4.0])))
+    assert (row.z_max, row.z_rms) == (0.0, 0.0) and np.isnan(row.effective_bits)
+
+
+@pytest.mark.parametrize(
+    "error, scale, bits",
+    [
+        ([2.0**-12, 2.0**-12, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25], 10),  # infinities and exact numbers do not count
+        ([2.0**-12, 2.0**-9, 0.0, 0.0], [0.25, 0.0, 0.25, 0.25], 10),  # nor what has no terms
+        ([2.0**-12, 2.0**-9, 0.0, 0.0], [0.25, 2.0, 0.25, 0.25], 10),  # each of its own
+        ([4.0, 4.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25], 0),  # further off than all that was added up
+        ([1e200, 1e200, 0.0, 0.0], [1e-9, 1e-9, 1e-9, 1e-9], 0),
+        ([4.0, 4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], np.nan),
+    ],
+)
+def test_bits_of_what_is_outside_are_relative_to_its_terms(error: list[float], scale: list[float], bits: float) -> None:
+    """-log2 of the rms of error over terms: how far what was added up can be trusted."""
+    value, sigma = np.array([0.5, -0.25, np.inf, 3.0]), np.array([1e-16, 1e-16, 1e-16, 0.0])
+    row = judged(value + np.array(error), Expected(value, sigma, None, np.array(scale)))
+    assert row.n_outside and row.effective_bits == pytest.approx(bits, nan_ok=True)
+
+
+def test_the_worst_element_is_outside_if_any_is() -> None:
+    """9 sigma in one place are worse than 7 in another, whatever sigma is; of what must be exact, what is farthest off is."""
+    expected = known(np.array([1.0, 2.0, 3.0]), sigma=2.0**-20, bound=None)
+    assert judged(expected.value + 2.0**-20 * np.array([7, 9, 0]), expected).worst_index == (1,)
+    uneven = replace(expected, sigma=2.0 ** np.array([-10, -20, -20]))
+    for z in ([7, 9, 0], [10, 12, 0]):
+        assert judged(expected.value + uneven.sigma * z, uneven).worst_index == (1,)
+    assert judged(np.array([6.0, 52.0, 4.0]), exact(expected.value)).worst_index == (1,)
+    assert judged(np.array([6.0, 52.0, np.nan]), exact(expected.value)).worst_index == (2,)
+
+
+def test_of_elements_that_are_equally_bad_the_first_is_named() -> None:
+    """The first in reading order."""
+    value = np.zeros((3, 4))
+    got = value.copy()
+    got[0, 2] = got[1, 0] = 1.0
+    assert judged(got, exact(value)).worst_index == (0, 2)
+
+
+def test_nothing_measured_is_no_figure() -> None:
+    """A row that nobody filled in counts no element and has no figure."""
+    row = Row("case", "float32", 0, "0", "Linear", "output", LOCAL, PASS)
+    assert (row.n, row.n_outside, row.n_ambiguous, row.n_adopted) == (0, 0, 0, 0)
+    assert row.diagnosis == row.cause == row.cause_name == ""
+    figures = [value for value in vars(row).values() if isinstance(value, float)]
+    assert sum(np.isnan(value) for value in figures) == len(figures) - 1 and row.decided == 1
+
+
+def test_the_words_of_a_report_stay() -> None:
+    """Saved reports and those who read them rely on these words, and on which is the gravest."""
+    assert " ".join(VERDICTS) == "pass undecided convention loose unsupported imprecise missing wrong crashed"
+    assert (LOCAL, END_TO_END) == ("local", "end to end")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_single_wrong_element_is_found_at_any_size(dtype: str) -> None:
     """Large arrays do not dilute a discrepancy."""
@@ -343,3 +527,6 @@ def test_a_single_wrong_element_is_found_at_any_size(dtype: str) -> None:
     got[12_345] += 1e-3
     row = judged(got, expected)
     assert (row.verdict, row.n_outside, row.worst_index) == (WRONG, 1, (12_345,))
+    got[67_890] -= 1e-2
+    row = judged(got, expected)
+    assert (row.verdict, row.n_outside, row.worst_index) == (WRONG, 2, (67_890,))

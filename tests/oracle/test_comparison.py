@@ -1,0 +1,196 @@
+"""A part held against the reference: what is taken for the whole case, how wide the errors are, and which conventions excuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from oracle import comparison
+from oracle.case import Case, Spec
+from oracle.comparison import Bench, Comparison, by_norm, spelled_out
+from oracle.decompose import local_parts
+from oracle.judge import judge
+from oracle.measures import Expected
+from oracle.network import layer_types
+from oracle.profile import Profile
+from oracle.running_error import ErrorArray
+from oracle.subjects import refbp as refbp_subject
+from oracle.subjects import torch as torch_subject
+from oracle.suite.build import layer, network_case
+from oracle.trace import Key, Trace
+from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, Row
+
+Array = npt.NDArray[Any]
+
+
+def linear(**fields: Any) -> Case:
+    """One linear layer, its upstream gradient given."""
+    return network_case("one/linear", "a layer alone", [layer("Linear", 3, 2, name="linear")], (4, 3), **fields)
+
+
+def update() -> Case:
+    """An optimizer alone, its gradients given."""
+    rng = np.random.default_rng(4)
+    draw: Callable[[], dict[str, Array]] = lambda: {  # noqa: E731
+        "0.weight": rng.standard_normal((2, 3)),
+        "0.bias": rng.standard_normal(2),
+    }
+    return Case("one/update", params=draw(), grads=(draw(),), optimizer=Spec("SGD", {"lr": 0.1}))
+
+
+def loss() -> Case:
+    """A loss alone."""
+    rng = np.random.default_rng(4)
+    targets = ((rng.standard_normal((4, 3)),),)
+    return Case("one/loss", inputs=(rng.standard_normal((4, 3)),), loss=Spec("MSELoss"), targets=targets)
+
+
+def seen(rows: list[Row], mode: str) -> dict[tuple[str, str], str]:
+    return {(row.layer, row.quantity): row.verdict for row in rows if row.mode == mode}
+
+
+MASKED = network_case("one/dropout", "a mask", [layer("Dropout", name="drop")], (4, 3))
+
+
+@pytest.mark.parametrize("case", [linear(), update(), loss(), MASKED], ids=lambda case: case.name)
+def test_a_case_of_one_part_is_predicted_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says end to end is what its only part says."""
+    predicted = []
+    predict = comparison.predict
+    monkeypatch.setattr(comparison, "predict", lambda *arguments: predicted.append(1) or predict(*arguments))
+    rows = judge(case, refbp_subject.run(case), refbp_subject)
+    assert len(predicted) == 1 and seen(rows, END_TO_END)
+    assert {row.verdict for row in rows} == {PASS}
+
+
+def test_a_part_that_was_given_something_else_is_not_the_whole() -> None:
+    """A layer that is right on another input than the case's, an update on other gradients: end to end it is found."""
+    case = linear()
+    rows = judge(case, refbp_subject.run(replace(case, inputs=(case.inputs[0] + 0.5,))), refbp_subject)
+    assert seen(rows, LOCAL)["linear", "output"] == PASS != seen(rows, END_TO_END)["linear", "output"]
+    case = update()
+    other = {name: 2 * grad for name, grad in case.grads[0].items()}
+    trace = refbp_subject.run(replace(case, grads=(other,)))
+    for name, grad in other.items():
+        trace.arrays[Key(0, "0", f"grad.{name[2:]}")] = grad
+    rows = judge(case, trace, refbp_subject)
+    assert seen(rows, LOCAL)["0", "param.weight"] == PASS != seen(rows, END_TO_END)["0", "param.weight"]
+
+
+@pytest.mark.parametrize(
+    "case, quantities",
+    [
+        (
+            network_case("one/and-none", "", [layer("Tanh", name="tanh"), layer("Identity", name="same")], (4, 3)),
+            {("tanh", "output"), ("same", "output"), ("same", "grad_input")},
+        ),
+        (linear(optimizer=Spec("SGD", {"lr": 0.1})), {("linear", "output"), ("linear", "param.weight")}),
+    ],
+    ids=["another layer", "an update"],
+)
+def test_a_layer_is_not_the_whole_if_anything_follows(case: Case, quantities: set[tuple[str, str]]) -> None:
+    """What follows the layer is judged end to end too, whether or not it changes any number."""
+    rows = judge(case, refbp_subject.run(case), refbp_subject)
+    assert quantities <= set(seen(rows, END_TO_END))
+
+
+def compared(case: Case, profile: Profile | None = None) -> Comparison:
+    """The comparison of the first part of refbp's own trace."""
+    blank = Row(case.name, case.dtype, 0, "", "", "", LOCAL, PASS)
+    trace = refbp_subject.run(case)
+    bench = Bench(trace, refbp_subject, profile or Profile(), layer_types(case), blank)
+    return Comparison(next(local_parts(case, trace, 0)), bench)
+
+
+@pytest.mark.parametrize("dtype, sigma, bound", [("float64", np.sqrt(2.0), 2.0), ("float32", 1.0, 1.0)])
+def test_a_reference_that_rounds_as_much_counts_as_much(dtype: str, sigma: float, bound: float) -> None:
+    """Of two float64 computations either may err: variances add, and so do bounds. Beside float32 its error is nothing."""
+    own = compared(linear().astype(dtype))
+    key = Key(0, "layer", "output")
+    prediction, expected = own.predicted[key], own.expected(key)
+    assert isinstance(prediction, ErrorArray) and expected.bound is not None
+    np.testing.assert_allclose(expected.sigma, sigma * prediction.sigma, rtol=1e-8)
+    np.testing.assert_allclose(expected.bound, bound * prediction.bound, rtol=1e-8)
+
+
+def test_an_error_by_norm_is_the_same_in_norm_and_everywhere_alike() -> None:
+    """FFT and Winograd spread it: an element's tolerance and the terms that it is held against are the array's mean square."""
+    sigma, scale = np.array([[1.0, 7.0]]), np.array([[6.0, 8.0]])
+    expected = by_norm(Expected(np.array([[2.0, 3.0]]), sigma, 2 * sigma, scale))
+    assert np.array_equal(expected.sigma, [[5.0, 5.0]]) and np.allclose(expected.scale, np.sqrt(50.0), rtol=1e-15)
+    assert expected.bound is None and np.array_equal(expected.value, [[2.0, 3.0]])
+    assert expected.scale.shape == (1, 2)
+    empty = np.zeros((0, 3))
+    assert by_norm(Expected(empty, empty, None, empty)).sigma.shape == (0, 3)
+
+
+def test_only_layers_that_are_declared_err_by_norm() -> None:
+    """A profile names types of layers."""
+    key = Key(0, "layer", "output")
+    plain, other = compared(linear()).expected(key), compared(linear(), Profile(normwise=("Conv2d",))).expected(key)
+    even = compared(linear(), Profile(normwise=("Linear",))).expected(key)
+    assert np.ptp(plain.sigma) > 0 and np.array_equal(other.sigma, plain.sigma)
+    assert np.ptp(even.sigma) == 0 and np.isclose(np.sum(even.sigma**2), np.sum(plain.sigma**2))
+
+
+def test_a_default_that_depends_on_the_dtype_is_the_subjects() -> None:
+    """RMSNorm's eps is float32's for float32, also within containers, whatever dtype the reference computes in."""
+    norm = layer("RMSNorm", (6,), name="norm")
+    case = network_case(
+        "one/rms",
+        "its inputs are small beside eps",
+        [layer("Sequential", name="block", layers=[norm])],
+        inputs=(1e-4 * np.random.default_rng(8).standard_normal((4, 6)),),
+    ).astype("float32")
+    for own in (case, replace(case, layers=(norm,), params={"norm.weight": case.params["block.norm.weight"]})):
+        for reference in (refbp_subject, torch_subject):
+            rows = judge(own, torch_subject.run(own), reference)
+            assert {row.verdict for row in rows} == {PASS}
+    given = layer("RMSNorm", (6,), eps=0.5)
+    assert spelled_out(given, "float32") == given
+    assert spelled_out(layer("RMSNorm", (6,), eps=None), "float16").options["eps"] == 2.0**-10
+
+
+def test_each_step_adopts_its_own_branches() -> None:
+    """The masks of step 1 are not those of step 0: each is held against what went into its layers in that step."""
+    rng = np.random.default_rng(6)
+    layers = [layer("Linear", 3, 5, name="first"), layer("ReLU", name="relu"), layer("Linear", 5, 2, name="last")]
+    inputs = (rng.standard_normal((4, 3)), rng.standard_normal((4, 3)))
+    case = network_case("two/steps", "other branches in each", layers, inputs=inputs, steps=2)
+    trace = refbp_subject.run(case)
+    first, second = (trace.arrays[Key(step, "relu", "input")] > 0 for step in (0, 1))
+    assert not np.array_equal(first, second)
+    rows = judge(case, trace, refbp_subject)
+    assert {row.step for row in rows} == {0, 1} and {row.verdict for row in rows} == {PASS}
+
+
+def test_zeros_say_something_of_an_empty_batch_only() -> None:
+    """The gradient of a weight over no sample is 0, a pass; over samples that are all zero it is 0 whatever the kernel does."""
+    full, nothing = linear(), np.zeros((0, 3))
+    empty = replace(full, inputs=(nothing,), grad_outputs=(np.zeros((0, 2)),))
+    zeros = replace(full, inputs=(np.zeros((4, 3)),))
+    rows = judge(empty, refbp_subject.run(empty), refbp_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    rows = judge(zeros, refbp_subject.run(zeros), refbp_subject)
+    assert seen(rows, LOCAL)["linear", "grad.weight"] == UNDECIDED
+    assert seen(rows, LOCAL)["linear", "grad.bias"] == PASS
+
+
+def test_a_count_is_held_to_the_bit_and_a_right_one_says_nothing() -> None:
+    """How many batches a layer has seen is an integer: no tolerance, and no diagnosis where it is right."""
+    case = network_case("one/norm", "counts", [layer("BatchNorm1d", 3, name="norm")], (6, 3))
+    key = Key(0, "norm", "buffer.num_batches_tracked")
+    trace = refbp_subject.run(case)
+    (row,) = [
+        row for row in judge(case, trace, refbp_subject) if row.quantity == key.quantity and row.mode == END_TO_END
+    ]
+    assert (row.verdict, row.diagnosis) == (PASS, "")
+    trace = Trace({**trace.arrays, key: trace.arrays[key] + 1})
+    rows = judge(case, trace, refbp_subject)
+    assert {row.quantity for row in rows if row.verdict in DISCREPANCIES} == {key.quantity}
+    assert {row.diagnosis for row in rows if row.quantity == key.quantity} == {"2, expected 1"}

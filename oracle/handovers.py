@@ -15,14 +15,16 @@ from oracle.wiring import Computed, connections
 
 
 def judge_handovers(case: Case, bench: Bench) -> Iterator[Row]:
-    """What containers computed and what layers handed to each other; of a layer's input only where it is not that."""
+    """What containers computed and what was handed over; of what is an input of a layer, the loss or an update only where it
+    is not that."""
     for layer, quantity, computed, _, copied in connections(case, bench.trace, bench.blank.step):
         got = bench.trace.get(bench.blank.step, layer, quantity)
-        if got is None or (quantity == "input" and copied is not None and same(got, copied)):
+        is_input = quantity == "input" or quantity.startswith("grad.")
+        if got is None or (is_input and copied is not None and same(got, copied)):
             continue
         row = bench.row(layer, quantity)
         compare(row, got, expected_connection(computed, case.dtype), structured=case.structured, no_terms=True)
-        if quantity != "input" or row.verdict != PASS:
+        if not is_input or row.verdict != PASS:
             yield row
 
 

@@ -47,19 +47,22 @@ def completed(case: Case, trace: Trace) -> Trace:
 
 
 def connections(case: Case, trace: Trace, step: int) -> Iterator[Connection]:
-    """Every connection whose ends the trace shows; each is judged like a layer, on the subject's own values."""
-    if not case.layers:
-        return
-    start = at_step(case.inputs, step)
-    if case.loss is not None:
-        end = trace.get(step, "loss", "grad_input")
-    else:
-        end = at_step(case.grad_outputs, step) if case.grad_outputs else None
+    """Every connection whose ends the trace shows, and what the case itself gives; each is judged like a layer, on the
+    subject's own values."""
     wires = _Wires(trace, step)
-    yield from wires.sequence(case.layers, "", start, end)
-    names = [spec.name or str(index) for index, spec in enumerate(case.layers)]
+    given = at_step(case.inputs, step) if case.inputs else None
+    if case.layers:
+        if case.loss is not None:
+            end = trace.get(step, "loss", "grad_input")
+        else:
+            end = at_step(case.grad_outputs, step) if case.grad_outputs else None
+        yield from wires.sequence(case.layers, "", given, end)
+        given = wires.get(case.layers[-1].name or str(len(case.layers) - 1), "output")
     if case.loss is not None:
-        yield from wires.copied("loss", "input", wires.get(names[-1], "output"))
+        yield from wires.copied("loss", "input", given)
+    for name, grad in (at_step(case.grads, step) if case.grads else {}).items():
+        layer, _, short = name.rpartition(".")
+        yield from wires.copied(layer, f"grad.{short}", grad)
 
 
 class _Wires:

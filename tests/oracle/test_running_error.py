@@ -118,6 +118,9 @@ def test_an_operation_without_a_rule_is_refused() -> None:
         np.arctan2(lifted([1.0]), lifted([2.0]))
     with pytest.raises(TypeError):
         np.cumsum(lifted([1.0, 2.0]))
+    row = lifted([[1.0, 2.0]])[0]
+    with pytest.raises(TypeError, match="read at an index"):
+        row[1] = 3.0
 
 
 def test_integer_data_is_exact_until_the_dtype_cannot_hold_it() -> None:
@@ -227,11 +230,12 @@ METHODS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_moves_elements_moves_their_errors_along(name: str) -> None:
-    """Each element keeps its own sigma and bound, a mask's elements their own doubt."""
+    """Each element keeps its own sigma and bound and what the subject had there, a mask's elements their own doubt."""
     rng = np.random.default_rng(0)
     x = lifted(rng.standard_normal((2, 1, 4)).astype(np.float32)) * 0.1
+    x.guide = x.value + rng.uniform(size=x.shape)
     moved = METHODS[name](x)
-    for component in ("value", "sigma", "bound"):
+    for component in ("value", "sigma", "bound", "guide"):
         np.testing.assert_array_equal(getattr(moved, component), METHODS[name](getattr(x, component)))
     if name in ("reshape", "index"):
         mask = x - x[0, 0, 0] > 0

@@ -1,0 +1,251 @@
+"""Sums whose rounding is counted once for all their terms: what is added up, joined, written over and read on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oracle.running_error import UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error.model import Twofold
+
+MODEL = ErrorModel(np.dtype("float32"), bounds=True)
+U = 2.0**-24
+
+
+def exact(value: Any, model: ErrorModel = MODEL) -> ErrorArray:
+    return ErrorArray.exact(value, model)
+
+
+def summed(terms: Any, axis: int | None = None) -> ErrorArray:
+    result: ErrorArray = np.sum(exact(terms), axis=axis)  # type: ignore[call-overload]
+    return result
+
+
+@pytest.mark.parametrize("n", [2, 3, 50])
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_the_variance_of_a_sum_is_that_of_random_orders(n: int, shift: float) -> None:
+    """u² times the squares of the partial sums, averaged over orders; the bound is that of the worst of them, γ Σ|t|."""
+    rng = np.random.default_rng(n)
+    terms = rng.standard_normal(n) + shift
+    total = summed(terms)
+    partial = np.cumsum(rng.permuted(np.broadcast_to(terms, (20_000, n)), axis=1), axis=1)[:, 1:]
+    simulated = U * np.sqrt(np.mean(np.sum(np.square(partial), axis=1)))
+    assert simulated <= total.sigma * 1.01
+    assert total.sigma < simulated * (2.5 if n < 10 else 1.15)
+    gamma = (n - 1) * U / (1 - (n - 1) * U)
+    np.testing.assert_allclose(total.bound, gamma * np.sum(np.abs(terms)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 1000.0])
+def test_of_a_long_sum_the_variance_is_that_of_all_orders(shift: float) -> None:
+    """A bridge where all cancels, a line where nothing does, and both: k of n terms, drawn without putting them back, have
+    the mean square (k (k - 1) y² + k (n - k) Q) / (n (n - 1))."""
+    n = 1000
+    terms = np.random.default_rng(0).standard_normal(n)
+    terms += shift - np.mean(terms)
+    k = np.arange(2, n + 1)
+    squares = (k * (k - 1) * np.sum(terms) ** 2 + k * (n - k) * np.sum(terms**2)) / (n * (n - 1))
+    np.testing.assert_allclose(summed(terms).sigma, U * np.sqrt(np.sum(squares)), rtol=4e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 40])
+def test_a_product_of_matrices_rounds_its_terms_too(n: int) -> None:
+    """Each of n products once and then their sum; a single product once and no more."""
+    x, y = np.random.default_rng(0).uniform(0.3, 1.7, (2, n))
+    got = exact(x[None]) @ exact(y[:, None])
+    own = U * np.sqrt(np.sum(np.square(x * y)))
+    np.testing.assert_allclose(got.sigma, np.hypot(summed(x * y).sigma, own).reshape(1, 1), rtol=1e-12)
+    np.testing.assert_allclose(got.bound, (summed(x * y).bound + U * np.sum(x * y)).reshape(1, 1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 40])
+def test_a_sum_in_a_wider_type_is_rounded_once_more(n: int) -> None:
+    """bfloat16 added up in float32: products and sum err as float32's, the result is rounded to bfloat16, once."""
+    wide, narrow = UNIT_ROUNDOFF["float32"], UNIT_ROUNDOFF["bfloat16"]
+    model = ErrorModel(np.dtype("bfloat16"), bounds=True, accumulate="float32")
+    x, y = np.random.default_rng(0).uniform(0.3, 1.7, (2, n))
+    got = exact(x[None], model) @ exact(y[:, None], model)
+    inside = exact(x[None]) @ exact(y[:, None])
+    rounding = narrow * got.value
+    if n > 1:
+        assert wide == U
+        np.testing.assert_allclose(got.sigma, np.hypot(inside.sigma, rounding), rtol=1e-12)
+        np.testing.assert_allclose(got.bound, inside.bound + rounding, rtol=1e-12)
+    else:
+        np.testing.assert_allclose(got.sigma, rounding, rtol=1e-12)
+        np.testing.assert_allclose(got.bound, rounding, rtol=1e-12)
+
+
+def test_a_product_of_halves_may_be_lost_below_the_normal_range() -> None:
+    """float16's numbers end at 2^-24: each product is off by up to half of that, whatever its size; one with zero is not."""
+    n, lost = 7, 2.0**-25
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(1, 2, (2, n)) * 2.0**-6
+    model = ErrorModel(np.dtype("float16"), bounds=True)
+    got = exact(np.stack([x, np.zeros(n)]), model) @ exact(y[:, None], model)
+    u, terms, gamma = 2.0**-11, x * y, (n - 1) * 2.0**-11 / (1 - (n - 1) * 2.0**-11)
+    variance = u**2 * (n / 3 * np.sum(terms) ** 2 + (2 + n / 6) * np.sum(terms**2)) + n * lost**2
+    np.testing.assert_allclose(got.sigma, [[np.sqrt(variance)], [0]], rtol=1e-12)
+    np.testing.assert_allclose(got.bound, [[(gamma + u) * np.sum(terms) + n * lost], [0]], rtol=1e-12)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is to be known of the elements of a sum: kept apart from ErrorArray, each sum a list of what it came from.
+
+    Attributes: value; number of terms, their squares and sizes; variance and bound of what is no rounding of the sum itself;
+        the squares of all that was added up on the way.
+    """
+
+    value: Any
+    number: Any
+    squares: Any
+    sizes: Any
+    variance: Any
+    bound: Any
+    scale: Any
+
+    def __add__(self, other: Known) -> Known:
+        return Known(*(own + others for own, others in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def __neg__(self) -> Known:
+        return replace(self, value=-self.value)
+
+    def closed(self) -> Known:
+        """Read: the rounding of the sum is counted, and what is left is one number."""
+        n, gamma = self.number, (self.number - 1) * U / (1 - (self.number - 1) * U)
+        own = U**2 * (n / 3 * self.value**2 + (1 + n / 6) * self.squares)
+        return Known(
+            self.value,
+            (self.value != 0) * 1.0,
+            self.value**2,
+            np.abs(self.value),
+            self.variance + np.where(n > 1, own, 0),
+            self.bound + np.where(n > 1, gamma * self.sizes, 0),
+            self.scale,
+        )
+
+
+WIDTH = 3
+NOTHING = Known(*[np.zeros(WIDTH)] * 7)
+
+
+def plain(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
+    v = rng.standard_normal(WIDTH)
+    return exact(v), Known(v, np.ones(WIDTH), v**2, np.abs(v), 0 * v, 0 * v, v**2)
+
+
+def zeros(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
+    return exact(np.zeros(WIDTH)), NOTHING
+
+
+def uncertain(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
+    array, known = plain(rng)
+    error = rng.uniform(1e-7, 2e-7, WIDTH)
+    return ErrorArray(array.value, MODEL, Twofold(error**2, 3 * error)), replace(
+        known, variance=error**2, bound=3 * error
+    )
+
+
+def difference(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
+    x, y = rng.standard_normal((2, WIDTH))
+    v, u = x - y, U * np.abs(x - y)
+    return exact(x) - exact(y), Known(v, np.ones(WIDTH), v**2, np.abs(v), u**2, u, x**2 + y**2)
+
+
+def open_sum(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
+    terms = rng.standard_normal((5, WIDTH))
+    squares, sizes = np.sum(terms**2, axis=0), np.sum(np.abs(terms), axis=0)
+    known = Known(np.sum(terms, axis=0), np.full(WIDTH, 5.0), squares, sizes, NOTHING.bound, NOTHING.bound, squares)
+    return summed(terms, axis=0), known
+
+
+def products(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
+    x, y = rng.standard_normal(4), rng.standard_normal((4, WIDTH))
+    terms = x[:, None] * y
+    squares, sizes = np.sum(terms**2, axis=0), np.sum(np.abs(terms), axis=0)
+    number = np.full(WIDTH, 4.0)
+    return exact(x) @ exact(y), Known(x @ y, number, squares, sizes, U**2 * squares, U * sizes, squares)
+
+
+KINDS: dict[str, Callable[[np.random.Generator], tuple[ErrorArray, Known]]] = {
+    "plain": plain,
+    "zeros": zeros,
+    "uncertain": uncertain,
+    "difference": difference,
+    "open sum": open_sum,
+    "products": products,
+}
+
+
+def check(array: ErrorArray, known: Known) -> None:
+    expected = known.closed()
+    np.testing.assert_allclose(array.value, expected.value, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(array.scale_or_own, expected.scale, rtol=1e-12)
+    np.testing.assert_allclose(array.sigma, np.sqrt(expected.variance), rtol=1e-12)
+    np.testing.assert_allclose(array.bound, expected.bound, rtol=1e-12)
+
+
+@given(kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5), seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_whatever_is_added_up_is_one_sum(kinds: list[str], seed: int) -> None:
+    """In any order: each term counts once, is rounded as a product if it is one, and keeps the error that it came with."""
+    rng = np.random.default_rng(seed)
+    total, known = KINDS[kinds[0]](rng)
+    total = total.copy()
+    for kind in kinds[1:]:
+        array, more = KINDS[kind](rng)
+        total += array
+        known += more
+    check(-total, -known)
+    check(total, known)
+
+
+# What is made of the array on the way, of which rows, with what is to be known of them; and whether that reads the whole array.
+READINGS: dict[str, tuple[Callable[[ErrorArray], ErrorArray], bool]] = {
+    "the opposite": (lambda x: -x, False),
+    "sizes": (abs, True),
+    "the opposite of another shape": (lambda x: -x.reshape(-1).reshape(2, WIDTH), False),
+    "the opposite of a row": (lambda x: -x[:1], False),
+    "sizes of a row": (lambda x: abs(x[:1]), False),
+    "a sum that begins with a row": (lambda x: -(exact(np.zeros((1, WIDTH))).__iadd__(x[:1])), False),
+}
+
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(["add", "set"]), st.integers(0, 1), st.sampled_from(sorted(KINDS))),
+    st.tuples(st.just("read"), st.just(0), st.sampled_from(sorted(READINGS))),
+)
+
+
+@given(steps=st.lists(STEPS, min_size=1, max_size=8), seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=300)
+def test_writing_and_reading_by_turns(steps: list[tuple[str, int, str]], seed: int) -> None:
+    """Additions into a row, some of them in place, and rows written over: each row is the sum of its own, and what was read
+    before stays as it was."""
+    rng = np.random.default_rng(seed)
+    array, rows = np.zeros_like(exact(np.ones((2, WIDTH)))), [NOTHING, NOTHING]
+    kept: list[tuple[ErrorArray, list[Known]]] = []
+    for action, row, name in steps:
+        if action == "read":
+            read, closes = READINGS[name]
+            result = read(array)
+            rows = [known.closed() if closes else known for known in rows]
+            sign = np.sign(result.value) * np.sign(array.value[: len(result)])
+            kept.append((result, [replace(known, value=s * known.value) for s, known in zip(sign, rows, strict=False)]))
+            continue
+        addend, known = KINDS[name](rng)
+        if action == "add":
+            array[row] += addend
+            rows[row] = rows[row] + known
+        else:
+            array[row] = addend
+            rows[row] = known
+    for result, expected in [*kept, (array, rows)]:
+        for i, known in enumerate(expected):
+            check(result[i], known)

@@ -24,15 +24,13 @@ def uncertain(value: Any, error: Any, guide: Any = None) -> ErrorArray:
 
 
 def test_the_sign_of_what_may_be_zero_is_open() -> None:
-    """-1, 0 or 1, exactly; where rounding can turn it, the tolerance reaches the other side."""
-    x = ErrorArray(
-        np.array([-2.0, 0.0, 3.0, 1e-9]), MODEL, Twofold(np.array([0, 0, 0, 1e-16]), np.array([0, 0, 0, 4e-8]))
-    )
-    sign = np.sign(x)
-    np.testing.assert_array_equal(sign.value, [-1, 0, 1, 1])
-    np.testing.assert_array_equal(sign.sigma[:3], 0)
-    np.testing.assert_array_equal(sign.bound[:3], 0)
-    assert 8 * sign.sigma[3] >= 1
+    """-1, 0 or 1, exactly; where rounding can turn it, the tolerance reaches the other side, however uncertain x is: by at most
+    the distance of each of the two choices, of below zero or not and above zero or not."""
+    sign = np.sign(uncertain([-2.0, 0.0, 3.0, 1e-9, 0.0, -1e-9, 1.0], [0, 0, 0, 1e-8, 1e-8, 1e-8, 1e3]))
+    np.testing.assert_array_equal(sign.value, [-1, 0, 1, 1, 0, -1, 1])
+    for tolerance in (LAMBDA * sign.sigma, sign.bound):
+        np.testing.assert_array_equal(tolerance[:3], 0)
+        assert (tolerance[3:] >= [2, 1, 2, 2]).all() and (tolerance[3:] <= 3.0001).all()
 
 
 def test_masks_combine_as_truth_values_do() -> None:

@@ -133,16 +133,17 @@ class Known:
 
 
 WIDTH = 3
-NOTHING = Known(*[np.zeros(WIDTH)] * 7)
+ONES = np.ones(WIDTH)
+NOTHING = Known(*[0 * ONES] * 7)
 
 
 def plain(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
     v = rng.standard_normal(WIDTH)
-    return exact(v), Known(v, np.ones(WIDTH), v**2, np.abs(v), 0 * v, 0 * v, v**2)
+    return exact(v), Known(v, ONES, v**2, np.abs(v), 0 * v, 0 * v, v**2)
 
 
 def zeros(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
-    return exact(np.zeros(WIDTH)), NOTHING
+    return exact(0 * ONES), NOTHING
 
 
 def uncertain(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
@@ -156,22 +157,28 @@ def uncertain(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
 def difference(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
     x, y = rng.standard_normal((2, WIDTH))
     v, u = x - y, U * np.abs(x - y)
-    return exact(x) - exact(y), Known(v, np.ones(WIDTH), v**2, np.abs(v), u**2, u, x**2 + y**2)
+    return exact(x) - exact(y), Known(v, ONES, v**2, np.abs(v), u**2, u, x**2 + y**2)
 
 
 def open_sum(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
     terms = rng.standard_normal((5, WIDTH))
     squares, sizes = np.sum(terms**2, axis=0), np.sum(np.abs(terms), axis=0)
-    known = Known(np.sum(terms, axis=0), np.full(WIDTH, 5.0), squares, sizes, NOTHING.bound, NOTHING.bound, squares)
-    return summed(terms, axis=0), known
+    return summed(terms, axis=0), Known(np.sum(terms, axis=0), 5 * ONES, squares, sizes, 0 * ONES, 0 * ONES, squares)
 
 
 def products(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
     x, y = rng.standard_normal(4), rng.standard_normal((4, WIDTH))
     terms = x[:, None] * y
     squares, sizes = np.sum(terms**2, axis=0), np.sum(np.abs(terms), axis=0)
-    number = np.full(WIDTH, 4.0)
-    return exact(x) @ exact(y), Known(x @ y, number, squares, sizes, U**2 * squares, U * sizes, squares)
+    return exact(x) @ exact(y), Known(x @ y, 4 * ONES, squares, sizes, U**2 * squares, U * sizes, squares)
+
+
+def sum_of_products(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
+    x, y = rng.standard_normal((2, 4)), rng.standard_normal((4, WIDTH))
+    terms = x[:, :, None] * y
+    squares, sizes = np.sum(terms**2, axis=(0, 1)), np.sum(np.abs(terms), axis=(0, 1))
+    array: ErrorArray = (exact(x) @ exact(y)).sum(axis=0)
+    return array, Known(np.sum(x @ y, axis=0), 8 * ONES, squares, sizes, U**2 * squares, U * sizes, squares)
 
 
 KINDS: dict[str, Callable[[np.random.Generator], tuple[ErrorArray, Known]]] = {
@@ -181,6 +188,7 @@ KINDS: dict[str, Callable[[np.random.Generator], tuple[ErrorArray, Known]]] = {
     "difference": difference,
     "open sum": open_sum,
     "products": products,
+    "sum of products": sum_of_products,
 }
 
 
@@ -207,6 +215,22 @@ def test_whatever_is_added_up_is_one_sum(kinds: list[str], seed: int) -> None:
     check(total, known)
 
 
+@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize("second", KINDS)
+def test_a_row_takes_one_after_the_other(first: str, second: str) -> None:
+    """Added in place, or written over; the row beside it is not touched."""
+    rng = np.random.default_rng(0)
+    (one, known), (other, more) = KINDS[first](rng), KINDS[second](rng)
+    added, over = (np.zeros_like(exact(np.ones((2, WIDTH)))) for _ in range(2))
+    added[0] += one
+    added[0] += other
+    over[0] = one
+    over[0] = other
+    for array, expected in ((added, known + more), (over, more)):
+        check(array[0], expected)
+        check(array[1], NOTHING)
+
+
 # What is made of the array on the way, of which rows, with what is to be known of them; and whether that reads the whole array.
 READINGS: dict[str, tuple[Callable[[ErrorArray], ErrorArray], bool]] = {
     "the opposite": (lambda x: -x, False),
@@ -224,7 +248,7 @@ STEPS = st.one_of(
 
 
 @given(steps=st.lists(STEPS, min_size=1, max_size=8), seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_writing_and_reading_by_turns(steps: list[tuple[str, int, str]], seed: int) -> None:
     """Additions into a row, some of them in place, and rows written over: each row is the sum of its own, and what was read
     before stays as it was."""

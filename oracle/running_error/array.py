@@ -67,10 +67,10 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         self.origin: tuple[ErrorArray, Any] | None = None
 
     @classmethod
-    def exact(cls, value: Any, model: ErrorModel, guide: Floats | None = None) -> ErrorArray:
+    def exact(cls, value: Any, model: ErrorModel) -> ErrorArray:
         """Captured data: exact by definition."""
         wide = np.asarray(value, dtype=np.float64)
-        return cls(wide, model, quantum=quantum_of(wide), guide=guide)
+        return cls(wide, model, quantum=quantum_of(wide))
 
     @property
     def error(self) -> Twofold | None:

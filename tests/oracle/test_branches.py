@@ -120,3 +120,19 @@ def test_what_the_subject_had_is_known_behind_a_choice_too(guided: str) -> None:
     np.testing.assert_array_equal(branch.value, expected)
     unknown = np.where(mask, uncertain([1e-4, 0.1], [1e-3] * 2), uncertain([0.1, 1e-4], [1e-3] * 2)) > 0.0
     assert unknown.ambiguous is not None and unknown.ambiguous.statistical.all()
+
+
+def test_what_the_subject_had_is_known_in_an_array_that_it_is_written_into() -> None:
+    """A padded input, for example: the padding has no other value than its own, and what is added to is known no longer."""
+    x = uncertain([1e-4, -1e-4, 1e-4], [1e-3] * 3, [-0.1, 0.1, 0.2])
+    padded: Any = np.full_like(x, -2.0, shape=(5,))
+    padded[1:4] = x
+    np.testing.assert_array_equal((padded > 0.0).value, [False, False, True, True, False])
+    assert (padded > 0.0).ambiguous is None
+    padded[0] = uncertain(1e-4, 1e-3, 0.3)
+    padded[3:] = uncertain([1e-4, -3.0], [1e-3] * 2)
+    np.testing.assert_array_equal((padded > 0.0).value, [True, False, True, True, False])
+    padded[1] += uncertain(0.0, 1e-3)
+    padded[1] += uncertain(0.0, 1e-3)
+    branch = padded > 0.0
+    np.testing.assert_array_equal(branch.value, [True, True, True, True, False])

@@ -166,6 +166,13 @@ def open_sum(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
     return summed(terms, axis=0), Known(np.sum(terms, axis=0), 5 * ONES, squares, sizes, 0 * ONES, 0 * ONES, squares)
 
 
+def cancelled(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
+    v = rng.standard_normal(WIDTH)
+    return summed(np.stack([v, -v]), axis=0), Known(
+        0 * ONES, 2 * ONES, 2 * v**2, 2 * np.abs(v), 0 * ONES, 0 * ONES, 2 * v**2
+    )
+
+
 def products(rng: np.random.Generator) -> tuple[ErrorArray, Known]:
     x, y = rng.standard_normal(4), rng.standard_normal((4, WIDTH))
     terms = x[:, None] * y
@@ -187,6 +194,7 @@ KINDS: dict[str, Callable[[np.random.Generator], tuple[ErrorArray, Known]]] = {
     "uncertain": uncertain,
     "difference": difference,
     "open sum": open_sum,
+    "cancelled": cancelled,
     "products": products,
     "sum of products": sum_of_products,
 }
@@ -231,6 +239,17 @@ def test_a_row_takes_one_after_the_other(first: str, second: str) -> None:
         check(array[1], NOTHING)
 
 
+def test_what_has_been_added_is_not_written_into() -> None:
+    """A sum that begins with an array shares its errors at first."""
+    first, known = uncertain(np.random.default_rng(0))
+    total = exact(0 * ONES)
+    total += first
+    total[0] = 5.0
+    check(first, known)
+    first[1] = 5.0
+    np.testing.assert_array_equal(total.sigma[1:], np.sqrt(known.variance[1:]))
+
+
 # What is made of the array on the way, of which rows, with what is to be known of them; and whether that reads the whole array.
 READINGS: dict[str, tuple[Callable[[ErrorArray], ErrorArray], bool]] = {
     "the opposite": (lambda x: -x, False),
@@ -243,33 +262,40 @@ READINGS: dict[str, tuple[Callable[[ErrorArray], ErrorArray], bool]] = {
 
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["add", "set"]), st.integers(0, 1), st.sampled_from(sorted(KINDS))),
+    st.tuples(st.just("copy"), st.integers(0, 1), st.just("the other row")),
     st.tuples(st.just("read"), st.just(0), st.sampled_from(sorted(READINGS))),
+    st.tuples(st.just("add to what was read"), st.just(0), st.sampled_from(sorted(KINDS))),
 )
 
 
 @given(steps=st.lists(STEPS, min_size=1, max_size=8), seed=st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=150)
 def test_writing_and_reading_by_turns(steps: list[tuple[str, int, str]], seed: int) -> None:
-    """Additions into a row, some of them in place, and rows written over: each row is the sum of its own, and what was read
-    before stays as it was."""
+    """Additions into a row, some of them in place, and rows written over: each row is the sum of its own, what was read before
+    stays as it was, and what becomes of that stays with it."""
     rng = np.random.default_rng(seed)
     array, rows = np.zeros_like(exact(np.ones((2, WIDTH)))), [NOTHING, NOTHING]
     kept: list[tuple[ErrorArray, list[Known]]] = []
     for action, row, name in steps:
-        if action == "read":
+        if action == "copy":
+            array[row] = array[1 - row]
+            rows[row] = rows[1 - row]
+        elif action == "read":
             read, closes = READINGS[name]
             result = read(array)
             rows = [known.closed() if closes else known for known in rows]
-            sign = np.sign(result.value) * np.sign(array.value[: len(result)])
-            kept.append((result, [replace(known, value=s * known.value) for s, known in zip(sign, rows, strict=False)]))
-            continue
-        addend, known = KINDS[name](rng)
-        if action == "add":
-            array[row] += addend
-            rows[row] = rows[row] + known
-        else:
-            array[row] = addend
-            rows[row] = known
+            signs = np.where(result.value == array.value[: len(result)], 1, -1)
+            kept.append(
+                (result, [replace(known, value=s * known.value) for s, known in zip(signs, rows, strict=False)])
+            )
+        elif kept or action != "add to what was read":
+            addend, known = KINDS[name](rng)
+            into, its = kept[-1] if action == "add to what was read" else (array, rows)
+            if action == "set":
+                into[row], its[row] = addend, known
+            else:
+                into[row] += addend
+                its[row] += known
     for result, expected in [*kept, (array, rows)]:
         for i, known in enumerate(expected):
             check(result[i], known)

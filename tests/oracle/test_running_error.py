@@ -128,7 +128,10 @@ def test_integer_data_is_exact_until_the_dtype_cannot_hold_it() -> None:
     small = np.arange(-8.0, 8.0).reshape(4, 4)
     assert (lifted(small) @ lifted(small)).error is None
     large = small * 2.0**11
-    assert (lifted(large) @ lifted(large)).error is not None
+    product = lifted(large) @ lifted(large)
+    assert product.error is not None
+    further = product + 1.0
+    np.testing.assert_allclose(further.sigma, np.hypot(product.sigma, 2.0**-24 * further.value), rtol=1e-12)
 
 
 def test_accumulation_allows_any_order_and_counts_only_what_is_added() -> None:
@@ -251,10 +254,20 @@ def test_what_moves_elements_moves_their_errors_along(name: str) -> None:
 def test_methods_are_numpys_functions(name: str) -> None:
     """An op may spell it either way."""
     x = lifted(np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32))
-    one, other = getattr(x, name)(axis=1), getattr(np, name)(x, axis=1)
-    np.testing.assert_array_equal(one.value, other.value)
-    np.testing.assert_array_equal(one.sigma, other.sigma)
+    for keepdims, shape in ((False, (3,)), (True, (3, 1))):
+        one, other = getattr(x, name)(axis=1, keepdims=keepdims), getattr(np, name)(x, axis=1, keepdims=keepdims)
+        assert one.shape == other.shape == shape
+        np.testing.assert_array_equal(one.value, other.value)
+        np.testing.assert_array_equal(one.sigma, other.sigma)
     assert len(x) == 3
+
+
+def test_astype_copies_unless_told_otherwise() -> None:
+    """As NumPy's, but for the dtype, which is the model's."""
+    x = lifted([1.0, 2.0])
+    x.astype(np.float32)[0] = 5.0
+    assert x.value.tolist() == [1.0, 2.0]
+    assert x.astype(np.float32, copy=False) is x
 
 
 def test_subtracting_in_place_is_adding_the_opposite() -> None:

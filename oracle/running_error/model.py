@@ -173,7 +173,8 @@ class ErrorModel:
         n, u = np.asarray(count, dtype=np.float64), self.roundoff_of_sums
         error = Twofold(u**2 * n / 3 * np.square(value) + (u**2 * (1 + n / 6) + rounded**2) * terms.statistical)
         if terms.worst is not None:
-            gamma = np.where((n - 1) * u < 1, (n - 1) * u / (1 - (n - 1) * u), np.inf)
+            share = (n - 1) * u
+            gamma = np.divide(share, 1 - share, out=np.full(n.shape, np.inf), where=share < 1)
             error.worst = (gamma + rounded) * terms.worst
         if self.accumulate:
             error = error + self.rounding(value)

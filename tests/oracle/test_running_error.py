@@ -254,6 +254,7 @@ def test_what_moves_elements_moves_their_errors_along(name: str) -> None:
 def test_methods_are_numpys_functions(name: str) -> None:
     """An op may spell it either way."""
     x = lifted(np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32))
+    assert getattr(x, name)(axis=1).shape == (3,)
     for keepdims, shape in ((False, (3,)), (True, (3, 1))):
         one, other = getattr(x, name)(axis=1, keepdims=keepdims), getattr(np, name)(x, axis=1, keepdims=keepdims)
         assert one.shape == other.shape == shape

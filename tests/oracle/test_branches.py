@@ -109,7 +109,8 @@ def test_branches_are_counted_where_they_are_taken() -> None:
         assert (seen.compared, seen.ambiguous, seen.widened, seen.adopted, seen.inadmissible) == tuple(
             2 * np.array(expected)
         )
-        np.maximum(ErrorArray(value, model, error, guide=guide), 0.0)  # continuous: no branch hangs on it
+        for continuous in (np.maximum, np.minimum):  # no branch hangs on which of the two it is
+            continuous(ErrorArray(value, model, error, guide=guide), 0.0)
         assert seen.compared == 2 * expected[0]
 
 
@@ -172,16 +173,16 @@ def test_what_the_subject_had_is_known_in_an_array_that_it_is_written_into() -> 
     """A padded input, for example: the padding has no other value than its own, and what is added to is known no longer."""
     x = uncertain([1e-4, -1e-4, 1e-4], [1e-3] * 3, [-0.1, 0.1, 0.2])
     padded: Any = np.full_like(x, -2.0, shape=(5,))
+    padded[0] = -3.0
     padded[1:4] = x
     np.testing.assert_array_equal((padded > 0.0).value, [False, False, True, True, False])
     assert (padded > 0.0).ambiguous is None
     padded[0] = uncertain(1e-4, 1e-3, 0.3)
     padded[3:] = uncertain([1e-4, -3.0], [1e-3] * 2)
     np.testing.assert_array_equal((padded > 0.0).value, [True, False, True, True, False])
-    padded[1] += uncertain(0.0, 1e-3)
-    padded[1] += uncertain(0.0, 1e-3)
-    branch = padded > 0.0
-    np.testing.assert_array_equal(branch.value, [True, True, True, True, False])
+    for addend, positive in ((0.0, True), (-2.0, False), (4.0, True)):
+        padded[1] += uncertain(addend, 1e-3)
+        np.testing.assert_array_equal((padded > 0.0).value, [True, positive, True, True, False])
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ def test_a_bound_ends_where_there_are_more_terms_than_a_unit_has_parts() -> None
 def test_a_sum_of_nothing_is_zero() -> None:
     """An empty batch passes through all of them."""
     nothing = exact(np.zeros((0, 3)))
+    assert nothing.sum(axis=1).sigma.shape == (0,)
     for zero in (nothing.sum(axis=0), np.swapaxes(nothing, 0, 1) @ nothing, (nothing * nothing + nothing).sum()):
         np.testing.assert_array_equal(zero.value, 0)
         np.testing.assert_array_equal(zero.sigma, 0)
@@ -114,6 +115,9 @@ def test_a_sum_is_exact_up_to_what_the_type_holds() -> None:
     product = sixteenths @ sixteenths  # a multiple of 1/256, beyond 2^24 of them
     assert product.error is not None
     assert (exact([[64 + 1 / 16]]) @ exact([[64 + 1 / 16]])).error is None
+    cancelled = exact([2.0**24, 8.0 - 2.0**24, 1.0]).sum()  # 9, on the way to which 2^24 + 1 may have been rounded
+    assert cancelled.error is not None
+    np.testing.assert_allclose((cancelled + 1.0).sigma, np.hypot(cancelled.sigma, 10 * U), rtol=1e-12)
     further = product + 1.0
     np.testing.assert_allclose(further.sigma, np.hypot(product.sigma, U * further.value), rtol=1e-12)
 

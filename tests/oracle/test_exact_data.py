@@ -57,6 +57,14 @@ def test_what_is_below_the_normal_range_may_be_lost() -> None:
     np.testing.assert_array_equal((exact(np.array([3.0])) / 2.0**127).sigma, [0.0])  # 3 of its quantum
 
 
+def test_half_a_last_place_of_float16_may_be_lost() -> None:
+    """Whose small numbers nobody flushes, and whose range is small: a halving is exact above it."""
+    model = ErrorModel(np.dtype("float16"), bounds=True)
+    halved = ErrorArray.exact(np.array([1.1, 1.1 * 2.0**-14]), model) * 0.5
+    np.testing.assert_array_equal(halved.sigma, [0, 2.0**-25])
+    np.testing.assert_array_equal(halved.bound, [0, 2.0**-25])
+
+
 def test_what_is_too_small_to_be_squared_has_a_deviation() -> None:
     """In float64, below the root of its smallest number: no smaller one than that. The bound is not squared."""
     model = ErrorModel(np.dtype("float64"), bounds=True)
@@ -91,6 +99,7 @@ def test_adding_zero_rounds_nothing() -> None:
     for total in (x + zero, zero + x, x - zero, zero - x):
         np.testing.assert_array_equal(total.sigma, 0)
         np.testing.assert_array_equal(total.bound, 0)
+    np.testing.assert_array_equal((x * np.array([True, False, True])).sigma, 0)  # nor does a choice
     ones = exact(np.array([0.1, -1.0, 0.1])) + exact(np.array([-1.0, 0.1, 0.0]))
     np.testing.assert_allclose(ones.sigma, [0.9 * U, 0.9 * U, 0], rtol=1e-12)
 
@@ -131,9 +140,9 @@ def test_integers_and_their_binary_parts_stay_exact(name: str) -> None:
 
 def test_whole_numbers_are_exact_up_to_what_the_type_holds() -> None:
     """2^24 of the quantum: of a product that of both, of a quotient a part of it."""
-    big, sixteenths = exact([2.0**24 - 1]), exact([1024 + 1 / 16])
+    big, sixteenths = exact([2.0**24 - 1]), exact([512 + 1 / 16])
     assert not (big + 1.0).sigma.any() and (big + 2.0).sigma.any()
-    for product in (sixteenths * sixteenths, np.square(sixteenths), sixteenths * exact([1024 + 1 / 16])):
+    for product in (sixteenths * sixteenths, np.square(sixteenths), sixteenths * exact([512 + 1 / 16])):
         assert product.sigma.any()  # a multiple of 1/256, beyond 2^24 of them
     for product in (exact([64 + 1 / 16]) * exact([64 + 1 / 16]), np.square(exact([64 + 1 / 16]))):
         assert not product.sigma.any()
@@ -161,6 +170,8 @@ def test_infinities_come_about_without_warnings() -> None:
     x += -np.inf
     np.testing.assert_array_equal(x.value, [-np.inf, np.nan, -np.inf, np.nan])
     np.testing.assert_array_equal((x * 1e300).value, x.value)
+    x += 1e300
+    assert np.isnan(exact([np.inf, -np.inf]).sum().value)
 
 
 def test_an_exact_number_stays_exact_where_the_slope_is_infinite() -> None:

@@ -174,7 +174,7 @@ class ErrorModel:
         error = Twofold(u**2 * n / 3 * np.square(value) + (u**2 * (1 + n / 6) + rounded**2) * terms.statistical)
         if terms.worst is not None:
             share = (n - 1) * u
-            gamma = np.divide(share, 1 - share, out=np.full(n.shape, np.inf), where=share < 1)
+            gamma = np.divide(share, 1 - share, out=np.full_like(share, np.inf), where=share < 1)
             error.worst = (gamma + rounded) * terms.worst
         if self.accumulate:
             error = error + self.rounding(value)

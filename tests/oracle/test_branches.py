@@ -181,8 +181,12 @@ def test_what_the_subject_had_is_known_in_an_array_that_it_is_written_into() -> 
     padded[3:] = uncertain([1e-4, -3.0], [1e-3] * 2)
     np.testing.assert_array_equal((padded > 0.0).value, [True, False, True, True, False])
     for addend, positive in ((0.0, True), (-2.0, False), (4.0, True)):
-        padded[1] += uncertain(addend, 1e-3)
+        padded[1] += uncertain(addend + 9.0, 1e-3)
+        padded[1] += uncertain(-9.0, 1e-3)
         np.testing.assert_array_equal((padded > 0.0).value, [True, positive, True, True, False])
+    unknown: Any = np.zeros_like(x)
+    unknown[:] = uncertain([1e-4, -1e-4, 0.0], [1e-3] * 3)
+    assert (unknown > 0.0).ambiguous.statistical.all()
 
 
 @pytest.mark.parametrize(

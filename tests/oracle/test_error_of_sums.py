@@ -115,9 +115,9 @@ def test_a_sum_is_exact_up_to_what_the_type_holds() -> None:
     product = sixteenths @ sixteenths  # a multiple of 1/256, beyond 2^24 of them
     assert product.error is not None
     assert (exact([[64 + 1 / 16]]) @ exact([[64 + 1 / 16]])).error is None
-    cancelled = exact([2.0**24, 8.0 - 2.0**24, 1.0]).sum()  # 9, on the way to which 2^24 + 1 may have been rounded
-    assert cancelled.error is not None
-    np.testing.assert_allclose((cancelled + 1.0).sigma, np.hypot(cancelled.sigma, 10 * U), rtol=1e-12)
+    close = exact([2.0**23 + 5, 2.0**23 - 4, -8.0]).sum()  # below 2^24, but 2^24 + 1 may have been rounded on the way
+    assert close.error is not None
+    np.testing.assert_allclose((close + 1.0).sigma, np.hypot(close.sigma, 1 - 6 * U), rtol=1e-12)
     further = product + 1.0
     np.testing.assert_allclose(further.sigma, np.hypot(product.sigma, U * further.value), rtol=1e-12)
 

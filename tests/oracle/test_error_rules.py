@@ -160,7 +160,7 @@ def test_the_scale_is_of_all_that_was_added_up(name: str) -> None:
 def test_what_is_put_together_keeps_what_each_part_knows() -> None:
     """The quantum is that of the finest part, the error and the scale each part's own."""
     whole, halves = ErrorArray.exact(np.array([1.0, 2.0]), MODEL), ErrorArray.exact(np.array([0.0625]), MODEL)
-    assert np.concatenate([whole, halves]).quantum == 2.0**-4
+    assert np.concatenate([whole, halves]).quantum == np.concatenate([halves, whole]).quantum == 2.0**-4
     assert np.concatenate([whole, whole * 0.1]).quantum is None
     summed = ErrorArray(np.array([1.0]), MODEL, Twofold(np.array([0.25]), np.array([1.0])), scale=np.array([9.0]))
     joined = np.concatenate([whole, summed])

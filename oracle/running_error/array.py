@@ -27,8 +27,9 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             if closed.
         quantum: all elements are exact multiples of it; None where unknown or not exact.
         guide: the subject's own value of this quantity, whose branches are adopted; None if unknown.
-        written_to: its components were made by writing into it, and are shared with no other array but its `origin`.
-        origin: of a view, the array and the index that it was read at.
+        written_to: its components were made by writing into it, each in the value's shape, and are shared with no other array
+            but what was read at an index of it.
+        origin: of what was read at an index, the array and the index.
         dtype: what the subject computes in (not value's).
     """
 
@@ -66,10 +67,10 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         self.origin: tuple[ErrorArray, Any] | None = None
 
     @classmethod
-    def exact(cls, value: Any, model: ErrorModel, guide: Floats | None = None) -> ErrorArray:
+    def exact(cls, value: Any, model: ErrorModel) -> ErrorArray:
         """Captured data: exact by definition."""
         wide = np.asarray(value, dtype=np.float64)
-        return cls(wide, model, quantum=quantum_of(wide), guide=guide)
+        return cls(wide, model, quantum=quantum_of(wide))
 
     @property
     def error(self) -> Twofold | None:
@@ -82,7 +83,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
                 rounding = self.model.sum_rounding(self.value, self.terms, self.count, self.rounded)
                 self.own_error = added(self.own_error, rounding)
             self.terms, self.rounded = None, 0.0
-        self.written_to = False
+        self.release()
         return self.own_error
 
     @property
@@ -132,8 +133,22 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         """A component in the value's shape."""
         return component if component.shape == self.value.shape else np.broadcast_to(component, self.value.shape)
 
+    @property
+    def root(self) -> ErrorArray:
+        """The array whose components these are, or are part of."""
+        return self if self.origin is None else self.origin[0].root
+
+    def release(self) -> None:
+        """Another array may have the same components: the next that is written into is a copy."""
+        self.root.written_to = False
+
     def mapped(self, function: Callable[[Any], Any]) -> ErrorArray:
         """The same rearrangement of every component: for views, gathers and copies, which do not round."""
+        self.release()
+        return self._mapped(function)
+
+    def _mapped(self, function: Callable[[Any], Any]) -> ErrorArray:
+        """The same for a part of this array that may still be added to in place."""
 
         def component(array: Any) -> Any:
             return function(self.spelled_out(array))
@@ -172,7 +187,8 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             self.own_error = added(self.own_error, addend.own_error)
             self.quantum = merged(self.quantum, addend.quantum)
             self.value = self.value + addend.value
-            self.guide, self.origin, self.written_to, addend.written_to = None, None, False, False
+            self.guide, self.origin, self.written_to = None, None, False
+            addend.release()
         return self
 
     def _agree(self, other: ErrorArray) -> None:
@@ -189,7 +205,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
     def _takes(self, addend: ErrorArray) -> bool:
         """Whether this array has a component of its own for each of the addend's."""
         return (
-            self.written_to
+            self.root.written_to
             and self.rounded == addend.rounded
             and self.terms is not None
             and self.guide is None
@@ -201,41 +217,41 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         return self.__iadd__(-other)
 
     def __getitem__(self, index: Any) -> ErrorArray:
-        part = self.mapped(lambda component: component[index])
-        if self.written_to:
-            part.written_to, part.origin = True, (self, index)
+        part = self._mapped(lambda component: component[index])
+        part.origin = (self, index)
         return part
 
     def __setitem__(self, index: Any, other: Any) -> None:
+        if self.origin is not None:  # whose errors would not learn of it
+            raise TypeError("what was read at an index of an error array cannot be written into at an index")
         source = other if isinstance(other, ErrorArray) else constant(other, self.model)
         self.quantum = merged(self.quantum, source.quantum)
         read_at = source.origin is not None and source.origin[0] is self and source.origin[1] is index
         if read_at and np.may_share_memory(source.value, self.value):
             return  # `self[index] += addend` was done in place
 
-        def written(component: Any, default: Any, new: Any) -> Floats:
-            """The component with `new` at `index`; in place if an earlier call made it and nobody else has seen it."""
-            if component is None or not self.written_to or component.shape != self.shape:
-                component = np.array(np.broadcast_to(default if component is None else component, self.shape), float)
+        def written(component: Any, new: Any, stored: bool) -> Floats:
+            """The component with `new` at `index`; in place if it is stored, by an earlier call, and nobody else has seen it."""
+            if not (stored and self.written_to):
+                component = np.array(np.broadcast_to(component, self.shape), float)
             component[index] = new
             return component  # type: ignore[no-any-return]
 
-        def both_written(component: Twofold | None, default: Twofold, new: Twofold) -> Twofold:
-            if component is not None:
-                return component.mapped(lambda own, new: written(own, own, new), new)
-            return default.mapped(lambda default, new: written(None, default, new), new)
+        def both_written(component: Twofold, new: Twofold, stored: bool) -> Twofold:
+            return component.mapped(lambda own, new: written(own, new, stored), new)
 
         self._agree(source)
-        zero = self.model.constant(0.0, 0.0)
-        if self.terms is not None or source.terms is not None:
-            self.count = written(None if self.terms is None else self.count, self.open_count, source.open_count)
-            self.terms = both_written(self.terms, self.open_terms, source.open_terms)
+        is_open, zero = self.terms is not None, self.model.constant(0.0, 0.0)
+        if is_open or source.terms is not None:
+            self.count = written(self.open_count, source.open_count, is_open)
+            self.terms = both_written(self.open_terms, source.open_terms, is_open)
         if self.scale is not None or source.scale is not None:
-            self.scale = written(self.scale, self.scale_or_own, source.scale_or_own)
+            self.scale = written(self.scale_or_own, source.scale_or_own, self.scale is not None)
         if self.guide is not None or source.guide is not None:
-            self.guide = written(self.guide, self.value, source.branching_value)
+            self.guide = written(self.branching_value, source.branching_value, self.guide is not None)
         if self.own_error is not None or source.own_error is not None:
-            self.own_error = both_written(self.own_error, zero, source.own_error or zero)
+            stored = self.own_error is not None
+            self.own_error = both_written(self.own_error or zero, source.own_error or zero, stored)
         self.value[index] = source.value
         self.written_to = True
 

@@ -158,21 +158,23 @@ class ErrorModel:
     def underflow(self, value: Floats) -> Twofold | None:
         """What a result below the normal range may have lost, though the operation is exact above it; None where none is."""
         size = np.abs(value)
-        if not ((size < 2 * self.smallest_normal[0]) & (size > 0)).any():
+        low = (size < 2 * self.smallest_normal[0]) & (size > 0)
+        if not low.any():
             return None
 
         def lost(smallest: float, least: float) -> Floats:
-            return np.where((size < 2 * smallest) & (size > 0), least, 0.0)
+            return np.where(low & (size < 2 * smallest), least, 0.0)
 
         (normal, normal_worst), (least, least_worst) = self.smallest_normal, self.least_lost
         return Twofold(lost(normal, least * least), lost(normal_worst, least_worst) if self.bounds else None)
 
-    def sum_rounding(self, value: Floats, terms: Twofold, count: Floats | int, rounded: float = 0.0) -> Twofold:
+    def sum_rounding(self, value: Floats, terms: Twofold, count: Floats | int, rounded: float) -> Twofold:
         """Of adding up `count` terms in any order; nothing for a single term, but what each was rounded by itself."""
         n, u = np.asarray(count, dtype=np.float64), self.roundoff_of_sums
         error = Twofold(u**2 * n / 3 * np.square(value) + (u**2 * (1 + n / 6) + rounded**2) * terms.statistical)
         if terms.worst is not None:
-            gamma = np.where((n - 1) * u < 1, (n - 1) * u / (1 - (n - 1) * u), np.inf)
+            share = (n - 1) * u
+            gamma = np.divide(share, 1 - share, out=np.full_like(share, np.inf), where=share < 1)
             error.worst = (gamma + rounded) * terms.worst
         if self.accumulate:
             error = error + self.rounding(value)

@@ -50,7 +50,7 @@ def add(x: Any, y: Any) -> ErrorArray:
 
 
 def negative(x: ErrorArray) -> ErrorArray:
-    x.written_to = False  # the result shares its components
+    x.release()  # the result shares its components
     return ErrorArray(
         -x.value,
         x.model,

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import erf
 
 from oracle.running_error import ErrorArray, ErrorModel
-from oracle.running_error.model import Twofold, quantum_of
+from oracle.running_error.model import Twofold
 
 MODEL = ErrorModel(np.dtype("float32"), bounds=True)
 U = 2.0**-24
@@ -23,6 +23,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "divide": lambda x, y: x / y,
     "square": lambda x, y: np.square(x),
     "self": lambda x, y: x * x,
+    "second power": lambda x, y: x**2,
     "power": lambda x, y: x**3,
     "root": lambda x, y: x**-0.5,
     "negative": lambda x, y: -x,
@@ -46,9 +47,12 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "third": lambda x, y: x / 3.0,
     "sum": lambda x, y: np.sum(x * y, keepdims=True),
     "mean": lambda x, y: np.mean(x, keepdims=True),
+    "means": lambda x, y: np.mean(x.reshape(4, 10), axis=0),
     "product": lambda x, y: x.reshape(1, -1) @ y.reshape(-1, 1),
     "joined": lambda x, y: np.concatenate([x, y]),
-    "stacked": lambda x, y: np.stack([x, y]),
+    "stacked": lambda x, y: np.stack([x, y], axis=1),
+    "repeated": lambda x, y: np.repeat(x.reshape(4, 10), 2, axis=1),
+    "first power": lambda x, y: x**1,
     "largest": lambda x, y: np.max(x, axis=0, keepdims=True),
     "smallest": lambda x, y: np.min(x, axis=0),
 }
@@ -74,16 +78,20 @@ def test_errors_go_on_as_the_derivatives_say(name: str) -> None:
             derivative = (f(*high) - f(*low)) / (2 * step)
             variance += np.square(derivative * error[i])
             bound += np.abs(derivative) * 2 * error[i]
+    assert got.shape == f(X, Y).shape
     np.testing.assert_allclose(got.value, f(X, Y), rtol=1e-13)
-    np.testing.assert_allclose(got.sigma, np.sqrt(variance), rtol=2e-2)
-    np.testing.assert_allclose(got.bound, bound, rtol=2e-2, atol=8 * U)
+    np.testing.assert_allclose(got.sigma, np.sqrt(variance), rtol=1e-3, atol=U)
+    np.testing.assert_allclose(got.bound, bound, rtol=7e-3, atol=8 * U)
 
 
 # Units in the last place of one operation on exact data, as far as its result needs rounding at all.
 ULPS = {
-    **dict.fromkeys(("add", "subtract", "multiply", "divide", "square", "self", "sqrt", "reciprocal", "third"), 1),
+    **dict.fromkeys(("add", "subtract", "multiply", "divide", "third", "reciprocal"), 1),
+    **dict.fromkeys(("square", "self", "second power", "sqrt"), 1),
     **dict.fromkeys(("power", "root", "exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf"), 4),
-    **dict.fromkeys(("negative", "absolute", "maximum", "masked", "half", "quarter", "joined", "largest"), 0),
+    **dict.fromkeys(
+        ("negative", "absolute", "first power", "maximum", "masked", "half", "quarter", "joined", "largest"), 0
+    ),
 }
 
 
@@ -93,46 +101,6 @@ def test_an_operation_on_exact_data_errs_by_its_own_accuracy(name: str) -> None:
     got = OPERATIONS[name](ErrorArray.exact(X, MODEL), ErrorArray.exact(Y, MODEL))
     np.testing.assert_allclose(got.sigma, ULPS[name] * U * np.abs(got.value), rtol=1e-12)
     np.testing.assert_allclose(got.bound, ULPS[name] * U * np.abs(got.value), rtol=1e-12)
-
-
-@pytest.mark.parametrize("n", [2, 3, 50])
-@pytest.mark.parametrize("shift", [0.0, 3.0])
-def test_the_variance_of_a_sum_is_that_of_random_orders(n: int, shift: float) -> None:
-    """u² times the squares of the partial sums, averaged over orders; the bound is that of the worst of them, γ Σ|t|."""
-    rng = np.random.default_rng(n)
-    terms = rng.standard_normal(n) + shift
-    total: Any = np.sum(ErrorArray.exact(terms, MODEL))  # type: ignore[arg-type]
-    partial = np.cumsum(rng.permuted(np.broadcast_to(terms, (20_000, n)), axis=1), axis=1)[:, 1:]
-    simulated = U * np.sqrt(np.mean(np.sum(np.square(partial), axis=1)))
-    assert simulated <= total.sigma * 1.01
-    assert total.sigma < simulated * (2.5 if n < 10 else 1.15)
-    gamma = (n - 1) * U / (1 - (n - 1) * U)
-    np.testing.assert_allclose(total.bound, gamma * np.sum(np.abs(terms)), rtol=1e-12)
-
-
-@pytest.mark.parametrize("n", [1, 2, 40])
-def test_a_product_of_matrices_rounds_its_terms_too(n: int) -> None:
-    """Each of n products once and then their sum; a single product once and no more."""
-    x, y = X[None, :n], Y[:n, None]
-    terms = (x * y.T).ravel()
-    got = ErrorArray.exact(x, MODEL) @ ErrorArray.exact(y, MODEL)
-    summed: Any = np.sum(ErrorArray.exact(terms, MODEL))  # type: ignore[arg-type]
-    own = U * np.sqrt(np.sum(np.square(terms)))
-    np.testing.assert_allclose(got.sigma, np.hypot(summed.sigma, own).reshape(1, 1), rtol=1e-12)
-    np.testing.assert_allclose(got.bound, (summed.bound + U * np.sum(np.abs(terms))).reshape(1, 1), rtol=1e-12)
-
-
-def test_sums_join_with_the_roundings_that_their_terms_have() -> None:
-    """Products, rounded, added to plain numbers, not rounded: neither kind is counted for the other."""
-    x, y, z = (np.random.default_rng(seed).standard_normal(30) for seed in range(3))
-    products = ErrorArray.exact(x[None], MODEL) @ ErrorArray.exact(y[:, None], MODEL)
-    plain = np.sum(ErrorArray.exact(z[None, :, None], MODEL), axis=1)  # type: ignore[arg-type]
-    products += plain
-    terms = np.concatenate([x * y, z])
-    everything: Any = np.sum(ErrorArray.exact(terms, MODEL))  # type: ignore[arg-type]
-    expected = np.hypot(everything.sigma, U * np.sqrt(np.sum(np.square(x * y))))
-    np.testing.assert_allclose(products.sigma, [[expected]], rtol=1e-12)
-    np.testing.assert_allclose(products.bound, [[everything.bound + U * np.sum(np.abs(x * y))]], rtol=1e-12)
 
 
 def exact(value: Any) -> ErrorArray:
@@ -145,6 +113,7 @@ def accumulated() -> ErrorArray:
     return result
 
 
+ONES = np.ones(3)
 # What was added up on the way, as the square against which a tolerance is wide or narrow.
 SCALES: dict[str, tuple[Callable[[], ErrorArray], Any]] = {
     "plain": (lambda: exact(X), X**2),
@@ -152,6 +121,7 @@ SCALES: dict[str, tuple[Callable[[], ErrorArray], Any]] = {
     "subtracted": (lambda: exact(X) - exact(Y), X**2 + Y**2),
     "negative": (lambda: -(exact(X) + exact(-Y)), X**2 + Y**2),
     "scaled": (lambda: (exact(X) - exact(Y)) * 3.0, 9 * (X**2 + Y**2)),
+    "scaled from the left": (lambda: exact(X) * (exact(X) - exact(Y)), X**2 * (X**2 + Y**2)),
     "divided": (lambda: (exact(X) - exact(Y)) / exact(Y), (X**2 + Y**2) / Y**2),
     "halved": (lambda: (exact(X) - exact(Y)) / 2.0, (X**2 + Y**2) / 4),
     "squared": (lambda: np.square(exact(X) - exact(Y)), (X**2 + Y**2) ** 2),
@@ -170,6 +140,13 @@ SCALES: dict[str, tuple[Callable[[], ErrorArray], Any]] = {
         lambda: np.concatenate([exact(X) - exact(Y), exact(Y)]),
         np.concatenate([X**2 + Y**2, Y**2]),
     ),
+    "chosen from the right": (
+        lambda: np.where(X > Y, exact(X), exact(X) - exact(Y)),
+        np.where(X > Y, X**2, X**2 + Y**2),
+    ),
+    "product with sums": (lambda: exact(X[None]) @ (exact(Y[:, None]) - 1.0), [[np.sum(X**2 * (Y**2 + 1))]]),
+    "exponential of a whole sum": (lambda: np.exp(exact(5 * ONES) - exact(3 * ONES)), np.exp(2) ** 2 * 34 * ONES),
+    "stacked": (lambda: np.stack([exact(X) - exact(Y)] * 2), [X**2 + Y**2] * 2),
 }
 
 
@@ -180,89 +157,10 @@ def test_the_scale_is_of_all_that_was_added_up(name: str) -> None:
     np.testing.assert_allclose(np.broadcast_to(make().scale_or_own, np.shape(expected)), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("values", "quantum"),
-    [
-        ([1.0, -3.0], 1.0),
-        ([0.5, 2.0], 2.0**-4),
-        ([3 * 2.0**-8], 2.0**-8),
-        ([1.0, 2.0**-12], 2.0**-12),
-        ([2.0**-13], None),
-        ([1.0, 0.1], None),
-        ([0.0, 0.0], np.inf),
-        ([1.0, np.inf, np.nan], 1.0),
-    ],
-)
-def test_the_quantum_of_numbers(values: list[float], quantum: float | None) -> None:
-    """What all of them are a multiple of, in steps of four binary places; what is finer is taken for inexact."""
-    assert quantum_of(np.array(values)) == quantum
-
-
-def test_what_is_below_the_normal_range_may_be_lost() -> None:
-    """All of it in float32, whose subnormals some processors flush; above the range a halving is exact."""
-    tiny = float(np.finfo(np.float32).tiny)
-    halved = exact(np.array([3 * tiny * 1.1, 1.5 * tiny * 1.1, 0.0])) * 0.5
-    assert halved.bound is not None
-    np.testing.assert_array_equal(halved.bound, [tiny, tiny, 0.0])
-    np.testing.assert_array_equal((exact(np.array([1.1])) * 0.5).sigma, [0.0])
-
-
-def test_a_constant_that_the_dtype_does_not_hold_is_rounded_once() -> None:
-    """0.1 is off by at most a unit, a half is itself."""
-    x = exact(np.array([0.75]))
-    np.testing.assert_allclose((x * 0.1).sigma, 0.075 * U * np.sqrt(2), rtol=1e-12)
-    np.testing.assert_allclose((x * 1.5).sigma, 0.0)
-
-
-def test_the_sign_of_what_may_be_zero_is_open() -> None:
-    """-1, 0 or 1, exactly; where rounding can turn it, the tolerance reaches the other side."""
-    x = ErrorArray(
-        np.array([-2.0, 0.0, 3.0, 1e-9]), MODEL, Twofold(np.array([0, 0, 0, 1e-16]), np.array([0, 0, 0, 4e-8]))
-    )
-    sign = np.sign(x)
-    np.testing.assert_array_equal(sign.value, [-1, 0, 1, 1])
-    np.testing.assert_array_equal(sign.sigma[:3], 0)
-    assert 8 * sign.sigma[3] >= 1
-
-
-def test_masks_combine_as_truth_values_do() -> None:
-    """And, or, not, by operator and by name; what is open in one stays open where the other does not decide."""
-    x, zero = ErrorArray.exact(np.array([-1.0, 2.0, 5.0]), MODEL), ErrorArray.exact(np.zeros(3), MODEL)
-    positive, small = x > zero, x < zero + 3.0
-    for both in (positive & small, np.logical_and(positive, small), np.bitwise_and(positive, small)):
-        np.testing.assert_array_equal(np.where(both, x, 0.0).value, [0, 2, 0])
-    for either in (positive | small, np.logical_or(positive, small), np.bitwise_or(positive, small)):
-        np.testing.assert_array_equal(np.where(either, x, 0.0).value, x.value)
-    for neither in (~positive, np.logical_not(positive), np.invert(positive)):
-        np.testing.assert_array_equal(np.where(neither, x, 0.0).value, [-1, 0, 0])
-
-
-def test_labels_have_no_tie() -> None:
-    """Equality is a test of labels, which leaves no choice open; an order at equality is a kink, and does."""
-    model = ErrorModel(np.dtype("float32"), open_ties=True)
-    x, y = ErrorArray.exact(np.array([1.0, 2.0]), model), ErrorArray.exact(np.array([1.0, 3.0]), model)
-    assert not np.where(x == y, 4.0 * x, x).sigma.any() and not np.where(x != y, 4.0 * x, x).sigma.any()
-    assert (np.where(x > y, 4.0 * x, x).sigma > 0).tolist() == [True, False]
-
-
-def test_branches_are_counted_where_they_are_taken() -> None:
-    """How many were compared, can flip, are wider for it, were adopted, and are not to be explained."""
-    model = ErrorModel(np.dtype("float32"))
-    model.branches.place = "act"
-    value, error = np.array([1e-8, 1e-8, -1.0, 2.0]), Twofold(np.full(4, 1e-16))
-    for guide, expected in ((None, (4, 2, 2, 0, 0)), (np.array([-1e-8, 1e-8, 1.0, 2.0]), (4, 2, 0, 2, 1))):
-        model.branches.by_place.clear()
-        ErrorArray(value, model, error, guide=guide) > 0.0  # noqa: B015
-        seen = model.branches.by_place["act"]
-        assert (seen.compared, seen.ambiguous, seen.widened, seen.adopted, seen.inadmissible) == expected
-        ErrorArray(value, model, error, guide=guide) > 0.0  # noqa: B015
-        assert model.branches.by_place["act"].adopted == 2 * expected[3]
-
-
 def test_what_is_put_together_keeps_what_each_part_knows() -> None:
     """The quantum is that of the finest part, the error and the scale each part's own."""
     whole, halves = ErrorArray.exact(np.array([1.0, 2.0]), MODEL), ErrorArray.exact(np.array([0.0625]), MODEL)
-    assert np.concatenate([whole, halves]).quantum == 2.0**-4
+    assert np.concatenate([whole, halves]).quantum == np.concatenate([halves, whole]).quantum == 2.0**-4
     assert np.concatenate([whole, whole * 0.1]).quantum is None
     summed = ErrorArray(np.array([1.0]), MODEL, Twofold(np.array([0.25]), np.array([1.0])), scale=np.array([9.0]))
     joined = np.concatenate([whole, summed])
@@ -276,6 +174,14 @@ def test_arrays_made_like_it_carry_errors_unless_they_count() -> None:
     for dtype in (bool, np.int64, np.uint8):
         plain = np.full_like(x, 1, dtype=dtype)
         assert isinstance(plain, np.ndarray) and plain.dtype == dtype and plain.shape == (2, 3) and plain.all()
-    assert np.zeros_like(x, shape=(4,)).shape == (4,) and not np.zeros_like(x).sigma.any()
+    for like, value in ((np.zeros_like, 0), (np.ones_like, 1), (np.empty_like, None)):
+        assert like(x, shape=(4,)).shape == (4,)
+        assert isinstance(like(x, dtype=np.int64), np.ndarray)
+        made: Any = like(x, dtype=np.float32)
+        assert isinstance(made, ErrorArray) and made.shape == (2, 3) and not made.sigma.any()
+        assert value is None or (made.value == value).all()
     tenth = np.full_like(x, 0.1)
     assert isinstance(tenth, ErrorArray) and (tenth.sigma > 0).all() and (tenth.value == 0.1).all()
+    whole: Any = np.full_like(x, 2)
+    whole[0] = 0.5
+    np.testing.assert_array_equal(whole.value, [[0.5] * 3, [2.0] * 3])

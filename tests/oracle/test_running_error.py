@@ -118,6 +118,9 @@ def test_an_operation_without_a_rule_is_refused() -> None:
         np.arctan2(lifted([1.0]), lifted([2.0]))
     with pytest.raises(TypeError):
         np.cumsum(lifted([1.0, 2.0]))
+    row = lifted([[1.0, 2.0]])[0]
+    with pytest.raises(TypeError, match="read at an index"):
+        row[1] = 3.0
 
 
 def test_integer_data_is_exact_until_the_dtype_cannot_hold_it() -> None:
@@ -125,7 +128,10 @@ def test_integer_data_is_exact_until_the_dtype_cannot_hold_it() -> None:
     small = np.arange(-8.0, 8.0).reshape(4, 4)
     assert (lifted(small) @ lifted(small)).error is None
     large = small * 2.0**11
-    assert (lifted(large) @ lifted(large)).error is not None
+    product = lifted(large) @ lifted(large)
+    assert product.error is not None
+    further = product + 1.0
+    np.testing.assert_allclose(further.sigma, np.hypot(product.sigma, 2.0**-24 * further.value), rtol=1e-12)
 
 
 def test_accumulation_allows_any_order_and_counts_only_what_is_added() -> None:
@@ -227,11 +233,12 @@ METHODS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_moves_elements_moves_their_errors_along(name: str) -> None:
-    """Each element keeps its own sigma and bound, a mask's elements their own doubt."""
+    """Each element keeps its own sigma and bound and what the subject had there, a mask's elements their own doubt."""
     rng = np.random.default_rng(0)
     x = lifted(rng.standard_normal((2, 1, 4)).astype(np.float32)) * 0.1
+    x.guide = x.value + rng.uniform(size=x.shape)
     moved = METHODS[name](x)
-    for component in ("value", "sigma", "bound"):
+    for component in ("value", "sigma", "bound", "guide"):
         np.testing.assert_array_equal(getattr(moved, component), METHODS[name](getattr(x, component)))
     if name in ("reshape", "index"):
         mask = x - x[0, 0, 0] > 0
@@ -247,10 +254,21 @@ def test_what_moves_elements_moves_their_errors_along(name: str) -> None:
 def test_methods_are_numpys_functions(name: str) -> None:
     """An op may spell it either way."""
     x = lifted(np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32))
-    one, other = getattr(x, name)(axis=1), getattr(np, name)(x, axis=1)
-    np.testing.assert_array_equal(one.value, other.value)
-    np.testing.assert_array_equal(one.sigma, other.sigma)
+    assert getattr(x, name)(axis=1).shape == (3,)
+    for keepdims, shape in ((False, (3,)), (True, (3, 1))):
+        one, other = getattr(x, name)(axis=1, keepdims=keepdims), getattr(np, name)(x, axis=1, keepdims=keepdims)
+        assert one.shape == other.shape == shape
+        np.testing.assert_array_equal(one.value, other.value)
+        np.testing.assert_array_equal(one.sigma, other.sigma)
     assert len(x) == 3
+
+
+def test_astype_copies_unless_told_otherwise() -> None:
+    """As NumPy's, but for the dtype, which is the model's."""
+    x = lifted([1.0, 2.0])
+    x.astype(np.float32)[0] = 5.0
+    assert x.value.tolist() == [1.0, 2.0]
+    assert x.astype(np.float32, copy=False) is x
 
 
 def test_subtracting_in_place_is_adding_the_opposite() -> None:

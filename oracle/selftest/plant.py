@@ -215,19 +215,18 @@ def retold(alter: Callable[[Trace], None]) -> Implementation:
 
 def twin(call: Call, options: Mapping[str, Any]) -> tuple[Array, Callable[..., Any], Any]:
     """What the same layer or loss with other options makes of the same input: output, backward, and the object."""
-    layer = type(call.layer)(**options)
-    if isinstance(layer, Layer):
-        layer.train(call.layer.training)
-        for name in layer.params.keys() & call.layer.params.keys():
-            layer.params[name] = call.layer.params[name]
-        layer.imposed_mask = getattr(call.layer, "mask", None)  # type: ignore[attr-defined]
-        layer.zero_grad()
-        output, backward = Layer.apply(layer, call.input) if not layer.children else layer.apply(call.input)
-        return output, backward, layer
-    for name, value in vars(layer).items():
-        if isinstance(value, tuple):  # weights, as a case gives them
-            setattr(layer, name, np.asarray(value, call.input.dtype))
-    output, backward = type(call.layer).op(layer, call.input, *call.arguments)
+    kind = type(call.layer)
+    if not issubclass(kind, Layer):
+        weights = {n: np.asarray(v, call.input.dtype) if isinstance(v, tuple) else v for n, v in options.items()}
+        loss = kind(**weights)
+        return *kind.op(loss, call.input, *call.arguments), loss
+    layer = kind(**options)
+    layer.train(call.layer.training)
+    for name in layer.params.keys() & call.layer.params.keys():
+        layer.params[name] = call.layer.params[name]
+    layer.imposed_mask = getattr(call.layer, "mask", None)  # type: ignore[attr-defined]
+    layer.zero_grad()
+    output, backward = Layer.apply(layer, call.input) if not layer.children else layer.apply(call.input)
     return output, backward, layer
 
 

@@ -138,7 +138,7 @@ def _layer_part(
         Case(
             name=f"{case.name}/{name}",
             dtype=case.dtype,
-            layers=(replace(spec, name="layer", same_as=""),),
+            layers=(replace(spec, name="layer"),),
             params={
                 f"layer.{key.removeprefix(prefix)}": value for key, value in params.items() if key.startswith(prefix)
             },

@@ -47,7 +47,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     rows: list[Row] = []
     for step in range(case.steps):
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
-        compared = [_compared_in(case, part, bench) for part in local_parts(case, trace, step)]
+        compared = [_compared_in(case, part, bench, reference) for part in local_parts(case, trace, step)]
         local = [row for own in compared for row in (own.rows() if isinstance(own, Comparison) else own)]
         local += judge_handovers(case, bench)
         local += judge_masks(case, bench)
@@ -138,20 +138,21 @@ def _compared(part: Part, bench: Bench) -> Comparison | list[Row]:
         return [] if part.case.grads else [_misfit(part, bench, error)]
 
 
-def _compared_in(case: Case, part: Part, bench: Bench) -> Comparison | list[Row]:
+def _compared_in(case: Case, part: Part, bench: Bench, reference: Subject) -> Comparison | list[Row]:
     """The same for a part of a case that the reference can run: what it then refuses does not fit together either."""
     try:
         return _compared(part, bench)
     except ReferenceFailed as error:
-        if bench.reference is None or not runs(case, bench.reference):
+        if not runs(case, reference):
             raise
         return [] if part.case.grads else [_misfit(part, bench, error)]
 
 
 def _whole(part: Part, bench: Bench, compared: Sequence[Comparison | list[Row]]) -> Comparison:
     """The step's comparison; of a network of one layer that was given what the case gives, that of its layer."""
-    if len(compared) == 1 and isinstance(compared[0], Comparison) and compared[0].is_all_of(part.case):
-        return compared[0].as_whole(part, bench)
+    for own in compared:
+        if isinstance(own, Comparison) and own.is_all_of(part.case):
+            return own.as_whole(part, bench)
     return Comparison(part, bench)
 
 

@@ -1,0 +1,133 @@
+"""A traced step taken apart: each piece gets what the subject itself had there, and is judged only where the trace shows that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oracle import suite
+from oracle.case import Case, Spec
+from oracle.judge import judge
+from oracle.profile import Profile
+from oracle.subjects import refbp as refbp_subject
+from oracle.subjects import torch as torch_subject
+from oracle.suite.build import layer, network_case
+from oracle.trace import Key, Trace
+from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, WRONG, Row
+
+from .tampered import at_fault, one_off, tiny
+
+PARAMETERS = {("first", "weight"), ("first", "bias"), ("last", "weight"), ("last", "bias")}
+WITHOUT_STATE = Profile(quantities=("output", "grad_*", "grad.*", "param.*"))
+
+
+def showing(case: Case, profile: Profile) -> Trace:
+    """refbp's trace of the case, with what the profile says can be shown, and what went into the layers."""
+    trace = refbp_subject.run(case)
+    for key in list(trace):
+        if not profile.shows(key.quantity) and key.quantity != "input":
+            del trace.arrays[key]
+    return trace
+
+
+def updates(rows: list[Row], mode: str = LOCAL) -> list[Row]:
+    return [row for row in rows if row.mode == mode and row.quantity.startswith("param.")]
+
+
+BIASES, WEIGHTS = ({"params": [f"{name}.{kind}" for name in ("first", "last")]} for kind in ("bias", "weight"))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        Spec("SGD", {"lr": 0.1, "momentum": 0.9}),
+        Spec("SGD", {"lr": 0.1}, groups=({**WEIGHTS, "momentum": 0.9}, BIASES)),
+        Spec("RMSprop", {"lr": 0.1}),
+        Spec("SGD", {"lr": 0.1}),
+    ],
+    ids=["momentum", "momentum of a group", "RMSprop", "nothing to hide"],
+)
+def test_an_update_whose_state_is_hidden_is_judged_on_all_steps_up_to_it(optimizer: Spec) -> None:
+    """Each step's parameters follow from all gradients so far: they pass, and one that is altered is wrong at its step.
+
+    End to end a step that begins in a state that nobody knows says nothing about its parameters.
+    """
+    case = replace(tiny(steps=3), optimizer=optimizer)
+    trace = showing(case, WITHOUT_STATE)
+    rows = judge(case, trace, refbp_subject, WITHOUT_STATE)
+    assert {row.verdict for row in rows} == {PASS}
+    seen = {(row.step, row.layer, row.quantity) for row in updates(rows)}
+    assert seen == {(step, name, f"param.{kind}") for step in range(3) for name, kind in PARAMETERS}
+    hides = optimizer.type != "SGD" or "momentum" in str(optimizer)
+    assert {row.step for row in updates(rows, END_TO_END)} == ({0} if hides else {0, 1, 2})
+    key = Key(2, "first", "param.weight")
+    trace.arrays[key] = one_off(trace.arrays[key])
+    (found,) = [row for row in judge(case, trace, refbp_subject, WITHOUT_STATE) if row.verdict in DISCREPANCIES][:1]
+    assert (found.step, found.layer, found.quantity, found.mode) == (2, "first", "param.weight", LOCAL)
+
+
+def test_a_parameter_whose_gradient_is_hidden_stays_out_of_the_update() -> None:
+    """The others of its group are judged as before."""
+    case = replace(tiny(), optimizer=Spec("SGD", {"lr": 0.1}, groups=({**WEIGHTS, "weight_decay": 0.5}, BIASES)))
+    trace = refbp_subject.run(case)
+    del trace.arrays[Key(0, "last", "grad.weight")]
+    shown = {(row.layer, row.quantity): row.verdict for row in updates(judge(case, trace, refbp_subject))}
+    assert shown == {(name, f"param.{kind}"): PASS for name, kind in PARAMETERS - {("last", "weight")}}
+    trace.arrays[Key(0, "first", "param.weight")] = one_off(trace.arrays[Key(0, "first", "param.weight")])
+    assert ("first", "param.weight", WRONG) in at_fault(judge(case, trace, refbp_subject))
+
+
+@pytest.mark.parametrize("optimizer, steps", [(Spec("SGD", {"lr": 0.1}), {0}), (None, {0, 1})], ids=["trained", "kept"])
+def test_a_step_is_judged_where_the_parameters_before_it_are_known(optimizer: Spec | None, steps: set[int]) -> None:
+    """Hidden ones are those of the case as long as nothing changes them, and else anything."""
+    profile = Profile(quantities=("output", "grad_*", "grad.*"))
+    case = replace(tiny(steps=2), optimizer=optimizer)
+    rows = judge(case, showing(case, profile), refbp_subject, profile)
+    assert {row.verdict for row in rows} == {PASS}
+    for mode in (LOCAL, END_TO_END):
+        assert {row.step for row in rows if row.mode == mode and row.quantity == "grad.weight"} == steps
+
+
+def test_parameters_of_another_form_are_no_ground_for_the_next_step() -> None:
+    """They are judged where they are shown; what follows is judged neither on them nor on the case's own."""
+    case = replace(tiny(steps=2), optimizer=None)
+    trace = refbp_subject.run(case)
+    honest = judge(case, trace, refbp_subject)
+    assert {row.step for row in honest if row.quantity == "grad.weight"} == {0, 1}
+    trace.record(0, "first", "param.weight", np.zeros((3, 4)))
+    rows = judge(case, trace, refbp_subject)
+    assert {row.step for row in rows if row.quantity == "grad.weight"} == {0}
+
+
+def test_a_layer_that_stands_twice_is_not_judged_on_one_of_its_places() -> None:
+    """Its parameters' gradients are sums over both: right end to end, and judged there alone."""
+    case = suite.named("network/shared_layer")
+    trace = refbp_subject.run(case)
+    rows = judge(case, trace, torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    shared = {row.mode for row in rows if row.layer == "shared" and row.quantity.startswith("grad.")}
+    assert shared == {END_TO_END}
+    assert {(row.layer, row.quantity) for row in rows if row.mode == LOCAL} >= {
+        ("shared", "output"),
+        ("again", "output"),
+        ("again", "grad_input"),
+    }
+    trace.arrays[Key(0, "shared", "grad.weight")] = one_off(trace.arrays[Key(0, "shared", "grad.weight")])
+    assert ("shared", "grad.weight", WRONG) in at_fault(judge(case, trace, torch_subject), END_TO_END)
+
+
+@pytest.mark.parametrize("subject, reference", [(refbp_subject, torch_subject), (torch_subject, refbp_subject)])
+def test_masks_that_a_subject_drew_are_taken_over_in_every_step(subject: Any, reference: Any) -> None:
+    """Locally and through the whole network: another's own draws would be another function."""
+    layers = [layer("Linear", 8, 40, name="first"), layer("Dropout", 0.5, name="drop"), layer("Linear", 40, 2)]
+    case = network_case("masks/drawn", "a dropout between two layers", layers, (6, 8), steps=2)
+    trace = subject.run(case)
+    drawn = [trace.get(step, "drop", "mask") for step in range(2)]
+    own = reference.run(case).get(0, "drop", "mask")
+    assert drawn[0] is not None and not np.array_equal(drawn[0], own)
+    rows = judge(case, trace, reference)
+    assert {row.verdict for row in rows} == {PASS}
+    assert {row.step for row in rows if row.mode == END_TO_END and row.layer == "2"} == {0, 1}

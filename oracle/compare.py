@@ -38,12 +38,12 @@ class Change:
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[Change]:
-    """Every change between two tables: worse before appeared before vanished before better, the graver first, else in the tables'
-    order."""
+    """Every change between two tables: worse before appeared before vanished before better, then the graver, then as in the
+    tables."""
     sides = [table[[*PLACE, "verdict", "z_max"]].assign(at=range(len(table))) for table in (before, after)]
     both = sides[0].merge(sides[1], on=PLACE, how="outer", suffixes=("_before", "_after"))
     both = both.sort_values(["at_after", "at_before"], ignore_index=True)
-    both["kind"] = [_kind(*pair) for pair in zip(both["verdict_before"], both["verdict_after"], strict=True)]
+    both["kind"] = list(map(_kind, both["verdict_before"], both["verdict_after"]))
     changed = both[both["kind"] != ""].fillna({"verdict_before": "", "verdict_after": ""})
     order = {kind: rank for rank, kind in enumerate((WORSE, APPEARED, VANISHED, BETTER))}
     return sorted(_grouped(changed), key=lambda change: (order[change.kind], -GRAVITY.get(change.after, 0)))

@@ -42,7 +42,7 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[Change]:
     tables."""
     sides = [table[[*PLACE, "verdict", "z_max"]].assign(at=range(len(table))) for table in (before, after)]
     both = sides[0].merge(sides[1], on=PLACE, how="outer", suffixes=("_before", "_after"))
-    both = both.sort_values(["at_after", "at_before"], ignore_index=True)
+    both = both.sort_values(["at_after", "at_before"])
     both["kind"] = list(map(_kind, both["verdict_before"], both["verdict_after"]))
     changed = both[both["kind"] != ""].fillna({"verdict_before": "", "verdict_after": ""})
     order = {kind: rank for rank, kind in enumerate((WORSE, APPEARED, VANISHED, BETTER))}

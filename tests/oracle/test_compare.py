@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import oracle
 from oracle import compare
 from oracle.cli import main
 from oracle.history import courses
+from oracle.verdict import VERDICTS
 
 from . import planted
 
@@ -55,24 +57,32 @@ def test_what_appears_counts_only_where_it_is_a_discrepancy(good: oracle.Report,
     assert not compare.got_worse([vanished])
 
 
+def table(verdicts: dict[str, str], rows: int = 1) -> pd.DataFrame:
+    """As many rows of each case, all with its verdict."""
+    row = dict.fromkeys(compare.PLACE, "") | {"z_max": 1.0}
+    return pd.DataFrame(
+        [row | {"case": case, "step": step, "verdict": own} for case, own in verdicts.items() for step in range(rows)]
+    )
+
+
+@pytest.mark.parametrize("better, worse", list(pairwise(VERDICTS)))
+def test_every_step_from_the_best_verdict_to_the_gravest_is_a_change(better: str, worse: str) -> None:
+    """Each way, and rows that changed in the same way are told once."""
+    before, after = table({"net": better}, 3), table({"net": worse}, 3)
+    (change,) = compare.changes(before, after)
+    assert str(change) == f"worse: net () {better} → {worse}: step 0 and 2 more rows"
+    (change,) = compare.changes(after, before)
+    assert str(change) == f"better: net () {worse} → {better}: step 0 and 2 more rows"
+
+
 def test_changes_come_the_gravest_first_then_in_the_tables_order() -> None:
     """Worse before appeared before vanished before better; of a kind what is graver now, and else the later table's order."""
-
-    def table(verdicts: dict[str, str]) -> pd.DataFrame:
-        rows = [
-            dict.fromkeys(compare.PLACE, "") | {"case": case, "verdict": v, "z_max": 1.0}
-            for case, v in verdicts.items()
-        ]
-        return pd.DataFrame(rows)
-
     before = {"z": "pass", "m": "pass", "a": "pass", "better": "wrong", "q gone": "pass", "b gone": "wrong"}
     after = {"better": "pass", "y new": "pass", "x new": "pass", "z": "loose", "m": "wrong", "a": "loose"}
     found = compare.changes(table(before), table(after))
     assert [change.case for change in found] == ["m", "z", "a", "y new", "x new", "q gone", "b gone", "better"]
-    assert [str(change) for change in found[-4:-2]] == [
-        "appeared: x new () pass: step",
-        "vanished: q gone () pass: step",
-    ]
+    assert str(found[4]) == "appeared: x new () pass: step 0"
+    assert str(found[5]) == "vanished: q gone () pass: step 0"
 
 
 def test_a_case_that_now_crashes_is_worse(good: oracle.Report) -> None:

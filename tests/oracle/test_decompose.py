@@ -10,6 +10,7 @@ import pytest
 
 from oracle import suite
 from oracle.case import Case, Spec
+from oracle.decompose import local_parts
 from oracle.judge import judge
 from oracle.profile import Profile
 from oracle.subjects import refbp as refbp_subject
@@ -69,6 +70,39 @@ def test_an_update_whose_state_is_hidden_is_judged_on_all_steps_up_to_it(optimiz
     assert (found.step, found.layer, found.quantity, found.mode) == (2, "first", "param.weight", LOCAL)
 
 
+@pytest.mark.parametrize(
+    "type, options, state",
+    [
+        ("SGD", {"momentum": 0.9}, "momentum"),
+        ("Adam", {}, "exp_avg"),
+        ("Adam", {}, "step"),
+        ("RMSprop", {}, "square_avg"),
+    ],
+)
+def test_an_update_whose_state_is_shown_is_judged_from_it(type: str, options: dict[str, Any], state: str) -> None:
+    """In both modes and every step. A state that is not what went on is wrong where it is shown, and what follows is too."""
+    case = replace(tiny(steps=3), optimizer=Spec(type, {"lr": 0.1, **options}))
+    trace = refbp_subject.run(case)
+    rows = judge(case, trace, torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    for mode in (LOCAL, END_TO_END):
+        assert {row.step for row in updates(rows, mode)} == {0, 1, 2}
+    key = Key(1, "first", f"{state}.weight")
+    trace.record(*key, 2 * trace.arrays[key])
+    assert {row.step for row in judge(case, trace, torch_subject) if row.verdict in DISCREPANCIES} == {1, 2}
+
+
+def test_an_update_alone_is_a_whole_step() -> None:
+    """A case of nothing but an optimizer: each parameter, in both modes, under its own name."""
+    case = next(case for case in suite.matching("optimizer/*") if case.steps > 1)
+    rows = judge(case, refbp_subject.run(case), torch_subject)
+    for mode in (LOCAL, END_TO_END):
+        assert {tuple(name.rpartition(".")[::2]) for name in case.params} == {
+            (row.layer, row.quantity.removeprefix("param.")) for row in updates(rows, mode)
+        }
+        assert {row.step for row in updates(rows, mode)} == set(range(case.steps))
+
+
 def test_a_parameter_whose_gradient_is_hidden_stays_out_of_the_update() -> None:
     """The others of its group are judged as before."""
     case = replace(tiny(), optimizer=Spec("SGD", {"lr": 0.1}, groups=({**WEIGHTS, "weight_decay": 0.5}, BIASES)))
@@ -100,6 +134,34 @@ def test_parameters_of_another_form_are_no_ground_for_the_next_step() -> None:
     trace.record(0, "first", "param.weight", np.zeros((3, 4)))
     rows = judge(case, trace, refbp_subject)
     assert {row.step for row in rows if row.quantity == "grad.weight"} == {0}
+
+
+def test_each_step_has_its_own_batch_and_the_buffers_that_the_one_before_it_left() -> None:
+    """Two batches through a BatchNorm: the running statistics of the second begin where those of the first end."""
+    rng = np.random.default_rng(3)
+    layers = [layer("Linear", 3, 4, name="first"), layer("BatchNorm1d", 4, name="norm")]
+    batches: dict[str, Any] = {
+        name: tuple(rng.standard_normal((2, 6, size))) for name, size in (("inputs", 3), ("grad_outputs", 4))
+    }
+    case = network_case("batches/norm", "two batches", layers, steps=2, **batches)
+    trace = refbp_subject.run(case)
+    rows = judge(case, trace, torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    for mode in (LOCAL, END_TO_END):
+        found = {row.step for row in rows if row.mode == mode and row.quantity == "buffer.running_mean"}
+        assert found == {0, 1}
+
+
+def test_pieces_keep_what_the_case_says_of_its_data() -> None:
+    """Whether it is random decides what an excess within the bound is; a loss may have an upstream gradient of its own."""
+    case = replace(tiny(), structured=True)
+    parts = list(local_parts(case, refbp_subject.run(case), 0))
+    assert len(parts) == 5 and all(part.case.structured for part in parts)
+    upstream = np.random.default_rng(4).standard_normal((5, 2))
+    case = replace(tiny(), loss=Spec("MSELoss", {"reduction": "none"}), grad_outputs=(upstream,))
+    rows = judge(case, refbp_subject.run(case), torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    assert ("loss", "grad_input", LOCAL) in {(row.layer, row.quantity, row.mode) for row in rows}
 
 
 def test_a_layer_that_stands_twice_is_not_judged_on_one_of_its_places() -> None:

@@ -212,6 +212,36 @@ def test_an_input_of_another_shape_is_wrong_and_nothing_raises() -> None:
     assert misfits(rows) == [("last", "Linear", "input", WRONG)]
 
 
+def test_rows_come_in_the_order_of_backpropagation_where_the_whole_does_not_fit_together_too() -> None:
+    """What the trace shows in this step gives it then: forward through all layers, then back."""
+    layers = [layer("Linear", 3, 4, name="first"), layer("Dropout", name="drop"), layer("Linear", 4, 2, name="last")]
+    case = network_case("fit/none", "a mask of another shape", layers, (5, 3), steps=2)
+    trace = altered(case, {("drop", "mask"): lambda mask: mask[:, :2]}, step=1)
+    rows = [row for row in judge(case, trace, refbp_subject) if row.step == 1]
+    assert {row.mode for row in rows} == {LOCAL} and len(rows) > 10
+    found = [Key(1, row.layer, row.quantity) for row in rows]
+    assert found == [key for key in trace if key in found]
+
+
+def test_what_the_reference_refuses_of_a_case_that_it_can_run_does_not_fit_together() -> None:
+    """The layer whose values it refuses is named; of an update it is the layers' fault, and judged there."""
+
+    class Picky:
+        name = "picky"
+
+        def __init__(self, part: str) -> None:
+            self.part = part
+
+        def run(self, case: Case) -> Trace:
+            if case.name.endswith(self.part):
+                raise ValueError(f"not {self.part}")
+            return refbp_subject.run(case)
+
+    trace = refbp_subject.run(tiny())
+    assert misfits(judge(tiny(), trace, Picky("/act"))) == [("act", "Tanh", "input", WRONG)]
+    assert misfits(judge(tiny(), trace, Picky("/update"))) == []
+
+
 def test_an_upstream_gradient_of_another_shape_is_wrong_and_nothing_raises() -> None:
     """A layer whose output and upstream gradient do not fit together is named, with the gradient."""
     rows = rows_of(tiny(), {("act", "grad_output"): lambda grad: grad[:, :2]})
@@ -292,6 +322,12 @@ def test_a_reference_that_cannot_run_is_not_the_subjects_fault() -> None:
     assert any(row.n_adopted for row in judge(case, torch_subject.run(case), refbp_subject))
     with pytest.raises(ReferenceFailed):
         judge(case, torch_subject.run(case), Broken())
+    # And here for nothing else: what went into the loss is not shown.
+    case = suite.named("loss/MSELoss,reduction=mean,shape=5x4")
+    trace = refbp_subject.run(case)
+    del trace.arrays[Key(0, "loss", "input")]
+    with pytest.raises(ReferenceFailed):
+        judge(case, trace, Broken())
 
 
 def ones_at_zero(case: Case) -> Trace:
@@ -500,7 +536,7 @@ def outwards(op: Callable[..., Any]) -> Callable[..., Any]:
 def test_errors_of_one_cause_that_are_right_in_every_layer_are_loose_end_to_end() -> None:
     """Rounding that always goes the same way adds up faster than the statistical model allows: no layer is at fault.
 
-    Only where each layer was judged, and is right: an excess beside a real error stays what it is.
+    Only where each layer was judged, and is right: an excess beside a real error stays what it is, and one of a black box.
     """
     layers = [layer("ReLU"), *(layer("Linear", 4, 4) for _ in range(12))]
     case = network_case("bias/deep", "", layers, (5, 4), draw_params=lambda rng, shape: rng.uniform(0.1, 0.4, shape))
@@ -510,6 +546,12 @@ def test_errors_of_one_cause_that_are_right_in_every_layer_are_loose_end_to_end(
     assert not at_fault(rows) and not at_fault(rows, END_TO_END)
     loose = {row.layer for row in rows if (row.mode, row.quantity, row.verdict) == (END_TO_END, "output", LOOSE)}
     assert loose >= {"10", "11", "12"}
+    assert all("errors of one cause" in row.diagnosis for row in rows if row.verdict == LOOSE)
+    box = Profile(quantities=("grad.*",))
+    shown = Trace({key: array for key, array in trace.arrays.items() if box.shows(key.quantity)})
+    assert ("12", "grad.weight") in {
+        found[:2] for found in at_fault(judge(case, shown, refbp_subject, box), END_TO_END)
+    }
     trace.arrays[Key(0, "3", "grad.weight")] = one_off(trace.arrays[Key(0, "3", "grad.weight")])
     rows = judge(case, trace, refbp_subject)
     assert at_fault(rows) == {("3", "grad.weight", WRONG)}

@@ -95,12 +95,18 @@ def test_a_crash_comes_with_its_place_and_what_was_right_before_it(
 
 
 def test_a_crash_that_is_raised_anew_in_other_words_keeps_its_place() -> None:
-    """A subject may say what happened in its own words: where it happened is known from what it says them of."""
+    """A subject may say what happened in its own words: where it happened is known from what it says them of.
+
+    A place that the case does not know has no type.
+    """
     cause = raised(patched("refbp.activations:Tanh.function", raising))
     error = RuntimeError("it did not work")
     error.__cause__ = cause
     (row,) = crashed(case(), error)
     assert (row.layer, row.quantity, row.diagnosis) == ("act", "grad_input", "RuntimeError: it did not work")
+    cause.place = ("elsewhere", "output")  # type: ignore[attr-defined]
+    (row,) = crashed(case(), error)
+    assert (row.layer, row.layer_type) == ("elsewhere", "")
 
 
 def test_a_write_into_what_was_given_is_a_cause_of_its_own() -> None:

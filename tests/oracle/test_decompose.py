@@ -15,11 +15,11 @@ from oracle.judge import judge
 from oracle.profile import Profile
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
-from oracle.suite.build import layer, network_case
+from oracle.suite.build import integers, layer, network_case
 from oracle.trace import Key, Trace
 from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, WRONG, Row
 
-from .tampered import at_fault, one_off, tiny
+from .tampered import at_fault, one_off, rows_of, tiny
 
 PARAMETERS = {("first", "weight"), ("first", "bias"), ("last", "weight"), ("last", "bias")}
 WITHOUT_STATE = Profile(quantities=("output", "grad_*", "grad.*", "param.*"))
@@ -92,6 +92,20 @@ def test_an_update_whose_state_is_shown_is_judged_from_it(type: str, options: di
     assert {row.step for row in judge(case, trace, torch_subject) if row.verdict in DISCREPANCIES} == {1, 2}
 
 
+def test_a_state_that_a_case_gives_is_what_its_first_step_begins_with() -> None:
+    """As that of a long run that is gone on with; judged on no state at all, each parameter would be wrong."""
+    momentum = {name: np.full_like(value, 0.5) for name, value in tiny().params.items()}
+    case = replace(tiny(steps=2), optimizer_state={"momentum": momentum})
+    rows = judge(case, refbp_subject.run(case), torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    for mode in (LOCAL, END_TO_END):
+        assert {row.step for row in updates(rows, mode)} == {0, 1}
+    without = judge(case, refbp_subject.run(tiny(steps=2)), torch_subject)
+    for mode in (LOCAL, END_TO_END):
+        wrong = {(row.step, row.layer, row.quantity) for row in updates(without, mode) if row.verdict == WRONG}
+        assert wrong == {(0, name, f"param.{kind}") for name, kind in PARAMETERS}
+
+
 def test_an_update_alone_is_a_whole_step() -> None:
     """A case of nothing but an optimizer: each parameter, in both modes, under its own name."""
     case = next(case for case in suite.matching("optimizer/*") if case.steps > 1)
@@ -136,7 +150,8 @@ def test_parameters_of_another_form_are_no_ground_for_the_next_step() -> None:
     assert {row.step for row in rows if row.quantity == "grad.weight"} == {0}
 
 
-def test_each_step_has_its_own_batch_and_the_buffers_that_the_one_before_it_left() -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_each_step_has_its_own_batch_and_the_buffers_that_the_one_before_it_left(training: bool) -> None:
     """Two batches through a BatchNorm: the running statistics of the second begin where those of the first end."""
     rng = np.random.default_rng(3)
     layers = [layer("Linear", 3, 4, name="first"), layer("BatchNorm1d", 4, name="norm")]
@@ -150,6 +165,15 @@ def test_each_step_has_its_own_batch_and_the_buffers_that_the_one_before_it_left
     for mode in (LOCAL, END_TO_END):
         found = {row.step for row in rows if row.mode == mode and row.quantity == "buffer.running_mean"}
         assert found == {0, 1}
+
+
+def test_integers_stand_for_the_numbers_that_they_are() -> None:
+    """That they are integers is the fault of who handed them over; the layer that got them is judged on them."""
+    layers = [layer("Linear", 3, 4, name="first"), layer("Tanh", name="act")]
+    case = network_case("integers/net", "small integers", layers, (5, 3), draw=integers)
+    rows = rows_of(case, {("first", "input"): lambda x: x.astype(np.int64)})
+    assert at_fault(rows) == {("first", "input", WRONG)}
+    assert [row.verdict for row in rows if (row.layer, row.quantity, row.mode) == ("first", "output", LOCAL)] == [PASS]
 
 
 def test_pieces_keep_what_the_case_says_of_its_data() -> None:

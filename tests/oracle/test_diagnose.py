@@ -69,12 +69,15 @@ def test_what_follows_is_told_once_and_of_its_own_step() -> None:
         row("fc", "grad.weight", END_TO_END),
         row("fc", "param.weight", END_TO_END),
         row("fc", "grad_input", END_TO_END),
+        row("last", "grad.weight"),
+        row("last", "param.bias", END_TO_END),
         row("fc", "grad.bias", END_TO_END, step=1),
     ]
     found = {(one.layer, one.quantity): one.follows for one in blame(rows, "mine")}
     assert found == {
-        ("top", "grad_input"): ("fc grad_output", "fc grad_input"),
+        ("top", "grad_input"): ("fc grad_output", "fc grad_input", "last param.bias"),
         ("fc", "grad.weight"): ("fc param.weight",),
+        ("last", "grad.weight"): (),
     }
 
 
@@ -114,8 +117,8 @@ def test_what_shows_end_to_end_only_is_closed_in() -> None:
         row("x", "output", END_TO_END, UNDECIDED),
     ]
     branches, wrong = row("a", "branches", END_TO_END, PASS), row("b", "output", END_TO_END)
-    later = row("c", "output", END_TO_END)
-    (culprit,) = blame([row("0", "output", END_TO_END, PASS), right, *others, branches, wrong, later], "mine")
+    later, end = row("c", "output", END_TO_END), row("d", "output", END_TO_END, PASS)
+    (culprit,) = blame([row("0", "output", END_TO_END, PASS), right, *others, branches, wrong, later, end], "mine")
     assert (culprit.layer, culprit.follows) == ("b", ("c output",))
     assert culprit.diagnosis.endswith("the last that is shown, a output, is right")
     (culprit,) = blame([branches, wrong], "mine")

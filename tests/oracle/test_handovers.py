@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from oracle.judge import judge
 from oracle.subjects import refbp as refbp_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
-from oracle.verdict import IMPRECISE, LOCAL, PASS, WRONG, Row
+from oracle.verdict import IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
 
 from .tampered import Array, Change, rows_of, tiny
 
@@ -70,3 +72,11 @@ def test_a_sum_of_many_branches_is_wrong_only_beyond_its_bound(share: float, ver
     trace.record(0, "all", "grad_input", (grads.sum(0) + share * most).astype(np.float32))
     row = judged(case, trace, "all", "grad_input")
     assert row.verdict == verdict and row.bound_ratio == pytest.approx(share, abs=0.05)
+
+
+def test_zeros_that_are_handed_on_are_all_there_is_to_say() -> None:
+    """An upstream gradient of zeros: a layer adds up nothing but zeros and is not tested by it, what it hands on is right."""
+    case = replace(tiny(), loss=None, targets=(), grad_outputs=(np.zeros((5, 2)),))
+    rows = {(row.layer, row.quantity): row.verdict for row in rows_of(case, {}) if row.mode == LOCAL}
+    assert rows["act", "grad_output"] == rows["first", "grad_output"] == PASS
+    assert rows["act", "grad_input"] == rows["first", "grad_input"] == UNDECIDED

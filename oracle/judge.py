@@ -106,18 +106,18 @@ def crashed(case: Case, error: BaseException, reference: Subject | None = None) 
 
     Before it come the rows of what had been computed, where the error has the `trace` so far and there is a reference.
     """
-    rows = unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
+    (row,) = unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
     if "read-only" in str(error):
-        rows[0].cause_name, rows[0].cause = "in place", "it writes into the array that it was given"
+        row.cause_name, row.cause = "in place", "it writes into the array that it was given"
     place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
     if place is not None:
-        rows[0].layer, rows[0].quantity = place
-        rows[0].layer_type = layer_types(case).get(rows[0].layer, "")
+        row.layer, row.quantity = place
+        row.layer_type = layer_types(case).get(row.layer, "")
     trace = getattr(error, "trace", None)
     if isinstance(trace, Trace) and reference is not None:
-        so_far = [row for row in judge(case, trace, reference) if row.verdict != MISSING]
-        return [row for row in so_far if row.quantity != "branches"] + rows
-    return rows
+        so_far = judge(case, trace, reference)
+        return [own for own in so_far if own.verdict != MISSING and own.quantity != "branches"] + [row]
+    return [row]
 
 
 def unsupported(case: Case, error: BaseException) -> list[Row]:

@@ -38,7 +38,8 @@ def test_a_culprit_in_words() -> None:
 def test_what_was_seen_and_what_is_said_of_it() -> None:
     """The worst element with its tolerance; the verdict's own words behind it."""
     wrong = row("fc", "output")
-    assert blame([wrong], "mine")[0].diagnosis == SEEN
+    (culprit,) = blame([wrong], "mine")
+    assert (culprit.diagnosis, culprit.map) == (SEEN, "")
     wrong.diagnosis = "behaves like TF32"
     assert blame([wrong], "mine")[0].diagnosis == f"{SEEN}; behaves like TF32"
 
@@ -86,15 +87,15 @@ def test_a_parameter_comes_from_its_own_gradient() -> None:
     rows = [
         row("top", "grad.weight"),
         row("fc", "grad_input"),
-        row("first", "grad.weight", END_TO_END),
+        row("mid", "grad.weight", END_TO_END),
         row("first", "grad_input"),
         row("top", "param.weight", END_TO_END),
-        row("first", "param.weight", END_TO_END),
+        row("mid", "param.weight", END_TO_END),
     ]
     found = {(one.layer, one.quantity): one.follows for one in blame(rows, "mine")}
     assert found == {
         ("top", "grad.weight"): ("top param.weight",),
-        ("fc", "grad_input"): ("first grad.weight", "first param.weight"),
+        ("fc", "grad_input"): ("mid grad.weight", "mid param.weight"),
         ("first", "grad_input"): (),
     }
 

@@ -19,7 +19,7 @@ from oracle.suite.build import integers, layer, network_case
 from oracle.trace import Key, Trace
 from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, WRONG, Row
 
-from .tampered import at_fault, one_off, rows_of, tiny
+from .tampered import Change, altered, at_fault, one_off, rows_of, tiny
 
 PARAMETERS = {("first", "weight"), ("first", "bias"), ("last", "weight"), ("last", "bias")}
 WITHOUT_STATE = Profile(quantities=("output", "grad_*", "grad.*", "param.*"))
@@ -90,6 +90,35 @@ def test_an_update_whose_state_is_shown_is_judged_from_it(type: str, options: di
     key = Key(1, "first", f"{state}.weight")
     trace.record(*key, 2 * trace.arrays[key])
     assert {row.step for row in judge(case, trace, torch_subject) if row.verdict in DISCREPANCIES} == {1, 2}
+
+
+@pytest.mark.parametrize("reference", [refbp_subject, torch_subject])
+@pytest.mark.parametrize("hidden", ["exp_avg", "exp_avg_sq", "step"])
+def test_an_update_whose_state_is_shown_in_part_is_judged_as_if_it_were_hidden(hidden: str, reference: Any) -> None:
+    """From a part of its state nothing follows: the honest subject is not accused, and a wrong one is found all the same."""
+    case = replace(tiny(steps=3), optimizer=Spec("Adam", {"lr": 0.1}))
+    kinds = {"exp_avg", "exp_avg_sq", "step"} - {hidden}
+    profile = Profile(quantities=(*WITHOUT_STATE.quantities, *(f"{kind}.*" for kind in kinds)))
+    trace = showing(case, profile)
+    rows = judge(case, trace, reference, profile)
+    assert {row.verdict for row in rows} == {PASS}
+    assert {row.step for row in updates(rows)} == {0, 1, 2} and {row.step for row in updates(rows, END_TO_END)} == {0}
+    trace.record(2, "first", "param.bias", 1.001 * trace.arrays[Key(2, "first", "param.bias")])
+    assert ("first", "param.bias", WRONG) in at_fault(judge(case, trace, reference, profile))
+
+
+@pytest.mark.parametrize("reference", [refbp_subject, torch_subject])
+@pytest.mark.parametrize("change", [lambda own: own.ravel(), lambda own: own.astype(np.int64), None])
+def test_a_state_that_is_of_no_use_is_at_fault_where_it_is_shown_and_no_later(
+    change: Change | None, reference: Any
+) -> None:
+    """One parameter's is flattened, made integers, left out: the next update is judged on what led to it instead."""
+    case = replace(tiny(steps=2), optimizer=Spec("RMSprop", {"lr": 0.1}))
+    rows = judge(case, altered(case, {("last", "square_avg.weight"): change}), reference)
+    assert {(row.step, row.layer, row.quantity) for row in rows if row.verdict != PASS} == {
+        (0, "last", "square_avg.weight")
+    }
+    assert {row.step for row in updates(rows)} == {0, 1}
 
 
 def test_a_state_that_a_case_gives_is_what_its_first_step_begins_with() -> None:

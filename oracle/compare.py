@@ -33,8 +33,9 @@ class Change:
 
     def __str__(self) -> str:
         turn = f"{self.before} → {self.after}" if self.before and self.after else self.before or self.after
-        more = f" and {self.rows - 1:,} more rows" if self.rows > 1 else ""
-        return f"{self.kind}: {self.case} ({self.dtype}) {turn}: {self.first}{more}"
+        more = self.rows - 1
+        others = f" and {more:,} more row{'s' if more > 1 else ''}" if more else ""
+        return f"{self.kind}: {self.case} ({self.dtype}) {turn}: {self.first}{others}"
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[Change]:

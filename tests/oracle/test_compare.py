@@ -68,11 +68,12 @@ def table(verdicts: dict[str, str], rows: int = 1) -> pd.DataFrame:
 @pytest.mark.parametrize("better, worse", list(pairwise(VERDICTS)))
 def test_every_step_from_the_best_verdict_to_the_gravest_is_a_change(better: str, worse: str) -> None:
     """Each way, and rows that changed in the same way are told once."""
-    before, after = table({"net": better}, 3), table({"net": worse}, 3)
-    (change,) = compare.changes(before, after)
-    assert str(change) == f"worse: net () {better} → {worse}: step 0 and 2 more rows"
-    (change,) = compare.changes(after, before)
-    assert str(change) == f"better: net () {worse} → {better}: step 0 and 2 more rows"
+    for rows, more in ((1, ""), (2, " and 1 more row"), (3, " and 2 more rows")):
+        before, after = table({"net": better}, rows), table({"net": worse}, rows)
+        (change,) = compare.changes(before, after)
+        assert str(change) == f"worse: net () {better} → {worse}: step 0{more}"
+        (change,) = compare.changes(after, before)
+        assert str(change) == f"better: net () {worse} → {better}: step 0{more}"
 
 
 def test_changes_come_the_gravest_first_then_in_the_tables_order() -> None:

@@ -184,10 +184,17 @@ def test_each_step_has_its_own_batch_and_the_buffers_that_the_one_before_it_left
     """Two batches through a BatchNorm: the running statistics of the second begin where those of the first end."""
     rng = np.random.default_rng(3)
     layers = [layer("Linear", 3, 4, name="first"), layer("BatchNorm1d", 4, name="norm")]
-    batches: dict[str, Any] = {
-        name: tuple(rng.standard_normal((2, 6, size))) for name, size in (("inputs", 3), ("grad_outputs", 4))
-    }
-    case = network_case("batches/norm", "two batches", layers, steps=2, **batches)
+    inputs, upstream = (tuple(rng.standard_normal((2, 6, size))) for size in (3, 4))
+    case = network_case(
+        "batches/norm",
+        "two batches",
+        layers,
+        inputs=inputs,
+        grad_outputs=upstream,
+        optimizer=Spec("SGD", {"lr": 0.1, "momentum": 0.9}),
+        steps=2,
+        training=training,
+    )
     trace = refbp_subject.run(case)
     rows = judge(case, trace, torch_subject)
     assert {row.verdict for row in rows} == {PASS}

@@ -33,16 +33,18 @@ class Change:
 
     def __str__(self) -> str:
         turn = f"{self.before} → {self.after}" if self.before and self.after else self.before or self.after
-        more = f" and {self.rows - 1:,} more rows" if self.rows > 1 else ""
-        return f"{self.kind}: {self.case} ({self.dtype}) {turn}: {self.first}{more}"
+        more = self.rows - 1
+        others = f" and {more:,} more row{'s' if more > 1 else ''}" if more else ""
+        return f"{self.kind}: {self.case} ({self.dtype}) {turn}: {self.first}{others}"
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[Change]:
-    """Every change between two tables, worse before appeared before vanished before better, in the tables' order."""
+    """Every change between two tables: worse before appeared before vanished before better, then the graver, then as in the
+    tables."""
     sides = [table[[*PLACE, "verdict", "z_max"]].assign(at=range(len(table))) for table in (before, after)]
     both = sides[0].merge(sides[1], on=PLACE, how="outer", suffixes=("_before", "_after"))
-    both = both.sort_values(["at_after", "at_before"], kind="stable", ignore_index=True)
-    both["kind"] = [_kind(*pair) for pair in zip(both["verdict_before"], both["verdict_after"], strict=True)]
+    both = both.sort_values(["at_after", "at_before"])
+    both["kind"] = list(map(_kind, both["verdict_before"], both["verdict_after"]))
     changed = both[both["kind"] != ""].fillna({"verdict_before": "", "verdict_after": ""})
     order = {kind: rank for rank, kind in enumerate((WORSE, APPEARED, VANISHED, BETTER))}
     return sorted(_grouped(changed), key=lambda change: (order[change.kind], -GRAVITY.get(change.after, 0)))

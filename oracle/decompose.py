@@ -10,8 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from oracle.arrays import Array
 from oracle.case import CONTAINERS, Case, Spec, at_step, named_layers
+from oracle.network import execute
 from oracle.trace import Trace
 
 
@@ -37,16 +40,21 @@ def usable(shown: Array | None, like: Array) -> TypeGuard[Array]:
     return (shown.dtype.kind in "biu") == (like.dtype.kind in "biu")
 
 
+def _place(name: str, kind: str) -> tuple[str, str]:
+    """The layer and quantity under which a trace shows what there is of a parameter or buffer."""
+    layer, _, short = name.rpartition(".")
+    return layer, f"{kind}.{short}"
+
+
 def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array] | None:
     """Parameters and buffers with which the subject entered this step; None where its trace does not show them."""
     if step == 0:
         return dict(case.params)
     before: dict[str, Array] = {}
     for name, initial in case.params.items():
-        layer, _, short = name.rpartition(".")
-        shown = trace.get(step - 1, layer, f"param.{short}")
+        shown = trace.get(step - 1, *_place(name, "param"))
         if shown is None:
-            shown = trace.get(step - 1, layer, f"buffer.{short}")
+            shown = trace.get(step - 1, *_place(name, "buffer"))
         if not usable(shown, initial):
             if shown is not None or case.optimizer is not None:
                 return None
@@ -138,7 +146,7 @@ def _layer_part(
         Case(
             name=f"{case.name}/{name}",
             dtype=case.dtype,
-            layers=(replace(spec, name="layer", same_as=""),),
+            layers=(replace(spec, name="layer"),),
             params={
                 f"layer.{key.removeprefix(prefix)}": value for key, value in params.items() if key.startswith(prefix)
             },
@@ -172,11 +180,22 @@ def _loss_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
 
 
 def hides_state(case: Case, trace: Trace, step: int) -> bool:
-    """Whether the optimizer enters this step with something that the trace does not show."""
-    if case.optimizer is None or step == 0 or state_before(case, trace, step):
+    """Whether the optimizer enters this step with something that the trace does not show, of one parameter or of all."""
+    if case.optimizer is None or step == 0:
         return False
-    options = (case.optimizer.options, *case.optimizer.groups)
-    return case.optimizer.type != "SGD" or any(own.get("momentum") for own in options)
+    shown = state_before(case, trace, step)
+    updated = {name for name in case.params if trace.get(step - 1, *_place(name, "param")) is not None}
+    return any(name in updated - shown.get(kind, {}).keys() for kind, names in _kept(case).items() for name in names)
+
+
+def _kept(case: Case) -> Mapping[str, Mapping[str, Array]]:
+    """What the case's optimizer keeps of each parameter once it has updated it, by kind: found on a number for each."""
+    ones = {name: np.ones(1) for name in case.params}
+    alone = Case(case.name, params=ones, grads=(ones,), optimizer=case.optimizer)
+    trace = Trace()
+    for key, array in execute(alone, lambda array: array).items():
+        trace.record(*key, array)
+    return state_before(alone, trace, 1)
 
 
 def _update_part(case: Case, trace: Trace, step: int, params: Mapping[str, Array]) -> Iterator[Part]:
@@ -218,8 +237,7 @@ def _grads(case: Case, trace: Trace, step: int, params: Mapping[str, Array]) -> 
     """The gradients that the update of a step was given, by parameter, as far as the trace shows them."""
     grads = dict(at_step(case.grads, step)) if case.grads else {}
     for name in params:
-        layer, _, short = name.rpartition(".")
-        shown = trace.get(step, layer, f"grad.{short}")
+        shown = trace.get(step, *_place(name, "grad"))
         if usable(shown, params[name]):
             grads[name] = shown
     return grads

@@ -47,7 +47,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     rows: list[Row] = []
     for step in range(case.steps):
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
-        compared = [_compared_in(case, part, bench) for part in local_parts(case, trace, step)]
+        compared = [_compared_in(case, part, bench, reference) for part in local_parts(case, trace, step)]
         local = [row for own in compared for row in (own.rows() if isinstance(own, Comparison) else own)]
         local += judge_handovers(case, bench)
         local += judge_masks(case, bench)
@@ -107,18 +107,18 @@ def crashed(case: Case, error: BaseException, reference: Subject | None = None) 
 
     Before it come the rows of what had been computed, where the error has the `trace` so far and there is a reference.
     """
-    rows = unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
+    (row,) = unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
     if "read-only" in str(error):
-        rows[0].cause_name, rows[0].cause = "in place", "it writes into the array that it was given"
+        row.cause_name, row.cause = "in place", "it writes into the array that it was given"
     place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
     if place is not None:
-        rows[0].layer, rows[0].quantity = place
-        rows[0].layer_type = layer_types(case).get(rows[0].layer, "")
+        row.layer, row.quantity = place
+        row.layer_type = layer_types(case).get(row.layer, "")
     trace = getattr(error, "trace", None)
     if isinstance(trace, Trace) and reference is not None:
-        so_far = [row for row in judge(case, trace, reference) if row.verdict != MISSING]
-        return [row for row in so_far if row.quantity != "branches"] + rows
-    return rows
+        so_far = judge(case, trace, reference)
+        return [own for own in so_far if own.verdict != MISSING and own.quantity != "branches"] + [row]
+    return [row]
 
 
 def unsupported(case: Case, error: BaseException) -> list[Row]:
@@ -139,20 +139,21 @@ def _compared(part: Part, bench: Bench) -> Comparison | list[Row]:
         return [] if part.case.grads else [_misfit(part, bench, error)]
 
 
-def _compared_in(case: Case, part: Part, bench: Bench) -> Comparison | list[Row]:
+def _compared_in(case: Case, part: Part, bench: Bench, reference: Subject) -> Comparison | list[Row]:
     """The same for a part of a case that the reference can run: what it then refuses does not fit together either."""
     try:
         return _compared(part, bench)
     except ReferenceFailed as error:
-        if bench.reference is None or not runs(case, bench.reference):
+        if not runs(case, reference):
             raise
         return [] if part.case.grads else [_misfit(part, bench, error)]
 
 
 def _whole(part: Part, bench: Bench, compared: Sequence[Comparison | list[Row]]) -> Comparison:
     """The step's comparison; of a network of one layer that was given what the case gives, that of its layer."""
-    if len(compared) == 1 and isinstance(compared[0], Comparison) and compared[0].is_all_of(part.case):
-        return compared[0].as_whole(part, bench)
+    for own in compared:
+        if isinstance(own, Comparison) and own.is_all_of(part.case):
+            return own.as_whole(part, bench)
     return Comparison(part, bench)
 
 

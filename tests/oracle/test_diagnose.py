@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from oracle.diagnose import Blame, blame
-from oracle.verdict import END_TO_END, LOCAL, PASS, WRONG, Row
+from oracle.verdict import END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
 
 
 def row(layer: str, quantity: str, mode: str = LOCAL, verdict: str = WRONG, step: int = 0) -> Row:
@@ -31,13 +31,15 @@ def test_a_culprit_in_words() -> None:
         "wrong because of it: a, b, c, d and 2 more",
         "reproduce: oracle run",
     ]
+    assert replace(full, follows=tuple("abcd")).remarks[1] == "wrong because of it: a, b, c, d"
     assert full.in_full().splitlines()[1:] == ["  #.", "  ..", *(f"  {remark}" for remark in full.remarks)]
 
 
 def test_what_was_seen_and_what_is_said_of_it() -> None:
     """The worst element with its tolerance; the verdict's own words behind it."""
     wrong = row("fc", "output")
-    assert blame([wrong], "mine")[0].diagnosis == SEEN
+    (culprit,) = blame([wrong], "mine")
+    assert (culprit.diagnosis, culprit.map) == (SEEN, "")
     wrong.diagnosis = "behaves like TF32"
     assert blame([wrong], "mine")[0].diagnosis == f"{SEEN}; behaves like TF32"
 
@@ -54,6 +56,9 @@ def test_a_culprit_is_reproduced_by_the_subject_that_it_is_of() -> None:
     assert blame(wrong, "oracle.run(s, cases=[{case}], dtypes=[{dtype}])")[0].reproduce == (
         "oracle.run(s, cases=['net/a'], dtypes=['float32'])"
     )
+    assert blame(wrong, "oracle vectors judge v r --cases {case}")[0].reproduce == (
+        "oracle vectors judge v r --cases 'net/a'"
+    )
 
 
 def test_what_follows_is_told_once_and_of_its_own_step() -> None:
@@ -65,12 +70,33 @@ def test_what_follows_is_told_once_and_of_its_own_step() -> None:
         row("fc", "grad.weight", END_TO_END),
         row("fc", "param.weight", END_TO_END),
         row("fc", "grad_input", END_TO_END),
+        row("last", "grad.weight"),
+        row("last", "param.bias", END_TO_END),
         row("fc", "grad.bias", END_TO_END, step=1),
     ]
     found = {(one.layer, one.quantity): one.follows for one in blame(rows, "mine")}
     assert found == {
-        ("top", "grad_input"): ("fc grad_output", "fc grad_input"),
+        ("top", "grad_input"): ("fc grad_output", "fc grad_input", "last param.bias"),
         ("fc", "grad.weight"): ("fc param.weight",),
+        ("last", "grad.weight"): (),
+    }
+
+
+def test_a_parameter_comes_from_its_own_gradient() -> None:
+    """Updates come last: not from the culprit before them, but from the one in, or the one behind, their own gradient."""
+    rows = [
+        row("top", "grad.weight"),
+        row("fc", "grad_input"),
+        row("mid", "grad.weight", END_TO_END),
+        row("first", "grad_input"),
+        row("top", "param.weight", END_TO_END),
+        row("mid", "param.weight", END_TO_END),
+    ]
+    found = {(one.layer, one.quantity): one.follows for one in blame(rows, "mine")}
+    assert found == {
+        ("top", "grad.weight"): ("top param.weight",),
+        ("fc", "grad_input"): ("mid grad.weight", "mid param.weight"),
+        ("first", "grad_input"): (),
     }
 
 
@@ -81,11 +107,19 @@ def test_a_layers_own_input_gradient_does_not_come_from_itself() -> None:
 
 
 def test_what_shows_end_to_end_only_is_closed_in() -> None:
-    """Without a local culprit the first that is wrong is blamed, and the last before it that is right is named."""
+    """Without a local culprit the first that is wrong is blamed, and the last before it that is right is named.
+
+    Right is what passed in the same step, end to end.
+    """
     right = row("a", "output", END_TO_END, PASS)
+    others = [
+        row("z", "param.weight", END_TO_END, PASS, step=1),
+        row("y", "output", LOCAL, PASS),
+        row("x", "output", END_TO_END, UNDECIDED),
+    ]
     branches, wrong = row("a", "branches", END_TO_END, PASS), row("b", "output", END_TO_END)
-    later = row("c", "output", END_TO_END)
-    (culprit,) = blame([right, branches, wrong, later], "mine")
+    later, end = row("c", "output", END_TO_END), row("d", "output", END_TO_END, PASS)
+    (culprit,) = blame([row("0", "output", END_TO_END, PASS), right, *others, branches, wrong, later, end], "mine")
     assert (culprit.layer, culprit.follows) == ("b", ("c output",))
     assert culprit.diagnosis.endswith("the last that is shown, a output, is right")
     (culprit,) = blame([branches, wrong], "mine")

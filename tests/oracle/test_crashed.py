@@ -1,0 +1,117 @@
+"""What is said of a subject that raised: where, why where that is known, and what it had computed rightly until then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import oracle
+from oracle.case import Case
+from oracle.judge import crashed, unsupported
+from oracle.selftest.plant import patched
+from oracle.subjects import torch as torch_subject
+from oracle.suite.build import layer, network_case
+from oracle.trace import Trace
+from oracle.verdict import CRASHED, END_TO_END, LOCAL, PASS, UNSUPPORTED, Row
+
+Op = Callable[..., Any]
+
+
+def case() -> Case:
+    layers = [layer("Linear", 3, 4, name="first"), layer("ReLU", name="kink"), layer("Tanh", name="act")]
+    return network_case("fell/net", "", [*layers, layer("Linear", 4, 2, name="last")], (5, 3))
+
+
+def overwriting(op: Op) -> Op:
+    def wrong(input: Any) -> Any:
+        input += 1
+        return op(input)
+
+    return wrong
+
+
+def raising(op: Op) -> Op:
+    def wrong(input: Any) -> Any:
+        output, _ = op(input)
+
+        def backward(grad_output: Any) -> Any:
+            raise ArithmeticError("no luck")
+
+        return output, backward
+
+    return wrong
+
+
+def raised(run: Callable[[Case], Trace]) -> Exception:
+    with pytest.raises(Exception) as caught:
+        run(case())
+    return caught.value
+
+
+def test_a_case_without_a_trace_has_one_row() -> None:
+    """`crashed` and `unsupported` carry the subject's own words, and say of no step or layer more than they know."""
+    (fell,) = crashed(case(), ValueError("no luck"))
+    (lacks,) = unsupported(case(), oracle.Unsupported("no Tanh"))
+    assert (fell.verdict, fell.diagnosis) == (CRASHED, "ValueError: no luck")
+    assert (lacks.verdict, lacks.diagnosis) == (UNSUPPORTED, "no Tanh")
+    for row in (fell, lacks):
+        assert (row.case, row.dtype, row.step, row.mode) == ("fell/net", "float64", 0, LOCAL)
+        assert (row.layer, row.layer_type, row.quantity, row.cause) == ("", "", "", "")
+
+
+def seen(rows: list[Row]) -> set[tuple[str, str]]:
+    return {(row.layer, row.quantity) for row in rows}
+
+
+FORWARD = {("first", "output"), ("kink", "output")}
+
+
+@pytest.mark.parametrize(
+    "change, quantity, before",
+    [
+        (overwriting, "output", FORWARD),
+        (raising, "grad_input", FORWARD | {("act", "output"), ("last", "output"), ("last", "grad.weight")}),
+    ],
+)
+def test_a_crash_comes_with_its_place_and_what_was_right_before_it(
+    change: Callable[[Op], Op], quantity: str, before: set[tuple[str, str]]
+) -> None:
+    """Layer, type and quantity; before it the rows of all that was computed, and none for what was not."""
+    error = raised(patched("refbp.activations:Tanh.function", change))
+    *so_far, last = crashed(case(), error, torch_subject)
+    assert (last.verdict, last.step, last.layer, last.layer_type, last.quantity) == (
+        CRASHED,
+        0,
+        "act",
+        "Tanh",
+        quantity,
+    )
+    assert seen(so_far) >= before and {row.verdict for row in so_far} == {PASS}
+    assert {row.mode for row in so_far} == {LOCAL, END_TO_END}
+    assert ("act", quantity) not in seen(so_far) and "branches" not in {row.quantity for row in so_far}
+    assert crashed(case(), error)[0] == last
+
+
+def test_a_crash_that_is_raised_anew_in_other_words_keeps_its_place() -> None:
+    """A subject may say what happened in its own words: where it happened is known from what it says them of.
+
+    A place that the case does not know has no type.
+    """
+    cause = raised(patched("refbp.activations:Tanh.function", raising))
+    error = RuntimeError("it did not work")
+    error.__cause__ = cause
+    (row,) = crashed(case(), error)
+    assert (row.layer, row.quantity, row.diagnosis) == ("act", "grad_input", "RuntimeError: it did not work")
+    cause.place = ("elsewhere", "output")  # type: ignore[attr-defined]
+    (row,) = crashed(case(), error)
+    assert (row.layer, row.layer_type) == ("elsewhere", "")
+
+
+def test_a_write_into_what_was_given_is_a_cause_of_its_own() -> None:
+    """The one crash whose reason its words tell."""
+    (row,) = crashed(case(), raised(patched("refbp.activations:Tanh.function", overwriting)))
+    assert (row.cause_name, row.cause) == ("in place", "it writes into the array that it was given")
+    (row,) = crashed(case(), raised(patched("refbp.activations:Tanh.function", raising)))
+    assert row.cause_name == ""

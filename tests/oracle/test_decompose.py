@@ -1,0 +1,255 @@
+"""A traced step taken apart: each piece gets what the subject itself had there, and is judged only where the trace shows that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oracle import suite
+from oracle.case import Case, Spec
+from oracle.decompose import local_parts
+from oracle.judge import judge
+from oracle.profile import Profile
+from oracle.subjects import refbp as refbp_subject
+from oracle.subjects import torch as torch_subject
+from oracle.suite.build import integers, layer, network_case
+from oracle.trace import Key, Trace
+from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, WRONG, Row
+
+from .tampered import Change, altered, at_fault, one_off, rows_of, tiny
+
+PARAMETERS = {("first", "weight"), ("first", "bias"), ("last", "weight"), ("last", "bias")}
+WITHOUT_STATE = Profile(quantities=("output", "grad_*", "grad.*", "param.*"))
+
+
+def showing(case: Case, profile: Profile) -> Trace:
+    """refbp's trace of the case, with what the profile says can be shown, and what went into the layers."""
+    trace = refbp_subject.run(case)
+    for key in list(trace):
+        if not profile.shows(key.quantity) and key.quantity != "input":
+            del trace.arrays[key]
+    return trace
+
+
+def updates(rows: list[Row], mode: str = LOCAL) -> list[Row]:
+    return [row for row in rows if row.mode == mode and row.quantity.startswith("param.")]
+
+
+BIASES, WEIGHTS = ({"params": [f"{name}.{kind}" for name in ("first", "last")]} for kind in ("bias", "weight"))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        Spec("SGD", {"lr": 0.1, "momentum": 0.9}),
+        Spec("SGD", {"lr": 0.1}, groups=({**WEIGHTS, "momentum": 0.9}, BIASES)),
+        Spec("RMSprop", {"lr": 0.1}),
+        Spec("SGD", {"lr": 0.1}),
+    ],
+    ids=["momentum", "momentum of a group", "RMSprop", "nothing to hide"],
+)
+def test_an_update_whose_state_is_hidden_is_judged_on_all_steps_up_to_it(optimizer: Spec) -> None:
+    """Each step's parameters follow from all gradients so far: they pass, and one that is altered is wrong at its step.
+
+    End to end a step that begins in a state that nobody knows says nothing about its parameters.
+    """
+    case = replace(tiny(steps=3), optimizer=optimizer)
+    trace = showing(case, WITHOUT_STATE)
+    rows = judge(case, trace, refbp_subject, WITHOUT_STATE)
+    assert {row.verdict for row in rows} == {PASS}
+    seen = {(row.step, row.layer, row.quantity) for row in updates(rows)}
+    assert seen == {(step, name, f"param.{kind}") for step in range(3) for name, kind in PARAMETERS}
+    hides = optimizer.type != "SGD" or "momentum" in str(optimizer)
+    assert {row.step for row in updates(rows, END_TO_END)} == ({0} if hides else {0, 1, 2})
+    key = Key(2, "first", "param.weight")
+    trace.arrays[key] = one_off(trace.arrays[key])
+    (found,) = [row for row in judge(case, trace, refbp_subject, WITHOUT_STATE) if row.verdict in DISCREPANCIES][:1]
+    assert (found.step, found.layer, found.quantity, found.mode) == (2, "first", "param.weight", LOCAL)
+
+
+@pytest.mark.parametrize(
+    "type, options, state",
+    [
+        ("SGD", {"momentum": 0.9}, "momentum"),
+        ("Adam", {}, "exp_avg"),
+        ("Adam", {}, "step"),
+        ("RMSprop", {}, "square_avg"),
+    ],
+)
+def test_an_update_whose_state_is_shown_is_judged_from_it(type: str, options: dict[str, Any], state: str) -> None:
+    """In both modes and every step. A state that is not what went on is wrong where it is shown, and what follows is too."""
+    case = replace(tiny(steps=3), optimizer=Spec(type, {"lr": 0.1, **options}))
+    trace = refbp_subject.run(case)
+    rows = judge(case, trace, torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    for mode in (LOCAL, END_TO_END):
+        assert {row.step for row in updates(rows, mode)} == {0, 1, 2}
+    key = Key(1, "first", f"{state}.weight")
+    trace.record(*key, 2 * trace.arrays[key])
+    assert {row.step for row in judge(case, trace, torch_subject) if row.verdict in DISCREPANCIES} == {1, 2}
+
+
+@pytest.mark.parametrize("reference", [refbp_subject, torch_subject])
+@pytest.mark.parametrize("hidden", ["exp_avg", "exp_avg_sq", "step"])
+def test_an_update_whose_state_is_shown_in_part_is_judged_as_if_it_were_hidden(hidden: str, reference: Any) -> None:
+    """From a part of its state nothing follows: the honest subject is not accused, and a wrong one is found all the same."""
+    case = replace(tiny(steps=3), optimizer=Spec("Adam", {"lr": 0.1}))
+    kinds = {"exp_avg", "exp_avg_sq", "step"} - {hidden}
+    profile = Profile(quantities=(*WITHOUT_STATE.quantities, *(f"{kind}.*" for kind in kinds)))
+    trace = showing(case, profile)
+    rows = judge(case, trace, reference, profile)
+    assert {row.verdict for row in rows} == {PASS}
+    assert {row.step for row in updates(rows)} == {0, 1, 2} and {row.step for row in updates(rows, END_TO_END)} == {0}
+    trace.record(2, "first", "param.bias", 1.001 * trace.arrays[Key(2, "first", "param.bias")])
+    assert ("first", "param.bias", WRONG) in at_fault(judge(case, trace, reference, profile))
+
+
+@pytest.mark.parametrize("reference", [refbp_subject, torch_subject])
+@pytest.mark.parametrize("change", [lambda own: own.ravel(), lambda own: own.astype(np.int64), None])
+def test_a_state_that_is_of_no_use_is_at_fault_where_it_is_shown_and_no_later(
+    change: Change | None, reference: Any
+) -> None:
+    """One parameter's is flattened, made integers, left out: the next update is judged on what led to it instead."""
+    case = replace(tiny(steps=2), optimizer=Spec("RMSprop", {"lr": 0.1}))
+    rows = judge(case, altered(case, {("last", "square_avg.weight"): change}), reference)
+    assert {(row.step, row.layer, row.quantity) for row in rows if row.verdict != PASS} == {
+        (0, "last", "square_avg.weight")
+    }
+    assert {row.step for row in updates(rows)} == {0, 1}
+
+
+def test_a_state_that_a_case_gives_is_what_its_first_step_begins_with() -> None:
+    """As that of a long run that is gone on with; judged on no state at all, each parameter would be wrong."""
+    momentum = {name: np.full_like(value, 0.5) for name, value in tiny().params.items()}
+    case = replace(tiny(steps=2), optimizer_state={"momentum": momentum})
+    rows = judge(case, refbp_subject.run(case), torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    for mode in (LOCAL, END_TO_END):
+        assert {row.step for row in updates(rows, mode)} == {0, 1}
+    without = judge(case, refbp_subject.run(tiny(steps=2)), torch_subject)
+    for mode in (LOCAL, END_TO_END):
+        wrong = {(row.step, row.layer, row.quantity) for row in updates(without, mode) if row.verdict == WRONG}
+        assert wrong == {(0, name, f"param.{kind}") for name, kind in PARAMETERS}
+
+
+def test_an_update_alone_is_a_whole_step() -> None:
+    """A case of nothing but an optimizer: each parameter, in both modes, under its own name."""
+    case = next(case for case in suite.matching("optimizer/*") if case.steps > 1)
+    rows = judge(case, refbp_subject.run(case), torch_subject)
+    for mode in (LOCAL, END_TO_END):
+        assert {tuple(name.rpartition(".")[::2]) for name in case.params} == {
+            (row.layer, row.quantity.removeprefix("param.")) for row in updates(rows, mode)
+        }
+        assert {row.step for row in updates(rows, mode)} == set(range(case.steps))
+
+
+def test_a_parameter_whose_gradient_is_hidden_stays_out_of_the_update() -> None:
+    """The others of its group are judged as before."""
+    case = replace(tiny(), optimizer=Spec("SGD", {"lr": 0.1}, groups=({**WEIGHTS, "weight_decay": 0.5}, BIASES)))
+    trace = refbp_subject.run(case)
+    del trace.arrays[Key(0, "last", "grad.weight")]
+    shown = {(row.layer, row.quantity): row.verdict for row in updates(judge(case, trace, refbp_subject))}
+    assert shown == {(name, f"param.{kind}"): PASS for name, kind in PARAMETERS - {("last", "weight")}}
+    trace.arrays[Key(0, "first", "param.weight")] = one_off(trace.arrays[Key(0, "first", "param.weight")])
+    assert ("first", "param.weight", WRONG) in at_fault(judge(case, trace, refbp_subject))
+
+
+@pytest.mark.parametrize("optimizer, steps", [(Spec("SGD", {"lr": 0.1}), {0}), (None, {0, 1})], ids=["trained", "kept"])
+def test_a_step_is_judged_where_the_parameters_before_it_are_known(optimizer: Spec | None, steps: set[int]) -> None:
+    """Hidden ones are those of the case as long as nothing changes them, and else anything."""
+    profile = Profile(quantities=("output", "grad_*", "grad.*"))
+    case = replace(tiny(steps=2), optimizer=optimizer)
+    rows = judge(case, showing(case, profile), refbp_subject, profile)
+    assert {row.verdict for row in rows} == {PASS}
+    for mode in (LOCAL, END_TO_END):
+        assert {row.step for row in rows if row.mode == mode and row.quantity == "grad.weight"} == steps
+
+
+def test_parameters_of_another_form_are_no_ground_for_the_next_step() -> None:
+    """They are judged where they are shown; what follows is judged neither on them nor on the case's own."""
+    case = replace(tiny(steps=2), optimizer=None)
+    trace = refbp_subject.run(case)
+    honest = judge(case, trace, refbp_subject)
+    assert {row.step for row in honest if row.quantity == "grad.weight"} == {0, 1}
+    trace.record(0, "first", "param.weight", np.zeros((3, 4)))
+    rows = judge(case, trace, refbp_subject)
+    assert {row.step for row in rows if row.quantity == "grad.weight"} == {0}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_each_step_has_its_own_batch_and_the_buffers_that_the_one_before_it_left(training: bool) -> None:
+    """Two batches through a BatchNorm: the running statistics of the second begin where those of the first end."""
+    rng = np.random.default_rng(3)
+    layers = [layer("Linear", 3, 4, name="first"), layer("BatchNorm1d", 4, name="norm")]
+    inputs, upstream = (tuple(rng.standard_normal((2, 6, size))) for size in (3, 4))
+    case = network_case(
+        "batches/norm",
+        "two batches",
+        layers,
+        inputs=inputs,
+        grad_outputs=upstream,
+        optimizer=Spec("SGD", {"lr": 0.1, "momentum": 0.9}),
+        steps=2,
+        training=training,
+    )
+    trace = refbp_subject.run(case)
+    rows = judge(case, trace, torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    for mode in (LOCAL, END_TO_END):
+        found = {row.step for row in rows if row.mode == mode and row.quantity == "buffer.running_mean"}
+        assert found == {0, 1}
+
+
+def test_integers_stand_for_the_numbers_that_they_are() -> None:
+    """That they are integers is the fault of who handed them over; the layer that got them is judged on them."""
+    layers = [layer("Linear", 3, 4, name="first"), layer("Tanh", name="act")]
+    case = network_case("integers/net", "small integers", layers, (5, 3), draw=integers)
+    rows = rows_of(case, {("first", "input"): lambda x: x.astype(np.int64)})
+    assert at_fault(rows) == {("first", "input", WRONG)}
+    assert [row.verdict for row in rows if (row.layer, row.quantity, row.mode) == ("first", "output", LOCAL)] == [PASS]
+
+
+def test_pieces_keep_what_the_case_says_of_its_data() -> None:
+    """Whether it is random decides what an excess within the bound is; a loss may have an upstream gradient of its own."""
+    case = replace(tiny(), structured=True)
+    parts = list(local_parts(case, refbp_subject.run(case), 0))
+    assert len(parts) == 5 and all(part.case.structured for part in parts)
+    upstream = np.random.default_rng(4).standard_normal((5, 2))
+    case = replace(tiny(), loss=Spec("MSELoss", {"reduction": "none"}), grad_outputs=(upstream,))
+    rows = judge(case, refbp_subject.run(case), torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    assert ("loss", "grad_input", LOCAL) in {(row.layer, row.quantity, row.mode) for row in rows}
+
+
+def test_a_layer_that_stands_twice_is_not_judged_on_one_of_its_places() -> None:
+    """Its parameters' gradients are sums over both: right end to end, and judged there alone."""
+    case = suite.named("network/shared_layer")
+    trace = refbp_subject.run(case)
+    rows = judge(case, trace, torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    shared = {row.mode for row in rows if row.layer == "shared" and row.quantity.startswith("grad.")}
+    assert shared == {END_TO_END}
+    assert {(row.layer, row.quantity) for row in rows if row.mode == LOCAL} >= {
+        ("shared", "output"),
+        ("again", "output"),
+        ("again", "grad_input"),
+    }
+    trace.arrays[Key(0, "shared", "grad.weight")] = one_off(trace.arrays[Key(0, "shared", "grad.weight")])
+    assert ("shared", "grad.weight", WRONG) in at_fault(judge(case, trace, torch_subject), END_TO_END)
+
+
+@pytest.mark.parametrize("subject, reference", [(refbp_subject, torch_subject), (torch_subject, refbp_subject)])
+def test_masks_that_a_subject_drew_are_taken_over_in_every_step(subject: Any, reference: Any) -> None:
+    """Locally and through the whole network: another's own draws would be another function."""
+    layers = [layer("Linear", 8, 40, name="first"), layer("Dropout", 0.5, name="drop"), layer("Linear", 40, 2)]
+    case = network_case("masks/drawn", "a dropout between two layers", layers, (6, 8), steps=2)
+    trace = subject.run(case)
+    drawn = [trace.get(step, "drop", "mask") for step in range(2)]
+    own = reference.run(case).get(0, "drop", "mask")
+    assert drawn[0] is not None and not np.array_equal(drawn[0], own)
+    rows = judge(case, trace, reference)
+    assert {row.verdict for row in rows} == {PASS}
+    assert {row.step for row in rows if row.mode == END_TO_END and row.layer == "2"} == {0, 1}

@@ -1,0 +1,82 @@
+"""What layers hand to each other and what containers add up: judged on the neighbours' own values, nobody accused twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from oracle.case import Case
+from oracle.judge import judge
+from oracle.subjects import refbp as refbp_subject
+from oracle.suite.build import layer, network_case
+from oracle.trace import Key, Trace
+from oracle.verdict import IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
+
+from .tampered import Array, Change, rows_of, tiny
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [(lambda y: y.astype(np.float64), "dtype float64"), (lambda y: y * np.float32("nan"), "")],
+    ids=["another dtype", "NaN"],
+)
+def test_what_is_wrong_already_may_be_handed_over_as_it_is(change: Change, said: str) -> None:
+    """The layer that put it out is at fault, not the wire behind it, on which it went to the bit."""
+    rows = rows_of(tiny().astype("float32"), {("first", "output"): change, ("act", "input"): change})
+    assert not [row for row in rows if row.quantity == "input"]
+    (found,) = [row for row in rows if row.mode == LOCAL and (row.layer, row.quantity) == ("first", "output")]
+    assert found.verdict == WRONG and said in found.diagnosis
+
+
+def up(array: Array) -> Array:
+    """Each element's next neighbour but one, away from zero."""
+    for _ in range(2):
+        array = np.nextafter(array, np.copysign(np.inf, array))
+    return array
+
+
+def judged(case: Case, trace: Trace, name: str, quantity: str) -> Row:
+    (row,) = [
+        row
+        for row in judge(case, trace, refbp_subject)
+        if row.mode == LOCAL and (row.layer, row.quantity) == (name, quantity)
+    ]
+    return row
+
+
+@pytest.mark.parametrize("quantity", ["output", "grad_input"])
+def test_what_a_container_adds_up_is_held_against_its_bound_too(quantity: str) -> None:
+    """One addition of float32 errs by half a unit in the last place at most, which is the bound; two units lie beyond."""
+    body = layer("Tanh", name="body")
+    case = network_case("wired/residual", "a sum", [layer("Residual", layers=[body], name="sum")], (50, 4))
+    case = case.astype("float32")
+    trace = refbp_subject.run(case)
+    honest = judged(case, trace, "sum", quantity)
+    assert honest.verdict == PASS and 0 < honest.bound_ratio <= 1
+    trace.arrays[Key(0, "sum", quantity)] = up(trace.arrays[Key(0, "sum", quantity)])
+    assert judged(case, trace, "sum", quantity).bound_ratio > 1
+
+
+@pytest.mark.parametrize("share, verdict", [(0.0, PASS), (0.9, IMPRECISE), (1.5, WRONG)])
+def test_a_sum_of_many_branches_is_wrong_only_beyond_its_bound(share: float, verdict: str) -> None:
+    """Within (n - 1) u sum |t| of the n = 40 gradients t that a Concat's branches hand back some order of summation errs."""
+    n, name = 40, "all.b{}".format
+    branches = [layer("Tanh", name=f"b{index}") for index in range(n)]
+    case = network_case("wired/concat", "a sum of forty", [layer("Concat", layers=branches, name="all")], (6, 2))
+    case = case.astype("float32")
+    trace = refbp_subject.run(case)
+    grads = np.array([trace.arrays[Key(0, name(index), "grad_input")] for index in range(n)], np.float64)
+    most = (n - 1) * 2.0**-24 * np.abs(grads).sum(0) * np.resize([1, -1], (6, 2))
+    trace.record(0, "all", "grad_input", (grads.sum(0) + share * most).astype(np.float32))
+    row = judged(case, trace, "all", "grad_input")
+    assert row.verdict == verdict and row.bound_ratio == pytest.approx(share, abs=0.05)
+
+
+def test_zeros_that_are_handed_on_are_all_there_is_to_say() -> None:
+    """An upstream gradient of zeros: a layer adds up nothing but zeros and is not tested by it, what it hands on is right."""
+    case = replace(tiny(), loss=None, targets=(), grad_outputs=(np.zeros((5, 2)),))
+    rows = {(row.layer, row.quantity): row.verdict for row in rows_of(case, {}) if row.mode == LOCAL}
+    assert rows["act", "grad_output"] == rows["first", "grad_output"] == PASS
+    assert rows["act", "grad_input"] == rows["first", "grad_input"] == UNDECIDED

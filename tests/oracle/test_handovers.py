@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from oracle.case import Case
+from oracle.case import Case, Spec
 from oracle.judge import judge
 from oracle.subjects import refbp as refbp_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
-from oracle.verdict import IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
+from oracle.verdict import END_TO_END, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
 
-from .tampered import Array, Change, rows_of, tiny
+from .tampered import Array, Change, at_fault, rows_of, tiny
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,44 @@ def test_what_is_wrong_already_may_be_handed_over_as_it_is(change: Change, said:
     assert not [row for row in rows if row.quantity == "input"]
     (found,) = [row for row in rows if row.mode == LOCAL and (row.layer, row.quantity) == ("first", "output")]
     assert found.verdict == WRONG and said in found.diagnosis
+
+
+def test_a_loss_has_the_input_that_the_case_gives() -> None:
+    """A subject that clamps it first, and shows what it then had, is right on that alone: nothing excuses the value."""
+    rng = np.random.default_rng(3)
+    case = network_case(
+        "wired/loss", "", [], inputs=(rng.random((5, 4)),), loss=Spec("BCELoss"), targets=((rng.random((5, 4)),),)
+    )
+    clamped = replace(case, inputs=(np.clip(case.inputs[0], 0.3, 0.7),))
+    rows = judge(case, refbp_subject.run(clamped), refbp_subject)
+    assert at_fault(rows) == {("loss", "input", WRONG)}
+    assert ("loss", "output", WRONG) in at_fault(rows, END_TO_END)
+
+
+def test_an_update_has_the_gradients_that_the_case_gives() -> None:
+    weight, grad = np.ones((2, 3)), np.arange(6.0).reshape(2, 3)
+    case = Case(
+        "wired/update", params={"0.weight": weight}, grads=({"0.weight": grad},), optimizer=Spec("SGD", {"lr": 0.1})
+    )
+    trace = refbp_subject.run(replace(case, grads=({"0.weight": 2 * grad},)))
+    trace.record(0, "0", "grad.weight", 2 * grad)
+    rows = judge(case, trace, refbp_subject)
+    assert at_fault(rows) == {("0", "grad.weight", WRONG)}
+    assert at_fault(rows, END_TO_END) == {("0", "param.weight", WRONG)}
+
+
+def test_what_is_handed_over_as_it_should_be_is_no_row() -> None:
+    """The inputs of layers and of the loss, and the gradients of an update: they are rows where something is wrong only."""
+    update = Case(
+        "wired/update",
+        params={"0.weight": np.ones(2)},
+        grads=({"0.weight": np.ones(2)},),
+        optimizer=Spec("SGD", {"lr": 0.1}),
+    )
+    trace = refbp_subject.run(update)
+    trace.record(0, "0", "grad.weight", np.ones(2))
+    assert {row.quantity for row in judge(update, trace, refbp_subject)} == {"param.weight"}
+    assert not [row for row in rows_of(tiny(), {}) if row.quantity == "input"]
 
 
 def up(array: Array) -> Array:

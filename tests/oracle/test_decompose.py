@@ -10,7 +10,7 @@ import pytest
 
 from oracle import suite
 from oracle.case import Case, Spec
-from oracle.decompose import local_parts
+from oracle.decompose import local_parts, state_before
 from oracle.judge import judge
 from oracle.profile import Profile
 from oracle.subjects import refbp as refbp_subject
@@ -87,6 +87,8 @@ def test_an_update_whose_state_is_shown_is_judged_from_it(type: str, options: di
     assert {row.verdict for row in rows} == {PASS}
     for mode in (LOCAL, END_TO_END):
         assert {row.step for row in updates(rows, mode)} == {0, 1, 2}
+    kinds = {"SGD": {"momentum"}, "Adam": {"step", "exp_avg", "exp_avg_sq"}, "RMSprop": {"step", "square_avg"}}
+    assert state_before(case, trace, 1).keys() == kinds[type]
     key = Key(1, "first", f"{state}.weight")
     trace.record(*key, 2 * trace.arrays[key])
     assert {row.step for row in judge(case, trace, torch_subject) if row.verdict in DISCREPANCIES} == {1, 2}

@@ -111,6 +111,7 @@ def test_what_shows_end_to_end_only_is_closed_in() -> None:
 
     Right is what passed in the same step, end to end.
     """
+    before = [row(name, "output", END_TO_END, PASS) for name in ("first", "second")]
     right = row("a", "output", END_TO_END, PASS)
     others = [
         row("z", "param.weight", END_TO_END, PASS, step=1),
@@ -119,7 +120,7 @@ def test_what_shows_end_to_end_only_is_closed_in() -> None:
     ]
     branches, wrong = row("a", "branches", END_TO_END, PASS), row("b", "output", END_TO_END)
     later, end = row("c", "output", END_TO_END), row("d", "output", END_TO_END, PASS)
-    (culprit,) = blame([row("0", "output", END_TO_END, PASS), right, *others, branches, wrong, later, end], "mine")
+    (culprit,) = blame([*before, right, *others, branches, wrong, later, end], "mine")
     assert (culprit.layer, culprit.follows) == ("b", ("c output",))
     assert culprit.diagnosis.endswith("the last that is shown, a output, is right")
     (culprit,) = blame([branches, wrong], "mine")

@@ -224,22 +224,29 @@ def test_rows_come_in_the_order_of_backpropagation_where_the_whole_does_not_fit_
 
 
 def test_what_the_reference_refuses_of_a_case_that_it_can_run_does_not_fit_together() -> None:
-    """The layer whose values it refuses is named; of an update it is the layers' fault, and judged there."""
+    """The layer whose values it refuses is named; of an update or a whole step it is the layers' fault, and judged there."""
 
     class Picky:
         name = "picky"
 
-        def __init__(self, part: str) -> None:
-            self.part = part
+        def __init__(self, refuses: Callable[[Case], bool]) -> None:
+            self.refuses = refuses
 
         def run(self, case: Case) -> Trace:
-            if case.name.endswith(self.part):
-                raise ValueError(f"not {self.part}")
+            if self.refuses(case):
+                raise ValueError("not this")
             return refbp_subject.run(case)
 
-    trace = refbp_subject.run(tiny())
-    assert misfits(judge(tiny(), trace, Picky("/act"))) == [("act", "Tanh", "input", WRONG)]
-    assert misfits(judge(tiny(), trace, Picky("/update"))) == []
+    case = tiny(steps=2)
+    trace = refbp_subject.run(case)
+    rows = judge(case, trace, Picky(lambda part: part.name == "tiny/net/act"))
+    assert misfits(rows) == 2 * [("act", "Tanh", "input", WRONG)]
+    rows = judge(case, trace, Picky(lambda part: part.name == "tiny/net/update"))
+    assert {row.verdict for row in rows} == {PASS} and not [
+        row for row in rows if row.mode == LOCAL and "param" in row.quantity
+    ]
+    rows = judge(case, trace, Picky(lambda part: part.name == "tiny/net" and part.steps == 1))
+    assert {row.verdict for row in rows} == {PASS} and {row.mode for row in rows} == {LOCAL}
 
 
 def test_an_upstream_gradient_of_another_shape_is_wrong_and_nothing_raises() -> None:
@@ -256,7 +263,7 @@ FORMS: dict[str, Change | None] = {
     "nothing": lambda a: a[:0] if a.ndim else a[np.newaxis][:0],
     "integers": lambda a: np.zeros(a.shape, np.int64),
     "booleans": lambda a: np.zeros(a.shape, bool),
-    "a weight's": lambda a: np.ones((2, 4), a.dtype),
+    "a weight's": lambda a: np.ones((2, 4)),
     "left out": None,
 }
 

@@ -11,7 +11,7 @@ import pytest
 import oracle
 from oracle.case import Case, Spec
 from oracle.profile import Profile
-from oracle.stretches import STRETCH, lengths, stretch
+from oracle.stretches import STRETCH, lengths, resumed, stretch
 from oracle.subjects import refbp as refbp_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Trace
@@ -122,3 +122,16 @@ def test_a_run_that_cannot_go_on_says_so() -> None:
 
     report = oracle.run(Shy(), "refbp", [long_run(2 * STRETCH)], ("float64",))
     assert "does not show the parameters" in " ".join(report.table[report.table["verdict"] == UNDECIDED]["diagnosis"])
+
+
+@pytest.mark.parametrize("hidden", [{"first", "last"}, {"last"}], ids=["all of it", "a part"])
+def test_a_run_goes_on_from_nothing_but_its_whole_state(hidden: set[str]) -> None:
+    """What the optimizer ended with is part of what the next stretch begins with; of each parameter."""
+    case = long_run(2)
+    trace = refbp_subject.run(case)
+    going = resumed(case, trace)
+    assert going.optimizer_state["momentum"].keys() == case.params.keys()
+    for key in [key for key in trace if key.quantity == "momentum.bias" and key.layer in hidden]:
+        del trace.arrays[key]
+    with pytest.raises(ValueError, match="long/mlp cannot go on: the trace does not show the optimizer's state"):
+        resumed(case, trace)

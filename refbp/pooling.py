@@ -306,6 +306,9 @@ class PoolWithIndices(Layer):
     return_indices: bool
     _indices: Callable[[], Indices]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_indices"}
+
     def pooled(self, input: Array) -> tuple[Array, Callable[[], Indices], Backward]:
         """Output, flat indices of the winners, and the backward."""
         raise TypeError(f"{type(self).__name__} defines no pooling")

@@ -24,7 +24,7 @@ def test_the_report_is_of_the_suite_as_it_is() -> None:
     assert set(zip(cases["case"], cases["dtype"], strict=True)) == expected, STALE
     summary = (REPORTS / "report.md").read_text()
     assert summary.startswith("# refbp against torch: conforms"), STALE
-    assert f"{len(suite.all_cases())} cases in float64 and float32" in summary, STALE
+    assert f"{len(suite.all_cases()):,} cases in float64 and float32" in summary, STALE
 
 
 def test_a_sample_of_the_report_comes_out_the_same() -> None:

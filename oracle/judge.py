@@ -42,7 +42,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     Raises: ReferenceFailed.
     """
     profile = profile or Profile()
-    types = layer_types(case)
+    types, shown = layer_types(case), trace
     trace = completed(case, trace)
     rows: list[Row] = []
     for step in range(case.steps):
@@ -54,21 +54,36 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
         whole: list[Row] = []
         order: Iterable[Key] = (key for key in trace if key.step == step)
         part = step_part(case, trace, step)
-        if part is not None:
-            through = replace(bench, blank=replace(bench.blank, mode=END_TO_END))
+        why = "the profile leaves out all that there is in it"
+        through = replace(bench, blank=replace(bench.blank, mode=END_TO_END))
+        if part is None:
+            why = "the trace does not show what it began with, and before it dropout drew masks of its own"
+        else:
             try:
                 found = _whole(part, through, compared)
-            except CaseError:  # what does not fit together is the layers' fault, and judged there
-                pass
-            except ReferenceFailed:
+            except CaseError as error:  # what does not fit together is the layers' fault, and judged there
+                why = str(error)
+            except ReferenceFailed as error:
                 if not runs(case, reference):
                     raise
+                why = str(error)
             else:
                 whole, order = found.rows() + list(judge_branches(found.branches, through)), found.predicted
                 _excuse(whole, local)
         place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
-        rows += sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
+        own = sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
+        own = [row for row in own if _is_told(row, shown)]
+        if all(row.quantity == "branches" or (row.mode == LOCAL and row.verdict not in DISCREPANCIES) for row in own):
+            own.append(replace(through.blank, verdict=UNDECIDED, diagnosis=f"not judged end to end: {why}"))
+        rows += own
     return rows
+
+
+def _is_told(row: Row, shown: Trace) -> bool:
+    """Whether a row says something about what the subject itself has shown, or not shown: what its neighbours tell of a quantity
+    is judged as theirs."""
+    is_shown = shown.get(row.step, row.layer, row.quantity) is not None
+    return is_shown or row.quantity == "branches" or row.verdict in DISCREPANCIES
 
 
 def runs(case: Case, reference: Subject) -> bool:

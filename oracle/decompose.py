@@ -47,7 +47,7 @@ def usable(shown: Array | None, like: Array) -> TypeGuard[Array]:
 
 def is_count(shown: Array) -> bool:
     """Whether it can be the number of steps so far, in whatever type of number."""
-    return not shown.shape and shown.dtype.kind != "b" and 0 <= shown < MOST_STEPS and shown == int(shown)
+    return not shown.shape and shown.dtype.kind != "b" and bool(0 <= shown < MOST_STEPS and shown == int(shown))
 
 
 def _place(name: str, kind: str) -> tuple[str, str]:

@@ -117,10 +117,13 @@ def unjudged(case: Case, verdict: str, reason: str) -> list[Row]:
     return [Row(case.name, case.dtype, 0, "", "", "", LOCAL, verdict, reason)]
 
 
-def crashed(case: Case, error: BaseException, reference: Subject | None = None) -> list[Row]:
+def crashed(
+    case: Case, error: BaseException, reference: Subject | None = None, profile: Profile | None = None
+) -> list[Row]:
     """The row of what was raised; with its layer and what was being computed, where the error knows its `place`.
 
-    Before it come the rows of what had been computed, where the error has the `trace` so far and there is a reference.
+    Before it come the rows of what had been computed, where the error has the `trace` so far and there is a reference, judged by
+    what the subject declares.
     """
     (row,) = unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
     if "read-only" in str(error):
@@ -131,8 +134,8 @@ def crashed(case: Case, error: BaseException, reference: Subject | None = None) 
         row.layer_type = layer_types(case).get(row.layer, "")
     trace = getattr(error, "trace", None)
     if isinstance(trace, Trace) and reference is not None:
-        so_far = judge(case, trace, reference)
-        return [own for own in so_far if own.verdict != MISSING and own.quantity != "branches"] + [row]
+        so_far = judge(case, trace, reference, profile)
+        return [own for own in so_far if own.verdict != MISSING and own.quantity not in ("branches", "")] + [row]
     return [row]
 
 

@@ -164,8 +164,8 @@ WITHOUT_PARAMETERS = Profile(quantities=("output", "grad_*", "grad.*"))
 
 @pytest.mark.parametrize("optimizer, steps", [(Spec("SGD", {"lr": 0.1}), {0}), (None, {0, 1})], ids=["trained", "kept"])
 def test_a_layer_is_judged_where_the_parameters_before_it_are_known(optimizer: Spec | None, steps: set[int]) -> None:
-    """Hidden ones are those of the case as long as nothing changes them; else it is judged end to end alone, and one that has none as
-    before."""
+    """Hidden ones are those of the case as long as nothing changes them; else it is judged end to end alone, and one that
+    has none as before."""
     case = replace(tiny(steps=2), optimizer=optimizer)
     rows = judge(case, showing(case, WITHOUT_PARAMETERS), refbp_subject, WITHOUT_PARAMETERS)
     assert {row.verdict for row in rows} == {PASS}

@@ -42,12 +42,15 @@ def usable(shown: Array | None, like: Array) -> TypeGuard[Array]:
     """Whether what a trace shows can stand where `like` does: arrays of another form are judged, but go in nowhere."""
     if shown is None or shown.shape != like.shape:
         return False
-    return (shown.dtype.kind in "biu") == (like.dtype.kind in "biu")
+    return is_count(shown) if like.dtype.kind in "iu" else shown.dtype.kind not in "biu"
 
 
 def is_count(shown: Array) -> bool:
-    """Whether it can be the number of steps so far, in whatever type of number."""
-    return not shown.shape and shown.dtype.kind != "b" and bool(0 <= shown < MOST_STEPS and shown == int(shown))
+    """Whether it can be the number of steps or batches so far, in whatever type of number."""
+    if shown.shape or shown.dtype.kind == "b":
+        return False
+    number = float(shown)
+    return 0 <= number < MOST_STEPS and number.is_integer()
 
 
 def _place(name: str, kind: str) -> tuple[str, str]:
@@ -72,7 +75,7 @@ def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array]:
         if kind == "param" and case.optimizer is None:
             before[name] = initial
         elif usable(shown, initial):
-            before[name] = shown
+            before[name] = shown.astype(initial.dtype) if initial.dtype.kind in "iu" else shown
         elif kind == "buffer" and not (case.training and _shows_buffers(trace, step, layer)):
             before[name] = initial
     return before

@@ -16,6 +16,7 @@ from oracle.profile import Profile
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import integers, layer, network_case
+from oracle.sweep import judged_case
 from oracle.trace import Key, Trace
 from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
 
@@ -366,3 +367,62 @@ def test_masks_that_a_subject_drew_are_taken_over_in_every_step(subject: Any, re
     rows = judge(case, trace, reference)
     assert {row.verdict for row in rows} == {PASS}
     assert {row.step for row in rows if row.mode == END_TO_END and row.layer == "2"} == {0, 1}
+
+
+COUNTS = [-1.0, 0.5, float("nan"), float("inf"), 1e30, [1.0], True]
+
+
+@pytest.mark.parametrize("count", COUNTS, ids=str)
+@pytest.mark.parametrize("optimizer", ["Adam", "RMSprop"])
+def test_what_cannot_be_a_number_of_steps_is_wrong_where_it_is_shown(count: Any, optimizer: str) -> None:
+    """It goes in nowhere: nothing raises, and the next step is judged on the gradients that led to it."""
+    case = replace(tiny(steps=2), optimizer=Spec(optimizer, {"lr": 0.1}))
+    trace = refbp_subject.run(case)
+    key = Key(0, "first", "step.weight")
+    trace.record(*key, np.array(count))
+    rows = judge(case, trace, torch_subject)
+    if count is not True:  # which is equal to 1
+        assert {(row.step, row.layer, row.quantity) for row in rows if row.verdict != PASS} == {key}
+    assert {row.step for row in updates(rows) if row.layer == "first"} == {0, 1}
+
+
+@pytest.mark.parametrize("count", COUNTS, ids=str)
+def test_what_cannot_be_a_number_of_batches_is_wrong_where_it_is_shown(count: Any) -> None:
+    """A cumulative average divides by it."""
+    layers = [layer("BatchNorm1d", 4, momentum=None, name="norm")]
+    case = network_case("counted/norm", "batches", layers, (6, 4), steps=2)
+    trace = refbp_subject.run(case)
+    key = Key(0, "norm", "buffer.num_batches_tracked")
+    trace.record(*key, np.array(count))
+    rows, _ = judged_case(case, Shown(trace), torch_subject)
+    if count is not True:
+        assert {(row.step, row.layer, row.quantity) for row in rows if row.verdict != PASS} == {key}
+    assert {row.step for row in rows if row.quantity == "buffer.running_mean"} == {0, 1}
+    trace.record(*key, np.array(1.0))
+    assert {row.verdict for row in judge(case, trace, torch_subject)} == {PASS}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_count_of_no_batches_and_a_wrong_variance_have_a_verdict(training: bool) -> None:
+    """The rule of a biased variance, which is tried as a cause, divides by the count."""
+    layers = [layer("BatchNorm1d", 4, momentum=None, name="norm")]
+    case = network_case("counted/norm", "batches", layers, (6, 4), steps=2, training=training)
+    trace = refbp_subject.run(case)
+    trace.record(0, "norm", "buffer.num_batches_tracked", np.array(-1))
+    for step in range(2):
+        key = Key(step, "norm", "buffer.running_var")
+        trace.arrays[key] = trace.arrays[key] * 2
+    rows, _ = judged_case(case, Shown(trace), torch_subject)
+    assert ("norm", "buffer.running_var", WRONG) in at_fault(rows)
+
+
+class Shown:
+    """A subject with a trace that is already there."""
+
+    name = "shown"
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+
+    def run(self, case: Case) -> Trace:
+        return self.trace

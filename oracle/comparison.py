@@ -181,7 +181,8 @@ class Comparison:
                 row.verdict, row.diagnosis = WRONG, f"{got}, expected {prediction}"
             return row
         expected = self.expected(key)
-        compare(row, got, expected, structured=self.case.structured, no_terms=self.empty)
+        given = () if self.bench.end_to_end else _all_given(self.case)
+        compare(row, got, expected, structured=self.case.structured, no_terms=self.empty, given=given)
         if row.verdict in DISCREPANCIES and row.n_outside:
             known = self._convention(row, key, got)
             if known is not None:
@@ -251,6 +252,13 @@ def _given(case: Case) -> Iterator[Array]:
     yield from case.grad_outputs
     for grads in case.grads:
         yield from (grads[name] for name in sorted(grads))
+
+
+def _all_given(case: Case) -> Iterator[Array]:
+    """Everything that a part is computed from."""
+    yield from _given(case)
+    for held in (case.params, *case.optimizer_state.values()):
+        yield from held.values()
 
 
 def _differs(got: Array, expected: Expected) -> bool:

@@ -255,6 +255,7 @@ def of_statistics(e: Evidence) -> Iterator[Hypothesis]:
     eps = float(e.case.layers[0].options.get("eps", 1e-5))
     mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
     count = x.size // mean.size
+    runs_on_kept = not e.case.training and f"{e.key.layer}.running_mean" in e.case.params
     sigma = 4 * e.expected.sigma
     if e.quantity == "grad_input" and e.upstream is not None:
         g = e.upstream.astype(np.float64) * weight
@@ -270,14 +271,15 @@ def of_statistics(e: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis("statistics", "the term through the mean is missing", s * (g - through_variance), sigma)
         yield Hypothesis("statistics", "the term through the variance is missing", s * (g - through_mean), sigma)
         full = s * (g - through_mean - through_variance)
-        yield Hypothesis("statistics", "the statistics of this batch, though in evaluation", full, sigma)
+        if runs_on_kept:
+            yield Hypothesis("statistics", "the statistics of this batch, though in evaluation", full, sigma)
         yield Hypothesis("parameter lost", "the weight is left out", full / weight, sigma / np.abs(weight))
     if e.quantity == "output":
         for words, s in (
             ("the variance is unbiased where it normalises", 1 / np.sqrt(variance * count / max(count - 1, 1) + eps)),
             ("eps is outside the root", 1 / (np.sqrt(variance) + eps)),
             ("eps is forgotten", 1 / np.sqrt(variance)),
-            ("the statistics of this batch, though in evaluation", 1 / np.sqrt(variance + eps)),
+            *([("the statistics of this batch, though in evaluation", 1 / np.sqrt(variance + eps))] * runs_on_kept),
         ):
             yield Hypothesis("statistics", words, (x - mean) * s * weight + bias, sigma)
         every = (0, *range(2, x.ndim)) if kind == "instance" else tuple(range(2, x.ndim))

@@ -12,12 +12,18 @@ import oracle
 import refbp.conv
 from oracle.arrays import Array
 from oracle.case import Case, Spec
+from oracle.causes.arrays import factors
+from oracle.causes.evidence import Evidence
+from oracle.causes.reruns import of_statistics
 from oracle.details import Detail, Place
+from oracle.measures import Expected
+from oracle.running_error import ErrorModel
 from oracle.selftest.bugs import all_bugs, expected_causes
 from oracle.selftest.plant import attribute, changed
 from oracle.subjects import refbp as honest
+from oracle.suite.build import layer, network_case
 from oracle.text_map import text_map
-from oracle.trace import Trace
+from oracle.trace import Key, Trace
 
 from .planted import Altered, Planted, bug, turned
 
@@ -215,3 +221,31 @@ def test_a_large_map_is_drawn_coarser() -> None:
     lines = text_map(detail(wrong)).splitlines()
     assert len(lines) <= 9 and max(map(len, lines)) <= 80
     assert "█" in lines[1] and "█" not in lines[-1]
+
+
+def test_factors_of_the_case_come_before_bare_numbers() -> None:
+    """A batch of two: half the right value is named by the batch, and by the number."""
+    case = Case("two", layers=(Spec("Linear", {"in_features": 3, "out_features": 2}),), inputs=(np.ones((2, 3)),))
+    evidence = Evidence(
+        case, Key(0, "0", "output"), np.ones(1), Expected(*[np.ones(1)] * 4), ErrorModel(np.dtype("float64"))
+    )
+    named = factors(evidence)
+    assert named[0.5] == "1 / the batch size or 1 / 2" and named[2.0] == "the batch size or 2"
+    assert named[6.0] == "the number of elements" and named[3.0] == "the number of features"
+
+
+@pytest.mark.parametrize(
+    "name, training", [("LayerNorm", True), ("LayerNorm", False), ("BatchNorm1d", True), ("BatchNorm1d", False)]
+)
+def test_statistics_of_the_batch_are_a_mistake_in_evaluation_alone(name: str, training: bool) -> None:
+    """And of a layer that keeps others."""
+    case = network_case("norm/one", "", [layer(name, 4, name="layer")], (6, 4), training=training)
+    for quantity in ("output", "grad_input"):
+        value = honest.run(case).arrays[Key(0, "layer", quantity)]
+        evidence = Evidence(
+            case, Key(0, "layer", quantity), value, Expected(*[value] * 4), ErrorModel(np.dtype("float64"))
+        )
+        words = {hypothesis.words for hypothesis in of_statistics(evidence)}
+        assert ("the statistics of this batch, though in evaluation" in words) == (
+            name == "BatchNorm1d" and not training
+        )

@@ -70,6 +70,9 @@ def of_options(e: Evidence) -> Iterator[Hypothesis]:
     if optimizer is not None:
         for options, words in altered(optimizer, OPTIMIZERS[optimizer.type]):
             yield from e.rerun("option", words, optimizer=replace(optimizer, options=options))
+        if e.case.dtype != "float64":
+            words = f"behaves like options rounded to {e.case.dtype}: they are doubles"
+            yield from e.rerun("options rounded", words, optimizer=rounded(optimizer, np.dtype(e.case.dtype)))
     elif e.case.layers:
         spec = e.case.layers[0]
         for options, words in altered(spec, LAYERS[spec.type]):
@@ -111,6 +114,22 @@ def altered(spec: Spec, made: type) -> Iterator[tuple[dict[str, Any], str]]:
     if "stride" in options and "dilation" in options and options["stride"] != options["dilation"]:
         swapped = {**options, "stride": options["dilation"], "dilation": options["stride"]}
         yield swapped, "stride and dilation are exchanged"
+
+
+def rounded(spec: Spec, dtype: np.dtype[Any]) -> Spec:
+    """An optimizer whose options, as given or by default, are numbers of this dtype: 1 - β of it is another one than β's is."""
+
+    def own(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(own, value))
+        return float(np.asarray(value, dtype)) if isinstance(value, float) else value
+
+    signature = inspect.signature(OPTIMIZERS[spec.type]).parameters.values()
+    defaults = {one.name: one.default for one in signature if one.default is not inspect.Parameter.empty}
+    groups = tuple({name: own(value) for name, value in group.items()} for group in spec.groups)
+    return replace(
+        spec, options={name: own(value) for name, value in {**defaults, **spec.options}.items()}, groups=groups
+    )
 
 
 def without_default(options: dict[str, Any], name: str) -> Iterator[tuple[dict[str, Any], str]]:

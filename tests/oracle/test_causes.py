@@ -249,3 +249,40 @@ def test_statistics_of_the_batch_are_a_mistake_in_evaluation_alone(name: str, tr
         assert ("the statistics of this batch, though in evaluation" in words) == (
             name == "BatchNorm1d" and not training
         )
+
+
+def test_options_that_were_rounded_to_float32_are_named() -> None:
+    """Adam with β, and so 1 - β and 1 - β^t, in float32; with doubles, which options are, it conforms."""
+
+    class Single:
+        name = "single"
+
+        def __init__(self, number: Any) -> None:
+            self.number = number
+
+        def run(self, case: Case) -> Trace:
+            assert case.optimizer is not None
+            options, trace, one = {"betas": (0.9, 0.999), "eps": 1e-8, **case.optimizer.options}, Trace(), np.float32
+            beta1, beta2 = map(self.number, options["betas"])
+            for name, value in case.params.items():
+                w, m, v = value, np.zeros_like(value), np.zeros_like(value)
+                layer, _, short = name.rpartition(".")
+                for step in range(case.steps):
+                    g = case.grads[step % len(case.grads)][name]
+                    m, v = one(beta1) * m + one(1 - beta1) * g, one(beta2) * v + one(1 - beta2) * g * g
+                    first, second = (one(1 - beta ** self.number(step + 1)) for beta in (beta1, beta2))
+                    w = w - one(options["lr"]) * (m / first) / (np.sqrt(v / second) + one(options["eps"]))
+                    for quantity, array in (("step", step + 1), ("exp_avg", m), ("exp_avg_sq", v), ("param", w)):
+                        trace.record(step, layer, f"{quantity}.{short}", array)
+            return trace
+
+    rng = np.random.default_rng(0)
+    values = [{"0.weight": rng.standard_normal((3, 4))} for _ in range(4)]
+    case = Case("adam", params=values[0], grads=tuple(values[1:]), optimizer=Spec("Adam", {"lr": 0.1}), steps=3)
+    assert oracle.run(Single(float), cases=[case], dtypes=("float32",)).passed
+    causes = {
+        blame.quantity: blame.cause_name
+        for blame in oracle.run(Single(np.float32), cases=[case], dtypes=("float32",)).blame
+    }
+    assert causes.pop("exp_avg_sq.weight") == "options rounded"
+    assert set(causes.values()) <= {"options rounded"}

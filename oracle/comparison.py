@@ -64,11 +64,12 @@ def spelled_out(spec: Spec, dtype: str) -> Spec:
 
 def _guides(bench: Bench, steps: int) -> dict[Key, Array]:
     """What went into each layer of the subject in this step and those before it, as many as are judged together."""
-    first = bench.blank.step - steps + 1
+    last = bench.blank.step
+    first = last - steps + 1
     return {
         key._replace(step=key.step - first): bench.trace.arrays[key]
         for key in bench.trace
-        if first <= key.step <= bench.blank.step and key.quantity == "input"
+        if key.step in range(first, last + 1) and key.quantity == "input"
     }
 
 

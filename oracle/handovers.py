@@ -10,6 +10,7 @@ from oracle.case import Case
 from oracle.comparison import Bench, same
 from oracle.measures import Expected
 from oracle.running_error import ErrorModel
+from oracle.trace import Trace
 from oracle.verdict import PASS, Row, compare
 from oracle.wiring import Computed, connections
 
@@ -28,6 +29,13 @@ def judge_handovers(case: Case, bench: Bench) -> Iterator[Row]:
         compare(row, got, expected, structured=case.structured, no_terms=True, given=given)
         if not is_input or row.verdict != PASS:
             yield row
+
+
+def is_torn(case: Case, trace: Trace, step: int) -> bool:
+    """Whether a layer was given something of which the trace does not show where it comes from: it may be anything."""
+    joined = {(wire.layer, wire.quantity) for wire in connections(case, trace, step)}
+    given = {place for place in trace.of_step(step) if place[1] in ("input", "grad_output")}
+    return not given <= joined
 
 
 def expected_connection(computed: Computed, dtype: str) -> Expected:

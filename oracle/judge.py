@@ -11,7 +11,7 @@ from oracle.case import Case, CaseError
 from oracle.choices import judge_branches, judge_masks
 from oracle.comparison import BRANCHES, Bench, Comparison, ReferenceFailed
 from oracle.decompose import Part, local_parts, step_part
-from oracle.handovers import judge_handovers
+from oracle.handovers import is_torn, judge_handovers
 from oracle.network import layer_types
 from oracle.profile import Profile
 from oracle.trace import Key, Subject, Trace
@@ -69,7 +69,8 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
                 why = str(error)
             else:
                 whole, order = found.rows() + list(judge_branches(found.branches, through)), found.predicted
-                _excuse(whole, local)
+                if not is_torn(case, trace, step):
+                    _excuse(whole, local)
         place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
         own = sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
         own = [row for row in own if _is_told(row, shown)]

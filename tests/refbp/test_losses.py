@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 from typing import Any
 
 import numpy as np
@@ -187,6 +189,17 @@ def test_the_values_dtype_is_the_inputs() -> None:
     assert value.dtype == np.float32
     grad = backward(np.array(2.0))[0]
     assert grad is not None and grad.dtype == np.float32
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda loss: pickle.loads(pickle.dumps(loss))])
+def test_a_copy_has_no_forward(copied: Any) -> None:
+    """The last forward's backward, which cannot be pickled, stays with the loss that made it."""
+    loss = refbp.MSELoss()
+    loss(np.ones((2, 3)), np.zeros((2, 3)))
+    other = copied(loss)
+    with pytest.raises(RuntimeError, match="needs a forward before it"):
+        other.backward()
+    assert loss.backward().shape == (2, 3)
 
 
 def test_a_loss_of_ones_own() -> None:

@@ -118,7 +118,9 @@ def step_part(case: Case, trace: Trace, step: int) -> Part | None:
 
     None where dropout draws other masks in each of several steps: a case has one for all.
     """
-    start = step if _updates_are_shown(case, trace, step) else _last_known(case, trace, step, case.params)
+    start = _last_known(case, trace, step, case.params)
+    stateless = start < step and _updates_are_shown(case, trace, start, step)
+    start = step if stateless else start
     masks = masks_of(case, trace, step)
     if start < step and masks.keys() - case.masks.keys():
         return None
@@ -129,7 +131,7 @@ def step_part(case: Case, trace: Trace, step: int) -> Part | None:
     whole = replace(
         case,
         params=params_before(case, trace, start),
-        optimizer=None if hides_state(case, trace, start) else case.optimizer,
+        optimizer=None if stateless else case.optimizer,
         optimizer_state=state_before(case, trace, start),
         masks=masks,
         steps=step - start + 1,
@@ -148,12 +150,12 @@ def _is_known(case: Case, trace: Trace, step: int, names: Collection[str]) -> bo
     return params_before(case, trace, step).keys() >= set(names) and not hides_state(case, trace, step)
 
 
-def _updates_are_shown(case: Case, trace: Trace, step: int) -> bool:
-    """Whether the trace shows all parameters at the step's beginning, and of those after it all gradients so far: from these the
-    update is judged apart, whatever the optimizer's state was."""
+def _updates_are_shown(case: Case, trace: Trace, start: int, step: int) -> bool:
+    """Whether the trace shows all parameters at the step's beginning, and of those after it all gradients since `start`: from
+    these the update is judged apart, whatever the optimizer's state was."""
     params = params_before(case, trace, step)
     updated = [name for name in case.params if trace.get(step, *_place(name, "param")) is not None]
-    given = [_grads(case, trace, own, params) for own in range(step + 1)]
+    given = [_grads(case, trace, own, params) for own in range(start, step + 1)]
     return len(params) == len(case.params) and all(name in grads for grads in given for name in updated)
 
 

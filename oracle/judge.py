@@ -47,44 +47,66 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     rows: list[Row] = []
     for step in range(case.steps):
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
-        compared = [_compared_in(case, part, bench, reference) for part in local_parts(case, trace, step)]
-        local = [row for own in compared for row in (own.rows() if isinstance(own, Comparison) else own)]
-        local += judge_handovers(case, bench)
-        local += judge_masks(case, bench)
-        whole: list[Row] = []
-        order: Iterable[Key] = (key for key in trace if key.step == step)
-        part = step_part(case, trace, step)
-        why = "the profile leaves out all that there is in it"
-        through = replace(bench, blank=replace(bench.blank, mode=END_TO_END))
-        if part is None:
-            why = "the trace does not show what it began with, and before it dropout drew masks of its own"
+        if _has_ended(case, shown, profile, step):
+            rows.append(
+                _unjudged_step(bench, "a subject that declares no parameters after an update shows nothing of it")
+            )
         else:
-            try:
-                found = _whole(part, through, compared)
-            except CaseError as error:  # what does not fit together is the layers' fault, and judged there
-                why = str(error)
-            except ReferenceFailed as error:
-                if not runs(case, reference):
-                    raise
-                why = str(error)
-            else:
-                whole, order = found.rows() + list(judge_branches(found.branches, through)), found.predicted
-                if not is_torn(case, trace, step):
-                    _excuse(whole, local)
-        place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
-        own = sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
-        own = [row for row in own if _is_told(row, shown)]
-        if all(row.quantity == "branches" or (row.mode == LOCAL and row.verdict not in DISCREPANCIES) for row in own):
-            own.append(replace(through.blank, verdict=UNDECIDED, diagnosis=f"not judged end to end: {why}"))
-        rows += own
+            rows += [row for row in _of_step(case, bench) if _is_told(row, shown)]
     return rows
+
+
+def _of_step(case: Case, bench: Bench) -> list[Row]:
+    """Its rows in both modes; one more where it could not be judged end to end and nothing else says that something is wrong."""
+    trace, step, reference = bench.trace, bench.blank.step, bench.reference
+    assert reference is not None
+    compared = [_compared_in(case, part, bench, reference) for part in local_parts(case, trace, step)]
+    local = [row for own in compared for row in (own.rows() if isinstance(own, Comparison) else own)]
+    local += judge_handovers(case, bench)
+    local += judge_masks(case, bench)
+    whole: list[Row] = []
+    order: Iterable[Key] = (key for key in trace if key.step == step)
+    through = replace(bench, blank=replace(bench.blank, mode=END_TO_END))
+    part = step_part(case, trace, step)
+    why = "the profile leaves out all that there is in it"
+    if part is None:
+        why = "the trace does not show what it began with, and before it dropout drew masks of its own"
+    else:
+        try:
+            found = _whole(part, through, compared)
+        except CaseError as error:  # what does not fit together is the layers' fault, and judged there
+            why = str(error)
+        except ReferenceFailed as error:
+            if not runs(case, reference):
+                raise
+            why = str(error)
+        else:
+            whole, order = found.rows() + list(judge_branches(found.branches, through)), found.predicted
+            if not is_torn(case, trace, step):
+                _excuse(whole, local)
+    place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
+    rows = sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
+    if not any(row.verdict in DISCREPANCIES or (row.mode == END_TO_END and row.quantity != "branches") for row in rows):
+        rows.append(_unjudged_step(bench, why))
+    return rows
+
+
+def _has_ended(case: Case, shown: Trace, profile: Profile, step: int) -> bool:
+    """Whether a subject without an optimizer, which declares no parameter after an update, has ended before this step."""
+    learnt = {name.rpartition(".")[2] for name in case.params}
+    declares = any(profile.shows(f"param.{name}") for name in learnt)
+    return step > 0 and case.optimizer is not None and not declares and not shown.of_step(step)
+
+
+def _unjudged_step(bench: Bench, why: str) -> Row:
+    return replace(bench.blank, mode=END_TO_END, verdict=UNDECIDED, diagnosis=f"not judged end to end: {why}")
 
 
 def _is_told(row: Row, shown: Trace) -> bool:
     """Whether a row says something about what the subject itself has shown, or not shown: what its neighbours tell of a quantity
     is judged as theirs."""
     is_shown = shown.get(row.step, row.layer, row.quantity) is not None
-    return is_shown or row.quantity == "branches" or row.verdict in DISCREPANCIES
+    return is_shown or row.quantity in ("branches", "") or row.verdict in DISCREPANCIES
 
 
 def runs(case: Case, reference: Subject) -> bool:

@@ -18,7 +18,7 @@ from oracle.subjects import torch as torch_subject
 from oracle.suite.build import integers, layer, network_case
 from oracle.sweep import judged_case
 from oracle.trace import Key, Trace
-from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
+from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, MISSING, PASS, UNDECIDED, WRONG, Row
 
 from .tampered import Change, altered, at_fault, one_off, rows_of, tiny
 
@@ -282,6 +282,27 @@ def test_what_cannot_be_gone_on_with_is_said_to_be_unjudged() -> None:
     assert all(row.diagnosis.startswith("not judged end to end: the trace does not show") for row in unjudged)
     (quiet,) = {row.diagnosis for row in judge(tiny(), Trace(), torch_subject, Profile(quantities=("mask",)))}
     assert quiet == "not judged end to end: the profile leaves out all that there is in it"
+
+
+def test_a_subject_without_an_optimizer_ends_after_the_first_step() -> None:
+    """It shows nothing of the later steps: each is undecided; if it declares parameters, all of it is missing."""
+    case = tiny(steps=3)
+    trace = showing(case, WITHOUT_PARAMETERS)
+    for key in [key for key in trace if key.step > 0]:
+        del trace.arrays[key]
+    rows = judge(case, trace, torch_subject, WITHOUT_PARAMETERS)
+    assert [(row.step, row.layer, row.verdict) for row in rows if row.verdict != PASS] == [
+        (1, "", UNDECIDED),
+        (2, "", UNDECIDED),
+    ]
+    assert rows[-1].diagnosis.endswith("a subject that declares no parameters after an update shows nothing of it")
+    declared = judge(case, trace, torch_subject, WITHOUT_STATE)
+    assert {row.verdict for row in declared if row.step > 0} == {MISSING}
+    trace.record(2, "first", "output", np.zeros((5, 4)))
+    assert {row.verdict for row in judge(case, trace, torch_subject, WITHOUT_PARAMETERS) if row.step == 2} == {
+        MISSING,
+        WRONG,
+    }
 
 
 def test_what_neighbours_tell_is_no_row_of_its_own() -> None:

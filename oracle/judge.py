@@ -52,12 +52,12 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
                 _unjudged_step(bench, "a subject that declares no parameters after an update shows nothing of it")
             )
         else:
-            rows += [row for row in _of_step(case, bench) if _is_told(row, shown)]
+            rows += _of_step(case, shown, bench)
     return rows
 
 
-def _of_step(case: Case, bench: Bench) -> list[Row]:
-    """Its rows in both modes; one more where it could not be judged end to end and nothing else says that something is wrong."""
+def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
+    """Its rows in both modes; one more where it was not judged end to end, or not at all, and nothing else is wrong in it."""
     trace, step, reference = bench.trace, bench.blank.step, bench.reference
     assert reference is not None
     compared = [_compared_in(case, part, bench, reference) for part in local_parts(case, trace, step)]
@@ -68,7 +68,7 @@ def _of_step(case: Case, bench: Bench) -> list[Row]:
     order: Iterable[Key] = (key for key in trace if key.step == step)
     through = replace(bench, blank=replace(bench.blank, mode=END_TO_END))
     part = step_part(case, trace, step)
-    why = "the profile leaves out all that there is in it"
+    why = ""
     if part is None:
         why = "the trace does not show what it began with, and before it dropout drew masks of its own"
     else:
@@ -86,7 +86,10 @@ def _of_step(case: Case, bench: Bench) -> list[Row]:
                 _excuse(whole, local)
     place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
     rows = sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
-    if not any(row.verdict in DISCREPANCIES or (row.mode == END_TO_END and row.quantity != "branches") for row in rows):
+    rows = [row for row in rows if _is_told(row, shown)]
+    if all(row.quantity == "branches" for row in rows):
+        why = why or "the profile leaves out all that there is in it"
+    if why and not any(row.verdict in DISCREPANCIES for row in rows):
         rows.append(_unjudged_step(bench, why))
     return rows
 
@@ -106,7 +109,7 @@ def _is_told(row: Row, shown: Trace) -> bool:
     """Whether a row says something about what the subject itself has shown, or not shown: what its neighbours tell of a quantity
     is judged as theirs."""
     is_shown = shown.get(row.step, row.layer, row.quantity) is not None
-    return is_shown or row.quantity in ("branches", "") or row.verdict in DISCREPANCIES
+    return is_shown or row.quantity == "branches" or row.verdict in DISCREPANCIES
 
 
 def runs(case: Case, reference: Subject) -> bool:

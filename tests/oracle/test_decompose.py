@@ -282,6 +282,8 @@ def test_what_cannot_be_gone_on_with_is_said_to_be_unjudged() -> None:
     assert all(row.diagnosis.startswith("not judged end to end: the trace does not show") for row in unjudged)
     (quiet,) = {row.diagnosis for row in judge(tiny(), Trace(), torch_subject, Profile(quantities=("mask",)))}
     assert quiet == "not judged end to end: the profile leaves out all that there is in it"
+    (told,) = judge(replace(case, steps=1, optimizer=None), Trace(), torch_subject, Profile(quantities=("mask",)))
+    assert told.diagnosis == quiet  # an upstream gradient is the case's, and no merit of the trace
 
 
 def test_a_subject_without_an_optimizer_ends_after_the_first_step() -> None:

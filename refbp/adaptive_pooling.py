@@ -11,6 +11,7 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.op import checked
 from refbp.pooling import Indices, PoolWithIndices, shares, tournament, winners, with_indices
 from refbp.windows import Positions, Sizes, added_back, taken
 
@@ -121,36 +122,42 @@ def _adaptive_max_pool(
 
 
 @documented_by(_adaptive_avg_pool)
+@checked
 def adaptive_avg_pool1d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
     """Adaptive average pooling of (N, C, L) or (C, L)."""
     return _adaptive_avg_pool(input, 1, output_size)
 
 
 @documented_by(_adaptive_avg_pool)
+@checked
 def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
     """Adaptive average pooling of (N, C, H, W) or (C, H, W)."""
     return _adaptive_avg_pool(input, 2, output_size)
 
 
 @documented_by(_adaptive_avg_pool)
+@checked
 def adaptive_avg_pool3d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
     """Adaptive average pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return _adaptive_avg_pool(input, 3, output_size)
 
 
 @documented_by(_adaptive_max_pool)
+@checked
 def adaptive_max_pool1d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
     """Adaptive max pooling of (N, C, L) or (C, L)."""
     return with_indices(_adaptive_max_pool(input, 1, output_size), return_indices)
 
 
 @documented_by(_adaptive_max_pool)
+@checked
 def adaptive_max_pool2d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
     """Adaptive max pooling of (N, C, H, W) or (C, H, W)."""
     return with_indices(_adaptive_max_pool(input, 2, output_size), return_indices)
 
 
 @documented_by(_adaptive_max_pool)
+@checked
 def adaptive_max_pool3d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
     """Adaptive max pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return with_indices(_adaptive_max_pool(input, 3, output_size), return_indices)

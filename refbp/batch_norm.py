@@ -19,10 +19,12 @@ from refbp.normalization import (
     standardized,
     weight_and_bias,
 )
+from refbp.op import checked
 
 Statistics: TypeAlias = tuple[Array, Array]
 
 
+@checked
 def batch_norm(
     input: Array,
     running_mean: Array | None,
@@ -123,6 +125,7 @@ def _normalized(
     return y if bias is None else y + bias, backward, (mean, variance)
 
 
+@checked
 def instance_norm(
     input: Array,
     running_mean: Array | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions, require_counts
+from refbp.op import checked
 from refbp.windows import (
     PADDING_SOURCES,
     Sides,
@@ -215,6 +216,7 @@ def check_rank(rank: int, weight: Array, name: str) -> None:
 
 
 @documented_by(_convolve)
+@checked
 def conv1d(
     input: Array,
     weight: Array,
@@ -231,6 +233,7 @@ def conv1d(
 
 
 @documented_by(_convolve)
+@checked
 def conv2d(
     input: Array,
     weight: Array,
@@ -262,6 +265,7 @@ def conv2d(
 
 
 @documented_by(_convolve)
+@checked
 def conv3d(
     input: Array,
     weight: Array,

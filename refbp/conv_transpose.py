@@ -17,6 +17,7 @@ from refbp.conv import (
 )
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, LayerOptions, require_counts
+from refbp.op import checked
 from refbp.windows import batch_last, inside, padded, sizes
 
 
@@ -81,6 +82,7 @@ def _convolve_transposed(
 
 
 @documented_by(_convolve_transposed)
+@checked
 def conv_transpose1d(
     input: Array,
     weight: Array,
@@ -97,6 +99,7 @@ def conv_transpose1d(
 
 
 @documented_by(_convolve_transposed)
+@checked
 def conv_transpose2d(
     input: Array,
     weight: Array,
@@ -113,6 +116,7 @@ def conv_transpose2d(
 
 
 @documented_by(_convolve_transposed)
+@checked
 def conv_transpose3d(
     input: Array,
     weight: Array,

@@ -9,6 +9,7 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.op import checked
 from refbp.pooling import Ints, avg_pool, max_pool
 from refbp.windows import sizes
 
@@ -50,6 +51,7 @@ def _lp_pool(
 
 
 @documented_by(_lp_pool)
+@checked
 def lp_pool1d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
@@ -58,6 +60,7 @@ def lp_pool1d(
 
 
 @documented_by(_lp_pool)
+@checked
 def lp_pool2d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
@@ -66,6 +69,7 @@ def lp_pool2d(
 
 
 @documented_by(_lp_pool)
+@checked
 def lp_pool3d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:

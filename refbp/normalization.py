@@ -15,6 +15,7 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.op import checked
 
 Axes: TypeAlias = tuple[int, ...]
 NormalizedShape: TypeAlias = int | Sequence[int]
@@ -119,6 +120,7 @@ def _as_shape(normalized_shape: NormalizedShape, name: str) -> tuple[int, ...]:
     return shape
 
 
+@checked
 def layer_norm(
     input: Array,
     normalized_shape: NormalizedShape,
@@ -141,6 +143,7 @@ def layer_norm(
     return affine(x_hat, backward_x, weight, bias, shape)
 
 
+@checked
 def group_norm(
     input: Array, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5
 ) -> tuple[Array, Backward]:
@@ -171,6 +174,7 @@ def group_norm(
     return affine(x_hat.reshape(input.shape), backward_input, weight, bias, shape)
 
 
+@checked
 def rms_norm(
     input: Array, normalized_shape: NormalizedShape, weight: Array | None = None, eps: float | None = None
 ) -> tuple[Array, Backward]:
@@ -192,6 +196,7 @@ def rms_norm(
     return y, lambda grad_output: backward_all(grad_output)[:2]
 
 
+@checked
 def local_response_norm(
     input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> tuple[Array, Backward]:

@@ -13,6 +13,7 @@ from refbp.activations import Activation
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, LayerOptions
 from refbp.masks import masked
+from refbp.op import checked
 
 
 def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward]:
@@ -24,6 +25,7 @@ def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward
     return output, lambda grad_output: masked(grad_output, passes)
 
 
+@checked
 def relu(input: Array) -> tuple[Array, Backward]:
     """f(z) = max(z, 0),  f'(z) = 1 where z > 0, else 0.
 
@@ -47,6 +49,7 @@ class ReLU(Activation):
         super().__init__(options)
 
 
+@checked
 def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> tuple[Array, Backward]:
     """f(z) = min(max(z, min_val), max_val),  f'(z) = 1 between them, else 0.
 
@@ -81,6 +84,7 @@ class Hardtanh(Activation):
         super().__init__(options, low, high)
 
 
+@checked
 def relu6(input: Array) -> tuple[Array, Backward]:
     """f(z) = min(max(z, 0), 6): hardtanh from 0 to 6,  f'(z) = 1 between them, else 0.
 
@@ -99,6 +103,7 @@ class ReLU6(Activation):
         super().__init__(options)
 
 
+@checked
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else negative_slope z;  f'(z) = 1 or negative_slope.
 
@@ -122,6 +127,7 @@ class LeakyReLU(Activation):
         super().__init__(options, negative_slope)
 
 
+@checked
 def prelu(input: Array, weight: Array) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else w z, with one w for all or one per channel;  f'(z) = 1 or w.
 
@@ -143,7 +149,8 @@ def prelu(input: Array, weight: Array) -> tuple[Array, Backward]:
 
     def backward(grad_output: Array) -> tuple[Array, Array]:
         grad_weight = np.sum(np.where(positive, 0.0, input * grad_output), axis=axes)
-        return np.where(positive, grad_output, w * grad_output), grad_weight.reshape(weight.shape)
+        grad_input = np.where(positive, grad_output, w * grad_output).reshape(input.shape)
+        return grad_input, grad_weight.reshape(weight.shape)
 
     return np.where(positive, input, w * input).reshape(input.shape), backward
 
@@ -162,6 +169,7 @@ class PReLU(Activation):
         self.add_param("weight", np.full(num_parameters, init))
 
 
+@checked
 def hardsigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = min(max(z + 3, 0), 6) / 6,  f'(z) = 1/6 between -3 and 3, else 0. Source: Howard et al., arXiv:1905.02244.
 
@@ -181,6 +189,7 @@ class Hardsigmoid(Activation):
         super().__init__(options)
 
 
+@checked
 def hardswish(input: Array) -> tuple[Array, Backward]:
     """f(z) = z min(max(z + 3, 0), 6) / 6,  f'(z) = z / 3 + 1/2 between -3 and 3, 0 below, 1 above.
 
@@ -207,6 +216,7 @@ class Hardswish(Activation):
         super().__init__(options)
 
 
+@checked
 def hardshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
     """f(z) = z where |z| > λ, else 0;  f'(z) = 1 or 0. Conventions: f'(±λ) = 0, f'(NaN) = 0."""
     return piecewise((input > lambd) | (input < -lambd), input, 0.0)
@@ -222,6 +232,7 @@ class Hardshrink(Activation):
         super().__init__(options, lambd)
 
 
+@checked
 def softshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
     """f(z) = z - λ above λ, z + λ below -λ, else 0;  f'(z) = 1 or 0.
 
@@ -244,6 +255,7 @@ class Softshrink(Activation):
         super().__init__(options, lambd)
 
 
+@checked
 def threshold(input: Array, threshold: float, value: float) -> tuple[Array, Backward]:
     """f(z) = z where z > threshold, else value;  f'(z) = 1 or 0. Conventions: f'(threshold) = 0; f'(NaN) = 1."""
     return piecewise((input > threshold) | np.isnan(input), input, value)

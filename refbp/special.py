@@ -15,7 +15,8 @@ def erf(x: Array) -> Array:
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.6.
     """
     if x.dtype != np.longdouble or x.dtype == np.float64:
-        result: Array = special.erf(x)
+        wide = x.astype(np.promote_types(x.dtype, np.float32), copy=False)  # SciPy has no half precision
+        result: Array = special.erf(wide).astype(x.dtype, copy=False)
         return result
     z = np.minimum(np.maximum(x, -7.0), 7.0)  # beyond, it is ±1 to the last bit
     term = z

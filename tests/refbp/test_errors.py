@@ -43,6 +43,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "softmax2d": (lambda: refbp.Softmax2d()(ROW), r"Softmax2d expects input .* got shape \(3, 4\)"),
     "dropout p": (lambda: refbp.Dropout(1.5), "dropout expects a probability from 0 to 1, got 1.5"),
     "dropout mask": (lambda: F.dropout(X, mask=np.ones(3, bool)), r"dropout expects a mask .* got \(3,\)"),
+    "alpha dropout mask": (
+        lambda: F.alpha_dropout(X, training=True, mask=np.ones((3, 2, 4, 5), bool)),
+        r"alpha_dropout expects a mask that broadcasts to .* \(2, 4, 5\), got \(3, 2, 4, 5\)",
+    ),
     "dropout2d": (lambda: refbp.Dropout2d()(ROW), r"Dropout2d expects 3 or 4 dimensions, got shape \(3, 4\)"),
     "flatten": (lambda: F.flatten(X, 2, 1), "flatten expects start_dim <= end_dim within 3 dimensions, got 2, 1"),
     "unflatten": (lambda: F.unflatten(X, 1, (3, 2)), r"unflatten expects sizes that make up 4, got \(3, 2\)"),
@@ -72,7 +76,34 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "upsample corners": (lambda: F.upsample(X, 3, align_corners=True), "align_corners with the linear modes only"),
     "upsample sizes": (
         lambda: F.upsample(X, (3, 4)),
-        r"upsample expects one size or 1 of them, got \(3, 4\)",
+        r"size of upsample expects an int of at least 1, or 1 of them, got \(3, 4\)",
+    ),
+    "upsample to nothing": (lambda: F.upsample(X, 0), "size of upsample expects an int of at least 1, .* got 0"),
+    "upsample backwards": (lambda: F.upsample(X, -2), "size of upsample expects an int of at least 1, .* got -2"),
+    "upsample to a half": (lambda: F.upsample(X, 2.5), "size of upsample expects an int of at least 1, .* got 2.5"),  # type: ignore[arg-type]
+    "upsample by nothing": (
+        lambda: F.upsample(X, scale_factor=0.1),
+        r"upsample expects at least one element per side, got sides \(5,\) that become \(0,\)",
+    ),
+    "upsample nothing": (
+        lambda: F.upsample(X[..., :0], 3),
+        r"upsample expects at least one element per side, got sides \(0,\) that become \(3,\)",
+    ),
+    "upsample factor": (
+        lambda: F.upsample(X, scale_factor=-1.0),
+        "upsample expects one scale_factor above 0 or 1 of them, got -1.0",
+    ),
+    "upsample factors": (
+        lambda: F.upsample(X, scale_factor=[2.0, "2"]),  # type: ignore[list-item]
+        r"upsample expects one scale_factor above 0 or 1 of them, got \[2.0, '2'\]",
+    ),
+    "upsample no factor": (
+        lambda: F.upsample(X, scale_factor=refbp),  # type: ignore[arg-type]
+        "upsample expects one scale_factor above 0 or 1 of them, got <module",
+    ),
+    "upsample recomputed": (
+        lambda: F.upsample(X, 3, recompute_scale_factor=True),
+        "upsample expects recompute_scale_factor with a scale_factor only, got size 3",
     ),
     "upsample shape": (lambda: F.upsample(ROW, 3), r"upsample expects 3 to 5 dimensions, got shape \(3, 4\)"),
     "transposed output_padding": (

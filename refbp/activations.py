@@ -30,9 +30,9 @@ class Activation(Layer):
 
     function: Callable[..., tuple[Array, Backward]]
 
-    def __init__(self, options: LayerOptions | None = None, /, *arguments: Any, **more: Unpack[LayerOptions]) -> None:
-        super().__init__(**(options or more))
-        self.arguments = arguments
+    def __init__(self, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.arguments: tuple[Any, ...] = ()
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         return type(self).function(input, *params, *self.arguments)
@@ -117,7 +117,7 @@ class SiLU(Activation):
     function = staticmethod(silu)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
 @checked
@@ -136,7 +136,7 @@ class Mish(Activation):
     function = staticmethod(mish)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
 @checked
@@ -168,7 +168,8 @@ class GELU(Activation):
     function = staticmethod(gelu)
 
     def __init__(self, approximate: str = "none", **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, approximate)
+        super().__init__(**options)
+        self.arguments = (approximate,)
 
 
 @checked
@@ -192,7 +193,8 @@ class Softplus(Activation):
     function = staticmethod(softplus)
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, beta, threshold)
+        super().__init__(**options)
+        self.arguments = (beta, threshold)
 
 
 @checked
@@ -266,7 +268,8 @@ class ELU(Activation):
     function = staticmethod(elu)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, alpha)
+        super().__init__(**options)
+        self.arguments = (alpha,)
 
 
 @documented_by(celu)
@@ -276,7 +279,8 @@ class CELU(Activation):
     function = staticmethod(celu)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, alpha)
+        super().__init__(**options)
+        self.arguments = (alpha,)
 
 
 @documented_by(selu)
@@ -286,4 +290,4 @@ class SELU(Activation):
     function = staticmethod(selu)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from typing import Any, NamedTuple, TypeAlias, Unpack
 
@@ -44,8 +44,8 @@ def _bins(input: Array, rank: int, output_size: OutputSize, name: str) -> _Bins:
     if input.ndim not in (rank + 1, rank + 2):
         raise ValueError(f"{name} expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
     inner = input.shape[-rank:]
-    asked = (output_size,) * rank if output_size is None or isinstance(output_size, int) else tuple(output_size)
-    if len(asked) != rank or any(size is not None and size < 0 for size in asked):
+    asked = tuple(output_size) if isinstance(output_size, Iterable) else (output_size,) * rank
+    if len(asked) != rank or any(not (m is None or (isinstance(m, int | np.integer) and m >= 0)) for m in asked):
         raise ValueError(f"{name} expects output_size as an int or None, or {rank} of them, got {output_size!r}")
     if min(inner) < 1:
         raise ValueError(f"{name} expects at least one element in each dimension, got shape {input.shape}")

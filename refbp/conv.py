@@ -141,8 +141,15 @@ def _padding_sides(padding: str | Ints, g: Geometry, name: str) -> Sides:
     return [(total // 2, total - total // 2) for total in needed]
 
 
+def _check_padding_mode(padding_mode: str, name: str) -> None:
+    if padding_mode != "zeros" and padding_mode not in PADDING_SOURCES:
+        raise ValueError(f"{name} expects padding_mode zeros, {', '.join(PADDING_SOURCES)}, got {padding_mode!r}")
+
+
 def geometry_of(weight: Array, stride: Ints, dilation: Ints, groups: int, name: str) -> Geometry:
     rank = weight.ndim - 2
+    if weight.shape[0] < 1:
+        raise ValueError(f"{name} expects a weight of at least one channel, got shape {weight.shape}")
     if groups < 1 or weight.shape[0] % groups:
         raise ValueError(
             f"{name} expects groups to divide the weight's first dimension {weight.shape[0]}, got {groups}"
@@ -188,6 +195,7 @@ def _convolve(
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"{name} expects bias ({weight.shape[0]},) for weight {weight.shape}, got {bias.shape}")
     sides = _padding_sides(padding, g, name)
+    _check_padding_mode(padding_mode, name)
     inner = x.shape[2:]
     zeros = padding_mode == "zeros"
     sources = [] if zeros else padding_sources(inner, sides, padding_mode)
@@ -314,13 +322,13 @@ class _Convolution(ConvNd):
         **options: Unpack[LayerOptions],
     ) -> None:
         name = type(self).__name__
-        require_counts(name, in_channels=in_channels, out_channels=out_channels)
+        require_counts(name, in_channels=in_channels)
+        require_counts(name, 1, out_channels=out_channels)
         kernel = sizes(kernel_size, self.rank, f"kernel_size of {name}", 1)
         super().__init__(
             (in_channels, out_channels), (out_channels, in_channels // max(groups, 1), *kernel), groups, bias, options
         )
-        if padding_mode != "zeros" and padding_mode not in PADDING_SOURCES:
-            raise ValueError(f"{name} expects padding_mode zeros, {', '.join(PADDING_SOURCES)}, got {padding_mode!r}")
+        _check_padding_mode(padding_mode, name)
         _padding_sides(padding, geometry_of(self.params["weight"], stride, dilation, groups, name), name)
         self.arguments = (stride, padding, dilation, groups, padding_mode)
 

@@ -48,11 +48,11 @@ def upstream(grad_output: Array, output: Array, name: str) -> Array:
     return grad_output.astype(output.dtype, copy=False)
 
 
-def require_counts(name: str, **counts: Any) -> None:
-    """Raises: ValueError for a number of channels or features that is none."""
+def require_counts(name: str, least: int = 0, /, **counts: Any) -> None:
+    """Raises: ValueError for a number of channels or features that is none, or below `least`."""
     for what, count in counts.items():
-        if not isinstance(count, int | np.integer) or count < 0:
-            raise ValueError(f"{name} expects {what} as a whole number of at least 0, got {count!r}")
+        if not isinstance(count, int | np.integer) or count < least:
+            raise ValueError(f"{name} expects {what} as a whole number of at least {least}, got {count!r}")
 
 
 class LayerOptions(TypedDict, total=False):

@@ -46,7 +46,7 @@ class ReLU(Activation):
     function = staticmethod(relu)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
 @checked
@@ -81,7 +81,8 @@ class Hardtanh(Activation):
         **options: Unpack[LayerOptions],
     ) -> None:
         low, high = (min_val if min_value is None else min_value), (max_val if max_value is None else max_value)
-        super().__init__(options, low, high)
+        super().__init__(**options)
+        self.arguments = (low, high)
 
 
 @checked
@@ -100,7 +101,7 @@ class ReLU6(Activation):
     function = staticmethod(relu6)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
 @checked
@@ -124,7 +125,8 @@ class LeakyReLU(Activation):
     function = staticmethod(leaky_relu)
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, negative_slope)
+        super().__init__(**options)
+        self.arguments = (negative_slope,)
 
 
 @checked
@@ -165,7 +167,7 @@ class PReLU(Activation):
     function = staticmethod(prelu)
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
         self.add_param("weight", np.full(num_parameters, init))
 
 
@@ -186,7 +188,7 @@ class Hardsigmoid(Activation):
     function = staticmethod(hardsigmoid)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
 @checked
@@ -213,7 +215,7 @@ class Hardswish(Activation):
     function = staticmethod(hardswish)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
 @checked
@@ -229,7 +231,8 @@ class Hardshrink(Activation):
     function = staticmethod(hardshrink)
 
     def __init__(self, lambd: float = 0.5, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, lambd)
+        super().__init__(**options)
+        self.arguments = (lambd,)
 
 
 @checked
@@ -252,7 +255,8 @@ class Softshrink(Activation):
     function = staticmethod(softshrink)
 
     def __init__(self, lambd: float = 0.5, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, lambd)
+        super().__init__(**options)
+        self.arguments = (lambd,)
 
 
 @checked
@@ -268,4 +272,5 @@ class Threshold(Activation):
     function = staticmethod(threshold)
 
     def __init__(self, threshold: float, value: float, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, threshold, value)
+        super().__init__(**options)
+        self.arguments = (threshold, value)

@@ -114,3 +114,20 @@ def test_a_layer_of_a_number_gives_an_array(name: str) -> None:
         layer = getattr(refbp, name)()
         for array in (layer(np.array(1.0, dtype)), layer.backward(np.array(1.0, dtype))):
             assert isinstance(array, np.ndarray) and array.shape == () and array.dtype == dtype
+
+
+def test_sizes_may_be_integers_of_numpy() -> None:
+    """As everywhere in torch."""
+    four, two = np.int64(4), np.int32(2)
+    for layer in (refbp.LayerNorm(four), refbp.RMSNorm((two, four)), refbp.LayerNorm(np.array([4]))):
+        assert layer(IMAGE[:, :, :2]).shape == (2, 2, 2, 4)
+    for resized in (refbp.AdaptiveAvgPool2d(two), refbp.AdaptiveMaxPool2d((two, None)), refbp.Upsample((two, four))):
+        assert resized(IMAGE).shape[2] == 2
+    assert refbp.Upsample(scale_factor=two)(IMAGE).shape == (2, 2, 8, 8)
+
+
+def test_an_activation_takes_no_arguments_but_its_own() -> None:
+    """Python's own sentence, at the call that is wrong."""
+    for name in ("Sigmoid", "Tanh", "Softsign", "LogSigmoid", "Tanhshrink"):
+        with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
+            getattr(refbp, name)(3)

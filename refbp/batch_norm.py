@@ -144,12 +144,13 @@ def instance_norm(
     Shape: input and output (N, C, *); running_mean, running_var, weight, bias (C).
     Gradients: as batch_norm's in training, the means over the positions of a sample and channel; else as out of it.
     Raises: ValueError for a single position to take statistics of, or another number of channels.
+    Conventions: as in torch, with an eps of 0 a constant channel becomes b, and passes no gradient to x and w.
     """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     shape = channel_shape(input, running_mean, running_var, weight, bias, name="instance_norm")
     require_several(math.prod(input.shape[2:]), input, "instance_norm", "sample and channel")
-    x_hat, backward_x = standardized(input, tuple(range(2, input.ndim)), eps)
+    x_hat, backward_x = standardized(input, tuple(range(2, input.ndim)), eps, constant=0.0)
     return affine(x_hat, backward_x, weight, bias, shape)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.op import checked
+from refbp.windows import sizes
 
 Axes: TypeAlias = tuple[int, ...]
 NormalizedShape: TypeAlias = int | Sequence[int]
@@ -33,14 +34,16 @@ def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
     return mean, mean_over(np.square(x - mean), axes)
 
 
-def standardized(x: Array, axes: Axes, eps: float) -> tuple[Array, Backward]:
-    """x̂ = (x - μ) / √(σ² + eps), with μ and σ² the moments over `axes`.
+def standardized(x: Array, axes: Axes, eps: float, constant: float = math.inf) -> tuple[Array, Backward]:
+    """x̂ = (x - μ) / √(σ² + eps), with μ and σ² the moments over `axes`; `constant` is 1/√(σ² + eps) where that divides by zero.
 
     Gradients, with g = grad_output and s = 1/√(σ² + eps):
         grad_x = s (g - mean(g) - x̂ mean(g x̂)), the second term through μ, the third through σ²
     """
     mean, variance = moments(x, axes)
     s = 1.0 / np.sqrt(variance + eps)
+    if eps == 0:
+        s = np.where(variance == 0, constant, s)
     # Folded to one product and one shift, as kernels do: their rounding where x is close to the mean is then allowed for.
     x_hat = x * s - mean * s
 
@@ -114,10 +117,11 @@ def _last_axes(input: Array, normalized_shape: NormalizedShape, *params: Array |
 
 
 def _as_shape(normalized_shape: NormalizedShape, name: str) -> tuple[int, ...]:
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape:
+    """The sizes of the dimensions. Raises: ValueError where there are none, or one is no whole number."""
+    rank = len(normalized_shape) if isinstance(normalized_shape, Sequence) else 1
+    if rank < 1:
         raise ValueError(f"{name} expects normalized_shape of at least one dimension, got {normalized_shape!r}")
-    return shape
+    return sizes(normalized_shape, rank, f"normalized_shape of {name}")
 
 
 @checked

@@ -1,4 +1,4 @@
-"""The error function in every precision that the ops run in."""
+"""Functions that NumPy lacks, or defines otherwise than torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import numpy as np
 from scipy import special
 
 from refbp.layer import Array
+
+
+def sign(x: Array) -> Array:
+    """1, 0 or -1; torch's, whose sign of NaN is 0."""
+    return np.where(np.isnan(x), 0.0, np.sign(x)).astype(x.dtype, copy=False)
 
 
 def erf(x: Array) -> Array:

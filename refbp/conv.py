@@ -45,10 +45,9 @@ BLOCK = 2**19
 
 
 def blocks(n: int, counts: Sizes, weight: Array, g: Geometry) -> list[slice]:
-    """The windows in parts along their first dimension; a part's columns are no fewer numbers than the weight's."""
-    row = (
-        weight.size // weight.shape[0] * g.groups * math.prod(counts[1:]) * n
-    )  # numbers in the columns of one row of windows
+    """The windows in parts along their first dimension, a row of them at least, else up to BLOCK or the weight's numbers."""
+    # Numbers in the columns of one row of windows: as many per window as all groups read.
+    row = weight.size // weight.shape[0] * g.groups * math.prod(counts[1:]) * n
     rows = max(1, max(BLOCK, weight.size) // max(row, 1))
     return [slice(first, min(first + rows, counts[0])) for first in range(0, counts[0], rows)]
 

@@ -320,7 +320,7 @@ def _indexed_loss(
 
     total = np.sum(w_target)
     if smoothing > 0:  # the mean of what does not count is NaN, whatever the smoothing adds
-        total = np.where(total == 0, math.nan, total)
+        total = np.where(np.isnan(total / total), math.nan, total)
     return reduced(terms, gradients, (input, target, weight), reduction, total)
 
 

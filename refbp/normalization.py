@@ -1,8 +1,9 @@
-"""Normalisation: y = x̂ w + b, where x̂ is the input relative to statistics of its own.
+"""Normalisation: the input relative to statistics of its own.
 
-`standardized` and `affine` hold the derivatives; layer, group and, in batch_norm.py, batch and instance normalisation
-differ in the axes that their statistics go over. RMS normalisation leaves out the mean, local response normalisation looks
-at neighbouring channels.
+`standardized` and `affine` hold x̂, y = x̂ w + b and their derivatives: layer, group and, in batch_norm.py, instance
+normalisation are made of them, and differ in the axes that their statistics go over. Batch normalisation, there, and RMS
+normalisation, which leaves out the mean, differentiate an x̂ of their own; local response normalisation looks at neighbouring
+channels, and has neither w nor b.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def standardized(x: Array, axes: Axes, eps: float, constant: float = math.inf) -
     mean, variance = moments(x, axes)
     s = 1.0 / np.sqrt(variance + eps)
     if eps == 0:
-        s = np.where(variance == 0, constant, s)
+        s = np.where(np.isinf(s), constant, s)
     # Folded to one product and one shift, as kernels do: their rounding where x is close to the mean is then allowed for.
     x_hat = x * s - mean * s
 

@@ -36,9 +36,10 @@ def upsample(
 ) -> tuple[Array, Backward]:
     """The input resized: mode "nearest", or "linear", "bilinear", "trilinear" for one, two, three dimensions.
 
-    Output i lies at (i + 1/2) s - 1/2 of the input (not below 0), or at i (n - 1) / (m - 1) with align_corners, for n inputs and
-    m outputs, where s is 1 / scale_factor, or n / m where a size is given or the factor is recomputed from it; it is the mean
-    of the two inputs beside it, weighted by their nearness, in one dimension after the other. "nearest" takes input ⌊i s⌋.
+    Output i lies at (i + 1/2) s - 1/2 of the input (from 0 to n - 1), or with align_corners at i (n - 1) / (m - 1), a single one
+    at 0, for n inputs and m outputs, where s is 1 / scale_factor, or n / m where a size is given or the factor is recomputed
+    from it; it is the mean of the two inputs beside it, weighted by their nearness, in one dimension after the other. "nearest"
+    takes input ⌊i s⌋.
 
     Args: size or scale_factor are one number, or one per dimension; m = ⌊n scale_factor⌋. align_corners is for the linear modes.
     Shape: (N, C, *sides) -> (N, C, *new sides).
@@ -164,7 +165,7 @@ def _unmixed(grad: Array, axis: int, mix: _Mix, size: int) -> Array:
 
 @documented_by(upsample)
 class Upsample(Layer):
-    """torch.nn.Upsample without its bicubic mode: `refbp.functional.upsample`."""
+    """torch.nn.Upsample in the modes nearest, linear, bilinear and trilinear: `refbp.functional.upsample`."""
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -63,11 +64,12 @@ class Given:
 
 @dataclass(frozen=True)
 class Op:
-    """An op of `refbp.functional`: its classes, its arrays in order, and its options with their defaults."""
+    """An op of `refbp.functional`: its classes, its arrays in order, those that may be None, and its options' defaults."""
 
     name: str
     classes: tuple[str, ...]
     arrays: tuple[str, ...]
+    optional: frozenset[str]
     options: Mapping[str, Any]
 
     @property
@@ -96,8 +98,9 @@ class Op:
         arrays = tuple(
             p.name for p in parameters if "Array" in str(p.annotation) and not (is_loss and "weight" in p.name)
         )
+        optional = frozenset(p.name for p in parameters if p.name in arrays and p.default is None)
         options = {p.name: p.default for p in parameters if p.name not in arrays and p.name != "return_indices"}
-        return cls(name, classes, arrays, options)
+        return cls(name, classes, arrays, optional, options)
 
     def sorted_out(self, given: Mapping[str, Any]) -> Given:
         """Options and arrays apart. Raises: OpError for one that the op has not, or that it needs."""
@@ -107,10 +110,12 @@ class Op:
         for own, value in given.items():
             name = self.arrays[0] if own in ("x", "input") else own
             if name in self.options:
-                options[name] = value
+                options[name] = _plain(value)
             elif name not in (*self.arrays, GRADIENT):
                 known = ["x", *self.arrays[1:], GRADIENT, *self.options]
                 raise OpError(f"{self.name} has no {own!r}: known are {', '.join(known)}")
+            elif value is None and name not in (*self.optional, GRADIENT):
+                raise OpError(f"{self.name}: {own} is an array, got None")
             elif value is None:
                 absent.add(name)
             else:
@@ -124,6 +129,13 @@ class Op:
         if arrays and "input" not in arrays:
             raise OpError(f"{self.name}: {next(iter(arrays))} is given without x")
         return Given(options, arrays, frozenset(absent))
+
+
+def _plain(value: Any) -> Any:
+    """An option as a case holds it: numbers, and tuples of them for an array or a list."""
+    if hasattr(value, "shape"):
+        value = numpy_of(value).tolist()
+    return tuple(value) if isinstance(value, list) else value
 
 
 def cases_of(op: Op, given: Given) -> list[Case]:
@@ -140,12 +152,23 @@ def cases_of(op: Op, given: Given) -> list[Case]:
         else:
             others.setdefault(_shapes(case, own), case)
     seen = {_shapes(case, own) for case in exact if (own := _single(case, op))}
-    made = [_with_options(op, given, case) for shapes, case in others.items() if shapes not in seen]
-    found = list({case.name: case for case in (*exact, *made, *_of_trailing(op, given)) if case is not None}.values())
+    tried = [_with_options(op, given, case) for shapes, case in others.items() if shapes not in seen]
+    tried += _of_trailing(op, given)
+    found = {case.name: case for case in (*exact, *tried) if isinstance(case, Case)}
     if not found:
         options = ", ".join(f"{name}={value!r}" for name, value in given.options.items()) or "its default options"
-        raise OpError(f"no input of the suite fits {op.name} with {options}: give arrays of your own, x=… and the like")
-    return found
+        reasons = Counter(_reason(case) for case in tried if not isinstance(case, Case))
+        why = "".join(f", since {reason}" for reason, _ in reasons.most_common(1))
+        raise OpError(f"no input of the suite fits {op.name} with {options}{why}; arrays of your own are given as x=…")
+    return list(found.values())
+
+
+def _reason(refused: BaseException) -> str:
+    """What the layer or loss itself said, in one line, without the place that a case puts in front."""
+    while refused.__cause__ is not None:
+        refused = refused.__cause__
+    said = " ".join(str(refused).split())
+    return said if isinstance(refused, ValueError) else f"it raises {type(refused).__name__}: {said}"
 
 
 def _single(case: Case, op: Op) -> Spec | None:
@@ -196,8 +219,8 @@ def _shapes(case: Case, own: Spec) -> Any:
     return tuple((array.shape, array.dtype.kind) for array in arrays), str(sorted(sizes.items(), key=str))
 
 
-def _with_options(op: Op, given: Given, case: Case) -> Case | None:
-    """A case of the suite with other options; None where they do not fit its arrays."""
+def _with_options(op: Op, given: Given, case: Case) -> Case | Exception:
+    """A case of the suite with other options; what is said against them where they do not fit its arrays."""
     own = _single(case, op)
     assert own is not None
     wanted = _options(op, given, own)
@@ -221,7 +244,7 @@ def _built(
     shape: tuple[int, ...],
     inputs: tuple[Array, ...] = (),
     targets: tuple[tuple[Array, ...], ...] = (),
-) -> Case | None:
+) -> Case | Exception:
     why = f"{op.name} as it was asked for"
     try:
         if op.is_loss:
@@ -230,24 +253,22 @@ def _built(
             probe = Case(name, training=True)
             case = network_case(name, why, [spec], shape, inputs=inputs, training=_training(op, given, probe))
         check(case)
-    except (CaseError, ValueError, TypeError, IndexError, ZeroDivisionError):
-        return None
+    except (CaseError, ValueError, TypeError, IndexError, ZeroDivisionError) as error:
+        return error
     return case
 
 
-def _of_trailing(op: Op, given: Given) -> Iterator[Case]:
+def _of_trailing(op: Op, given: Given) -> Iterator[Case | Exception]:
     """Inputs for an op whose option says what the last dimensions are."""
     trailing = given.options.get("normalized_shape")
     if trailing is None:
         return
-    trailing = (trailing,) if isinstance(trailing, int) else tuple(trailing)
+    trailing = trailing if isinstance(trailing, tuple) else (trailing,)
     for lead in ((4,), (2, 3), ()):
         shape = (*lead, *trailing)
         spec = Spec(op.classes[0])
         spec = replace(spec, options={name: v for name, v in _options(op, given, spec).items() if v is not None})
-        case = _built(op, given, f"{op.name}/{'x'.join(map(str, shape))}{label(given.options)}", spec, shape)
-        if case is not None:
-            yield case
+        yield _built(op, given, f"{op.name}/{'x'.join(map(str, shape))}{label(given.options)}", spec, shape)
 
 
 def own_case(op: Op, given: Given) -> Case:

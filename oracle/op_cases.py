@@ -1,4 +1,4 @@
-"""The ops that a function can be held against, and the cases on which it is."""
+"""The ops that a function can be held against, and the cases of the suite on which it is."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
-import numpy as np
-
 import refbp
 from oracle import suite
-from oracle.arrays import Array
-from oracle.case import Case, CaseError, Spec, loss_arguments
+from oracle.arrays import Array, is_numeric
+from oracle.case import Case, Spec
 from oracle.interchange import numpy_of
-from oracle.network import LAYERS, LOSSES, check, upstream_shape
-from oracle.suite.build import generator, label, network_case
+from oracle.network import LAYERS, LOSSES, check
+from oracle.suite.build import label, network_case
 
 # Ops whose class has another name, or several: one for each number of dimensions, or kind.
 CLASSES = {
@@ -46,6 +44,8 @@ OF_ARRAYS = frozenset(
         "init",
     }
 )
+# What layers and losses raise for options that they cannot have, or whose type they do not look at.
+REFUSALS = (ValueError, TypeError, IndexError, ZeroDivisionError)
 PRESENT = {"affine": True, "elementwise_affine": True, "track_running_stats": True}
 
 
@@ -119,16 +119,23 @@ class Op:
             elif value is None:
                 absent.add(name)
             else:
-                try:
-                    arrays["input" if name == self.arrays[0] else name] = numpy_of(value)
-                except TypeError as error:
-                    raise OpError(f"{own}: {error}") from error
+                arrays["input" if name == self.arrays[0] else name] = _array(own, value)
         lacking = [n for n, d in self.options.items() if d is inspect.Parameter.empty and n not in options]
         if lacking:
             raise OpError(f"{self.name} needs {', '.join(lacking)}: give what the function does, as {lacking[0]}=…")
         if arrays and "input" not in arrays:
             raise OpError(f"{self.name}: {next(iter(arrays))} is given without x")
         return Given(options, arrays, frozenset(absent))
+
+
+def _array(name: str, value: Any) -> Array:
+    try:
+        array = numpy_of(value)
+    except TypeError as error:
+        raise OpError(f"{name}: {error}") from error
+    if not is_numeric(array.dtype):
+        raise OpError(f"{name} holds {array.dtype}, expected real numbers")
+    return array
 
 
 def _plain(value: Any) -> Any:
@@ -146,8 +153,8 @@ def cases_of(op: Op, given: Given) -> list[Case]:
         own = _single(case, op)
         if own is None:
             continue
-        wanted = _options(op, given, own)
-        if wanted == {**_defaults(own), **own.options} and case.training == _training(op, given, case):
+        wanted = options_of(op, given, own)
+        if wanted == {**_defaults(own), **own.options} and case.training == training_of(op, given, case):
             exact.append(case)
         else:
             others.setdefault(_shapes(case, own), case)
@@ -157,13 +164,13 @@ def cases_of(op: Op, given: Given) -> list[Case]:
     found = {case.name: case for case in (*exact, *tried) if isinstance(case, Case)}
     if not found:
         options = ", ".join(f"{name}={value!r}" for name, value in given.options.items()) or "its default options"
-        reasons = Counter(_reason(case) for case in tried if not isinstance(case, Case))
+        reasons = Counter(reason_of(case) for case in tried if not isinstance(case, Case))
         why = "".join(f", since {reason}" for reason, _ in reasons.most_common(1))
         raise OpError(f"no input of the suite fits {op.name} with {options}{why}; arrays of your own are given as x=…")
     return list(found.values())
 
 
-def _reason(refused: BaseException) -> str:
+def reason_of(refused: BaseException) -> str:
     """What the layer or loss itself said, in one line, without the place that a case puts in front."""
     while refused.__cause__ is not None:
         refused = refused.__cause__
@@ -184,11 +191,11 @@ def _single(case: Case, op: Op) -> Spec | None:
 
 def _defaults(spec: Spec) -> dict[str, Any]:
     made = {**LAYERS, **LOSSES}[spec.type]
-    parameters = inspect.signature(made).parameters.values()
+    parameters = [p for p in inspect.signature(made).parameters.values() if p.kind is not p.POSITIONAL_ONLY]
     return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in ("dtype", "rng")}
 
 
-def _options(op: Op, given: Given, own: Spec) -> dict[str, Any]:
+def options_of(op: Op, given: Given, own: Spec) -> dict[str, Any]:
     """The options of a class for which it is the op with the given ones: sizes of arrays are the case's."""
     made = {**LAYERS, **LOSSES}[own.type]
     known = inspect.signature(made).parameters
@@ -207,7 +214,7 @@ def _options(op: Op, given: Given, own: Spec) -> dict[str, Any]:
     return wanted
 
 
-def _training(op: Op, given: Given, case: Case) -> bool:
+def training_of(op: Op, given: Given, case: Case) -> bool:
     if "training" in op.options:
         return bool(given.options.get("training", op.options["training"]))
     return bool(given.options.get("use_input_stats", True)) if "use_input_stats" in op.options else case.training
@@ -223,7 +230,7 @@ def _with_options(op: Op, given: Given, case: Case) -> Case | Exception:
     """A case of the suite with other options; what is said against them where they do not fit its arrays."""
     own = _single(case, op)
     assert own is not None
-    wanted = _options(op, given, own)
+    wanted = options_of(op, given, own)
     spec = Spec(own.type, {name: value for name, value in wanted.items() if value != _defaults(own).get(name, own)})
     shape = case.inputs[0].shape
     if "in_channels" in wanted:
@@ -251,9 +258,9 @@ def _built(
             case = network_case(name, why, [], inputs=inputs, loss=spec, targets=targets)
         else:
             probe = Case(name, training=True)
-            case = network_case(name, why, [spec], shape, inputs=inputs, training=_training(op, given, probe))
+            case = network_case(name, why, [spec], shape, inputs=inputs, training=training_of(op, given, probe))
         check(case)
-    except (CaseError, ValueError, TypeError, IndexError, ZeroDivisionError) as error:
+    except REFUSALS as error:
         return error
     return case
 
@@ -267,86 +274,5 @@ def _of_trailing(op: Op, given: Given) -> Iterator[Case | Exception]:
     for lead in ((4,), (2, 3), ()):
         shape = (*lead, *trailing)
         spec = Spec(op.classes[0])
-        spec = replace(spec, options={name: v for name, v in _options(op, given, spec).items() if v is not None})
+        spec = replace(spec, options={name: v for name, v in options_of(op, given, spec).items() if v is not None})
         yield _built(op, given, f"{op.name}/{'x'.join(map(str, shape))}{label(given.options)}", spec, shape)
-
-
-def own_case(op: Op, given: Given) -> Case:
-    """A case of the user's own arrays. Raises: OpError where they do not fit together, or one is missing."""
-    x = given.arrays["input"]
-    kind = _class_for(op, x)
-    name = f"{op.name}/given"
-    if op.is_loss:
-        names = loss_arguments(kind)
-        lacking = [own for own in names if own not in given.arrays]
-        if lacking:
-            raise OpError(f"{op.name} needs {', '.join(f'{own}=…' for own in lacking)} beside x")
-        known = inspect.signature(LOSSES[kind]).parameters
-        spec = Spec(kind, {own: value for own, value in given.options.items() if own in known})
-        targets = (tuple(_float64(given.arrays[own]) for own in names),)
-        case = Case(name, loss=spec, inputs=(_float64(x),), targets=targets)
-    else:
-        spec = Spec(kind, {**_options(op, given, Spec(kind)), **_sizes(op, kind, given)})
-        own = {own: _float64(value) for own, value in given.arrays.items() if own in op.arrays[1:]}
-        case = Case(name, layers=(spec,), inputs=(_float64(x),), training=_training(op, given, Case(name)))
-        drawn = _drawn(op, case)
-        case = replace(case, params={**drawn, **{f"0.{short}": value for short, value in own.items()}})
-    try:
-        upstream = upstream_shape(case)
-        if GRADIENT in given.arrays or upstream or not op.is_loss:
-            drawn_gradient = generator(name).standard_normal(upstream)
-            case = replace(case, grad_outputs=(_float64(given.arrays.get(GRADIENT, drawn_gradient)),))
-        check(case)
-    except ValueError as error:
-        raise OpError(f"{op.name}: the arrays do not fit together: {error}") from error
-    return case
-
-
-def _class_for(op: Op, x: Array) -> str:
-    if len(op.classes) == 1:
-        return op.classes[0]
-    return op.classes[min(max(x.ndim - 3, 0), len(op.classes) - 1)]
-
-
-def _sizes(op: Op, kind: str, given: Given) -> dict[str, Any]:
-    """What the arrays' shapes say about a class's arguments."""
-    x, weight = given.arrays["input"], given.arrays.get("weight")
-    needs_weight = kind.startswith(("Conv", "Linear", "PReLU"))
-    if needs_weight and weight is None:
-        raise OpError(f"{op.name} needs weight=… beside x")
-    sizes: dict[str, Any] = {}
-    if weight is not None and needs_weight and "bias" in op.arrays:
-        sizes["bias"] = "bias" in given.arrays
-    groups = int(given.options.get("groups", 1))
-    if kind.startswith("ConvTranspose") and weight is not None:
-        sizes |= {
-            "in_channels": weight.shape[0],
-            "out_channels": weight.shape[1] * groups,
-            "kernel_size": weight.shape[2:],
-        }
-    elif kind.startswith("Conv") and weight is not None:
-        sizes |= {
-            "in_channels": weight.shape[1] * groups,
-            "out_channels": weight.shape[0],
-            "kernel_size": weight.shape[2:],
-        }
-    elif kind == "Linear" and weight is not None:
-        sizes |= {"in_features": weight.shape[-1], "out_features": weight.shape[0]}
-    elif kind == "PReLU" and weight is not None:
-        sizes["num_parameters"] = weight.size
-    elif kind.startswith(("BatchNorm", "InstanceNorm", "GroupNorm")):
-        sizes["num_channels" if kind == "GroupNorm" else "num_features"] = x.shape[1] if x.ndim > 1 else x.shape[0]
-    return sizes
-
-
-def _drawn(op: Op, case: Case) -> dict[str, Array]:
-    """Parameters and statistics for those that are not given."""
-    try:
-        return dict(network_case(case.name, "", case.layers, inputs=case.inputs, training=case.training).params)
-    except (ValueError, TypeError) as error:
-        raise OpError(f"{op.name}: {error}") from error
-
-
-def _float64(array: Array) -> Array:
-    """A floating-point array in the precision in which a case is kept; indices stay what they are."""
-    return array if array.dtype.kind in "biu" else np.asarray(array, np.float64)

@@ -14,7 +14,8 @@ import numpy as np
 from oracle.arrays import Array, Constant, element_strides, is_plain, laid_out
 from oracle.case import Case, at_step, loss_arguments
 from oracle.interchange import numpy_of
-from oracle.op_cases import Op, cases_of, own_case
+from oracle.op_cases import Op, cases_of
+from oracle.own_arrays import own_case
 from oracle.profile import Profile
 from oracle.report import Report
 from oracle.sweep import DTYPES, run

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import oracle
 import refbp
 from oracle.interchange import numpy_of
-from oracle.op_cases import WITHOUT
+from oracle.op_cases import WITHOUT, Op
 
 Backward = Callable[[Any], Any]
 
@@ -266,6 +266,20 @@ def test_a_function_of_another_form_is_told_what_is_expected(fn: Any, message: s
             "fits layer_norm with normalized_shape=2.5, since it raises TypeError",
         ),
         ("cross_entropy", {"weight": np.ones(9)}, "since cross_entropy expects weight (4,), one per class, got (9,)"),
+        (
+            "conv2d",
+            {"x": np.ones((1, 2, 5, 5)), "weight": np.ones(2)},
+            "conv2d expects a weight of 4 dimensions, got shape",
+        ),
+        ("elu", {"x": np.ones(3), "alpha": "a"}, "elu: arrays and options do not fit together: it raises TypeError"),
+        ("upsample", {"x": np.ones((1, 1, 2)), "scale_factor": 0}, "do not fit together: it raises ZeroDivisionError"),
+        (
+            "conv2d",
+            {"x": np.ones((1, 1, 3, 3)), "weight": np.ones((1, 1, 1, 1)), "groups": "a"},
+            "conv2d: arrays and options do not fit together",
+        ),
+        ("tanh", {"x": np.ones(2, complex)}, "x holds complex128, expected real numbers"),
+        ("tanh", {"x": np.array(["a"])}, "x holds <U1, expected real numbers"),
         ("prelu", {"weight": None}, "prelu: weight is an array, got None"),
         ("relu", {"x": None}, "relu: x is an array, got None"),
         ("relu", {"profile": "anything_at_nan"}, "check_op expects an oracle.Profile as profile, got str"),
@@ -296,6 +310,22 @@ NEEDED: dict[str, dict[str, Any]] = {
     "softmin": {"dim": -1},
     "log_softmax": {"dim": -1},
 }
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        name
+        for name in refbp.functional.__all__
+        if name not in WITHOUT and Op.named(name).arrays == ("input",) and name not in NEEDED
+    ],
+)
+def test_every_activation_takes_an_array_of_one_s_own(op: str) -> None:
+    """None of them has options that only its class knows."""
+    report = oracle.check_op(
+        op, getattr(refbp.functional, op), x=np.array([[0.5, -1.5, 2.5, -0.25]]), dtypes=("float64",)
+    )
+    assert report.passed, report.blame[:1]
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ class Court:
             return []
         except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject
             shown = getattr(error, "trace", Trace())
-            return [(row, shown) for row in crashed(case, error, self.reference)]
+            return [(row, shown) for row in crashed(case, error, self.reference, profile_of(self.subject))]
         try:
             rows = judge(case, trace, self.reference, profile_of(self.subject))
             return [(row, trace) for row in with_faults(case, rows, trace)]

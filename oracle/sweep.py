@@ -223,7 +223,7 @@ def _judged_stretch(
     except Unsupported as error:
         return unsupported(case, error), [], None
     except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject
-        rows = crashed(case, error, reference)
+        rows = crashed(case, error, reference, profile_of(subject))
         mark_known(rows, {subject.name})
         return rows, [], None
     if not isinstance(trace, Trace):

@@ -143,7 +143,8 @@ def prelu(input: Array, weight: Array) -> tuple[Array, Backward]:
 
     def backward(grad_output: Array) -> tuple[Array, Array]:
         grad_weight = np.sum(np.where(positive, 0.0, input * grad_output), axis=axes)
-        return np.where(positive, grad_output, w * grad_output), grad_weight.reshape(weight.shape)
+        grad_input = np.where(positive, grad_output, w * grad_output).reshape(input.shape)
+        return grad_input, grad_weight.reshape(weight.shape)
 
     return np.where(positive, input, w * input).reshape(input.shape), backward
 

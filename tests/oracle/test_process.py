@@ -259,6 +259,29 @@ def test_whatever_an_introduction_is_ends_in_a_sentence(value: Any) -> None:
             assert str(error) and "\n" not in str(error)
 
 
+@pytest.mark.parametrize(
+    "field, value, said",
+    [
+        ("supports", ["linear", "relu"], "supports are classes of torch's, such as Linear, got "),
+        ("dtypes", ["fp32"], "dtypes are among float64, float32, float16, bfloat16, got "),
+        ("dtypes", [], "dtypes are among "),
+        ("profile", {"quantities": ["outputs"]}, "quantities are patterns of output, .*; got 'outputs'"),
+        ("profile", {"quantities": []}, "quantities are patterns of output, .*; got none"),
+        ("profile", {"quantities": "output"}, "quantities is a list of names, got "),
+        ("profile", {"conventions": "biased_running_variance"}, "conventions is a list of names, got "),
+        ("profile", {"normwise": ["conv2d"]}, "normwise are classes of layers, such as Conv2d, got 'conv2d'"),
+    ],
+)
+def test_an_introduction_of_nothing_that_there_is_ends_in_a_sentence(field: str, value: Any, said: str) -> None:
+    """Else a program whose lists are misspelt would be given nothing, or be asked for nothing, and conform."""
+    with pytest.raises(ValueError, match=said):
+        introduction({"protocol": 1, "name": "x", field: value})
+    assert (
+        introduction({"protocol": 1, "name": "x", "supports": ["LSTM", "Linear"], "dtypes": ["int8", "float32"]}).name
+        == "x"
+    )
+
+
 @given(
     hnp.arrays(
         st.sampled_from([np.float64, np.float32, np.float16, np.int64, np.bool_]),

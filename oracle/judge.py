@@ -14,6 +14,7 @@ from oracle.decompose import Part, local_parts, step_part
 from oracle.handovers import is_torn, judge_handovers
 from oracle.network import layer_types
 from oracle.profile import Profile
+from oracle.raised import in_a_line
 from oracle.trace import Key, Subject, Trace
 from oracle.verdict import (
     CONVENTION,
@@ -151,7 +152,7 @@ def crashed(
     Before it come the rows of what had been computed, where the error has the `trace` so far and there is a reference, judged by
     what the subject declares.
     """
-    (row,) = unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
+    (row,) = unjudged(case, CRASHED, in_a_line(error))
     if "read-only" in str(error):
         row.cause_name, row.cause = "in place", "it writes into the array that it was given"
     place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)

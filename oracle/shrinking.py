@@ -109,7 +109,7 @@ class Court:
     def rows(self, case: Case) -> list[tuple[Row, Trace]]:
         """The case's rows, each with the trace behind it; none where the case cannot be run."""
         try:
-            trace = self.subject.run(case)
+            trace = self.subject.run(case.handed_out())
         except Unsupported:
             return []
         except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject

@@ -1,22 +1,21 @@
-"""The ops that a function can be held against, and the cases on which it is."""
+"""The ops that a function can be held against, and the cases of the suite on which it is."""
 
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
-import numpy as np
-
 import refbp
 from oracle import suite
-from oracle.arrays import Array
-from oracle.case import Case, CaseError, Spec, loss_arguments
+from oracle.arrays import Array, is_numeric
+from oracle.case import Case, Spec
 from oracle.interchange import numpy_of
-from oracle.network import LAYERS, LOSSES, check, upstream_shape
-from oracle.suite.build import generator, label, network_case
+from oracle.network import LAYERS, LOSSES, check
+from oracle.suite.build import label, network_case
 
 # Ops whose class has another name, or several: one for each number of dimensions, or kind.
 CLASSES = {
@@ -45,6 +44,8 @@ OF_ARRAYS = frozenset(
         "init",
     }
 )
+# What layers and losses raise for options that they cannot have, or whose type they do not look at.
+REFUSALS = (ValueError, TypeError, IndexError, ZeroDivisionError)
 PRESENT = {"affine": True, "elementwise_affine": True, "track_running_stats": True}
 
 
@@ -63,11 +64,12 @@ class Given:
 
 @dataclass(frozen=True)
 class Op:
-    """An op of `refbp.functional`: its classes, its arrays in order, and its options with their defaults."""
+    """An op of `refbp.functional`: its classes, its arrays in order, those that may be None, and its options' defaults."""
 
     name: str
     classes: tuple[str, ...]
     arrays: tuple[str, ...]
+    optional: frozenset[str]
     options: Mapping[str, Any]
 
     @property
@@ -96,8 +98,9 @@ class Op:
         arrays = tuple(
             p.name for p in parameters if "Array" in str(p.annotation) and not (is_loss and "weight" in p.name)
         )
+        optional = frozenset(p.name for p in parameters if p.name in arrays and p.default is None)
         options = {p.name: p.default for p in parameters if p.name not in arrays and p.name != "return_indices"}
-        return cls(name, classes, arrays, options)
+        return cls(name, classes, arrays, optional, options)
 
     def sorted_out(self, given: Mapping[str, Any]) -> Given:
         """Options and arrays apart. Raises: OpError for one that the op has not, or that it needs."""
@@ -107,23 +110,39 @@ class Op:
         for own, value in given.items():
             name = self.arrays[0] if own in ("x", "input") else own
             if name in self.options:
-                options[name] = value
+                options[name] = _plain(value)
             elif name not in (*self.arrays, GRADIENT):
                 known = ["x", *self.arrays[1:], GRADIENT, *self.options]
                 raise OpError(f"{self.name} has no {own!r}: known are {', '.join(known)}")
+            elif value is None and name not in (*self.optional, GRADIENT):
+                raise OpError(f"{self.name}: {own} is an array, got None")
             elif value is None:
                 absent.add(name)
             else:
-                try:
-                    arrays["input" if name == self.arrays[0] else name] = numpy_of(value)
-                except TypeError as error:
-                    raise OpError(f"{own}: {error}") from error
+                arrays["input" if name == self.arrays[0] else name] = _array(own, value)
         lacking = [n for n, d in self.options.items() if d is inspect.Parameter.empty and n not in options]
         if lacking:
             raise OpError(f"{self.name} needs {', '.join(lacking)}: give what the function does, as {lacking[0]}=…")
         if arrays and "input" not in arrays:
             raise OpError(f"{self.name}: {next(iter(arrays))} is given without x")
         return Given(options, arrays, frozenset(absent))
+
+
+def _array(name: str, value: Any) -> Array:
+    try:
+        array = numpy_of(value)
+    except TypeError as error:
+        raise OpError(f"{name}: {error}") from error
+    if not is_numeric(array.dtype):
+        raise OpError(f"{name} holds {array.dtype}, expected real numbers")
+    return array
+
+
+def _plain(value: Any) -> Any:
+    """An option as a case holds it: numbers, and tuples of them for an array or a list."""
+    if hasattr(value, "shape"):
+        value = numpy_of(value).tolist()
+    return tuple(value) if isinstance(value, list) else value
 
 
 def cases_of(op: Op, given: Given) -> list[Case]:
@@ -134,18 +153,29 @@ def cases_of(op: Op, given: Given) -> list[Case]:
         own = _single(case, op)
         if own is None:
             continue
-        wanted = _options(op, given, own)
-        if wanted == {**_defaults(own), **own.options} and case.training == _training(op, given, case):
+        wanted = options_of(op, given, own)
+        if wanted == {**_defaults(own), **own.options} and case.training == training_of(op, given, case):
             exact.append(case)
         else:
             others.setdefault(_shapes(case, own), case)
     seen = {_shapes(case, own) for case in exact if (own := _single(case, op))}
-    made = [_with_options(op, given, case) for shapes, case in others.items() if shapes not in seen]
-    found = list({case.name: case for case in (*exact, *made, *_of_trailing(op, given)) if case is not None}.values())
+    tried = [_with_options(op, given, case) for shapes, case in others.items() if shapes not in seen]
+    tried += _of_trailing(op, given)
+    found = {case.name: case for case in (*exact, *tried) if isinstance(case, Case)}
     if not found:
         options = ", ".join(f"{name}={value!r}" for name, value in given.options.items()) or "its default options"
-        raise OpError(f"no input of the suite fits {op.name} with {options}: give arrays of your own, x=… and the like")
-    return found
+        reasons = Counter(reason_of(case) for case in tried if not isinstance(case, Case))
+        why = "".join(f", since {reason}" for reason, _ in reasons.most_common(1))
+        raise OpError(f"no input of the suite fits {op.name} with {options}{why}; arrays of your own are given as x=…")
+    return list(found.values())
+
+
+def reason_of(refused: BaseException) -> str:
+    """What the layer or loss itself said, in one line, without the place that a case puts in front."""
+    while refused.__cause__ is not None:
+        refused = refused.__cause__
+    said = " ".join(str(refused).split())
+    return said if isinstance(refused, ValueError) else f"it raises {type(refused).__name__}: {said}"
 
 
 def _single(case: Case, op: Op) -> Spec | None:
@@ -161,11 +191,11 @@ def _single(case: Case, op: Op) -> Spec | None:
 
 def _defaults(spec: Spec) -> dict[str, Any]:
     made = {**LAYERS, **LOSSES}[spec.type]
-    parameters = inspect.signature(made).parameters.values()
+    parameters = [p for p in inspect.signature(made).parameters.values() if p.kind is not p.POSITIONAL_ONLY]
     return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in ("dtype", "rng")}
 
 
-def _options(op: Op, given: Given, own: Spec) -> dict[str, Any]:
+def options_of(op: Op, given: Given, own: Spec) -> dict[str, Any]:
     """The options of a class for which it is the op with the given ones: sizes of arrays are the case's."""
     made = {**LAYERS, **LOSSES}[own.type]
     known = inspect.signature(made).parameters
@@ -184,7 +214,7 @@ def _options(op: Op, given: Given, own: Spec) -> dict[str, Any]:
     return wanted
 
 
-def _training(op: Op, given: Given, case: Case) -> bool:
+def training_of(op: Op, given: Given, case: Case) -> bool:
     if "training" in op.options:
         return bool(given.options.get("training", op.options["training"]))
     return bool(given.options.get("use_input_stats", True)) if "use_input_stats" in op.options else case.training
@@ -196,11 +226,11 @@ def _shapes(case: Case, own: Spec) -> Any:
     return tuple((array.shape, array.dtype.kind) for array in arrays), str(sorted(sizes.items(), key=str))
 
 
-def _with_options(op: Op, given: Given, case: Case) -> Case | None:
-    """A case of the suite with other options; None where they do not fit its arrays."""
+def _with_options(op: Op, given: Given, case: Case) -> Case | Exception:
+    """A case of the suite with other options; what is said against them where they do not fit its arrays."""
     own = _single(case, op)
     assert own is not None
-    wanted = _options(op, given, own)
+    wanted = options_of(op, given, own)
     spec = Spec(own.type, {name: value for name, value in wanted.items() if value != _defaults(own).get(name, own)})
     shape = case.inputs[0].shape
     if "in_channels" in wanted:
@@ -221,111 +251,28 @@ def _built(
     shape: tuple[int, ...],
     inputs: tuple[Array, ...] = (),
     targets: tuple[tuple[Array, ...], ...] = (),
-) -> Case | None:
+) -> Case | Exception:
     why = f"{op.name} as it was asked for"
     try:
         if op.is_loss:
             case = network_case(name, why, [], inputs=inputs, loss=spec, targets=targets)
         else:
             probe = Case(name, training=True)
-            case = network_case(name, why, [spec], shape, inputs=inputs, training=_training(op, given, probe))
+            case = network_case(name, why, [spec], shape, inputs=inputs, training=training_of(op, given, probe))
         check(case)
-    except (CaseError, ValueError, TypeError, IndexError, ZeroDivisionError):
-        return None
+    except REFUSALS as error:
+        return error
     return case
 
 
-def _of_trailing(op: Op, given: Given) -> Iterator[Case]:
+def _of_trailing(op: Op, given: Given) -> Iterator[Case | Exception]:
     """Inputs for an op whose option says what the last dimensions are."""
     trailing = given.options.get("normalized_shape")
     if trailing is None:
         return
-    trailing = (trailing,) if isinstance(trailing, int) else tuple(trailing)
+    trailing = trailing if isinstance(trailing, tuple) else (trailing,)
     for lead in ((4,), (2, 3), ()):
         shape = (*lead, *trailing)
         spec = Spec(op.classes[0])
-        spec = replace(spec, options={name: v for name, v in _options(op, given, spec).items() if v is not None})
-        case = _built(op, given, f"{op.name}/{'x'.join(map(str, shape))}{label(given.options)}", spec, shape)
-        if case is not None:
-            yield case
-
-
-def own_case(op: Op, given: Given) -> Case:
-    """A case of the user's own arrays. Raises: OpError where they do not fit together, or one is missing."""
-    x = given.arrays["input"]
-    kind = _class_for(op, x)
-    name = f"{op.name}/given"
-    if op.is_loss:
-        names = loss_arguments(kind)
-        lacking = [own for own in names if own not in given.arrays]
-        if lacking:
-            raise OpError(f"{op.name} needs {', '.join(f'{own}=…' for own in lacking)} beside x")
-        known = inspect.signature(LOSSES[kind]).parameters
-        spec = Spec(kind, {own: value for own, value in given.options.items() if own in known})
-        targets = (tuple(_float64(given.arrays[own]) for own in names),)
-        case = Case(name, loss=spec, inputs=(_float64(x),), targets=targets)
-    else:
-        spec = Spec(kind, {**_options(op, given, Spec(kind)), **_sizes(op, kind, given)})
-        own = {own: _float64(value) for own, value in given.arrays.items() if own in op.arrays[1:]}
-        case = Case(name, layers=(spec,), inputs=(_float64(x),), training=_training(op, given, Case(name)))
-        drawn = _drawn(op, case)
-        case = replace(case, params={**drawn, **{f"0.{short}": value for short, value in own.items()}})
-    try:
-        upstream = upstream_shape(case)
-        if GRADIENT in given.arrays or upstream or not op.is_loss:
-            drawn_gradient = generator(name).standard_normal(upstream)
-            case = replace(case, grad_outputs=(_float64(given.arrays.get(GRADIENT, drawn_gradient)),))
-        check(case)
-    except ValueError as error:
-        raise OpError(f"{op.name}: the arrays do not fit together: {error}") from error
-    return case
-
-
-def _class_for(op: Op, x: Array) -> str:
-    if len(op.classes) == 1:
-        return op.classes[0]
-    return op.classes[min(max(x.ndim - 3, 0), len(op.classes) - 1)]
-
-
-def _sizes(op: Op, kind: str, given: Given) -> dict[str, Any]:
-    """What the arrays' shapes say about a class's arguments."""
-    x, weight = given.arrays["input"], given.arrays.get("weight")
-    needs_weight = kind.startswith(("Conv", "Linear", "PReLU"))
-    if needs_weight and weight is None:
-        raise OpError(f"{op.name} needs weight=… beside x")
-    sizes: dict[str, Any] = {}
-    if weight is not None and needs_weight and "bias" in op.arrays:
-        sizes["bias"] = "bias" in given.arrays
-    groups = int(given.options.get("groups", 1))
-    if kind.startswith("ConvTranspose") and weight is not None:
-        sizes |= {
-            "in_channels": weight.shape[0],
-            "out_channels": weight.shape[1] * groups,
-            "kernel_size": weight.shape[2:],
-        }
-    elif kind.startswith("Conv") and weight is not None:
-        sizes |= {
-            "in_channels": weight.shape[1] * groups,
-            "out_channels": weight.shape[0],
-            "kernel_size": weight.shape[2:],
-        }
-    elif kind == "Linear" and weight is not None:
-        sizes |= {"in_features": weight.shape[-1], "out_features": weight.shape[0]}
-    elif kind == "PReLU" and weight is not None:
-        sizes["num_parameters"] = weight.size
-    elif kind.startswith(("BatchNorm", "InstanceNorm", "GroupNorm")):
-        sizes["num_channels" if kind == "GroupNorm" else "num_features"] = x.shape[1] if x.ndim > 1 else x.shape[0]
-    return sizes
-
-
-def _drawn(op: Op, case: Case) -> dict[str, Array]:
-    """Parameters and statistics for those that are not given."""
-    try:
-        return dict(network_case(case.name, "", case.layers, inputs=case.inputs, training=case.training).params)
-    except (ValueError, TypeError) as error:
-        raise OpError(f"{op.name}: {error}") from error
-
-
-def _float64(array: Array) -> Array:
-    """A floating-point array in the precision in which a case is kept; indices stay what they are."""
-    return array if array.dtype.kind in "biu" else np.asarray(array, np.float64)
+        spec = replace(spec, options={name: v for name, v in options_of(op, given, spec).items() if v is not None})
+        yield _built(op, given, f"{op.name}/{'x'.join(map(str, shape))}{label(given.options)}", spec, shape)

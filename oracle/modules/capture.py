@@ -12,8 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,72 +20,12 @@ from torch.autograd.graph import get_gradient_edge
 
 from oracle.arrays import Array
 from oracle.case import Spec
+from oracle.modules.calls import Call, Node, Slice
 from oracle.modules.specs import STATISTICS, layer_spec, layer_type, state_of
 from oracle.subjects.torch import array
 
-Node: TypeAlias = Any  # torch.autograd.graph.Node
 # Nodes that add a gradient to a leaf tensor are as young as can be: they belong to no call.
 AGELESS = 2**63
-
-
-class Slice(NamedTuple):
-    """Where a view lies in the memory of the tensor behind it."""
-
-    base: torch.Size
-    base_strides: tuple[int, ...]
-    shape: torch.Size
-    strides: tuple[int, ...]
-    offset: int
-
-    @classmethod
-    def of(cls, view: torch.Tensor) -> Slice:
-        base = view._base
-        assert base is not None
-        return cls(
-            base.shape, base.stride(), view.shape, view.stride(), int(view.storage_offset() - base.storage_offset())
-        )
-
-    def __call__(self, gradient: torch.Tensor) -> torch.Tensor:
-        laid = torch.empty_strided(self.base, self.base_strides, dtype=gradient.dtype, device=gradient.device)
-        return laid.copy_(gradient).as_strided(self.shape, self.strides, self.offset)
-
-
-@dataclass
-class Call:
-    """One call of a leaf.
-
-    Attributes:
-        layer: the dotted name of the leaf; "name#2" where it is called a second time.
-        kind: its class of torch.nn; of a leaf that cannot be judged its own class.
-        spec: its options; None where it cannot be judged, and `reason` says why.
-        given: what went in, parameters and buffers by short name as they were when it was called, and the input.
-        made: by quantity what came out.
-        expected: the quantities that it has to show.
-        joined: whether its output is part of autograd's graph.
-    """
-
-    layer: str
-    kind: str
-    spec: Spec | None
-    reason: str = ""
-    training: bool = True
-    input: Array | None = None
-    state: dict[str, Array] = field(default_factory=dict)
-    grad_output: Array | None = None
-    made: dict[str, Array] = field(default_factory=dict)
-    expected: list[str] = field(default_factory=list)
-    joined: bool = False
-    # How autograd knows what went in, and how young its nodes were then.
-    edges: dict[tuple[Node, int], tuple[str, Slice | None]] = field(default_factory=dict, repr=False)
-    age: int = 0
-
-    @property
-    def name(self) -> str:
-        """The leaf's, whichever call it is."""
-        return self.layer.partition("#")[0]
-
-    def refuse(self, reason: str) -> None:
-        self.spec, self.reason = None, reason
 
 
 class Capture:
@@ -116,7 +55,7 @@ class Capture:
             for name, leaf in leaves(module):
                 entering, leaving = _uncompiled(self._entering(name)), _uncompiled(self._leaving(name))
                 handles.append(leaf.register_forward_pre_hook(entering, with_kwargs=True))
-                handles.append(leaf.register_forward_hook(leaving, prepend=True))
+                handles.append(leaf.register_forward_hook(leaving, prepend=True, with_kwargs=True))
             yield
         finally:
             self.watching, self._last = False, None
@@ -145,7 +84,7 @@ class Capture:
         return hook
 
     def _leaving(self, name: str) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, _: Any, output: Any) -> None:
+        def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if not self.watching:
                 return
             while self.open[-1].name != name:  # it raised, and somebody caught it
@@ -154,6 +93,9 @@ class Capture:
             if call.spec is not None and not isinstance(output, torch.Tensor):
                 call.refuse(f"it gives a {type(output).__name__}, and a {call.kind} gives one tensor")
             if call.spec is not None:
+                (given,) = (*args, *kwargs.values())
+                if given._version == call.version and _differs(given, call.input):
+                    call.spoilt.append("input")
                 state = state_of(module, call.kind)
                 self.leave(call, output, {short: value for short, value in state.items() if short in STATISTICS})
             self.open.pop()
@@ -163,7 +105,7 @@ class Capture:
 
     def enter(self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
         """Copies what a call is given, and notes how autograd knows it."""
-        call.input = self._copied(given)
+        call.input, call.version = self._copied(given), given._version
         call.state = {name: self._copied(value) for name, value in state.items()}
         if torch.is_grad_enabled():
             if given.requires_grad:
@@ -193,20 +135,34 @@ class Capture:
         if node is None or _age(node) < call.age:
             return
         call.joined = True
-        node.register_prehook(self._arriving(call, output.shape, number, part))
+        arrived: list[torch.Tensor] = []
+        node.register_prehook(self._arriving(call, output.shape, number, part, arrived))
+        node.register_hook(self._left(call, part, arrived))
         for own in _nodes(node, call.age):
             self._listen(call, own)
 
-    def _arriving(self, call: Call, shape: torch.Size, number: int, part: Slice | None) -> Callable[..., None]:
+    def _arriving(
+        self, call: Call, shape: torch.Size, number: int, part: Slice | None, arrived: list[torch.Tensor]
+    ) -> Callable[..., None]:
         def hook(gradients: tuple[torch.Tensor | None, ...]) -> None:
             if not self.differentiating:  # such as a gradient that the network takes within its forward pass
                 return
             gradient = gradients[number]
             if gradient is not None:
                 call.grad_output = np.array(array(gradient if part is None else part(gradient)))
+                arrived.append(gradient)
             else:
                 call.grad_output = np.zeros(shape, call.made["output"].dtype)
             self.reached.append(call)
+
+        return hook
+
+    def _left(self, call: Call, part: Slice | None, arrived: list[torch.Tensor]) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            for gradient in arrived:
+                if _differs(gradient if part is None else part(gradient), call.grad_output):
+                    call.spoilt.append("grad_output")
+            arrived.clear()
 
         return hook
 
@@ -283,6 +239,10 @@ def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:
         return kind, layer_spec(module, kind), ""
     except AttributeError as error:
         return own, None, f"it derives from torch.nn.{kind}, but lacks what that one's constructor sets: {error}"
+
+
+def _differs(tensor: torch.Tensor, before: Array | None) -> bool:
+    return before is not None and not np.array_equal(array(tensor), before, equal_nan=before.dtype.kind not in "iub")
 
 
 def _edge(tensor: torch.Tensor) -> tuple[Node, int]:

@@ -16,7 +16,8 @@ from oracle.evidence import Evidenced, explained, of_part
 from oracle.findings import mark_known
 from oracle.judge import judge_part
 from oracle.modules.arguments import ModuleError, checked
-from oracle.modules.capture import Call, leaves
+from oracle.modules.calls import Call
+from oracle.modules.capture import leaves
 from oracle.modules.parts import Observed, mixed, of_call, of_loss, of_update
 from oracle.modules.specs import layer_type
 from oracle.modules.step import Loss, Step, Training
@@ -26,7 +27,7 @@ from oracle.raised import in_a_line
 from oracle.report import Report
 from oracle.subjects.torch import array
 from oracle.trace import Key, Trace
-from oracle.verdict import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNSUPPORTED, Row
+from oracle.verdict import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNSUPPORTED, WRONG, Row
 
 
 def check_module(
@@ -41,7 +42,8 @@ def check_module(
 
     A leaf whose class is, or derives from, a class of torch.nn that the reference has is judged: its output, the gradients
     of its input and of each parameter that is not frozen, its buffers and its dropout mask. Another gets the verdict
-    `unsupported`. What a module computes between its leaves is not judged. What torch.compile has compiled is compiled
+    `unsupported`. One that writes into its input behind autograd's back, or into the gradient that it is given, is wrong: others
+    may read them too. What a module computes between its leaves is not judged. What torch.compile has compiled is compiled
     again, leaf by leaf. The module is left as it was found.
 
     Args:
@@ -116,14 +118,17 @@ class _Run:
         calls = step.capture.calls + ([step.loss_call] if step.loss_call is not None else [])
         parts = [self._part(call, call is step.loss_call) for call in calls if not self._is_refused(call)]
         rows = [row for call in calls for row in self._notes(number, call, error)]
+        rows += [row for call in calls for row in self._spoilt(number, call)]
         if error is None:
             rows += self._never_called(number, calls)
             rows += self._unknown_optimizer(number, step)
             parts += of_update(step.updated, self.case, self.kinds) if step.updated is not None else []
         rows += [row for part in parts for row in self._judged(part, number, error)]
-        order = [(call.layer, quantity) for call in calls for quantity in ("", "output", "mask", *call.expected)]
+        order = [
+            (call.layer, quantity) for call in calls for quantity in ("", "input", "output", "mask", *call.expected)
+        ]
         order = [place for place in order if not place[1].startswith("grad")]
-        order += [(call.layer, quantity) for call in step.capture.reached for quantity in call.expected]
+        order += [(call.layer, own) for call in step.capture.reached for own in ("grad_output", *call.expected)]
         places = {place: index for index, place in reversed(list(enumerate(order)))}
         self.rows += sorted(rows, key=lambda row: places.get((row.layer, row.quantity), len(order)))
         if error is not None:
@@ -177,6 +182,13 @@ class _Run:
             else:
                 said = "its output is cut off from autograd's graph: nothing before it learns"
                 yield self._note(step, call.layer, "grad_input", MISSING, said)
+
+    def _spoilt(self, step: int, call: Call) -> Iterator[Row]:
+        """What a layer wrote into, though others read it too."""
+        for quantity in call.spoilt:
+            what = "input" if quantity == "input" else "gradient"
+            said = f"it writes into the {what} that it is given: whoever else reads it, reads something else"
+            yield self._note(step, call.layer, quantity, WRONG, said)
 
     def _never_called(self, step: int, calls: Sequence[Call]) -> Iterator[Row]:
         called = {call.name for call in calls}

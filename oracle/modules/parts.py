@@ -13,7 +13,7 @@ from oracle.arrays import Array
 from oracle.case import Case, Spec
 from oracle.choices import CHANNEL_DROPOUTS, channel_positions
 from oracle.decompose import Part
-from oracle.modules.capture import Call
+from oracle.modules.calls import Call
 from oracle.running_error import UNIT_ROUNDOFF
 
 DROPOUTS = ("Dropout", *CHANNEL_DROPOUTS, "AlphaDropout")

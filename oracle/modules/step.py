@@ -13,7 +13,8 @@ import torch
 
 from oracle.arrays import Array
 from oracle.modules.arguments import ModuleError
-from oracle.modules.capture import Call, Capture, is_in_one_graph
+from oracle.modules.calls import Call
+from oracle.modules.capture import Capture, is_in_one_graph
 from oracle.modules.parts import Update
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.subjects.torch import STATE_NAMES, array

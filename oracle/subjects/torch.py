@@ -58,6 +58,15 @@ def tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(buffer).as_strided(array.shape, strides, offset)
 
 
+def shared(array: Array) -> torch.Tensor:
+    """A tensor in the array's own memory, so that what writes into one is seen in the other; a copy where torch can have none."""
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        return tensor(array)
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
 def array(value: torch.Tensor) -> Array:
     """The tensor's values on the processor, as an array of the same dtype."""
     plain = value.detach().cpu()
@@ -267,7 +276,7 @@ def from_torch(fn: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Ten
     `oracle.check_op`: it is called with tensors, and autograd gives its backward."""
 
     def differentiable(*arrays: Array | None) -> tuple[torch.Tensor, Callable[[Any], tuple[Any, ...]]]:
-        given = [None if own is None else tensor(own) for own in arrays]
+        given = [None if own is None else shared(own) for own in arrays]
         learnt = [
             own.requires_grad_()
             for own, array in zip(given, arrays, strict=True)
@@ -277,7 +286,7 @@ def from_torch(fn: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Ten
             output = fn(*given)
 
         def backward(grad_output: Array) -> tuple[Any, ...]:
-            grads = torch.autograd.grad(output, learnt, tensor(grad_output), allow_unused=True)
+            grads = torch.autograd.grad(output, learnt, shared(grad_output), allow_unused=True)
             found = iter(torch.zeros_like(own) if g is None else g for own, g in zip(learnt, grads, strict=True))
             return tuple(next(found) if own is not None and own.requires_grad else None for own in given)
 

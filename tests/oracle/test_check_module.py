@@ -192,6 +192,57 @@ def test_a_wrong_input_gradient_on_a_view_in_place_is_blamed() -> None:
     assert culprits(oracle.check_module(net, images())) == [("2", "grad_input")]
 
 
+class GradientWriter(torch.autograd.Function):
+    """Right in itself, but in place."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return grad.mul_(x > 0)
+
+
+class WritesGradient(nn.ReLU):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return GradientWriter.apply(x)  # type: ignore[no-any-return]
+
+
+class WritesInput(nn.ReLU):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x.clamp(min=0)
+        x.data.mul_(0.5)
+        return y
+
+
+class Branches(nn.Module):
+    """A sum hands one gradient tensor to both of its terms, and both read one input."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.first, self.branch, self.last = nn.Linear(6, 6), activation, nn.Linear(6, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.last(x) + self.branch(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_layer_that_writes_into_what_it_is_given_is_blamed(dtype: torch.dtype) -> None:
+    """Each layer is right for what it was given; what was given to the other branch is not what it should have been."""
+    x = torch.randn(4, 6, dtype=dtype)
+    for made, quantity in ((WritesGradient(), "grad_output"), (WritesInput(), "input")):
+        report = oracle.check_module(Branches(made).to(dtype), x)
+        (written,) = [blame for blame in report.blame if (blame.layer, blame.quantity) == ("branch", quantity)]
+        assert "whoever else reads it" in written.diagnosis
+    assert oracle.check_module(Branches(nn.ReLU()).to(dtype), x).passed
+    in_place = nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True), nn.Linear(6, 6)).to(dtype)
+    assert oracle.check_module(in_place, x).passed
+
+
 def test_each_call_of_a_shared_layer_has_its_own_gradients() -> None:
     """Only the second call is wrong, and only its row says so, although both add to the same parameter."""
 

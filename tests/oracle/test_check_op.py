@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import oracle
 import refbp
 from oracle.interchange import numpy_of
-from oracle.op_cases import WITHOUT
+from oracle.op_cases import WITHOUT, Op
 
 Backward = Callable[[Any], Any]
 
@@ -156,6 +156,67 @@ def test_a_function_that_writes_into_its_arguments_is_found_out() -> None:
     assert "careless writes into its argument input" in report.blame[0].diagnosis
 
 
+def test_a_backward_that_writes_into_its_gradient_is_found_out() -> None:
+    """Its own result is right; the gradient belongs to others too. In torch as well, whose tensors share the memory."""
+
+    def careless(x: Any) -> tuple[Any, Backward]:
+        def backward(dy: Any) -> Any:
+            dy *= x > 0
+            return dy
+
+        return np.maximum(x, 0), backward
+
+    class InPlace(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x)
+            return x.clamp(min=0)
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+            (x,) = ctx.saved_tensors
+            return grad.mul_(x > 0)
+
+    own = {"x": np.array([[1.0, -1.0, 2.0]])}
+    for fn, name in ((careless, "careless"), (oracle.from_torch(InPlace.apply), "apply")):
+        report = oracle.check_op("relu", fn, dtypes=("float32", "bfloat16"), **own)
+        said = {blame.diagnosis for blame in report.blame}
+        assert said == {f"ValueError: the backward of {name} writes into the gradient it is given, which is read-only"}
+
+
+def test_what_it_does_otherwise_on_purpose_is_declared() -> None:
+    """A convention excuses what it names and nothing else; quantities can be narrowed."""
+
+    def masked(x: Any) -> tuple[Any, Backward]:
+        return np.maximum(x, 0), lambda dy: dy * (x > 0)
+
+    def too_far(x: Any) -> tuple[Any, Backward]:
+        return np.maximum(x, 0), lambda dy: dy * (x > 0.1)
+
+    declared = oracle.Profile(conventions=("anything_at_nan",))
+    plain = oracle.check_op("relu", masked, dtypes=("float32",))
+    assert {blame.case for blame in plain.blame} == {"nonfinite/ReLU"}
+    assert oracle.check_op("relu", masked, profile=declared).passed
+    wrong = oracle.check_op("relu", too_far, dtypes=("float32",), profile=declared)
+    assert "activation/ReLU" in {blame.case for blame in wrong.blame}
+    assert wrong.blame[0].reproduce == "oracle.check_op('relu', too_far, profile=…)"
+    forward = oracle.Profile(quantities=("output",))
+    assert oracle.check_op("relu", lambda x: (np.maximum(x, 0), lambda dy: None), profile=forward).passed
+
+
+def test_an_option_that_holds_numbers_is_given_as_any_array() -> None:
+    """The weights of classes, as a tuple, an array or a tensor."""
+    weight = (1.0, 2.0, 0.5, 3.0)
+
+    def weighted(x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(x, target, torch.tensor(weight, dtype=x.dtype))
+
+    for given in (weight, np.array(weight), torch.tensor(weight)):
+        report = oracle.check_op("cross_entropy", oracle.from_torch(weighted), dtypes=("float64",), weight=given)
+        assert report.passed and report.table["case"].str.contains("weight").all()
+        assert not oracle.check_op("cross_entropy", oracle.from_torch(F.cross_entropy), weight=given).passed
+
+
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
@@ -186,7 +247,42 @@ def test_a_function_of_another_form_is_told_what_is_expected(fn: Any, message: s
             "linear expects input (*, 5)",
         ),
         ("relu", {"x": "x"}, "x: got str"),
-        ("unflatten", {"dim": 1, "unflattened_size": (97, 89)}, "no input of the suite fits unflatten"),
+        (
+            "unflatten",
+            {"dim": 1, "unflattened_size": (97, 89)},
+            "fits unflatten with dim=1, unflattened_size=(97, 89), since unflatten expects sizes that make up 6",
+        ),
+        (
+            "conv2d",
+            {"stride": 0},
+            "fits conv2d with stride=0, since stride of Conv2d expects an int of at least 1, or 2 of them, got 0",
+        ),
+        ("mse_loss", {"reduction": "avg"}, "reduction='avg', since a loss expects reduction 'none', 'mean' or 'sum'"),
+        ("softmax", {"dim": 9}, "fits softmax with dim=9, since softmax expects dim within the 3 dimensions"),
+        ("elu", {"alpha": None}, "fits elu with alpha=None, since it raises TypeError"),
+        (
+            "layer_norm",
+            {"normalized_shape": 2.5},
+            "fits layer_norm with normalized_shape=2.5, since it raises TypeError",
+        ),
+        ("cross_entropy", {"weight": np.ones(9)}, "since cross_entropy expects weight (4,), one per class, got (9,)"),
+        (
+            "conv2d",
+            {"x": np.ones((1, 2, 5, 5)), "weight": np.ones(2)},
+            "conv2d expects a weight of 4 dimensions, got shape",
+        ),
+        ("elu", {"x": np.ones(3), "alpha": "a"}, "elu: arrays and options do not fit together: it raises TypeError"),
+        ("upsample", {"x": np.ones((1, 1, 2)), "scale_factor": 0}, "do not fit together: it raises ZeroDivisionError"),
+        (
+            "conv2d",
+            {"x": np.ones((1, 1, 3, 3)), "weight": np.ones((1, 1, 1, 1)), "groups": "a"},
+            "conv2d: arrays and options do not fit together",
+        ),
+        ("tanh", {"x": np.ones(2, complex)}, "x holds complex128, expected real numbers"),
+        ("tanh", {"x": np.array(["a"])}, "x holds <U1, expected real numbers"),
+        ("prelu", {"weight": None}, "prelu: weight is an array, got None"),
+        ("relu", {"x": None}, "relu: x is an array, got None"),
+        ("relu", {"profile": "anything_at_nan"}, "check_op expects an oracle.Profile as profile, got str"),
     ],
 )
 def test_what_a_user_gets_wrong_is_said_in_one_sentence(op: str, options: dict[str, Any], message: str) -> None:
@@ -214,6 +310,22 @@ NEEDED: dict[str, dict[str, Any]] = {
     "softmin": {"dim": -1},
     "log_softmax": {"dim": -1},
 }
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        name
+        for name in refbp.functional.__all__
+        if name not in WITHOUT and Op.named(name).arrays == ("input",) and name not in NEEDED
+    ],
+)
+def test_every_activation_takes_an_array_of_one_s_own(op: str) -> None:
+    """None of them has options that only its class knows."""
+    report = oracle.check_op(
+        op, getattr(refbp.functional, op), x=np.array([[0.5, -1.5, 2.5, -0.25]]), dtypes=("float64",)
+    )
+    assert report.passed, report.blame[:1]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 
 import oracle
 from oracle.arrays import Array
-from oracle.case import Case
+from oracle.case import Case, Spec
 from oracle.findings import FINDINGS, mark_known
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace
@@ -89,3 +89,22 @@ def test_a_known_error_is_shown_as_what_it_is(case: str) -> None:
     report = oracle.run("torch", "refbp", cases=case)
     (known,) = set(report.table["diagnosis"]) - {""}
     assert report.passed and known.startswith("known error of torch: reports/findings/torch-")
+
+
+def test_a_target_of_zero_is_known_where_the_case_is_not_the_suite_s() -> None:
+    """The derivative at zero, which torch gives as NaN, is excused, and nothing beside it."""
+    scores, target = np.log(np.array([0.2, 0.3, 0.5])), np.array([0.0, 0.5, 0.5])
+    case = Case("given", loss=Spec("KLDivLoss", {"reduction": "sum"}), inputs=(scores,), targets=((target,),))
+    report = oracle.run("refbp", "torch", cases=[case])
+    known = report.table[report.table["verdict"] == CONVENTION]
+    assert report.passed and set(known["quantity"]) == {"grad.target"}
+    assert known["diagnosis"].str.endswith("reports/findings/kl-div-target-zero.md").all()
+
+    def halved(case: Case) -> Trace:
+        trace = refbp_subject.run(case)
+        for key in list(trace):
+            if key.quantity == "grad.target":
+                trace.arrays[key] = trace.arrays[key] / 2
+        return trace
+
+    assert not oracle.run(planted.Planted(halved), "torch", cases=[case]).passed

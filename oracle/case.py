@@ -72,7 +72,8 @@ class Case:
         dtype: of all its floating-point arrays; `astype` gives the same case in another.
         structured: data that is constant, sorted or otherwise not random, where rounding errors may line up.
     Shape: whatever the layers take; arrays are made read-only and keep their memory layout.
-    Raises: CaseError from `from_json` and `load`, and from `oracle.run` for what no network can be built of.
+    Raises: CaseError for what are no arrays or lie otherwise; from `from_json` and `load`, and from `oracle.run` for what no
+        network can be built of.
 
     >>> case = oracle.Case(
     ...     "mine/step",
@@ -108,9 +109,8 @@ class Case:
     structured: bool = False
 
     def __post_init__(self) -> None:
-        frozen = self._with_arrays(read_only)
-        for name in ARRAY_FIELDS:
-            object.__setattr__(self, name, frozen[name])
+        for name, depth in ARRAY_FIELDS.items():
+            object.__setattr__(self, name, _held(getattr(self, name), depth, f"case {self.name}: {name}"))
 
     def _with_arrays(self, change: Callable[[Array], Array]) -> dict[str, Any]:
         return {name: _mapped(getattr(self, name), change) for name in ARRAY_FIELDS}
@@ -118,6 +118,10 @@ class Case:
     def astype(self, dtype: str) -> Case:
         """The same case rounded to another precision; layouts stay."""
         return replace(self, dtype=dtype, **self._with_arrays(lambda array: cast(array, dtype)))
+
+    def handed_out(self) -> Case:
+        """The same case with mappings of its own, for somebody who may write into them; the arrays are read-only."""
+        return replace(self)
 
     def mapped(self, change: Callable[[Array], Array]) -> Case:
         """The same case with every array changed."""
@@ -157,7 +161,7 @@ class Case:
             raise CaseError(f"case {name} has unknown fields {unknown}; known are {sorted(cls.__dataclass_fields__)}")
         if value.get("format", FORMAT) != FORMAT:
             raise CaseError(f"case {name} has format {value['format']!r}, this version reads format {FORMAT}")
-        _require(name, value)
+        _require(name, value, backward=True)
         fields: dict[str, Any] = {"name": name}
         for key, kind in (("why", str), ("dtype", str), ("steps", int), ("training", bool), ("structured", bool)):
             if key in value:
@@ -207,6 +211,21 @@ ARRAY_FIELDS = {
 }
 
 
+def _held(value: Any, depth: str, where: str) -> Any:
+    """A field's arrays read-only, in tuples and mappings of this depth. Raises: CaseError."""
+    if not depth:
+        if not hasattr(value, "flags"):
+            raise CaseError(f"{where} expects a NumPy array, got {type(value).__name__}")
+        return read_only(value)
+    if depth[0] == "m":
+        if not isinstance(value, Mapping):
+            raise CaseError(f"{where} expects a mapping of arrays by name, got {type(value).__name__}")
+        return {key: _held(item, depth[1:], f"{where}[{key!r}]") for key, item in value.items()}
+    if not isinstance(value, (tuple, list)):
+        raise CaseError(f"{where} expects a tuple, got {type(value).__name__}")
+    return tuple(_held(item, depth[1:], f"{where}[{index}]") for index, item in enumerate(value))
+
+
 def _mapped(value: Any, change: Callable[[Array], Any], sequence: type = tuple) -> Any:
     if isinstance(value, Mapping):
         return {key: _mapped(item, change, sequence) for key, item in value.items()}
@@ -215,18 +234,22 @@ def _mapped(value: Any, change: Callable[[Array], Any], sequence: type = tuple) 
     return change(value)
 
 
-def _require(name: str, value: dict[str, Any]) -> None:
-    """The fields without which there is nothing to run."""
+def require_fields(case: Case) -> None:
+    """Raises: CaseError for a case that lacks a field without which there is nothing to run."""
+    _require(case.name, vars(case), backward=False)
+
+
+def _require(name: str, value: Mapping[str, Any], *, backward: bool) -> None:
     if not value.get("layers") and not value.get("loss") and not value.get("grads"):
         raise CaseError(f"case {name} lacks the field 'layers' (or 'loss', or 'grads' for an optimizer alone)")
     if value.get("grads"):
         if not value.get("optimizer"):
             raise CaseError(f"case {name} lacks the field 'optimizer', to which its 'grads' are given")
-    elif "inputs" not in value or not value["inputs"]:
+    elif not value.get("inputs"):
         raise CaseError(f"case {name} lacks the field 'inputs'")
     elif value.get("loss") and not value.get("targets"):
         raise CaseError(f"case {name} lacks the field 'targets', which its loss needs")
-    elif not value.get("loss") and not value.get("grad_outputs"):
+    elif backward and not value.get("loss") and not value.get("grad_outputs"):
         raise CaseError(f"case {name} lacks the field 'loss' (with 'targets') or 'grad_outputs'")
 
 

@@ -40,18 +40,34 @@ def judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
 
 
 def judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
-    """The dropout masks that layers drew themselves."""
+    """The dropout masks: an imposed one where the subject says that it took another, and those that it drew itself."""
     for name, spec in named_layers(case.layers):
         mask = bench.trace.get(bench.blank.step, name, "mask")
         given = bench.trace.get(bench.blank.step, name, "input")
-        if mask is None or given is None or name in case.masks:
+        if mask is None or given is None:
             continue
-        row = bench.row(name, "mask")
-        if mask.shape != given.shape:
+        row, imposed = bench.row(name, "mask"), case.masks.get(name)
+        ranks = CHANNEL_DROPOUTS.get(spec.type, 0)
+        if mask.dtype.kind != "b":
+            row.verdict, row.diagnosis = WRONG, f"dtype {mask.dtype}, expected bool"
+        elif not broadcasts(mask, given) or mask.ndim <= ranks:
             row.verdict, row.diagnosis = WRONG, f"shape {mask.shape}, expected {given.shape}"
+        elif imposed is None:
+            if mask.size:
+                yield mask_row(row, spec, np.broadcast_to(mask, given.shape), np.ones(given.shape, bool))
+            continue
+        elif broadcasts(imposed, given):
+            other = np.broadcast_to(mask, given.shape) != np.broadcast_to(imposed, given.shape)
+            if other.any():
+                row.verdict, row.shape, row.n = WRONG, mask.shape, mask.size
+                row.diagnosis = f"another than the case imposes, at {int(other.sum()):,} of {other.size:,} elements"
+        if row.verdict == WRONG:
             yield row
-        elif mask.size:
-            yield mask_row(row, spec, mask, np.ones(mask.shape, bool))
+
+
+def broadcasts(mask: Array, given: Array) -> bool:
+    """Whether it says for each element of what the layer was given whether that is kept."""
+    return mask.ndim == given.ndim and all(m in (1, n) for m, n in zip(mask.shape, given.shape, strict=True))
 
 
 def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:

@@ -14,7 +14,7 @@ import numpy as np
 from oracle.arrays import Array
 from oracle.case import CONTAINERS, Case, Spec, named_layers
 from oracle.conventions import CONVENTIONS
-from oracle.decompose import Part
+from oracle.decompose import Part, step_part
 from oracle.measures import Expected, measured
 from oracle.network import Results
 from oracle.prediction import predict
@@ -62,14 +62,27 @@ def spelled_out(spec: Spec, dtype: str) -> Spec:
     return replace(spec, layers=tuple(spelled_out(child, dtype) for child in spec.layers))
 
 
-def _guides(bench: Bench) -> dict[Key, Array]:
-    """What went into each layer of the subject in this step."""
-    step = bench.blank.step
+def _guides(bench: Bench, steps: int) -> dict[Key, Array]:
+    """What went into each layer of the subject in this step and those before it, as many as are judged together."""
+    last = bench.blank.step
+    first = last - steps + 1
     return {
-        key._replace(step=0): bench.trace.arrays[key]
+        key._replace(step=key.step - first): bench.trace.arrays[key]
         for key in bench.trace
-        if key.step == step and key.quantity == "input"
+        if key.step in range(first, last + 1) and key.quantity == "input"
     }
+
+
+def _terms_alone(case: Case, results: Results, model: ErrorModel, guides: Mapping[Key, Array] | None) -> Results:
+    """The last of several steps by itself, from what these results say that it began with: through many steps the size of what
+    was added up would grow, or shrink, beyond use."""
+    last, plain = case.steps - 1, Trace()
+    for key, result in results.items():
+        plain.record(*key, result.value if isinstance(result, ErrorArray) else result)
+    part = step_part(case, plain, last)
+    assert part is not None and part.case.steps == 1
+    own = {key._replace(step=0): array for key, array in (guides or {}).items() if key.step == last}
+    return predict(part.case, replace(model, branches=BranchLog()), own)
 
 
 def _is_judged(key: Key, part: Part, bench: Bench) -> bool:
@@ -92,7 +105,7 @@ class Comparison:
 
     def __init__(self, part: Part, bench: Bench) -> None:
         self.part, self.step = part, part.case.steps - 1
-        case, guides = part.case, _guides(bench) if bench.end_to_end else None
+        case, guides = part.case, _guides(bench, part.case.steps) if bench.end_to_end else None
         layers = tuple(spelled_out(spec, case.dtype) for spec in case.layers)
         case = case if layers == case.layers else replace(case, layers=layers)
         self.case, self.bench, self.guides = case, bench, guides
@@ -101,6 +114,8 @@ class Comparison:
         self.model = ErrorModel(dtype, not bench.end_to_end, bench.profile.accumulates_in(case.dtype))
         self.predicted = predict(case, self.model, guides)
         self.branches = self.model.branches
+        several = part.case.steps > 1 and bool(case.inputs)
+        self.alone = _terms_alone(case, self.predicted, self.model, guides) if several else None
         # The reference rounds too: in float64, against a float64 implementation, as much as that one.
         ratio = ROUNDOFF_OF_REFERENCE / UNIT_ROUNDOFF[case.dtype]
         self.sigma_factor, self.bound_factor = np.sqrt(1 + ratio * ratio), 1 + ratio
@@ -141,7 +156,7 @@ class Comparison:
 
         whole.__dict__.pop("with_open_ties", None)
         whole.by_convention = {}
-        whole.part, whole.case, whole.bench, whole.guides = part, part.case, bench, _guides(bench)
+        whole.part, whole.case, whole.bench, whole.guides = part, part.case, bench, _guides(bench, 1)
         whole.predicted, whole.values = renamed(self.predicted), Trace(renamed(self.values.arrays))
         seen = self.branches.by_place
         whole.branches = BranchLog(by_place={names.get(place, place): own for place, own in seen.items()})
@@ -167,7 +182,8 @@ class Comparison:
                 row.verdict, row.diagnosis = WRONG, f"{got}, expected {prediction}"
             return row
         expected = self.expected(key)
-        compare(row, got, expected, structured=self.case.structured, no_terms=self.empty)
+        given = () if self.bench.end_to_end else _all_given(self.case)
+        compare(row, got, expected, structured=self.case.structured, no_terms=self.empty, given=given)
         if row.verdict in DISCREPANCIES and row.n_outside:
             known = self._convention(row, key, got)
             if known is not None:
@@ -190,11 +206,12 @@ class Comparison:
         elif reference is not None:
             value = reference
         sigma, bound = prediction.sigma, prediction.bound
+        terms = prediction if self.alone is None else self.alone.get(key._replace(step=0), prediction)
         expected = Expected(
             value,
             sigma if self.sigma_factor == 1 else sigma * self.sigma_factor,
             None if bound is None or self.bench.end_to_end else bound * self.bound_factor,
-            np.broadcast_to(np.sqrt(prediction.scale_or_own), prediction.shape),
+            np.broadcast_to(np.sqrt(terms.scale_or_own), prediction.shape),
         )
         return by_norm(expected) if self.normwise else expected
 
@@ -236,6 +253,13 @@ def _given(case: Case) -> Iterator[Array]:
     yield from case.grad_outputs
     for grads in case.grads:
         yield from (grads[name] for name in sorted(grads))
+
+
+def _all_given(case: Case) -> Iterator[Array]:
+    """Everything that a part is computed from."""
+    yield from _given(case)
+    for held in (case.params, *case.optimizer_state.values()):
+        yield from held.values()
 
 
 def _differs(got: Array, expected: Expected) -> bool:

@@ -42,11 +42,14 @@ def _biased_running_variance(case: Case, model: ErrorModel, guides: Guides) -> R
     results = predict(case, model, guides)
     for name, spec in named_layers(case.layers):
         key = Key(0, name, "buffer.running_var")
-        if not spec.type.startswith("BatchNorm") or key not in results:
+        if not spec.type.startswith("BatchNorm") or key not in results or not case.training:
             continue
         momentum = spec.options.get("momentum", 0.1)
         if momentum is None:
-            momentum = 1 / float(results[key._replace(quantity="buffer.num_batches_tracked")])
+            batches = float(results[key._replace(quantity="buffer.num_batches_tracked")])
+            if batches < 1:  # a subject that counted them wrong before
+                continue
+            momentum = 1 / batches
         given = results[key._replace(quantity="input")]
         count = given.size // given.shape[1]
         kept = (1 - momentum) * case.params[f"{name}.running_var"].astype(np.float64)

@@ -84,7 +84,10 @@ def name_plain_cause(row: Row) -> None:
     if row.verdict not in DISCREPANCIES or row.n_outside or row.cause:
         return
     plain = {
-        MISSING: ("missing", "it is not delivered"),
+        MISSING: (
+            "missing",
+            "it is not delivered; what a subject cannot show it leaves out of its profile's quantities",
+        ),
         "shape": ("shape", "an array of another shape"),
         "dtype": ("dtype", "an array of another precision"),
         "mask": ("mask", row.diagnosis),

@@ -9,6 +9,7 @@ import numpy as np
 
 from oracle.arrays import Array
 from oracle.case import CONTAINERS, Case, named_layers
+from oracle.raised import in_a_line
 from oracle.trace import Subject, Trace, Unsupported
 
 MOST_NUMBERS = 12
@@ -84,9 +85,9 @@ def walk(case: Case, subject: Subject, reference: Subject, step: int = 0) -> Ite
 def traced(case: Case, subject: Subject) -> Trace:
     """What the subject computes. Raises: ValueError, in one sentence, where it gives no trace."""
     try:
-        trace = subject.run(case)
+        trace = subject.run(case.handed_out())
     except (Exception, SystemExit) as error:  # whatever it raises
-        why = str(error) if isinstance(error, Unsupported) else f"{type(error).__name__}: {error}"
+        why = str(error) if isinstance(error, Unsupported) else in_a_line(error)
         raise ValueError(f"{subject.name} cannot run {case.name}: {' '.join(why.split())}") from error
     if not isinstance(trace, Trace):
         raise ValueError(f"{subject.name} returned {type(trace).__name__} for {case.name}, expected an oracle.Trace")

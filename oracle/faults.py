@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from oracle.case import Case
+from oracle.exchange.received import wanted
 from oracle.network import layer_types
 from oracle.trace import Trace
 from oracle.verdict import LOCAL, MISSING, WRONG, Row
@@ -21,7 +22,7 @@ def with_faults(case: Case, rows: Iterable[Row], trace: Trace) -> list[Row]:
     """
     named, types = list(rows), layer_types(case)
     missing = [row for row in named if row.verdict == MISSING]
-    known = {(row.step, row.layer, row.quantity) for row in named} if missing else set()
+    known = wanted(case) if missing else {}
     strange = [key for key in trace if missing and key not in known and key.quantity not in GIVEN]
     if strange:
         names = ", ".join(f"{key.layer} {key.quantity} at step {key.step}" for key in strange[:MOST_NAMED])

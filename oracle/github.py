@@ -10,9 +10,9 @@ import pandas as pd
 from oracle import markdown
 from oracle.diagnose import Blame
 from oracle.figures import exact_share, figure
-from oracle.table import outcome
+from oracle.table import HARNESS_FAILED, failed_runs, outcome
 from oracle.training import TrainingRun
-from oracle.verdict import GRAVITY, UNDECIDED
+from oracle.verdict import FAILED, GRAVITY, UNDECIDED
 
 # A step shows ten annotations of a kind and a summary of one mebibyte; what is beyond is dropped or refused.
 MOST_ANNOTATIONS = 10
@@ -25,7 +25,8 @@ def worst_first(blames: Sequence[Blame]) -> list[Blame]:
 
 
 def workflow_commands(blames: Sequence[Blame], table: pd.DataFrame) -> list[str]:
-    """Workflow commands: an error per culprit, the last one standing for all that do not fit, and a warning for what is open."""
+    """Workflow commands: an error per culprit, the last one standing for all that do not fit, one for failures of the harness,
+    and a warning for what is open."""
     ordered = worst_first(blames)
     shown = ordered if len(ordered) <= MOST_ANNOTATIONS else ordered[: MOST_ANNOTATIONS - 1]
     lines = [_command("error", f"{blame.case} ({blame.dtype}) {blame.verdict}", blame.in_full()) for blame in shown]
@@ -34,6 +35,9 @@ def workflow_commands(blames: Sequence[Blame], table: pd.DataFrame) -> list[str]
         lines.append(
             _command("error", f"{left} more discrepancies", f"and {left:,} more culprits: see the step's summary")
         )
+    failed = table[table["verdict"] == FAILED]
+    if not failed.empty:
+        lines.append(_command("error", HARNESS_FAILED, failed_runs(failed)))
     undecided = int((table["verdict"] == UNDECIDED).sum())
     if undecided:
         share = exact_share(undecided / len(table))

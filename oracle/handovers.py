@@ -10,6 +10,7 @@ from oracle.case import Case
 from oracle.comparison import Bench, same
 from oracle.measures import Expected
 from oracle.running_error import ErrorModel
+from oracle.trace import Trace
 from oracle.verdict import PASS, Row, compare
 from oracle.wiring import Computed, connections
 
@@ -17,15 +18,24 @@ from oracle.wiring import Computed, connections
 def judge_handovers(case: Case, bench: Bench) -> Iterator[Row]:
     """What containers computed and what was handed over; of what is an input of a layer, the loss or an update only where it
     is not that."""
-    for layer, quantity, computed, _, copied in connections(case, bench.trace, bench.blank.step):
+    for layer, quantity, computed, sources, copied in connections(case, bench.trace, bench.blank.step):
         got = bench.trace.get(bench.blank.step, layer, quantity)
         is_input = quantity == "input" or quantity.startswith("grad.")
         if got is None or (is_input and copied is not None and same(got, copied)):
             continue
         row = bench.row(layer, quantity)
-        compare(row, got, expected_connection(computed, case.dtype), structured=case.structured, no_terms=True)
+        expected = expected_connection(computed, case.dtype)
+        given = sources if copied is None else (copied,)
+        compare(row, got, expected, structured=case.structured, no_terms=True, given=given)
         if not is_input or row.verdict != PASS:
             yield row
+
+
+def is_torn(case: Case, trace: Trace, step: int) -> bool:
+    """Whether a layer was given something of which the trace does not show where it comes from: it may be anything."""
+    joined = {(wire.layer, wire.quantity) for wire in connections(case, trace, step)}
+    given = {place for place in trace.of_step(step) if place[1] in ("input", "grad_output")}
+    return not given <= joined
 
 
 def expected_connection(computed: Computed, dtype: str) -> Expected:

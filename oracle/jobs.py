@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from oracle.details import Detail
-from oracle.verdict import Row
+from oracle.raised import ORACLE, in_a_line
+from oracle.verdict import FAILED, LOCAL, Row
 
 # Called with (jobs done, jobs in all, name of the next).
 Progress: TypeAlias = Callable[[int, int, str], None]
@@ -21,6 +23,17 @@ class Judged(NamedTuple):
     rows: list[Row]
     details: list[Detail]
     seconds: float
+
+
+def contained(case: str, dtype: str, work: Callable[[], tuple[list[Row], list[Detail]]]) -> Judged:
+    """What came of judging a case. What is raised on the way is the harness's own failure: it costs this case, not the run."""
+    start = time.perf_counter()
+    try:
+        rows, details = work()
+    except Exception as error:
+        said = in_a_line(error, inside=ORACLE)
+        rows, details = [Row(case, dtype, 0, "", "", "", LOCAL, FAILED, said)], []
+    return Judged(rows, details, time.perf_counter() - start)
 
 
 class WorkerDied(RuntimeError):

@@ -11,9 +11,10 @@ from oracle.case import Case, CaseError
 from oracle.choices import judge_branches, judge_masks
 from oracle.comparison import BRANCHES, Bench, Comparison, ReferenceFailed
 from oracle.decompose import Part, local_parts, step_part
-from oracle.handovers import judge_handovers
+from oracle.handovers import is_torn, judge_handovers
 from oracle.network import layer_types
 from oracle.profile import Profile
+from oracle.raised import in_a_line
 from oracle.trace import Key, Subject, Trace
 from oracle.verdict import (
     CONVENTION,
@@ -42,33 +43,74 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     Raises: ReferenceFailed.
     """
     profile = profile or Profile()
-    types = layer_types(case)
+    types, shown = layer_types(case), trace
     trace = completed(case, trace)
     rows: list[Row] = []
     for step in range(case.steps):
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
-        compared = [_compared_in(case, part, bench, reference) for part in local_parts(case, trace, step)]
-        local = [row for own in compared for row in (own.rows() if isinstance(own, Comparison) else own)]
-        local += judge_handovers(case, bench)
-        local += judge_masks(case, bench)
-        whole: list[Row] = []
-        order: Iterable[Key] = (key for key in trace if key.step == step)
-        part = step_part(case, trace, step)
-        if part is not None:
-            through = replace(bench, blank=replace(bench.blank, mode=END_TO_END))
-            try:
-                found = _whole(part, through, compared)
-            except CaseError:  # what does not fit together is the layers' fault, and judged there
-                pass
-            except ReferenceFailed:
-                if not runs(case, reference):
-                    raise
-            else:
-                whole, order = found.rows() + list(judge_branches(found.branches, through)), found.predicted
-                _excuse(whole, local)
-        place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
-        rows += sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
+        if _has_ended(case, shown, profile, step):
+            rows.append(
+                _unjudged_step(bench, "a subject that declares no parameters after an update shows nothing of it")
+            )
+        else:
+            rows += _of_step(case, shown, bench)
     return rows
+
+
+def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
+    """Its rows in both modes; one more where it was not judged end to end, or not at all, and nothing else is wrong in it."""
+    trace, step, reference = bench.trace, bench.blank.step, bench.reference
+    assert reference is not None
+    compared = [_compared_in(case, part, bench, reference) for part in local_parts(case, trace, step)]
+    local = [row for own in compared for row in (own.rows() if isinstance(own, Comparison) else own)]
+    local += judge_handovers(case, bench)
+    local += judge_masks(case, bench)
+    whole: list[Row] = []
+    order: Iterable[Key] = (key for key in trace if key.step == step)
+    through = replace(bench, blank=replace(bench.blank, mode=END_TO_END))
+    part = step_part(case, trace, step)
+    why = ""
+    if part is None:
+        why = "the trace does not show what it began with, and before it dropout drew masks of its own"
+    else:
+        try:
+            found = _whole(part, through, compared)
+        except CaseError as error:  # what does not fit together is the layers' fault, and judged there
+            why = str(error)
+        except ReferenceFailed as error:
+            if not runs(case, reference):
+                raise
+            why = str(error)
+        else:
+            whole, order = found.rows() + list(judge_branches(found.branches, through)), found.predicted
+            if not is_torn(case, trace, step):
+                _excuse(whole, local)
+    place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
+    rows = sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
+    rows = [row for row in rows if _is_told(row, shown)]
+    if all(row.quantity == "branches" for row in rows):
+        why = why or "the profile leaves out all that there is in it"
+    if why and not any(row.verdict in DISCREPANCIES for row in rows):
+        rows.append(_unjudged_step(bench, why))
+    return rows
+
+
+def _has_ended(case: Case, shown: Trace, profile: Profile, step: int) -> bool:
+    """Whether a subject without an optimizer, which declares no parameter after an update, has ended before this step."""
+    learnt = {name.rpartition(".")[2] for name in case.params}
+    declares = any(profile.shows(f"param.{name}") for name in learnt)
+    return step > 0 and case.optimizer is not None and not declares and not shown.of_step(step)
+
+
+def _unjudged_step(bench: Bench, why: str) -> Row:
+    return replace(bench.blank, mode=END_TO_END, verdict=UNDECIDED, diagnosis=f"not judged end to end: {why}")
+
+
+def _is_told(row: Row, shown: Trace) -> bool:
+    """Whether a row says something about what the subject itself has shown, or not shown: what its neighbours tell of a quantity
+    is judged as theirs."""
+    is_shown = shown.get(row.step, row.layer, row.quantity) is not None
+    return is_shown or row.quantity == "branches" or row.verdict in DISCREPANCIES
 
 
 def runs(case: Case, reference: Subject) -> bool:
@@ -102,12 +144,15 @@ def unjudged(case: Case, verdict: str, reason: str) -> list[Row]:
     return [Row(case.name, case.dtype, 0, "", "", "", LOCAL, verdict, reason)]
 
 
-def crashed(case: Case, error: BaseException, reference: Subject | None = None) -> list[Row]:
+def crashed(
+    case: Case, error: BaseException, reference: Subject | None = None, profile: Profile | None = None
+) -> list[Row]:
     """The row of what was raised; with its layer and what was being computed, where the error knows its `place`.
 
-    Before it come the rows of what had been computed, where the error has the `trace` so far and there is a reference.
+    Before it come the rows of what had been computed, where the error has the `trace` so far and there is a reference, judged by
+    what the subject declares.
     """
-    (row,) = unjudged(case, CRASHED, f"{type(error).__name__}: {error}".strip(": "))
+    (row,) = unjudged(case, CRASHED, in_a_line(error))
     if "read-only" in str(error):
         row.cause_name, row.cause = "in place", "it writes into the array that it was given"
     place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
@@ -116,8 +161,8 @@ def crashed(case: Case, error: BaseException, reference: Subject | None = None) 
         row.layer_type = layer_types(case).get(row.layer, "")
     trace = getattr(error, "trace", None)
     if isinstance(trace, Trace) and reference is not None:
-        so_far = judge(case, trace, reference)
-        return [own for own in so_far if own.verdict != MISSING and own.quantity != "branches"] + [row]
+        so_far = judge(case, trace, reference, profile)
+        return [own for own in so_far if own.verdict != MISSING and own.quantity not in ("branches", "")] + [row]
     return [row]
 
 

@@ -11,14 +11,15 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 
 from oracle.diagnose import Blame
-from oracle.verdict import CRASHED, DISCREPANCIES, PASS, UNDECIDED, UNSUPPORTED
+from oracle.verdict import CRASHED, DISCREPANCIES, FAILED, PASS, UNDECIDED, UNSUPPORTED
 
 # What XML 1.0 cannot hold, escaped or not.
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def document(about: Mapping[str, Any], cases: pd.DataFrame, table: pd.DataFrame, blames: Iterable[Blame]) -> str:
-    """Discrepancies are failures, crashes errors; undecided and unsupported cases are skipped, never passed."""
+    """Discrepancies are failures; crashes, and where the harness itself failed, are errors; undecided and unsupported cases are
+    skipped, never passed."""
     blamed: dict[tuple[str, str], list[Blame]] = {}
     for blame in blames:
         blamed.setdefault((blame.case, blame.dtype), []).append(blame)
@@ -50,6 +51,8 @@ def _case(suite: ET.Element, record: Mapping[Any, Any], blames: list[Blame], rea
         first = str(blames[0]) if blames else str(record["diagnosis"]) or verdict
         found = ET.SubElement(test, kind, message=_text(first), type=verdict)
         found.text = _text("\n".join(blame.in_full() for blame in blames))
+    elif verdict == FAILED:
+        ET.SubElement(test, "error", message=_text(reasons), type=verdict)
     elif verdict in (UNDECIDED, UNSUPPORTED):
         ET.SubElement(test, "skipped", message=_text(f"{verdict}: {reasons}"))
     elif verdict != PASS:

@@ -13,7 +13,7 @@ import numpy as np
 
 import refbp
 from oracle.arrays import Array
-from oracle.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers
+from oracle.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers, require_fields
 from oracle.trace import Key
 from refbp.layer import Layer, Parameter
 
@@ -289,6 +289,7 @@ def upstream_shape(case: Case) -> tuple[int, ...]:
 
 def check(case: Case) -> None:
     """Raises: CaseError for a case that cannot be built or whose shapes do not fit together, in any of its batches."""
+    require_fields(case)
     different = max(len(getattr(case, name)) for name in ("inputs", "targets", "grad_outputs", "grads"))
     execute(replace(case, steps=min(case.steps, different)), lambda array: array)
 

@@ -49,6 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     subject, known = config.option.oracle_subject, config.option.oracle_known_failures
+    if config.option.pyargs and not subject and any(own.startswith(NODE) for own in config.args):
+        raise pytest.UsageError(f"{NODE} needs --oracle-subject, a name or module:object")
     if known and not subject:
         raise pytest.UsageError("--oracle-known-failures needs --oracle-subject")
     if known and not Path(known).is_file():
@@ -110,10 +112,13 @@ class CaseItem(pytest.Item):
         from oracle.diagnose import blame
         from oracle.report import Discrepancy
         from oracle.sweep import Job, judged
-        from oracle.verdict import DISCREPANCIES, UNSUPPORTED
+        from oracle.verdict import DISCREPANCIES, FAILED, UNSUPPORTED
 
         option = self.config.option
         done = judged(Job(self.case.astype(self.dtype), option.oracle_subject, option.oracle_reference, False, False))
+        for row in done.rows:
+            if row.verdict == FAILED:
+                raise RuntimeError(f"the harness itself failed, please report this: {row.diagnosis}")
         if any(row.verdict in DISCREPANCIES for row in done.rows):
             culprits = blame(done.rows, option.oracle_subject, done.details)
             raise Discrepancy("\n".join(culprit.in_full() for culprit in culprits))

@@ -18,14 +18,27 @@ from oracle.details import Detail, Place, capped
 from oracle.diagnose import Blame, blame
 from oracle.exchange.numbers import spelled, unspelled
 from oracle.figures import counted, exact_share, figure
-from oracle.table import CASE_COLUMNS, case_table, family_table, has_discrepancy, row_table, unsupported_runs
+from oracle.table import (
+    CASE_COLUMNS,
+    COLUMNS,
+    CONFORMS,
+    HARNESS_FAILED,
+    case_table,
+    failed_runs,
+    family_table,
+    outcome,
+    row_table,
+    unsupported_runs,
+)
 from oracle.training import TrainingRun
-from oracle.verdict import DISCREPANCIES, UNDECIDED, UNSUPPORTED, Row
+from oracle.verdict import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = 2
+# What has to be known about a run before anything can be said of it.
+ABOUT = ("subject", "reference", "dtypes", "cases")
 # Culprits that are shown where a report is printed.
 MOST_BLAMES = 20
 
@@ -89,8 +102,14 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was found: `loose`, `convention`, `undecided` and `unsupported` are no discrepancies."""
-        return not has_discrepancy(self.table)
+        """Whether something was judged and nothing found: `loose`, `convention`, `undecided` and `unsupported` are no
+        discrepancies, and a run that is all unsupported has not passed."""
+        return self.outcome == CONFORMS
+
+    @property
+    def outcome(self) -> str:
+        """ "conforms", "discrepancies found", "nothing was judged" or "the harness itself failed"."""
+        return outcome(self.table)
 
     @property
     def conclusion(self) -> str:
@@ -106,9 +125,13 @@ class Report:
             tail.append(f"{rows[UNSUPPORTED] - lacking:,} unsupported")
         if largest := figure(self.families["z_max"].max()):
             tail.append(f"largest z {largest}")
+        failed = self.table[self.table["verdict"] == FAILED]
+        if self.outcome == HARNESS_FAILED:
+            return f"{what}: {failed_runs(failed)}"
         if not self.passed:
             failing = int(self.cases["verdict"].isin(DISCREPANCIES).sum())
-            return f"{what}: discrepancies in {failing:,} of {runs:,} runs ({', '.join(tail)})"
+            more = "" if failed.empty else f"; {failed_runs(failed)}"
+            return f"{what}: discrepancies in {failing:,} of {runs:,} runs ({', '.join(tail)}){more}"
         more = f", {lacking:,} more unsupported" if lacking else ""
         return f"{what}: conforms in {counted(runs - lacking, 'run')} of {cases}{more} ({', '.join(tail)})"
 
@@ -124,9 +147,9 @@ class Report:
         return family_table(self.table, self.cases)
 
     def raise_for_discrepancy(self) -> None:
-        """Raises: Discrepancy, whose message is the blame, unless `passed`."""
+        """Raises: Discrepancy, whose message is the blame, or how it ended where nobody is to blame, unless `passed`."""
         if not self.passed:
-            raise Discrepancy("\n".join(culprit.in_full() for culprit in self.blame))
+            raise Discrepancy("\n".join(culprit.in_full() for culprit in self.blame) or self.conclusion)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; NaN and infinities are spelled out as strings."""
@@ -272,11 +295,15 @@ def load_report(folder: Path | str) -> Report:
             raise ReportError(
                 f"{folder} holds a report of format {kept.get('format')!r}, this version reads format {FORMAT}"
             )
+        table, environment = pd.read_parquet(folder / "table.parquet"), kept["environment"]
+        lacking = [name for name in COLUMNS if name not in table] + [name for name in ABOUT if name not in environment]
+        if lacking:
+            raise ValueError(f"they lack {', '.join(lacking)}")
         return Report(
-            pd.read_parquet(folder / "table.parquet"),
+            table,
             pd.DataFrame([unspelled(record, SPECIAL) for record in kept["cases"]], columns=CASE_COLUMNS),
             [Blame(**{**record, "follows": tuple(record["follows"])}) for record in kept["blame"]],
-            kept["environment"],
+            environment,
             [TrainingRun(**unspelled(record, SPECIAL)) for record in kept["training"]],
             details.load(folder / "details.npz", [Place(*place) for place in kept.get("details", ())]),
         )

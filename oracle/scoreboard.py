@@ -17,7 +17,7 @@ from oracle.jobs import Progress, in_turn
 from oracle.report import Report
 from oracle.subjects import libraries
 from oracle.sweep import Job, judged
-from oracle.verdict import CONVENTION, CRASHED, LOOSE, MISSING, PASS, UNDECIDED, UNSUPPORTED, VERDICTS, WRONG
+from oracle.verdict import CONVENTION, CRASHED, FAILED, LOOSE, MISSING, PASS, UNDECIDED, UNSUPPORTED, VERDICTS, WRONG
 
 # A run counts once, by the gravest verdict of its rows.
 COLUMN = {
@@ -30,6 +30,7 @@ COLUMN = {
     MISSING: "wrong",
     WRONG: "wrong",
     CRASHED: "crashed",
+    FAILED: "crashed",
 }
 assert COLUMN.keys() == set(VERDICTS)
 COUNTS = tuple(dict.fromkeys(COLUMN.values()))

@@ -109,12 +109,12 @@ class Court:
     def rows(self, case: Case) -> list[tuple[Row, Trace]]:
         """The case's rows, each with the trace behind it; none where the case cannot be run."""
         try:
-            trace = self.subject.run(case)
+            trace = self.subject.run(case.handed_out())
         except Unsupported:
             return []
         except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject
             shown = getattr(error, "trace", Trace())
-            return [(row, shown) for row in crashed(case, error, self.reference)]
+            return [(row, shown) for row in crashed(case, error, self.reference, profile_of(self.subject))]
         try:
             rows = judge(case, trace, self.reference, profile_of(self.subject))
             return [(row, trace) for row in with_faults(case, rows, trace)]

@@ -19,7 +19,7 @@ PER_STEP = ("inputs", "targets", "grad_outputs", "grads")
 def resumed(case: Case, trace: Trace) -> Case:
     """The case that goes on where this one ended. Raises: ValueError when the trace does not show what it ended with."""
     params = params_before(case, trace, case.steps)
-    if params is None:
+    if len(params) < len(case.params):
         raise ValueError(f"case {case.name} cannot go on: the trace does not show the parameters after the last step")
     if hides_state(case, trace, case.steps):
         raise ValueError(f"case {case.name} cannot go on: the trace does not show the optimizer's state")

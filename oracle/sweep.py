@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -17,16 +16,17 @@ from oracle.environment import environment
 from oracle.evidence import kept
 from oracle.faults import with_faults
 from oracle.findings import mark_known
-from oracle.jobs import Judged, Progress, WorkerDied, in_turn
+from oracle.jobs import Judged, Progress, WorkerDied, contained, in_turn
 from oracle.judge import crashed, judge, unjudged, unsupported
 from oracle.network import check
 from oracle.profile import profile_of
+from oracle.raised import ORACLE, in_a_line
 from oracle.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
 from oracle.stretches import STRETCH, condensed, lengths, resumed, stretch
 from oracle.trace import Subject, Trace, Unsupported
 from oracle.training import TrainingRun, trained
-from oracle.verdict import CONVENTION, CRASHED, UNDECIDED, UNSUPPORTED, WRONG, Row
+from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, WRONG, Row
 from oracle.witness import judge_by_witness, note_sides
 
 REFERENCES = ("torch", "refbp")
@@ -68,12 +68,7 @@ def run(
     """
     check_names(reference, dtypes)
     loaded = subjects.load(subject)
-    if isinstance(cases, str):
-        chosen = list(suite.matching(cases))
-    else:
-        chosen = list(cases)
-        for case in chosen:
-            check(case)
+    chosen = list(suite.matching(cases)) if isinstance(cases, str) else checked(cases)
     jobs = [
         Job(case.astype(dtype), subject, reference, witness, strict_conventions) for case in chosen for dtype in dtypes
     ]
@@ -90,7 +85,7 @@ def run(
             f"{loaded.name} took the process that ran it along, in {error.job} or one of the cases after it: "
             "as a program of its own (--subject-command) it can die without ending the run"
         ) from error
-    ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED)}
+    ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED, FAILED)}
     present = {case.name for case in chosen} - ended_early
     free = [
         FreeRun(network, subject, reference) for network in suite.networks.digit_networks() if network.name in present
@@ -138,10 +133,28 @@ def command(
     return shlex.join(words + ["--witness"] * witness)
 
 
-def check_names(reference: str, dtypes: Iterable[str]) -> None:
-    """Raises: ValueError for a reference or dtype that there is not."""
+def checked(cases: Iterable[Case]) -> list[Case]:
+    """Cases of one's own that can be run. Raises: CaseError."""
+    if isinstance(cases, Case):
+        raise CaseError(f"cases expects a pattern or a list of cases, got the case {cases.name} itself")
+    chosen = list(cases)
+    if not chosen:
+        raise CaseError("there is no case to run: the list of cases is empty")
+    for case in chosen:
+        if not isinstance(case, Case):
+            raise CaseError(
+                f"a list of cases holds oracle.Case, got {case!r}: one of the suite is oracle.suite.named(…)"
+            )
+        check(case)
+    return chosen
+
+
+def check_names(reference: str, dtypes: Sequence[str]) -> None:
+    """Raises: ValueError for a reference or dtype that there is not, or no dtype at all."""
     if reference not in REFERENCES:
         raise ValueError(f"unknown reference {reference!r}: known are {', '.join(REFERENCES)}")
+    if isinstance(dtypes, str) or not dtypes:
+        raise ValueError(f"dtypes expects a list of at least one of {', '.join(UNIT_ROUNDOFF)}, got {dtypes!r}")
     for dtype in dtypes:
         if dtype not in UNIT_ROUNDOFF:
             raise ValueError(f"unknown dtype {dtype!r}: known are {', '.join(UNIT_ROUNDOFF)}")
@@ -158,14 +171,15 @@ class Job(NamedTuple):
 
 
 def judged(job: Job) -> Judged:
-    start = time.perf_counter()
-    rows, details = judged_case(job.case, subjects.load(job.subject), subjects.load(job.reference), job.witness)
+    """A job's rows; a failure of the harness in it is a row as well."""
+    subject, reference = subjects.load(job.subject), subjects.load(job.reference)
+    done = contained(job.case.name, job.case.dtype, lambda: judged_case(job.case, subject, reference, job.witness))
     if job.strict_conventions:
-        for row in rows:
+        for row in done.rows:
             if row.verdict == CONVENTION:
                 row.verdict = WRONG
                 row.diagnosis = f"differs by convention, and conventions are strict: {row.diagnosis}"
-    return Judged(rows, details, time.perf_counter() - start)
+    return done
 
 
 class FreeRun(NamedTuple):
@@ -183,7 +197,7 @@ def trained_freely(run: FreeRun) -> TrainingRun | str:
     except ValueError as error:
         return str(error)
     except Exception as error:  # whatever a subject raises is a finding about the subject
-        return f"{run.network.name}: {type(error).__name__}: {error}"
+        return f"{run.network.name}: {in_a_line(error)}"
 
 
 def judged_case(
@@ -219,13 +233,14 @@ def _judged_stretch(
 ) -> tuple[list[Row], list[Detail], Trace | None]:
     """The rows, the arrays behind what went wrong, and the trace to go on from; None where there is none."""
     try:
-        trace = subject.run(case)
+        trace = subject.run(case.handed_out())
     except Unsupported as error:
         return unsupported(case, error), [], None
     except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject
-        rows = crashed(case, error, reference)
+        rows = crashed(case, error, reference, profile_of(subject))
         mark_known(rows, {subject.name})
-        return rows, [], None
+        so_far = getattr(error, "trace", None)
+        return rows, _kept(case, so_far, reference, rows, subject) if isinstance(so_far, Trace) else [], None
     if not isinstance(trace, Trace):
         return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace")), [], None
     try:
@@ -233,12 +248,25 @@ def _judged_stretch(
     except ReferenceFailed as error:
         return unsupported(case, error), [], None
     mark_known(rows, {subject.name, reference.name})
-    details = kept(case, trace, reference, rows, profile_of(subject))
+    details = _kept(case, trace, reference, rows, subject)
     if witness:
         testimony = judge_by_witness(case, trace)
         note_sides(rows, testimony)
         rows += testimony
     return rows, details, trace
+
+
+def _kept(case: Case, trace: Trace, reference: Subject, rows: list[Row], subject: Subject) -> list[Detail]:
+    """The arrays behind what went wrong. Where the search for causes fails itself, the verdicts stand without them."""
+    try:
+        return kept(case, trace, reference, rows, profile_of(subject))
+    except Exception as error:
+        for row in rows:
+            if row.verdict in DISCREPANCIES and not row.cause:
+                row.cause = (
+                    f"not found: the search for it failed, please report this: {in_a_line(error, inside=ORACLE)}"
+                )
+        return []
 
 
 def load_cases(path: str) -> list[Case]:

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from oracle.diagnose import Blame
+from oracle.figures import counted
 from oracle.running_error.model import Floats
 from oracle.verdict import (
     CONVENTION,
     DISCREPANCIES,
     END_TO_END,
+    FAILED,
     GRAVITY,
     LOCAL,
     UNDECIDED,
@@ -39,6 +41,9 @@ CASE_COLUMNS = [
     "decided",
     "seconds",
 ]
+# How a run may end.
+CONFORMS, DISCREPANCIES_FOUND = "conforms", "discrepancies found"
+NOTHING_JUDGED, HARNESS_FAILED = "nothing was judged", "the harness itself failed"
 
 
 def row_table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -51,25 +56,29 @@ def row_table(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tuple[str, str], float]) -> pd.DataFrame:
-    """One row per case and dtype: its verdict, who is blamed, its largest figures."""
+    """One row per case and dtype: its verdict, who is blamed, or why it was not judged, its largest figures."""
     first: dict[tuple[str, str], Blame] = {}
     for blame in blames:
         first.setdefault((blame.case, blame.dtype), blame)
-    columns = {name: table[name].to_numpy() for name in ("verdict", "z_max", "bound_ratio", "decided", "n")}
+    columns = {
+        name: table[name].to_numpy() for name in ("verdict", "diagnosis", "z_max", "bound_ratio", "decided", "n")
+    }
     entries = []
     for (case, dtype), places in _places(table).items():
         culprit = first.get((case, dtype))
         own = {name: values[places] for name, values in columns.items()}
         verdicts = own["verdict"].tolist()
+        verdict = max(verdicts, key=lambda verdict: GRAVITY[verdict])
+        unjudged = own["diagnosis"][verdicts.index(verdict)] if verdict in (UNSUPPORTED, FAILED) else ""
         entries.append(
             {
                 "case": case,
                 "dtype": dtype,
                 "family": case.partition("/")[0],
-                "verdict": max(verdicts, key=lambda verdict: GRAVITY[verdict]),
+                "verdict": verdict,
                 "layer": culprit.layer if culprit else "",
                 "quantity": culprit.quantity if culprit else "",
-                "diagnosis": culprit.diagnosis if culprit else "",
+                "diagnosis": culprit.diagnosis if culprit else unjudged,
                 "rows": len(verdicts),
                 "undecided": verdicts.count(UNDECIDED),
                 "z_max": _largest(own["z_max"]),
@@ -171,15 +180,20 @@ def unsupported_runs(table: pd.DataFrame) -> int:
 
 
 def judged_rows(table: pd.DataFrame) -> int:
-    return int((table["verdict"] != UNSUPPORTED).sum())
+    return int((~table["verdict"].isin((UNSUPPORTED, FAILED))).sum())
 
 
 def outcome(table: pd.DataFrame) -> str:
     """How a run ended, in a word or two: that something conforms takes something that was judged."""
-    if has_discrepancy(table):
-        return "discrepancies found"
-    return "conforms" if judged_rows(table) else "nothing was judged"
+    if table["verdict"].isin(DISCREPANCIES).any():
+        return DISCREPANCIES_FOUND
+    if (table["verdict"] == FAILED).any():
+        return HARNESS_FAILED
+    return CONFORMS if judged_rows(table) else NOTHING_JUDGED
 
 
-def has_discrepancy(table: pd.DataFrame) -> bool:
-    return bool(table["verdict"].isin(DISCREPANCIES).any())
+def failed_runs(failed: pd.DataFrame) -> str:
+    """In how many runs the harness itself failed, and how in the first of them."""
+    first = failed.iloc[0]
+    where = f"{first['case']} ({first['dtype']}): {first['diagnosis']}"
+    return f"{HARNESS_FAILED} in {counted(len(failed), 'run')}, please report this: {where}"

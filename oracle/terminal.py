@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from oracle.compare import APPEARED, BETTER, VANISHED, WORSE, Change
-from oracle.figures import exact_share, figure
+from oracle.figures import counted, exact_share, figure
 from oracle.history import Course
 from oracle.markdown import branches, milestones
 from oracle.report import MOST_BLAMES, Report
@@ -197,7 +197,8 @@ def show_changes(out: Console, changes: list[Change]) -> None:
     if len(changes) > MOST_CHANGES:
         out.print(f"and {len(changes) - MOST_CHANGES:,} more groups of rows, with --json")
     counts = {kind: sum(c.rows for c in changes if c.kind == kind) for kind in (WORSE, APPEARED, VANISHED, BETTER)}
-    out.print(", ".join(f"{count:,} rows {kind}" for kind, count in counts.items()))
+    said = [f"{counted(count, 'row')} {kind}" for kind, count in counts.items() if count]
+    out.print(", ".join(said) or "no verdict differs")
 
 
 BLOCKS = "▁▂▃▄▅▆▇█"

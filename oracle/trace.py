@@ -58,16 +58,36 @@ class Trace:
     arrays: dict[Key, Array] = field(default_factory=dict)
     faults: dict[Key, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        given, self.arrays = self.arrays, {}
+        for key, array in given.items():
+            self.record(*key, array)
+
     def record(self, step: int, layer: str, quantity: str, array: Any) -> None:
         """Keep a read-only copy of what `numpy.array` takes; a second one in the same place replaces the first.
 
-        Raises: TypeError for what are no numbers.
+        Raises: TypeError for a place that is none, and for what are no numbers.
         """
-        copy = np.array(array)
+        if isinstance(step, str) or not all(isinstance(name, str) for name in (layer, quantity)):
+            raise TypeError(
+                f"a trace records by step, layer name and quantity, such as (0, '0', 'output'), got {(step, layer, quantity)}"
+            )
+        where = f"{layer} {quantity} at step {step}"
+        if isinstance(array, np.ndarray) and array.flags.owndata and not array.flags.writeable:
+            copy = array  # nobody else can write into it
+        else:
+            try:
+                copy = np.array(array)
+            except (
+                ValueError,
+                TypeError,
+                RuntimeError,
+            ) as error:  # RuntimeError: what else a tensor's conversion raises
+                raise TypeError(f"{where} is no array: {' '.join(str(error).split())}") from error
         if not is_numeric(copy.dtype):
-            raise TypeError(f"{layer} {quantity} at step {step} holds {copy.dtype}, expected real numbers")
+            raise TypeError(f"{where} holds {copy.dtype}, expected real numbers")
         copy.flags.writeable = False
-        self.arrays[Key(step, layer, quantity)] = copy
+        self.arrays[Key(int(step), layer, quantity)] = copy
 
     def get(self, step: int, layer: str, quantity: str) -> Array | None:
         """What was recorded there, None where nothing was."""

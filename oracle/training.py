@@ -59,7 +59,7 @@ def trained(network: DigitNetwork, subject: Subject, reference: Subject) -> Trai
     gaps: list[float] = []
     losses: list[tuple[float, float]] = []
     for _ in range(EPOCHS):
-        ours_trace, theirs_trace = subject.run(ours), reference.run(theirs)
+        ours_trace, theirs_trace = subject.run(ours.handed_out()), reference.run(theirs)
         for step in range(epoch.steps):
             gaps.append(_gap(epoch, ours_trace, theirs_trace, step))
             losses.append((_loss(ours_trace, step), _loss(theirs_trace, step)))

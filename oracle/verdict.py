@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from oracle.arrays import Array
 from oracle.measures import Errors, Expected, cosine, infinite_for_nan, measured
+from oracle.misshapen import looks_like
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 from oracle.running_error.model import Floats
 
 PASS, LOOSE, IMPRECISE, WRONG, CONVENTION = "pass", "loose", "imprecise", "wrong", "convention"
 UNDECIDED, MISSING, UNSUPPORTED, CRASHED = "undecided", "missing", "unsupported", "crashed"
+FAILED = "failed"  # the harness itself: nothing is known about the subject
 # From the best to the gravest; the verdict of a case is the gravest of its rows.
-VERDICTS = (PASS, UNDECIDED, CONVENTION, LOOSE, UNSUPPORTED, IMPRECISE, MISSING, WRONG, CRASHED)
+VERDICTS = (PASS, UNDECIDED, CONVENTION, LOOSE, UNSUPPORTED, IMPRECISE, MISSING, WRONG, CRASHED, FAILED)
 GRAVITY = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
 LOCAL, END_TO_END = "local", "end to end"
 DISCREPANCIES = frozenset({IMPRECISE, MISSING, WRONG, CRASHED})
+FAILURES = DISCREPANCIES | {FAILED}
 
 # Precisions that a kernel may fall back to, by unit roundoff; TF32 keeps fp16's 11 bits.
 LOWER_PRECISIONS = (
@@ -82,20 +86,24 @@ class Row:
     tolerance: float = math.nan
 
 
-def compare(row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool) -> Row:
+def compare(
+    row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool, given: Iterable[Array] = ()
+) -> Row:
     """Fill in a row's figures and verdict.
 
     Args:
         row: its identity; `dtype` is what the subject computes in.
         structured: data that is not random, where `loose` is honest.
         no_terms: the quantity is a sum over an empty batch: a zero is then the whole truth.
+        given: what it was computed from; where that is of a wider dtype, so may the result be: whoever widened it is to blame.
     """
     row.shape, row.n = tuple(got.shape), int(got.size)
     if got.shape != expected.value.shape:
         row.verdict = WRONG
         row.diagnosis = f"shape {got.shape}, expected {expected.value.shape}"
+        row.cause_name, row.cause = "shape", looks_like(got.shape, expected.value.shape)
         return row
-    if got.dtype.name != row.dtype:
+    if got.dtype.name != row.dtype and not _is_handed_on(got.dtype.name, row.dtype, given):
         row.verdict = WRONG
         row.diagnosis = f"dtype {got.dtype.name}, expected {row.dtype}"
         return row
@@ -106,6 +114,11 @@ def compare(row: Row, got: Array, expected: Expected, *, structured: bool, no_te
     with np.errstate(all="ignore"):
         _measure(row, got, expected, structured=structured, no_terms=no_terms)
     return row
+
+
+def _is_handed_on(dtype: str, due: str, given: Iterable[Array]) -> bool:
+    wider = dtype in UNIT_ROUNDOFF and UNIT_ROUNDOFF[dtype] < UNIT_ROUNDOFF[due]
+    return wider and any(array.dtype.name == dtype for array in given)
 
 
 def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool) -> None:

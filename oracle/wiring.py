@@ -27,6 +27,12 @@ class Connection(NamedTuple):
     sources: tuple[Array, ...] = ()
     copied: Array | None = None
 
+    def told(self, dtype: np.dtype[Any]) -> Array:
+        """What it carries, in the case's dtype, or as it was handed over in another precision."""
+        if self.copied is not None and self.copied.dtype.kind not in "biu":
+            return self.copied
+        return np.asarray(self.expected(ErrorModel(dtype)).value.astype(dtype))
+
 
 def completed(case: Case, trace: Trace) -> Trace:
     """The trace with what its neighbours tell about a quantity that it does not show: what was handed over, and joined.
@@ -40,7 +46,7 @@ def completed(case: Case, trace: Trace) -> Trace:
             before = len(result)
             for wire in connections(case, result, step):
                 if result.get(step, wire.layer, wire.quantity) is None:
-                    result.record(step, wire.layer, wire.quantity, wire.expected(ErrorModel(dtype)).value.astype(dtype))
+                    result.record(step, wire.layer, wire.quantity, wire.told(dtype))
             if len(result) == before:
                 break
     return result

@@ -46,14 +46,14 @@ def rounded_once(e: Evidence, factor: float) -> Floats:
 
 
 def factors(e: Evidence) -> dict[float, str]:
-    """Numbers that are easily forgotten or taken twice, by their value."""
-    counts: dict[str, float] = {"2": 2.0}
+    """Numbers that are easily forgotten or taken twice, by their value; all that are equal to it in this case."""
+    counts: dict[str, float] = {}
     if e.case.inputs:
         shape = e.input.shape
         counts |= {"the batch size": shape[0] if shape else 1, "the number of elements": e.input.size}
         counts["the number of features"] = math.prod(shape[1:])
         counts["the number of input positions"] = math.prod(shape[2:])
-        if len(shape) > 1 and shape[1]:
+        if len(shape) > 2 and shape[1]:
             counts["the number of values per channel"] = e.input.size / shape[1]
     if e.upstream is not None:
         counts["the number of output positions"] = math.prod(e.upstream.shape[2:])
@@ -63,12 +63,13 @@ def factors(e: Evidence) -> dict[float, str]:
     p = e.spec.options.get("p") if e.spec is not None else None
     if isinstance(p, float) and 0 < p < 1:
         counts["the share that is kept"] = 1 - p
-    found: dict[float, str] = {}
+    counts["2"] = 2.0  # the number of something in this case comes before the number alone
+    found: dict[float, list[str]] = {}
     for words, count in counts.items():
         if count not in (0, 1):
-            found.setdefault(float(count), words)
-            found.setdefault(1 / count, f"1 / {words}")
-    return found
+            found.setdefault(float(count), []).append(words)
+            found.setdefault(1 / count, []).append(f"1 / {words}")
+    return {factor: " or ".join(words) for factor, words in found.items()}
 
 
 def moved(e: Evidence) -> Iterator[Hypothesis]:

@@ -154,7 +154,7 @@ def of_losses(e: Evidence) -> Iterator[Hypothesis]:
 def of_weights(e: Evidence) -> Iterator[Hypothesis]:
     """A scale's gradient from the input as it is."""
     x, g = e.input.astype(np.float64), e.upstream
-    if g is None or g.shape != x.shape or e.got.ndim != 1:
+    if g is None or g.shape != x.shape or not x.ndim or e.got.ndim != 1:
         return
     others = (
         tuple(axis for axis in range(x.ndim) if axis != 1) if e.got.size == (x.shape[1] if x.ndim > 1 else 1) else None

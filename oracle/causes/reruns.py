@@ -70,6 +70,9 @@ def of_options(e: Evidence) -> Iterator[Hypothesis]:
     if optimizer is not None:
         for options, words in altered(optimizer, OPTIMIZERS[optimizer.type]):
             yield from e.rerun("option", words, optimizer=replace(optimizer, options=options))
+        if e.case.dtype != "float64":
+            words = f"behaves like options rounded to {e.case.dtype}: they are doubles"
+            yield from e.rerun("options rounded", words, optimizer=rounded(optimizer, np.dtype(e.case.dtype)))
     elif e.case.layers:
         spec = e.case.layers[0]
         for options, words in altered(spec, LAYERS[spec.type]):
@@ -111,6 +114,22 @@ def altered(spec: Spec, made: type) -> Iterator[tuple[dict[str, Any], str]]:
     if "stride" in options and "dilation" in options and options["stride"] != options["dilation"]:
         swapped = {**options, "stride": options["dilation"], "dilation": options["stride"]}
         yield swapped, "stride and dilation are exchanged"
+
+
+def rounded(spec: Spec, dtype: np.dtype[Any]) -> Spec:
+    """An optimizer whose options, as given or by default, are numbers of this dtype: 1 - β of it is another one than β's is."""
+
+    def own(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(own, value))
+        return float(np.asarray(value, dtype)) if isinstance(value, float) else value
+
+    signature = inspect.signature(OPTIMIZERS[spec.type]).parameters.values()
+    defaults = {one.name: one.default for one in signature if one.default is not inspect.Parameter.empty}
+    groups = tuple({name: own(value) for name, value in group.items()} for group in spec.groups)
+    return replace(
+        spec, options={name: own(value) for name, value in {**defaults, **spec.options}.items()}, groups=groups
+    )
 
 
 def without_default(options: dict[str, Any], name: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -255,6 +274,7 @@ def of_statistics(e: Evidence) -> Iterator[Hypothesis]:
     eps = float(e.case.layers[0].options.get("eps", 1e-5))
     mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
     count = x.size // mean.size
+    runs_on_kept = not e.case.training and f"{e.key.layer}.running_mean" in e.case.params
     sigma = 4 * e.expected.sigma
     if e.quantity == "grad_input" and e.upstream is not None:
         g = e.upstream.astype(np.float64) * weight
@@ -270,14 +290,15 @@ def of_statistics(e: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis("statistics", "the term through the mean is missing", s * (g - through_variance), sigma)
         yield Hypothesis("statistics", "the term through the variance is missing", s * (g - through_mean), sigma)
         full = s * (g - through_mean - through_variance)
-        yield Hypothesis("statistics", "the statistics of this batch, though in evaluation", full, sigma)
+        if runs_on_kept:
+            yield Hypothesis("statistics", "the statistics of this batch, though in evaluation", full, sigma)
         yield Hypothesis("parameter lost", "the weight is left out", full / weight, sigma / np.abs(weight))
     if e.quantity == "output":
         for words, s in (
             ("the variance is unbiased where it normalises", 1 / np.sqrt(variance * count / max(count - 1, 1) + eps)),
             ("eps is outside the root", 1 / (np.sqrt(variance) + eps)),
             ("eps is forgotten", 1 / np.sqrt(variance)),
-            ("the statistics of this batch, though in evaluation", 1 / np.sqrt(variance + eps)),
+            *([("the statistics of this batch, though in evaluation", 1 / np.sqrt(variance + eps))] * runs_on_kept),
         ):
             yield Hypothesis("statistics", words, (x - mean) * s * weight + bias, sigma)
         every = (0, *range(2, x.ndim)) if kind == "instance" else tuple(range(2, x.ndim))

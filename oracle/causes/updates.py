@@ -151,7 +151,18 @@ def of_adam(e: Evidence) -> Iterator[Hypothesis]:
                 key: np.asarray(int(counted.get("step", {}).get(key, np.asarray(0))) + more) for key in e.case.params
             }
             yield from e.rerun("bias correction", words, optimizer_state={**counted, "step": steps})
+        if e.case.dtype != "float64":
+            yield from of_correction(e, int(counted.get("step", {}).get(name, np.asarray(0))) + 1)
         if e.case.optimizer.type == "AdamW":
             decayed = {**e.case.params, name: e.case.params[name] * (1 - wd)}
             bare = replace(e.case.optimizer, options={**e.case.optimizer.options, "weight_decay": 0.0})
             yield from e.rerun("decay rate", "decay is not scaled by the rate", params=decayed, optimizer=bare)
+
+
+def of_correction(e: Evidence, step: int) -> Iterator[Hypothesis]:
+    """The correction of the second moment in the case's own precision: 1 - β^t loses what β^t is rounded by."""
+    _, beta = options(e).get("betas", (0.9, 0.999))
+    moved = np.abs(e.expected.value - e.case.params[parameter(e)].astype(np.float64))
+    lost = 4 * e.model.unit_roundoff / (1 - beta**step)
+    words = f"the bias correction 1 - β^t is computed in {e.case.dtype}"
+    yield Hypothesis("options rounded", words, e.expected.value, np.hypot(e.expected.sigma, moved * lost / 2))

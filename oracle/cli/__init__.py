@@ -1,4 +1,5 @@
-"""The command line. Exit status: 0 conforms, 1 discrepancies, 2 unusable arguments or input, 3 the harness itself failed.
+"""The command line. Exit status: 0 conforms, 1 discrepancies, 2 unusable arguments or input, or nothing that could be judged, 3
+the harness itself failed.
 
 Results go to standard output, progress and notes to standard error.
 """

@@ -42,6 +42,16 @@ def show_layers(report: Report, case: str) -> None:
         out.print(terminal.layer_table(lines, f"{case}, {dtype}, step {step}", out))
 
 
+def status(report: Report) -> int:
+    """What a command that made a report exits with."""
+    from oracle.table import CONFORMS, DISCREPANCIES_FOUND, NOTHING_JUDGED
+    from oracle.verdict import FAILED
+
+    if (report.table["verdict"] == FAILED).any():
+        return 3
+    return {CONFORMS: 0, DISCREPANCIES_FOUND: 1, NOTHING_JUDGED: 2}[report.outcome]
+
+
 def require_writable(folder: Path) -> None:
     """Before the work, not after it. Raises: ReportError."""
     from oracle.report import writable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oracle.cli.app import Dtype, Json, Reference, Subject, app, print_json, require_writable, show_layers
+from oracle.cli.app import Dtype, Json, Reference, Subject, app, print_json, require_writable, show_layers, status
 
 if TYPE_CHECKING:
     from oracle.case import Case
@@ -98,7 +98,7 @@ def run(
     if shrink:
         own = {} if isinstance(chosen, str) else {case.name: case for case in chosen}
         write_shrunk(report, judged, own, out / "shrunk", quiet=as_json)
-    raise typer.Exit(0 if report.passed else 1)
+    raise typer.Exit(status(report))
 
 
 def started(subject: str, command: str, seconds: float) -> Program:

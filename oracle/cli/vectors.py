@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from oracle.cli.app import Dtype, Json, Reference, app, print_json, require_writable, show_layers
+from oracle.cli.app import Dtype, Json, Reference, app, print_json, require_writable, show_layers, status
 
 vectors = typer.Typer(no_args_is_help=True, help="Test vectors for any language: write them, judge what came of them.")
 app.add_typer(vectors, name="vectors")
@@ -70,4 +70,4 @@ def judge(
             show_layers(report, str(report.cases["case"].iloc[0]))
         terminal.show_report(terminal.console(), report)
     terminal.console(stderr=True).print(f"report: {out}/report.html and its siblings", soft_wrap=True)
-    raise typer.Exit(0 if report.passed else 1)
+    raise typer.Exit(status(report))

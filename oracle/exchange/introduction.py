@@ -7,6 +7,7 @@ from typing import Any
 
 from oracle.case import Case, named_layers
 from oracle.exchange.numbers import shown
+from oracle.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.profile import Profile
 from oracle.running_error import UNIT_ROUNDOFF
 
@@ -56,7 +57,13 @@ def introduction(value: Any) -> Introduction:
     if arrays not in (JSON, SAFETENSORS):
         raise ValueError(f"an introduction's arrays is {JSON!r} or {SAFETENSORS!r}, got {shown(arrays)}")
     supports = None if value.get("supports") is None else _names(value, "supports")
+    if supports is not None and not any(name in known for known in (LAYERS, LOSSES, OPTIMIZERS) for name in supports):
+        raise ValueError(
+            f"an introduction's supports are classes of torch's, such as Linear, got {shown(value['supports'])}"
+        )
     dtypes = _names(value, "dtypes") if "dtypes" in value else tuple(UNIT_ROUNDOFF)
+    if not any(name in UNIT_ROUNDOFF for name in dtypes):
+        raise ValueError(f"an introduction's dtypes are among {', '.join(UNIT_ROUNDOFF)}, got {shown(value['dtypes'])}")
     return Introduction(name, supports, dtypes, arrays, _profile(value.get("profile", {})))
 
 

@@ -14,9 +14,9 @@ from oracle.diagnose import Blame
 from oracle.figures import counted, exact_share, figure
 from oracle.html import payload
 from oracle.running_error import LAMBDA
-from oracle.table import has_discrepancy, judged_rows, outcome, unsupported_runs
+from oracle.table import CONFORMS, judged_rows, outcome, unsupported_runs
 from oracle.training import TrainingRun
-from oracle.verdict import DISCREPANCIES, PASS, VERDICTS
+from oracle.verdict import DISCREPANCIES, FAILURES, PASS, VERDICTS
 
 # In the order in which they are loaded; a library's licence goes wherever its code goes.
 LIBRARIES = ("slick.core.js", "slick.interactions.js", "slick.grid.js", "uPlot.iife.min.js")
@@ -43,13 +43,13 @@ def render(
     return template.render(
         title=f"{about.get('subject')} against {about.get('reference')}",
         **overview(about, families, rows, blame, MOST_BLAMES),
-        passed=not has_discrepancy(rows),
+        passed=outcome(rows) == CONFORMS,
         runs=len(cases),
         distinct=cases["case"].nunique(),
         verdicts=[verdict for verdict in VERDICTS if (rows["verdict"] == verdict).any()],
         counts=rows["verdict"].value_counts().to_dict(),
         discrepancies=DISCREPANCIES,
-        failing=int(cases["verdict"].isin(DISCREPANCIES).sum()),
+        failing=int(cases["verdict"].isin(FAILURES).sum()),
         lacking=unsupported_runs(rows),
         training=runs,
         cases=records(shown.head(MOST_CASES)),

@@ -22,6 +22,7 @@ from oracle.modules.specs import layer_type
 from oracle.modules.step import Loss, Step, Training
 from oracle.modules.untouched import untouched
 from oracle.profile import Profile
+from oracle.raised import in_a_line
 from oracle.report import Report
 from oracle.subjects.torch import array
 from oracle.trace import Key, Trace
@@ -126,8 +127,7 @@ class _Run:
         places = {place: index for index, place in reversed(list(enumerate(order)))}
         self.rows += sorted(rows, key=lambda row: places.get((row.layer, row.quantity), len(order)))
         if error is not None:
-            said = f"{type(error).__name__}: {error}".strip(": ")
-            self.rows += [self._note(number, *step.place(), CRASHED, said)]
+            self.rows += [self._note(number, *step.place(), CRASHED, in_a_line(error))]
         return error is None
 
     def _is_refused(self, call: Call) -> bool:

@@ -80,8 +80,9 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
                 self.scale = self.terms.statistical
             if self.quantum is None or not self.model.sum_is_exact(self.quantum, self.terms, self.count):
                 self.quantum = None
-                rounding = self.model.sum_rounding(self.value, self.terms, self.count, self.rounded)
-                self.own_error = added(self.own_error, rounding)
+                with np.errstate(all="ignore"):
+                    rounding = self.model.sum_rounding(self.value, self.terms, self.count, self.rounded)
+                    self.own_error = added(self.own_error, rounding)
             self.terms, self.rounded = None, 0.0
         self.release()
         return self.own_error

@@ -92,6 +92,8 @@ def _imported(module: str, subject: str) -> Any:
 
 
 def _checked(candidate: Any, name: str) -> Subject:
+    if isinstance(candidate, type):
+        raise SubjectError(f"subject {name} is a class, expected an object: {candidate.__name__}(…)")
     if not callable(getattr(candidate, "run", None)) or not isinstance(getattr(candidate, "name", None), str):
         raise SubjectError(f"subject {name} needs a string `name` and a method `run(case) -> Trace`")
     try:

@@ -77,6 +77,8 @@ def program(command: str, seconds: float = SECONDS) -> Program:
     """Start a program and let it introduce itself. Raises: SubjectError in one sentence when it cannot or does not."""
     if not seconds > 0:
         raise SubjectError(f"a time limit is a number of seconds above 0, got {seconds}")
+    if not command.strip():
+        raise SubjectError("a subject's command names a program and its arguments, got an empty one")
     _end(command, seconds)
     try:
         dialogue = _DIALOGUES[command, seconds] = Dialogue(command, seconds)

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from oracle.exchange.spelled import case_of
 from oracle.exchange.tensors import unpacked
 from oracle.faults import with_faults
 from oracle.findings import mark_known
-from oracle.jobs import Judged, Progress, in_turn
+from oracle.jobs import Judged, Progress, contained, in_turn
 from oracle.judge import judge as judge_trace
 from oracle.judge import unjudged
 from oracle.network import check
@@ -100,13 +99,11 @@ def _introduced(results: Path) -> Introduction:
 
 
 def judged(job: Job) -> Judged:
-    start = time.perf_counter()
-    rows, details = _judged(job)
-    return Judged(rows, details, time.perf_counter() - start)
-
-
-def _judged(job: Job) -> tuple[list[Row], list[Detail]]:
     case, expected = load(job.folder, job.entry)
+    return contained(case.name, case.dtype, lambda: _judged(job, case, expected))
+
+
+def _judged(job: Job, case: Case, expected: Mapping[Key, Expectation]) -> tuple[list[Row], list[Detail]]:
     lacking = job.introduction.lacks(case)
     if lacking:
         return unjudged(case, UNSUPPORTED, lacking), []

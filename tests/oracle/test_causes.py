@@ -12,12 +12,18 @@ import oracle
 import refbp.conv
 from oracle.arrays import Array
 from oracle.case import Case, Spec
+from oracle.causes.arrays import factors
+from oracle.causes.evidence import Evidence
+from oracle.causes.reruns import of_statistics
 from oracle.details import Detail, Place
+from oracle.measures import Expected
+from oracle.running_error import ErrorModel
 from oracle.selftest.bugs import all_bugs, expected_causes
 from oracle.selftest.plant import attribute, changed
 from oracle.subjects import refbp as honest
+from oracle.suite.build import layer, network_case
 from oracle.text_map import text_map
-from oracle.trace import Trace
+from oracle.trace import Key, Trace
 
 from .planted import Altered, Planted, bug, turned
 
@@ -215,3 +221,68 @@ def test_a_large_map_is_drawn_coarser() -> None:
     lines = text_map(detail(wrong)).splitlines()
     assert len(lines) <= 9 and max(map(len, lines)) <= 80
     assert "█" in lines[1] and "█" not in lines[-1]
+
+
+def test_factors_of_the_case_come_before_bare_numbers() -> None:
+    """A batch of two: half the right value is named by the batch, and by the number."""
+    case = Case("two", layers=(Spec("Linear", {"in_features": 3, "out_features": 2}),), inputs=(np.ones((2, 3)),))
+    evidence = Evidence(
+        case, Key(0, "0", "output"), np.ones(1), Expected(*[np.ones(1)] * 4), ErrorModel(np.dtype("float64"))
+    )
+    named = factors(evidence)
+    assert named[0.5] == "1 / the batch size or 1 / 2" and named[2.0] == "the batch size or 2"
+    assert named[6.0] == "the number of elements" and named[3.0] == "the number of features"
+
+
+@pytest.mark.parametrize(
+    "name, training", [("LayerNorm", True), ("LayerNorm", False), ("BatchNorm1d", True), ("BatchNorm1d", False)]
+)
+def test_statistics_of_the_batch_are_a_mistake_in_evaluation_alone(name: str, training: bool) -> None:
+    """And of a layer that keeps others."""
+    case = network_case("norm/one", "", [layer(name, 4, name="layer")], (6, 4), training=training)
+    for quantity in ("output", "grad_input"):
+        value = honest.run(case).arrays[Key(0, "layer", quantity)]
+        evidence = Evidence(
+            case, Key(0, "layer", quantity), value, Expected(*[value] * 4), ErrorModel(np.dtype("float64"))
+        )
+        words = {hypothesis.words for hypothesis in of_statistics(evidence)}
+        assert ("the statistics of this batch, though in evaluation" in words) == (
+            name == "BatchNorm1d" and not training
+        )
+
+
+def test_options_that_were_rounded_to_float32_are_named() -> None:
+    """Adam with β, and so 1 - β and 1 - β^t, in float32; with doubles, which options are, it conforms."""
+
+    class Single:
+        name = "single"
+
+        def __init__(self, number: Any) -> None:
+            self.number = number
+
+        def run(self, case: Case) -> Trace:
+            assert case.optimizer is not None
+            options, trace, one = {"betas": (0.9, 0.999), "eps": 1e-8, **case.optimizer.options}, Trace(), np.float32
+            beta1, beta2 = map(self.number, options["betas"])
+            for name, value in case.params.items():
+                w, m, v = value, np.zeros_like(value), np.zeros_like(value)
+                layer, _, short = name.rpartition(".")
+                for step in range(case.steps):
+                    g = case.grads[step % len(case.grads)][name]
+                    m, v = one(beta1) * m + one(1 - beta1) * g, one(beta2) * v + one(1 - beta2) * g * g
+                    first, second = (one(1 - beta ** self.number(step + 1)) for beta in (beta1, beta2))
+                    w = w - one(options["lr"]) * (m / first) / (np.sqrt(v / second) + one(options["eps"]))
+                    for quantity, array in (("step", step + 1), ("exp_avg", m), ("exp_avg_sq", v), ("param", w)):
+                        trace.record(step, layer, f"{quantity}.{short}", array)
+            return trace
+
+    rng = np.random.default_rng(0)
+    values = [{"0.weight": rng.standard_normal((3, 4))} for _ in range(4)]
+    case = Case("adam", params=values[0], grads=tuple(values[1:]), optimizer=Spec("Adam", {"lr": 0.1}), steps=3)
+    assert oracle.run(Single(float), cases=[case], dtypes=("float32",)).passed
+    causes = {
+        blame.quantity: blame.cause_name
+        for blame in oracle.run(Single(np.float32), cases=[case], dtypes=("float32",)).blame
+    }
+    assert causes.pop("exp_avg_sq.weight") == "options rounded"
+    assert set(causes.values()) <= {"options rounded"}

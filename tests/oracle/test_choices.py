@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from oracle import suite
 from oracle.choices import judge_branches, judge_masks, mask_row
 from oracle.comparison import Bench
+from oracle.judge import judge
 from oracle.network import layer_types
 from oracle.profile import Profile
 from oracle.running_error.model import Branches, BranchLog
 from oracle.subjects import refbp as refbp_subject
+from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
 from oracle.verdict import PASS, UNDECIDED, WRONG, Row
@@ -80,13 +84,56 @@ def test_channels_are_dropped_as_a_whole() -> None:
 
 
 def test_a_mask_that_a_layer_drew_has_its_row() -> None:
-    """Under the layer's own name, of its shape or not; one that the case imposed was not drawn."""
+    """Under the layer's own name, of its shape or not."""
     case = network_case("drop/out", "a mask", [layer("Dropout", name="drop")], (10, 100))
     bench = Bench(refbp_subject.run(case), None, Profile(), layer_types(case), replace(blank(), layer="", quantity=""))
     (row,) = judge_masks(case, bench)
     assert (row.layer, row.layer_type, row.quantity, row.verdict, row.n) == ("drop", "Dropout", "mask", PASS, 1000)
-    assert not list(judge_masks(replace(case, masks={"drop": HALF}), bench))
     bench.trace.arrays[Key(0, "drop", "mask")] = HALF[:5]
     (row,) = judge_masks(case, bench)
     assert (row.layer, row.quantity, row.verdict) == ("drop", "mask", WRONG)
     assert row.diagnosis == "shape (5, 100), expected (10, 100)"
+    bench.trace.arrays[Key(0, "drop", "mask")] = HALF[:1]
+    assert [row.verdict for row in judge_masks(case, bench)] == [PASS]
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda mask: mask, ""),
+        (lambda mask: ~mask, "another than the case imposes, at 42 of 42 elements"),
+        (lambda mask: mask.astype(np.float32), "dtype float32, expected bool"),
+        (lambda mask: mask.ravel(), "shape (42,), expected (6, 7)"),
+        (lambda mask: mask[0], "shape (7,), expected (6, 7)"),
+    ],
+    ids=["imposed", "another", "numbers", "flat", "a row"],
+)
+def test_an_imposed_mask_is_an_input(change: Callable[[Any], Any], said: str) -> None:
+    """A subject that draws its own is wrong, in its mask and in what it makes of it, and cannot put it in the case's place."""
+    (case,) = (own.astype("float32") for own in suite.matching("dropout/Dropout,imposed"))
+    trace = refbp_subject.run(case)
+    trace.record(0, "0", "mask", change(trace.arrays[Key(0, "0", "mask")]))
+    rows = judge(case, trace, torch_subject)
+    assert [row.diagnosis for row in rows if row.quantity == "mask"] == [said] * bool(said)
+    assert {row.verdict for row in rows if row.quantity != "mask"} == {PASS}
+    scale = np.float32(1 / 0.7)
+    mask = change(case.masks["0"])
+    if mask.shape == case.inputs[0].shape:
+        for quantity, given in (("output", case.inputs[0]), ("grad_input", case.grad_outputs[0])):
+            trace.record(0, "0", quantity, given * scale * mask.astype(bool))
+        wrong = {row.quantity for row in judge(case, trace, torch_subject) if row.verdict == WRONG}
+        assert wrong == ({"mask", "output", "grad_input"} if "another" in said else {"mask"} if said else set())
+
+
+def test_a_mask_of_numbers_is_a_mask_of_another_dtype() -> None:
+    """Of a layer that drew its own: what it is not zero at is kept, so that nothing but the mask is accused."""
+    case = network_case("drop/out", "a mask", [layer("Dropout2d", name="drop")], (4, 5, 3, 3))
+    trace = refbp_subject.run(case)
+    key = Key(0, "drop", "mask")
+    for dtype in (np.float64, np.uint8):
+        trace.arrays[key] = trace.arrays[key].astype(dtype) * 2
+        wrong = [(row.quantity, row.diagnosis) for row in judge(case, trace, torch_subject) if row.verdict != PASS]
+        assert wrong == [("mask", f"dtype {np.dtype(dtype)}, expected bool")]
+    trace.arrays[key] = trace.arrays[key].ravel() > 0
+    trace.arrays[Key(0, "drop", "input")] = trace.arrays[Key(0, "drop", "input")].ravel()
+    assert ("mask", WRONG) in {(row.quantity, row.verdict) for row in judge(case, trace, torch_subject)}

@@ -10,11 +10,13 @@ import pytest
 import oracle
 from oracle.case import Case
 from oracle.judge import crashed, unsupported
+from oracle.profile import Profile
 from oracle.selftest.plant import patched
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
-from oracle.trace import Trace
-from oracle.verdict import CRASHED, END_TO_END, LOCAL, PASS, UNSUPPORTED, Row
+from oracle.sweep import judged_case
+from oracle.trace import Key, Trace
+from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, END_TO_END, LOCAL, PASS, UNSUPPORTED, Row
 
 Op = Callable[..., Any]
 
@@ -92,6 +94,34 @@ def test_a_crash_comes_with_its_place_and_what_was_right_before_it(
     assert {row.mode for row in so_far} == {LOCAL, END_TO_END}
     assert ("act", quantity) not in seen(so_far) and "branches" not in {row.quantity for row in so_far}
     assert crashed(case(), error)[0] == last
+
+
+def test_what_came_before_a_crash_is_judged_by_what_is_declared() -> None:
+    """A variance over n elements, not n - 1: no error of a subject that says so and crashes later."""
+
+    class Biased:
+        name = "biased, and falls"
+        profile = Profile(conventions=("biased_running_variance",))
+
+        def run(self, case: Case) -> Trace:
+            trace = torch_subject.run(case)
+            key = Key(0, "0", "buffer.running_var")
+            kept = 0.9 * case.params["0.running_var"]
+            trace.arrays[key] = (kept + (trace.arrays[key] - kept) * 23 / 24).astype(case.dtype)
+            error = RuntimeError("no luck")
+            error.trace = trace  # type: ignore[attr-defined]
+            raise error
+
+    def found(subject: Biased) -> dict[str, str]:
+        case = network_case("biased/norm", "a variance", [layer("BatchNorm1d", 3)], (24, 3)).astype("float32")
+        rows, _ = judged_case(case, subject, torch_subject)
+        assert rows[-1].verdict == CRASHED
+        return {row.quantity: row.verdict for row in rows[:-1]}
+
+    declared, undeclared = found(Biased()), Biased()
+    undeclared.profile = Profile()
+    assert declared["buffer.running_var"] == CONVENTION and set(declared.values()) == {PASS, CONVENTION}
+    assert found(undeclared)["buffer.running_var"] in DISCREPANCIES
 
 
 def test_a_crash_that_is_raised_anew_in_other_words_keeps_its_place() -> None:

@@ -16,8 +16,9 @@ from oracle.profile import Profile
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import integers, layer, network_case
+from oracle.sweep import judged_case
 from oracle.trace import Key, Trace
-from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, WRONG, Row
+from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, MISSING, PASS, UNDECIDED, WRONG, Row
 
 from .tampered import Change, altered, at_fault, one_off, rows_of, tiny
 
@@ -159,26 +160,160 @@ def test_a_parameter_whose_gradient_is_hidden_stays_out_of_the_update() -> None:
     assert ("first", "param.weight", WRONG) in at_fault(judge(case, trace, refbp_subject))
 
 
+WITHOUT_PARAMETERS = Profile(quantities=("output", "grad_*", "grad.*"))
+
+
 @pytest.mark.parametrize("optimizer, steps", [(Spec("SGD", {"lr": 0.1}), {0}), (None, {0, 1})], ids=["trained", "kept"])
-def test_a_step_is_judged_where_the_parameters_before_it_are_known(optimizer: Spec | None, steps: set[int]) -> None:
-    """Hidden ones are those of the case as long as nothing changes them, and else anything."""
-    profile = Profile(quantities=("output", "grad_*", "grad.*"))
+def test_a_layer_is_judged_where_the_parameters_before_it_are_known(optimizer: Spec | None, steps: set[int]) -> None:
+    """Hidden ones are those of the case as long as nothing changes them; else it is judged end to end alone, and one that
+    has none as before."""
     case = replace(tiny(steps=2), optimizer=optimizer)
-    rows = judge(case, showing(case, profile), refbp_subject, profile)
+    rows = judge(case, showing(case, WITHOUT_PARAMETERS), refbp_subject, WITHOUT_PARAMETERS)
     assert {row.verdict for row in rows} == {PASS}
-    for mode in (LOCAL, END_TO_END):
-        assert {row.step for row in rows if row.mode == mode and row.quantity == "grad.weight"} == steps
+    seen = {
+        (mode, name): {row.step for row in rows if row.mode == mode and row.quantity == name}
+        for mode in (LOCAL, END_TO_END)
+        for name in ("grad.weight", "output")
+    }
+    assert seen[LOCAL, "grad.weight"] == steps
+    assert all(seen[place] == {0, 1} for place in seen if place != (LOCAL, "grad.weight"))
 
 
-def test_parameters_of_another_form_are_no_ground_for_the_next_step() -> None:
-    """They are judged where they are shown; what follows is judged neither on them nor on the case's own."""
+@pytest.mark.parametrize("reference", [refbp_subject, torch_subject])
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_steps_whose_beginning_is_hidden_go_on_from_the_last_that_is_known(reference: Any, optimizer: str) -> None:
+    """From the case's own parameters, or those that were shown last: each later step is judged, and what is wrong is found."""
+    case = replace(tiny(steps=4), optimizer=Spec(optimizer, {"lr": 0.1}))
+    trace = showing(case, WITHOUT_PARAMETERS)
+    full = refbp_subject.run(case)
+    for shown in (False, True):
+        if shown:
+            for key in full:
+                if key.step == 1:
+                    trace.record(*key, full.arrays[key])
+        honest = judge(case, trace, reference, WITHOUT_PARAMETERS)
+        assert {row.verdict for row in honest} == {PASS}
+        assert {row.step for row in honest if row.quantity == "grad.weight"} == {0, 1, 2, 3}
+        local = {row.step for row in honest if row.quantity == "grad.weight" and row.mode == LOCAL}
+        assert local == ({0, 2} if shown else {0})
+        for step in range(1, 4):
+            key = Key(step, "first", "grad.weight")
+            kept = trace.arrays[key]
+            trace.arrays[key] = one_off(kept)
+            found = [row for row in judge(case, trace, reference, WITHOUT_PARAMETERS) if row.verdict in DISCREPANCIES]
+            assert found[0].step == step and (found[0].layer, found[0].quantity) == ("first", "grad.weight")
+            trace.arrays[key] = kept
+
+
+def test_parameters_that_came_of_a_wrong_update_are_found_though_they_are_hidden() -> None:
+    """A subject that takes a tenth of the rate and shows no parameter: every step after the first is wrong."""
+    case = tiny(steps=3)
+    slow = replace(case, optimizer=Spec("SGD", {"lr": 0.01, "momentum": 0.9}))
+    rows = judge(case, showing(slow, WITHOUT_PARAMETERS), refbp_subject, WITHOUT_PARAMETERS)
+    assert {row.step for row in rows if row.verdict == WRONG} == {1, 2}
+
+
+@pytest.mark.parametrize("hidden", [None, (3, 4)])
+def test_a_parameter_that_is_not_shown_in_its_form_is_gone_on_with(hidden: tuple[int, ...] | None) -> None:
+    """Its own row says what is wrong with it; the steps after it are judged on the reference's, as the others' are."""
+    case = tiny(steps=3)
+    trace = refbp_subject.run(case)
+    key = Key(0, "first", "param.weight")
+    kept = trace.arrays.pop(key)
+    if hidden is not None:
+        trace.record(*key, kept.reshape(hidden))
+    rows = judge(case, trace, torch_subject)
+    assert {(row.step, row.layer, row.quantity) for row in rows if row.verdict != PASS} == {key}
+    for name in ("output", "grad.weight", "param.weight", "momentum.weight"):
+        assert {row.step for row in rows if (row.layer, row.quantity) == ("first", name)} == {0, 1, 2}
+
+
+def test_parameters_that_nothing_moves_are_those_of_the_case() -> None:
+    """Whatever a trace shows of them: a subject that trains without an optimizer is wrong in the next step."""
     case = replace(tiny(steps=2), optimizer=None)
     trace = refbp_subject.run(case)
-    honest = judge(case, trace, refbp_subject)
-    assert {row.step for row in honest if row.quantity == "grad.weight"} == {0, 1}
     trace.record(0, "first", "param.weight", np.zeros((3, 4)))
     rows = judge(case, trace, refbp_subject)
-    assert {row.step for row in rows if row.quantity == "grad.weight"} == {0}
+    assert {row.verdict for row in rows} == {PASS} and {row.step for row in rows if row.quantity == "grad.weight"} == {
+        0,
+        1,
+    }
+    trained = refbp_subject.run(tiny(steps=2))
+    rows = judge(case, trained, refbp_subject)
+    assert {row.step for row in rows if row.verdict == WRONG} == {1}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("hidden", ["buffer.", "buffer.num_batches_tracked"])
+def test_hidden_buffers_hide_nothing_else(training: bool, hidden: str) -> None:
+    """In training nothing else depends on them, and in evaluation they stay: each layer is judged on its own in every step.
+
+    Those that are shown beside a hidden one may depend on it: their layer is then judged end to end.
+    """
+    layers = [layer("Linear", 3, 4, name="first"), layer("BatchNorm1d", 4, momentum=None, name="norm")]
+    case = network_case(
+        "hidden/norm", "buffers", layers, (6, 3), optimizer=Spec("SGD", {"lr": 0.1}), steps=3, training=training
+    )
+    trace = refbp_subject.run(case)
+    shown = tuple({key.quantity for key in trace if not key.quantity.startswith(hidden)})
+    for key in [key for key in trace if key.quantity.startswith(hidden)]:
+        del trace.arrays[key]
+    profile = Profile(quantities=shown)
+    rows = judge(case, trace, torch_subject, profile)
+    assert {row.verdict for row in rows} == {PASS}
+    outputs = {(row.step, row.mode) for row in rows if (row.layer, row.quantity) == ("norm", "output")}
+    alone = {0} if training and hidden != "buffer." else {0, 1, 2}
+    assert outputs == {(step, LOCAL) for step in alone} | {(step, END_TO_END) for step in range(3)}
+    trace.arrays[Key(2, "first", "grad.weight")] = one_off(trace.arrays[Key(2, "first", "grad.weight")])
+    assert at_fault(judge(case, trace, torch_subject, profile))
+
+
+def test_what_cannot_be_gone_on_with_is_said_to_be_unjudged() -> None:
+    """Behind masks that dropout drew anew in each step a hidden parameter cannot be followed: an undecided row for each step."""
+    layers = [layer("Linear", 3, 4, name="first"), layer("Dropout", name="drop")]
+    case = network_case("hidden/drop", "masks", layers, (6, 3), optimizer=Spec("SGD", {"lr": 0.1}), steps=3)
+    trace = refbp_subject.run(case)
+    for key in [key for key in trace if key.quantity.startswith("param.")]:
+        del trace.arrays[key]
+    profile = Profile(quantities=("output", "grad*"))
+    rows = judge(case, trace, torch_subject, profile)
+    unjudged = [row for row in rows if row.verdict == UNDECIDED]
+    assert [(row.step, row.layer, row.quantity) for row in unjudged] == [(1, "", ""), (2, "", "")]
+    assert all(row.diagnosis.startswith("not judged end to end: the trace does not show") for row in unjudged)
+    (quiet,) = {row.diagnosis for row in judge(tiny(), Trace(), torch_subject, Profile(quantities=("mask",)))}
+    assert quiet == "not judged end to end: the profile leaves out all that there is in it"
+    (told,) = judge(replace(case, steps=1, optimizer=None), Trace(), torch_subject, Profile(quantities=("mask",)))
+    assert told.diagnosis == quiet  # an upstream gradient is the case's, and no merit of the trace
+
+
+def test_a_subject_without_an_optimizer_ends_after_the_first_step() -> None:
+    """It shows nothing of the later steps: each is undecided; if it declares parameters, all of it is missing."""
+    case = tiny(steps=3)
+    trace = showing(case, WITHOUT_PARAMETERS)
+    for key in [key for key in trace if key.step > 0]:
+        del trace.arrays[key]
+    rows = judge(case, trace, torch_subject, WITHOUT_PARAMETERS)
+    assert [(row.step, row.layer, row.verdict) for row in rows if row.verdict != PASS] == [
+        (1, "", UNDECIDED),
+        (2, "", UNDECIDED),
+    ]
+    assert rows[-1].diagnosis.endswith("a subject that declares no parameters after an update shows nothing of it")
+    declared = judge(case, trace, torch_subject, WITHOUT_STATE)
+    assert {row.verdict for row in declared if row.step > 0} == {MISSING}
+    trace.record(2, "first", "output", np.zeros((5, 4)))
+    assert {row.verdict for row in judge(case, trace, torch_subject, WITHOUT_PARAMETERS) if row.step == 2} == {
+        MISSING,
+        WRONG,
+    }
+
+
+def test_what_neighbours_tell_is_no_row_of_its_own() -> None:
+    """An upstream gradient that a subject does not show is its neighbour's: counted there, once."""
+    case = tiny()
+    trace = showing(case, Profile(quantities=("output", "grad_input", "grad.*", "param.*", "momentum.*")))
+    rows = judge(case, trace, torch_subject)
+    assert {row.verdict for row in rows} == {PASS}
+    assert not [row for row in rows if row.quantity == "grad_output"]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -255,3 +390,62 @@ def test_masks_that_a_subject_drew_are_taken_over_in_every_step(subject: Any, re
     rows = judge(case, trace, reference)
     assert {row.verdict for row in rows} == {PASS}
     assert {row.step for row in rows if row.mode == END_TO_END and row.layer == "2"} == {0, 1}
+
+
+COUNTS = [-1.0, 0.5, float("nan"), float("inf"), 1e30, [1.0], True]
+
+
+@pytest.mark.parametrize("count", COUNTS, ids=str)
+@pytest.mark.parametrize("optimizer", ["Adam", "RMSprop"])
+def test_what_cannot_be_a_number_of_steps_is_wrong_where_it_is_shown(count: Any, optimizer: str) -> None:
+    """It goes in nowhere: nothing raises, and the next step is judged on the gradients that led to it."""
+    case = replace(tiny(steps=2), optimizer=Spec(optimizer, {"lr": 0.1}))
+    trace = refbp_subject.run(case)
+    key = Key(0, "first", "step.weight")
+    trace.record(*key, np.array(count))
+    rows = judge(case, trace, torch_subject)
+    if count is not True:  # which is equal to 1
+        assert {(row.step, row.layer, row.quantity) for row in rows if row.verdict != PASS} == {key}
+    assert {row.step for row in updates(rows) if row.layer == "first"} == {0, 1}
+
+
+@pytest.mark.parametrize("count", COUNTS, ids=str)
+def test_what_cannot_be_a_number_of_batches_is_wrong_where_it_is_shown(count: Any) -> None:
+    """A cumulative average divides by it."""
+    layers = [layer("BatchNorm1d", 4, momentum=None, name="norm")]
+    case = network_case("counted/norm", "batches", layers, (6, 4), steps=2)
+    trace = refbp_subject.run(case)
+    key = Key(0, "norm", "buffer.num_batches_tracked")
+    trace.record(*key, np.array(count))
+    rows, _ = judged_case(case, Shown(trace), torch_subject)
+    if count is not True:
+        assert {(row.step, row.layer, row.quantity) for row in rows if row.verdict != PASS} == {key}
+    assert {row.step for row in rows if row.quantity == "buffer.running_mean"} == {0, 1}
+    trace.record(*key, np.array(1.0))
+    assert {row.verdict for row in judge(case, trace, torch_subject)} == {PASS}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_count_of_no_batches_and_a_wrong_variance_have_a_verdict(training: bool) -> None:
+    """The rule of a biased variance, which is tried as a cause, divides by the count."""
+    layers = [layer("BatchNorm1d", 4, momentum=None, name="norm")]
+    case = network_case("counted/norm", "batches", layers, (6, 4), steps=2, training=training)
+    trace = refbp_subject.run(case)
+    trace.record(0, "norm", "buffer.num_batches_tracked", np.array(-1))
+    for step in range(2):
+        key = Key(step, "norm", "buffer.running_var")
+        trace.arrays[key] = trace.arrays[key] * 2
+    rows, _ = judged_case(case, Shown(trace), torch_subject)
+    assert ("norm", "buffer.running_var", WRONG) in at_fault(rows)
+
+
+class Shown:
+    """A subject with a trace that is already there."""
+
+    name = "shown"
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+
+    def run(self, case: Case) -> Trace:
+        return self.trace

@@ -9,7 +9,9 @@ import pytest
 
 from oracle.case import Case, Spec
 from oracle.judge import judge
+from oracle.profile import Profile
 from oracle.subjects import refbp as refbp_subject
+from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
 from oracle.verdict import END_TO_END, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
@@ -118,3 +120,17 @@ def test_zeros_that_are_handed_on_are_all_there_is_to_say() -> None:
     rows = {(row.layer, row.quantity): row.verdict for row in rows_of(case, {}) if row.mode == LOCAL}
     assert rows["act", "grad_output"] == rows["first", "grad_output"] == PASS
     assert rows["act", "grad_input"] == rows["first", "grad_input"] == UNDECIDED
+
+
+def test_what_a_layer_was_given_excuses_nothing_unless_it_is_shown_where_it_comes_from() -> None:
+    """A doubled gradient and a doubled input to go with it, while the output that it should be is hidden: wrong end to end."""
+    case = tiny()
+    trace = refbp_subject.run(case)
+    for name in ("input", "grad.weight"):
+        trace.arrays[Key(0, "last", name)] = trace.arrays[Key(0, "last", name)] * 2
+    assert ("last", "input", WRONG) in at_fault(judge(case, trace, torch_subject))
+    profile = Profile(quantities=("grad*",))
+    for key in [key for key in trace if not profile.shows(key.quantity) and key.quantity != "input"]:
+        del trace.arrays[key]
+    rows = judge(case, trace, torch_subject, profile)
+    assert not at_fault(rows) and at_fault(rows, END_TO_END) == {("last", "grad.weight", WRONG)}

@@ -224,7 +224,8 @@ def test_rows_come_in_the_order_of_backpropagation_where_the_whole_does_not_fit_
 
 
 def test_what_the_reference_refuses_of_a_case_that_it_can_run_does_not_fit_together() -> None:
-    """The layer whose values it refuses is named; of an update or a whole step it is the layers' fault, and judged there."""
+    """The layer whose values it refuses is named; of an update or a whole step it is the layers' fault, and judged there; that
+    it was not judged as a whole is said."""
 
     class Picky:
         name = "picky"
@@ -246,7 +247,8 @@ def test_what_the_reference_refuses_of_a_case_that_it_can_run_does_not_fit_toget
         row for row in rows if row.mode == LOCAL and "param" in row.quantity
     ]
     rows = judge(case, trace, Picky(lambda part: part.name == "tiny/net" and part.steps == 1))
-    assert {row.verdict for row in rows} == {PASS} and {row.mode for row in rows} == {LOCAL}
+    assert {(row.mode, row.verdict) for row in rows} == {(LOCAL, PASS), (END_TO_END, UNDECIDED)}
+    assert [row.step for row in rows if row.verdict == UNDECIDED] == [0, 1]
 
 
 def test_an_upstream_gradient_of_another_shape_is_wrong_and_nothing_raises() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import oracle
+from oracle import suite
 from oracle.case import Case
 from oracle.judge import judge
 from oracle.profile import Profile
@@ -94,16 +95,48 @@ def test_torch_conforms_in_16_bits(name: str, dtype: str) -> None:
 def test_what_numpy_does_not_have_is_unsupported() -> None:
     """NumPy would go on in float32, which would look like an error of refbp's."""
     report = oracle.run(cases="worked-example", dtypes=("bfloat16",))
-    assert report.passed and set(report.table["verdict"]) == {UNSUPPORTED}
+    assert set(report.table["verdict"]) == {UNSUPPORTED}
     assert "refbp has no bfloat16" in report.table["diagnosis"].iloc[0]
 
 
 def test_a_profile_names_what_there_is() -> None:
-    """One sentence for a precision or a convention that is none."""
+    """One sentence for a precision, a convention, a class or a quantity that is none, which an empty trace could conform with."""
     with pytest.raises(ValueError, match="accumulate is one of float64, float32, float16, bfloat16, got 'double'"):
         Profile(accumulate="double")
     with pytest.raises(ValueError, match="conventions are among biased_running_variance"):
         Profile(conventions=("backwards",))
+    with pytest.raises(ValueError, match="normwise are classes of layers, such as Conv2d, got 'conv2d'"):
+        Profile(normwise=("conv2d",))
+    with pytest.raises(ValueError, match=r"accumulate is one of .*, got \['float32'\]"):
+        Profile(accumulate=["float32"])  # type: ignore[arg-type]
+    for strange in ("outputs", "gradients", "grads.*", "weight", "grad", ""):
+        with pytest.raises(ValueError, match=rf"quantities are patterns of output, .* grad\.\*, .*; got '{strange}'$"):
+            Profile(quantities=("output", strange))
+    with pytest.raises(ValueError, match=r"; got none$"):
+        Profile(quantities=())
+
+
+@pytest.mark.parametrize("field", ["normwise", "conventions", "quantities"])
+def test_a_profile_names_several_things_as_several(field: str) -> None:
+    """A text alone would be taken letter by letter."""
+    for alone in ("Conv2d", ("Conv2d", 1), {"grad.*"}):
+        with pytest.raises(ValueError, match=f"a profile's {field} are a tuple of texts, got "):
+            Profile(**{field: alone})  # type: ignore[arg-type]
+
+
+def test_every_quantity_can_be_declared() -> None:
+    """Whatever there is in the suite, by its own name, its kind, or a pattern over several."""
+    quantities = {
+        key.quantity
+        for case in suite.matching("all")
+        if case.name.startswith(("worked", "optimizer", "norm/BatchNorm", "dropout", "loss/Gaussian", "loss/Cosine"))
+        for key in reference.run(case)
+    }
+    assert {"step.weight", "max_exp_avg_sq.bias", "buffer.num_batches_tracked", "mask", "grad.var"} <= quantities
+    for quantity in quantities:
+        for pattern in (quantity, quantity.partition(".")[0] + "*", "*" + quantity[-2:]):
+            assert Profile(quantities=(pattern,)).shows(quantity)
+    assert Profile(quantities=["*"]).quantities == ("*",)  # type: ignore[arg-type]
 
 
 def test_a_declared_convention_is_shown_by_name_and_counts_when_strict() -> None:

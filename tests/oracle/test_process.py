@@ -97,14 +97,13 @@ def test_a_line_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyP
 
 def test_noise_on_standard_error_does_not_block() -> None:
     """A megabyte of it; the answer is what counts."""
-    report = judged(rude("noise"))
-    assert report.passed and set(report.table["verdict"]) == {"unsupported"}
+    assert set(judged(rude("noise")).table["verdict"]) == {"unsupported"}
 
 
 def test_what_it_says_it_lacks_is_unsupported() -> None:
     """In its own words."""
-    report = judged(rude("says so"))
-    assert report.passed and list(report.table["diagnosis"]) == ["no layers at all"]
+    table = judged(rude("says so")).table
+    assert (list(table["verdict"]), list(table["diagnosis"])) == (["unsupported"], ["no layers at all"])
 
 
 def test_an_empty_answer_misses_everything() -> None:
@@ -154,7 +153,7 @@ def test_a_program_that_does_not_introduce_itself_is_refused(manner: str) -> Non
 
 WRONG_COMMANDS = {
     "/no/such/program": "cannot be started: No such file",
-    "": "cannot be started",
+    "": "names a program and its arguments, got an empty one",
     "'": "a command that no shell would take",
     "true": "it ended with exit status 0 before it answered",
     f"{sys.executable} -c 'import nothing_of_the_kind'": "ModuleNotFoundError",
@@ -257,6 +256,29 @@ def test_whatever_an_introduction_is_ends_in_a_sentence(value: Any) -> None:
             introduction(held)
         except ValueError as error:
             assert str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "field, value, said",
+    [
+        ("supports", ["linear", "relu"], "supports are classes of torch's, such as Linear, got "),
+        ("dtypes", ["fp32"], "dtypes are among float64, float32, float16, bfloat16, got "),
+        ("dtypes", [], "dtypes are among "),
+        ("profile", {"quantities": ["outputs"]}, "quantities are patterns of output, .*; got 'outputs'"),
+        ("profile", {"quantities": []}, "quantities are patterns of output, .*; got none"),
+        ("profile", {"quantities": "output"}, "quantities is a list of names, got "),
+        ("profile", {"conventions": "biased_running_variance"}, "conventions is a list of names, got "),
+        ("profile", {"normwise": ["conv2d"]}, "normwise are classes of layers, such as Conv2d, got 'conv2d'"),
+    ],
+)
+def test_an_introduction_of_nothing_that_there_is_ends_in_a_sentence(field: str, value: Any, said: str) -> None:
+    """Else a program whose lists are misspelt would be given nothing, or be asked for nothing, and conform."""
+    with pytest.raises(ValueError, match=said):
+        introduction({"protocol": 1, "name": "x", field: value})
+    assert (
+        introduction({"protocol": 1, "name": "x", "supports": ["LSTM", "Linear"], "dtypes": ["int8", "float32"]}).name
+        == "x"
+    )
 
 
 @given(

@@ -18,7 +18,7 @@ from oracle.diagnose import Blame
 from oracle.figures import exact_share, figure
 from oracle.report import Report, ReportError, load_report
 from oracle.training import TrainingRun
-from oracle.verdict import DISCREPANCIES, VERDICTS, Row
+from oracle.verdict import DISCREPANCIES, FAILURES, VERDICTS, Row
 
 FILES = ["cases.csv", "details.npz", "report.html", "report.json", "report.md", "table.csv", "table.parquet"]
 ABOUT: dict[str, Any] = {
@@ -116,7 +116,7 @@ def test_a_report_without_rows_comes_back(tmp_path: Path) -> None:
     report = Report.of([], ABOUT, {})
     report.save(tmp_path)
     back = load_report(tmp_path)
-    assert back.passed and len(back.table) == 0 and list(back.table.columns) == list(report.table.columns)
+    assert not back.passed and len(back.table) == 0 and list(back.table.columns) == list(report.table.columns)
     assert list(back.cases.columns) == list(report.cases.columns)
 
 
@@ -280,6 +280,15 @@ def test_a_damaged_folder_is_refused_in_a_sentence(name: str, content: bytes | N
     assert "\n" not in str(raised.value) and ": None" not in str(raised.value)
 
 
+def test_a_table_without_its_columns_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """As one that another program wrote again; what it lacks is named."""
+    report = mixed()
+    report.save(tmp_path)
+    report.table.drop(columns=["mode", "z_max"]).to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(ReportError, match=r"its files are damaged \(they lack mode, z_max\)"):
+        load_report(tmp_path)
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """The commonest mistake: another working directory."""
     with pytest.raises(ReportError, match=r"nowhere holds no report: No such file or directory \(report\.json\)"):
@@ -354,10 +363,10 @@ def test_shares_read_0_or_100_only_when_they_are(value: float, text: str) -> Non
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_passed_means_no_discrepancy(verdict: str) -> None:
-    """Exactly the verdicts that numerics calls failures make a report fail."""
+    """Only a discrepancy makes a report fail and blames somebody; where the harness failed itself nobody is to blame."""
     report = Report.of([row(), row(verdict)], ABOUT, {})
-    assert report.passed is (verdict not in DISCREPANCIES)
-    assert bool(report.blame) is not report.passed
+    assert report.passed is (verdict not in FAILURES)
+    assert bool(report.blame) is (verdict in DISCREPANCIES)
     assert report.to_json()["passed"] is report.passed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import oracle
 from oracle import suite
 from oracle.case import Case
 from oracle.cli import main
+from oracle.misshapen import looks_like
 from oracle.subjects import refbp as refbp_subject
 from oracle.table import layer_lines
 from oracle.trace import Trace
@@ -190,6 +192,7 @@ def test_wrong_shape_dtype_and_missing_are_told_apart() -> None:
     """Each has its own words."""
     shaped = oracle.run(Altered("hidden1", "grad.weight", np.transpose), cases=SMALL, dtypes=("float64",))
     assert "shape (2, 3), expected (3, 2)" in shaped.blame[0].diagnosis
+    assert (shaped.blame[0].cause_name, shaped.blame[0].cause) == ("shape", "its dimensions are in another order")
     single = oracle.run(Altered("loss", "output", lambda v: v.astype(np.float32)), cases=SMALL, dtypes=("float64",))
     assert "dtype float32, expected float64" in single.blame[0].diagnosis
 
@@ -201,6 +204,52 @@ def test_wrong_shape_dtype_and_missing_are_told_apart() -> None:
 
     report = oracle.run(Silent("", "", None), cases=SMALL, dtypes=("float64",))
     assert {blame.verdict for blame in report.blame} == {"missing"} and not report.passed
+
+
+@pytest.mark.parametrize(
+    "got, due, said",
+    [
+        ((1, 8), (8,), "dimensions of size 1 are kept"),
+        ((), (1,), "dimensions of size 1 are lost"),
+        ((4, 1), (1, 4), "dimensions of size 1 are moved"),
+        ((3, 2, 5), (5, 3, 2), "its dimensions are in another order"),
+        ((6, 4), (4,), "not summed over dimension 0"),
+        ((6, 4, 2, 2), (4,), "not summed over dimensions 0, 2, 3"),
+        ((), (4, 2), "without dimensions 0, 1 of what is expected, or summed over it"),
+        ((8,), (4, 2), "as many elements in another form"),
+        ((2, 3, 6, 6), (2, 3, 4, 7), "2 too many along dimension 2 and 1 too few along dimension 3"),
+        ((3, 3), (5,), "2 dimensions instead of 1"),
+    ],
+)
+def test_what_another_shape_looks_like(got: tuple[int, ...], due: tuple[int, ...], said: str) -> None:
+    """What is most often done to a gradient: a sum or a kept dimension too few, a transposition, padding not taken off."""
+    assert looks_like(got, due) == said
+
+
+def test_a_precision_that_is_widened_is_named_where_it_is() -> None:
+    """Once: what is computed from a float64 array may be float64; its numbers are judged, and end to end it is wrong."""
+
+    class Widened(Altered):
+        def run(self, case: Case) -> Trace:
+            trace, wide = refbp_subject.run(case), False
+            for key, array in trace.arrays.items():
+                wide = wide or key[:3] == (0, "hidden2", "grad_input")
+                if wide and array.dtype.kind == "f" and key.quantity != "input":
+                    trace.arrays[key] = array.astype(np.float64) * (1.5 if key.quantity == self.quantity else 1)
+            return trace
+
+    report = oracle.run(Widened("", "", None), cases=SMALL, dtypes=("float32",))
+    first = next(blame for blame in report.blame if "dtype" in blame.diagnosis)
+    assert (first.layer, first.quantity, first.diagnosis) == (
+        "hidden2",
+        "grad_input",
+        "dtype float64, expected float32",
+    )
+    assert not any(blame.layer == "hidden1" and blame.quantity.startswith("grad") for blame in report.blame)
+    whole = report.table[(report.table["mode"] == "end to end") & (report.table["layer"] == "hidden1")]
+    assert set(whole[whole["quantity"].str.startswith("grad")]["verdict"]) == {"wrong"}
+    report = oracle.run(Widened("", "grad.weight", None), cases=SMALL, dtypes=("float32",))
+    assert ("hidden1", "grad.weight") in {(blame.layer, blame.quantity) for blame in report.blame}
 
 
 def test_other_conventions_at_kinks_are_no_discrepancy() -> None:
@@ -354,6 +403,21 @@ def test_what_is_to_be_run_again_can_be(
         assert command(*again, capsys=capsys)[0] == 1 and "--reference" in again
 
 
+def test_what_is_missing_hints_at_no_name_that_the_case_has() -> None:
+    """A trace that begins to count at 1: the steps that there are hold nothing strange, the one after the last does."""
+
+    class FromOne(Altered):
+        def run(self, case: Case) -> Trace:
+            trace = Trace()
+            for key, array in refbp_subject.run(case).arrays.items():
+                trace.record(key.step + 1, key.layer, key.quantity, array)
+            return trace
+
+    report = oracle.run(FromOne("", "", None), cases="mlp/Tanh+MSELoss", dtypes=("float64",))
+    missing = report.table[report.table["verdict"] == "missing"]["diagnosis"]
+    assert len(missing) and not missing.str.contains("at step [012]").any() and missing.str.contains("at step 3").all()
+
+
 def test_a_misspelt_name_is_shown_where_the_right_one_is_missing() -> None:
     """What a subject shows beyond the case is no fault, but the likely reason for what it does not show."""
 
@@ -375,9 +439,12 @@ def test_a_misspelt_name_is_shown_where_the_right_one_is_missing() -> None:
 
 
 def test_what_a_subject_lacks_is_no_failure() -> None:
-    """`unsupported` is shown, and passes; but a run in which nothing was judged does not say that anything conforms."""
+    """`unsupported` is shown and blames nobody; but a run in which nothing was judged does not say that anything conforms."""
     report = oracle.run(lacking, cases="worked-example")
-    assert report.passed and set(report.table["verdict"]) == {"unsupported"}
+    assert not report.blame and set(report.table["verdict"]) == {"unsupported"}
+    assert not report.passed
+    with pytest.raises(oracle.Discrepancy, match="nothing was judged"):
+        report.raise_for_discrepancy()
     assert "nothing was judged (4 runs of 2 cases, all unsupported)" in report.conclusion
     assert "lacking against torch: nothing was judged" in report.to_markdown().splitlines()[0]
     assert "nothing was judged" in report._repr_html_()
@@ -395,9 +462,9 @@ def test_no_figure_says_0_where_nothing_was_measured(subject: Any) -> None:
 @pytest.mark.parametrize(
     "subject, said",
     [
-        ("raising", "raising cannot run worked-example/plain: ZeroDivisionError: no luck"),
+        ("raising", "raising cannot run worked-example/plain: ZeroDivisionError: no luck (test_run.py:…, in run)"),
         ("lacking", "lacking cannot run worked-example/plain: has no layers at all"),
-        ("leaving", "leaving cannot run worked-example/plain: SystemExit: 7"),
+        ("leaving", "leaving cannot run worked-example/plain: SystemExit: 7 (test_run.py:…, in run)"),
     ],
 )
 def test_explain_says_in_a_sentence_why_a_subject_cannot_be_walked(
@@ -405,7 +472,7 @@ def test_explain_says_in_a_sentence_why_a_subject_cannot_be_walked(
 ) -> None:
     """The subject's fault is none of the harness's."""
     status, _, err = command("explain", "worked-example/plain", "--subject", f"{__name__}:{subject}", capsys=capsys)
-    assert (status, err) == (2, f"oracle: {said}\n")
+    assert (status, re.sub(r"py:\d+", "py:…", err)) == (2, f"oracle: {said}\n")
 
 
 def test_explain_names_what_a_subject_does_not_show(capsys: pytest.CaptureFixture[str]) -> None:

@@ -513,7 +513,7 @@ def test_nothing_measured_is_no_figure() -> None:
 
 def test_the_words_of_a_report_stay() -> None:
     """Saved reports and those who read them rely on these words, and on which is the gravest."""
-    assert " ".join(VERDICTS) == "pass undecided convention loose unsupported imprecise missing wrong crashed"
+    assert " ".join(VERDICTS) == "pass undecided convention loose unsupported imprecise missing wrong crashed failed"
     assert (LOCAL, END_TO_END) == ("local", "end to end")
 
 

@@ -1,0 +1,42 @@
+"""What an array of another shape looks like, from the two shapes alone."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+Shape = tuple[int, ...]
+
+
+def looks_like(got: Shape, due: Shape) -> str:
+    """The likely reason why an array of shape `got` came where `due` was expected."""
+    if [size for size in got if size != 1] == [size for size in due if size != 1]:
+        return (
+            f"dimensions of size 1 are {'kept' if len(got) > len(due) else 'lost' if len(got) < len(due) else 'moved'}"
+        )
+    if sorted(got) == sorted(due):
+        return "its dimensions are in another order"
+    if beyond(got, due):
+        return f"not summed over {_listed(beyond(got, due))}"
+    if beyond(due, got):
+        return f"without {_listed(beyond(due, got))} of what is expected, or summed over it"
+    return "as many elements in another form" if math.prod(got) == math.prod(due) else _sizes(got, due)
+
+
+def _sizes(got: Shape, due: Shape) -> str:
+    if len(got) != len(due):
+        return f"{len(got)} dimensions instead of {len(due)}"
+    apart = [(axis, own - other) for axis, (own, other) in enumerate(zip(got, due, strict=True)) if own != other]
+    return " and ".join(f"{abs(by)} too {'many' if by > 0 else 'few'} along dimension {axis}" for axis, by in apart)
+
+
+def beyond(longer: Shape, shorter: Shape) -> Shape:
+    """The dimensions without which one shape is the other; none where that cannot be."""
+    for axes in combinations(range(len(longer)), max(0, len(longer) - len(shorter))):
+        if tuple(size for axis, size in enumerate(longer) if axis not in axes) == shorter:
+            return axes
+    return ()
+
+
+def _listed(axes: Shape) -> str:
+    return f"dimension{'s' if len(axes) > 1 else ''} {', '.join(map(str, axes))}"

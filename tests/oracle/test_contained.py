@@ -1,0 +1,191 @@
+"""What fails inside the harness, or inside a subject, costs as little as it can: the run goes on, and says where it was."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import oracle
+from oracle import sweep
+from oracle.case import Case, CaseError
+from oracle.cli import main
+from oracle.subjects import refbp as refbp_subject
+from oracle.trace import Trace
+from oracle.verdict import CRASHED, FAILED, WRONG, Row
+
+NAMES = "worked-example/"
+
+
+def fails_in(case: Case, *rest: Any) -> Any:
+    if case.name == "worked-example/plain":
+        raise ZeroDivisionError("by nothing")
+    return JUDGE(case, *rest)
+
+
+JUDGE = sweep.judge
+
+
+def test_a_failure_of_the_harness_costs_its_case_and_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The others are judged, nobody is blamed, and the run says that it is to be reported; status 3."""
+    monkeypatch.setattr(sweep, "judge", fails_in)
+    report = oracle.run(cases=NAMES, dtypes=("float64",))
+    found = dict(zip(report.cases["case"], report.cases["verdict"], strict=True))
+    assert found.pop("worked-example/plain") == FAILED and set(found.values()) == {"pass"}
+    assert not report.passed and not report.blame
+    said = "the harness itself failed in 1 run, please report this: worked-example/plain (float64): ZeroDivisionError: by nothing"
+    assert said in report.conclusion and "sweep.py:" in report.conclusion
+    with pytest.raises(oracle.Discrepancy, match="the harness itself failed"):
+        report.raise_for_discrepancy()
+    assert main(["run", "--cases", NAMES, "--out", str(tmp_path)]) == 3
+    kept = oracle.load_report(tmp_path)
+    assert "ZeroDivisionError: by nothing" in kept.cases["diagnosis"].iloc[0]
+    assert FAILED in set(kept.table["verdict"]) and '<error message="ZeroDivisionError' in kept.to_junit()
+    assert "✗ the harness itself failed" in (tmp_path / "report.html").read_text()
+
+
+class OneWrong:
+    """refbp with a wrong bias gradient."""
+
+    name = "one wrong"
+
+    def run(self, case: Case) -> Trace:
+        trace = refbp_subject.run(case)
+        for key in trace:
+            if key.quantity == "grad.bias":
+                trace.arrays[key] = 2 * trace.arrays[key]
+        return trace
+
+
+def test_a_failing_search_for_causes_costs_the_cause_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict, the layer and the quantity stand; in place of a cause there is what failed."""
+
+    def fails(*arguments: Any) -> Any:
+        raise KeyError("no such hypothesis")
+
+    monkeypatch.setattr(sweep, "kept", fails)
+    report = oracle.run(OneWrong(), cases="worked-example/plain", dtypes=("float64",))
+    culprit = report.blame[0]
+    assert (culprit.verdict, culprit.quantity) == (WRONG, "grad.bias")
+    assert re.fullmatch(
+        r"not found: the search for it failed, please report this: KeyError: 'no such hypothesis'.*", culprit.cause
+    )
+
+
+class Falling(OneWrong):
+    """The same, which raises with what it had computed so far."""
+
+    def run(self, case: Case) -> Trace:
+        error = ArithmeticError("no luck")
+        error.trace = super().run(case)  # type: ignore[attr-defined]
+        raise error
+
+
+def test_what_was_wrong_before_a_crash_has_its_cause() -> None:
+    """And the crash says in which line of whose file it was."""
+    report = oracle.run(Falling(), cases="worked-example/plain", dtypes=("float64",))
+    wrong = next(culprit for culprit in report.blame if culprit.verdict == WRONG)
+    assert wrong.quantity == "grad.bias" and "2" in wrong.cause
+    (fell,) = report.table[report.table["verdict"] == CRASHED]["diagnosis"]
+    assert re.fullmatch(r"ArithmeticError: no luck \(test_contained.py:\d+, in run\)", fell)
+    assert report.details
+
+
+class Assigning:
+    """A right subject that keeps its parameters in the case's own dictionary."""
+
+    name = "assigning"
+
+    def run(self, case: Case) -> Trace:
+        trace = refbp_subject.run(case)
+        for name in case.params:
+            case.params[name] = np.zeros(1)  # type: ignore[index]
+        case.inputs[0].base  # noqa: B018
+        return trace
+
+
+def test_a_subject_may_write_into_what_it_is_handed() -> None:
+    """The dictionaries are its own; nobody is judged by what it left in them."""
+    report = oracle.run(Assigning(), cases="worked-example/plain", dtypes=("float64",))
+    assert report.passed, report
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"cases": []}, "there is no case to run: the list of cases is empty"),
+        (
+            {"cases": ["lenet5"]},
+            "a list of cases holds oracle.Case, got 'lenet5': one of the suite is oracle.suite.named(…)",
+        ),
+        ({"cases": Case("mine/one")}, "cases expects a pattern or a list of cases, got the case mine/one itself"),
+        (
+            {"dtypes": "float32"},
+            "dtypes expects a list of at least one of float64, float32, float16, bfloat16, got 'float32'",
+        ),
+        ({"dtypes": ()}, "dtypes expects a list of at least one of float64, float32, float16, bfloat16, got ()"),
+    ],
+)
+def test_a_run_of_nothing_is_refused(arguments: dict[str, Any], sentence: str) -> None:
+    """Nothing judged must not look like nothing found."""
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        oracle.run(**arguments)
+
+
+def test_all_unsupported_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the command line, too: status 2, and the sentence."""
+    status = main(["run", "--cases", "worked-example/plain", "--dtype", "bfloat16", "--out", str(tmp_path)])
+    assert status == 2 and "nothing was judged (1 run of 1 case, all unsupported)" in capsys.readouterr().out
+
+
+def test_a_trace_from_a_dictionary_is_recorded_like_any_other() -> None:
+    """Lists become arrays, arrays are copied, and what is no place or no array is refused in a sentence."""
+    own = np.ones(2)
+    trace = oracle.Trace({oracle.Key(0, "0", "output"): own, oracle.Key(0, "0", "grad_input"): [1.0, 2.0]})
+    own[:] = 5
+    assert [array.tolist() for array in trace.arrays.values()] == [[1, 1], [1, 2]]
+    for place, array, sentence in (
+        (
+            ("0", "0", "output"),
+            1.0,
+            "by step, layer name and quantity, such as (0, '0', 'output'), got ('0', '0', 'output')",
+        ),
+        ((0, 0, "output"), 1.0, "got (0, 0, 'output')"),
+        (
+            (0, "0", "output"),
+            [[1.0], [1.0, 2.0]],
+            "0 output at step 0 is no array: setting an array element with a sequence",
+        ),
+        ((0, "0", "output"), "x", "0 output at step 0 holds <U1, expected real numbers"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(sentence)):
+            trace.record(*place, array)  # type: ignore[arg-type]
+
+
+X, LINEAR = np.ones((2, 2)), oracle.Spec("Linear", {"in_features": 2, "out_features": 1, "bias": False})
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({}, "case mine lacks the field 'layers'"),
+        ({"layers": (LINEAR,), "params": {"0.weight": X[:1]}}, "case mine lacks the field 'inputs'"),
+        ({"loss": oracle.Spec("MSELoss"), "inputs": (X,)}, "case mine lacks the field 'targets', which its loss needs"),
+        ({"inputs": X}, "case mine: inputs expects a tuple, got ndarray"),
+        ({"inputs": ([1.0],)}, "case mine: inputs[0] expects a NumPy array, got list"),
+        ({"params": [X]}, "case mine: params expects a mapping of arrays by name, got list"),
+        ({"targets": (X,)}, "case mine: targets[0] expects a tuple, got ndarray"),
+    ],
+)
+def test_a_case_that_cannot_be_run_names_what_it_lacks(fields: dict[str, Any], sentence: str) -> None:
+    """Before anything is run; a subject would be blamed for it."""
+    with pytest.raises(CaseError, match=re.escape(sentence)):
+        oracle.run(cases=[Case("mine", **fields)])
+
+
+def test_rows_of_failures_are_no_discrepancies() -> None:
+    """They say nothing of the subject."""
+    assert Row("a/b", "float64", 0, "", "", "", "local", FAILED).verdict not in oracle.verdict.DISCREPANCIES

@@ -280,8 +280,8 @@ class _InstanceNorm(_RunningStatistics):
         y, backward_x = instance_norm(
             x, *self.running(x), *weight_and_bias(params), use_input_stats=own_statistics, eps=self.eps
         )
-        if self.training and self.track_running_stats and self.momentum is not None:
-            self.track(x, self.momentum, per_sample=True)
+        if self.training and self.track_running_stats:
+            self.track(x, 0.0 if self.momentum is None else self.momentum, per_sample=True)
 
         def backward(grad_output: Array) -> tuple[Array, Array | None, Array | None]:
             grad_input, grad_weight, grad_bias = backward_x(grad_output.reshape(y.shape))
@@ -352,8 +352,9 @@ class InstanceNorm1d(_InstanceNorm):
     Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm1d; what a batch
         contributes is the mean of its samples' statistics.
     Raises: ValueError also for an input of another number of dimensions.
-    Conventions: as in torch, num_batches_tracked stays 0 and with momentum None the running statistics stay as they are;
-        without affine and running statistics any number of channels will do.
+    Conventions: as in torch, num_batches_tracked stays 0 and momentum None is 0, so that the running statistics stay as they are
+        until one is not finite; without affine and running statistics any number of channels will do. As in batch_norm an empty
+        batch changes nothing, where torch has NaN.
     """
 
     ranks = (2, 3)
@@ -367,8 +368,9 @@ class InstanceNorm2d(_InstanceNorm):
     Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm2d; what a batch
         contributes is the mean of its samples' statistics.
     Raises: ValueError also for an input of another number of dimensions.
-    Conventions: as in torch, num_batches_tracked stays 0 and with momentum None the running statistics stay as they are;
-        without affine and running statistics any number of channels will do.
+    Conventions: as in torch, num_batches_tracked stays 0 and momentum None is 0, so that the running statistics stay as they are
+        until one is not finite; without affine and running statistics any number of channels will do. As in batch_norm an empty
+        batch changes nothing, where torch has NaN.
     """
 
     ranks = (3, 4)
@@ -382,8 +384,9 @@ class InstanceNorm3d(_InstanceNorm):
     Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm3d; what a batch
         contributes is the mean of its samples' statistics.
     Raises: ValueError also for an input of another number of dimensions.
-    Conventions: as in torch, num_batches_tracked stays 0 and with momentum None the running statistics stay as they are;
-        without affine and running statistics any number of channels will do.
+    Conventions: as in torch, num_batches_tracked stays 0 and momentum None is 0, so that the running statistics stay as they are
+        until one is not finite; without affine and running statistics any number of channels will do. As in batch_norm an empty
+        batch changes nothing, where torch has NaN.
     """
 
     ranks = (4, 5)

@@ -55,6 +55,8 @@ def geometry(
     pads = sizes(padding, rank, f"padding of {name}")
     dilations = sizes(dilation, rank, f"dilation of {name}", 1)
     inner = input.shape[-rank:]
+    if min(inner) < 1:
+        raise ValueError(f"{name} expects at least one element in each dimension, got shape {input.shape}")
     counts, sides = [], []
     for n, k, s, p, d in zip(inner, kernel, strides, pads, dilations, strict=True):
         if 2 * p > k:
@@ -90,7 +92,8 @@ def max_pool(
     Shape: (N, C, *sides) or (C, *sides) -> the same with H' = ⌊(H + 2 padding - dilation (kH - 1) - 1) / stride⌋ + 1, with
         ceil_mode ⌈…⌉ + 1; the indices are flat within the sides of one channel.
     Gradients: grad_input is the sum, over all windows that an element wins, of their grad_output.
-    Raises: ValueError for padding above half the kernel, an input smaller than its window, another number of dimensions.
+    Raises: ValueError for padding above half the kernel, an input smaller than its window or without elements in a dimension,
+        another number of dimensions.
     Conventions: of equal elements the first in row-major order wins all of the gradient; NaN wins, the last one.
     """
     g = geometry(input, rank, kernel_size, stride, padding, dilation, ceil_mode, f"max_pool{rank}d")
@@ -181,8 +184,8 @@ def avg_pool(
         input or its left padding.
     Shape: (N, C, *sides) or (C, *sides) -> the same with H' = ⌊(H + 2 padding - kH) / stride⌋ + 1, with ceil_mode ⌈…⌉ + 1.
     Gradients: each window spreads grad_output / d over its elements, and windows that overlap add up.
-    Raises: ValueError for padding above half the kernel, an input smaller than its window, another number of dimensions, a
-        divisor_override of zero.
+    Raises: ValueError for padding above half the kernel, an input smaller than its window or without elements in a dimension,
+        another number of dimensions, a divisor_override of zero.
     """
     name = f"avg_pool{rank}d"
     if divisor_override == 0:

@@ -171,6 +171,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: F.conv_transpose1d(X, np.ones((4, 2, 3)), np.ones(1)),
         r"conv_transpose1d expects bias \(2,\)",
     ),
+    "pool of nothing": (
+        lambda: F.max_pool1d(X[..., :0], 2, padding=1),
+        r"max_pool1d expects at least one element in each dimension, got shape \(2, 4, 0\)",
+    ),
     "lp_pool": (lambda: F.lp_pool1d(X, 0.0, 2), "lp_pool1d expects a norm_type other than 0"),
     "reduction": (lambda: F.mse_loss(ROW, ROW, reduction="median"), "reduction 'none', 'mean' or 'sum', got 'median'"),
     "target shape": (

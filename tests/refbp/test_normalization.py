@@ -388,3 +388,16 @@ def test_instance_norm_of_a_constant_without_eps(affine: bool) -> None:
     for name, parameter in theirs.named_parameters():
         np.testing.assert_allclose(ours.grads[name], parameter.grad, rtol=1e-12)
     assert np.isnan(refbp.LayerNorm(4, eps=0.0)(x[1, 1])).all()
+
+
+def test_instance_norm_without_momentum_takes_on_what_is_not_finite() -> None:
+    """Zero times infinity; everything else is left as it was, as in torch."""
+    x = np.random.default_rng(0).standard_normal((2, 2, 5))
+    x[0, 1, 2] = np.inf
+    ours = refbp.InstanceNorm1d(2, momentum=None, track_running_stats=True)
+    theirs = torch.nn.InstanceNorm1d(2, momentum=None, track_running_stats=True).double()
+    ours(x)
+    theirs(torch.tensor(x))
+    for name, buffer in theirs.named_buffers():
+        np.testing.assert_array_equal(ours.buffers[name], buffer)
+    assert list(np.isnan(ours.buffers["running_mean"])) == [False, True]

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from oracle import subjects, suite
+from oracle import raised, subjects, suite
 from oracle.case import Case, CaseError
 from oracle.comparison import ReferenceFailed
 from oracle.details import Detail
@@ -20,7 +20,7 @@ from oracle.jobs import Judged, Progress, WorkerDied, contained, in_turn
 from oracle.judge import crashed, judge, unjudged, unsupported
 from oracle.network import check
 from oracle.profile import profile_of
-from oracle.raised import ORACLE, in_a_line
+from oracle.raised import in_a_line
 from oracle.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
 from oracle.stretches import STRETCH, condensed, lengths, resumed, stretch
@@ -263,9 +263,7 @@ def _kept(case: Case, trace: Trace, reference: Subject, rows: list[Row], subject
     except Exception as error:
         for row in rows:
             if row.verdict in DISCREPANCIES and not row.cause:
-                row.cause = (
-                    f"not found: the search for it failed, please report this: {in_a_line(error, inside=ORACLE)}"
-                )
+                row.cause = f"not found: the search for it failed, please report this: {raised.failure(error)}"
         return []
 
 

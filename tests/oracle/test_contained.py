@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import oracle
+import refbp
 from oracle import sweep
 from oracle.case import Case, CaseError
 from oracle.cli import main
@@ -29,6 +30,7 @@ def fails_in(case: Case, *rest: Any) -> Any:
 JUDGE = sweep.judge
 
 
+@pytest.mark.contained
 def test_a_failure_of_the_harness_costs_its_case_and_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The others are judged, nobody is blamed, and the run says that it is to be reported; status 3."""
     monkeypatch.setattr(sweep, "judge", fails_in)
@@ -60,6 +62,14 @@ class OneWrong:
         return trace
 
 
+def test_a_failure_of_the_harness_fails_whatever_test_it_happens_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless that is about such failures: a row is easily overlooked."""
+    monkeypatch.setattr(sweep, "judge", fails_in)
+    with pytest.raises(ZeroDivisionError):
+        oracle.run(cases="worked-example/plain", dtypes=("float64",))
+
+
+@pytest.mark.contained
 def test_a_failing_search_for_causes_costs_the_cause_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdict, the layer and the quantity stand; in place of a cause there is what failed."""
 
@@ -82,6 +92,27 @@ class Falling(OneWrong):
         error = ArithmeticError("no luck")
         error.trace = super().run(case)  # type: ignore[attr-defined]
         raise error
+
+
+class Calling:
+    """Raises inside refbp, which it calls, with a message of several lines."""
+
+    name = "calling"
+
+    def run(self, case: Case) -> Trace:
+        try:
+            refbp.functional.linear(case.inputs[0], np.ones((1, 7)))
+        except ValueError as error:
+            error.args = (f"first\n  second: {error}",)
+            raise
+        return Trace()
+
+
+def test_a_crash_is_told_in_one_line_of_the_subjects_own_code() -> None:
+    """Not of the library that it calls, also where that is refbp."""
+    report = oracle.run(Calling(), cases="worked-example/plain", dtypes=("float64",))
+    said = report.blame[0].diagnosis
+    assert re.fullmatch(r"ValueError: first second: linear expects .* \(test_contained.py:\d+, in run\)", said), said
 
 
 def test_what_was_wrong_before_a_crash_has_its_cause() -> None:

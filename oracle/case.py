@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from oracle.arrays import Array, array_from_json, array_to_json, cast, read_only
+from oracle.arrays import Array, array_from_json, array_to_json, cast, own_copy, read_only
 
 FORMAT = 1
 CONTAINERS = ("Sequential", "Residual", "Concat")
@@ -120,8 +121,17 @@ class Case:
         return replace(self, dtype=dtype, **self._with_arrays(lambda array: cast(array, dtype)))
 
     def handed_out(self) -> Case:
-        """The same case with mappings of its own, for somebody who may write into them; the arrays are read-only."""
-        return replace(self)
+        """A copy for a subject, with specs, mappings and arrays of its own: nothing that it does to them reaches anybody else.
+
+        Its parameters and its optimizer's state may be written to, as training in place does; who writes into another array
+        raises.
+        """
+        specs = {name: deepcopy(getattr(self, name)) for name in ("layers", "loss", "optimizer")}
+        arrays = self._with_arrays(own_copy)
+        copy = replace(self, **specs, **arrays)
+        for name in ("params", "optimizer_state"):
+            object.__setattr__(copy, name, arrays[name])
+        return copy
 
     def mapped(self, change: Callable[[Array], Array]) -> Case:
         """The same case with every array changed."""

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from oracle.arrays import Array, Constant, element_strides, is_plain, laid_out
+from oracle.arrays import Array, Constant, own_copy
 from oracle.case import Case, at_step, loss_arguments
 from oracle.interchange import numpy_of
 from oracle.op_cases import Op, cases_of, own_case
@@ -80,7 +80,7 @@ class OpSubject:
         layer = "loss" if case.loss is not None else case.layers[0].name or "0"
         names, originals = self._arguments(case)
         arguments = [
-            array if array is None else _own(array).view(Constant if _is_statistic(name) else np.ndarray)
+            array if array is None else own_copy(array).view(Constant if _is_statistic(name) else np.ndarray)
             for name, array in zip(names, originals, strict=True)
         ]
         result = self.fn(*arguments)
@@ -88,7 +88,7 @@ class OpSubject:
             raise TypeError(f"{self.name} returns a pair, output and backward; got {_described(result)}")
         trace.record(0, layer, "input", case.inputs[0])
         trace.record(0, layer, "output", self._converted(result[0], "output"))
-        upstream = _own(at_step(case.grad_outputs, 0)) if case.grad_outputs else np.ones((), case.dtype)
+        upstream = own_copy(at_step(case.grad_outputs, 0)) if case.grad_outputs else np.ones((), case.dtype)
         if not self.op.is_loss:
             trace.record(0, layer, "grad_output", upstream)
         for name, grad in self._named(result[1](upstream), names):
@@ -125,11 +125,6 @@ class OpSubject:
 
 def _is_statistic(name: str) -> bool:
     return name.startswith("running")
-
-
-def _own(array: Array) -> Array:
-    """A copy that may be written to, in the same memory layout."""
-    return np.array(array) if is_plain(array) else laid_out(array, element_strides(array))
 
 
 def _described(value: Any) -> str:

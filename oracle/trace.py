@@ -105,7 +105,10 @@ class Trace:
 
 
 class Subject(Protocol):
-    """An implementation that is judged. `run` raises Unsupported for what it lacks; whatever else it raises is a crash."""
+    """An implementation that is judged. `run` raises Unsupported for what it lacks; whatever else it raises is a crash.
+
+    The case that it is given is its own: it may train in `params` and `optimizer_state`; the other arrays are read-only.
+    """
 
     @property
     def name(self) -> str: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 import oracle
 import refbp
-from oracle import sweep
+from oracle import suite, sweep
 from oracle.case import Case, CaseError
 from oracle.cli import main
 from oracle.subjects import refbp as refbp_subject
@@ -125,23 +126,41 @@ def test_what_was_wrong_before_a_crash_has_its_cause() -> None:
     assert report.details
 
 
-class Assigning:
-    """A right subject that keeps its parameters in the case's own dictionary."""
+class Spoiling:
+    """A right subject that leaves nothing as it was given: it trains in place, replaces entries, takes options out of specs."""
 
-    name = "assigning"
+    name = "spoiling"
 
     def run(self, case: Case) -> Trace:
         trace = refbp_subject.run(case)
+        for array in case.params.values():
+            array -= 1
         for name in case.params:
             case.params[name] = np.zeros(1)  # type: ignore[index]
-        case.inputs[0].base  # noqa: B018
+        for spec in case.layers:
+            spec.options.clear()  # type: ignore[attr-defined]
+        case.inputs[0].setflags(write=True)
+        case.inputs[0].fill(7)
         return trace
 
 
-def test_a_subject_may_write_into_what_it_is_handed() -> None:
-    """The dictionaries are its own; nobody is judged by what it left in them."""
-    report = oracle.run(Assigning(), cases="worked-example/plain", dtypes=("float64",))
+def test_nobody_is_judged_by_what_a_subject_did_to_its_case() -> None:
+    """The copy that it is handed is its own, and the suite's case stays what it is."""
+    before = json.dumps(suite.named("worked-example/plain").to_json())
+    report = oracle.run(Spoiling(), cases="worked-example/plain", dtypes=("float64",))
     assert report.passed, report
+    assert json.dumps(suite.named("worked-example/plain").to_json()) == before
+
+
+@pytest.mark.parametrize("name", ["layout/Linear,reversed", "lenet5/random"])
+def test_a_copy_for_a_subject_differs_in_nothing(name: str) -> None:
+    """Values, memory layouts and specs; parameters may be written to, inputs not."""
+    case = next(suite.matching(name))
+    copy = case.handed_out()
+    assert copy.to_json() == case.to_json()
+    assert [array.strides for array in copy.inputs] == [array.strides for array in case.inputs]
+    assert all(array.flags.writeable for array in copy.params.values())
+    assert not any(array.flags.writeable for array in (*copy.inputs, *case.params.values()))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib
 
 
 def in_a_line(error: BaseException) -> str:
-    """`ValueError: no such option (mine.py:12, in backward)`: the innermost line that is neither this project's nor a library's."""
+    """`ValueError: no such option (mine.py:12, in backward)`: the innermost line that is no library's, nor this project's."""
     return _said(error, lambda file: not file.startswith((*OWN, *INSTALLED, "<frozen ")))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import oracle
 import refbp
@@ -134,7 +135,7 @@ class Spoiling:
     def run(self, case: Case) -> Trace:
         trace = refbp_subject.run(case)
         for array in case.params.values():
-            array -= 1
+            array.fill(9)
         for name in case.params:
             case.params[name] = np.zeros(1)  # type: ignore[index]
         for spec in case.layers:
@@ -209,10 +210,22 @@ def test_a_trace_from_a_dictionary_is_recorded_like_any_other() -> None:
             [[1.0], [1.0, 2.0]],
             "0 output at step 0 is no array: setting an array element with a sequence",
         ),
-        ((0, "0", "output"), "x", "0 output at step 0 holds <U1, expected real numbers"),
+        ((0, "0", "output"), ["x"], "0 output at step 0 holds <U1, expected real numbers"),
+        ((0, "0", "output"), None, "0 output at step 0 is no array: got NoneType: an array of NumPy, torch"),
+        ((1.5, "0", "output"), 1.0, "got (1.5, '0', 'output')"),
     ):
         with pytest.raises(TypeError, match=re.escape(sentence)):
             trace.record(*place, array)  # type: ignore[arg-type]
+
+
+def test_a_trace_takes_tensors_as_they_are() -> None:
+    """Inside a graph, and in bfloat16, which NumPy does not have by itself."""
+    trace = oracle.Trace()
+    trace.record(0, "0", "output", torch.ones(2, requires_grad=True) * 2)
+    trace.record(np.int64(0), "0", "grad_input", torch.tensor([1.5, 3]).bfloat16())
+    (output, grad_input) = trace.arrays.values()
+    assert (output.dtype, output.tolist()) == ("float32", [2, 2])
+    assert (grad_input.dtype.name, grad_input.tolist()) == ("bfloat16", [1.5, 3])
 
 
 X, LINEAR = np.ones((2, 2)), oracle.Spec("Linear", {"in_features": 2, "out_features": 1, "bias": False})

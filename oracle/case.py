@@ -245,8 +245,27 @@ def _mapped(value: Any, change: Callable[[Array], Any], sequence: type = tuple) 
 
 
 def require_fields(case: Case) -> None:
-    """Raises: CaseError for a case that lacks a field without which there is nothing to run."""
+    """Raises: CaseError for a case that lacks a field without which there is nothing to run, or has another thing there."""
+    if not isinstance(case.name, str) or not case.name:
+        raise CaseError(f"a case needs a name, a non-empty string, got {case.name!r}")
+    if not isinstance(case.steps, int) or case.steps < 1:
+        raise CaseError(f"case {case.name}: steps expects a number from 1, got {case.steps!r}")
+    _require_specs(case.name, "layers", case.layers)
+    for name in ("loss", "optimizer"):
+        if getattr(case, name) is not None:
+            _require_specs(case.name, name, (getattr(case, name),))
     _require(case.name, vars(case), backward=False)
+
+
+def _require_specs(case: str, where: str, specs: Any) -> None:
+    if not isinstance(specs, (tuple, list)):
+        raise CaseError(f"case {case}: {where} expects a tuple of oracle.Spec, got {type(specs).__name__}")
+    for spec in specs:
+        if not isinstance(spec, Spec):
+            raise CaseError(f"case {case}: {where} expects oracle.Spec, got {type(spec).__name__}")
+        if not isinstance(spec.options, Mapping):
+            raise CaseError(f"case {case}: options of {spec.type} in {where} expects a mapping, got {spec.options!r}")
+        _require_specs(case, f"layers of {spec.type} in {where}", spec.layers)
 
 
 def _require(name: str, value: Mapping[str, Any], *, backward: bool) -> None:

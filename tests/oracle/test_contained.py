@@ -172,6 +172,9 @@ def test_a_copy_for_a_subject_differs_in_nothing(name: str) -> None:
             {"cases": ["lenet5"]},
             "a list of cases holds oracle.Case, got 'lenet5': one of the suite is oracle.suite.named(…)",
         ),
+        ({"cases": [suite.named("worked-example/plain")] * 2}, "2 cases have the same name 'worked-example/plain'"),
+        ({"cases": 5}, "cases expects a pattern or a list of cases, got int"),
+        ({"reference": Case("mine/one")}, "unknown reference "),
         ({"cases": Case("mine/one")}, "cases expects a pattern or a list of cases, got the case mine/one itself"),
         (
             {"dtypes": "float32"},
@@ -239,6 +242,17 @@ X, LINEAR = np.ones((2, 2)), oracle.Spec("Linear", {"in_features": 2, "out_featu
         ({"loss": oracle.Spec("MSELoss"), "inputs": (X,)}, "case mine lacks the field 'targets', which its loss needs"),
         ({"inputs": X}, "case mine: inputs expects a tuple, got ndarray"),
         ({"inputs": ([1.0],)}, "case mine: inputs[0] expects a NumPy array, got list"),
+        ({"steps": 0}, "case mine: steps expects a number from 1, got 0"),
+        ({"steps": 1.5}, "case mine: steps expects a number from 1, got 1.5"),
+        ({"name": ""}, "a case needs a name, a non-empty string, got ''"),
+        ({"layers": LINEAR}, "case mine: layers expects a tuple of oracle.Spec, got Spec"),
+        ({"layers": ("Linear",)}, "case mine: layers expects oracle.Spec, got str"),
+        ({"loss": "MSELoss"}, "case mine: loss expects oracle.Spec, got str"),
+        ({"layers": (oracle.Spec("Linear", 3),)}, "case mine: options of Linear in layers expects a mapping, got 3"),
+        (
+            {"layers": (oracle.Spec("Sequential", layers=("ReLU",)),)},
+            "case mine: layers of Sequential in layers expects oracle.Spec, got str",
+        ),
         ({"params": [X]}, "case mine: params expects a mapping of arrays by name, got list"),
         ({"targets": (X,)}, "case mine: targets[0] expects a tuple, got ndarray"),
     ],
@@ -246,7 +260,7 @@ X, LINEAR = np.ones((2, 2)), oracle.Spec("Linear", {"in_features": 2, "out_featu
 def test_a_case_that_cannot_be_run_names_what_it_lacks(fields: dict[str, Any], sentence: str) -> None:
     """Before anything is run; a subject would be blamed for it."""
     with pytest.raises(CaseError, match=re.escape(sentence)):
-        oracle.run(cases=[Case("mine", **fields)])
+        oracle.run(cases=[Case(**{"name": "mine", **fields})])
 
 
 def test_rows_of_failures_are_no_discrepancies() -> None:

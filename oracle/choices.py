@@ -19,6 +19,11 @@ CHANNEL_DROPOUTS = {"Dropout1d": 1, "Dropout2d": 2, "Dropout3d": 3}
 LEAST_LIKELY = 1e-6
 
 
+def channel_positions(type: str, ndim: int) -> tuple[int, ...]:
+    """The dimensions over which a dropout of whole channels decides once; to Dropout2d three of them are a batch."""
+    return tuple(range(2 if type == "Dropout2d" else ndim - CHANNEL_DROPOUTS[type], ndim))
+
+
 def judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
     """A row per layer that compares: how many branches rounding can flip, and whether each that was adopted could be."""
     for layer, seen in branches.by_place.items():
@@ -69,7 +74,7 @@ def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
     """Whether a dropout mask keeps the share of elements that it should: a binomial test over those that are known."""
     row.shape, row.n = mask.shape, mask.size
     if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
-        positions = tuple(range(mask.ndim - CHANNEL_DROPOUTS[spec.type], mask.ndim))
+        positions = channel_positions(spec.type, mask.ndim)
         kept, lost = (np.asarray((drawn & known).any(positions)) for drawn in (mask, ~mask))
         if (kept & lost).any():
             row.verdict, row.diagnosis = WRONG, "drops some positions of a channel and keeps others"

@@ -13,6 +13,7 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.op import checked
 from refbp.special import erf
 
 SELU_ALPHA = 1.6732632423543772848170429916717
@@ -29,14 +30,15 @@ class Activation(Layer):
 
     function: Callable[..., tuple[Array, Backward]]
 
-    def __init__(self, options: LayerOptions | None = None, /, *arguments: Any, **more: Unpack[LayerOptions]) -> None:
-        super().__init__(**(options or more))
-        self.arguments = arguments
+    def __init__(self, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+        self.arguments: tuple[Any, ...] = ()
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         return type(self).function(input, *params, *self.arguments)
 
 
+@checked
 def sigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = 1 / (1 + e^-z),  f' = f (1 - f). Neither sign of z overflows."""
     decay = np.exp(-abs(input))
@@ -58,6 +60,7 @@ class Sigmoid(Activation):
     function = staticmethod(sigmoid)
 
 
+@checked
 def logsigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = ln σ(z) = min(z, 0) - ln(1 + e^-|z|),  f'(z) = 1 / (1 + e^z)."""
     decay = np.exp(-abs(input))
@@ -72,6 +75,7 @@ class LogSigmoid(Activation):
     function = staticmethod(logsigmoid)
 
 
+@checked
 def tanh(input: Array) -> tuple[Array, Backward]:
     """f(z) = tanh z,  f' = 1 - f²."""
     n = np.tanh(input)
@@ -85,6 +89,7 @@ class Tanh(Activation):
     function = staticmethod(tanh)
 
 
+@checked
 def tanhshrink(input: Array) -> tuple[Array, Backward]:
     """f(z) = z - tanh z,  f'(z) = 1 - (1 - tanh² z), in the order in which torch takes it: near zero its digits cancel."""
     t = np.tanh(input)
@@ -98,6 +103,7 @@ class Tanhshrink(Activation):
     function = staticmethod(tanhshrink)
 
 
+@checked
 def silu(input: Array) -> tuple[Array, Backward]:
     """f(z) = z σ(z),  f' = σ (1 + z (1 - σ)). Source: Elfwing et al., arXiv:1702.03118."""
     s, _ = sigmoid(input)
@@ -111,9 +117,10 @@ class SiLU(Activation):
     function = staticmethod(silu)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
+@checked
 def mish(input: Array) -> tuple[Array, Backward]:
     """f(z) = z t with t = tanh(ln(1 + e^z)),  f' = t + z σ(z) (1 - t²). Source: Misra, arXiv:1908.08681."""
     s, _ = sigmoid(input)
@@ -129,9 +136,10 @@ class Mish(Activation):
     function = staticmethod(mish)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
+@checked
 def gelu(input: Array, approximate: str = "none") -> tuple[Array, Backward]:
     """f(z) = z Φ(z), Φ the normal distribution function and φ its density,  f' = Φ + z φ.
 
@@ -160,9 +168,11 @@ class GELU(Activation):
     function = staticmethod(gelu)
 
     def __init__(self, approximate: str = "none", **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, approximate)
+        super().__init__(**options)
+        self.arguments = (approximate,)
 
 
+@checked
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> tuple[Array, Backward]:
     """f(z) = ln(1 + e^(β z)) / β, and z itself where β z > threshold;  f'(z) = σ(β z), or 1.
 
@@ -183,9 +193,11 @@ class Softplus(Activation):
     function = staticmethod(softplus)
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, beta, threshold)
+        super().__init__(**options)
+        self.arguments = (beta, threshold)
 
 
+@checked
 def softsign(input: Array) -> tuple[Array, Backward]:
     """f(z) = z / (1 + |z|),  f'(z) = 1 / (1 + |z|) - |z| / (1 + |z|)², in the order in which torch takes it.
 
@@ -202,6 +214,7 @@ class Softsign(Activation):
     function = staticmethod(softsign)
 
 
+@checked
 def elu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else α (e^z - 1);  f'(z) = 1 or α e^z.
 
@@ -211,6 +224,7 @@ def elu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
     return _exponential_unit(input, alpha, 1.0, 1.0)
 
 
+@checked
 def celu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else α (e^(z/α) - 1);  f'(z) = 1 or e^(z/α).
 
@@ -223,6 +237,7 @@ def celu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
     return _exponential_unit(input, alpha, 1.0, 1.0 / alpha)
 
 
+@checked
 def selu(input: Array) -> tuple[Array, Backward]:
     """f(z) = s z where z > 0, else s α (e^z - 1);  f'(z) = s or s α e^z.
 
@@ -253,7 +268,8 @@ class ELU(Activation):
     function = staticmethod(elu)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, alpha)
+        super().__init__(**options)
+        self.arguments = (alpha,)
 
 
 @documented_by(celu)
@@ -263,7 +279,8 @@ class CELU(Activation):
     function = staticmethod(celu)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, alpha)
+        super().__init__(**options)
+        self.arguments = (alpha,)
 
 
 @documented_by(selu)
@@ -273,4 +290,4 @@ class SELU(Activation):
     function = staticmethod(selu)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from typing import Any, NamedTuple, TypeAlias, Unpack
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.op import checked
 from refbp.pooling import Indices, PoolWithIndices, shares, tournament, winners, with_indices
 from refbp.windows import Positions, Sizes, added_back, taken
 
@@ -43,8 +44,8 @@ def _bins(input: Array, rank: int, output_size: OutputSize, name: str) -> _Bins:
     if input.ndim not in (rank + 1, rank + 2):
         raise ValueError(f"{name} expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
     inner = input.shape[-rank:]
-    asked = (output_size,) * rank if output_size is None or isinstance(output_size, int) else tuple(output_size)
-    if len(asked) != rank or any(size is not None and size < 0 for size in asked):
+    asked = tuple(output_size) if isinstance(output_size, Iterable) else (output_size,) * rank
+    if len(asked) != rank or any(not (m is None or (isinstance(m, int | np.integer) and m >= 0)) for m in asked):
         raise ValueError(f"{name} expects output_size as an int or None, or {rank} of them, got {output_size!r}")
     if min(inner) < 1:
         raise ValueError(f"{name} expects at least one element in each dimension, got shape {input.shape}")
@@ -121,36 +122,42 @@ def _adaptive_max_pool(
 
 
 @documented_by(_adaptive_avg_pool)
+@checked
 def adaptive_avg_pool1d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
     """Adaptive average pooling of (N, C, L) or (C, L)."""
     return _adaptive_avg_pool(input, 1, output_size)
 
 
 @documented_by(_adaptive_avg_pool)
+@checked
 def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
     """Adaptive average pooling of (N, C, H, W) or (C, H, W)."""
     return _adaptive_avg_pool(input, 2, output_size)
 
 
 @documented_by(_adaptive_avg_pool)
+@checked
 def adaptive_avg_pool3d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
     """Adaptive average pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return _adaptive_avg_pool(input, 3, output_size)
 
 
 @documented_by(_adaptive_max_pool)
+@checked
 def adaptive_max_pool1d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
     """Adaptive max pooling of (N, C, L) or (C, L)."""
     return with_indices(_adaptive_max_pool(input, 1, output_size), return_indices)
 
 
 @documented_by(_adaptive_max_pool)
+@checked
 def adaptive_max_pool2d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
     """Adaptive max pooling of (N, C, H, W) or (C, H, W)."""
     return with_indices(_adaptive_max_pool(input, 2, output_size), return_indices)
 
 
 @documented_by(_adaptive_max_pool)
+@checked
 def adaptive_max_pool3d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
     """Adaptive max pooling of (N, C, D, H, W) or (C, D, H, W)."""
     return with_indices(_adaptive_max_pool(input, 3, output_size), return_indices)

@@ -19,10 +19,12 @@ from refbp.normalization import (
     standardized,
     weight_and_bias,
 )
+from refbp.op import checked
 
 Statistics: TypeAlias = tuple[Array, Array]
 
 
+@checked
 def batch_norm(
     input: Array,
     running_mean: Array | None,
@@ -42,8 +44,8 @@ def batch_norm(
     Gradients, with g = grad_output, x̂ = (x - μ) s and s = 1/√(σ² + eps); backward gives those of input, weight and bias:
         grad_input  = s (g w - mean(g w) - x̂ mean(g w x̂)) in training, the means over batch and positions, else s g w
         grad_weight = Σ g x̂ and grad_bias = Σ g over batch and positions
-    Raises: ValueError for a single value per channel or an eps of 0 in training, no running statistics out of it, or
-        another number of channels.
+    Raises: ValueError for a single value per channel or an eps of 0 in training, an eps below 0, no running statistics out of
+        training, or another number of channels.
     """
     y, backward, _ = _batch_norm(input, running_mean, running_var, weight, bias, training, eps)
     return y, backward
@@ -123,6 +125,7 @@ def _normalized(
     return y if bias is None else y + bias, backward, (mean, variance)
 
 
+@checked
 def instance_norm(
     input: Array,
     running_mean: Array | None = None,
@@ -140,13 +143,15 @@ def instance_norm(
 
     Shape: input and output (N, C, *); running_mean, running_var, weight, bias (C).
     Gradients: as batch_norm's in training, the means over the positions of a sample and channel; else as out of it.
-    Raises: ValueError for a single position to take statistics of, or another number of channels.
+    Raises: ValueError for a single position to take statistics of, another number of channels, and without use_input_stats
+        whatever batch_norm refuses out of training.
+    Conventions: as in torch, with an eps of 0 a constant channel becomes b, and passes no gradient to x and w.
     """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     shape = channel_shape(input, running_mean, running_var, weight, bias, name="instance_norm")
     require_several(math.prod(input.shape[2:]), input, "instance_norm", "sample and channel")
-    x_hat, backward_x = standardized(input, tuple(range(2, input.ndim)), eps)
+    x_hat, backward_x = standardized(input, tuple(range(2, input.ndim)), eps, constant=0.0)
     return affine(x_hat, backward_x, weight, bias, shape)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from refbp.layer import Array, Layer
+from refbp.layer import Array, Layer, upstream
 
 
 def _named(layers: tuple[Layer | Mapping[str, Layer], ...], container: str) -> dict[str, Layer]:
@@ -135,13 +135,13 @@ class Concat(Layer):
         joined = np.concatenate(outputs, axis=self.dim)
 
         def backward(grad_output: Array) -> Array:
-            self.check_grad_output(grad_output, joined.shape)
+            delta = upstream(grad_output, joined, "Concat")
             grad_input = np.zeros_like(input)
             start = 0
             for output, backward_branch in zip(outputs, backwards, strict=True):
-                part = [slice(None)] * grad_output.ndim
+                part = [slice(None)] * delta.ndim
                 part[self.dim] = slice(start, start + output.shape[self.dim])
-                grad_input += backward_branch(grad_output[tuple(part)])
+                grad_input += backward_branch(delta[tuple(part)])
                 start += output.shape[self.dim]
             return grad_input
 

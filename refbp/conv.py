@@ -10,6 +10,7 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions, require_counts
+from refbp.op import checked
 from refbp.windows import (
     PADDING_SOURCES,
     Sides,
@@ -44,10 +45,9 @@ BLOCK = 2**19
 
 
 def blocks(n: int, counts: Sizes, weight: Array, g: Geometry) -> list[slice]:
-    """The windows in parts along their first dimension; a part's columns are no fewer numbers than the weight's."""
-    row = (
-        weight.size // weight.shape[0] * g.groups * math.prod(counts[1:]) * n
-    )  # numbers in the columns of one row of windows
+    """The windows in parts along their first dimension, a row of them at least, else up to BLOCK or the weight's numbers."""
+    # Numbers in the columns of one row of windows: as many per window as all groups read.
+    row = weight.size // weight.shape[0] * g.groups * math.prod(counts[1:]) * n
     rows = max(1, max(BLOCK, weight.size) // max(row, 1))
     return [slice(first, min(first + rows, counts[0])) for first in range(0, counts[0], rows)]
 
@@ -140,8 +140,15 @@ def _padding_sides(padding: str | Ints, g: Geometry, name: str) -> Sides:
     return [(total // 2, total - total // 2) for total in needed]
 
 
+def _check_padding_mode(padding_mode: str, name: str) -> None:
+    if padding_mode != "zeros" and padding_mode not in PADDING_SOURCES:
+        raise ValueError(f"{name} expects padding_mode zeros, {', '.join(PADDING_SOURCES)}, got {padding_mode!r}")
+
+
 def geometry_of(weight: Array, stride: Ints, dilation: Ints, groups: int, name: str) -> Geometry:
     rank = weight.ndim - 2
+    if weight.shape[0] < 1:
+        raise ValueError(f"{name} expects a weight of at least one channel, got shape {weight.shape}")
     if groups < 1 or weight.shape[0] % groups:
         raise ValueError(
             f"{name} expects groups to divide the weight's first dimension {weight.shape[0]}, got {groups}"
@@ -187,6 +194,7 @@ def _convolve(
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"{name} expects bias ({weight.shape[0]},) for weight {weight.shape}, got {bias.shape}")
     sides = _padding_sides(padding, g, name)
+    _check_padding_mode(padding_mode, name)
     inner = x.shape[2:]
     zeros = padding_mode == "zeros"
     sources = [] if zeros else padding_sources(inner, sides, padding_mode)
@@ -215,6 +223,7 @@ def check_rank(rank: int, weight: Array, name: str) -> None:
 
 
 @documented_by(_convolve)
+@checked
 def conv1d(
     input: Array,
     weight: Array,
@@ -231,6 +240,7 @@ def conv1d(
 
 
 @documented_by(_convolve)
+@checked
 def conv2d(
     input: Array,
     weight: Array,
@@ -262,6 +272,7 @@ def conv2d(
 
 
 @documented_by(_convolve)
+@checked
 def conv3d(
     input: Array,
     weight: Array,
@@ -310,13 +321,13 @@ class _Convolution(ConvNd):
         **options: Unpack[LayerOptions],
     ) -> None:
         name = type(self).__name__
-        require_counts(name, in_channels=in_channels, out_channels=out_channels)
+        require_counts(name, in_channels=in_channels)
+        require_counts(name, 1, out_channels=out_channels)
         kernel = sizes(kernel_size, self.rank, f"kernel_size of {name}", 1)
         super().__init__(
             (in_channels, out_channels), (out_channels, in_channels // max(groups, 1), *kernel), groups, bias, options
         )
-        if padding_mode != "zeros" and padding_mode not in PADDING_SOURCES:
-            raise ValueError(f"{name} expects padding_mode zeros, {', '.join(PADDING_SOURCES)}, got {padding_mode!r}")
+        _check_padding_mode(padding_mode, name)
         _padding_sides(padding, geometry_of(self.params["weight"], stride, dilation, groups, name), name)
         self.arguments = (stride, padding, dilation, groups, padding_mode)
 

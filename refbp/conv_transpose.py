@@ -17,6 +17,7 @@ from refbp.conv import (
 )
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, LayerOptions, require_counts
+from refbp.op import checked
 from refbp.windows import batch_last, inside, padded, sizes
 
 
@@ -48,6 +49,8 @@ def _convolve_transposed(
     rank = weight.ndim - 2
     name = f"conv_transpose{rank}d"
     g = geometry_of(weight, stride, dilation, groups, name)
+    if weight.shape[1] < 1:
+        raise ValueError(f"{name} expects a weight of at least one channel, got shape {weight.shape}")
     x = batch_last(batched(input, rank, weight.shape[0], name))
     if bias is not None and bias.shape != (weight.shape[1] * groups,):
         raise ValueError(
@@ -81,6 +84,7 @@ def _convolve_transposed(
 
 
 @documented_by(_convolve_transposed)
+@checked
 def conv_transpose1d(
     input: Array,
     weight: Array,
@@ -97,6 +101,7 @@ def conv_transpose1d(
 
 
 @documented_by(_convolve_transposed)
+@checked
 def conv_transpose2d(
     input: Array,
     weight: Array,
@@ -113,6 +118,7 @@ def conv_transpose2d(
 
 
 @documented_by(_convolve_transposed)
+@checked
 def conv_transpose3d(
     input: Array,
     weight: Array,
@@ -146,7 +152,7 @@ class _ConvTranspose(ConvNd):
         name = type(self).__name__
         if padding_mode != "zeros":
             raise ValueError(f"{name} expects padding_mode zeros, got {padding_mode!r}")
-        require_counts(name, in_channels=in_channels, out_channels=out_channels)
+        require_counts(name, 1, in_channels=in_channels, out_channels=out_channels)
         kernel = sizes(kernel_size, self.rank, f"kernel_size of {name}", 1)
         shape = (in_channels, out_channels // max(groups, 1), *kernel)
         super().__init__((in_channels, out_channels), shape, groups, bias, options)

@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
-from refbp.masks import masked
+from refbp.op import checked
 
 Mask = npt.NDArray[np.bool_]
 
 
+@checked
 def dropout(
     input: Array,
     p: float = 0.5,
@@ -31,19 +32,16 @@ def dropout(
     Shape: any, kept.
     Gradients: grad_input = grad_output mask / (1 - p), the same mask and scale.
     Raises: ValueError for a p outside [0, 1] or a mask of another shape.
-    Conventions: with p = 1 all is zero.
+    Conventions: with p = 1 all is zero. It is a product, also where nothing is kept: infinity times zero is NaN.
     """
     _check_probability(p)
     if not training:
         return input, lambda grad_output: grad_output
-    if mask is None:
-        mask = kept(input.shape, p, rng)
-    if len(mask.shape) != input.ndim or any(m not in (1, n) for m, n in zip(mask.shape, input.shape, strict=True)):
-        raise ValueError(f"dropout expects a mask that broadcasts to the input's shape {input.shape}, got {mask.shape}")
+    chosen = kept(input.shape, p, rng) if mask is None else _fitting(mask, input, "dropout")
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
 
     def f(x: Array) -> Array:
-        return masked(x * scale, mask)
+        return x * scale * chosen
 
     return f(input), f
 
@@ -54,6 +52,14 @@ def kept(shape: tuple[int, ...], p: float, rng: np.random.Generator | None) -> M
     return np.asarray(drawn)
 
 
+def _fitting(mask: npt.ArrayLike, input: Array, name: str) -> Mask:
+    """The mask. Raises: ValueError where it does not broadcast to the input."""
+    given = np.asarray(mask, dtype=np.bool_)
+    if len(given.shape) != input.ndim or any(m not in (1, n) for m, n in zip(given.shape, input.shape, strict=True)):
+        raise ValueError(f"{name} expects a mask that broadcasts to the input's shape {input.shape}, got {given.shape}")
+    return given
+
+
 def _check_probability(p: float) -> None:
     if not 0 <= p <= 1:
         raise ValueError(f"dropout expects a probability from 0 to 1, got {p}")
@@ -61,17 +67,17 @@ def _check_probability(p: float) -> None:
 
 def _by_channel(input: Array, rank: int, name: str) -> tuple[int, ...]:
     """The shape of a mask of whole channels. Raises: ValueError for another number of dimensions than torch takes."""
-    unbatched = input.ndim == rank + 1
-    if not unbatched and input.ndim != rank + 2:
+    if input.ndim not in (rank + 1, rank + 2):
         raise ValueError(f"{name} expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
-    lead = input.ndim - rank
-    return (*input.shape[:lead], *(1,) * rank)
+    lead = 2 if rank == 2 else input.ndim - rank  # three dimensions are a batch to Dropout2d
+    return (*input.shape[:lead], *(1,) * (input.ndim - lead))
 
 
 # What SELU saturates at, -scale * alpha.
 SATURATED = -1.7580993408473766
 
 
+@checked
 def alpha_dropout(
     input: Array,
     p: float = 0.5,
@@ -87,17 +93,16 @@ def alpha_dropout(
     Args: mask is True where an element is kept; it is drawn from rng when None. Without training it is the identity.
     Shape: any, kept.
     Gradients: grad_input = a grad_output where kept, else 0.
-    Raises: ValueError for a p outside [0, 1].
-    Conventions: with p = 1 all is zero.
+    Raises: ValueError for a p outside [0, 1] or a mask of another shape.
+    Conventions: with p = 1 all is zero. What is dropped is multiplied by zero: infinity becomes NaN.
     """
     _check_probability(p)
     if not training:
         return input, lambda grad_output: grad_output
-    if mask is None:
-        mask = kept(input.shape, p, rng)
+    chosen = kept(input.shape, p, rng) if mask is None else _fitting(mask, input, "alpha_dropout")
     a = ((1.0 - p) * (1.0 + p * SATURATED**2)) ** -0.5 if p < 1 else 0.0
-    output = np.where(mask, input, SATURATED) * a + (-a * p * SATURATED)
-    return output, lambda grad_output: np.where(mask, grad_output * a, 0.0)
+    output = np.where(chosen, input, input * 0.0 + SATURATED) * a + (-a * p * SATURATED)
+    return output, lambda grad_output: grad_output * a * chosen
 
 
 class _Dropout(Layer):
@@ -168,7 +173,9 @@ class Dropout1d(_ChannelDropout):
 
 @documented_by(dropout)
 class Dropout2d(_ChannelDropout):
-    """torch.nn.Dropout2d: `refbp.functional.dropout` of whole channels of (N, C, H, W) or (C, H, W). `inplace` has no effect.
+    """torch.nn.Dropout2d: `refbp.functional.dropout` of whole channels of (N, C, H, W) or (N, C, L). `inplace` has no effect.
+
+    As in torch, which warns of it, an input of three dimensions is a batch with one side, and not an image without a batch.
 
     Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one. They have size 1
         in place of the sides.

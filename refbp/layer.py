@@ -29,11 +29,30 @@ def require_floating(input: Any, name: str) -> None:
         raise ValueError(f"{name} expects a floating-point array, got {received}")
 
 
-def require_counts(name: str, **counts: Any) -> None:
-    """Raises: ValueError for a number of channels or features that is none."""
+def as_array(value: Any) -> Any:
+    """What NumPy has made a scalar, as an array without dimensions; everything else as it is."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def require_shape(grad_output: Any, shape: tuple[int, ...], name: str) -> None:
+    """Raises: ValueError unless it is a floating-point array of the output's shape; nothing is broadcast."""
+    received = grad_output.shape if is_array(grad_output) else type(grad_output).__name__
+    if received != shape:
+        raise ValueError(f"{name}.backward expects grad_output of the output's shape {shape}, got {received}")
+    require_floating(grad_output, f"{name}.backward")
+
+
+def upstream(grad_output: Array, output: Array, name: str) -> Array:
+    """grad_output in the output's dtype. Raises: ValueError unless it has the output's shape."""
+    require_shape(grad_output, output.shape, name)
+    return grad_output.astype(output.dtype, copy=False)
+
+
+def require_counts(name: str, least: int = 0, /, **counts: Any) -> None:
+    """Raises: ValueError for a number of channels or features that is none, or below `least`."""
     for what, count in counts.items():
-        if not isinstance(count, int | np.integer) or count < 0:
-            raise ValueError(f"{name} expects {what} as a whole number of at least 0, got {count!r}")
+        if not isinstance(count, int | np.integer) or count < least:
+            raise ValueError(f"{name} expects {what} as a whole number of at least {least}, got {count!r}")
 
 
 class LayerOptions(TypedDict, total=False):
@@ -191,34 +210,25 @@ class Layer:
         # The input's dtype rules: y = layer(x) keeps it, whatever the parameters are stored in.
         params = [p if p.dtype == input.dtype else p.astype(input.dtype) for p in self._params.values()]
         with np.errstate(all="ignore"):  # NaN and infinities are results like any others
-            output, op_backward = self.op(input, *params)
+            result, op_backward = self.op(input, *params)
+        output: Array = as_array(result)
 
         def backward(grad_output: Array) -> Array:
-            self.check_grad_output(grad_output, output.shape)
+            delta = upstream(grad_output, output, type(self).__name__)
             with np.errstate(all="ignore"):
-                grads = op_backward(grad_output)
-            if not isinstance(grads, tuple):
-                return grads  # type: ignore[no-any-return]
-            grad_input, *param_grads = grads
+                grads = op_backward(delta)
+            grad_input, *param_grads = grads if isinstance(grads, tuple) else (grads,)
             present = (grad for grad in param_grads if grad is not None)
             for name, grad in zip(self._params, present, strict=True):
                 own, so_far = grad.astype(self._params[name].dtype, copy=False), self._grads[name]
                 self._grads[name] = own if so_far is self._zeros[name] else so_far + own
-            return grad_input  # type: ignore[no-any-return]
+            return as_array(grad_input)  # type: ignore[no-any-return]
 
         return output, backward
 
     def check_input(self, input: Array) -> None:
         """Raises: ValueError for what is no floating-point array."""
         require_floating(input, type(self).__name__)
-
-    def check_grad_output(self, grad_output: Array, shape: tuple[int, ...]) -> None:
-        """Raises: ValueError unless it has the output's shape; nothing is broadcast."""
-        received = grad_output.shape if is_array(grad_output) else type(grad_output).__name__
-        if received != shape:
-            raise ValueError(
-                f"{type(self).__name__}.backward expects grad_output of the output's shape {shape}, got {received}"
-            )
 
     def forward(self, input: Array) -> Array:
         """The output for this input; `backward` then belongs to this call. The same as calling the layer."""
@@ -237,7 +247,7 @@ class Layer:
         """
         if self._backward is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
-        self.check_grad_output(grad_output, self._output_shape)
+        require_shape(grad_output, self._output_shape, type(self).__name__)
         return self._backward(grad_output)  # type: ignore[no-any-return]
 
     def layers(self) -> Iterator[tuple[str, Layer]]:

@@ -9,8 +9,10 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions, require_counts
+from refbp.op import checked
 
 
+@checked
 def linear(input: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
     """z = n Wᵀ + b, the forward equation for a batch of rows n.
 

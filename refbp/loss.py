@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,28 @@ Gradients: TypeAlias = tuple[Array | None, ...]
 
 # A loss is infinite or undefined where torch's is, and as silently.
 silently = np.errstate(all="ignore")
+
+P = ParamSpec("P")
+Made = TypeVar("Made")
+
+
+def loss_op(op: Callable[P, Made]) -> Callable[P, Made]:
+    """A decorator of every loss of refbp.functional: NaN and infinities come without a warning.
+
+    Raises: ValueError for an input that is no floating-point array, or a sequence where an array should be.
+    """
+
+    @wraps(op)
+    def with_checks(*args: P.args, **kwargs: P.kwargs) -> Made:
+        arguments = [*args, *kwargs.values()]
+        for argument in arguments:
+            if isinstance(argument, list | tuple):
+                raise ValueError(f"{op.__name__} expects arrays, got {type(argument).__name__}")
+        require_floating(args[0] if args else kwargs.get("input", kwargs.get("input1")), op.__name__)
+        with np.errstate(all="ignore"):
+            return op(*args, **kwargs)
+
+    return with_checks
 
 
 class LossBackward(Protocol):
@@ -53,11 +76,12 @@ def reduced(
     def backward(grad_output: Array | float = 1.0) -> Gradients:
         if isinstance(grad_output, int | float):
             delta = np.full_like(terms, float(grad_output))
-        elif grad_output.shape in ((), value.shape):
+        elif is_array(grad_output) and grad_output.shape in ((), value.shape):
             delta = np.broadcast_to(grad_output.astype(value.dtype, copy=False), terms.shape)
         else:
+            received = grad_output.shape if is_array(grad_output) else type(grad_output).__name__
             raise ValueError(
-                f"a loss's backward expects grad_output of the value's shape {value.shape}, got {grad_output.shape}"
+                f"a loss's backward expects grad_output of the value's shape {value.shape}, got {received}"
             )
         grads = gradients(delta / count if reduction == "mean" else delta)
         return tuple(

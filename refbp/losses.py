@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from refbp.activations import logsigmoid, sigmoid
@@ -19,13 +21,14 @@ from refbp.loss import (
     class_axis,
     class_weight,
     is_integer,
+    loss_op,
     reduced,
     silently,
 )
 from refbp.softmax import log_softmax
 
 
-@silently
+@loss_op
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
     """(x - t)².
 
@@ -68,7 +71,7 @@ class MSELoss(Loss):
 BCE_FLOOR = float(np.float32(1e-12))
 
 
-@silently
+@loss_op
 def binary_cross_entropy(
     input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:
@@ -104,7 +107,7 @@ class BCELoss(WeightedLoss):
         return binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
 
 
-@silently
+@loss_op
 def binary_cross_entropy_with_logits(
     input: Array,
     target: Array,
@@ -163,6 +166,7 @@ class BCEWithLogitsLoss(WeightedLoss):
         )
 
 
+@loss_op
 def nll_loss(
     input: Array, target: Array, weight: Array | None = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:
@@ -200,7 +204,7 @@ class NLLLoss(WeightedLoss):
         return nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
-@silently
+@loss_op
 def cross_entropy(
     input: Array,
     target: Array,
@@ -314,7 +318,10 @@ def _indexed_loss(
             grad_input = grad_input - smoothing * counted * w.reshape(along) / classes
         return grad_input, None, None
 
-    return reduced(terms, gradients, (input, target, weight), reduction, np.sum(w_target))
+    total = np.sum(w_target)
+    if smoothing > 0:  # the mean of what does not count is NaN, whatever the smoothing adds
+        total = np.where(np.isnan(total / total), math.nan, total)
+    return reduced(terms, gradients, (input, target, weight), reduction, total)
 
 
 def _expected_loss(

@@ -9,7 +9,9 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.op import checked
 from refbp.pooling import Ints, avg_pool, max_pool
+from refbp.special import sign
 from refbp.windows import sizes
 
 
@@ -23,14 +25,15 @@ def _lp_pool(
     Shape: (N, C, *sides) or (C, *sides) -> the same with H' = ⌊(H - kH) / stride⌋ + 1, with ceil_mode ⌈…⌉ + 1.
     Gradients: ∂y/∂x_t = x_t^(p-1) y^(1-p), and windows that overlap add up.
     Raises: ValueError for a norm_type of 0, an input smaller than its window, another number of dimensions.
-    Conventions: no absolute values, so an odd p of a negative sum is NaN; a window whose sum is zero passes no gradient,
-        also for p = 1; p = ±inf is the largest or smallest |x|.
+    Conventions: no absolute values, so an odd power of negative elements stays negative, and a root of a negative sum is NaN; a
+        window whose sum is zero passes no gradient, also for p = 1, where one whose sum is NaN does not either; p = ±inf is the
+        largest or smallest |x|, whose gradient is 0 at NaN.
     """
     p = float(norm_type)
     if math.isinf(p):
-        sign = math.copysign(1.0, p)
-        extreme, _, extreme_backward = max_pool(sign * abs(input), rank, kernel_size, stride, 0, 1, ceil_mode)
-        return sign * extreme, lambda grad_output: extreme_backward(grad_output) * np.sign(input)
+        way = math.copysign(1.0, p)
+        extreme, _, extreme_backward = max_pool(way * abs(input), rank, kernel_size, stride, 0, 1, ceil_mode)
+        return way * extreme, lambda grad_output: extreme_backward(grad_output) * sign(input)
     if p == 0:
         raise ValueError(f"lp_pool{rank}d expects a norm_type other than 0")
     window = float(math.prod(sizes(kernel_size, rank, f"kernel_size of lp_pool{rank}d", 1)))
@@ -40,7 +43,7 @@ def _lp_pool(
         output = total if p == 1 else total ** (1.0 / p)
 
     def backward(grad_output: Array) -> Array:
-        empty = total == 0
+        empty = (total == 0) | np.isnan(total) if p == 1 else total == 0
         with np.errstate(invalid="ignore", divide="ignore"):
             slope = 1.0 if p == 1 else np.where(empty, 1.0, total) ** (1.0 / p - 1.0) / p
             grad_powers = average_backward(np.where(empty, 0.0, grad_output * slope) * window)
@@ -50,6 +53,7 @@ def _lp_pool(
 
 
 @documented_by(_lp_pool)
+@checked
 def lp_pool1d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
@@ -58,6 +62,7 @@ def lp_pool1d(
 
 
 @documented_by(_lp_pool)
+@checked
 def lp_pool2d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:
@@ -66,6 +71,7 @@ def lp_pool2d(
 
 
 @documented_by(_lp_pool)
+@checked
 def lp_pool3d(
     input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
 ) -> tuple[Array, Backward]:

@@ -17,13 +17,13 @@ from refbp.loss import (
     check_classes,
     class_axis,
     class_weight,
+    loss_op,
     reduced,
     shaped,
-    silently,
 )
 
 
-@silently
+@loss_op
 def margin_ranking_loss(
     input1: Array, input2: Array, target: Array, margin: float = 0.0, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:
@@ -46,7 +46,7 @@ def margin_ranking_loss(
     return reduced(np.maximum(raw, 0.0), gradients, (input1, input2, target), reduction)
 
 
-@silently
+@loss_op
 def hinge_embedding_loss(
     input: Array, target: Array, margin: float = 1.0, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:
@@ -74,7 +74,7 @@ def hinge_embedding_loss(
 COSINE_EPS = 1e-12
 
 
-@silently
+@loss_op
 def cosine_embedding_loss(
     input1: Array, input2: Array, target: Array, margin: float = 0.0, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:
@@ -115,7 +115,7 @@ def cosine_embedding_loss(
     return reduced(shaped(terms, target.shape), gradients, (input1, input2, target), reduction)
 
 
-@silently
+@loss_op
 def soft_margin_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
     """ln(1 + e^(-y x)) for y = 1 or -1,  ∂/∂x = -y z / (1 + z) with z = e^(-y x).
 
@@ -133,7 +133,7 @@ def soft_margin_loss(input: Array, target: Array, *, reduction: str = "mean") ->
     return reduced(np.log1p(z), gradients, (input, target), reduction)
 
 
-@silently
+@loss_op
 def multi_margin_loss(
     input: Array,
     target: Array,
@@ -175,7 +175,7 @@ def multi_margin_loss(
     return reduced(shaped(terms, target.shape), gradients, (input, target, weight), reduction)
 
 
-@silently
+@loss_op
 def multilabel_margin_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
     """1 / C Σ_{t in labels} Σ_{i not in labels} max(0, 1 - x_t + x_i).
 
@@ -205,7 +205,7 @@ def multilabel_margin_loss(input: Array, target: Array, *, reduction: str = "mea
     return reduced(shaped(terms, input.shape[:-1]), gradients, (input, target), reduction)
 
 
-@silently
+@loss_op
 def multilabel_soft_margin_loss(
     input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:

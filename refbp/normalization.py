@@ -1,8 +1,9 @@
-"""Normalisation: y = x̂ w + b, where x̂ is the input relative to statistics of its own.
+"""Normalisation: the input relative to statistics of its own.
 
-`standardized` and `affine` hold the derivatives; layer, group and, in batch_norm.py, batch and instance normalisation
-differ in the axes that their statistics go over. RMS normalisation leaves out the mean, local response normalisation looks
-at neighbouring channels.
+`standardized` and `affine` hold x̂, y = x̂ w + b and their derivatives: layer, group and, in batch_norm.py, instance
+normalisation are made of them, and differ in the axes that their statistics go over. Batch normalisation, there, and RMS
+normalisation, which leaves out the mean, differentiate an x̂ of their own; local response normalisation looks at neighbouring
+channels, and has neither w nor b.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.op import checked
+from refbp.windows import sizes
 
 Axes: TypeAlias = tuple[int, ...]
 NormalizedShape: TypeAlias = int | Sequence[int]
@@ -32,14 +35,16 @@ def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
     return mean, mean_over(np.square(x - mean), axes)
 
 
-def standardized(x: Array, axes: Axes, eps: float) -> tuple[Array, Backward]:
-    """x̂ = (x - μ) / √(σ² + eps), with μ and σ² the moments over `axes`.
+def standardized(x: Array, axes: Axes, eps: float, constant: float = math.inf) -> tuple[Array, Backward]:
+    """x̂ = (x - μ) / √(σ² + eps), with μ and σ² the moments over `axes`; `constant` is 1/√(σ² + eps) where that divides by zero.
 
     Gradients, with g = grad_output and s = 1/√(σ² + eps):
         grad_x = s (g - mean(g) - x̂ mean(g x̂)), the second term through μ, the third through σ²
     """
     mean, variance = moments(x, axes)
     s = 1.0 / np.sqrt(variance + eps)
+    if eps == 0:
+        s = np.where(np.isinf(s), constant, s)
     # Folded to one product and one shift, as kernels do: their rounding where x is close to the mean is then allowed for.
     x_hat = x * s - mean * s
 
@@ -113,12 +118,14 @@ def _last_axes(input: Array, normalized_shape: NormalizedShape, *params: Array |
 
 
 def _as_shape(normalized_shape: NormalizedShape, name: str) -> tuple[int, ...]:
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape:
+    """The sizes of the dimensions. Raises: ValueError where there are none, or one is no whole number."""
+    rank = len(normalized_shape) if isinstance(normalized_shape, Sequence) else 1
+    if rank < 1:
         raise ValueError(f"{name} expects normalized_shape of at least one dimension, got {normalized_shape!r}")
-    return shape
+    return sizes(normalized_shape, rank, f"normalized_shape of {name}")
 
 
+@checked
 def layer_norm(
     input: Array,
     normalized_shape: NormalizedShape,
@@ -141,6 +148,7 @@ def layer_norm(
     return affine(x_hat, backward_x, weight, bias, shape)
 
 
+@checked
 def group_norm(
     input: Array, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5
 ) -> tuple[Array, Backward]:
@@ -171,6 +179,7 @@ def group_norm(
     return affine(x_hat.reshape(input.shape), backward_input, weight, bias, shape)
 
 
+@checked
 def rms_norm(
     input: Array, normalized_shape: NormalizedShape, weight: Array | None = None, eps: float | None = None
 ) -> tuple[Array, Backward]:
@@ -192,6 +201,7 @@ def rms_norm(
     return y, lambda grad_output: backward_all(grad_output)[:2]
 
 
+@checked
 def local_response_norm(
     input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> tuple[Array, Backward]:

@@ -9,14 +9,14 @@ import numpy as np
 
 from refbp.layer import Layer, Parameter
 
-Params: TypeAlias = Layer | Iterable[Parameter | Layer] | Iterable[Mapping[str, Any]]
+Params: TypeAlias = Layer | Parameter | Iterable[Parameter | Layer] | Iterable[Mapping[str, Any]]
 
 
 class Optimizer:
     """Parameter groups, each with its own options, and a state per parameter: what all optimizers share.
 
     Args:
-        params: a Layer; an iterable of Parameters or Layers; or an iterable of groups, mappings with such a "params"
+        params: a Layer or Parameter; an iterable of Parameters or Layers; or an iterable of groups, mappings with such a "params"
             and options of their own.
     Attributes:
         param_groups: a list of dicts: "params" (a list of Parameter) and every option; a new value counts from the next step on.
@@ -32,12 +32,12 @@ class Optimizer:
     state_names: ClassVar[tuple[str, ...]]
 
     def __init__(self, params: Params, **defaults: Any) -> None:
-        """params is a Layer, some Layers or Parameters, or groups: mappings with "params" and options of their own."""
+        """params is a Layer or Parameter, some of them, or groups: mappings with "params" and options of their own."""
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Parameter, dict[str, Any]] = {}
         self.check_options(defaults)
-        entries: list[Any] = [params] if isinstance(params, Layer) else list(params)
+        entries: list[Any] = list(_several(params))
         for group in entries if entries and isinstance(entries[0], Mapping) else [{"params": entries}]:
             self.add_param_group(group)
         if not any(group["params"] for group in self.param_groups):
@@ -88,8 +88,13 @@ class Optimizer:
                 parameter.update(value)
 
 
+def _several(params: Any) -> Iterable[Any]:
+    """A Parameter is a tuple, and a Sequential can be iterated over, but each is one."""
+    return params if isinstance(params, Iterable) and not isinstance(params, (Layer, Parameter)) else [params]
+
+
 def _parameters(params: Any, name: str) -> Iterator[Parameter]:
-    for entry in [params] if isinstance(params, (Layer, Parameter)) else params:
+    for entry in _several(params):
         if isinstance(entry, Parameter):
             yield entry
         elif isinstance(entry, Layer):

@@ -9,11 +9,13 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.op import checked
 from refbp.windows import PADDING_SOURCES, Index, Sides, added_back, inside, padded, padding_sources, sizes, taken
 
 Pad: TypeAlias = int | Sequence[int]
 
 
+@checked
 def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> tuple[Array, Backward]:
     """The input with `pad` elements added at both ends of its last dimensions; negative numbers crop.
 

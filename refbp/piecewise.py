@@ -13,6 +13,7 @@ from refbp.activations import Activation
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, LayerOptions
 from refbp.masks import masked
+from refbp.op import checked
 
 
 def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward]:
@@ -24,6 +25,7 @@ def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward
     return output, lambda grad_output: masked(grad_output, passes)
 
 
+@checked
 def relu(input: Array) -> tuple[Array, Backward]:
     """f(z) = max(z, 0),  f'(z) = 1 where z > 0, else 0.
 
@@ -44,9 +46,10 @@ class ReLU(Activation):
     function = staticmethod(relu)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
+@checked
 def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> tuple[Array, Backward]:
     """f(z) = min(max(z, min_val), max_val),  f'(z) = 1 between them, else 0.
 
@@ -78,9 +81,11 @@ class Hardtanh(Activation):
         **options: Unpack[LayerOptions],
     ) -> None:
         low, high = (min_val if min_value is None else min_value), (max_val if max_value is None else max_value)
-        super().__init__(options, low, high)
+        super().__init__(**options)
+        self.arguments = (low, high)
 
 
+@checked
 def relu6(input: Array) -> tuple[Array, Backward]:
     """f(z) = min(max(z, 0), 6): hardtanh from 0 to 6,  f'(z) = 1 between them, else 0.
 
@@ -96,9 +101,10 @@ class ReLU6(Activation):
     function = staticmethod(relu6)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
+@checked
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else negative_slope z;  f'(z) = 1 or negative_slope.
 
@@ -119,9 +125,11 @@ class LeakyReLU(Activation):
     function = staticmethod(leaky_relu)
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, negative_slope)
+        super().__init__(**options)
+        self.arguments = (negative_slope,)
 
 
+@checked
 def prelu(input: Array, weight: Array) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else w z, with one w for all or one per channel;  f'(z) = 1 or w.
 
@@ -159,10 +167,11 @@ class PReLU(Activation):
     function = staticmethod(prelu)
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
         self.add_param("weight", np.full(num_parameters, init))
 
 
+@checked
 def hardsigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = min(max(z + 3, 0), 6) / 6,  f'(z) = 1/6 between -3 and 3, else 0. Source: Howard et al., arXiv:1905.02244.
 
@@ -179,9 +188,10 @@ class Hardsigmoid(Activation):
     function = staticmethod(hardsigmoid)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
+@checked
 def hardswish(input: Array) -> tuple[Array, Backward]:
     """f(z) = z min(max(z + 3, 0), 6) / 6,  f'(z) = z / 3 + 1/2 between -3 and 3, 0 below, 1 above.
 
@@ -205,9 +215,10 @@ class Hardswish(Activation):
     function = staticmethod(hardswish)
 
     def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options)
+        super().__init__(**options)
 
 
+@checked
 def hardshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
     """f(z) = z where |z| > λ, else 0;  f'(z) = 1 or 0. Conventions: f'(±λ) = 0, f'(NaN) = 0."""
     return piecewise((input > lambd) | (input < -lambd), input, 0.0)
@@ -220,9 +231,11 @@ class Hardshrink(Activation):
     function = staticmethod(hardshrink)
 
     def __init__(self, lambd: float = 0.5, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, lambd)
+        super().__init__(**options)
+        self.arguments = (lambd,)
 
 
+@checked
 def softshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
     """f(z) = z - λ above λ, z + λ below -λ, else 0;  f'(z) = 1 or 0.
 
@@ -242,9 +255,11 @@ class Softshrink(Activation):
     function = staticmethod(softshrink)
 
     def __init__(self, lambd: float = 0.5, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, lambd)
+        super().__init__(**options)
+        self.arguments = (lambd,)
 
 
+@checked
 def threshold(input: Array, threshold: float, value: float) -> tuple[Array, Backward]:
     """f(z) = z where z > threshold, else value;  f'(z) = 1 or 0. Conventions: f'(threshold) = 0; f'(NaN) = 1."""
     return piecewise((input > threshold) | np.isnan(input), input, value)
@@ -257,4 +272,5 @@ class Threshold(Activation):
     function = staticmethod(threshold)
 
     def __init__(self, threshold: float, value: float, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(options, threshold, value)
+        super().__init__(**options)
+        self.arguments = (threshold, value)

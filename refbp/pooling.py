@@ -12,6 +12,7 @@ import numpy.typing as npt
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.masks import masked
+from refbp.op import checked
 from refbp.windows import Index, Sides, Sizes, inside, padded, sizes, taps
 
 Ints: TypeAlias = int | Sequence[int]
@@ -206,6 +207,7 @@ def avg_pool(
 
 
 @documented_by(max_pool)
+@checked
 def max_pool1d(
     input: Array,
     kernel_size: Ints,
@@ -220,6 +222,7 @@ def max_pool1d(
 
 
 @documented_by(max_pool)
+@checked
 def max_pool2d(
     input: Array,
     kernel_size: Ints,
@@ -240,6 +243,7 @@ def max_pool2d(
 
 
 @documented_by(max_pool)
+@checked
 def max_pool3d(
     input: Array,
     kernel_size: Ints,
@@ -259,6 +263,7 @@ def with_indices(pooled: tuple[Array, Callable[[], Indices], Backward], return_i
 
 
 @documented_by(avg_pool)
+@checked
 def avg_pool1d(
     input: Array,
     kernel_size: Ints,
@@ -272,6 +277,7 @@ def avg_pool1d(
 
 
 @documented_by(avg_pool)
+@checked
 def avg_pool2d(
     input: Array,
     kernel_size: Ints,
@@ -286,6 +292,7 @@ def avg_pool2d(
 
 
 @documented_by(avg_pool)
+@checked
 def avg_pool3d(
     input: Array,
     kernel_size: Ints,

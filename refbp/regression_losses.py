@@ -9,27 +9,28 @@ import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array
-from refbp.loss import Gradients, Loss, LossBackward, as_target, reduced, shaped, silently
+from refbp.loss import Gradients, Loss, LossBackward, as_target, loss_op, reduced, shaped
+from refbp.special import sign
 
 
-@silently
+@loss_op
 def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
     """|x - t|,  ∂/∂x = sign(x - t) = -∂/∂t.
 
     Shape: target as input, any.
     Raises: ValueError for a target of another shape.
-    Conventions: sign(0) = 0.
+    Conventions: sign(0) = 0, and sign(NaN) = 0.
     """
     difference = input - as_target("l1_loss", input, target)
 
     def gradients(delta: Array) -> Gradients:
-        grad_input = np.sign(difference) * delta
+        grad_input = sign(difference) * delta
         return grad_input, -grad_input
 
     return reduced(abs(difference), gradients, (input, target), reduction)
 
 
-@silently
+@loss_op
 def smooth_l1_loss(
     input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0
 ) -> tuple[Array, LossBackward]:
@@ -42,6 +43,8 @@ def smooth_l1_loss(
     """
     if beta < 0:
         raise ValueError(f"smooth_l1_loss expects a beta of at least 0, got {beta}")
+    if beta == 0:
+        return l1_loss(input, target, reduction=reduction)
     difference = input - as_target("smooth_l1_loss", input, target)
     near, size = abs(difference) < beta, abs(difference)
     terms = np.where(near, 0.5 * (difference * difference) / beta, size - 0.5 * beta)
@@ -53,7 +56,7 @@ def smooth_l1_loss(
     return reduced(terms, gradients, (input, target), reduction)
 
 
-@silently
+@loss_op
 def huber_loss(
     input: Array, target: Array, *, reduction: str = "mean", delta: float = 1.0
 ) -> tuple[Array, LossBackward]:
@@ -78,7 +81,7 @@ def huber_loss(
     return reduced(terms, gradients, (input, target), reduction)
 
 
-@silently
+@loss_op
 def kl_div(
     input: Array, target: Array, *, reduction: str = "mean", log_target: bool = False
 ) -> tuple[Array, LossBackward]:
@@ -110,7 +113,7 @@ def kl_div(
     return reduced(terms, gradients, (input, target), reduction, divisor)
 
 
-@silently
+@loss_op
 def poisson_nll_loss(
     input: Array,
     target: Array,
@@ -147,7 +150,7 @@ def poisson_nll_loss(
     return reduced(terms, gradients, (input, target), reduction)
 
 
-@silently
+@loss_op
 def gaussian_nll_loss(
     input: Array, target: Array, var: Array, full: bool = False, eps: float = 1e-6, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:

@@ -10,6 +10,7 @@ import numpy as np
 from refbp.activations import sigmoid
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.op import checked
 
 
 def _dimension(input: Array, dim: int | None, name: str) -> int:
@@ -31,6 +32,7 @@ def shifted(input: Array, dim: int) -> Array:
     return input - np.max(input, axis=dim, keepdims=True) if input.size else input
 
 
+@checked
 def log_softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     """f(z)_i = z_i - ln Σ_j e^{z_j} along `dim`, computed from z - max z, so that nothing overflows.
 
@@ -51,6 +53,7 @@ def log_softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     return output.reshape(input.shape), backward
 
 
+@checked
 def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     """f(z)_i = e^{z_i} / Σ_j e^{z_j} along `dim`, computed from z - max z, so that nothing overflows.
 
@@ -72,12 +75,14 @@ def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
 
 
 @documented_by(softmax)
+@checked
 def softmin(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     """softmax of -z; grad_input is softmax's at -z, with the other sign."""
     output, backward = softmax(-input, dim)
     return output, lambda grad_output: -backward(grad_output)
 
 
+@checked
 def glu(input: Array, dim: int = -1) -> tuple[Array, Backward]:
     """a σ(b), with a and b the first and second half of the input along `dim`. Source: Dauphin et al., arXiv:1612.08083.
 

@@ -1,4 +1,4 @@
-"""The error function in every precision that the ops run in."""
+"""Functions that NumPy lacks, or defines otherwise than torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from scipy import special
 from refbp.layer import Array
 
 
+def sign(x: Array) -> Array:
+    """1, 0 or -1; torch's, whose sign of NaN is 0."""
+    return np.where(np.isnan(x), 0.0, np.sign(x)).astype(x.dtype, copy=False)
+
+
 def erf(x: Array) -> Array:
     """erf(x) = 2/√π ∫₀ˣ e^(-t²) dt; SciPy's, and for long double, which SciPy does not have, a series of its own.
 
@@ -15,7 +20,8 @@ def erf(x: Array) -> Array:
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.6.
     """
     if x.dtype != np.longdouble or x.dtype == np.float64:
-        result: Array = special.erf(x)
+        wide = x.astype(np.promote_types(x.dtype, np.float32), copy=False)  # SciPy has no half precision
+        result: Array = special.erf(wide).astype(x.dtype, copy=False)
         return result
     z = np.minimum(np.maximum(x, -7.0), 7.0)  # beyond, it is ±1 to the last bit
     term = z

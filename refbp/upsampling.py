@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias, Unpack
 
 import numpy as np
 
 from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
-from refbp.windows import Positions, added_back, taken
+from refbp.op import checked
+from refbp.windows import Positions, Sizes, added_back, sizes, taken
 
 Factor: TypeAlias = float | Sequence[float]
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -24,6 +25,7 @@ class _Mix(NamedTuple):
     weight: Array | None
 
 
+@checked
 def upsample(
     input: Array,
     size: int | Sequence[int] | None = None,
@@ -34,15 +36,21 @@ def upsample(
 ) -> tuple[Array, Backward]:
     """The input resized: mode "nearest", or "linear", "bilinear", "trilinear" for one, two, three dimensions.
 
-    Output i lies at (i + 1/2) s - 1/2 of the input (not below 0), or at i (n - 1) / (m - 1) with align_corners, for n inputs and
-    m outputs, where s is 1 / scale_factor, or n / m where a size is given or the factor is recomputed from it; it is the mean
-    of the two inputs beside it, weighted by their nearness, in one dimension after the other. "nearest" takes input ⌊i s⌋.
+    Output i lies at (i + 1/2) s - 1/2 of the input (from 0 to n - 1), or with align_corners at i (n - 1) / (m - 1), a single one
+    at 0, for n inputs and m outputs, where s is 1 / scale_factor, or n / m where a size is given or the factor is recomputed
+    from it; it is the mean of the two inputs beside it, weighted by their nearness, in one dimension after the other. "nearest"
+    takes input ⌊i s⌋.
 
     Args: size or scale_factor are one number, or one per dimension; m = ⌊n scale_factor⌋. align_corners is for the linear modes.
     Shape: (N, C, *sides) -> (N, C, *new sides).
     Gradients: each output's goes back to the inputs it was mixed from, by the same weights, and adds up.
     Raises: ValueError for both or neither of size and scale_factor, an unknown mode or one for another number of dimensions,
-        align_corners with "nearest".
+        align_corners with "nearest", recompute_scale_factor with a size, a side without elements before or after.
+    Conventions: s is 1 where m = n, which copies, and in "nearest" 1/2 where m = 2n, whatever the factor. "nearest" multiplies in
+        single precision, where some i s come out on the other side of a whole number: torch's `nearest_idx` (in its
+        UpSampleKernel.cpp) with `nearest_neighbor_compute_source_index` (UpSample.h). All of torch's backward passes go by it,
+        and its forward passes to two sides of up to 128 elements together, or over channels-last memory; the others take s as it
+        is, in double precision for a double input, so that at some sizes they read another input than they send back to.
     """
     rank = input.ndim - 2
     if rank not in MODES:
@@ -54,16 +62,10 @@ def upsample(
     if mode == "nearest" and align_corners is not None:
         raise ValueError("upsample expects align_corners with the linear modes only")
     inner = input.shape[2:]
-    factors = [None] * rank if scale_factor is None else _per_dimension(scale_factor, rank, "scale_factor")
-    if size is None:
-        outer = [math.floor(n * factor) for n, factor in zip(inner, factors, strict=True) if factor is not None]
-    else:
-        outer = [int(n) for n in _per_dimension(size, rank, "size") if n is not None]
-    if recompute_scale_factor:
-        factors = [None] * rank
+    outer, scales = _resized(inner, size, scale_factor, bool(recompute_scale_factor))
     mixes = [
-        _mix(input, n, m, n / m if factor is None else 1.0 / factor, mode, bool(align_corners))
-        for n, m, factor in zip(inner, outer, factors, strict=True)
+        _nearest(n, m, s) if mode == "nearest" else _mix(input, n, m, s, bool(align_corners))
+        for n, m, s in zip(inner, outer, scales, strict=True)
     ]
     output = input
     for axis, mix in enumerate(mixes):
@@ -78,20 +80,49 @@ def upsample(
     return output, backward
 
 
-def _per_dimension(value: Factor, rank: int, name: str) -> list[float | None]:
-    result = [value] * rank if isinstance(value, (int, float)) else list(value)
-    if len(result) != rank:
-        raise ValueError(f"upsample expects one {name} or {rank} of them, got {value!r}")
-    return list(result)
+def _resized(
+    inner: Sizes, size: int | Sequence[int] | None, scale_factor: Factor | None, recompute: bool
+) -> tuple[Sizes, list[float]]:
+    """The new sides, and how many inputs each output counts for, per dimension."""
+    rank = len(inner)
+    if scale_factor is None:
+        if recompute:
+            raise ValueError(f"upsample expects recompute_scale_factor with a scale_factor only, got size {size}")
+        assert size is not None
+        outer = sizes(size, rank, "size of upsample", 1)
+    else:
+        factors = _factors(scale_factor, rank)
+        outer = tuple(math.floor(n * factor) for n, factor in zip(inner, factors, strict=True))
+    if min(*inner, *outer) < 1:
+        raise ValueError(f"upsample expects at least one element per side, got sides {inner} that become {outer}")
+    if scale_factor is None or recompute:
+        return outer, [n / m for n, m in zip(inner, outer, strict=True)]
+    return outer, [1.0 / factor for factor in factors]
 
 
-def _mix(input: Array, n: int, m: int, scale: float, mode: str, align_corners: bool) -> _Mix:
+def _factors(value: Factor, rank: int) -> list[float]:
+    try:
+        result = [float(factor) for factor in value] if isinstance(value, Iterable) else [float(value)] * rank
+    except (TypeError, ValueError):
+        result = []
+    if len(result) != rank or not all(0 < factor < math.inf for factor in result):
+        raise ValueError(f"upsample expects one scale_factor above 0 or {rank} of them, got {value!r}")
+    return result
+
+
+def _nearest(n: int, m: int, scale: float) -> _Mix:
+    scale = {n: 1.0, 2 * n: 0.5}.get(m, scale)
+    index = np.arange(m, dtype=np.float32) * np.float32(scale)
+    low = np.minimum(np.floor(index).astype(np.intp), n - 1)
+    return _Mix(low, low, None)
+
+
+def _mix(input: Array, n: int, m: int, scale: float, align_corners: bool) -> _Mix:
     index = np.arange(m)
-    if mode == "nearest":
-        low = np.minimum(np.floor(index * scale).astype(np.intp), n - 1)
-        return _Mix(low, low, None)
     # Positions are computed in the input's precision: their rounding is part of the weights'.
     place = index.astype(input.dtype)
+    if m == n:
+        return _Mix(index, index, np.zeros_like(place))
     if align_corners:
         step = (n - 1) / (m - 1) if m > 1 else 0.0
         exact, position = index * step, place * np.full_like(input, step, shape=())
@@ -134,7 +165,7 @@ def _unmixed(grad: Array, axis: int, mix: _Mix, size: int) -> Array:
 
 @documented_by(upsample)
 class Upsample(Layer):
-    """torch.nn.Upsample without its bicubic mode: `refbp.functional.upsample`."""
+    """torch.nn.Upsample in the modes nearest, linear, bilinear and trilinear: `refbp.functional.upsample`."""
 
     def __init__(
         self,

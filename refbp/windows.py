@@ -101,14 +101,18 @@ def added_back(grad: Array, inner: Sizes, sources: Sequence[Positions]) -> Array
 def padding_sources(inner: Sizes, sides: Sides, mode: str) -> list[Positions]:
     """Where the elements of an array padded with its own come from: mode "reflect", "replicate" or "circular".
 
-    Raises: ValueError when there are not enough of them, or none would be left.
+    Raises: ValueError when there are not enough of them, or where no side would be left; as in torch, one
+        may be when another stays, and a circle may be empty.
     Conventions: negative numbers crop. As in torch a reflection still shows what was cropped, a circle does not.
     """
+    least = 0 if mode == "circular" else 1
+    if max(size + sum(side) for size, side in zip(inner, sides, strict=True)) < least:
+        raise ValueError(f"{mode} padding expects sides that leave something of {tuple(inner)}, got {list(sides)}")
     sources = []
     for size, (before, after) in zip(inner, sides, strict=True):
         first, last = (max(-before, 0), size - max(-after, 0)) if mode == "circular" else (0, size)
         most = {"reflect": size - 1, "circular": last - first}.get(mode, max(before, after))
-        if max(before, after) > most or size + before + after < 1:
+        if size < least or max(before, after) > most or size + before + after < 0:
             raise ValueError(f"{mode} padding expects sides that a size of {size} can fill, got {(before, after)}")
         positions = np.arange(-before - first, size + after - first)
         sources.append(first + PADDING_SOURCES[mode](positions, last - first))

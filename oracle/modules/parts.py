@@ -11,7 +11,7 @@ import numpy as np
 import refbp
 from oracle.arrays import Array
 from oracle.case import Case, Spec
-from oracle.choices import CHANNEL_DROPOUTS
+from oracle.choices import CHANNEL_DROPOUTS, channel_positions
 from oracle.decompose import Part
 from oracle.modules.capture import Call
 from oracle.running_error import UNIT_ROUNDOFF
@@ -141,11 +141,12 @@ def mask_of(call: Call) -> Drawn:
     if y.shape != x.shape:
         return Drawn(np.ones(x.shape, bool), np.zeros(x.shape, bool))
     with np.errstate(invalid="ignore"):
-        mask, known = np.abs(y - kept) < np.abs(y - lost), kept != lost
+        mask = np.where(np.isinf(x), ~np.isnan(y), np.abs(y - kept) < np.abs(y - lost))  # infinity times zero is NaN
+        known = (kept != lost) & ~np.isnan(x)
     gradient = call.made.get("grad_input")
     if gradient is not None and gradient.shape == mask.shape:
         mask = np.where(known, mask, gradient != 0)
     if call.kind in CHANNEL_DROPOUTS:
-        positions = tuple(range(x.ndim - CHANNEL_DROPOUTS[call.kind], x.ndim))
+        positions = channel_positions(call.kind, x.ndim)
         mask = np.where(known, mask, mask.any(positions, keepdims=True))
     return Drawn(mask, known)

@@ -84,8 +84,8 @@ def is_mask(x: Any) -> bool:
 def multiply(x: Any, y: Any) -> ErrorArray:
     if x is y:
         return square(x)
-    if is_mask(y):  # a choice between x and zero, which rounds nothing
-        chosen: ErrorArray = where(y, x, 0.0)
+    if is_mask(y):  # a choice between x and zero, which rounds nothing; zero times infinity is NaN
+        chosen: ErrorArray = where(y, x, 0.0 if np.isfinite(getattr(x, "value", x)).all() else x * 0.0)
         return chosen
     x, y = operands(x, y)
     model, value = x.model, x.value * y.value

@@ -251,7 +251,7 @@ def _dropped(module: Any, given: torch.Tensor, mask: torch.Tensor) -> torch.Tens
     """The module's output by its definition, with a mask that is given."""
     if isinstance(module, torch.nn.AlphaDropout):
         gain, shift = _alpha_gain(module.p)
-        return torch.where(mask, given, ALPHA) * gain + shift
+        return torch.where(mask, given, given * 0.0 + ALPHA) * gain + shift
     return given * mask / (1 - module.p) if module.p < 1 else given * 0.0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from oracle.case import Case
 from oracle.suite.build import generator, label, layer, network_case
 from oracle.suite.layers import ranked
@@ -62,6 +64,19 @@ def upsampling() -> Iterator[Case]:
                     yield network_case(
                         f"reshape/Upsample,rank={rank}{label(options)}", why, [layer("Upsample", **options)], shape
                     )
+    # Sizes at which single precision, in which torch looks for the nearest input, finds another one than exact arithmetic.
+    odd: tuple[tuple[dict[str, Any], tuple[int, ...], str], ...] = (
+        ({"size": (46, 22), "mode": "nearest"}, (1, 2, 14, 26), "the nearest input is found in single precision"),
+        (
+            {"scale_factor": (1.1, 2.2), "mode": "nearest"},
+            (2, 3, 5, 4),
+            "a size that stays or doubles decides, not the factor",
+        ),
+        ({"scale_factor": 1.1, "mode": "linear"}, (2, 3, 5), "a size that stays is copied, whatever the factor"),
+    )
+    for options, shape, why_odd in odd:
+        name = f"reshape/Upsample,rank={len(shape) - 2}{label(options)}"
+        yield network_case(name, why_odd, [layer("Upsample", **options)], shape)
 
 
 def dropout() -> Iterator[Case]:
@@ -83,6 +98,21 @@ def dropout() -> Iterator[Case]:
             "what is dropped takes a value that keeps mean and variance",
             [layer("AlphaDropout", p)],
             (4, 50),
+        )
+    yield network_case(
+        "dropout/Dropout2d,p=0.5,rank=1",
+        "three dimensions are a batch: one decision per sample and channel",
+        [layer("Dropout2d", 0.5)],
+        ranked(1, (6, 8)),
+    )
+    infinite = np.tile(np.array([np.inf, -np.inf, np.nan, 1.0]), (4, 10))
+    for type in ("Dropout", "AlphaDropout"):
+        yield network_case(
+            f"nonfinite/{type}",
+            "what is dropped is multiplied by zero, which makes NaN of infinity",
+            [layer(type, 0.5)],
+            inputs=(infinite,),
+            tags=("non-finite",),
         )
     name = "dropout/Dropout,imposed"
     mask = generator(name).uniform(size=(6, 7)) < 0.7

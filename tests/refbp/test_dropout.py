@@ -21,10 +21,12 @@ SATURATED = -1.7580993408473766
         ("Dropout", ()),
         ("Dropout1d", (4, 6, 15)),
         ("Dropout2d", ()),
+        ("Dropout2d", (4, 6, 15)),
         ("Dropout3d", (2, 2, 6, 5, 3)),
         ("AlphaDropout", ()),
     ],
 )
+@pytest.mark.filterwarnings("ignore:dropout2d. Received a 3D input")
 def test_follows_torch(name: str, shape: tuple[int, ...]) -> None:
     """Under the mask that torch drew: values and gradients, whole channels where the class says so."""
     torch.manual_seed(0)
@@ -45,6 +47,35 @@ def test_follows_torch(name: str, shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(ours.eval()(x), x)
     np.testing.assert_array_equal(ours.backward(upstream), upstream)
     assert ours.mask is None
+
+
+@pytest.mark.parametrize("p", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("name", ["Dropout", "AlphaDropout"])
+def test_what_is_not_finite_is_multiplied_too(name: str, p: float) -> None:
+    """By zero infinity becomes NaN, in the output and in the gradient, as in torch, under the mask that torch drew."""
+    x, upstream = np.random.default_rng(0).choice([1.0, -2.0, np.inf, -np.inf, np.nan, 0.0], (2, 60))
+    theirs = getattr(torch.nn, name)(p)
+    torch.manual_seed(0)
+    shown = theirs(torch.ones(60, dtype=torch.float64)).numpy()
+    ours = getattr(refbp, name)(p)
+    ours.imposed_mask = (shown > 0) & (p < 1)
+    torch.manual_seed(0)
+    given = torch.tensor(x, requires_grad=True)
+    expected = theirs(given)
+    expected.backward(torch.tensor(upstream))
+    np.testing.assert_allclose(ours(x), expected.detach(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(ours.backward(upstream), given.grad, rtol=1e-12)
+    assert np.isnan(ours(x)).sum() > np.isnan(x).sum() or p == 0
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (5, 6, 3)])
+def test_three_dimensions_are_a_batch_to_dropout2d_alone(shape: tuple[int, ...]) -> None:
+    """One decision per channel of each sample; Dropout1d takes two dimensions as channels and their side."""
+    layers = (refbp.Dropout1d(), refbp.Dropout2d(), refbp.Dropout3d())
+    for layer, input_shape in zip(layers, (shape, (5, 6, 3), (*shape, 2, 2)), strict=True):
+        layer(np.ones(input_shape))
+    masks = [layer.mask.shape for layer in layers if layer.mask is not None]
+    assert masks == [(*shape[:-1], 1), (5, 6, 1), (*shape[:-1], 1, 1, 1)]
 
 
 @pytest.mark.parametrize("op", [F.dropout, F.alpha_dropout])

@@ -31,7 +31,60 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "transposed channels": (
         lambda: refbp.ConvTranspose1d(3, -2, 1),
-        "ConvTranspose1d expects out_channels as a whole number of at least 0, got -2",
+        "ConvTranspose1d expects out_channels as a whole number of at least 1, got -2",
+    ),
+    "no channels": (
+        lambda: refbp.Conv2d(1, 0, 1),
+        "Conv2d expects out_channels as a whole number of at least 1, got 0",
+    ),
+    "no channels to transpose": (
+        lambda: refbp.ConvTranspose2d(0, 1, 1),
+        "ConvTranspose2d expects in_channels as a whole number of at least 1, got 0",
+    ),
+    "empty weight": (
+        lambda: F.conv1d(X, np.ones((0, 4, 1))),
+        r"conv1d expects a weight of at least one channel, got shape \(0, 4, 1\)",
+    ),
+    "empty transposed weight": (
+        lambda: F.conv_transpose1d(X, np.ones((4, 0, 1))),
+        r"conv_transpose1d expects a weight of at least one channel, got shape \(4, 0, 1\)",
+    ),
+    "padding_mode": (
+        lambda: F.conv1d(X, np.ones((1, 4, 1)), padding_mode="zero"),
+        "conv1d expects padding_mode zeros, reflect, replicate, circular, got 'zero'",
+    ),
+    "padding of nothing": (
+        lambda: refbp.ReplicationPad1d(1)(X[..., :0]),
+        r"replicate padding expects sides that a size of 0 can fill, got \(1, 1\)",
+    ),
+    "convolution of nothing": (
+        lambda: refbp.Conv1d(4, 1, 2, padding=1, padding_mode="replicate")(X[..., :0]),
+        r"replicate padding expects sides that a size of 0 can fill, got \(1, 1\)",
+    ),
+    "padding to nothing": (
+        lambda: refbp.ReflectionPad1d((-2, -3))(X),
+        r"reflect padding expects sides that leave something of \(5,\), got \[\(-2, -3\)\]",
+    ),
+    "normalized_shape": (
+        lambda: refbp.LayerNorm(2.5),  # type: ignore[arg-type]
+        "normalized_shape of LayerNorm expects an int of at least 0, or 1 of them, got 2.5",
+    ),
+    "output_size": (
+        lambda: refbp.AdaptiveAvgPool1d("5")(X),  # type: ignore[arg-type]
+        "adaptive_avg_pool1d expects output_size as an int or None, or 1 of them, got '5'",
+    ),
+    "integers to a loss": (
+        lambda: F.mse_loss(LABELS, LABELS),
+        "mse_loss expects a floating-point array, got an array of int64",
+    ),
+    "a list as target": (lambda: F.mse_loss(ROW, [1.0]), "mse_loss expects arrays, got list"),  # type: ignore[arg-type]
+    "upstream of a loss": (
+        lambda: F.mse_loss(ROW, ROW)[1]([1.0]),  # type: ignore[arg-type]
+        r"a loss's backward expects grad_output of the value's shape \(\), got list",
+    ),
+    "nothing to optimize": (
+        lambda: refbp.SGD(None, lr=0.1),  # type: ignore[arg-type]
+        "SGD expects Layers or Parameters, got NoneType",
     ),
     "prelu": (lambda: F.prelu(X, np.ones(3)), r"prelu expects a weight of shape \(1,\) or \(4,\).*got \(3,\)"),
     "gelu": (lambda: F.gelu(X, "fast"), "gelu expects approximate 'none' or 'tanh', got 'fast'"),
@@ -43,6 +96,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "softmax2d": (lambda: refbp.Softmax2d()(ROW), r"Softmax2d expects input .* got shape \(3, 4\)"),
     "dropout p": (lambda: refbp.Dropout(1.5), "dropout expects a probability from 0 to 1, got 1.5"),
     "dropout mask": (lambda: F.dropout(X, mask=np.ones(3, bool)), r"dropout expects a mask .* got \(3,\)"),
+    "alpha dropout mask": (
+        lambda: F.alpha_dropout(X, training=True, mask=np.ones((3, 2, 4, 5), bool)),
+        r"alpha_dropout expects a mask that broadcasts to .* \(2, 4, 5\), got \(3, 2, 4, 5\)",
+    ),
     "dropout2d": (lambda: refbp.Dropout2d()(ROW), r"Dropout2d expects 3 or 4 dimensions, got shape \(3, 4\)"),
     "flatten": (lambda: F.flatten(X, 2, 1), "flatten expects start_dim <= end_dim within 3 dimensions, got 2, 1"),
     "unflatten": (lambda: F.unflatten(X, 1, (3, 2)), r"unflatten expects sizes that make up 4, got \(3, 2\)"),
@@ -72,7 +129,34 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "upsample corners": (lambda: F.upsample(X, 3, align_corners=True), "align_corners with the linear modes only"),
     "upsample sizes": (
         lambda: F.upsample(X, (3, 4)),
-        r"upsample expects one size or 1 of them, got \(3, 4\)",
+        r"size of upsample expects an int of at least 1, or 1 of them, got \(3, 4\)",
+    ),
+    "upsample to nothing": (lambda: F.upsample(X, 0), "size of upsample expects an int of at least 1, .* got 0"),
+    "upsample backwards": (lambda: F.upsample(X, -2), "size of upsample expects an int of at least 1, .* got -2"),
+    "upsample to a half": (lambda: F.upsample(X, 2.5), "size of upsample expects an int of at least 1, .* got 2.5"),  # type: ignore[arg-type]
+    "upsample by nothing": (
+        lambda: F.upsample(X, scale_factor=0.1),
+        r"upsample expects at least one element per side, got sides \(5,\) that become \(0,\)",
+    ),
+    "upsample nothing": (
+        lambda: F.upsample(X[..., :0], 3),
+        r"upsample expects at least one element per side, got sides \(0,\) that become \(3,\)",
+    ),
+    "upsample factor": (
+        lambda: F.upsample(X, scale_factor=-1.0),
+        "upsample expects one scale_factor above 0 or 1 of them, got -1.0",
+    ),
+    "upsample factors": (
+        lambda: F.upsample(X, scale_factor=[2.0, "2"]),  # type: ignore[list-item]
+        r"upsample expects one scale_factor above 0 or 1 of them, got \[2.0, '2'\]",
+    ),
+    "upsample no factor": (
+        lambda: F.upsample(X, scale_factor=refbp),  # type: ignore[arg-type]
+        "upsample expects one scale_factor above 0 or 1 of them, got <module",
+    ),
+    "upsample recomputed": (
+        lambda: F.upsample(X, 3, recompute_scale_factor=True),
+        "upsample expects recompute_scale_factor with a scale_factor only, got size 3",
     ),
     "upsample shape": (lambda: F.upsample(ROW, 3), r"upsample expects 3 to 5 dimensions, got shape \(3, 4\)"),
     "transposed output_padding": (

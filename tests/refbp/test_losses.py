@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import refbp
+from refbp import functional as F
 from refbp.loss import Loss
 
 RNG = np.random.default_rng(0)
@@ -259,3 +260,34 @@ def test_wrong_arguments_are_named(name: str) -> None:
     call, sentence = WRONG[name]
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("l1_loss", {}), ("smooth_l1_loss", {"beta": 0.0}), ("smooth_l1_loss", {"beta": 0.5}), ("huber_loss", {})],
+)
+def test_nan_has_torchs_sign(name: str, options: dict[str, Any], reduction: str) -> None:
+    """Zero in the gradient of an absolute value, while a smooth middle hands NaN on."""
+    x, t = np.array([np.nan, 1.0, np.inf]), np.array([0.0, np.nan, np.inf])
+    tensor, target = (torch.tensor(array, requires_grad=True) for array in (x, t))
+    expected = getattr(torch.nn.functional, name)(tensor, target, reduction=reduction, **options)
+    expected.backward(torch.ones_like(expected))
+    value, backward = getattr(F, name)(x, t, reduction=reduction, **options)
+    np.testing.assert_array_equal(value, expected.detach())
+    for ours, theirs in zip(backward(np.ones(value.shape)), (tensor.grad, target.grad), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("weight", [[0.0, 1.0], [0.0, 0.0]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_mean_over_weights_of_zero_is_nan(weight: list[float], smoothing: float) -> None:
+    """Also where smoothing finds something to divide."""
+    x = np.array([[1.0, 2.0], [3.0, 1.0]])
+    tensor = torch.tensor(x, requires_grad=True)
+    options = {"label_smoothing": smoothing}
+    expected = torch.nn.functional.cross_entropy(tensor, torch.tensor([0, 0]), torch.tensor(weight).double(), **options)
+    expected.backward()
+    value, backward = F.cross_entropy(x, np.array([0, 0]), np.array(weight), **options)
+    assert np.isnan(value) and expected.isnan()
+    np.testing.assert_array_equal(backward()[0], tensor.grad)

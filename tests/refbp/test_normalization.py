@@ -371,3 +371,20 @@ def test_errors(call: Any, message: str) -> None:
     """Where torch refuses, in one sentence with what was expected and what came."""
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_instance_norm_of_a_constant_without_eps(affine: bool) -> None:
+    """Zero, and nothing passes back, as in torch; NaN is still NaN, and layer and group norm give NaN."""
+    x = np.full((2, 2, 4), 0.5)
+    x[0, 1, 2], x[1, 0] = np.nan, (1.0, 2.0, 3.0, 4.0)
+    upstream = np.arange(16.0).reshape(x.shape)
+    ours, theirs = refbp.InstanceNorm1d(2, eps=0.0, affine=affine), torch.nn.InstanceNorm1d(2, eps=0.0, affine=affine)
+    tensor = torch.tensor(x, requires_grad=True)
+    expected = theirs.double()(tensor)
+    expected.backward(torch.tensor(upstream))
+    np.testing.assert_allclose(ours(x), expected.detach(), rtol=1e-12)
+    np.testing.assert_allclose(ours.backward(upstream), tensor.grad, rtol=1e-12, atol=1e-12)
+    for name, parameter in theirs.named_parameters():
+        np.testing.assert_allclose(ours.grads[name], parameter.grad, rtol=1e-12)
+    assert np.isnan(refbp.LayerNorm(4, eps=0.0)(x[1, 1])).all()

@@ -201,7 +201,7 @@ def test_zero_grad_clears_even_nan() -> None:
 
 
 def test_what_params_may_be() -> None:
-    """A layer, parameters, layers, or groups of each; a layer that stands twice counts once."""
+    """A layer, a parameter, several of them, or groups of each; a layer that stands twice counts once."""
     first, second = Linear(2, 2), Linear(2, 2)
     everything = [*first.parameters(), *second.parameters()]
     for params in (
@@ -214,6 +214,8 @@ def test_what_params_may_be() -> None:
     ):
         optimizer = SGD(params)
         assert [parameter for group in optimizer.param_groups for parameter in group["params"]] == everything
+    alone = SGD(everything[0]).param_groups[0]["params"]
+    assert alone == everything[:1]
 
 
 def test_a_group_may_join_later() -> None:

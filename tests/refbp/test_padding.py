@@ -106,8 +106,28 @@ def test_layers(kind: str, rank: int, single: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "arguments"),
+    [
+        ((2, 2, 4, 2), ((-1, -1, -1, -1), "reflect")),
+        ((2, 2, 2, 1), ((-2, 1, 0, 2), "replicate")),
+        ((2, 4, 2), ((-1, -1), "circular")),
+        ((2, 4, 0), ((0, 0), "circular")),
+        ((0, 4, 3), ((1, 1), "reflect")),
+    ],
+)
+def test_what_torch_leaves_empty_is_empty(shape: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+    """One side may be cropped to nothing while another stays; a circle may be nothing at all."""
+    y, backward = pad(np.ones(shape), *arguments)
+    assert y.shape == torch.nn.functional.pad(torch.ones(shape), *arguments).shape
+    np.testing.assert_array_equal(backward(np.ones_like(y)), np.zeros(shape))
+
+
+@pytest.mark.parametrize(
     ("shape", "arguments", "message"),
     [
+        ((2, 3, 0), ((0, 0), "reflect"), "reflect padding expects sides that leave something of \\(0,\\)"),
+        ((2, 3, 0), ((1, 1), "circular"), "circular padding expects sides that a size of 0 can fill"),
+        ((2, 3, 4, 1), ((-1, -1, -4, 0), "replicate"), "expects sides that leave something of \\(4, 1\\)"),
         ((2, 3, 4), ((1, 1, 1),), r"two numbers per dimension of \(2, 3, 4\), got \(1, 1, 1\)"),
         ((4,), ((1, 1, 1, 1),), r"two numbers per dimension of \(4,\)"),
         ((2, 3, 4), ((1.5, 1),), "pad expects an int, or 2 of them"),

@@ -298,3 +298,16 @@ def test_an_input_is_padded_as_far_as_its_windows_reach(
     found = geometry(np.zeros((1, 1, size)), 1, 2, 2, padding, 1, ceil_mode, "pool")
     assert found.sides == [sides]
     assert found.reaches_out == any(sides)
+
+
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, np.inf, -np.inf])
+@pytest.mark.parametrize("values", [[np.nan, 1.0, 2.0, 3.0], [1.0, np.nan, 0.0, 0.0], [np.inf, -np.inf, -1.0, 1.0]])
+def test_a_power_average_of_what_is_not_finite(norm_type: float, values: list[float]) -> None:
+    """NaN's sign is 0 to torch: a sum that is NaN passes nothing with p = 1, nor does an extreme that is NaN."""
+    x, upstream = np.array([[values]]), np.array([[[2.0, 3.0]]])
+    ours = refbp.LPPool1d(norm_type, 2)
+    tensor = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.LPPool1d(norm_type, 2)(tensor)
+    expected.backward(torch.tensor(upstream))
+    np.testing.assert_allclose(ours(x), expected.detach(), rtol=1e-14)
+    np.testing.assert_allclose(ours.backward(upstream), tensor.grad, rtol=1e-14)

@@ -159,7 +159,7 @@ def test_sizes_refuses(value: Any) -> None:
 )
 def test_too_much_padding(mode: str, sides: tuple[int, int]) -> None:
     """Elements that the array does not have are not made up, and something has to be left."""
-    with pytest.raises(ValueError, match=f"{mode} padding expects sides that a size of 4 can fill, got"):
+    with pytest.raises(ValueError, match=f"{mode} padding expects sides that .*, got"):
         padding_sources((4,), [sides], mode)
 
 

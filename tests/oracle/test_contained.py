@@ -195,6 +195,16 @@ def test_all_unsupported_is_no_success(tmp_path: Path, capsys: pytest.CaptureFix
     assert status == 2 and "nothing was judged (1 run of 1 case, all unsupported)" in capsys.readouterr().out
 
 
+def test_all_undecided_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An undecided row is never counted as a pass, so a run of nothing else conforms to nothing."""
+    case = "loss/NLLLoss,reduction=sum,all_ignored"
+    status = main(["run", "--cases", case, "--dtype", "float32", "--out", str(tmp_path)])
+    assert status == 2
+    assert "nothing was decided (1 run of 1 case, every row is undecided)" in capsys.readouterr().out
+    with pytest.raises(oracle.Discrepancy, match="nothing was decided"):
+        oracle.load_report(tmp_path).raise_for_discrepancy()
+
+
 def test_a_trace_from_a_dictionary_is_recorded_like_any_other() -> None:
     """Lists become arrays, arrays are copied, and what is no place or no array is refused in a sentence."""
     own = np.ones(2)

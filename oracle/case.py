@@ -7,11 +7,14 @@ the case itself, so that two implementations start from the same bits.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from oracle.arrays import Array, array_from_json, array_to_json, cast, own_copy, read_only
 
@@ -117,7 +120,11 @@ class Case:
         return {name: _mapped(getattr(self, name), change) for name in ARRAY_FIELDS}
 
     def astype(self, dtype: str) -> Case:
-        """The same case rounded to another precision; layouts stay."""
+        """The same case rounded to another precision; layouts stay. Raises: CaseError for a dtype that there is not."""
+        try:
+            np.dtype(dtype)
+        except TypeError as error:
+            raise CaseError(f"case {self.name} cannot be had in the unknown dtype {dtype!r}") from error
         return replace(self, dtype=dtype, **self._with_arrays(lambda array: cast(array, dtype)))
 
     def handed_out(self) -> Case:
@@ -191,8 +198,11 @@ class Case:
         return cls(**fields)
 
     def save(self, path: Path | str) -> None:
-        """Write it as JSON, for `load` or `oracle run --case-file`."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        """Write it as JSON, for `load` or `oracle run --case-file`. Raises: CaseError when the file cannot be written."""
+        try:
+            Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        except OSError as error:
+            raise CaseError(f"case file {path} cannot be written: {error.strerror}") from error
 
     @classmethod
     def load(cls, path: Path | str) -> Case:
@@ -255,6 +265,17 @@ def require_fields(case: Case) -> None:
         if getattr(case, name) is not None:
             _require_specs(case.name, name, (getattr(case, name),))
     _require(case.name, vars(case), backward=False)
+    _require_names(case)
+
+
+def _require_names(case: Case) -> None:
+    names = [name for name, _ in named_layers(case.layers)] + ["loss"] * (case.loss is not None)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise CaseError(f"case {case.name} has several layers of the name {twice[0]!r} (the loss is the layer 'loss')")
+    strange = sorted(case.masks.keys() - set(names))
+    if strange:
+        raise CaseError(f"case {case.name}: masks names the layer {strange[0]!r}, known: {', '.join(names)}")
 
 
 def _require_specs(case: str, where: str, specs: Any) -> None:
@@ -263,6 +284,8 @@ def _require_specs(case: str, where: str, specs: Any) -> None:
     for spec in specs:
         if not isinstance(spec, Spec):
             raise CaseError(f"case {case}: {where} expects oracle.Spec, got {type(spec).__name__}")
+        if not isinstance(spec.name, str):
+            raise CaseError(f"case {case}: the name of {spec.type} in {where} expects a string, got {spec.name!r}")
         if not isinstance(spec.options, Mapping):
             raise CaseError(f"case {case}: options of {spec.type} in {where} expects a mapping, got {spec.options!r}")
         _require_specs(case, f"layers of {spec.type} in {where}", spec.layers)

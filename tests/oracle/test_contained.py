@@ -273,6 +273,58 @@ def test_a_case_that_cannot_be_run_names_what_it_lacks(fields: dict[str, Any], s
         oracle.run(cases=[Case(**{"name": "mine", **fields})])
 
 
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"layers": (LINEAR, LINEAR), "name": ""}, "a case needs a name"),
+        (
+            {"layers": (oracle.Spec("ReLU", name="a"), oracle.Spec("ReLU", name="a"))},
+            "case mine has several layers of the name 'a'",
+        ),
+        (
+            {"layers": (oracle.Spec("ReLU", name="loss"),)},
+            "has several layers of the name 'loss' (the loss is the layer",
+        ),
+        ({"layers": (oracle.Spec("ReLU", name=1),)}, "the name of ReLU in layers expects a string, got 1"),
+        (
+            {"layers": (oracle.Spec("ReLU", name="a.b"),)},
+            "case mine cannot be run: ValueError: Sequential expects names",
+        ),
+        ({"masks": {"drop": X > 0}}, "case mine: masks names the layer 'drop', known: 0, loss"),
+        ({"params": {"0.weight": np.ones((1, 2), int)}}, "case mine: 0.weight expects float64 numbers, got int64"),
+        ({"targets": ((),)}, "case mine cannot be run: TypeError: "),
+        ({"targets": ((X[:, :1], X),)}, "case mine cannot be run: TypeError: "),
+        ({"optimizer_state": {"momentum": {"none": X}}}, "case mine cannot be run: KeyError: 'none'"),
+    ],
+)
+def test_a_case_whose_parts_do_not_fit_is_refused(fields: dict[str, Any], sentence: str) -> None:
+    """Whatever is wrong with it, it is said of the case, in one line."""
+    whole: dict[str, Any] = {
+        "name": "mine",
+        "layers": (LINEAR,),
+        "params": {"0.weight": X[:1]},
+        "inputs": (X,),
+        "loss": oracle.Spec("MSELoss"),
+        "targets": ((X[:, :1],),),
+        "optimizer": oracle.Spec("SGD", {"lr": 0.1, "momentum": 0.9}),
+    }
+    with pytest.raises(CaseError, match=re.escape(sentence)) as refused:
+        oracle.run(cases=[Case(**{**whole, **fields})])
+    assert "\n" not in str(refused.value)
+    assert oracle.run(cases=[Case(**whole)]).passed
+
+
+def test_a_case_that_cannot_be_saved_or_had_says_so(tmp_path: Path) -> None:
+    """A folder in the file's place, a dtype that there is not, and a name where a case is due."""
+    case = suite.named("worked-example/plain")
+    with pytest.raises(CaseError, match="cannot be written: Is a directory"):
+        case.save(tmp_path)
+    with pytest.raises(CaseError, match="unknown dtype 'float8'"):
+        case.astype("float8")
+    with pytest.raises(CaseError, match=r"shrink expects an oracle\.Case, got 'worked-example/plain'"):
+        oracle.shrink(case.name, "refbp")  # type: ignore[arg-type]
+
+
 def test_rows_of_failures_are_no_discrepancies() -> None:
     """They say nothing of the subject."""
     assert Row("a/b", "float64", 0, "", "", "", "local", FAILED).verdict not in oracle.verdict.DISCREPANCIES

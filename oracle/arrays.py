@@ -68,6 +68,11 @@ def cast(array: Array, dtype: npt.DTypeLike) -> Array:
     return values if is_plain(array) else laid_out(values, element_strides(array))
 
 
+def own_copy(array: Array) -> Array:
+    """A copy that may be written to, in the same memory layout."""
+    return np.array(array) if is_plain(array) else laid_out(array, element_strides(array))
+
+
 def read_only(array: Array) -> Array:
     if not array.flags.writeable:
         return array

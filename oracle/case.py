@@ -7,12 +7,16 @@ the case itself, so that two implementations start from the same bits.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from oracle.arrays import Array, array_from_json, array_to_json, cast, read_only
+import numpy as np
+
+from oracle.arrays import Array, array_from_json, array_to_json, cast, own_copy, read_only
 
 FORMAT = 1
 CONTAINERS = ("Sequential", "Residual", "Concat")
@@ -116,12 +120,25 @@ class Case:
         return {name: _mapped(getattr(self, name), change) for name in ARRAY_FIELDS}
 
     def astype(self, dtype: str) -> Case:
-        """The same case rounded to another precision; layouts stay."""
+        """The same case rounded to another precision; layouts stay. Raises: CaseError for a dtype that there is not."""
+        try:
+            np.dtype(dtype)
+        except TypeError as error:
+            raise CaseError(f"case {self.name} cannot be had in the unknown dtype {dtype!r}") from error
         return replace(self, dtype=dtype, **self._with_arrays(lambda array: cast(array, dtype)))
 
     def handed_out(self) -> Case:
-        """The same case with mappings of its own, for somebody who may write into them; the arrays are read-only."""
-        return replace(self)
+        """A copy for a subject, with specs, mappings and arrays of its own: nothing that it does to them reaches anybody else.
+
+        Its parameters and its optimizer's state may be written to, as training in place does; who writes into another array
+        raises.
+        """
+        specs = {name: deepcopy(getattr(self, name)) for name in ("layers", "loss", "optimizer")}
+        arrays = self._with_arrays(own_copy)
+        copy = replace(self, **specs, **arrays)
+        for name in ("params", "optimizer_state"):
+            object.__setattr__(copy, name, arrays[name])
+        return copy
 
     def mapped(self, change: Callable[[Array], Array]) -> Case:
         """The same case with every array changed."""
@@ -181,8 +198,11 @@ class Case:
         return cls(**fields)
 
     def save(self, path: Path | str) -> None:
-        """Write it as JSON, for `load` or `oracle run --case-file`."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        """Write it as JSON, for `load` or `oracle run --case-file`. Raises: CaseError when the file cannot be written."""
+        try:
+            Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        except OSError as error:
+            raise CaseError(f"case file {path} cannot be written: {error.strerror}") from error
 
     @classmethod
     def load(cls, path: Path | str) -> Case:
@@ -235,8 +255,40 @@ def _mapped(value: Any, change: Callable[[Array], Any], sequence: type = tuple) 
 
 
 def require_fields(case: Case) -> None:
-    """Raises: CaseError for a case that lacks a field without which there is nothing to run."""
+    """Raises: CaseError for a case that lacks a field without which there is nothing to run, or has another thing there."""
+    if not isinstance(case.name, str) or not case.name:
+        raise CaseError(f"a case needs a name, a non-empty string, got {case.name!r}")
+    if not isinstance(case.steps, int) or case.steps < 1:
+        raise CaseError(f"case {case.name}: steps expects a number from 1, got {case.steps!r}")
+    _require_specs(case.name, "layers", case.layers)
+    for name in ("loss", "optimizer"):
+        if getattr(case, name) is not None:
+            _require_specs(case.name, name, (getattr(case, name),))
     _require(case.name, vars(case), backward=False)
+    _require_names(case)
+
+
+def _require_names(case: Case) -> None:
+    names = [name for name, _ in named_layers(case.layers)] + ["loss"] * (case.loss is not None)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise CaseError(f"case {case.name} has several layers of the name {twice[0]!r} (the loss is the layer 'loss')")
+    strange = sorted(case.masks.keys() - set(names))
+    if strange:
+        raise CaseError(f"case {case.name}: masks names the layer {strange[0]!r}, known: {', '.join(names)}")
+
+
+def _require_specs(case: str, where: str, specs: Any) -> None:
+    if not isinstance(specs, (tuple, list)):
+        raise CaseError(f"case {case}: {where} expects a tuple of oracle.Spec, got {type(specs).__name__}")
+    for spec in specs:
+        if not isinstance(spec, Spec):
+            raise CaseError(f"case {case}: {where} expects oracle.Spec, got {type(spec).__name__}")
+        if not isinstance(spec.name, str):
+            raise CaseError(f"case {case}: the name of {spec.type} in {where} expects a string, got {spec.name!r}")
+        if not isinstance(spec.options, Mapping):
+            raise CaseError(f"case {case}: options of {spec.type} in {where} expects a mapping, got {spec.options!r}")
+        _require_specs(case, f"layers of {spec.type} in {where}", spec.layers)
 
 
 def _require(name: str, value: Mapping[str, Any], *, backward: bool) -> None:

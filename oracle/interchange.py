@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from oracle.arrays import Array
@@ -19,9 +20,11 @@ def numpy_of(value: Any) -> Array:
     """
     torch = sys.modules.get("torch")  # whoever has a tensor has imported it
     if torch is not None and isinstance(value, torch.Tensor):
-        from oracle.subjects.torch import array
-
-        return array(value)
+        plain = value.detach().cpu()
+        is_foreign = plain.dtype == torch.bfloat16  # which torch and NumPy exchange as integers only
+        return np.asarray(
+            plain.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16) if is_foreign else plain.numpy()
+        )
     if isinstance(value, (np.ndarray, np.generic, bool, int, float)):
         return np.asarray(value)
     if hasattr(value, "__cuda_array_interface__") and hasattr(

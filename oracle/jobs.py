@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from oracle import raised
 from oracle.details import Detail
-from oracle.raised import ORACLE, in_a_line
 from oracle.verdict import FAILED, LOCAL, Row
 
 # Called with (jobs done, jobs in all, name of the next).
@@ -31,8 +31,7 @@ def contained(case: str, dtype: str, work: Callable[[], tuple[list[Row], list[De
     try:
         rows, details = work()
     except Exception as error:
-        said = in_a_line(error, inside=ORACLE)
-        rows, details = [Row(case, dtype, 0, "", "", "", LOCAL, FAILED, said)], []
+        rows, details = [Row(case, dtype, 0, "", "", "", LOCAL, FAILED, raised.failure(error))], []
     return Judged(rows, details, time.perf_counter() - start)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import refbp
 from oracle.arrays import Array
 from oracle.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers, require_fields
+from oracle.raised import in_a_line
 from oracle.trace import Key
 from refbp.layer import Layer, Parameter
 
@@ -98,6 +99,8 @@ class Network:
             value = self.case.params[full]
             if value.shape != own[name].shape:
                 raise CaseError(f"case {self.case.name}: {full} expects shape {own[name].shape}, got {value.shape}")
+            if (value.dtype.kind in "biu") != (own[name].dtype.kind in "biu"):
+                raise CaseError(f"case {self.case.name}: {full} expects {own[name].dtype} numbers, got {value.dtype}")
             own[name] = lift(value)
         for leaf in self.leaves.values():
             leaf.zero_grad()
@@ -291,7 +294,12 @@ def check(case: Case) -> None:
     """Raises: CaseError for a case that cannot be built or whose shapes do not fit together, in any of its batches."""
     require_fields(case)
     different = max(len(getattr(case, name)) for name in ("inputs", "targets", "grad_outputs", "grads"))
-    execute(replace(case, steps=min(case.steps, different)), lambda array: array)
+    try:
+        execute(replace(case, steps=min(case.steps, different)), lambda array: array)
+    except CaseError:
+        raise
+    except Exception as error:  # whatever refbp says to what does not fit
+        raise CaseError(f"case {case.name} cannot be run: {in_a_line(error)}") from error
 
 
 def layer_types(case: Case) -> dict[str, str]:

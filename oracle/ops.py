@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from oracle.arrays import Array, Constant, element_strides, is_plain, laid_out
+from oracle.arrays import Array, Constant, own_copy
 from oracle.case import Case, at_step, loss_arguments
 from oracle.interchange import numpy_of
 from oracle.op_cases import Op, cases_of
@@ -91,7 +91,7 @@ class OpSubject:
         layer = "loss" if case.loss is not None else case.layers[0].name or "0"
         names, originals = self._arguments(case)
         arguments = [
-            array if array is None else _own(array).view(Constant if _is_statistic(name) else np.ndarray)
+            array if array is None else own_copy(array).view(Constant if _is_statistic(name) else np.ndarray)
             for name, array in zip(names, originals, strict=True)
         ]
         result = self.fn(*arguments)
@@ -102,7 +102,7 @@ class OpSubject:
         upstream = at_step(case.grad_outputs, 0) if case.grad_outputs else np.ones((), case.dtype)
         if not self.op.is_loss:
             trace.record(0, layer, "grad_output", upstream)
-        grad_output = _own(upstream)
+        grad_output = own_copy(upstream)
         for name, grad in self._named(result[1](grad_output), names):
             if grad is not None:
                 quantity = "grad_input" if name == names[0] else f"grad.{name}"
@@ -145,11 +145,6 @@ def _is_statistic(name: str) -> bool:
 
 def _same(array: Array, original: Array) -> bool:
     return np.array_equal(array, original, equal_nan=True)
-
-
-def _own(array: Array) -> Array:
-    """A copy that may be written to, in the same memory layout."""
-    return np.array(array) if is_plain(array) else laid_out(array, element_strides(array))
 
 
 def _described(value: Any) -> str:

@@ -112,7 +112,7 @@ class CaseItem(pytest.Item):
         from oracle.diagnose import blame
         from oracle.report import Discrepancy
         from oracle.sweep import Job, judged
-        from oracle.verdict import DISCREPANCIES, FAILED, UNSUPPORTED
+        from oracle.verdict import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED
 
         option = self.config.option
         done = judged(Job(self.case.astype(self.dtype), option.oracle_subject, option.oracle_reference, False, False))
@@ -122,8 +122,8 @@ class CaseItem(pytest.Item):
         if any(row.verdict in DISCREPANCIES for row in done.rows):
             culprits = blame(done.rows, option.oracle_subject, done.details)
             raise Discrepancy("\n".join(culprit.in_full() for culprit in culprits))
-        if all(row.verdict == UNSUPPORTED for row in done.rows):
-            pytest.skip(f"unsupported: {done.rows[0].diagnosis}")
+        if all(row.verdict in (UNSUPPORTED, UNDECIDED) for row in done.rows):
+            pytest.skip(f"{done.rows[0].verdict}: {done.rows[0].diagnosis}")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The blame alone: where in this package it was raised helps nobody."""

@@ -23,6 +23,8 @@ from oracle.table import (
     COLUMNS,
     CONFORMS,
     HARNESS_FAILED,
+    NOTHING_DECIDED,
+    NOTHING_JUDGED,
     case_table,
     failed_runs,
     family_table,
@@ -102,13 +104,13 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether something was judged and nothing found: `loose`, `convention`, `undecided` and `unsupported` are no
-        discrepancies, and a run that is all unsupported has not passed."""
+        """Whether something was decided and nothing found: `loose`, `convention`, `undecided` and `unsupported` are no
+        discrepancies, and a run that is all unsupported or undecided has not passed."""
         return self.outcome == CONFORMS
 
     @property
     def outcome(self) -> str:
-        """ "conforms", "discrepancies found", "nothing was judged" or "the harness itself failed"."""
+        """ "conforms", "discrepancies found", "nothing was judged", "nothing was decided" or "the harness itself failed"."""
         return outcome(self.table)
 
     @property
@@ -118,7 +120,10 @@ class Report:
         runs, cases = len(self.cases), counted(self.environment["cases"], "case")
         rows, lacking = self.table["verdict"].value_counts(), unsupported_runs(self.table)
         if lacking == runs:
-            return f"{what}: nothing was judged ({counted(runs, 'run')} of {cases}, all unsupported)"
+            return f"{what}: {NOTHING_JUDGED} ({counted(runs, 'run')} of {cases}, all unsupported)"
+        if self.outcome == NOTHING_DECIDED:
+            also = " or unsupported" if lacking else ""
+            return f"{what}: {NOTHING_DECIDED} ({counted(runs, 'run')} of {cases}, every row is undecided{also})"
         share = exact_share(rows.get(UNDECIDED, 0) / len(self.table))
         tail = [counted(len(self.table), "row"), f"{share} undecided"]
         if rows.get(UNSUPPORTED, 0) > lacking:  # in runs that were judged, which count as such

@@ -20,6 +20,7 @@ from oracle.comparison import ReferenceFailed
 from oracle.decompose import local_parts
 from oracle.diagnose import Blame, blame
 from oracle.evidence import ANOTHER, kept
+from oracle.exchange.numbers import shown
 from oracle.faults import with_faults
 from oracle.judge import crashed, judge
 from oracle.network import LAYERS, LOSSES, OPTIMIZERS, Network, upstream_shape
@@ -62,8 +63,10 @@ def shrink(case: Case, subject: str | Subject, reference: str = "torch") -> Shru
     Args:
         case: in the dtype in which it fails.
         subject, reference: as for `oracle.run`.
-    Raises: ValueError (SubjectError) for a case that does not fail, or a subject that there is not.
+    Raises: ValueError (SubjectError, CaseError) for a case that does not fail, or a subject that there is not.
     """
+    if not isinstance(case, Case):
+        raise CaseError(f"shrink expects an oracle.Case, got {shown(case)}: one of the suite is oracle.suite.named(…)")
     court = Court(subjects.load(subject), subjects.load(reference))
     rows = court.rows(case)
     found = court.first(case, rows)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from oracle import subjects, suite
+from oracle import raised, subjects, suite
 from oracle.case import Case, CaseError
 from oracle.comparison import ReferenceFailed
 from oracle.details import Detail
 from oracle.environment import environment
 from oracle.evidence import kept
+from oracle.exchange.numbers import shown
 from oracle.faults import with_faults
 from oracle.findings import mark_known
 from oracle.jobs import Judged, Progress, WorkerDied, contained, in_turn
 from oracle.judge import crashed, judge, unjudged, unsupported
 from oracle.network import check
 from oracle.profile import profile_of
-from oracle.raised import ORACLE, in_a_line
+from oracle.raised import in_a_line
 from oracle.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
 from oracle.stretches import STRETCH, condensed, lengths, resumed, stretch
@@ -67,6 +69,7 @@ def run(
     ['case', 'dtype', 'step', 'layer', 'layer_type', 'quantity']
     """
     check_names(reference, dtypes)
+    dtypes = tuple(dict.fromkeys(dtypes))
     loaded = subjects.load(subject)
     chosen = list(suite.matching(cases)) if isinstance(cases, str) else checked(cases)
     jobs = [
@@ -137,24 +140,29 @@ def checked(cases: Iterable[Case]) -> list[Case]:
     """Cases of one's own that can be run. Raises: CaseError."""
     if isinstance(cases, Case):
         raise CaseError(f"cases expects a pattern or a list of cases, got the case {cases.name} itself")
+    if not isinstance(cases, Iterable):
+        raise CaseError(f"cases expects a pattern or a list of cases, got {type(cases).__name__}")
     chosen = list(cases)
     if not chosen:
         raise CaseError("there is no case to run: the list of cases is empty")
     for case in chosen:
         if not isinstance(case, Case):
             raise CaseError(
-                f"a list of cases holds oracle.Case, got {case!r}: one of the suite is oracle.suite.named(…)"
+                f"a list of cases holds oracle.Case, got {shown(case)}: one of the suite is oracle.suite.named(…)"
             )
         check(case)
+    for name, count in Counter(case.name for case in chosen).items():
+        if count > 1:
+            raise CaseError(f"{count} cases have the same name {name!r}: in a report they could not be told apart")
     return chosen
 
 
 def check_names(reference: str, dtypes: Sequence[str]) -> None:
     """Raises: ValueError for a reference or dtype that there is not, or no dtype at all."""
     if reference not in REFERENCES:
-        raise ValueError(f"unknown reference {reference!r}: known are {', '.join(REFERENCES)}")
-    if isinstance(dtypes, str) or not dtypes:
-        raise ValueError(f"dtypes expects a list of at least one of {', '.join(UNIT_ROUNDOFF)}, got {dtypes!r}")
+        raise ValueError(f"unknown reference {shown(reference)}: known are {', '.join(REFERENCES)}")
+    if not isinstance(dtypes, (tuple, list)) or not dtypes:
+        raise ValueError(f"dtypes expects a list of at least one of {', '.join(UNIT_ROUNDOFF)}, got {shown(dtypes)}")
     for dtype in dtypes:
         if dtype not in UNIT_ROUNDOFF:
             raise ValueError(f"unknown dtype {dtype!r}: known are {', '.join(UNIT_ROUNDOFF)}")
@@ -263,9 +271,7 @@ def _kept(case: Case, trace: Trace, reference: Subject, rows: list[Row], subject
     except Exception as error:
         for row in rows:
             if row.verdict in DISCREPANCIES and not row.cause:
-                row.cause = (
-                    f"not found: the search for it failed, please report this: {in_a_line(error, inside=ORACLE)}"
-                )
+                row.cause = f"not found: the search for it failed, please report this: {raised.failure(error)}"
         return []
 
 

@@ -43,7 +43,8 @@ CASE_COLUMNS = [
 ]
 # How a run may end.
 CONFORMS, DISCREPANCIES_FOUND = "conforms", "discrepancies found"
-NOTHING_JUDGED, HARNESS_FAILED = "nothing was judged", "the harness itself failed"
+NOTHING_JUDGED, NOTHING_DECIDED = "nothing was judged", "nothing was decided"
+HARNESS_FAILED = "the harness itself failed"
 
 
 def row_table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -184,12 +185,14 @@ def judged_rows(table: pd.DataFrame) -> int:
 
 
 def outcome(table: pd.DataFrame) -> str:
-    """How a run ended, in a word or two: that something conforms takes something that was judged."""
+    """How a run ended, in a word or two: that something conforms takes something that was judged, and decided."""
     if table["verdict"].isin(DISCREPANCIES).any():
         return DISCREPANCIES_FOUND
     if (table["verdict"] == FAILED).any():
         return HARNESS_FAILED
-    return CONFORMS if judged_rows(table) else NOTHING_JUDGED
+    if not judged_rows(table):
+        return NOTHING_JUDGED
+    return NOTHING_DECIDED if table["verdict"].isin((UNSUPPORTED, UNDECIDED)).all() else CONFORMS
 
 
 def failed_runs(failed: pd.DataFrame) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from oracle.arrays import Array, is_numeric
 from oracle.case import Case
+from oracle.interchange import numpy_of
 
 
 class Key(NamedTuple):
@@ -64,11 +65,12 @@ class Trace:
             self.record(*key, array)
 
     def record(self, step: int, layer: str, quantity: str, array: Any) -> None:
-        """Keep a read-only copy of what `numpy.array` takes; a second one in the same place replaces the first.
+        """Keep a read-only copy of an array of NumPy, torch, JAX or another library, of a number, or of nested lists of numbers;
+        a second one in the same place replaces the first.
 
         Raises: TypeError for a place that is none, and for what are no numbers.
         """
-        if isinstance(step, str) or not all(isinstance(name, str) for name in (layer, quantity)):
+        if not isinstance(step, (int, np.integer)) or not all(isinstance(name, str) for name in (layer, quantity)):
             raise TypeError(
                 f"a trace records by step, layer name and quantity, such as (0, '0', 'output'), got {(step, layer, quantity)}"
             )
@@ -77,12 +79,8 @@ class Trace:
             copy = array  # nobody else can write into it
         else:
             try:
-                copy = np.array(array)
-            except (
-                ValueError,
-                TypeError,
-                RuntimeError,
-            ) as error:  # RuntimeError: what else a tensor's conversion raises
+                copy = np.array(array if isinstance(array, (list, tuple)) else numpy_of(array))
+            except Exception as error:  # whatever a library raises where it converts
                 raise TypeError(f"{where} is no array: {' '.join(str(error).split())}") from error
         if not is_numeric(copy.dtype):
             raise TypeError(f"{where} holds {copy.dtype}, expected real numbers")
@@ -105,7 +103,10 @@ class Trace:
 
 
 class Subject(Protocol):
-    """An implementation that is judged. `run` raises Unsupported for what it lacks; whatever else it raises is a crash."""
+    """An implementation that is judged. `run` raises Unsupported for what it lacks; whatever else it raises is a crash.
+
+    The case that it is given is its own: it may train in `params` and `optimizer_state`; the other arrays are read-only.
+    """
 
     @property
     def name(self) -> str: ...

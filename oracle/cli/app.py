@@ -44,12 +44,12 @@ def show_layers(report: Report, case: str) -> None:
 
 def status(report: Report) -> int:
     """What a command that made a report exits with."""
-    from oracle.table import CONFORMS, DISCREPANCIES_FOUND, NOTHING_JUDGED
+    from oracle.table import CONFORMS, DISCREPANCIES_FOUND, NOTHING_DECIDED, NOTHING_JUDGED
     from oracle.verdict import FAILED
 
     if (report.table["verdict"] == FAILED).any():
         return 3
-    return {CONFORMS: 0, DISCREPANCIES_FOUND: 1, NOTHING_JUDGED: 2}[report.outcome]
+    return {CONFORMS: 0, DISCREPANCIES_FOUND: 1, NOTHING_JUDGED: 2, NOTHING_DECIDED: 2}[report.outcome]
 
 
 def require_writable(folder: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from oracle.arrays import Array, Constant, buffer_of, element_strides
 from oracle.case import Case, Spec, at_step, loss_arguments
+from oracle.interchange import numpy_of
 from oracle.trace import Trace, Unsupported
 
 name = "torch"
@@ -69,10 +70,7 @@ def shared(array: Array) -> torch.Tensor:
 
 def array(value: torch.Tensor) -> Array:
     """The tensor's values on the processor, as an array of the same dtype."""
-    plain = value.detach().cpu()
-    if plain.dtype == torch.bfloat16:
-        return np.asarray(plain.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16))
-    return np.asarray(plain.numpy())
+    return numpy_of(value)
 
 
 def build(namespace: Any, spec: Spec, dtype: torch.dtype) -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import oracle
-from oracle import sweep
+import refbp
+from oracle import suite, sweep
 from oracle.case import Case, CaseError
 from oracle.cli import main
 from oracle.subjects import refbp as refbp_subject
@@ -29,6 +32,7 @@ def fails_in(case: Case, *rest: Any) -> Any:
 JUDGE = sweep.judge
 
 
+@pytest.mark.contained
 def test_a_failure_of_the_harness_costs_its_case_and_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The others are judged, nobody is blamed, and the run says that it is to be reported; status 3."""
     monkeypatch.setattr(sweep, "judge", fails_in)
@@ -60,6 +64,14 @@ class OneWrong:
         return trace
 
 
+def test_a_failure_of_the_harness_fails_whatever_test_it_happens_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless that is about such failures: a row is easily overlooked."""
+    monkeypatch.setattr(sweep, "judge", fails_in)
+    with pytest.raises(ZeroDivisionError):
+        oracle.run(cases="worked-example/plain", dtypes=("float64",))
+
+
+@pytest.mark.contained
 def test_a_failing_search_for_causes_costs_the_cause_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdict, the layer and the quantity stand; in place of a cause there is what failed."""
 
@@ -84,6 +96,27 @@ class Falling(OneWrong):
         raise error
 
 
+class Calling:
+    """Raises inside refbp, which it calls, with a message of several lines."""
+
+    name = "calling"
+
+    def run(self, case: Case) -> Trace:
+        try:
+            refbp.functional.linear(case.inputs[0], np.ones((1, 7)))
+        except ValueError as error:
+            error.args = (f"first\n  second: {error}",)
+            raise
+        return Trace()
+
+
+def test_a_crash_is_told_in_one_line_of_the_subjects_own_code() -> None:
+    """Not of the library that it calls, also where that is refbp."""
+    report = oracle.run(Calling(), cases="worked-example/plain", dtypes=("float64",))
+    said = report.blame[0].diagnosis
+    assert re.fullmatch(r"ValueError: first second: linear expects .* \(test_contained.py:\d+, in run\)", said), said
+
+
 def test_what_was_wrong_before_a_crash_has_its_cause() -> None:
     """And the crash says in which line of whose file it was."""
     report = oracle.run(Falling(), cases="worked-example/plain", dtypes=("float64",))
@@ -94,23 +127,41 @@ def test_what_was_wrong_before_a_crash_has_its_cause() -> None:
     assert report.details
 
 
-class Assigning:
-    """A right subject that keeps its parameters in the case's own dictionary."""
+class Spoiling:
+    """A right subject that leaves nothing as it was given: it trains in place, replaces entries, takes options out of specs."""
 
-    name = "assigning"
+    name = "spoiling"
 
     def run(self, case: Case) -> Trace:
         trace = refbp_subject.run(case)
+        for array in case.params.values():
+            array.fill(9)
         for name in case.params:
             case.params[name] = np.zeros(1)  # type: ignore[index]
-        case.inputs[0].base  # noqa: B018
+        for spec in case.layers:
+            spec.options.clear()  # type: ignore[attr-defined]
+        case.inputs[0].setflags(write=True)
+        case.inputs[0].fill(7)
         return trace
 
 
-def test_a_subject_may_write_into_what_it_is_handed() -> None:
-    """The dictionaries are its own; nobody is judged by what it left in them."""
-    report = oracle.run(Assigning(), cases="worked-example/plain", dtypes=("float64",))
+def test_nobody_is_judged_by_what_a_subject_did_to_its_case() -> None:
+    """The copy that it is handed is its own, and the suite's case stays what it is."""
+    before = json.dumps(suite.named("worked-example/plain").to_json())
+    report = oracle.run(Spoiling(), cases="worked-example/plain", dtypes=("float64",))
     assert report.passed, report
+    assert json.dumps(suite.named("worked-example/plain").to_json()) == before
+
+
+@pytest.mark.parametrize("name", ["layout/Linear,reversed", "lenet5/random"])
+def test_a_copy_for_a_subject_differs_in_nothing(name: str) -> None:
+    """Values, memory layouts and specs; parameters may be written to, inputs not."""
+    case = next(suite.matching(name))
+    copy = case.handed_out()
+    assert copy.to_json() == case.to_json()
+    assert [array.strides for array in copy.inputs] == [array.strides for array in case.inputs]
+    assert all(array.flags.writeable for array in copy.params.values())
+    assert not any(array.flags.writeable for array in (*copy.inputs, *case.params.values()))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +172,9 @@ def test_a_subject_may_write_into_what_it_is_handed() -> None:
             {"cases": ["lenet5"]},
             "a list of cases holds oracle.Case, got 'lenet5': one of the suite is oracle.suite.named(…)",
         ),
+        ({"cases": [suite.named("worked-example/plain")] * 2}, "2 cases have the same name 'worked-example/plain'"),
+        ({"cases": 5}, "cases expects a pattern or a list of cases, got int"),
+        ({"reference": Case("mine/one")}, "unknown reference "),
         ({"cases": Case("mine/one")}, "cases expects a pattern or a list of cases, got the case mine/one itself"),
         (
             {"dtypes": "float32"},
@@ -141,6 +195,16 @@ def test_all_unsupported_is_no_success(tmp_path: Path, capsys: pytest.CaptureFix
     assert status == 2 and "nothing was judged (1 run of 1 case, all unsupported)" in capsys.readouterr().out
 
 
+def test_all_undecided_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An undecided row is never counted as a pass, so a run of nothing else conforms to nothing."""
+    case = "loss/NLLLoss,reduction=sum,all_ignored"
+    status = main(["run", "--cases", case, "--dtype", "float32", "--out", str(tmp_path)])
+    assert status == 2
+    assert "nothing was decided (1 run of 1 case, every row is undecided)" in capsys.readouterr().out
+    with pytest.raises(oracle.Discrepancy, match="nothing was decided"):
+        oracle.load_report(tmp_path).raise_for_discrepancy()
+
+
 def test_a_trace_from_a_dictionary_is_recorded_like_any_other() -> None:
     """Lists become arrays, arrays are copied, and what is no place or no array is refused in a sentence."""
     own = np.ones(2)
@@ -159,10 +223,22 @@ def test_a_trace_from_a_dictionary_is_recorded_like_any_other() -> None:
             [[1.0], [1.0, 2.0]],
             "0 output at step 0 is no array: setting an array element with a sequence",
         ),
-        ((0, "0", "output"), "x", "0 output at step 0 holds <U1, expected real numbers"),
+        ((0, "0", "output"), ["x"], "0 output at step 0 holds <U1, expected real numbers"),
+        ((0, "0", "output"), None, "0 output at step 0 is no array: got NoneType: an array of NumPy, torch"),
+        ((1.5, "0", "output"), 1.0, "got (1.5, '0', 'output')"),
     ):
         with pytest.raises(TypeError, match=re.escape(sentence)):
             trace.record(*place, array)  # type: ignore[arg-type]
+
+
+def test_a_trace_takes_tensors_as_they_are() -> None:
+    """Inside a graph, and in bfloat16, which NumPy does not have by itself."""
+    trace = oracle.Trace()
+    trace.record(0, "0", "output", torch.ones(2, requires_grad=True) * 2)
+    trace.record(np.int64(0), "0", "grad_input", torch.tensor([1.5, 3]).bfloat16())
+    (output, grad_input) = trace.arrays.values()
+    assert (output.dtype, output.tolist()) == ("float32", [2, 2])
+    assert (grad_input.dtype.name, grad_input.tolist()) == ("bfloat16", [1.5, 3])
 
 
 X, LINEAR = np.ones((2, 2)), oracle.Spec("Linear", {"in_features": 2, "out_features": 1, "bias": False})
@@ -176,6 +252,17 @@ X, LINEAR = np.ones((2, 2)), oracle.Spec("Linear", {"in_features": 2, "out_featu
         ({"loss": oracle.Spec("MSELoss"), "inputs": (X,)}, "case mine lacks the field 'targets', which its loss needs"),
         ({"inputs": X}, "case mine: inputs expects a tuple, got ndarray"),
         ({"inputs": ([1.0],)}, "case mine: inputs[0] expects a NumPy array, got list"),
+        ({"steps": 0}, "case mine: steps expects a number from 1, got 0"),
+        ({"steps": 1.5}, "case mine: steps expects a number from 1, got 1.5"),
+        ({"name": ""}, "a case needs a name, a non-empty string, got ''"),
+        ({"layers": LINEAR}, "case mine: layers expects a tuple of oracle.Spec, got Spec"),
+        ({"layers": ("Linear",)}, "case mine: layers expects oracle.Spec, got str"),
+        ({"loss": "MSELoss"}, "case mine: loss expects oracle.Spec, got str"),
+        ({"layers": (oracle.Spec("Linear", 3),)}, "case mine: options of Linear in layers expects a mapping, got 3"),
+        (
+            {"layers": (oracle.Spec("Sequential", layers=("ReLU",)),)},
+            "case mine: layers of Sequential in layers expects oracle.Spec, got str",
+        ),
         ({"params": [X]}, "case mine: params expects a mapping of arrays by name, got list"),
         ({"targets": (X,)}, "case mine: targets[0] expects a tuple, got ndarray"),
     ],
@@ -183,7 +270,59 @@ X, LINEAR = np.ones((2, 2)), oracle.Spec("Linear", {"in_features": 2, "out_featu
 def test_a_case_that_cannot_be_run_names_what_it_lacks(fields: dict[str, Any], sentence: str) -> None:
     """Before anything is run; a subject would be blamed for it."""
     with pytest.raises(CaseError, match=re.escape(sentence)):
-        oracle.run(cases=[Case("mine", **fields)])
+        oracle.run(cases=[Case(**{"name": "mine", **fields})])
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"layers": (LINEAR, LINEAR), "name": ""}, "a case needs a name"),
+        (
+            {"layers": (oracle.Spec("ReLU", name="a"), oracle.Spec("ReLU", name="a"))},
+            "case mine has several layers of the name 'a'",
+        ),
+        (
+            {"layers": (oracle.Spec("ReLU", name="loss"),)},
+            "has several layers of the name 'loss' (the loss is the layer",
+        ),
+        ({"layers": (oracle.Spec("ReLU", name=1),)}, "the name of ReLU in layers expects a string, got 1"),
+        (
+            {"layers": (oracle.Spec("ReLU", name="a.b"),)},
+            "case mine cannot be run: ValueError: Sequential expects names",
+        ),
+        ({"masks": {"drop": X > 0}}, "case mine: masks names the layer 'drop', known: 0, loss"),
+        ({"params": {"0.weight": np.ones((1, 2), int)}}, "case mine: 0.weight expects float64 numbers, got int64"),
+        ({"targets": ((),)}, "case mine cannot be run: TypeError: "),
+        ({"targets": ((X[:, :1], X),)}, "case mine cannot be run: TypeError: "),
+        ({"optimizer_state": {"momentum": {"none": X}}}, "case mine cannot be run: KeyError: 'none'"),
+    ],
+)
+def test_a_case_whose_parts_do_not_fit_is_refused(fields: dict[str, Any], sentence: str) -> None:
+    """Whatever is wrong with it, it is said of the case, in one line."""
+    whole: dict[str, Any] = {
+        "name": "mine",
+        "layers": (LINEAR,),
+        "params": {"0.weight": X[:1]},
+        "inputs": (X,),
+        "loss": oracle.Spec("MSELoss"),
+        "targets": ((X[:, :1],),),
+        "optimizer": oracle.Spec("SGD", {"lr": 0.1, "momentum": 0.9}),
+    }
+    with pytest.raises(CaseError, match=re.escape(sentence)) as refused:
+        oracle.run(cases=[Case(**{**whole, **fields})])
+    assert "\n" not in str(refused.value)
+    assert oracle.run(cases=[Case(**whole)]).passed
+
+
+def test_a_case_that_cannot_be_saved_or_had_says_so(tmp_path: Path) -> None:
+    """A folder in the file's place, a dtype that there is not, and a name where a case is due."""
+    case = suite.named("worked-example/plain")
+    with pytest.raises(CaseError, match="cannot be written: Is a directory"):
+        case.save(tmp_path)
+    with pytest.raises(CaseError, match="unknown dtype 'float8'"):
+        case.astype("float8")
+    with pytest.raises(CaseError, match=r"shrink expects an oracle\.Case, got 'worked-example/plain'"):
+        oracle.shrink(case.name, "refbp")  # type: ignore[arg-type]
 
 
 def test_rows_of_failures_are_no_discrepancies() -> None:

@@ -40,7 +40,7 @@ class Geometry(NamedTuple):
     groups: int
 
 
-# Elements of the columns that are made at a time: as many as stay in a processor's cache.
+# Elements of the columns that are made at a time, where weight and row of windows have no more: they stay in a processor's cache.
 BLOCK = 2**19
 
 

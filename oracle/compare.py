@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from oracle.details import Place
-from oracle.verdict import FAILURES, GRAVITY
+from oracle.verdict import FAILURES, GRAVITY, UNSUPPORTED
 
 PLACE = list(Place._fields)
 WORSE, APPEARED, VANISHED, BETTER = "worse", "appeared", "vanished", "better"
@@ -51,8 +51,16 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[Change]:
 
 
 def got_worse(found: list[Change]) -> bool:
-    """Whether a verdict got graver, or something appeared that is a discrepancy or a failure."""
-    return any(change.kind == WORSE or (change.kind == APPEARED and change.after in FAILURES) for change in found)
+    """Whether a verdict got graver, a discrepancy or a failure appeared, or a case that was judged is unsupported now."""
+    vanished = {(change.case, change.dtype) for change in found if change.kind == VANISHED}
+    return any(
+        change.kind == WORSE
+        or (
+            change.kind == APPEARED
+            and (change.after in FAILURES or (change.after == UNSUPPORTED and (change.case, change.dtype) in vanished))
+        )
+        for change in found
+    )
 
 
 def _kind(before: str | float, after: str | float) -> str:

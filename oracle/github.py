@@ -9,8 +9,8 @@ import pandas as pd
 
 from oracle import markdown
 from oracle.diagnose import Blame
-from oracle.figures import exact_share, figure
-from oracle.table import HARNESS_FAILED, failed_runs, outcome
+from oracle.figures import counted, exact_share, figure
+from oracle.table import HARNESS_FAILED, failed_runs, judged_rows, outcome
 from oracle.training import TrainingRun
 from oracle.verdict import FAILED, GRAVITY, UNDECIDED
 
@@ -57,7 +57,7 @@ def summary(
     largest = figure(float(families["z_max"].max())) if len(families) else ""
     parts = [
         f"## {about.get('subject')} against {about.get('reference')}: {ended}",
-        f"{len(rows):,} quantities judged; "
+        f"{counted(judged_rows(rows), 'quantity')} judged; "
         + ", ".join(f"{count:,} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
         + (f"; largest z {largest}." if largest else "."),
         markdown.table(families, figures=("z_max", "bound_ratio", "decided")),

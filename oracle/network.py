@@ -13,7 +13,8 @@ import numpy as np
 
 import refbp
 from oracle.arrays import Array
-from oracle.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers, require_fields
+from oracle.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers
+from oracle.case_checks import require_fields
 from oracle.raised import in_a_line
 from oracle.trace import Key
 from refbp.layer import Layer, Parameter

@@ -120,7 +120,8 @@ class Report:
         runs, cases = len(self.cases), counted(self.environment["cases"], "case")
         rows, lacking = self.table["verdict"].value_counts(), unsupported_runs(self.table)
         if lacking == runs:
-            return f"{what}: {NOTHING_JUDGED} ({counted(runs, 'run')} of {cases}, all unsupported)"
+            why = f", the first since: {self.table['diagnosis'].iloc[0]}" if runs else ""
+            return f"{what}: {NOTHING_JUDGED} ({counted(runs, 'run')} of {cases}, all unsupported){why}"
         if self.outcome == NOTHING_DECIDED:
             also = " or unsupported" if lacking else ""
             return f"{what}: {NOTHING_DECIDED} ({counted(runs, 'run')} of {cases}, every row is undecided{also})"

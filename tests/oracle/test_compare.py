@@ -57,6 +57,14 @@ def test_what_appears_counts_only_where_it_is_a_discrepancy(good: oracle.Report,
     assert not compare.got_worse([vanished])
 
 
+def test_what_is_unsupported_now_got_worse_where_it_had_been_judged(good: oracle.Report) -> None:
+    """Its rows vanish, and one appears; a case that is new may be unsupported."""
+    lost = good.table.head(1).assign(layer="", quantity="", verdict="unsupported")
+    assert compare.got_worse(compare.changes(good.table, lost))
+    new = pd.concat([good.table, lost.assign(case="mine/new")])
+    assert not compare.got_worse(compare.changes(good.table, new))
+
+
 def table(verdicts: dict[str, str], rows: int = 1) -> pd.DataFrame:
     """As many rows of each case, all with its verdict."""
     row = dict.fromkeys(compare.PLACE, "") | {"z_max": 1.0}

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 import refbp
 from oracle import suite
 from oracle.arrays import Array, is_numeric
 from oracle.case import Case, Spec
 from oracle.interchange import numpy_of
 from oracle.network import LAYERS, LOSSES, check
-from oracle.suite.build import label, network_case
+from oracle.suite.build import generator, label, network_case
+from oracle.suite.special import every_second
 
 # Ops whose class has another name, or several: one for each number of dimensions, or kind.
 CLASSES = {
@@ -161,13 +164,30 @@ def cases_of(op: Op, given: Given) -> list[Case]:
     seen = {_shapes(case, own) for case in exact if (own := _single(case, op))}
     tried = [_with_options(op, given, case) for shapes, case in others.items() if shapes not in seen]
     tried += _of_trailing(op, given)
-    found = {case.name: case for case in (*exact, *tried) if isinstance(case, Case)}
+    several = [case for case in (*tried, *exact) if isinstance(case, Case) and case.inputs[0].size > 1]
+    found = {case.name: case for case in (*exact, *tried, *map(_turned, several[:1])) if isinstance(case, Case)}
     if not found:
         options = ", ".join(f"{name}={value!r}" for name, value in given.options.items()) or "its default options"
         reasons = Counter(reason_of(case) for case in tried if not isinstance(case, Case))
         why = "".join(f", since {reason}" for reason, _ in reasons.most_common(1))
         raise OpError(f"no input of the suite fits {op.name} with {options}{why}; arrays of your own are given as x=…")
     return list(found.values())
+
+
+def _turned(case: Case) -> Case:
+    """The same with the input's elements in reverse, memory that is nowhere dense, and for a loss a gradient other than 1.
+
+    So every option meets what the suite asks of the default ones: nothing is kept from the case before, which has the same
+    shape, no memory layout is taken for granted, and no loss's upstream gradient.
+    """
+    scale = np.asarray(generator(case.name).standard_normal())
+    return replace(
+        case,
+        name=f"{case.name},turned",
+        inputs=(every_second(np.flip(case.inputs[0])), *case.inputs[1:]),
+        params={name: every_second(value) for name, value in case.params.items()},
+        grad_outputs=tuple(map(every_second, case.grad_outputs or (scale,))),
+    )
 
 
 def reason_of(refused: BaseException) -> str:

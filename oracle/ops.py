@@ -18,6 +18,7 @@ from oracle.op_cases import Op, cases_of
 from oracle.own_arrays import own_case
 from oracle.profile import Profile
 from oracle.report import Report
+from oracle.subjects.walk import CONSTANT_TARGETS
 from oracle.sweep import DTYPES, run
 from oracle.trace import Trace
 
@@ -90,8 +91,11 @@ class OpSubject:
     def _run(self, case: Case, trace: Trace) -> None:
         layer = "loss" if case.loss is not None else case.layers[0].name or "0"
         names, originals = self._arguments(case)
+        fixed = {name for name in names if _is_statistic(name)}
+        if case.loss is not None and case.loss.type in CONSTANT_TARGETS:
+            fixed |= set(names[1:])
         arguments = [
-            array if array is None else own_copy(array).view(Constant if _is_statistic(name) else np.ndarray)
+            array if array is None else own_copy(array).view(Constant if name in fixed else np.ndarray)
             for name, array in zip(names, originals, strict=True)
         ]
         result = self.fn(*arguments)

@@ -263,7 +263,7 @@ def test_a_function_of_another_form_is_told_what_is_expected(fn: Any, message: s
         (
             "layer_norm",
             {"normalized_shape": 2.5},
-            "fits layer_norm with normalized_shape=2.5, since it raises TypeError",
+            "fits layer_norm with normalized_shape=2.5, since normalized_shape of LayerNorm expects an int of at least 0",
         ),
         ("cross_entropy", {"weight": np.ones(9)}, "since cross_entropy expects weight (4,), one per class, got (9,)"),
         (
@@ -272,7 +272,11 @@ def test_a_function_of_another_form_is_told_what_is_expected(fn: Any, message: s
             "conv2d expects a weight of 4 dimensions, got shape",
         ),
         ("elu", {"x": np.ones(3), "alpha": "a"}, "elu: arrays and options do not fit together: it raises TypeError"),
-        ("upsample", {"x": np.ones((1, 1, 2)), "scale_factor": 0}, "do not fit together: it raises ZeroDivisionError"),
+        (
+            "upsample",
+            {"x": np.ones((1, 1, 2)), "scale_factor": 0},
+            "do not fit together: upsample expects one scale_factor above 0",
+        ),
         (
             "conv2d",
             {"x": np.ones((1, 1, 3, 3)), "weight": np.ones((1, 1, 1, 1)), "groups": "a"},
@@ -289,6 +293,48 @@ def test_what_a_user_gets_wrong_is_said_in_one_sentence(op: str, options: dict[s
     with pytest.raises(ValueError, match=re.escape(message)) as raised:
         oracle.check_op(op, lambda *x: x, **options)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("op, options", [("leaky_relu", {"negative_slope": 0.3}), ("softmax", {"dim": 1})])
+def test_what_is_kept_from_an_earlier_call_is_found_out(op: str, options: dict[str, Any]) -> None:
+    """Of options that the suite has nowhere, too: one of the shapes comes twice, with other numbers."""
+    kept: dict[Any, Any] = {}
+
+    def stale(x: Any) -> tuple[Any, Backward]:
+        y, backward = getattr(refbp.functional, op)(x, **options)
+        return y, kept.setdefault((y.shape, y.dtype), backward)
+
+    report = oracle.check_op(op, stale, dtypes=("float64",), **options)
+    assert {blame.quantity for blame in report.blame} == {"grad_input"}
+
+
+def test_every_option_meets_other_memory_layouts_and_gradients() -> None:
+    """Options that the suite has in dense memory alone, and a loss whose upstream gradient is 1 in the suite."""
+
+    def dense(x: Any, weight: Any, bias: Any) -> tuple[Any, Backward]:
+        y, backward = refbp.functional.conv2d(x, weight, bias, dilation=3)
+        return (y if weight.flags.c_contiguous else 2 * y), backward
+
+    def dense_back(x: Any, weight: Any, bias: Any) -> tuple[Any, Backward]:
+        y, backward = strided(x, weight, bias)
+        return y, lambda dy: backward(dy.ravel(order="K").reshape(dy.shape) * (1 if dy.flags.c_contiguous else 2))
+
+    def deaf(x: Any, target: Any) -> tuple[Any, Backward]:
+        return ((x - target) ** 2).mean(), lambda dy: (2 * (x - target) / x.size,)
+
+    for op, fn, options, quantities in (
+        ("conv2d", dense, {"dilation": 3}, {"output"}),
+        ("conv2d", dense_back, {"stride": 2}, {"grad_input", "grad.weight", "grad.bias"}),
+        ("mse_loss", deaf, {}, {"grad_input"}),
+    ):
+        report = oracle.check_op(op, fn, dtypes=("float64",), **options)
+        assert {blame.quantity for blame in report.blame} == quantities
+        assert all(blame.case.endswith(",turned") for blame in report.blame)
+    assert "the upstream gradient is ignored" in report.blame[0].cause
+
+
+def test_targets_that_torch_does_not_differentiate_are_constants() -> None:
+    assert oracle.check_op("soft_margin_loss", oracle.from_torch(F.soft_margin_loss), dtypes=("float64",)).passed
 
 
 NEEDED: dict[str, dict[str, Any]] = {

@@ -119,6 +119,8 @@ WRITTEN: tuple[Written, ...] = (
     ),
     Written("tinygrad-float64", ("tinygrad",), ("RMSNorm", "Upsample"), dtypes=("float64",)),
     Written("tinygrad-nan", ("tinygrad",), ("ReLU", "Hardshrink", "Threshold"), ("output",), cases=("nonfinite/*",)),
+    Written("tinygrad-dropped-infinity", ("tinygrad",), ("Dropout",), cases=("nonfinite/*",)),
+    Written("torch-hardsigmoid-float64", ("tinygrad",), ("Hardsigmoid",), GRAD_INPUT, ("float64",), ("kink/*",)),
     Written("tinygrad-relu6", ("tinygrad",), ("ReLU6", "Hardswish", "Hardsigmoid"), cases=("nonfinite/*", "*,large")),
     Written("exp-far-from-zero", ("tinygrad",), ("Sigmoid", "CrossEntropyLoss"), cases=("*,large", "*,extreme")),
     Written("exp-far-from-zero", ("tinygrad",), ("Softplus",), GRAD_INPUT, cases=("*,large",)),

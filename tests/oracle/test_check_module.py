@@ -682,7 +682,7 @@ def test_an_optimizer_of_other_parameters_is_refused() -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
     """Each class with all its options, unbatched, empty, laid out strangely, not finite: options are read back from modules."""
-    judged, found = 0, []
+    judged, found, undecided = 0, [], []
     for case in suite.all_cases().values():
         if len(case.layers) != 1 or case.loss is not None or case.steps > 1 or case.layers[0].layers:
             continue
@@ -692,9 +692,13 @@ def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
         )
         report = oracle.check_module(module.train(case.training), tensor(case.astype(dtype).inputs[0]))
         judged += 1
-        if not report.passed or "unsupported" in set(report.table["verdict"]):
+        if report.blame or "unsupported" in set(report.table["verdict"]):
             found.append((case.name, report.blame))
+        if not report.passed and not report.blame:
+            undecided.append(case.name)
     # torch's own backward of an empty PixelShuffle and its GELU of infinity, which are under reports/findings.
     expected = ["batch/PixelShuffle,batch=0", "batch/PixelUnshuffle,batch=0"]
     expected += ["nonfinite/GELU"] if dtype == "float32" else []
     assert judged > 1000 and sorted(name for name, _ in found) == expected, found
+    # What shrinks everything to zero adds up no terms: nothing is tested, and that is no success.
+    assert undecided == ["activation/Hardshrink,tiny", "activation/Softshrink,tiny"]

@@ -338,6 +338,10 @@ LOSS_ARGUMENTS = {
     "CosineEmbeddingLoss": ("input2", "target"),
     "GaussianNLLLoss": ("target", "var"),
 }
+# What a layer keeps beside its parameters.
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+# Losses whose targets torch, and so the reference, does not differentiate.
+CONSTANT_TARGETS = frozenset({"SoftMarginLoss"})
 
 
 def loss_arguments(type: str) -> tuple[str, ...]:

@@ -13,13 +13,12 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from oracle.arrays import Array
-from oracle.case import CONTAINERS, Case, Spec, at_step, named_layers
+from oracle.case import BUFFERS, CONTAINERS, Case, Spec, at_step, named_layers
 from oracle.network import execute
 from oracle.trace import Trace
 
 # A count beyond this is none.
 MOST_STEPS = 2**31
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from oracle.arrays import Array, Constant, own_copy
-from oracle.case import Case, at_step, loss_arguments
+from oracle.case import CONSTANT_TARGETS, Case, at_step, loss_arguments
 from oracle.interchange import numpy_of
 from oracle.op_cases import Op, cases_of
 from oracle.own_arrays import own_case
 from oracle.profile import Profile
 from oracle.report import Report
-from oracle.subjects.walk import CONSTANT_TARGETS
 from oracle.sweep import DTYPES, run
 from oracle.trace import Trace
 

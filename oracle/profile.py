@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from oracle.case import LOSS_ARGUMENTS
+from oracle.case import BUFFERS, LOSS_ARGUMENTS
 from oracle.conventions import CONVENTIONS
-from oracle.decompose import BUFFERS
 from oracle.network import LAYERS, OPTIMIZERS, STATE_NAMES
 from oracle.running_error import UNIT_ROUNDOFF
 

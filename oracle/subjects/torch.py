@@ -12,14 +12,11 @@ import numpy as np
 import torch
 
 from oracle.arrays import Array, Constant, buffer_of, element_strides
-from oracle.case import Case, Spec, at_step, loss_arguments
+from oracle.case import CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
 from oracle.interchange import numpy_of
 from oracle.trace import Trace, Unsupported
 
 name = "torch"
-
-# Losses whose targets torch refuses to differentiate.
-CONSTANT_TARGETS = frozenset({"SoftMarginLoss"})
 
 STATE_NAMES = {"momentum_buffer": "momentum"}
 

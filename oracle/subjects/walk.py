@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from oracle.arrays import Array
-from oracle.case import Case, Spec, at_step, loss_arguments
+from oracle.case import BUFFERS, CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
 from oracle.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.trace import Trace, Unsupported
 
@@ -25,10 +25,6 @@ from oracle.trace import Trace, Unsupported
 Tensor: TypeAlias = Any
 Op: TypeAlias = Callable[..., Tensor]
 Gradient: TypeAlias = Callable[[Tensor | None], dict[str, Tensor]]
-
-# Losses whose targets torch, and so the reference, does not differentiate.
-CONSTANT_TARGETS = frozenset({"SoftMarginLoss"})
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class Options(dict[str, Any]):

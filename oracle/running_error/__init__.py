@@ -1,6 +1,9 @@
 """Running error analysis as an array type: values that carry the rounding error an honest implementation may have."""
 
-from oracle.running_error import rules as rules
+from oracle.running_error import elementwise as elementwise
+from oracle.running_error import selection as selection
+from oracle.running_error import shapes as shapes
+from oracle.running_error import sums as sums
 from oracle.running_error.array import ErrorArray as ErrorArray
 from oracle.running_error.mask import ErrorMask as ErrorMask
 from oracle.running_error.model import LAMBDA as LAMBDA

@@ -320,6 +320,12 @@ def constant(value: Any, model: ErrorModel) -> ErrorArray:
     return ErrorArray(wide, model, error)
 
 
+def operands(*inputs: Any) -> list[ErrorArray]:
+    """All inputs as error arrays of the one model among them."""
+    model = next(x.model for x in inputs if isinstance(x, ErrorArray))
+    return [x if isinstance(x, ErrorArray) else constant(x, model) for x in inputs]
+
+
 def added(first: Twofold | None, second: Twofold | None) -> Twofold | None:
     """Errors of independent causes together; None is exact."""
     if first is None or second is None:

@@ -1,0 +1,188 @@
+"""What arithmetic and functions of single elements do to an error: one rule per operation, registered by name.
+
+Propagation is of first order; the rounding of the operation itself is added on top.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.special import erf
+
+from oracle.running_error.array import ErrorArray, added, constant, merged, operands
+from oracle.running_error.dispatch import UFUNCS
+from oracle.running_error.mask import ErrorMask
+from oracle.running_error.model import ErrorModel, Floats, Twofold
+from oracle.running_error.selection import greater, less, where
+
+
+def rounded(
+    value: Floats, model: ErrorModel, quantum: float | None, exact: Any = None
+) -> tuple[Twofold | None, float | None]:
+    """Error of one correctly rounded operation, none where nothing had to be rounded."""
+    if quantum is not None and (value.size == 0 or np.max(np.abs(value)) <= quantum / model.unit_roundoff):
+        return None, quantum
+    error = model.rounding(value)
+    return error if exact is None else zero_where(exact, error), None
+
+
+def zero_where(exact: Any, error: Twofold) -> Twofold:
+    return error.mapped(lambda own: np.where(exact, 0.0, own)) if exact.any() else error
+
+
+def add(x: Any, y: Any) -> ErrorArray:
+    x, y = operands(x, y)
+    error, quantum = added(x.error, y.error), merged(x.quantum, y.quantum)
+    value = x.value + y.value
+    rounding, quantum = rounded(value, x.model, quantum, exact=(x.value == 0) | (y.value == 0))
+    return ErrorArray(value, x.model, added(error, rounding), scale=x.scale_or_own + y.scale_or_own, quantum=quantum)
+
+
+def negative(x: ErrorArray) -> ErrorArray:
+    x.release()  # the result shares its components
+    return ErrorArray(
+        -x.value,
+        x.model,
+        x.own_error,
+        scale=x.scale,
+        terms=x.terms,
+        count=x.count,
+        rounded=x.rounded,
+        quantum=x.quantum,
+        guide=None if x.guide is None else -x.guide,
+    )
+
+
+def subtract(x: Any, y: Any) -> ErrorArray:
+    x, y = operands(x, y)
+    return add(x, negative(y))
+
+
+def scaled_error(error: Twofold | None, factor: Floats, model: ErrorModel) -> Twofold | None:
+    return None if error is None else error * model.raised(factor)
+
+
+def is_power_of_two(x: ErrorArray) -> bool:
+    return x.ndim == 0 and x.error is None and math.frexp(float(x.value))[0] in (0.5, -0.5)
+
+
+def is_mask(x: Any) -> bool:
+    return isinstance(x, ErrorMask) or getattr(x, "dtype", None) == np.bool_
+
+
+def multiply(x: Any, y: Any) -> ErrorArray:
+    if x is y:
+        return square(x)
+    if is_mask(y):  # a choice between x and zero, which rounds nothing; zero times infinity is NaN
+        chosen: ErrorArray = where(y, x, 0.0 if np.isfinite(getattr(x, "value", x)).all() else x * 0.0)
+        return chosen
+    x, y = operands(x, y)
+    model, value = x.model, x.value * y.value
+    error = added(scaled_error(x.error, y.value, model), scaled_error(y.error, x.value, model))
+    quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
+    if is_power_of_two(x) or is_power_of_two(y):
+        rounding = model.underflow(value) if quantum is None else None
+    else:
+        rounding, quantum = rounded(value, model, quantum)
+    scale = None if x.scale is None and y.scale is None else x.scale_or_own * y.scale_or_own
+    return ErrorArray(value, model, added(error, rounding), scale=scale, quantum=quantum)
+
+
+def divide(x: Any, y: Any) -> ErrorArray:
+    x, y = operands(x, y)
+    model, value = x.model, x.value / y.value
+    error = added(scaled_error(x.error, 1 / y.value, model), scaled_error(y.error, value / y.value, model))
+    scale = None if x.scale is None else x.scale * np.square(1 / y.value)
+    if is_power_of_two(y):
+        if x.quantum is None:
+            error = added(error, model.underflow(value))
+        return ErrorArray(value, model, error, scale=scale, quantum=x.quantum and x.quantum / abs(float(y.value)))
+    return ErrorArray(value, model, added(error, zero_where(x.value == 0, model.rounding(value))), scale=scale)
+
+
+def elementwise(
+    function: Callable[[Floats], Floats], derivative: Callable[[Floats, Floats], Any], ulps: float
+) -> Callable[[Any], ErrorArray]:
+    """The rule of y = f(x): |f'(x)| times x's error, and f's own accuracy in units in the last place."""
+
+    def rule(x: Any) -> ErrorArray:
+        model, value = x.model, function(x.value)
+        error, scale = model.rounding(value, ulps), None
+        if x.error is not None or x.scale is not None:
+            slope = model.raised(derivative(x.value, value))
+            if x.error is not None:
+                error = error + x.error.mapped(lambda own, slope: np.where(own == 0, 0.0, slope * own), slope)
+            if x.scale is not None:
+                scale = np.maximum(np.square(value), slope.statistical * x.scale)
+        return ErrorArray(value, model, error, scale=scale)
+
+    return rule
+
+
+def square(x: ErrorArray) -> ErrorArray:
+    model, value = x.model, np.square(x.value)
+    rounding, quantum = rounded(value, model, None if x.quantum is None else x.quantum**2)
+    scale = None if x.scale is None else np.square(x.scale)
+    return ErrorArray(
+        value, model, added(scaled_error(x.error, 2 * x.value, model), rounding), scale=scale, quantum=quantum
+    )
+
+
+def power(x: Any, exponent: Any) -> ErrorArray:
+    if np.ndim(exponent) or isinstance(exponent, ErrorArray):
+        raise TypeError("the error of x**y is known for a number y only")
+    c = float(exponent)
+    if c == 1:
+        return x  # type: ignore[no-any-return]
+    if c == 2:
+        return square(x)
+    rule = elementwise(lambda v: v**c, lambda v, _: c * v ** (c - 1), 4)
+    return rule(x)
+
+
+def absolute(x: ErrorArray) -> ErrorArray:
+    x = ErrorArray(x.value, x.model, x.error, scale=x.scale, quantum=x.quantum, guide=x.guide)  # no open sum any more
+    result = negative(x)
+    result.value, result.guide = np.abs(x.value), None if x.guide is None else np.abs(x.guide)
+    return result
+
+
+def sign(x: ErrorArray) -> ErrorArray:
+    zero = constant(0.0, x.model)
+    below: ErrorArray = where(less(x, zero), -1.0, absolute(x) * 0.0)
+    result: ErrorArray = where(greater(x, zero), 1.0, below)
+    return result
+
+
+TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
+# Accuracies in ulp as promised by common vector math libraries; sqrt is correctly rounded.
+UFUNCS.update(
+    {
+        np.add: add,
+        np.subtract: subtract,
+        np.multiply: multiply,
+        np.divide: divide,
+        np.negative: negative,
+        np.positive: lambda x: x,
+        np.square: square,
+        np.power: power,
+        np.absolute: absolute,
+        np.sign: sign,
+        np.exp: elementwise(np.exp, lambda x, y: y, 4),
+        np.expm1: elementwise(np.expm1, lambda x, y: y + 1, 4),
+        np.log: elementwise(np.log, lambda x, y: 1 / x, 4),
+        np.log1p: elementwise(np.log1p, lambda x, y: 1 / (1 + x), 4),
+        np.sqrt: elementwise(np.sqrt, lambda x, y: 0.5 / y, 1),
+        np.tanh: elementwise(np.tanh, lambda x, y: 1 - y * y, 4),
+        np.sin: elementwise(np.sin, lambda x, y: np.cos(x), 4),
+        np.cos: elementwise(np.cos, lambda x, y: np.sin(x), 4),
+        np.reciprocal: lambda x: divide(1.0, x),
+        erf: elementwise(erf, lambda x, y: TWO_OVER_ROOT_PI * np.exp(-x * x), 4),
+        np.isnan: lambda x: np.isnan(x.value),
+        np.isinf: lambda x: np.isinf(x.value),
+        np.isfinite: lambda x: np.isfinite(x.value),
+    }
+)

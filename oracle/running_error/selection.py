@@ -1,0 +1,140 @@
+"""What comparisons and choices between branches do to an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from oracle.running_error.array import ErrorArray, added, merged, operands
+from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
+from oracle.running_error.mask import ErrorMask
+from oracle.running_error.model import Branches, Floats, Twofold
+
+
+def comparison(
+    compare: Callable[[Any, Any], Any], by_order: bool = True, counted: bool = True
+) -> Callable[[Any, Any], ErrorMask]:
+    """Compares the subject's own values where they are known (and then checks that this branch is admissible).
+
+    by_order: at equality there is a kink or tie; a test for equality itself is of labels, and leaves no choice.
+    counted: among the branches of this place.
+    """
+
+    def rule(x: Any, y: Any) -> ErrorMask:
+        x, y = operands(x, y)
+        model = x.model
+        outcome = np.asarray(compare(x.branching_value, y.branching_value))
+        distance = np.abs(x.value - y.value)
+
+        # What is known is exact; a constant that the dtype does not hold is not.
+        error = added(None if x.guide is not None else x.error, None if y.guide is not None else y.error)
+        ambiguous = near = None if error is None else model.within(distance, error)
+        branches = model.branches.here() if counted else Branches()
+        branches.compared += outcome.size
+        branches.widened += count_of(ambiguous)
+        if x.guide is not None or y.guide is not None:
+            error = added(x.error, y.error)
+            near = None if error is None else model.within(distance, error)
+            flipped = outcome != compare(x.value, y.value)
+            branches.adopted += int(np.count_nonzero(flipped))
+            branches.inadmissible += int(np.count_nonzero(flipped if near is None else flipped & ~near.statistical))
+        branches.ambiguous += count_of(near)
+        if model.open_ties and by_order:
+            tied = (x.branching_value == y.branching_value) & np.isfinite(x.branching_value)
+            ambiguous = Twofold(tied if ambiguous is None else ambiguous.statistical | tied)
+        return ErrorMask(outcome, ambiguous)
+
+    return rule
+
+
+def count_of(mask: Twofold | None) -> int:
+    return 0 if mask is None else int(np.count_nonzero(mask.statistical))
+
+
+greater, less = comparison(np.greater), comparison(np.less)
+UFUNCS.update(
+    {
+        np.greater: greater,
+        np.less: less,
+        np.greater_equal: comparison(np.greater_equal),
+        np.less_equal: comparison(np.less_equal),
+        np.equal: comparison(np.equal, by_order=False),
+        np.not_equal: comparison(np.not_equal, by_order=False),
+        np.logical_and: lambda x, y: x & y,
+        np.bitwise_and: lambda x, y: x & y,
+        np.logical_or: lambda x, y: x | y,
+        np.bitwise_or: lambda x, y: x | y,
+        np.logical_not: lambda x: ~x,
+        np.invert: lambda x: ~x,
+    }
+)
+
+
+def where(mask: Any, x: Any, y: Any) -> Any:
+    """The chosen branch and its error; where the choice is ambiguous, wider by the branches' difference."""
+    chosen = mask.value if isinstance(mask, ErrorMask) else mask
+    if not isinstance(x, ErrorArray) and not isinstance(y, ErrorArray):
+        return np.where(chosen, x, y)
+    x, y = operands(x, y)
+    model = x.model
+
+    def select(own: Any, other: Any) -> Any:
+        return np.where(chosen, own, other)
+
+    value, quantum = select(x.value, y.value), merged(x.quantum, y.quantum)
+    error: Twofold | None = None
+    if x.error is not None or y.error is not None:
+        error = x.error_or_zero.mapped(select, y.error_or_zero)
+    scale: Floats | None = None
+    if x.scale is not None or y.scale is not None:
+        scale = select(x.scale_or_own, y.scale_or_own)
+    ambiguous = mask.ambiguous if isinstance(mask, ErrorMask) else None
+    if ambiguous is not None and any_of(ambiguous):
+        either = x.error_or_zero.mapped(np.maximum, y.error_or_zero)
+        difference = ambiguous.mapped(lambda own: np.where(own, x.value - y.value, 0.0))
+        if model.open_ties:
+            difference = difference.mapped(lambda own: own / 2)
+            value = np.where(ambiguous.statistical, y.value + difference.statistical, value)
+        wide, plain = model.widened(either, difference), error or model.constant(0.0, 0.0)
+        error, quantum = ambiguous.mapped(np.where, wide, plain), None
+        larger = np.maximum(x.scale_or_own, y.scale_or_own)
+        scale = np.where(ambiguous.statistical, larger, select(x.scale_or_own, y.scale_or_own))
+    guide: Floats | None = None
+    if x.guide is not None or y.guide is not None:
+        guide = np.where(chosen, x.branching_value, y.branching_value)
+    return ErrorArray(value, model, error, scale=scale, quantum=quantum, guide=guide)
+
+
+def any_of(mask: Twofold) -> bool:
+    return bool(mask.statistical.any() or (mask.worst is not None and mask.worst.any()))
+
+
+# The larger of two is continuous in both: nothing but a gradient hangs on which it is, and that asks for itself.
+larger, smaller = comparison(np.greater, counted=False), comparison(np.less, counted=False)
+
+
+def maximum(x: Any, y: Any) -> Any:
+    x, y = operands(x, y)
+    return where(larger(x, y) | np.isnan(x.value), x, y)
+
+
+def minimum(x: Any, y: Any) -> Any:
+    x, y = operands(x, y)
+    return where(smaller(x, y) | np.isnan(x.value), x, y)
+
+
+def extreme(argument: Callable[..., Any]) -> Callable[..., ErrorArray]:
+    """The largest or smallest element with its own error: to first order nobody else's matters."""
+
+    def rule(x: ErrorArray, axis: int, keepdims: bool = False) -> ErrorArray:
+        index = argument(x.value, axis=axis, keepdims=True)
+        chosen = x.mapped(lambda component: np.take_along_axis(component, index, axis))
+        return chosen if keepdims else chosen.squeeze(axis)
+
+    return rule
+
+
+UFUNCS.update({np.maximum: maximum, np.minimum: minimum})
+FUNCTIONS.update({np.where: where, np.max: extreme(np.argmax), np.min: extreme(np.argmin)})

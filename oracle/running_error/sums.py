@@ -1,0 +1,64 @@
+"""What sums and products of matrices do to an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from oracle.running_error.array import ErrorArray, added, operands
+from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
+from oracle.running_error.elementwise import divide
+from oracle.running_error.model import Twofold
+
+
+def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
+    """An open sum of all the terms; a sum of open sums has all of theirs."""
+
+    def reduced(component: Any) -> Any:
+        return np.asarray(np.sum(np.broadcast_to(component, x.shape), axis=axis, keepdims=keepdims))
+
+    return ErrorArray(
+        reduced(x.value),
+        x.model,
+        None if x.own_error is None else x.own_error.mapped(reduced),
+        scale=None if x.scale is None else reduced(x.scale),
+        terms=x.open_terms.mapped(reduced),
+        count=reduced(x.open_count),
+        rounded=x.rounded,
+        quantum=x.quantum,
+    )
+
+
+def mean(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
+    result = total(x, axis, keepdims)
+    return divide(result, x.size / result.size if result.size else 1.0)
+
+
+def matmul(x: Any, y: Any) -> ErrorArray:
+    """An open sum of products, each of them rounded."""
+    x, y = operands(x, y)
+    model = x.model
+    sizes_x, sizes_y = model.raised(x.value), model.raised(y.value)
+    terms, count = sizes_x @ sizes_y, x.shape[-1]
+    quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
+    error: Twofold | None = None
+    rounded = 0.0
+    if quantum is None or not model.sum_is_exact(quantum, terms, count):
+        quantum, rounded = None, model.unit_roundoff if count == 1 else model.roundoff_of_sums
+        if model.dtype == np.float16:  # whose products may well lie below its normal numbers
+            lost, lost_worst = model.least_lost
+            error = terms.mapped(
+                lambda own, lost: np.where(own > 0, count * lost, 0.0), model.constant(lost**2, lost_worst)
+            )
+    if x.error is not None:
+        error = added(error, x.error_or_zero @ sizes_y)
+    if y.error is not None:
+        error = added(error, sizes_x @ y.error_or_zero)
+    scale = None if x.scale is None and y.scale is None else x.scale_or_own @ y.scale_or_own
+    value = x.value @ y.value
+    return ErrorArray(value, model, error, scale=scale, terms=terms, count=count, rounded=rounded, quantum=quantum)
+
+
+UFUNCS[np.matmul] = matmul
+FUNCTIONS.update({np.sum: total, np.mean: mean})

@@ -55,7 +55,6 @@ from refbp.margin_losses import (
     SoftMarginLoss,
 )
 from refbp.normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
-from refbp.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from refbp.optimizer import Optimizer
 from refbp.padding import (
     CircularPad1d,
@@ -90,6 +89,7 @@ from refbp.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d,
 from refbp.regression_losses import GaussianNLLLoss, HuberLoss, KLDivLoss, L1Loss, PoissonNLLLoss, SmoothL1Loss
 from refbp.reshape import Flatten, Identity, PixelShuffle, PixelUnshuffle, Unflatten
 from refbp.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
+from refbp.update_rules import SGD, Adagrad, Adam, AdamW, RMSprop
 from refbp.upsampling import Upsample
 
 __all__ = [

@@ -55,7 +55,6 @@ from refbp.margin_losses import (
     soft_margin_loss,
 )
 from refbp.normalization import group_norm, layer_norm, local_response_norm, rms_norm
-from refbp.optim import adagrad, adam, rmsprop, sgd
 from refbp.padding import pad
 from refbp.piecewise import (
     hardshrink,
@@ -73,6 +72,7 @@ from refbp.pooling import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_po
 from refbp.regression_losses import gaussian_nll_loss, huber_loss, kl_div, l1_loss, poisson_nll_loss, smooth_l1_loss
 from refbp.reshape import flatten, identity, pixel_shuffle, pixel_unshuffle, unflatten
 from refbp.softmax import glu, log_softmax, softmax, softmin
+from refbp.update_rules import adagrad, adam, rmsprop, sgd
 from refbp.upsampling import upsample
 
 __all__ = [

@@ -18,7 +18,7 @@ FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 # Those whose docstrings have to show how they are used.
 SHOWN = (
     *("refbp", "refbp.linear.Linear", "refbp.conv.Conv2d", "refbp.pooling.MaxPool2d", "refbp.batch_norm.BatchNorm1d"),
-    *("refbp.losses.CrossEntropyLoss", "refbp.optim.SGD", "refbp.containers.Sequential", "refbp.conv.conv2d"),
+    *("refbp.losses.CrossEntropyLoss", "refbp.update_rules.SGD", "refbp.containers.Sequential", "refbp.conv.conv2d"),
     *("oracle.sweep.run", "oracle.case.Case", "oracle.profile.Profile", "oracle.report.Report", "oracle.trace.Trace"),
 )
 

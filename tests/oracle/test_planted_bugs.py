@@ -21,10 +21,10 @@ import refbp.dropout
 import refbp.layer
 import refbp.linear
 import refbp.losses
-import refbp.optim
 import refbp.piecewise
 import refbp.pooling
 import refbp.softmax
+import refbp.update_rules
 from oracle.cli import main
 
 Op = Callable[..., Any]
@@ -325,7 +325,7 @@ BUGS = [
     ),
     Bug(
         "sgd: nesterov's order",
-        refbp.optim.SGD,
+        refbp.update_rules.SGD,
         "rule",
         nesterov_without_the_gradient,
         "optimizer/SGD,momentum+nesterov",
@@ -334,7 +334,7 @@ BUGS = [
     ),
     Bug(
         "sgd: decay after momentum",
-        refbp.optim.SGD,
+        refbp.update_rules.SGD,
         "rule",
         decay_after_momentum,
         "optimizer/SGD,momentum+nesterov",
@@ -343,7 +343,7 @@ BUGS = [
     ),
     Bug(
         "sgd: first step dampened",
-        refbp.optim.SGD,
+        refbp.update_rules.SGD,
         "rule",
         dampened_first_step,
         "optimizer/SGD,momentum+dampening",
@@ -352,7 +352,7 @@ BUGS = [
     ),
     Bug(
         "sgd: rate inside the buffer",
-        refbp.optim.SGD,
+        refbp.update_rules.SGD,
         "rule",
         rate_inside_the_buffer,
         "mlp/Tanh+MSE",
@@ -361,7 +361,7 @@ BUGS = [
     ),
     Bug(
         "sgd: maximize ignored",
-        refbp.optim.SGD,
+        refbp.update_rules.SGD,
         "rule",
         arguments(maximize=False),
         "optimizer/SGD,momentum+dampening",
@@ -370,7 +370,7 @@ BUGS = [
     ),
     Bug(
         "sgd: decay ignored",
-        refbp.optim.SGD,
+        refbp.update_rules.SGD,
         "rule",
         arguments(weight_decay=0.0),
         "worked-example/decay",

@@ -40,7 +40,7 @@ def rule(
     name: str, type: str, options: Mapping[str, Any], change: Callable[[Any], Any], quantity: str = "param.weight"
 ) -> Bug:
     """A change of the update rule: a function (param, grad, *state, **options) -> (param, *state)."""
-    return Bug(name, case_of(name, type, options), patched(f"refbp.optim:{type}.rule", change), "0", quantity)
+    return Bug(name, case_of(name, type, options), patched(f"refbp:{type}.rule", change), "0", quantity)
 
 
 def ignored(name: str, type: str, options: Mapping[str, Any], quantity: str = "param.weight", **taken: Any) -> Bug:

@@ -111,4 +111,4 @@ def of_rule(name: str, type: str, options: Mapping[str, Any], rule: Callable[...
         optimizer=Spec(type, options),
         steps=4,
     )
-    return Variant(name, case, patched(f"refbp.optim:{type}.rule", lambda _: rule))
+    return Variant(name, case, patched(f"refbp:{type}.rule", lambda _: rule))

@@ -11,7 +11,7 @@ import torch
 
 from refbp import Linear, ReLU, Sequential
 from refbp.layer import Layer, Parameter
-from refbp.optim import SGD, Adagrad, Adam, AdamW, RMSprop, adagrad, adam, rmsprop, sgd
+from refbp.update_rules import SGD, Adagrad, Adam, AdamW, RMSprop, adagrad, adam, rmsprop, sgd
 
 STEPS = 5
 OPTIMIZERS = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW, "RMSprop": RMSprop, "Adagrad": Adagrad}

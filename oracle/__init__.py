@@ -12,38 +12,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oracle.case import Case as Case
-    from oracle.case import CaseError as CaseError
-    from oracle.case import Spec as Spec
+    from oracle.case.case import Case as Case
+    from oracle.case.case import CaseError as CaseError
+    from oracle.case.case import Spec as Spec
+    from oracle.harness.run import run as run
+    from oracle.judging.profile import Profile as Profile
     from oracle.modules import check_module as check_module
-    from oracle.ops import check_op as check_op
-    from oracle.profile import Profile as Profile
-    from oracle.report import Discrepancy as Discrepancy
-    from oracle.report import Report as Report
-    from oracle.report import load_report as load_report
-    from oracle.shrinking import shrink as shrink
+    from oracle.ops.check_op import check_op as check_op
+    from oracle.report.report import Discrepancy as Discrepancy
+    from oracle.report.report import Report as Report
+    from oracle.report.report import load_report as load_report
+    from oracle.shrinking.shrink import shrink as shrink
     from oracle.subjects.jax import from_jax as from_jax
     from oracle.subjects.torch import from_torch as from_torch
-    from oracle.sweep import run as run
     from oracle.trace import Key as Key
     from oracle.trace import Trace as Trace
     from oracle.trace import Unsupported as Unsupported
 
 # Imported when first asked for: `import oracle` and `oracle --help` stay quick.
 _HOMES = {
-    "Case": "oracle.case",
-    "CaseError": "oracle.case",
-    "Spec": "oracle.case",
+    "Case": "oracle.case.case",
+    "CaseError": "oracle.case.case",
+    "Spec": "oracle.case.case",
     "check_module": "oracle.modules",
-    "check_op": "oracle.ops",
+    "check_op": "oracle.ops.check_op",
     "from_jax": "oracle.subjects.jax",
     "from_torch": "oracle.subjects.torch",
-    "Profile": "oracle.profile",
-    "Discrepancy": "oracle.report",
-    "Report": "oracle.report",
-    "load_report": "oracle.report",
-    "run": "oracle.sweep",
-    "shrink": "oracle.shrinking",
+    "Profile": "oracle.judging.profile",
+    "Discrepancy": "oracle.report.report",
+    "Report": "oracle.report.report",
+    "load_report": "oracle.report.report",
+    "run": "oracle.harness.run",
+    "shrink": "oracle.shrinking.shrink",
     "Key": "oracle.trace",
     "Trace": "oracle.trace",
     "Unsupported": "oracle.trace",

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from oracle.case import Case
-    from oracle.report import Report
+    from oracle.case.case import Case
+    from oracle.report.report import Report
 
 SUITE = Path(__file__).parent / "suite"
 NODE = "oracle.suite"
@@ -72,8 +72,8 @@ class Suite(pytest.Directory):
 
     def collect(self) -> Iterator[CaseItem]:
         from oracle import subjects, suite
+        from oracle.harness.run import DTYPES, check_names
         from oracle.running_error import UNIT_ROUNDOFF
-        from oracle.sweep import DTYPES, check_names
 
         option = self.config.option
         dtypes = tuple(option.oracle_dtype or DTYPES)
@@ -109,10 +109,10 @@ class CaseItem(pytest.Item):
         self.case, self.dtype = case, dtype
 
     def runtest(self) -> None:
-        from oracle.diagnose import blame
-        from oracle.report import Discrepancy
-        from oracle.sweep import Job, judged
-        from oracle.verdict import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED
+        from oracle.blame.blame import blame
+        from oracle.harness.run import Job, judged
+        from oracle.judging.verdict import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED
+        from oracle.report.report import Discrepancy
 
         option = self.config.option
         done = judged(Job(self.case.astype(self.dtype), option.oracle_subject, option.oracle_reference, False, False))
@@ -127,7 +127,7 @@ class CaseItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The blame alone: where in this package it was raised helps nobody."""
-        from oracle.report import Discrepancy
+        from oracle.report.report import Discrepancy
 
         return str(excinfo.value) if isinstance(excinfo.value, Discrepancy) else super().repr_failure(excinfo)
 
@@ -155,7 +155,7 @@ class OracleCheck:
 
     def run(self, *arguments: Any, **options: Any) -> Report:
         """`oracle.run`. Raises: oracle.Discrepancy."""
-        from oracle.sweep import run
+        from oracle.harness.run import run
 
         return _passed(run(*arguments, **options))
 
@@ -167,7 +167,7 @@ class OracleCheck:
 
     def check_op(self, *arguments: Any, **options: Any) -> Report:
         """`oracle.check_op`. Raises: oracle.Discrepancy."""
-        from oracle.ops import check_op
+        from oracle.ops.check_op import check_op
 
         return _passed(check_op(*arguments, **options))
 

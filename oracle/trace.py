@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from oracle.arrays import Array, is_numeric
-from oracle.case import Case
-from oracle.interchange import numpy_of
+from oracle.case.arrays import Array, is_numeric
+from oracle.case.case import Case
+from oracle.case.foreign import numpy_of
 
 
 class Key(NamedTuple):

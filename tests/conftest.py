@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oracle import raised
+from oracle import errors
 
 
 @pytest.fixture(autouse=True)
@@ -15,4 +15,4 @@ def a_failure_of_the_harness_fails_the_test(request: pytest.FixtureRequest, monk
         raise error
 
     if "contained" not in request.keywords:
-        monkeypatch.setattr(raised, "failure", raise_it)
+        monkeypatch.setattr(errors, "failure", raise_it)

@@ -19,7 +19,13 @@ FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 SHOWN = (
     *("refbp", "refbp.linear.Linear", "refbp.conv.Conv2d", "refbp.pooling.MaxPool2d", "refbp.batch_norm.BatchNorm1d"),
     *("refbp.losses.CrossEntropyLoss", "refbp.update_rules.SGD", "refbp.containers.Sequential", "refbp.conv.conv2d"),
-    *("oracle.sweep.run", "oracle.case.Case", "oracle.profile.Profile", "oracle.report.Report", "oracle.trace.Trace"),
+    *(
+        "oracle.harness.run.run",
+        "oracle.case.case.Case",
+        "oracle.judging.profile.Profile",
+        "oracle.report.report.Report",
+        "oracle.trace.Trace",
+    ),
 )
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 import oracle
 from oracle import suite
+from oracle.harness.run import DTYPES
 from oracle.selftest.bugs import all_bugs
 from oracle.selftest.variants import all_variants
-from oracle.sweep import DTYPES
 
 REPORTS = Path(__file__).parents[1] / "reports"
 STALE = "reports/ is stale: run `oracle run && oracle selftest --out reports`"

@@ -12,7 +12,7 @@ from oracle.bench.section import Section
 SECTIONS = {
     "training": "oracle.bench.training:Training",
     "training-one-thread": "oracle.bench.training:OneThread",
-    "judge": "oracle.bench.judge:Judge",
+    "judge": "oracle.bench.check_module:Judge",
     "suite": "oracle.bench.suite:Suite",
     "scale": "oracle.bench.scale:Scale",
 }

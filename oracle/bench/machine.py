@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from oracle.environment import environment
+from oracle.report.environment import environment
 
 
 class Others:

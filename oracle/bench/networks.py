@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import Case, Spec
-from oracle.network import Network
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
+from oracle.execution.network import Network
 from oracle.suite.architectures import conv_norm, resnet18
 from oracle.suite.build import generator, layer
 from refbp.layer import Layer

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oracle.arrays import Array
 from oracle.bench.timing import Clock
-from oracle.case import Case
-from oracle.network import Network, build_loss
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.execution.network import Network, build_loss
 from refbp.layer import Layer
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from oracle import markdown
 from oracle.bench import load
 from oracle.bench.section import Chart, Measurement, Result
-from oracle.figures import figure
-from oracle.plots import pyplot
+from oracle.report import markdown
+from oracle.report.plots import pyplot
+from oracle.wording import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

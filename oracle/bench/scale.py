@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from oracle import check_module
-from oracle.bench.judge import passes
+from oracle.bench.check_module import passes
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.bench.timing import Action, interleaved
-from oracle.case import Spec
+from oracle.case.case import Spec
 from oracle.subjects.torch import module_of
 from oracle.suite.architectures import resnet18
 from oracle.suite.build import layer

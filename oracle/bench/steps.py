@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import Case, Spec
-from oracle.network import LAYERS, LOSSES, Network, build_loss, build_optimizer
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
+from oracle.execution.network import LAYERS, LOSSES, Network, build_loss, build_optimizer
 from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor, own
 
 

@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 from oracle import subjects, suite
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.bench.timing import interleaved
-from oracle.case import Case
-from oracle.sweep import judged_case
+from oracle.case.case import Case
+from oracle.harness.run import judged_case
 from oracle.trace import Subject, Trace
 
 # Families of small cases: a layer, a loss or an update each.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from oracle.bench import networks, profile, steps
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.bench.timing import Action, Times, interleaved, milliseconds
-from oracle.case import Case
+from oracle.case.case import Case
 
 DTYPES = ("float64", "float32")
 # refbp / torch, at most.

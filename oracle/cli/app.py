@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from oracle.report import Report
+    from oracle.report.report import Report
 
 app = typer.Typer(
     add_completion=False,
@@ -32,8 +32,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 
 def show_layers(report: Report, case: str) -> None:
     """The per-layer table of one case, in each dtype."""
-    from oracle import terminal
-    from oracle.table import layer_lines
+    from oracle.report import terminal
+    from oracle.report.table import layer_lines
 
     out = terminal.console()
     known = report.cases["case"] == case
@@ -44,8 +44,8 @@ def show_layers(report: Report, case: str) -> None:
 
 def status(report: Report) -> int:
     """What a command that made a report exits with."""
-    from oracle.table import CONFORMS, DISCREPANCIES_FOUND, NOTHING_DECIDED, NOTHING_JUDGED
-    from oracle.verdict import FAILED
+    from oracle.judging.verdict import FAILED
+    from oracle.report.table import CONFORMS, DISCREPANCIES_FOUND, NOTHING_DECIDED, NOTHING_JUDGED
 
     if (report.table["verdict"] == FAILED).any():
         return 3
@@ -54,7 +54,7 @@ def status(report: Report) -> int:
 
 def require_writable(folder: Path) -> None:
     """Before the work, not after it. Raises: ReportError."""
-    from oracle.report import writable
+    from oracle.report.report import writable
 
     writable(folder)
 

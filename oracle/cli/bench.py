@@ -24,8 +24,8 @@ def bench(
 ) -> None:
     """Measure how fast refbp and the judge are, side by side with others."""
     from oracle import bench as benchmarks
-    from oracle import terminal
     from oracle.bench import kept, process, render
+    from oracle.report import terminal
 
     names = list(dict.fromkeys(section or benchmarks.SECTIONS))
     for name in names:

@@ -18,11 +18,11 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Show what there is: cases with their reasons, subjects, or layers with the number of cases that exercise them."""
-    from oracle import catalogue
+    from oracle.cli import lists
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
-        entries = catalogue.entries(what, cases)
+        entries = lists.entries(what, cases)
     for warning in said:
         typer.echo(f"warning: {warning.message}", err=True)
     if as_json:
@@ -30,7 +30,7 @@ def list_(
         return
     for entry in entries:
         typer.echo("  ".join(", ".join(value) if isinstance(value, list) else str(value) for value in entry.values()))
-    if what == "layers" and (lacking := catalogue.lacking()):
+    if what == "layers" and (lacking := lists.lacking()):
         typer.echo(textwrap.fill(f"torch.nn has, and refbp lacks: {', '.join(lacking)}", 100, subsequent_indent="  "))
 
 
@@ -43,10 +43,11 @@ def explain(
     step: Annotated[int, typer.Option(help="Which training step, from 0.")] = 0,
 ) -> None:
     """Walk a case in numbers, each beside the reference's, in the order in which backpropagation computes them."""
-    from oracle import subjects, suite, sweep
-    from oracle.explain import walk
+    from oracle import subjects, suite
+    from oracle.execution.explain import walk
+    from oracle.harness import run
 
-    sweep.check_names(reference, (dtype,))
+    run.check_names(reference, (dtype,))
     chosen = suite.named(case)
     if not 0 <= step < chosen.steps:
         raise ValueError(f"case {case} has steps 0 to {chosen.steps - 1}, got step {step}")

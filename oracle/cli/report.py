@@ -12,7 +12,7 @@ import typer
 from oracle.cli.app import Json, app, print_json, show_layers
 
 if TYPE_CHECKING:
-    from oracle.report import Report
+    from oracle.report.report import Report
 
 
 @app.command()
@@ -32,8 +32,8 @@ def report(
 
     --format github prints annotations, and writes the summary where GITHUB_STEP_SUMMARY says, else behind them.
     """
-    from oracle import terminal
-    from oracle.report import load_report
+    from oracle.report import terminal
+    from oracle.report.report import load_report
 
     asked = [
         name
@@ -74,13 +74,13 @@ def diff(
     """Compare two runs: what got worse, appeared, vanished, got better. Exit status 1 when something got worse."""
     from dataclasses import asdict
 
-    from oracle import compare, terminal
-    from oracle.arrays import SPECIAL
+    from oracle.case.arrays import SPECIAL
     from oracle.exchange.numbers import spelled
-    from oracle.report import load_report
+    from oracle.report import diff, terminal
+    from oracle.report.report import load_report
 
-    found = compare.changes(load_report(before).table, load_report(after).table)
-    worse = compare.got_worse(found)
+    found = diff.changes(load_report(before).table, load_report(after).table)
+    worse = diff.got_worse(found)
     if as_json:
         print_json({"worse": worse, "changes": spelled([asdict(change) for change in found], SPECIAL)})
     else:
@@ -89,8 +89,8 @@ def diff(
 
 
 def show_history(folder: Path) -> None:
-    from oracle import terminal
-    from oracle.history import courses, load_history
+    from oracle.report import terminal
+    from oracle.report.history import courses, load_history
 
     runs = load_history(folder)
     out = terminal.console()
@@ -111,8 +111,8 @@ def print_as(report: Report, form: str) -> None:
 
 
 def print_for_github(report: Report) -> None:
-    from oracle import github
-    from oracle.report import ReportError
+    from oracle.report import github
+    from oracle.report.report import ReportError
 
     sys.stdout.write("".join(f"{line}\n" for line in github.workflow_commands(report.blame, report.table)))
     summary = github.summary(report.environment, report.families, report.table, report.blame, report.training)

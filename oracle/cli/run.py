@@ -14,8 +14,8 @@ import typer
 from oracle.cli.app import Dtype, Json, Reference, Subject, app, print_json, require_writable, show_layers, status
 
 if TYPE_CHECKING:
-    from oracle.case import Case
-    from oracle.report import Report
+    from oracle.case.case import Case
+    from oracle.report.report import Report
     from oracle.subjects.process import Program
 
 
@@ -44,20 +44,22 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Judge a subject over the suite and write the report."""
-    from oracle import subjects, suite, sweep, terminal, workers
-    from oracle.environment import environment
+    from oracle import subjects, suite
+    from oracle.harness import executors, run
+    from oracle.report import terminal
+    from oracle.report.environment import environment
 
     notes = terminal.console(stderr=True)
     chosen: str | list[Case] = cases
     if case_file is not None:
-        chosen = sweep.load_cases(str(case_file))
+        chosen = run.load_cases(str(case_file))
         dtype = dtype or [chosen[0].dtype]
-    dtypes = tuple(dtype or sweep.DTYPES)
+    dtypes = tuple(dtype or run.DTYPES)
     judged: str | Program = subject if subject_command is None else started(subject, subject_command, time_limit)
     who = judged if isinstance(judged, str) else judged.name
     notes.print(f"{who} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True)
     # Before a folder is made: a wrong argument leaves nothing behind.
-    sweep.check_names(reference, dtypes)
+    run.check_names(reference, dtypes)
     subjects.load(judged)
     if isinstance(chosen, str):
         next(suite.matching(chosen))
@@ -68,8 +70,8 @@ def run(
         def progress(done: int, total: int, name: str) -> None:
             bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
 
-        with workers.pool() if cases == "all" and case_file is None else nullcontext() as executor:
-            report = sweep.run(
+        with executors.pool() if cases == "all" and case_file is None else nullcontext() as executor:
+            report = run.run(
                 judged,
                 reference,
                 chosen,
@@ -115,9 +117,10 @@ MOST_SHRUNK = 3
 
 def write_shrunk(report: Report, subject: str | Program, own: Mapping[str, Case], folder: Path, *, quiet: bool) -> None:
     """Save a small case and a script for each kind of discrepancy, and print the scripts. `own`: cases that the suite has not."""
-    from oracle import suite, terminal
-    from oracle.script import script
-    from oracle.shrinking import one_of_each_kind, shrink
+    from oracle import suite
+    from oracle.report import terminal
+    from oracle.shrinking.script import script
+    from oracle.shrinking.shrink import one_of_each_kind, shrink
 
     notes = terminal.console(stderr=True)
     kinds = one_of_each_kind(report.blame)

@@ -17,23 +17,26 @@ def scoreboard(
     out: Annotated[Path, typer.Option(help="Folder for scoreboard.md and scoreboard.csv.")] = Path("reports"),
 ) -> None:
     """Judge every installed library over the suite, and write who conforms where."""
-    from oracle import scoreboard, scoreboard_page, suite, sweep, terminal, workers
+    from oracle import suite
+    from oracle.harness import executors, run
+    from oracle.report import terminal
+    from oracle.scoreboard import page, scoreboard
 
-    dtypes = tuple(dtype or sweep.DTYPES)
-    sweep.check_names("torch", dtypes)
+    dtypes = tuple(dtype or run.DTYPES)
+    run.check_names("torch", dtypes)
     chosen = list(suite.matching(cases))
     require_writable(out)
-    with terminal.progress_bar() as bar, workers.pool() as executor:
+    with terminal.progress_bar() as bar, executors.pool() as executor:
         task = bar.add_task("runs", total=None)
 
         def progress(done: int, total: int, name: str) -> None:
             bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
 
         board = scoreboard.run(chosen, dtypes, executor, progress)
-    (out / "scoreboard.md").write_text(scoreboard_page.markdown(board), encoding="utf-8")
+    (out / "scoreboard.md").write_text(page.markdown(board), encoding="utf-8")
     board.scores.to_csv(out / "scoreboard.csv", index=False, float_format="%.3g")
     show, notes = terminal.console(), terminal.console(stderr=True)
-    show.print(terminal.score_table(scoreboard_page.summary(board), scoreboard_page.FIGURES))
+    show.print(terminal.score_table(page.summary(board), page.FIGURES))
     if board.lacking:
-        notes.print(scoreboard_page.not_installed(board), soft_wrap=True, markup=False)
+        notes.print(page.not_installed(board), soft_wrap=True, markup=False)
     notes.print(f"scoreboard: {out}/scoreboard.md, scoreboard.csv", soft_wrap=True)

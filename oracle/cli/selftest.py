@@ -17,14 +17,15 @@ def selftest(
     as_json: Json = False,
 ) -> None:
     """Measure the checker itself: planted bugs that it must catch, legal implementations that it must not accuse."""
-    from oracle import terminal, workers
-    from oracle.environment import environment
+    from oracle.harness import executors
+    from oracle.report import terminal
+    from oracle.report.environment import environment
     from oracle.selftest import render, score
 
     if out is not None:
         require_writable(out)
     about = f"{terminal.opening(environment())}."
-    with terminal.progress_bar() as bar, workers.pool() as executor:
+    with terminal.progress_bar() as bar, executors.pool() as executor:
         task = bar.add_task("self-test", total=None)
 
         def progress(done: int, total: int, name: str) -> None:

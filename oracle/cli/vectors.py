@@ -24,17 +24,18 @@ def export(
     reference: Reference = "torch",
 ) -> None:
     """Write cases, and what is expected of them with the tolerance of every element, as JSON and safetensors."""
-    from oracle import sweep, terminal, workers
+    from oracle.harness import executors, run
+    from oracle.report import terminal
     from oracle.vectors import export as write
 
     # Workers compute with one thread each: the same bytes whatever the machine is doing.
-    with terminal.progress_bar() as bar, workers.pool() as executor:
+    with terminal.progress_bar() as bar, executors.pool() as executor:
         task = bar.add_task("cases", total=None)
 
         def progress(done: int, total: int, name: str) -> None:
             bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
 
-        manifest = write(folder, cases, tuple(dtype or sweep.DTYPES), reference, progress=progress, executor=executor)
+        manifest = write(folder, cases, tuple(dtype or run.DTYPES), reference, progress=progress, executor=executor)
     for name, reason in manifest.left_out.items():
         terminal.console(stderr=True).print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
     size = sum((folder / path).stat().st_size for path in manifest.files)
@@ -50,11 +51,12 @@ def judge(
     as_json: Json = False,
 ) -> None:
     """Judge results by vectors and write the report. Needs no torch."""
-    from oracle import terminal, workers
+    from oracle.harness import executors
+    from oracle.report import terminal
     from oracle.vectors import judge as judged
 
     require_writable(out)
-    with terminal.progress_bar() as bar, workers.pool() as executor:
+    with terminal.progress_bar() as bar, executors.pool() as executor:
         task = bar.add_task("cases", total=None)
 
         def progress(done: int, total: int, name: str) -> None:

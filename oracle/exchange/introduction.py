@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from oracle.case import Case, named_layers
+from oracle.case.case import Case, named_layers
 from oracle.exchange.numbers import shown
-from oracle.network import LAYERS, LOSSES, OPTIMIZERS
-from oracle.profile import Profile
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.judging.profile import Profile
 from oracle.running_error import UNIT_ROUNDOFF
 
 PROTOCOL = 1

@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes  # noqa: F401, which makes NumPy know bfloat16
 import numpy as np
 
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 
 # In what is exchanged with other programs; in what is oracle's own, it is arrays.SPECIAL.
 SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from oracle.arrays import Array, element_strides, is_plain
-from oracle.case import ARRAY_FIELDS, Case, CaseError, Spec, named_layers
+from oracle.case.arrays import Array, element_strides, is_plain
+from oracle.case.case import ARRAY_FIELDS, Case, CaseError, Spec, named_layers
 from oracle.exchange.numbers import spelled, unspelled
-from oracle.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 
 FORMAT = 1
 # What constructors take and an option is not.

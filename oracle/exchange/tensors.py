@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save
 
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 from oracle.exchange.numbers import shown
 
 TYPES: dict[str, Any] = {

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
-from oracle.arrays import Array
-from oracle.case import Spec
+from oracle.case.arrays import Array
+from oracle.case.case import Spec
 
 Node: TypeAlias = Any  # torch.autograd.graph.Node
 

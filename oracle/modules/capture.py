@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch.autograd.graph import get_gradient_edge
 
-from oracle.arrays import Array
-from oracle.case import Spec
+from oracle.case.arrays import Array
+from oracle.case.case import Spec
 from oracle.modules.calls import Call, Node, Slice
 from oracle.modules.specs import STATISTICS, layer_spec, layer_type, state_of
 from oracle.subjects.torch import array

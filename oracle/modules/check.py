@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from oracle.choices import mask_row
-from oracle.comparison import Bench
-from oracle.environment import environment
-from oracle.evidence import Evidenced, explained, of_part
-from oracle.findings import mark_known
-from oracle.judge import judge_part
+from oracle.blame.search import Evidenced, explained, of_part
+from oracle.errors import in_a_line
+from oracle.judging.case_rows import judge_part
+from oracle.judging.comparison import Bench
+from oracle.judging.known import mark_known
+from oracle.judging.masks import mask_row
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNSUPPORTED, WRONG, Row
 from oracle.modules.arguments import ModuleError, checked
+from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_update
 from oracle.modules.calls import Call
 from oracle.modules.capture import leaves
-from oracle.modules.parts import Observed, mixed, of_call, of_loss, of_update
 from oracle.modules.specs import layer_type
 from oracle.modules.step import Loss, Step, Training
 from oracle.modules.untouched import untouched
-from oracle.profile import Profile
-from oracle.raised import in_a_line
-from oracle.report import Report
+from oracle.report.environment import environment
+from oracle.report.report import Report
 from oracle.subjects.torch import array
 from oracle.trace import Key, Trace
-from oracle.verdict import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNSUPPORTED, WRONG, Row
 
 
 def check_module(

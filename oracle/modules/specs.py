@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from oracle.case import CONTAINERS, Spec
-from oracle.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.case.case import CONTAINERS, Spec
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 
 # Arguments that change no number, or that an instance no longer holds because others say the same.
 LEFT_OUT = frozenset(

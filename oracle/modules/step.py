@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 from oracle.modules.arguments import ModuleError
+from oracle.modules.as_parts import Update
 from oracle.modules.calls import Call
 from oracle.modules.capture import Capture, is_in_one_graph
-from oracle.modules.parts import Update
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.subjects.torch import STATE_NAMES, array
 

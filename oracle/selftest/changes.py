@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 from oracle.selftest.plant import Call, Change
 
 

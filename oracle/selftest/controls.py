@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import Case
-from oracle.judge import judge
-from oracle.stretches import stretch
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.judging.case_rows import judge
+from oracle.judging.long_runs import stretch
+from oracle.judging.verdict import CONVENTION, DISCREPANCIES, END_TO_END
 from oracle.subjects import refbp as honest
-from oracle.verdict import CONVENTION, DISCREPANCIES, END_TO_END
 
 CONTROLS: Mapping[str, Callable[[Array], Array]] = {
     "all zeros": lambda g: g * 0,

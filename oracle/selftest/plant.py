@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 import refbp
-from oracle.arrays import Array
-from oracle.case import Case, Spec
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
 from oracle.subjects import refbp as honest
 from oracle.trace import Trace
 from refbp.layer import Layer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from oracle.figures import figure
-from oracle.markdown import table
+from oracle.report.markdown import table
 from oracle.selftest.controls import FAILS, PASSES
 from oracle.selftest.score import SelfTest
+from oracle.wording import figure
 
 
 def markdown(result: SelfTest, about: str) -> str:

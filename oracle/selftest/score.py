@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 
 from oracle import suite
-from oracle.diagnose import blame
-from oracle.evidence import kept
-from oracle.jobs import Progress, in_turn
-from oracle.judge import crashed, judge
+from oracle.blame.blame import blame
+from oracle.blame.search import kept
+from oracle.harness.jobs import Progress, in_turn
+from oracle.judging.case_rows import crashed, judge
+from oracle.judging.verdict import DISCREPANCIES, LOOSE, UNDECIDED, Row
 from oracle.running_error import LAMBDA
 from oracle.selftest.bugs import all_bugs, expected_causes
 from oracle.selftest.controls import CONTROLS, FAILS, PASSES, outcome
 from oracle.selftest.variants import all_variants
 from oracle.subjects import refbp as honest
 from oracle.trace import Trace
-from oracle.verdict import DISCREPANCIES, LOOSE, UNDECIDED, Row
 
 # Of everything, in the quick form, every how many-th is taken; primes, so that no family falls out by its order.
 QUICK = 7

@@ -10,7 +10,7 @@ import importlib.util
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from oracle.profile import profile_of
+from oracle.judging.profile import profile_of
 from oracle.subjects import libraries
 from oracle.trace import Subject
 

@@ -10,8 +10,8 @@ import numpy as np
 from autograd.misc import optimizers
 from autograd.scipy import signal, special
 
-from oracle.case import Case
-from oracle.profile import Profile
+from oracle.case.case import Case
+from oracle.judging.profile import Profile
 from oracle.subjects import composed
 from oracle.subjects.shapes import batched, channelwise, conv_sides, reduced, softmax_dim
 from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor

@@ -12,9 +12,9 @@ import optax
 from jax import lax
 from jax import numpy as jnp
 
-from oracle.arrays import Array, Constant
-from oracle.case import Case
-from oracle.profile import Profile
+from oracle.case.arrays import Array, Constant
+from oracle.case.case import Case
+from oracle.judging.profile import Profile
 from oracle.subjects import composed
 from oracle.subjects.shapes import (
     batched,

@@ -13,9 +13,9 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn, optimizers
 
-from oracle.arrays import Array
-from oracle.case import Case
-from oracle.profile import Profile
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.judging.profile import Profile
 from oracle.subjects import composed
 from oracle.subjects.shapes import (
     batched,

@@ -9,9 +9,9 @@ import numpy as np
 from mygrad import nnet
 from mygrad.nnet import losses as nnet_losses
 
-from oracle.arrays import Array
-from oracle.case import Case
-from oracle.profile import Profile
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.judging.profile import Profile
 from oracle.subjects import composed
 from oracle.subjects.shapes import batched, channelwise, conv_sides, pool_sides, softmax_dim, strides
 from oracle.subjects.walk import Framework, Layer, Op, Tensor

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oracle.case import Case
+from oracle.case.case import Case
 from oracle.exchange.introduction import JSON, PROTOCOL, Introduction, introduction
 from oracle.exchange.numbers import array_from_object, array_to_object, shown
 from oracle.exchange.received import received
 from oracle.exchange.spelled import description, named_arrays
 from oracle.exchange.tensors import Tensors, packed, unpacked
-from oracle.profile import Profile
+from oracle.judging.profile import Profile
 from oracle.subjects import SubjectError
 from oracle.subjects.child import Child, ProgramFailed
 from oracle.trace import Trace, Unsupported

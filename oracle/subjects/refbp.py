@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from oracle.arrays import Array, read_only
-from oracle.case import Case
-from oracle.network import execute
+from oracle.case.arrays import Array, read_only
+from oracle.case.case import Case
+from oracle.execution.network import execute
 from oracle.trace import Key, Trace, Unsupported
 
 name = "refbp"

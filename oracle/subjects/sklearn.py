@@ -14,10 +14,10 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from oracle.arrays import Array
-from oracle.case import Case, at_step
-from oracle.network import LOSSES, OPTIMIZERS
-from oracle.profile import Profile
+from oracle.case.arrays import Array
+from oracle.case.case import Case, at_step
+from oracle.execution.network import LOSSES, OPTIMIZERS
+from oracle.judging.profile import Profile
 from oracle.subjects.walk import Options
 from oracle.trace import Trace, Unsupported
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import Case
-from oracle.profile import Profile
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.judging.profile import Profile
 from oracle.subjects.shapes import (
     batched,
     channelwise,

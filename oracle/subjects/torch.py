@@ -11,9 +11,9 @@ import ml_dtypes
 import numpy as np
 import torch
 
-from oracle.arrays import Array, Constant, buffer_of, element_strides
-from oracle.case import CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
-from oracle.interchange import numpy_of
+from oracle.case.arrays import Array, Constant, buffer_of, element_strides
+from oracle.case.case import CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
+from oracle.case.foreign import numpy_of
 from oracle.trace import Trace, Unsupported
 
 name = "torch"

@@ -16,9 +16,9 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import BUFFERS, CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
-from oracle.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.case.arrays import Array
+from oracle.case.case import BUFFERS, CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.trace import Trace, Unsupported
 
 # An array of the framework.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 
-from oracle.case import Case, CaseError
+from oracle.case.case import Case, CaseError
 from oracle.suite import (
     activations,
     architectures,

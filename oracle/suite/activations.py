@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.case import Case, Spec
+from oracle.case.case import Case, Spec
 from oracle.suite.build import generator, label, layer, network_case, pairs
 
 WHY = "the derivative is taken at this input, times the upstream gradient"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from oracle.case import Case, Spec
+from oracle.case.case import Case, Spec
 from oracle.suite.build import generator, layer, network_case
 
 SGD = Spec("SGD", {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4})

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from allpairspy import AllPairs
 
-from oracle.arrays import Array
-from oracle.case import Case, Spec
-from oracle.network import LAYERS, Network, upstream_shape
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
+from oracle.execution.network import LAYERS, Network, upstream_shape
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from oracle.case import Case
+from oracle.case.case import Case
 from oracle.suite.build import layer, network_case
 from oracle.suite.layers import Options, Sweep, ranked
 

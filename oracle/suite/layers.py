@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from oracle.case import Case
+from oracle.case.case import Case
 from oracle.suite.build import Draw, label, layer, network_case, normal, pairs
 
 Options = dict[str, Any]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import Case, Spec
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
 from oracle.suite.build import generator, label, network_case, pairs, probabilities
 
 REDUCTIONS = ["mean", "sum", "none"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from oracle.case import Case, Spec
+from oracle.case.case import Case, Spec
 from oracle.suite.build import generator, label, pairs
 
 STEPS = 5

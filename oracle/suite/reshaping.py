@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.case import Case
+from oracle.case.case import Case
 from oracle.suite.build import generator, label, layer, network_case
 from oracle.suite.layers import ranked
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array, laid_out
-from oracle.case import Case, Spec
+from oracle.case.arrays import Array, laid_out
+from oracle.case.case import Case, Spec
 from oracle.suite.activations import ELEMENTWISE
 from oracle.suite.build import generator, integers, layer, network_case
 

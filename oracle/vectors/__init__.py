@@ -5,4 +5,4 @@ PROTOCOL.md describes the format; nothing of torch is needed to read it or to ju
 
 from oracle.vectors.export import export as export
 from oracle.vectors.folder import VectorsError as VectorsError
-from oracle.vectors.judge import judge as judge
+from oracle.vectors.results import judge as judge

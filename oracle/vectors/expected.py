@@ -7,19 +7,19 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import Case
-from oracle.comparison import BRANCHES, ReferenceFailed, spelled_out
-from oracle.decompose import step_part
+from oracle.case.arrays import Array
+from oracle.case.case import Case
 from oracle.exchange.received import entry_name
-from oracle.findings import mark_known
-from oracle.measures import Expected
-from oracle.network import Results, layer_types
-from oracle.prediction import predict
+from oracle.execution.network import Results, layer_types
+from oracle.execution.predict import predict
+from oracle.judging.comparison import BRANCHES, ReferenceFailed, spelled_out
+from oracle.judging.figures import Expected
+from oracle.judging.known import mark_known
+from oracle.judging.parts import step_part
+from oracle.judging.verdict import CONVENTION, DISCREPANCIES, PASS, Row, compare
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, Floats, limits
 from oracle.trace import Key, Subject, Trace
-from oracle.verdict import CONVENTION, DISCREPANCIES, PASS, Row, compare
 
 STORED = "stored"
 # Differences of the three predictions below this share are their own rounding.

@@ -9,12 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from oracle import subjects, suite, sweep
-from oracle.case import Case
-from oracle.comparison import ReferenceFailed
+from oracle import subjects, suite
+from oracle.case.case import Case
 from oracle.exchange.spelled import description, named_arrays
 from oracle.exchange.tensors import packed
-from oracle.jobs import Progress, in_turn
+from oracle.harness import run
+from oracle.harness.jobs import Progress, in_turn
+from oracle.judging.comparison import ReferenceFailed
 from oracle.subjects import refbp
 from oracle.vectors.expected import expectations
 from oracle.vectors.folder import MANIFEST, Entry, Manifest, cleared, digest, documents, json_text, write
@@ -32,7 +33,7 @@ class Job(NamedTuple):
 def export(
     folder: Path | str,
     cases: str = "all",
-    dtypes: Sequence[str] = sweep.DTYPES,
+    dtypes: Sequence[str] = run.DTYPES,
     reference: str = "torch",
     *,
     progress: Progress | None = None,
@@ -46,7 +47,7 @@ def export(
     Args: as for `oracle.run`.
     Raises: VectorsError, CaseError, ValueError.
     """
-    sweep.check_names(reference, dtypes)
+    run.check_names(reference, dtypes)
     jobs = [Job(case.astype(dtype), reference) for case in suite.matching(cases) for dtype in dict.fromkeys(dtypes)]
     folder = cleared(Path(folder))
     entries, hashes, left_out = [], {}, {}

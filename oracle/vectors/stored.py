@@ -6,18 +6,29 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import CONTAINERS, Case
-from oracle.judge import is_right
-from oracle.measures import Expected
-from oracle.network import layer_types
-from oracle.profile import Profile
+from oracle.case.arrays import Array
+from oracle.case.case import CONTAINERS, Case
+from oracle.execution.network import layer_types
+from oracle.judging.case_rows import is_right
+from oracle.judging.figures import Expected
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import (
+    CONVENTION,
+    DISCREPANCIES,
+    LOCAL,
+    LOOSE,
+    MISSING,
+    PASS,
+    UNDECIDED,
+    WRONG,
+    Row,
+    compare,
+)
+from oracle.judging.wiring import completed
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 from oracle.running_error.model import limits
 from oracle.trace import Key, Trace
 from oracle.vectors.expected import STORED, Expectation
-from oracle.verdict import CONVENTION, DISCREPANCIES, LOCAL, LOOSE, MISSING, PASS, UNDECIDED, WRONG, Row, compare
-from oracle.wiring import completed
 
 
 def stored_rows(case: Case, trace: Trace, expected: Mapping[Key, Expectation], profile: Profile) -> list[Row]:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 from oracle.exchange.received import entry_name
 from oracle.exchange.tensors import packed
 from oracle.trace import Key
 from oracle.vectors.folder import read_manifest
-from oracle.vectors.judge import load
+from oracle.vectors.results import load
 
 
 def fill(

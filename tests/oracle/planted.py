@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 import oracle
-from oracle.arrays import Array
-from oracle.case import Case
+from oracle.case.arrays import Array
+from oracle.case.case import Case
 from oracle.selftest.plant import patched
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from oracle.case import Case, Spec
-from oracle.judge import judge
+from oracle.case.case import Case, Spec
+from oracle.judging.case_rows import judge
+from oracle.judging.verdict import DISCREPANCIES, LOCAL, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
-from oracle.verdict import DISCREPANCIES, LOCAL, Row
 
 Array = npt.NDArray[Any]
 Change = Callable[[Array], Array]

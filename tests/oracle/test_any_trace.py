@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from oracle import suite
-from oracle.arrays import Array
-from oracle.case import Case
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.harness.run import judged_case
+from oracle.judging.verdict import DISCREPANCIES
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
-from oracle.sweep import judged_case
 from oracle.trace import Trace
-from oracle.verdict import DISCREPANCIES
 
 CHANGES: dict[str, Callable[[Array], Any]] = {
     "not a number": lambda own: own * np.nan,

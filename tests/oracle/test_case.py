@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from oracle.arrays import array_from_json, array_to_json, cast, element_strides, laid_out
-from oracle.case import Case, CaseError, Spec
+from oracle.case.arrays import array_from_json, array_to_json, cast, element_strides, laid_out
+from oracle.case.case import Case, CaseError, Spec
+from oracle.harness.run import load_cases
 from oracle.suite import all_cases, named
-from oracle.sweep import load_cases
 
 
 def same(first: np.ndarray, second: np.ndarray) -> bool:

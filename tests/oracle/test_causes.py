@@ -10,19 +10,19 @@ import pytest
 
 import oracle
 import refbp.conv
-from oracle.arrays import Array
-from oracle.case import Case, Spec
-from oracle.causes.arrays import factors
-from oracle.causes.evidence import Evidence
-from oracle.causes.reruns import of_statistics
-from oracle.details import Detail, Place
-from oracle.measures import Expected
+from oracle.blame.causes.arrays import factors
+from oracle.blame.causes.evidence import Evidence
+from oracle.blame.causes.reruns import of_statistics
+from oracle.blame.details import Detail, Place
+from oracle.blame.text_map import text_map
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
+from oracle.judging.figures import Expected
 from oracle.running_error import ErrorModel
 from oracle.selftest.bugs import all_bugs, expected_causes
 from oracle.selftest.plant import attribute, changed
 from oracle.subjects import refbp as honest
 from oracle.suite.build import layer, network_case
-from oracle.text_map import text_map
 from oracle.trace import Key, Trace
 
 from .planted import Altered, Planted, bug, turned

@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 import oracle
 from oracle import suite
+from oracle.judging.verdict import DISCREPANCIES
 from oracle.subjects.torch import build, tensor
-from oracle.verdict import DISCREPANCIES
 
 
 class WrongGradient(torch.autograd.Function):

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 import oracle
 import refbp
-from oracle.interchange import numpy_of
-from oracle.op_cases import WITHOUT, Op
+from oracle.case.foreign import numpy_of
+from oracle.ops.suite_cases import WITHOUT, Op
 
 Backward = Callable[[Any], Any]
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from oracle import suite
-from oracle.choices import judge_branches, judge_masks, mask_row
-from oracle.comparison import Bench
-from oracle.judge import judge
-from oracle.network import layer_types
-from oracle.profile import Profile
+from oracle.execution.network import layer_types
+from oracle.judging.case_rows import judge
+from oracle.judging.comparison import Bench
+from oracle.judging.masks import judge_branches, judge_masks, mask_row
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import PASS, UNDECIDED, WRONG, Row
 from oracle.running_error.model import Branches, BranchLog
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
-from oracle.verdict import PASS, UNDECIDED, WRONG, Row
 
 
 def blank() -> Row:

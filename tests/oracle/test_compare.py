@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import oracle
-from oracle import compare
 from oracle.cli import main
-from oracle.history import courses
-from oracle.verdict import VERDICTS
+from oracle.judging.verdict import VERDICTS
+from oracle.report import diff
+from oracle.report.history import courses
 
 from . import planted
 
@@ -33,41 +33,41 @@ def bad() -> oracle.Report:
 
 
 def test_worse_one_way_is_better_the_other_way(good: oracle.Report, bad: oracle.Report) -> None:
-    forward = compare.changes(good.table, bad.table)
-    assert {change.kind for change in forward} == {compare.WORSE} and compare.got_worse(forward)
+    forward = diff.changes(good.table, bad.table)
+    assert {change.kind for change in forward} == {diff.WORSE} and diff.got_worse(forward)
     assert forward[0].first == "step 0 hidden2 grad.weight local" and forward[0].z_after > 8 > forward[0].z_before
     assert (forward[0].before, forward[0].after) == ("pass", "wrong")
     differ = good.table["verdict"].to_numpy() != bad.table["verdict"].to_numpy()
     assert sum(change.rows for change in forward) == differ.sum() > 1
-    back = compare.changes(bad.table, good.table)
-    assert {change.kind for change in back} == {compare.BETTER} and not compare.got_worse(back)
-    assert compare.changes(good.table, good.table) == []
+    back = diff.changes(bad.table, good.table)
+    assert {change.kind for change in back} == {diff.BETTER} and not diff.got_worse(back)
+    assert diff.changes(good.table, good.table) == []
 
 
 def test_what_appears_counts_only_where_it_is_a_discrepancy(good: oracle.Report, bad: oracle.Report) -> None:
     less = good.table[good.table["layer"] != "hidden2"]
-    (appeared,) = compare.changes(less, good.table)
-    assert (appeared.kind, appeared.before, appeared.after) == (compare.APPEARED, "", "pass")
+    (appeared,) = diff.changes(less, good.table)
+    assert (appeared.kind, appeared.before, appeared.after) == (diff.APPEARED, "", "pass")
     assert np.isnan(appeared.z_before) and 0 <= appeared.z_after < 8
-    assert not compare.got_worse([appeared])
-    assert compare.got_worse(compare.changes(less, bad.table))
-    (vanished,) = compare.changes(good.table, less)
-    assert (vanished.kind, vanished.before, vanished.after) == (compare.VANISHED, "pass", "")
+    assert not diff.got_worse([appeared])
+    assert diff.got_worse(diff.changes(less, bad.table))
+    (vanished,) = diff.changes(good.table, less)
+    assert (vanished.kind, vanished.before, vanished.after) == (diff.VANISHED, "pass", "")
     assert vanished.rows == appeared.rows == len(good.table) - len(less)
-    assert not compare.got_worse([vanished])
+    assert not diff.got_worse([vanished])
 
 
 def test_what_is_unsupported_now_got_worse_where_it_had_been_judged(good: oracle.Report) -> None:
     """Its rows vanish, and one appears; a case that is new may be unsupported."""
     lost = good.table.head(1).assign(layer="", quantity="", verdict="unsupported")
-    assert compare.got_worse(compare.changes(good.table, lost))
+    assert diff.got_worse(diff.changes(good.table, lost))
     new = pd.concat([good.table, lost.assign(case="mine/new")])
-    assert not compare.got_worse(compare.changes(good.table, new))
+    assert not diff.got_worse(diff.changes(good.table, new))
 
 
 def table(verdicts: dict[str, str], rows: int = 1) -> pd.DataFrame:
     """As many rows of each case, all with its verdict."""
-    row = dict.fromkeys(compare.PLACE, "") | {"z_max": 1.0}
+    row = dict.fromkeys(diff.PLACE, "") | {"z_max": 1.0}
     return pd.DataFrame(
         [row | {"case": case, "step": step, "verdict": own} for case, own in verdicts.items() for step in range(rows)]
     )
@@ -78,9 +78,9 @@ def test_every_step_from_the_best_verdict_to_the_gravest_is_a_change(better: str
     """Each way, and rows that changed in the same way are told once."""
     for rows, more in ((1, ""), (2, " and 1 more row"), (3, " and 2 more rows")):
         before, after = table({"net": better}, rows), table({"net": worse}, rows)
-        (change,) = compare.changes(before, after)
+        (change,) = diff.changes(before, after)
         assert str(change) == f"worse: net () {better} → {worse}: step 0{more}"
-        (change,) = compare.changes(after, before)
+        (change,) = diff.changes(after, before)
         assert str(change) == f"better: net () {worse} → {better}: step 0{more}"
 
 
@@ -88,7 +88,7 @@ def test_changes_come_the_gravest_first_then_in_the_tables_order() -> None:
     """Worse before appeared before vanished before better; of a kind what is graver now, and else the later table's order."""
     before = {"z": "pass", "m": "pass", "a": "pass", "better": "wrong", "q gone": "pass", "b gone": "wrong"}
     after = {"better": "pass", "y new": "pass", "x new": "pass", "z": "loose", "m": "wrong", "a": "loose"}
-    found = compare.changes(table(before), table(after))
+    found = diff.changes(table(before), table(after))
     assert [change.case for change in found] == ["m", "z", "a", "y new", "x new", "q gone", "b gone", "better"]
     assert str(found[4]) == "appeared: x new () pass: step 0"
     assert str(found[5]) == "vanished: q gone () pass: step 0"
@@ -104,8 +104,8 @@ def test_a_case_that_now_crashes_is_worse(good: oracle.Report) -> None:
             raise ZeroDivisionError("no luck")
 
     crashed = oracle.run(Raising(), cases=CASE, dtypes=("float32",))
-    found = compare.changes(good.table, crashed.table)
-    assert compare.got_worse(found) and {change.kind for change in found} == {compare.APPEARED, compare.VANISHED}
+    found = diff.changes(good.table, crashed.table)
+    assert diff.got_worse(found) and {change.kind for change in found} == {diff.APPEARED, diff.VANISHED}
 
 
 def test_the_command_says_what_differs_and_exits_with_1(

@@ -10,20 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from oracle import comparison
-from oracle.case import Case, Spec
-from oracle.comparison import Bench, Comparison, by_norm, spelled_out
-from oracle.decompose import local_parts
-from oracle.judge import judge
-from oracle.measures import Expected
-from oracle.network import layer_types
-from oracle.profile import Profile
+from oracle.case.case import Case, Spec
+from oracle.execution.network import layer_types
+from oracle.judging import comparison
+from oracle.judging.case_rows import judge
+from oracle.judging.comparison import Bench, Comparison, by_norm, spelled_out
+from oracle.judging.figures import Expected
+from oracle.judging.parts import local_parts
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import ErrorArray
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
-from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
 
 Array = npt.NDArray[Any]
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 import oracle
-from oracle.case import Case
-from oracle.judge import crashed, unsupported
-from oracle.profile import Profile
+from oracle.case.case import Case
+from oracle.harness.run import judged_case
+from oracle.judging.case_rows import crashed, unsupported
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import CONVENTION, CRASHED, DISCREPANCIES, END_TO_END, LOCAL, PASS, UNSUPPORTED, Row
 from oracle.selftest.plant import patched
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
-from oracle.sweep import judged_case
 from oracle.trace import Key, Trace
-from oracle.verdict import CONVENTION, CRASHED, DISCREPANCIES, END_TO_END, LOCAL, PASS, UNSUPPORTED, Row
 
 Op = Callable[..., Any]
 

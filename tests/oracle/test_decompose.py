@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from oracle import suite
-from oracle.case import Case, Spec
-from oracle.decompose import local_parts, state_before
-from oracle.judge import judge
-from oracle.profile import Profile
+from oracle.case.case import Case, Spec
+from oracle.harness.run import judged_case
+from oracle.judging.case_rows import judge
+from oracle.judging.parts import local_parts, state_before
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import DISCREPANCIES, END_TO_END, LOCAL, MISSING, PASS, UNDECIDED, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import integers, layer, network_case
-from oracle.sweep import judged_case
 from oracle.trace import Key, Trace
-from oracle.verdict import DISCREPANCIES, END_TO_END, LOCAL, MISSING, PASS, UNDECIDED, WRONG, Row
 
 from .tampered import Change, altered, at_fault, one_off, rows_of, tiny
 

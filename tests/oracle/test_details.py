@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import oracle
-from oracle import error_views
-from oracle.details import MOST_ELEMENTS, MOST_PER_REPORT, Detail, Place, capped, window
-from oracle.evidence import MOST_PER_CASE
+from oracle.blame import maps
+from oracle.blame.details import MOST_ELEMENTS, MOST_PER_REPORT, Detail, Place, capped, window
+from oracle.blame.search import MOST_PER_CASE
 
 from . import planted
 
@@ -34,7 +34,7 @@ def test_arrays_agree_with_the_rows_they_belong_to(report: oracle.Report) -> Non
         same = np.logical_and.reduce([report.table[name] == value for name, value in detail.place._asdict().items()])
         (row,) = report.table[same].to_dict(orient="records")
         assert int(np.count_nonzero(detail.ratio > 1)) == row["n_outside"]
-        worst = error_views.worst(detail)[0]
+        worst = maps.worst(detail)[0]
         assert " ".join(map(str, worst.index)) == row["worst_index"]
         np.testing.assert_array_equal(
             (worst.got, worst.expected, worst.tolerance), (row["got"], row["expected"], row["tolerance"])
@@ -94,7 +94,7 @@ def test_errors_that_are_no_numbers_are_seen() -> None:
     """NaN against a number is infinitely wrong; NaN against NaN and infinity against infinity are alike."""
     detail = of(np.array([np.nan, np.nan, np.inf, 1.0, 0.5]), np.array([1.0, np.nan, np.inf, 1.0, 0.0]))
     np.testing.assert_array_equal(detail.ratio[:4], [np.inf, 0, 0, 0])
-    counted = error_views.histogram(detail)
+    counted = maps.histogram(detail)
     assert (counted.exact, counted.infinite, sum(counted.counts)) == (3, 1, 1)
     zero = replace(detail, tolerance=np.zeros(5))
     assert zero.ratio[4] == np.inf and zero.ratio[3] == 0
@@ -105,20 +105,20 @@ def test_a_map_shows_the_one_element_that_is_off() -> None:
     expected = np.zeros((4, 3, 4, 4))
     got = expected.copy()
     got[2, 1, 3, 0] = 1.0
-    kernel, channels, wide = error_views.maps(of(got, expected))
+    kernel, channels, wide = maps.maps(of(got, expected))
     assert np.argwhere(kernel.values > 1).tolist() == [[3, 0]]
     assert np.argwhere(channels.values > 1).tolist() == [[2, 1]]
     assert np.argwhere(wide.values > 1).tolist() == [[2, 1 * 16 + 12]]
     large = np.zeros((1, 1000))
     large[0, 999] = 1.0
-    (found,) = error_views.maps(of(large, np.zeros((1, 1000))))
-    assert found.values.shape == (1, error_views.MOST_CELLS) and np.argmax(found.values) == error_views.MOST_CELLS - 1
+    (found,) = maps.maps(of(large, np.zeros((1, 1000))))
+    assert found.values.shape == (1, maps.MOST_CELLS) and np.argmax(found.values) == maps.MOST_CELLS - 1
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 2, 2, 2)])
 def test_every_number_of_axes_can_be_drawn(shape: tuple[int, ...]) -> None:
     detail = of(np.ones(shape), np.zeros(shape))
-    assert all(found.values.ndim == 2 and (found.values > 1).all() for found in error_views.maps(detail))
-    assert error_views.worst(detail)[0].index == (0,) * len(shape)
-    expected, got = error_views.points(detail)
+    assert all(found.values.ndim == 2 and (found.values > 1).all() for found in maps.maps(detail))
+    assert maps.worst(detail)[0].index == (0,) * len(shape)
+    expected, got = maps.points(detail)
     assert len(expected) == len(got) == detail.got.size

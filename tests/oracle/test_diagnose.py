@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from oracle.diagnose import Blame, blame
-from oracle.verdict import END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
+from oracle.blame.blame import Blame, blame
+from oracle.judging.verdict import END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
 
 
 def row(layer: str, quantity: str, mode: str = LOCAL, verdict: str = WRONG, step: int = 0) -> Row:

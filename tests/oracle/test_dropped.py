@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import oracle
-from oracle.choices import channel_positions
+from oracle.judging.masks import channel_positions
 from oracle.running_error import ErrorArray, ErrorModel
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import oracle
-from oracle import catalogue, subjects
+from oracle import subjects
+from oracle.cli import lists
 
 SUBJECT = """
 from oracle.subjects import refbp
@@ -80,7 +81,7 @@ def test_a_broken_one_is_a_sentence_when_it_is_asked_for(installed: Path, name: 
 def test_broken_ones_are_warned_of_and_stop_no_other(installed: Path) -> None:
     """All others are listed; each broken one is named with its package."""
     with pytest.warns(UserWarning) as said:
-        listed = [entry["subject"] for entry in catalogue.entries("subjects")]
+        listed = [entry["subject"] for entry in lists.entries("subjects")]
     assert listed == [*subjects.BUILT_IN, "theirs"]
     messages = sorted(str(warning.message) for warning in said)
     assert len(messages) == 4 and all(message.startswith("package broken_pkg: subject") for message in messages)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import oracle
-from oracle.arrays import Array
-from oracle.case import Case, Spec
-from oracle.findings import FINDINGS, mark_known
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
+from oracle.judging.known import FINDINGS, mark_known
+from oracle.judging.verdict import CONVENTION, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace
-from oracle.verdict import CONVENTION, WRONG, Row
 
 from . import planted
 

@@ -12,7 +12,7 @@ import pytest
 
 import oracle
 from oracle import vectors
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 from oracle.subjects import process
 from oracle.trace import Key
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from oracle.case import Case, Spec
-from oracle.judge import judge
-from oracle.profile import Profile
+from oracle.case.case import Case, Spec
+from oracle.judging.case_rows import judge
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import END_TO_END, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
-from oracle.verdict import END_TO_END, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
 
 from .tampered import Array, Change, at_fault, rows_of, tiny
 

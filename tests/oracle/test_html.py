@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 import oracle
-from oracle.figures import measured, rounded
-from oracle.html import payload
-from oracle.roles import roles
-from oracle.training import TrainingRun
+from oracle.judging.training import TrainingRun
+from oracle.report.html import payload
+from oracle.report.roles import roles
+from oracle.wording import measured, rounded
 
 from . import planted
 

@@ -11,12 +11,24 @@ import pytest
 
 import oracle
 from oracle import suite
-from oracle.case import Case, Spec
-from oracle.comparison import Comparison, ReferenceFailed
-from oracle.conventions import CONVENTIONS
-from oracle.judge import is_right, judge
-from oracle.prediction import predict
-from oracle.profile import Profile
+from oracle.case.case import Case, Spec
+from oracle.execution.predict import predict
+from oracle.judging.case_rows import is_right, judge
+from oracle.judging.comparison import Comparison, ReferenceFailed
+from oracle.judging.conventions import CONVENTIONS
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import (
+    CONVENTION,
+    DISCREPANCIES,
+    END_TO_END,
+    LOCAL,
+    LOOSE,
+    MISSING,
+    PASS,
+    UNDECIDED,
+    WRONG,
+    Row,
+)
 from oracle.running_error import ErrorModel
 from oracle.selftest.plant import patched
 from oracle.subjects import refbp as refbp_subject
@@ -24,7 +36,6 @@ from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.suite.special import SMALL_CNN
 from oracle.trace import Key, Trace
-from oracle.verdict import CONVENTION, DISCREPANCIES, END_TO_END, LOCAL, LOOSE, MISSING, PASS, UNDECIDED, WRONG, Row
 
 from .tampered import Array, Change, altered, at_fault, one_off, rows_of, tiny
 

@@ -9,9 +9,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import oracle
-from oracle import github, junit
+from oracle.blame.blame import Blame
 from oracle.cli import main
-from oracle.diagnose import Blame
+from oracle.report import github, junit
 
 from . import planted
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle import measures
-from oracle.measures import Expected, measured
-from oracle.verdict import Row, compare
+from oracle.judging import figures
+from oracle.judging.figures import Expected, measured
+from oracle.judging.verdict import Row, compare
 
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, 3e38, 1e-42)
 
@@ -37,12 +37,12 @@ def sample(seed: int, special: bool) -> tuple[Any, Expected]:
 def test_blocks_come_to_the_same_as_the_whole(seed: int, special: bool, block: int) -> None:
     """No figure depends on where the blocks end."""
     got, expected = sample(seed, special)
-    whole, size = row_of(got, expected), measures.BLOCK
+    whole, size = row_of(got, expected), figures.BLOCK
     try:
-        measures.BLOCK = block
+        figures.BLOCK = block
         in_blocks = row_of(got, expected)
     finally:
-        measures.BLOCK = size
+        figures.BLOCK = size
     for name, figure in whole.items():
         assert in_blocks[name] == pytest.approx(figure, rel=1e-12, nan_ok=True) if is_number(figure) else True, name
     assert in_blocks["verdict"] == whole["verdict"]

@@ -13,7 +13,7 @@ import pytest
 from nbclient import NotebookClient
 
 import oracle
-from oracle.html.excerpt import MOST_ROWS
+from oracle.report.html.excerpt import MOST_ROWS
 
 from . import planted
 

@@ -10,15 +10,15 @@ import pytest
 
 import oracle
 from oracle import suite
-from oracle.case import Case
-from oracle.judge import judge
-from oracle.profile import Profile
+from oracle.case.case import Case
+from oracle.judging.case_rows import judge
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import DISCREPANCIES, PASS, UNDECIDED, UNSUPPORTED, WRONG
 from oracle.selftest.variants.sums import in_order
 from oracle.selftest.variants.variant import substituted
 from oracle.subjects import refbp as reference
 from oracle.suite import named
 from oracle.suite.build import layer, network_case
-from oracle.verdict import DISCREPANCIES, PASS, UNDECIDED, UNSUPPORTED, WRONG
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}

@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import oracle
-from oracle import suite, workers
+from oracle import suite
 from oracle.cli import main
 from oracle.exchange.introduction import introduction
 from oracle.exchange.numbers import array_from_object, array_to_object
 from oracle.exchange.received import entry_name, received
 from oracle.exchange.spelled import case_of, description, named_arrays
 from oracle.exchange.tensors import packed, unpacked
+from oracle.harness import executors
 from oracle.subjects import SubjectError, process
 from oracle.subjects import refbp as refbp_subject
 
@@ -191,7 +192,7 @@ def test_the_command_line_runs_a_program(tmp_path: Path, capsys: pytest.CaptureF
 def test_workers_have_a_child_each_and_leave_none(tmp_path: Path) -> None:
     """As many processes as workers, whatever the number of cases, and none of them afterwards."""
     starts = tmp_path / "starts"
-    with workers.pool() as executor:
+    with executors.pool() as executor:
         report = judged(rude("says so", str(starts)), "linear/", executor=executor)
     assert set(report.table["verdict"]) == {"unsupported"} and len(report.cases) > 20
     process._end_all()

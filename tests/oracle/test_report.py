@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 
 import oracle
-from oracle.diagnose import Blame
-from oracle.figures import exact_share, figure
-from oracle.report import Report, ReportError, load_report
-from oracle.training import TrainingRun
-from oracle.verdict import DISCREPANCIES, FAILURES, VERDICTS, Row
+from oracle.blame.blame import Blame
+from oracle.judging.training import TrainingRun
+from oracle.judging.verdict import DISCREPANCIES, FAILURES, VERDICTS, Row
+from oracle.report.report import Report, ReportError, load_report
+from oracle.wording import exact_share, figure
 
 FILES = ["cases.csv", "details.npz", "report.html", "report.json", "report.md", "table.csv", "table.parquet"]
 ABOUT: dict[str, Any] = {

@@ -19,13 +19,13 @@ import pytest
 
 import oracle
 from oracle import suite
-from oracle.case import Case
+from oracle.case.case import Case
 from oracle.cli import main
-from oracle.misshapen import looks_like
+from oracle.judging.misshapen import looks_like
+from oracle.judging.witness import WITNESS
+from oracle.report.table import layer_lines
 from oracle.subjects import refbp as refbp_subject
-from oracle.table import layer_lines
 from oracle.trace import Trace
-from oracle.witness import WITNESS
 
 SMALL = "worked-example/plain"
 CONTRACT_COLUMNS = (
@@ -291,7 +291,7 @@ def test_the_third_witness_agrees_with_refbp_on_every_class() -> None:
         rows = report.table[report.table["mode"] == WITNESS]
         assert "wrong" not in set(rows["verdict"]), rows[rows["verdict"] == "wrong"]
         confirmed |= set(rows[rows["verdict"] == "pass"]["layer_type"])
-    from oracle.network import LAYERS, LOSSES
+    from oracle.execution.network import LAYERS, LOSSES
 
     assert (LAYERS.keys() | LOSSES.keys()) - confirmed == {"Sequential", "Residual", "Concat"}
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from oracle import scoreboard, scoreboard_page, suite
+from oracle import suite
 from oracle.cli import main
-from oracle.report import Report
-from oracle.scoreboard import COUNTS, Scoreboard
+from oracle.harness.run import DTYPES
+from oracle.judging.verdict import Row
+from oracle.report.report import Report
+from oracle.scoreboard import page, scoreboard
+from oracle.scoreboard.scoreboard import COUNTS, Scoreboard
 from oracle.subjects import BUILT_IN
-from oracle.sweep import DTYPES
-from oracle.verdict import Row
 
 REPORTS = Path(__file__).parents[2] / "reports"
 STALE = "reports/ is stale: run `oracle scoreboard`"
@@ -63,14 +64,14 @@ def test_each_kind_of_fault_is_told_once_with_its_page() -> None:
     told = made.faults.set_index("layer_type")
     assert told.loc["ELU", "runs"] == 2 and told.loc["ELU", "finding"] == "expm1-gradient"
     assert told.loc["Linear", "runs"] == 1 and told.loc["Linear", "finding"] == ""
-    page = scoreboard_page.markdown(made)
-    assert "- 2 × a/1/0 (ELU) grad_input wrong" in page and "(findings/expm1-gradient.md)" in page
+    markdown = page.markdown(made)
+    assert "- 2 × a/1/0 (ELU) grad_input wrong" in markdown and "(findings/expm1-gradient.md)" in markdown
 
 
 def test_what_is_not_installed_is_named() -> None:
     """With the extra that brings it, instead of a row of zeros."""
-    page = scoreboard_page.markdown(board(row("a/1", "pass"), lacking=("mlx",)))
-    assert "Not installed here, and left out: mlx (pip install 'refbp[mlx]')." in page
+    markdown = page.markdown(board(row("a/1", "pass"), lacking=("mlx",)))
+    assert "Not installed here, and left out: mlx (pip install 'refbp[mlx]')." in markdown
 
 
 def test_installed_subjects_are_judged_and_others_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

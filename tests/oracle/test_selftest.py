@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import oracle.measures
-from oracle.arrays import Array
-from oracle.case import CaseError
+import oracle.judging.figures
+from oracle.case.arrays import Array
+from oracle.case.case import CaseError
 from oracle.cli import main
-from oracle.judge import judge
-from oracle.profile import Profile
+from oracle.judging.case_rows import judge
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import DISCREPANCIES, IMPRECISE, PASS
 from oracle.running_error import LAMBDA
 from oracle.selftest import controls, render, score
 from oracle.selftest.bugs import all_bugs
@@ -21,7 +22,6 @@ from oracle.selftest.variants import all_variants
 from oracle.subjects import refbp as honest
 from oracle.suite import named
 from oracle.trace import Trace
-from oracle.verdict import DISCREPANCIES, IMPRECISE, PASS
 
 SUBTLE = [name for name in all_bugs() if "one element off" in name or "slightly scaled" in name]
 
@@ -88,7 +88,7 @@ def test_a_weakened_judge_misses_bugs_and_says_which(monkeypatch: pytest.MonkeyP
     """Tolerances a thousand times as wide: the subtle bugs slip through, and the report names them."""
     strict = [score.planted(name, "float32") for name in SUBTLE[::4]]
     assert all(bug.caught for bug in strict)
-    monkeypatch.setattr(oracle.measures, "LAMBDA", 1000 * LAMBDA)
+    monkeypatch.setattr(oracle.judging.figures, "LAMBDA", 1000 * LAMBDA)
     weak = score.SelfTest(bugs=[score.planted(name, "float32") for name in SUBTLE[::4]])
     assert len(weak.missed) > len(weak.bugs) / 3
     assert not weak.passed
@@ -98,7 +98,7 @@ def test_a_weakened_judge_misses_bugs_and_says_which(monkeypatch: pytest.MonkeyP
 def test_a_tightened_judge_accuses_and_says_whom(monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: tolerances a twentieth as wide accuse the legal variants."""
     assert score.legal("linear: plain loop", "float32").alarms == 0
-    monkeypatch.setattr(oracle.measures, "LAMBDA", LAMBDA / 20)
+    monkeypatch.setattr(oracle.judging.figures, "LAMBDA", LAMBDA / 20)
     accused = score.legal("linear: plain loop", "float32")
     assert accused.alarms > 0
     assert "accused: linear: plain loop" in render.failures(score.SelfTest(variants=[accused]))

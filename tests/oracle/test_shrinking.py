@@ -13,10 +13,10 @@ import pytest
 
 import oracle
 from oracle.cli import main
-from oracle.script import script
 from oracle.selftest.bugs import all_bugs
 from oracle.selftest.plant import changed
-from oracle.shrinking import one_of_each_kind
+from oracle.shrinking.script import script
+from oracle.shrinking.shrink import one_of_each_kind
 from oracle.suite import named
 
 from .planted import Planted, turned, unturned

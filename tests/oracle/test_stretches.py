@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import oracle
-from oracle.case import Case, Spec
-from oracle.profile import Profile
-from oracle.stretches import STRETCH, lengths, resumed, stretch
+from oracle.case.case import Case, Spec
+from oracle.judging.long_runs import STRETCH, lengths, resumed, stretch
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import UNDECIDED
 from oracle.subjects import refbp as refbp_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Trace
-from oracle.verdict import UNDECIDED
 
 
 def long_run(steps: int) -> Case:

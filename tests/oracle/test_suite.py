@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 import numpy as np
 import pytest
 
-from oracle.case import CaseError
-from oracle.catalogue import layers
+from oracle.case.case import CaseError
+from oracle.cli.lists import layers
 from oracle.suite import all_cases, matching, named
 from oracle.suite.bug_classes import BUG_CLASSES
 from oracle.suite.build import pairs

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 import oracle
-from oracle import terminal
-from oracle.table import layer_lines
+from oracle.report import terminal
+from oracle.report.table import layer_lines
 
 from . import planted
 

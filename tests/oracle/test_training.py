@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oracle import training
-from oracle.case import Case
+from oracle.case.case import Case
+from oracle.harness.run import FreeRun, trained_freely
+from oracle.judging import training
 from oracle.subjects import refbp as honest
 from oracle.suite.build import layer
 from oracle.suite.networks import TEST_IMAGES, DigitNetwork, digits
-from oracle.sweep import FreeRun, trained_freely
 from oracle.trace import Trace
 
 SMALL = DigitNetwork("digits/small", "quick", (layer("Flatten", name="flat"), layer("Linear", 64, 10, name="fc")))

@@ -21,9 +21,10 @@ from safetensors.numpy import load_file
 
 import oracle
 from oracle import suite, vectors
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 from oracle.cli import main
 from oracle.exchange.tensors import packed, unpacked
+from oracle.judging.verdict import Row
 from oracle.subjects import load
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Key
@@ -32,7 +33,6 @@ from oracle.vectors.expected import STORED, expectations
 from oracle.vectors.export import with_masks
 from oracle.vectors.folder import read_manifest
 from oracle.vectors.stored import judged
-from oracle.verdict import Row
 
 from .filled import fill
 from .planted import unturned

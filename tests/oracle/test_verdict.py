@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from oracle.measures import Expected
-from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
-from oracle.verdict import (
+from oracle.judging.figures import Expected
+from oracle.judging.verdict import (
     DISCREPANCIES,
     END_TO_END,
     IMPRECISE,
@@ -25,6 +24,7 @@ from oracle.verdict import (
     Row,
     compare,
 )
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 
 Array = npt.NDArray[Any]
 # The largest float32, as a float64.

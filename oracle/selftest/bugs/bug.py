@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from oracle.case import Case, Spec
+from oracle.case.case import Case, Spec
 from oracle.selftest.plant import Change, Implementation, When, always, changed, ignoring
 from oracle.suite.build import generator, network_case
 

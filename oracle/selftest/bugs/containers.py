@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import Spec
+from oracle.case.arrays import Array
+from oracle.case.case import Spec
 from oracle.selftest.bugs.bug import Bug, with_layer
 from oracle.selftest.plant import Implementation, replaced
 from oracle.suite import named

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import refbp
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 from oracle.selftest.bugs.bug import Bug, in_layer, option_ignored, with_layer
 from oracle.selftest.changes import (
     accumulated,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from oracle.arrays import Array, laid_out
+from oracle.case.arrays import Array, laid_out
 from oracle.selftest.bugs.bug import Bug, in_layer, with_layer
 from oracle.selftest.changes import (
     accumulated,

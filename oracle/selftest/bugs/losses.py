@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import Case, Spec
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
 from oracle.selftest.bugs.bug import Bug
 from oracle.selftest.changes import (
     batch_reversed,

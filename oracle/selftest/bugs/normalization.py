@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 import refbp
-from oracle.arrays import Array
-from oracle.case import Spec
+from oracle.case.arrays import Array
+from oracle.case.case import Spec
 from oracle.selftest.bugs.bug import Bug, in_layer, option_ignored, with_layer
 from oracle.selftest.changes import (
     batch_reversed,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.case import Case, Spec
+from oracle.case.case import Case, Spec
 from oracle.selftest.bugs.bug import Bug
 from oracle.selftest.plant import Implementation, patched, told
 from oracle.suite.build import generator

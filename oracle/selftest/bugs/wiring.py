@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.case import Case, Spec
+from oracle.case.case import Case, Spec
 from oracle.selftest.bugs.bug import Bug, in_layer, with_layer
 from oracle.selftest.changes import factor, negated, one_element_off
 from oracle.selftest.plant import patched, retold, told

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.profile import Profile
+from oracle.case.arrays import Array
+from oracle.judging.profile import Profile
 from oracle.selftest.changes import of_channels
 from oracle.selftest.variants.variant import Variant, of_layer
 from oracle.suite.build import layer

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 from oracle.selftest.variants.variant import Variant, of_layer
 from oracle.suite.build import layer
 

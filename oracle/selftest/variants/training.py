@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import Spec
+from oracle.case.arrays import Array
+from oracle.case.case import Spec
 from oracle.selftest.bugs.losses import softmax
 from oracle.selftest.variants.variant import Variant, of_loss, of_rule
 from oracle.suite.losses import classes, real, unit

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.case import Case, Spec
-from oracle.profile import Profile
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
+from oracle.judging.profile import Profile
 from oracle.selftest.plant import Implementation, patched, replaced
 from oracle.suite.build import generator, network_case
 

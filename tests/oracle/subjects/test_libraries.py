@@ -13,12 +13,12 @@ import pytest
 
 import oracle
 from oracle import subjects, suite
-from oracle.case import Case
+from oracle.case.case import Case
 from oracle.cli import main
-from oracle.findings import WRITTEN, page_of
+from oracle.judging.verdict import CONVENTION, DISCREPANCIES, PASS, UNSUPPORTED
+from oracle.scoreboard.written import WRITTEN, page_of
 from oracle.subjects import BUILT_IN, libraries
 from oracle.trace import Key
-from oracle.verdict import CONVENTION, DISCREPANCIES, PASS, UNSUPPORTED
 
 PAGES = {page.stem for page in (Path(__file__).parents[3] / "reports" / "findings").glob("*.md")}
 EVERYWHERE = (

@@ -1,0 +1,6 @@
+"""Likely causes: transformations that real bugs make, held against the subject's own numbers with the derived tolerances."""
+
+from oracle.blame.causes.evidence import Evidence as Evidence
+from oracle.blame.causes.find import Cause as Cause
+from oracle.blame.causes.find import causes_of as causes_of
+from oracle.blame.causes.find import in_words as in_words

@@ -1,0 +1,102 @@
+"""From a wrong quantity to what it looks like: the hypotheses that fit, or, where none does, the shape of the error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from oracle.blame.causes import arrays, formulas, operations, reruns, updates
+from oracle.blame.causes.evidence import Evidence, Hypothesis
+from oracle.wording import exact_share
+
+
+class Cause(NamedTuple):
+    """A hypothesis that fits: its name, the same for all of its kind, and words for a person."""
+
+    name: str
+    words: str
+
+
+def causes_of(evidence: Evidence) -> list[Cause]:
+    """Every cause under which the subject has what it should have, most specific first; or none."""
+    if evidence.got.shape != evidence.expected.value.shape or not evidence.got.size:
+        return []
+    found: dict[str, Cause] = {}
+    with np.errstate(all="ignore"):
+        for hypothesis in _all(evidence):
+            if evidence.fits(hypothesis.value, hypothesis.sigma):
+                found.setdefault(hypothesis.words, Cause(hypothesis.cause, hypothesis.words))
+        if not found:
+            found = {cause.words: cause for cause in _confined(evidence)}
+    return sorted(found.values(), key=lambda cause: VAGUE.get(cause.name, 0))
+
+
+# What is said only after anything more specific.
+VAGUE = {
+    "zero": 1,
+    "sign": 1,
+    "coupling": 1,
+    "permuted": 1,
+    "shifted": 1,
+    "transposed": 1,
+    "turned": 1,
+    "another quantity": 2,
+    "factor": 3,
+    "rate": 3,
+    "order": 4,
+}
+
+
+def _all(evidence: Evidence) -> Iterator[Hypothesis]:
+    yield from arrays.hypotheses(evidence)
+    if evidence.is_refbps_own():  # then refbp run again in another way tells nothing
+        return
+    yield from updates.hypotheses(evidence)
+    yield from reruns.hypotheses(evidence)
+    yield from operations.hypotheses(evidence)
+    yield from formulas.hypotheses(evidence)
+
+
+def _confined(evidence: Evidence) -> Iterator[Cause]:
+    """One element, or one slice, is wrong and the rest right."""
+    outside = evidence.outside()
+    places = np.argwhere(outside)
+    if outside.size < 2 or not len(places):
+        return
+    if len(places) == 1:
+        yield Cause("single element", f"a single element, at {tuple(places[0].tolist())}")
+        return
+    for axis in range(outside.ndim):
+        indices = set(places[:, axis].tolist())
+        if len(indices) == 1 and outside.shape[axis] > 1:
+            (index,) = indices
+            last = " (the last)" if index == outside.shape[axis] - 1 else ""
+            yield Cause("one slice", f"only index {index}{last} of dimension {axis}")
+
+
+def in_words(evidence: Evidence) -> str:
+    """The shape of an error that no hypothesis fits."""
+    outside = evidence.outside()
+    got, expected = evidence.got, evidence.expected.value
+    said = []
+    if not outside.all():
+        said.append(f"{exact_share(float(outside.mean()))} of the elements are wrong")
+        if outside.ndim >= 2 and min(outside.shape[-2:]) > 2:
+            inner = outside[..., 1:-1, 1:-1] if outside.ndim > 2 else outside[1:-1, 1:-1]
+            if not inner.any():
+                said.append("all of them at the border")
+    finite = np.isfinite(got) & np.isfinite(expected)
+    if not finite.all():
+        said.append(f"{exact_share(float(1 - finite.mean()))} are not finite")
+    usable = finite & (expected != 0)
+    if usable.sum() > 1:
+        ratio = got[usable] / expected[usable]
+        said.append(f"between {ratio.min():.3g} and {ratio.max():.3g} times the right values")
+    for name, other in (("the right values", expected), ("the upstream gradient", evidence.upstream)):
+        if other is not None and other.shape == got.shape and finite.sum() > 3:
+            a, b = got[finite], np.asarray(other, np.float64)[finite]
+            if a.std() > 0 and b.std() > 0:
+                said.append(f"correlation with {name} {float(np.corrcoef(a, b)[0, 1]):.2f}")
+    return "; ".join(said)

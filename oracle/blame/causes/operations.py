@@ -1,0 +1,120 @@
+"""Hypotheses about an operation inside a layer: refbp run again with that operation done in another way."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+import refbp
+from oracle.blame.causes.evidence import Evidence, Hypothesis
+from oracle.case.arrays import Array
+
+
+@contextmanager
+def operation(path: str, other: Callable[[Any], Any]) -> Iterator[None]:
+    """The function at "module:name" replaced by other(function), for a while."""
+    module, _, name = path.partition(":")
+    owner = importlib.import_module(module)
+    right = getattr(owner, name)
+    setattr(owner, name, other(right))
+    try:
+        yield
+    finally:
+        setattr(owner, name, right)
+
+
+def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
+    if not e.case.layers:
+        return
+    type = e.case.layers[0].type
+    for prefixes, cause, words, path, other in OPERATIONS:
+        if type.startswith(prefixes):
+            with operation(path, other):
+                found = e.rerun(cause, words)
+            yield from found
+
+
+def overwritten(add: Any) -> Any:
+    def other(result: Array, grads: Array, kernel: Any, stride: Any, dilation: Any, first: int = 0) -> None:
+        counts = grads.shape[-2 * len(kernel) : -len(kernel)]
+        for tap, positions in refbp.windows.taps(kernel, stride, dilation, counts, first):
+            own: Any = (..., *tap)
+            result[positions] = grads[own]
+
+    return other
+
+
+def to_all(shares: Any) -> Any:
+    def other(rounds: list[Any], grad: Array) -> Iterator[Array]:
+        for _ in range(len(rounds) + 1):
+            yield grad
+
+    return other
+
+
+def to_the_loser(shares: Any) -> Any:
+    return lambda rounds, grad: shares([~better for better in rounds], grad)
+
+
+def whole_windows(divisors: Any) -> Any:
+    return lambda g, count_include_pad, divisor_override: np.full(g.counts, int(np.prod(g.kernel)), dtype=np.int64)
+
+
+def equal_winners(max_pool: Any) -> Any:
+    """Every element that equals its window's maximum gets the whole gradient."""
+
+    def other(input: Any, *arguments: Any) -> Any:
+        output, winner, _ = max_pool(input, *arguments)
+        rank, kernel, stride, padding, dilation, ceil_mode = arguments
+        g = refbp.pooling.geometry(input, rank, kernel, stride, padding, dilation, ceil_mode, "max_pool")
+
+        def backward(grad_output: Any) -> Any:
+            x = refbp.windows.padded(input, g.sides, -np.inf)
+            result = np.zeros_like(grad_output, shape=x.shape)
+            for positions in g.taps():
+                result[positions] += np.where(x[positions] == output, grad_output, 0.0)
+            return result[refbp.windows.inside(g.inner, g.sides)]
+
+        return output, winner, backward
+
+    return other
+
+
+OPERATIONS: tuple[tuple[tuple[str, ...] | str, str, str, str, Callable[[Any], Any]], ...] = (
+    (
+        "Conv",
+        "overwritten",
+        "windows that overlap overwrite each other instead of adding up",
+        "refbp.conv:add_windows",
+        overwritten,
+    ),
+    (
+        "Conv",
+        "padding offset",
+        "the offset of the padding is forgotten",
+        "refbp.conv:inside",
+        lambda right: lambda inner, sides: right(inner, [(0, before + after) for before, after in sides]),
+    ),
+    (
+        "Conv",
+        "padding offset",
+        "the odd element of the padding goes before instead of after",
+        "refbp.conv:_padding_sides",
+        lambda right: lambda *arguments: [(after, before) for before, after in right(*arguments)],
+    ),
+    ("MaxPool", "tie", "every element of a window gets the gradient", "refbp.pooling:shares", to_all),
+    ("MaxPool", "winner", "the gradient goes to the loser of each comparison", "refbp.pooling:shares", to_the_loser),
+    ("MaxPool", "tie", "every winner of a tie gets the whole gradient", "refbp.pooling:max_pool", equal_winners),
+    (
+        "MaxPool",
+        "padding counted",
+        "the padding counts as zeros instead of minus infinity",
+        "refbp.pooling:padded",
+        lambda right: lambda x, sides, value=0.0: right(x, sides, 0.0 if value == -np.inf else value),
+    ),
+    ("AvgPool", "divisor", "every window is divided by its whole size", "refbp.pooling:_divisors", whole_windows),
+)

@@ -1,0 +1,155 @@
+"""Arrays of what went wrong, kept with a report so that a person can see where in a tensor the error sits.
+
+Only discrepancies are kept, and only so many elements of each: a report stays a file that can be sent around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.judging.verdict import Row
+from oracle.running_error import LAMBDA
+from oracle.running_error.model import Floats
+
+MOST_ELEMENTS = 8_192
+MOST_PER_REPORT = 80
+ARRAYS = ("got", "expected", "tolerance")
+
+
+class Place(NamedTuple):
+    """What identifies a row of the report's table."""
+
+    case: str
+    dtype: str
+    step: int
+    layer: str
+    quantity: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One judged quantity, element by element.
+
+    Attributes:
+        place: the row it belongs to.
+        got: what the subject computed, in its own dtype.
+        expected, tolerance: what it should be, and how far honest rounding may take it; float64, shaped like `got`.
+        shape: of the whole quantity; larger than `got` where only a part around the worst element is kept.
+        origin: index of the kept part's first element in the whole.
+    """
+
+    place: Place
+    got: Array
+    expected: Floats
+    tolerance: Floats
+    shape: tuple[int, ...]
+    origin: tuple[int, ...]
+
+    def after(self, steps: int) -> Detail:
+        """The same, so many steps later in its run."""
+        return replace(self, place=self.place._replace(step=self.place.step + steps))
+
+    @property
+    def error(self) -> Floats:
+        with np.errstate(invalid="ignore"):
+            actual = self.got.astype(np.float64)
+            same = (actual == self.expected) | (np.isnan(actual) & np.isnan(self.expected))
+            error = np.where(same, 0.0, np.abs(actual - self.expected))
+        return np.where(np.isnan(error), np.inf, error)
+
+    @property
+    def ratio(self) -> Floats:
+        """|got - expected| / tolerance: above 1 is outside. 0 is exact; infinite where nothing may differ."""
+        error = self.error
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(error == 0, 0.0, error / self.tolerance)
+
+    @property
+    def z(self) -> Floats:
+        """|got - expected| in standard deviations of honest rounding."""
+        return self.ratio * LAMBDA
+
+    @property
+    def is_whole(self) -> bool:
+        return self.got.shape == self.shape
+
+
+def place_of(row: Row) -> Place:
+    return Place(row.case, row.dtype, row.step, row.layer, row.quantity, row.mode)
+
+
+def capped(details: Iterable[Detail]) -> tuple[Detail, ...]:
+    """As many as a report keeps: each case's first before any case's second."""
+    by_case: dict[tuple[str, str], list[Detail]] = {}
+    for detail in details:
+        by_case.setdefault((detail.place.case, detail.place.dtype), []).append(detail)
+    ranked = [(rank, detail) for own in by_case.values() for rank, detail in enumerate(own)]
+    chosen = {id(detail) for _, detail in sorted(ranked, key=lambda entry: entry[0])[:MOST_PER_REPORT]}
+    return tuple(detail for own in by_case.values() for detail in own if id(detail) in chosen)
+
+
+def detail(row: Row, got: Array, expected: Floats, tolerance: Floats) -> Detail:
+    """A row's arrays, cut down to a block around its worst element where they are large."""
+    start, stop = window(got.shape, row.worst_index)
+    block = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+
+    def cut(array: Array) -> Array:
+        return np.array(np.broadcast_to(array, got.shape)[block])
+
+    return Detail(place_of(row), cut(got), cut(expected), cut(tolerance), got.shape, start)
+
+
+def window(shape: tuple[int, ...], around: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """First and past-the-last index of a block of at most MOST_ELEMENTS that holds `around`; leading axes are cut first."""
+    start, stop = [0] * len(shape), list(shape)
+    elements = int(np.prod(shape, dtype=np.int64))
+    for axis, size in enumerate(shape):
+        if elements <= MOST_ELEMENTS:
+            break
+        rest = elements // size
+        keep = max(1, MOST_ELEMENTS // rest)
+        middle = around[axis] if axis < len(around) else 0
+        start[axis] = min(max(0, middle - keep // 2), size - keep)
+        stop[axis] = start[axis] + keep
+        elements = rest * keep
+    return tuple(start), tuple(stop)
+
+
+def save(details: Iterable[Detail], path: Path) -> None:
+    """Arrays by number, in the order of `details`; their places are kept elsewhere."""
+    arrays: dict[str, Array] = {}
+    for number, kept in enumerate(details):
+        arrays |= {f"{number}.{name}": getattr(kept, name) for name in ARRAYS}
+        arrays |= {f"{number}.{name}": np.array(getattr(kept, name), np.int64) for name in ("shape", "origin")}
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def load(path: Path, places: Iterable[Place]) -> tuple[Detail, ...]:
+    """What `save` wrote. Raises: OSError, or ValueError when the file holds something else."""
+    places = list(places)
+    if not places:
+        return ()
+    try:
+        with np.load(path) as kept:
+            return tuple(
+                Detail(
+                    place,
+                    kept[f"{number}.got"],
+                    kept[f"{number}.expected"],
+                    kept[f"{number}.tolerance"],
+                    tuple(kept[f"{number}.shape"].tolist()),
+                    tuple(kept[f"{number}.origin"].tolist()),
+                )
+                for number, place in enumerate(places)
+            )
+    except (KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path} does not hold the arrays that its report names") from error

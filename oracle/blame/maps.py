@@ -1,0 +1,127 @@
+"""What can be drawn of a Detail: maps over a tensor's axes, the histogram of z, got against expected, the worst elements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from oracle.blame.details import Detail
+from oracle.running_error.model import Floats
+
+# A map with more cells than this along an axis is drawn coarser, each cell the largest of its block.
+MOST_CELLS = 64
+MOST_POINTS = 400
+MOST_WORST = 12
+# Half decades of z; what lies beyond the ends is counted in the last bins.
+EDGES = tuple(float(edge) for edge in 10.0 ** np.arange(-3, 8.01, 0.5))
+
+
+@dataclass(frozen=True)
+class ErrorMap:
+    """Largest |error| / tolerance over the axes that a map does not show; `rows` and `columns` say what it does show."""
+
+    title: str
+    rows: str
+    columns: str
+    values: Floats
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many elements have which z: `exact` of them 0, `infinite` of them where nothing may differ, the rest by EDGES."""
+
+    counts: tuple[int, ...]
+    exact: int
+    infinite: int
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element: its index in the whole quantity, what came, what was expected, and how far it may be off."""
+
+    index: tuple[int, ...]
+    got: float
+    expected: float
+    tolerance: float
+    z: float
+
+
+def maps(detail: Detail) -> list[ErrorMap]:
+    """Over channels, over kernel or image positions, and, of parameters, over kernels beside channels."""
+    ratio = detail.ratio
+    if ratio.ndim < 2:
+        return [ErrorMap("elements", "", "element", coarse(ratio.reshape(1, -1)))]
+    kind, _, _ = detail.place.quantity.partition(".")
+    is_parameter = kind in ("grad", "param", "momentum", "buffer") and "." in detail.place.quantity
+    first, second = ("output", "input") if is_parameter else ("sample", "feature")
+    if ratio.ndim == 2:
+        return [ErrorMap(f"{first} × {second}", first, second, coarse(ratio))]
+    if not is_parameter:
+        second = "channel"
+    space = ratio.reshape(*ratio.shape[:2], -1)
+    positions = space.max(axis=(0, 1)).reshape(-1, ratio.shape[-1])
+    where = "kernel" if is_parameter else "position"
+    found = [
+        ErrorMap(f"{where}s" if where == "position" else where, f"{where} row", f"{where} column", coarse(positions)),
+        ErrorMap(
+            f"{first} × {second} channel" if is_parameter else f"{first} × {second}",
+            first,
+            second,
+            coarse(space.max(axis=2)),
+        ),
+    ]
+    if is_parameter:
+        wide = ratio.reshape(ratio.shape[0], -1)
+        found.append(ErrorMap("kernel × channels", "output channel", "input channel, kernel position", coarse(wide)))
+    return found
+
+
+def coarse(values: Floats, most: tuple[int, int] = (MOST_CELLS, MOST_CELLS)) -> Floats:
+    """At most so many rows and columns, each cell the largest of the elements that it stands for."""
+    for axis, (size, cells) in enumerate(zip(values.shape, most, strict=True)):
+        if size > cells:
+            starts = np.arange(cells) * size // cells
+            values = np.maximum.reduceat(values, starts, axis=axis)
+    return values
+
+
+def histogram(detail: Detail) -> Histogram:
+    z = detail.z.ravel()
+    finite = z[np.isfinite(z) & (z > 0)]
+    counts, _ = np.histogram(np.clip(finite, EDGES[0], EDGES[-1]), bins=np.array(EDGES))
+    return Histogram(tuple(int(count) for count in counts), int(np.sum(z == 0)), int(np.sum(np.isinf(z))))
+
+
+def points(detail: Detail) -> tuple[Floats, Floats]:
+    """(expected, got) of at most MOST_POINTS elements: every k-th, and the worst ones."""
+    size = detail.got.size
+    chosen = np.unique(np.linspace(0, size - 1, min(size, MOST_POINTS)).astype(np.int64))
+    chosen = np.union1d(chosen, _worst_places(detail))
+    expected, got = detail.expected.ravel()[chosen], detail.got.ravel()[chosen].astype(np.float64)
+    finite = np.isfinite(expected) & np.isfinite(got)
+    return expected[finite], got[finite]
+
+
+def worst(detail: Detail) -> list[Element]:
+    """The elements furthest outside, worst first."""
+    z = detail.z
+    elements = []
+    for place in _worst_places(detail):
+        index = np.unravel_index(int(place), detail.got.shape)
+        whole = tuple(int(i) + start for i, start in zip(index, detail.origin, strict=True))
+        elements.append(
+            Element(
+                whole,
+                float(detail.got[index]),
+                float(detail.expected[index]),
+                float(detail.tolerance[index]),
+                float(z[index]),
+            )
+        )
+    return elements
+
+
+def _worst_places(detail: Detail) -> list[int]:
+    order = np.lexsort((-detail.error.ravel(), -detail.ratio.ravel()))
+    return [int(place) for place in order[:MOST_WORST]]

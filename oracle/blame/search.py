@@ -1,0 +1,197 @@
+"""Goes back from a case's discrepancies to the arrays behind them: to keep them, and to look for their causes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from oracle.blame.causes import Cause, Evidence, causes_of, in_words
+from oracle.blame.details import Detail, detail, place_of
+from oracle.case.arrays import Array
+from oracle.case.case import Case, CaseError
+from oracle.execution.network import layer_types
+from oracle.judging.comparison import Bench, Comparison, ReferenceFailed
+from oracle.judging.figures import Expected
+from oracle.judging.handovers import expected_connection
+from oracle.judging.parts import Part, local_parts, step_part
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import DISCREPANCIES, END_TO_END, IMPRECISE, LOCAL, MISSING, PASS, Row
+from oracle.judging.wiring import completed, connections
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
+from oracle.trace import Key, Subject, Trace
+
+MOST_PER_CASE = 20
+ANOTHER = "; or: "  # between causes that fit alike
+
+
+Evidenced: TypeAlias = tuple[Row, Evidence, Array]
+EvidenceOf: TypeAlias = Callable[[Sequence[Row]], Iterable[Evidenced]]
+
+
+def kept(
+    case: Case, trace: Trace, reference: Subject, rows: Iterable[Row], profile: Profile | None = None
+) -> list[Detail]:
+    """The arrays behind a case's discrepancies, as `explained` chooses them, which puts likely causes into the rows.
+
+    Args:
+        case, trace, reference, profile: what the rows were judged from.
+        rows: the case's rows; those without element-wise figures (a wrong shape, a crash) have no arrays to keep.
+    """
+    whole: list[Trace] = []
+
+    def evidence_of(wanted: Sequence[Row]) -> Iterator[Evidenced]:
+        if wanted and not whole:
+            whole.append(completed(case, trace))
+        return evidences(case, whole[0], reference, wanted, profile or Profile()) if wanted else iter(())
+
+    return explained(list(rows), evidence_of)
+
+
+def explained(rows: Sequence[Row], evidence_of: EvidenceOf) -> list[Detail]:
+    """The arrays behind discrepancies: culprits before what is wrong end to end only, at most MOST_PER_CASE.
+
+    Looks for the likely cause of each culprit on the way, and puts it into its row.
+
+    Args: evidence_of gives what is known about each of some rows, as far as there is anything.
+    """
+    for row in rows:
+        name_plain_cause(row)
+    wanted = [row for row in rows if row.verdict in DISCREPANCIES and row.n_outside and row.mode in (LOCAL, END_TO_END)]
+    first = {(row.layer, row.quantity, row.mode): row for row in reversed(wanted)}  # its later steps repeat it
+    wanted = [row for row in wanted if first[row.layer, row.quantity, row.mode] is row]
+    wanted = sorted(wanted, key=lambda row: row.mode != LOCAL)[:MOST_PER_CASE]
+    details: dict[tuple[object, ...], Detail] = {}
+    found: dict[int, list[Cause]] = {}
+    for row, evidence, got in evidence_of(wanted):
+        expected = evidence.expected
+        tolerance = LAMBDA * np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
+        details[place_of(row)] = detail(row, got, expected.value.astype(np.float64), tolerance)
+        if row.mode == LOCAL:
+            found[id(row)] = causes_of(evidence)
+            if not found[id(row)]:
+                describe(row, evidence)
+    for row in wanted:
+        if found.get(id(row)):
+            name_cause(row, _in_common(row, found, rows, wanted, evidence_of))
+    order = {place_of(row): index for index, row in enumerate(wanted)}
+    return [details[place] for place in sorted(details, key=lambda place: order[place])]  # type: ignore[index]
+
+
+def name_plain_cause(row: Row) -> None:
+    """The cause of a discrepancy that shows without looking at numbers."""
+    if row.verdict not in DISCREPANCIES or row.n_outside or row.cause:
+        return
+    plain = {
+        MISSING: (
+            "missing",
+            "it is not delivered; what a subject cannot show it leaves out of its profile's quantities",
+        ),
+        "shape": ("shape", "an array of another shape"),
+        "dtype": ("dtype", "an array of another precision"),
+        "mask": ("mask", row.diagnosis),
+    }
+    key = next((own for own in (row.verdict, row.diagnosis.partition(" ")[0], row.quantity) if own in plain), None)
+    if key is not None:
+        row.cause_name, row.cause = plain[key]
+
+
+def name_cause(row: Row, causes: Sequence[Cause]) -> None:
+    """Put into a culprit's row what it looks like."""
+    row.cause_name, row.cause = causes[0].name, ANOTHER.join(cause.words for cause in causes[:3])
+
+
+def describe(row: Row, evidence: Evidence) -> None:
+    """Put into a culprit's row the shape of its error, where no hypothesis fits."""
+    if row.verdict == IMPRECISE:
+        row.cause_name, row.cause = "precision", row.diagnosis
+    elif not np.isfinite(evidence.got).all() and np.isfinite(evidence.expected.value).all():
+        row.cause_name, row.cause = "not finite", "values that are not finite: never written, or overflowed"
+    else:
+        own = "refbp's own code comes to the same; " if evidence.is_refbps_own() else ""
+        row.cause = f"no known one: {own}{in_words(evidence)}"
+
+
+def _in_common(
+    row: Row, found: dict[int, list[Cause]], rows: Sequence[Row], wanted: Sequence[Row], evidence_of: EvidenceOf
+) -> list[Cause]:
+    """A row's causes, those first that also explain what else is wrong with the same parameter, or one step later."""
+    causes = found[id(row)]
+    if len(causes) < 2:
+        return causes
+    beside = [own for own in wanted if own is not row and _same_parameter(own, row) and id(own) in found]
+    later = [own for own in rows if own.step > row.step and _same_place(own, row) and own.n_outside][:1]
+    said = [found[id(own)] for own in beside]
+    said += [causes_of(evidence) for _, evidence, _ in evidence_of(later)]
+    return sorted(causes, key=lambda cause: -sum(cause.name in {other.name for other in others} for others in said))
+
+
+def _same_parameter(one: Row, other: Row) -> bool:
+    name = one.quantity.partition(".")[2]
+    return bool(name) and one.layer == other.layer and one.mode == LOCAL and name == other.quantity.partition(".")[2]
+
+
+def _same_place(one: Row, other: Row) -> bool:
+    return (one.layer, one.quantity, one.mode) == (other.layer, other.quantity, other.mode)
+
+
+def evidences(
+    case: Case, trace: Trace, reference: Subject, rows: Sequence[Row], profile: Profile
+) -> Iterator[Evidenced]:
+    """What is known about each row, and what the subject has there in its own dtype."""
+    types = layer_types(case)
+    for step, mode in dict.fromkeys((row.step, row.mode) for row in rows):
+        own = [row for row in rows if (row.step, row.mode) == (step, mode)]
+        blank = Row(case.name, case.dtype, step, "", "", "", mode, PASS)
+        bench = Bench(trace, reference, profile, types, blank)
+        for part in _parts(case, trace, step, mode):
+            if {row.layer for row in own} & set(part.names.values()):
+                yield from of_part(part, bench, own)
+        if mode == LOCAL:
+            yield from _of_wiring(case, bench, own)
+
+
+def _parts(case: Case, trace: Trace, step: int, mode: str) -> Sequence[Part]:
+    if mode == LOCAL:
+        return list(local_parts(case, trace, step))
+    whole = step_part(case, trace, step)
+    return [] if whole is None else [whole]
+
+
+def of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced]:
+    """What is known about those of the rows that are the part's."""
+    try:
+        compared = Comparison(part, bench)
+    except (CaseError, ReferenceFailed):  # what the trace shows does not fit together: the row says so, nothing to draw
+        return
+    inside = {name: key for key, name in part.names.items()}
+    values_of = {key: own.value for key, own in compared.predicted.items() if isinstance(own, ErrorArray)}
+    for row in rows:
+        if row.mode == LOCAL and row.quantity in ("input", "grad_output"):
+            continue  # which is given here: it is the wiring's
+        key = Key(compared.step, inside.get(row.layer, ""), row.quantity)
+        prediction, got = compared.predicted.get(key), bench.trace.get(row.step, row.layer, row.quantity)
+        if got is None or not isinstance(prediction, ErrorArray) or prediction.shape != got.shape:
+            continue
+        previous = bench.trace.get(row.step - 1, row.layer, row.quantity)
+        values, expected = got.astype(np.float64), compared.expected(key)
+        siblings = {own.quantity: value for own, value in values_of.items() if own[:2] == key[:2] and own != key}
+        yield row, Evidence(compared.case, key, values, expected, compared.model, previous, siblings), got
+
+
+def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced]:
+    """What containers computed and what was handed over: there is no layer to run again, only numbers to look at."""
+    places = {(row.layer, row.quantity): row for row in rows}
+    model = ErrorModel(np.dtype(case.dtype))
+    nothing = Case(f"{case.name}/wiring", dtype=case.dtype)
+    for layer, quantity, computed, sources, _ in connections(case, bench.trace, bench.blank.step):
+        row, got = places.get((layer, quantity)), bench.trace.get(bench.blank.step, layer, quantity)
+        if row is None or got is None:
+            continue
+        expected: Expected = expected_connection(computed, case.dtype)
+        if expected.value.shape == got.shape:
+            key = Key(0, layer, quantity)
+            previous = bench.trace.get(row.step - 1, layer, quantity)
+            values = got.astype(np.float64)
+            yield row, Evidence(nothing, key, values, expected, model, previous, sources=sources), got

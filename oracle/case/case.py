@@ -1,0 +1,354 @@
+"""A Case: everything an implementation needs to run a training step, and nothing random.
+
+It knows no framework. Layers, loss and optimizer are plain specs with torch's class and argument names; every number is in
+the case itself, so that two implementations start from the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oracle.case.arrays import Array, array_from_json, array_to_json, cast, own_copy, read_only
+
+FORMAT = 1
+CONTAINERS = ("Sequential", "Residual", "Concat")
+
+
+class CaseError(ValueError):
+    """A case that cannot be used, in one sentence that names the case and the field."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A layer, loss or optimizer: torch's class name, its arguments, and for a container its children.
+
+    Args:
+        type: class name, such as "Conv2d".
+        options: constructor arguments by name.
+        name: the part of the dotted layer name; its place in the container unless given.
+        layers: children of a Sequential, Residual ("body", then optionally "shortcut") or Concat.
+        same_as: full name of an earlier layer that stands here once more, with the same parameters.
+        groups: an optimizer's parameter groups: options, and "params", a list of parameter names.
+
+    >>> oracle.Spec("Conv2d", {"in_channels": 3, "out_channels": 8, "kernel_size": 3}, name="conv1").type
+    'Conv2d'
+    """
+
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    layers: tuple[Spec, ...] = ()
+    same_as: str = ""
+    groups: tuple[Mapping[str, Any], ...] = ()
+
+
+Arrays = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with its data: layers, then a loss or an upstream gradient, then an optimizer, for some steps.
+
+    What comes per step is a tuple that is cycled through: one entry serves all steps.
+
+    Args:
+        name: family/what, unique in the suite.
+        why: one sentence: what this case would catch.
+        layers: the network, a sequence; empty where a loss or an optimizer is tried alone.
+        params: parameters and buffers under torch's state_dict names ("0.weight").
+        inputs: the network's input, per step.
+        loss, targets: the loss and, per step, the arguments that follow its first, usually just the target.
+        grad_outputs: without a loss, the upstream gradient, per step; with neither there is a forward pass only.
+        grads: for an optimizer alone, the gradients it is given, per step and parameter name.
+        optimizer: None when nothing is updated.
+        optimizer_state: state to resume from, such as {"momentum": {"0.weight": array}}, and "step" for those that count.
+        masks: masks imposed on dropout layers, per layer name; a layer without one draws its own.
+        training: mode of the layers.
+        tags: what kind of data it holds, such as "kink", "tie", "non-finite".
+        dtype: of all its floating-point arrays; `astype` gives the same case in another.
+        structured: data that is constant, sorted or otherwise not random, where rounding errors may line up.
+    Shape: whatever the layers take; arrays are made read-only and keep their memory layout.
+    Raises: CaseError for what are no arrays or lie otherwise; from `from_json` and `load`, and from `oracle.run` for what no
+        network can be built of.
+
+    >>> case = oracle.Case(
+    ...     "mine/step",
+    ...     layers=(oracle.Spec("Linear", {"in_features": 2, "out_features": 1}),),
+    ...     params={"0.weight": np.array([[2.0, 3.0]]), "0.bias": np.array([1.0])},
+    ...     inputs=(np.array([[1.0, 1.0]]),),
+    ...     loss=oracle.Spec("MSELoss"),
+    ...     targets=((np.array([[5.0]]),),),
+    ...     optimizer=oracle.Spec("SGD", {"lr": 0.1}),
+    ... )
+    >>> oracle.run("refbp", cases=[case]).passed
+    True
+    >>> oracle.Case.from_json(case.to_json()).astype("float32").inputs
+    (array([[1., 1.]], dtype=float32),)
+    """
+
+    name: str
+    why: str = ""
+    tags: tuple[str, ...] = ()
+    dtype: str = "float64"
+    layers: tuple[Spec, ...] = ()
+    params: Mapping[str, Array] = field(default_factory=dict)
+    inputs: Arrays = ()
+    loss: Spec | None = None
+    targets: tuple[Arrays, ...] = ()
+    grad_outputs: Arrays = ()
+    grads: tuple[Mapping[str, Array], ...] = ()
+    optimizer: Spec | None = None
+    optimizer_state: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    masks: Mapping[str, Array] = field(default_factory=dict)
+    steps: int = 1
+    training: bool = True
+    structured: bool = False
+
+    def __post_init__(self) -> None:
+        for name, depth in ARRAY_FIELDS.items():
+            object.__setattr__(self, name, _held(getattr(self, name), depth, f"case {self.name}: {name}"))
+
+    def _with_arrays(self, change: Callable[[Array], Array]) -> dict[str, Any]:
+        return {name: _mapped(getattr(self, name), change) for name in ARRAY_FIELDS}
+
+    def astype(self, dtype: str) -> Case:
+        """The same case rounded to another precision; layouts stay. Raises: CaseError for a dtype that there is not."""
+        try:
+            np.dtype(dtype)
+        except TypeError as error:
+            raise CaseError(f"case {self.name} cannot be had in the unknown dtype {dtype!r}") from error
+        return replace(self, dtype=dtype, **self._with_arrays(lambda array: cast(array, dtype)))
+
+    def handed_out(self) -> Case:
+        """A copy for a subject, with specs, mappings and arrays of its own: nothing that it does to them reaches anybody else.
+
+        Its parameters and its optimizer's state may be written to, as training in place does; who writes into another array
+        raises.
+        """
+        specs = {name: deepcopy(getattr(self, name)) for name in ("layers", "loss", "optimizer")}
+        arrays = self._with_arrays(own_copy)
+        copy = replace(self, **specs, **arrays)
+        for name in ("params", "optimizer_state"):
+            object.__setattr__(copy, name, arrays[name])
+        return copy
+
+    def mapped(self, change: Callable[[Array], Array]) -> Case:
+        """The same case with every array changed."""
+        return replace(self, **self._with_arrays(change))
+
+    def with_upstream(self, grad_output: Array) -> Case:
+        """The same case with another upstream gradient."""
+        return replace(self, grad_outputs=(grad_output,))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; fields at their default are left out."""
+        result: dict[str, Any] = {"format": FORMAT, "name": self.name}
+        for name in ("why", "dtype", "steps", "training", "structured"):
+            if getattr(self, name) != Case.__dataclass_fields__[name].default or name == "dtype":
+                result[name] = getattr(self, name)
+        result["tags"] = list(self.tags)
+        result["layers"] = [_spec_to_json(spec) for spec in self.layers]
+        for name in ("loss", "optimizer"):
+            if (spec := getattr(self, name)) is not None:
+                result[name] = _spec_to_json(spec)
+        result |= {name: value for name, value in self._json_arrays().items() if value}
+        return result
+
+    def _json_arrays(self) -> dict[str, Any]:
+        return {name: _mapped(getattr(self, name), array_to_json, list) for name in ARRAY_FIELDS}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Case:
+        """A case from what `to_json` gave. Raises: CaseError for anything that is not a case of this format."""
+        if not isinstance(value, dict):
+            raise CaseError(f"a case is a JSON object, got {type(value).__name__}")
+        name = value.get("name")
+        if not isinstance(name, str) or not name:
+            raise CaseError("a case needs the field 'name', a non-empty string")
+        unknown = sorted(value.keys() - cls.__dataclass_fields__.keys() - {"format"})
+        if unknown:
+            raise CaseError(f"case {name} has unknown fields {unknown}; known are {sorted(cls.__dataclass_fields__)}")
+        if value.get("format", FORMAT) != FORMAT:
+            raise CaseError(f"case {name} has format {value['format']!r}, this version reads format {FORMAT}")
+        require_present(name, value, backward=True)
+        fields: dict[str, Any] = {"name": name}
+        for key, kind in (("why", str), ("dtype", str), ("steps", int), ("training", bool), ("structured", bool)):
+            if key in value:
+                if not isinstance(value[key], kind):
+                    raise CaseError(f"case {name}: {key} expects {kind.__name__}, got {value[key]!r}")
+                fields[key] = value[key]
+        if fields.get("steps", 1) < 1:
+            raise CaseError(f"case {name}: steps expects at least 1, got {fields['steps']}")
+        fields["tags"] = tuple(str(tag) for tag in value.get("tags", ()))
+        fields["layers"] = tuple(_spec_from_json(spec, name, "layers") for spec in value.get("layers", ()))
+        for key in ("loss", "optimizer"):
+            if value.get(key) is not None:
+                fields[key] = _spec_from_json(value[key], name, key)
+        for key, depth in ARRAY_FIELDS.items():
+            if key in value:
+                fields[key] = _arrays_from_json(value[key], depth, f"case {name}: {key}")
+        return cls(**fields)
+
+    def save(self, path: Path | str) -> None:
+        """Write it as JSON, for `load` or `oracle run --case-file`. Raises: CaseError when the file cannot be written."""
+        try:
+            Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        except OSError as error:
+            raise CaseError(f"case file {path} cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, path: Path | str) -> Case:
+        """A case that `save` wrote. Raises: CaseError when the file cannot be read, is no JSON or no case."""
+        try:
+            value = json.loads(Path(path).read_text())
+        except OSError as error:
+            raise CaseError(f"case file {path} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise CaseError(f"case file {path} is not JSON: {error}") from error
+        try:
+            return cls.from_json(value)
+        except CaseError as error:
+            raise CaseError(f"case file {path}: {error}") from error
+
+
+# How deep the arrays of a field lie: "t" a tuple, "m" a mapping.
+ARRAY_FIELDS = {
+    "params": "m",
+    "inputs": "t",
+    "targets": "tt",
+    "grad_outputs": "t",
+    "grads": "tm",
+    "optimizer_state": "mm",
+    "masks": "m",
+}
+
+
+def _held(value: Any, depth: str, where: str) -> Any:
+    """A field's arrays read-only, in tuples and mappings of this depth. Raises: CaseError."""
+    if not depth:
+        if not hasattr(value, "flags"):
+            raise CaseError(f"{where} expects a NumPy array, got {type(value).__name__}")
+        return read_only(value)
+    if depth[0] == "m":
+        if not isinstance(value, Mapping):
+            raise CaseError(f"{where} expects a mapping of arrays by name, got {type(value).__name__}")
+        return {key: _held(item, depth[1:], f"{where}[{key!r}]") for key, item in value.items()}
+    if not isinstance(value, (tuple, list)):
+        raise CaseError(f"{where} expects a tuple, got {type(value).__name__}")
+    return tuple(_held(item, depth[1:], f"{where}[{index}]") for index, item in enumerate(value))
+
+
+def _mapped(value: Any, change: Callable[[Array], Any], sequence: type = tuple) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _mapped(item, change, sequence) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return sequence(_mapped(item, change, sequence) for item in value)
+    return change(value)
+
+
+def require_present(name: str, value: Mapping[str, Any], *, backward: bool) -> None:
+    """Raises: CaseError where a case lacks a field without which there is nothing to run, or to go `backward` from."""
+    if not value.get("layers") and not value.get("loss") and not value.get("grads"):
+        raise CaseError(f"case {name} lacks the field 'layers' (or 'loss', or 'grads' for an optimizer alone)")
+    if value.get("grads"):
+        if not value.get("optimizer"):
+            raise CaseError(f"case {name} lacks the field 'optimizer', to which its 'grads' are given")
+    elif not value.get("inputs"):
+        raise CaseError(f"case {name} lacks the field 'inputs'")
+    elif value.get("loss") and not value.get("targets"):
+        raise CaseError(f"case {name} lacks the field 'targets', which its loss needs")
+    elif backward and not value.get("loss") and not value.get("grad_outputs"):
+        raise CaseError(f"case {name} lacks the field 'loss' (with 'targets') or 'grad_outputs'")
+
+
+def _spec_to_json(spec: Spec) -> dict[str, Any]:
+    result: dict[str, Any] = {"type": spec.type}
+    if spec.name:
+        result["name"] = spec.name
+    if spec.options:
+        result["options"] = {
+            key: value.tolist() if hasattr(value, "tolist") else value for key, value in spec.options.items()
+        }
+    if spec.layers:
+        result["layers"] = [_spec_to_json(child) for child in spec.layers]
+    if spec.same_as:
+        result["same_as"] = spec.same_as
+    if spec.groups:
+        result["groups"] = [dict(group) for group in spec.groups]
+    return result
+
+
+def _spec_from_json(value: Any, case: str, where: str) -> Spec:
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise CaseError(f"case {case}: an entry of {where} needs the field 'type', a class name, got {value!r}")
+    unknown = sorted(value.keys() - Spec.__dataclass_fields__.keys())
+    if unknown:
+        raise CaseError(
+            f"case {case}: {value['type']} in {where} has unknown fields {unknown}; arguments go under 'options'"
+        )
+    if not isinstance(value.get("options", {}), dict):
+        raise CaseError(
+            f"case {case}: options of {value['type']} in {where} expects an object, got {value['options']!r}"
+        )
+    return Spec(
+        type=value["type"],
+        options={
+            key: tuple(item) if isinstance(item, list) else item for key, item in value.get("options", {}).items()
+        },
+        name=str(value.get("name", "")),
+        layers=tuple(_spec_from_json(child, case, where) for child in value.get("layers", ())),
+        same_as=str(value.get("same_as", "")),
+        groups=tuple(value.get("groups", ())),
+    )
+
+
+def _arrays_from_json(value: Any, depth: str, where: str) -> Any:
+    if not depth:
+        try:
+            return array_from_json(value)
+        except ValueError as error:
+            raise CaseError(f"{where}: {error}") from error
+    if depth[0] == "m":
+        if not isinstance(value, dict):
+            raise CaseError(f"{where} expects an object of arrays by name, got {type(value).__name__}")
+        return {key: _arrays_from_json(item, depth[1:], f"{where}.{key}") for key, item in value.items()}
+    if not isinstance(value, list):
+        raise CaseError(f"{where} expects a list with one entry per step, got {type(value).__name__}")
+    return tuple(_arrays_from_json(item, depth[1:], f"{where}[{index}]") for index, item in enumerate(value))
+
+
+def named_layers(layers: tuple[Spec, ...], prefix: str = "") -> Iterator[tuple[str, Spec]]:
+    """Every spec with its dotted name, containers before their children, in forward order."""
+    for index, spec in enumerate(layers):
+        name = f"{prefix}{spec.name or index}"
+        yield name, spec
+        yield from named_layers(spec.layers, f"{name}.")
+
+
+# What follows a loss's first argument, where that is not just the target.
+LOSS_ARGUMENTS = {
+    "MarginRankingLoss": ("input2", "target"),
+    "CosineEmbeddingLoss": ("input2", "target"),
+    "GaussianNLLLoss": ("target", "var"),
+}
+# What a layer keeps beside its parameters.
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+# Losses whose targets torch, and so the reference, does not differentiate.
+CONSTANT_TARGETS = frozenset({"SoftMarginLoss"})
+
+
+def loss_arguments(type: str) -> tuple[str, ...]:
+    """Names of the arguments that follow a loss's first one; their gradients are the quantities grad.<name>."""
+    return LOSS_ARGUMENTS.get(type, ("target",))
+
+
+def at_step(entries: tuple[Any, ...], step: int) -> Any:
+    """What a per-step field holds for this step."""
+    return entries[step % len(entries)]

@@ -1,0 +1,46 @@
+"""What a Case has to be before anything is built of it: its fields are there, hold what they should, and have names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from oracle.case.case import Case, CaseError, Spec, named_layers, require_present
+
+
+def require_fields(case: Case) -> None:
+    """Raises: CaseError for a case that lacks a field without which there is nothing to run, or has another thing there."""
+    if not isinstance(case.name, str) or not case.name:
+        raise CaseError(f"a case needs a name, a non-empty string, got {case.name!r}")
+    if not isinstance(case.steps, int) or case.steps < 1:
+        raise CaseError(f"case {case.name}: steps expects a number from 1, got {case.steps!r}")
+    _require_specs(case.name, "layers", case.layers)
+    for name in ("loss", "optimizer"):
+        if getattr(case, name) is not None:
+            _require_specs(case.name, name, (getattr(case, name),))
+    require_present(case.name, vars(case), backward=False)
+    _require_names(case)
+
+
+def _require_names(case: Case) -> None:
+    names = [name for name, _ in named_layers(case.layers)] + ["loss"] * (case.loss is not None)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise CaseError(f"case {case.name} has several layers of the name {twice[0]!r} (the loss is the layer 'loss')")
+    strange = sorted(case.masks.keys() - set(names))
+    if strange:
+        raise CaseError(f"case {case.name}: masks names the layer {strange[0]!r}, known: {', '.join(names)}")
+
+
+def _require_specs(case: str, where: str, specs: Any) -> None:
+    if not isinstance(specs, (tuple, list)):
+        raise CaseError(f"case {case}: {where} expects a tuple of oracle.Spec, got {type(specs).__name__}")
+    for spec in specs:
+        if not isinstance(spec, Spec):
+            raise CaseError(f"case {case}: {where} expects oracle.Spec, got {type(spec).__name__}")
+        if not isinstance(spec.name, str):
+            raise CaseError(f"case {case}: the name of {spec.type} in {where} expects a string, got {spec.name!r}")
+        if not isinstance(spec.options, Mapping):
+            raise CaseError(f"case {case}: options of {spec.type} in {where} expects a mapping, got {spec.options!r}")
+        _require_specs(case, f"layers of {spec.type} in {where}", spec.layers)

@@ -1,0 +1,43 @@
+"""Arrays of other libraries as NumPy's: the one place where they are converted."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from oracle.case.arrays import Array
+
+
+def numpy_of(value: Any) -> Array:
+    """The values of an array of NumPy, torch, JAX, CuPy or any library that speaks DLPack, in the same dtype; or of a number.
+
+    What lies on another device is copied to the processor; what is part of a graph is taken out of it.
+
+    Raises: TypeError for anything else.
+    """
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+    if torch is not None and isinstance(value, torch.Tensor):
+        plain = value.detach().cpu()
+        is_foreign = plain.dtype == torch.bfloat16  # which torch and NumPy exchange as integers only
+        return np.asarray(
+            plain.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16) if is_foreign else plain.numpy()
+        )
+    if isinstance(value, (np.ndarray, np.generic, bool, int, float)):
+        return np.asarray(value)
+    if hasattr(value, "__cuda_array_interface__") and hasattr(
+        value, "get"
+    ):  # CuPy, which refuses to be copied silently
+        return np.asarray(value.get())
+    if hasattr(value, "__array__"):
+        return np.asarray(value)
+    if hasattr(value, "__dlpack__"):
+        try:
+            return np.array(np.from_dlpack(value))
+        except (BufferError, RuntimeError):  # on another device
+            return np.array(np.from_dlpack(value, device="cpu", copy=True))
+    raise TypeError(
+        f"got {type(value).__name__}: an array of NumPy, torch, JAX or CuPy is expected, or one that speaks DLPack"
+    )

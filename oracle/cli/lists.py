@@ -1,0 +1,94 @@
+"""What there is to run: cases, subjects, layers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from oracle import subjects, suite
+from oracle.case.case import Case, Spec, named_layers
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.subjects import libraries
+
+
+def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
+    """One entry per case, subject or class. Raises: ValueError for anything else."""
+    kinds: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "cases": lambda: cases(pattern),
+        "subjects": subject_entries,
+        "layers": layers,
+    }
+    if what not in kinds:
+        raise ValueError(f"unknown list {what!r}: known are {', '.join(kinds)}")
+    return kinds[what]()
+
+
+def subject_entries() -> list[dict[str, Any]]:
+    """Those of this package, then those of others, each of which is loaded: a broken one is warned of, and stops none."""
+    found = [{"subject": name, "installed": libraries.installed(name)} for name in subjects.BUILT_IN]
+    for other in subjects.registered():
+        if problem := subjects.problem(other):
+            warnings.warn(problem, stacklevel=2)
+        else:
+            found.append({"subject": other.name, "installed": f"{other.package} {other.version}"})
+    return found
+
+
+def cases(pattern: str) -> list[dict[str, Any]]:
+    return [{"case": case.name, "why": case.why, "tags": list(case.tags)} for case in suite.matching(pattern)]
+
+
+def layers() -> list[dict[str, Any]]:
+    """Every class of layer, loss and optimizer: how many cases it is in, which options they vary, what is judged of it."""
+    uses: dict[str, list[tuple[Case, Spec]]] = {}
+    for case in suite.all_cases().values():
+        for spec in specs_of(case):
+            uses.setdefault(spec.type, []).append((case, spec))
+    kinds = (("layer", LAYERS), ("loss", LOSSES), ("optimizer", OPTIMIZERS))
+    return [
+        {
+            "class": name,
+            "kind": kind,
+            "cases": len({case.name for case, _ in uses.get(name, ())}),
+            "options": sorted({option for _, spec in uses.get(name, ()) for option in spec.options}),
+            "quantities": quantities(kind, name, uses.get(name, [])),
+        }
+        for kind, known in kinds
+        for name in sorted(known)
+    ]
+
+
+def specs_of(case: Case) -> Iterator[Spec]:
+    for _, spec in named_layers(case.layers):
+        if not spec.same_as:
+            yield spec
+    for other in (case.loss, case.optimizer):
+        if other is not None:
+            yield other
+
+
+def quantities(kind: str, type: str, uses: list[tuple[Case, Spec]]) -> list[str]:
+    """What is judged of a class, over all of its cases."""
+    if kind == "optimizer":
+        return ["param", "momentum"] if type == "SGD" else ["param", "state"]
+    judged = {"output", "grad_input"} | ({"grad_output"} if kind == "layer" else set())
+    for case, spec in uses:
+        for name, own in named_layers(case.layers):
+            if own is spec:
+                judged |= {
+                    ("buffer." if "running" in key or "num_batches" in key else "grad.") + key.rpartition(".")[2]
+                    for key in case.params
+                    if key.rpartition(".")[0] == name
+                }
+    return sorted(judged)
+
+
+def lacking() -> list[str]:
+    """Layers and losses of torch.nn that refbp lacks; empty where torch is not installed."""
+    try:
+        module = subjects.load("torch")
+    except subjects.SubjectError:
+        return []
+    known = LAYERS.keys() | LOSSES.keys()
+    return [name for name in module.class_names() if name not in known]  # type: ignore[attr-defined]

@@ -1,0 +1,311 @@
+"""A Case on refbp: builds its network and runs its steps, on plain arrays or on anything else that dispatches like them."""
+
+from __future__ import annotations
+
+import inspect
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+import refbp
+from oracle.case.arrays import Array
+from oracle.case.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers
+from oracle.case.checks import require_fields
+from oracle.errors import in_a_line
+from oracle.trace import Key
+from refbp.layer import Layer, Parameter
+
+# An array of the caller's choice: numpy.ndarray, or oracle's ErrorArray.
+AnyArray: TypeAlias = Any
+Results: TypeAlias = dict[Key, AnyArray]
+
+STATE_NAMES = {"momentum_buffer": "momentum"}
+
+
+def _public(base: type) -> dict[str, type]:
+    return {
+        name: value
+        for name, value in vars(refbp).items()
+        if inspect.isclass(value) and issubclass(value, base) and value is not base
+    }
+
+
+LAYERS = _public(refbp.Layer)
+LOSSES = _public(refbp.Loss)
+OPTIMIZERS = _public(refbp.Optimizer)
+
+
+class Network:
+    """The layers of a case as refbp objects, with their names; `taps` sees what goes in and out of every named layer."""
+
+    def __init__(self, case: Case, tap: Callable[[str, str, Layer], Layer] | None = None) -> None:
+        self.case = case
+        self.leaves: dict[str, Layer] = {}
+        self.tap = tap or (lambda name, owner, layer: layer)
+        self.root = refbp.Sequential(
+            {spec.name or str(i): self._build(spec, i, "") for i, spec in enumerate(case.layers)}
+        )
+        if case.grads:  # an optimizer alone: parameters without a network
+            self.leaves[""] = Layer(dtype=case.dtype)
+            for name, value in case.params.items():
+                self.leaves[""].add_param(name, value)
+
+    def _build(self, spec: Spec, index: int, prefix: str) -> Layer:
+        name = f"{prefix}{spec.name or index}"
+        if spec.same_as:
+            if spec.same_as not in self.leaves:
+                raise CaseError(
+                    f"case {self.case.name}: layer {name} is same_as {spec.same_as!r}, which is no earlier layer"
+                )
+            return self.tap(name, spec.same_as, self.leaves[spec.same_as])
+        if spec.type not in LAYERS:
+            raise CaseError(
+                f"case {self.case.name}: layer {name} has the unknown type {spec.type!r}; known: {', '.join(LAYERS)}"
+            )
+        children = {child.name or str(i): self._build(child, i, f"{name}.") for i, child in enumerate(spec.layers)}
+        try:
+            if spec.type == "Residual":
+                layer = LAYERS[spec.type](**children)
+            elif spec.type in CONTAINERS:
+                layer = LAYERS[spec.type](children, **spec.options)
+            else:
+                rng = np.random.default_rng(zlib.crc32(f"{self.case.name}/{name}".encode()))
+                layer = LAYERS[spec.type](**spec.options, dtype=self.case.dtype, rng=rng)
+        except (TypeError, ValueError) as error:
+            raise CaseError(f"case {self.case.name}: layer {name} ({spec.type}): {error}") from error
+        if not children:
+            self.leaves[name] = layer
+        return self.tap(name, name, layer)
+
+    def state(self) -> Iterator[tuple[Layer, dict[str, Array], str, str]]:
+        """Every parameter and buffer: its layer, the dict that holds it, its name there, its full name."""
+        for layer_name, leaf in self.leaves.items():
+            prefix = f"{layer_name}." if layer_name else ""
+            for own in (leaf.params, leaf.buffers):
+                for name in own:
+                    yield leaf, own, name, prefix + name
+
+    def load(self, lift: Callable[[Array], AnyArray]) -> None:
+        """Put the case's parameters and buffers in place."""
+        expected = {full for *_, full in self.state()}
+        if expected != self.case.params.keys():
+            missing = sorted(expected - self.case.params.keys())
+            unknown = sorted(self.case.params.keys() - expected)
+            raise CaseError(f"case {self.case.name}: params lacks {missing} and has the unknown {unknown}")
+        for _, own, name, full in self.state():
+            value = self.case.params[full]
+            if value.shape != own[name].shape:
+                raise CaseError(f"case {self.case.name}: {full} expects shape {own[name].shape}, got {value.shape}")
+            if (value.dtype.kind in "biu") != (own[name].dtype.kind in "biu"):
+                raise CaseError(f"case {self.case.name}: {full} expects {own[name].dtype} numbers, got {value.dtype}")
+            own[name] = lift(value)
+        for leaf in self.leaves.values():
+            leaf.zero_grad()
+
+    def prepare(self) -> None:
+        """Set the layers' mode and impose the case's dropout masks."""
+        for name, leaf in self.leaves.items():
+            leaf.train(self.case.training)
+            if name in self.case.masks:
+                leaf.imposed_mask = self.case.masks[name]  # type: ignore[attr-defined]
+
+    def parameters(self) -> dict[str, Parameter]:
+        return {full: Parameter(leaf, name) for leaf, own, name, full in self.state() if own is leaf.params}
+
+
+def build_loss(case: Case, spec: Spec) -> Any:
+    if spec.type not in LOSSES:
+        raise CaseError(f"case {case.name} has the unknown loss {spec.type!r}; known: {', '.join(LOSSES)}")
+    options = {
+        key: np.asarray(value, case.dtype) if isinstance(value, (tuple, list)) else value
+        for key, value in spec.options.items()
+    }
+    try:
+        return LOSSES[spec.type](**options)
+    except (TypeError, ValueError) as error:
+        raise CaseError(f"case {case.name}: loss {spec.type}: {error}") from error
+
+
+def build_optimizer(case: Case, parameters: dict[str, Parameter], lift: Callable[[Array], AnyArray]) -> Any:
+    spec = case.optimizer
+    assert spec is not None
+    if spec.type not in OPTIMIZERS:
+        raise CaseError(f"case {case.name} has the unknown optimizer {spec.type!r}; known: {', '.join(OPTIMIZERS)}")
+    try:
+        groups: list[Any] = [
+            {**group, "params": [parameters[name] for name in group["params"]]} for group in spec.groups
+        ]
+        optimizer = OPTIMIZERS[spec.type](groups or list(parameters.values()), **spec.options)
+    except KeyError as error:
+        raise CaseError(f"case {case.name}: a parameter group names {error}, known: {', '.join(parameters)}") from error
+    except (TypeError, ValueError) as error:
+        raise CaseError(f"case {case.name}: optimizer {spec.type}: {error}") from error
+    kept = {short: long for long, short in STATE_NAMES.items()}
+    for quantity, values in case.optimizer_state.items():
+        for name, value in values.items():
+            optimizer.state.setdefault(parameters[name], {})[kept.get(quantity, quantity)] = (
+                int(value) if quantity == "step" else lift(value)
+            )
+    return optimizer
+
+
+@contextmanager
+def placed(layer: str, quantity: str) -> Iterator[None]:
+    """Whatever is raised inside gets an attribute `place`, unless it comes from further inside and has one."""
+    try:
+        yield
+    except Exception as error:
+        if not hasattr(error, "place"):
+            error.place = (layer, quantity)  # type: ignore[attr-defined]
+        raise
+
+
+class Tap(Layer):
+    """Stands around a layer and reports what really went in and out, forward and backward.
+
+    owner: the name under which the layer's parameters go, another than `name` where it stands a second time.
+    """
+
+    def __init__(self, name: str, owner: str, layer: Layer, report: Callable[[str, str, AnyArray], AnyArray]) -> None:
+        super().__init__()
+        self.name, self.owner, self.layer, self.report = name, owner, layer, report
+
+    def apply(self, input: Array) -> tuple[Array, Callable[[Array], Array]]:
+        with placed(self.name, "output"):
+            output, inner_backward = self.layer.apply(self.report(self.name, "input", input))
+        self.report(self.name, "output", output)
+        mask = getattr(self.layer, "mask", None)
+        if mask is not None:  # of whole channels, one number each
+            self.report(self.name, "mask", np.broadcast_to(mask, input.shape))
+
+        def backward(grad_output: Array) -> Array:
+            with placed(self.name, "grad_input"):
+                grad_input = inner_backward(self.report(self.name, "grad_output", grad_output))
+            if not self.layer.children:
+                for short, grad in self.layer.grads.items():
+                    self.report(self.owner, f"grad.{short}", grad)
+            self.report(self.name, "grad_input", grad_input)
+            return grad_input
+
+        return output, backward
+
+
+def execute(
+    case: Case, lift: Callable[[Array], AnyArray], watch: Callable[[Key, AnyArray], AnyArray] | None = None
+) -> Results:
+    """Run the case's steps on refbp; every quantity by key, in the order in which it is computed.
+
+    Args:
+        lift: makes the array to compute with from one of the case's.
+        watch: sees every quantity as it is computed; what it returns for an `input` or `grad_output` is what the layer gets.
+    Raises: CaseError where the case's shapes do not fit together.
+    """
+    results: Results = {}
+    step = 0
+
+    def report(layer: str, quantity: str, array: AnyArray) -> AnyArray:
+        key = Key(step, layer, quantity)
+        if watch is not None:
+            array = watch(key, array)
+        results[key] = array
+        return array
+
+    network = Network(case, lambda name, owner, layer: Tap(name, owner, layer, report))
+    network.load(lift)
+    network.prepare()
+    parameters = network.parameters()
+    optimizer = build_optimizer(case, parameters, lift) if case.optimizer else None
+    for step in range(case.steps):
+        for leaf in network.leaves.values():
+            leaf.zero_grad()
+        if case.grads:
+            for name, value in at_step(case.grads, step).items():
+                parameters[name].layer.grads[name] = lift(value)
+        else:
+            _forward_backward(case, step, network, lift, report)
+        for leaf, own, _, full in network.state():
+            if own is leaf.buffers:
+                layer, _, short = full.rpartition(".")
+                report(layer, f"buffer.{short}", own[short])
+        if optimizer is not None:
+            try:
+                optimizer.step()
+            except ValueError as error:
+                raise CaseError(f"case {case.name}: optimizer: {error}") from error
+            for name, parameter in parameters.items():
+                layer, _, short = name.rpartition(".")
+                for kept, value in optimizer.state.get(parameter, {}).items():
+                    if value is not None:
+                        report(layer, f"{STATE_NAMES.get(kept, kept)}.{short}", value)
+                report(layer, f"param.{short}", parameter.data)
+    return results
+
+
+def _forward_backward(
+    case: Case,
+    step: int,
+    network: Network,
+    lift: Callable[[Array], AnyArray],
+    report: Callable[[str, str, AnyArray], AnyArray],
+) -> None:
+    where = "layers"
+    try:
+        output, backward = network.root.apply(lift(at_step(case.inputs, step)))
+        if case.loss is not None:
+            where = f"loss {case.loss.type}"
+            targets = [target if target.dtype.kind in "biu" else lift(target) for target in at_step(case.targets, step)]
+            loss = build_loss(case, case.loss)
+            value, loss_backward = loss.apply(report("loss", "input", output), *targets)
+            report("loss", "output", value)
+            upstream = 1.0 if not case.grad_outputs else lift(at_step(case.grad_outputs, step))
+            grads = loss_backward(upstream)
+            grad_output = grads[0]
+            report("loss", "grad_input", grad_output)
+            for name, grad in zip(loss_arguments(case.loss.type), grads[1:], strict=False):
+                if grad is not None:
+                    report("loss", f"grad.{name}", grad)
+        elif not case.grad_outputs:
+            return
+        else:
+            where = "grad_outputs"
+            grad_output = lift(at_step(case.grad_outputs, step))
+        backward(grad_output)
+    except ValueError as error:
+        if isinstance(error, CaseError):
+            raise
+        raise CaseError(f"case {case.name}: {where}: {error}") from error
+
+
+def upstream_shape(case: Case) -> tuple[int, ...]:
+    """What an upstream gradient has to fit: the value of the case's loss, or the network's output."""
+    network = Network(case)
+    network.load(lambda array: array)
+    network.prepare()
+    output, _ = network.root.apply(case.inputs[0])
+    if case.loss is not None:
+        output, _ = build_loss(case, case.loss).apply(output, *case.targets[0])
+    return output.shape
+
+
+def check(case: Case) -> None:
+    """Raises: CaseError for a case that cannot be built or whose shapes do not fit together, in any of its batches."""
+    require_fields(case)
+    different = max(len(getattr(case, name)) for name in ("inputs", "targets", "grad_outputs", "grads"))
+    try:
+        execute(replace(case, steps=min(case.steps, different)), lambda array: array)
+    except CaseError:
+        raise
+    except Exception as error:  # whatever refbp says to what does not fit
+        raise CaseError(f"case {case.name} cannot be run: {in_a_line(error)}") from error
+
+
+def layer_types(case: Case) -> dict[str, str]:
+    """Dotted name -> class name, with "loss" and, for parameters without a network, their optimizer."""
+    types = {name: spec.type for name, spec in named_layers(case.layers)}
+    if case.loss is not None:
+        types["loss"] = case.loss.type
+    return types

@@ -1,0 +1,287 @@
+"""Brings subjects and judge together: runs cases and collects what was found. Only this module knows both."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from oracle import errors, subjects, suite
+from oracle.blame.details import Detail
+from oracle.blame.search import kept
+from oracle.case.case import Case, CaseError
+from oracle.errors import in_a_line
+from oracle.exchange.numbers import shown
+from oracle.execution.network import check
+from oracle.harness.jobs import Judged, Progress, WorkerDied, contained, in_turn
+from oracle.judging.case_rows import crashed, judge, unjudged, unsupported
+from oracle.judging.comparison import ReferenceFailed
+from oracle.judging.known import mark_known
+from oracle.judging.long_runs import STRETCH, condensed, lengths, resumed, stretch
+from oracle.judging.profile import profile_of
+from oracle.judging.training import TrainingRun, trained
+from oracle.judging.unusable import with_faults
+from oracle.judging.verdict import CONVENTION, CRASHED, DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, WRONG, Row
+from oracle.judging.witness import judge_by_witness, note_sides
+from oracle.report.environment import environment
+from oracle.report.report import Report
+from oracle.running_error import UNIT_ROUNDOFF
+from oracle.trace import Subject, Trace, Unsupported
+
+REFERENCES = ("torch", "refbp")
+DTYPES = ("float64", "float32")  # what a run judges unless told otherwise
+
+
+def run(
+    subject: str | Any = "refbp",
+    reference: str = "torch",
+    cases: str | Iterable[Case] = "all",
+    dtypes: Sequence[str] = DTYPES,
+    *,
+    witness: bool = False,
+    strict_conventions: bool = False,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> Report:
+    """Hold a subject against a reference over the suite's cases.
+
+    With the digit networks among the cases, both also train these freely for several epochs, side by side.
+
+    Args:
+        subject: "refbp", "torch", "module:object", or an object with `name` and `run(case) -> Trace`.
+        reference: "torch" or "refbp"; it gives the expected values, in float64.
+        cases: a pattern for the suite's cases (see `oracle.suite.matching`), or cases of your own.
+        dtypes: what the subject computes in: "float64", "float32", "float16", "bfloat16".
+        witness: also hold the subject's gradients against derivatives taken from refbp's forward alone.
+        strict_conventions: count what differs by convention as a discrepancy.
+        executor: where cases are judged side by side (see `oracle.workers`); the subject is then given by its name.
+        progress: called with (runs done, runs in all, name of the next case).
+    Raises: ValueError (SubjectError, CaseError) for an argument that names nothing. A subject that raises does not stop the
+        run: its case becomes a `crashed` row.
+
+    >>> report = oracle.run("refbp", cases="worked-example/plain", dtypes=["float32"])
+    >>> report.passed
+    True
+    >>> report.table.columns[:6].tolist()
+    ['case', 'dtype', 'step', 'layer', 'layer_type', 'quantity']
+    """
+    check_names(reference, dtypes)
+    dtypes = tuple(dict.fromkeys(dtypes))
+    loaded = subjects.load(subject)
+    chosen = list(suite.matching(cases)) if isinstance(cases, str) else checked(cases)
+    jobs = [
+        Job(case.astype(dtype), subject, reference, witness, strict_conventions) for case in chosen for dtype in dtypes
+    ]
+    rows: list[Row] = []
+    details: list[Detail] = []
+    seconds: dict[tuple[str, str], float] = {}
+    try:
+        for job, (own, arrays, taken) in in_turn(judged, jobs, lambda job: job.case.name, progress, executor):
+            seconds[job.case.name, job.case.dtype] = taken
+            rows += own
+            details += arrays
+    except WorkerDied as error:
+        raise subjects.SubjectError(
+            f"{loaded.name} took the process that ran it along, in {error.job} or one of the cases after it: "
+            "as a program of its own (--subject-command) it can die without ending the run"
+        ) from error
+    ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED, FAILED)}
+    present = {case.name for case in chosen} - ended_early
+    free = [
+        FreeRun(network, subject, reference) for network in suite.networks.digit_networks() if network.name in present
+    ]
+    if progress is not None and free:
+        progress(len(jobs), len(jobs), "free training on the digits")
+    ended = list(map(trained_freely, free) if executor is None else executor.map(trained_freely, free))
+    runs = [run for run in ended if isinstance(run, TrainingRun)]
+    if progress is not None:
+        progress(len(jobs), len(jobs), "")
+    about = {
+        **environment(),
+        "subject": subject if isinstance(subject, str) else loaded.name,
+        "reference": reference,
+        "dtypes": list(dtypes),
+        "cases": len(chosen),
+        "not trained freely": [run for run in ended if isinstance(run, str)],
+        "command": command(subject, reference, cases, dtypes, witness),
+        "again": again(subject, reference, isinstance(cases, str)),
+    }
+    return Report.of(rows, about, seconds, runs, details)
+
+
+def again(subject: str | Any, reference: str, is_suite: bool) -> str:
+    """How to see one case's discrepancy again: options of the command line, or a call where that has no name for the subject,
+    which is an object, or for the case, which is not the suite's."""
+    option = f"--subject {subject}" if isinstance(subject, str) else getattr(subject, "option", "")
+    if option and is_suite:
+        return option if reference == "torch" else f"{option} --reference {reference}"
+    name = repr(subject) if isinstance(subject, str) else subject.name
+    other = "" if reference == "torch" else f", reference={reference!r}"
+    return f"oracle.run({name}{other}, cases={'{case}' if is_suite else '[case]'}, dtypes=({{dtype}},))"
+
+
+def command(
+    subject: str | Any, reference: str, cases: str | Iterable[Case], dtypes: Sequence[str], witness: bool
+) -> str:
+    """The command that does the same again, or the call where an object was given that no command can name."""
+    if not isinstance(subject, str) or not isinstance(cases, str):
+        name = subject if isinstance(subject, str) else subject.name
+        chosen = f"cases={cases!r}, " if isinstance(cases, str) else ""
+        return f"oracle.run(subject={name!r}, reference={reference!r}, {chosen}dtypes={tuple(dtypes)!r})"
+    words = ["oracle", "run", "--subject", subject, "--reference", reference, "--cases", cases]
+    words += [word for dtype in dtypes for word in ("--dtype", dtype)]
+    return shlex.join(words + ["--witness"] * witness)
+
+
+def checked(cases: Iterable[Case]) -> list[Case]:
+    """Cases of one's own that can be run. Raises: CaseError."""
+    if isinstance(cases, Case):
+        raise CaseError(f"cases expects a pattern or a list of cases, got the case {cases.name} itself")
+    if not isinstance(cases, Iterable):
+        raise CaseError(f"cases expects a pattern or a list of cases, got {type(cases).__name__}")
+    chosen = list(cases)
+    if not chosen:
+        raise CaseError("there is no case to run: the list of cases is empty")
+    for case in chosen:
+        if not isinstance(case, Case):
+            raise CaseError(
+                f"a list of cases holds oracle.Case, got {shown(case)}: one of the suite is oracle.suite.named(…)"
+            )
+        check(case)
+    for name, count in Counter(case.name for case in chosen).items():
+        if count > 1:
+            raise CaseError(f"{count} cases have the same name {name!r}: in a report they could not be told apart")
+    return chosen
+
+
+def check_names(reference: str, dtypes: Sequence[str]) -> None:
+    """Raises: ValueError for a reference or dtype that there is not, or no dtype at all."""
+    if reference not in REFERENCES:
+        raise ValueError(f"unknown reference {shown(reference)}: known are {', '.join(REFERENCES)}")
+    if not isinstance(dtypes, (tuple, list)) or not dtypes:
+        raise ValueError(f"dtypes expects a list of at least one of {', '.join(UNIT_ROUNDOFF)}, got {shown(dtypes)}")
+    for dtype in dtypes:
+        if dtype not in UNIT_ROUNDOFF:
+            raise ValueError(f"unknown dtype {dtype!r}: known are {', '.join(UNIT_ROUNDOFF)}")
+
+
+class Job(NamedTuple):
+    """A case in its dtype, and who is to be held against whom."""
+
+    case: Case
+    subject: str | Any
+    reference: str
+    witness: bool
+    strict_conventions: bool
+
+
+def judged(job: Job) -> Judged:
+    """A job's rows; a failure of the harness in it is a row as well."""
+    subject, reference = subjects.load(job.subject), subjects.load(job.reference)
+    done = contained(job.case.name, job.case.dtype, lambda: judged_case(job.case, subject, reference, job.witness))
+    if job.strict_conventions:
+        for row in done.rows:
+            if row.verdict == CONVENTION:
+                row.verdict = WRONG
+                row.diagnosis = f"differs by convention, and conventions are strict: {row.diagnosis}"
+    return done
+
+
+class FreeRun(NamedTuple):
+    """A network to be trained freely by subject and reference."""
+
+    network: suite.networks.DigitNetwork
+    subject: str | Any
+    reference: str
+
+
+def trained_freely(run: FreeRun) -> TrainingRun | str:
+    """The run, or why there is none: a subject that does not show what it goes on from, or raises, cannot be trained freely."""
+    try:
+        return trained(run.network, subjects.load(run.subject), subjects.load(run.reference))
+    except ValueError as error:
+        return str(error)
+    except Exception as error:  # whatever a subject raises is a finding about the subject
+        return f"{run.network.name}: {in_a_line(error)}"
+
+
+def judged_case(
+    case: Case, subject: Subject, reference: Subject, witness: bool = False
+) -> tuple[list[Row], list[Detail]]:
+    """All rows of one case in its dtype, and the arrays behind what went wrong.
+
+    Of a long run there is a row per quantity and stretch, and none after it crashed.
+    """
+    if case.steps <= STRETCH:
+        rows, details, _ = _judged_stretch(case, subject, reference, witness)
+        return rows, details
+    rows, details, going = [], [], case
+    for start, steps in lengths(case):
+        part = stretch(case, start, steps)
+        part = replace(part, params=going.params, optimizer_state=going.optimizer_state)
+        own, own_details, trace = _judged_stretch(part, subject, reference, witness)
+        for row in own:
+            row.step += start
+        rows += condensed(own)
+        details += [detail.after(start) for detail in own_details]
+        if trace is None:
+            break
+        try:
+            going = resumed(part, trace)
+        except ValueError as error:
+            return rows + unjudged(case, UNDECIDED, str(error)), details
+    return rows, details
+
+
+def _judged_stretch(
+    case: Case, subject: Subject, reference: Subject, witness: bool
+) -> tuple[list[Row], list[Detail], Trace | None]:
+    """The rows, the arrays behind what went wrong, and the trace to go on from; None where there is none."""
+    try:
+        trace = subject.run(case.handed_out())
+    except Unsupported as error:
+        return unsupported(case, error), [], None
+    except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject
+        rows = crashed(case, error, reference, profile_of(subject))
+        mark_known(rows, {subject.name})
+        so_far = getattr(error, "trace", None)
+        return rows, _kept(case, so_far, reference, rows, subject) if isinstance(so_far, Trace) else [], None
+    if not isinstance(trace, Trace):
+        return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace")), [], None
+    try:
+        rows = with_faults(case, judge(case, trace, reference, profile_of(subject)), trace)
+    except ReferenceFailed as error:
+        return unsupported(case, error), [], None
+    mark_known(rows, {subject.name, reference.name})
+    details = _kept(case, trace, reference, rows, subject)
+    if witness:
+        testimony = judge_by_witness(case, trace)
+        note_sides(rows, testimony)
+        rows += testimony
+    return rows, details, trace
+
+
+def _kept(case: Case, trace: Trace, reference: Subject, rows: list[Row], subject: Subject) -> list[Detail]:
+    """The arrays behind what went wrong. Where the search for causes fails itself, the verdicts stand without them."""
+    try:
+        return kept(case, trace, reference, rows, profile_of(subject))
+    except Exception as error:
+        for row in rows:
+            if row.verdict in DISCREPANCIES and not row.cause:
+                row.cause = f"not found: the search for it failed, please report this: {errors.failure(error)}"
+        return []
+
+
+def load_cases(path: str) -> list[Case]:
+    """A case file, checked: it can be built and its shapes fit together. Raises: CaseError."""
+    case = Case.load(path)
+    if case.dtype not in UNIT_ROUNDOFF:
+        raise CaseError(f"case file {path}: unknown dtype {case.dtype!r}: known are {', '.join(UNIT_ROUNDOFF)}")
+    try:
+        check(case)
+    except CaseError as error:
+        raise CaseError(f"case file {path}: {error}") from error
+    return [case]

@@ -1,0 +1,280 @@
+"""One part of a step held against the reference: what is predicted, what the reference says, and a row for each quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.case.case import CONTAINERS, Case, Spec, named_layers
+from oracle.execution.network import Results
+from oracle.execution.predict import predict
+from oracle.judging.conventions import CONVENTIONS
+from oracle.judging.figures import Expected, measured
+from oracle.judging.parts import Part, step_part
+from oracle.judging.profile import Profile
+from oracle.judging.verdict import CONVENTION, DISCREPANCIES, END_TO_END, MISSING, WRONG, Row, compare
+from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error.model import BranchLog, limits
+from oracle.trace import Key, Subject, Trace
+
+ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
+BRANCHES = ("input", "mask")
+
+
+class ReferenceFailed(Exception):
+    """The reference could not run a case or a part of it."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What judging one step of a case needs: who is judged, against whom, and the row that all others are made from.
+
+    Without a reference the expected values are those that refbp predicts with their errors.
+    """
+
+    trace: Trace
+    reference: Subject | None
+    profile: Profile
+    types: Mapping[str, str]
+    blank: Row
+
+    @property
+    def end_to_end(self) -> bool:
+        return self.blank.mode == END_TO_END
+
+    def row(self, layer: str, quantity: str) -> Row:
+        own = self.blank
+        kind = self.types.get(layer, "parameter")
+        return Row(own.case, own.dtype, own.step, layer, kind, quantity, own.mode, own.verdict)
+
+
+def spelled_out(spec: Spec, dtype: str) -> Spec:
+    """A layer with what depends on the subject's own dtype as a number: RMSNorm's default eps."""
+    if spec.type == "RMSNorm" and spec.options.get("eps") is None:
+        return replace(spec, options={**spec.options, "eps": float(limits(np.dtype(dtype)).eps)})
+    return replace(spec, layers=tuple(spelled_out(child, dtype) for child in spec.layers))
+
+
+def _guides(bench: Bench, steps: int) -> dict[Key, Array]:
+    """What went into each layer of the subject in this step and those before it, as many as are judged together."""
+    last = bench.blank.step
+    first = last - steps + 1
+    return {
+        key._replace(step=key.step - first): bench.trace.arrays[key]
+        for key in bench.trace
+        if key.step in range(first, last + 1) and key.quantity == "input"
+    }
+
+
+def _terms_alone(case: Case, results: Results, model: ErrorModel, guides: Mapping[Key, Array] | None) -> Results:
+    """The last of several steps by itself, from what these results say that it began with: through many steps the size of what
+    was added up would grow, or shrink, beyond use."""
+    last, plain = case.steps - 1, Trace()
+    for key, result in results.items():
+        plain.record(*key, result.value if isinstance(result, ErrorArray) else result)
+    part = step_part(case, plain, last)
+    assert part is not None and part.case.steps == 1
+    own = {key._replace(step=0): array for key, array in (guides or {}).items() if key.step == last}
+    return predict(part.case, replace(model, branches=BranchLog()), own)
+
+
+def _is_judged(key: Key, part: Part, bench: Bench) -> bool:
+    if key.quantity in BRANCHES or key.layer not in part.names:
+        return False
+    layer = part.names[key.layer]
+    if bench.trace.get(bench.blank.step, layer, key.quantity) is None and (
+        bench.types.get(layer) in CONTAINERS or not bench.profile.shows(key.quantity)
+    ):
+        return False
+    # Locally the upstream gradient is given.
+    return bench.end_to_end or not (key.quantity == "grad_output" or (part.shared and key.quantity.startswith("grad.")))
+
+
+class Comparison:
+    """The predictions for one part, held against the trace.
+
+    Raises: CaseError where the part's shapes do not fit together; ReferenceFailed.
+    """
+
+    def __init__(self, part: Part, bench: Bench) -> None:
+        self.part, self.step = part, part.case.steps - 1
+        case, guides = part.case, _guides(bench, part.case.steps) if bench.end_to_end else None
+        layers = tuple(spelled_out(spec, case.dtype) for spec in case.layers)
+        case = case if layers == case.layers else replace(case, layers=layers)
+        self.case, self.bench, self.guides = case, bench, guides
+        dtype = np.dtype(case.dtype)
+        # Through a whole network a worst-case bound grows beyond use: it serves one part at a time.
+        self.model = ErrorModel(dtype, not bench.end_to_end, bench.profile.accumulates_in(case.dtype))
+        self.predicted = predict(case, self.model, guides)
+        self.branches = self.model.branches
+        several = part.case.steps > 1 and bool(case.inputs)
+        self.alone = _terms_alone(case, self.predicted, self.model, guides) if several else None
+        # The reference rounds too: in float64, against a float64 implementation, as much as that one.
+        ratio = ROUNDOFF_OF_REFERENCE / UNIT_ROUNDOFF[case.dtype]
+        self.sigma_factor, self.bound_factor = np.sqrt(1 + ratio * ratio), 1 + ratio
+        self.by_convention: dict[str, Results] = {}
+        self.empty = bool(case.inputs) and case.inputs[0].size == 0
+        self.normwise = any(spec.type in bench.profile.normwise for _, spec in named_layers(case.layers))
+        self.values = Trace()
+        # A reference that took other branches has the values of another function.
+        if bench.reference is not None and not any(seen.adopted for seen in self.branches.by_place.values()):
+            try:
+                self.values = bench.reference.run(case.astype("float64"))
+            except Exception as error:  # whatever the reference raises, it is the reference that cannot
+                raise ReferenceFailed(
+                    f"the reference {bench.reference.name} cannot run it: {type(error).__name__}: {error}"
+                ) from error
+
+    def is_all_of(self, case: Case) -> bool:
+        """Whether a case is nothing but this one layer, loss or update, on the same data."""
+        own = self.case
+        alike = (
+            [spec.type for spec in case.layers] == [spec.type for spec in own.layers]
+            and not any(spec.layers for spec in case.layers)
+            and case.loss is own.loss
+            and (case.optimizer is None) == (own.optimizer is None)
+            and own.steps == 1
+            and bool(case.masks) == bool(own.masks)
+            and len(case.params) == len(own.params)
+        )
+        whole, given = list(_given(case)), list(_given(own))
+        return alike and len(whole) == len(given) and all(map(same, whole, given))
+
+    def as_whole(self, part: Part, bench: Bench) -> Comparison:
+        """This layer's comparison as that of a network, end to end: nothing is predicted anew."""
+        names, whole = self.part.names, copy(self)
+
+        def renamed(results: Mapping[Key, Any]) -> dict[Key, Any]:
+            return {key._replace(layer=names.get(key.layer, key.layer)): own for key, own in results.items()}
+
+        whole.__dict__.pop("with_open_ties", None)
+        whole.by_convention = {}
+        whole.part, whole.case, whole.bench, whole.guides = part, part.case, bench, _guides(bench, 1)
+        whole.predicted, whole.values = renamed(self.predicted), Trace(renamed(self.values.arrays))
+        seen = self.branches.by_place
+        whole.branches = BranchLog(by_place={names.get(place, place): own for place, own in seen.items()})
+        return whole
+
+    def rows(self) -> list[Row]:
+        """A row for each quantity that is judged here."""
+        return [
+            self.row(key, self.part.names[key.layer])
+            for key in self.predicted
+            if key.step == self.step and _is_judged(key, self.part, self.bench)
+        ]
+
+    def row(self, key: Key, layer: str) -> Row:
+        row = self.bench.row(layer, key.quantity)
+        got = self.bench.trace.get(row.step, layer, key.quantity)
+        if got is None:
+            row.verdict, row.diagnosis = MISSING, "the trace does not show it"
+            return row
+        prediction = self.predicted[key]
+        if not isinstance(prediction, ErrorArray):  # a count or an index: exact
+            if not np.array_equal(got, prediction):
+                row.verdict, row.diagnosis = WRONG, f"{got}, expected {prediction}"
+            return row
+        expected = self.expected(key)
+        given = () if self.bench.end_to_end else _all_given(self.case)
+        compare(row, got, expected, structured=self.case.structured, no_terms=self.empty, given=given)
+        if row.verdict in DISCREPANCIES and row.n_outside:
+            known = self._convention(row, key, got)
+            if known is not None:
+                row.verdict, row.diagnosis = CONVENTION, known
+        return row
+
+    def expected(self, key: Key) -> Expected:
+        """What a quantity of the part should be, of those that are numbers with an error."""
+        return self._expected(key, self.predicted[key])
+
+    def _expected(self, key: Key, prediction: ErrorArray) -> Expected:
+        """The reference's value, moved by what a convention changes in refbp's, with the errors of the prediction."""
+        value, reference = prediction.value, self.values.get(self.step, key.layer, key.quantity)
+        if reference is not None and prediction is not self.predicted[key]:
+            plain = self.predicted[key].value
+            with np.errstate(invalid="ignore"):
+                moved = reference + (value - plain)
+            # The difference of infinities would be NaN, which anything that is NaN would then agree with.
+            value = np.where((value == plain) | np.isnan(plain), reference, moved)
+        elif reference is not None:
+            value = reference
+        sigma, bound = prediction.sigma, prediction.bound
+        terms = prediction if self.alone is None else self.alone.get(key._replace(step=0), prediction)
+        expected = Expected(
+            value,
+            sigma if self.sigma_factor == 1 else sigma * self.sigma_factor,
+            None if bound is None or self.bench.end_to_end else bound * self.bound_factor,
+            np.broadcast_to(np.sqrt(terms.scale_or_own), prediction.shape),
+        )
+        return by_norm(expected) if self.normwise else expected
+
+    def _convention(self, row: Row, key: Key, got: Array) -> str | None:
+        """The name of the convention under which the difference vanishes."""
+        for name in self.bench.profile.conventions:
+            convention = CONVENTIONS[name]
+            if any(fnmatchcase(key.quantity, pattern) for pattern in convention.quantities):
+                other = self._under(name)[key]
+                if not _differs(got, self._expected(key, other)):
+                    return f"{name}: {convention.what}"
+        expected = self._expected(key, self.with_open_ties[key])
+        if _differs(got, expected) or not self._is_shared_out(row, got, self.expected(key)):
+            return None
+        return "another one-sided derivative at a kink or tie"
+
+    def _is_shared_out(self, row: Row, got: Array, expected: Expected) -> bool:
+        """Whether the winners of a tie get no more and no less than the gradient that there is."""
+        if self.bench.end_to_end or "MaxPool" not in row.layer_type:
+            return True
+        excess = abs(float(np.sum(got.astype(np.float64) - expected.value)))
+        size = float(np.sum(np.abs(expected.value)))
+        return excess <= LAMBDA * (float(np.sqrt(np.sum(np.square(expected.sigma)))) + UNIT_ROUNDOFF[row.dtype] * size)
+
+    def _under(self, name: str) -> Results:
+        """What a declared convention makes of the part, computed once for all of its quantities."""
+        if name not in self.by_convention:
+            self.by_convention[name] = CONVENTIONS[name].expected(self.case, self.model, self.guides)
+        return self.by_convention[name]
+
+    @cached_property
+    def with_open_ties(self) -> Results:
+        return predict(self.case, replace(self.model, bounds=False, open_ties=True, branches=BranchLog()), self.guides)
+
+
+def _given(case: Case) -> Iterator[Array]:
+    """What a single step is given, but for its parameters."""
+    yield from case.inputs
+    yield from case.grad_outputs
+    for grads in case.grads:
+        yield from (grads[name] for name in sorted(grads))
+
+
+def _all_given(case: Case) -> Iterator[Array]:
+    """Everything that a part is computed from."""
+    yield from _given(case)
+    for held in (case.params, *case.optimizer_state.values()):
+        yield from held.values()
+
+
+def _differs(got: Array, expected: Expected) -> bool:
+    with np.errstate(all="ignore"):
+        return measured(got, expected).n_outside > 0
+
+
+def same(one: Array, other: Array) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other)
+
+
+def by_norm(expected: Expected) -> Expected:
+    """The same error in norm, spread evenly over all elements."""
+
+    def even(size: Array) -> Array:
+        return np.full(size.shape, np.sqrt(np.mean(np.square(size)))) if size.size else size
+
+    return replace(expected, sigma=even(expected.sigma), bound=None, scale=even(expected.scale))

@@ -1,0 +1,216 @@
+"""Rules of other libraries that differ from torch's and are no errors: a subject that declares one is judged by it.
+
+Another one-sided derivative at a kink or tie needs no declaration: it is a derivative too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.case.case import Case, named_layers
+from oracle.execution.network import Results
+from oracle.execution.predict import predict
+from oracle.running_error import ErrorArray, ErrorModel
+from oracle.running_error.model import BranchLog, Floats
+from oracle.trace import Key
+
+Guides = Mapping[Key, Array] | None
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What it does instead of torch's rule, the quantities that it changes, and what is expected under it."""
+
+    what: str
+    quantities: tuple[str, ...]
+    expected: Callable[[Case, ErrorModel, Guides], Results]
+
+
+def revalued(plain: ErrorArray, value: Floats) -> ErrorArray:
+    """Another value with the same error: the reference's own rounding stays in what is moved by a difference."""
+    return ErrorArray(value, plain.model, plain.error_or_zero, scale=plain.scale_or_own)
+
+
+def _biased_running_variance(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """running_var moves towards the batch's Σ(x - μ)² / n, where torch takes n - 1."""
+    results = predict(case, model, guides)
+    for name, spec in named_layers(case.layers):
+        key = Key(0, name, "buffer.running_var")
+        if not spec.type.startswith("BatchNorm") or key not in results or not case.training:
+            continue
+        momentum = spec.options.get("momentum", 0.1)
+        if momentum is None:
+            batches = float(results[key._replace(quantity="buffer.num_batches_tracked")])
+            if batches < 1:  # a subject that counted them wrong before
+                continue
+            momentum = 1 / batches
+        given = results[key._replace(quantity="input")]
+        count = given.size // given.shape[1]
+        kept = (1 - momentum) * case.params[f"{name}.running_var"].astype(np.float64)
+        results[key] = kept + (results[key] - kept) * ((count - 1) / count)
+    return results
+
+
+def _dampened_first_step(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """The momentum starts as a buffer of zeros, so that the first gradient is dampened too."""
+    started = case.optimizer_state.get("momentum", {})
+    learnt = {
+        name: value for name, value in case.params.items() if "running_" not in name and "num_batches" not in name
+    }
+    zeros = {name: np.zeros_like(value) for name, value in learnt.items() if name not in started}
+    state = {**case.optimizer_state, "momentum": {**zeros, **started}}
+    return predict(replace(case, optimizer_state=state), model, guides)
+
+
+def _selu_in_six_digits(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """SELU with λ = 1.0507 and α = 1.67326."""
+    alike = tuple(
+        replace(spec, type="ELU", options={"alpha": 1.67326}) if spec.type == "SELU" else spec for spec in case.layers
+    )
+    if len(alike) != 1 or alike == case.layers:  # through a whole network it is the layer's difference that goes on
+        return predict(case, model, guides)
+    plain = predict(replace(case, layers=alike), model, guides)
+    return {key: plain[key] * 1.0507 if key.quantity in ("output", "grad_input") else plain[key] for key in plain}
+
+
+def _adam_epsilon_uncorrected(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """Adam's short form (Kingma and Ba, section 2): √v + ε before v is corrected, so that ε counts 1 / √(1 - β2^t) times."""
+    optimizer = case.optimizer
+    if optimizer is None or optimizer.type != "Adam" or case.steps > 1:
+        return predict(case, model, guides)
+    options = {"betas": (0.9, 0.999), "eps": 1e-8, **optimizer.options}
+    step = 1 + max((int(count) for count in case.optimizer_state.get("step", {}).values()), default=0)
+    options["eps"] /= math.sqrt(1 - options["betas"][1] ** step)
+    return predict(replace(case, optimizer=replace(optimizer, options=options)), model, guides)
+
+
+def _nothing_at_equality(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """LeakyReLU as max(x, 0) + slope min(x, 0), of which neither hands anything back at 0."""
+    results = predict(case, model, guides)
+    for name, spec in named_layers(case.layers):
+        key = Key(0, name, "grad_input")
+        if spec.type == "LeakyReLU" and key in results:
+            given = results[key._replace(quantity="input")]
+            results[key] = revalued(results[key], np.where(given.value == 0, 0.0, results[key].value))
+    return results
+
+
+def at_kinks(case: Case, model: ErrorModel) -> ErrorModel:
+    """Any one-sided derivative is as good, under a rule as without one; but the winners of a pooling share what there is."""
+    pools = any("MaxPool" in spec.type for _, spec in named_layers(case.layers))
+    return model if pools else replace(model, bounds=False, open_ties=True, branches=BranchLog())
+
+
+def _anything_at_nan(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """No tolerance where the layer's input is NaN."""
+    results = predict(case, at_kinks(case, model), guides)
+    for name, _ in named_layers(case.layers):
+        key = Key(0, name, "grad_input")
+        given, plain = results.get(key._replace(quantity="input")), results.get(key)
+        if plain is not None and given is not None and given.shape == plain.shape:
+            error = plain.error_or_zero.mapped(partial(np.where, np.isnan(given.value), np.inf))
+            results[key] = ErrorArray(plain.value, plain.model, error, scale=plain.scale_or_own)
+    return results
+
+
+def _softplus_uncut(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """log(1 + exp(βx)) / β everywhere; torch gives x itself where βx is above the threshold."""
+    layers = tuple(
+        replace(spec, options={**spec.options, "threshold": np.inf}) if spec.type == "Softplus" else spec
+        for spec in case.layers
+    )
+    return predict(replace(case, layers=layers), model, guides)
+
+
+def _hardswish_as_product(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """x · min(max(x + 3, 0), 6) / 6 rounds where torch hands through what it is given."""
+    results = predict(case, at_kinks(case, model), guides)
+    for name, spec in named_layers(case.layers):
+        for quantity in ("output", "grad_input"):
+            key = Key(0, name, quantity)
+            if spec.type == "Hardswish" and key in results:
+                results[key] = results[key] / 6.0 * 6.0
+    return results
+
+
+def _clamped_variance(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """The derivative of the loss as it is computed: 0 where the variance is below eps; torch leaves the clamping out."""
+    results, key = predict(case, model, guides), Key(0, "loss", "grad.var")
+    if case.loss is not None and case.loss.type == "GaussianNLLLoss" and key in results:
+        kept = case.targets[0][1] > case.loss.options.get("eps", 1e-6)
+        results[key] = revalued(results[key], np.where(kept, results[key].value, 0.0))
+    return results
+
+
+def _probabilities_on_the_simplex(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """Σ t_c log Σ exp x over c is taken for log Σ exp x: right for every t that adds up to 1, with another derivative off them.
+
+    To each sample's gradient a constant is added; the largest score's becomes 0.
+    """
+    results, key = predict(case, model, guides), Key(0, "loss", "grad.target")
+    if case.loss is not None and case.loss.type == "CrossEntropyLoss" and key in results:
+        grad = results[key].value
+        dim = 0 if grad.ndim == 1 else 1
+        largest = np.expand_dims(np.argmax(case.inputs[0], axis=dim), dim)
+        results[key] = revalued(results[key], grad - np.take_along_axis(grad, largest, dim))
+    return results
+
+
+CONVENTIONS = {
+    "biased_running_variance": Convention(
+        "the running variance is taken over n elements, not n - 1",
+        ("buffer.running_var",),
+        _biased_running_variance,
+    ),
+    "dampened_first_step": Convention(
+        "dampening counts from the first step on",
+        ("momentum.*", "param.*"),
+        _dampened_first_step,
+    ),
+    "adam_epsilon_uncorrected": Convention(
+        "Adam adds ε before it corrects the second moment",
+        ("param.*",),
+        _adam_epsilon_uncorrected,
+    ),
+    "anything_at_nan": Convention(
+        "what goes back from NaN is no derivative",
+        ("grad_input",),
+        _anything_at_nan,
+    ),
+    "softplus_uncut": Convention(
+        "Softplus is nowhere cut off",
+        ("output", "grad_input"),
+        _softplus_uncut,
+    ),
+    "hardswish_as_product": Convention(
+        "Hardswish as a product that is divided by 6",
+        ("output", "grad_input"),
+        _hardswish_as_product,
+    ),
+    "clamped_variance": Convention(
+        "the clamping of the variance is differentiated too",
+        ("grad.var",),
+        _clamped_variance,
+    ),
+    "probabilities_on_the_simplex": Convention(
+        "the cross entropy takes for granted that the probabilities add up to 1",
+        ("grad.target",),
+        _probabilities_on_the_simplex,
+    ),
+    "nothing_at_equality": Convention(
+        "maximum and minimum hand nothing back where both are equal",
+        ("grad_input",),
+        _nothing_at_equality,
+    ),
+    "selu_in_six_digits": Convention(
+        "SELU with λ = 1.0507 and α = 1.67326",
+        ("output", "grad_input"),
+        _selu_in_six_digits,
+    ),
+}

@@ -1,0 +1,236 @@
+"""How far an array is from what it should be: the figures of a row, gathered a block of elements at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
+from oracle.running_error.model import Floats, limits
+
+# A tolerance above this share of the terms that were added up would let a wrong value hide.
+DECIDABLE = 0.1
+# Elements whose figures are computed together: what all of them need fits into a processor's second cache.
+BLOCK = 2**14
+# Stands for a sigma of 0 where the worst element is looked for: of those that must be exact, the one that is farthest off.
+LEAST = 2.0**-510
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a quantity should be.
+
+    Attributes (arrays of its shape):
+        value: the reference's value, float64.
+        sigma: standard deviation of an honest implementation's error together with the reference's; 0 where nothing rounds.
+        bound: worst-case bound of the same; None where it was not computed.
+        scale: root of the sum of squares of the terms that were added up.
+    """
+
+    value: Floats
+    sigma: Floats
+    bound: Floats | None
+    scale: Floats
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of every element of a block, or of a whole array.
+
+    Attributes:
+        value: what it should be, as the dtype holds it.
+        size: |error|; infinite where nothing like it came.
+        regular: where both sides are finite; None if everywhere.
+        impossible: where an infinity or NaN is due and something else came, which no tolerance softens, for the error of what
+            follows from an infinity is itself none; None if nowhere.
+    """
+
+    actual: Floats
+    value: Floats
+    size: Floats
+    regular: Array | None
+    impossible: Array | None = None
+
+    @classmethod
+    def of(cls, got: Array, value: Floats, sigma: Floats) -> Errors:
+        largest = float(limits(got.dtype).max)
+        actual = got.astype(np.float64)
+        size = np.abs(actual - value)
+        most = largest * (1 + UNIT_ROUNDOFF[got.dtype.name])
+        if np.isfinite(size).all() and np.max(np.abs(value), initial=0) <= most:
+            return cls(actual, value, size, None)
+        decreed = ~np.isfinite(value)
+        # What the dtype cannot hold, it holds as infinity; near the edge rounding decides.
+        value = np.where(np.abs(value) - LAMBDA * sigma > most, np.copysign(np.inf, value), value)
+        finite = np.isfinite(value)
+        same = (actual == value) | (np.isnan(actual) & np.isnan(value))
+        reaches = np.abs(value) + LAMBDA * sigma > largest
+        overflow = ~np.isfinite(actual) & finite & reaches & (np.sign(actual) == np.sign(value))
+        size = np.where(same | overflow, 0.0, np.abs(actual - value))
+        size = np.where(np.isnan(size), np.inf, size)
+        impossible = decreed & ~same
+        return cls(actual, value, size, np.isfinite(size) & finite, impossible if impossible.any() else None)
+
+    def regular_pair(self) -> tuple[Floats, Floats]:
+        """What came and what was expected, flat, where both are finite."""
+        if self.regular is None:
+            return self.actual.ravel(), self.value.ravel()
+        return self.actual[self.regular], self.value[self.regular]
+
+
+@dataclass
+class Figures:
+    """Of all elements seen so far.
+
+    Attributes:
+        z_squares, n_rounding: the sum of z² over the elements that rounding can touch, and how many these are.
+        n_decided: how many have a tolerance narrow enough.
+        bound_ratio: NaN without a bound.
+        beyond: whether an element is outside its tolerance and, where there is one, its bound.
+        has_terms, is_finite: whether anything but zero was added up anywhere; whether all that is expected is finite.
+        worst, place, index: z of the worst element, and where it is, in memory and in the array.
+        got, expected, tolerance: of the worst element.
+        squares, expected_squares, products: sums over regular elements, for the cosine.
+    """
+
+    max_abs: float = 0.0
+    max_rel: float = 0.0
+    max_ulp: float = 0.0
+    z_max: float = 0.0
+    z_squares: float = 0.0
+    n_rounding: int = 0
+    n_outside: int = 0
+    n_decided: int = 0
+    bound_ratio: float = math.nan
+    beyond: bool = False
+    has_terms: bool = False
+    is_finite: bool = True
+    worst: float = -1.0
+    place: int = 0
+    index: tuple[int, ...] = ()
+    got: float = math.nan
+    expected: float = math.nan
+    tolerance: float = math.nan
+    squares: float = 0.0
+    expected_squares: float = 0.0
+    products: float = 0.0
+
+    @property
+    def z_rms(self) -> float:
+        return math.sqrt(self.z_squares / self.n_rounding) if self.n_rounding else 0.0
+
+    def add(self, start: int, got: Array, expected: Expected) -> None:
+        """A block of which `start` is the place of the first element."""
+        sigma, bound = infinite_for_nan(expected.sigma), expected.bound
+        errors, tolerance = Errors.of(got, expected.value, sigma), LAMBDA * sigma
+        decided = (tolerance <= DECIDABLE * expected.scale) | (sigma == 0)
+        rounds = (sigma > 0) & (sigma < math.inf)
+        if errors.regular is not None:
+            finite = np.isfinite(errors.value)
+            decided |= ~finite
+            rounds &= errors.regular
+            self.is_finite &= bool(finite.all())
+        self.n_decided += int(np.count_nonzero(decided))
+        self.n_rounding += int(np.count_nonzero(rounds))
+        self.has_terms = self.has_terms or bool((expected.scale > 0).any())
+        self._add_products(errors)
+        wrong = errors.size != 0
+        if not wrong.any():  # to the bit
+            self._add_worst(np.zeros(1), start, errors, tolerance)
+            return
+        impossible = errors.impossible if errors.impossible is not None else np.zeros(1, bool)
+
+        def relative(width: Floats) -> Floats:
+            ratio = np.divide(errors.size, width, out=np.zeros_like(width), where=wrong)
+            return np.where(impossible, np.inf, ratio) if errors.impossible is not None else ratio
+
+        z = relative(sigma)
+        self.z_max = larger(self.z_max, z)
+        counted = z if rounds.all() else z[rounds]
+        self.z_squares += float(counted @ counted)
+        outside = badly = (errors.size > tolerance) | impossible
+        self._add_sizes(errors, outside, limits(got.dtype))
+        if bound is not None:
+            bound = infinite_for_nan(bound)
+            self.bound_ratio = larger(self.bound_ratio, relative(bound))
+            badly = outside & ((errors.size > bound) | impossible)
+        self.n_outside += int(np.count_nonzero(outside))
+        self.beyond = self.beyond or bool(badly.any())
+        badness = relative(np.maximum(sigma, LEAST)) if outside.any() else z
+        self._add_worst(badness, start, errors, tolerance)
+
+    def _add_worst(self, badness: Floats, start: int, errors: Errors, tolerance: Floats) -> None:
+        place = int(np.argmax(badness))
+        if not badness[place] <= self.worst:
+            self.worst, self.place = float(badness[place]), start + place
+            self.got, self.expected = float(errors.actual[place]), float(errors.value[place])
+            self.tolerance = float(tolerance[place])
+
+    def _add_sizes(self, errors: Errors, outside: Array, info: Any) -> None:
+        """The largest errors: absolute, relative between finite values, and in units in the last place."""
+        size, finite = np.abs(errors.value), errors.size < math.inf
+        nothing_due = np.where(outside & finite & (size == 0), math.inf, 0.0)
+        relative = np.divide(errors.size, size, out=nothing_due, where=finite & (size > 0))
+        _, exponent = np.frexp(np.maximum(size, float(info.tiny)))
+        ulps = np.ldexp(errors.size, 1 - exponent) / float(info.eps)
+        self.max_abs = larger(self.max_abs, errors.size)
+        self.max_rel = larger(self.max_rel, relative)
+        self.max_ulp = larger(self.max_ulp, ulps)
+
+    def _add_products(self, errors: Errors) -> None:
+        a, b = errors.regular_pair()
+        self.squares += float(a @ a)
+        self.expected_squares += float(b @ b)
+        self.products += float(a @ b)
+
+
+def measured(got: Array, expected: Expected) -> Figures:
+    """The figures of a whole array."""
+    figures = Figures(bound_ratio=math.nan if expected.bound is None else 0.0)
+    order = np.argsort([-abs(stride) for stride in expected.sigma.strides], kind="stable")  # as it lies in memory
+
+    def flat(array: Array) -> Array:
+        return array.transpose(order).ravel()
+
+    value, sigma, scale, own = flat(expected.value), flat(expected.sigma), flat(expected.scale), flat(got)
+    bound = None if expected.bound is None else flat(expected.bound)
+    for start in range(0, own.size, BLOCK):
+        here = slice(start, start + BLOCK)
+        part = Expected(value[here], sigma[here], None if bound is None else bound[here], scale[here])
+        figures.add(start, own[here], part)
+    place = np.unravel_index(figures.place, got.transpose(order).shape)
+    figures.index = tuple(int(place[axis]) for axis in np.argsort(order))
+    return figures
+
+
+def cosine(figures: Figures, errors: Callable[[], Errors]) -> float:
+    """Of the angle between what came and what was expected; NaN where both are zero, 0 where one is."""
+    a, b, both = figures.squares, figures.expected_squares, figures.products
+    if not 1e-150 < min(a, b) <= max(a, b) < 1e150:  # squares whose product is not representable, or zeros
+        got, expected = (of_size_one(array) for array in errors().regular_pair())
+        a, b, both = float(got @ got), float(expected @ expected), float(got @ expected)
+    if a == b == 0:
+        return math.nan
+    norms = math.sqrt(a * b)
+    return both / norms if norms else 0.0
+
+
+def of_size_one(array: Floats) -> Floats:
+    """Divided by its largest element, so that its squares can be held; zeros stay."""
+    largest = np.max(np.abs(array), initial=0.0)
+    return array / largest if largest else array
+
+
+def infinite_for_nan(width: Floats) -> Floats:
+    """Where nothing is known about an error, it may be anything."""
+    return np.where(np.isnan(width), np.inf, width) if np.isnan(np.max(width, initial=0.0)) else width
+
+
+def larger(so_far: float, values: Floats) -> float:
+    """The largest of all; NaN stays."""
+    return float(np.maximum(so_far, np.max(values)))

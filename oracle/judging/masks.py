@@ -1,0 +1,90 @@
+"""Judges what a subject chose: which side of a kink or tie it took, and which elements its dropout kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import binomtest
+
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec, named_layers
+from oracle.judging.comparison import Bench
+from oracle.judging.verdict import PASS, UNDECIDED, WRONG, Row
+from oracle.running_error.model import BranchLog
+
+CHANNEL_DROPOUTS = {"Dropout1d": 1, "Dropout2d": 2, "Dropout3d": 3}
+# A mask that chance makes as unlikely as this is taken for a wrong rate: once in a million honest ones.
+LEAST_LIKELY = 1e-6
+
+
+def channel_positions(type: str, ndim: int) -> tuple[int, ...]:
+    """The dimensions over which a dropout of whole channels decides once; to Dropout2d three of them are a batch."""
+    return tuple(range(2 if type == "Dropout2d" else ndim - CHANNEL_DROPOUTS[type], ndim))
+
+
+def judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
+    """A row per layer that compares: how many branches rounding can flip, and whether each that was adopted could be."""
+    for layer, seen in branches.by_place.items():
+        if layer not in bench.types or not seen.compared:
+            continue
+        row = replace(bench.row(layer, "branches"), n=seen.compared, n_outside=seen.inadmissible)
+        row.decided, row.n_ambiguous, row.n_adopted = 1 - seen.widened / seen.compared, seen.ambiguous, seen.adopted
+        if seen.inadmissible:
+            row.verdict = WRONG
+            row.diagnosis = f"{seen.inadmissible} of {seen.compared:,} branches differ by more than rounding explains"
+        elif seen.adopted:
+            row.diagnosis = f"{seen.adopted} of {seen.compared:,} branches were decided by rounding, and adopted"
+        yield row
+
+
+def judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
+    """The dropout masks: an imposed one where the subject says that it took another, and those that it drew itself."""
+    for name, spec in named_layers(case.layers):
+        mask = bench.trace.get(bench.blank.step, name, "mask")
+        given = bench.trace.get(bench.blank.step, name, "input")
+        if mask is None or given is None:
+            continue
+        row, imposed = bench.row(name, "mask"), case.masks.get(name)
+        ranks = CHANNEL_DROPOUTS.get(spec.type, 0)
+        if mask.dtype.kind != "b":
+            row.verdict, row.diagnosis = WRONG, f"dtype {mask.dtype}, expected bool"
+        elif not broadcasts(mask, given) or mask.ndim <= ranks:
+            row.verdict, row.diagnosis = WRONG, f"shape {mask.shape}, expected {given.shape}"
+        elif imposed is None:
+            if mask.size:
+                yield mask_row(row, spec, np.broadcast_to(mask, given.shape), np.ones(given.shape, bool))
+            continue
+        elif broadcasts(imposed, given):
+            other = np.broadcast_to(mask, given.shape) != np.broadcast_to(imposed, given.shape)
+            if other.any():
+                row.verdict, row.shape, row.n = WRONG, mask.shape, mask.size
+                row.diagnosis = f"another than the case imposes, at {int(other.sum()):,} of {other.size:,} elements"
+        if row.verdict == WRONG:
+            yield row
+
+
+def broadcasts(mask: Array, given: Array) -> bool:
+    """Whether it says for each element of what the layer was given whether that is kept."""
+    return mask.ndim == given.ndim and all(m in (1, n) for m, n in zip(mask.shape, given.shape, strict=True))
+
+
+def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
+    """Whether a dropout mask keeps the share of elements that it should: a binomial test over those that are known."""
+    row.shape, row.n = mask.shape, mask.size
+    if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
+        positions = channel_positions(spec.type, mask.ndim)
+        kept, lost = (np.asarray((drawn & known).any(positions)) for drawn in (mask, ~mask))
+        if (kept & lost).any():
+            row.verdict, row.diagnosis = WRONG, "drops some positions of a channel and keeps others"
+        mask, known = kept, kept | lost
+    kept_draws, draws, p = int(np.count_nonzero(mask & known)), int(known.sum()), 1 - float(spec.options.get("p", 0.5))
+    if not draws:
+        row.verdict, row.diagnosis = UNDECIDED, "nothing shows what was drawn"
+        return row
+    row.got, row.expected = kept_draws / draws, p
+    if row.verdict == PASS and float(binomtest(kept_draws, draws, p).pvalue) < LEAST_LIKELY:
+        row.verdict = WRONG
+        row.diagnosis = f"keeps {kept_draws} of {draws} draws: hardly by chance with a probability of {p:g}"
+    return row

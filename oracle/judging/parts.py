@@ -1,0 +1,290 @@
+"""A traced training step taken apart: each layer, the loss and the update as a Case of its own.
+
+Each part gets what the subject itself had there, exact by definition. So nothing is inherited from other layers, and
+whoever is wrong on its own part is the culprit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.case.case import BUFFERS, CONTAINERS, Case, Spec, at_step, named_layers
+from oracle.execution.network import execute
+from oracle.trace import Trace
+
+# A count beyond this is none.
+MOST_STEPS = 2**31
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of a step.
+
+    Attributes:
+        case: a single step; where what that began with is hidden, all steps up to it from the last whose beginning is known. The
+            last is the one that is judged.
+        names: from the layer names inside `case` to those of the whole case.
+        shared: a layer that stands in the network more than once: its parameters' gradients are not this piece's alone.
+    """
+
+    case: Case
+    names: Mapping[str, str]
+    shared: bool = False
+
+
+def usable(shown: Array | None, like: Array) -> TypeGuard[Array]:
+    """Whether what a trace shows can stand where `like` does: arrays of another form are judged, but go in nowhere."""
+    if shown is None or shown.shape != like.shape:
+        return False
+    return is_count(shown) if like.dtype.kind in "iu" else shown.dtype.kind not in "biu"
+
+
+def is_count(shown: Array) -> bool:
+    """Whether it can be the number of steps or batches so far, in whatever type of number."""
+    if shown.shape or shown.dtype.kind == "b":
+        return False
+    number = float(shown)
+    return 0 <= number < MOST_STEPS and number.is_integer()
+
+
+def _place(name: str, kind: str) -> tuple[str, str]:
+    """The layer and quantity under which a trace shows what there is of a parameter or buffer."""
+    layer, _, short = name.rpartition(".")
+    return layer, f"{kind}.{short}"
+
+
+def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array]:
+    """Parameters and buffers with which the subject entered this step, as far as its trace shows them.
+
+    Without an optimizer nothing moves a parameter. The case's own buffer stands for one that is not shown: in evaluation it stays
+    what it is, and in training nothing but the layer's buffers depends on it; unless this step shows any of these.
+    """
+    if step == 0:
+        return dict(case.params)
+    before: dict[str, Array] = {}
+    for name, initial in case.params.items():
+        kind = "buffer" if name.rpartition(".")[2] in BUFFERS else "param"
+        layer, quantity = _place(name, kind)
+        shown = trace.get(step - 1, layer, quantity)
+        if kind == "param" and case.optimizer is None:
+            before[name] = initial
+        elif usable(shown, initial):
+            before[name] = shown.astype(initial.dtype) if initial.dtype.kind in "iu" else shown
+        elif kind == "buffer" and not (case.training and _shows_buffers(trace, step, layer)):
+            before[name] = initial
+    return before
+
+
+def _shows_buffers(trace: Trace, step: int, layer: str) -> bool:
+    return any(trace.get(step, layer, f"buffer.{short}") is not None for short in BUFFERS)
+
+
+def state_before(case: Case, trace: Trace, step: int) -> dict[str, dict[str, Array]]:
+    """The optimizer's state with which the subject entered this step, by quantity and parameter."""
+    if step == 0:
+        return {quantity: dict(values) for quantity, values in case.optimizer_state.items()}
+    state: dict[str, dict[str, Array]] = {}
+    parameters = {tuple(name.rpartition(".")[::2]): name for name in case.params}
+    for (layer, quantity), array in trace.of_step(step - 1).items():
+        kind, _, short = quantity.partition(".")
+        name = parameters.get((layer, short))
+        if name is None or kind in ("param", "grad", "buffer"):
+            continue
+        if is_count(array) if kind == "step" else usable(array, case.params[name]):
+            state.setdefault(kind, {})[name] = array
+    return state
+
+
+def _floating(shown: Array | None, dtype: str) -> Array | None:
+    """What a trace shows as integers, as the numbers that it stands for: that they are integers is judged elsewhere."""
+    return shown.astype(dtype) if shown is not None and shown.dtype.kind in "biu" else shown
+
+
+def masks_of(case: Case, trace: Trace, step: int) -> dict[str, Array]:
+    """Which elements dropout layers keep: as the case imposes it, else as the trace shows, in whatever type of number."""
+    dropouts = [name for name, spec in named_layers(case.layers) if "Dropout" in spec.type and case.training]
+    shown = {name: trace.get(step, name, "mask") for name in dropouts}
+    return {name: mask.astype(bool) for name, mask in shown.items() if mask is not None} | dict(case.masks)
+
+
+def step_part(case: Case, trace: Trace, step: int) -> Part | None:
+    """The whole step from the subject's own parameters and state, or from the last of its steps whose own the trace shows.
+
+    None where dropout draws other masks in each of several steps: a case has one for all.
+    """
+    start = _last_known(case, trace, step, case.params)
+    stateless = start < step and _updates_are_shown(case, trace, start, step)
+    start = step if stateless else start
+    masks = masks_of(case, trace, step)
+    if start < step and masks.keys() - case.masks.keys():
+        return None
+    entries: dict[str, Any] = {
+        name: tuple(at_step(getattr(case, name), own) for own in range(start, step + 1)) if getattr(case, name) else ()
+        for name in ("inputs", "targets", "grad_outputs", "grads")
+    }
+    whole = replace(
+        case,
+        params=params_before(case, trace, start),
+        optimizer=None if stateless else case.optimizer,
+        optimizer_state=state_before(case, trace, start),
+        masks=masks,
+        steps=step - start + 1,
+        **entries,
+    )
+    names = {name: name for name, _ in named_layers(case.layers)} | {"loss": "loss"}
+    return Part(whole, names | {name.rpartition(".")[0]: name.rpartition(".")[0] for name in case.params})
+
+
+def _last_known(case: Case, trace: Trace, step: int, names: Collection[str]) -> int:
+    """The last step up to this one of which the trace shows these parameters, and the optimizer's state, at its beginning."""
+    return next(own for own in range(step, -1, -1) if _is_known(case, trace, own, names))
+
+
+def _is_known(case: Case, trace: Trace, step: int, names: Collection[str]) -> bool:
+    return params_before(case, trace, step).keys() >= set(names) and not hides_state(case, trace, step)
+
+
+def _updates_are_shown(case: Case, trace: Trace, start: int, step: int) -> bool:
+    """Whether the trace shows all parameters at the step's beginning, and of those after it all gradients since `start`: from
+    these the update is judged apart, whatever the optimizer's state was."""
+    params = params_before(case, trace, step)
+    updated = [name for name in case.params if trace.get(step, *_place(name, "param")) is not None]
+    given = [_grads(case, trace, own, params) for own in range(start, step + 1)]
+    return len(params) == len(case.params) and all(name in grads for grads in given for name in updated)
+
+
+def local_parts(case: Case, trace: Trace, step: int) -> Iterator[Part]:
+    """Each layer, the loss and the update of a step, as far as the trace shows what they were given."""
+    params, masks = params_before(case, trace, step), masks_of(case, trace, step)
+    hidden = {name.rpartition(".")[0] for name in case.params.keys() - params.keys()}
+    specs = dict(named_layers(case.layers))
+    reused = {spec.same_as for spec in specs.values() if spec.same_as}
+    for name, spec in specs.items():
+        owner = spec.same_as or name
+        if spec.type not in CONTAINERS and owner not in hidden:
+            shared = bool(spec.same_as) or name in reused
+            yield from _layer_part(case, trace, step, name, specs[owner], owner, params, masks.get(name), shared)
+    yield from _loss_part(case, trace, step)
+    yield from _update_part(case, trace, step)
+
+
+def _layer_part(
+    case: Case,
+    trace: Trace,
+    step: int,
+    name: str,
+    spec: Spec,
+    owner: str,
+    params: Mapping[str, Array],
+    mask: Array | None,
+    shared: bool,
+) -> Iterator[Part]:
+    given, upstream = (_floating(trace.get(step, name, own), case.dtype) for own in ("input", "grad_output"))
+    if given is None:
+        return
+    prefix = f"{owner}."
+    yield Part(
+        Case(
+            name=f"{case.name}/{name}",
+            dtype=case.dtype,
+            layers=(replace(spec, name="layer"),),
+            params={
+                f"layer.{key.removeprefix(prefix)}": value for key, value in params.items() if key.startswith(prefix)
+            },
+            inputs=(given,),
+            grad_outputs=() if upstream is None else (upstream,),
+            masks={} if mask is None else {"layer": mask},
+            training=case.training,
+            structured=case.structured,
+        ),
+        {"layer": name},
+        shared,
+    )
+
+
+def _loss_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
+    given = _floating(trace.get(step, "loss", "input"), case.dtype)
+    if case.loss is None or given is None:
+        return
+    yield Part(
+        Case(
+            name=f"{case.name}/loss",
+            dtype=case.dtype,
+            loss=case.loss,
+            inputs=(given,),
+            targets=(at_step(case.targets, step),),
+            grad_outputs=(at_step(case.grad_outputs, step),) if case.grad_outputs else (),
+            structured=case.structured,
+        ),
+        {"loss": "loss"},
+    )
+
+
+def hides_state(case: Case, trace: Trace, step: int) -> bool:
+    """Whether the optimizer enters this step with something that the trace does not show, of one parameter or of all."""
+    if case.optimizer is None or step == 0:
+        return False
+    shown = state_before(case, trace, step)
+    updated = {name for name in case.params if trace.get(step - 1, *_place(name, "param")) is not None}
+    return any(name in updated - shown.get(kind, {}).keys() for kind, names in _kept(case).items() for name in names)
+
+
+def _kept(case: Case) -> Mapping[str, Mapping[str, Array]]:
+    """What the case's optimizer keeps of each parameter once it has updated it, by kind: found on a number for each."""
+    ones = {name: np.ones(1) for name in case.params}
+    alone = Case(case.name, params=ones, grads=(ones,), optimizer=case.optimizer)
+    trace = Trace()
+    for key, array in execute(alone, lambda array: array).items():
+        trace.record(*key, array)
+    return state_before(alone, trace, 1)
+
+
+def _update_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
+    """The update of this step; where what it began with is hidden, all up to it from the last whose beginning is known."""
+    if case.optimizer is None:
+        return
+    learnt = [name for name in case.params if name.rpartition(".")[2] not in BUFFERS]
+    start = _last_known(case, trace, step, learnt)
+    params = params_before(case, trace, start)
+    given = [_grads(case, trace, own, params) for own in range(start, step + 1)]
+    updated = {name: value for name, value in params.items() if all(name in grads for grads in given)}
+    if not updated:
+        return
+    optimizer = replace(
+        case.optimizer,
+        groups=tuple(
+            {**group, "params": [n for n in group["params"] if n in updated]} for group in case.optimizer.groups
+        ),
+    )
+    layers = {name.rpartition(".")[0] for name in updated}
+    yield Part(
+        Case(
+            name=f"{case.name}/update",
+            dtype=case.dtype,
+            params=updated,
+            grads=tuple({name: grads[name] for name in updated} for grads in given),
+            optimizer=optimizer,
+            optimizer_state={
+                quantity: {name: value for name, value in values.items() if name in updated}
+                for quantity, values in state_before(case, trace, start).items()
+            },
+            steps=len(given),
+            structured=case.structured,
+        ),
+        {layer: layer for layer in layers},
+    )
+
+
+def _grads(case: Case, trace: Trace, step: int, params: Mapping[str, Array]) -> dict[str, Array]:
+    """The gradients that the update of a step was given, by parameter, as far as the trace shows them."""
+    grads = dict(at_step(case.grads, step)) if case.grads else {}
+    for name in params:
+        shown = trace.get(step, *_place(name, "grad"))
+        if usable(shown, params[name]):
+            grads[name] = shown
+    return grads

@@ -1,0 +1,91 @@
+"""What a subject declares about itself, so that it is judged as what it is: declared, never guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from oracle.case.case import BUFFERS, LOSS_ARGUMENTS
+from oracle.execution.network import LAYERS, OPTIMIZERS, STATE_NAMES
+from oracle.judging.conventions import CONVENTIONS
+from oracle.running_error import UNIT_ROUNDOFF
+
+PLAIN = ("output", "grad_output", "grad_input", "input", "mask")
+STATES = {STATE_NAMES.get(name, name) for made in OPTIMIZERS.values() for name in made.state_names}  # type: ignore[attr-defined]
+# What a parameter or buffer has, as "grad.weight", and what these are usually called; an update alone may have names of its own.
+KINDS = ("grad", "param", "buffer", *sorted(STATES))
+USUAL = ("weight", "bias", "target", *BUFFERS, *(name for names in LOSS_ARGUMENTS.values() for name in names))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A subject's optional attribute `profile`.
+
+    Args:
+        accumulate: the dtype in which sums are added up, where it is wider than the data's; None: the data's own.
+        normwise: layer types whose sums err by the norm of the whole array rather than element by element, as convolutions
+            by FFT or Winograd's algorithm do.
+        conventions: names of `oracle.conventions.CONVENTIONS` that it follows instead of torch's rule.
+        quantities: patterns of the quantities that it can show, such as ("grad.*", "param.*"), at least one; no other is missed.
+    Raises: ValueError for a dtype, layer type or convention that there is not, a pattern that fits no quantity, or a text where
+        several are expected.
+
+    >>> profile = oracle.Profile(accumulate="float32", quantities=("output", "grad.*"))
+    >>> profile.shows("grad.weight"), profile.shows("momentum.weight")
+    (True, False)
+    >>> profile.accumulates_in("float16"), profile.accumulates_in("float64")
+    ('float32', None)
+    """
+
+    accumulate: str | None = None
+    normwise: tuple[str, ...] = ()
+    conventions: tuple[str, ...] = ()
+    quantities: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        if self.accumulate not in (None, *UNIT_ROUNDOFF):
+            raise ValueError(f"a profile's accumulate is one of {', '.join(UNIT_ROUNDOFF)}, got {self.accumulate!r}")
+        for field in ("normwise", "conventions", "quantities"):
+            names = getattr(self, field)
+            if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"a profile's {field} are a tuple of texts, got {names!r}")
+            object.__setattr__(self, field, tuple(names))
+        for name in self.normwise:
+            if name not in LAYERS:
+                raise ValueError(f"a profile's normwise are classes of layers, such as Conv2d, got {name!r}")
+        for name in self.conventions:
+            if name not in CONVENTIONS:
+                raise ValueError(f"a profile's conventions are among {', '.join(CONVENTIONS)}, got {name!r}")
+        strange = next((pattern for pattern in self.quantities if not _fits_any(pattern)), None)
+        if strange is not None or not self.quantities:
+            raise ValueError(
+                f"a profile's quantities are patterns of {', '.join(PLAIN)}, and {', '.join(f'{kind}.*' for kind in KINDS)}; "
+                f"got {'none' if strange is None else repr(strange)}"
+            )
+
+    def accumulates_in(self, dtype: str) -> str | None:
+        """Where sums of this dtype are added up, if that is wider."""
+        wider = self.accumulate is not None and UNIT_ROUNDOFF[self.accumulate] < UNIT_ROUNDOFF[dtype]
+        return self.accumulate if wider else None
+
+    def shows(self, quantity: str) -> bool:
+        """Whether a quantity is one of those that it declares, so that its absence is a discrepancy."""
+        return any(fnmatchcase(quantity, pattern) for pattern in self.quantities)
+
+
+def _fits_any(pattern: str) -> bool:
+    """Whether there can be a quantity that a pattern fits."""
+    kind, dot, _ = pattern.partition(".")
+    known = KINDS if dot else (*PLAIN, *(f"{own}.{name}" for own in KINDS for name in USUAL))
+    return any(fnmatchcase(name, kind) for name in known)
+
+
+def profile_of(subject: Any) -> Profile:
+    """The subject's own, or one that declares nothing. Raises: ValueError for a `profile` that is none."""
+    declared = getattr(subject, "profile", None)
+    if declared is None:
+        return Profile()
+    if not isinstance(declared, Profile):
+        raise ValueError(f"subject {subject.name}: profile is an oracle.Profile, got {type(declared).__name__}")
+    return declared

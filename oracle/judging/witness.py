@@ -1,0 +1,156 @@
+"""The third witness: derivatives from refbp's forward pass alone, by differences in extended precision.
+
+No backward code takes part, neither refbp's nor torch's, so that it can say which of the two errs. Per quantity and step:
+random directions d, and the central difference of <grad_output, forward> along d against <gradient, d>.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.execution.network import Network, build_loss, layer_types
+from oracle.execution.predict import predict
+from oracle.judging.parts import Part, local_parts
+from oracle.judging.verdict import LOCAL, PASS, UNDECIDED, WRONG, Row
+from oracle.running_error import LAMBDA, ErrorModel
+from oracle.suite.build import generator
+from oracle.trace import Key, Trace
+
+WITNESS = "witness"
+DIRECTIONS = 3
+STEPS = (2.0**-10, 2.0**-17, 2.0**-24)
+# A doubt above this share of the derivative's size: not converged.
+CONVERGED = 1e-3
+Extended = np.longdouble
+
+
+def judge_by_witness(case: Case, trace: Trace) -> list[Row]:
+    """A row per gradient of the first step: does it agree with what the forward pass does when its argument is moved?"""
+    types = layer_types(case)
+    blank = Row(case.name, case.dtype, 0, "", "", "", WITNESS, PASS)
+    parts = [part for part in local_parts(case, trace, 0) if not part.case.grads]
+    return [row for part in parts for row in _judge_part(part, trace, blank, types)]
+
+
+def note_sides(rows: list[Row], testimony: list[Row]) -> None:
+    """Where subject and reference disagree, say in the row's diagnosis with which of them the witness sides."""
+    said = {(row.step, row.layer, row.quantity): row.verdict for row in testimony}
+    sides = {
+        PASS: "the third witness sides with the subject: the reference errs",
+        WRONG: "the third witness sides with the reference",
+    }
+    for row in rows:
+        side = sides.get(said.get((row.step, row.layer, row.quantity), ""))
+        if row.mode == LOCAL and row.verdict == WRONG and side is not None:
+            row.diagnosis = f"{row.diagnosis}; {side}" if row.diagnosis else side
+
+
+def _judge_part(part: Part, trace: Trace, blank: Row, types: dict[str, str]) -> Iterator[Row]:
+    case = part.case
+    model = ErrorModel(np.dtype(case.dtype))
+    predicted = predict(case, model)
+    inner = case.layers[0].name if case.layers else "loss"
+    outer = part.names[inner]
+    arguments = {"grad_input": "", **{f"grad.{name.partition('.')[2]}": name for name in case.params}}
+    for quantity, argument in arguments.items():
+        got = trace.get(blank.step, outer, quantity)
+        key = Key(0, inner, quantity)
+        if part.shared and argument:
+            continue
+        if got is None or key not in predicted or not got.size or got.shape != predicted[key].shape:
+            continue
+        sigma = predicted[key].sigma
+        yield _row(case, argument, got, sigma, replace(blank, layer=outer, layer_type=types[outer], quantity=quantity))
+
+
+def _row(case: Case, argument: str, got: Array, sigma: Array, row: Row) -> Row:
+    rng = generator(f"{row.case}/{row.layer}/{row.quantity}/directions")
+    row.shape, row.n = got.shape, DIRECTIONS
+    row.verdict = PASS
+    for _ in range(DIRECTIONS):
+        direction = rng.standard_normal(got.shape)
+        truth, doubt, smooth = directional_derivative(case, argument, direction)
+        claimed = float(np.sum(got.astype(Extended) * direction))
+        tolerance = LAMBDA * float(np.sqrt(np.sum(np.square(direction * sigma)))) + doubt
+        error = np.inf if np.isnan(claimed) else abs(claimed - truth)
+        scale = float(np.sqrt(np.sum(np.square(direction * got.astype(np.float64)))))
+        if not smooth or not np.isfinite(truth) or doubt > CONVERGED * max(scale, abs(truth)):
+            row.verdict = UNDECIDED
+            row.diagnosis = "the forward pass has a kink here, or its difference quotients do not converge"
+            return row
+        z = 0.0 if error <= doubt else (error - doubt) * LAMBDA / (tolerance - doubt) if tolerance > doubt else np.inf
+        if not z < row.z_max:  # the first, too, which is compared with none
+            row.z_max, row.got, row.expected, row.tolerance, row.max_abs = z, claimed, truth, tolerance, error
+        row.n_outside += error > tolerance
+    if row.n_outside:
+        row.verdict = WRONG
+        row.diagnosis = "along a random direction; disagrees with what the forward pass does"
+    return row
+
+
+def directional_derivative(case: Case, argument: str, direction: Array) -> tuple[float, float, bool]:
+    """d/dt of <grad_output, output> as `argument` (a parameter's name, or "" for the input) moves by t * direction.
+
+    Returns: the derivative, its doubt, and whether both sides agree on it (at a kink they do not).
+
+    Where the forward pass refuses a moved argument, as at the border of a loss's domain, there is no answer.
+
+    Central differences at t, t/2 and t/4, extrapolated twice (error of order t^6). The doubt is three
+    times what extrapolation changed, which covers a slope that bends here, and what extended precision loses in the quotient.
+    """
+    value = _functional(case, argument, direction)
+    here, _ = value(0.0)
+    best = (float("nan"), float("inf"), False)
+    for step in STEPS:
+        central, bends = [], []
+        lost = 0.0
+        for t in (step, step / 2, step / 4):
+            try:
+                (ahead, size), (behind, _) = value(t), value(-t)
+            except ValueError:
+                return float("nan"), float("inf"), False
+            central.append((ahead - behind) / (2 * t))
+            bends.append(abs(ahead - 2 * here + behind) / t)  # O(t) where smooth; what the sides differ by at a kink
+            lost = max(lost, float(size * np.finfo(Extended).eps / t))
+        first = [(4 * fine - coarse) / 3 for coarse, fine in pairwise(central)]
+        second = (16 * first[1] - first[0]) / 15
+        doubt = 3 * float(abs(second - central[2])) + 8 * lost
+        # The differences of a smooth function's quotients shrink fourfold, of one whose slope bends here only twofold.
+        slow = abs(central[1] - central[2]) > 0.35 * abs(central[0] - central[1]) + 16 * lost
+        smooth = bool(bends[2] <= 0.75 * bends[0] + 16 * lost) and not slow
+        if doubt < best[1]:
+            best = (float(second), doubt, smooth)
+    return best
+
+
+def _functional(case: Case, argument: str, direction: Array) -> Callable[[float], tuple[Any, Any]]:
+    """t -> <grad_output, output> and the sum of its terms' sizes, in extended precision."""
+    wide = case.astype("longdouble")
+    network = Network(wide)
+    upstream = wide.grad_outputs[0] if wide.grad_outputs else Extended(1.0)
+    loss = build_loss(wide, wide.loss) if wide.loss is not None else None
+
+    def value(t: float) -> tuple[Any, Any]:
+        network.load(lambda array: array)
+        network.prepare()
+        x = wide.inputs[0]
+        if argument:
+            for _, own, short, full in network.state():
+                if full == argument:
+                    own[short] = own[short] + Extended(t) * direction
+        else:
+            x = x + Extended(t) * direction
+        output, _ = network.root.apply(x)
+        if loss is not None:
+            output, _ = loss.apply(output, *wide.targets[0])
+        terms = upstream * output
+        return np.sum(terms), np.sum(np.abs(terms))
+
+    return value

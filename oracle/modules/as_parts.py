@@ -1,0 +1,152 @@
+"""A leaf's call, a loss and an update as parts: cases of their own, which are judged like those of any network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import refbp
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
+from oracle.judging.masks import CHANNEL_DROPOUTS, channel_positions
+from oracle.judging.parts import Part
+from oracle.modules.calls import Call
+from oracle.running_error import UNIT_ROUNDOFF
+
+DROPOUTS = ("Dropout", *CHANNEL_DROPOUTS, "AlphaDropout")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The mask of a dropout layer, and which of its elements the layer's output shows by itself."""
+
+    mask: Array
+    known: Array
+
+
+@dataclass
+class Observed:
+    """What a part's rows are made from.
+
+    Attributes: `made` by layer and quantity; `expected`, the quantities that have to be there; `drawn`, a layer's own mask.
+    """
+
+    part: Part
+    kinds: Mapping[str, str]
+    made: Mapping[tuple[str, str], Array]
+    expected: Sequence[str]
+    drawn: Drawn | None = None
+
+
+def mixed(call: Call) -> str:
+    """Why the numbers of a call cannot be judged as those of one precision; "" where they can."""
+    assert call.input is not None
+    shown = [call.input, *call.state.values(), *call.made.values()]
+    dtypes = dict.fromkeys(array.dtype.name for array in shown if array.dtype.kind not in "iub")
+    if call.input.dtype.name not in UNIT_ROUNDOFF:
+        return f"its input is {call.input.dtype.name}: judged are {', '.join(UNIT_ROUNDOFF)}"
+    return f"it mixes {' and '.join(dtypes)}" if len(dtypes) > 1 else ""
+
+
+def of_call(call: Call, case: str) -> Observed:
+    """A layer with what it was given."""
+    assert call.spec is not None and call.input is not None
+    drawn = mask_of(call) if call.training and call.kind in DROPOUTS else None
+    part = Part(
+        Case(
+            name=f"{case}/{call.layer}",
+            dtype=call.input.dtype.name,
+            layers=(call.spec,),
+            params={f"layer.{name}": value for name, value in call.state.items()},
+            inputs=(call.input,),
+            grad_outputs=() if call.grad_output is None else (call.grad_output,),
+            masks={} if drawn is None else {"layer": drawn.mask},
+            training=call.training,
+        ),
+        {"layer": call.layer},
+    )
+    made = {(call.layer, quantity): value for quantity, value in call.made.items()}
+    return Observed(part, {call.layer: call.kind}, made, call.expected, drawn)
+
+
+def of_loss(call: Call, case: str, targets: tuple[Array, ...]) -> Observed:
+    assert call.spec is not None and call.input is not None
+    part = Part(
+        Case(
+            name=f"{case}/loss",
+            dtype=call.input.dtype.name,
+            loss=call.spec,
+            inputs=(call.input,),
+            targets=(targets,),
+            grad_outputs=() if call.grad_output is None else (call.grad_output,),
+        ),
+        {"loss": "loss"},
+    )
+    made = {("loss", quantity): value for quantity, value in call.made.items()}
+    return Observed(part, {"loss": call.kind}, made, call.expected)
+
+
+@dataclass
+class Update:
+    """A step of an optimizer: what it was given and what came out, by full parameter name."""
+
+    spec: Spec
+    params: dict[str, Array]
+    grads: dict[str, Array]
+    state: dict[str, dict[str, Array]]
+    made: dict[tuple[str, str], Array] = field(default_factory=dict)
+
+
+def of_update(update: Update, case: str, kinds: Mapping[str, str]) -> list[Observed]:
+    """A part for each precision among the parameters that have a gradient."""
+    parts = []
+    for dtype in dict.fromkeys(value.dtype.name for value in update.params.values()):
+        names = [name for name, value in update.params.items() if value.dtype.name == dtype and name in update.grads]
+        groups = [{**group, "params": [n for n in group["params"] if n in names]} for group in update.spec.groups]
+        if not names or dtype not in UNIT_ROUNDOFF:
+            continue
+        layers = {name.rpartition(".")[0] for name in names}
+        part = Part(
+            Case(
+                name=f"{case}/update",
+                dtype=dtype,
+                params={name: update.params[name] for name in names},
+                grads=({name: update.grads[name] for name in names},),
+                optimizer=Spec(update.spec.type, groups=tuple(group for group in groups if group["params"])),
+                optimizer_state={
+                    quantity: {name: value for name, value in values.items() if name in names}
+                    for quantity, values in update.state.items()
+                },
+            ),
+            {layer: layer for layer in layers},
+        )
+        made = {key: value for key, value in update.made.items() if key[0] in layers}
+        parts.append(Observed(part, kinds, made, ["*"]))
+    return parts
+
+
+def mask_of(call: Call) -> Drawn:
+    """Which elements a dropout layer kept, told from what came out: what it would be if kept, or if dropped.
+
+    Where both are the same the gradient tells; where that is zero too, it makes no difference.
+    """
+    assert call.spec is not None and call.input is not None
+    x, y = call.input.astype(np.float64), call.made["output"].astype(np.float64)
+    op: Any = refbp.functional.alpha_dropout if call.kind == "AlphaDropout" else refbp.functional.dropout
+    p = float(call.spec.options.get("p", 0.5))
+    kept, lost = (op(x, p, True, mask=np.full(x.shape, choice))[0] for choice in (True, False))
+    if y.shape != x.shape:
+        return Drawn(np.ones(x.shape, bool), np.zeros(x.shape, bool))
+    with np.errstate(invalid="ignore"):
+        mask = np.where(np.isinf(x), ~np.isnan(y), np.abs(y - kept) < np.abs(y - lost))  # infinity times zero is NaN
+        known = (kept != lost) & ~np.isnan(x)
+    gradient = call.made.get("grad_input")
+    if gradient is not None and gradient.shape == mask.shape:
+        mask = np.where(known, mask, gradient != 0)
+    if call.kind in CHANNEL_DROPOUTS:
+        positions = channel_positions(call.kind, x.ndim)
+        mask = np.where(known, mask, mask.any(positions, keepdims=True))
+    return Drawn(mask, known)

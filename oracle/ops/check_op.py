@@ -1,0 +1,155 @@
+"""check_op: a function of the user's own, forward and backward, held against the op of that name.
+
+It becomes a subject that knows one layer or one loss, and runs the suite's cases of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from oracle.case.arrays import Array, Constant, own_copy
+from oracle.case.case import CONSTANT_TARGETS, Case, at_step, loss_arguments
+from oracle.case.foreign import numpy_of
+from oracle.harness.run import DTYPES, run
+from oracle.judging.profile import Profile
+from oracle.ops.given import own_case
+from oracle.ops.suite_cases import Op, cases_of
+from oracle.report.report import Report
+from oracle.trace import Trace
+
+Differentiable: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Any]]]
+
+
+def check_op(
+    op: str, fn: Differentiable, *, dtypes: Sequence[str] = DTYPES, profile: Profile | None = None, **options: Any
+) -> Report:
+    """Hold a function and its backward against an op of `refbp.functional`.
+
+    report = oracle.check_op("conv2d", fn, stride=2)
+    report = oracle.check_op("conv2d", oracle.from_torch(my_function), stride=2, x=x, weight=w, bias=b)
+
+    Args:
+        op: the name of an op of `refbp.functional`.
+        fn: called with the op's arrays alone, in the op's order, as NumPy arrays that are its own: fn(x, weight, bias) for a
+            convolution, fn(x) for an activation, fn(x, target) for a loss. It returns (y, backward); backward(dy) returns
+            the gradients of its arrays in the same order, as a tuple. Neither writes into what it is given, running
+            statistics apart. Results may be arrays of any library.
+            `oracle.from_torch` and `oracle.from_jax` make such a function of a forward function alone.
+        dtypes: in which it is tried.
+        profile: what it does otherwise on purpose, as a subject declares it: oracle.Profile(conventions=("anything_at_nan",))
+            for a ReLU that is written as dy * (x > 0) and hands nothing back from NaN, where torch hands on dy. Quantities
+            that it leaves at their default are those of the op.
+        options: what the function does, as options of the op; the rest is at its default. They are not passed to `fn`.
+            bias=None (weight=None) stands for a function that is called with None there.
+            Arrays of your own: x, weight, bias, target, and grad_output, which is random unless given. Without x, the
+            function is tried on the suite's cases whose options are these, and with these options on the inputs of the
+            suite's other cases of the same layer, with odd sizes, without a batch dimension and so on, wherever they fit.
+    Raises: ValueError (OpError) for an unknown op or option, or where no input of the suite fits. A function that raises,
+        or writes into what it is given, gets the verdict `crashed`.
+    """
+    known = Op.named(op)
+    if not callable(fn):
+        raise ValueError(f"check_op expects a function fn(x, …) -> (y, backward), got {type(fn).__name__}")
+    if profile is not None and not isinstance(profile, Profile):
+        raise ValueError(f"check_op expects an oracle.Profile as profile, got {type(profile).__name__}")
+    given = known.sorted_out(options)
+    chosen = [own_case(known, given)] if "input" in given.arrays else cases_of(known, given)
+    subject = OpSubject(known, fn, profile or Profile())
+    shown = "".join(f", {name}={value!r}" for name, value in given.options.items())
+    shown += "".join(f", {'x' if name == 'input' else name}=…" for name in given.arrays)
+    shown += "" if profile is None else ", profile=…"
+    report = run(subject, cases=chosen, dtypes=dtypes)
+    return report.reproduced_by(f"oracle.check_op({op!r}, {subject.name}{shown})")
+
+
+class OpSubject:
+    """A function and its backward as a subject."""
+
+    def __init__(self, op: Op, fn: Differentiable, declared: Profile) -> None:
+        self.op, self.fn = op, fn
+        self.name = getattr(fn, "__name__", type(fn).__name__)
+        own = ("output", "grad_input") if op.is_loss else ("output", "grad_input", "grad.*")
+        narrowed = declared.quantities != Profile().quantities
+        self.profile = declared if narrowed else replace(declared, quantities=own)
+
+    def run(self, case: Case) -> Trace:
+        """What is raised has the `trace` so far."""
+        trace = Trace()
+        try:
+            with np.errstate(all="ignore"):  # that a case holds infinities is the suite's doing
+                self._run(case, trace)
+        except Exception as error:
+            error.trace = trace  # type: ignore[attr-defined]
+            raise
+        return trace
+
+    def _run(self, case: Case, trace: Trace) -> None:
+        layer = "loss" if case.loss is not None else case.layers[0].name or "0"
+        names, originals = self._arguments(case)
+        fixed = {name for name in names if _is_statistic(name)}
+        if case.loss is not None and case.loss.type in CONSTANT_TARGETS:
+            fixed |= set(names[1:])
+        arguments = [
+            array if array is None else own_copy(array).view(Constant if name in fixed else np.ndarray)
+            for name, array in zip(names, originals, strict=True)
+        ]
+        result = self.fn(*arguments)
+        if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
+            raise TypeError(f"{self.name} returns a pair, output and backward; got {_described(result)}")
+        trace.record(0, layer, "input", case.inputs[0])
+        trace.record(0, layer, "output", self._converted(result[0], "output"))
+        upstream = at_step(case.grad_outputs, 0) if case.grad_outputs else np.ones((), case.dtype)
+        if not self.op.is_loss:
+            trace.record(0, layer, "grad_output", upstream)
+        grad_output = own_copy(upstream)
+        for name, grad in self._named(result[1](grad_output), names):
+            if grad is not None:
+                quantity = "grad_input" if name == names[0] else f"grad.{name}"
+                trace.record(0, layer, quantity, self._converted(grad, quantity))
+        for name, argument, original in zip(names, arguments, originals, strict=True):
+            if argument is None or original is None or _is_statistic(name):
+                continue
+            if not _same(argument, original):
+                raise ValueError(f"{self.name} writes into its argument {name}, which is read-only")
+        if not _same(grad_output, upstream):
+            raise ValueError(f"the backward of {self.name} writes into the gradient it is given, which is read-only")
+
+    def _named(self, grads: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """Gradients by the name of their array: of all, or of all but running statistics, which have none."""
+        found = list(grads) if isinstance(grads, (tuple, list)) else [grads]
+        while len(found) > 1 and found[-1] is None:
+            found.pop()
+        learnt = [name for name in names if not _is_statistic(name)]
+        if len(found) > len(names):
+            raise TypeError(f"backward returns {len(found)} gradients, for {len(names)} arguments: {', '.join(names)}")
+        return zip(learnt if len(found) <= len(learnt) else names, found, strict=False)
+
+    def _arguments(self, case: Case) -> tuple[list[str], list[Array | None]]:
+        if case.loss is not None:
+            names = [self.op.arrays[0], *loss_arguments(case.loss.type)]
+            return names, [case.inputs[0], *at_step(case.targets, 0)]
+        own = {name.rpartition(".")[2]: value for name, value in case.params.items()}
+        return list(self.op.arrays), [case.inputs[0], *(own.get(name) for name in self.op.arrays[1:])]
+
+    def _converted(self, value: Any, what: str) -> Array:
+        try:
+            return numpy_of(value)
+        except TypeError as error:
+            raise TypeError(f"{what} of {self.name}: {error}") from error
+
+
+def _is_statistic(name: str) -> bool:
+    return name.startswith("running")
+
+
+def _same(array: Array, original: Array) -> bool:
+    return np.array_equal(array, original, equal_nan=True)
+
+
+def _described(value: Any) -> str:
+    inside = f" of {', '.join(type(own).__name__ for own in value)}" if isinstance(value, tuple) else ""
+    return f"{type(value).__name__}{inside}"

@@ -1,0 +1,94 @@
+"""A report for GitHub's runners: annotations on the log and a step summary, both within what GitHub shows, worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from oracle.blame.blame import Blame
+from oracle.judging.training import TrainingRun
+from oracle.judging.verdict import FAILED, GRAVITY, UNDECIDED
+from oracle.report import markdown
+from oracle.report.table import HARNESS_FAILED, failed_runs, judged_rows, outcome
+from oracle.wording import counted, exact_share, figure
+
+# A step shows ten annotations of a kind and a summary of one mebibyte; what is beyond is dropped or refused.
+MOST_ANNOTATIONS = 10
+LARGEST_SUMMARY = 1024 * 1024 - 4096
+
+
+def worst_first(blames: Sequence[Blame]) -> list[Blame]:
+    """Gravest verdict first; among equals in the order found, most upstream first."""
+    return sorted(blames, key=lambda blame: -GRAVITY[blame.verdict])
+
+
+def workflow_commands(blames: Sequence[Blame], table: pd.DataFrame) -> list[str]:
+    """Workflow commands: an error per culprit, the last one standing for all that do not fit, one for failures of the harness,
+    and a warning for what is open."""
+    ordered = worst_first(blames)
+    shown = ordered if len(ordered) <= MOST_ANNOTATIONS else ordered[: MOST_ANNOTATIONS - 1]
+    lines = [_command("error", f"{blame.case} ({blame.dtype}) {blame.verdict}", blame.in_full()) for blame in shown]
+    if len(shown) < len(ordered):
+        left = len(ordered) - len(shown)
+        lines.append(
+            _command("error", f"{left} more discrepancies", f"and {left:,} more culprits: see the step's summary")
+        )
+    failed = table[table["verdict"] == FAILED]
+    if not failed.empty:
+        lines.append(_command("error", HARNESS_FAILED, failed_runs(failed)))
+    undecided = int((table["verdict"] == UNDECIDED).sum())
+    if undecided:
+        share = exact_share(undecided / len(table))
+        lines.append(_command("warning", "undecided", f"{undecided:,} of {len(table):,} rows ({share}) are undecided"))
+    return lines
+
+
+def summary(
+    about: Mapping[str, Any],
+    families: pd.DataFrame,
+    rows: pd.DataFrame,
+    blames: Sequence[Blame],
+    runs: Sequence[TrainingRun],
+) -> str:
+    """Markdown for GITHUB_STEP_SUMMARY: the outcome, the culprits worst first, the families."""
+    ended = f"discrepancies: {len(blames):,} culprits" if blames else outcome(rows)
+    largest = figure(float(families["z_max"].max())) if len(families) else ""
+    parts = [
+        f"## {about.get('subject')} against {about.get('reference')}: {ended}",
+        f"{counted(judged_rows(rows), 'quantity')} judged; "
+        + ", ".join(f"{count:,} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
+        + (f"; largest z {largest}." if largest else "."),
+        markdown.table(families, figures=("z_max", "bound_ratio", "decided")),
+    ]
+    if runs:
+        parts += ["### Free training on digits", markdown.training(runs)]
+    text = "\n\n".join(parts) + "\n"
+    lines = [
+        f"- `{blame.verdict}` " + "\n  - ".join(_inline(text) for text in (str(blame), *blame.remarks))
+        for blame in worst_first(blames)
+    ]
+    return text + ("\n### Culprits, worst first\n\n" + _fitting(lines, len(text.encode())) if lines else "")
+
+
+def _fitting(lines: Sequence[str], used: int) -> str:
+    kept: list[str] = []
+    for number, line in enumerate(lines):
+        used += len(line.encode()) + 1
+        if used > LARGEST_SUMMARY:
+            return "\n".join([*kept, f"- and {len(lines) - number:,} more, in the report's cases.csv"]) + "\n"
+        kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def _inline(text: str) -> str:
+    return " ".join(text.split()).replace("<", "&lt;").replace("|", "\\|")
+
+
+def _command(kind: str, title: str, message: str) -> str:
+    def escaped(text: str) -> str:
+        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+    heading = escaped(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{kind} title={heading}::{escaped(message)}"

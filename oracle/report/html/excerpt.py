@@ -1,0 +1,31 @@
+"""A report in a notebook's cell: the same figures as everywhere, a few rows of each table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from oracle.blame.blame import Blame
+from oracle.judging.verdict import GRAVITY, PASS
+from oracle.report.html.page import environment, overview, records
+
+MOST_BLAMES = 8
+MOST_ROWS = 20
+
+
+def excerpt(about: Mapping[str, Any], families: pd.DataFrame, table: pd.DataFrame, blame: Sequence[Blame]) -> str:
+    """HTML without scripts and without styles of its own beyond a few attributes."""
+    rest = table[table["verdict"] != PASS]
+    gravity = rest["verdict"].map(GRAVITY)
+    rows = rest.assign(gravity=gravity).sort_values(["gravity", "z_max"], ascending=False, kind="stable")
+    return (
+        environment()
+        .get_template("excerpt.html.j2")
+        .render(
+            **overview(about, families, table, blame, MOST_BLAMES),
+            rows=records(rows.head(MOST_ROWS)),
+            rows_left=max(0, len(rows) - MOST_ROWS),
+        )
+    )

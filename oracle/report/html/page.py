@@ -1,0 +1,120 @@
+"""Puts a page together: what can be read at once as plain HTML, the data and the code that shows it beside that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from oracle.blame.blame import Blame
+from oracle.blame.details import Detail
+from oracle.judging.training import TrainingRun
+from oracle.judging.verdict import DISCREPANCIES, FAILURES, PASS, VERDICTS
+from oracle.report.html import payload
+from oracle.report.table import CONFORMS, judged_rows, outcome, unsupported_runs
+from oracle.running_error import LAMBDA
+from oracle.wording import counted, exact_share, figure
+
+# In the order in which they are loaded; a library's licence goes wherever its code goes.
+LIBRARIES = ("slick.core.js", "slick.interactions.js", "slick.grid.js", "uPlot.iife.min.js")
+STYLES = ("vendor/slick.grid.css", "vendor/uPlot.min.css", "page.css")
+LICENCES = {"SlickGrid": "slickgrid.LICENSE", "uPlot": "uplot.LICENSE"}
+SCRIPTS = ("store.js", "display.js", "grid.js", "charts.js", "errors.js", "case.js", "main.js")
+# Lists in the page's own text; the table holds everything.
+MOST_BLAMES = 40
+MOST_CASES = 100
+
+
+def render(
+    about: Mapping[str, Any],
+    families: pd.DataFrame,
+    rows: pd.DataFrame,
+    cases: pd.DataFrame,
+    blame: Sequence[Blame],
+    runs: Sequence[TrainingRun],
+    details: Sequence[Detail],
+) -> str:
+    """The whole page."""
+    shown = cases[cases["verdict"] != PASS]
+    template = environment().get_template("template.html.j2")
+    return template.render(
+        title=f"{about.get('subject')} against {about.get('reference')}",
+        **overview(about, families, rows, blame, MOST_BLAMES),
+        passed=outcome(rows) == CONFORMS,
+        runs=len(cases),
+        distinct=cases["case"].nunique(),
+        verdicts=[verdict for verdict in VERDICTS if (rows["verdict"] == verdict).any()],
+        counts=rows["verdict"].value_counts().to_dict(),
+        discrepancies=DISCREPANCIES,
+        failing=int(cases["verdict"].isin(FAILURES).sum()),
+        lacking=unsupported_runs(rows),
+        training=runs,
+        cases=records(shown.head(MOST_CASES)),
+        cases_left=max(0, len(shown) - MOST_CASES),
+        start=_start(blame, cases),
+        threshold=f"{LAMBDA:g}",
+        data=payload.packed(
+            {
+                "columns": payload.columns(rows, blame),
+                "details": payload.details(details),
+                "training": payload.training(runs),
+                "lambda": LAMBDA,
+                "discrepancies": sorted(DISCREPANCIES),
+                "gravity": VERDICTS,
+            }
+        ),
+        styles=[_text(name) for name in STYLES],
+        libraries=[_text(f"vendor/{name}") for name in LIBRARIES],
+        licences={name: _text(f"vendor/{file}") for name, file in LICENCES.items()},
+        scripts=[_text(name) for name in SCRIPTS],
+    )
+
+
+def overview(
+    about: Mapping[str, Any], families: pd.DataFrame, rows: pd.DataFrame, blame: Sequence[Blame], most: int
+) -> dict[str, Any]:
+    """What every page opens with: how it ended, the families, and of the culprits so many."""
+    return {
+        "about": about,
+        "outcome": outcome(rows),
+        "judged": judged_rows(rows),
+        "families": records(families),
+        "family_verdicts": [verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
+        "blames": blame[:most],
+        "blames_left": max(0, len(blame) - most),
+    }
+
+
+def environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"figure": figure, "share": exact_share, "count": lambda value: f"{value:,}", "counted": counted}
+    return made
+
+
+def _text(name: str) -> str:
+    return resources.files("oracle.report.html").joinpath(name).read_text(encoding="utf-8")
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in record.items()} for record in frame.to_dict(orient="records")]
+
+
+def _start(blame: Sequence[Blame], cases: pd.DataFrame) -> dict[str, str]:
+    """The case to open with: the first that is blamed, else of those that pass the one with the largest z."""
+    if blame:
+        return {"case": blame[0].case, "dtype": blame[0].dtype}
+    passing = cases[cases["verdict"] == PASS]
+    likely = cases if passing.empty else passing
+    if likely.empty:
+        return {"case": "", "dtype": ""}
+    first = likely.sort_values("z_max", ascending=False, kind="stable").iloc[0]
+    return {"case": str(first["case"]), "dtype": str(first["dtype"])}

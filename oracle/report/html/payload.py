@@ -1,0 +1,134 @@
+"""The data that a page carries: the table column by column, each as small as it gets without losing a meaningful digit."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from oracle.blame import maps
+from oracle.blame.blame import Blame
+from oracle.blame.details import Detail
+from oracle.judging.training import TrainingRun
+from oracle.report.roles import roles
+from oracle.wording import measured, rounded
+
+WORDS = (
+    "case",
+    "dtype",
+    "layer",
+    "layer_type",
+    "quantity",
+    "mode",
+    "verdict",
+    "role",
+    "diagnosis",
+    "cause",
+    "cause_name",
+    "shape",
+    "worst_index",
+)
+COUNTS = ("step", "n", "n_outside", "n_ambiguous", "n_adopted")
+FIGURES = ("max_abs", "max_rel", "max_ulp", "z_max", "z_rms", "bound_ratio", "effective_bits", "tolerance")
+# Their distance from 1 is what they say.
+SHARES = ("cosine", "decided")
+MEASURED = ("got", "expected")
+
+
+def packed(value: Any) -> str:
+    """JSON, compressed, as text: what the page inflates."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def columns(table: pd.DataFrame, blames: Iterable[Blame]) -> dict[str, Any]:
+    """Each column as {"words", "codes"} or {"numbers"}; a number that is none is null, an infinite one is spelled out."""
+    table = table.assign(role=roles(table, blames))
+    found: dict[str, Any] = {}
+    for name in WORDS:
+        codes, words = pd.factorize(table[name])
+        found[name] = {"words": [str(word) for word in words], "codes": codes.tolist()}
+    for name in COUNTS:
+        found[name] = {"numbers": table[name].tolist()}
+    for name in FIGURES:
+        found[name] = {"numbers": [number(rounded(value)) for value in table[name].tolist()]}
+    for name in SHARES:
+        found[name] = {"numbers": [number(share(value)) for value in table[name].tolist()]}
+    tolerances = table["tolerance"].tolist()
+    for name in MEASURED:
+        values = zip(table[name].tolist(), tolerances, strict=True)
+        found[name] = {"numbers": [number(measured(value, tolerance)) for value, tolerance in values]}
+    return found
+
+
+def share(value: float) -> float:
+    """Three digits of what lacks to 1."""
+    return 1 - rounded(1 - value, 3) if math.isfinite(value) else value
+
+
+def number(value: float) -> float | int | str | None:
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return int(value) if value == int(value) and abs(value) < 2**53 else value
+
+
+def numbers(values: Iterable[float], digits: int = 3) -> list[Any]:
+    return [number(rounded(float(value), digits)) for value in values]
+
+
+def details(kept: Sequence[Detail]) -> list[dict[str, Any]]:
+    """For each detail its place and what can be drawn of it."""
+    return [
+        {
+            **detail.place._asdict(),
+            "shape": list(detail.shape),
+            "part": None if detail.is_whole else {"origin": list(detail.origin), "shape": list(detail.got.shape)},
+            "maps": [
+                {
+                    "title": found.title,
+                    "rows": found.rows,
+                    "columns": found.columns,
+                    "height": found.values.shape[0],
+                    "width": found.values.shape[1],
+                    "values": numbers(found.values.ravel()),
+                }
+                for found in maps.maps(detail)
+            ],
+            "histogram": asdict(maps.histogram(detail)) | {"edges": numbers(maps.EDGES)},
+            "points": [numbers(values, 4) for values in maps.points(detail)],
+            "worst": [_element(element) for element in maps.worst(detail)],
+        }
+        for detail in kept
+    ]
+
+
+def _element(element: maps.Element) -> dict[str, Any]:
+    return {
+        "index": list(element.index),
+        "got": number(measured(element.got, element.tolerance)),
+        "expected": number(measured(element.expected, element.tolerance)),
+        "tolerance": number(rounded(element.tolerance)),
+        "z": number(rounded(element.z)),
+    }
+
+
+def training(runs: Sequence[TrainingRun]) -> list[dict[str, Any]]:
+    return [
+        {
+            "network": run.network,
+            "subject": run.subject,
+            "reference": run.reference,
+            "parted": run.first_divergent_step,
+            "gaps": numbers(run.gaps),
+            "losses": [numbers(losses, 5) for losses in zip(*run.losses, strict=True)],
+        }
+        for run in runs
+    ]

@@ -1,0 +1,78 @@
+"""A report as JUnit XML, which build servers read: a suite per family, a test per case and dtype."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pandas as pd
+
+from oracle.blame.blame import Blame
+from oracle.judging.verdict import CRASHED, DISCREPANCIES, FAILED, PASS, UNDECIDED, UNSUPPORTED
+
+# What XML 1.0 cannot hold, escaped or not.
+UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def document(about: Mapping[str, Any], cases: pd.DataFrame, table: pd.DataFrame, blames: Iterable[Blame]) -> str:
+    """Discrepancies are failures; crashes, and where the harness itself failed, are errors; undecided and unsupported cases are
+    skipped, never passed."""
+    blamed: dict[tuple[str, str], list[Blame]] = {}
+    for blame in blames:
+        blamed.setdefault((blame.case, blame.dtype), []).append(blame)
+    reasons = _reasons(table)
+    root = ET.Element("testsuites", name=_text(f"{about.get('subject')} against {about.get('reference')}"))
+    for family, own in cases.groupby("family", sort=False):
+        suite = ET.SubElement(root, "testsuite", name=_text(str(family)))
+        for record in own.to_dict(orient="records"):
+            key = str(record["case"]), str(record["dtype"])
+            _case(suite, record, blamed.get(key, []), reasons.get(key, ""))
+        _count(suite)
+    _count(root)
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _case(suite: ET.Element, record: Mapping[Any, Any], blames: list[Blame], reasons: str) -> None:
+    seconds = float(record["seconds"])
+    test = ET.SubElement(
+        suite,
+        "testcase",
+        classname=_text(str(record["family"])),
+        name=_text(f"{record['case']} [{record['dtype']}]"),
+        time=f"{seconds:.3f}" if math.isfinite(seconds) else "0",
+    )
+    verdict = str(record["verdict"])
+    if verdict in DISCREPANCIES:
+        kind = "error" if verdict == CRASHED else "failure"
+        first = str(blames[0]) if blames else str(record["diagnosis"]) or verdict
+        found = ET.SubElement(test, kind, message=_text(first), type=verdict)
+        found.text = _text("\n".join(blame.in_full() for blame in blames))
+    elif verdict == FAILED:
+        ET.SubElement(test, "error", message=_text(reasons), type=verdict)
+    elif verdict in (UNDECIDED, UNSUPPORTED):
+        ET.SubElement(test, "skipped", message=_text(f"{verdict}: {reasons}"))
+    elif verdict != PASS:
+        ET.SubElement(test, "system-out").text = _text(f"{verdict}: {reasons}")
+
+
+def _reasons(table: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Why rows do not simply pass, by case and dtype."""
+    told = table[(table["verdict"] != PASS) & (table["diagnosis"] != "")]
+    return {
+        (str(case), str(dtype)): "; ".join(dict.fromkeys(rows["diagnosis"].astype(str)))
+        for (case, dtype), rows in told.groupby(["case", "dtype"], sort=False)
+    }
+
+
+def _count(element: ET.Element) -> None:
+    for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        element.set(attribute, str(sum(1 for _ in element.iter(tag))))
+    element.set("time", f"{sum(float(test.get('time', 0)) for test in element.iter('testcase')):.3f}")
+
+
+def _text(value: str) -> str:
+    return UNPRINTABLE.sub("�", value)

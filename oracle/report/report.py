@@ -1,0 +1,328 @@
+"""Report: what a run found, as tables, and how it is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from oracle.blame import details
+from oracle.blame.blame import Blame, blame
+from oracle.blame.details import Detail, Place, capped
+from oracle.case.arrays import SPECIAL
+from oracle.exchange.numbers import spelled, unspelled
+from oracle.judging.training import TrainingRun
+from oracle.judging.verdict import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, Row
+from oracle.report import html, junit, markdown, plots
+from oracle.report.table import (
+    CASE_COLUMNS,
+    COLUMNS,
+    CONFORMS,
+    HARNESS_FAILED,
+    NOTHING_DECIDED,
+    NOTHING_JUDGED,
+    case_table,
+    failed_runs,
+    family_table,
+    outcome,
+    row_table,
+    unsupported_runs,
+)
+from oracle.wording import counted, exact_share, figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMAT = 2
+# What has to be known about a run before anything can be said of it.
+ABOUT = ("subject", "reference", "dtypes", "cases")
+# Culprits that are shown where a report is printed.
+MOST_BLAMES = 20
+
+
+class Discrepancy(AssertionError):
+    """Raised by `Report.raise_for_discrepancy`; its message is the blame."""
+
+
+class ReportError(ValueError):
+    """A folder that cannot be written, or holds no report, in one sentence."""
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """What a run found.
+
+    Attributes:
+        table: one row per case, dtype, step, layer, quantity and mode; its columns are `oracle.verdict.Row`'s attributes.
+        cases: one row per case and dtype: verdict, blamed layer and quantity, diagnosis.
+        blame: culprits, most upstream cause first.
+        environment: versions, processor, subject, reference, seeds.
+        training: free training runs, if asked for.
+        details: the arrays behind some of the discrepancies, capped.
+    Units: z_max and z_rms are in derived standard deviations, bound_ratio in worst-case bounds, seconds in wall time.
+
+    >>> report = oracle.run("refbp", cases="linear/*batch=2x3", dtypes=["float32"])
+    >>> report
+    refbp against torch: conforms in 8 runs of 8 cases (72 rows, 0 % undecided, largest z ...)
+    >>> report.raise_for_discrepancy()  # for a test: the message names layer, quantity and worst element
+    >>> sorted(set(report.table["quantity"]))
+    ['grad.bias', 'grad.weight', 'grad_input', 'grad_output', 'output']
+    """
+
+    table: pd.DataFrame
+    cases: pd.DataFrame
+    blame: list[Blame]
+    environment: dict[str, Any]
+    training: list[TrainingRun]
+    details: tuple[Detail, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Row],
+        environment: Mapping[str, Any],
+        seconds: Mapping[tuple[str, str], float],
+        training: Iterable[TrainingRun] = (),
+        details: Iterable[Detail] = (),
+    ) -> Report:
+        """From the judge's rows, and the seconds per case and dtype: culprits are found, details capped."""
+        kept = capped(details)
+        again = environment.get("again") or environment.get("subject", "")
+        culprits = blame(rows, str(again), kept)
+        table = row_table(rows)
+        return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
+
+    def reproduced_by(self, call: str) -> Report:
+        """The same report of what was no run over the suite: `call` shows it again."""
+        culprits = [replace(culprit, reproduce=call) for culprit in self.blame]
+        return replace(self, blame=culprits, environment={**self.environment, "command": call})
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was decided and nothing found: `loose`, `convention`, `undecided` and `unsupported` are no
+        discrepancies, and a run that is all unsupported or undecided has not passed."""
+        return self.outcome == CONFORMS
+
+    @property
+    def outcome(self) -> str:
+        """ "conforms", "discrepancies found", "nothing was judged", "nothing was decided" or "the harness itself failed"."""
+        return outcome(self.table)
+
+    @property
+    def conclusion(self) -> str:
+        """How it ended, in one line."""
+        what = f"{self.environment['subject']} against {self.environment['reference']}"
+        runs, cases = len(self.cases), counted(self.environment["cases"], "case")
+        rows, lacking = self.table["verdict"].value_counts(), unsupported_runs(self.table)
+        if lacking == runs:
+            why = f", the first since: {self.table['diagnosis'].iloc[0]}" if runs else ""
+            return f"{what}: {NOTHING_JUDGED} ({counted(runs, 'run')} of {cases}, all unsupported){why}"
+        if self.outcome == NOTHING_DECIDED:
+            also = " or unsupported" if lacking else ""
+            return f"{what}: {NOTHING_DECIDED} ({counted(runs, 'run')} of {cases}, every row is undecided{also})"
+        share = exact_share(rows.get(UNDECIDED, 0) / len(self.table))
+        tail = [counted(len(self.table), "row"), f"{share} undecided"]
+        if rows.get(UNSUPPORTED, 0) > lacking:  # in runs that were judged, which count as such
+            tail.append(f"{rows[UNSUPPORTED] - lacking:,} unsupported")
+        if largest := figure(self.families["z_max"].max()):
+            tail.append(f"largest z {largest}")
+        failed = self.table[self.table["verdict"] == FAILED]
+        if self.outcome == HARNESS_FAILED:
+            return f"{what}: {failed_runs(failed)}"
+        if not self.passed:
+            failing = int(self.cases["verdict"].isin(DISCREPANCIES).sum())
+            more = "" if failed.empty else f"; {failed_runs(failed)}"
+            return f"{what}: discrepancies in {failing:,} of {runs:,} runs ({', '.join(tail)}){more}"
+        more = f", {lacking:,} more unsupported" if lacking else ""
+        return f"{what}: conforms in {counted(runs - lacking, 'run')} of {cases}{more} ({', '.join(tail)})"
+
+    def __repr__(self) -> str:
+        """Who is to blame, and how it ended."""
+        more = len(self.blame) - MOST_BLAMES
+        said = [culprit.in_full() for culprit in self.blame[:MOST_BLAMES]]
+        return "\n".join([*said, *([f"and {more} more"] if more > 0 else []), self.conclusion])
+
+    @property
+    def families(self) -> pd.DataFrame:
+        """One row per family of cases: verdict counts, largest z and bound ratio, share decided, seconds."""
+        return family_table(self.table, self.cases)
+
+    def raise_for_discrepancy(self) -> None:
+        """Raises: Discrepancy, whose message is the blame, or how it ended where nobody is to blame, unless `passed`."""
+        if not self.passed:
+            raise Discrepancy("\n".join(culprit.in_full() for culprit in self.blame) or self.conclusion)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; NaN and infinities are spelled out as strings."""
+        return {
+            "format": FORMAT,
+            "passed": self.passed,
+            "environment": self.environment,
+            "blame": [spelled(asdict(culprit), SPECIAL) for culprit in self.blame],
+            "cases": _records(self.cases),
+            "table": {str(name): spelled(values.tolist(), SPECIAL) for name, values in self.table.items()},
+            "training": [spelled(asdict(run), SPECIAL) for run in self.training],
+            "details": [detail.place for detail in self.details],
+        }
+
+    def to_markdown(self) -> str:
+        """The families, the culprits and the largest errors, as tables in Markdown."""
+        return markdown.report(self.environment, self.families, self.table, self.cases, self.blame, self.training)
+
+    def to_junit(self) -> str:
+        """JUnit XML."""
+        return junit.document(self.environment, self.cases, self.table, self.blame)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: families, culprits and the worst rows, as many as one wants to scroll past."""
+        return html.excerpt(self.environment, self.families, self.table, self.blame)
+
+    def plot_layers(self, case: str | None = None, dtype: str | None = None, figure: str = "max_rel") -> Figure:
+        """A column of the table along depth, as a matplotlib figure; of the first case that is blamed unless one is named.
+
+        Raises: ValueError for a case, dtype or column that the report does not hold; ImportError without matplotlib.
+        """
+        if self.table.empty:
+            raise ValueError("the report holds no rows to draw")
+        first = (
+            (self.blame[0].case, self.blame[0].dtype) if self.blame else tuple(self.table.iloc[0][["case", "dtype"]])
+        )
+        case = first[0] if case is None else case
+        if dtype is None:
+            own = self.cases[self.cases["case"] == case]["dtype"].tolist()
+            dtype = first[1] if first[1] in own or not own else own[0]
+        return plots.layers(self.table, case, dtype, figure)
+
+    def plot_errors(
+        self, case: str, layer: str, quantity: str, dtype: str | None = None, step: int | None = None
+    ) -> Figure:
+        """Where in a tensor the error sits, as a matplotlib figure; the first that fits, local before end to end.
+
+        Raises: ValueError where the report keeps no such arrays; ImportError without matplotlib.
+        """
+        for detail in self.details:
+            place = detail.place
+            if (
+                (place.case, place.layer, place.quantity) == (case, layer, quantity)
+                and dtype in (None, place.dtype)
+                and step in (None, place.step)
+            ):
+                return plots.errors(detail)
+        held = dict.fromkeys(f"{d.place.case}/{d.place.layer} {d.place.quantity}" for d in self.details)
+        known = f"kept are {', '.join(list(held)[:6])}{' …' if len(held) > 6 else ''}" if held else "there are none"
+        raise ValueError(
+            f"no arrays of {case}/{layer} {quantity}: the report keeps those of discrepancies only; {known}"
+        )
+
+    def to_html(self, path: Path | str) -> None:
+        """Write one file that needs nothing else: it opens in any browser, without a network.
+
+        Raises: ReportError when it cannot be written.
+        """
+        try:
+            Path(path).write_text(self._page(), encoding="utf-8")
+        except OSError as error:
+            raise ReportError(f"file {path} cannot be written: {error.strerror}") from error
+
+    def _page(self) -> str:
+        return html.render(
+            self.environment, self.families, self.table, self.cases, self.blame, self.training, self.details
+        )
+
+    def save(self, folder: Path | str) -> None:
+        """Write table.parquet, table.csv, cases.csv, details.npz, report.json, report.md and report.html.
+
+        All of them or, on an error, none.
+
+        Raises: ReportError when the folder cannot be written.
+        """
+        folder = writable(folder)
+        staging = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+        try:
+            self.table.to_parquet(staging / "table.parquet", index=False)
+            self.table.to_csv(staging / "table.csv", index=False)
+            self.cases.drop(columns="seconds").to_csv(staging / "cases.csv", index=False)
+            with (staging / "report.json").open("w") as file:
+                json.dump(self.to_json(), file, allow_nan=False)
+            details.save(self.details, staging / "details.npz")
+            (staging / "report.md").write_text(self.to_markdown())
+            (staging / "report.html").write_text(self._page(), encoding="utf-8")
+            _put_in_place(staging, folder)
+        except OSError as error:
+            raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _put_in_place(staging: Path, folder: Path) -> None:
+    """Move every file of `staging` to `folder`; where one cannot take its place, what was there before comes back."""
+    before, moved = staging / "before", []
+    written = sorted(staging.iterdir())
+    before.mkdir()
+    try:
+        for path in written:
+            target = folder / path.name
+            if target.exists():
+                shutil.copy2(target, before / path.name)
+            moved.append(target)
+            path.replace(target)
+    except OSError:
+        for target in moved:
+            kept = before / target.name
+            if kept.exists():
+                shutil.copy2(kept, target)
+            else:
+                target.unlink(missing_ok=True)
+        raise
+
+
+def writable(folder: Path | str) -> Path:
+    """The folder, made if it was not there. Raises: ReportError when it cannot be written."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def load_report(folder: Path | str) -> Report:
+    """A report that `save` wrote. Raises: ReportError when there is none, or one of another format."""
+    folder = Path(folder)
+    try:
+        kept = json.loads((folder / "report.json").read_text())
+        if kept.get("format") != FORMAT:
+            raise ReportError(
+                f"{folder} holds a report of format {kept.get('format')!r}, this version reads format {FORMAT}"
+            )
+        table, environment = pd.read_parquet(folder / "table.parquet"), kept["environment"]
+        lacking = [name for name in COLUMNS if name not in table] + [name for name in ABOUT if name not in environment]
+        if lacking:
+            raise ValueError(f"they lack {', '.join(lacking)}")
+        return Report(
+            table,
+            pd.DataFrame([unspelled(record, SPECIAL) for record in kept["cases"]], columns=CASE_COLUMNS),
+            [Blame(**{**record, "follows": tuple(record["follows"])}) for record in kept["blame"]],
+            environment,
+            [TrainingRun(**unspelled(record, SPECIAL)) for record in kept["training"]],
+            details.load(folder / "details.npz", [Place(*place) for place in kept.get("details", ())]),
+        )
+    except OSError as error:
+        raise ReportError(
+            f"{folder} holds no report: {error.strerror or error} ({Path(error.filename or folder).name})"
+        ) from error
+    except ReportError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # whatever does not fit together
+        raise ReportError(f"{folder} holds no report: its files are damaged ({error})") from error
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [spelled(record, SPECIAL) for record in frame.to_dict(orient="records")]

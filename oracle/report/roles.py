@@ -1,0 +1,30 @@
+"""Rows -> their part in what went wrong: the culprit, or what followed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from oracle.blame.blame import Blame
+from oracle.judging.verdict import DISCREPANCIES, LOCAL
+
+CULPRIT, CONSEQUENCE = "culprit", "consequence"
+
+
+def roles(table: pd.DataFrame, blames: Iterable[Blame]) -> list[str]:
+    """For each row "culprit", "consequence" or "".
+
+    A discrepancy is the culprit's where its layer and quantity are blamed in this case and dtype, at whatever step it shows
+    again, or where it is wrong on its own inputs; every other one is a consequence.
+    """
+    blamed = {(blame.case, blame.dtype, blame.layer, blame.quantity) for blame in blames}
+    columns = (table[name].tolist() for name in ("case", "dtype", "layer", "quantity", "mode", "verdict"))
+    return [
+        ""
+        if verdict not in DISCREPANCIES
+        else CULPRIT
+        if mode == LOCAL or (case, dtype, layer, quantity) in blamed
+        else CONSEQUENCE
+        for case, dtype, layer, quantity, mode, verdict in zip(*columns, strict=True)
+    ]

@@ -1,0 +1,202 @@
+"""Rows as pandas tables: one row per quantity, per case, per family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from oracle.blame.blame import Blame
+from oracle.judging.verdict import (
+    CONVENTION,
+    DISCREPANCIES,
+    END_TO_END,
+    FAILED,
+    GRAVITY,
+    LOCAL,
+    UNDECIDED,
+    UNSUPPORTED,
+    VERDICTS,
+    Row,
+)
+from oracle.running_error.model import Floats
+from oracle.wording import counted
+
+COLUMNS = [field.name for field in fields(Row)]
+CASE_COLUMNS = [
+    "case",
+    "dtype",
+    "family",
+    "verdict",
+    "layer",
+    "quantity",
+    "diagnosis",
+    "rows",
+    "undecided",
+    "z_max",
+    "bound_ratio",
+    "decided",
+    "seconds",
+]
+# How a run may end.
+CONFORMS, DISCREPANCIES_FOUND = "conforms", "discrepancies found"
+NOTHING_JUDGED, NOTHING_DECIDED = "nothing was judged", "nothing was decided"
+HARNESS_FAILED = "the harness itself failed"
+
+
+def row_table(rows: Iterable[Row]) -> pd.DataFrame:
+    """The full table; shapes and indices are text, so that every file format holds them."""
+    rows = list(rows)
+    columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    for column in ("shape", "worst_index"):
+        columns[column] = [" ".join(map(str, value)) for value in columns[column]]
+    return pd.DataFrame(columns)
+
+
+def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+    """One row per case and dtype: its verdict, who is blamed, or why it was not judged, its largest figures."""
+    first: dict[tuple[str, str], Blame] = {}
+    for blame in blames:
+        first.setdefault((blame.case, blame.dtype), blame)
+    columns = {
+        name: table[name].to_numpy() for name in ("verdict", "diagnosis", "z_max", "bound_ratio", "decided", "n")
+    }
+    entries = []
+    for (case, dtype), places in _places(table).items():
+        culprit = first.get((case, dtype))
+        own = {name: values[places] for name, values in columns.items()}
+        verdicts = own["verdict"].tolist()
+        verdict = max(verdicts, key=lambda verdict: GRAVITY[verdict])
+        unjudged = own["diagnosis"][verdicts.index(verdict)] if verdict in (UNSUPPORTED, FAILED) else ""
+        entries.append(
+            {
+                "case": case,
+                "dtype": dtype,
+                "family": case.partition("/")[0],
+                "verdict": verdict,
+                "layer": culprit.layer if culprit else "",
+                "quantity": culprit.quantity if culprit else "",
+                "diagnosis": culprit.diagnosis if culprit else unjudged,
+                "rows": len(verdicts),
+                "undecided": verdicts.count(UNDECIDED),
+                "z_max": _largest(own["z_max"]),
+                "bound_ratio": _largest(own["bound_ratio"]),
+                "decided": _decided(own["decided"], own["n"]),
+                "seconds": seconds.get((case, dtype), float("nan")),
+            }
+        )
+    return pd.DataFrame(entries, columns=CASE_COLUMNS)
+
+
+def _places(table: pd.DataFrame) -> dict[tuple[str, str], list[int]]:
+    """Which rows belong to each case and dtype, in the order in which these first occur."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, key in enumerate(zip(table["case"].tolist(), table["dtype"].tolist(), strict=True)):
+        places.setdefault(key, []).append(place)
+    return places
+
+
+def _largest(values: Floats) -> float:
+    """NaN only where there is nothing else."""
+    known = values[~np.isnan(values)]
+    return float(known.max()) if known.size else float("nan")
+
+
+def _decided(shares: Any, counts: Any) -> float:
+    elements = counts.sum()
+    return float((shares * counts).sum() / elements) if elements else 1.0
+
+
+def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
+    """One row per family: numbers of cases, rows by verdict, worst figures, seconds."""
+    families = table["case"].astype(str).str.split("/").str[0]
+    entries = []
+    for family, own in cases.groupby("family", sort=False):
+        rows = table[families == family]
+        counts = rows["verdict"].value_counts()
+        judged = rows[rows["verdict"] != CONVENTION]  # what differs by convention differs by more than rounding
+        entries.append(
+            {
+                "family": family,
+                "cases": own["case"].nunique(),
+                "rows": len(rows),
+                **{verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS},
+                "z_max": judged["z_max"].max(),
+                "bound_ratio": judged["bound_ratio"].max(),
+                "decided": _decided(rows["decided"], rows["n"]),
+                "seconds": own["seconds"].sum(),
+            }
+        )
+    return pd.DataFrame(entries)
+
+
+def branch_counts(table: pd.DataFrame) -> tuple[int, int, int]:
+    """Of all comparisons end to end: how many there were, how many rounding can flip, how many were adopted."""
+    rows = table[table["quantity"] == "branches"]
+    return int(rows["n"].sum()), int(rows["n_ambiguous"].sum()), int(rows["n_adopted"].sum())
+
+
+def step_rows(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, pd.DataFrame]:
+    """The first step with a discrepancy, else the first, and its rows. Raises: ValueError without such rows."""
+    rows = table[(table["case"] == case) & (table["dtype"] == dtype)]
+    if rows.empty:
+        raise ValueError(f"the report holds no case {case!r} in {dtype}")
+    bad = rows[rows["verdict"].isin(DISCREPANCIES)]
+    step = int((rows if bad.empty else bad)["step"].iloc[0])
+    return step, rows[rows["step"] == step]
+
+
+def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[dict[str, Any]]]:
+    """One step of a case, layer by layer from the loss back to the input; the first step with a discrepancy, else the first.
+
+    Returns: the step, and per layer and quantity the local figures beside the end-to-end z; "at fault" where the local
+    judgement found a discrepancy, or where it found none in the whole step, what is wrong first end to end.
+    Raises: ValueError without such rows.
+    """
+    step, rows = step_rows(table, case, dtype)
+    bad = rows[rows["verdict"].isin(DISCREPANCIES)]
+    local = bad[bad["mode"] == LOCAL]
+    faults = set((bad.head(1) if local.empty else local)[["layer", "quantity"]].itertuples(index=False, name=None))
+    forward = {layer: place for place, layer in enumerate(dict.fromkeys(rows["layer"]))}
+    lines: list[dict[str, Any]] = []
+    for (layer, quantity), both in rows.groupby(["layer", "quantity"], sort=False):
+        z = {mode: float(own["z_max"].max()) for mode, own in both.groupby("mode")}
+        shown = both[both["mode"] == LOCAL] if LOCAL in z else both
+        line = {name: shown[name].iloc[0] for name in ("layer_type", "n", "max_abs", "effective_bits")}
+        line |= {"layer": layer, "quantity": quantity}
+        line |= {"z_local": z.get(LOCAL, float("nan")), "z_end_to_end": z.get(END_TO_END, float("nan"))}
+        line["at_fault"] = (layer, quantity) in faults
+        line["verdict"] = max(both["verdict"], key=lambda verdict: GRAVITY[verdict])
+        lines.append(line)
+    return step, sorted(lines, key=lambda line: -forward[line["layer"]])
+
+
+def unsupported_runs(table: pd.DataFrame) -> int:
+    """In how many runs of a case nothing was judged, since the subject or the reference has no such thing."""
+    lacking = (table["verdict"] == UNSUPPORTED).groupby([table["case"], table["dtype"]]).all()
+    return int(lacking.sum())
+
+
+def judged_rows(table: pd.DataFrame) -> int:
+    return int((~table["verdict"].isin((UNSUPPORTED, FAILED))).sum())
+
+
+def outcome(table: pd.DataFrame) -> str:
+    """How a run ended, in a word or two: that something conforms takes something that was judged, and decided."""
+    if table["verdict"].isin(DISCREPANCIES).any():
+        return DISCREPANCIES_FOUND
+    if (table["verdict"] == FAILED).any():
+        return HARNESS_FAILED
+    if not judged_rows(table):
+        return NOTHING_JUDGED
+    return NOTHING_DECIDED if table["verdict"].isin((UNSUPPORTED, UNDECIDED)).all() else CONFORMS
+
+
+def failed_runs(failed: pd.DataFrame) -> str:
+    """In how many runs the harness itself failed, and how in the first of them."""
+    first = failed.iloc[0]
+    where = f"{first['case']} ({first['dtype']}): {first['diagnosis']}"
+    return f"{HARNESS_FAILED} in {counted(len(failed), 'run')}, please report this: {where}"

@@ -1,0 +1,235 @@
+"""A report in the terminal: rendering only. Plain text where there is no terminal, readable at 80 columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from oracle.judging.verdict import DISCREPANCIES, MISSING, PASS, VERDICTS
+from oracle.report.diff import APPEARED, BETTER, VANISHED, WORSE, Change
+from oracle.report.history import Course
+from oracle.report.markdown import branches, milestones
+from oracle.report.report import MOST_BLAMES, Report
+from oracle.report.table import branch_counts
+from oracle.running_error import LAMBDA
+from oracle.wording import counted, exact_share, figure
+
+# A verdict reads without colour too: the word stands beside it. Blue and orange, not green and red.
+STYLES = {PASS: "blue", **dict.fromkeys(DISCREPANCIES, "bold dark_orange")}
+
+
+def console(stderr: bool = False) -> Console:
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not made.is_terminal:
+        made = Console(stderr=stderr, highlight=False, width=max(made.width, 120), no_color=True)
+    return made
+
+
+def progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}", table_column=None),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(stderr=True),
+        transient=True,
+    )
+
+
+def opening(about: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return f"{versions}; {about['blas']}, {about['processors']} processors"
+
+
+def show_report(out: Console, report: Report) -> None:
+    """The families, then who is to blame, then the free training runs, then one line that says how it ended."""
+    out.print(family_table(report, out.width))
+    for culprit in report.blame[:MOST_BLAMES]:
+        first, *rest = culprit.in_full().splitlines()
+        out.print(f"[{STYLES.get(culprit.verdict, '')}]{escape(first)}[/]", soft_wrap=True)
+        for line in rest:
+            out.print(escape(line), soft_wrap=True)
+    if len(report.blame) > MOST_BLAMES:
+        out.print(f"and {len(report.blame) - MOST_BLAMES} more, in the report's cases.csv")
+    if report.training:
+        out.print(training_table(report))
+    if branch_counts(report.table)[0]:
+        out.print(branches(report.table), soft_wrap=True)
+    out.print(report.conclusion, soft_wrap=True)
+
+
+# Verdicts as column heads where the terminal is narrow.
+SHORT = {
+    "convention": "conv.",
+    "undecided": "undec.",
+    "unsupported": "unsup.",
+    "imprecise": "impr.",
+    "missing": "miss.",
+}
+NARROW = 100
+
+
+def family_table(report: Report, width: int) -> Table:
+    families = report.families
+    present = [verdict for verdict in VERDICTS if families[verdict].any()]
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    made.add_column("family", no_wrap=True)
+    for name in ("cases", *present, "max z", "bound", "decided", "s"):
+        head = SHORT.get(name, name) if width < NARROW else name
+        made.add_column(head, justify="right", style=STYLES.get(name, ""))
+    for record in families.to_dict(orient="records"):
+        made.add_row(
+            str(record["family"]),
+            str(record["cases"]),
+            *(str(record[verdict]) for verdict in present),
+            figure(record["z_max"]),
+            figure(record["bound_ratio"]),
+            exact_share(record["decided"]),
+            f"{record['seconds']:.1f}",
+        )
+    return made
+
+
+def training_table(report: Report) -> Table:
+    made = Table(box=None, pad_edge=False, header_style="bold", title="free training on digits", title_justify="left")
+    for name in ("network", "epochs", "accuracy", "reference", "largest gap between parameters"):
+        made.add_column(name)
+    for run in report.training:
+        gaps = ", ".join(f"{figure(run.gaps[step - 1])} (step {step})" for step in milestones(len(run.gaps)))
+        made.add_row(run.network, str(run.epochs), f"{run.accuracy:.2%}", f"{run.reference_accuracy:.2%}", gaps)
+    return made
+
+
+def two_columns(frame: pd.DataFrame) -> Table:
+    made = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in frame.itertuples(index=False):
+        made.add_row(str(name), str(value))
+    return made
+
+
+def score_table(frame: pd.DataFrame, figures: Sequence[str]) -> Table:
+    """A row for each of the frame's, numbers to the right; a column of verdicts without any is left out."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    shown = [name for name in frame if name not in VERDICTS or frame[name].any()]
+    for name in shown:
+        right = pd.api.types.is_numeric_dtype(frame[name])
+        made.add_column(
+            str(name).replace("_", " "), justify="right" if right else "left", style=STYLES.get(str(name), "")
+        )
+    for record in frame[shown].to_dict(orient="records"):
+        made.add_row(*(figure(value) if name in figures else str(value) for name, value in record.items()))
+    return made
+
+
+def plain_table(frame: pd.DataFrame) -> Table:
+    """A frame of texts as it is."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in frame.columns:
+        made.add_column(str(name), overflow="fold")
+    for cells in frame.itertuples(index=False):
+        made.add_row(*(escape(str(cell)) for cell in cells))
+    return made
+
+
+# Decades of error / tolerance that a bar shows below and above 1.
+DECADES_WITHIN, DECADES_OUTSIDE = 3, 6
+
+
+def bar(z: float) -> str:
+    """log10(error / tolerance), a character per decade; the stroke is the tolerance, and what is beyond it has another shape."""
+    if math.isnan(z):
+        return ""
+    decades = -math.inf if z <= 0 else math.log10(z / LAMBDA) if z < math.inf else math.inf
+    within = math.ceil(min(max(decades + DECADES_WITHIN, 0), DECADES_WITHIN))
+    outside = math.ceil(min(max(decades, 0), DECADES_OUTSIDE))
+    return f"{'▪' * within:<{DECADES_WITHIN}}│{'█' * outside:<{DECADES_OUTSIDE}}"
+
+
+def layer_table(lines: list[dict[str, Any]], title: str, out: Console) -> Table:
+    """One step of one case, from the loss back to the input: the local and the end-to-end judgement side by side.
+
+    Bars only in a terminal. In a narrow one a layer's type and size and the largest error are left out.
+    """
+    wide, bars = out.width >= NARROW, out.is_terminal
+    made = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    for name in ("layer", "quantity"):
+        made.add_column(name, overflow="fold")
+    for name in (*(("n", "max error") if wide else ()), "z local", "z whole", "bits"):
+        made.add_column(name, justify="right", no_wrap=True)
+    if bars:
+        made.add_column("err/tol" if not wide else "error/tolerance", no_wrap=True)
+    made.add_column("verdict", no_wrap=True)
+    for line in lines:
+        style = STYLES.get(line["verdict"], "")
+        z = line["z_end_to_end"] if math.isnan(line["z_local"]) else line["z_local"]
+        follows = line["verdict"] in DISCREPANCIES - {MISSING}  # what is not delivered follows from nothing
+        says = line["verdict"] + (" ◀" if line["at_fault"] else ", follows" if follows else "")
+        made.add_row(
+            escape(f"{line['layer']} ({line['layer_type']})" if wide and line["layer_type"] else str(line["layer"])),
+            escape(str(line["quantity"])),
+            *((f"{line['n']:,}", figure(line["max_abs"])) if wide else ()),
+            figure(line["z_local"]),
+            figure(line["z_end_to_end"]),
+            figure(line["effective_bits"]),
+            *((f"[{style}]{bar(z)}[/]" if style else bar(z),) if bars else ()),
+            f"[{style}]{says}[/]" if style else says,
+        )
+    return made
+
+
+MOST_CHANGES = 20
+
+
+def show_changes(out: Console, changes: list[Change]) -> None:
+    """What differs between two reports, then how much of it there is."""
+    for change in changes[:MOST_CHANGES]:
+        figures = ", ".join(figure(z) for z in (change.z_before, change.z_after) if not math.isnan(z))
+        style = STYLES["wrong"] if change.kind == WORSE else STYLES[PASS] if change.kind == BETTER else ""
+        text = escape(f"{change}{f' (largest z {figures})' if figures else ''}")
+        out.print(f"[{style}]{text}[/]" if style else text, soft_wrap=True)
+    if len(changes) > MOST_CHANGES:
+        out.print(f"and {len(changes) - MOST_CHANGES:,} more groups of rows, with --json")
+    counts = {kind: sum(c.rows for c in changes if c.kind == kind) for kind in (WORSE, APPEARED, VANISHED, BETTER)}
+    said = [f"{counted(count, 'row')} {kind}" for kind, count in counts.items() if count]
+    out.print(", ".join(said) or "no verdict differs")
+
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A block per value between the least and the largest; a dot where there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    places = [(value - low) / (high - low) if high > low else 0.5 for value in values]
+    return "".join(
+        "·" if math.isnan(value) else "!" if math.isinf(value) else BLOCKS[round(place * (len(BLOCKS) - 1))]
+        for value, place in zip(values, places, strict=True)
+    )
+
+
+MOST_RUNS = 12
+
+
+def history_table(courses: Sequence[Course], out: Console) -> Table:
+    """z and effective bits of each family over the last runs: drawn in a terminal, first and last as figures everywhere."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    made.add_column("family", no_wrap=True)
+    for name in ("largest z", "least bits, float32"):
+        if out.is_terminal:
+            made.add_column("")
+        made.add_column(name, justify="right")
+    for course in courses:
+        cells = []
+        for values in (course.z[-MOST_RUNS:], course.bits[-MOST_RUNS:]):
+            cells += [sparkline(values)] if out.is_terminal else []
+            cells.append(f"{figure(values[0]) or '–'} → {figure(values[-1]) or '–'}")
+        made.add_row(course.family, *cells)
+    return made

@@ -1,0 +1,155 @@
+"""Every installed subject over the same cases: how many runs of each family conform, and what is at fault in the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from oracle import subjects
+from oracle.case.case import Case
+from oracle.harness.jobs import Progress, in_turn
+from oracle.harness.run import Job, judged
+from oracle.judging.verdict import (
+    CONVENTION,
+    CRASHED,
+    FAILED,
+    LOOSE,
+    MISSING,
+    PASS,
+    UNDECIDED,
+    UNSUPPORTED,
+    VERDICTS,
+    WRONG,
+)
+from oracle.report.environment import environment
+from oracle.report.report import Report
+from oracle.scoreboard.written import page_of
+from oracle.subjects import libraries
+
+# A run counts once, by the gravest verdict of its rows.
+COLUMN = {
+    PASS: "conform",
+    UNDECIDED: "conform",
+    LOOSE: "conform",
+    CONVENTION: "convention",
+    UNSUPPORTED: "unsupported",
+    "imprecise": "imprecise",
+    MISSING: "wrong",
+    WRONG: "wrong",
+    CRASHED: "crashed",
+    FAILED: "crashed",
+}
+assert COLUMN.keys() == set(VERDICTS)
+COUNTS = tuple(dict.fromkeys(COLUMN.values()))
+KEYS = ["subject", "dtype", "family"]
+SCORES = [*KEYS, "runs", *COUNTS, "z_max", "effective_bits"]
+FAULTS = ["subject", "dtype", "layer_type", "quantity", "verdict", "runs", "example", "cause", "finding"]
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """What all subjects scored.
+
+    Attributes:
+        scores: one row per subject, dtype and family, see SCORES.
+        faults: one row per kind of culprit, see FAULTS.
+        versions: of the libraries, by subject.
+        lacking: subjects that are not installed.
+        about: the environment, with the number of cases.
+    """
+
+    scores: pd.DataFrame
+    faults: pd.DataFrame
+    versions: dict[str, str]
+    lacking: tuple[str, ...]
+    about: dict[str, Any]
+
+    @classmethod
+    def of(cls, reports: Mapping[str, Report], about: dict[str, Any], lacking: tuple[str, ...] = ()) -> Scoreboard:
+        versions = {name: installed(name) for name in reports}
+        return cls(scores(reports), faults(reports), versions, lacking, about)
+
+    @property
+    def totals(self) -> pd.DataFrame:
+        """Per subject and dtype, over all families."""
+        grouped = self.scores.groupby(KEYS[:2], sort=False)
+        sums = grouped[["runs", *COUNTS]].sum()
+        return sums.join(grouped["z_max"].max()).join(grouped["effective_bits"].min()).reset_index()
+
+
+def run(
+    cases: Sequence[Case],
+    dtypes: Sequence[str],
+    executor: Executor,
+    progress: Progress,
+    names: Iterable[str] = subjects.BUILT_IN,
+) -> Scoreboard:
+    """Judge every installed subject on every case, side by side; torch against refbp, all others against torch.
+
+    Args:
+        names: subjects that are asked for; those that are not installed are left out.
+        progress: called with (runs done, runs in all, what comes next).
+    """
+    names = tuple(names)
+    present = [name for name in names if libraries.versions(name)]
+    jobs = [
+        Job(case.astype(dtype), name, "refbp" if name == "torch" else "torch", False, False)
+        for name in present
+        for case in cases
+        for dtype in dtypes
+    ]
+    rows: dict[str, list[Any]] = {name: [] for name in present}
+    details: dict[str, list[Any]] = {name: [] for name in present}
+    for job, done in in_turn(judged, jobs, lambda job: f"{job.subject}: {job.case.name}", progress, executor):
+        rows[job.subject] += done.rows
+        details[job.subject] += done.details
+    reports = {name: Report.of(rows[name], {"subject": name}, {}, details=details[name]) for name in present}
+    about = {**environment(), "cases": len(cases), "dtypes": list(dtypes)}
+    return Scoreboard.of(reports, about, tuple(name for name in names if name not in present))
+
+
+def installed(name: str) -> str:
+    """The versions, and of a library that runs on several devices the one that was taken."""
+    device = getattr(subjects.load(name), "device", "")
+    return libraries.installed(name) + (f" on its device {device}" if device else "")
+
+
+def scores(reports: Mapping[str, Report]) -> pd.DataFrame:
+    """Runs by verdict; the largest z and the fewest effective bits of the rows that pass."""
+    found = []
+    for name, report in reports.items():
+        table = report.table.assign(family=report.table["case"].str.partition("/")[0])
+        figures = (
+            table[table["verdict"] == PASS]
+            .groupby(["dtype", "family"], sort=False)
+            .agg({"z_max": "max", "effective_bits": "min"})
+        )
+        counted = report.cases.assign(column=report.cases["verdict"].map(COLUMN))
+        counts = counted.pivot_table(
+            index=["dtype", "family"], columns="column", aggfunc="size", fill_value=0, sort=False
+        )
+        counts = counts.reindex(columns=list(COUNTS), fill_value=0)
+        own = counts.join(figures).reset_index()
+        found.append(own.assign(subject=name, runs=counts.sum(axis=1).to_numpy()))
+    return pd.concat(found, ignore_index=True)[SCORES]
+
+
+def faults(reports: Mapping[str, Report]) -> pd.DataFrame:
+    """Culprits by what is at fault, with the number of runs, the first of them, and where it is written up."""
+    kinds: dict[tuple[str, ...], dict[str, Any]] = {}
+    for name, report in reports.items():
+        for culprit in report.blame:
+            page = page_of(name, culprit)
+            key = (name, culprit.dtype, culprit.layer_type, culprit.quantity, culprit.verdict, page)
+            entry = kinds.setdefault(key, {"cases": set(), "example": str(culprit), "cause": culprit.cause})
+            entry["cases"].add(culprit.case)
+    entries = [
+        dict(zip((*FAULTS[:5], "finding"), key, strict=True))
+        | {"runs": len(entry["cases"]), "example": entry["example"], "cause": entry["cause"]}
+        for key, entry in sorted(kinds.items())
+    ]
+    return pd.DataFrame(entries, columns=FAULTS)

@@ -1,0 +1,81 @@
+"""A shrunk case as a program that a person can read and run."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.shrinking.shrink import Shrunk
+from oracle.subjects.process import Program
+
+# Of a larger array only the worst element is shown.
+MOST_ELEMENTS = 36
+
+
+def script(shrunk: Shrunk, file: str, subject: str | Program) -> str:
+    """Under 30 lines that show the discrepancy with NumPy and the subject alone; the expected numbers are written out.
+
+    Args:
+        file: where the case is saved.
+        subject: as for `oracle.run`, by name (one of your own is looked for where the script is run), or a program.
+    """
+    culprit, case = shrunk.culprit, shrunk.case
+    comparison = _comparison(shrunk) if culprit.quantity else []
+    own = isinstance(subject, str) and ":" in subject
+    module = "subjects" if isinstance(subject, str) else "process"
+    made = f'subjects.load("{subject}")' if isinstance(subject, str) else f"process.program({subject.command!r})"
+    return "\n".join(
+        [
+            *(["import sys", ""] if own else []),
+            *(["import numpy as np", ""] if any("np." in line for line in comparison) else []),
+            "import oracle",
+            f"from oracle{'' if isinstance(subject, str) else '.subjects'} import {module}",
+            "",
+            *(['sys.path.insert(0, "")  # where the subject lies: run this in the same folder'] if own else []),
+            *textwrap.wrap(str(culprit), 110, initial_indent="# ", subsequent_indent="#   "),
+            *textwrap.wrap(
+                f"likely cause: {culprit.cause or 'not known'}", 110, initial_indent="# ", subsequent_indent="#   "
+            ),
+            *textwrap.wrap(described(case), 110, initial_indent="# ", subsequent_indent="#   "),
+            f'case = oracle.Case.load("{file}")',
+            f"trace = {made}.run(case)",
+            *comparison,
+        ]
+    )
+
+
+def _comparison(shrunk: Shrunk) -> list[str]:
+    culprit, got, expected = shrunk.culprit, shrunk.got, shrunk.expected
+    lines = [f'got = trace.get({culprit.step}, "{culprit.layer}", "{culprit.quantity}")']
+    if expected is None:
+        return [*lines, 'print("got", got)']
+    if expected.size > MOST_ELEMENTS and got is not None and got.shape == expected.shape:
+        with np.errstate(invalid="ignore"):
+            error = np.abs(got.astype(np.float64) - expected)
+        index = np.unravel_index(int(np.argmax(np.where(np.isnan(error), np.inf, error))), expected.shape)
+        place = ", ".join(map(str, index))
+        return [*lines, f'print("got", got[{place}], "expected", {written(expected[index], got)})']
+    numbers = ", ".join(written(number, expected) for number in expected.ravel())
+    made = f"expected = np.array([{numbers}]).reshape({expected.shape})"
+    return [
+        *lines,
+        *textwrap.wrap(made, 110, subsequent_indent="    "),
+        'print("got", got, "expected", expected, sep="\\n")',
+    ]
+
+
+def written(number: Array, like: Array) -> str:
+    """As Python writes it, with the digits that the array's dtype has."""
+    text = f"{float(number):.{9 if like.dtype.itemsize < 8 else 17}g}"
+    return text if text[-1].isdigit() else f"float({text!r})"
+
+
+def described(case: Case) -> str:
+    """Layers with their options, the loss or the optimizer, and the shapes they are given."""
+    specs = [*case.layers, *(spec for spec in (case.loss, case.optimizer) if spec is not None)]
+    parts = [f"{spec.type}({', '.join(f'{name}={value!r}' for name, value in spec.options.items())})" for spec in specs]
+    shapes = [array.shape for array in (*case.inputs, *(case.grads[0].values() if case.grads else ()))]
+    return f"{', '.join(parts)} on {' and '.join(map(str, shapes))}"

@@ -1,0 +1,299 @@
+"""The smallest case that shows a discrepancy: one layer, loss or update, small sizes and integers, options at their defaults."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+from hypothesis.extra import numpy as hnp
+
+from oracle import subjects
+from oracle.blame.blame import Blame, blame
+from oracle.blame.search import ANOTHER, kept
+from oracle.case.arrays import Array
+from oracle.case.case import Case, CaseError, Spec
+from oracle.exchange.numbers import shown
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, Network, upstream_shape
+from oracle.judging.case_rows import crashed, judge
+from oracle.judging.comparison import ReferenceFailed
+from oracle.judging.parts import local_parts
+from oracle.judging.profile import profile_of
+from oracle.judging.unusable import with_faults
+from oracle.judging.verdict import Row
+from oracle.judging.wiring import completed
+from oracle.trace import Subject, Trace, Unsupported
+
+EXAMPLES = 400
+# Sizes of an input that are tried; a shrunk case is for reading.
+LARGEST = 8
+# Numbers that no order of summation rounds, and how many of them are made simpler one by one.
+VALUES, SEEDS, MOST_VALUES = (-2, 3), 9, 100
+# Options that fix a dimension of the input.
+CHANNELS = {"in_channels": 1, "in_features": -1, "num_features": 1, "num_channels": 1}
+
+Smaller: TypeAlias = Callable[[Case], "st.SearchStrategy[Case | None]"]
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What a failing case came down to.
+
+    Attributes:
+        case: the smallest that was found.
+        culprit: who is blamed in it, as in the original.
+        got, expected: the culprit's quantity, as the subject and as the reference in float64 compute it; None where one
+            does not.
+    """
+
+    case: Case
+    culprit: Blame
+    got: Array | None
+    expected: Array | None
+
+
+def shrink(case: Case, subject: str | Subject, reference: str = "torch") -> Shrunk:
+    """The smallest case found that fails in the same kind of layer, quantity and cause.
+
+    Args:
+        case: in the dtype in which it fails.
+        subject, reference: as for `oracle.run`.
+    Raises: ValueError (SubjectError, CaseError) for a case that does not fail, or a subject that there is not.
+    """
+    if not isinstance(case, Case):
+        raise CaseError(f"shrink expects an oracle.Case, got {shown(case)}: one of the suite is oracle.suite.named(…)")
+    court = Court(subjects.load(subject), subjects.load(reference))
+    rows = court.rows(case)
+    found = court.first(case, rows)
+    if found is None:
+        raise ValueError(f"case {case.name} does not fail in {case.dtype}: there is nothing to shrink")
+    for part in fewer_parts(case, court, found):
+        if court.still_fails(part, found):
+            case = part
+            break
+    for smaller in (resized, cut_down, revalued):
+        case = smallest(case, smaller, lambda other: court.still_fails(other, found))
+    rows = court.rows(case)
+    culprit = court.first(case, rows)
+    assert culprit is not None
+    place = culprit.step, culprit.layer, culprit.quantity
+    expected = court.reference.run(case.astype("float64")).get(*place)
+    return Shrunk(case, culprit, rows[0][1].get(*place), expected)
+
+
+def one_of_each_kind(blames: Iterable[Blame]) -> list[Blame]:
+    """Of culprits with the same kind of layer, quantity, verdict and cause the first, and of each case's culprits the first."""
+    of_case: dict[tuple[str, str], Blame] = {}
+    for own in blames:
+        of_case.setdefault((own.case, own.dtype), own)
+    found: dict[tuple[str, ...], Blame] = {}
+    for own in of_case.values():
+        found.setdefault((*_kind(own), own.cause_name), own)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Court:
+    """Who is judged against whom."""
+
+    subject: Subject
+    reference: Subject
+
+    @property
+    def option(self) -> str:
+        """How the command line names the subject."""
+        return str(getattr(self.subject, "option", self.subject.name))
+
+    def rows(self, case: Case) -> list[tuple[Row, Trace]]:
+        """The case's rows, each with the trace behind it; none where the case cannot be run."""
+        try:
+            trace = self.subject.run(case.handed_out())
+        except Unsupported:
+            return []
+        except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject
+            shown = getattr(error, "trace", Trace())
+            return [(row, shown) for row in crashed(case, error, self.reference, profile_of(self.subject))]
+        try:
+            rows = judge(case, trace, self.reference, profile_of(self.subject))
+            return [(row, trace) for row in with_faults(case, rows, trace)]
+        except (CaseError, ReferenceFailed):
+            return []
+
+    def first(self, case: Case, rows: list[tuple[Row, Trace]]) -> Blame | None:
+        """Who is blamed first, with the likely cause; None where nobody is."""
+        found = next(iter(blame([row for row, _ in rows], self.option)), None)
+        if found is None:
+            return None
+        own = [row for row, _ in rows if (row.layer, row.quantity) == (found.layer, found.quantity)]
+        kept(case, rows[0][1], self.reference, own, profile_of(self.subject))
+        return blame(own, self.option)[0]
+
+    def still_fails(self, case: Case, known: Blame) -> bool:
+        """Whether the same is found: the kind of layer, the quantity, the verdict, and the cause, which is no less certain."""
+        rows = self.rows(case)
+        found = next(iter(blame([row for row, _ in rows], self.option)), None)
+        if found is None or _kind(found) != _kind(known):
+            return False
+        found = self.first(case, rows)
+        if found is None or found.cause_name != known.cause_name:
+            return False
+        return found.cause.count(ANOTHER) <= known.cause.count(ANOTHER)
+
+
+def _kind(culprit: Blame) -> tuple[str, str, str]:
+    return culprit.layer_type, culprit.quantity, culprit.verdict
+
+
+def fewer_parts(case: Case, court: Court, culprit: Blame) -> Iterator[Case]:
+    """The culprit's own part alone, or at least fewer steps."""
+    rows = court.rows(case)
+    trace = completed(case, rows[0][1])
+    for part in local_parts(case, trace, culprit.step):
+        if culprit.layer in part.names.values():
+            yield named(part.case, culprit)
+    yield from (replace(case, steps=steps) for steps in (1, 2) if steps < case.steps)
+
+
+def named(part: Case, culprit: Blame) -> Case:
+    """The part under a name of its own, its layer under the name that it has in the whole case; of an update one parameter."""
+    part = replace(
+        part, name=f"shrunk/{part.name.replace('/', '-')}", why="the smallest case found that shows a discrepancy"
+    )
+    if part.optimizer is not None:
+        return of_parameter(part, f"{culprit.layer}.{culprit.quantity.partition('.')[2]}".removeprefix("."))
+    if not part.layers:
+        return part
+    short = culprit.layer.rpartition(".")[2]
+    return replace(
+        part,
+        layers=(replace(part.layers[0], name=short),),
+        params={f"{short}.{name.partition('.')[2]}": value for name, value in part.params.items()},
+        masks={short: next(iter(part.masks.values()))} if part.masks else {},
+    )
+
+
+def of_parameter(part: Case, name: str) -> Case:
+    """The update of one parameter."""
+    assert part.optimizer is not None
+    groups = tuple({**group, "params": [name]} for group in part.optimizer.groups if name in group["params"])
+    return replace(
+        part,
+        params={name: part.params[name]},
+        grads=({name: part.grads[0][name]},),
+        optimizer=replace(part.optimizer, groups=groups),
+        optimizer_state={
+            kind: {own: value for own, value in state.items() if own == name}
+            for kind, state in part.optimizer_state.items()
+        },
+    )
+
+
+def smallest(case: Case, smaller: Smaller, fails: Callable[[Case], bool]) -> Case:
+    """The simplest that hypothesis finds among the smaller cases that fail; the case itself where none does."""
+    quiet = settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        found = find(smaller(case), lambda other: other is not None and fails(other), settings=quiet)
+    except NoSuchExample:
+        return case
+    return case if found is None else found
+
+
+@st.composite
+def resized(draw: st.DrawFn, case: Case) -> Case | None:
+    """A single layer on smaller inputs, with options nearer to their defaults and random data; None where there is none."""
+    if len(case.layers) != 1 or case.layers[0].layers or case.loss is not None or case.masks:
+        return None
+    spec = simpler(draw, case.layers[0], LAYERS)
+    sizes = [draw(st.integers(1, min(size, LARGEST))) for size in case.inputs[0].shape]
+    for name, axis in CHANNELS.items():
+        if name in spec.options and len(sizes) > 1:
+            sizes[axis] = spec.options[name]
+    if "normalized_shape" in spec.options:
+        last = np.atleast_1d(spec.options["normalized_shape"])
+        sizes[len(sizes) - len(last) :] = last.tolist()
+    generator = np.random.default_rng(draw(st.integers(0, SEEDS)))
+
+    def made(shape: tuple[int, ...]) -> Array:
+        return generator.integers(*VALUES, shape, endpoint=True).astype(case.dtype)
+
+    bare = replace(case, layers=(spec,), params={}, grad_outputs=())
+    try:
+        own = {full: layer[short] for _, layer, short, full in Network(bare).state()}
+        params = {full: array if in_buffer(full) else made(array.shape) for full, array in own.items()}
+        drawn = replace(bare, params=params, inputs=(made(tuple(sizes)),))
+        upstream = (made(upstream_shape(drawn)),) if case.grad_outputs else ()
+    except (ValueError, IndexError, ZeroDivisionError):
+        return None
+    return replace(drawn, grad_outputs=upstream)
+
+
+@st.composite
+def revalued(draw: st.DrawFn, case: Case) -> Case | None:
+    """A single layer's numbers as near to zero as can be; None for more than can be looked through."""
+    if len(case.layers) != 1 or case.loss is not None or case.masks:
+        return None
+    arrays = [*case.params.values(), *case.inputs, *case.grad_outputs]
+    if sum(array.size for array in arrays) > MOST_VALUES:
+        return None
+
+    def made(array: Array) -> Array:
+        drawn: Array = draw(hnp.arrays(np.int64, array.shape, elements=st.integers(*VALUES), fill=st.nothing()))
+        return drawn.astype(case.dtype)
+
+    params = {name: array if in_buffer(name) else made(array) for name, array in case.params.items()}
+    return replace(
+        case,
+        params=params,
+        inputs=tuple(map(made, case.inputs)),
+        grad_outputs=tuple(map(made, case.grad_outputs)),
+    )
+
+
+def in_buffer(name: str) -> bool:
+    return "running_" in name or name.endswith("num_batches_tracked")
+
+
+@st.composite
+def cut_down(draw: st.DrawFn, case: Case) -> Case | None:
+    """A loss, an update or a layer under a mask on the first few of its elements, with options nearer to their defaults."""
+    if case.layers and not case.masks:
+        return None
+    shape = (case.inputs or (next(iter(case.grads[0].values())),))[0].shape
+    sizes = tuple(draw(st.integers(1, size)) if size else 0 for size in shape)
+
+    def cut(array: Array) -> Array:
+        """Along each dimension in which the array is as long as the input or gradient is."""
+        kept = [slice(new) if own == old else slice(None) for own, old, new in zip(array.shape, shape, sizes)]  # noqa: B905
+        return array[tuple(kept)]
+
+    other = case.mapped(cut)
+    if case.loss is not None:
+        return replace(other, loss=simpler(draw, case.loss, LOSSES))
+    if case.optimizer is not None:
+        return replace(other, optimizer=simpler(draw, case.optimizer, OPTIMIZERS))
+    return other
+
+
+def simpler(draw: st.DrawFn, spec: Spec, known: Mapping[str, type]) -> Spec:
+    """Each option at its default where it has one, else a smaller number; its own value last."""
+    parameters = inspect.signature(known[spec.type]).parameters
+
+    def values(name: str, value: Any) -> st.SearchStrategy[Any]:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+            return st.integers(1, value)
+        default = parameters[name].default
+        return st.just(value) if default is inspect.Parameter.empty else st.sampled_from([default, value])
+
+    return replace(spec, options={name: draw(values(name, value)) for name, value in spec.options.items()})

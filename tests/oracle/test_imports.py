@@ -52,6 +52,25 @@ def test_no_import_leads_back() -> None:
     )
 
 
+def folder(module: str) -> str:
+    """Of oracle its folder or file at the top, all of refbp as one."""
+    return ".".join(module.split(".")[:2]) if module.startswith("oracle.") else module.partition(".")[0]
+
+
+def test_no_import_between_folders_leads_back() -> None:
+    """The folders are stages: a case is run, judged, blamed and reported, and none looks at a later one."""
+    sources = {name: path.read_text() for name, path in modules().items() if name != "oracle"}
+    arrows: dict[str, set[str]] = {}
+    for name, source in sources.items():
+        others = {folder(other) for other in imported(source, set(sources))}
+        arrows.setdefault(folder(name), set()).update(others - {folder(name)})
+    order = list(TopologicalSorter(arrows).static_order())
+    stages = [
+        f"oracle.{name}" for name in ("case", "trace", "execution", "judging", "blame", "report", "harness", "cli")
+    ]
+    assert sorted(stages, key=order.index) == stages
+
+
 def test_a_circle_would_be_seen() -> None:
     """Also one that is closed inside a function."""
     with pytest.raises(CycleError):

@@ -25,7 +25,7 @@ print(*sorted(name for name in roots if not name.startswith("_") and name != "cy
     ("modules", "packages"),
     [
         ("refbp", {"numpy", "refbp", "scipy"}),
-        ("refbp, oracle.arrays", {"numpy", "refbp", "scipy", "oracle", "ml_dtypes"}),
+        ("refbp, oracle.case.arrays", {"numpy", "refbp", "scipy", "oracle", "ml_dtypes"}),
     ],
 )
 def test_what_an_import_brings_along(modules: str, packages: set[str]) -> None:

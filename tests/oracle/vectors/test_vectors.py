@@ -34,8 +34,8 @@ from oracle.vectors.export import with_masks
 from oracle.vectors.folder import read_manifest
 from oracle.vectors.stored import judged
 
-from .filled import fill
-from .planted import unturned
+from ..filled import fill
+from ..planted import unturned
 
 BY_HAND = Path(__file__).with_name("vectors_by_hand.py")
 PLAIN = "worked-example/plain"

@@ -16,9 +16,9 @@ from oracle.case.arrays import Array
 from oracle.subjects import process
 from oracle.trace import Key
 
-from .filled import fill
+from ..filled import fill
 
-PROGRAMS = Path(__file__).parents[1] / "subjects"
+PROGRAMS = Path(__file__).parents[2] / "subjects"
 # What both can: everything of these conforms, or says what it lacks.
 CASES = (
     "worked-example",

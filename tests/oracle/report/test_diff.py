@@ -16,7 +16,7 @@ from oracle.judging.verdict import VERDICTS
 from oracle.report import diff
 from oracle.report.history import courses
 
-from . import planted
+from .. import planted
 
 CASE = "worked-example/plain"
 

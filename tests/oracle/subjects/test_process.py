@@ -31,7 +31,7 @@ from oracle.harness import executors
 from oracle.subjects import SubjectError, process
 from oracle.subjects import refbp as refbp_subject
 
-RUDE = Path(__file__).parents[1] / "subjects" / "rude.py"
+RUDE = Path(__file__).parents[2] / "subjects" / "rude.py"
 PLAIN = "worked-example/plain"
 SECONDS = 2.0
 

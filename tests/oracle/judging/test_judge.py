@@ -37,7 +37,7 @@ from oracle.suite.build import layer, network_case
 from oracle.suite.special import SMALL_CNN
 from oracle.trace import Key, Trace
 
-from .tampered import Array, Change, altered, at_fault, one_off, rows_of, tiny
+from ..tampered import Array, Change, altered, at_fault, one_off, rows_of, tiny
 
 
 class Shown:

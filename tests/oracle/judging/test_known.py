@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import oracle
 from oracle.case.arrays import Array
@@ -18,9 +19,9 @@ from oracle.judging.verdict import CONVENTION, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace
 
-from . import planted
+from .. import planted
 
-PAGES = sorted((Path(__file__).parents[2] / "reports" / "findings").glob("*.md"))
+PAGES = sorted((Path(__file__).parents[3] / "reports" / "findings").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -86,6 +87,8 @@ def test_a_known_error_hides_no_other_in_the_same_place(wrong: float, at_zero: b
 )
 def test_a_known_error_is_shown_as_what_it_is(case: str) -> None:
     """torch passes where its error is written up, and the row says where."""
+    if case == "nonfinite/GELU" and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("torch's float32 GELU errs at infinity on processors with AVX-512 only")
     report = oracle.run("torch", "refbp", cases=case)
     (known,) = set(report.table["diagnosis"]) - {""}
     assert report.passed and known.startswith("known error of torch: reports/findings/torch-")

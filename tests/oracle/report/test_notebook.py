@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 import oracle
 from oracle.report.html.excerpt import MOST_ROWS
 
-from . import planted
+from .. import planted
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_notebook_shows_a_report(tmp_path: Path) -> None:
     cells = [
         "%matplotlib inline",
         "import sys\n"
-        f"sys.path[:0] = {[str(Path(oracle.__file__).parents[1]), str(Path(__file__).parents[2])]!r}\n"
+        f"sys.path[:0] = {[str(Path(oracle.__file__).parents[1]), str(Path(__file__).parents[3])]!r}\n"
         "from tests.oracle import planted\n"
         "report = planted.turned()\nreport",
         "report.plot_layers()",

@@ -25,7 +25,7 @@ from oracle.subjects import refbp as honest
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
 
-from .planted import Altered, Planted, bug, turned
+from ..planted import Altered, Planted, bug, turned
 
 LENET: Any = {"cases": "lenet5", "dtypes": ("float32",)}
 

@@ -13,7 +13,7 @@ from oracle.blame.blame import Blame
 from oracle.cli import main
 from oracle.report import github, junit
 
-from . import planted
+from .. import planted
 
 
 @pytest.fixture(scope="module")

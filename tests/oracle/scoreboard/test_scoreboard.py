@@ -19,7 +19,7 @@ from oracle.scoreboard import page, scoreboard
 from oracle.scoreboard.scoreboard import COUNTS, Scoreboard
 from oracle.subjects import BUILT_IN
 
-REPORTS = Path(__file__).parents[2] / "reports"
+REPORTS = Path(__file__).parents[3] / "reports"
 STALE = "reports/ is stale: run `oracle scoreboard`"
 
 

@@ -13,7 +13,7 @@ from oracle.blame import maps
 from oracle.blame.details import MOST_ELEMENTS, MOST_PER_REPORT, Detail, Place, capped, window
 from oracle.blame.search import MOST_PER_CASE
 
-from . import planted
+from .. import planted
 
 PLACE = Place("case", "float32", 0, "layer", "grad.weight", "local")
 

@@ -18,7 +18,7 @@ from oracle.report.html import payload
 from oracle.report.roles import roles
 from oracle.wording import measured, rounded
 
-from . import planted
+from .. import planted
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 LARGE = 50_000

@@ -16,7 +16,7 @@ from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
 
-from .tampered import Array, Change, at_fault, rows_of, tiny
+from ..tampered import Array, Change, at_fault, rows_of, tiny
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from oracle.shrinking.script import script
 from oracle.shrinking.shrink import one_of_each_kind
 from oracle.suite import named
 
-from .planted import Planted, turned, unturned
+from ..planted import Planted, turned, unturned
 
 SUBJECT = """
 import numpy as np

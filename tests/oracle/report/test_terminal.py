@@ -13,7 +13,7 @@ import oracle
 from oracle.report import terminal
 from oracle.report.table import layer_lines
 
-from . import planted
+from .. import planted
 
 
 @pytest.fixture(scope="module")

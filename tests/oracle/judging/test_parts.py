@@ -20,7 +20,7 @@ from oracle.subjects import torch as torch_subject
 from oracle.suite.build import integers, layer, network_case
 from oracle.trace import Key, Trace
 
-from .tampered import Change, altered, at_fault, one_off, rows_of, tiny
+from ..tampered import Change, altered, at_fault, one_off, rows_of, tiny
 
 PARAMETERS = {("first", "weight"), ("first", "bias"), ("last", "weight"), ("last", "bias")}
 WITHOUT_STATE = Profile(quantities=("output", "grad_*", "grad.*", "param.*"))

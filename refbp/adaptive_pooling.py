@@ -1,10 +1,12 @@
-"""Adaptive pooling: as many bins as asked for, of uneven size where the input does not divide."""
+"""Adaptive pooling: as many bins as asked for, of uneven size where the input does not divide.
+
+A bin is a range in each dimension, so it is pooled along one dimension after the other: each step costs what its elements cost.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, Unpack
 
 import numpy as np
@@ -13,34 +15,49 @@ from refbp.docstring import documented_by
 from refbp.layer import Array, Backward, Layer, LayerOptions
 from refbp.op import checked
 from refbp.pooling import Indices, PoolWithIndices, shares, tournament, winners, with_indices
-from refbp.windows import Positions, Sizes, added_back, taken
+from refbp.windows import Positions, evenly
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None
 
 
 class _Bins(NamedTuple):
-    """Bin i of n elements in m bins holds the elements from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉; bins may share elements."""
+    """Of one dimension: bin i of n elements in m bins holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉; bins may share elements.
 
-    inner: Sizes
-    starts: list[Positions]
-    lengths: list[Positions]
+    axis: the dimension, counted from the last.
+    """
 
-    def taps(self) -> list[tuple[list[Positions], Any]]:
-        """For each place within the largest bin: its source in every bin, and in which bins there is such a place."""
-        found = []
-        for offsets in product(*(range(int(length.max(initial=0))) for length in self.lengths)):
-            sources = [
-                np.minimum(start + offset, size - 1)
-                for start, offset, size in zip(self.starts, offsets, self.inner, strict=True)
-            ]
-            within: Any = np.ones((), dtype=np.bool_)
-            for offset, length in zip(offsets, self.lengths, strict=True):
-                within = within[..., np.newaxis] & (offset < length)
-            found.append((sources, within))
-        return found
+    axis: int
+    size: int
+    starts: Positions
+    lengths: Positions
+
+    def at(self, positions: Positions) -> tuple[Any, ...]:
+        """Where an array has these positions of this dimension."""
+        return (..., evenly(positions), *(slice(None),) * (-1 - self.axis))
+
+    def resized(self, shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+        """The shape of an array of `size` in this dimension."""
+        return (*shape[: self.axis], size, *shape[len(shape) + self.axis + 1 :])
+
+    def taps(self) -> range:
+        """The places within the largest bin."""
+        return range(int(self.lengths.max(initial=1)))
+
+    def sources(self, tap: int) -> Positions:
+        """The element at this place of each bin; of a bin without such a place its last."""
+        return self.starts + np.minimum(tap, self.lengths - 1)
+
+    def distinct(self, tap: int) -> Iterator[tuple[Any, Any]]:
+        """The bins that have such a place, and their elements there: so many at a time that no element comes twice."""
+        at_once = -(-len(self.starts) // self.size)
+        for first in range(at_once):
+            bins = np.arange(first, len(self.starts), at_once)
+            bins = bins[tap < self.lengths[bins]]
+            yield self.at(bins), self.at(self.starts[bins] + tap)
 
 
-def _bins(input: Array, rank: int, output_size: OutputSize, name: str) -> _Bins:
+def _bins(input: Array, rank: int, output_size: OutputSize, name: str) -> list[_Bins]:
+    """Those of each dimension, the last one first."""
     if input.ndim not in (rank + 1, rank + 2):
         raise ValueError(f"{name} expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
     inner = input.shape[-rank:]
@@ -49,14 +66,32 @@ def _bins(input: Array, rank: int, output_size: OutputSize, name: str) -> _Bins:
         raise ValueError(f"{name} expects output_size as an int or None, or {rank} of them, got {output_size!r}")
     if min(inner) < 1:
         raise ValueError(f"{name} expects at least one element in each dimension, got shape {input.shape}")
-    starts, lengths = [], []
-    for n, size in zip(inner, asked, strict=True):
+    found = []
+    for axis in range(-1, -1 - rank, -1):
+        n, size = inner[axis], asked[axis]
         m = n if size is None else size
         index = np.arange(m)
-        start = index * n // max(m, 1)
-        starts.append(start)
-        lengths.append(-(-(index + 1) * n // max(m, 1)) - start)
-    return _Bins(inner, starts, lengths)
+        starts = index * n // max(m, 1)
+        found.append(_Bins(axis, n, starts, -(-(index + 1) * n // max(m, 1)) - starts))
+    return found
+
+
+def _sums(x: Array, bins: _Bins) -> Array:
+    """The sum of each bin along its dimension."""
+    result = np.zeros_like(x, shape=bins.resized(x.shape, len(bins.starts)))
+    for tap in bins.taps():
+        for own, elements in bins.distinct(tap):
+            result[own] += x[elements]
+    return result
+
+
+def _spread(grad: Array, bins: _Bins) -> Array:
+    """The adjoint of `_sums`: each element receives from all bins that hold it."""
+    result = np.zeros_like(grad, shape=bins.resized(grad.shape, bins.size))
+    for tap in bins.taps():
+        for own, elements in bins.distinct(tap):
+            result[elements] += grad[own]
+    return result
 
 
 def _adaptive_avg_pool(input: Array, rank: int, output_size: OutputSize) -> tuple[Array, Backward]:
@@ -67,23 +102,43 @@ def _adaptive_avg_pool(input: Array, rank: int, output_size: OutputSize) -> tupl
     Gradients: each bin spreads grad_output, divided by its number of elements, over them; bins that share elements add up.
     Raises: ValueError for another number of dimensions or sizes, or a side without elements.
     """
-    bins = _bins(input, rank, output_size, f"adaptive_avg_pool{rank}d")
+    dimensions = _bins(input, rank, output_size, f"adaptive_avg_pool{rank}d")
     counts = np.ones((), dtype=np.int64)
-    for length in bins.lengths:
-        counts = counts[..., np.newaxis] * length
+    for bins in reversed(dimensions):
+        counts = counts[..., np.newaxis] * bins.lengths
     divisors = counts.astype(input.dtype)
-    total = np.zeros_like(input, shape=(*input.shape[:-rank], *counts.shape))
-    for sources, within in bins.taps():
-        total += np.where(within, taken(input, sources), 0.0)
+    total = input
+    for bins in reversed(dimensions):
+        total = _sums(total, bins)
 
     def backward(grad_output: Array) -> Array:
-        share = grad_output / divisors
-        result = np.zeros_like(grad_output, shape=input.shape)
-        for sources, within in bins.taps():
-            result += added_back(np.where(within, share, 0.0), bins.inner, sources)
-        return result
+        grad: Array = grad_output / divisors
+        for bins in dimensions:
+            grad = _spread(grad, bins)
+        return grad
 
     return total / divisors, backward
+
+
+def _largest(x: Array, bins: _Bins) -> tuple[Array, Callable[[Indices], Indices], Backward]:
+    """The largest element of each bin along its dimension, the place of the winner among places of all elements, the backward."""
+    taps = [(bins.sources(tap), tap < bins.lengths) for tap in bins.taps()]
+    column = (-1, *(1,) * (-1 - bins.axis))
+    best, rounds = tournament(
+        (np.where(within.reshape(column), np.take(x, source, bins.axis), -math.inf), None) for source, within in taps
+    )
+
+    def winning(places: Indices) -> Indices:
+        return winners(rounds, [np.take(places, source, bins.axis) for source, _ in taps])
+
+    def backward(grad: Array) -> Array:
+        result = np.zeros_like(grad, shape=bins.resized(grad.shape, bins.size))
+        for tap, share in zip(reversed(bins.taps()), shares(rounds, grad), strict=True):
+            for own, elements in bins.distinct(tap):
+                result[elements] += share[own]
+        return result
+
+    return best, winning, backward
 
 
 def _adaptive_max_pool(
@@ -99,24 +154,22 @@ def _adaptive_max_pool(
     Raises: ValueError for another number of dimensions or sizes, or a side without elements.
     Conventions: of equal elements the first in row-major order wins all of the gradient; NaN wins, the last one.
     """
-    bins = _bins(input, rank, output_size, f"adaptive_max_pool{rank}d")
-    taps = bins.taps()
-    places = np.arange(math.prod(bins.inner)).reshape(bins.inner)
-    counts = tuple(len(start) for start in bins.starts)
-    if not taps:  # no bin at all
-        nothing = np.zeros_like(input, shape=(*input.shape[:-rank], *counts))
-        return nothing, lambda: np.zeros(nothing.shape, dtype=np.int64), lambda grad_output: np.zeros_like(input)
-    shape = (*input.shape[:-rank], *counts)
-    best, rounds = tournament((np.where(within, taken(input, sources), -math.inf), None) for sources, within in taps)
+    best, steps = input, []
+    for bins in _bins(input, rank, output_size, f"adaptive_max_pool{rank}d"):
+        best, *step = _largest(best, bins)
+        steps.append(step)
 
     def indices() -> Indices:
-        return winners(rounds, [np.broadcast_to(taken(places, sources), shape) for sources, _ in taps])
+        places = np.broadcast_to(np.arange(math.prod(input.shape[-rank:])).reshape(input.shape[-rank:]), input.shape)
+        for winning, _ in steps:
+            places = winning(places)
+        return places
 
     def backward(grad_output: Array) -> Array:
-        result = np.zeros_like(grad_output, shape=input.shape)
-        for (sources, _), share in zip(reversed(taps), shares(rounds, grad_output), strict=True):
-            result += added_back(share, bins.inner, sources)
-        return result
+        grad = grad_output
+        for _, step_backward in reversed(steps):
+            grad = step_backward(grad)
+        return grad
 
     return best, indices, backward
 

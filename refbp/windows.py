@@ -98,6 +98,16 @@ def added_back(grad: Array, inner: Sizes, sources: Sequence[Positions]) -> Array
     return grad
 
 
+def evenly(positions: Positions) -> slice | Positions:
+    """The same positions as a slice where they ascend in even steps: an array is then viewed there, not copied."""
+    if len(positions) == 0:
+        return slice(0, 0)
+    first, last = int(positions[0]), int(positions[-1])
+    step = max((last - first) // max(len(positions) - 1, 1), 1)
+    even = slice(first, last + 1, step)
+    return even if np.array_equal(positions, np.arange(first, last + 1, step)) else positions
+
+
 def padding_sources(inner: Sizes, sides: Sides, mode: str) -> list[Positions]:
     """Where the elements of an array padded with its own come from: mode "reflect", "replicate" or "circular".
 

@@ -1,21 +1,14 @@
-"""MLX as a subject: mlx.nn and mlx.core on the CPU, differentiated by mlx.core.vjp; its losses and optimizers.
-
-MLX keeps channels last: an op takes the channels there and brings them back.
-"""
+"""Layers as mlx.nn has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
-import ml_dtypes
 import mlx.core as mx
 import numpy as np
-from mlx import nn, optimizers
+from mlx import nn
 
-from oracle.case.arrays import Array
-from oracle.case.case import Case
-from oracle.judging.profile import Profile
 from oracle.subjects import composed
 from oracle.subjects.shapes import (
     batched,
@@ -23,30 +16,12 @@ from oracle.subjects.shapes import (
     conv_sides,
     pad_sides,
     pool_sides,
-    reduced,
     softmax_dim,
     strides,
-    times_weight,
     trailing,
 )
-from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor
-from oracle.trace import Trace, Unsupported
-
-name = "mlx"
-# Its BatchNorm counts no batches.
-SHOWN = ("output", "grad*", "param.*", "buffer.running_*", "momentum.*", "exp_avg*", "square_avg.*", "sum.*", "step.*")
-profile = Profile(
-    quantities=SHOWN,
-    conventions=(
-        "dampened_first_step",
-        "anything_at_nan",
-        "selu_in_six_digits",
-        "softplus_uncut",
-        "hardswish_as_product",
-        "clamped_variance",
-        "probabilities_on_the_simplex",
-    ),
-)
+from oracle.subjects.walk import Layer, Op, Tensor
+from oracle.trace import Unsupported
 
 
 def last(x: Tensor) -> Tensor:
@@ -280,191 +255,3 @@ LAYERS: dict[str, Op] = {
     "Softsign": of(nn.softsign),
     "Tanh": of(nn.tanh),
 }
-
-
-def cross_entropy(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
-    layer.options.refuse("mlx.nn.losses.cross_entropy, whose weights are of samples,", weight=None)
-    dim, smoothing = 0 if x.ndim == 1 else 1, layer.options["label_smoothing"]
-    as_classes = mx.issubdtype(target.dtype, mx.integer)
-    if as_classes and (target == layer.options["ignore_index"]).any().item():
-        raise Unsupported("mlx.nn.losses.cross_entropy ignores no class")
-    if not as_classes and smoothing:
-        raise Unsupported("mlx.nn.losses.cross_entropy smooths labels that are classes")
-    terms = nn.losses.cross_entropy(x, target, axis=dim, label_smoothing=smoothing)
-    return reduced(layer, terms)
-
-
-def nll(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
-    layer.options.refuse("mlx.nn.losses.nll_loss", weight=None)
-    if (target == layer.options["ignore_index"]).any().item():
-        raise Unsupported("mlx.nn.losses.nll_loss ignores no class")
-    return reduced(layer, nn.losses.nll_loss(x, target, axis=0 if x.ndim == 1 else 1))
-
-
-def binary_cross_entropy(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
-    layer.options.refuse("mlx.nn.losses.binary_cross_entropy", pos_weight=None)
-    with_logits = layer.type == "BCEWithLogitsLoss"
-    terms = nn.losses.binary_cross_entropy(x, target, with_logits=with_logits, reduction="none")
-    return reduced(layer, times_weight(layer, terms))
-
-
-def kl_div(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
-    how = layer.options["reduction"]
-    if not layer.options["log_target"] or how not in ("batchmean", "sum") or x.ndim != 2:
-        raise Unsupported("mlx.nn.losses.kl_div_loss takes logarithms, and adds over the classes")
-    terms = nn.losses.kl_div_loss(x, target, axis=1)
-    return terms.mean() if how == "batchmean" else terms.sum()
-
-
-def gaussian_nll(layer: Layer, x: Tensor, target: Tensor, var: Tensor) -> Tensor:
-    if tuple(x.shape) != tuple(var.shape):
-        raise Unsupported("mlx.nn.losses.gaussian_nll_loss takes a variance for each element")
-    full, eps, how = (layer.options[option] for option in ("full", "eps", "reduction"))
-    return nn.losses.gaussian_nll_loss(x, target, var, full, eps, how)
-
-
-def cosine_embedding(layer: Layer, x: Tensor, input2: Tensor, target: Tensor) -> Tensor:
-    if layer.dtype == "float64":
-        raise Unsupported("mlx.nn.losses.cosine_similarity_loss does not add torch's 1e-12, which shows in float64")
-    cosine = nn.losses.cosine_similarity_loss(x, input2, axis=-1, reduction="none")
-    return reduced(layer, mx.where(target == 1, 1 - cosine, nn.relu(cosine - layer.options["margin"])))
-
-
-def loss(function: Callable[..., Tensor], *arguments: str) -> Op:
-    """A function of mlx.nn.losses, given the loss's arguments and some of its options."""
-    return lambda layer, *given: function(*given, *(layer.options[argument] for argument in arguments))
-
-
-def smooth_l1(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
-    beta, how = layer.options["beta"], layer.options["reduction"]
-    return nn.losses.smooth_l1_loss(x, target, beta, how) if beta else nn.losses.l1_loss(x, target, how)
-
-
-LOSSES: dict[str, Op] = {
-    **composed.losses(mx),
-    "MSELoss": loss(nn.losses.mse_loss, "reduction"),
-    "L1Loss": loss(nn.losses.l1_loss, "reduction"),
-    "SmoothL1Loss": smooth_l1,
-    "HuberLoss": loss(nn.losses.huber_loss, "delta", "reduction"),
-    "CrossEntropyLoss": cross_entropy,
-    "NLLLoss": nll,
-    "BCELoss": binary_cross_entropy,
-    "BCEWithLogitsLoss": binary_cross_entropy,
-    "KLDivLoss": kl_div,
-    "GaussianNLLLoss": gaussian_nll,
-    "CosineEmbeddingLoss": cosine_embedding,
-    "MarginRankingLoss": loss(nn.losses.margin_ranking_loss, "margin", "reduction"),
-}
-
-# Names in the optimizers' states, with the quantities that they are.
-STATE = {
-    "SGD": {"v": "momentum"},
-    "Adam": {"m": "exp_avg", "v": "exp_avg_sq"},
-    "AdamW": {"m": "exp_avg", "v": "exp_avg_sq"},
-    "RMSprop": {"v": "square_avg"},
-    "Adagrad": {"v": "sum"},
-}
-
-
-class Optimizer:
-    """An optimizer of MLX; what torch's knows beyond it is unsupported."""
-
-    def __init__(self, type: str, options: Options, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        self.counts = type != "SGD"  # as torch does
-        self.given = {key: values for key, values in state.items() if key != "step"}
-        steps = [value.item() for value in state.get("step", {}).values()]
-        self.names = {
-            kept: quantity for kept, quantity in STATE[type].items() if quantity != "momentum" or options["momentum"]
-        }
-        options.refuse(f"mlx.optimizers.{type}", maximize=False)
-        lr = options["lr"]
-        if type == "SGD":
-            given = (options[key] for key in ("momentum", "weight_decay", "dampening", "nesterov"))
-            self.optimizer: Any = optimizers.SGD(lr, *given)
-        elif type in ("Adam", "AdamW"):
-            options.refuse(f"mlx.optimizers.{type}", amsgrad=False)
-            betas, eps = list(options["betas"]), options["eps"]
-            if type == "AdamW":
-                self.optimizer = optimizers.AdamW(lr, betas, eps, options["weight_decay"], bias_correction=True)
-            else:
-                options.refuse("mlx.optimizers.Adam", weight_decay=0)
-                self.optimizer = optimizers.Adam(lr, betas, eps, bias_correction=True)
-        elif type == "RMSprop":
-            options.refuse("mlx.optimizers.RMSprop", momentum=0, centered=False, weight_decay=0)
-            self.optimizer = optimizers.RMSprop(lr, options["alpha"], options["eps"])
-        else:
-            options.refuse("mlx.optimizers.Adagrad", lr_decay=0, initial_accumulator_value=0, weight_decay=0)
-            self.optimizer = optimizers.Adagrad(lr, options["eps"])
-        if steps:
-            self.optimizer.state["step"] = mx.array(int(steps[0]), mx.uint64)
-
-    def step(self, params: dict[str, Tensor], grads: dict[str, Tensor]) -> dict[str, Tensor]:
-        state = self.optimizer.state
-        if not any(name in state for name in params):
-            self.optimizer.init(params)
-            for kept, quantity in self.names.items():
-                for name, value in self.given.get(quantity, {}).items():
-                    state[name][kept] = value
-        return dict(self.optimizer.apply_gradients(grads, params))
-
-    def state(self) -> dict[str, dict[str, Tensor]]:
-        own = {name: kept for name, kept in self.optimizer.state.items() if isinstance(kept, dict)}
-        shown = {quantity: {n: own[n][kept] for n in own} for kept, quantity in self.names.items()}
-        return shown | ({"step": dict.fromkeys(own, self.optimizer.step.astype(mx.int64))} if self.counts else {})
-
-
-def gradient(
-    function: Callable[[dict[str, Tensor]], Tensor], leaves: dict[str, Tensor]
-) -> Callable[[Tensor | None], dict[str, Tensor]]:
-    names = list(leaves)
-
-    def of(upstream: Tensor | None) -> dict[str, Tensor]:
-        one = mx.ones((), leaves["input"].dtype) if upstream is None else upstream
-        _, grads = mx.vjp(lambda *values: function(dict(zip(names, values, strict=True))), list(leaves.values()), [one])
-        return dict(zip(names, grads, strict=True))
-
-    return of
-
-
-def tensor(array: Array) -> Tensor:
-    if array.dtype == ml_dtypes.bfloat16:  # which MLX and NumPy do not exchange
-        return mx.array(array.astype(np.float32)).astype(mx.bfloat16)
-    return mx.array(array, getattr(mx, "bool_" if array.dtype == bool else array.dtype.name))
-
-
-def numpy(value: Tensor) -> Array:
-    if value.dtype == mx.bfloat16:
-        return np.asarray(np.array(value.astype(mx.float32)).astype(ml_dtypes.bfloat16))
-    return np.array(value)
-
-
-FRAMEWORK = Framework(
-    name,
-    array=tensor,
-    numpy=numpy,
-    gradient=gradient,
-    concatenate=lambda parts, dim: mx.concatenate(list(parts), dim),
-    layers=LAYERS,
-    losses=LOSSES,
-    optimizer=Optimizer,
-    buffers=("running_mean", "running_var"),
-    dtypes=("float64", "float32", "float16", "bfloat16"),
-    seed=lambda: mx.random.seed(0),
-    evaluate=mx.eval,
-)
-
-
-# What MLX says of an operation that it does not have for a dtype or a rank, all of it as ValueErrors.
-LACKING = ("unsupported data type", "Can only handle groups")
-
-
-def run(case: Case) -> Trace:
-    if any(not given.size for given in case.inputs):
-        raise Unsupported("MLX has no gradients of empty batches: some of them end the process")
-    with mx.stream(mx.cpu):
-        try:
-            return FRAMEWORK.run(case)
-        except ValueError as error:
-            if any(words in str(error) for words in LACKING):
-                raise Unsupported(f"MLX: {error}") from error
-            raise

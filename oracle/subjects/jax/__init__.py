@@ -1,0 +1,87 @@
+"""JAX as a subject: jax.numpy, jax.nn and jax.lax, differentiated by jax.vjp; losses and optimizers of optax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from oracle.case.arrays import Array, Constant
+from oracle.case.case import Case
+from oracle.judging.profile import Profile
+from oracle.subjects.jax.layers import LAYERS
+from oracle.subjects.jax.losses import LOSSES
+from oracle.subjects.jax.optimizers import Optimizer
+from oracle.subjects.walk import Framework, Tensor
+from oracle.trace import Trace, Unsupported
+
+name = "jax"
+# optax counts no steps where its rule needs none.
+SHOWN = ("output", "grad*", "param.*", "buffer.*", "momentum.*", "exp_avg*", "square_avg.*")
+profile = Profile(quantities=SHOWN, conventions=("anything_at_nan", "softplus_uncut"))
+
+
+def gradient(
+    function: Callable[[dict[str, Tensor]], Tensor], leaves: dict[str, Tensor]
+) -> Callable[[Tensor | None], dict[str, Tensor]]:
+    value, backward = jax.vjp(function, leaves)
+    return lambda upstream: backward(jnp.ones_like(value) if upstream is None else upstream)[0]
+
+
+def numpy(value: Tensor) -> Array:
+    return np.asarray(value)
+
+
+FRAMEWORK = Framework(
+    name,
+    array=jnp.asarray,
+    numpy=numpy,
+    gradient=gradient,
+    concatenate=jnp.concatenate,
+    layers=LAYERS,
+    losses=LOSSES,
+    optimizer=Optimizer,
+    dtypes=("float64", "float32", "float16", "bfloat16"),
+)
+
+
+def run(case: Case) -> Trace:
+    with jax.enable_x64(True):
+        try:
+            return FRAMEWORK.run(case)
+        except NotImplementedError as error:  # such as the gradient of a maximum over dilated windows
+            raise Unsupported(f"JAX: {error}") from error
+
+
+def from_jax(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]:
+    """A function of JAX arrays, with a custom_vjp or without, as fn(x, …) -> (y, backward) for `oracle.check_op`: jax.vjp
+    gives its backward."""
+
+    def differentiable(*arrays: Array | None) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+        learnt = [
+            place
+            for place, own in enumerate(arrays)
+            if own is not None and own.dtype.kind not in "biu" and not isinstance(own, Constant)
+        ]
+
+        with jax.enable_x64(True):
+            given = [None if own is None else jnp.asarray(own) for own in arrays]
+
+            def of_learnt(*values: Any) -> Any:
+                own = dict(zip(learnt, values, strict=True))
+                return fn(*(own.get(place, value) for place, value in enumerate(given)))
+
+            output, vjp = jax.vjp(of_learnt, *(given[place] for place in learnt))
+
+        def backward(grad_output: Array) -> tuple[Any, ...]:
+            with jax.enable_x64(True):
+                grads = dict(zip(learnt, vjp(jnp.asarray(grad_output)), strict=True))
+            return tuple(grads.get(place) for place in range(len(arrays)))
+
+        return output, backward
+
+    differentiable.__name__ = getattr(fn, "__name__", type(fn).__name__)
+    return differentiable

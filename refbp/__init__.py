@@ -35,7 +35,9 @@ from refbp.adaptive_pooling import (
     AdaptiveMaxPool2d,
     AdaptiveMaxPool3d,
 )
+from refbp.avg_pooling import AvgPool1d, AvgPool2d, AvgPool3d
 from refbp.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
+from refbp.classification_losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, NLLLoss
 from refbp.containers import Concat, Residual, Sequential
 from refbp.conv import Conv1d, Conv2d, Conv3d
 from refbp.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -43,7 +45,6 @@ from refbp.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from refbp.layer import Layer, Parameter
 from refbp.linear import Linear
 from refbp.loss import Loss
-from refbp.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from refbp.lp_pooling import LPPool1d, LPPool2d, LPPool3d
 from refbp.margin_losses import (
     CosineEmbeddingLoss,
@@ -54,6 +55,7 @@ from refbp.margin_losses import (
     MultiMarginLoss,
     SoftMarginLoss,
 )
+from refbp.max_pooling import MaxPool1d, MaxPool2d, MaxPool3d
 from refbp.normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from refbp.optimizer import Optimizer
 from refbp.padding import (
@@ -85,8 +87,7 @@ from refbp.piecewise import (
     Softshrink,
     Threshold,
 )
-from refbp.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
-from refbp.regression_losses import GaussianNLLLoss, HuberLoss, KLDivLoss, L1Loss, PoissonNLLLoss, SmoothL1Loss
+from refbp.regression_losses import GaussianNLLLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, PoissonNLLLoss, SmoothL1Loss
 from refbp.reshape import Flatten, Identity, PixelShuffle, PixelUnshuffle, Unflatten
 from refbp.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from refbp.update_rules import SGD, Adagrad, Adam, AdamW, RMSprop

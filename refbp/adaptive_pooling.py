@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, TypeAlias, Unpack
 
 import numpy as np
 
+from refbp.arrays import Array, Backward
+from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, Layer, LayerOptions
-from refbp.op import checked
-from refbp.pooling import Indices, PoolWithIndices, shares, tournament, winners, with_indices
+from refbp.layer import Layer, LayerOptions
+from refbp.max_pooling import Indices, PoolWithIndices, shares, tournament, winners, with_indices
 from refbp.windows import Positions, evenly
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None

@@ -7,8 +7,10 @@ from typing import ClassVar, TypeAlias, Unpack
 
 import numpy as np
 
+from refbp.arrays import Array, Backward
+from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, Layer, LayerOptions
+from refbp.layer import Layer, LayerOptions
 from refbp.normalization import (
     add_affine,
     affine,
@@ -19,7 +21,6 @@ from refbp.normalization import (
     standardized,
     weight_and_bias,
 )
-from refbp.op import checked
 
 Statistics: TypeAlias = tuple[Array, Array]
 

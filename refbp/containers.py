@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from refbp.layer import Array, Layer, upstream
+from refbp.arrays import Array
+from refbp.checks import upstream
+from refbp.layer import Layer
 
 
 def _named(layers: tuple[Layer | Mapping[str, Layer], ...], container: str) -> dict[str, Layer]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, Unpack
+from typing import NamedTuple, Unpack
 
 import numpy as np
 
+from refbp.arrays import Array, Backward
+from refbp.checks import checked, require_counts
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, Layer, LayerOptions, require_counts
-from refbp.op import checked
+from refbp.layer import Layer, LayerOptions
 from refbp.windows import (
     PADDING_SOURCES,
+    Ints,
     Sides,
     Sizes,
     add_windows,
@@ -27,8 +28,6 @@ from refbp.windows import (
     window_counts,
     windows,
 )
-
-Ints: TypeAlias = int | Sequence[int]
 
 
 class Geometry(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Unpack
 
+from refbp.arrays import Array, Backward
+from refbp.checks import checked, require_counts
 from refbp.conv import (
     ConvNd,
-    Ints,
     batched,
     bias_gradient,
     check_rank,
@@ -16,9 +17,8 @@ from refbp.conv import (
     weight_gradient,
 )
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, LayerOptions, require_counts
-from refbp.op import checked
-from refbp.windows import batch_last, inside, padded, sizes
+from refbp.layer import LayerOptions
+from refbp.windows import Ints, batch_last, inside, padded, sizes
 
 
 def _convolve_transposed(

@@ -7,9 +7,10 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from refbp.arrays import Array, Backward
+from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, Layer, LayerOptions
-from refbp.op import checked
+from refbp.layer import Layer, LayerOptions
 
 Mask = npt.NDArray[np.bool_]
 

@@ -38,12 +38,13 @@ from refbp.adaptive_pooling import (
     adaptive_max_pool2d,
     adaptive_max_pool3d,
 )
+from refbp.avg_pooling import avg_pool1d, avg_pool2d, avg_pool3d
 from refbp.batch_norm import batch_norm, instance_norm
+from refbp.classification_losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, nll_loss
 from refbp.conv import conv1d, conv2d, conv3d
 from refbp.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from refbp.dropout import alpha_dropout, dropout
 from refbp.linear import linear
-from refbp.losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, mse_loss, nll_loss
 from refbp.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
 from refbp.margin_losses import (
     cosine_embedding_loss,
@@ -54,6 +55,7 @@ from refbp.margin_losses import (
     multilabel_soft_margin_loss,
     soft_margin_loss,
 )
+from refbp.max_pooling import max_pool1d, max_pool2d, max_pool3d
 from refbp.normalization import group_norm, layer_norm, local_response_norm, rms_norm
 from refbp.padding import pad
 from refbp.piecewise import (
@@ -68,8 +70,15 @@ from refbp.piecewise import (
     softshrink,
     threshold,
 )
-from refbp.pooling import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d
-from refbp.regression_losses import gaussian_nll_loss, huber_loss, kl_div, l1_loss, poisson_nll_loss, smooth_l1_loss
+from refbp.regression_losses import (
+    gaussian_nll_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+)
 from refbp.reshape import flatten, identity, pixel_shuffle, pixel_unshuffle, unflatten
 from refbp.softmax import glu, log_softmax, softmax, softmin
 from refbp.update_rules import adagrad, adam, rmsprop, sgd

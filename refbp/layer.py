@@ -4,55 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from textwrap import indent
-from typing import Any, NamedTuple, Self, TypeAlias, TypedDict
+from typing import Any, NamedTuple, Self, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[Any]
-Backward: TypeAlias = Callable[[Array], Any]
-
-
-# Kinds of NumPy's dtypes that are no floating-point numbers; ml_dtypes' bfloat16 is of another kind again.
-OTHER_KINDS = "biucOSUMm"
-
-
-def is_array(value: Any) -> bool:
-    """Whether it is an array of NumPy, or of what behaves like one."""
-    return isinstance(getattr(value, "dtype", None), np.dtype)
-
-
-def require_floating(input: Any, name: str) -> None:
-    """Raises: ValueError for what is no floating-point array."""
-    if not is_array(input) or input.dtype.kind in OTHER_KINDS:
-        received = f"an array of {input.dtype}" if is_array(input) else type(input).__name__
-        raise ValueError(f"{name} expects a floating-point array, got {received}")
-
-
-def as_array(value: Any) -> Any:
-    """What NumPy has made a scalar, as an array without dimensions; everything else as it is."""
-    return np.asarray(value) if isinstance(value, np.generic) else value
-
-
-def require_shape(grad_output: Any, shape: tuple[int, ...], name: str) -> None:
-    """Raises: ValueError unless it is a floating-point array of the output's shape; nothing is broadcast."""
-    received = grad_output.shape if is_array(grad_output) else type(grad_output).__name__
-    if received != shape:
-        raise ValueError(f"{name}.backward expects grad_output of the output's shape {shape}, got {received}")
-    require_floating(grad_output, f"{name}.backward")
-
-
-def upstream(grad_output: Array, output: Array, name: str) -> Array:
-    """grad_output in the output's dtype. Raises: ValueError unless it has the output's shape."""
-    require_shape(grad_output, output.shape, name)
-    return grad_output.astype(output.dtype, copy=False)
-
-
-def require_counts(name: str, least: int = 0, /, **counts: Any) -> None:
-    """Raises: ValueError for a number of channels or features that is none, or below `least`."""
-    for what, count in counts.items():
-        if not isinstance(count, int | np.integer) or count < least:
-            raise ValueError(f"{name} expects {what} as a whole number of at least {least}, got {count!r}")
+from refbp.arrays import OTHER_KINDS, Array, Backward, as_array
+from refbp.checks import require_floating, require_shape, upstream
 
 
 class LayerOptions(TypedDict, total=False):

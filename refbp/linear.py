@@ -7,9 +7,10 @@ from typing import Unpack
 
 import numpy as np
 
+from refbp.arrays import Array, Backward
+from refbp.checks import checked, require_counts
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, Layer, LayerOptions, require_counts
-from refbp.op import checked
+from refbp.layer import Layer, LayerOptions
 
 
 @checked

@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from refbp.layer import Array, is_array, require_floating
+from refbp.arrays import Array, is_array
+from refbp.checks import require_floating
 
 Gradients: TypeAlias = tuple[Array | None, ...]
 
 # A loss is infinite or undefined where torch's is, and as silently.
 silently = np.errstate(all="ignore")
-
-P = ParamSpec("P")
-Made = TypeVar("Made")
-
-
-def loss_op(op: Callable[P, Made]) -> Callable[P, Made]:
-    """A decorator of every loss of refbp.functional: NaN and infinities come without a warning.
-
-    Raises: ValueError for an input that is no floating-point array, or a sequence where an array should be.
-    """
-
-    @wraps(op)
-    def with_checks(*args: P.args, **kwargs: P.kwargs) -> Made:
-        arguments = [*args, *kwargs.values()]
-        for argument in arguments:
-            if isinstance(argument, list | tuple):
-                raise ValueError(f"{op.__name__} expects arrays, got {type(argument).__name__}")
-        require_floating(args[0] if args else kwargs.get("input", kwargs.get("input1")), op.__name__)
-        with np.errstate(all="ignore"):
-            return op(*args, **kwargs)
-
-    return with_checks
 
 
 class LossBackward(Protocol):
@@ -107,63 +85,6 @@ def shaped(x: Array, shape: tuple[int, ...]) -> Array:
 
 def is_integer(x: Array) -> bool:
     return x.dtype.kind in "biu"
-
-
-def as_target(op: str, input: Array, target: Array, name: str = "target") -> Array:
-    """`target` in the input's dtype. Raises: ValueError unless it has the input's shape: nothing is broadcast."""
-    if target.shape != input.shape:
-        raise ValueError(f"{op} expects {name} of the input's shape {input.shape}, got {target.shape}")
-    return target.astype(input.dtype, copy=False)
-
-
-def as_weight(op: str, input: Array, weight: Array, shape: tuple[int, ...], name: str = "weight") -> Array:
-    """A constant weight as an array of the input's kind and dtype, so that sums of weights round as sums of inputs do.
-
-    Raises: ValueError unless it can be broadcast to `shape`.
-    """
-    if not broadcasts_to(weight.shape, shape):
-        raise ValueError(f"{op} expects {name} that broadcasts to {shape}, got {weight.shape}")
-    result: Array = np.zeros_like(input, shape=weight.shape) + weight.astype(input.dtype, copy=False)
-    return result
-
-
-def broadcasts_to(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
-    sizes = zip(shape[::-1], full[::-1], strict=False)
-    return len(shape) <= len(full) and all(size in (1, wanted) for size, wanted in sizes)
-
-
-def check_elements(op: str, name: str, valid: Any, expected: str) -> None:
-    """Raises: ValueError that names the first element where the mask `valid` does not hold."""
-    outside = np.where(valid, 0, 1)
-    if outside.any():
-        index = tuple(np.argwhere(outside)[0].tolist())
-        raise ValueError(f"{op} expects {name} {expected}, got another value at index {index}")
-
-
-def class_axis(op: str, input: Array) -> int:
-    axis = 0 if input.ndim == 1 else 1
-    if input.ndim == 0 or input.shape[axis] == 0:
-        raise ValueError(f"{op} expects input (C), (N, C) or (N, C, d1, …) with C > 0, got {input.shape}")
-    return axis
-
-
-def class_weight(op: str, input: Array, weight: Array | None, classes: int) -> Array:
-    if weight is None:
-        return np.ones_like(input, shape=(classes,))
-    if weight.shape != (classes,):
-        raise ValueError(f"{op} expects weight ({classes},), one per class, got {weight.shape}")
-    return as_weight(op, input, weight, (classes,))
-
-
-def check_classes(op: str, target: Array, shape: tuple[int, ...], classes: int, besides: int | None = None) -> None:
-    """Raises: ValueError unless `target` holds class indices in this shape, or `besides`; it names the first other one."""
-    if target.dtype.kind not in "iu":
-        raise ValueError(f"{op} expects class indices (integers) as target, got an array of {target.dtype}")
-    if target.shape != shape:
-        raise ValueError(f"{op} expects target {shape}, got {target.shape}")
-    outside = ((target < 0) | (target >= classes)) & (target != besides)
-    if outside.any():
-        raise ValueError(f"{op} expects class indices from 0 to {classes - 1}, got {target[outside].flat[0]}")
 
 
 def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:

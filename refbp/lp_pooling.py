@@ -7,12 +7,14 @@ from typing import Unpack
 
 import numpy as np
 
+from refbp.arrays import Array, Backward
+from refbp.avg_pooling import avg_pool
+from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, Layer, LayerOptions
-from refbp.op import checked
-from refbp.pooling import Ints, avg_pool, max_pool
+from refbp.layer import Layer, LayerOptions
+from refbp.max_pooling import max_pool
 from refbp.special import sign
-from refbp.windows import sizes
+from refbp.windows import Ints, sizes
 
 
 def _lp_pool(

@@ -5,22 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from refbp.activations import logsigmoid
+from refbp.arrays import Array
+from refbp.checks import as_target, as_weight, check_classes, class_axis, class_weight, loss_op
 from refbp.docstring import documented_by
-from refbp.layer import Array
-from refbp.loss import (
-    Gradients,
-    Loss,
-    LossBackward,
-    WeightedLoss,
-    as_target,
-    as_weight,
-    check_classes,
-    class_axis,
-    class_weight,
-    loss_op,
-    reduced,
-    shaped,
-)
+from refbp.loss import Gradients, Loss, LossBackward, WeightedLoss, reduced, shaped
 
 
 @loss_op

@@ -14,9 +14,10 @@ from typing import TypeAlias, Unpack
 
 import numpy as np
 
+from refbp.arrays import Array, Backward
+from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, Layer, LayerOptions
-from refbp.op import checked
+from refbp.layer import Layer, LayerOptions
 from refbp.windows import sizes
 
 Axes: TypeAlias = tuple[int, ...]

@@ -10,10 +10,11 @@ from typing import Any, Unpack
 import numpy as np
 
 from refbp.activations import Activation
+from refbp.arrays import Array, Backward
+from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, LayerOptions
-from refbp.masks import masked
-from refbp.op import checked
+from refbp.layer import LayerOptions
+from refbp.special import masked
 
 
 def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward]:

@@ -1,4 +1,4 @@
-"""Losses between numbers and distributions: absolute, smooth, Huber, Kullback-Leibler, Poisson and Gaussian likelihood."""
+"""Losses between numbers and distributions: squared, absolute, smooth, Huber, Kullback-Leibler, Poisson, Gaussian likelihood."""
 
 from __future__ import annotations
 
@@ -7,10 +7,50 @@ from typing import Any
 
 import numpy as np
 
+from refbp.arrays import Array
+from refbp.checks import as_target, loss_op
 from refbp.docstring import documented_by
-from refbp.layer import Array
-from refbp.loss import Gradients, Loss, LossBackward, as_target, loss_op, reduced, shaped
+from refbp.loss import Gradients, Loss, LossBackward, reduced, shaped
 from refbp.special import sign
+
+
+@loss_op
+def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
+    """(x - t)².
+
+    Shape: target as input, any.
+    Gradients, with delta that of each term: grad_input = 2 (x - t) delta, grad_target = -grad_input.
+    Raises: ValueError for a target of another shape.
+
+    >>> value, backward = refbp.functional.mse_loss(np.array([1.0, 5.0]), np.array([0.0, 1.0]))
+    >>> float(value)
+    8.5
+    >>> grad_input, grad_target = backward()
+    >>> grad_input
+    array([1., 4.])
+    """
+    difference = input - as_target("mse_loss", input, target)
+
+    def gradients(delta: Array) -> Gradients:
+        grad_input = 2 * difference * delta
+        return grad_input, -grad_input
+
+    return reduced(np.square(difference), gradients, (input, target), reduction)
+
+
+@documented_by(mse_loss)
+class MSELoss(Loss):
+    """torch.nn.MSELoss: `refbp.functional.mse_loss`.
+
+    >>> loss = refbp.MSELoss()
+    >>> float(loss(np.array([1.0, 5.0]), np.array([0.0, 1.0])))
+    8.5
+    >>> loss.backward()
+    array([1., 4.])
+    """
+
+    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
+        return mse_loss(input, target, reduction=self.reduction)
 
 
 @loss_op

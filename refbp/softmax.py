@@ -8,9 +8,10 @@ from typing import Unpack
 import numpy as np
 
 from refbp.activations import sigmoid
+from refbp.arrays import Array, Backward
+from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Array, Backward, Layer, LayerOptions
-from refbp.op import checked
+from refbp.layer import Layer, LayerOptions
 
 
 def _dimension(input: Array, dim: int | None, name: str) -> int:

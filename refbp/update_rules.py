@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from refbp.arrays import Array
 from refbp.docstring import documented_by
-from refbp.layer import Array
 from refbp.optimizer import Optimizer, Params
 
 

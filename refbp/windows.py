@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from operator import index
 from types import EllipsisType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from refbp.layer import Array
+from refbp.arrays import Array
 
 Sizes: TypeAlias = tuple[int, ...]
 Sides: TypeAlias = Sequence[tuple[int, int]]
 Positions: TypeAlias = npt.NDArray[np.intp]
+Ints: TypeAlias = int | Sequence[int]
 Index: TypeAlias = tuple[EllipsisType | slice | int, ...]
 
 
@@ -169,3 +170,57 @@ def add_windows(result: Array, grads: Array, kernel: Sizes, stride: Sizes, dilat
     for tap, positions in taps(kernel, stride, dilation, grads.shape[-2 * rank : -rank], first):
         own: Index = (..., *tap)
         result[positions] += grads[own]
+
+
+class PoolGeometry(NamedTuple):
+    """Windows of a pooling: `sides` is the padding that they need, ceil_mode's included."""
+
+    inner: Sizes
+    kernel: Sizes
+    stride: Sizes
+    padding: Sizes
+    dilation: Sizes
+    counts: Sizes
+    sides: Sides
+
+    @property
+    def reaches_out(self) -> bool:
+        return any(map(any, self.sides))
+
+    def taps(self) -> list[Index]:
+        return [positions for _, positions in taps(self.kernel, self.stride, self.dilation, self.counts)]
+
+
+def pool_geometry(
+    input: Array,
+    rank: int,
+    kernel_size: Ints,
+    stride: Ints | None,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+    name: str,
+) -> PoolGeometry:
+    if input.ndim not in (rank + 1, rank + 2):
+        raise ValueError(f"{name} expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
+    kernel = sizes(kernel_size, rank, f"kernel_size of {name}", 1)
+    strides = kernel if stride is None else sizes(stride, rank, f"stride of {name}", 1)
+    pads = sizes(padding, rank, f"padding of {name}")
+    dilations = sizes(dilation, rank, f"dilation of {name}", 1)
+    inner = input.shape[-rank:]
+    if min(inner) < 1:
+        raise ValueError(f"{name} expects at least one element in each dimension, got shape {input.shape}")
+    counts, sides = [], []
+    for n, k, s, p, d in zip(inner, kernel, strides, pads, dilations, strict=True):
+        if 2 * p > k:
+            raise ValueError(f"{name} expects padding of at most half the kernel {k}, got {p}")
+        reach = d * (k - 1) + 1
+        room = n + 2 * p - reach
+        count = (-(-room // s) if ceil_mode else room // s) + 1
+        if ceil_mode and (count - 1) * s >= n + p:  # the last window has to start inside the input or its left padding
+            count -= 1
+        if count < 1:
+            raise ValueError(f"{name} expects an input that holds its window of {reach}, got size {n} with padding {p}")
+        counts.append(count)
+        sides.append((p, max(p, (count - 1) * s + reach - n - p)))
+    return PoolGeometry(inner, kernel, strides, pads, dilations, tuple(counts), sides)

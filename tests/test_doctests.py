@@ -17,15 +17,20 @@ NAMES = {"np": np, "refbp": refbp, "oracle": oracle}  # what examples use withou
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 # Those whose docstrings have to show how they are used.
 SHOWN = (
-    *("refbp", "refbp.linear.Linear", "refbp.conv.Conv2d", "refbp.pooling.MaxPool2d", "refbp.batch_norm.BatchNorm1d"),
-    *("refbp.losses.CrossEntropyLoss", "refbp.update_rules.SGD", "refbp.containers.Sequential", "refbp.conv.conv2d"),
-    *(
-        "oracle.harness.run.run",
-        "oracle.case.case.Case",
-        "oracle.judging.profile.Profile",
-        "oracle.report.report.Report",
-        "oracle.trace.Trace",
-    ),
+    "refbp",
+    "refbp.linear.Linear",
+    "refbp.conv.Conv2d",
+    "refbp.max_pooling.MaxPool2d",
+    "refbp.batch_norm.BatchNorm1d",
+    "refbp.classification_losses.CrossEntropyLoss",
+    "refbp.update_rules.SGD",
+    "refbp.containers.Sequential",
+    "refbp.conv.conv2d",
+    "oracle.harness.run.run",
+    "oracle.case.case.Case",
+    "oracle.judging.profile.Profile",
+    "oracle.report.report.Report",
+    "oracle.trace.Trace",
 )
 
 

@@ -11,7 +11,7 @@ import oracle
 import refbp
 from oracle import suite
 from refbp import batch_norm, conv
-from refbp.masks import masked
+from refbp.special import masked
 
 KINDS = {
     "conv": ("conv", ("conv/Conv2d*", "conv/ConvTranspose2d*", "layout/Conv*", "exact/Conv*", "batch/Conv*")),

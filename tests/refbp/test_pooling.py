@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import refbp
 from refbp import functional
-from refbp.pooling import PoolWithIndices, geometry
+from refbp.max_pooling import PoolWithIndices
+from refbp.windows import pool_geometry
 
 NAMES = ("max_pool", "avg_pool", "lp_pool")
 TOLERANCES = {np.dtype(np.float64): (1e-12, 1e-14), np.dtype(np.float32): (1e-5, 1e-6)}
@@ -295,7 +296,7 @@ def test_an_input_is_padded_as_far_as_its_windows_reach(
     size: int, padding: int, ceil_mode: bool, sides: tuple[int, int]
 ) -> None:
     """And no further: what needs no padding is not copied."""
-    found = geometry(np.zeros((1, 1, size)), 1, 2, 2, padding, 1, ceil_mode, "pool")
+    found = pool_geometry(np.zeros((1, 1, size)), 1, 2, 2, padding, 1, ceil_mode, "pool")
     assert found.sides == [sides]
     assert found.reaches_out == any(sides)
 

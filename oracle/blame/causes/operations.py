@@ -70,7 +70,7 @@ def equal_winners(max_pool: Any) -> Any:
     def other(input: Any, *arguments: Any) -> Any:
         output, winner, _ = max_pool(input, *arguments)
         rank, kernel, stride, padding, dilation, ceil_mode = arguments
-        g = refbp.pooling.geometry(input, rank, kernel, stride, padding, dilation, ceil_mode, "max_pool")
+        g = refbp.windows.pool_geometry(input, rank, kernel, stride, padding, dilation, ceil_mode, "max_pool")
 
         def backward(grad_output: Any) -> Any:
             x = refbp.windows.padded(input, g.sides, -np.inf)
@@ -106,15 +106,21 @@ OPERATIONS: tuple[tuple[tuple[str, ...] | str, str, str, str, Callable[[Any], An
         "refbp.conv:_padding_sides",
         lambda right: lambda *arguments: [(after, before) for before, after in right(*arguments)],
     ),
-    ("MaxPool", "tie", "every element of a window gets the gradient", "refbp.pooling:shares", to_all),
-    ("MaxPool", "winner", "the gradient goes to the loser of each comparison", "refbp.pooling:shares", to_the_loser),
-    ("MaxPool", "tie", "every winner of a tie gets the whole gradient", "refbp.pooling:max_pool", equal_winners),
+    ("MaxPool", "tie", "every element of a window gets the gradient", "refbp.max_pooling:shares", to_all),
+    (
+        "MaxPool",
+        "winner",
+        "the gradient goes to the loser of each comparison",
+        "refbp.max_pooling:shares",
+        to_the_loser,
+    ),
+    ("MaxPool", "tie", "every winner of a tie gets the whole gradient", "refbp.max_pooling:max_pool", equal_winners),
     (
         "MaxPool",
         "padding counted",
         "the padding counts as zeros instead of minus infinity",
-        "refbp.pooling:padded",
+        "refbp.max_pooling:padded",
         lambda right: lambda x, sides, value=0.0: right(x, sides, 0.0 if value == -np.inf else value),
     ),
-    ("AvgPool", "divisor", "every window is divided by its whole size", "refbp.pooling:_divisors", whole_windows),
+    ("AvgPool", "divisor", "every window is divided by its whole size", "refbp.avg_pooling:_divisors", whole_windows),
 )

@@ -43,9 +43,9 @@ def patch(name: str, path: str, change: Any, spec: Spec, shape: tuple[int, ...] 
 
 def of_max() -> Iterator[Bug]:
     dense = layer("MaxPool2d", 3, stride=1)
-    yield patch("max pool: windows overwritten instead of added", "refbp.pooling:shares", overwriting, dense)
-    yield patch("max pool: gradient to the loser", "refbp.pooling:shares", to_the_loser, MAX)
-    yield patch("max pool: gradient to every element of the window", "refbp.pooling:shares", to_all, MAX)
+    yield patch("max pool: windows overwritten instead of added", "refbp.max_pooling:shares", overwriting, dense)
+    yield patch("max pool: gradient to the loser", "refbp.max_pooling:shares", to_the_loser, MAX)
+    yield patch("max pool: gradient to every element of the window", "refbp.max_pooling:shares", to_all, MAX)
     yield in_layer("max pool: padding counts as zero", MAX, IMAGE, output=zeros_outside)
     yield in_layer(
         "max pool: stride taken for the kernel",
@@ -106,7 +106,7 @@ def of_average() -> Iterator[Bug]:
     )
     yield patch(
         "avg pool: divisor in ceil_mode counts what is outside",
-        "refbp.pooling:_divisors",
+        "refbp.avg_pooling:_divisors",
         lambda op: lambda g, count_include_pad, divisor_override: np.full(g.counts, 4),
         layer("AvgPool2d", 2, ceil_mode=True),
         quantity="output",

@@ -16,13 +16,14 @@ import pytest
 
 import oracle
 import refbp.activations
+import refbp.avg_pooling
+import refbp.classification_losses
 import refbp.conv
 import refbp.dropout
 import refbp.layer
 import refbp.linear
-import refbp.losses
 import refbp.piecewise
-import refbp.pooling
+import refbp.regression_losses
 import refbp.softmax
 import refbp.update_rules
 from oracle.cli import main
@@ -278,27 +279,37 @@ BUGS = [
     ),
     Bug(
         "pool: divisor counts padding",
-        refbp.pooling,
+        refbp.avg_pooling,
         "_divisors",
         divisor_counts_padding,
         "pool/AvgPool2d*count_include_pad=False*",
         "0",
         "output",
     ),
-    Bug("mse: 1/N forgotten", refbp.losses, "reduced", mean_not_divided, "mlp/Tanh+MSE", "loss", "grad_input"),
+    Bug(
+        "mse: 1/N forgotten", refbp.regression_losses, "reduced", mean_not_divided, "mlp/Tanh+MSE", "loss", "grad_input"
+    ),
     Bug(
         "mse: factor 2 forgotten",
-        refbp.losses,
+        refbp.regression_losses,
         "mse_loss",
         nth(0, lambda g: g * 0.5),
         "mlp/Tanh+MSE",
         "loss",
         "grad_input",
     ),
-    Bug("loss: 1/N forgotten", refbp.losses, "reduced", mean_not_divided, "mlp/Tanh+Cross", "loss", "grad_input"),
+    Bug(
+        "loss: 1/N forgotten",
+        refbp.classification_losses,
+        "reduced",
+        mean_not_divided,
+        "mlp/Tanh+Cross",
+        "loss",
+        "grad_input",
+    ),
     Bug(
         "cross entropy: smoothing lost",
-        refbp.losses,
+        refbp.classification_losses,
         "cross_entropy",
         ignores("label_smoothing", 0.0),
         "loss/CrossEntropyLoss*label_smoothing=0.1,shape=6x4",
@@ -307,7 +318,7 @@ BUGS = [
     ),
     Bug(
         "nll: weight lost",
-        refbp.losses,
+        refbp.classification_losses,
         "_indexed_loss",
         weight_lost,
         "loss/NLLLoss,reduction=mean,weight=given*shape=6x4",
@@ -316,7 +327,7 @@ BUGS = [
     ),
     Bug(
         "bce: pos_weight lost",
-        refbp.losses,
+        refbp.classification_losses,
         "binary_cross_entropy_with_logits",
         ignores("pos_weight", None),
         "loss/BCEWithLogitsLoss*pos_weight=given*",

@@ -1,4 +1,4 @@
-"""The losses of regression and classification: where backpropagation starts. Terms and their gradients side by side."""
+"""The losses of classification: binary, over class indices, over class probabilities. Terms and their gradients side by side."""
 
 from __future__ import annotations
 
@@ -7,65 +7,11 @@ import math
 import numpy as np
 
 from refbp.activations import logsigmoid, sigmoid
+from refbp.arrays import Array
+from refbp.checks import as_target, as_weight, check_classes, check_elements, class_axis, class_weight, loss_op
 from refbp.docstring import documented_by
-from refbp.layer import Array
-from refbp.loss import (
-    Gradients,
-    Loss,
-    LossBackward,
-    WeightedLoss,
-    as_target,
-    as_weight,
-    check_classes,
-    check_elements,
-    class_axis,
-    class_weight,
-    is_integer,
-    loss_op,
-    reduced,
-    silently,
-)
+from refbp.loss import Gradients, LossBackward, WeightedLoss, is_integer, reduced, silently
 from refbp.softmax import log_softmax
-
-
-@loss_op
-def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
-    """(x - t)².
-
-    Shape: target as input, any.
-    Gradients, with delta that of each term: grad_input = 2 (x - t) delta, grad_target = -grad_input.
-    Raises: ValueError for a target of another shape.
-
-    >>> value, backward = refbp.functional.mse_loss(np.array([1.0, 5.0]), np.array([0.0, 1.0]))
-    >>> float(value)
-    8.5
-    >>> grad_input, grad_target = backward()
-    >>> grad_input
-    array([1., 4.])
-    """
-    difference = input - as_target("mse_loss", input, target)
-
-    def gradients(delta: Array) -> Gradients:
-        grad_input = 2 * difference * delta
-        return grad_input, -grad_input
-
-    return reduced(np.square(difference), gradients, (input, target), reduction)
-
-
-@documented_by(mse_loss)
-class MSELoss(Loss):
-    """torch.nn.MSELoss: `refbp.functional.mse_loss`.
-
-    >>> loss = refbp.MSELoss()
-    >>> float(loss(np.array([1.0, 5.0]), np.array([0.0, 1.0])))
-    8.5
-    >>> loss.backward()
-    array([1., 4.])
-    """
-
-    def op(self, input: Array, target: Array) -> tuple[Array, LossBackward]:
-        return mse_loss(input, target, reduction=self.reduction)
-
 
 # torch's kernel holds its floor of 1e-12 in single precision.
 BCE_FLOOR = float(np.float32(1e-12))

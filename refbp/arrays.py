@@ -1,0 +1,25 @@
+"""The types of arrays and backwards, and which values are arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Backward: TypeAlias = Callable[[Array], Any]
+
+# Kinds of NumPy's dtypes that are no floating-point numbers; ml_dtypes' bfloat16 is of another kind again.
+OTHER_KINDS = "biucOSUMm"
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array of NumPy, or of what behaves like one."""
+    return isinstance(getattr(value, "dtype", None), np.dtype)
+
+
+def as_array(value: Any) -> Any:
+    """What NumPy has made a scalar, as an array without dimensions; everything else as it is."""
+    return np.asarray(value) if isinstance(value, np.generic) else value

@@ -1,0 +1,170 @@
+"""Average pooling of any rank, over windows that may overlap, leave gaps, or reach beyond the input."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import numpy as np
+
+from refbp.arrays import Array, Backward
+from refbp.checks import checked
+from refbp.docstring import documented_by
+from refbp.layer import Layer, LayerOptions
+from refbp.windows import Ints, PoolGeometry, Positions, inside, padded, pool_geometry
+
+
+def _divisors(g: PoolGeometry, count_include_pad: bool, divisor_override: int | None) -> Positions:
+    """Per window, what its sum is divided by: how many of its elements count."""
+    if divisor_override is not None:
+        return np.full(g.counts, divisor_override, dtype=np.int64)
+    result = np.ones(g.counts, dtype=np.int64)
+    for axis, (n, k, s, p, count) in enumerate(zip(g.inner, g.kernel, g.stride, g.padding, g.counts, strict=True)):
+        starts = np.arange(count) * s - p
+        # What ceil_mode adds beyond the padding never counts.
+        ends = np.minimum(starts + k, n + p if count_include_pad else n)
+        own = ends - (starts if count_include_pad else np.maximum(starts, 0))
+        result = result * own.reshape([count if i == axis else 1 for i in range(len(g.counts))])
+    return result
+
+
+def avg_pool(
+    input: Array,
+    rank: int,
+    kernel_size: Ints,
+    stride: Ints | None,
+    padding: Ints,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> tuple[Array, Backward]:
+    """y[o] = 1/d Σ_t x[o * stride + t - padding], with zeros outside.
+
+    The divisor d is the number of the window's elements inside the padded input, or, without count_include_pad, inside
+    the input; divisor_override replaces it.
+
+    Args: kernel_size, stride and padding are an int, or one per dimension; stride None is kernel_size. padding is a number of
+        elements per side. With ceil_mode the last window may reach beyond the padded input as long as it starts inside the
+        input or its left padding.
+    Shape: (N, C, *sides) or (C, *sides) -> the same with H' = ⌊(H + 2 padding - kH) / stride⌋ + 1, with ceil_mode ⌈…⌉ + 1.
+    Gradients: each window spreads grad_output / d over its elements, and windows that overlap add up.
+    Raises: ValueError for padding above half the kernel, an input smaller than its window or without elements in a dimension,
+        another number of dimensions, a divisor_override of zero.
+    """
+    name = f"avg_pool{rank}d"
+    if divisor_override == 0:
+        raise ValueError(f"{name} expects a divisor_override other than zero, got 0")
+    g = pool_geometry(input, rank, kernel_size, stride, padding, 1, ceil_mode, name)
+    divisors = _divisors(g, count_include_pad, divisor_override)
+    # One number serves all windows unless some of them reach beyond the input.
+    divisor: Any = int(divisors.flat[0]) if (divisors == divisors.flat[0]).all() else divisors.astype(input.dtype)
+    x = padded(input, g.sides)
+    total = np.zeros_like(x, shape=(*x.shape[:-rank], *g.counts))
+    for positions in g.taps():
+        total += x[positions]
+
+    def backward(grad_output: Array) -> Array:
+        result = np.zeros_like(grad_output, shape=x.shape)
+        share = grad_output / divisor
+        for positions in g.taps():
+            result[positions] += share
+        return result[inside(g.inner, g.sides)]
+
+    return total / divisor, backward
+
+
+@documented_by(avg_pool)
+@checked
+def avg_pool1d(
+    input: Array,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> tuple[Array, Backward]:
+    """Average pooling of (N, C, L) or (C, L)."""
+    return avg_pool(input, 1, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+@documented_by(avg_pool)
+@checked
+def avg_pool2d(
+    input: Array,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> tuple[Array, Backward]:
+    """Average pooling of (N, C, H, W) or (C, H, W)."""
+    return avg_pool(input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+@documented_by(avg_pool)
+@checked
+def avg_pool3d(
+    input: Array,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> tuple[Array, Backward]:
+    """Average pooling of (N, C, D, H, W) or (C, D, H, W)."""
+    return avg_pool(input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+@documented_by(avg_pool)
+class AvgPool1d(Layer):
+    """torch.nn.AvgPool1d: `refbp.functional.avg_pool1d` of (N, C, L) or (C, L)."""
+
+    def __init__(
+        self,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return avg_pool1d(input, *self.arguments)
+
+
+class _AvgPool(Layer):
+    rank: int
+
+    def __init__(
+        self,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Ints = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        return avg_pool(input, self.rank, *self.arguments)
+
+
+@documented_by(avg_pool)
+class AvgPool2d(_AvgPool):
+    """torch.nn.AvgPool2d: `refbp.functional.avg_pool2d` of (N, C, H, W) or (C, H, W)."""
+
+    rank = 2
+
+
+@documented_by(avg_pool)
+class AvgPool3d(_AvgPool):
+    """torch.nn.AvgPool3d: `refbp.functional.avg_pool3d` of (N, C, D, H, W) or (C, D, H, W)."""
+
+    rank = 3

@@ -1,0 +1,150 @@
+"""Refusals, each in one sentence: arrays that are none, shapes that do not fit, numbers out of range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from refbp.arrays import OTHER_KINDS, Array, Backward, as_array, is_array
+
+P = ParamSpec("P")
+Output = TypeVar("Output")
+Made = TypeVar("Made")
+
+
+def require_floating(input: Any, name: str) -> None:
+    """Raises: ValueError for what is no floating-point array."""
+    if not is_array(input) or input.dtype.kind in OTHER_KINDS:
+        received = f"an array of {input.dtype}" if is_array(input) else type(input).__name__
+        raise ValueError(f"{name} expects a floating-point array, got {received}")
+
+
+def require_shape(grad_output: Any, shape: tuple[int, ...], name: str) -> None:
+    """Raises: ValueError unless it is a floating-point array of the output's shape; nothing is broadcast."""
+    received = grad_output.shape if is_array(grad_output) else type(grad_output).__name__
+    if received != shape:
+        raise ValueError(f"{name}.backward expects grad_output of the output's shape {shape}, got {received}")
+    require_floating(grad_output, f"{name}.backward")
+
+
+def upstream(grad_output: Array, output: Array, name: str) -> Array:
+    """grad_output in the output's dtype. Raises: ValueError unless it has the output's shape."""
+    require_shape(grad_output, output.shape, name)
+    return grad_output.astype(output.dtype, copy=False)
+
+
+def require_counts(name: str, least: int = 0, /, **counts: Any) -> None:
+    """Raises: ValueError for a number of channels or features that is none, or below `least`."""
+    for what, count in counts.items():
+        if not isinstance(count, int | np.integer) or count < least:
+            raise ValueError(f"{name} expects {what} as a whole number of at least {least}, got {count!r}")
+
+
+def checked(op: Callable[P, tuple[Output, Backward]]) -> Callable[P, tuple[Output, Backward]]:
+    """A decorator: an op from (input, ...) to (output, backward) that refuses what it would compute nonsense of.
+
+    Raises: ValueError for an input that is no floating-point array, or a grad_output whose shape is not the output's.
+    Conventions: numbers come as arrays without dimensions, grad_output in the output's dtype; NaN and infinities go without a
+        warning.
+    """
+
+    @wraps(op)
+    def with_checks(*args: P.args, **kwargs: P.kwargs) -> tuple[Output, Backward]:
+        name = op.__name__
+        require_floating(args[0] if args else kwargs.get("input"), name)
+        with np.errstate(all="ignore"):
+            made: Any
+            made, op_backward = op(*args, **kwargs)
+        output: Array
+        output, *indices = made if isinstance(made, tuple) else (made,)
+        output = as_array(output)
+
+        def backward(grad_output: Array) -> Any:
+            delta = upstream(grad_output, output, name)
+            with np.errstate(all="ignore"):
+                grads = op_backward(delta)
+            return tuple(map(as_array, grads)) if isinstance(grads, tuple) else as_array(grads)
+
+        result: Any = (output, *indices) if indices else output
+        return result, backward
+
+    return with_checks
+
+
+def loss_op(op: Callable[P, Made]) -> Callable[P, Made]:
+    """A decorator of every loss of refbp.functional: NaN and infinities come without a warning.
+
+    Raises: ValueError for an input that is no floating-point array, or a sequence where an array should be.
+    """
+
+    @wraps(op)
+    def with_checks(*args: P.args, **kwargs: P.kwargs) -> Made:
+        arguments = [*args, *kwargs.values()]
+        for argument in arguments:
+            if isinstance(argument, list | tuple):
+                raise ValueError(f"{op.__name__} expects arrays, got {type(argument).__name__}")
+        require_floating(args[0] if args else kwargs.get("input", kwargs.get("input1")), op.__name__)
+        with np.errstate(all="ignore"):
+            return op(*args, **kwargs)
+
+    return with_checks
+
+
+def as_target(op: str, input: Array, target: Array, name: str = "target") -> Array:
+    """`target` in the input's dtype. Raises: ValueError unless it has the input's shape: nothing is broadcast."""
+    if target.shape != input.shape:
+        raise ValueError(f"{op} expects {name} of the input's shape {input.shape}, got {target.shape}")
+    return target.astype(input.dtype, copy=False)
+
+
+def as_weight(op: str, input: Array, weight: Array, shape: tuple[int, ...], name: str = "weight") -> Array:
+    """A constant weight as an array of the input's kind and dtype, so that sums of weights round as sums of inputs do.
+
+    Raises: ValueError unless it can be broadcast to `shape`.
+    """
+    if not broadcasts_to(weight.shape, shape):
+        raise ValueError(f"{op} expects {name} that broadcasts to {shape}, got {weight.shape}")
+    result: Array = np.zeros_like(input, shape=weight.shape) + weight.astype(input.dtype, copy=False)
+    return result
+
+
+def broadcasts_to(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+    sizes = zip(shape[::-1], full[::-1], strict=False)
+    return len(shape) <= len(full) and all(size in (1, wanted) for size, wanted in sizes)
+
+
+def check_elements(op: str, name: str, valid: Any, expected: str) -> None:
+    """Raises: ValueError that names the first element where the mask `valid` does not hold."""
+    outside = np.where(valid, 0, 1)
+    if outside.any():
+        index = tuple(np.argwhere(outside)[0].tolist())
+        raise ValueError(f"{op} expects {name} {expected}, got another value at index {index}")
+
+
+def class_axis(op: str, input: Array) -> int:
+    axis = 0 if input.ndim == 1 else 1
+    if input.ndim == 0 or input.shape[axis] == 0:
+        raise ValueError(f"{op} expects input (C), (N, C) or (N, C, d1, …) with C > 0, got {input.shape}")
+    return axis
+
+
+def class_weight(op: str, input: Array, weight: Array | None, classes: int) -> Array:
+    if weight is None:
+        return np.ones_like(input, shape=(classes,))
+    if weight.shape != (classes,):
+        raise ValueError(f"{op} expects weight ({classes},), one per class, got {weight.shape}")
+    return as_weight(op, input, weight, (classes,))
+
+
+def check_classes(op: str, target: Array, shape: tuple[int, ...], classes: int, besides: int | None = None) -> None:
+    """Raises: ValueError unless `target` holds class indices in this shape, or `besides`; it names the first other one."""
+    if target.dtype.kind not in "iu":
+        raise ValueError(f"{op} expects class indices (integers) as target, got an array of {target.dtype}")
+    if target.shape != shape:
+        raise ValueError(f"{op} expects target {shape}, got {target.shape}")
+    outside = ((target < 0) | (target >= classes)) & (target != besides)
+    if outside.any():
+        raise ValueError(f"{op} expects class indices from 0 to {classes - 1}, got {target[outside].flat[0]}")

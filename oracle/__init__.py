@@ -9,7 +9,10 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
+
+from oracle import extra
 
 if TYPE_CHECKING:
     from oracle.case.case import Case as Case
@@ -23,11 +26,12 @@ if TYPE_CHECKING:
     from oracle.report.report import Report as Report
     from oracle.report.report import load_report as load_report
     from oracle.shrinking.shrink import shrink as shrink
-    from oracle.subjects.jax import from_jax as from_jax
+    from oracle.subjects.functions import from_jax as from_jax
     from oracle.subjects.torch import from_torch as from_torch
     from oracle.trace import Key as Key
     from oracle.trace import Trace as Trace
     from oracle.trace import Unsupported as Unsupported
+    from refbp import __version__ as __version__
 
 # Imported when first asked for: `import oracle` and `oracle --help` stay quick.
 _HOMES = {
@@ -36,7 +40,7 @@ _HOMES = {
     "Spec": "oracle.case.case",
     "check_module": "oracle.modules",
     "check_op": "oracle.ops.check_op",
-    "from_jax": "oracle.subjects.jax",
+    "from_jax": "oracle.subjects.functions",
     "from_torch": "oracle.subjects.torch",
     "Profile": "oracle.judging.profile",
     "Discrepancy": "oracle.report.report",
@@ -51,14 +55,17 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'oracle' has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # type checkers see the names above, and no others
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return importlib.import_module("refbp").__version__
+        if name not in _HOMES:
+            raise AttributeError(f"module 'oracle' has no attribute {name!r}")
+        extra.require(f"oracle.{name}")
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    """The public names, also those that nobody has asked for yet: `help(oracle)` and completion show them."""
-    return sorted({*globals(), *__all__})
+    """With the public names that nobody has asked for yet, as far as they can be had: `help` and completion show them."""
+    return sorted({*globals(), "__version__", *([] if extra.missing() else __all__)})

@@ -8,17 +8,21 @@ at every start, wherever this package is installed.
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import pytest
+
+from oracle import extra
 
 if TYPE_CHECKING:
     from oracle.case.case import Case
     from oracle.report.report import Report
 
+P = ParamSpec("P")
 SUITE = Path(__file__).parent / "suite"
 NODE = "oracle.suite"
 
@@ -49,6 +53,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     subject, known = config.option.oracle_subject, config.option.oracle_known_failures
+    if subject:
+        try:
+            extra.require("--oracle-subject")
+        except extra.MissingExtra as error:
+            raise pytest.UsageError(str(error)) from error
     if config.option.pyargs and not subject and any(own.startswith(NODE) for own in config.args):
         raise pytest.UsageError(f"{NODE} needs --oracle-subject, a name or module:object")
     if known and not subject:
@@ -151,30 +160,24 @@ def known_failures(path: str | None) -> set[str]:
 
 
 class OracleCheck:
-    """oracle's functions of the same name, for a test: a discrepancy fails it."""
+    """`oracle.run`, `oracle.check_module` and `oracle.check_op` for a test: a discrepancy fails it."""
 
-    def run(self, *arguments: Any, **options: Any) -> Report:
-        """`oracle.run`. Raises: oracle.Discrepancy."""
-        from oracle.harness.run import run
+    def __init__(self) -> None:
+        import oracle
 
-        return _passed(run(*arguments, **options))
-
-    def check_module(self, *arguments: Any, **options: Any) -> Report:
-        """`oracle.check_module`. Raises: oracle.Discrepancy."""
-        from oracle.modules import check_module
-
-        return _passed(check_module(*arguments, **options))
-
-    def check_op(self, *arguments: Any, **options: Any) -> Report:
-        """`oracle.check_op`. Raises: oracle.Discrepancy."""
-        from oracle.ops.check_op import check_op
-
-        return _passed(check_op(*arguments, **options))
+        self.run = _failing(oracle.run)
+        self.check_module = _failing(oracle.check_module)
+        self.check_op = _failing(oracle.check_op)
 
 
-def _passed(report: Report) -> Report:
-    report.raise_for_discrepancy()
-    return report
+def _failing(check: Callable[P, Report]) -> Callable[P, Report]:
+    @functools.wraps(check)
+    def checked(*arguments: P.args, **options: P.kwargs) -> Report:
+        report = check(*arguments, **options)
+        report.raise_for_discrepancy()
+        return report
+
+    return checked
 
 
 @pytest.fixture

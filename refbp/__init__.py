@@ -93,6 +93,8 @@ from refbp.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from refbp.update_rules import SGD, Adagrad, Adam, AdamW, RMSprop
 from refbp.upsampling import Upsample
 
+__version__ = "0.2.0"
+
 __all__ = [
     "CELU",
     "ELU",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import refbp
+
 if TYPE_CHECKING:
     from oracle.report.report import Report
 
@@ -18,6 +20,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Hold an implementation of backpropagation against a reference, with tolerances that are derived, not picked.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"oracle {refbp.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Those of no command."""
+
 
 Subject = Annotated[
     str, typer.Option(help="refbp, torch, or module:object of your own, looked for in the current folder too.")

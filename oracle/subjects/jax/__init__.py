@@ -56,11 +56,10 @@ def run(case: Case) -> Trace:
             raise Unsupported(f"JAX: {error}") from error
 
 
-def from_jax(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]:
-    """A function of JAX arrays, with a custom_vjp or without, as fn(x, …) -> (y, backward) for `oracle.check_op`: jax.vjp
-    gives its backward."""
+def differentiable(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]:
+    """`oracle.from_jax`."""
 
-    def differentiable(*arrays: Array | None) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    def differentiated(*arrays: Array | None) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
         learnt = [
             place
             for place, own in enumerate(arrays)
@@ -83,5 +82,5 @@ def from_jax(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[[Any],
 
         return output, backward
 
-    differentiable.__name__ = getattr(fn, "__name__", type(fn).__name__)
-    return differentiable
+    differentiated.__name__ = getattr(fn, "__name__", type(fn).__name__)
+    return differentiated

@@ -21,8 +21,8 @@ class CaseView {
   }
 
   go(place) {
-    const next = `#case=${encodeURIComponent(place.case)}&dtype=${place.dtype}${place.step === undefined ? "" : `&step=${place.step}`}${place.layer === undefined ? "" : `&layer=${encodeURIComponent(place.layer)}&quantity=${encodeURIComponent(place.quantity)}`}`;
-    if (location.hash === next) this.show(place); else location.hash = next;
+    const { case: name, dtype, step, layer, quantity } = place;
+    if (!putInAddress({ case: name, dtype, step, layer, quantity })) this.show(place);
   }
 
   show({ case: name, dtype, step, layer, quantity }) {

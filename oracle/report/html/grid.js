@@ -8,10 +8,12 @@ const COLUMN_WIDTHS = [
 ];
 
 class RowTable {
-  constructor(store, host, open) {
+  // open: called with a row to be shown; sorted: called with the column's name and the direction.
+  constructor(store, host, open, sorted) {
     this.store = store;
     this.rows = store.order;
-    this.query = "";
+    this.tests = [];
+    this.host = host;
     const provider = { getLength: () => this.rows.length, getItem: (place) => ({ row: this.rows[place] }) };
     const columns = COLUMN_WIDTHS.filter(([name]) => store.columns[name]).map(([name, width]) => ({
       id: name, name: name.replace("_", " "), field: name, width, sortable: true,
@@ -22,7 +24,16 @@ class RowTable {
       rowHeight: 25, enableColumnReorder: false, enableCellNavigation: true, enableTextSelectionOnCells: true,
       headerRowHeight: 27, multiColumnSort: false, forceFitColumns: false, tristateMultiColumnSort: false,
     });
-    this.grid.onSort.subscribe((_event, sorting) => this.sort(sorting.sortCol.field, sorting.sortAsc));
+    this.grid.onSort.subscribe((_event, sorting) => { this.sort(sorting.sortCol.field, sorting.sortAsc); sorted(sorting.sortCol.field, sorting.sortAsc); });
+    for (const heading of this.headings()) {
+      heading.tabIndex = 0;
+      heading.setAttribute("aria-sort", "none");
+      heading.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        heading.click();
+      });
+    }
     this.grid.onKeyDown.subscribe((event, place) => {
       const key = event.getNativeEvent ? event.getNativeEvent().key : event.key;
       if (key === "Enter") { open(this.store.row(this.rows[place.row])); event.preventDefault(); event.stopImmediatePropagation(); }
@@ -43,18 +54,36 @@ class RowTable {
     return element("span", {}, name === "got" || name === "expected" ? compared(this.store, row, name) : text(value));
   }
 
+  headings() { return this.host.querySelectorAll(".slick-header-column"); }
+
+  // By a column, or, where `name` is null, in the order of computation.
   sort(name, ascending) {
     this.store.sort(name, ascending);
-    this.filter(this.query);
+    for (const heading of this.headings()) {
+      heading.setAttribute("aria-sort", heading.dataset.id !== name ? "none" : ascending ? "ascending" : "descending");
+    }
+    this.grid.setSortColumns(name ? [{ columnId: name, sortAsc: ascending }] : []);
+    return this.filter(this.tests);
   }
 
-  filter(query) {
-    this.query = query;
-    this.rows = this.store.filtered(query);
+  filter(tests) {
+    this.tests = tests;
+    this.rows = this.store.filtered(tests);
     this.grid.invalidateAllRows();
     this.grid.updateRowCount();
     this.grid.scrollTo(0);
     this.grid.render();
     return this.rows.length;
+  }
+
+  // What is shown as CSV; a spreadsheet takes no cell for a formula.
+  csv() {
+    const names = Object.keys(this.store.columns);
+    const cell = (value) => {
+      const text = typeof value === "string" ? value.replace(/^[=+@\t-]/, "'$&") : Number.isNaN(value) ? "" : String(value);
+      return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    };
+    const lines = Array.from(this.rows, (row) => names.map((name) => cell(this.store.get(name, row))).join(","));
+    return [names.join(","), ...lines, ""].join("\n");
   }
 }

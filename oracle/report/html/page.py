@@ -22,7 +22,17 @@ from oracle.wording import counted, exact_share, figure
 LIBRARIES = ("slick.core.js", "slick.interactions.js", "slick.grid.js", "uPlot.iife.min.js")
 STYLES = ("vendor/slick.grid.css", "vendor/uPlot.min.css", "page.css")
 LICENCES = {"SlickGrid": "slickgrid.LICENSE", "uPlot": "uplot.LICENSE"}
-SCRIPTS = ("store.js", "display.js", "grid.js", "charts.js", "errors.js", "case.js", "main.js")
+SCRIPTS = (
+    "store.js",
+    "query.js",
+    "address.js",
+    "display.js",
+    "grid.js",
+    "charts.js",
+    "errors.js",
+    "case.js",
+    "main.js",
+)
 # Lists in the page's own text; the table holds everything.
 MOST_BLAMES = 40
 MOST_CASES = 100

@@ -66,9 +66,8 @@ class Store {
     });
   }
 
-  // Row numbers that fit every term of the query, in the current order.
-  filtered(query) {
-    const tests = query.trim().toLowerCase().split(/\s+/).filter(Boolean).map((term) => this.test(term)).filter(Boolean);
+  // Row numbers that fit every test, in the current order.
+  filtered(tests) {
     if (!tests.length) return this.order;
     const found = new Uint32Array(this.length);
     let count = 0;
@@ -79,33 +78,5 @@ class Store {
       if (fits) found[count++] = row;
     }
     return found.subarray(0, count);
-  }
-
-  test(term) {
-    const parts = /^([a-z_]+)(>=|<=|>|<|=|:\^|:)(.*)$/.exec(term);
-    if (parts && this.columns[parts[1]]) {
-      const [, name, operator, wanted] = parts;
-      if (wanted === "") return null;
-      const column = this.columns[name];
-      if (column.words) {
-        const fits = { "=": (w) => w === wanted, ":": (w) => w.includes(wanted), ":^": (w) => w.startsWith(wanted) }[operator] || (() => false);
-        return Store.oneOf(column, column.lower.map(fits));
-      }
-      const limit = Number(wanted), numbers = column.numbers;
-      const compare = {
-        ">": (row) => numbers[row] > limit, "<": (row) => numbers[row] < limit, ">=": (row) => numbers[row] >= limit,
-        "<=": (row) => numbers[row] <= limit, "=": (row) => numbers[row] === limit, ":": (row) => numbers[row] === limit,
-      }[operator];
-      return compare || (() => false);
-    }
-    const tests = Object.values(this.columns).filter((column) => column.words)
-      .map((column) => [column, column.lower.map((word) => word.includes(term))])
-      .filter(([, hits]) => hits.includes(true)).map(([column, hits]) => Store.oneOf(column, hits));
-    return (row) => tests.some((test) => test(row));
-  }
-
-  static oneOf(column, hits) {
-    const allowed = Uint8Array.from(hits), codes = column.codes;
-    return (row) => allowed[codes[row]] === 1;
   }
 }

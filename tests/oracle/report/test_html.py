@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -177,6 +178,94 @@ def test_a_filter_narrows_the_table(opened: Any) -> None:
     assert one(opened, "#shown").text == "560 of 560 rows"
     field.send_keys("no such thing")
     assert one(opened, "#shown").text == "0 of 560 rows"
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("zmax>3", '"zmax" is not a column: near it are z_max, z_rms.'),
+        ("layer>conv2", "layer holds words: compare it with =, !=, : (contains) or :^ (starts with), not with >."),
+        ("z_max:^3", "z_max holds numbers: compare it with =, !=, >, >=, < or <=, not with :^."),
+        ("z_max>three", 'z_max is compared with a number, and "three" is none.'),
+        ('"conv2 grad', "A quote is not closed"),
+    ],
+)
+def test_a_filter_that_cannot_be_understood_is_answered(opened: Any, query: str, answer: str) -> None:
+    """An empty table would be taken for the answer; the rows stay as they were."""
+    one(opened, "#filter").send_keys(query)
+    assert one(opened, "#filter-trouble").text.startswith(answer)
+    assert one(opened, "#shown").text.endswith("of 560 rows") and not one(opened, "#shown").text.startswith("0 ")
+    one(opened, "#clear").click()
+    assert one(opened, "#filter-trouble").text == ""
+
+
+def test_a_filter_can_negate_and_quote(opened: Any, report: oracle.Report) -> None:
+    table, field = report.table, one(opened, "#filter")
+    for query, fits in (
+        ("verdict!=pass", table["verdict"] != "pass"),
+        ("-verdict=pass", table["verdict"] != "pass"),
+        ('mode="end to end" -layer=conv2', (table["mode"] == "end to end") & (table["layer"] != "conv2")),
+        ('"end to end"', table["mode"] == "end to end"),
+        ("z_max=nan", table["z_max"].isna()),
+        ("step>=2 step!=3", (table["step"] >= 2) & (table["step"] != 3)),
+    ):
+        field.clear()
+        field.send_keys(query)
+        assert one(opened, "#shown").text == f"{fits.sum()} of 560 rows", query
+    one(opened, "#clear").click()
+
+
+def test_the_address_holds_filter_order_and_case(opened: Any, page: Path) -> None:
+    """Who is sent the address sees the same rows in the same order."""
+    from selenium.webdriver.common.keys import Keys
+
+    one(opened, "#filter").send_keys("layer=conv2 mode=local")
+    heading = one(opened, "#grid .slick-header-column[data-id='z_max']")
+    heading.send_keys(Keys.ENTER)
+    heading.send_keys(Keys.SPACE)
+    assert heading.get_attribute("aria-sort") == "descending"
+    opened.execute_script("arguments[0].click()", one(opened, "[data-layer=fc1][data-quantity='grad.weight']"))
+    rows, address = column(opened, 9), opened.current_url
+    assert "filter=layer%3Dconv2+mode%3Dlocal" in address and "sort=-z_max" in address
+    show(opened, page, f"#{address.partition('#')[2]}&case=lenet5%2Frandom&dtype=float32&step=1")
+    assert column(opened, 9) == rows and one(opened, "#filter").get_property("value") == "layer=conv2 mode=local"
+    assert one(opened, "#case-step").get_property("value") == "1"
+    assert one(opened, "#grid .slick-header-column[data-id='z_max']").get_attribute("aria-sort") == "descending"
+    one(opened, "#clear").click()
+
+
+def test_what_is_filtered_can_be_downloaded(opened: Any, report: oracle.Report) -> None:
+    """The rows that are shown, with every column, in a form that pandas reads; no cell starts a formula."""
+    opened.execute_script("URL.createObjectURL = (blob) => { window.given = blob.text(); return 'about:blank#'; }")
+    one(opened, "#filter").send_keys("layer=conv2 verdict=wrong")
+    opened.execute_script("document.getElementById('download').addEventListener('click', (e) => 0)")
+    opened.execute_script("HTMLAnchorElement.prototype.click = () => {}; document.getElementById('download').click()")
+    text = opened.execute_async_script("window.given.then(arguments[0])")
+    got = pd.read_csv(io.StringIO(text))
+    kept = report.table[(report.table["layer"] == "conv2") & (report.table["verdict"] == "wrong")]
+    assert got["quantity"].tolist() == kept["quantity"].tolist() and got["step"].tolist() == kept["step"].tolist()
+    assert not any(cell.startswith(("=", "+", "@")) for cell in got["layer"])
+    one(opened, "#clear").click()
+
+
+def test_a_line_to_run_again_can_be_copied(opened: Any) -> None:
+    button = one(opened, "#blame button.copy")
+    opened.execute_script(
+        "navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }"
+    )
+    button.click()
+    assert opened.execute_script("return window.copied").startswith("oracle.run(")
+    assert button.text == "copied"
+
+
+@pytest.mark.parametrize(("width", "place"), [(1300, "table"), (700, "case"), (400, "table")])
+def test_the_header_covers_nothing_that_a_link_jumps_to(opened: Any, width: int, place: str) -> None:
+    opened.set_window_size(width, 900)
+    opened.execute_script(f"document.querySelector('a[data-section][href=\"#{place}\"]').click()")
+    top = opened.execute_script(f"return document.querySelector('#{place} h2').getBoundingClientRect().top")
+    header = opened.execute_script("return document.querySelector('header.top').getBoundingClientRect().bottom")
+    opened.set_window_size(1300, 1000)
+    assert top >= header
 
 
 def test_a_click_on_a_heading_sorts(opened: Any, report: oracle.Report) -> None:

@@ -297,15 +297,33 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
     def copy(self) -> ErrorArray:
         return self.mapped(np.copy)
 
-    def astype(self, dtype: Any, copy: bool = True) -> ErrorArray:
-        """Itself: the error model fixes the dtype of everything that runs on it."""
-        return self.copy() if copy else self
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        """In another precision, rounded once where that one is narrower; a plain array where it is not a floating-point one."""
+        kind = np.dtype(dtype)
+        if kind.kind in "biu":
+            return self.value.astype(kind)
+        if kind == self.dtype:
+            return self.copy() if copy else self
+        return converted(self, self.model.of(kind.name))
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> ErrorArray:
         return np.sum(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload,no-any-return]
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> ErrorArray:
         return np.mean(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload,no-any-return]
+
+
+def converted(x: ErrorArray, model: ErrorModel) -> ErrorArray:
+    """An array as it is held in the model's dtype. Exact numbers stay exact: everybody rounds them alike."""
+    error, narrower = x.error, model.unit_roundoff > x.model.unit_roundoff
+    value, quantum = x.value, x.quantum
+    if narrower and error is None:
+        with np.errstate(over="ignore"):
+            value = value.astype(model.dtype).astype(np.float64)
+        quantum = quantum_of(value)
+    elif narrower:
+        error, quantum = added(error, model.rounding(value)), None
+    return ErrorArray(value, model, error, scale=x.scale, quantum=quantum, guide=x.guide)
 
 
 def constant(value: Any, model: ErrorModel) -> ErrorArray:
@@ -321,8 +339,14 @@ def constant(value: Any, model: ErrorModel) -> ErrorArray:
 
 
 def operands(*inputs: Any) -> list[ErrorArray]:
-    """All inputs as error arrays of the one model among them."""
-    model = next(x.model for x in inputs if isinstance(x, ErrorArray))
+    """All inputs as error arrays of one model: of those among them the one of the widest dtype."""
+    models = [x.model for x in inputs if isinstance(x, ErrorArray)]
+    model = models[0]
+    if any(other.dtype != model.dtype for other in models):
+        model = min(models, key=lambda other: other.unit_roundoff)
+        inputs = tuple(
+            converted(x, model) if isinstance(x, ErrorArray) and x.dtype != model.dtype else x for x in inputs
+        )
     return [x if isinstance(x, ErrorArray) else constant(x, model) for x in inputs]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 UFUNCS: dict[np.ufunc, Callable[..., Any]] = {}
+AT: dict[np.ufunc, Callable[..., None]] = {}
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
 
@@ -17,6 +18,8 @@ class Dispatching:
     __slots__ = ()
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "at" and ufunc in AT and not kwargs:
+            return AT[ufunc](*inputs)
         if method != "__call__" or kwargs or ufunc not in UFUNCS:
             return NotImplemented
         with np.errstate(all="ignore"):

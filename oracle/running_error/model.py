@@ -11,7 +11,7 @@ bounds. The statistical rule for a sum models the partial sums of a random order
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -113,6 +113,17 @@ class ErrorModel:
     accumulate: str | None = None
     open_ties: bool = False
     branches: BranchLog = field(default_factory=BranchLog)
+    others: dict[str, ErrorModel] = field(init=False, default_factory=dict, compare=False, repr=False)
+
+    def of(self, dtype: str) -> ErrorModel:
+        """The same for what is held in another dtype; in 16 bits kernels add up in float32."""
+        if dtype == self.dtype.name:
+            return self
+        if dtype not in self.others:
+            kind = np.dtype(dtype)
+            self.others[dtype] = replace(self, dtype=kind, accumulate="float32" if kind.itemsize == 2 else None)
+            self.others[dtype].others[self.dtype.name] = self
+        return self.others[dtype]
 
     @cached_property
     def unit_roundoff(self) -> float:

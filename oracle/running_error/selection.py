@@ -111,6 +111,30 @@ def any_of(mask: Twofold) -> bool:
     return bool(mask.statistical.any() or (mask.worst is not None and mask.worst.any()))
 
 
+def stepped(
+    function: Callable[[Floats], Floats], jump: Callable[[Floats], Floats]
+) -> Callable[[ErrorArray], ErrorArray]:
+    """The rule of floor and its like: exact, but where rounding can have taken x over a jump, beyond which another step is."""
+
+    def rule(x: ErrorArray) -> ErrorArray:
+        value, error = function(x.value), x.error
+        near = None if error is None else x.model.within(np.abs(x.value - jump(x.value)), error)
+        if near is None or not any_of(near):
+            return ErrorArray(value, x.model, quantum=1.0)
+        return ErrorArray(value, x.model, near.mapped(lambda own: own.astype(float)))
+
+    return rule
+
+
+UFUNCS.update(
+    {
+        np.floor: stepped(np.floor, np.rint),
+        np.ceil: stepped(np.ceil, np.rint),
+        np.trunc: stepped(np.trunc, np.rint),
+        np.rint: stepped(np.rint, lambda x: np.floor(x) + 0.5),
+    }
+)
+
 # The larger of two is continuous in both: nothing but a gradient hangs on which it is, and that asks for itself.
 larger, smaller = comparison(np.greater, counted=False), comparison(np.less, counted=False)
 

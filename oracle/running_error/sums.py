@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from oracle.running_error.array import ErrorArray, added, operands
-from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
+from oracle.running_error.array import ErrorArray, added, merged, operands
+from oracle.running_error.dispatch import AT, FUNCTIONS, UFUNCS
 from oracle.running_error.elementwise import divide
 from oracle.running_error.model import Twofold
 
@@ -60,5 +60,28 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     return ErrorArray(value, model, error, scale=scale, terms=terms, count=count, rounded=rounded, quantum=quantum)
 
 
+def add_at(x: ErrorArray, index: Any, other: Any) -> None:
+    """np.add.at: each addend joins the open sum of the element that it is added to, however often that is."""
+    _, addend = operands(x, other)
+    model, shape = x.model, x.shape
+    where = np.empty(shape)[index].shape
+
+    def gathered(start: Any, parts: Any) -> Any:
+        into = np.array(np.broadcast_to(start, shape), float)
+        np.add.at(into, index, np.broadcast_to(parts, where))
+        return into
+
+    if x.rounded != addend.rounded:
+        x.error, addend.error  # noqa: B018 - closes both sums
+    errors = x.own_error, addend.own_error
+    zero = model.constant(0.0, 0.0)
+    x.scale = None if x.scale is None and addend.scale is None else gathered(x.scale_or_own, addend.scale_or_own)
+    x.count, x.terms = gathered(x.open_count, addend.open_count), x.open_terms.mapped(gathered, addend.open_terms)
+    if any(error is not None for error in errors):
+        x.own_error = (errors[0] or zero).mapped(gathered, errors[1] or zero)
+    x.value, x.quantum, x.guide = gathered(x.value, addend.value), merged(x.quantum, addend.quantum), None
+
+
+AT[np.add] = add_at
 UFUNCS[np.matmul] = matmul
 FUNCTIONS.update({np.sum: total, np.mean: mean})

@@ -1,0 +1,201 @@
+"""Runs a program on error arrays, or on plain float64 ones, and differentiates it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.programs import rules as _rules  # fills the table
+from oracle.programs.program import Call, Held, Program, Ref, refs, replaced
+from oracle.programs.table import NoRule, Rule, rule_of
+from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
+from oracle.running_error.array import converted
+
+assert _rules
+FLOATS = ("float64", "float32", "float16", "bfloat16")
+UNFILLED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
+KNOWN = (*FLOATS, "bool", "int64", "int32", "int16", "int8", "uint8")
+
+
+class Arithmetic(Protocol):
+    """What a program runs on."""
+
+    def lifted(self, numbers: Array) -> Any:
+        """An array that was captured, exact by definition."""
+
+    def widened(self, x: Any) -> Any:
+        """As a kernel holds it while it computes."""
+
+    def stored(self, x: Any, dtype: str) -> Any:
+        """A result as it is held in this dtype."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """float64 throughout: the mathematics alone."""
+
+    def lifted(self, numbers: Array) -> Any:
+        return numbers if numbers.dtype.kind in "biu" else numbers.astype(np.float64)
+
+    def widened(self, x: Any) -> Any:
+        return x
+
+    def stored(self, x: Any, dtype: str) -> Any:
+        return x if dtype in FLOATS else np.asarray(x).astype(dtype)
+
+
+@dataclass(frozen=True)
+class WithErrors:
+    """Error arrays, each in the precision in which the program held it."""
+
+    model: ErrorModel
+
+    def lifted(self, numbers: Array) -> Any:
+        if numbers.dtype.kind in "biu":
+            return numbers
+        return ErrorArray.exact(numbers, self.model.of(numbers.dtype.name))
+
+    def widened(self, x: Any) -> Any:
+        """16-bit numbers are computed with in float32."""
+        is_narrow = isinstance(x, ErrorArray) and x.dtype.itemsize == 2
+        return converted(x, self.model.of("float32")) if is_narrow else x
+
+    def stored(self, x: Any, dtype: str) -> Any:
+        if dtype not in FLOATS:
+            return x.value.astype(dtype) if isinstance(x, ErrorArray) else x
+        if not isinstance(x, ErrorArray):
+            x = x.value if isinstance(x, ErrorMask) else np.asarray(x)
+            return ErrorArray.exact(x, self.model.of(dtype))
+        return x if x.dtype.name == dtype else converted(x, self.model.of(dtype))
+
+
+@dataclass(frozen=True)
+class _Step:
+    call: Call
+    rule: Rule
+    backward: Callable[..., Any]
+
+
+class Run:
+    """A program's run on what it was given.
+
+    Attributes:
+        outputs: its results.
+    Raises: NoRule for an operation that the table lacks.
+    """
+
+    def __init__(self, program: Program, arithmetic: Arithmetic, given: Sequence[Any] | None = None) -> None:
+        self.program, self.arithmetic = program, arithmetic
+        self.values: dict[int, Any] = {}
+        self._depends = {value for value, _ in program.inputs}
+        self._steps: list[_Step] = []
+        arrays = given if given is not None else [self._lifted(held) for _, held in program.inputs]
+        for (value, _), own in zip(program.inputs, arrays, strict=True):
+            self.values[value] = own
+        used = {ref.value for call in program.calls for ref in refs((call.args, call.kwargs))}
+        for value, held in program.constants.items():
+            if value in used or value in program.outputs:
+                self.values[value] = self._lifted(held)
+        with np.errstate(all="ignore"):
+            for call in program.calls:
+                self._make(call)
+        self.outputs = [self.values[value] for value in program.outputs]
+
+    def _lifted(self, held: Held) -> Any:
+        if held.dtype not in KNOWN:
+            raise NoRule(f"numbers of {held.dtype} are not judged")
+        return self.arithmetic.lifted(held.numbers)
+
+    def _make(self, call: Call) -> None:
+        args, kwargs = replaced((list(call.args), dict(call.kwargs)), Ref, lambda ref: self.values[ref.value])
+        depends = any(ref.value in self._depends for ref in refs((call.args, call.kwargs)))
+        rule = self._rule(call, depends, any(map(_is_floating, _arrays((args, kwargs)))))
+        if rule is None:
+            self._take(call)
+            return
+        if not rule.moves:
+            args, kwargs = replaced((args, kwargs), ErrorArray, self.arithmetic.widened)
+        output, backward = rule.function(*args, **kwargs)
+        for value, held, made in zip(call.results, call.recorded, (output,) if call.single else output, strict=False):
+            if value is not None:
+                self.values[value] = made if held is None else self.arithmetic.stored(made, held.dtype)
+        self._depends.update(value for value in call.results if value is not None and depends)
+        self._steps.append(_Step(call, rule, backward))
+
+    def _rule(self, call: Call, depends: bool, is_floating: bool) -> Rule | None:
+        """None for a call whose results are taken as they were: of random numbers, of integers alone, and of an unknown operation
+        that no input takes part in."""
+        if not is_floating or call.name.partition(".")[0] in UNFILLED:
+            return None
+        try:
+            rule = rule_of(call.name)
+        except NoRule:
+            if depends:
+                raise
+            return None
+        return None if rule.recorded else rule
+
+    def _take(self, call: Call) -> None:
+        for value, held in zip(call.results, call.recorded, strict=True):
+            if value is not None and held is not None:
+                is_filled = call.name.partition(".")[0] not in UNFILLED
+                self.values[value] = self._lifted(held) if is_filled else self._unfilled(held)
+
+    def _unfilled(self, held: Held) -> Any:
+        """Memory that nothing has been written to: who reads it has to be told."""
+        kind = np.float64 if held.dtype in FLOATS else np.dtype(held.dtype)
+        numbers = np.full(held.shape, np.nan if held.dtype in FLOATS else 0, dtype=kind)
+        return self.arithmetic.stored(numbers, held.dtype) if held.dtype in FLOATS else numbers
+
+    def gradients(self, grad_outputs: Sequence[Any]) -> list[Any]:
+        """Of the inputs, from those of the outputs; None where nothing arrives."""
+        arrived: dict[int, Any] = {}
+        for value, grad in zip(self.program.outputs, grad_outputs, strict=True):
+            if grad is not None:
+                _add(arrived, value, grad)
+        with np.errstate(all="ignore"):
+            for step in reversed(self._steps):
+                self._back(step, arrived)
+        return [arrived.get(value) for value, _ in self.program.inputs]
+
+    def _back(self, step: _Step, arrived: dict[int, Any]) -> None:
+        grads = [None if value is None else arrived.pop(value, None) for value in step.call.results]
+        if all(grad is None for grad in grads):
+            return
+        if not step.rule.moves:
+            grads = [None if grad is None else self.arithmetic.widened(grad) for grad in grads]
+        found = step.backward(grads[0]) if step.call.single else step.backward(*grads)
+        found = found if isinstance(found, (tuple, list)) else (found,)
+        for argument, grad in zip(step.call.args, found, strict=False):
+            self._hand_back(argument, grad, arrived)
+
+    def _hand_back(self, argument: Any, grad: Any, arrived: dict[int, Any]) -> None:
+        if grad is None:
+            return
+        if isinstance(argument, list):
+            for own, part in zip(argument, grad, strict=True):
+                self._hand_back(own, part, arrived)
+        elif isinstance(argument, Ref) and argument.differentiable and _is_floating(self.values[argument.value]):
+            of = self.values[argument.value]
+            assert grad.shape == of.shape, f"{grad.shape} for {of.shape}"
+            _add(arrived, argument.value, self.arithmetic.stored(grad, of.dtype.name))
+
+
+def _add(arrived: dict[int, Any], value: int, grad: Any) -> None:
+    arrived[value] = arrived[value] + grad if value in arrived else grad
+
+
+def _arrays(arguments: Any) -> list[Any]:
+    if isinstance(arguments, (tuple, list)):
+        return [array for own in arguments for array in _arrays(own)]
+    if isinstance(arguments, dict):
+        return _arrays(list(arguments.values()))
+    return [arguments] if isinstance(arguments, (np.ndarray, ErrorArray, ErrorMask)) else []
+
+
+def _is_floating(x: Any) -> bool:
+    return isinstance(x, (ErrorArray, ErrorMask)) or x.dtype.kind == "f"

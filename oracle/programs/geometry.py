@@ -1,0 +1,145 @@
+"""Where an array lies in its memory, and what reading one array out of another's memory is."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from oracle.case.arrays import Array
+
+
+class Geometry:
+    """Shape, strides and offset of an array in its storage, counted in elements."""
+
+    def __init__(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> None:
+        self.shape, self.strides, self.offset = tuple(shape), tuple(strides), offset
+
+    @property
+    def _steps(self) -> list[tuple[int, int]]:
+        """(size, stride) of the dimensions that have more than one element."""
+        return [(size, step) for size, step in zip(self.shape, self.strides, strict=True) if size != 1]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Geometry) or self.shape != other.shape:
+            return False
+        return self.size == 0 or (self.offset == other.offset and self._steps == other._steps)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.offset))
+
+    def __repr__(self) -> str:
+        return f"{self.shape} by {self.strides} from {self.offset}"
+
+    @cached_property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @cached_property
+    def ends(self) -> tuple[int, int]:
+        """The first element of the storage that it has, and the one behind its last."""
+        low = self.offset + sum((size - 1) * step for size, step in self._steps if step < 0)
+        high = self.offset + sum((size - 1) * step for size, step in self._steps if step > 0)
+        return low, high + 1
+
+    @cached_property
+    def is_dense(self) -> bool:
+        """Whether it has each element between its ends once."""
+        reach = 1
+        for size, step in sorted(self._steps, key=lambda own: own[1]):
+            if step != reach:
+                return False
+            reach *= size
+        return True
+
+    @cached_property
+    def elements(self) -> Array:
+        """The place in the storage of each of its elements."""
+        places = np.full(self.shape, self.offset)
+        for axis, (size, step) in enumerate(zip(self.shape, self.strides, strict=True)):
+            along = [1] * len(self.shape)
+            along[axis] = size
+            places = places + (np.arange(size) * step).reshape(along)
+        return places
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether several of its elements are one of the storage."""
+        return not self.is_dense and len(np.unique(self.elements)) != self.size
+
+    def covers(self, other: Geometry) -> bool:
+        """Whether it has all elements of another."""
+        (low, high), (first, last) = self.ends, other.ends
+        if not (low <= first and last <= high):
+            return False
+        return self.is_dense or bool(np.isin(other.elements, self.elements).all())
+
+    def meets(self, other: Geometry) -> bool:
+        """Whether the two have an element in common."""
+        (low, high), (first, last) = self.ends, other.ends
+        if not self.size or not other.size or high <= first or last <= low:
+            return False
+        return (self.is_dense and other.is_dense) or bool(np.isin(self.elements, other.elements).any())
+
+
+def flat(x: Any, own: Geometry) -> Any:
+    """The storage between an array's ends, zero where it has no element."""
+    if own.is_dense:
+        order = sorted(range(len(own.shape)), key=lambda axis: -own.strides[axis] if own.shape[axis] != 1 else 0)
+        return x.transpose(order).reshape(-1) if order else x.reshape(-1)
+    low, high = own.ends
+    places = own.elements - low
+
+    def spread(component: Array) -> Array:
+        storage = np.zeros(high - low, component.dtype)
+        storage[places] = component
+        return storage
+
+    return mapped(x, spread)
+
+
+def viewed(x: Any, own: Geometry, other: Geometry) -> Any:
+    """The array of another geometry in the memory of an array."""
+    if not other.size:
+        return mapped(x, lambda component: np.zeros(other.shape, component.dtype))
+    low = own.ends[0]
+
+    def part(component: Array) -> Array:
+        step = component.strides[0]
+        strides = [step * stride for stride in other.strides]
+        return np.lib.stride_tricks.as_strided(component[other.offset - low :], other.shape, strides, writeable=False)
+
+    return mapped(flat(x, own), part)
+
+
+def gathered(g: Any, own: Geometry, other: Geometry) -> Any:
+    """The adjoint of `viewed`: every element of g is added to the one that it was read from."""
+    low, high = own.ends
+    shape, strides, axis = list(other.shape), list(other.strides), 0
+    for size, stride in zip(other.shape, other.strides, strict=True):  # what was expanded is summed up
+        if stride == 0 and size != 1:
+            g = np.sum(g, axis=axis)
+            del shape[axis], strides[axis]
+        else:
+            axis += 1
+    part = Geometry(tuple(shape), tuple(strides), other.offset)
+    places = part.elements - low
+    if part.repeats:
+        storage = np.zeros_like(g, shape=(high - low,))
+        np.add.at(storage, places.reshape(-1), g.reshape(-1))
+    else:
+
+        def spread(component: Array) -> Array:
+            storage = np.zeros(high - low, component.dtype)
+            storage[places] = component
+            return storage
+
+        storage = mapped(g, spread)
+    whole = Geometry((high - low,), (1,), low)
+    return viewed(storage, whole, own)
+
+
+def mapped(x: Any, function: Any) -> Any:
+    """The same rearrangement of an array, whether it carries errors or not."""
+    return function(np.asarray(x)) if isinstance(x, (np.ndarray, np.generic)) else x.mapped(function)

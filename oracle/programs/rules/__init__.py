@@ -1,0 +1,10 @@
+"""The rules, by family; see `oracle.programs` for how to add one."""
+
+from oracle.programs.rules import activations as activations
+from oracle.programs.rules import arithmetic as arithmetic
+from oracle.programs.rules import indexing as indexing
+from oracle.programs.rules import losses as losses
+from oracle.programs.rules import normalization as normalization
+from oracle.programs.rules import products as products
+from oracle.programs.rules import reductions as reductions
+from oracle.programs.rules import views as views

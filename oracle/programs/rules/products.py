@@ -1,0 +1,48 @@
+"""Products of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oracle.programs.adjoint import matrix_t, summed_to
+from oracle.programs.table import rule
+
+
+@rule("mm", "bmm")
+def mm(input: Any, mat2: Any) -> Any:
+    """A B; g Bᵀ, and Aᵀ g."""
+    return input @ mat2, lambda g: (g @ matrix_t(mat2), matrix_t(input) @ g)
+
+
+@rule("dot")
+def dot(input: Any, tensor: Any) -> Any:
+    """Σ x y; g y, and g x."""
+    product = input.reshape(1, -1) @ tensor.reshape(-1, 1)
+    return product.reshape(()), lambda g: (g * tensor, g * input)
+
+
+@rule("mv")
+def mv(input: Any, vec: Any) -> Any:
+    """A v; g vᵀ, and Aᵀ g."""
+
+    def backward(g: Any) -> Any:
+        return g.reshape(-1, 1) * vec, (matrix_t(input) @ g.reshape(-1, 1)).reshape(-1)
+
+    return (input @ vec.reshape(-1, 1)).reshape(-1), backward
+
+
+@rule("addmm", "baddbmm")
+def addmm(input: Any, mat1: Any, mat2: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+    """β c + α A B; β g, α g Bᵀ, and α Aᵀ g."""
+    z = mat1 @ mat2
+    z = z if alpha == 1 else z * float(alpha)
+    c = input if beta == 1 else input * float(beta)
+    if beta != 0:
+        z += c
+
+    def backward(g: Any) -> Any:
+        scaled = g if alpha == 1 else g * float(alpha)
+        back = g if beta == 1 else g * float(beta)
+        return summed_to(back, input), scaled @ matrix_t(mat2), matrix_t(mat1) @ scaled
+
+    return z, backward

@@ -1,0 +1,89 @@
+"""Numbers that move: what reads or writes memory in another form, joins, copies and converts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from oracle.programs.adjoint import is_floating, summed_to
+from oracle.programs.geometry import Geometry, gathered, mapped, viewed
+from oracle.programs.table import recorded, rule
+
+
+@rule("view", moves=True)
+def view(storage: Any, own: Geometry, other: Geometry) -> Any:
+    """An array in the memory of another; g to the elements that it read."""
+    return viewed(storage, own, other), lambda g: (gathered(g, own, other),)
+
+
+@rule("write", moves=True)
+def write(storage: Any, part: Any, own: Geometry, other: Geometry) -> Any:
+    """Memory of which a part was overwritten; g where it was not, and g where it was."""
+    inside = viewed(np.arange(own.size).reshape(own.shape), own, other)
+
+    def without(component: Any) -> Any:
+        kept = component.copy().reshape(-1)
+        kept[inside] = 0
+        return kept.reshape(own.shape)
+
+    result = mapped(storage, np.copy).reshape(-1)
+    result[inside] = part
+    return result.reshape(own.shape), lambda g: (mapped(g, without), viewed(g, own, other))
+
+
+@rule("clone", "contiguous", "alias", "lift_fresh", "_unsafe_view", "_reshape_copy", moves=True)
+def clone(input: Any, size: Any = None, memory_format: Any = None) -> Any:
+    """x, in another form; g."""
+    return (input if size is None else input.reshape(*size)), lambda g: (g.reshape(input.shape),)
+
+
+@rule("copy", moves=True)
+def copy(input: Any, src: Any, non_blocking: bool = False) -> Any:
+    """y in place of x; nothing, and g."""
+    return mapped(src, lambda own: np.broadcast_to(own, input.shape)), lambda g: (g * 0.0, summed_to(g, src))
+
+
+@rule("_to_copy", moves=True)
+def to_copy(input: Any, **_: Any) -> Any:
+    """x in another dtype; g in x's."""
+    return input, lambda g: (g if is_floating(input) else None,)
+
+
+@rule("cat", "concat", moves=True)
+def cat(tensors: Any, dim: int = 0) -> Any:
+    """Arrays joined; to each its part of g."""
+    ndim = max(own.ndim for own in tensors)
+    used = [own for own in tensors if own.ndim == ndim]  # torch leaves out an empty array of another rank
+    axis = dim % ndim
+    ends = np.cumsum([own.shape[axis] for own in used])
+
+    def backward(g: Any) -> Any:
+        parts = iter(
+            mapped(g, lambda own, e=end, s=own.shape[axis]: np.take(own, range(e - s, e), axis=axis))
+            for end, own in zip(ends, used, strict=True)
+        )
+        return ([next(parts) if own.ndim == ndim else None for own in tensors],)
+
+    return np.concatenate(used, axis=axis), backward
+
+
+@rule("stack", moves=True)
+def stack(tensors: Any, dim: int = 0) -> Any:
+    """Arrays side by side; to each its part of g."""
+    axis = dim % (tensors[0].ndim + 1)
+
+    def backward(g: Any) -> Any:
+        return ([mapped(g, lambda own, i=i: np.take(own, i, axis=axis)) for i in range(len(tensors))],)
+
+    return np.stack(tensors, axis=axis), backward
+
+
+@rule("fill", "zero", moves=True)
+def fill(input: Any, value: Any = 0.0) -> Any:
+    """A value in place of x; nothing, and Σ g."""
+    return np.zeros_like(input) + value, lambda g: (g * 0.0, summed_to(g, value))
+
+
+recorded("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "scalar_tensor")
+recorded("bernoulli", "uniform", "normal", "random", "exponential", "rand_like", "randn_like", "randint_like")

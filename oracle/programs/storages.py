@@ -1,0 +1,131 @@
+"""From calls that were seen to a program: memory becomes values, a view what is read of its storage's current version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from oracle.programs.geometry import Geometry
+from oracle.programs.program import NOWHERE, Call, Event, Held, Place, Program, Ref, needed, replaced
+from oracle.programs.table import NoRule
+
+# A piece of a storage whose values somebody has overwritten in part.
+LOST = -1
+
+
+class Storages:
+    """What the memory holds at a moment: of each storage, pieces that are values of the program."""
+
+    def __init__(self) -> None:
+        self.pieces: dict[int, list[tuple[Geometry, int, str]]] = {}
+        self.constants: dict[int, Held] = {}
+        self.calls: list[Call] = []
+        self.count = 0
+
+    def new(self) -> int:
+        self.count += 1
+        return self.count - 1
+
+    def read(self, held: Held, place: Place = NOWHERE) -> Ref:
+        """The value of an array now. Raises: NoRule."""
+        pieces = self.pieces.setdefault(held.storage, [])
+        found = next((own for own in pieces if own[0] == held.geometry and own[2] == held.dtype), None)
+        if found is None:
+            found = next((own for own in pieces if own[0].covers(held.geometry)), None)
+        if found is not None and (found[1] == LOST or found[2] != held.dtype):
+            raise NoRule("it reads memory that was written in another form")
+        if found is None:
+            value = self.new()
+            self.constants[value] = held
+            pieces.append((held.geometry, value, held.dtype))
+            return Ref(value, held.differentiable)
+        geometry, value, _ = found
+        if geometry != held.geometry:
+            part = self.new()
+            self.calls.append(Call("view", (Ref(value), geometry, held.geometry), {}, (part,), (held,), place=place))
+            value = part
+        return Ref(value, held.differentiable)
+
+    def write(self, held: Held, value: int, place: Place = NOWHERE) -> None:
+        """What an array's memory holds from now on."""
+        kept: list[tuple[Geometry, int, str]] = []
+        own, is_held = held.geometry, False
+        for geometry, before, dtype in self.pieces.get(held.storage, []):
+            if geometry == own:
+                continue
+            if before == LOST or not geometry.meets(own):
+                kept.append((geometry, before, dtype))
+            elif geometry.covers(own) and dtype == held.dtype:
+                after = self.new()
+                self.calls.append(
+                    Call("write", (Ref(before), Ref(value), geometry, own), {}, (after,), (None,), place=place)
+                )
+                kept.append((geometry, after, dtype))
+                is_held = True
+            elif not own.covers(geometry):
+                kept.append((geometry, LOST, dtype))
+        if not is_held:
+            kept.insert(0, (own, value, held.dtype))
+        self.pieces[held.storage] = kept
+
+    def take(self, event: Event) -> None:
+        """One call more. Raises: NoRule."""
+        arguments = _helds((event.args, event.kwargs))
+        known = {own.storage for own in arguments}
+        written = {position for _, position in event.written if position is not None}
+        fresh = [
+            position
+            for position, own in enumerate(event.results)
+            if isinstance(own, Held) and (position in written or own.storage not in known)
+        ]
+        if not fresh and not event.written:  # a view, which is read when somebody uses it
+            for own in arguments:
+                self.read(own, event.place)
+            return
+        args = replaced(event.args, Held, lambda own: self.read(own, event.place))
+        kwargs = replaced(dict(event.kwargs), Held, lambda own: self.read(own, event.place))
+        results: list[int | None] = [None] * len(event.results)
+        for position in fresh:
+            results[position] = self.new()
+        self.calls.append(
+            Call(
+                event.name,
+                tuple(args),
+                kwargs,
+                tuple(results),
+                tuple(own if isinstance(own, Held) else None for own in event.results),
+                event.single,
+                event.place,
+            )
+        )
+        into = {position: argument for argument, position in event.written if position is not None}
+        for position in fresh:
+            value = results[position]
+            assert value is not None
+            self.write(into.get(position, event.results[position]), value, event.place)
+        for argument, result in event.written:
+            if result is None:  # whose new values no result shows: it is read as it was found afterwards
+                self.pieces[argument.storage] = [
+                    (geometry, LOST if geometry.meets(argument.geometry) else value, dtype)
+                    for geometry, value, dtype in self.pieces.get(argument.storage, [])
+                ]
+
+
+def _helds(arguments: Any) -> list[Held]:
+    found: list[Held] = []
+    replaced(arguments, Held, found.append)
+    return found
+
+
+def program_of(events: Iterable[Event], inputs: Sequence[Held], outputs: Sequence[Held]) -> Program:
+    """The program from these inputs to these outputs, without the calls that nothing depends on. Raises: NoRule."""
+    storages = Storages()
+    given = []
+    for held in inputs:
+        value = storages.new()
+        given.append((value, held))
+        storages.pieces.setdefault(held.storage, []).append((held.geometry, value, held.dtype))
+    for event in events:
+        storages.take(event)
+    made = tuple(storages.read(held).value for held in outputs)
+    return Program(tuple(given), storages.constants, needed(storages.calls, made), made)

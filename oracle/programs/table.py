@@ -1,0 +1,67 @@
+"""The one table of rules: what an operation computes, and how its gradient goes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+# From the operation's arguments to its result, or a tuple of results, and the backward of these.
+Function: TypeAlias = Callable[..., tuple[Any, Callable[..., Any]]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Attributes:
+    name: of the operation, as ATen has it: "add" of all its overloads, "max.dim" of this one.
+    function: the rule itself; see `oracle.programs`.
+    family: the module that holds it.
+    moves: whether it rearranges numbers and computes none: in 16 bits nothing is then rounded.
+    recorded: whether its result is taken as it was, such as of random numbers.
+    """
+
+    name: str
+    function: Function
+    family: str
+    moves: bool = False
+    recorded: bool = False
+
+
+class NoRule(Exception):
+    """An operation, or a way to use one, that the table lacks; the message is a reason that a report can show."""
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str, moves: bool = False) -> Callable[[Function], Function]:
+    """Registers a rule for operations of these names."""
+
+    def registered(function: Function) -> Function:
+        _register(names, function, function.__module__, moves, False)
+        return function
+
+    return registered
+
+
+def recorded(*names: str) -> None:
+    """Registers operations whose results are taken as they were."""
+    _register(names, _nothing, _nothing.__module__, True, True)
+
+
+def _register(names: tuple[str, ...], function: Function, module: str, moves: bool, as_recorded: bool) -> None:
+    for name in names:
+        assert name not in RULES, f"two rules for {name}"
+        RULES[name] = Rule(name, function, module.rpartition(".")[2], moves, as_recorded)
+
+
+def _nothing(*_: Any, **__: Any) -> tuple[None, Callable[..., Any]]:
+    return None, lambda *_: ()
+
+
+def rule_of(name: str) -> Rule:
+    """The rule of an operation with its overload, such as "add.Tensor". Raises: NoRule."""
+    found = RULES.get(name) or RULES.get(name.partition(".")[0])
+    if found is None:
+        raise NoRule(f"there is no rule for {name}")
+    return found

@@ -1,0 +1,135 @@
+"""Records a torch program: the ATen calls that it makes, each once, as it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from oracle.case.arrays import Array
+from oracle.programs.geometry import Geometry
+from oracle.programs.program import Event, Held, Place, Program
+from oracle.programs.storages import program_of
+from oracle.subjects.torch import array
+
+# Arguments that say where and how a result is held, which the result itself shows.
+LEFT_OUT = frozenset({"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "out", "generator"})
+
+
+@cache
+def described(function: Any) -> tuple[str, tuple[tuple[int | str, int | None], ...]]:
+    """The name of an ATen call without what marks it as in place, and the arguments that it writes into.
+
+    Those are (argument, result): by position or name, and the position of the result that is this argument; None where none is.
+    """
+    namespace, _, name = function.name().partition("::")
+    schema = function._schema
+    base, dot, overload = name.partition(".")
+    if base.endswith("_") and not base.endswith("__"):
+        base = base[:-1]
+    results = {}
+    for place, own in enumerate(schema.returns):
+        if own.alias_info is not None and own.alias_info.is_write:
+            results.update(dict.fromkeys(own.alias_info.before_set, place))
+    written: list[tuple[int | str, int | None]] = []
+    for place, own in enumerate(schema.arguments):
+        if own.alias_info is not None and own.alias_info.is_write:
+            marks = own.alias_info.before_set
+            found = next((results[mark] for mark in marks if mark in results), None)
+            written.append((own.name if own.kwarg_only else place, found))
+    full = f"{base}{dot}{overload}"
+    return full if namespace == "aten" else f"{namespace}::{full}", tuple(written)
+
+
+class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Inside it, every ATen call is kept.
+
+    Attributes:
+        events: those so far.
+        place: says where the program is at present.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to load the compiler takes seconds
+
+    def __init__(self, place: Callable[[], Place] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.events: list[Event] = []
+        self.place = place or (lambda: Place(line=line_of_user()))
+        self._held: dict[int, WeakSet[Held]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name, written = described(func)
+        enabled, number = torch.is_grad_enabled(), torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
+        given = self.held(args, enabled), self.held({k: v for k, v in kwargs.items() if k not in LEFT_OUT}, enabled)
+        into = []
+        for argument, result in written:
+            tensor = args[argument] if isinstance(argument, int) and argument < len(args) else kwargs.get(argument)
+            if isinstance(tensor, torch.Tensor):
+                self.keep(tensor)
+                into.append((tensor, result))
+        output = func(*args, **kwargs)
+        single = not isinstance(output, (tuple, list))
+        results = tuple(self.held(own, enabled) for own in ((output,) if single else output))
+        writes = tuple((self.held(tensor, enabled), result) for tensor, result in into)
+        self.events.append(Event(name, tuple(given[0]), given[1], results, single, writes, self.place(), number))
+        return output
+
+    def keep(self, tensor: torch.Tensor) -> None:
+        """Copies what is held of a tensor's memory, before it is overwritten."""
+        for held in list(self._held.pop(tensor.untyped_storage()._cdata, ())):
+            assert held.numbers is not None
+
+    def held(self, value: Any, enabled: bool = False) -> Any:
+        """Nested arguments with their tensors held; a gradient goes back to those that want one, and inside of a custom
+        function's forward to all."""
+        if isinstance(value, torch.Tensor):
+            return self._of(value, value.requires_grad or not enabled)
+        if isinstance(value, (list, tuple)):
+            return [self.held(own, enabled) for own in value]
+        if isinstance(value, dict):
+            return {name: self.held(own, enabled) for name, own in value.items()}
+        return value
+
+    def _of(self, tensor: torch.Tensor, differentiable: bool) -> Held:
+        if tensor.layout != torch.strided:
+            raise TypeError(f"a {tensor.layout} tensor")
+        plain = tensor.detach() if not torch._C._functorch.is_functorch_wrapped_tensor(tensor) else tensor
+        key = plain.untyped_storage()._cdata
+        geometry = Geometry(tuple(plain.shape), plain.stride(), int(plain.storage_offset()))
+        held = Held(key, geometry, str(plain.dtype).removeprefix("torch."), lambda: _numbers(plain), differentiable)
+        held.shows = plain
+        self._held.setdefault(key, WeakSet()).add(held)
+        return held
+
+
+def _numbers(tensor: torch.Tensor) -> Array:
+    with torch.utils._python_dispatch._disable_current_modes():
+        return np.array(array(tensor))
+
+
+def line_of_user() -> int:
+    """The line that called torch."""
+    frame = sys._getframe(2)
+    while frame is not None and ("/torch/" in frame.f_code.co_filename or "/oracle/" in frame.f_code.co_filename):
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame.f_lineno if frame is not None else 0
+
+
+def record(fn: Callable[..., Any], *inputs: torch.Tensor) -> tuple[Program, list[torch.Tensor]]:
+    """A torch function as it ran on these inputs, and what it gave; a gradient goes back to those that require one."""
+    given = [own.detach().requires_grad_(own.requires_grad) for own in inputs]
+    with torch.enable_grad(), Recording() as recording:
+        held = [recording.held(own) for own in given]
+        output = fn(*given)
+        outputs = [output] if isinstance(output, torch.Tensor) else list(output)
+        made = [recording.held(own) for own in outputs]
+    return program_of(recording.events, held, made), outputs

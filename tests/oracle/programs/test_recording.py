@@ -1,0 +1,116 @@
+"""A recorded program is the program: views, writing in place, and what has no gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from oracle.programs.execution import Plain, Run, WithErrors
+from oracle.programs.table import NoRule
+from oracle.programs.torch_calls import record
+from oracle.running_error import LAMBDA, ErrorModel
+
+
+def in_place(x: torch.Tensor) -> torch.Tensor:
+    y = x * 2
+    y[:, 0] = y[:, 1].clone() * x[:, 0]
+    y.t()[1].mul_(3)
+    return y.add_(x)
+
+
+def views(x: torch.Tensor) -> torch.Tensor:
+    first, second = x.t().split(2)
+    return (first.unsqueeze(0).expand(3, -1, -1) * second[None]).permute(2, 0, 1).reshape(4, -1)
+
+
+def overlapping(x: torch.Tensor) -> torch.Tensor:
+    return x.reshape(-1).unfold(0, 4, 2) * 3
+
+
+def filled(x: torch.Tensor) -> torch.Tensor:
+    made = torch.empty(2, *x.shape, dtype=x.dtype)
+    made[0], made[1] = x, x * x
+    return made
+
+
+def without_gradient(x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        scale = x.mean() * x.square().sum()
+    return x * scale + x.detach() * x
+
+
+class Twice(torch.autograd.Function):
+    """Its forward has the derivative 2, whatever its backward says."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, g: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return g * 2
+
+
+def custom(x: torch.Tensor) -> torch.Tensor:
+    made: torch.Tensor = Twice.apply(x.sin())  # type: ignore[no-untyped-call]
+    return made * x
+
+
+def random(x: torch.Tensor) -> torch.Tensor:
+    return F.dropout(x, 0.5, training=True) * torch.rand_like(x)
+
+
+@pytest.mark.parametrize("fn", [in_place, views, overlapping, filled, without_gradient, custom, random])
+def test_a_program_as_it_ran(fn: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Its values and gradients are torch's."""
+    x = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(2)
+    given = x.clone().requires_grad_()
+    due = fn(given)
+    upstream = torch.randn_like(due)
+    (grad,) = torch.autograd.grad(due, given, upstream)
+    torch.manual_seed(2)
+    run = Run(record(fn, x.requires_grad_())[0], Plain())
+    np.testing.assert_allclose(run.outputs[0], due.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(run.gradients([upstream.numpy()])[0], grad.numpy(), rtol=1e-12)
+
+
+def test_each_result_is_rounded_to_its_own_dtype() -> None:
+    """A cast is exact or rounds once; a product of bfloat16 is added up in float32."""
+
+    def fn(x: torch.Tensor, w: torch.Tensor) -> list[torch.Tensor]:
+        narrow = x.to(torch.bfloat16)
+        return [narrow, narrow.float(), narrow @ w.to(torch.bfloat16), (narrow @ w.bfloat16()).float() + x[:, :4]]
+
+    torch.manual_seed(0)
+    x, w = torch.randn(8, 64, requires_grad=True), torch.randn(64, 4)
+    program, outputs = record(fn, x, w)
+    run = Run(program, WithErrors(ErrorModel(np.dtype("float32"))))
+    assert [own.dtype.name for own in run.outputs] == ["bfloat16", "float32", "bfloat16", "float32"]
+    for own, due in zip(run.outputs, outputs, strict=True):
+        error = np.abs(due.detach().double().numpy() - own.value)
+        assert (error <= LAMBDA * own.sigma).all()
+    assert not run.outputs[0].sigma.any() and not run.outputs[1].sigma.any()
+    narrow = run.outputs[2]
+    assert np.median(narrow.sigma / np.abs(narrow.value)) < 1.1 * 2.0**-8
+    np.testing.assert_array_equal(run.gradients([None, run.outputs[1], None, None])[0].value, narrow_of(x))
+
+
+def narrow_of(x: torch.Tensor) -> np.ndarray:
+    return x.detach().bfloat16().double().numpy()
+
+
+def test_an_operation_without_a_rule_is_said() -> None:
+    """It is not passed over."""
+    with pytest.raises(NoRule, match="no rule for special_bessel_j0"):
+        Run(record(torch.special.bessel_j0, torch.ones(3))[0], Plain())
+
+
+def test_memory_that_nothing_has_filled_is_not_a_number() -> None:
+    """An extension that writes without ATen calls must not look like one that gives what happens to be there."""
+    run = Run(record(lambda x: torch.empty_like(x) + x, torch.ones(3))[0], Plain())
+    assert np.isnan(run.outputs[0]).all()

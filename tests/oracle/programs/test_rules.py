@@ -1,0 +1,167 @@
+"""Every rule held against torch on its own samples: values and gradients in float64, errors in float32."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils import _pytree
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from torch.testing._internal.common_methods_invocations import op_db
+
+from oracle.programs.execution import Arithmetic, Plain, Run, WithErrors
+from oracle.programs.torch_calls import record
+from oracle.running_error import LAMBDA, ErrorModel
+
+# OpInfo's names, by family of rules.
+OPS = {
+    "arithmetic": [
+        "add",
+        "sub",
+        "rsub",
+        "mul",
+        "div",
+        "neg",
+        "pow",
+        "square",
+        "sqrt",
+        "rsqrt",
+        "reciprocal",
+        "exp",
+        "log",
+        "sin",
+        "cos",
+    ],
+    "products": ["mm", "bmm", "addmm", "baddbmm", "matmul", "nn.functional.linear"],
+    "reductions": ["sum", "mean"],
+    "views": [
+        "transpose",
+        "permute",
+        "view",
+        "expand",
+        "split",
+        "chunk",
+        "unsqueeze",
+        "select",
+        "narrow",
+        "cat",
+        "stack",
+        "diagonal",
+        "unfold",
+        "as_strided",
+        "clone",
+        "fill",
+        "zero_",
+    ],
+    "activations": [
+        "nn.functional.relu",
+        "nn.functional.gelu",
+        "nn.functional.silu",
+        "sigmoid",
+        "tanh",
+        "softmax",
+        "log_softmax",
+    ],
+    "normalization": ["nn.functional.layer_norm"],
+    "indexing": ["nn.functional.embedding", "where", "masked_fill"],
+    "losses": ["nn.functional.nll_loss", "nn.functional.cross_entropy"],
+}
+INFOS = {(info.name, info.variant_test_name): info for info in op_db}
+# So many samples of each, evenly over all that there are.
+MOST = 4
+# Arguments that change the weight in place, which is not the rule's.
+LEFT_OUT = {"nn.functional.embedding": {"max_norm", "sparse"}}
+
+
+def samples(name: str, variant: str, dtype: torch.dtype) -> Iterator[tuple[Any, list[torch.Tensor]]]:
+    """A function of some tensors, and these."""
+    info = INFOS[name, variant]
+    torch.manual_seed(0)
+    found = list(info.sample_inputs("cpu", dtype, requires_grad=False))
+    found = [sample for sample in found if LEFT_OUT.get(name, set()).isdisjoint(sample.kwargs)]
+    for sample in found[:: max(1, -(-len(found) // MOST))]:
+        flat, spec = _pytree.tree_flatten((sample.input, sample.args, sample.kwargs))
+        where = [i for i, own in enumerate(flat) if isinstance(own, torch.Tensor)]
+
+        def fn(*tensors: torch.Tensor, flat: Any = flat, spec: Any = spec, where: Any = where) -> Any:
+            given = list(flat)
+            for place, own in zip(where, tensors, strict=True):
+                given[place] = own
+            input, args, kwargs = _pytree.tree_unflatten(given, spec)
+            made = info.op(input.clone() if name.endswith("_") else input, *args, **kwargs)
+            return [own for own in _pytree.tree_leaves(made) if isinstance(own, torch.Tensor)]
+
+        yield fn, [flat[place] for place in where]
+
+
+Tensors = list[torch.Tensor | None]
+
+
+def torch_gradients(fn: Any, inputs: list[torch.Tensor]) -> tuple[list[torch.Tensor], Tensors, Tensors]:
+    """The inputs as torch differentiates by them, random gradients of the outputs, and what torch makes of these."""
+    given = [own.detach().requires_grad_(own.is_floating_point()) for own in inputs]
+    try:
+        outputs = fn(*given)
+    except RuntimeError as error:
+        if "is not differentiable with respect to" not in str(error):
+            raise
+        given = [given[0], *(own.detach() for own in inputs[1:])]
+        outputs = fn(*given)
+    upstream = [torch.randn_like(own) if own.requires_grad else None for own in outputs]
+    learnt = [own for own in given if own.requires_grad]
+    made = iter(
+        torch.autograd.grad(
+            [own for own in outputs if own.requires_grad],
+            learnt,
+            [own for own in upstream if own is not None],
+            allow_unused=True,
+        )
+        if any(own is not None for own in upstream)
+        else [None] * len(learnt)
+    )
+    return given, upstream, [next(made) if own.requires_grad else None for own in given]
+
+
+def run(
+    fn: Any, inputs: list[torch.Tensor], upstream: list[torch.Tensor | None], arithmetic: Arithmetic
+) -> tuple[list[Any], list[Any]]:
+    program, _ = record(fn, *inputs)
+    made = Run(program, arithmetic)
+    grads = made.gradients([None if own is None else arithmetic.lifted(own.numpy()) for own in upstream])
+    return made.outputs, grads
+
+
+def cases() -> list[tuple[str, str]]:
+    return [own for own in INFOS for names in OPS.values() if own[0] in names]
+
+
+@pytest.mark.parametrize(("name", "variant"), cases())
+def test_values_and_gradients(name: str, variant: str) -> None:
+    """The mathematics is torch's: in float64 the two differ by rounding alone."""
+    for fn, given in samples(name, variant, torch.float64):
+        inputs, upstream, expected = torch_gradients(fn, given)
+        outputs, grads = run(fn, inputs, upstream, Plain())
+        for got, due in zip([*outputs, *grads], [*fn(*inputs), *expected], strict=True):
+            if due is not None:
+                shown = np.zeros(due.shape) if got is None else got
+                np.testing.assert_allclose(shown, due.detach().numpy(), rtol=1e-8, atol=1e-9, equal_nan=True)
+
+
+@pytest.mark.parametrize(("name", "variant"), cases())
+def test_errors(name: str, variant: str) -> None:
+    """What torch makes of it in float32 lies within the derived tolerance."""
+    for fn, given in samples(name, variant, torch.float32):
+        inputs, upstream, expected = torch_gradients(fn, given)
+        outputs, grads = run(fn, inputs, upstream, WithErrors(ErrorModel(np.dtype("float32"))))
+        for got, due in zip([*outputs, *grads], [*fn(*inputs), *expected], strict=True):
+            if due is None or got is None or not due.is_floating_point():
+                continue
+            error = np.abs(due.detach().numpy().astype(np.float64) - got.value)
+            finite = np.isfinite(got.value)
+            assert (error[finite] <= LAMBDA * got.sigma[finite]).all()

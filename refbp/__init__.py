@@ -27,6 +27,8 @@ from refbp.activations import (
     Tanh,
     Tanhshrink,
 )
+from refbp.adagrad_rules import Adadelta, Adafactor, Adagrad, RMSprop
+from refbp.adam_rules import Adam, Adamax, AdamW, NAdam, RAdam
 from refbp.adaptive_pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -90,21 +92,25 @@ from refbp.piecewise import (
 from refbp.regression_losses import GaussianNLLLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, PoissonNLLLoss, SmoothL1Loss
 from refbp.reshape import Flatten, Identity, PixelShuffle, PixelUnshuffle, Unflatten
 from refbp.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
-from refbp.update_rules import SGD, Adagrad, Adam, AdamW, RMSprop
+from refbp.update_rules import ASGD, SGD, Rprop
 from refbp.upsampling import Upsample
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "ASGD",
     "CELU",
     "ELU",
     "GELU",
     "GLU",
     "SELU",
     "SGD",
+    "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -174,6 +180,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "NAdam",
     "NLLLoss",
     "Optimizer",
     "PReLU",
@@ -181,6 +188,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
+    "RAdam",
     "RMSNorm",
     "RMSprop",
     "ReLU",
@@ -192,6 +200,7 @@ __all__ = [
     "ReplicationPad2d",
     "ReplicationPad3d",
     "Residual",
+    "Rprop",
     "Sequential",
     "SiLU",
     "Sigmoid",

@@ -30,6 +30,8 @@ from refbp.activations import (
     tanh,
     tanhshrink,
 )
+from refbp.adagrad_rules import adadelta, adafactor, adagrad, rmsprop
+from refbp.adam_rules import adam, adamax, nadam, radam
 from refbp.adaptive_pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -81,12 +83,15 @@ from refbp.regression_losses import (
 )
 from refbp.reshape import flatten, identity, pixel_shuffle, pixel_unshuffle, unflatten
 from refbp.softmax import glu, log_softmax, softmax, softmin
-from refbp.update_rules import adagrad, adam, rmsprop, sgd
+from refbp.update_rules import asgd, rprop, sgd
 from refbp.upsampling import upsample
 
 __all__ = [
+    "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
+    "adamax",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
@@ -94,6 +99,7 @@ __all__ = [
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
     "alpha_dropout",
+    "asgd",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -144,16 +150,19 @@ __all__ = [
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
+    "nadam",
     "nll_loss",
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
+    "radam",
     "relu",
     "relu6",
     "rms_norm",
     "rmsprop",
+    "rprop",
     "selu",
     "sgd",
     "sigmoid",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from refbp.arrays import Array
 from refbp.layer import Layer, Parameter
 
 Params: TypeAlias = Layer | Parameter | Iterable[Parameter | Layer] | Iterable[Mapping[str, Any]]
@@ -66,7 +67,9 @@ class Optimizer:
             if name == "betas":
                 if len(value) != 2 or not all(0 <= beta < 1 for beta in value):
                     raise ValueError(f"{type(self).__name__} expects two betas from 0 to below 1, got {value}")
-            elif name not in ("params", "dampening") and not value >= 0:
+            elif name not in ("params", "dampening") and not all(
+                number >= 0 for number in (value if isinstance(value, (tuple, list)) else [value])
+            ):
                 raise ValueError(f"{type(self).__name__} expects {name} of at least 0, got {value}")
 
     def zero_grad(self) -> None:
@@ -101,3 +104,9 @@ def _parameters(params: Any, name: str) -> Iterator[Parameter]:
             yield from entry.parameters()
         else:
             raise ValueError(f"{name} expects Layers or Parameters, got {type(entry).__name__}")
+
+
+def descent(param: Array, grad: Array, weight_decay: float, maximize: bool) -> Array:
+    """d = ±grad + weight_decay W, minus when maximizing: L2 decay is part of the gradient, and never turns its sign."""
+    d = -grad if maximize else grad
+    return d + weight_decay * param if weight_decay else d

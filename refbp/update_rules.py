@@ -1,8 +1,7 @@
-"""Update rules as pure functions without state, and above them the classes that apply them to parameter groups."""
+"""Update rules that move along the gradient or its sign, and the classes that apply them to parameter groups."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,13 +9,7 @@ import numpy as np
 
 from refbp.arrays import Array
 from refbp.docstring import documented_by
-from refbp.optimizer import Optimizer, Params
-
-
-def _descent(param: Array, grad: Array, weight_decay: float, maximize: bool) -> Array:
-    """d = ±grad + weight_decay W, minus when maximizing: L2 decay is part of the gradient, and never turns its sign."""
-    d = -grad if maximize else grad
-    return d + weight_decay * param if weight_decay else d
+from refbp.optimizer import Optimizer, Params, descent
 
 
 def sgd(
@@ -43,7 +36,7 @@ def sgd(
     Shape: param, grad and momentum_buffer the same; none of them is changed.
     Conventions: on the first step (momentum_buffer None) dampening does not count.
     """
-    d = _descent(param, grad, weight_decay, maximize)
+    d = descent(param, grad, weight_decay, maximize)
     if not momentum:
         return param - lr * d, None
     new = (1.0 - dampening) * d if dampening else d
@@ -52,117 +45,75 @@ def sgd(
     return -lr * (d + momentum * v if nesterov else v) + param, v
 
 
-def adam(
+def asgd(
     param: Array,
     grad: Array,
     step: int | None = None,
-    exp_avg: Array | None = None,
-    exp_avg_sq: Array | None = None,
-    max_exp_avg_sq: Array | None = None,
+    eta: Array | None = None,
+    mu: Array | None = None,
+    ax: Array | None = None,
     *,
     lr: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
+    lambd: float = 1e-4,
+    alpha: float = 0.75,
+    t0: float = 1e6,
     weight_decay: float = 0.0,
-    amsgrad: bool = False,
     maximize: bool = False,
-    decoupled_weight_decay: bool = False,
-) -> tuple[Array, int, Array, Array, Array | None]:
-    """One step of Adam, or with decoupled_weight_decay of AdamW: the new parameter and the new state.
-
-        d = ±grad + weight_decay W        (decoupled: d = ±grad, and first W ← (1 - lr weight_decay) W)
-        m ← m + (1 - β₁)(d - m),   v ← β₂ v + (1 - β₂) d²
-        W ← W - lr / (1 - β₁ᵗ) m / (√v / √(1 - β₂ᵗ) + eps),   t = 1, 2, …
-
-    Source: Kingma and Ba, arXiv:1412.6980; Loshchilov and Hutter, arXiv:1711.05101 (decoupled); Reddi et al., ICLR 2018
-    (amsgrad).
-
-    Shape: param, grad and every state the same; none of them is changed. step counts the steps before this one.
-    Conventions: m = v = 0 before the first step; amsgrad divides by the largest v so far, itself not bias-corrected.
-    """
-    t = int(step or 0) + 1
-    beta1, beta2 = map(float, betas)
-    d = _descent(param, grad, 0.0 if decoupled_weight_decay else weight_decay, maximize)
-    if decoupled_weight_decay and weight_decay:
-        param = param * (1.0 - lr * weight_decay)
-    m = np.zeros_like(param) if exp_avg is None else exp_avg
-    v = np.zeros_like(param) if exp_avg_sq is None else exp_avg_sq
-    m = m + (1.0 - beta1) * (d - m)
-    v = beta2 * v + (1.0 - beta2) * (d * d)
-    largest = None
-    if amsgrad:
-        largest = v if max_exp_avg_sq is None else np.maximum(max_exp_avg_sq, v)
-    denominator = np.sqrt(v if largest is None else largest) / math.sqrt(1.0 - beta2**t) + eps
-    return param - lr / (1.0 - beta1**t) * m / denominator, t, m, v, largest
-
-
-def rmsprop(
-    param: Array,
-    grad: Array,
-    step: int | None = None,
-    square_avg: Array | None = None,
-    momentum_buffer: Array | None = None,
-    grad_avg: Array | None = None,
-    *,
-    lr: float,
-    alpha: float = 0.99,
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
-    momentum: float = 0.0,
-    centered: bool = False,
-    maximize: bool = False,
-) -> tuple[Array, int, Array, Array | None, Array | None]:
-    """One step of RMSprop: the new parameter and the new state.
+) -> tuple[Array, int, Array, Array, Array]:
+    """One step of averaged stochastic gradient descent: the new parameter and the new state.
 
         d = ±grad + weight_decay W
-        s ← α s + (1 - α) d²,   centered also g ← g + (1 - α)(d - g) and s - g² in place of s below
-        W ← W - lr d / (√s + eps),   with momentum: v ← momentum v + d / (√s + eps), W ← W - lr v
+        W ← (1 - lambd η) W - η d
+        a ← a + μ (W - a)                                 (a ← W while μ is 1)
+        η ← lr / (1 + lambd lr t)^alpha,   μ ← 1 / max(1, t - t0),   t = 1, 2, …
 
-    Source: Tieleman and Hinton, lecture 6.5 of Neural Networks for Machine Learning, 2012; Graves, arXiv:1308.0850 (centered).
+    Source: Polyak and Juditsky, SIAM Journal on Control and Optimization 30, 1992; Bottou, Stochastic Gradient Descent
+    Tricks, 2012 (the rate).
 
-    Shape: param, grad and every state the same; none of them is changed. step counts the steps before this one.
-    Conventions: all state is zero before the first step; eps is outside the root.
+    Shape: param, grad and ax the same, eta and mu numbers; none of them is changed. step counts the steps before this one.
+    Conventions: η = lr and μ = 1 before the first step. The average a, `ax`, is kept beside W and never takes its place.
     """
-    d = _descent(param, grad, weight_decay, maximize)
-    s = alpha * (np.zeros_like(param) if square_avg is None else square_avg) + (1.0 - alpha) * (d * d)
-    variance, g, v = s, None, None
-    if centered:
-        g = np.zeros_like(param) if grad_avg is None else grad_avg
-        g = g + (1.0 - alpha) * (d - g)
-        variance = s - g * g
-    scaled = d / (np.sqrt(variance) + eps)
-    if momentum:
-        scaled = v = momentum * (np.zeros_like(param) if momentum_buffer is None else momentum_buffer) + scaled
-    return param - lr * scaled, int(step or 0) + 1, s, v, g
+    t = int(step or 0) + 1
+    d = descent(param, grad, weight_decay, maximize)
+    eta = np.full_like(param, lr, shape=()) if eta is None else eta
+    new = (1.0 - lambd * eta) * param - eta * d
+    averaged = new if ax is None or mu is None else np.where(mu == 1, new, ax + mu * (new - ax))
+    eta = np.full_like(param, lr / (1.0 + lambd * lr * t) ** alpha, shape=())
+    return new, t, eta, np.full_like(param, 1.0 / max(1.0, t - t0), shape=()), averaged
 
 
-def adagrad(
+def rprop(
     param: Array,
     grad: Array,
     step: int | None = None,
-    sum: Array | None = None,
+    prev: Array | None = None,
+    step_size: Array | None = None,
     *,
     lr: float,
-    lr_decay: float = 0.0,
-    weight_decay: float = 0.0,
-    initial_accumulator_value: float = 0.0,
-    eps: float = 1e-10,
+    etas: tuple[float, float] = (0.5, 1.2),
+    step_sizes: tuple[float, float] = (1e-6, 50.0),
     maximize: bool = False,
-) -> tuple[Array, int, Array]:
-    """One step of Adagrad: the new parameter and the new state.
+) -> tuple[Array, int, Array, Array]:
+    """One step of resilient backpropagation: the new parameter and the new state.
 
-        d = ±grad + weight_decay W
-        s ← s + d²                                        (initial_accumulator_value before the first step)
-        W ← W - lr / (1 + (t - 1) lr_decay) d / (√s + eps),   t = 1, 2, …
+        d = ±grad
+        s ← s η⁺ where d d₋₁ > 0,   s η⁻ where d d₋₁ < 0,   clipped to step_sizes          (etas are η⁻ and η⁺)
+        d ← 0 where d d₋₁ < 0
+        W ← W - s sign(d)
 
-    Source: Duchi et al., Journal of Machine Learning Research 12, 2011.
+    Source: Riedmiller and Braun, ICNN 1993.
 
-    Shape: param, grad and sum the same; none of them is changed. step counts the steps before this one.
+    Shape: param, grad and every state the same; none of them is changed. step counts the steps before this one.
+    Conventions: s = lr and d₋₁ = 0 before the first step; where the sign has turned d is kept as 0, so that the step after
+        goes on with the same s.
     """
-    t = int(step or 0) + 1
-    d = _descent(param, grad, weight_decay, maximize)
-    s = (np.full_like(param, initial_accumulator_value) if sum is None else sum) + d * d
-    return param - lr / (1.0 + (t - 1) * lr_decay) * d / (np.sqrt(s) + eps), t, s
+    d = -grad if maximize else grad
+    s = np.full_like(param, lr) if step_size is None else step_size
+    agreement = np.zeros_like(param) if prev is None else d * prev
+    s = np.where(agreement > 0, s * etas[1], np.where(agreement < 0, s * etas[0], s))
+    s = np.minimum(np.maximum(s, step_sizes[0]), step_sizes[1])
+    d = np.where(agreement < 0, np.zeros_like(d), d)
+    return param - s * np.sign(d), int(step or 0) + 1, d, s
 
 
 @documented_by(sgd)
@@ -224,114 +175,47 @@ class SGD(Optimizer):
             )
 
 
-@documented_by(adam)
-class Adam(Optimizer):
-    """torch.optim.Adam: `refbp.functional.adam` for every parameter."""
+@documented_by(asgd)
+class ASGD(Optimizer):
+    """torch.optim.ASGD: `refbp.functional.asgd` for every parameter."""
 
-    rule, state_names = staticmethod(adam), ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-
-    def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-        decoupled_weight_decay: bool = False,
-    ) -> None:
-        super().__init__(
-            params,
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            maximize=maximize,
-            decoupled_weight_decay=decoupled_weight_decay,
-        )
-
-
-@documented_by(adam)
-class AdamW(Adam):
-    """torch.optim.AdamW: `refbp.functional.adam` with decoupled_weight_decay, for every parameter."""
-
-    def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)
-
-
-@documented_by(rmsprop)
-class RMSprop(Optimizer):
-    """torch.optim.RMSprop: `refbp.functional.rmsprop` for every parameter."""
-
-    rule, state_names = staticmethod(rmsprop), ("step", "square_avg", "momentum_buffer", "grad_avg")
+    rule, state_names = staticmethod(asgd), ("step", "eta", "mu", "ax")
 
     def __init__(
         self,
         params: Params,
         lr: float = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
         weight_decay: float = 0,
-        momentum: float = 0,
-        centered: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(
-            params,
-            lr=lr,
-            alpha=alpha,
-            eps=eps,
-            weight_decay=weight_decay,
-            momentum=momentum,
-            centered=centered,
-            maximize=maximize,
-        )
+        super().__init__(params, lr=lr, lambd=lambd, alpha=alpha, t0=t0, weight_decay=weight_decay, maximize=maximize)
 
 
-@documented_by(adagrad)
-class Adagrad(Optimizer):
-    """torch.optim.Adagrad: `refbp.functional.adagrad` for every parameter.
+@documented_by(rprop)
+class Rprop(Optimizer):
+    """torch.optim.Rprop: `refbp.functional.rprop` for every parameter.
 
-    Conventions: as in torch, the constructor's initial_accumulator_value holds for every group.
+    Raises: ValueError for etas that are not 0 < η⁻ < 1 < η⁺.
     """
 
-    rule, state_names = staticmethod(adagrad), ("step", "sum")
+    rule, state_names = staticmethod(rprop), ("step", "prev", "step_size")
 
     def __init__(
         self,
         params: Params,
         lr: float = 1e-2,
-        lr_decay: float = 0,
-        weight_decay: float = 0,
-        initial_accumulator_value: float = 0,
-        eps: float = 1e-10,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50),
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(
-            params,
-            lr=lr,
-            lr_decay=lr_decay,
-            weight_decay=weight_decay,
-            initial_accumulator_value=initial_accumulator_value,
-            eps=eps,
-            maximize=maximize,
-        )
+        super().__init__(params, lr=lr, etas=etas, step_sizes=step_sizes, maximize=maximize)
 
-    def add_param_group(self, group: Mapping[str, Any]) -> None:
-        super().add_param_group(group)
-        self.param_groups[-1]["initial_accumulator_value"] = self.defaults["initial_accumulator_value"]
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        super().check_options(options)
+        if not 0.0 < options["etas"][0] < 1.0 < options["etas"][1]:
+            raise ValueError(f"Rprop expects etas below and above 1, got {options['etas']}")

@@ -55,11 +55,29 @@ class Bench:
         return Row(own.case, own.dtype, own.step, layer, kind, quantity, own.mode, own.verdict)
 
 
-def spelled_out(spec: Spec, dtype: str) -> Spec:
-    """A layer with what depends on the subject's own dtype as a number: RMSNorm's default eps."""
+def spelled_out(case: Case) -> Case:
+    """A case with what depends on its own dtype as numbers, so that it means the same in float64."""
+    layers = tuple(_spelled_out(spec, case.dtype) for spec in case.layers)
+    optimizer = None if case.optimizer is None else _spelled_out(case.optimizer, case.dtype)
+    if (layers, optimizer) == (case.layers, case.optimizer):
+        return case
+    return replace(case, layers=layers, optimizer=optimizer)
+
+
+def _spelled_out(spec: Spec, dtype: str) -> Spec:
+    """A layer or optimizer with what depends on the subject's own dtype as a number: the default eps of RMSNorm and Adafactor."""
+    eps = float(limits(np.dtype(dtype)).eps)
     if spec.type == "RMSNorm" and spec.options.get("eps") is None:
-        return replace(spec, options={**spec.options, "eps": float(limits(np.dtype(dtype)).eps)})
-    return replace(spec, layers=tuple(spelled_out(child, dtype) for child in spec.layers))
+        return replace(spec, options={**spec.options, "eps": eps})
+    if spec.type == "Adafactor":
+        first, second = spec.options.get("eps", (None, 1e-3))
+        groups = tuple(
+            {**group, "eps": (eps, group["eps"][1])} if group.get("eps", (0,))[0] is None else group
+            for group in spec.groups
+        )
+        options = {**spec.options, "eps": (eps if first is None else first, second)}
+        return replace(spec, options=options, groups=groups)
+    return replace(spec, layers=tuple(_spelled_out(child, dtype) for child in spec.layers))
 
 
 def _guides(bench: Bench, steps: int) -> dict[Key, Array]:
@@ -105,9 +123,8 @@ class Comparison:
 
     def __init__(self, part: Part, bench: Bench) -> None:
         self.part, self.step = part, part.case.steps - 1
-        case, guides = part.case, _guides(bench, part.case.steps) if bench.end_to_end else None
-        layers = tuple(spelled_out(spec, case.dtype) for spec in case.layers)
-        case = case if layers == case.layers else replace(case, layers=layers)
+        case = spelled_out(part.case)
+        guides = _guides(bench, part.case.steps) if bench.end_to_end else None
         self.case, self.bench, self.guides = case, bench, guides
         dtype = np.dtype(case.dtype)
         # Through a whole network a worst-case bound grows beyond use: it serves one part at a time.

@@ -16,7 +16,8 @@ from oracle.judging.verdict import CONVENTION, DISCREPANCIES, Row
 class Finding(NamedTuple):
     """A known error: where it shows, and the largest relative difference between finite values that it explains.
 
-    A crash has no layer type and no quantity; `cases` is a pattern that says where it is known; `infinite`: it explains
+    `implementation` is a subject's name, or that of the optimizer whose update it is ("torch.optim.NAdam"). Layer type and
+    quantity may be patterns; a crash has neither. `cases` is a pattern that says where it is known; `infinite`: it explains
     a NaN or an infinity on one side too.
     """
 
@@ -36,6 +37,11 @@ FINDINGS = (
     Finding("torch", "PoissonNLLLoss", "grad.target", BOTH, 2.0**-20, "torch-poisson-nll-target", infinite=True),
     Finding("torch", "KLDivLoss", "grad.target", BOTH, 2.0**-20, "kl-div-target-zero", infinite=True),
     Finding("torch", "GELU", "output", ("float32",), 2.0**-20, "torch-gelu-infinity", "nonfinite/GELU", infinite=True),
+    *(
+        Finding(f"torch.optim.{own}", "*", quantity, ("float64",), 2.0**-20, "torch-optim-numbers-in-float32")
+        for own, kinds in {"NAdam": ("mu_product", "param"), "ASGD": ("eta", "mu", "ax", "param")}.items()
+        for quantity in (f"{kind}.*" for kind in kinds)
+    ),
     Finding("torch", "", "", BOTH, 0.0, "torch-empty-pixel-shuffle", "batch/Pixel*huffle,batch=0"),
 )
 
@@ -52,8 +58,8 @@ def mark_known(rows: Iterable[Row], implementations: set[str]) -> None:
 
 
 def explains(finding: Finding, row: Row) -> bool:
-    place = (row.layer_type, row.quantity) == (finding.layer_type, finding.quantity) and row.dtype in finding.dtypes
-    if not (place and fnmatchcase(row.case, finding.cases)):
+    place = ((row.layer_type, finding.layer_type), (row.quantity, finding.quantity), (row.case, finding.cases))
+    if row.dtype not in finding.dtypes or not all(fnmatchcase(value, pattern) for value, pattern in place):
         return False
     crash = finding.layer_type == ""  # without a difference
     return crash or (row.max_rel <= finding.max_rel and (finding.infinite or row.max_abs < math.inf))

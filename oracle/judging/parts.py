@@ -88,14 +88,20 @@ def state_before(case: Case, trace: Trace, step: int) -> dict[str, dict[str, Arr
     """The optimizer's state with which the subject entered this step, by quantity and parameter."""
     if step == 0:
         return {quantity: dict(values) for quantity, values in case.optimizer_state.items()}
+    return _state_shown(case, trace, step, _kept(case))
+
+
+def _state_shown(
+    case: Case, trace: Trace, step: int, kept: Mapping[str, Mapping[str, Array]]
+) -> dict[str, dict[str, Array]]:
+    """Of what the optimizer keeps, what the trace shows from the step before."""
     state: dict[str, dict[str, Array]] = {}
     parameters = {tuple(name.rpartition(".")[::2]): name for name in case.params}
     for (layer, quantity), array in trace.of_step(step - 1).items():
         kind, _, short = quantity.partition(".")
         name = parameters.get((layer, short))
-        if name is None or kind in ("param", "grad", "buffer"):
-            continue
-        if is_count(array) if kind == "step" else usable(array, case.params[name]):
+        like = kept.get(kind, {}).get(name) if name is not None else None
+        if name is not None and like is not None and usable(array, like):
             state.setdefault(kind, {})[name] = array
     return state
 
@@ -229,19 +235,22 @@ def hides_state(case: Case, trace: Trace, step: int) -> bool:
     """Whether the optimizer enters this step with something that the trace does not show, of one parameter or of all."""
     if case.optimizer is None or step == 0:
         return False
-    shown = state_before(case, trace, step)
+    kept = _kept(case)
+    shown = _state_shown(case, trace, step, kept)
     updated = {name for name in case.params if trace.get(step - 1, *_place(name, "param")) is not None}
-    return any(name in updated - shown.get(kind, {}).keys() for kind, names in _kept(case).items() for name in names)
+    return any(name in updated - shown.get(kind, {}).keys() for kind, names in kept.items() for name in names)
 
 
 def _kept(case: Case) -> Mapping[str, Mapping[str, Array]]:
-    """What the case's optimizer keeps of each parameter once it has updated it, by kind: found on a number for each."""
-    ones = {name: np.ones(1) for name in case.params}
+    """What the case's optimizer keeps of each parameter once it has updated it, by kind: only forms and types count."""
+    ones = {name: np.ones(value.shape) for name, value in case.params.items()}
     alone = Case(case.name, params=ones, grads=(ones,), optimizer=case.optimizer)
-    trace = Trace()
-    for key, array in execute(alone, lambda array: array).items():
-        trace.record(*key, array)
-    return state_before(alone, trace, 1)
+    kept: dict[str, dict[str, Array]] = {}
+    for (_, layer, quantity), value in execute(alone, lambda array: array).items():
+        kind, _, short = quantity.partition(".")
+        if kind != "param":
+            kept.setdefault(kind, {})[f"{layer}.{short}" if layer else short] = np.asarray(value)
+    return kept
 
 
 def _update_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:

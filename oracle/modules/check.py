@@ -21,7 +21,7 @@ from oracle.modules.arguments import ModuleError, checked
 from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_update
 from oracle.modules.calls import Call
 from oracle.modules.capture import leaves
-from oracle.modules.specs import layer_type
+from oracle.modules.specs import layer_type, optimizer_type
 from oracle.modules.step import Loss, Step, Training
 from oracle.modules.untouched import untouched
 from oracle.report.environment import environment
@@ -54,8 +54,8 @@ def check_module(
         loss: called as loss(output, target); a module of torch.nn is judged like a layer. Without one the upstream gradient
             is random, the same each time.
         target: what the loss takes after the module's output; a tuple where that is several arguments.
-        optimizer: over parameters of the module; with it each step ends with an update. One of torch.optim's that the
-            reference has (SGD, Adam, AdamW, RMSprop, Adagrad), or a class that derives from it, is judged.
+        optimizer: over parameters of the module; with it each step ends with an update. One of torch.optim's that refbp has,
+            or a class that derives from it, is judged.
         steps: how many times the same data is passed through.
     Returns: a report with one case, named after the module's class. Where the module itself raises, the verdict is `crashed`,
         behind what had been computed by then.
@@ -69,7 +69,7 @@ def check_module(
         for step in range(steps):
             if not run.step(step):
                 break
-    mark_known(run.rows, {"torch"})
+    mark_known(run.rows, {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])})
     details = explained(run.rows, run.evidence_of)
     seconds = time.perf_counter() - start
     call = f"oracle.check_module({run.case}, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"

@@ -174,9 +174,11 @@ def _before(
 
 
 def _state(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> dict[str, Array]:
-    found = optimizer.state.get(parameter, {})
-    return {
-        STATE_NAMES.get(name, name): np.array(array(torch.as_tensor(value)))
-        for name, value in found.items()
-        if value is not None
-    }
+    """By name. The numbers in it are in torch's default dtype, whatever the parameter is in; a count stays as it is."""
+    state: dict[str, Array] = {}
+    for name, value in optimizer.state.get(parameter, {}).items():
+        if value is not None:
+            kept = torch.as_tensor(value)
+            number = kept.ndim == 0 and kept.is_floating_point() and name != "step"
+            state[STATE_NAMES.get(name, name)] = np.array(array(kept.to(parameter.dtype) if number else kept))
+    return state

@@ -16,7 +16,7 @@ from oracle import suite
 from oracle.case.arrays import Array, is_numeric
 from oracle.case.case import Case, Spec
 from oracle.case.foreign import numpy_of
-from oracle.execution.network import LAYERS, LOSSES, check
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, check
 from oracle.suite.build import generator, label, network_case
 from oracle.suite.special import every_second
 
@@ -30,7 +30,7 @@ CLASSES = {
 # Those that no function can be held against by itself, and why.
 WITHOUT = {
     **dict.fromkeys(("dropout", "alpha_dropout"), "its mask is random"),
-    **dict.fromkeys(("sgd", "adam", "adagrad", "rmsprop"), "it is an update, not differentiable"),
+    **dict.fromkeys((own.rule.__name__ for own in OPTIMIZERS.values()), "it is an update, not differentiable"),  # type: ignore[attr-defined]
     "pad": "each of its modes is a layer of its own",
 }
 GRADIENT = "grad_output"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ml_dtypes
@@ -68,6 +69,18 @@ def shared(array: Array) -> torch.Tensor:
 def array(value: torch.Tensor) -> Array:
     """The tensor's values on the processor, as an array of the same dtype."""
     return numpy_of(value)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """torch.optim keeps the numbers of its states, such as NAdam's mu_product, in the default dtype, whatever the parameters
+    are in: float64 loses half of its digits unless it is the default."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def build(namespace: Any, spec: Spec, dtype: torch.dtype) -> Any:
@@ -151,7 +164,8 @@ class _Run:
             for short, buffer in module.named_buffers():
                 self._record(name, f"buffer.{short}", buffer)
         if self.optimizer is not None:
-            self.optimizer.step()
+            with default_dtype(torch.float64 if self.dtype == torch.float64 else torch.float32):
+                self.optimizer.step()
             self._record_update(self.optimizer)
 
     def _forward_backward(self) -> None:

@@ -1,15 +1,14 @@
-"""Optimizers alone: random gradients, five steps, every pair of options."""
+"""Optimizers alone: random gradients, four steps, every pair of options."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from oracle.case.case import Case, Spec
 from oracle.suite.build import generator, label, pairs
 
-STEPS = 5
+STEPS = 4
 SHAPES = {"0.weight": (4, 3), "0.bias": (4,)}
 WHY = "each step from its own state: the order of decay, momentum and correction, and the first step's state"
 COMMON: dict[str, list[Any]] = {"weight_decay": [0, 0.1], "maximize": [False, True], "lr": [0.1, 0.01]}
@@ -18,6 +17,35 @@ LEVELS: dict[str, dict[str, list[Any]]] = {
     "Adam": {"betas": [(0.9, 0.999), (0.5, 0.8)], "eps": [1e-8, 1e-3], "amsgrad": [False, True], **COMMON},
     "AdamW": {"betas": [(0.9, 0.999), (0.5, 0.8)], "eps": [1e-8, 1e-3], "amsgrad": [False, True], **COMMON},
     "RMSprop": {"alpha": [0.99, 0.5], "eps": [1e-8, 1e-3], "momentum": [0, 0.9], "centered": [False, True], **COMMON},
+    "Adamax": {"betas": [(0.9, 0.999), (0.5, 0.8)], "eps": [1e-8, 1e-1], **COMMON},
+    "NAdam": {
+        "betas": [(0.9, 0.999), (0.5, 0.8)],
+        "eps": [1e-8, 1e-3],
+        "momentum_decay": [4e-3, 0.3],
+        "decoupled_weight_decay": [False, True],
+        **COMMON,
+    },
+    "RAdam": {
+        "betas": [(0.9, 0.999), (0.5, 0.8)],
+        "eps": [1e-8, 1e-3],
+        "decoupled_weight_decay": [False, True],
+        **COMMON,
+    },
+    "Adadelta": {"rho": [0.9, 0.3], "eps": [1e-6, 1e-1], **COMMON, "lr": [1.0, 0.3]},
+    "ASGD": {"lambd": [1e-4, 0.3], "alpha": [0.75, 0.3], "t0": [1e6, 1.0], **COMMON},
+    "Rprop": {
+        "etas": [(0.5, 1.2), (0.3, 1.7)],
+        "step_sizes": [(1e-6, 50.0), (0.008, 0.12)],
+        "maximize": [False, True],
+        "lr": [0.1, 0.01],
+    },
+    "Adafactor": {
+        "beta2_decay": [-0.8, -0.3],
+        "eps": [(None, 1e-3), (0.3, 2.0)],
+        "d": [1.0, 1.5],
+        **COMMON,
+        "lr": [0.1, 0.7],
+    },
     "Adagrad": {"lr_decay": [0, 0.1], "initial_accumulator_value": [0, 0.5], "eps": [1e-10, 1e-3], **COMMON},
 }
 
@@ -31,12 +59,14 @@ def cases() -> Iterator[Case]:
     yield update_case(
         "optimizer/SGD,momentum+dampening+decay+maximize", WHY, Spec("SGD", full | {"dampening": 0.5, "maximize": True})
     )
-    groups = ({"params": ["0.weight"], "weight_decay": 1.0}, {"params": ["0.bias"], "lr": 0.01})
-    for type in LEVELS:
+    for type, levels in LEVELS.items():
+        own = (
+            {"weight_decay": 1.0} if "weight_decay" in levels else {name: levels[name][1] for name in list(levels)[:1]}
+        )
         yield update_case(
             f"optimizer/{type},groups",
             "each parameter group has its own options",
-            replace(Spec(type, {"lr": 0.1}), groups=groups),
+            Spec(type, {"lr": 0.1}, groups=({"params": ["0.weight"], **own}, {"params": ["0.bias"], "lr": 0.01})),
         )
 
 

@@ -68,7 +68,7 @@ def expectations(case: Case, reference: Subject) -> dict[Key, Expectation]:
 
     Raises: ReferenceFailed where it cannot run the case, or says something else than refbp.
     """
-    case = replace(case, layers=tuple(spelled_out(spec, case.dtype) for spec in case.layers))
+    case = spelled_out(case)
     try:
         values = reference.run(case.astype("float64"))
     except Exception as error:  # whatever the reference raises, it is the reference that cannot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -9,12 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from refbp import Linear, ReLU, Sequential
+import refbp
+from refbp import Linear, Optimizer, ReLU, Sequential
+from refbp.adagrad_rules import adadelta, adafactor, adagrad, rmsprop
+from refbp.adam_rules import adam, adamax, nadam, radam
 from refbp.layer import Layer, Parameter
-from refbp.update_rules import SGD, Adagrad, Adam, AdamW, RMSprop, adagrad, adam, rmsprop, sgd
+from refbp.update_rules import SGD, asgd, rprop, sgd
 
 STEPS = 5
-OPTIMIZERS = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW, "RMSprop": RMSprop, "Adagrad": Adagrad}
+OPTIMIZERS = {own.__name__: own for own in vars(refbp).values() if isinstance(own, type) and issubclass(own, Optimizer)}
+del OPTIMIZERS["Optimizer"]
 LEVELS: dict[str, dict[str, list[Any]]] = {
     "SGD": {
         "momentum": [0, 0.9],
@@ -50,7 +55,61 @@ LEVELS: dict[str, dict[str, list[Any]]] = {
         "eps": [1e-10, 0.1],
         "maximize": [False, True],
     },
+    "Adadelta": {
+        "rho": [0.9, 0.3],
+        "eps": [1e-6, 0.1],
+        "weight_decay": [0, 0.1],
+        "maximize": [False, True],
+    },
+    "Adamax": {
+        "betas": [(0.9, 0.999), (0.2, 0.4)],
+        "eps": [1e-8, 0.1],
+        "weight_decay": [0, 0.1],
+        "maximize": [False, True],
+    },
+    "NAdam": {
+        "betas": [(0.9, 0.999), (0.2, 0.4)],
+        "momentum_decay": [4e-3, 0.5],
+        "weight_decay": [0, 0.1],
+        "decoupled_weight_decay": [False, True],
+        "maximize": [False, True],
+    },
+    "RAdam": {  # betas after which v can be relied on never, from the third step, and from the first
+        "betas": [(0.9, 0.7), (0.9, 0.999), (0.2, 0.9)],
+        "eps": [1e-8, 0.1],
+        "weight_decay": [0, 0.1],
+        "decoupled_weight_decay": [False, True],
+        "maximize": [False, True],
+    },
+    "ASGD": {
+        "lambd": [1e-4, 0.5],
+        "alpha": [0.75, 0.3],
+        "t0": [1e6, 1],
+        "weight_decay": [0, 0.1],
+        "maximize": [False, True],
+    },
+    "Rprop": {
+        "etas": [(0.5, 1.2), (0.3, 2.5)],
+        "step_sizes": [(1e-6, 50), (0.04, 0.07)],
+        "maximize": [False, True],
+    },
+    "Adafactor": {
+        "beta2_decay": [-0.8, -0.3],
+        "eps": [(None, 1e-3), (0.1, 2.0)],
+        "d": [1.0, 1.5],
+        "weight_decay": [0, 0.1],
+        "maximize": [False, True],
+    },
 }
+
+
+@pytest.fixture(autouse=True)
+def numbers_in_float64() -> Iterator[None]:
+    """torch keeps the numbers of NAdam's and ASGD's state in its default dtype, whatever the parameters are in."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
 
 
 def combinations() -> list[Any]:
@@ -98,12 +157,24 @@ def test_follows_torch(name: str, options: dict[str, Any]) -> None:
     train_both(ours, theirs, layer, twin)
 
 
+def test_every_optimizer_is_tried() -> None:
+    """A new one has to name the levels of its options."""
+    assert OPTIMIZERS.keys() == LEVELS.keys() == GROUPS.keys()
+
+
 GROUPS = {
     "SGD": {"lr": 0.01, "momentum": 0.5, "nesterov": True, "weight_decay": 1.0, "maximize": True},
     "Adam": {"betas": (0.5, 0.6), "eps": 0.1, "amsgrad": True, "decoupled_weight_decay": True, "weight_decay": 1.0},
     "AdamW": {"lr": 0.01, "weight_decay": 1.0, "decoupled_weight_decay": False, "maximize": True},
     "RMSprop": {"alpha": 0.5, "momentum": 0.5, "centered": True, "eps": 0.1, "weight_decay": 1.0},
     "Adagrad": {"lr_decay": 0.5, "eps": 0.1, "initial_accumulator_value": 3.0, "maximize": True},
+    "Adadelta": {"lr": 0.1, "rho": 0.5, "eps": 0.1, "weight_decay": 1.0, "maximize": True},
+    "Adamax": {"lr": 0.1, "betas": (0.5, 0.6), "eps": 0.1, "weight_decay": 1.0, "maximize": True},
+    "NAdam": {"betas": (0.5, 0.6), "momentum_decay": 0.5, "weight_decay": 1.0, "decoupled_weight_decay": True},
+    "RAdam": {"betas": (0.5, 0.9), "eps": 0.1, "weight_decay": 1.0, "decoupled_weight_decay": True},
+    "ASGD": {"lambd": 0.5, "alpha": 0.3, "t0": 1, "weight_decay": 1.0, "maximize": True},
+    "Rprop": {"lr": 0.1, "etas": (0.3, 2.5), "step_sizes": (0.04, 0.07), "maximize": True},
+    "Adafactor": {"beta2_decay": -0.3, "eps": (0.1, 2.0), "d": 1.5, "weight_decay": 1.0, "maximize": True},
 }
 
 
@@ -134,8 +205,9 @@ def test_defaults_are_torchs(name: str) -> None:
 def test_float32_stays_float32(name: str) -> None:
     """Computed in the parameter's precision, even when the rate is one of NumPy's own float64."""
     layer, twin = layer_with_twin("float32")
-    ours = OPTIMIZERS[name](layer, lr=np.float64(0.05), weight_decay=0.1)
-    theirs = getattr(torch.optim, name)(twin.values(), lr=0.05, weight_decay=0.1)
+    decay = {} if name == "Rprop" else {"weight_decay": 0.1}
+    ours = OPTIMIZERS[name](layer, lr=np.float64(0.05), **decay)
+    theirs = getattr(torch.optim, name)(twin.values(), lr=0.05, **decay)
     train_both(ours, theirs, layer, twin, rtol=1e-5)
     arrays = [*layer.params.values(), *(v for state in ours.state.values() for k, v in state.items() if k != "step")]
     assert {array.dtype for array in arrays} == {np.dtype("float32")}
@@ -158,14 +230,18 @@ def test_equation_6() -> None:
     np.testing.assert_allclose(layer.params["bias"], b - rate * delta[0], rtol=1e-14)
 
 
-@pytest.mark.parametrize("rule", [sgd, adam, rmsprop, adagrad])
+RULES = [sgd, asgd, rprop, adam, adamax, nadam, radam, adagrad, adadelta, rmsprop, adafactor]
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_rules_write_into_nothing(rule: Any) -> None:
     """A rule is a function: read-only arguments will do, and what it returns shares no memory with them."""
-    options = {
+    options: dict[Any, dict[str, Any]] = {
         sgd: {"momentum": 0.9},
         adam: {"amsgrad": True},
         rmsprop: {"momentum": 0.9, "centered": True},
-        adagrad: {},
+        radam: {"betas": (0.9, 0.9)},
+        asgd: {"t0": 0},
     }
     rng = np.random.default_rng(0)
     arguments = [rng.standard_normal(4), rng.standard_normal(4)]
@@ -173,7 +249,7 @@ def test_rules_write_into_nothing(rule: Any) -> None:
         for array in arguments:
             if isinstance(array, np.ndarray):
                 array.flags.writeable = False
-        result = rule(*arguments, lr=0.1, **options[rule])
+        result = rule(*arguments, lr=0.1, **options.get(rule, {}))
         shared = [np.may_share_memory(new, old) for new in result for old in arguments if isinstance(new, np.ndarray)]
         assert not any(shared)
         arguments = [result[0], rng.standard_normal(4), *result[1:]]
@@ -263,6 +339,18 @@ def test_options_are_read_at_each_step() -> None:
         ("Adagrad", {"initial_accumulator_value": -0.1}),
         ("Adagrad", {"eps": -0.1}),
         ("Adagrad", {"lr": float("nan")}),
+        ("Adadelta", {"rho": 1.1}),
+        ("Adadelta", {"eps": -0.1}),
+        ("Adamax", {"betas": (1.0, 0.9)}),
+        ("NAdam", {"momentum_decay": -0.1}),
+        ("RAdam", {"eps": -0.1}),
+        ("ASGD", {"weight_decay": -0.1}),
+        ("Rprop", {"etas": (0.5, 0.9)}),
+        ("Rprop", {"etas": (0.0, 1.2)}),
+        ("Adafactor", {"beta2_decay": 0.1}),
+        ("Adafactor", {"eps": (-0.1, 1e-3)}),
+        ("Adafactor", {"eps": (None, -1e-3)}),
+        ("Adafactor", {"d": 0.5}),
     ],
 )
 def test_rejects_what_torch_rejects(name: str, options: dict[str, Any]) -> None:

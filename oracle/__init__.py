@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from oracle.case.case import Case as Case
     from oracle.case.case import CaseError as CaseError
     from oracle.case.case import Spec as Spec
+    from oracle.harness.explain import explain as explain
     from oracle.harness.run import run as run
     from oracle.judging.profile import Profile as Profile
     from oracle.modules import check_module as check_module
@@ -40,6 +41,7 @@ _HOMES = {
     "Spec": "oracle.case.case",
     "check_module": "oracle.modules",
     "check_op": "oracle.ops.check_op",
+    "explain": "oracle.harness.explain",
     "from_jax": "oracle.subjects.functions",
     "from_torch": "oracle.subjects.torch",
     "Profile": "oracle.judging.profile",

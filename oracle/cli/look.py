@@ -34,6 +34,9 @@ def list_(
         typer.echo(textwrap.fill(f"torch.nn has, and refbp lacks: {', '.join(lacking)}", 100, subsequent_indent="  "))
 
 
+FORMATS = ("text", "markdown", "json", "html")
+
+
 @app.command()
 def explain(
     case: Annotated[str, typer.Argument(help="A case's name.")],
@@ -41,22 +44,14 @@ def explain(
     reference: Reference = "torch",
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
     step: Annotated[int, typer.Option(help="Which training step, from 0.")] = 0,
+    every: Annotated[bool, typer.Option("--all", help="Every number, also of large arrays.")] = False,
+    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")] = "text",
 ) -> None:
     """Walk a case in numbers, each beside the reference's, in the order in which backpropagation computes them."""
-    from oracle import subjects, suite
-    from oracle.execution.explain import walk
-    from oracle.harness import run
+    from oracle.harness.explain import explain as explained
 
-    run.check_names(reference, (dtype,))
-    chosen = suite.named(case)
-    if not 0 <= step < chosen.steps:
-        raise ValueError(f"case {case} has steps 0 to {chosen.steps - 1}, got step {step}")
-    judged = subjects.load(subject)
-    typer.echo(f"{chosen.name}: {chosen.why}")
-    typer.echo(f"  {'':<12}{f'{judged.name}, {dtype}':>24}{f'{reference}, float64':>24}")
-    for section in walk(chosen.astype(dtype), judged, subjects.load(reference), step):
-        typer.echo(f"\n{section.title}")
-        for line in section.lines:
-            typer.echo(f"  {line.name:<12}{line.value:>24.16g}{line.reference:>24.16g}")
-        if section.left_out:
-            typer.echo(f"  … and {section.left_out:,} more")
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}: known are {', '.join(FORMATS)}")
+    walk = explained(case, subject, reference, dtype, step, every=every)
+    shown = {"text": walk.__str__, "markdown": walk.to_markdown, "json": walk.to_json, "html": walk.to_html}
+    typer.echo(shown[format]())

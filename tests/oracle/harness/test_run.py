@@ -497,8 +497,10 @@ def test_explain_walks_the_example_beside_torch(capsys: pytest.CaptureFixture[st
         line.split()[0] for line in out.splitlines() if line.startswith(("forward", "loss", "backward", "update"))
     ]
     assert list(dict.fromkeys(stages)) == ["forward", "loss", "backward", "update"]
+    assert out.index("given     target: t") < out.index("forward   hidden1 (Linear): z = W n + b")
     assert out.index("backward  output (Linear): δ") < out.index("backward  hidden1 (Linear): δ")
-    assert "hidden1.weight, eq. (6) with its weight decay" in out and "hidden1.bias, eq. (6) without decay" in out
+    assert "hidden1.weight: the new value, eq. (6) with its weight decay" in out
+    assert "hidden1.bias: the new value, eq. (6) without decay" in out
     numbers = [line.split()[-2:] for line in out.splitlines() if line.startswith("  δ[")]
     np.testing.assert_allclose(*np.array(numbers, dtype=float).T, rtol=1e-14)
 

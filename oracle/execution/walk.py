@@ -1,0 +1,209 @@
+"""A training step of a case walked in numbers, in the order in which backpropagation computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.case.case import CONTAINERS, Case, at_step, named_layers
+from oracle.errors import in_a_line
+from oracle.trace import Subject, Trace, Unsupported
+
+GIVEN, FORWARD, LOSS, BACKWARD, UPDATE = "given", "forward", "loss", "backward", "update"
+MOST_NUMBERS = 12  # of a quantity, unless all are asked for
+
+
+@dataclass(frozen=True)
+class Line:
+    """One number of the walk: where it stands, the subject's value and the reference's; of what is given there is one."""
+
+    index: tuple[int, ...]
+    value: float
+    reference: float | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A quantity of the walk.
+
+    Attributes:
+        stage: GIVEN, FORWARD, LOSS, BACKWARD or UPDATE.
+        place: the layer, parameter or loss that it belongs to, with its class.
+        what: what it is, with the equation that gives its numbers.
+        symbol: how a number of it is called.
+        shape: of the whole quantity.
+        lines: its numbers, in row-major order.
+        left_out: how many more there are.
+    """
+
+    stage: str
+    place: str
+    what: str
+    symbol: str
+    shape: tuple[int, ...]
+    lines: tuple[Line, ...]
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Equations:
+    """How a kind of layer computes, by the numbers of the derivation where it has one: forward, and its input's gradient."""
+
+    output: str
+    grad_input: str
+    grad_weight: str = "∂L/∂W = δ nᵀ, eq. (5)"
+    grad_bias: str = "∂L/∂b = δ, eq. (5)"
+
+
+# By the start of a class's name; the first that fits counts.
+EQUATIONS: dict[str, Equations] = {
+    "Linear": Equations("z = W n + b", "Wᵀ δ, the bracket of eq. (4)"),
+    "ConvTranspose": Equations(
+        "z: each n adds its multiple of W, eq. (9) as a forward pass",
+        "δ read through W, eq. (7)",
+        "δ correlated with n, eq. (8) with input and δ exchanged",
+        "δ summed over samples and positions",
+    ),
+    "Conv": Equations(
+        "z: W slides over n, eq. (7)",
+        "each δ times the turned W, added where its window read, eq. (9)",
+        "n correlated with δ, eq. (8)",
+        "δ summed over samples and positions",
+    ),
+    "AvgPool": Equations("n: the mean of each window", "each window spreads its gradient evenly"),
+    "AdaptiveAvgPool": Equations("n: the mean of each window", "each window spreads its gradient evenly"),
+    "MaxPool": Equations("n: the largest of each window", "each window's gradient goes to the element that won"),
+    "AdaptiveMaxPool": Equations(
+        "n: the largest of each window", "each window's gradient goes to the element that won"
+    ),
+    "LPPool": Equations("n: the p-norm of each window", "each window's gradient by the norm's derivative"),
+    "BatchNorm": Equations(
+        "γ (n - mean) / √(var + ε) + β over each channel",
+        "δ through γ, and through the batch's mean and variance",
+        "∂L/∂γ: δ ⊙ the normalised n, summed over samples and positions",
+        "∂L/∂β: δ summed over samples and positions",
+    ),
+    "LayerNorm": Equations(
+        "γ (n - mean) / √(var + ε) + β over each sample",
+        "δ through γ, and through the sample's mean and variance",
+        "∂L/∂γ: δ ⊙ the normalised n, summed over samples",
+        "∂L/∂β: δ summed over samples",
+    ),
+    "Dropout": Equations("n = z ⊙ mask / (1 - p)", "the gradient through the same mask and scale"),
+    "Flatten": Equations("the same numbers in another shape", "the same numbers in the input's shape"),
+}
+ELEMENTWISE = Equations("n = f(z)", "f'(z) ⊙ ∂L/∂n, eq. (4)")
+OTHER = Equations("z: its forward equation", "∂L/∂n from δ", "∂L/∂weight from δ", "∂L/∂bias from δ")
+
+
+def equations_of(type: str, weighted: bool) -> Equations:
+    fitting = (own for start, own in EQUATIONS.items() if type.startswith(start))
+    return next(fitting, OTHER if weighted else ELEMENTWISE)
+
+
+def walk(
+    case: Case, subject: Subject, reference: Subject, step: int = 0, most: int | None = MOST_NUMBERS
+) -> list[Section]:
+    """What is given, forward (z, n), the loss, backward (δ, then the gradients, layer by layer), the update.
+
+    Args:
+        case: in the dtype that the subject computes in; the reference computes in float64.
+        most: so many numbers of each quantity; None for all.
+    Raises: ValueError for a subject or reference that cannot run the case.
+    """
+    ours, theirs = traced(case, subject), traced(case.astype("float64"), reference)
+    found = [*given(case, ours, step, most)]
+
+    def section(stage: str, place: str, what: str, layer: str, quantity: str, symbol: str) -> None:
+        mine, other = ours.get(step, layer, quantity), theirs.get(step, layer, quantity)
+        if other is None:
+            return
+        if mine is None:
+            found.append(Section(stage, place, f"{what}: {subject.name} does not show it", symbol, other.shape, ()))
+        elif mine.shape != other.shape:
+            said = f"{what}: {subject.name} has shape {mine.shape}, expected {other.shape}"
+            found.append(Section(stage, place, said, symbol, other.shape, ()))
+        else:
+            found.append(numbers(stage, place, what, symbol, mine, other, most))
+
+    specs = [(name, spec.type) for name, spec in named_layers(case.layers) if spec.type not in CONTAINERS]
+    params = {name: [key for key in case.params if key.rpartition(".")[0] == name] for name, _ in specs}
+    for name, type in specs:
+        what = equations_of(type, bool(params[name])).output
+        section(FORWARD, f"{name} ({type})", what, name, "output", "z" if params[name] else "n")
+    if case.loss is not None:
+        section(LOSS, f"loss ({case.loss.type})", "L", "loss", "output", "L")
+        section(BACKWARD, f"loss ({case.loss.type})", "∂L/∂(its input)", "loss", "grad_input", "∂L/∂n")
+    for name, type in reversed(specs):
+        equations, place = equations_of(type, bool(params[name])), f"{name} ({type})"
+        if params[name]:
+            section(BACKWARD, place, "δ = ∂L/∂z, which came from the layer behind it", name, "grad_output", "δ")
+        for short in (key.rpartition(".")[2] for key in params[name]):
+            known = {"weight": equations.grad_weight, "bias": equations.grad_bias}
+            section(BACKWARD, place, known.get(short, f"∂L/∂{short} from δ"), name, f"grad.{short}", f"∂{short}")
+        symbol = "∂L/∂n" if params[name] else "∂L/∂z"
+        section(BACKWARD, place, equations.grad_input, name, "grad_input", symbol)
+    for name in case.params:
+        layer, _, short = name.rpartition(".")
+        decay = "with its weight decay" if options_of(case, name).get("weight_decay") else "without decay"
+        section(UPDATE, name, f"the new value, eq. (6) {decay}", layer, f"param.{short}", short)
+    return found
+
+
+def given(case: Case, trace: Trace, step: int, most: int | None) -> Iterator[Section]:
+    """Everything that the step starts from, so that each line behind it can be checked by hand.
+
+    Parameters of a later step are those that the subject had after the one before, where it shows them.
+    """
+    if case.inputs:
+        yield numbers(GIVEN, "input", "x", "x", at_step(case.inputs, step), None, most)
+    for name, value in case.params.items():
+        layer, _, short = name.rpartition(".")
+        before = trace.get(step - 1, layer, f"param.{short}") if step else value
+        if before is not None:
+            yield numbers(GIVEN, name, "as the step finds it", short, before, None, most)
+    for place, target in enumerate(at_step(case.targets, step) if case.targets else ()):
+        yield numbers(GIVEN, "target" if not place else f"target {place + 1}", "t", "t", target, None, most)
+    if case.grad_outputs:
+        yield numbers(
+            GIVEN, "upstream gradient", "∂L/∂n of the last layer", "∂L/∂n", at_step(case.grad_outputs, step), None, most
+        )
+    if case.optimizer is not None:
+        groups = case.optimizer.groups or ({},)
+        for group in groups:
+            options = {**case.optimizer.options, **{key: value for key, value in group.items() if key != "params"}}
+            of = f" of {', '.join(group['params'])}" if "params" in group else ""
+            said = ", ".join(f"{key} = {value}" for key, value in options.items())
+            yield Section(GIVEN, f"update ({case.optimizer.type})", f"{said}{of}", "", (), ())
+
+
+def options_of(case: Case, name: str) -> Mapping[str, Any]:
+    """The optimizer's options for a parameter, those of its group first."""
+    if case.optimizer is None:
+        return {}
+    own = [group for group in case.optimizer.groups if name in group.get("params", ())]
+    return {**case.optimizer.options, **(own[0] if own else {})}
+
+
+def traced(case: Case, subject: Subject) -> Trace:
+    """What the subject computes. Raises: ValueError, in one sentence, where it gives no trace."""
+    try:
+        trace = subject.run(case.handed_out())
+    except (Exception, SystemExit) as error:  # whatever it raises
+        why = str(error) if isinstance(error, Unsupported) else in_a_line(error)
+        raise ValueError(f"{subject.name} cannot run {case.name}: {' '.join(why.split())}") from error
+    if not isinstance(trace, Trace):
+        raise ValueError(f"{subject.name} returned {type(trace).__name__} for {case.name}, expected an oracle.Trace")
+    return trace
+
+
+def numbers(
+    stage: str, place: str, what: str, symbol: str, mine: Array, other: Array | None, most: int | None
+) -> Section:
+    shown = list(np.ndindex(mine.shape))[:most]
+    lines = tuple(Line(index, float(mine[index]), None if other is None else float(other[index])) for index in shown)
+    return Section(stage, place, what, symbol, mine.shape, lines, mine.size - len(lines))

@@ -1,0 +1,43 @@
+"""`oracle.explain`: a training step in numbers, the subject's beside the reference's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oracle import subjects, suite
+from oracle.case.case import Case
+from oracle.execution.walk import MOST_NUMBERS, walk
+from oracle.harness.run import check_names
+from oracle.report.walk import Walk
+
+
+def explain(
+    case: str | Case,
+    subject: str | Any = "refbp",
+    reference: str = "torch",
+    dtype: str = "float64",
+    step: int = 0,
+    *,
+    every: bool = False,
+) -> Walk:
+    """Walk a case in numbers, in the order in which backpropagation computes them, what is given first.
+
+    Args:
+        case: the name of one of the suite's, or a case of your own.
+        subject, reference: as in `oracle.run`.
+        dtype: what the subject computes in; the reference computes in float64.
+        step: which training step, from 0.
+        every: show every number, where otherwise the first of each quantity are shown.
+    Raises: ValueError for a case, subject or step that there is not, and for a subject that cannot run the case.
+
+    >>> walk = oracle.explain("worked-example/plain")
+    >>> [section.stage for section in walk.sections][:2], walk.sections[0].shape
+    (['given', 'given'], (1, 2))
+    """
+    check_names(reference, (dtype,))
+    chosen = suite.named(case) if isinstance(case, str) else case
+    if not 0 <= step < chosen.steps:
+        raise ValueError(f"case {chosen.name} has steps 0 to {chosen.steps - 1}, got step {step}")
+    ours = subjects.load(subject)
+    sections = walk(chosen.astype(dtype), ours, subjects.load(reference), step, None if every else MOST_NUMBERS)
+    return Walk(chosen.name, chosen.why, ours.name, dtype, reference, step, tuple(sections))

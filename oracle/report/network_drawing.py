@@ -1,0 +1,156 @@
+"""A small network drawn with its numbers on it: a column per layer, a circle per neuron, a line per weight.
+
+The first sample is drawn. A layer of another shape, or of more neurons than fit, is a box with its shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from oracle.execution.walk import BACKWARD, FORWARD, GIVEN, LOSS, Line, Section
+from oracle.wording import figure
+
+MOST_NEURONS = 8
+COLUMN, ROW, RADIUS, TOP, LEFT = 158, 74, 25, 46, 70
+
+
+@dataclass(frozen=True)
+class Column:
+    """What stands in a column: its heading, its shape, the numbers of the first sample and their gradients, by neuron."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: tuple[float, ...] = ()
+    gradients: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights between two columns, and their gradients, by (to, from)."""
+
+    values: dict[tuple[int, ...], float]
+    gradients: dict[tuple[int, ...], float]
+
+
+def drawing(sections: Sequence[Section]) -> Markup:
+    """An SVG element; empty where the walk shows no forward pass."""
+    columns = list(columns_of(sections))
+    if len(columns) < 2:
+        return Markup()
+    tallest = max(max(len(column.values), 1) for column in columns)
+    width, height = LEFT + COLUMN * (len(columns) - 1) + 90, TOP + ROW * tallest + 30
+    inside = Markup()
+    for place, column in enumerate(columns[1:], 1):
+        weights, before = weights_of(sections, column.name), len(columns[place - 1].values)
+        if weights.values and column.values and before:
+            inside += edges(weights, place, before, len(column.values), tallest)
+        elif before == len(column.values):  # an activation, neuron by neuron
+            inside += links(place, before, tallest)
+    for place, column in enumerate(columns):
+        inside += drawn(column, place, tallest)
+    label = "The network: values in the circles, gradients below them, weights on the lines with their gradients"
+    return (
+        Markup(
+            '<svg viewBox="0 0 {} {}" width="{}" style="max-width: 100%; height: auto" role="img" aria-label="{}">'
+        ).format(width, height, width, label)
+        + inside
+        + Markup("</svg>")
+    )
+
+
+def columns_of(sections: Sequence[Section]) -> Iterator[Column]:
+    def first_sample(section: Section | None) -> tuple[float, ...]:
+        if section is None or len(section.shape) != 2 or section.shape[1] > MOST_NEURONS:
+            return ()
+        return tuple(line.value for line in section.lines if line.index[0] == 0)
+
+    def backward(place: str, *symbols: str) -> Section | None:
+        found = (own for own in sections if own.stage == BACKWARD and own.place == place and own.symbol in symbols)
+        return next(found, None)
+
+    forward = [own for own in sections if own.stage == FORWARD]
+    given = next((own for own in sections if own.stage == GIVEN and own.place == "input"), None)
+    if given is not None:
+        into = backward(forward[0].place, "∂L/∂n", "∂L/∂z") if forward else None
+        yield Column("input", given.shape, first_sample(given), first_sample(into))
+    for place, section in enumerate(forward):
+        # ∂L of a layer's output is the gradient of the next one's input, or the loss's.
+        following = forward[place + 1].place if place + 1 < len(forward) else ""
+        gradient = backward(section.place, "δ") or backward(following, "∂L/∂n", "∂L/∂z")
+        if gradient is None:
+            gradient = next((own for own in sections if own.stage == BACKWARD and own.place.startswith("loss (")), None)
+        yield Column(section.place, section.shape, first_sample(section), first_sample(gradient))
+    for section in sections:
+        if section.stage == LOSS:
+            yield Column(section.place, section.shape, tuple(line.value for line in section.lines if not section.shape))
+
+
+def weights_of(sections: Sequence[Section], place: str) -> Weights:
+    name = f"{place.partition(' (')[0]}.weight"
+
+    def by_index(lines: Sequence[Line]) -> dict[tuple[int, ...], float]:
+        return {line.index: line.value for line in lines if len(line.index) == 2}
+
+    values = next((own.lines for own in sections if own.stage == GIVEN and own.place == name), ())
+    gradients = (
+        own.lines for own in sections if own.stage == BACKWARD and own.place == place and own.symbol == "∂weight"
+    )
+    return Weights(by_index(values), by_index(next(gradients, ())))
+
+
+def at(place: int, neuron: int, neurons: int, tallest: int) -> tuple[float, float]:
+    return LEFT + COLUMN * place, TOP + ROW * (neuron + (tallest - neurons) / 2) + ROW / 2
+
+
+def edges(weights: Weights, place: int, before: int, here: int, tallest: int) -> Markup:
+    drawn, largest = Markup(), max(map(abs, weights.values.values()), default=0.0) or 1.0
+    for (to, origin), value in weights.values.items():
+        if to >= here or origin >= before:
+            continue
+        (x1, y1), (x2, y2) = at(place - 1, origin, before, tallest), at(place, to, here, tallest)
+        said = f"w[{to}, {origin}] = {value:.6g}"
+        if (to, origin) in weights.gradients:
+            said += f", ∂L/∂w = {weights.gradients[to, origin]:.6g}"
+        share = 0.28 + 0.16 * ((origin + 2 * to) % 4)  # labels of lines that cross stand apart
+        x, y = x1 + (x2 - x1) * share, y1 + (y2 - y1) * share
+        drawn += Markup(
+            '<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}" stroke-width="{}"><title>{}</title></line>'
+            '<text x="{}" y="{}" class="weight">{}</text>'
+        ).format(
+            x1 + RADIUS, y1, x2 - RADIUS, y2, "negative" if value < 0 else "positive", f"{0.8 + 2.5 * abs(value) / largest:.2f}",
+            said, f"{x:.1f}", f"{y - 3:.1f}", figure(value),
+        )  # fmt: skip
+    return drawn
+
+
+def links(place: int, neurons: int, tallest: int) -> Markup:
+    drawn = Markup()
+    for neuron in range(neurons):
+        (x1, y), (x2, _) = at(place - 1, neuron, neurons, tallest), at(place, neuron, neurons, tallest)
+        drawn += Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" class="link"/>').format(x1 + RADIUS, y, x2 - RADIUS, y)
+    return drawn
+
+
+def drawn(column: Column, place: int, tallest: int) -> Markup:
+    x, _ = at(place, 0, 1, tallest)
+    made = Markup('<text x="{}" y="18" class="name">{}</text>').format(x, column.name.partition(" (")[0])
+    kind = column.name.partition(" (")[2].rstrip(")")
+    made += Markup('<text x="{}" y="33" class="type">{}</text>').format(x, kind)
+    if not column.values:
+        x, y = at(place, 0, 1, tallest)
+        shape = " × ".join(map(str, column.shape)) or "a number"
+        return made + Markup(
+            '<rect x="{}" y="{}" width="110" height="40" rx="6"/><text x="{}" y="{}" class="value">{}</text>'
+        ).format(x - 55, y - 20, x, y + 4, shape)
+    for neuron, value in enumerate(column.values):
+        x, y = at(place, neuron, len(column.values), tallest)
+        made += Markup(
+            '<circle cx="{}" cy="{}" r="{}"><title>{}</title></circle><text x="{}" y="{}" class="value">{}</text>'
+        ).format(x, y, RADIUS, f"{value:.16g}", x, y + 4, figure(value))
+        if neuron < len(column.gradients):
+            said = f"∂ {figure(column.gradients[neuron])}"
+            made += Markup('<text x="{}" y="{}" class="gradient">{}</text>').format(x, y + RADIUS + 12, said)
+    return made

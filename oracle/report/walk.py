@@ -1,0 +1,110 @@
+"""A walk through a training step, shown: as text, Markdown, JSON, a page, and in a notebook."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from oracle.execution.walk import GIVEN, Section
+from oracle.report.html.page import environment
+from oracle.report.network_drawing import drawing
+
+STAGE_WIDTH, NAME_WIDTH, VALUE_WIDTH = 10, 12, 24
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Every number of one training step, the subject's beside the reference's.
+
+    Attributes:
+        case, why: the case's name, and what it would catch.
+        subject, dtype: whose numbers stand first, and what it computes in.
+        reference: whose stand beside them, in float64.
+        step: which step of the case, from 0.
+        sections: what is given, forward, the loss, backward, the update.
+    """
+
+    case: str
+    why: str
+    subject: str
+    dtype: str
+    reference: str
+    step: int
+    sections: tuple[Section, ...]
+
+    def __str__(self) -> str:
+        heads = (f"{self.subject}, {self.dtype}", f"{self.reference}, float64")
+        lines = [f"{self.case}: {self.why}", f"  {'':<{NAME_WIDTH}}{heads[0]:>{VALUE_WIDTH}}{heads[1]:>{VALUE_WIDTH}}"]
+        for section in self.sections:
+            lines += ["", f"{section.stage:<{STAGE_WIDTH}}{title(section)}"]
+            lines += [
+                f"  {name:<{NAME_WIDTH}}" + "".join(f"{v:>{VALUE_WIDTH}}" for v in values)
+                for name, values in rows(section)
+            ]
+            if section.left_out:
+                lines.append(f"  … and {section.left_out:,} more (--all shows them)")
+        return "\n".join(lines)
+
+    def to_markdown(self) -> str:
+        parts = [f"# {self.case}", self.why, f"{self.subject} in {self.dtype}, beside {self.reference} in float64."]
+        stage = ""
+        for section in self.sections:
+            if section.stage != stage:
+                stage = section.stage
+                parts.append(f"## {stage.capitalize()}")
+            parts.append(f"**{title(section)}**")
+            if section.lines:
+                head = ["", self.subject] if section.stage == GIVEN else ["", self.subject, self.reference]
+                table = [
+                    head,
+                    ["---", *["---:"] * (len(head) - 1)],
+                    *([f"`{name}`", *values] for name, values in rows(section)),
+                ]
+                parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in table))
+            if section.left_out:
+                parts.append(f"… and {section.left_out:,} more.")
+        return "\n\n".join(parts) + "\n"
+
+    def to_json(self) -> str:
+        """All of it; a number that is not finite is the word nan, inf or -inf."""
+        return json.dumps(spelled(asdict(self)), ensure_ascii=False, indent=1)
+
+    def to_html(self) -> str:
+        """A page of its own: the network with its numbers on it, then every section."""
+        return (
+            environment()
+            .get_template("walk.html.j2")
+            .render(
+                walk=self,
+                drawing=drawing(self.sections),
+                sections=[(section, title(section), rows(section)) for section in self.sections],
+            )
+        )
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+
+def title(section: Section) -> str:
+    return f"{section.place}: {section.what}" if section.what else section.place
+
+
+def rows(section: Section) -> list[tuple[str, list[str]]]:
+    """The lines as words: the name of each number, and its values with all digits that they have."""
+    found = []
+    for line in section.lines:
+        place = f"[{', '.join(map(str, line.index))}]" if line.index else ""
+        values = [line.value] if line.reference is None else [line.value, line.reference]
+        found.append((section.symbol + place, [f"{value:.16g}" for value in values]))
+    return found
+
+
+def spelled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: spelled(own) for key, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [spelled(own) for own in value]
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    return value

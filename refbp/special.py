@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from refbp.arrays import Array
 
@@ -21,6 +20,8 @@ def erf(x: Array) -> Array:
     erf(x) = 2/√π e^(-x²) Σ_n 2ⁿ x^(2n+1) / (1·3·5…(2n+1)): all terms of one sign, so that nothing cancels.
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.6.
     """
+    from scipy import special  # here: importing it takes longer than all of refbp
+
     if x.dtype != np.longdouble or x.dtype == np.float64:
         wide = x.astype(np.promote_types(x.dtype, np.float32), copy=False)  # SciPy has no half precision
         result: Array = special.erf(wide).astype(x.dtype, copy=False)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import binomtest
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec, named_layers
@@ -84,6 +83,8 @@ def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
         row.verdict, row.diagnosis = UNDECIDED, "nothing shows what was drawn"
         return row
     row.got, row.expected = kept_draws / draws, p
+    from scipy.stats import binomtest  # here: importing it takes longer than all the rest of the judge
+
     if row.verdict == PASS and float(binomtest(kept_draws, draws, p).pvalue) < LEAST_LIKELY:
         row.verdict = WRONG
         row.diagnosis = f"keeps {kept_draws} of {draws} draws: hardly by chance with a probability of {p:g}"

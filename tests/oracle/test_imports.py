@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -75,3 +77,11 @@ def test_a_circle_would_be_seen() -> None:
     """Also one that is closed inside a function."""
     with pytest.raises(CycleError):
         ordered({"oracle.a": "from oracle import b", "oracle.b": "def f():\n    from oracle.a import g"})
+
+
+def test_the_judge_is_quick_to_import() -> None:
+    """Each worker pays for it: scipy.stats, which takes longer than all the rest, comes with the one test that needs it."""
+    names = ", ".join(name for name in modules() if name.startswith("oracle.judging."))
+    code = f"import sys, {names}; print('scipy.stats' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,23 @@
+"""A user's type checker sees the types of both packages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_a_users_strict_mypy() -> None:
+    """Of run, check_module, check_op, the fixture and refbp; each mistake in the file is found, and nothing else."""
+    assert (ROOT / "oracle" / "py.typed").is_file() and (ROOT / "refbp" / "py.typed").is_file()
+    command = [sys.executable, "-m", "mypy", "--strict", "tests/typed_user.py"]
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    found = [line for line in done.stdout.splitlines() if line.startswith("tests/")]
+    assert not found and done.returncode in (0, 1), done.stdout + done.stderr

@@ -26,7 +26,7 @@ def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = 
 
     def watch(key: Key, array: Any) -> Any:
         if key.quantity in ("input", "grad_output"):
-            model.branches.place = key.layer
+            model.branches.place, model.branches.samples = key.layer, array.shape[0] if array.ndim > 1 else 0
         own = (guides or {}).get(key) if key.quantity == "input" else None
         if own is None or own.shape != array.shape:
             return array

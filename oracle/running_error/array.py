@@ -16,7 +16,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
     """value, and what is known of its error.
 
     A result of `sum`, `matmul` or `+=` is an *open sum*: its terms are remembered (their count and the sum of |term|^p), and
-    only when something else than a further addition reads it is the rounding of the whole sum counted, once and for any order.
+    only when something else than a further addition reads it is the rounding of the whole sum counted, once.
 
     Attributes (arrays of the value's shape, or broadcast to it):
         value: the reference value, float64.

@@ -51,9 +51,10 @@ class Branches:
 
 @dataclass
 class BranchLog:
-    """Branches by place; `place` is the layer that computes at present."""
+    """Branches by place; `place` is the layer that computes at present, `samples` how many samples it was given."""
 
     place: str = ""
+    samples: int = 0
     by_place: dict[str, Branches] = field(default_factory=dict)
 
     def here(self) -> Branches:
@@ -134,6 +135,11 @@ class ErrorModel:
         return UNIT_ROUNDOFF[self.accumulate] if self.accumulate else self.unit_roundoff
 
     @cached_property
+    def dtype_of_sums(self) -> Any:
+        """What a plain loop adds up in; nobody's does so in 16 bits, where a sum soon stands still."""
+        return np.float64 if (self.accumulate or self.dtype.name) == "float64" else np.float32
+
+    @cached_property
     def smallest_normal(self) -> tuple[float, float]:
         """For either model: the statistical one squares, and a square has to stay representable."""
         tiny = float(limits(self.dtype).tiny)
@@ -179,10 +185,15 @@ class ErrorModel:
         (normal, normal_worst), (least, least_worst) = self.smallest_normal, self.least_lost
         return Twofold(lost(normal, least * least), lost(normal_worst, least_worst) if self.bounds else None)
 
+    @staticmethod
+    def random_order(value: Floats, squares: Floats, count: Floats | int) -> Floats:
+        """The sum of squares of the partial sums, on average over all orders: of a line to the value plus a bridge."""
+        return count / 3 * np.square(value) + count / 6 * squares
+
     def sum_rounding(self, value: Floats, terms: Twofold, count: Floats | int, rounded: float) -> Twofold:
-        """Of adding up `count` terms in any order; nothing for a single term, but what each was rounded by itself."""
+        """Of adding up `count` terms in a random order; nothing for a single term, but what each was rounded by itself."""
         n, u = np.asarray(count, dtype=np.float64), self.roundoff_of_sums
-        error = Twofold(u**2 * n / 3 * np.square(value) + (u**2 * (1 + n / 6) + rounded**2) * terms.statistical)
+        error = Twofold(u**2 * self.random_order(value, terms.statistical, n) + (u**2 + rounded**2) * terms.statistical)
         if terms.worst is not None:
             share = (n - 1) * u
             gamma = np.divide(share, 1 - share, out=np.full_like(share, np.inf), where=share < 1)

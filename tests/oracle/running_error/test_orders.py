@@ -1,0 +1,122 @@
+"""The error of sums whose terms are sorted or repeat: it is taken from the terms, where a random order says too little."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel, orders
+
+MODEL = ErrorModel(np.dtype("float32"), bounds=True)
+U = 2.0**-24
+
+
+def exact(value: Any, model: ErrorModel = MODEL) -> ErrorArray:
+    return ErrorArray.exact(value, model)
+
+
+def random_order(terms: Any) -> Any:
+    """What the model of a random order says of sums along the last axis."""
+    n = terms.shape[-1]
+    return U * np.sqrt(n / 3 * terms.sum(-1) ** 2 + (1 + n / 6) * np.square(terms).sum(-1))
+
+
+def loop(terms: Any, dtype: Any = np.float32) -> Any:
+    """What a plain loop over the last axis errs."""
+    return np.cumsum(terms.astype(dtype), axis=-1, dtype=dtype)[..., -1].astype(float) - terms.sum(-1)
+
+
+def repeating(rng: np.random.Generator, rows: int, n: int) -> Any:
+    """Three distinct terms a row, as behind a global mean."""
+    return np.take_along_axis(rng.uniform(0.1, 1, (rows, 3)), np.arange(n)[None] * 3 // n, axis=1)
+
+
+@pytest.mark.parametrize("n", [200, 20_000])
+@pytest.mark.parametrize("axis", [0, 1, (0, 2)])
+def test_terms_that_repeat_round_the_same_way(n: int, axis: Any) -> None:
+    """A plain loop over few distinct terms errs by more than a random order says, and stays within the tolerance."""
+    terms = repeating(np.random.default_rng(0), 40, n)
+    error = np.abs(loop(terms))
+    x = {0: terms.T, 1: terms, (0, 2): np.moveaxis(terms.reshape(40, 2, -1), 1, 0)}[axis]
+    sigma = np.sum(exact(x), axis=axis).sigma
+    if n > 1000:
+        assert np.max(error / random_order(terms)) > LAMBDA
+    assert np.max(error / sigma) <= 1
+    assert np.max(sigma / random_order(terms)) < 4 * max(1, np.max(error / random_order(terms)))
+
+
+def sorted_by_sample(rng: np.random.Generator, rows: int, n: int) -> Any:
+    """The terms of one sample add up, those of the other cancel them."""
+    return np.repeat([1.0, -1.0], n // 2) * (1 + 0.1 * rng.standard_normal((rows, n)))
+
+
+@pytest.mark.parametrize("n", [64, 4096])
+def test_terms_that_are_sorted_have_large_partial_sums(n: int) -> None:
+    """σ² is u² times the sum of their squares, which a random order knows nothing of."""
+    terms = sorted_by_sample(np.random.default_rng(0), 30, n)
+    sigma = np.sum(exact(terms), axis=1).sigma
+    partial = U * np.sqrt(np.square(np.cumsum(terms, axis=1)).sum(1) + np.square(terms).sum(1))
+    assert (sigma >= partial * 0.999).all()
+    assert np.median(sigma / partial) < 1.2
+    assert np.median(sigma / random_order(terms)) > 0.6 * np.sqrt(n / 2)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 2), (300, 200)])
+@pytest.mark.parametrize("last", [False, True])
+def test_products_know_the_partial_sums_of_samples(rows: int, columns: int, last: bool) -> None:
+    """In a weight's gradient the samples come one after the other, or all of them at each position in turn."""
+    rng, n = np.random.default_rng(0), 512
+    x, y = 1 + 0.1 * rng.standard_normal((rows, n)), sorted_by_sample(rng, columns, n).T
+    order = np.arange(n).reshape(2, -1).T.ravel() if last else np.arange(n)
+    model = ErrorModel(MODEL.dtype, bounds=True)
+    model.branches.samples = 2
+    sigma = (exact(x[:, order], model) @ exact(y[order], model)).sigma
+    terms = x[:, None] * y.T
+    partial = U * np.sqrt(np.square(np.cumsum(terms, axis=-1)).sum(-1))
+    few = columns < 10
+    assert (sigma > (0.9 if few else 0.7) * partial).all() or (last and not few)  # of many, one order is looked at
+    assert (sigma < 1.5 * partial).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_whose_terms_repeat(dtype: str) -> None:
+    """Constant data: a loop over the samples errs by many times what a random order says, and so may the reference in float64."""
+    rng, n = np.random.default_rng(0), 4096
+    model = ErrorModel(np.dtype(dtype))
+    x, g = np.full((n, 20), 0.7), repeating(rng, 10, n).T
+    got = exact(g.T, model) @ exact(x, model)
+    terms = g.T[:, None] * x.T
+    exactly = terms.astype(np.longdouble).sum(-1)
+    error = np.abs(loop(terms, np.dtype(dtype)) + terms.sum(-1) - exactly).astype(float)
+    assert np.max(error / (random_order(terms) * model.unit_roundoff / U)) > LAMBDA / 2
+    assert np.max(error / got.sigma) < 4
+
+
+def test_random_terms_keep_the_tolerance_of_a_random_order() -> None:
+    """Detection costs nothing where nothing repeats: the typical tolerance is wider by less than a tenth."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 700)), rng.standard_normal((700, 50))
+    terms = x[:, None] * y.T
+    usual = np.hypot(random_order(terms), U * np.sqrt(np.square(terms).sum(-1)))
+    ratio = (exact(x) @ exact(y)).sigma / usual
+    assert (ratio > 1 - 1e-9).all()
+    assert np.median(ratio) < 1.1
+
+
+@pytest.mark.parametrize("shape", [(1, 16), (3, 17, 5), (2, 40, 1), (2, 3, 100, 4)])
+def test_a_product_in_parts_is_the_product(shape: tuple[int, ...]) -> None:
+    """To some roundings of float64, for matrices and stacks of them, however the terms are divided."""
+    rng = np.random.default_rng(0)
+    *batch, n, columns = shape if len(shape) > 2 else (*shape[1:], shape[0])
+    x, y = rng.standard_normal((*batch, 6, n)), rng.standard_normal((n, columns))
+    value, beyond = orders.product(x, y, np.square(x) @ np.square(y), MODEL)
+    np.testing.assert_allclose(value, x @ y, rtol=1e-12, atol=1e-12)
+    assert beyond is None or (beyond.shape == value.shape and (beyond >= 0).all())
+
+
+def test_whole_numbers_stay_exact_in_any_order() -> None:
+    """No order of summation rounds them, sorted or not, and none of this applies."""
+    assert np.sum(exact(np.repeat([1.0, -1.0], 500))).error is None
+    assert (exact(np.ones((1, 500))) @ exact(np.repeat([1.0, -1.0], 250).repeat(1)[:, None])).error is None

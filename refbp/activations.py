@@ -12,7 +12,6 @@ from typing import Any, Unpack
 import numpy as np
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
 from refbp.special import erf
@@ -39,7 +38,6 @@ class Activation(Layer):
         return type(self).function(input, *params, *self.arguments)
 
 
-@checked
 def sigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = 1 / (1 + e^-z),  f' = f (1 - f). Neither sign of z overflows."""
     decay = np.exp(-abs(input))
@@ -61,7 +59,6 @@ class Sigmoid(Activation):
     function = staticmethod(sigmoid)
 
 
-@checked
 def logsigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = ln σ(z) = min(z, 0) - ln(1 + e^-|z|),  f'(z) = 1 / (1 + e^z)."""
     decay = np.exp(-abs(input))
@@ -76,7 +73,6 @@ class LogSigmoid(Activation):
     function = staticmethod(logsigmoid)
 
 
-@checked
 def tanh(input: Array) -> tuple[Array, Backward]:
     """f(z) = tanh z,  f' = 1 - f²."""
     n = np.tanh(input)
@@ -90,7 +86,6 @@ class Tanh(Activation):
     function = staticmethod(tanh)
 
 
-@checked
 def tanhshrink(input: Array) -> tuple[Array, Backward]:
     """f(z) = z - tanh z,  f'(z) = 1 - (1 - tanh² z), in the order in which torch takes it: near zero its digits cancel."""
     t = np.tanh(input)
@@ -104,7 +99,6 @@ class Tanhshrink(Activation):
     function = staticmethod(tanhshrink)
 
 
-@checked
 def silu(input: Array) -> tuple[Array, Backward]:
     """f(z) = z σ(z),  f' = σ (1 + z (1 - σ)). Source: Elfwing et al., arXiv:1702.03118."""
     s, _ = sigmoid(input)
@@ -121,7 +115,6 @@ class SiLU(Activation):
         super().__init__(**options)
 
 
-@checked
 def mish(input: Array) -> tuple[Array, Backward]:
     """f(z) = z t with t = tanh(ln(1 + e^z)),  f' = t + z σ(z) (1 - t²). Source: Misra, arXiv:1908.08681."""
     s, _ = sigmoid(input)
@@ -140,7 +133,6 @@ class Mish(Activation):
         super().__init__(**options)
 
 
-@checked
 def gelu(input: Array, approximate: str = "none") -> tuple[Array, Backward]:
     """f(z) = z Φ(z), Φ the normal distribution function and φ its density,  f' = Φ + z φ.
 
@@ -173,7 +165,6 @@ class GELU(Activation):
         self.arguments = (approximate,)
 
 
-@checked
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> tuple[Array, Backward]:
     """f(z) = ln(1 + e^(β z)) / β, and z itself where β z > threshold;  f'(z) = σ(β z), or 1.
 
@@ -198,7 +189,6 @@ class Softplus(Activation):
         self.arguments = (beta, threshold)
 
 
-@checked
 def softsign(input: Array) -> tuple[Array, Backward]:
     """f(z) = z / (1 + |z|),  f'(z) = 1 / (1 + |z|) - |z| / (1 + |z|)², in the order in which torch takes it.
 
@@ -215,7 +205,6 @@ class Softsign(Activation):
     function = staticmethod(softsign)
 
 
-@checked
 def elu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else α (e^z - 1);  f'(z) = 1 or α e^z.
 
@@ -225,7 +214,6 @@ def elu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
     return _exponential_unit(input, alpha, 1.0, 1.0)
 
 
-@checked
 def celu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else α (e^(z/α) - 1);  f'(z) = 1 or e^(z/α).
 
@@ -238,7 +226,6 @@ def celu(input: Array, alpha: float = 1.0) -> tuple[Array, Backward]:
     return _exponential_unit(input, alpha, 1.0, 1.0 / alpha)
 
 
-@checked
 def selu(input: Array) -> tuple[Array, Backward]:
     """f(z) = s z where z > 0, else s α (e^z - 1);  f'(z) = s or s α e^z.
 

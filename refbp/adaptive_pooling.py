@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeAlias, Unpack
 import numpy as np
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Layer, LayerOptions
-from refbp.max_pooling import Indices, PoolWithIndices, shares, tournament, winners, with_indices
+from refbp.layer import LayerOptions
+from refbp.max_pooling import Indices, PoolWithIndices, shares, tournament, winners
+from refbp.ranks import OfRank
 from refbp.windows import Positions, evenly
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None
@@ -95,7 +95,7 @@ def _spread(grad: Array, bins: _Bins) -> Array:
     return result
 
 
-def _adaptive_avg_pool(input: Array, rank: int, output_size: OutputSize) -> tuple[Array, Backward]:
+def adaptive_avg_pool(rank: int, input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
     """The average of each bin; bin i of m over n elements holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉, in each dimension.
 
     Args: output_size is an int, or one per dimension; None for as many as there are.
@@ -142,9 +142,9 @@ def _largest(x: Array, bins: _Bins) -> tuple[Array, Callable[[Indices], Indices]
     return best, winning, backward
 
 
-def _adaptive_max_pool(
-    input: Array, rank: int, output_size: OutputSize
-) -> tuple[Array, Callable[[], Indices], Backward]:
+def adaptive_max_pool(
+    rank: int, input: Array, output_size: OutputSize, return_indices: bool = False
+) -> tuple[Any, Backward]:
     """The largest element of each bin; bin i of m over n elements holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉.
 
     Args: output_size is an int, or one per dimension; None for as many as there are. With return_indices the result is
@@ -160,129 +160,67 @@ def _adaptive_max_pool(
         best, *step = _largest(best, bins)
         steps.append(step)
 
-    def indices() -> Indices:
-        places = np.broadcast_to(np.arange(math.prod(input.shape[-rank:])).reshape(input.shape[-rank:]), input.shape)
-        for winning, _ in steps:
-            places = winning(places)
-        return places
-
     def backward(grad_output: Array) -> Array:
         grad = grad_output
         for _, step_backward in reversed(steps):
             grad = step_backward(grad)
         return grad
 
-    return best, indices, backward
+    if not return_indices:
+        return best, backward
+    inner = input.shape[-rank:]
+    places = np.broadcast_to(np.arange(math.prod(inner)).reshape(inner), input.shape)
+    for winning, _ in steps:
+        places = winning(places)
+    return (best, places), backward
 
 
-@documented_by(_adaptive_avg_pool)
-@checked
-def adaptive_avg_pool1d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
-    """Adaptive average pooling of (N, C, L) or (C, L)."""
-    return _adaptive_avg_pool(input, 1, output_size)
-
-
-@documented_by(_adaptive_avg_pool)
-@checked
-def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
-    """Adaptive average pooling of (N, C, H, W) or (C, H, W)."""
-    return _adaptive_avg_pool(input, 2, output_size)
-
-
-@documented_by(_adaptive_avg_pool)
-@checked
-def adaptive_avg_pool3d(input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
-    """Adaptive average pooling of (N, C, D, H, W) or (C, D, H, W)."""
-    return _adaptive_avg_pool(input, 3, output_size)
-
-
-@documented_by(_adaptive_max_pool)
-@checked
-def adaptive_max_pool1d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
-    """Adaptive max pooling of (N, C, L) or (C, L)."""
-    return with_indices(_adaptive_max_pool(input, 1, output_size), return_indices)
-
-
-@documented_by(_adaptive_max_pool)
-@checked
-def adaptive_max_pool2d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
-    """Adaptive max pooling of (N, C, H, W) or (C, H, W)."""
-    return with_indices(_adaptive_max_pool(input, 2, output_size), return_indices)
-
-
-@documented_by(_adaptive_max_pool)
-@checked
-def adaptive_max_pool3d(input: Array, output_size: OutputSize, return_indices: bool = False) -> tuple[Any, Backward]:
-    """Adaptive max pooling of (N, C, D, H, W) or (C, D, H, W)."""
-    return with_indices(_adaptive_max_pool(input, 3, output_size), return_indices)
-
-
-class _AdaptiveAvgPool(Layer):
-    rank: int
+@documented_by(adaptive_avg_pool)
+class _AdaptiveAvgPool(OfRank):
+    """torch.nn.{name}: `refbp.functional.adaptive_avg_pool{rank}d` of (N, C, *sides) or (C, *sides)."""
 
     def __init__(self, output_size: OutputSize, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.output_size = output_size
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        return _adaptive_avg_pool(input, self.rank, self.output_size)
+        return adaptive_avg_pool(self.rank, input, self.output_size)
 
 
-@documented_by(_adaptive_avg_pool)
-class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """torch.nn.AdaptiveAvgPool1d: `refbp.functional.adaptive_avg_pool1d` of (N, C, L) or (C, L)."""
-
-    rank = 1
+class AdaptiveAvgPool1d(_AdaptiveAvgPool, rank=1):
+    """Averages of output_size ranges."""
 
 
-@documented_by(_adaptive_avg_pool)
-class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """torch.nn.AdaptiveAvgPool2d: `refbp.functional.adaptive_avg_pool2d` of (N, C, H, W) or (C, H, W)."""
-
-    rank = 2
+class AdaptiveAvgPool2d(_AdaptiveAvgPool, rank=2):
+    """Averages of output_size rectangles."""
 
 
-@documented_by(_adaptive_avg_pool)
-class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    """torch.nn.AdaptiveAvgPool3d: `refbp.functional.adaptive_avg_pool3d` of (N, C, D, H, W) or (C, D, H, W)."""
-
-    rank = 3
+class AdaptiveAvgPool3d(_AdaptiveAvgPool, rank=3):
+    """Averages of output_size boxes."""
 
 
+@documented_by(adaptive_max_pool)
 class _AdaptiveMaxPool(PoolWithIndices):
+    """torch.nn.{name}: `refbp.functional.adaptive_max_pool{rank}d` of (N, C, *sides) or (C, *sides).
+
+    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
+    """
+
     def __init__(self, output_size: OutputSize, return_indices: bool = False, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.output_size, self.return_indices = output_size, return_indices
 
-    def pooled(self, input: Array) -> tuple[Array, Callable[[], Indices], Backward]:
-        return _adaptive_max_pool(input, self.rank, self.output_size)
+    def pooled(self, input: Array) -> tuple[Any, Backward]:
+        return adaptive_max_pool(self.rank, input, self.output_size, self.return_indices)
 
 
-@documented_by(_adaptive_max_pool)
-class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """torch.nn.AdaptiveMaxPool1d: `refbp.functional.adaptive_max_pool1d` of (N, C, L) or (C, L).
-
-    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
-    """
-
-    rank = 1
+class AdaptiveMaxPool1d(_AdaptiveMaxPool, rank=1):
+    """Maxima of output_size ranges."""
 
 
-@documented_by(_adaptive_max_pool)
-class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """torch.nn.AdaptiveMaxPool2d: `refbp.functional.adaptive_max_pool2d` of (N, C, H, W) or (C, H, W).
-
-    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
-    """
-
-    rank = 2
+class AdaptiveMaxPool2d(_AdaptiveMaxPool, rank=2):
+    """Maxima of output_size rectangles."""
 
 
-@documented_by(_adaptive_max_pool)
-class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    """torch.nn.AdaptiveMaxPool3d: `refbp.functional.adaptive_max_pool3d` of (N, C, D, H, W) or (C, D, H, W).
-
-    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
-    """
-
-    rank = 3
+class AdaptiveMaxPool3d(_AdaptiveMaxPool, rank=3):
+    """Maxima of output_size boxes."""

@@ -7,9 +7,9 @@ from typing import Any, Unpack
 import numpy as np
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
+from refbp.ranks import OfRank
 from refbp.windows import Ints, PoolGeometry, Positions, inside, padded, pool_geometry
 
 
@@ -28,14 +28,14 @@ def _divisors(g: PoolGeometry, count_include_pad: bool, divisor_override: int | 
 
 
 def avg_pool(
-    input: Array,
     rank: int,
+    input: Array,
     kernel_size: Ints,
-    stride: Ints | None,
-    padding: Ints,
-    ceil_mode: bool,
-    count_include_pad: bool,
-    divisor_override: int | None,
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> tuple[Array, Backward]:
     """y[o] = 1/d Σ_t x[o * stride + t - padding], with zeros outside.
 
@@ -73,7 +73,6 @@ def avg_pool(
 
 
 @documented_by(avg_pool)
-@checked
 def avg_pool1d(
     input: Array,
     kernel_size: Ints,
@@ -82,38 +81,8 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> tuple[Array, Backward]:
-    """Average pooling of (N, C, L) or (C, L)."""
-    return avg_pool(input, 1, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
-
-
-@documented_by(avg_pool)
-@checked
-def avg_pool2d(
-    input: Array,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Ints = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> tuple[Array, Backward]:
-    """Average pooling of (N, C, H, W) or (C, H, W)."""
-    return avg_pool(input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-
-
-@documented_by(avg_pool)
-@checked
-def avg_pool3d(
-    input: Array,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Ints = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> tuple[Array, Backward]:
-    """Average pooling of (N, C, D, H, W) or (C, D, H, W)."""
-    return avg_pool(input, 3, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    """`avg_pool2d` in one dimension, where torch takes no divisor_override."""
+    return avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 @documented_by(avg_pool)
@@ -136,8 +105,9 @@ class AvgPool1d(Layer):
         return avg_pool1d(input, *self.arguments)
 
 
-class _AvgPool(Layer):
-    rank: int
+@documented_by(avg_pool)
+class _AvgPool(OfRank):
+    """torch.nn.{name}: `refbp.functional.avg_pool{rank}d` of (N, C, *sides) or (C, *sides)."""
 
     def __init__(
         self,
@@ -153,18 +123,12 @@ class _AvgPool(Layer):
         self.arguments = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        return avg_pool(input, self.rank, *self.arguments)
+        return avg_pool(self.rank, input, *self.arguments)
 
 
-@documented_by(avg_pool)
-class AvgPool2d(_AvgPool):
-    """torch.nn.AvgPool2d: `refbp.functional.avg_pool2d` of (N, C, H, W) or (C, H, W)."""
-
-    rank = 2
+class AvgPool2d(_AvgPool, rank=2):
+    """Windows are kH by kW."""
 
 
-@documented_by(avg_pool)
-class AvgPool3d(_AvgPool):
-    """torch.nn.AvgPool3d: `refbp.functional.avg_pool3d` of (N, C, D, H, W) or (C, D, H, W)."""
-
-    rank = 3
+class AvgPool3d(_AvgPool, rank=3):
+    """Windows are kD by kH by kW."""

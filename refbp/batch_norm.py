@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, TypeAlias, Unpack
+from typing import TypeAlias, Unpack
 
 import numpy as np
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Layer, LayerOptions
+from refbp.layer import LayerOptions
 from refbp.normalization import (
     add_affine,
     affine,
@@ -21,11 +20,11 @@ from refbp.normalization import (
     standardized,
     weight_and_bias,
 )
+from refbp.ranks import OfRank
 
 Statistics: TypeAlias = tuple[Array, Array]
 
 
-@checked
 def batch_norm(
     input: Array,
     running_mean: Array | None,
@@ -126,7 +125,6 @@ def _normalized(
     return y if bias is None else y + bias, backward, (mean, variance)
 
 
-@checked
 def instance_norm(
     input: Array,
     running_mean: Array | None = None,
@@ -185,13 +183,13 @@ def updated_statistics(
     return update(running_mean, mean), update(running_var, unbiased)
 
 
-class _RunningStatistics(Layer):
+class _RunningStatistics(OfRank):
     """The options, parameters and buffers that batch and instance normalisation share.
 
     ranks: numbers of dimensions that the layer takes.
     """
 
-    ranks: ClassVar[tuple[int, ...]]
+    ranks: tuple[int, ...]
 
     def __init__(
         self,
@@ -233,7 +231,18 @@ class _RunningStatistics(Layer):
         )
 
 
+@documented_by(batch_norm)
 class _BatchNorm(_RunningStatistics):
+    """torch.nn.{name}: `refbp.functional.batch_norm`.
+
+    Parameters: weight, one at first, and bias, zero, both (num_features); neither without affine, no bias with bias=False.
+    Buffers: running_mean, zero at first, running_var, one, and num_batches_tracked, unless track_running_stats is False. Each
+        forward in training moves the first two by running ← (1 - momentum) running + momentum statistic, with the
+        *unbiased* variance. momentum None averages over all batches so far.
+    Raises: ValueError also for an input of another number of dimensions.
+    Conventions: in eval mode the running statistics are used; without them, the batch's as in training.
+    """
+
     def __init__(
         self,
         num_features: int,
@@ -246,6 +255,7 @@ class _BatchNorm(_RunningStatistics):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, options)
+        self.ranks = (2, 3) if self.rank == 1 else (self.rank + 2,)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         own_statistics = self.training or not self.track_running_stats
@@ -260,7 +270,19 @@ class _BatchNorm(_RunningStatistics):
         return y, backward
 
 
+@documented_by(instance_norm)
 class _InstanceNorm(_RunningStatistics):
+    """torch.nn.{name}: `refbp.functional.instance_norm`.
+
+    Parameters: weight, one at first, and bias, zero, both (num_features), with affine only; no bias with bias=False.
+    Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm{rank}d; what a batch
+        contributes is the mean of its samples' statistics.
+    Raises: ValueError also for an input of another number of dimensions.
+    Conventions: as in torch, num_batches_tracked stays 0 and momentum None is 0, so that the running statistics stay as they are
+        until one is not finite; without affine and running statistics any number of channels will do. As in batch_norm an empty
+        batch changes nothing, where torch has NaN.
+    """
+
     def __init__(
         self,
         num_features: int,
@@ -273,6 +295,7 @@ class _InstanceNorm(_RunningStatistics):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, options)
+        self.ranks = (self.rank + 1, self.rank + 2)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         batched = input.ndim == max(self.ranks)
@@ -291,16 +314,8 @@ class _InstanceNorm(_RunningStatistics):
         return y.reshape(input.shape), backward
 
 
-@documented_by(batch_norm)
-class BatchNorm1d(_BatchNorm):
-    """torch.nn.BatchNorm1d of (N, C) or (N, C, L): `refbp.functional.batch_norm`.
-
-    Parameters: weight, one at first, and bias, zero, both (num_features); neither without affine, no bias with bias=False.
-    Buffers: running_mean, zero at first, running_var, one, and num_batches_tracked, unless track_running_stats is False. Each
-        forward in training moves the first two by running ← (1 - momentum) running + momentum statistic, with the
-        *unbiased* variance. momentum None averages over all batches so far.
-    Raises: ValueError also for an input of another number of dimensions.
-    Conventions: in eval mode the running statistics are used; without them, the batch's as in training.
+class BatchNorm1d(_BatchNorm, rank=1):
+    """The input is (N, C) or (N, C, L).
 
     >>> layer = refbp.BatchNorm1d(1, eps=1e-12, momentum=0.5)
     >>> layer(np.array([[1.0], [3.0]]))
@@ -312,82 +327,22 @@ class BatchNorm1d(_BatchNorm):
     array([[0.]])
     """
 
-    ranks = (2, 3)
+
+class BatchNorm2d(_BatchNorm, rank=2):
+    """The input is (N, C, H, W)."""
 
 
-@documented_by(batch_norm)
-class BatchNorm2d(_BatchNorm):
-    """torch.nn.BatchNorm2d of (N, C, H, W): `refbp.functional.batch_norm`.
-
-    Parameters: weight, one at first, and bias, zero, both (num_features); neither without affine, no bias with bias=False.
-    Buffers: running_mean, zero at first, running_var, one, and num_batches_tracked, unless track_running_stats is False. Each
-        forward in training moves the first two by running ← (1 - momentum) running + momentum statistic, with the
-        *unbiased* variance. momentum None averages over all batches so far.
-    Raises: ValueError also for an input of another number of dimensions.
-    Conventions: in eval mode the running statistics are used; without them, the batch's as in training.
-    """
-
-    ranks = (4,)
+class BatchNorm3d(_BatchNorm, rank=3):
+    """The input is (N, C, D, H, W)."""
 
 
-@documented_by(batch_norm)
-class BatchNorm3d(_BatchNorm):
-    """torch.nn.BatchNorm3d of (N, C, D, H, W): `refbp.functional.batch_norm`.
-
-    Parameters: weight, one at first, and bias, zero, both (num_features); neither without affine, no bias with bias=False.
-    Buffers: running_mean, zero at first, running_var, one, and num_batches_tracked, unless track_running_stats is False. Each
-        forward in training moves the first two by running ← (1 - momentum) running + momentum statistic, with the
-        *unbiased* variance. momentum None averages over all batches so far.
-    Raises: ValueError also for an input of another number of dimensions.
-    Conventions: in eval mode the running statistics are used; without them, the batch's as in training.
-    """
-
-    ranks = (5,)
+class InstanceNorm1d(_InstanceNorm, rank=1):
+    """The input is (N, C, L) or (C, L)."""
 
 
-@documented_by(instance_norm)
-class InstanceNorm1d(_InstanceNorm):
-    """torch.nn.InstanceNorm1d of (N, C, L) or (C, L): `refbp.functional.instance_norm`.
-
-    Parameters: weight, one at first, and bias, zero, both (num_features), with affine only; no bias with bias=False.
-    Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm1d; what a batch
-        contributes is the mean of its samples' statistics.
-    Raises: ValueError also for an input of another number of dimensions.
-    Conventions: as in torch, num_batches_tracked stays 0 and momentum None is 0, so that the running statistics stay as they are
-        until one is not finite; without affine and running statistics any number of channels will do. As in batch_norm an empty
-        batch changes nothing, where torch has NaN.
-    """
-
-    ranks = (2, 3)
+class InstanceNorm2d(_InstanceNorm, rank=2):
+    """The input is (N, C, H, W) or (C, H, W)."""
 
 
-@documented_by(instance_norm)
-class InstanceNorm2d(_InstanceNorm):
-    """torch.nn.InstanceNorm2d of (N, C, H, W) or (C, H, W): `refbp.functional.instance_norm`.
-
-    Parameters: weight, one at first, and bias, zero, both (num_features), with affine only; no bias with bias=False.
-    Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm2d; what a batch
-        contributes is the mean of its samples' statistics.
-    Raises: ValueError also for an input of another number of dimensions.
-    Conventions: as in torch, num_batches_tracked stays 0 and momentum None is 0, so that the running statistics stay as they are
-        until one is not finite; without affine and running statistics any number of channels will do. As in batch_norm an empty
-        batch changes nothing, where torch has NaN.
-    """
-
-    ranks = (3, 4)
-
-
-@documented_by(instance_norm)
-class InstanceNorm3d(_InstanceNorm):
-    """torch.nn.InstanceNorm3d of (N, C, D, H, W) or (C, D, H, W): `refbp.functional.instance_norm`.
-
-    Parameters: weight, one at first, and bias, zero, both (num_features), with affine only; no bias with bias=False.
-    Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm3d; what a batch
-        contributes is the mean of its samples' statistics.
-    Raises: ValueError also for an input of another number of dimensions.
-    Conventions: as in torch, num_batches_tracked stays 0 and momentum None is 0, so that the running statistics stay as they are
-        until one is not finite; without affine and running statistics any number of channels will do. As in batch_norm an empty
-        batch changes nothing, where torch has NaN.
-    """
-
-    ranks = (4, 5)
+class InstanceNorm3d(_InstanceNorm, rank=3):
+    """The input is (N, C, D, H, W) or (C, D, H, W)."""

@@ -12,7 +12,12 @@ from refbp.arrays import OTHER_KINDS, Array, Backward, as_array, is_array
 
 P = ParamSpec("P")
 Output = TypeVar("Output")
-Made = TypeVar("Made")
+LossBackward = TypeVar("LossBackward", bound=Callable[..., Any])
+
+
+def silence() -> np.errstate:
+    """A context or decorator in which NaN and infinities are results like any others, without a warning."""
+    return np.errstate(all="ignore")
 
 
 def require_floating(input: Any, name: str) -> None:
@@ -22,18 +27,14 @@ def require_floating(input: Any, name: str) -> None:
         raise ValueError(f"{name} expects a floating-point array, got {received}")
 
 
-def require_shape(grad_output: Any, shape: tuple[int, ...], name: str) -> None:
-    """Raises: ValueError unless it is a floating-point array of the output's shape; nothing is broadcast."""
+def upstream(grad_output: Any, output: Array, name: str) -> Array:
+    """grad_output in the output's dtype. Raises: ValueError unless it is a floating-point array of its shape."""
     received = grad_output.shape if is_array(grad_output) else type(grad_output).__name__
-    if received != shape:
-        raise ValueError(f"{name}.backward expects grad_output of the output's shape {shape}, got {received}")
+    if received != output.shape:
+        raise ValueError(f"{name}.backward expects grad_output of the output's shape {output.shape}, got {received}")
     require_floating(grad_output, f"{name}.backward")
-
-
-def upstream(grad_output: Array, output: Array, name: str) -> Array:
-    """grad_output in the output's dtype. Raises: ValueError unless it has the output's shape."""
-    require_shape(grad_output, output.shape, name)
-    return grad_output.astype(output.dtype, copy=False)
+    converted: Array = grad_output.astype(output.dtype, copy=False)
+    return converted
 
 
 def require_counts(name: str, least: int = 0, /, **counts: Any) -> None:
@@ -55,7 +56,7 @@ def checked(op: Callable[P, tuple[Output, Backward]]) -> Callable[P, tuple[Outpu
     def with_checks(*args: P.args, **kwargs: P.kwargs) -> tuple[Output, Backward]:
         name = op.__name__
         require_floating(args[0] if args else kwargs.get("input"), name)
-        with np.errstate(all="ignore"):
+        with silence():
             made: Any
             made, op_backward = op(*args, **kwargs)
         output: Array
@@ -64,7 +65,7 @@ def checked(op: Callable[P, tuple[Output, Backward]]) -> Callable[P, tuple[Outpu
 
         def backward(grad_output: Array) -> Any:
             delta = upstream(grad_output, output, name)
-            with np.errstate(all="ignore"):
+            with silence():
                 grads = op_backward(delta)
             return tuple(map(as_array, grads)) if isinstance(grads, tuple) else as_array(grads)
 
@@ -74,21 +75,21 @@ def checked(op: Callable[P, tuple[Output, Backward]]) -> Callable[P, tuple[Outpu
     return with_checks
 
 
-def loss_op(op: Callable[P, Made]) -> Callable[P, Made]:
-    """A decorator of every loss of refbp.functional: NaN and infinities come without a warning.
+def checked_loss(op: Callable[P, tuple[Output, LossBackward]]) -> Callable[P, tuple[Output, LossBackward]]:
+    """A decorator: the same for a loss, from (input, ...) to (value, backward), which checks its arrays' shapes by itself.
 
     Raises: ValueError for an input that is no floating-point array, or a sequence where an array should be.
     """
 
     @wraps(op)
-    def with_checks(*args: P.args, **kwargs: P.kwargs) -> Made:
-        arguments = [*args, *kwargs.values()]
-        for argument in arguments:
+    def with_checks(*args: P.args, **kwargs: P.kwargs) -> tuple[Output, LossBackward]:
+        for argument in (*args, *kwargs.values()):
             if isinstance(argument, list | tuple):
                 raise ValueError(f"{op.__name__} expects arrays, got {type(argument).__name__}")
         require_floating(args[0] if args else kwargs.get("input", kwargs.get("input1")), op.__name__)
-        with np.errstate(all="ignore"):
-            return op(*args, **kwargs)
+        with silence():
+            value, backward = op(*args, **kwargs)
+        return value, silence()(backward)
 
     return with_checks
 

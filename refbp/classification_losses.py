@@ -8,16 +8,15 @@ import numpy as np
 
 from refbp.activations import logsigmoid, sigmoid
 from refbp.arrays import Array
-from refbp.checks import as_target, as_weight, check_classes, check_elements, class_axis, class_weight, loss_op
+from refbp.checks import as_target, as_weight, check_classes, check_elements, class_axis, class_weight
 from refbp.docstring import documented_by
-from refbp.loss import Gradients, LossBackward, WeightedLoss, is_integer, reduced, silently
+from refbp.loss import Gradients, LossBackward, WeightedLoss, is_integer, reduced
 from refbp.softmax import log_softmax
 
 # torch's kernel holds its floor of 1e-12 in single precision.
 BCE_FLOOR = float(np.float32(1e-12))
 
 
-@loss_op
 def binary_cross_entropy(
     input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:
@@ -53,7 +52,6 @@ class BCELoss(WeightedLoss):
         return binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
 
 
-@loss_op
 def binary_cross_entropy_with_logits(
     input: Array,
     target: Array,
@@ -112,7 +110,6 @@ class BCEWithLogitsLoss(WeightedLoss):
         )
 
 
-@loss_op
 def nll_loss(
     input: Array, target: Array, weight: Array | None = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:
@@ -150,7 +147,6 @@ class NLLLoss(WeightedLoss):
         return nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
-@loss_op
 def cross_entropy(
     input: Array,
     target: Array,
@@ -185,7 +181,6 @@ def cross_entropy(
     else:
         value, loss_backward = _expected_loss(log_probability, target, weight, reduction, label_smoothing)
 
-    @silently
     def backward(grad_output: Array | float = 1.0) -> Gradients:
         grad_log_probability, *others = loss_backward(grad_output)
         assert grad_log_probability is not None
@@ -232,7 +227,6 @@ class CrossEntropyLoss(NLLLoss):
         )
 
 
-@silently
 def _indexed_loss(
     op: str,
     input: Array,

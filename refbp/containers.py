@@ -56,7 +56,7 @@ class Sequential(Layer):
             backwards.append(backward)
 
         def backward_all(grad_output: Array) -> Array:
-            grad = grad_output
+            grad = upstream(grad_output, x, "Sequential")
             for backward in reversed(backwards):
                 grad = backward(grad)
             return grad
@@ -106,10 +106,13 @@ class Residual(Layer):
         if body.shape != shortcut.shape:
             raise ValueError(f"Residual expects body and shortcut of one shape, got {body.shape} and {shortcut.shape}")
 
-        def backward(grad_output: Array) -> Array:
-            return body_backward(grad_output) + shortcut_backward(grad_output)
+        output = body + shortcut
 
-        return body + shortcut, backward
+        def backward(grad_output: Array) -> Array:
+            delta = upstream(grad_output, output, "Residual")
+            return body_backward(delta) + shortcut_backward(delta)
+
+        return output, backward
 
 
 class Concat(Layer):

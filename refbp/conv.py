@@ -8,9 +8,10 @@ from typing import NamedTuple, Unpack
 import numpy as np
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked, require_counts
+from refbp.checks import require_counts
 from refbp.docstring import documented_by
-from refbp.layer import Layer, LayerOptions
+from refbp.layer import LayerOptions
+from refbp.ranks import OfRank
 from refbp.windows import (
     PADDING_SOURCES,
     Ints,
@@ -160,15 +161,16 @@ def geometry_of(weight: Array, stride: Ints, dilation: Ints, groups: int, name: 
     )
 
 
-def _convolve(
+def conv(
+    rank: int,
     input: Array,
     weight: Array,
-    bias: Array | None,
-    stride: Ints,
-    padding: str | Ints,
-    dilation: Ints,
-    groups: int,
-    padding_mode: str,
+    bias: Array | None = None,
+    stride: Ints = 1,
+    padding: str | Ints = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
 ) -> tuple[Array, Backward]:
     """z[n, f, o] = b[f] + Σ_{c, t} x[n, c, o * stride + t * dilation - padding] W[f, c, t], with c over f's group.
 
@@ -185,9 +187,23 @@ def _convolve(
         grad_bias   = delta summed over batch and positions
     Raises: ValueError for shapes that do not fit, groups that do not divide the channels, a kernel larger than the padded
         input, a padding that the input cannot fill, "same" with a stride.
+
+    >>> x, weight = np.arange(9.0).reshape(1, 3, 3), np.array([[[[1.0, 2.0], [0.0, 0.0]]]])
+    >>> y, backward = refbp.functional.conv2d(x, weight)
+    >>> y
+    array([[[ 2.,  5.],
+            [11., 14.]]])
+    >>> grad_input, grad_weight, grad_bias = backward(np.array([[[1.0, 0.0], [0.0, 0.0]]]))
+    >>> grad_input
+    array([[[1., 2., 0.],
+            [0., 0., 0.],
+            [0., 0., 0.]]])
+    >>> grad_weight, grad_bias
+    (array([[[[0., 1.],
+             [3., 4.]]]]), None)
     """
-    rank = weight.ndim - 2
     name = f"conv{rank}d"
+    check_rank(rank, weight, name)
     g = geometry_of(weight, stride, dilation, groups, name)
     x = batch_last(batched(input, rank, weight.shape[1] * groups, name))
     if bias is not None and bias.shape != weight.shape[:1]:
@@ -221,76 +237,8 @@ def check_rank(rank: int, weight: Array, name: str) -> None:
         raise ValueError(f"{name} expects a weight of {rank + 2} dimensions, got shape {weight.shape}")
 
 
-@documented_by(_convolve)
-@checked
-def conv1d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: Ints = 1,
-    padding: str | Ints = 0,
-    dilation: Ints = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-) -> tuple[Array, Backward]:
-    """The convolution of (N, C, L) or (C, L); `backward` returns the gradients of input, weight and bias."""
-    check_rank(1, weight, "conv1d")
-    return _convolve(input, weight, bias, stride, padding, dilation, groups, padding_mode)
-
-
-@documented_by(_convolve)
-@checked
-def conv2d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: Ints = 1,
-    padding: str | Ints = 0,
-    dilation: Ints = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-) -> tuple[Array, Backward]:
-    """The convolution of (N, C, H, W) or (C, H, W); `backward` returns the gradients of input, weight and bias.
-
-    >>> x, weight = np.arange(9.0).reshape(1, 3, 3), np.array([[[[1.0, 2.0], [0.0, 0.0]]]])
-    >>> y, backward = refbp.functional.conv2d(x, weight)
-    >>> y
-    array([[[ 2.,  5.],
-            [11., 14.]]])
-    >>> grad_input, grad_weight, grad_bias = backward(np.array([[[1.0, 0.0], [0.0, 0.0]]]))
-    >>> grad_input
-    array([[[1., 2., 0.],
-            [0., 0., 0.],
-            [0., 0., 0.]]])
-    >>> grad_weight, grad_bias
-    (array([[[[0., 1.],
-             [3., 4.]]]]), None)
-    """
-    check_rank(2, weight, "conv2d")
-    return _convolve(input, weight, bias, stride, padding, dilation, groups, padding_mode)
-
-
-@documented_by(_convolve)
-@checked
-def conv3d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: Ints = 1,
-    padding: str | Ints = 0,
-    dilation: Ints = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-) -> tuple[Array, Backward]:
-    """The convolution of (N, C, D, H, W) or (C, D, H, W); `backward` returns the gradients of input, weight and bias."""
-    check_rank(3, weight, "conv3d")
-    return _convolve(input, weight, bias, stride, padding, dilation, groups, padding_mode)
-
-
-class ConvNd(Layer):
+class ConvNd(OfRank):
     """What convolutions share: their weight, their bias, and torch's initial values, uniform in ±1/√fan_in."""
-
-    rank: int
 
     def __init__(self, channels: Sizes, weight_shape: Sizes, groups: int, bias: bool, options: LayerOptions) -> None:
         super().__init__(**options)
@@ -305,7 +253,14 @@ class ConvNd(Layer):
             self.add_param("bias", self.rng.uniform(-bound, bound, out_channels))
 
 
+@documented_by(conv)
 class _Convolution(ConvNd):
+    """torch.nn.{name}: `refbp.functional.conv{rank}d` of (N, C, *sides) or (C, *sides), with a weight and a bias.
+
+    Parameters: weight (out_channels, in_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
+        values are uniform in ±1/√fan_in, with fan_in = in_channels/groups times the kernel's size.
+    """
+
     def __init__(
         self,
         in_channels: int,
@@ -333,26 +288,15 @@ class _Convolution(ConvNd):
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         weight, bias = (*params, None)[:2]
         assert weight is not None
-        return _convolve(input, weight, bias, *self.arguments)
+        return conv(self.rank, input, weight, bias, *self.arguments)
 
 
-@documented_by(_convolve)
-class Conv1d(_Convolution):
-    """torch.nn.Conv1d: `refbp.functional.conv1d` of (N, C, L) or (C, L), with a weight and a bias of its own.
-
-    Parameters: weight (out_channels, in_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
-        values are uniform in ±1/√fan_in, with fan_in = in_channels/groups times the kernel's size.
-    """
-
-    rank = 1
+class Conv1d(_Convolution, rank=1):
+    """The kernel is of kernel_size elements."""
 
 
-@documented_by(_convolve)
-class Conv2d(_Convolution):
-    """torch.nn.Conv2d: `refbp.functional.conv2d` of (N, C, H, W) or (C, H, W), with a weight and a bias of its own.
-
-    Parameters: weight (out_channels, in_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
-        values are uniform in ±1/√fan_in, with fan_in = in_channels/groups times the kernel's size.
+class Conv2d(_Convolution, rank=2):
+    """The kernel is kH by kW.
 
     >>> layer = refbp.Conv2d(3, 8, kernel_size=3, stride=2, padding=1)
     >>> y = layer(np.ones((5, 3, 16, 16)))
@@ -364,15 +308,6 @@ class Conv2d(_Convolution):
     {'weight': (8, 3, 3, 3), 'bias': (8,)}
     """
 
-    rank = 2
 
-
-@documented_by(_convolve)
-class Conv3d(_Convolution):
-    """torch.nn.Conv3d: `refbp.functional.conv3d` of (N, C, D, H, W) or (C, D, H, W), with a weight and a bias of its own.
-
-    Parameters: weight (out_channels, in_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
-        values are uniform in ±1/√fan_in, with fan_in = in_channels/groups times the kernel's size.
-    """
-
-    rank = 3
+class Conv3d(_Convolution, rank=3):
+    """The kernel is kD by kH by kW."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked, require_counts
+from refbp.checks import require_counts
 from refbp.conv import (
     ConvNd,
     batched,
@@ -21,15 +21,16 @@ from refbp.layer import LayerOptions
 from refbp.windows import Ints, batch_last, inside, padded, sizes
 
 
-def _convolve_transposed(
+def conv_transpose(
+    rank: int,
     input: Array,
     weight: Array,
-    bias: Array | None,
-    stride: Ints,
-    padding: Ints,
-    output_padding: Ints,
-    groups: int,
-    dilation: Ints,
+    bias: Array | None = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    output_padding: Ints = 0,
+    groups: int = 1,
+    dilation: Ints = 1,
 ) -> tuple[Array, Backward]:
     """z[n, f, o * stride + t * dilation - padding] += x[n, c, o] W[c, f, t], plus b[f]: where a convolution reads, this adds.
 
@@ -46,8 +47,8 @@ def _convolve_transposed(
     Raises: ValueError for shapes that do not fit, groups that do not divide the channels, an output_padding that is neither
         below the stride nor below the dilation, an output without elements.
     """
-    rank = weight.ndim - 2
     name = f"conv_transpose{rank}d"
+    check_rank(rank, weight, name)
     g = geometry_of(weight, stride, dilation, groups, name)
     if weight.shape[1] < 1:
         raise ValueError(f"{name} expects a weight of at least one channel, got shape {weight.shape}")
@@ -83,58 +84,15 @@ def _convolve_transposed(
     return z.reshape((*input.shape[: -rank - 1], *z.shape[1:])), backward
 
 
-@documented_by(_convolve_transposed)
-@checked
-def conv_transpose1d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: Ints = 1,
-    padding: Ints = 0,
-    output_padding: Ints = 0,
-    groups: int = 1,
-    dilation: Ints = 1,
-) -> tuple[Array, Backward]:
-    """The transposed convolution of (N, C, L) or (C, L); `backward` returns the gradients of input, weight, bias."""
-    check_rank(1, weight, "conv_transpose1d")
-    return _convolve_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-@documented_by(_convolve_transposed)
-@checked
-def conv_transpose2d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: Ints = 1,
-    padding: Ints = 0,
-    output_padding: Ints = 0,
-    groups: int = 1,
-    dilation: Ints = 1,
-) -> tuple[Array, Backward]:
-    """The transposed convolution of (N, C, H, W) or (C, H, W); `backward` returns the gradients of input, weight, bias."""
-    check_rank(2, weight, "conv_transpose2d")
-    return _convolve_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-@documented_by(_convolve_transposed)
-@checked
-def conv_transpose3d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: Ints = 1,
-    padding: Ints = 0,
-    output_padding: Ints = 0,
-    groups: int = 1,
-    dilation: Ints = 1,
-) -> tuple[Array, Backward]:
-    """The transposed convolution of (N, C, D, H, W) or (C, D, H, W); `backward` returns the gradients of input, weight, bias."""
-    check_rank(3, weight, "conv_transpose3d")
-    return _convolve_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
+@documented_by(conv_transpose)
 class _ConvTranspose(ConvNd):
+    """torch.nn.{name}: `refbp.functional.conv_transpose{rank}d` of (N, C, *sides) or (C, *sides).
+
+    Parameters: weight (in_channels, out_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
+        values are uniform in ±1/√fan_in, with fan_in = out_channels/groups times the kernel's size.
+    Raises: ValueError also for a padding_mode other than "zeros".
+    """
+
     def __init__(
         self,
         in_channels: int,
@@ -161,40 +119,16 @@ class _ConvTranspose(ConvNd):
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         weight, bias = (*params, None)[:2]
         assert weight is not None
-        return _convolve_transposed(input, weight, bias, *self.arguments)
+        return conv_transpose(self.rank, input, weight, bias, *self.arguments)
 
 
-@documented_by(_convolve_transposed)
-class ConvTranspose1d(_ConvTranspose):
-    """torch.nn.ConvTranspose1d: `refbp.functional.conv_transpose1d` of (N, C, L) or (C, L).
-
-    Parameters: weight (in_channels, out_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
-        values are uniform in ±1/√fan_in, with fan_in = out_channels/groups times the kernel's size.
-    Raises: ValueError also for a padding_mode other than "zeros".
-    """
-
-    rank = 1
+class ConvTranspose1d(_ConvTranspose, rank=1):
+    """The kernel is of kernel_size elements."""
 
 
-@documented_by(_convolve_transposed)
-class ConvTranspose2d(_ConvTranspose):
-    """torch.nn.ConvTranspose2d: `refbp.functional.conv_transpose2d` of (N, C, H, W) or (C, H, W).
-
-    Parameters: weight (in_channels, out_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
-        values are uniform in ±1/√fan_in, with fan_in = out_channels/groups times the kernel's size.
-    Raises: ValueError also for a padding_mode other than "zeros".
-    """
-
-    rank = 2
+class ConvTranspose2d(_ConvTranspose, rank=2):
+    """The kernel is kH by kW."""
 
 
-@documented_by(_convolve_transposed)
-class ConvTranspose3d(_ConvTranspose):
-    """torch.nn.ConvTranspose3d: `refbp.functional.conv_transpose3d` of (N, C, D, H, W) or (C, D, H, W).
-
-    Parameters: weight (in_channels, out_channels/groups, *kernel_size) and, unless bias=False, bias (out_channels); initial
-        values are uniform in ±1/√fan_in, with fan_in = out_channels/groups times the kernel's size.
-    Raises: ValueError also for a padding_mode other than "zeros".
-    """
-
-    rank = 3
+class ConvTranspose3d(_ConvTranspose, rank=3):
+    """The kernel is kD by kH by kW."""

@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
+from refbp.ranks import OfRank
 
 Mask = npt.NDArray[np.bool_]
 
 
-@checked
 def dropout(
     input: Array,
     p: float = 0.5,
@@ -78,7 +77,6 @@ def _by_channel(input: Array, rank: int, name: str) -> tuple[int, ...]:
 SATURATED = -1.7580993408473766
 
 
-@checked
 def alpha_dropout(
     input: Array,
     p: float = 0.5,
@@ -152,52 +150,33 @@ class Dropout(_Dropout):
     """
 
 
-class _ChannelDropout(_Dropout):
-    rank: int
+@documented_by(dropout)
+class _ChannelDropout(_Dropout, OfRank):
+    """torch.nn.{name}: `refbp.functional.dropout` of whole channels. `inplace` has no effect.
+
+    Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one. They have size 1
+        in place of the sides.
+    Raises: ValueError also for another number of dimensions.
+    """
 
     def mask_shape(self, input: Array) -> tuple[int, ...]:
         """Of the mask for this input: one decision per channel."""
         return _by_channel(input, self.rank, type(self).__name__)
 
 
-@documented_by(dropout)
-class Dropout1d(_ChannelDropout):
-    """torch.nn.Dropout1d: `refbp.functional.dropout` of whole channels of (N, C, L) or (C, L). `inplace` has no effect.
-
-    Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one. They have size 1
-        in place of the sides.
-    Raises: ValueError also for another number of dimensions.
-    """
-
-    rank = 1
+class Dropout1d(_ChannelDropout, rank=1):
+    """Channels are those of (N, C, L) or (C, L)."""
 
 
-@documented_by(dropout)
-class Dropout2d(_ChannelDropout):
-    """torch.nn.Dropout2d: `refbp.functional.dropout` of whole channels of (N, C, H, W) or (N, C, L). `inplace` has no effect.
+class Dropout2d(_ChannelDropout, rank=2):
+    """Channels are those of (N, C, H, W) or (N, C, L).
 
     As in torch, which warns of it, an input of three dimensions is a batch with one side, and not an image without a batch.
-
-    Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one. They have size 1
-        in place of the sides.
-    Raises: ValueError also for another number of dimensions.
     """
 
-    rank = 2
 
-
-@documented_by(dropout)
-class Dropout3d(_ChannelDropout):
-    """torch.nn.Dropout3d: `refbp.functional.dropout` of whole channels of (N, C, D, H, W) or (C, D, H, W).
-
-    `inplace` has no effect.
-
-    Attributes: mask is that of the last training forward; imposed_mask, if set, is used instead of drawing one. They have size 1
-        in place of the sides.
-    Raises: ValueError also for another number of dimensions.
-    """
-
-    rank = 3
+class Dropout3d(_ChannelDropout, rank=3):
+    """Channels are those of (N, C, D, H, W) or (C, D, H, W)."""
 
 
 @documented_by(alpha_dropout)

@@ -16,167 +16,145 @@ Arrays are of a floating-point dtype, class indices and masks excepted; none is 
 kind, or a grad_output that has not the output's shape, is a ValueError; NaN and infinities come without a warning.
 """
 
-from refbp.activations import (
-    celu,
-    elu,
-    gelu,
-    logsigmoid,
-    mish,
-    selu,
-    sigmoid,
-    silu,
-    softplus,
-    softsign,
-    tanh,
-    tanhshrink,
-)
-from refbp.adagrad_rules import adadelta, adafactor, adagrad, rmsprop
-from refbp.adam_rules import adam, adamax, nadam, radam
-from refbp.adaptive_pooling import (
-    adaptive_avg_pool1d,
-    adaptive_avg_pool2d,
-    adaptive_avg_pool3d,
-    adaptive_max_pool1d,
-    adaptive_max_pool2d,
-    adaptive_max_pool3d,
-)
-from refbp.avg_pooling import avg_pool1d, avg_pool2d, avg_pool3d
-from refbp.batch_norm import batch_norm, instance_norm
-from refbp.classification_losses import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, nll_loss
-from refbp.conv import conv1d, conv2d, conv3d
-from refbp.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
-from refbp.dropout import alpha_dropout, dropout
-from refbp.linear import linear
-from refbp.lp_pooling import lp_pool1d, lp_pool2d, lp_pool3d
-from refbp.margin_losses import (
-    cosine_embedding_loss,
-    hinge_embedding_loss,
-    margin_ranking_loss,
-    multi_margin_loss,
-    multilabel_margin_loss,
-    multilabel_soft_margin_loss,
-    soft_margin_loss,
-)
-from refbp.max_pooling import max_pool1d, max_pool2d, max_pool3d
-from refbp.normalization import group_norm, layer_norm, local_response_norm, rms_norm
-from refbp.padding import pad
-from refbp.piecewise import (
-    hardshrink,
-    hardsigmoid,
-    hardswish,
-    hardtanh,
-    leaky_relu,
-    prelu,
-    relu,
-    relu6,
-    softshrink,
-    threshold,
-)
-from refbp.regression_losses import (
-    gaussian_nll_loss,
-    huber_loss,
-    kl_div,
-    l1_loss,
-    mse_loss,
-    poisson_nll_loss,
-    smooth_l1_loss,
-)
-from refbp.reshape import flatten, identity, pixel_shuffle, pixel_unshuffle, unflatten
-from refbp.softmax import glu, log_softmax, softmax, softmin
-from refbp.update_rules import asgd, rprop, sgd
-from refbp.upsampling import upsample
+from types import FunctionType
 
-__all__ = [
-    "adadelta",
-    "adafactor",
-    "adagrad",
-    "adam",
-    "adamax",
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "adaptive_max_pool1d",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool3d",
-    "alpha_dropout",
-    "asgd",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "batch_norm",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "celu",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "cosine_embedding_loss",
-    "cross_entropy",
-    "dropout",
-    "elu",
-    "flatten",
-    "gaussian_nll_loss",
-    "gelu",
-    "glu",
-    "group_norm",
-    "hardshrink",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "hinge_embedding_loss",
-    "huber_loss",
-    "identity",
-    "instance_norm",
-    "kl_div",
-    "l1_loss",
-    "layer_norm",
-    "leaky_relu",
-    "linear",
-    "local_response_norm",
-    "log_softmax",
-    "logsigmoid",
-    "lp_pool1d",
-    "lp_pool2d",
-    "lp_pool3d",
-    "margin_ranking_loss",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "mish",
-    "mse_loss",
-    "multi_margin_loss",
-    "multilabel_margin_loss",
-    "multilabel_soft_margin_loss",
-    "nadam",
-    "nll_loss",
-    "pad",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "poisson_nll_loss",
-    "prelu",
-    "radam",
-    "relu",
-    "relu6",
-    "rms_norm",
-    "rmsprop",
-    "rprop",
-    "selu",
-    "sgd",
-    "sigmoid",
-    "silu",
-    "smooth_l1_loss",
-    "soft_margin_loss",
-    "softmax",
-    "softmin",
-    "softplus",
-    "softshrink",
-    "softsign",
-    "tanh",
-    "tanhshrink",
-    "threshold",
-    "unflatten",
-    "upsample",
-]
+from refbp import (
+    activations,
+    adagrad_rules,
+    adam_rules,
+    adaptive_pooling,
+    avg_pooling,
+    checks,
+    classification_losses,
+    conv,
+    conv_transpose,
+    lp_pooling,
+    margin_losses,
+    max_pooling,
+    normalization,
+    padding,
+    piecewise,
+    ranks,
+    regression_losses,
+    reshape,
+    update_rules,
+    upsampling,
+)
+from refbp import batch_norm as _batch_norm
+from refbp import dropout as _dropout
+from refbp import linear as _linear
+from refbp import softmax as _softmax
+
+celu = checks.checked(activations.celu)
+elu = checks.checked(activations.elu)
+gelu = checks.checked(activations.gelu)
+logsigmoid = checks.checked(activations.logsigmoid)
+mish = checks.checked(activations.mish)
+selu = checks.checked(activations.selu)
+sigmoid = checks.checked(activations.sigmoid)
+silu = checks.checked(activations.silu)
+softplus = checks.checked(activations.softplus)
+softsign = checks.checked(activations.softsign)
+tanh = checks.checked(activations.tanh)
+tanhshrink = checks.checked(activations.tanhshrink)
+
+adaptive_avg_pool1d = checks.checked(ranks.of_rank(adaptive_pooling.adaptive_avg_pool, 1))
+adaptive_avg_pool2d = checks.checked(ranks.of_rank(adaptive_pooling.adaptive_avg_pool, 2))
+adaptive_avg_pool3d = checks.checked(ranks.of_rank(adaptive_pooling.adaptive_avg_pool, 3))
+adaptive_max_pool1d = checks.checked(ranks.of_rank(adaptive_pooling.adaptive_max_pool, 1))
+adaptive_max_pool2d = checks.checked(ranks.of_rank(adaptive_pooling.adaptive_max_pool, 2))
+adaptive_max_pool3d = checks.checked(ranks.of_rank(adaptive_pooling.adaptive_max_pool, 3))
+
+avg_pool1d = checks.checked(avg_pooling.avg_pool1d)
+avg_pool2d = checks.checked(ranks.of_rank(avg_pooling.avg_pool, 2))
+avg_pool3d = checks.checked(ranks.of_rank(avg_pooling.avg_pool, 3))
+
+batch_norm = checks.checked(_batch_norm.batch_norm)
+instance_norm = checks.checked(_batch_norm.instance_norm)
+
+binary_cross_entropy = checks.checked_loss(classification_losses.binary_cross_entropy)
+binary_cross_entropy_with_logits = checks.checked_loss(classification_losses.binary_cross_entropy_with_logits)
+cross_entropy = checks.checked_loss(classification_losses.cross_entropy)
+nll_loss = checks.checked_loss(classification_losses.nll_loss)
+
+conv1d = checks.checked(ranks.of_rank(conv.conv, 1))
+conv2d = checks.checked(ranks.of_rank(conv.conv, 2))
+conv3d = checks.checked(ranks.of_rank(conv.conv, 3))
+
+conv_transpose1d = checks.checked(ranks.of_rank(conv_transpose.conv_transpose, 1))
+conv_transpose2d = checks.checked(ranks.of_rank(conv_transpose.conv_transpose, 2))
+conv_transpose3d = checks.checked(ranks.of_rank(conv_transpose.conv_transpose, 3))
+
+alpha_dropout = checks.checked(_dropout.alpha_dropout)
+dropout = checks.checked(_dropout.dropout)
+
+linear = checks.checked(_linear.linear)
+
+lp_pool1d = checks.checked(ranks.of_rank(lp_pooling.lp_pool, 1))
+lp_pool2d = checks.checked(ranks.of_rank(lp_pooling.lp_pool, 2))
+lp_pool3d = checks.checked(ranks.of_rank(lp_pooling.lp_pool, 3))
+
+cosine_embedding_loss = checks.checked_loss(margin_losses.cosine_embedding_loss)
+hinge_embedding_loss = checks.checked_loss(margin_losses.hinge_embedding_loss)
+margin_ranking_loss = checks.checked_loss(margin_losses.margin_ranking_loss)
+multi_margin_loss = checks.checked_loss(margin_losses.multi_margin_loss)
+multilabel_margin_loss = checks.checked_loss(margin_losses.multilabel_margin_loss)
+multilabel_soft_margin_loss = checks.checked_loss(margin_losses.multilabel_soft_margin_loss)
+soft_margin_loss = checks.checked_loss(margin_losses.soft_margin_loss)
+
+max_pool1d = checks.checked(ranks.of_rank(max_pooling.max_pool, 1))
+max_pool2d = checks.checked(ranks.of_rank(max_pooling.max_pool, 2))
+max_pool3d = checks.checked(ranks.of_rank(max_pooling.max_pool, 3))
+
+group_norm = checks.checked(normalization.group_norm)
+layer_norm = checks.checked(normalization.layer_norm)
+local_response_norm = checks.checked(normalization.local_response_norm)
+rms_norm = checks.checked(normalization.rms_norm)
+
+pad = checks.checked(padding.pad)
+
+hardshrink = checks.checked(piecewise.hardshrink)
+hardsigmoid = checks.checked(piecewise.hardsigmoid)
+hardswish = checks.checked(piecewise.hardswish)
+hardtanh = checks.checked(piecewise.hardtanh)
+leaky_relu = checks.checked(piecewise.leaky_relu)
+prelu = checks.checked(piecewise.prelu)
+relu = checks.checked(piecewise.relu)
+relu6 = checks.checked(piecewise.relu6)
+softshrink = checks.checked(piecewise.softshrink)
+threshold = checks.checked(piecewise.threshold)
+
+gaussian_nll_loss = checks.checked_loss(regression_losses.gaussian_nll_loss)
+huber_loss = checks.checked_loss(regression_losses.huber_loss)
+kl_div = checks.checked_loss(regression_losses.kl_div)
+l1_loss = checks.checked_loss(regression_losses.l1_loss)
+mse_loss = checks.checked_loss(regression_losses.mse_loss)
+poisson_nll_loss = checks.checked_loss(regression_losses.poisson_nll_loss)
+smooth_l1_loss = checks.checked_loss(regression_losses.smooth_l1_loss)
+
+flatten = checks.checked(reshape.flatten)
+identity = checks.checked(reshape.identity)
+pixel_shuffle = checks.checked(reshape.pixel_shuffle)
+pixel_unshuffle = checks.checked(reshape.pixel_unshuffle)
+unflatten = checks.checked(reshape.unflatten)
+
+glu = checks.checked(_softmax.glu)
+log_softmax = checks.checked(_softmax.log_softmax)
+softmax = checks.checked(_softmax.softmax)
+softmin = checks.checked(_softmax.softmin)
+
+adadelta = adagrad_rules.adadelta
+adafactor = adagrad_rules.adafactor
+adagrad = adagrad_rules.adagrad
+rmsprop = adagrad_rules.rmsprop
+adam = adam_rules.adam
+adamax = adam_rules.adamax
+nadam = adam_rules.nadam
+radam = adam_rules.radam
+asgd = update_rules.asgd
+rprop = update_rules.rprop
+sgd = update_rules.sgd
+
+upsample = checks.checked(upsampling.upsample)
+
+__all__ = [name for name, value in globals().items() if isinstance(value, FunctionType)]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refbp.arrays import OTHER_KINDS, Array, Backward, as_array
-from refbp.checks import require_floating, require_shape, upstream
+from refbp.checks import require_floating, silence, upstream
 
 
 class LayerOptions(TypedDict, total=False):
@@ -109,7 +109,6 @@ class Layer:
         self._zeros: dict[str, Array] = {}
         self._buffers: dict[str, Array] = {}
         self._backward: Backward | None = None
-        self._output_shape: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         """The class and its parameters' shapes, or a line for each of the layers in it."""
@@ -167,13 +166,13 @@ class Layer:
         self.check_input(input)
         # The input's dtype rules: y = layer(x) keeps it, whatever the parameters are stored in.
         params = [p if p.dtype == input.dtype else p.astype(input.dtype) for p in self._params.values()]
-        with np.errstate(all="ignore"):  # NaN and infinities are results like any others
+        with silence():
             result, op_backward = self.op(input, *params)
         output: Array = as_array(result)
 
         def backward(grad_output: Array) -> Array:
             delta = upstream(grad_output, output, type(self).__name__)
-            with np.errstate(all="ignore"):
+            with silence():
                 grads = op_backward(delta)
             grad_input, *param_grads = grads if isinstance(grads, tuple) else (grads,)
             present = (grad for grad in param_grads if grad is not None)
@@ -191,7 +190,6 @@ class Layer:
     def forward(self, input: Array) -> Array:
         """The output for this input; `backward` then belongs to this call. The same as calling the layer."""
         output, self._backward = self.apply(input)
-        self._output_shape = output.shape
         return output
 
     def __call__(self, input: Array) -> Array:
@@ -205,7 +203,6 @@ class Layer:
         """
         if self._backward is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
-        require_shape(grad_output, self._output_shape, type(self).__name__)
         return self._backward(grad_output)  # type: ignore[no-any-return]
 
     def layers(self) -> Iterator[tuple[str, Layer]]:

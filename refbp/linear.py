@@ -8,12 +8,11 @@ from typing import Unpack
 import numpy as np
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked, require_counts
+from refbp.checks import require_counts
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
 
 
-@checked
 def linear(input: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
     """z = n Wᵀ + b, the forward equation for a batch of rows n.
 

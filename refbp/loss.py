@@ -9,12 +9,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from refbp.arrays import Array, is_array
-from refbp.checks import require_floating
+from refbp.checks import require_floating, silence
 
 Gradients: TypeAlias = tuple[Array | None, ...]
-
-# A loss is infinite or undefined where torch's is, and as silently.
-silently = np.errstate(all="ignore")
 
 
 class LossBackward(Protocol):
@@ -50,7 +47,6 @@ def reduced(
         total = np.sum(terms.reshape(-1), keepdims=True)
         value = shaped(total / count if reduction == "mean" else total, ())
 
-    @silently
     def backward(grad_output: Array | float = 1.0) -> Gradients:
         if isinstance(grad_output, int | float):
             delta = np.full_like(terms, float(grad_output))
@@ -143,7 +139,9 @@ class Loss:
         require_floating(input, type(self).__name__)
         for argument in arguments:
             self.require_array(argument)
-        return self.op(input, *arguments)
+        with silence():
+            value, backward = self.op(input, *arguments)
+        return value, silence()(backward)
 
     def forward(self, input: Array, *arguments: Array) -> Array:
         """The value for these arguments; `backward` then belongs to this call. The same as calling the loss."""

@@ -9,16 +9,21 @@ import numpy as np
 
 from refbp.arrays import Array, Backward
 from refbp.avg_pooling import avg_pool
-from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Layer, LayerOptions
+from refbp.layer import LayerOptions
 from refbp.max_pooling import max_pool
+from refbp.ranks import OfRank
 from refbp.special import sign
 from refbp.windows import Ints, sizes
 
 
-def _lp_pool(
-    input: Array, rank: int, norm_type: float, kernel_size: Ints, stride: Ints | None, ceil_mode: bool
+def lp_pool(
+    rank: int,
+    input: Array,
+    norm_type: float,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    ceil_mode: bool = False,
 ) -> tuple[Array, Backward]:
     """y = (Σ_t x_t^p)^(1/p) over each window, computed as torch does: the window's size times its average.
 
@@ -34,55 +39,27 @@ def _lp_pool(
     p = float(norm_type)
     if math.isinf(p):
         way = math.copysign(1.0, p)
-        extreme, _, extreme_backward = max_pool(way * abs(input), rank, kernel_size, stride, 0, 1, ceil_mode)
+        extreme, extreme_backward = max_pool(rank, way * abs(input), kernel_size, stride, 0, 1, ceil_mode)
         return way * extreme, lambda grad_output: extreme_backward(grad_output) * sign(input)
     if p == 0:
         raise ValueError(f"lp_pool{rank}d expects a norm_type other than 0")
     window = float(math.prod(sizes(kernel_size, rank, f"kernel_size of lp_pool{rank}d", 1)))
-    with np.errstate(invalid="ignore", divide="ignore"):  # an odd power's sum may be negative: its root is NaN
-        average, average_backward = avg_pool(input**p, rank, kernel_size, stride, 0, ceil_mode, True, None)
-        total = average * window
-        output = total if p == 1 else total ** (1.0 / p)
+    average, average_backward = avg_pool(rank, input**p, kernel_size, stride, 0, ceil_mode)
+    total = average * window
+    output = total if p == 1 else total ** (1.0 / p)
 
     def backward(grad_output: Array) -> Array:
         empty = (total == 0) | np.isnan(total) if p == 1 else total == 0
-        with np.errstate(invalid="ignore", divide="ignore"):
-            slope = 1.0 if p == 1 else np.where(empty, 1.0, total) ** (1.0 / p - 1.0) / p
-            grad_powers = average_backward(np.where(empty, 0.0, grad_output * slope) * window)
-            return grad_powers if p == 1 else grad_powers * (input ** (p - 1.0) * p)  # type: ignore[no-any-return]
+        slope = 1.0 if p == 1 else np.where(empty, 1.0, total) ** (1.0 / p - 1.0) / p
+        grad_powers: Array = average_backward(np.where(empty, 0.0, grad_output * slope) * window)
+        return grad_powers if p == 1 else grad_powers * (input ** (p - 1.0) * p)
 
     return output, backward
 
 
-@documented_by(_lp_pool)
-@checked
-def lp_pool1d(
-    input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
-) -> tuple[Array, Backward]:
-    """Power-average pooling of (N, C, L) or (C, L)."""
-    return _lp_pool(input, 1, norm_type, kernel_size, stride, ceil_mode)
-
-
-@documented_by(_lp_pool)
-@checked
-def lp_pool2d(
-    input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
-) -> tuple[Array, Backward]:
-    """Power-average pooling of (N, C, H, W) or (C, H, W)."""
-    return _lp_pool(input, 2, norm_type, kernel_size, stride, ceil_mode)
-
-
-@documented_by(_lp_pool)
-@checked
-def lp_pool3d(
-    input: Array, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
-) -> tuple[Array, Backward]:
-    """Power-average pooling of (N, C, D, H, W) or (C, D, H, W)."""
-    return _lp_pool(input, 3, norm_type, kernel_size, stride, ceil_mode)
-
-
-class _LPPool(Layer):
-    rank: int
+@documented_by(lp_pool)
+class _LPPool(OfRank):
+    """torch.nn.{name}: `refbp.functional.lp_pool{rank}d` of (N, C, *sides) or (C, *sides)."""
 
     def __init__(
         self,
@@ -96,25 +73,16 @@ class _LPPool(Layer):
         self.arguments = (norm_type, kernel_size, stride, ceil_mode)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        return _lp_pool(input, self.rank, *self.arguments)
+        return lp_pool(self.rank, input, *self.arguments)
 
 
-@documented_by(_lp_pool)
-class LPPool1d(_LPPool):
-    """torch.nn.LPPool1d: `refbp.functional.lp_pool1d` of (N, C, L) or (C, L)."""
-
-    rank = 1
+class LPPool1d(_LPPool, rank=1):
+    """Windows are of kernel_size elements."""
 
 
-@documented_by(_lp_pool)
-class LPPool2d(_LPPool):
-    """torch.nn.LPPool2d: `refbp.functional.lp_pool2d` of (N, C, H, W) or (C, H, W)."""
-
-    rank = 2
+class LPPool2d(_LPPool, rank=2):
+    """Windows are kH by kW."""
 
 
-@documented_by(_lp_pool)
-class LPPool3d(_LPPool):
-    """torch.nn.LPPool3d: `refbp.functional.lp_pool3d` of (N, C, D, H, W) or (C, D, H, W)."""
-
-    rank = 3
+class LPPool3d(_LPPool, rank=3):
+    """Windows are kD by kH by kW."""

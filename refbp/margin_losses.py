@@ -6,12 +6,11 @@ import numpy as np
 
 from refbp.activations import logsigmoid
 from refbp.arrays import Array
-from refbp.checks import as_target, as_weight, check_classes, class_axis, class_weight, loss_op
+from refbp.checks import as_target, as_weight, check_classes, class_axis, class_weight
 from refbp.docstring import documented_by
 from refbp.loss import Gradients, Loss, LossBackward, WeightedLoss, reduced, shaped
 
 
-@loss_op
 def margin_ranking_loss(
     input1: Array, input2: Array, target: Array, margin: float = 0.0, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:
@@ -34,7 +33,6 @@ def margin_ranking_loss(
     return reduced(np.maximum(raw, 0.0), gradients, (input1, input2, target), reduction)
 
 
-@loss_op
 def hinge_embedding_loss(
     input: Array, target: Array, margin: float = 1.0, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:
@@ -62,7 +60,6 @@ def hinge_embedding_loss(
 COSINE_EPS = 1e-12
 
 
-@loss_op
 def cosine_embedding_loss(
     input1: Array, input2: Array, target: Array, margin: float = 0.0, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:
@@ -103,7 +100,6 @@ def cosine_embedding_loss(
     return reduced(shaped(terms, target.shape), gradients, (input1, input2, target), reduction)
 
 
-@loss_op
 def soft_margin_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
     """ln(1 + e^(-y x)) for y = 1 or -1,  ∂/∂x = -y z / (1 + z) with z = e^(-y x).
 
@@ -121,7 +117,6 @@ def soft_margin_loss(input: Array, target: Array, *, reduction: str = "mean") ->
     return reduced(np.log1p(z), gradients, (input, target), reduction)
 
 
-@loss_op
 def multi_margin_loss(
     input: Array,
     target: Array,
@@ -163,7 +158,6 @@ def multi_margin_loss(
     return reduced(shaped(terms, target.shape), gradients, (input, target, weight), reduction)
 
 
-@loss_op
 def multilabel_margin_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
     """1 / C Σ_{t in labels} Σ_{i not in labels} max(0, 1 - x_t + x_i).
 
@@ -193,7 +187,6 @@ def multilabel_margin_loss(input: Array, target: Array, *, reduction: str = "mea
     return reduced(shaped(terms, input.shape[:-1]), gradients, (input, target), reduction)
 
 
-@loss_op
 def multilabel_soft_margin_loss(
     input: Array, target: Array, weight: Array | None = None, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:

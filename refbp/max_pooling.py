@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Layer, LayerOptions
+from refbp.layer import LayerOptions
+from refbp.ranks import OfRank
 from refbp.special import masked
 from refbp.windows import Ints, inside, padded, pool_geometry
 
@@ -20,14 +20,15 @@ Indices: TypeAlias = npt.NDArray[np.int64]
 
 
 def max_pool(
-    input: Array,
     rank: int,
+    input: Array,
     kernel_size: Ints,
-    stride: Ints | None,
-    padding: Ints,
-    dilation: Ints,
-    ceil_mode: bool,
-) -> tuple[Array, Callable[[], Indices], Backward]:
+    stride: Ints | None = None,
+    padding: Ints = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Any, Backward]:
     """y[o] = max over taps t of x[o * stride + t * dilation - padding]; what lies outside never wins.
 
     Computed as a tournament over the taps, without a scatter.
@@ -41,6 +42,11 @@ def max_pool(
     Raises: ValueError for padding above half the kernel, an input smaller than its window or without elements in a dimension,
         another number of dimensions.
     Conventions: of equal elements the first in row-major order wins all of the gradient; NaN wins, the last one.
+
+    >>> y, backward = refbp.functional.max_pool2d(np.array([[[1.0, 3.0], [3.0, 2.0]]]), 2)
+    >>> y, backward(np.array([[[5.0]]]))
+    (array([[[3.]]]), array([[[0., 5.],
+            [0., 0.]]]))
     """
     g = pool_geometry(input, rank, kernel_size, stride, padding, dilation, ceil_mode, f"max_pool{rank}d")
     x = padded(input, g.sides, -math.inf)
@@ -49,16 +55,15 @@ def max_pool(
     # Copied: what lies in one piece is compared several times as fast.
     best, rounds = tournament((np.copy(x[positions]), own) for positions, own in zip(g.taps(), within, strict=True))
 
-    def indices() -> Indices:
-        return winners(rounds, [np.broadcast_to(places[positions], best.shape) for positions in g.taps()])
-
     def backward(grad_output: Array) -> Array:
         result = np.zeros_like(x)
         for positions, share in zip(reversed(g.taps()), shares(rounds, grad_output), strict=True):
             result[positions] += share
         return result[inside(g.inner, g.sides)]
 
-    return best, indices, backward
+    if not return_indices:
+        return best, backward
+    return (best, winners(rounds, [np.broadcast_to(places[positions], best.shape) for positions in g.taps()])), backward
 
 
 def tournament(taps: Iterable[tuple[Array, Any]]) -> tuple[Array, list[Any]]:
@@ -96,87 +101,34 @@ def shares(rounds: list[Any], grad: Array) -> Iterator[Array]:
     yield grad
 
 
-@documented_by(max_pool)
-@checked
-def max_pool1d(
-    input: Array,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Ints = 0,
-    dilation: Ints = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> tuple[Any, Backward]:
-    """Max pooling of (N, C, L) or (C, L)."""
-    return with_indices(max_pool(input, 1, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
-
-
-@documented_by(max_pool)
-@checked
-def max_pool2d(
-    input: Array,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Ints = 0,
-    dilation: Ints = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> tuple[Any, Backward]:
-    """Max pooling of (N, C, H, W) or (C, H, W).
-
-    >>> y, backward = refbp.functional.max_pool2d(np.array([[[1.0, 3.0], [3.0, 2.0]]]), 2)
-    >>> y, backward(np.array([[[5.0]]]))
-    (array([[[3.]]]), array([[[0., 5.],
-            [0., 0.]]]))
-    """
-    return with_indices(max_pool(input, 2, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
-
-
-@documented_by(max_pool)
-@checked
-def max_pool3d(
-    input: Array,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Ints = 0,
-    dilation: Ints = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> tuple[Any, Backward]:
-    """Max pooling of (N, C, D, H, W) or (C, D, H, W)."""
-    return with_indices(max_pool(input, 3, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
-
-
-def with_indices(pooled: tuple[Array, Callable[[], Indices], Backward], return_indices: bool) -> tuple[Any, Backward]:
-    output, indices, backward = pooled
-    return ((output, indices()) if return_indices else output), backward
-
-
-class PoolWithIndices(Layer):
+class PoolWithIndices(OfRank):
     """A pooling whose forward also hands out the winners, when asked to; within a container it passes its output alone."""
 
-    rank: int
     return_indices: bool
-    _indices: Callable[[], Indices]
+    _indices: Indices | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_indices"}
-
-    def pooled(self, input: Array) -> tuple[Array, Callable[[], Indices], Backward]:
-        """Output, flat indices of the winners, and the backward."""
+    def pooled(self, input: Array) -> tuple[Any, Backward]:
+        """The output, with return_indices a pair of it and the flat indices of the winners, and the backward."""
         raise TypeError(f"{type(self).__name__} defines no pooling")
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        output, self._indices, backward = self.pooled(input)
+        result, backward = self.pooled(input)
+        output, self._indices = result if self.return_indices else (result, None)
         return output, backward
 
     def forward(self, input: Array) -> Any:
         """The output, with return_indices (output, indices); `backward` then belongs to this call."""
         output = super().forward(input)
-        return (output, self._indices()) if self.return_indices else output
+        return (output, self._indices) if self.return_indices else output
 
 
+@documented_by(max_pool)
 class _MaxPool(PoolWithIndices):
+    """torch.nn.{name}: `refbp.functional.max_pool{rank}d` of (N, C, *sides) or (C, *sides).
+
+    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
+    """
+
     def __init__(
         self,
         kernel_size: Ints,
@@ -191,25 +143,16 @@ class _MaxPool(PoolWithIndices):
         self.arguments = (kernel_size, stride, padding, dilation, ceil_mode)
         self.return_indices = return_indices
 
-    def pooled(self, input: Array) -> tuple[Array, Callable[[], Indices], Backward]:
-        return max_pool(input, self.rank, *self.arguments)
+    def pooled(self, input: Array) -> tuple[Any, Backward]:
+        return max_pool(self.rank, input, *self.arguments, self.return_indices)
 
 
-@documented_by(max_pool)
-class MaxPool1d(_MaxPool):
-    """torch.nn.MaxPool1d: `refbp.functional.max_pool1d` of (N, C, L) or (C, L).
-
-    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
-    """
-
-    rank = 1
+class MaxPool1d(_MaxPool, rank=1):
+    """Windows are of kernel_size elements."""
 
 
-@documented_by(max_pool)
-class MaxPool2d(_MaxPool):
-    """torch.nn.MaxPool2d: `refbp.functional.max_pool2d` of (N, C, H, W) or (C, H, W).
-
-    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
+class MaxPool2d(_MaxPool, rank=2):
+    """Windows are kH by kW.
 
     >>> layer = refbp.MaxPool2d(kernel_size=2)
     >>> layer(np.array([[[1.0, 3.0, 0.0, 0.0], [3.0, 2.0, 0.0, 7.0]]]))
@@ -219,14 +162,6 @@ class MaxPool2d(_MaxPool):
             [0., 0., 0., 6.]]])
     """
 
-    rank = 2
 
-
-@documented_by(max_pool)
-class MaxPool3d(_MaxPool):
-    """torch.nn.MaxPool3d: `refbp.functional.max_pool3d` of (N, C, D, H, W) or (C, D, H, W).
-
-    With return_indices a call gives (output, indices); `backward` takes the output's gradient alone.
-    """
-
-    rank = 3
+class MaxPool3d(_MaxPool, rank=3):
+    """Windows are kD by kH by kW."""

@@ -15,7 +15,6 @@ from typing import TypeAlias, Unpack
 import numpy as np
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
 from refbp.windows import sizes
@@ -126,7 +125,6 @@ def _as_shape(normalized_shape: NormalizedShape, name: str) -> tuple[int, ...]:
     return sizes(normalized_shape, rank, f"normalized_shape of {name}")
 
 
-@checked
 def layer_norm(
     input: Array,
     normalized_shape: NormalizedShape,
@@ -149,7 +147,6 @@ def layer_norm(
     return affine(x_hat, backward_x, weight, bias, shape)
 
 
-@checked
 def group_norm(
     input: Array, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5
 ) -> tuple[Array, Backward]:
@@ -180,7 +177,6 @@ def group_norm(
     return affine(x_hat.reshape(input.shape), backward_input, weight, bias, shape)
 
 
-@checked
 def rms_norm(
     input: Array, normalized_shape: NormalizedShape, weight: Array | None = None, eps: float | None = None
 ) -> tuple[Array, Backward]:
@@ -202,7 +198,6 @@ def rms_norm(
     return y, lambda grad_output: backward_all(grad_output)[:2]
 
 
-@checked
 def local_response_norm(
     input: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> tuple[Array, Backward]:

@@ -8,15 +8,14 @@ from typing import TypeAlias, Unpack
 import numpy as np
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
-from refbp.layer import Layer, LayerOptions
+from refbp.layer import LayerOptions
+from refbp.ranks import OfRank
 from refbp.windows import PADDING_SOURCES, Index, Sides, added_back, inside, padded, padding_sources, sizes, taken
 
 Pad: TypeAlias = int | Sequence[int]
 
 
-@checked
 def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> tuple[Array, Backward]:
     """The input with `pad` elements added at both ends of its last dimensions; negative numbers crop.
 
@@ -66,8 +65,13 @@ def _constant(input: Array, sides: Sides, value: float) -> tuple[Array, Backward
     return padded(core, grown, value), backward
 
 
-class _Padding(Layer):
-    rank: int
+@documented_by(pad)
+class _Padding(OfRank):
+    """torch.nn.{name}: `refbp.functional.pad` of all its sides.
+
+    padding is one int for all, or (before, after) of the last dimension, then of the one before it, and so on.
+    """
+
     mode: str
 
     def __init__(self, padding: Pad, **options: Unpack[LayerOptions]) -> None:
@@ -79,7 +83,10 @@ class _Padding(Layer):
         return pad(input, self.padding, self.mode, self.value)
 
 
+@documented_by(_Padding)
 class _ConstantPad(_Padding):
+    """torch.nn.{name}: a padding with a constant."""
+
     mode = "constant"
 
     def __init__(self, padding: Pad, value: float, **options: Unpack[LayerOptions]) -> None:
@@ -87,151 +94,85 @@ class _ConstantPad(_Padding):
         self.value = value
 
 
-@documented_by(pad)
-class ConstantPad1d(_ConstantPad):
-    """torch.nn.ConstantPad1d: `refbp.functional.pad` with the constant `value`.
-
-    padding is (left, right), or one int for all.
-    """
-
-    rank = 1
+class ConstantPad1d(_ConstantPad, rank=1):
+    """The border has the constant `value`; padding is (left, right)."""
 
 
-@documented_by(pad)
-class ConstantPad2d(_ConstantPad):
-    """torch.nn.ConstantPad2d: `refbp.functional.pad` with the constant `value`.
-
-    padding is (left, right, top, bottom), or one int for all.
-    """
-
-    rank = 2
+class ConstantPad2d(_ConstantPad, rank=2):
+    """The border has the constant `value`; padding is (left, right, top, bottom)."""
 
 
-@documented_by(pad)
-class ConstantPad3d(_ConstantPad):
-    """torch.nn.ConstantPad3d: `refbp.functional.pad` with the constant `value`.
-
-    padding is (left, right, top, bottom, front, back), or one int for all.
-    """
-
-    rank = 3
+class ConstantPad3d(_ConstantPad, rank=3):
+    """The border has the constant `value`; padding is (left, right, top, bottom, front, back)."""
 
 
-@documented_by(pad)
-class ZeroPad1d(_Padding):
-    """torch.nn.ZeroPad1d: `refbp.functional.pad` with the constant 0.
+class ZeroPad1d(_Padding, rank=1):
+    """The border has the constant 0; padding is (left, right)."""
 
-    padding is (left, right), or one int for all.
-    """
-
-    rank, mode = 1, "constant"
+    mode = "constant"
 
 
-@documented_by(pad)
-class ZeroPad2d(_Padding):
-    """torch.nn.ZeroPad2d: `refbp.functional.pad` with the constant 0.
+class ZeroPad2d(_Padding, rank=2):
+    """The border has the constant 0; padding is (left, right, top, bottom)."""
 
-    padding is (left, right, top, bottom), or one int for all.
-    """
-
-    rank, mode = 2, "constant"
+    mode = "constant"
 
 
-@documented_by(pad)
-class ZeroPad3d(_Padding):
-    """torch.nn.ZeroPad3d: `refbp.functional.pad` with the constant 0.
+class ZeroPad3d(_Padding, rank=3):
+    """The border has the constant 0; padding is (left, right, top, bottom, front, back)."""
 
-    padding is (left, right, top, bottom, front, back), or one int for all.
-    """
-
-    rank, mode = 3, "constant"
+    mode = "constant"
 
 
-@documented_by(pad)
-class ReflectionPad1d(_Padding):
-    """torch.nn.ReflectionPad1d: `refbp.functional.pad` with mode "reflect".
+class ReflectionPad1d(_Padding, rank=1):
+    """The border has mode "reflect"; padding is (left, right)."""
 
-    padding is (left, right), or one int for all.
-    """
-
-    rank, mode = 1, "reflect"
+    mode = "reflect"
 
 
-@documented_by(pad)
-class ReflectionPad2d(_Padding):
-    """torch.nn.ReflectionPad2d: `refbp.functional.pad` with mode "reflect".
+class ReflectionPad2d(_Padding, rank=2):
+    """The border has mode "reflect"; padding is (left, right, top, bottom)."""
 
-    padding is (left, right, top, bottom), or one int for all.
-    """
-
-    rank, mode = 2, "reflect"
+    mode = "reflect"
 
 
-@documented_by(pad)
-class ReflectionPad3d(_Padding):
-    """torch.nn.ReflectionPad3d: `refbp.functional.pad` with mode "reflect".
+class ReflectionPad3d(_Padding, rank=3):
+    """The border has mode "reflect"; padding is (left, right, top, bottom, front, back)."""
 
-    padding is (left, right, top, bottom, front, back), or one int for all.
-    """
-
-    rank, mode = 3, "reflect"
+    mode = "reflect"
 
 
-@documented_by(pad)
-class ReplicationPad1d(_Padding):
-    """torch.nn.ReplicationPad1d: `refbp.functional.pad` with mode "replicate".
+class ReplicationPad1d(_Padding, rank=1):
+    """The border has mode "replicate"; padding is (left, right)."""
 
-    padding is (left, right), or one int for all.
-    """
-
-    rank, mode = 1, "replicate"
+    mode = "replicate"
 
 
-@documented_by(pad)
-class ReplicationPad2d(_Padding):
-    """torch.nn.ReplicationPad2d: `refbp.functional.pad` with mode "replicate".
+class ReplicationPad2d(_Padding, rank=2):
+    """The border has mode "replicate"; padding is (left, right, top, bottom)."""
 
-    padding is (left, right, top, bottom), or one int for all.
-    """
-
-    rank, mode = 2, "replicate"
+    mode = "replicate"
 
 
-@documented_by(pad)
-class ReplicationPad3d(_Padding):
-    """torch.nn.ReplicationPad3d: `refbp.functional.pad` with mode "replicate".
+class ReplicationPad3d(_Padding, rank=3):
+    """The border has mode "replicate"; padding is (left, right, top, bottom, front, back)."""
 
-    padding is (left, right, top, bottom, front, back), or one int for all.
-    """
-
-    rank, mode = 3, "replicate"
+    mode = "replicate"
 
 
-@documented_by(pad)
-class CircularPad1d(_Padding):
-    """torch.nn.CircularPad1d: `refbp.functional.pad` with mode "circular".
+class CircularPad1d(_Padding, rank=1):
+    """The border has mode "circular"; padding is (left, right)."""
 
-    padding is (left, right), or one int for all.
-    """
-
-    rank, mode = 1, "circular"
+    mode = "circular"
 
 
-@documented_by(pad)
-class CircularPad2d(_Padding):
-    """torch.nn.CircularPad2d: `refbp.functional.pad` with mode "circular".
+class CircularPad2d(_Padding, rank=2):
+    """The border has mode "circular"; padding is (left, right, top, bottom)."""
 
-    padding is (left, right, top, bottom), or one int for all.
-    """
-
-    rank, mode = 2, "circular"
+    mode = "circular"
 
 
-@documented_by(pad)
-class CircularPad3d(_Padding):
-    """torch.nn.CircularPad3d: `refbp.functional.pad` with mode "circular".
+class CircularPad3d(_Padding, rank=3):
+    """The border has mode "circular"; padding is (left, right, top, bottom, front, back)."""
 
-    padding is (left, right, top, bottom, front, back), or one int for all.
-    """
-
-    rank, mode = 3, "circular"
+    mode = "circular"

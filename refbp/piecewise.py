@@ -11,7 +11,6 @@ import numpy as np
 
 from refbp.activations import Activation
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
 from refbp.layer import LayerOptions
 from refbp.special import masked
@@ -26,7 +25,6 @@ def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward
     return output, lambda grad_output: masked(grad_output, passes)
 
 
-@checked
 def relu(input: Array) -> tuple[Array, Backward]:
     """f(z) = max(z, 0),  f'(z) = 1 where z > 0, else 0.
 
@@ -50,7 +48,6 @@ class ReLU(Activation):
         super().__init__(**options)
 
 
-@checked
 def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> tuple[Array, Backward]:
     """f(z) = min(max(z, min_val), max_val),  f'(z) = 1 between them, else 0.
 
@@ -86,7 +83,6 @@ class Hardtanh(Activation):
         self.arguments = (low, high)
 
 
-@checked
 def relu6(input: Array) -> tuple[Array, Backward]:
     """f(z) = min(max(z, 0), 6): hardtanh from 0 to 6,  f'(z) = 1 between them, else 0.
 
@@ -105,7 +101,6 @@ class ReLU6(Activation):
         super().__init__(**options)
 
 
-@checked
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else negative_slope z;  f'(z) = 1 or negative_slope.
 
@@ -130,7 +125,6 @@ class LeakyReLU(Activation):
         self.arguments = (negative_slope,)
 
 
-@checked
 def prelu(input: Array, weight: Array) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else w z, with one w for all or one per channel;  f'(z) = 1 or w.
 
@@ -172,7 +166,6 @@ class PReLU(Activation):
         self.add_param("weight", np.full(num_parameters, init))
 
 
-@checked
 def hardsigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = min(max(z + 3, 0), 6) / 6,  f'(z) = 1/6 between -3 and 3, else 0. Source: Howard et al., arXiv:1905.02244.
 
@@ -192,7 +185,6 @@ class Hardsigmoid(Activation):
         super().__init__(**options)
 
 
-@checked
 def hardswish(input: Array) -> tuple[Array, Backward]:
     """f(z) = z min(max(z + 3, 0), 6) / 6,  f'(z) = z / 3 + 1/2 between -3 and 3, 0 below, 1 above.
 
@@ -219,7 +211,6 @@ class Hardswish(Activation):
         super().__init__(**options)
 
 
-@checked
 def hardshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
     """f(z) = z where |z| > λ, else 0;  f'(z) = 1 or 0. Conventions: f'(±λ) = 0, f'(NaN) = 0."""
     return piecewise((input > lambd) | (input < -lambd), input, 0.0)
@@ -236,7 +227,6 @@ class Hardshrink(Activation):
         self.arguments = (lambd,)
 
 
-@checked
 def softshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
     """f(z) = z - λ above λ, z + λ below -λ, else 0;  f'(z) = 1 or 0.
 
@@ -260,7 +250,6 @@ class Softshrink(Activation):
         self.arguments = (lambd,)
 
 
-@checked
 def threshold(input: Array, threshold: float, value: float) -> tuple[Array, Backward]:
     """f(z) = z where z > threshold, else value;  f'(z) = 1 or 0. Conventions: f'(threshold) = 0; f'(NaN) = 1."""
     return piecewise((input > threshold) | np.isnan(input), input, value)

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from refbp.arrays import Array
-from refbp.checks import as_target, loss_op
+from refbp.checks import as_target
 from refbp.docstring import documented_by
 from refbp.loss import Gradients, Loss, LossBackward, reduced, shaped
 from refbp.special import sign
 
 
-@loss_op
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
     """(x - t)².
 
@@ -53,7 +52,6 @@ class MSELoss(Loss):
         return mse_loss(input, target, reduction=self.reduction)
 
 
-@loss_op
 def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
     """|x - t|,  ∂/∂x = sign(x - t) = -∂/∂t.
 
@@ -70,7 +68,6 @@ def l1_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Ar
     return reduced(abs(difference), gradients, (input, target), reduction)
 
 
-@loss_op
 def smooth_l1_loss(
     input: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0
 ) -> tuple[Array, LossBackward]:
@@ -96,7 +93,6 @@ def smooth_l1_loss(
     return reduced(terms, gradients, (input, target), reduction)
 
 
-@loss_op
 def huber_loss(
     input: Array, target: Array, *, reduction: str = "mean", delta: float = 1.0
 ) -> tuple[Array, LossBackward]:
@@ -121,7 +117,6 @@ def huber_loss(
     return reduced(terms, gradients, (input, target), reduction)
 
 
-@loss_op
 def kl_div(
     input: Array, target: Array, *, reduction: str = "mean", log_target: bool = False
 ) -> tuple[Array, LossBackward]:
@@ -153,7 +148,6 @@ def kl_div(
     return reduced(terms, gradients, (input, target), reduction, divisor)
 
 
-@loss_op
 def poisson_nll_loss(
     input: Array,
     target: Array,
@@ -190,7 +184,6 @@ def poisson_nll_loss(
     return reduced(terms, gradients, (input, target), reduction)
 
 
-@loss_op
 def gaussian_nll_loss(
     input: Array, target: Array, var: Array, full: bool = False, eps: float = 1e-6, *, reduction: str = "mean"
 ) -> tuple[Array, LossBackward]:

@@ -9,19 +9,16 @@ from typing import Any, Unpack
 import numpy as np
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
 from refbp.windows import batch_last
 
 
-@checked
 def identity(input: Array) -> tuple[Array, Backward]:
     """y = x, grad_input = grad_output. Shape: any, kept."""
     return input, lambda grad_output: grad_output
 
 
-@checked
 def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> tuple[Array, Backward]:
     """The dimensions from start_dim to end_dim as one, in row-major order.
 
@@ -45,7 +42,6 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> tuple[Array,
     return input.reshape(shape), backward
 
 
-@checked
 def unflatten(input: Array, dim: int, unflattened_size: Sequence[int]) -> tuple[Array, Backward]:
     """The dimension `dim` as several, in row-major order; one of their sizes may be -1, the rest.
 
@@ -66,7 +62,6 @@ def unflatten(input: Array, dim: int, unflattened_size: Sequence[int]) -> tuple[
     return input.reshape(shape), lambda grad_output: grad_output.reshape(input.shape)
 
 
-@checked
 def pixel_shuffle(input: Array, upscale_factor: int) -> tuple[Array, Backward]:
     """Channels become pixels: y[c, h r + i, w r + j] = x[c r² + i r + j, h, w]. Source: Shi et al., arXiv:1609.05158.
 
@@ -80,7 +75,6 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> tuple[Array, Backward]:
     return _shuffled(input, r), lambda grad_output: _unshuffled(grad_output, r)
 
 
-@checked
 def pixel_unshuffle(input: Array, downscale_factor: int) -> tuple[Array, Backward]:
     """Pixels become channels: y[c r² + i r + j, h, w] = x[c, h r + i, w r + j], the inverse of pixel_shuffle.
 

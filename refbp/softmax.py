@@ -9,7 +9,6 @@ import numpy as np
 
 from refbp.activations import sigmoid
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
 
@@ -33,7 +32,6 @@ def shifted(input: Array, dim: int) -> Array:
     return input - np.max(input, axis=dim, keepdims=True) if input.size else input
 
 
-@checked
 def log_softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     """f(z)_i = z_i - ln Σ_j e^{z_j} along `dim`, computed from z - max z, so that nothing overflows.
 
@@ -54,7 +52,6 @@ def log_softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     return output.reshape(input.shape), backward
 
 
-@checked
 def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     """f(z)_i = e^{z_i} / Σ_j e^{z_j} along `dim`, computed from z - max z, so that nothing overflows.
 
@@ -76,14 +73,12 @@ def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
 
 
 @documented_by(softmax)
-@checked
 def softmin(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
     """softmax of -z; grad_input is softmax's at -z, with the other sign."""
     output, backward = softmax(-input, dim)
     return output, lambda grad_output: -backward(grad_output)
 
 
-@checked
 def glu(input: Array, dim: int = -1) -> tuple[Array, Backward]:
     """a σ(b), with a and b the first and second half of the input along `dim`. Source: Dauphin et al., arXiv:1612.08083.
 

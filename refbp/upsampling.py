@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeAlias, Unpack
 import numpy as np
 
 from refbp.arrays import Array, Backward
-from refbp.checks import checked
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
 from refbp.windows import Positions, Sizes, added_back, sizes, taken
@@ -26,7 +25,6 @@ class _Mix(NamedTuple):
     weight: Array | None
 
 
-@checked
 def upsample(
     input: Array,
     size: int | Sequence[int] | None = None,

@@ -19,6 +19,7 @@ from oracle.selftest import bugs
 from oracle.selftest.bugs import reshaping
 from oracle.selftest.bugs.bug import Bug
 from oracle.suite import build
+from refbp.checks import checked
 
 RECIPES = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 
@@ -37,7 +38,8 @@ def channel_shuffle(monkeypatch: pytest.MonkeyPatch) -> Any:
     exec(recipe("A layer"), vars(refbp.reshape))
     added = vars(refbp.reshape)["ChannelShuffle"]
     monkeypatch.setattr(refbp, "ChannelShuffle", added, raising=False)
-    monkeypatch.setattr(refbp.functional, "channel_shuffle", vars(refbp.reshape)["channel_shuffle"], raising=False)
+    op = checked(vars(refbp.reshape)["channel_shuffle"])
+    monkeypatch.setattr(refbp.functional, "channel_shuffle", op, raising=False)
     monkeypatch.setitem(build.LAYERS, "ChannelShuffle", added)
     return added
 

@@ -25,7 +25,7 @@ SHOWN = (
     "refbp.classification_losses.CrossEntropyLoss",
     "refbp.update_rules.SGD",
     "refbp.containers.Sequential",
-    "refbp.conv.conv2d",
+    "refbp.conv.conv",
     "oracle.harness.run.run",
     "oracle.case.case.Case",
     "oracle.judging.profile.Profile",

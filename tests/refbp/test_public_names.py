@@ -15,7 +15,7 @@ import torch
 import refbp
 
 # What others are made of.
-BASES = {"Activation", "ConvNd", "PoolWithIndices", "WeightedLoss"}
+BASES = {"Activation", "ConvNd", "OfRank", "PoolWithIndices", "WeightedLoss"}
 
 
 def defined() -> Iterator[tuple[str, Any]]:
@@ -27,14 +27,23 @@ def defined() -> Iterator[tuple[str, Any]]:
                 yield name, value
 
 
-def is_op(value: Any) -> bool:
-    """Whether it takes an input, of any rank, and returns an output with its backward; or updates a parameter."""
+def ops(name: str, value: Any) -> list[str]:
+    """The ops that a function is: it takes an input and returns an output with its backward; or it updates a parameter.
+
+    One whose first argument is a rank is an op in each of three.
+    """
     if not inspect.isfunction(value):
-        return False
+        return []
     signature = inspect.signature(value)
-    first = next(iter(signature.parameters), "")
-    differentiates = "Backward]" in str(signature.return_annotation) and "rank" not in signature.parameters
-    return first == "param" or (first in ("input", "input1") and differentiates)
+    first, second, *_ = *signature.parameters, "", ""
+    returned = str(signature.return_annotation)
+    if first == "param":
+        return [name] if returned.startswith("tuple[") else []
+    if "Backward]" not in returned:
+        return []
+    if (first, second) == ("rank", "input"):
+        return [f"{name}{rank}d" for rank in (1, 2, 3)]
+    return [name] if first in ("input", "input1") else []
 
 
 def test_every_class_is_exported() -> None:
@@ -47,7 +56,7 @@ def test_every_class_is_exported() -> None:
 
 def test_every_op_is_exported() -> None:
     """By refbp.functional."""
-    written = {name for name, value in defined() if is_op(value)}
+    written = {op for name, value in defined() for op in ops(name, value)}
     assert len(written) > 80
     assert written == set(refbp.functional.__all__)
 

@@ -67,9 +67,10 @@ def whole_windows(divisors: Any) -> Any:
 def equal_winners(max_pool: Any) -> Any:
     """Every element that equals its window's maximum gets the whole gradient."""
 
-    def other(input: Any, *arguments: Any) -> Any:
-        output, winner, _ = max_pool(input, *arguments)
-        rank, kernel, stride, padding, dilation, ceil_mode = arguments
+    def other(rank: int, input: Any, *arguments: Any) -> Any:
+        result, _ = max_pool(rank, input, *arguments)
+        kernel, stride, padding, dilation, ceil_mode, return_indices = arguments
+        output = result[0] if return_indices else result
         g = refbp.windows.pool_geometry(input, rank, kernel, stride, padding, dilation, ceil_mode, "max_pool")
 
         def backward(grad_output: Any) -> Any:
@@ -79,7 +80,7 @@ def equal_winners(max_pool: Any) -> Any:
                 result[positions] += np.where(x[positions] == output, grad_output, 0.0)
             return result[refbp.windows.inside(g.inner, g.sides)]
 
-        return output, winner, backward
+        return result, backward
 
     return other
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Unpack
+from collections.abc import Iterator
+from typing import Unpack
 
 import numpy as np
 
 from refbp.arrays import Array, Backward
 from refbp.checks import require_counts
+from refbp.columns import Columns, Geometry
 from refbp.docstring import documented_by
 from refbp.layer import LayerOptions
 from refbp.ranks import OfRank
@@ -17,53 +19,15 @@ from refbp.windows import (
     Ints,
     Sides,
     Sizes,
-    add_windows,
     added_back,
     batch_last,
-    empty_batch_last,
     inside,
     padded,
     padding_sources,
     sizes,
     taken,
     window_counts,
-    windows,
 )
-
-
-class Geometry(NamedTuple):
-    """Kernel size, stride and dilation per dimension, and the number of groups."""
-
-    kernel: Sizes
-    stride: Sizes
-    dilation: Sizes
-    groups: int
-
-
-# Elements of the columns that are made at a time, where weight and row of windows have no more: they stay in a processor's cache.
-BLOCK = 2**19
-
-
-def blocks(n: int, counts: Sizes, weight: Array, g: Geometry) -> list[slice]:
-    """The windows in parts along their first dimension, a row of them at least, else up to BLOCK or the weight's numbers."""
-    # Numbers in the columns of one row of windows: as many per window as all groups read.
-    row = weight.size // weight.shape[0] * g.groups * math.prod(counts[1:]) * n
-    rows = max(1, max(BLOCK, weight.size) // max(row, 1))
-    return [slice(first, min(first + rows, counts[0])) for first in range(0, counts[0], rows)]
-
-
-def columns_of(view: Array, part: slice, g: Geometry) -> Array:
-    """The windows of a part as columns, per group: (N, C, *counts, *kernel) -> (G, C/G*K, P*N) for P windows of K taps."""
-    rank = len(g.kernel)
-    view = np.transpose(view[:, :, part], (1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank), 0))
-    rows = view.shape[0] // g.groups * math.prod(g.kernel)
-    return view.reshape((g.groups, rows, math.prod(view.shape[1 + rank :])))  # of (C, *kernel, *counts, N)
-
-
-def by_feature(delta: Array, groups: int) -> Array:
-    """Features as rows, per group: (N, F, *counts) -> (G, F/G, P*N)."""
-    features, positions = delta.shape[1], math.prod(delta.shape[2:])
-    return np.moveaxis(delta, 0, -1).reshape((groups, features // groups, positions * delta.shape[0]))
 
 
 def per_group(weight: Array, groups: int) -> Array:
@@ -72,46 +36,43 @@ def per_group(weight: Array, groups: int) -> Array:
 
 
 def correlate(x: Array, weight: Array, bias: Array | None, g: Geometry) -> Array:
-    """The cross-correlation of x with the kernel, plus a bias per feature."""
-    view = windows(x, *g[:3])  # (N, C, *counts, *kernel)
-    n, features, counts = x.shape[0], weight.shape[0], view.shape[2 : x.ndim]
-    z = empty_batch_last(x, (n, features, *counts))
-    for part in blocks(n, counts, weight, g):
-        rows = per_group(weight, g.groups) @ columns_of(view, part, g)  # (G, F/G, P*N)
-        if bias is not None:
-            rows += bias.reshape((g.groups, features // g.groups, 1))
-        z[:, :, part] = np.moveaxis(rows.reshape((features, part.stop - part.start, *counts[1:], n)), -1, 0)
-    return z
+    """Eq. (7): Z = W X + b, the windows of x times the kernel."""
+    W, columns = per_group(weight, g.groups), Columns(len(x), window_counts(x.shape[2:], *g[:3]), weight, g)
+
+    def products() -> Iterator[Array]:
+        for X in columns.of(x):
+            Z = W @ X  # (G, F/G, C/G*K) @ (G, C/G*K, P*N) -> (G, F/G, P*N)
+            if bias is not None:
+                Z += bias.reshape((*W.shape[:2], 1))
+            yield Z
+
+    return columns.as_array(x, len(weight), products())
+
+
+def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array:
+    """Eq. (8): ∂L/∂W = Δ Xᵀ, every tap times what it read, summed over batch and positions."""
+    columns = Columns(len(delta), delta.shape[2:], weight, g)
+    total = np.zeros_like(delta, shape=per_group(weight, g.groups).shape)
+    for D, X in zip(columns.rows(delta), columns.of(x), strict=True):
+        total += D @ np.swapaxes(X, 1, 2)  # (G, F/G, P*N) @ (G, P*N, C/G*K) -> (G, F/G, C/G*K)
+    return total.reshape(weight.shape)
 
 
 def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
-    """The input's gradient: each position's delta times the kernel, added where the kernel stood.
+    """Eq. (9): ∂L/∂X = Wᵀ Δ, each number of it added where its window read.
 
     Element i receives delta_o W_t from every window o and tap t with o * stride + t * dilation = i. Read as a sum over t at
     fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
     """
-    n, counts, rank, channels = delta.shape[0], delta.shape[2:], len(g.kernel), g.groups * weight.shape[1]
-    kernels = np.swapaxes(per_group(weight, g.groups), 1, 2)  # (G, C/G*K, F/G)
-    result = empty_batch_last(delta, (n, channels, *size))
-    result[...] = 0.0
-    for part in blocks(n, counts, weight, g):
-        grads = kernels @ by_feature(delta[:, :, part], g.groups)  # (G, C/G*K, P*N)
-        grads = grads.reshape((channels, *g.kernel, part.stop - part.start, *counts[1:], n))
-        grads = np.transpose(grads, (1 + 2 * rank, 0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank)))
-        add_windows(result, grads, *g[:3], part.start)
-    return result
-
-
-def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array:
-    """The cross-correlation of the layer's input with delta: every tap sums over batch and positions what it multiplied."""
-    view = windows(x, *g[:3])
-    total = np.zeros_like(delta, shape=(g.groups, weight.shape[0] // g.groups, math.prod(weight.shape[1:])))
-    for part in blocks(delta.shape[0], delta.shape[2:], weight, g):
-        total += by_feature(delta[:, :, part], g.groups) @ np.swapaxes(columns_of(view, part, g), 1, 2)
-    return total.reshape(weight.shape)
+    W, columns = per_group(weight, g.groups), Columns(len(delta), delta.shape[2:], weight, g)
+    grads = (
+        np.swapaxes(W, 1, 2) @ D for D in columns.rows(delta)
+    )  # (G, C/G*K, F/G) @ (G, F/G, P*N) -> (G, C/G*K, P*N)
+    return columns.added_up(delta, g.groups * weight.shape[1], size, grads)
 
 
 def bias_gradient(delta: Array) -> Array:
+    """∂L/∂b = Σ δ over batch and positions."""
     total: Array = np.sum(delta, axis=(0, *range(2, delta.ndim)))
     return total
 

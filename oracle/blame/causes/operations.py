@@ -90,7 +90,7 @@ OPERATIONS: tuple[tuple[tuple[str, ...] | str, str, str, str, Callable[[Any], An
         "Conv",
         "overwritten",
         "windows that overlap overwrite each other instead of adding up",
-        "refbp.conv:add_windows",
+        "refbp.columns:add_windows",
         overwritten,
     ),
     (

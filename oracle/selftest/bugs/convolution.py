@@ -59,10 +59,10 @@ def in_input_gradient() -> Iterator[Bug]:
         "refbp.conv:spread",
         lambda op: lambda d, w, size, g: op(d, np.flip(w, (2, 3)), size, g),
     )
-    yield patch("conv: windows overwritten instead of added", "refbp.conv:add_windows", overwritten)
+    yield patch("conv: windows overwritten instead of added", "refbp.columns:add_windows", overwritten)
     yield patch(
         "conv: stride and dilation swapped",
-        "refbp.conv:add_windows",
+        "refbp.columns:add_windows",
         lambda op: (
             lambda result, grads, kernel, stride, dilation, first: op(result, grads, kernel, dilation, stride, first)
         ),

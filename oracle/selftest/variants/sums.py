@@ -11,8 +11,8 @@ from oracle.case.arrays import Array
 from oracle.selftest.changes import rows
 from oracle.selftest.variants.variant import Variant, of_layer
 from oracle.suite.build import layer
-from refbp.conv import Geometry, by_feature, columns_of
-from refbp.windows import add_windows, windows
+from refbp.columns import Columns, Geometry
+from refbp.windows import window_counts
 
 Dot = Callable[[Array, Array], Array]
 
@@ -130,20 +130,19 @@ def convolution(dot: Dot) -> Any:
     def op(self: Any, input: Array) -> Any:
         weight, bias = self.params["weight"], self.params["bias"]
         g = Geometry(weight.shape[2:], (1, 1), (1, 1), 1)
-        view = windows(input, *g[:3])
-        patches = columns_of(view, slice(None), g)[0].T  # (P*N, C*K)
+        columns = Columns(len(input), window_counts(input.shape[2:], *g[:3]), weight, g)
+        columns.parts = [slice(0, columns.counts[0])]
+        ((patches,),) = columns.of(input)  # (C*K, P*N)
         kernel = weight.reshape(len(weight), -1)
-        counts = view.shape[2:4]
-        z = np.moveaxis((dot(patches, kernel.T) + bias).T.reshape(len(weight), *counts, len(input)), -1, 0)
+        z = columns.as_array(input, len(weight), [(dot(patches.T, kernel.T) + bias).T])
 
         def backward(grad_output: Array) -> Any:
-            delta = by_feature(grad_output, 1)[0].T  # (P*N, F)
-            spread = dot(delta, kernel).T.reshape(input.shape[1], *g.kernel, *counts, len(input))
-            grad_input, ones = np.zeros_like(input), np.ones((1, len(delta)), delta.dtype)
-            add_windows(grad_input, np.transpose(spread, (5, 0, 3, 4, 1, 2)), *g[:3])
+            ((rows,),) = columns.rows(grad_output)  # (F, P*N)
+            ones = np.ones((1, rows.shape[1]), rows.dtype)
+            grad_input = columns.added_up(grad_output, input.shape[1], input.shape[2:], [dot(rows.T, kernel).T])
             return grad_input, {
-                "weight": dot(np.ascontiguousarray(delta.T), patches).reshape(weight.shape),
-                "bias": dot(ones, delta)[0],
+                "weight": dot(np.ascontiguousarray(rows), patches.T).reshape(weight.shape),
+                "bias": dot(ones, rows.T)[0],
             }
 
         return z, backward

@@ -18,6 +18,7 @@ import oracle
 import refbp.activations
 import refbp.avg_pooling
 import refbp.classification_losses
+import refbp.columns
 import refbp.conv
 import refbp.dropout
 import refbp.layer
@@ -173,10 +174,10 @@ def not_zeroed(op: Op) -> Op:
 LINEAR, CONV = "linear/Linear,in_features=3,out_features=4,bias=True,batch=5", "layout/Conv2d,transposed"
 BUGS = [
     Bug("conv: kernel not turned", refbp.conv, "spread", flipped, CONV, "0", "grad_input"),
-    Bug("conv: windows overwritten", refbp.conv, "add_windows", overwritten, "exact/Conv2d", "0", "grad_input"),
+    Bug("conv: windows overwritten", refbp.columns, "add_windows", overwritten, "exact/Conv2d", "0", "grad_input"),
     Bug(
         "conv: stride and dilation swapped",
-        refbp.conv,
+        refbp.columns,
         "add_windows",
         stride_and_dilation_swapped,
         CONV,

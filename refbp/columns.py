@@ -1,0 +1,79 @@
+"""Windows as the columns of a matrix: a convolution is a linear layer on them, one for each group of channels.
+
+Columns are made a few rows of windows at a time, which stay in a processor's cache; the batch runs fastest in memory, so that
+each row of a matrix is one long run, however small the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from refbp.arrays import Array
+from refbp.windows import Sizes, add_windows, empty_batch_last, windows
+
+# Elements of the columns that are made at a time, unless a row of windows or the weight has more.
+BLOCK = 2**19
+
+
+class Geometry(NamedTuple):
+    """Kernel size, stride and dilation per dimension, and the number of groups."""
+
+    kernel: Sizes
+    stride: Sizes
+    dilation: Sizes
+    groups: int
+
+
+class Columns:
+    """The windows of arrays (N, C, *size), `counts` of them per dimension, part by part along the first dimension.
+
+    With G groups, K taps and P windows of all N samples in a part:
+        x ↔ X: (N, C, *size) ↔ (G, C/G*K, P*N)
+        z ↔ Z: (N, F, *counts) ↔ (G, F/G, P*N)
+    """
+
+    def __init__(self, samples: int, counts: Sizes, weight: Array, g: Geometry) -> None:
+        self.samples, self.counts, self.g = samples, counts, g
+        # Numbers in the columns of one row of windows: as many per window as all groups read.
+        row = weight.size // weight.shape[0] * g.groups * math.prod(counts[1:]) * samples
+        rows = max(1, max(BLOCK, weight.size) // max(row, 1))
+        self.parts = [slice(first, min(first + rows, counts[0])) for first in range(0, counts[0], rows)]
+
+    def of(self, x: Array) -> Iterator[Array]:
+        """X: the windows of x as columns."""
+        rank, groups = len(self.g.kernel), self.g.groups
+        view = np.moveaxis(windows(x, *self.g[:3]), 0, -1)  # (C, *counts, *kernel, N)
+        view = np.transpose(view, (0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank), 1 + 2 * rank))
+        for part in self.parts:
+            own = view[(slice(None),) * (1 + rank) + (part,)]  # (C, *kernel, *counts, N)
+            rows = x.shape[1] // groups * math.prod(self.g.kernel)
+            yield own.reshape((groups, rows, math.prod(own.shape[1 + rank :])))
+
+    def rows(self, z: Array) -> Iterator[Array]:
+        """Z: the features of z as rows."""
+        for part in self.parts:
+            own = np.moveaxis(z[:, :, part], 0, -1)  # (F, *counts, N)
+            yield own.reshape((self.g.groups, own.shape[0] // self.g.groups, math.prod(own.shape[1:])))
+
+    def as_array(self, like: Array, features: int, parts: Iterable[Array]) -> Array:
+        """The inverse of `rows`: z from Z."""
+        z = empty_batch_last(like, (self.samples, features, *self.counts))
+        for part, own in zip(self.parts, parts, strict=True):
+            shape = (features, part.stop - part.start, *self.counts[1:], self.samples)
+            z[:, :, part] = np.moveaxis(own.reshape(shape), -1, 0)
+        return z
+
+    def added_up(self, like: Array, channels: int, size: Sizes, parts: Iterable[Array]) -> Array:
+        """The adjoint of `of`: each number of X is added to where it was read in x."""
+        rank = len(self.g.kernel)
+        x = empty_batch_last(like, (self.samples, channels, *size))
+        x[...] = 0.0
+        for part, own in zip(self.parts, parts, strict=True):
+            shape = (channels, *self.g.kernel, part.stop - part.start, *self.counts[1:], self.samples)
+            axes = (1 + 2 * rank, 0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank))  # (N, C, *counts, *kernel)
+            add_windows(x, np.transpose(own.reshape(shape), axes), *self.g[:3], part.start)
+        return x

@@ -19,7 +19,7 @@ from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.figures import Expected, measured
 from oracle.judging.parts import Part, step_part
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import CONVENTION, DISCREPANCIES, END_TO_END, MISSING, WRONG, Row, compare
+from oracle.judging.verdict import CONVENTION, DISCREPANCIES, END_TO_END, MISSING, PASS, UNDECIDED, WRONG, Row, compare
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, limits
 from oracle.trace import Key, Subject, Trace
@@ -205,7 +205,18 @@ class Comparison:
             known = self._convention(row, key, got)
             if known is not None:
                 row.verdict, row.diagnosis = CONVENTION, known
+        elif row.verdict in (PASS, UNDECIDED) and not np.isfinite(expected.sigma).all():
+            row.verdict, row.diagnosis = self._out_of_range(row)
         return row
+
+    def _out_of_range(self, row: Row) -> tuple[str, str]:
+        """What is said where an error is infinite: on the way there was a number that the dtype cannot hold."""
+        names = self.part.names
+        places = [names.get(place, place) for place, seen in self.branches.by_place.items() if seen.out_of_range]
+        if not places:
+            return row.verdict, row.diagnosis
+        where = ", ".join(place or "the update" for place in places)
+        return UNDECIDED, f"out of range: {row.dtype} cannot hold what is computed on the way, in {where}"
 
     def expected(self, key: Key) -> Expected:
         """What a quantity of the part should be, of those that are numbers with an error."""

@@ -350,6 +350,19 @@ def operands(*inputs: Any) -> list[ErrorArray]:
     return [x if isinstance(x, ErrorArray) else constant(x, model) for x in inputs]
 
 
+def in_range(x: ErrorArray) -> ErrorArray:
+    """To compute with: its error is infinite where the dtype cannot hold its value."""
+    log = x.model.branches
+    if not log.overflown:
+        return x
+    beyond = np.isfinite(x.value) & (np.abs(x.value) > x.model.largest)
+    if not beyond.any():
+        return x
+    log.here().out_of_range += int(np.count_nonzero(beyond))
+    error = x.error_or_zero.mapped(lambda own: np.where(beyond, np.inf, own))
+    return ErrorArray(x.value, x.model, error, scale=x.scale, guide=x.guide)
+
+
 def added(first: Twofold | None, second: Twofold | None) -> Twofold | None:
     """Errors of independent causes together; None is exact."""
     if first is None or second is None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
-from oracle.running_error.array import ErrorArray, added, constant, merged, operands
+from oracle.running_error.array import ErrorArray, added, constant, in_range, merged, operands
 from oracle.running_error.dispatch import UFUNCS
 from oracle.running_error.mask import ErrorMask
 from oracle.running_error.model import ErrorModel, Floats, Twofold
@@ -34,11 +34,16 @@ def zero_where(exact: Any, error: Twofold) -> Twofold:
 
 
 def add(x: Any, y: Any) -> ErrorArray:
-    x, y = operands(x, y)
+    x, y = map(in_range, operands(x, y))
     error, quantum = added(x.error, y.error), merged(x.quantum, y.quantum)
     value = x.value + y.value
-    rounding, quantum = rounded(value, x.model, quantum, exact=(x.value == 0) | (y.value == 0))
+    rounding, quantum = rounded(value, x.model, quantum, exact=certainly_zero(x) | certainly_zero(y))
     return ErrorArray(value, x.model, added(error, rounding), scale=x.scale_or_own + y.scale_or_own, quantum=quantum)
+
+
+def certainly_zero(x: ErrorArray) -> Any:
+    """Where it is zero in everybody's arithmetic."""
+    return x.value == 0 if x.error is None else (x.value == 0) & (x.error.statistical == 0)
 
 
 def negative(x: ErrorArray) -> ErrorArray:
@@ -65,6 +70,13 @@ def scaled_error(error: Twofold | None, factor: Floats, model: ErrorModel) -> Tw
     return None if error is None else error * model.raised(factor)
 
 
+def product_error(error: Twofold | None, factor: ErrorArray, model: ErrorModel) -> Twofold | None:
+    """Of a product by its other factor, which has an error too: of second order the product of both."""
+    if error is None or factor.error is None:
+        return scaled_error(error, factor.value, model)
+    return error * (model.raised(factor.value) + factor.error)
+
+
 def is_power_of_two(x: ErrorArray) -> bool:
     return x.ndim == 0 and x.error is None and math.frexp(float(x.value))[0] in (0.5, -0.5)
 
@@ -79,12 +91,12 @@ def multiply(x: Any, y: Any) -> ErrorArray:
     if is_mask(y):  # a choice between x and zero, which rounds nothing; zero times infinity is NaN
         chosen: ErrorArray = where(y, x, 0.0 if np.isfinite(getattr(x, "value", x)).all() else x * 0.0)
         return chosen
-    x, y = operands(x, y)
+    x, y = map(in_range, operands(x, y))
     model, value = x.model, x.value * y.value
-    error = added(scaled_error(x.error, y.value, model), scaled_error(y.error, x.value, model))
+    error = added(product_error(x.error, y, model), scaled_error(y.error, x.value, model))
     quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
     if is_power_of_two(x) or is_power_of_two(y):
-        rounding = model.underflow(value) if quantum is None else None
+        rounding = model.underflow(np.abs(value)) if quantum is None else None
     else:
         rounding, quantum = rounded(value, model, quantum)
     scale = None if x.scale is None and y.scale is None else x.scale_or_own * y.scale_or_own
@@ -92,13 +104,16 @@ def multiply(x: Any, y: Any) -> ErrorArray:
 
 
 def divide(x: Any, y: Any) -> ErrorArray:
-    x, y = operands(x, y)
+    x, y = map(in_range, operands(x, y))
+    if x.terms is not None and not is_power_of_two(
+        y
+    ):  # a mean that is kept up to date, or of shares, is rounded on the way
+        x = x.mapped(lambda component: component)
+        x.quantum = None
     model, value = x.model, x.value / y.value
     error = added(scaled_error(x.error, 1 / y.value, model), scaled_error(y.error, value / y.value, model))
     scale = None if x.scale is None else x.scale * np.square(1 / y.value)
-    if is_power_of_two(y):
-        if x.quantum is None:
-            error = added(error, model.underflow(value))
+    if is_power_of_two(y) and (x.quantum is not None or abs(y.value) == 1):
         return ErrorArray(value, model, error, scale=scale, quantum=x.quantum and x.quantum / abs(float(y.value)))
     return ErrorArray(value, model, added(error, zero_where(x.value == 0, model.rounding(value))), scale=scale)
 
@@ -109,6 +124,7 @@ def elementwise(
     """The rule of y = f(x): |f'(x)| times x's error, and f's own accuracy in units in the last place."""
 
     def rule(x: Any) -> ErrorArray:
+        x = in_range(x)
         model, value = x.model, function(x.value)
         error, scale = model.rounding(value, ulps), None
         if x.error is not None or x.scale is not None:
@@ -123,12 +139,30 @@ def elementwise(
 
 
 def square(x: ErrorArray) -> ErrorArray:
+    x = in_range(x)
     model, value = x.model, np.square(x.value)
     rounding, quantum = rounded(value, model, None if x.quantum is None else x.quantum**2)
     scale = None if x.scale is None else np.square(x.scale)
-    return ErrorArray(
-        value, model, added(scaled_error(x.error, 2 * x.value, model), rounding), scale=scale, quantum=quantum
-    )
+    error = None
+    if (
+        x.error is not None
+    ):  # of second order the square of the error itself, on average three times the squared variance
+        error = x.error * (model.raised(2 * x.value) + x.error * model.constant(3.0, 1.0))
+    return ErrorArray(value, model, added(error, rounding), scale=scale, quantum=quantum)
+
+
+def square_root(x: Any) -> ErrorArray:
+    """No root is off by more than that of x's own error, however close x is to zero."""
+    x = in_range(x)
+    model, value = x.model, np.sqrt(x.value)
+    error = model.rounding(value)
+    if x.error is not None:
+        slope = model.raised(0.5 / value)
+        error = error + x.error.mapped(
+            lambda own, slope: np.where(own == 0, 0.0, np.minimum(slope * own, np.sqrt(own))), slope
+        )
+    scale = None if x.scale is None else np.maximum(np.square(value), 0.25 / x.value * x.scale)
+    return ErrorArray(value, model, error, scale=scale)
 
 
 def power(x: Any, exponent: Any) -> ErrorArray:
@@ -175,7 +209,7 @@ UFUNCS.update(
         np.expm1: elementwise(np.expm1, lambda x, y: y + 1, 4),
         np.log: elementwise(np.log, lambda x, y: 1 / x, 4),
         np.log1p: elementwise(np.log1p, lambda x, y: 1 / (1 + x), 4),
-        np.sqrt: elementwise(np.sqrt, lambda x, y: 0.5 / y, 1),
+        np.sqrt: square_root,
         np.tanh: elementwise(np.tanh, lambda x, y: 1 - y * y, 4),
         np.sin: elementwise(np.sin, lambda x, y: np.cos(x), 4),
         np.cos: elementwise(np.cos, lambda x, y: np.sin(x), 4),

@@ -39,7 +39,7 @@ class Branches:
 
     Attributes: how many there were; how many of them rounding can flip; for how many of these the subject's choice is
     unknown, so that what depends on them is wider; how many of its choices were adopted although the reference's differ; how
-    many of these rounding cannot explain.
+    many of these rounding cannot explain. And how many values were computed from one that the dtype cannot hold.
     """
 
     compared: int = 0
@@ -47,14 +47,17 @@ class Branches:
     widened: int = 0
     adopted: int = 0
     inadmissible: int = 0
+    out_of_range: int = 0
 
 
 @dataclass
 class BranchLog:
-    """Branches by place; `place` is the layer that computes at present, `samples` how many samples it was given."""
+    """Branches by place; `place` is the layer that computes at present, `samples` how many samples it was given.
+    `overflown` is set once a value is beyond what the dtype holds."""
 
     place: str = ""
     samples: int = 0
+    overflown: bool = False
     by_place: dict[str, Branches] = field(default_factory=dict)
 
     def here(self) -> Branches:
@@ -140,6 +143,15 @@ class ErrorModel:
         return np.float64 if (self.accumulate or self.dtype.name) == "float64" else np.float32
 
     @cached_property
+    def largest(self) -> float:
+        return float(limits(self.dtype).max)
+
+    @cached_property
+    def largest_of_sums(self) -> float:
+        """So that its square is a number too."""
+        return min(float(limits(np.dtype(self.accumulate or self.dtype)).max), 2.0**511)
+
+    @cached_property
     def smallest_normal(self) -> tuple[float, float]:
         """For either model: the statistical one squares, and a square has to stay representable."""
         tiny = float(limits(self.dtype).tiny)
@@ -166,15 +178,18 @@ class ErrorModel:
         """
         ulps = 1.0 if self.dtype.itemsize == 2 else ulps
         error = self.raised(value * (ulps * self.unit_roundoff))
-        lost = self.underflow(value)
+        size = np.abs(value)
+        lost = self.underflow(size)
         if lost is not None:
             error = error.mapped(np.maximum, lost)
+        if np.max(size, initial=0.0) <= self.largest:
+            return error
         finite = np.isfinite(value)
-        return error if finite.all() else error.mapped(lambda own: np.where(finite, own, 0.0))
+        self.branches.overflown |= bool((finite & (size > self.largest)).any())
+        return error.mapped(lambda own: np.where(finite, own, 0.0))
 
-    def underflow(self, value: Floats) -> Twofold | None:
-        """What a result below the normal range may have lost, though the operation is exact above it; None where none is."""
-        size = np.abs(value)
+    def underflow(self, size: Floats) -> Twofold | None:
+        """Lost by results of this size below the normal range, though the operation is exact above; None for nothing."""
         low = (size < 2 * self.smallest_normal[0]) & (size > 0)
         if not low.any():
             return None
@@ -198,13 +213,40 @@ class ErrorModel:
             share = (n - 1) * u
             gamma = np.divide(share, 1 - share, out=np.full_like(share, np.inf), where=share < 1)
             error.worst = (gamma + rounded) * terms.worst
+        lost = None if self.accumulate else self.lost_terms(value, terms, n)
+        if lost is not None:
+            error = error + lost
         if self.accumulate:
             error = error + self.rounding(value)
+        error = self.out_of_range(error, value, terms.statistical)
         rounds = (n > 1) & np.isfinite(value)
         if rounds.all():
             return error
         single = terms * self.constant(rounded**2, rounded)
+        if lost is not None and rounded:
+            single = single + lost
         return error.mapped(lambda own, single: np.where(rounds, own, single), single)
+
+    def lost_terms(self, value: Floats, terms: Twofold, count: Floats) -> Twofold | None:
+        """What products and partial sums below the normal range may have lost; None where it is nothing beside their rounding."""
+        (least, least_worst), squares = self.least_lost, terms.statistical
+        low = (squares <= count * (2.0**10 * least / self.roundoff_of_sums) ** 2) & ((squares > 0) | (value != 0))
+        if not low.any():
+            return None
+        return self.constant(least * least, least_worst).mapped(lambda own: np.where(low, count * own, 0.0))
+
+    def out_of_range(self, error: Twofold, value: Floats, squares: Floats) -> Twofold:
+        """Of sums that the dtype can hold, of terms that it cannot: nobody knows what came of them."""
+        if (
+            np.max(squares, initial=0.0) <= self.largest_of_sums**2
+            and np.max(np.abs(value), initial=0.0) <= self.largest
+        ):
+            return error
+        inside = np.abs(value) <= self.largest
+        over = inside & (squares > self.largest_of_sums**2) & np.isfinite(squares)
+        self.branches.overflown |= bool((~inside & np.isfinite(value)).any())
+        self.branches.here().out_of_range += int(np.count_nonzero(over))
+        return error.mapped(lambda own: np.where(over, np.inf, own))
 
     def sum_is_exact(self, quantum: float, terms: Twofold, count: Floats | int) -> bool:
         """Whether no order of summation can round: every partial sum is a multiple of `quantum` that the dtype holds."""

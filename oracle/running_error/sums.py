@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from oracle.running_error import orders
-from oracle.running_error.array import ErrorArray, added, merged, operands
+from oracle.running_error.array import ErrorArray, added, in_range, merged, operands
 from oracle.running_error.dispatch import AT, FUNCTIONS, UFUNCS
 from oracle.running_error.elementwise import divide
 from oracle.running_error.model import ErrorModel, Floats, Twofold
@@ -15,12 +16,13 @@ from oracle.running_error.model import ErrorModel, Floats, Twofold
 
 def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
     """An open sum of all the terms; a sum of open sums has all of theirs."""
+    x = in_range(x)
 
     def reduced(component: Any) -> Any:
         return np.asarray(np.sum(np.broadcast_to(component, x.shape), axis=axis, keepdims=keepdims))
 
     value, terms, count = reduced(x.value), x.open_terms.mapped(reduced), reduced(x.open_count)
-    error = None if x.own_error is None else x.own_error.mapped(reduced)
+    error = None if x.own_error is None else with_noise(x, x.own_error, reduced)
     if x.quantum is None or not x.model.sum_is_exact(x.quantum, terms, count):
         axes = tuple(range(x.ndim)) if axis is None else tuple(np.atleast_1d(axis) % x.ndim)
         error = added(
@@ -36,6 +38,19 @@ def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray
         rounded=x.rounded,
         quantum=x.quantum,
     )
+
+
+def with_noise(x: ErrorArray, error: Twofold, reduced: Callable[[Any], Any]) -> Twofold:
+    """The terms' own errors together: in squares, but one beside the other where they are larger than their terms.
+
+    Such terms are rounding noise, which has one cause, as the error of a mean that is subtracted, or one sign, as its square.
+    """
+    together = error.mapped(reduced)
+    noise = error.statistical > np.square(x.value)
+    if noise.any():
+        alike = np.square(reduced(np.where(noise, np.sqrt(error.statistical), 0.0)))
+        together.statistical = np.maximum(together.statistical, alike)
+    return together
 
 
 def in_order(beyond: Floats | None, value: Floats, model: ErrorModel) -> Twofold | None:
@@ -54,7 +69,7 @@ def mean(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
 
 def matmul(x: Any, y: Any) -> ErrorArray:
     """An open sum of products, each of them rounded."""
-    x, y = operands(x, y)
+    x, y = map(in_range, operands(x, y))
     model = x.model
     sizes_x, sizes_y = model.raised(x.value), model.raised(y.value)
     terms, count = sizes_x @ sizes_y, x.shape[-1]
@@ -67,12 +82,6 @@ def matmul(x: Any, y: Any) -> ErrorArray:
         value, beyond = orders.product(x.value, y.value, terms.statistical, model)
         error = in_order(beyond, value, model)
         quantum, rounded = None, model.unit_roundoff if count == 1 else model.roundoff_of_sums
-        if model.dtype == np.float16:  # whose products may well lie below its normal numbers
-            lost, lost_worst = model.least_lost
-            lost_terms = terms.mapped(
-                lambda own, lost: np.where(own > 0, count * lost, 0.0), model.constant(lost**2, lost_worst)
-            )
-            error = added(error, lost_terms)
     if x.error is not None:
         error = added(error, x.error_or_zero @ sizes_y)
     if y.error is not None:

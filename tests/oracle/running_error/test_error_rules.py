@@ -89,9 +89,7 @@ ULPS = {
     **dict.fromkeys(("add", "subtract", "multiply", "divide", "third", "reciprocal"), 1),
     **dict.fromkeys(("square", "self", "second power", "sqrt"), 1),
     **dict.fromkeys(("power", "root", "exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "erf"), 4),
-    **dict.fromkeys(
-        ("negative", "absolute", "first power", "maximum", "masked", "half", "quarter", "joined", "largest"), 0
-    ),
+    **dict.fromkeys(("negative", "absolute", "first power", "maximum", "masked", "half", "joined", "largest"), 0),
 }
 
 

@@ -53,7 +53,6 @@ def test_what_is_below_the_normal_range_may_be_lost() -> None:
     np.testing.assert_array_equal((exact(np.array([1.1])) * 0.5).sigma, [0.0])
     for quotient in (exact(np.array([3 * tiny * 1.1, 0.0])) / 2.0, exact(np.array([3 * tiny * 1.1, 0.0])) / 1.75):
         np.testing.assert_array_equal(quotient.bound, [tiny, 0.0])
-    np.testing.assert_array_equal((exact(np.array([1.1])) / 2.0).sigma, [0.0])
     np.testing.assert_array_equal((exact(np.array([3.0])) / 2.0**127).sigma, [0.0])  # 3 of its quantum
 
 

@@ -1,0 +1,130 @@
+"""Numbers below and beyond what the dtype holds, and errors as large as what they belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oracle.running_error import ErrorArray, ErrorModel
+from oracle.running_error.model import Twofold, limits
+
+TINY = float(np.finfo(np.float32).tiny)
+
+
+def exact(value: Any, dtype: str = "float32") -> ErrorArray:
+    return ErrorArray.exact(value, ErrorModel(np.dtype(dtype), bounds=True))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("n", [1, 9, 300])
+def test_every_product_and_sum_may_underflow(dtype: str, n: int) -> None:
+    """The error of honest arithmetic, with subnormal numbers or flushed to zero, is within a few deviations and the bound."""
+    rng = np.random.default_rng(n)
+    smallest = float(limits(np.dtype(dtype)).smallest_subnormal)
+    scale = np.sqrt(float(limits(np.dtype(dtype)).tiny))
+    x, y = (rng.uniform(0.2, 1.7, (2, n)) * scale / np.sqrt(n) for _ in range(2))
+    got = exact(x, dtype) @ exact(y.T, dtype)
+    products = x[:, None] * y[None]
+    gradual = np.rint(products / smallest).sum(-1) * smallest
+    assert got.bound is not None
+    flushed = np.where(products < TINY, 0.0, products).sum(-1)
+    for came in (gradual,) if dtype == "float16" else (gradual, flushed):
+        assert (np.abs(came - got.value) <= got.bound).all()
+    assert (np.abs(gradual - got.value) < 3 * got.sigma).all()
+
+
+def test_what_is_far_above_the_smallest_number_loses_nothing() -> None:
+    """There the floor adds nothing to a tolerance, and a sum of zeros is zero."""
+    terms = np.random.default_rng(0).uniform(1, 2, 12)
+    plain, small = np.sum(exact(terms)), np.sum(exact(terms * 2.0**-80))
+    np.testing.assert_allclose(small.sigma, plain.sigma * 2.0**-80, rtol=1e-6)
+    assert not np.sum(exact(np.zeros(12)) * 0.1).sigma.any()
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x: 1.0 / np.square(x),
+        lambda x: np.sqrt(np.square(x)),
+        lambda x: x * x * 1e-30,
+        lambda x: np.sum(np.square(x)) * 1e-30,
+        lambda x: (x * x) @ np.full(5, 1e-30),
+        lambda x: np.square(x) - np.square(x) * 0.5,
+        lambda x: np.sum(x * 1e17),
+    ],
+)
+def test_what_is_computed_from_a_number_beyond_the_range_is_open(compute: Any) -> None:
+    """Everybody who computes it in that dtype has an infinity there; the place is written down."""
+    x = exact(np.linspace(1.0, 3.0, 5) * np.array([1, 1, -1, -1, 1]) * 1e22)
+    x.model.branches.place = "here"
+    result = compute(x)
+    assert not np.isfinite(result.sigma).any()
+    assert x.model.branches.by_place["here"].out_of_range > 0
+    again = compute(exact(x.value, "float64"))
+    assert np.isfinite(again.sigma).all()
+
+
+def test_a_result_beyond_the_range_is_known_to_be_infinite() -> None:
+    """As long as nothing is computed from it: its tolerance is that of any number."""
+    x = exact([1e22, 3.0])
+    assert np.isfinite(np.square(x).sigma).all()
+    assert np.isfinite((x * 1e30).sigma).all()
+    assert np.isfinite(np.exp(exact([100.0])).sigma).all()
+
+
+def noise(size: int, sigma: float, value: float = 0.0) -> ErrorArray:
+    model = ErrorModel(np.dtype("float32"))
+    return ErrorArray(np.full(size, value), model, Twofold(np.full(size, sigma**2)))
+
+
+@pytest.mark.parametrize("n", [1, 20, 5000])
+def test_squares_of_noise_add_up(n: int) -> None:
+    """The variance of a constant is the square of what its mean errs, with one sign, however many elements there are."""
+    rng = np.random.default_rng(0)
+    variance = np.mean(np.square(noise(n, 1e-3)))
+    alike = np.square(1e-3 * rng.standard_normal(1000))
+    assert np.sqrt(np.mean(np.square(alike))) < variance.sigma * 1.05
+    assert variance.sigma < 2e-6
+
+
+def test_an_error_times_an_error_counts() -> None:
+    """Of second order: both factors are zero but for their rounding."""
+    np.testing.assert_allclose((noise(2, 1e-3) * noise(2, 1e-4)).sigma, 1e-7, rtol=1e-9)
+    np.testing.assert_allclose(np.square(noise(2, 1e-3)).sigma, np.sqrt(3) * 1e-6, rtol=1e-9)
+
+
+def test_a_root_near_zero_is_off_by_no_more_than_the_root_of_the_error() -> None:
+    """Its slope is infinite there; away from zero it is the first order."""
+    np.testing.assert_allclose(np.sqrt(noise(1, 1e-8)).sigma, 1e-4, rtol=1e-9)
+    np.testing.assert_allclose(np.sqrt(noise(1, 1e-3, 4.0)).sigma, np.hypot(2.5e-4, 2 * 2.0**-24), rtol=1e-9)
+
+
+def test_ordinary_zeros_among_the_terms_change_nothing() -> None:
+    """Noise is what has an error larger than itself: the usual sum adds the squares of its terms' errors."""
+    rng = np.random.default_rng(0)
+    x = exact(rng.standard_normal((40, 9))) * 0.1
+    inherited = np.sqrt(np.sum(np.square(x.sigma), axis=1))
+    fresh = np.sum(exact(x.value), axis=1).sigma
+    np.testing.assert_allclose(np.sum(x, axis=1).sigma, np.hypot(inherited, fresh), rtol=1e-6)
+
+
+def test_means_of_whole_numbers_are_rounded_on_the_way() -> None:
+    """Kept up to date with each element, as running means are; but not where everybody divides by a power of two."""
+    assert np.mean(exact([0.0, -4.0, 2.0, 2.0, 0.0])).sigma > 0
+    assert np.mean(exact([0.0, -4.0, 2.0, 2.0])).error is None
+    shifted = exact([0.0, -4.0, 2.0, 2.0, 0.0])
+    centred = shifted - np.mean(shifted)
+    assert (((centred * 0.3) + 0.7).sigma > 0.7 * 2.0**-24).all()
+
+
+def test_a_quotient_by_a_power_of_two_may_be_a_product_of_rounded_factors() -> None:
+    """g / 4 as g * 9 / 36 rounds; of whole numbers everybody's formula is exact."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(50).astype(np.float32)
+    error = np.abs((x * np.float32(9) / np.float32(36)).astype(float) - x / 4.0)
+    assert (error > 0).any()
+    assert (error <= 3 * (exact(x) / 4.0).sigma).all()
+    assert (exact([3.0, 5.0]) / 4.0).error is None
+    assert (exact([0.3]) / 1.0).error is None

@@ -65,9 +65,7 @@ def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
     fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
     """
     W, columns = per_group(weight, g.groups), Columns(len(delta), delta.shape[2:], weight, g)
-    grads = (
-        np.swapaxes(W, 1, 2) @ D for D in columns.rows(delta)
-    )  # (G, C/G*K, F/G) @ (G, F/G, P*N) -> (G, C/G*K, P*N)
+    grads = (np.swapaxes(W, 1, 2) @ D for D in columns.rows(delta))  # (G, C/G*K, F/G) @ (G, F/G, P*N)
     return columns.added_up(delta, g.groups * weight.shape[1], size, grads)
 
 

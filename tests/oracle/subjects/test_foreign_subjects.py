@@ -16,6 +16,7 @@ from oracle.case.arrays import Array
 from oracle.subjects import process
 from oracle.trace import Key
 
+from ...programs import program
 from ..filled import fill
 
 PROGRAMS = Path(__file__).parents[2] / "subjects"
@@ -56,28 +57,26 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("c") / "backprop"
     source = PROGRAMS / "c" / "backprop.c"
     flags = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run(["gcc", *flags, "-o", str(made), str(source), "-lm"], check=True)
+    subprocess.run([program("gcc"), *flags, "-o", str(made), str(source), "-lm"], check=True)
     return made
 
 
 @pytest.fixture(scope="session", params=["c", "c with files", "javascript"])
-def program(request: pytest.FixtureRequest, binary: Path) -> Iterator[process.Program]:
-    node = shutil.which("node")
-    assert node, "Node.js is not installed: it runs the JavaScript example"
-    commands = {
-        "c": [str(binary)],
-        "c with files": [str(binary), "--safetensors"],
-        "javascript": [node, str(PROGRAMS / "backprop.js")],
-    }
-    subject = process.program(shlex.join(commands[request.param]))
+def foreign(request: pytest.FixtureRequest) -> Iterator[process.Program]:
+    if request.param == "javascript":
+        command = [program("node"), str(PROGRAMS / "backprop.js")]
+    else:
+        binary = str(request.getfixturevalue("binary"))
+        command = [binary] if request.param == "c" else [binary, "--safetensors"]
+    subject = process.program(shlex.join(command))
     yield subject
     subject.end()
 
 
 @pytest.mark.parametrize("cases", CASES)
-def test_a_program_of_another_language_conforms(program: process.Program, cases: str) -> None:
+def test_a_program_of_another_language_conforms(foreign: process.Program, cases: str) -> None:
     """In both precisions; what it lacks is unsupported, and something of every family is not."""
-    report = oracle.run(program, "torch", cases)
+    report = oracle.run(foreign, "torch", cases)
     report.raise_for_discrepancy()
     supported = report.cases[report.cases["verdict"] != "unsupported"]
     assert len(supported) and set(supported["dtype"]) == {"float64", "float32"}
@@ -85,9 +84,9 @@ def test_a_program_of_another_language_conforms(program: process.Program, cases:
 
 
 @pytest.mark.parametrize("name", IN_FULL)
-def test_the_networks_are_judged_in_full(program: process.Program, name: str) -> None:
+def test_the_networks_are_judged_in_full(foreign: process.Program, name: str) -> None:
     """Every layer, the loss and the update, at every step: nothing missing, nothing undecided."""
-    report = oracle.run(program, "refbp", name)
+    report = oracle.run(foreign, "refbp", name)
     assert set(report.table["verdict"]) == {"pass"}
     own = oracle.run("refbp", "refbp", name)
     place = ["step", "layer", "quantity", "mode", "dtype"]
@@ -106,7 +105,7 @@ def test_a_bug_in_c_is_found(tmp_path: Path) -> None:
     )
     source.write_text(text.replace(right, wrong))
     binary = tmp_path / "backprop"
-    subprocess.run(["gcc", "-O2", "-o", str(binary), str(tmp_path / "c" / "backprop.c"), "-lm"], check=True)
+    subprocess.run([program("gcc"), "-O2", "-o", str(binary), str(tmp_path / "c" / "backprop.c"), "-lm"], check=True)
     subject = process.program(str(binary))
     report = oracle.run(subject, "torch", "lenet5", ("float32",))
     subject.end()
@@ -124,7 +123,7 @@ def test_a_bug_in_javascript_is_found(tmp_path: Path) -> None:
     right = "1 - y * y"
     assert right in text
     (tmp_path / "wrong.js").write_text(text.replace(right, "1 - y"))
-    subject = process.program(shlex.join(["node", str(tmp_path / "wrong.js")]))
+    subject = process.program(shlex.join([program("node"), str(tmp_path / "wrong.js")]))
     report = oracle.run(subject, "torch", "mlp/Tanh+MSELoss", ("float64",))
     subject.end()
     assert {(blame.layer_type, blame.quantity) for blame in report.blame} == {("Tanh", "grad_input")}

@@ -1,8 +1,9 @@
-"""What was raised, in a line: its type, its message, and where in the code of whoever wrote it."""
+"""What was raised, and how a process ended, in a line: text that can be shown, whoever made it."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sysconfig
 import traceback
 from collections.abc import Callable
@@ -10,6 +11,11 @@ from pathlib import Path
 
 OWN = tuple(f"{Path(__file__).parents[1] / package}{os.sep}" for package in ("oracle", "refbp"))
 INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+LONGEST = 1000
+
+
+class Raised(Exception):
+    """What was raised and is no Exception, such as SystemExit, or cannot be asked for what it says: its text names it."""
 
 
 def in_a_line(error: BaseException) -> str:
@@ -22,9 +28,42 @@ def failure(error: BaseException) -> str:
     return _said(error, lambda file: file.startswith(OWN))
 
 
+def message(error: BaseException) -> str:
+    """The error's text; an exception of a subject's own may fail to give one."""
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as raised:
+        return f"its message cannot be had, for that raises {type(raised).__name__}"
+
+
 def _said(error: BaseException, counts: Callable[[str], bool]) -> str:
-    said = " ".join(f"{type(error).__name__}: {error}".strip(": ").split())
+    name = "" if isinstance(error, Raised) else type(error).__name__
+    said = " ".join(f"{name}: {message(error)}".strip(": ").split())
+    said = said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if counts(frame.filename)]
     if not frames:
         return said
     return f"{said} ({Path(frames[-1].filename).name}:{frames[-1].lineno}, in {frames[-1].name})"
+
+
+def visible(text: str) -> str:
+    """The text with everything escaped that is no visible character: control characters, ends of lines, halves of a character."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def ended(status: int | None) -> str:
+    """How a process ended, by its exit status as `subprocess` and `multiprocessing` tell it."""
+    if status is None:
+        return "closed its output"
+    return f"ended with exit status {status}" if status >= 0 else f"was ended by {_signal_name(-status)}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"

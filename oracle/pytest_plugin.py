@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -19,6 +20,8 @@ import pytest
 from oracle import extra
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from oracle.case.case import Case
     from oracle.report.report import Report
 
@@ -43,6 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="DTYPE",
         help="May be given several times; float64 and float32 unless given.",
+    )
+    group.addoption(
+        "--oracle-time-limit",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="That a subject of your own may take for a case; 60 unless given.",
     )
     group.addoption(
         "--oracle-known-failures",
@@ -78,9 +88,14 @@ class Suite(pytest.Directory):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.name, self._nodeid = NODE, NODE
+        # A user's subject has a process of its own: it may end that, and not the tests.
+        self.pool: Executor | None = None
+        self.resources = ExitStack()
+        self.config.add_cleanup(self.resources.close)
 
     def collect(self) -> Iterator[CaseItem]:
-        from oracle import subjects, suite
+        from oracle import suite
+        from oracle.harness import apart
         from oracle.harness.run import DTYPES, check_names
         from oracle.running_error import UNIT_ROUNDOFF
 
@@ -88,7 +103,8 @@ class Suite(pytest.Directory):
         dtypes = tuple(option.oracle_dtype or DTYPES)
         try:
             check_names(option.oracle_reference, dtypes)
-            subjects.load(option.oracle_subject)
+            self.pool = self.resources.enter_context(apart.workers(option.oracle_subject, 1, option.oracle_time_limit))
+            apart.named(self.pool, option.oracle_subject)
             cases = list(suite.matching(option.oracle_cases))
         except ValueError as error:
             raise self.CollectError(str(error)) from error
@@ -119,12 +135,14 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         from oracle.blame.blame import blame
-        from oracle.harness.run import Job, judged
+        from oracle.harness.run import Job, judged_apart
         from oracle.judging.verdict import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED
         from oracle.report.report import Discrepancy
 
         option = self.config.option
-        done = judged(Job(self.case.astype(self.dtype), option.oracle_subject, option.oracle_reference, False, False))
+        job = Job(self.case.astype(self.dtype), option.oracle_subject, option.oracle_reference, False, False)
+        assert isinstance(self.parent, Suite)
+        done = judged_apart(job, self.parent.pool)
         for row in done.rows:
             if row.verdict == FAILED:
                 raise RuntimeError(f"the harness itself failed, please report this: {row.diagnosis}")

@@ -11,6 +11,7 @@ import numpy as np
 from oracle.case.arrays import Array, is_numeric
 from oracle.case.case import Case
 from oracle.case.foreign import numpy_of
+from oracle.errors import message
 
 
 class Key(NamedTuple):
@@ -58,11 +59,26 @@ class Trace:
 
     arrays: dict[Key, Array] = field(default_factory=dict)
     faults: dict[Key, str] = field(default_factory=dict)
+    # What `record` has copied: nobody else holds it.
+    _copies: dict[Key, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         given, self.arrays = self.arrays, {}
         for key, array in given.items():
-            self.record(*key, array)
+            if isinstance(array, np.ndarray) and array.flags.owndata and not array.flags.writeable:
+                self._keep(_place(*key), array)
+            else:
+                self.record(*key, array)
+
+    def owned(self) -> Trace:
+        """The same, every array a copy that nobody else holds, also of those that were not recorded but put into `arrays`."""
+        made = Trace(faults={Key(*key): str(reason) for key, reason in self.faults.items()})
+        for key, array in self.arrays.items():
+            if self._copies.get(key) is array:
+                made._keep(key, array)
+            else:
+                made.record(*key, array)
+        return made
 
     def record(self, step: int, layer: str, quantity: str, array: Any) -> None:
         """Keep a read-only copy of an array of NumPy, torch, JAX or another library, of a number, or of nested lists of numbers;
@@ -70,22 +86,20 @@ class Trace:
 
         Raises: TypeError for a place that is none, and for what are no numbers.
         """
-        if not isinstance(step, (int, np.integer)) or not all(isinstance(name, str) for name in (layer, quantity)):
-            raise TypeError(
-                f"a trace records by step, layer name and quantity, such as (0, '0', 'output'), got {(step, layer, quantity)}"
-            )
-        where = f"{layer} {quantity} at step {step}"
-        if isinstance(array, np.ndarray) and array.flags.owndata and not array.flags.writeable:
-            copy = array  # nobody else can write into it
-        else:
-            try:
-                copy = np.array(array if isinstance(array, (list, tuple)) else numpy_of(array))
-            except Exception as error:  # whatever a library raises where it converts
-                raise TypeError(f"{where} is no array: {' '.join(str(error).split())}") from error
-        if not is_numeric(copy.dtype):
-            raise TypeError(f"{where} holds {copy.dtype}, expected real numbers")
-        copy.flags.writeable = False
-        self.arrays[Key(int(step), layer, quantity)] = copy
+        key = _place(step, layer, quantity)
+        try:
+            copy = np.array(array if isinstance(array, (list, tuple)) else numpy_of(array))
+        except Exception as error:  # whatever a library raises where it converts
+            said = " ".join(message(error).split())
+            raise TypeError(f"{layer} {quantity} at step {step} is no array: {said}") from error
+        self._keep(key, copy)
+        self._copies[key] = copy
+
+    def _keep(self, key: Key, array: Array) -> None:
+        if not is_numeric(array.dtype):
+            raise TypeError(f"{key.layer} {key.quantity} at step {key.step} holds {array.dtype}, expected real numbers")
+        array.flags.writeable = False
+        self.arrays[key] = array
 
     def get(self, step: int, layer: str, quantity: str) -> Array | None:
         """What was recorded there, None where nothing was."""
@@ -100,6 +114,15 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.arrays)
+
+
+def _place(step: Any, layer: Any, quantity: Any) -> Key:
+    """Raises: TypeError for what is none."""
+    if not isinstance(step, (int, np.integer)) or not all(isinstance(name, str) for name in (layer, quantity)):
+        raise TypeError(
+            f"a trace records by step, layer name and quantity, such as (0, '0', 'output'), got {(step, layer, quantity)}"
+        )
+    return Key(int(step), layer, quantity)
 
 
 class Subject(Protocol):

@@ -1,17 +1,25 @@
 """The command line. Exit status: 0 conforms, 1 discrepancies, 2 unusable arguments or input, or nothing that could be judged, 3
-the harness itself failed.
+the harness itself failed, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
 
 Results go to standard output, progress and notes to standard error.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
-from collections.abc import Callable
-from pathlib import Path
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 import typer
+
+from oracle import errors
 
 # Each registers its commands; in the order in which the help shows them.
 from oracle.cli import run as run  # isort: skip
@@ -23,28 +31,113 @@ from oracle.cli import vectors as vectors  # isort: skip
 from oracle.cli import bench as bench  # isort: skip
 from oracle.cli.app import app
 
-# What typer makes of Ctrl-C: 128 and the signal's number, as shells have it.
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT  # as shells have it; typer does too
+ENDING = ("SIGTERM", "SIGHUP")
+# Errors of a stream, and not of a file: those are ReportErrors and the like, which say which file.
+OF_STREAMS = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG)
+
+
+class Ended(KeyboardInterrupt):
+    """A signal that asks the run to end, as Ctrl-C does: what it has started ends with it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; every error ends in one sentence on standard error and an exit status."""
     command: Callable[..., Any] = typer.main.get_command(app)
     try:
-        command(args=arguments, prog_name="oracle", obj=sys.argv[1:] if arguments is None else arguments)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            sys.stderr.write("oracle: interrupted\n")
-        return int(end.code or 0) if not isinstance(end.code, str) else 2
-    except (ValueError, ImportError) as error:
-        sys.stderr.write(f"oracle: {error}\n")
-        return 2
-    except Exception as error:
-        sys.stderr.write(f"oracle: the harness itself failed, please report this: {type(error).__name__}: {error}\n")
-        return 3
+        with _signals():
+            try:
+                command(args=arguments, prog_name="oracle", obj=sys.argv[1:] if arguments is None else arguments)
+            finally:
+                sys.stdout.flush()
+    except BaseException as error:
+        return _status(error)
     return 0
 
 
+def _status(error: BaseException) -> int:
+    """The exit status of what ended a command, after the sentence that says it."""
+    if isinstance(error, SystemExit):
+        return _exit_status(error)
+    if isinstance(error, KeyboardInterrupt):
+        return _ended(error)
+    if isinstance(error, OSError) and error.errno in OF_STREAMS:
+        _say(f"standard output or standard error cannot be written: {error.strerror}")
+        return 2
+    if isinstance(error, (ValueError, ImportError)):
+        _say(errors.message(error))
+        return 2
+    return _failed(error)
+
+
+def _exit_status(end: SystemExit) -> int:
+    """What the command ended with; only the command line's own library may say so."""
+    frame = list(traceback.walk_tb(end.__traceback__))[-1][0]
+    if not frame.f_globals.get("__name__", "").startswith("typer"):
+        return _failed(end)
+    if isinstance(end.__context__, OSError):  # a pipe that somebody closed
+        return 2
+    if end.code == INTERRUPTED and end.__context__ is not None:
+        return _ended(end.__context__.__cause__)
+    return int(end.code or 0) if not isinstance(end.code, str) else 2
+
+
+def _ended(error: BaseException | None) -> int:
+    number = error.number if isinstance(error, Ended) else signal.SIGINT
+    _say("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}")
+    return 128 + number
+
+
+def _failed(error: BaseException) -> int:
+    _say(f"the harness itself failed, please report this: {type(error).__name__}: {errors.message(error)}")
+    return 3
+
+
+def _say(sentence: str) -> None:
+    for stream in (sys.stderr, sys.stdout):  # where one is full or closed, the other may take it
+        with suppress(OSError, ValueError):
+            stream.write(f"oracle: {sentence}\n")
+            stream.flush()
+            return
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind the run as Ctrl-C does, so that workers and programs end too."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise Ended(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+        before = {
+            number: signal.signal(number, end) for number in numbers if signal.getsignal(number) == signal.SIG_DFL
+        }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def entry_point() -> None:
-    sys.path.insert(0, str(Path.cwd()))  # where a subject of one's own may lie
-    sys.exit(main())
+    for number in range(3):  # what is opened later must not take a closed stream's place
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115, PTH123
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal gets what it can show
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # a device that is full: the interpreter would try once more, and fail with a status of its own
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            status = status or 2
+    sys.exit(status)

@@ -45,6 +45,9 @@ Dtype = Annotated[
     list[str] | None,
     typer.Option(help="float64, float32, float16 or bfloat16; may be given again. Default: float64 and float32."),
 ]
+TimeLimit = Annotated[
+    float, typer.Option(help="Seconds that a subject of your own, or a program, may take for a case.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 

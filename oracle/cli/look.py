@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from oracle.cli.app import Json, Reference, Subject, app, print_json
+from oracle.cli.app import Json, Reference, Subject, TimeLimit, app, print_json
 
 
 @app.command("list")
@@ -46,12 +46,15 @@ def explain(
     step: Annotated[int, typer.Option(help="Which training step, from 0.")] = 0,
     every: Annotated[bool, typer.Option("--all", help="Every number, also of large arrays.")] = False,
     format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")] = "text",
+    time_limit: TimeLimit = 60.0,
 ) -> None:
     """Walk a case in numbers, each beside the reference's, in the order in which backpropagation computes them."""
+    from oracle.harness import apart
     from oracle.harness.explain import explain as explained
 
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}: known are {', '.join(FORMATS)}")
-    walk = explained(case, subject, reference, dtype, step, every=every)
+    with apart.workers(subject, 1, time_limit) as pool:
+        walk = apart.done(pool, explained, case, subject, reference, dtype, step, every=every)
     shown = {"text": walk.__str__, "markdown": walk.to_markdown, "json": walk.to_json, "html": walk.to_html}
     typer.echo(shown[format]())

@@ -5,15 +5,27 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oracle.cli.app import Dtype, Json, Reference, Subject, app, print_json, require_writable, show_layers, status
+from oracle.cli.app import (
+    Dtype,
+    Json,
+    Reference,
+    Subject,
+    TimeLimit,
+    app,
+    print_json,
+    require_writable,
+    show_layers,
+    status,
+)
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from oracle.case.case import Case
     from oracle.report.report import Report
     from oracle.subjects.process import Program
@@ -22,13 +34,15 @@ if TYPE_CHECKING:
 @app.command()
 def run(
     context: typer.Context,
-    cases: Annotated[str, typer.Option(help="Part of a case's name, or a pattern with * and ?.")] = "all",
+    cases: Annotated[
+        str | None, typer.Option(help="Part of a case's name, or a pattern with * and ?. Default: all.")
+    ] = None,
     case_file: Annotated[Path | None, typer.Option(help="Run this case (a JSON file) instead of the suite's.")] = None,
     subject: Subject = "refbp",
     subject_command: Annotated[
         str | None, typer.Option(help="A program of any language instead, with its arguments; see oracle/PROTOCOL.md.")
     ] = None,
-    time_limit: Annotated[float, typer.Option(help="With --subject-command: seconds that a case may take.")] = 60.0,
+    time_limit: TimeLimit = 60.0,
     reference: Reference = "torch",
     dtype: Dtype = None,
     out: Annotated[Path, typer.Option(help="Folder for the report's files.")] = Path("reports"),
@@ -44,13 +58,15 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Judge a subject over the suite and write the report."""
-    from oracle import subjects, suite
-    from oracle.harness import executors, run
+    from oracle import suite
+    from oracle.harness import apart, run
     from oracle.report import terminal
     from oracle.report.environment import environment
 
     notes = terminal.console(stderr=True)
-    chosen: str | list[Case] = cases
+    if cases is not None and case_file is not None:
+        raise ValueError("one choice of cases at a time, got --cases and --case-file")
+    chosen: str | list[Case] = "all" if cases is None else cases
     if case_file is not None:
         chosen = run.load_cases(str(case_file))
         dtype = dtype or [chosen[0].dtype]
@@ -60,17 +76,16 @@ def run(
     notes.print(f"{who} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True)
     # Before a folder is made: a wrong argument leaves nothing behind.
     run.check_names(reference, dtypes)
-    subjects.load(judged)
-    if isinstance(chosen, str):
-        next(suite.matching(chosen))
-    require_writable(out)
-    with terminal.progress_bar() as bar:
-        task = bar.add_task("cases", total=None)
+    jobs = len(dtypes) * len(list(suite.matching(chosen)) if isinstance(chosen, str) else chosen)
+    with apart.workers(judged, jobs, time_limit) as pool:
+        apart.named(pool, judged)
+        require_writable(out)
+        with terminal.progress_bar() as bar:
+            task = bar.add_task("cases", total=None)
 
-        def progress(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
+            def progress(done: int, total: int, name: str) -> None:
+                bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
 
-        with executors.pool() if cases == "all" and case_file is None else nullcontext() as executor:
             report = run.run(
                 judged,
                 reference,
@@ -79,13 +94,24 @@ def run(
                 witness=witness,
                 strict_conventions=strict_conventions,
                 progress=progress,
-                executor=executor,
+                executor=pool,
             )
-    typed = shlex.join(["oracle", *context.obj])
-    report.environment["command"] = typed
-    if case_file is not None:
-        report = report.reproduced_by(typed)
-    report.save(out)
+        typed = shlex.join(["oracle", *context.obj])
+        report.environment["command"] = typed
+        if case_file is not None:
+            report = report.reproduced_by(typed)
+        report.save(out)
+        show_run(report, out, as_json=as_json)
+        if shrink:
+            own = {} if isinstance(chosen, str) else {case.name: case for case in chosen}
+            write_shrunk(report, judged, own, out / "shrunk", pool, quiet=as_json)
+    raise typer.Exit(status(report))
+
+
+def show_run(report: Report, out: Path, *, as_json: bool) -> None:
+    """Print it, and say where it is."""
+    from oracle.report import terminal
+
     if as_json:
         print_json(report.to_json())
     else:
@@ -93,14 +119,10 @@ def run(
         if report.environment["cases"] == 1:
             show_layers(report, str(report.cases["case"].iloc[0]))
         terminal.show_report(show, report)
-    notes.print(
+    terminal.console(stderr=True).print(
         f"report: {out}/report.html, report.md, table.csv, table.parquet, cases.csv, details.npz, report.json",
         soft_wrap=True,
     )
-    if shrink:
-        own = {} if isinstance(chosen, str) else {case.name: case for case in chosen}
-        write_shrunk(report, judged, own, out / "shrunk", quiet=as_json)
-    raise typer.Exit(status(report))
 
 
 def started(subject: str, command: str, seconds: float) -> Program:
@@ -115,12 +137,22 @@ def started(subject: str, command: str, seconds: float) -> Program:
 MOST_SHRUNK = 3
 
 
-def write_shrunk(report: Report, subject: str | Program, own: Mapping[str, Case], folder: Path, *, quiet: bool) -> None:
+def write_shrunk(
+    report: Report,
+    subject: str | Program,
+    own: Mapping[str, Case],
+    folder: Path,
+    pool: Executor | None,
+    *,
+    quiet: bool,
+) -> None:
     """Save a small case and a script for each kind of discrepancy, and print the scripts. `own`: cases that the suite has not."""
     from oracle import suite
+    from oracle.harness import apart
     from oracle.report import terminal
     from oracle.shrinking.script import script
     from oracle.shrinking.shrink import one_of_each_kind, shrink
+    from oracle.subjects import SubjectError
 
     notes = terminal.console(stderr=True)
     kinds = one_of_each_kind(report.blame)
@@ -129,7 +161,11 @@ def write_shrunk(report: Report, subject: str | Program, own: Mapping[str, Case]
     for culprit in kinds[:MOST_SHRUNK]:
         notes.print(f"shrinking {culprit.case} ({culprit.dtype})", soft_wrap=True)
         case = own.get(culprit.case) or suite.named(culprit.case)
-        shrunk = shrink(case.astype(culprit.dtype), subject, report.environment["reference"])
+        try:
+            shrunk = apart.done(pool, shrink, case.astype(culprit.dtype), subject, report.environment["reference"])
+        except SubjectError as error:  # it ended its process
+            notes.print(f"{culprit.case} cannot be shrunk: {error}", soft_wrap=True)
+            continue
         file = folder / f"{shrunk.case.name.rpartition('/')[2]}-{culprit.quantity}-{culprit.dtype}.json"
         shrunk.case.save(file)
         text = script(shrunk, str(file), subject)

@@ -193,7 +193,7 @@ def traced(case: Case, subject: Subject) -> Trace:
     """What the subject computes. Raises: ValueError, in one sentence, where it gives no trace."""
     try:
         trace = subject.run(case.handed_out())
-    except (Exception, SystemExit) as error:  # whatever it raises
+    except Exception as error:  # whatever it raises
         why = str(error) if isinstance(error, Unsupported) else in_a_line(error)
         raise ValueError(f"{subject.name} cannot run {case.name}: {' '.join(why.split())}") from error
     if not isinstance(trace, Trace):

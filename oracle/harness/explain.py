@@ -7,6 +7,7 @@ from typing import Any
 from oracle import subjects, suite
 from oracle.case.case import Case
 from oracle.execution.walk import MOST_NUMBERS, walk
+from oracle.harness import called
 from oracle.harness.run import check_names
 from oracle.report.walk import Walk
 
@@ -38,6 +39,6 @@ def explain(
     chosen = suite.named(case) if isinstance(case, str) else case
     if not 0 <= step < chosen.steps:
         raise ValueError(f"case {chosen.name} has steps 0 to {chosen.steps - 1}, got step {step}")
-    ours = subjects.load(subject)
+    ours = called.load(subject)
     sections = walk(chosen.astype(dtype), ours, subjects.load(reference), step, None if every else MOST_NUMBERS)
     return Walk(chosen.name, chosen.why, ours.name, dtype, reference, step, tuple(sections))

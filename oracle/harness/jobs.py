@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -18,11 +19,13 @@ Result = TypeVar("Result")
 
 
 class Judged(NamedTuple):
-    """All rows of a job, the arrays behind what went wrong, and the seconds that it took."""
+    """All rows of a job, the arrays behind what went wrong, the seconds that it took, and in words what the subject left changed
+    that everybody in its process shares."""
 
     rows: list[Row]
     details: list[Detail]
     seconds: float
+    left: tuple[str, ...] = ()
 
 
 def contained(case: str, dtype: str, work: Callable[[], tuple[list[Row], list[Detail]]]) -> Judged:
@@ -36,11 +39,7 @@ def contained(case: str, dtype: str, work: Callable[[], tuple[list[Row], list[De
 
 
 class WorkerDied(RuntimeError):
-    """The process of some jobs ended before they were done; `job` is the first of them."""
-
-    def __init__(self, job: str) -> None:
-        super().__init__(f"the process died in {job} or one of the jobs after it")
-        self.job = job
+    """The process of a job ended before the job was done."""
 
 
 def in_turn(
@@ -49,20 +48,31 @@ def in_turn(
     name: Callable[[Job], str],
     progress: Progress | None = None,
     executor: Executor | None = None,
+    lost: Callable[[Job, BrokenExecutor], Result] | None = None,
 ) -> Iterator[tuple[Job, Result]]:
     """Each job with what came of it, in the order of the jobs.
 
     executor: where jobs are done side by side; without one they are done here.
-    Raises: WorkerDied.
+    lost: what stands for a job whose process ended before it was done.
+    Raises: WorkerDied where a job is lost and nothing stands for it.
     """
-    results = map(work, jobs) if executor is None else executor.map(work, jobs, chunksize=4)
-    for done, job in enumerate(jobs):
-        if progress is not None:
-            progress(done, len(jobs), name(job))
-        try:
-            result = next(results)
-        except BrokenExecutor as error:
-            raise WorkerDied(name(job)) from error
-        yield job, result
+    futures = deque(executor.submit(work, job) for job in jobs) if executor is not None else deque()
+    try:
+        for done, job in enumerate(jobs):
+            if progress is not None:
+                progress(done, len(jobs), name(job))
+            if executor is None:
+                yield job, work(job)
+                continue
+            try:
+                result = futures.popleft().result()
+            except BrokenExecutor as error:
+                if lost is None:
+                    raise WorkerDied(f"{name(job)}: the process that it ran in {error}") from error
+                result = lost(job, error)
+            yield job, result
+    finally:
+        for future in futures:
+            future.cancel()
     if progress is not None:
         progress(len(jobs), len(jobs), "")

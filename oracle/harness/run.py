@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ from oracle.case.case import Case, CaseError
 from oracle.errors import in_a_line
 from oracle.exchange.numbers import shown
 from oracle.execution.network import check
-from oracle.harness.jobs import Judged, Progress, WorkerDied, contained, in_turn
+from oracle.harness import apart, called
+from oracle.harness.jobs import Judged, Progress, contained, in_turn
 from oracle.judging.case_rows import crashed, judge, unjudged, unsupported
 from oracle.judging.comparison import ReferenceFailed
 from oracle.judging.known import mark_known
@@ -70,7 +72,8 @@ def run(
     """
     check_names(reference, dtypes)
     dtypes = tuple(dict.fromkeys(dtypes))
-    loaded = subjects.load(subject)
+    # Where cases are judged side by side, nothing of a user's subject runs here.
+    who = apart.named(executor, subject)
     chosen = list(suite.matching(cases)) if isinstance(cases, str) else checked(cases)
     jobs = [
         Job(case.astype(dtype), subject, reference, witness, strict_conventions) for case in chosen for dtype in dtypes
@@ -78,16 +81,12 @@ def run(
     rows: list[Row] = []
     details: list[Detail] = []
     seconds: dict[tuple[str, str], float] = {}
-    try:
-        for job, (own, arrays, taken) in in_turn(judged, jobs, lambda job: job.case.name, progress, executor):
-            seconds[job.case.name, job.case.dtype] = taken
-            rows += own
-            details += arrays
-    except WorkerDied as error:
-        raise subjects.SubjectError(
-            f"{loaded.name} took the process that ran it along, in {error.job} or one of the cases after it: "
-            "as a program of its own (--subject-command) it can die without ending the run"
-        ) from error
+    left: set[str] = set()
+    for job, done in in_turn(judged, jobs, lambda job: job.case.name, progress, executor, lost):
+        seconds[job.case.name, job.case.dtype] = done.seconds
+        rows += done.rows
+        details += done.details
+        left |= set(done.left)
     ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED, FAILED)}
     present = {case.name for case in chosen} - ended_early
     free = [
@@ -95,17 +94,18 @@ def run(
     ]
     if progress is not None and free:
         progress(len(jobs), len(jobs), "free training on the digits")
-    ended = list(map(trained_freely, free) if executor is None else executor.map(trained_freely, free))
+    ended = [end for _, end in in_turn(trained_freely, free, lambda run: run.network.name, None, executor, not_trained)]
     runs = [run for run in ended if isinstance(run, TrainingRun)]
     if progress is not None:
         progress(len(jobs), len(jobs), "")
     about = {
         **environment(),
-        "subject": subject if isinstance(subject, str) else loaded.name,
+        "subject": subject if isinstance(subject, str) else who,
         "reference": reference,
         "dtypes": list(dtypes),
         "cases": len(chosen),
         "not trained freely": [run for run in ended if isinstance(run, str)],
+        "left changed": sorted(left),
         "command": command(subject, reference, cases, dtypes, witness),
         "again": again(subject, reference, isinstance(cases, str)),
     }
@@ -178,15 +178,28 @@ class Job(NamedTuple):
     strict_conventions: bool
 
 
+def lost(job: Job, error: BrokenExecutor) -> Judged:
+    """What stands for a job whose process ended: a crash if that was in the subject's code, else a failure of the harness."""
+    verdict = CRASHED if getattr(error, "in_subject", False) else FAILED
+    return Judged(unjudged(job.case, verdict, f"the process that it ran in {error}"), [], math.nan)
+
+
 def judged(job: Job) -> Judged:
     """A job's rows; a failure of the harness in it is a row as well."""
-    subject, reference = subjects.load(job.subject), subjects.load(job.reference)
+    subject, reference = called.load(job.subject), subjects.load(job.reference)
     done = contained(job.case.name, job.case.dtype, lambda: judged_case(job.case, subject, reference, job.witness))
+    done = done._replace(left=subject.left)
     if job.strict_conventions:
         for row in done.rows:
             if row.verdict == CONVENTION:
                 row.verdict = WRONG
                 row.diagnosis = f"differs by convention, and conventions are strict: {row.diagnosis}"
+    return done
+
+
+def judged_apart(job: Job, executor: Executor | None) -> Judged:
+    """The same in a worker, if there is one."""
+    ((_, done),) = in_turn(judged, [job], lambda job: job.case.name, None, executor, lost)
     return done
 
 
@@ -201,11 +214,16 @@ class FreeRun(NamedTuple):
 def trained_freely(run: FreeRun) -> TrainingRun | str:
     """The run, or why there is none: a subject that does not show what it goes on from, or raises, cannot be trained freely."""
     try:
-        return trained(run.network, subjects.load(run.subject), subjects.load(run.reference))
+        return trained(run.network, called.load(run.subject), subjects.load(run.reference))
     except ValueError as error:
         return str(error)
     except Exception as error:  # whatever a subject raises is a finding about the subject
         return f"{run.network.name}: {in_a_line(error)}"
+
+
+def not_trained(run: FreeRun, error: BrokenExecutor) -> str:
+    """Why there is no run whose process ended."""
+    return f"{run.network.name}: the process that it ran in {error}"
 
 
 def judged_case(
@@ -244,13 +262,11 @@ def _judged_stretch(
         trace = subject.run(case.handed_out())
     except Unsupported as error:
         return unsupported(case, error), [], None
-    except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject
+    except Exception as error:  # whatever a subject raises is a finding about the subject
         rows = crashed(case, error, reference, profile_of(subject))
         mark_known(rows, {subject.name})
         so_far = getattr(error, "trace", None)
         return rows, _kept(case, so_far, reference, rows, subject) if isinstance(so_far, Trace) else [], None
-    if not isinstance(trace, Trace):
-        return crashed(case, TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace")), [], None
     try:
         rows = with_faults(case, judge(case, trace, reference, profile_of(subject)), trace)
     except ReferenceFailed as error:

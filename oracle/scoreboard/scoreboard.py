@@ -12,7 +12,7 @@ import pandas as pd
 from oracle import subjects
 from oracle.case.case import Case
 from oracle.harness.jobs import Progress, in_turn
-from oracle.harness.run import Job, judged
+from oracle.harness.run import Job, judged, lost
 from oracle.judging.verdict import (
     CONVENTION,
     CRASHED,
@@ -104,7 +104,7 @@ def run(
     ]
     rows: dict[str, list[Any]] = {name: [] for name in present}
     details: dict[str, list[Any]] = {name: [] for name in present}
-    for job, done in in_turn(judged, jobs, lambda job: f"{job.subject}: {job.case.name}", progress, executor):
+    for job, done in in_turn(judged, jobs, lambda job: f"{job.subject}: {job.case.name}", progress, executor, lost):
         rows[job.subject] += done.rows
         details[job.subject] += done.details
     reports = {name: Report.of(rows[name], {"subject": name}, {}, details=details[name]) for name in present}

@@ -20,6 +20,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case, CaseError, Spec
 from oracle.exchange.numbers import shown
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, Network, upstream_shape
+from oracle.harness import called
 from oracle.judging.case_rows import crashed, judge
 from oracle.judging.comparison import ReferenceFailed
 from oracle.judging.parts import local_parts
@@ -67,7 +68,7 @@ def shrink(case: Case, subject: str | Subject, reference: str = "torch") -> Shru
     """
     if not isinstance(case, Case):
         raise CaseError(f"shrink expects an oracle.Case, got {shown(case)}: one of the suite is oracle.suite.named(…)")
-    court = Court(subjects.load(subject), subjects.load(reference))
+    court = Court(called.load(subject), subjects.load(reference))
     rows = court.rows(case)
     found = court.first(case, rows)
     if found is None:
@@ -115,7 +116,7 @@ class Court:
             trace = self.subject.run(case.handed_out())
         except Unsupported:
             return []
-        except (Exception, SystemExit) as error:  # whatever a subject raises is a finding about the subject
+        except Exception as error:  # whatever a subject raises is a finding about the subject
             shown = getattr(error, "trace", Trace())
             return [(row, shown) for row in crashed(case, error, self.reference, profile_of(self.subject))]
         try:

@@ -10,6 +10,7 @@ import importlib.util
 from importlib import metadata
 from typing import Any, NamedTuple
 
+from oracle.errors import in_a_line, message
 from oracle.judging.profile import profile_of
 from oracle.subjects import libraries
 from oracle.trace import Subject
@@ -28,16 +29,22 @@ def load(subject: str | Any) -> Subject:
     Raises: SubjectError for an unknown name, a module that cannot be imported, or an object without `name` and `run`.
     """
     if not isinstance(subject, str):
-        return _checked(subject, repr(subject))
+        return _checked(subject, _shown(subject))
     if subject in BUILT_IN:
         return _checked(_imported(f"oracle.subjects.{subject}", subject), subject)
     if ":" in subject:
         return _found(subject, subject)
+    others = require_known(subject)
+    return _found(others[subject].value, subject)
+
+
+def require_known(subject: str) -> dict[str, Registered]:
+    """Those of other packages by name; imports none. Raises: SubjectError for a name that neither they nor this package have."""
     others = {own.name: own for own in registered()}
-    if subject in others:
-        return _found(others[subject].value, subject)
-    known = ", ".join([*BUILT_IN, *others])
-    raise SubjectError(f"unknown subject {subject!r}: known are {known}, or module:object for one of your own")
+    if subject not in BUILT_IN and subject not in others and ":" not in subject:
+        known = ", ".join([*BUILT_IN, *others])
+        raise SubjectError(f"unknown subject {subject!r}: known are {known}, or module:object for one of your own")
+    return others
 
 
 class Registered(NamedTuple):
@@ -73,31 +80,47 @@ def _found(value: str, subject: str) -> Subject:
     module_name, _, attributes = value.partition(":")
     found = _imported(module_name.strip(), subject)
     for attribute in attributes.strip().split(".") if attributes else ():
-        if not hasattr(found, attribute):
-            raise SubjectError(f"subject {subject!r}: module {module_name} has no {attributes!r}")
-        found = getattr(found, attribute)
+        try:
+            found = getattr(found, attribute)
+        except AttributeError as error:
+            raise SubjectError(f"subject {subject!r}: module {module_name} has no {attributes!r}") from error
     return _checked(found, subject)
+
+
+def _shown(subject: Any) -> str:
+    try:
+        return repr(subject)
+    except Exception:  # a `__repr__` of its own
+        return f"of type {type(subject).__name__}"
 
 
 def _imported(module: str, subject: str) -> Any:
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever it raises, SystemExit among others, is about the subject
         if subject in BUILT_IN and not libraries.versions(subject):
             lacking = " and ".join(libraries.DISTRIBUTIONS[subject])
             raise SubjectError(
                 f"subject {subject!r} needs {lacking}, not installed here: {libraries.how_to_install(subject)}"
             ) from error
-        raise SubjectError(f"subject {subject!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise SubjectError(f"subject {subject!r} cannot be imported: {in_a_line(error)}") from error
 
 
 def _checked(candidate: Any, name: str) -> Subject:
     if isinstance(candidate, type):
         raise SubjectError(f"subject {name} is a class, expected an object: {candidate.__name__}(…)")
-    if not callable(getattr(candidate, "run", None)) or not isinstance(getattr(candidate, "name", None), str):
-        raise SubjectError(f"subject {name} needs a string `name` and a method `run(case) -> Trace`")
     try:
+        if not callable(getattr(candidate, "run", None)) or not isinstance(getattr(candidate, "name", None), str):
+            raise SubjectError(f"subject {name} needs a string `name` and a method `run(case) -> Trace`")
         profile_of(candidate)
+    except KeyboardInterrupt:
+        raise
     except ValueError as error:
-        raise SubjectError(str(error)) from error
+        raise SubjectError(message(error)) from error
+    except BaseException as error:  # properties of its own
+        raise SubjectError(
+            f"subject {name} cannot be asked for its name, run and profile: {in_a_line(error)}"
+        ) from error
     return candidate  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -51,7 +51,7 @@ def export(
     jobs = [Job(case.astype(dtype), reference) for case in suite.matching(cases) for dtype in dict.fromkeys(dtypes)]
     folder = cleared(Path(folder))
     entries, hashes, left_out = [], {}, {}
-    for job, files in in_turn(files_of, jobs, lambda job: job.case.name, progress, executor):
+    for job, files in in_turn(files_of, jobs, lambda job: job.case.name, progress, executor, lost):
         entry = Entry.of(job.case.name, job.case.dtype)
         if isinstance(files, str):
             left_out[f"{entry.case}.{entry.dtype}"] = files
@@ -68,6 +68,11 @@ def export(
     manifest = Manifest(reference, versions, ordered, left_out, hashes)
     write(folder, MANIFEST, manifest.text().encode())
     return manifest
+
+
+def lost(job: Job, error: BrokenExecutor) -> str:
+    """Why there are no files of a case whose process ended."""
+    return f"the process that computed it {error}"
 
 
 def files_of(job: Job) -> dict[str, bytes] | str:

@@ -4,9 +4,10 @@ stored values and tolerances. No torch is needed."""
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from oracle.judging.case_rows import judge as judge_trace
 from oracle.judging.case_rows import unjudged
 from oracle.judging.known import mark_known
 from oracle.judging.unusable import with_faults
-from oracle.judging.verdict import LOCAL, MISSING, UNSUPPORTED, WRONG, Row
+from oracle.judging.verdict import FAILED, LOCAL, MISSING, UNSUPPORTED, WRONG, Row
 from oracle.report.environment import environment
 from oracle.report.report import Report
 from oracle.subjects import refbp
@@ -65,10 +66,10 @@ def judge(
     rows: list[Row] = []
     details: list[Detail] = []
     seconds: dict[tuple[str, str], float] = {}
-    for job, (own, arrays, taken) in in_turn(judged, jobs, lambda job: job.entry.case, progress, executor):
-        seconds[job.entry.case, job.entry.dtype] = taken
-        rows += own
-        details += arrays
+    for job, done in in_turn(judged, jobs, lambda job: job.entry.case, progress, executor, lost):
+        seconds[job.entry.case, job.entry.dtype] = done.seconds
+        rows += done.rows
+        details += done.details
     rows += _strangers(results, manifest)
     command = shlex.join(["oracle", "vectors", "judge", str(folder), str(results)])
     about = {
@@ -96,6 +97,14 @@ def _introduced(results: Path) -> Introduction:
         raise VectorsError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise VectorsError(f"{path}: {error}") from error
+
+
+def lost(job: Job, error: BrokenExecutor) -> Judged:
+    """What stands for a case whose process ended."""
+    row = Row(
+        job.entry.case, job.entry.dtype, 0, "", "", "", LOCAL, FAILED, f"the process that it was judged in {error}"
+    )
+    return Judged([row], [], math.nan)
 
 
 def judged(job: Job) -> Judged:

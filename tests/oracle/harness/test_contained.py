@@ -17,7 +17,7 @@ from oracle import suite
 from oracle.case.case import Case, CaseError
 from oracle.cli import main
 from oracle.harness import run
-from oracle.judging.verdict import CRASHED, FAILED, WRONG, Row
+from oracle.judging.verdict import CRASHED, DISCREPANCIES, FAILED, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace
 
@@ -329,4 +329,4 @@ def test_a_case_that_cannot_be_saved_or_had_says_so(tmp_path: Path) -> None:
 
 def test_rows_of_failures_are_no_discrepancies() -> None:
     """They say nothing of the subject."""
-    assert Row("a/b", "float64", 0, "", "", "", "local", FAILED).verdict not in oracle.verdict.DISCREPANCIES
+    assert Row("a/b", "float64", 0, "", "", "", "local", FAILED).verdict not in DISCREPANCIES

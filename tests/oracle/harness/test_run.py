@@ -7,8 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -367,23 +366,27 @@ def test_leaving_and_showing_words_are_crashes_too(subject: Any, said: str) -> N
     assert set(report.table["verdict"]) == {"crashed"} and said in report.blame[0].diagnosis
 
 
-def test_an_interrupted_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_run_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C is the user's, with the status that shells give it."""
-    typed = ["run", "--cases", SMALL, "--subject", f"{__name__}:interrupting", "--out", str(tmp_path)]
-    status, _, err = command(*typed, capsys=capsys)
+    monkeypatch.setattr(refbp_subject, "run", interrupting.run)
+    status, _, err = command("run", "--cases", SMALL, "--out", str(tmp_path), capsys=capsys)
     assert status == 130 and err.endswith("oracle: interrupted\n")
 
 
-def test_a_subject_that_ends_its_process_is_named() -> None:
-    """A fault in native code takes a worker along: that is the subject's, not the harness's."""
+def test_a_job_whose_process_ends_is_a_row() -> None:
+    """Of an executor that does not say where the process was: nothing is known about the subject."""
 
     class Broken(Executor):
-        def map(self, *_: Any, **__: Any) -> Iterator[Any]:
-            raise BrokenExecutor
-            yield
+        def submit(self, *_: Any, **__: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_exception(BrokenExecutor("went away"))
+            return future
 
-    with pytest.raises(ValueError, match=f"raising took the process that ran it along, in {SMALL}"):
-        oracle.run(raising, cases=SMALL, executor=Broken())
+    report = oracle.run(raising, cases=SMALL, dtypes=("float64",), executor=Broken())
+    assert list(report.table["verdict"]) == ["failed"]
+    assert report.table["diagnosis"][0] == "the process that it ran in went away"
 
 
 def test_what_is_to_be_run_again_can_be(
@@ -459,6 +462,9 @@ def test_no_figure_says_0_where_nothing_was_measured(subject: Any) -> None:
     assert sum(line["at_fault"] for line in lines) == (0 if subject is lacking else 1)
 
 
+EXPLAIN = ("explain", "worked-example/plain", "--reference", "refbp")
+
+
 @pytest.mark.parametrize(
     "subject, said",
     [
@@ -471,13 +477,13 @@ def test_explain_says_in_a_sentence_why_a_subject_cannot_be_walked(
     subject: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The subject's fault is none of the harness's."""
-    status, _, err = command("explain", "worked-example/plain", "--subject", f"{__name__}:{subject}", capsys=capsys)
+    status, _, err = command(*EXPLAIN, "--subject", f"{__name__}:{subject}", capsys=capsys)
     assert (status, re.sub(r"py:\d+", "py:…", err)) == (2, f"oracle: {said}\n")
 
 
 def test_explain_names_what_a_subject_does_not_show(capsys: pytest.CaptureFixture[str]) -> None:
     """Left out without a word it would look as if there were no such number."""
-    status, out, _ = command("explain", "worked-example/plain", "--subject", f"{__name__}:silent", capsys=capsys)
+    status, out, _ = command(*EXPLAIN, "--subject", f"{__name__}:silent", capsys=capsys)
     assert status == 0 and out.count("silent does not show it") == 29
 
 

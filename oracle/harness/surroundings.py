@@ -1,0 +1,118 @@
+"""What a subject shares with everybody in its process: looked at before and after it runs, put back, and said."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Setting(NamedTuple):
+    """Attributes:
+    name: in words.
+    get, put: how it is read, and put back.
+    """
+
+    name: str
+    get: Callable[[], Any]
+    put: Callable[[Any], object]
+
+
+def _settings() -> Iterator[Setting]:
+    """In the order in which they are put back."""
+    yield Setting("the current folder", Path.cwd, os.chdir)
+    yield Setting("sys.stdout", lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream))
+    yield Setting("sys.stderr", lambda: sys.stderr, lambda stream: setattr(sys, "stderr", stream))
+    yield Setting("NumPy's error handling", np.geterr, lambda old: np.seterr(**old))
+    if (torch := sys.modules.get("torch")) is not None and hasattr(torch, "is_grad_enabled"):
+        yield from _of_torch(torch)
+
+
+def _of_torch(torch: Any) -> Iterator[Setting]:
+    native = torch._C
+    yield Setting("torch's default device", torch.get_default_device, lambda old: _put_device(torch, old))
+    yield Setting(
+        "torch's function modes",
+        native._len_torch_function_stack,
+        lambda old: _pop(native._len_torch_function_stack, native._pop_torch_function_stack, old),
+    )
+    yield Setting(
+        "torch's dispatch modes",
+        native._len_torch_dispatch_stack,
+        lambda old: _pop(native._len_torch_dispatch_stack, native._pop_torch_dispatch_stack, old),
+    )
+    yield Setting("whether torch records gradients", torch.is_grad_enabled, torch.set_grad_enabled)
+    yield Setting(
+        "torch's inference mode", torch.is_inference_mode_enabled, lambda old: torch.inference_mode(old).__enter__()
+    )
+    yield Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype)
+    yield Setting(
+        "torch's autocast", lambda: torch.is_autocast_enabled("cpu"), lambda old: torch.set_autocast_enabled("cpu", old)
+    )
+    yield Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads)
+    yield Setting(
+        "torch's deterministic algorithms",
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    )
+    yield Setting(
+        "torch's precision of float32 products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+    )
+    yield Setting("torch's search for anomalies", torch.is_anomaly_enabled, torch.set_anomaly_enabled)
+    yield Setting("whether subnormal numbers become zero", _flushes, torch.set_flush_denormal)
+    module = torch.nn.modules.module
+    for name in sorted(vars(module)):
+        if name.startswith("_global_") and isinstance(getattr(module, name), dict):
+            yield Setting("torch's hooks of all modules", *_of_mapping(getattr(module, name)))
+
+
+def _of_mapping(held: dict[Any, Any]) -> tuple[Callable[[], dict[Any, Any]], Callable[[dict[Any, Any]], None]]:
+    def put(old: dict[Any, Any]) -> None:
+        held.clear()
+        held.update(old)
+
+    return lambda: dict(held), put
+
+
+def _put_device(torch: Any, old: Any) -> None:
+    torch.set_default_device(None)  # the mode that another device is
+    if torch.get_default_device() != old:
+        torch.set_default_device(old)
+
+
+def _pop(count: Callable[[], int], pop: Callable[[], object], old: int) -> None:
+    while count() > old:
+        pop()
+
+
+def _flushes() -> bool:
+    return bool(np.float32(1e-40) * np.float32(1) == 0)
+
+
+class Surroundings:
+    """What there was before a call."""
+
+    def __init__(self) -> None:
+        self.before = [(setting, setting.get()) for setting in _settings()]
+
+    def put_back(self) -> tuple[str, ...]:
+        """The names of what had been changed, and is again what it was."""
+        changed = []
+        for setting, old in self.before:
+            with suppress(Exception):  # a folder that is gone cannot be gone back to
+                if _differs(setting, old):
+                    changed.append(setting.name)
+                    setting.put(old)
+        return tuple(dict.fromkeys(changed))
+
+
+def _differs(setting: Setting, old: Any) -> bool:
+    try:
+        return bool(setting.get() != old)
+    except OSError:  # the current folder is gone
+        return True

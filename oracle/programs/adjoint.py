@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+
+from oracle.case.arrays import Array
 
 
 def is_floating(x: Any) -> bool:
@@ -40,3 +43,27 @@ def spread(g: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdim: bool)
 def matrix_t(x: Any) -> Any:
     """Matrices transposed."""
     return np.swapaxes(x, -1, -2)
+
+
+def plain(x: Any) -> Array:
+    """The values of an array, without their errors."""
+    return np.asarray(getattr(x, "value", x))
+
+
+def gathered_last(x: Any, axes: tuple[int, ...]) -> Any:
+    """The axes that are reduced as one, the last."""
+    kept = [axis for axis in range(x.ndim) if axis not in axes]
+    size = math.prod(x.shape[axis] for axis in axes)
+    return x.transpose([*kept, *axes]).reshape((*(x.shape[axis] for axis in kept), size))
+
+
+def scattered_last(x: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    """The inverse of `gathered_last` for an array of this shape."""
+    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    order = [*kept, *axes]
+    return x.reshape(tuple(shape[axis] for axis in order)).transpose([order.index(axis) for axis in range(len(shape))])
+
+
+def kept_dims(y: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    """What was reduced over these axes, with a dimension of size 1 for each."""
+    return y.reshape(tuple(1 if axis in axes else size for axis, size in enumerate(shape)))

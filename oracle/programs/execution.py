@@ -45,7 +45,7 @@ class Plain:
         return x
 
     def stored(self, x: Any, dtype: str) -> Any:
-        return x if dtype in FLOATS else np.asarray(x).astype(dtype)
+        return np.asarray(x) if dtype in FLOATS else np.asarray(x).astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ class Run:
             return
         if not rule.moves:
             args, kwargs = replaced((args, kwargs), ErrorArray, self.arithmetic.widened)
+        if rule.shown:
+            kwargs["shown"] = call.recorded
         output, backward = rule.function(*args, **kwargs)
         for value, held, made in zip(call.results, call.recorded, (output,) if call.single else output, strict=False):
             if value is not None:

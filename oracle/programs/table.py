@@ -18,6 +18,7 @@ class Rule:
     family: the module that holds it.
     moves: whether it rearranges numbers and computes none: in 16 bits nothing is then rounded.
     recorded: whether its result is taken as it was, such as of random numbers.
+    shown: whether the rule is given the results as they were, a tuple `shown` of `Held`: what was chosen or drawn.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Rule:
     family: str
     moves: bool = False
     recorded: bool = False
+    shown: bool = False
 
 
 class NoRule(Exception):
@@ -34,11 +36,11 @@ class NoRule(Exception):
 RULES: dict[str, Rule] = {}
 
 
-def rule(*names: str, moves: bool = False) -> Callable[[Function], Function]:
+def rule(*names: str, moves: bool = False, shown: bool = False) -> Callable[[Function], Function]:
     """Registers a rule for operations of these names."""
 
     def registered(function: Function) -> Function:
-        _register(names, function, function.__module__, moves, False)
+        _register(names, function, function.__module__, moves, shown=shown)
         return function
 
     return registered
@@ -46,13 +48,15 @@ def rule(*names: str, moves: bool = False) -> Callable[[Function], Function]:
 
 def recorded(*names: str) -> None:
     """Registers operations whose results are taken as they were."""
-    _register(names, _nothing, _nothing.__module__, True, True)
+    _register(names, _nothing, _nothing.__module__, True, as_recorded=True)
 
 
-def _register(names: tuple[str, ...], function: Function, module: str, moves: bool, as_recorded: bool) -> None:
+def _register(
+    names: tuple[str, ...], function: Function, module: str, moves: bool, as_recorded: bool = False, shown: bool = False
+) -> None:
     for name in names:
         assert name not in RULES, f"two rules for {name}"
-        RULES[name] = Rule(name, function, module.rpartition(".")[2], moves, as_recorded)
+        RULES[name] = Rule(name, function, module.rpartition(".")[2], moves, as_recorded, shown)
 
 
 def _nothing(*_: Any, **__: Any) -> tuple[None, Callable[..., Any]]:

@@ -67,6 +67,18 @@ def mean(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
     return divide(result, x.size / result.size if result.size else 1.0)
 
 
+def cumsum(x: ErrorArray, axis: int) -> ErrorArray:
+    """Sums up to each element, one after the other: each is as wrong as the one before it, its term and its own rounding."""
+    model, value = x.model, np.cumsum(x.value, axis=axis)
+    first = np.zeros(x.shape, bool)
+    first[(slice(None),) * (axis % x.ndim) + (slice(0, 1),)] = True
+    own = model.rounding(value).mapped(lambda error: np.where(first, 0.0, error))
+    error = added(x.error, own)
+    assert error is not None
+    scale = np.cumsum(x.scale_or_own, axis=axis)
+    return ErrorArray(value, model, error.mapped(lambda component: np.cumsum(component, axis=axis)), scale=scale)
+
+
 def matmul(x: Any, y: Any) -> ErrorArray:
     """An open sum of products, each of them rounded."""
     x, y = map(in_range, operands(x, y))
@@ -114,4 +126,4 @@ def add_at(x: ErrorArray, index: Any, other: Any) -> None:
 
 AT[np.add] = add_at
 UFUNCS[np.matmul] = matmul
-FUNCTIONS.update({np.sum: total, np.mean: mean})
+FUNCTIONS.update({np.sum: total, np.mean: mean, np.cumsum: cumsum})

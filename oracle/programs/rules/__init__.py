@@ -2,6 +2,9 @@
 
 from oracle.programs.rules import activations as activations
 from oracle.programs.rules import arithmetic as arithmetic
+from oracle.programs.rules import attention as attention
+from oracle.programs.rules import functions as functions
+from oracle.programs.rules import images as images
 from oracle.programs.rules import indexing as indexing
 from oracle.programs.rules import losses as losses
 from oracle.programs.rules import normalization as normalization

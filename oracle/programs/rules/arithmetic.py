@@ -1,4 +1,4 @@
-"""Element by element: sums, products, quotients, powers."""
+"""Element by element: sums, products, quotients, powers, and what is larger."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import summed_to
+from oracle.programs.adjoint import plain, summed_to
 from oracle.programs.table import rule
 
 
@@ -99,26 +99,147 @@ def reciprocal(input: Any) -> Any:
     return y, lambda g: (-g * (y * y),)
 
 
-@rule("exp")
-def exp(input: Any) -> Any:
-    """e^x; g y."""
-    y = np.exp(input)
-    return y, lambda g: (g * y,)
+@rule("addcmul")
+def addcmul(input: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Any:
+    """x + v a b; g, v g b, and v g a."""
+    return input + _times(tensor1 * tensor2, value), lambda g: (
+        summed_to(g, input),
+        summed_to(_times(g * tensor2, value), tensor1),
+        summed_to(_times(g * tensor1, value), tensor2),
+    )
 
 
-@rule("log")
-def log(input: Any) -> Any:
-    """ln x; g / x."""
-    return np.log(input), lambda g: (g / input,)
+@rule("addcdiv")
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Any:
+    """x + v a / b; g, v g / b, and -v g (a/b) / b."""
+    quotient = tensor1 / tensor2
+    return input + _times(quotient, value), lambda g: (
+        summed_to(g, input),
+        summed_to(_times(g / tensor2, value), tensor1),
+        summed_to(_times(-g * (quotient / tensor2), value), tensor2),
+    )
 
 
-@rule("sin")
-def sin(input: Any) -> Any:
-    """sin x; g cos x."""
-    return np.sin(input), lambda g: (g * np.cos(input),)
+@rule("lerp")
+def lerp(input: Any, end: Any, weight: Any) -> Any:
+    """x + w (y - x); g (1 - w), g w, and g (y - x)."""
+    return input + (end - input) * weight, lambda g: (
+        summed_to(g - g * weight, input),
+        summed_to(g * weight, end),
+        summed_to(g * (end - input), weight),
+    )
 
 
-@rule("cos")
-def cos(input: Any) -> Any:
-    """cos x; -g sin x."""
-    return np.cos(input), lambda g: (-g * np.sin(input),)
+@rule("abs")
+def abs(input: Any) -> Any:
+    """|x|; g sign x, 0 at 0."""
+    return np.abs(input), lambda g: (g * np.sign(input),)
+
+
+@rule("sign", "sgn")
+def sign(input: Any) -> Any:
+    """-1, 0 or 1; nothing goes back."""
+    return np.sign(input), lambda g: (g * 0.0,)
+
+
+@rule("floor")
+def floor(input: Any) -> Any:
+    """⌊x⌋; nothing goes back."""
+    return np.floor(input), lambda g: (g * 0.0,)
+
+
+@rule("ceil")
+def ceil(input: Any) -> Any:
+    """⌈x⌉; nothing goes back."""
+    return np.ceil(input), lambda g: (g * 0.0,)
+
+
+@rule("trunc")
+def trunc(input: Any) -> Any:
+    """x cut to a whole number; nothing goes back."""
+    return np.trunc(input), lambda g: (g * 0.0,)
+
+
+@rule("round")
+def round(input: Any, *, decimals: int = 0) -> Any:
+    """The nearest number of so many decimals, the even one of two; nothing goes back."""
+    if decimals == 0:
+        return np.rint(input), lambda g: (g * 0.0,)
+    unit = 10.0 ** (decimals if decimals > 0 else -decimals)
+    y = np.rint(input * unit) / unit if decimals > 0 else np.rint(input / unit) * unit
+    return y, lambda g: (g * 0.0,)
+
+
+@rule("maximum")
+def maximum(input: Any, other: Any) -> Any:
+    """The larger; g to it, half of g to each where they are equal."""
+    return np.maximum(input, other), lambda g: _to_chosen(g, input, other, input > other, input < other)
+
+
+@rule("minimum")
+def minimum(input: Any, other: Any) -> Any:
+    """The smaller; g to it, half of g to each where they are equal."""
+    return np.minimum(input, other), lambda g: _to_chosen(g, input, other, input < other, input > other)
+
+
+def _to_chosen(g: Any, input: Any, other: Any, first: Any, second: Any) -> Any:
+    half = g * 0.5
+    return (
+        summed_to(np.where(first, g, np.where(second, 0.0, half)), input),
+        summed_to(np.where(second, g, np.where(first, 0.0, half)), other),
+    )
+
+
+@rule("clamp", "clip")
+def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
+    """min(max(x, low), high); g where x lies between the two or on them, and to the limit elsewhere."""
+    y = input if min is None else np.maximum(input, min)
+    y = y if max is None else np.minimum(y, max)
+
+    def backward(g: Any) -> Any:
+        inside, low, high = g, None, None
+        crossed = False if min is None or max is None else plain(min) > plain(max)  # the upper limit then counts
+        if max is not None:
+            above = np.greater(input, max)
+            inside, high = np.where(above, 0.0, inside), np.where(crossed, g, np.where(above, g, 0.0))
+        if min is not None:
+            below = np.less(input, min)
+            inside, low = np.where(below, 0.0, inside), np.where(crossed, 0.0, np.where(below, g, 0.0))
+        return (
+            summed_to(inside, input),
+            None if low is None else summed_to(low, min),
+            None if high is None else summed_to(high, max),
+        )
+
+    return y, backward
+
+
+@rule("clamp_min")
+def clamp_min(input: Any, min: Any) -> Any:
+    """max(x, low); g where x is not below, and to the limit elsewhere."""
+    return clamp(input, min)
+
+
+@rule("clamp_max")
+def clamp_max(input: Any, max: Any) -> Any:
+    """min(x, high); g where x is not above, and to the limit elsewhere."""
+    y, back = clamp(input, None, max)
+
+    def backward(g: Any) -> Any:
+        grad_input, _, grad_max = back(g)
+        return grad_input, grad_max
+
+    return y, backward
+
+
+@rule("remainder")
+def remainder(input: Any, other: Any) -> Any:
+    """x - y ⌊x/y⌋ (remainder); g, and -g ⌊x/y⌋."""
+    whole = np.floor(plain(input) / plain(other))
+    return input - other * whole, lambda g: (summed_to(g, input), summed_to(-g * whole, other))
+
+
+@rule("frac")
+def frac(input: Any) -> Any:
+    """x without its whole part; g."""
+    return input - np.trunc(plain(input)), lambda g: (g,)

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import summed_to
+from oracle.programs.adjoint import plain, summed_to
 from oracle.programs.geometry import mapped
-from oracle.programs.table import rule
+from oracle.programs.rules.reductions import put_along
+from oracle.programs.table import NoRule, rule
 
 
 @rule("embedding")
@@ -47,3 +48,185 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
         None,
         summed_to(np.where(mask, g, 0.0), value),
     )
+
+
+def _added_at(index: Any, g: Any, like: Any) -> Any:
+    """Zeros like an array, with each element of g added at its index."""
+    grad = np.zeros_like(like)
+    np.add.at(grad, index, g)
+    return grad
+
+
+def _index_of(indices: Any) -> tuple[Any, ...]:
+    """torch's list of indices, with None for a whole dimension, as NumPy's tuple."""
+    return tuple(slice(None) if own is None else np.asarray(own) for own in indices)
+
+
+@rule("index", "_unsafe_index", moves=True)
+def index(input: Any, indices: Any) -> Any:
+    """Elements at indices or under a mask; g added to those that were read."""
+    places = _index_of(indices)
+    return mapped(input, lambda own: own[places]), lambda g: (_added_at(places, g, input),)
+
+
+@rule("index_select", moves=True)
+def index_select(input: Any, dim: int, index: Any) -> Any:
+    """Slices along a dimension; g added to those that were read."""
+    if not input.ndim:
+        return input.reshape(-1)[np.asarray(index).reshape(-1)].reshape(()), lambda g: (g,)
+    places = (slice(None),) * (dim % input.ndim) + (np.asarray(index).reshape(-1),)
+    return mapped(input, lambda own: own[places]), lambda g: (_added_at(places, g, input),)
+
+
+def _along(index: Any, dim: int) -> tuple[Any, ...]:
+    """The full index of what an index along one dimension reads."""
+    grid = list(np.indices(index.shape, sparse=True))
+    grid[dim % index.ndim] = index
+    return tuple(grid)
+
+
+@rule("gather", moves=True)
+def gather(input: Any, dim: int, index: Any, sparse_grad: bool = False) -> Any:
+    """x at an index along a dimension; g added to what was read."""
+    if not index.size:
+        return np.zeros_like(input, shape=index.shape), lambda g: (np.zeros_like(input),)
+    if not input.ndim:
+        return input.reshape(index.shape), lambda g: (g.reshape(()),)
+    places = _along(index.reshape(index.shape or (1,)), dim)
+    return mapped(input, lambda own: own[places].reshape(index.shape)), lambda g: (
+        _added_at(places, g.reshape(index.shape or (1,)), input),
+    )
+
+
+@rule("scatter_add")
+def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
+    """x with y added at an index along a dimension; g, and g read there."""
+    if not input.ndim:
+        return input + src, lambda g: (g, None, None, g)
+    if not index.size:
+        return input, lambda g: (g, None, None, np.zeros_like(src))
+    places = _along(index, dim)
+    used = tuple(slice(size) for size in index.shape)
+    y = input.copy()
+    np.add.at(y, places, mapped(src, lambda own: own[used]))
+    return y, lambda g: (g, None, None, _into(mapped(g, lambda own: own[places]), used, src))
+
+
+def _into(part: Any, used: Any, like: Any) -> Any:
+    """Zeros like an array, but for a part of it."""
+
+    def placed(component: Any) -> Any:
+        result = np.zeros(like.shape, component.dtype)
+        result[used] = component
+        return result
+
+    return mapped(part, placed)
+
+
+@rule("scatter", moves=True)
+def scatter(input: Any, dim: int, index: Any, src: Any, reduce: str | None = None) -> Any:
+    """x overwritten at an index along a dimension; g where it was not, and g read there."""
+    if reduce is not None:
+        raise NoRule(f"there is no rule for scatter with reduce={reduce!r}")
+    if not input.ndim or not index.size:
+        return input, lambda g: (g, None, None, np.zeros_like(src) if hasattr(src, "dtype") else None)
+    places, used = _along(index, dim), tuple(slice(size) for size in index.shape)
+    is_array = hasattr(src, "dtype")
+    kept = np.ones(input.shape, bool)
+    kept[places] = False
+    value = mapped(src, lambda own: own[used]) if is_array else float(src)
+    return np.where(kept, input, _written(value, places, input)), lambda g: (
+        np.where(kept, g, 0.0),
+        None,
+        None,
+        _into(mapped(g, lambda own: own[places]), used, src) if is_array else None,
+    )
+
+
+def _written(value: Any, places: Any, like: Any) -> Any:
+    """Zeros like an array, with values written at places."""
+
+    def placed(component: Any) -> Any:
+        result = np.zeros(like.shape)
+        result[places] = component
+        return result
+
+    return mapped(np.asarray(value) if isinstance(value, float) else value, placed)
+
+
+@rule("index_add")
+def index_add(input: Any, dim: int, index: Any, source: Any, alpha: Any = 1) -> Any:
+    """x with α y added to slices along a dimension; g, and α g read there."""
+    scale = 1.0 if alpha == 1 else float(alpha)
+    if not input.ndim:
+        return input + source * scale, lambda g: (g, None, None, g * scale)
+    places = (slice(None),) * (dim % input.ndim) + (np.asarray(index).reshape(-1),)
+    y, addend = input.copy(), source if scale == 1 else source * scale
+    np.add.at(y, places, addend.reshape(y[places].shape))
+
+    def backward(g: Any) -> Any:
+        read = mapped(g, lambda own: own[places]).reshape(source.shape)
+        return g, None, None, read if scale == 1 else read * scale
+
+    return y, backward
+
+
+@rule("index_put", "_unsafe_index_put")
+def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    """x with y written or added at indices; g where x was kept, and g read there."""
+    places = _index_of(indices)
+    read = np.empty(input.shape)[places].shape
+    if accumulate:
+        y = input.copy()
+        np.add.at(y, places, mapped(values, lambda own: np.broadcast_to(own, read)))
+        return y, lambda g: (g, None, summed_to(mapped(g, lambda own: own[places]), values))
+    kept = np.ones(input.shape, bool)
+    kept[places] = False
+    return np.where(
+        kept, input, _written(mapped(values, lambda own: np.broadcast_to(own, read)), places, input)
+    ), lambda g: (
+        np.where(kept, g, 0.0),
+        None,
+        summed_to(mapped(g, lambda own: own[places]), values),
+    )
+
+
+@rule("index_fill", moves=True)
+def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
+    """x with slices along a dimension filled; g where it was kept, and the sum of the others."""
+    filled = np.zeros(input.shape, bool)
+    filled[(slice(None),) * (dim % max(input.ndim, 1)) + (np.asarray(index),) if input.ndim else ...] = True
+    return np.where(filled, value, input), lambda g: (
+        np.where(filled, 0.0, g),
+        None,
+        None,
+        summed_to(np.where(filled, g, 0.0), value),
+    )
+
+
+@rule("topk", shown=True)
+def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, shown: Any) -> Any:
+    """The k largest or smallest, of equals as they were chosen; g to these."""
+    return _ordered(input, dim, k, largest, shown)
+
+
+@rule("sort", shown=True)
+def sort(input: Any, dim: int = -1, descending: bool = False, *, stable: Any = None, shown: Any) -> Any:
+    """x in order, equals as they were put; g to where each came from."""
+    return _ordered(input, dim, input.shape[dim] if input.ndim else 1, descending, shown)
+
+
+def _ordered(input: Any, dim: int, k: int, descending: bool, shown: Any) -> Any:
+    """The first k in order. Indices that were chosen count where they are right, or where errors leave the order open."""
+    if not input.ndim:
+        return (input, shown[1].numbers), lambda g, _: (g,)
+    axis, places, values = dim % input.ndim, shown[1].numbers, plain(input)
+    own = np.argsort(-values if descending else values, axis=axis, kind="stable").take(range(k), axis)
+    is_exact = getattr(input, "error", None) is None
+    is_right = np.array_equal(
+        np.take_along_axis(values, places, axis), np.take_along_axis(values, own, axis), equal_nan=True
+    )
+    if is_exact and not is_right:
+        places = own
+    chosen = mapped(input, lambda component: np.take_along_axis(component, places, axis))
+    return (chosen, places), lambda g, _: (put_along(g, places, axis, input.shape),)

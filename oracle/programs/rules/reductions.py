@@ -1,4 +1,4 @@
-"""Sums and means over dimensions."""
+"""Sums, means, moments, norms and extremes over dimensions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import axes_of, spread
-from oracle.programs.table import rule
+from oracle.programs.adjoint import axes_of, gathered_last, kept_dims, plain, scattered_last, spread
+from oracle.programs.geometry import mapped
+from oracle.programs.table import recorded, rule
 
 
 @rule("sum")
@@ -25,3 +26,213 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     count = float(math.prod(input.shape[axis] for axis in axes))
     total = np.sum(input, axis=axes, keepdims=keepdim)
     return total / count, lambda g: (spread(g, input.shape, axes, keepdim) / count,)
+
+
+def _moments(input: Any, dim: Any, correction: Any, keepdim: bool) -> tuple[Any, Any, Any, float, tuple[int, ...]]:
+    """Variance and mean as they are asked for, the deviations, what the variance divides by, and the axes."""
+    axes = axes_of(dim, input.ndim)
+    count = math.prod(input.shape[axis] for axis in axes)
+    divisor = float(max(count - (1 if correction is None else correction), 0))
+    average = np.divide(np.sum(input, axis=axes, keepdims=True), float(count))
+    deviation = input - average
+    variance = np.divide(np.sum(np.square(deviation), axis=axes, keepdims=True), divisor)
+    if not keepdim:
+        shape = tuple(size for axis, size in enumerate(input.shape) if axis not in axes)
+        variance, average = variance.reshape(shape), average.reshape(shape)
+    return variance, average, deviation, divisor, axes
+
+
+@rule("var")
+def var(input: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
+    """Σ (x - mean)² / (n - c); 2 g (x - mean) / (n - c)."""
+    variance, _, deviation, divisor, axes = _moments(input, dim, correction, keepdim)
+    return variance, lambda g: (spread(g, input.shape, axes, keepdim) * deviation * np.divide(2.0, divisor),)
+
+
+@rule("std")
+def std(input: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
+    """√var; g (x - mean) / (y (n - c)), nothing where y is 0."""
+    variance, _, deviation, divisor, axes = _moments(input, dim, correction, keepdim)
+    y = np.sqrt(variance)
+    return y, lambda g: (_std_back(g, y, deviation, divisor, axes, keepdim, input.shape),)
+
+
+def _std_back(g: Any, y: Any, deviation: Any, divisor: float, axes: tuple[int, ...], keepdim: bool, shape: Any) -> Any:
+    share = np.where(plain(y) == 0, 0.0, g / (y * divisor))
+    return spread(share, shape, axes, keepdim) * deviation
+
+
+@rule("var_mean")
+def var_mean(input: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
+    """Variance and mean; the sum of what goes back through each."""
+    variance, average, deviation, divisor, axes = _moments(input, dim, correction, keepdim)
+
+    def backward(g: Any, g_mean: Any) -> Any:
+        through = None if g is None else spread(g, input.shape, axes, keepdim) * deviation * np.divide(2.0, divisor)
+        return (_with_mean(through, g_mean, input.shape, axes, keepdim),)
+
+    return (variance, average), backward
+
+
+@rule("std_mean")
+def std_mean(input: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
+    """Standard deviation and mean; the sum of what goes back through each."""
+    variance, average, deviation, divisor, axes = _moments(input, dim, correction, keepdim)
+    y = np.sqrt(variance)
+
+    def backward(g: Any, g_mean: Any) -> Any:
+        through = None if g is None else _std_back(g, y, deviation, divisor, axes, keepdim, input.shape)
+        return (_with_mean(through, g_mean, input.shape, axes, keepdim),)
+
+    return (y, average), backward
+
+
+def _with_mean(through: Any, g_mean: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdim: bool) -> Any:
+    if g_mean is None:
+        return through
+    share = np.divide(spread(g_mean, shape, axes, keepdim), float(math.prod(shape[axis] for axis in axes)))
+    return share if through is None else through + share
+
+
+@rule("amax", "max")
+def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest; g shared evenly by all that are as large."""
+    return _extreme(input, dim, keepdim, np.max)
+
+
+@rule("amin", "min")
+def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest; g shared evenly by all that are as small."""
+    return _extreme(input, dim, keepdim, np.min)
+
+
+def _extreme(input: Any, dim: Any, keepdim: bool, function: Any) -> Any:
+    axes = axes_of(dim, input.ndim)
+    rows = gathered_last(input, axes) if axes else input.reshape((*input.shape, 1))
+    y = function(rows, axis=-1)
+    chosen = plain(rows) == np.expand_dims(plain(y), -1)
+
+    def backward(g: Any) -> Any:
+        share = g.reshape(y.shape) / np.sum(chosen, axis=-1).astype(float)
+        back = np.where(chosen, np.expand_dims(share, -1), 0.0)
+        return (scattered_last(back, input.shape, axes) if axes else back.reshape(input.shape),)
+
+    return (kept_dims(y, input.shape, axes) if keepdim else y), backward
+
+
+@rule("max.dim", shown=True)
+def max_dim(input: Any, dim: int, keepdim: bool = False, *, shown: Any) -> Any:
+    """The largest along a dimension, and where it stands; g to it."""
+    return _chosen(input, dim, keepdim, shown, np.max)
+
+
+@rule("min.dim", shown=True)
+def min_dim(input: Any, dim: int, keepdim: bool = False, *, shown: Any) -> Any:
+    """The smallest along a dimension, and where it stands; g to it."""
+    return _chosen(input, dim, keepdim, shown, np.min)
+
+
+def _chosen(input: Any, dim: int, keepdim: bool, shown: Any, function: Any) -> Any:
+    """Of equals the one that was chosen; the value is that of the rule's own choice."""
+    if not input.ndim:
+        return (input, shown[1].numbers), lambda g, _: (g,)
+    axis, index = dim % input.ndim, shown[1].numbers
+    y = function(input, axis=axis)
+    places = index if keepdim else np.expand_dims(index, axis)
+
+    def backward(g: Any, _: Any) -> Any:
+        return (put_along(g if keepdim else np.expand_dims(g, axis), places, axis, input.shape),)
+
+    return (np.expand_dims(y, axis) if keepdim else y, index), backward
+
+
+def put_along(g: Any, places: Any, axis: int, shape: tuple[int, ...]) -> Any:
+    """Each element of g at its place along an axis, and zero elsewhere; no place stands twice."""
+
+    def placed(component: Any) -> Any:
+        result = np.zeros(shape, component.dtype)
+        np.put_along_axis(result, places, np.broadcast_to(component, places.shape), axis)
+        return result
+
+    return mapped(g, placed)
+
+
+@rule("logsumexp")
+def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
+    """ln Σ e^x; g e^(x - y)."""
+    axes = axes_of(dim, input.ndim)
+    largest = np.max(plain(input), axis=axes, keepdims=True) if plain(input).size else np.zeros(())
+    largest = np.where(np.isfinite(largest), largest, 0.0)
+    y = np.log(np.sum(np.exp(input - largest), axis=axes, keepdims=True)) + largest
+    shape = tuple(size for axis, size in enumerate(input.shape) if axis not in axes)
+    return (y if keepdim else y.reshape(shape)), lambda g: (spread(g, input.shape, axes, keepdim) * np.exp(input - y),)
+
+
+@rule("cumsum")
+def cumsum(input: Any, dim: int) -> Any:
+    """Σ of the elements up to each; Σ of g from each on."""
+    if not input.ndim:
+        return input, lambda g: (g,)
+    axis = dim % input.ndim
+
+    def turned(x: Any) -> Any:
+        return mapped(x, lambda own: np.flip(own, axis))
+
+    return np.cumsum(input, axis=axis), lambda g: (turned(np.cumsum(turned(g), axis=axis)),)
+
+
+@rule("prod")
+def prod(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """Π x; g times the product of all others."""
+    axes = axes_of(dim, input.ndim)
+    rows = gathered_last(input, axes) if axes else input.reshape((*input.shape, 1))
+    count = rows.shape[-1]
+    before = [np.ones_like(rows, shape=rows.shape[:-1])]
+    for place in range(count):
+        before.append(before[-1] * rows[..., place])
+    y = before[-1]
+
+    def backward(g: Any) -> Any:
+        g, behind, parts = g.reshape(y.shape), np.ones_like(y), []
+        for place in reversed(range(count)):
+            parts.append(g * (before[place] * behind))
+            behind = behind * rows[..., place]
+        if not parts:
+            return (np.zeros_like(input),)
+        back = np.stack(parts[::-1], axis=-1)
+        return (scattered_last(back, input.shape, axes) if axes else back.reshape(input.shape),)
+
+    return (kept_dims(y, input.shape, axes) if keepdim else y), backward
+
+
+@rule("linalg_vector_norm", "norm")
+def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
+    """(Σ |x|^p)^(1/p); g sign x (|x| / y)^(p-1), nothing where y is 0; for p = ∞ g shared by the largest."""
+    axes, p = axes_of(dim, input.ndim), 2.0 if ord is None else float(ord)
+    if math.isinf(p):
+        y, back = _extreme(np.abs(input), dim, keepdim, np.max if p > 0 else np.min)
+        return y, lambda g: (back(g)[0] * np.sign(input),)
+    if p == 0:
+        counted = np.where(plain(input) == 0, np.zeros_like(input), np.ones_like(input))
+        return np.sum(counted, axis=axes, keepdims=keepdim), lambda g: (np.zeros_like(input),)
+    sizes = np.abs(input)
+    raised = np.square(input) if p == 2 else sizes if p == 1 else sizes**p
+    total = np.sum(raised, axis=axes, keepdims=True)
+    y = np.sqrt(total) if p == 2 else total if p == 1 else total ** (1 / p)
+
+    def backward(g: Any) -> Any:
+        whole, none = spread(g, input.shape, axes, keepdim), plain(y) == 0
+        if p == 2:
+            return (np.where(none, 0.0, whole * (input / y)),)
+        if p == 1:
+            return (whole * np.sign(input),)
+        share = np.where(none | (plain(input) == 0), 0.0, (sizes / y) ** (p - 1))
+        return (whole * np.sign(input) * share,)
+
+    shape = tuple(size for axis, size in enumerate(input.shape) if axis not in axes)
+    return (y if keepdim else y.reshape(shape)), backward
+
+
+recorded("argmax", "argmin", "argsort", "any", "all", "nonzero", "searchsorted", "bucketize", "unique_dim", "_unique2")
+recorded("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "logical_not", "logical_and", "logical_or")
+recorded("_local_scalar_dense", "equal", "is_nonzero", "signbit")

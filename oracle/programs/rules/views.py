@@ -85,5 +85,56 @@ def fill(input: Any, value: Any = 0.0) -> Any:
     return np.zeros_like(input) + value, lambda g: (g * 0.0, summed_to(g, value))
 
 
+@rule("repeat", moves=True)
+def repeat(input: Any, repeats: Any) -> Any:
+    """x side by side with itself; the sum of g over the copies."""
+    added = len(repeats) - input.ndim
+    shape = (*(1,) * added, *input.shape)
+    y = mapped(input, lambda own: np.tile(own.reshape(shape), repeats))
+
+    def backward(g: Any) -> Any:
+        split = [size for pair in zip(repeats, shape, strict=True) for size in pair]
+        copies = tuple(range(0, len(split), 2))
+        return (np.sum(g.reshape(tuple(split)), axis=copies).reshape(input.shape),)
+
+    return y, backward
+
+
+@rule("roll", moves=True)
+def roll(input: Any, shifts: Any, dims: Any = ()) -> Any:
+    """x turned along dimensions; g turned back."""
+    axes: Any = tuple(dims) if dims else None
+    by = np.asarray(shifts if dims else shifts[0])
+
+    def turned(x: Any, by: Any) -> Any:
+        return mapped(x, lambda own: np.roll(own, by, axes))
+
+    return turned(input, by), lambda g: (turned(g, -by),)
+
+
+@rule("flip", moves=True)
+def flip(input: Any, dims: Any) -> Any:
+    """x backwards along dimensions; g likewise."""
+
+    def turned(x: Any) -> Any:
+        return mapped(x, lambda own: np.flip(own, tuple(dims)))
+
+    return turned(input), lambda g: (turned(g),)
+
+
+@rule("tril", moves=True)
+def tril(input: Any, diagonal: int = 0) -> Any:
+    """The lower triangle, zeros above; that of g."""
+    below = np.tril(np.ones(input.shape[-2:], bool), diagonal)
+    return np.where(below, input, 0.0), lambda g: (np.where(below, g, 0.0),)
+
+
+@rule("triu", moves=True)
+def triu(input: Any, diagonal: int = 0) -> Any:
+    """The upper triangle, zeros below; that of g."""
+    below = np.tril(np.ones(input.shape[-2:], bool), diagonal - 1)
+    return np.where(below, 0.0, input), lambda g: (np.where(below, 0.0, g),)
+
+
 recorded("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "scalar_tensor")
 recorded("bernoulli", "uniform", "normal", "random", "exponential", "rand_like", "randn_like", "randint_like")

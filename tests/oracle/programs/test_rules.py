@@ -21,62 +21,62 @@ from oracle.running_error import LAMBDA, ErrorModel
 
 # OpInfo's names, by family of rules.
 OPS = {
-    "arithmetic": [
-        "add",
-        "sub",
-        "rsub",
-        "mul",
-        "div",
-        "neg",
-        "pow",
-        "square",
-        "sqrt",
-        "rsqrt",
-        "reciprocal",
-        "exp",
-        "log",
-        "sin",
-        "cos",
-    ],
-    "products": ["mm", "bmm", "addmm", "baddbmm", "matmul", "nn.functional.linear"],
-    "reductions": ["sum", "mean"],
-    "views": [
-        "transpose",
-        "permute",
-        "view",
-        "expand",
-        "split",
-        "chunk",
-        "unsqueeze",
-        "select",
-        "narrow",
-        "cat",
-        "stack",
-        "diagonal",
-        "unfold",
-        "as_strided",
-        "clone",
-        "fill",
-        "zero_",
-    ],
-    "activations": [
-        "nn.functional.relu",
-        "nn.functional.gelu",
-        "nn.functional.silu",
-        "sigmoid",
-        "tanh",
-        "softmax",
-        "log_softmax",
-    ],
-    "normalization": ["nn.functional.layer_norm"],
-    "indexing": ["nn.functional.embedding", "where", "masked_fill"],
-    "losses": ["nn.functional.nll_loss", "nn.functional.cross_entropy"],
+    "arithmetic": (
+        "add sub rsub mul div neg pow square sqrt rsqrt reciprocal addcmul addcdiv lerp abs sign sgn floor ceil trunc round "
+        "maximum minimum clamp clamp_min clamp_max remainder frac"
+    ),
+    "functions": (
+        "exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh asin acos atan asinh atanh erf logaddexp xlogy atan2"
+    ),
+    "products": "mm bmm addmm baddbmm matmul nn.functional.linear dot mv einsum",
+    "reductions": (
+        "sum mean var std var_mean std_mean amax amin max min logsumexp cumsum prod norm linalg.vector_norm "
+        "nn.functional.normalize"
+    ),
+    "views": (
+        "transpose permute view expand split chunk unsqueeze select narrow cat stack diagonal unfold as_strided clone fill "
+        "zero_ repeat roll flip tril triu tile"
+    ),
+    "activations": (
+        "nn.functional.relu nn.functional.relu6 nn.functional.gelu nn.functional.silu sigmoid tanh softmax log_softmax "
+        "nn.functional.hardtanh nn.functional.hardsigmoid nn.functional.hardswish nn.functional.leaky_relu nn.functional.mish "
+        "nn.functional.softplus nn.functional.hardshrink nn.functional.softshrink nn.functional.threshold nn.functional.glu "
+        "nn.functional.elu nn.functional.celu nn.functional.selu nn.functional.prelu nn.functional.logsigmoid "
+        "nn.functional.softsign nn.functional.tanhshrink nn.functional.softmin"
+    ),
+    "images": (
+        "nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d nn.functional.conv_transpose1d "
+        "nn.functional.conv_transpose2d nn.functional.conv_transpose3d nn.functional.max_pool1d nn.functional.max_pool2d "
+        "nn.functional.max_pool3d nn.functional.avg_pool1d nn.functional.avg_pool2d nn.functional.avg_pool3d "
+        "nn.functional.adaptive_avg_pool1d nn.functional.adaptive_avg_pool2d nn.functional.adaptive_avg_pool3d "
+        "nn.functional.adaptive_max_pool1d nn.functional.adaptive_max_pool2d nn.functional.adaptive_max_pool3d "
+        "nn.functional.pad nn.functional.interpolate nn.functional.pixel_shuffle nn.functional.pixel_unshuffle"
+    ),
+    "normalization": (
+        "nn.functional.layer_norm nn.functional.batch_norm nn.functional.group_norm nn.functional.instance_norm "
+        "nn.functional.rms_norm"
+    ),
+    "indexing": (
+        "nn.functional.embedding where masked_fill gather scatter scatter_add index_select index_add index_put index_fill "
+        "topk sort take_along_dim __getitem__"
+    ),
+    "losses": (
+        "nn.functional.nll_loss nn.functional.cross_entropy nn.functional.mse_loss nn.functional.l1_loss "
+        "nn.functional.smooth_l1_loss nn.functional.huber_loss nn.functional.binary_cross_entropy "
+        "nn.functional.binary_cross_entropy_with_logits nn.functional.kl_div nn.functional.soft_margin_loss "
+        "nn.functional.multi_margin_loss nn.functional.multilabel_margin_loss nn.functional.cosine_embedding_loss"
+    ),
+    "attention": "nn.functional.scaled_dot_product_attention",
 }
 INFOS = {(info.name, info.variant_test_name): info for info in op_db}
 # So many samples of each, evenly over all that there are.
 MOST = 4
 # Arguments that change the weight in place, which is not the rule's.
-LEFT_OUT = {"nn.functional.embedding": {"max_norm", "sparse"}}
+LEFT_OUT = {"nn.functional.embedding": {"max_norm", "sparse"}, "scatter": {"reduce"}}
+# torch rounds its constant 1/6 to float32: reports/findings/torch-hardsigmoid-float64.md.
+KNOWN = {"nn.functional.hardsigmoid": 2.0**-24}
+# The nuclear norm is one of a decomposition.
+WITHOUT_A_RULE = {("norm", "nuc")}
 
 
 def samples(name: str, variant: str, dtype: torch.dtype) -> Iterator[tuple[Any, list[torch.Tensor]]]:
@@ -138,9 +138,11 @@ def run(
 
 
 def cases() -> list[tuple[str, str]]:
-    return [own for own in INFOS for names in OPS.values() if own[0] in names]
+    named = {name for names in OPS.values() for name in names.split()}
+    return [own for own in INFOS if own[0] in named and own not in WITHOUT_A_RULE]
 
 
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0")
 @pytest.mark.parametrize(("name", "variant"), cases())
 def test_values_and_gradients(name: str, variant: str) -> None:
     """The mathematics is torch's: in float64 the two differ by rounding alone."""
@@ -150,9 +152,12 @@ def test_values_and_gradients(name: str, variant: str) -> None:
         for got, due in zip([*outputs, *grads], [*fn(*inputs), *expected], strict=True):
             if due is not None:
                 shown = np.zeros(due.shape) if got is None else got
-                np.testing.assert_allclose(shown, due.detach().numpy(), rtol=1e-8, atol=1e-9, equal_nan=True)
+                np.testing.assert_allclose(
+                    shown, due.detach().numpy(force=True), rtol=KNOWN.get(name, 1e-8), atol=1e-9, equal_nan=True
+                )
 
 
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0")
 @pytest.mark.parametrize(("name", "variant"), cases())
 def test_errors(name: str, variant: str) -> None:
     """What torch makes of it in float32 lies within the derived tolerance."""
@@ -162,6 +167,6 @@ def test_errors(name: str, variant: str) -> None:
         for got, due in zip([*outputs, *grads], [*fn(*inputs), *expected], strict=True):
             if due is None or got is None or not due.is_floating_point():
                 continue
-            error = np.abs(due.detach().numpy().astype(np.float64) - got.value)
+            error = np.abs(due.detach().numpy(force=True).astype(np.float64) - got.value)
             finite = np.isfinite(got.value)
             assert (error[finite] <= LAMBDA * got.sigma[finite]).all()

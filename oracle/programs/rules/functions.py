@@ -1,0 +1,157 @@
+"""Functions of one number, element by element, and of two."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy.special import erf as error_function
+
+from oracle.programs.adjoint import plain, summed_to
+from oracle.programs.table import rule
+
+TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
+
+
+@rule("exp")
+def exp(input: Any) -> Any:
+    """e^x; g y."""
+    y = np.exp(input)
+    return y, lambda g: (g * y,)
+
+
+@rule("exp2")
+def exp2(input: Any) -> Any:
+    """2^x; g y ln 2."""
+    y = np.exp2(input)
+    return y, lambda g: (g * y * math.log(2),)
+
+
+@rule("expm1")
+def expm1(input: Any) -> Any:
+    """e^x - 1; g (y + 1)."""
+    y = np.expm1(input)
+    return y, lambda g: (g * (y + 1.0),)
+
+
+@rule("log")
+def log(input: Any) -> Any:
+    """ln x; g / x."""
+    return np.log(input), lambda g: (g / input,)
+
+
+@rule("log2")
+def log2(input: Any) -> Any:
+    """log₂ x; g / (x ln 2)."""
+    return np.log2(input), lambda g: (g / (input * math.log(2)),)
+
+
+@rule("log10")
+def log10(input: Any) -> Any:
+    """log₁₀ x; g / (x ln 10)."""
+    return np.log10(input), lambda g: (g / (input * math.log(10)),)
+
+
+@rule("log1p")
+def log1p(input: Any) -> Any:
+    """ln(1 + x); g / (1 + x)."""
+    return np.log1p(input), lambda g: (g / (input + 1.0),)
+
+
+@rule("sin")
+def sin(input: Any) -> Any:
+    """sin x; g cos x."""
+    return np.sin(input), lambda g: (g * np.cos(input),)
+
+
+@rule("cos")
+def cos(input: Any) -> Any:
+    """cos x; -g sin x."""
+    return np.cos(input), lambda g: (-g * np.sin(input),)
+
+
+@rule("tan")
+def tan(input: Any) -> Any:
+    """tan x; g (1 + y²)."""
+    y = np.tan(input)
+    return y, lambda g: (g * (np.square(y) + 1.0),)
+
+
+@rule("sinh")
+def sinh(input: Any) -> Any:
+    """sinh x; g cosh x."""
+    return np.sinh(input), lambda g: (g * np.cosh(input),)
+
+
+@rule("cosh")
+def cosh(input: Any) -> Any:
+    """cosh x; g sinh x."""
+    return np.cosh(input), lambda g: (g * np.sinh(input),)
+
+
+@rule("asin")
+def asin(input: Any) -> Any:
+    """arcsin x; g / √(1 - x²)."""
+    return np.arcsin(input), lambda g: (g / np.sqrt(1.0 - np.square(input)),)
+
+
+@rule("acos")
+def acos(input: Any) -> Any:
+    """arccos x; -g / √(1 - x²)."""
+    return np.arccos(input), lambda g: (-g / np.sqrt(1.0 - np.square(input)),)
+
+
+@rule("atan")
+def atan(input: Any) -> Any:
+    """arctan x; g / (1 + x²)."""
+    return np.arctan(input), lambda g: (g / (np.square(input) + 1.0),)
+
+
+@rule("asinh")
+def asinh(input: Any) -> Any:
+    """arsinh x; g / √(x² + 1)."""
+    return np.arcsinh(input), lambda g: (g / np.sqrt(np.square(input) + 1.0),)
+
+
+@rule("atanh")
+def atanh(input: Any) -> Any:
+    """artanh x; g / (1 - x²)."""
+    return np.arctanh(input), lambda g: (g / (1.0 - np.square(input)),)
+
+
+@rule("erf")
+def erf(input: Any) -> Any:
+    """erf x; g 2/√π e^(-x²)."""
+    return error_function(input), lambda g: (g * TWO_OVER_ROOT_PI * np.exp(-np.square(input)),)
+
+
+@rule("logaddexp")
+def logaddexp(input: Any, other: Any) -> Any:
+    """ln(e^x + e^y); g e^(x-f), and g e^(y-f)."""
+    larger = np.maximum(plain(input), plain(other))
+    f = np.log(np.exp(input - larger) + np.exp(other - larger)) + larger
+    return f, lambda g: (summed_to(g * np.exp(input - f), input), summed_to(g * np.exp(other - f), other))
+
+
+@rule("xlogy")
+def xlogy(input: Any, other: Any) -> Any:
+    """x ln y, 0 where x is 0; g ln y, and g x / y."""
+    zero = plain(input) == 0
+    y = np.where(zero, 0.0, input * np.log(np.where(zero, 1.0, other)))
+    return y, lambda g: (
+        summed_to(
+            np.where(zero & (plain(other) <= 0), 0.0, g * np.log(np.where(zero & (plain(other) <= 0), 1.0, other))),
+            input,
+        ),
+        summed_to(g * input / other, other),
+    )
+
+
+@rule("atan2")
+def atan2(input: Any, other: Any) -> Any:
+    """The angle of (y, x); g y / (x² + y²), and -g x / (x² + y²)."""
+    quotient = np.arctan(input / other)
+    turn = np.where(plain(other) < 0, np.where(plain(input) < 0, -math.pi, math.pi), 0.0)
+    size = np.square(input) + np.square(other)
+    return quotient + turn, lambda g: (summed_to(g * (other / size), input), summed_to(-g * (input / size), other))

@@ -1,0 +1,280 @@
+"""Images: convolution, pooling, padding, other sizes, from refbp.functional."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from oracle.programs.adjoint import matrix_t, plain
+from oracle.programs.table import NoRule, rule
+from refbp import functional
+
+
+@rule("convolution", "_convolution", "convolution_overrideable")
+def convolution(
+    input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, output_padding: Any,
+    groups: int, *_: Any,
+) -> Any:  # fmt: skip
+    """`refbp.functional.conv1d` to `conv3d`, and `conv_transpose1d` to `conv_transpose3d`."""
+    rank = weight.ndim - 2
+    stride, padding, dilation = (tuple(own) * (rank if len(own) == 1 else 1) for own in (stride, padding, dilation))
+    if transposed:
+        op = getattr(functional, f"conv_transpose{rank}d")
+        more = tuple(output_padding) * (rank if len(output_padding) == 1 else 1)
+        y, back = op(input, weight, bias, stride, padding, more, groups, dilation)
+    else:
+        op = getattr(functional, f"conv{rank}d")
+        y, back = op(input, weight, bias, stride, padding, dilation, groups)
+    return y, back
+
+
+def _sides(given: Any, rank: int, default: Any = None) -> Any:
+    """ATen's list of one number or of one a dimension, empty for the default."""
+    sides = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    return default if not sides else sides * rank if len(sides) == 1 else sides
+
+
+@rule("max_pool2d_with_indices")
+def max_pool2d(
+    input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Any:
+    """`refbp.functional.max_pool2d`."""
+    return _max_pool(functional.max_pool2d, 2, input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+@rule("max_pool3d_with_indices")
+def max_pool3d(
+    input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Any:
+    """`refbp.functional.max_pool3d`."""
+    return _max_pool(functional.max_pool3d, 3, input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def _max_pool(
+    op: Any, rank: int, input: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> Any:
+    sides = (_sides(kernel, rank), _sides(stride, rank), _sides(padding, rank), _sides(dilation, rank))
+    (y, indices), back = op(input, *sides, ceil_mode, True)
+    return (y, indices), lambda g, _: (back(g),)
+
+
+@rule("avg_pool2d")
+def avg_pool2d(
+    input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Any:  # fmt: skip
+    """`refbp.functional.avg_pool2d`."""
+    sides = (_sides(kernel_size, 2), _sides(stride, 2), _sides(padding, 2))
+    y, back = functional.avg_pool2d(input, *sides, ceil_mode, count_include_pad, divisor_override)
+    return y, lambda g: (back(g),)
+
+
+@rule("avg_pool3d")
+def avg_pool3d(
+    input: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Any:  # fmt: skip
+    """`refbp.functional.avg_pool3d`."""
+    sides = (_sides(kernel_size, 3), _sides(stride, 3), _sides(padding, 3))
+    y, back = functional.avg_pool3d(input, *sides, ceil_mode, count_include_pad, divisor_override)
+    return y, lambda g: (back(g),)
+
+
+@rule("avg_pool1d")
+def avg_pool1d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """`refbp.functional.avg_pool1d`."""
+    sides = (_sides(kernel_size, 1), _sides(stride, 1), _sides(padding, 1))
+    y, back = functional.avg_pool1d(input, *sides, ceil_mode, count_include_pad)
+    return y, lambda g: (back(g),)
+
+
+@rule("_adaptive_avg_pool2d")
+def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
+    """`refbp.functional.adaptive_avg_pool2d`."""
+    y, back = functional.adaptive_avg_pool2d(input, tuple(output_size))
+    return y, lambda g: (back(g),)
+
+
+@rule("_adaptive_avg_pool3d")
+def adaptive_avg_pool3d(input: Any, output_size: Any) -> Any:
+    """`refbp.functional.adaptive_avg_pool3d`."""
+    y, back = functional.adaptive_avg_pool3d(input, tuple(output_size))
+    return y, lambda g: (back(g),)
+
+
+@rule("adaptive_max_pool2d")
+def adaptive_max_pool2d(input: Any, output_size: Any) -> Any:
+    """`refbp.functional.adaptive_max_pool2d`."""
+    (y, indices), back = functional.adaptive_max_pool2d(input, tuple(output_size), True)
+    return (y, indices), lambda g, _: (back(g),)
+
+
+@rule("adaptive_max_pool3d")
+def adaptive_max_pool3d(input: Any, output_size: Any) -> Any:
+    """`refbp.functional.adaptive_max_pool3d`."""
+    (y, indices), back = functional.adaptive_max_pool3d(input, tuple(output_size), True)
+    return (y, indices), lambda g, _: (back(g),)
+
+
+@rule("constant_pad_nd")
+def constant_pad(input: Any, pad: Any, value: Any = 0) -> Any:
+    """A border of a constant, or less of the image where it is negative; g of the inside."""
+    before, after = list(pad[-2::-2]), list(pad[-1::-2])
+    sides = [(0, 0)] * (input.ndim - len(before)) + list(zip(before, after, strict=True))
+    shape = tuple(size + low + high for size, (low, high) in zip(input.shape, sides, strict=True))
+    inside = tuple(
+        slice(max(low, 0), size + low + min(high, 0)) for size, (low, high) in zip(input.shape, sides, strict=True)
+    )
+    source = tuple(
+        slice(max(-low, 0), size + min(high, 0)) for size, (low, high) in zip(input.shape, sides, strict=True)
+    )
+    y = np.full_like(input, float(value), shape=shape)
+    y[inside] = input[source]
+
+    def backward(g: Any) -> Any:
+        back = np.zeros_like(g, shape=input.shape)
+        back[source] = g[inside]
+        return (back,)
+
+    return y, backward
+
+
+@rule("reflection_pad1d", "reflection_pad2d", "reflection_pad3d")
+def reflection_pad(input: Any, padding: Any) -> Any:
+    """`refbp.functional.pad` in mode reflect."""
+    y, back = functional.pad(input, tuple(padding), "reflect")
+    return y, lambda g: (back(g),)
+
+
+@rule("replication_pad1d", "replication_pad2d", "replication_pad3d")
+def replication_pad(input: Any, padding: Any) -> Any:
+    """`refbp.functional.pad` in mode replicate."""
+    y, back = functional.pad(input, tuple(padding), "replicate")
+    return y, lambda g: (back(g),)
+
+
+@rule("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")
+def upsample_nearest(input: Any, output_size: Any, *scales: Any) -> Any:
+    """`refbp.functional.upsample` in mode nearest."""
+    return _resized(input, output_size, scales, "nearest", None)
+
+
+@rule("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
+def upsample_linear(input: Any, output_size: Any, align_corners: bool, *scales: Any) -> Any:
+    """`refbp.functional.upsample` in the modes linear, bilinear and trilinear."""
+    return _resized(input, output_size, scales, ("linear", "bilinear", "trilinear")[input.ndim - 3], align_corners)
+
+
+@rule("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d")
+def upsample_nearest_exact(input: Any, output_size: Any, *scales: Any) -> Any:
+    """The pixel nearest to each one's centre; the sum of g over those that read it."""
+    shape, ratios = _sizes(input, output_size, scales)
+    weights = []
+    for size, made, ratio in zip(input.shape[2:], shape, ratios, strict=True):
+        matrix = np.zeros((made, size))
+        matrix[np.arange(made), np.minimum(np.floor((np.arange(made) + 0.5) * ratio).astype(int), size - 1)] = 1
+        weights.append(matrix)
+    return _through(input, weights)
+
+
+@rule("upsample_bicubic2d")
+def upsample_bicubic(input: Any, output_size: Any, align_corners: bool, *scales: Any) -> Any:
+    """Keys's cubic convolution with a = -0.75 over 4 × 4 pixels, edges repeated; g through the same weights.
+
+    Source: R. G. Keys, "Cubic convolution interpolation for digital image processing" (1981), eq. (4).
+    """
+    shape, ratios = _sizes(input, output_size, scales)
+    weights = []
+    for size, made, ratio in zip(input.shape[2:], shape, ratios, strict=True):
+        steps = np.zeros_like(input, shape=(made,)) + np.arange(
+            made
+        )  # a kernel computes the places in its own precision
+        spacing = (size - 1) / (made - 1) if made > 1 else 0.0
+        place = steps * spacing if align_corners else (steps + 0.5) * ratio - 0.5
+        whole, matrix = np.floor(plain(place)), np.zeros_like(input, shape=(made, size))
+        for tap, taken in zip((-1, 0, 1, 2), _cubic(place - whole), strict=True):
+            np.add.at(matrix, (np.arange(made), np.clip(whole.astype(int) + tap, 0, size - 1)), taken)
+        weights.append(matrix)
+    return _through(input, weights)
+
+
+def _cubic(t: Any, a: float = -0.75) -> list[Any]:
+    """Weights of the four pixels around a place that lies t behind the second of them."""
+
+    def near(x: Any) -> Any:
+        return ((x * (a + 2) - (a + 3)) * x) * x + 1.0
+
+    def far(x: Any) -> Any:
+        return ((x * a - 5 * a) * x + 8 * a) * x - 4 * a
+
+    return [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)]
+
+
+def _sizes(input: Any, size: Any, scales: Any) -> tuple[tuple[int, ...], list[float]]:
+    """The output's size, and for each dimension how far apart its pixels lie in the input's."""
+    given = scales[0] if len(scales) == 1 and isinstance(scales[0], (list, tuple)) else scales
+    spatial = input.shape[2:]
+    factors = list(given) if given and all(own is not None for own in given) else [None] * len(spatial)
+    shape = tuple(size) if size else tuple(int(n * f) for n, f in zip(spatial, factors, strict=True))
+    return shape, [1 / f if f else n / m for n, m, f in zip(spatial, shape, factors, strict=True)]
+
+
+def _through(input: Any, weights: list[Any]) -> Any:
+    """One matrix for each dimension behind the second."""
+
+    def applied(x: Any, matrices: list[Any]) -> Any:
+        for axis, matrix in enumerate(matrices, 2):
+            x = np.swapaxes(np.swapaxes(x, axis, -1) @ matrix_t(matrix), axis, -1)
+        return x
+
+    return applied(input, weights), lambda g: (applied(g, [matrix_t(own) for own in weights]),)
+
+
+def _resized(input: Any, size: Any, scales: Any, mode: str, align_corners: bool | None) -> Any:
+    """scales: one a dimension, or all in one list."""
+    factors = (
+        scales[0]
+        if len(scales) == 1 and isinstance(scales[0], (list, tuple))
+        else [own for own in scales if own is not None]
+    )
+    options: dict[str, Any] = {"size": tuple(size)} if not factors else {"scale_factor": tuple(map(float, factors))}
+    y, back = functional.upsample(input, **options, mode=mode, align_corners=align_corners)
+    if size is not None and y.shape[2:] != tuple(size):
+        raise NoRule(f"there is no rule for upsampling by {factors} to {tuple(size)}")
+    return y, lambda g: (back(g),)
+
+
+@rule("pixel_shuffle")
+def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
+    """`refbp.functional.pixel_shuffle`."""
+    shape = (math.prod(input.shape[:-3]), *input.shape[-3:])
+    y, back = functional.pixel_shuffle(input.reshape(shape), upscale_factor)
+    return y.reshape((*input.shape[:-3], *y.shape[-3:])), lambda g: (back(g.reshape(y.shape)).reshape(input.shape),)
+
+
+@rule("pixel_unshuffle")
+def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
+    """`refbp.functional.pixel_unshuffle`."""
+    shape = (math.prod(input.shape[:-3]), *input.shape[-3:])
+    y, back = functional.pixel_unshuffle(input.reshape(shape), downscale_factor)
+    return y.reshape((*input.shape[:-3], *y.shape[-3:])), lambda g: (back(g.reshape(y.shape)).reshape(input.shape),)
+
+
+@rule("channel_shuffle", "native_channel_shuffle")
+def channel_shuffle(input: Any, groups: int) -> Any:
+    """Channels of all groups in turn; g the same way back."""
+
+    def dealt(x: Any, first: int) -> Any:
+        split = x.reshape(x.shape[0], first, x.shape[1] // first, *x.shape[2:])
+        return np.swapaxes(split, 1, 2).reshape(x.shape)
+
+    return dealt(input, groups), lambda g: (dealt(g, input.shape[1] // groups),)

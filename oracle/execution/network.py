@@ -188,8 +188,8 @@ class Tap(Layer):
             if not self.layer.children:
                 for short, grad in self.layer.grads.items():
                     self.report(self.owner, f"grad.{short}", grad)
-            self.report(self.name, "grad_input", grad_input)
-            return grad_input
+            result: Array = self.report(self.name, "grad_input", grad_input)
+            return result
 
         return output, backward
 
@@ -201,7 +201,8 @@ def execute(
 
     Args:
         lift: makes the array to compute with from one of the case's.
-        watch: sees every quantity as it is computed; what it returns for an `input` or `grad_output` is what the layer gets.
+        watch: sees every quantity as it is computed; what it returns for an `input`, `grad_output` or
+            `grad_input` is what is computed with from there on.
     Raises: CaseError where the case's shapes do not fit together.
     """
     results: Results = {}
@@ -264,7 +265,7 @@ def _forward_backward(
             upstream = 1.0 if not case.grad_outputs else lift(at_step(case.grad_outputs, step))
             grads = loss_backward(upstream)
             grad_output = grads[0]
-            report("loss", "grad_input", grad_output)
+            grad_output = report("loss", "grad_input", grad_output)
             for name, grad in zip(loss_arguments(case.loss.type), grads[1:], strict=False):
                 if grad is not None:
                     report("loss", f"grad.{name}", grad)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.case.case import Case
+from oracle.case.case import Case, named_layers
+from oracle.execution.formulas import covering, other_formula
 from oracle.execution.network import Results, execute
-from oracle.running_error import ErrorArray, ErrorModel
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
+from oracle.running_error.model import BranchLog, Twofold
 from oracle.trace import Key
+
+# A share below which a difference is float64's own rounding.
+SAME = 1e-9
 
 
 def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = None) -> Results:
@@ -24,7 +30,17 @@ def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = 
     def lift(array: Array) -> Any:
         return array if array.dtype.kind in "biu" else ErrorArray.exact(array, model)
 
+    specs = {name: spec for name, spec in named_layers(case.layers) if not spec.layers}
+    if case.loss is not None:
+        specs["loss"] = case.loss
+    known: dict[str, dict[str, Any]] = {name: {} for name in specs}
+
     def watch(key: Key, array: Any) -> Any:
+        if key.layer in specs:
+            known[key.layer][key.quantity] = array
+            other = other_formula(case, key, specs[key.layer], known[key.layer])
+            if other is not None:
+                return covering(array, other)
         if key.quantity in ("input", "grad_output"):
             model.branches.place, model.branches.samples = key.layer, array.shape[0] if array.ndim > 1 else 0
         own = (guides or {}).get(key) if key.quantity == "input" else None
@@ -35,3 +51,21 @@ def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = 
         return guided
 
     return execute(case, lift, watch)
+
+
+def with_open_ties(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None, plain: Results) -> Results:
+    """A plain prediction, wider by what other choices at exact kinks and ties come to: these add up, they are no rounding."""
+    alone = replace(model, bounds=True, open_ties=True, rounds=False, branches=BranchLog())
+    ties = predict(case, alone, guides)
+    return {key: reaching(prediction, ties[key]) for key, prediction in plain.items()}
+
+
+def reaching(plain: Any, ties: Any) -> Any:
+    """Its tolerance reaches as far as these ties, from the value halfway between them."""
+    if not isinstance(plain, ErrorArray) or not isinstance(ties, ErrorArray) or ties.bound is None:
+        return plain
+    deviation = ties.bound
+    if not (deviation > SAME * np.sqrt(ties.scale_or_own)).any():
+        return plain
+    variance = np.square(plain.sigma + deviation * (1 + SAME) / LAMBDA)
+    return ErrorArray(ties.value, plain.model, Twofold(variance), scale=ties.scale_or_own)

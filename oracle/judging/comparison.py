@@ -14,7 +14,7 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case, Spec, named_layers
 from oracle.execution.network import Results
-from oracle.execution.predict import predict
+from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.figures import Expected, measured
 from oracle.judging.parts import Part, step_part
@@ -272,7 +272,7 @@ class Comparison:
 
     @cached_property
     def with_open_ties(self) -> Results:
-        return predict(self.case, replace(self.model, bounds=False, open_ties=True, branches=BranchLog()), self.guides)
+        return with_open_ties(self.case, self.model, self.guides, self.predicted)
 
 
 def _given(case: Case) -> Iterator[Array]:

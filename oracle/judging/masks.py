@@ -49,8 +49,12 @@ def judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
         ranks = CHANNEL_DROPOUTS.get(spec.type, 0)
         if mask.dtype.kind != "b":
             row.verdict, row.diagnosis = WRONG, f"dtype {mask.dtype}, expected bool"
-        elif not broadcasts(mask, given) or mask.ndim <= ranks:
+        elif not broadcasts(mask, given) or (ranks and mask.ndim <= ranks):
             row.verdict, row.diagnosis = WRONG, f"shape {mask.shape}, expected {given.shape}"
+        elif not case.training:  # where dropout keeps all that it is given
+            if not mask.all():
+                row.verdict, row.shape, row.n = WRONG, mask.shape, mask.size
+                row.diagnosis = f"drops {int((~mask).sum()):,} of {mask.size:,} elements in evaluation"
         elif imposed is None:
             if mask.size:
                 yield mask_row(row, spec, np.broadcast_to(mask, given.shape), np.ones(given.shape, bool))

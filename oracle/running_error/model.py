@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
+NEXT_TO_NOTHING = 2.0**-100
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
@@ -110,12 +111,14 @@ class ErrorModel:
         accumulate: what it adds up in, where that is wider than `dtype`; each sum is then rounded to `dtype` once.
         open_ties: leave the choice open at an exact tie or kink, as where rounding can flip it: the value is then halfway
             between the two sides and the error reaches to both.
+        rounds: off, next to nothing is rounded, and the bounds tell what open ties alone add up to.
     """
 
     dtype: np.dtype[Any]
     bounds: bool = False
     accumulate: str | None = None
     open_ties: bool = False
+    rounds: bool = True
     branches: BranchLog = field(default_factory=BranchLog)
     others: dict[str, ErrorModel] = field(init=False, default_factory=dict, compare=False, repr=False)
 
@@ -131,11 +134,11 @@ class ErrorModel:
 
     @cached_property
     def unit_roundoff(self) -> float:
-        return UNIT_ROUNDOFF[self.dtype.name]
+        return UNIT_ROUNDOFF[self.dtype.name] if self.rounds else NEXT_TO_NOTHING
 
     @cached_property
     def roundoff_of_sums(self) -> float:
-        return UNIT_ROUNDOFF[self.accumulate] if self.accumulate else self.unit_roundoff
+        return UNIT_ROUNDOFF[self.accumulate] if self.accumulate and self.rounds else self.unit_roundoff
 
     @cached_property
     def dtype_of_sums(self) -> Any:
@@ -160,7 +163,7 @@ class ErrorModel:
     @cached_property
     def least_lost(self) -> tuple[float, float]:
         """Below the normal range: all, where subnormals are flushed to zero; float16's, whose range is small, nobody flushes."""
-        share = self.unit_roundoff if self.dtype == np.float16 else 1.0
+        share = self.unit_roundoff if self.dtype == np.float16 or not self.rounds else 1.0
         statistical, worst = self.smallest_normal
         return statistical * share, worst * share
 

@@ -43,7 +43,8 @@ def comparison(
         branches.ambiguous += count_of(near)
         if model.open_ties and by_order:
             tied = (x.branching_value == y.branching_value) & np.isfinite(x.branching_value)
-            ambiguous = Twofold(tied if ambiguous is None else ambiguous.statistical | tied)
+            either = Twofold(tied, tied if model.bounds else None)
+            ambiguous = either if ambiguous is None else ambiguous.mapped(np.logical_or, either)
         return ErrorMask(outcome, ambiguous)
 
     return rule

@@ -11,7 +11,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.exchange.received import entry_name
 from oracle.execution.network import Results, layer_types
-from oracle.execution.predict import predict
+from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.comparison import BRANCHES, ReferenceFailed, spelled_out
 from oracle.judging.figures import Expected
 from oracle.judging.known import mark_known
@@ -78,7 +78,7 @@ def expectations(case: Case, reference: Subject) -> dict[Key, Expectation]:
     predictor = Predictor(case, model, values, reference.name)
     alike = predict(case, model, guides)
     flipped = predict(case, replace(model, branches=BranchLog()))
-    open_ties = predict(case, replace(model, open_ties=True, branches=BranchLog()))
+    open_ties = with_open_ties(case, model, None, flipped)
     scales = scales_by_step(case, values, model, alike)
     return {
         key: predictor.expectation(key, prediction, flipped[key], open_ties[key], scales.get(key))

@@ -91,8 +91,10 @@ def name_plain_cause(row: Row) -> None:
         "shape": ("shape", "an array of another shape"),
         "dtype": ("dtype", "an array of another precision"),
         "mask": ("mask", row.diagnosis),
+        "step": ("count", f"another count of steps: {row.diagnosis}"),
     }
-    key = next((own for own in (row.verdict, row.diagnosis.partition(" ")[0], row.quantity) if own in plain), None)
+    kinds = (row.verdict, row.diagnosis.partition(" ")[0], row.quantity.partition(".")[0])
+    key = next((own for own in kinds if own in plain), None)
     if key is not None:
         row.cause_name, row.cause = plain[key]
 

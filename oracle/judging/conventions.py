@@ -5,7 +5,6 @@ Another one-sided derivative at a kink or tie needs no declaration: it is a deri
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case, named_layers
 from oracle.execution.network import Results
 from oracle.execution.predict import predict
+from oracle.execution.rules import epsilon_uncorrected, rule_replaced
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, Floats
 from oracle.trace import Key
@@ -80,14 +80,11 @@ def _selu_in_six_digits(case: Case, model: ErrorModel, guides: Guides) -> Result
 
 
 def _adam_epsilon_uncorrected(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """Adam's short form (Kingma and Ba, section 2): √v + ε before v is corrected, so that ε counts 1 / √(1 - β2^t) times."""
-    optimizer = case.optimizer
-    if optimizer is None or optimizer.type != "Adam" or case.steps > 1:
+    """Adam's and AdamW's short form: √v + ε before v is corrected."""
+    if case.optimizer is None or case.optimizer.type not in ("Adam", "AdamW"):
         return predict(case, model, guides)
-    options = {"betas": (0.9, 0.999), "eps": 1e-8, **optimizer.options}
-    step = 1 + max((int(count) for count in case.optimizer_state.get("step", {}).values()), default=0)
-    options["eps"] /= math.sqrt(1 - options["betas"][1] ** step)
-    return predict(replace(case, optimizer=replace(optimizer, options=options)), model, guides)
+    with rule_replaced(case.optimizer.type, epsilon_uncorrected):
+        return predict(case, model, guides)
 
 
 def _nothing_at_equality(case: Case, model: ErrorModel, guides: Guides) -> Results:

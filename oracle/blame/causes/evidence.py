@@ -73,6 +73,28 @@ class Evidence:
     def upstream(self) -> Array | None:
         return self.case.grad_outputs[0] if self.case.grad_outputs else None
 
+    @property
+    def of_parameter(self) -> Evidence:
+        """Of an update, this parameter's alone: what is run again is then no more than that."""
+        name = f"{self.key.layer}.{self.param}" if self.key.layer else self.param
+        optimizer = self.case.optimizer
+        if optimizer is None or len(self.case.params) < 2 or name not in self.case.params:
+            return self
+        groups = tuple(
+            {**group, "params": [own for own in group["params"] if own == name]} for group in optimizer.groups
+        )
+        case = replace(
+            self.case,
+            params={name: self.case.params[name]},
+            grads=tuple({own: grads[own] for own in grads if own == name} for grads in self.case.grads),
+            optimizer=replace(optimizer, groups=groups),
+            optimizer_state={
+                kind: {own: value for own, value in values.items() if own == name}
+                for kind, values in self.case.optimizer_state.items()
+            },
+        )
+        return replace(self, case=case)
+
     def outside(self) -> Any:
         with np.errstate(invalid="ignore"):
             near = np.abs(self.got - self.expected.value) <= LAMBDA * self.expected.sigma

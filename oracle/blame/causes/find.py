@@ -36,6 +36,7 @@ def causes_of(evidence: Evidence) -> list[Cause]:
 # What is said only after anything more specific.
 VAGUE = {
     "zero": 1,
+    "state lost": 1,
     "sign": 1,
     "coupling": 1,
     "permuted": 1,

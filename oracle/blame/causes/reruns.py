@@ -68,6 +68,9 @@ def of_options(e: Evidence) -> Iterator[Hypothesis]:
     """Every option at its default, switched, or exchanged with another."""
     optimizer = e.case.optimizer
     if optimizer is not None:
+        e = e.of_parameter
+        optimizer = e.case.optimizer
+        assert optimizer is not None
         for options, words in altered(optimizer, OPTIMIZERS[optimizer.type]):
             yield from e.rerun("option", words, optimizer=replace(optimizer, options=options))
         if e.case.dtype != "float64":
@@ -253,7 +256,8 @@ def of_running(e: Evidence) -> Iterator[Hypothesis]:
                 found = convention.expected(e.case, replace(e.model, branches=BranchLog()), None)[e.key]
             except (KeyError, ValueError):
                 continue
-            yield Hypothesis(name, convention.what, found.value, found.sigma)
+            words = f"{convention.what}: a convention, declared as conventions=({name!r},) in the subject's profile"
+            yield Hypothesis(name, words, found.value, found.sigma)
     if e.quantity.startswith("buffer.") and f"layer.{e.param}" in e.case.params:
         yield Hypothesis("not updated", "it is not updated", e.case.params[f"layer.{e.param}"].astype(np.float64), 0.0)
 

@@ -1,25 +1,178 @@
-"""Hypotheses about an optimizer's step: another order, sign or place of momentum and decay."""
+"""Hypotheses about an optimizer's step: another rule, another order, sign or place of momentum, decay, ε and correction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from oracle.blame.causes import rules
 from oracle.blame.causes.evidence import Evidence, Hypothesis
+from oracle.execution.network import OPTIMIZERS
+from oracle.execution.rules import Rule, rule_replaced
+
+
+class WrongRule(NamedTuple):
+    """A cause, its words, and how it changes the rule of these optimizers."""
+
+    types: tuple[str, ...]
+    cause: str
+    words: str
+    change: Callable[[Rule], Rule]
+
+
+WITH_STATE = tuple(OPTIMIZERS)
+ADAMS = ("Adam", "AdamW")
+DECAYING = ("Adam", "AdamW", "NAdam", "RAdam")
+COUNTING = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")
+COUPLED = tuple(name for name in OPTIMIZERS if name not in ("AdamW", "Rprop", "Adafactor"))
+
+WRONG_RULES: tuple[WrongRule, ...] = (
+    WrongRule(WITH_STATE, "state lost", "the state is begun anew in each step", rules.state_lost),
+    WrongRule(
+        COUNTING, "state lost", "the state is begun anew in each step, but for its count", rules.state_lost_but_counted
+    ),
+    WrongRule(
+        WITH_STATE, "parameter for gradient", "the parameter stands in for its gradient", rules.parameter_for_gradient
+    ),
+    WrongRule(("SGD",), "dampened first step", "the first step is dampened too", rules.first_step_dampened),
+    WrongRule(("SGD",), "rate in the buffer", "the rate is inside the buffer", rules.rate_in_the_buffer),
+    WrongRule(("RMSprop",), "rate in the buffer", "the rate is inside the buffer", rules.rate_in_the_squares_buffer),
+    WrongRule(("SGD",), "buffer", "the buffer of the step before is applied", rules.with_step(rules.buffer_before)),
+    WrongRule(
+        ("SGD",),
+        "momentum on the gradient",
+        "the momentum multiplies the new gradient too",
+        rules.momentum_on_the_gradient,
+    ),
+    WrongRule(
+        ("SGD",),
+        "nesterov",
+        "nesterov applies the momentum twice, without the gradient",
+        rules.with_step(rules.nesterov_alone),
+    ),
+    WrongRule(("SGD",), "nesterov", "nesterov's momentum has the wrong sign", rules.with_step(rules.nesterov_sign)),
+    WrongRule(
+        ("SGD",),
+        "nesterov",
+        "nesterov adds the momentum of what the buffer changed by",
+        rules.with_step(rules.nesterov_before),
+    ),
+    WrongRule(
+        DECAYING, "decay decoupled", "decay is within the gradient, or apart from it, and should not", rules.decay_moved
+    ),
+    WrongRule(
+        COUPLED,
+        "decay after momentum",
+        "decay is applied after the momentum",
+        rules.decayed(lambda w, lr, c: lr * c * w),
+    ),
+    WrongRule(
+        COUPLED,
+        "decay decoupled",
+        "decay is decoupled, and not scaled by the rate",
+        rules.decayed(lambda w, lr, c: c * w),
+    ),
+    WrongRule(COUPLED, "decay sign", "decay has the wrong sign", rules.decay_scaled(lambda lr: -1.0)),
+    WrongRule(COUPLED, "decay sign", "maximizing turns the sign of the decay too", rules.decay_maximized),
+    WrongRule(COUPLED, "decay rate", "decay is scaled by the rate twice", rules.decay_scaled(lambda lr: lr)),
+    WrongRule(
+        tuple(name for name in OPTIMIZERS if name != "Rprop"),
+        "decay order",
+        "decay is of the new parameter",
+        rules.decayed_last,
+    ),
+    WrongRule(DECAYING, "decay rate", "decay is not scaled by the rate", rules.decay_not_scaled),
+    WrongRule(ADAMS, "epsilon", "ε is inside of the root", rules.with_step(rules.epsilon_inside)),
+    WrongRule(("RMSprop", "Adagrad"), "epsilon", "ε is inside of the root", rules.with_step(rules.root_with_epsilon)),
+    WrongRule(("Adadelta",), "epsilon", "ε is outside of the roots", rules.delta_of(False, False)),
+    WrongRule(
+        ("Adadelta",), "rate in the buffer", "the rate is inside of what is added up", rules.delta_of(True, True)
+    ),
+    WrongRule(
+        ADAMS,
+        "bias correction",
+        "the first moment alone is corrected",
+        rules.corrected(lambda one: 1.0 / one, lambda two: 1.0),
+    ),
+    WrongRule(
+        ADAMS,
+        "bias correction",
+        "the second moment alone is corrected",
+        rules.corrected(lambda one: 1.0, lambda two: 1.0 / two),
+    ),
+    WrongRule(
+        ADAMS,
+        "bias correction",
+        "the moments are multiplied by their correction",
+        rules.corrected(lambda one: one, lambda two: two),
+    ),
+    WrongRule(COUNTING, "bias correction", "the bias is not corrected", rules.counted(lambda step: 10**6)),
+    WrongRule(
+        COUNTING, "bias correction", "steps are counted from the wrong one", rules.counted(lambda step: step + 1)
+    ),
+    WrongRule(ADAMS, "moment", "the second moment is that of the first", rules.second_of_first),
+    WrongRule(("NAdam",), "nesterov", "nesterov's step is left out: as Adam's", rules.with_step(rules.looks_not_ahead)),
+    WrongRule(
+        ("RAdam",), "rectification", "the rectification is left out: as Adam", rules.with_step(rules.not_rectified)
+    ),
+    WrongRule(("RAdam",), "rectification", "rectified from ρ > 4 on", rules.rectified_from_four),
+    WrongRule(("Adafactor",), "clipping", "the update is not clipped", rules.adafactor_without("clipping")),
+    WrongRule(
+        ("Adafactor",),
+        "factor of rows",
+        "rows and columns are not divided by their mean",
+        rules.adafactor_without("mean"),
+    ),
+    WrongRule(
+        ("Adafactor",),
+        "relative step",
+        "the step is not relative to the parameter's size",
+        rules.adafactor_without("size"),
+    ),
+    WrongRule(("Adafactor",), "relative step", "1 / √t does not limit the rate", rules.adafactor_rate),
+    WrongRule(("ASGD",), "rate of a step", "the rate is already that of this step", rules.rate_of_this_step),
+    WrongRule(("Rprop",), "turned sign", "where the sign has turned it moves all the same", rules.turned_sign_kept),
+    WrongRule(("Rprop",), "buffer", "the step's size is that of the step before", rules.with_step(rules.size_before)),
+)
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
-    if e.case.optimizer is None or e.case.steps > 1:  # of several steps, only all can be run again
+    if e.case.optimizer is None:
         return
+    names, e = list(e.case.params), e.of_parameter
     yield from of_state(e)
-    yield from of_a_number(e)
-    if e.case.optimizer.type == "SGD":
-        yield from of_sgd(e)
-    elif e.case.optimizer.type.startswith("Adam"):
-        yield from of_adam(e)
+    yield from of_groups(e)
+    yield from of_rules(e)
+    yield from of_count(e, names)
+    if e.case.steps == 1:
+        yield from of_a_number(e)
+        yield from of_momentum(e)
+        yield from of_correction(e)
+
+
+def of_rules(e: Evidence) -> Iterator[Hypothesis]:
+    """Every wrong rule of this optimizer, over all of the part's steps."""
+    assert e.case.optimizer is not None
+    type = e.case.optimizer.type
+    for wrong in WRONG_RULES:
+        if type in wrong.types:
+            with rule_replaced(type, wrong.change):
+                found = e.rerun(wrong.cause, wrong.words)
+            yield from found
+
+
+def of_count(e: Evidence, names: list[str]) -> Iterator[Hypothesis]:
+    """One count for all parameters, which each of them raises."""
+    assert e.case.optimizer is not None
+    if e.case.optimizer.type not in COUNTING or len(names) < 2 or parameter(e) not in names:
+        return
+    place = names.index(parameter(e))
+    with rule_replaced(e.case.optimizer.type, rules.counted(lambda step: step * len(names) + place)):
+        found = e.rerun("bias correction", "each parameter counts the step once more")
+    yield from found
 
 
 def parameter(e: Evidence) -> str:
@@ -35,22 +188,31 @@ def options(e: Evidence) -> dict[str, Any]:
 
 
 def of_state(e: Evidence) -> Iterator[Hypothesis]:
-    """Gradients that reach the step changed; a parameter that is not moved; another group's options."""
+    """Gradients that reach the step changed; a parameter that is not moved, or the wrong way."""
     assert e.case.optimizer is not None
-    name, grads = parameter(e), e.case.grads[0]
-    if name not in grads:
+    name = parameter(e)
+    if any(name not in grads for grads in e.case.grads):
         return
-    for words, other in (
-        ("rows of the gradient are in reverse order", np.flip(grads[name], 0)),
-        ("the gradient's sign is wrong", -grads[name]),
-    ):
-        yield from e.rerun("gradient", words, grads=({**grads, name: np.ascontiguousarray(other)},))
+    changes: dict[str, Callable[[Any], Any]] = {
+        "rows of the gradient are in reverse order": lambda grad: np.ascontiguousarray(np.flip(grad, 0)),
+        "the gradient's sign is wrong": lambda grad: -grad,
+    }
+    for words, change in changes.items():
+        yield from e.rerun(
+            "gradient", words, grads=tuple({**grads, name: change(grads[name])} for grads in e.case.grads)
+        )
     if e.quantity.startswith("param."):
-        before = e.case.params[name].astype(np.float64)
+        before = (e.case.params[name] if e.previous is None else e.previous).astype(np.float64)
         yield Hypothesis("not updated", "the parameter is not updated", before, 0.0)
         yield Hypothesis(
             "sign", "the parameter moves the wrong way", 2 * before - e.expected.value, 2 * e.expected.sigma
         )
+
+
+def of_groups(e: Evidence) -> Iterator[Hypothesis]:
+    """Another group's options, or none of its own."""
+    assert e.case.optimizer is not None
+    name = parameter(e)
     if e.case.optimizer.groups:
         for group in e.case.optimizer.groups:
             if name not in group["params"]:
@@ -88,81 +250,30 @@ def of_a_number(e: Evidence) -> Iterator[Hypothesis]:
             yield Hypothesis("rate", f"the step is {factor:.7g} times the right one", value, noise)
 
 
-def of_sgd(e: Evidence) -> Iterator[Hypothesis]:
+def of_momentum(e: Evidence) -> Iterator[Hypothesis]:
+    """SGD's momentum with another coefficient."""
     name, own = parameter(e), options(e)
-    if name not in e.case.grads[0]:
-        return
-    w, g = e.case.params[name].astype(np.float64), e.case.grads[0][name].astype(np.float64)
-    lr, mu, wd = own.get("lr", 1e-3), own.get("momentum", 0), own.get("weight_decay", 0)
-    damp, nesterov = own.get("dampening", 0), own.get("nesterov", False)
-    sign = -1.0 if own.get("maximize") else 1.0
     kept = e.case.optimizer_state.get("momentum", {}).get(name)
-    v0 = None if kept is None else kept.astype(np.float64)
-    sigma = 4 * e.expected.sigma + 4 * e.model.unit_roundoff * np.abs(e.expected.value)
-
-    def step(
-        d: Any, decay: Any = 0.0, first: float = 1.0, rate: float = lr, inner: float = 1.0, order: str = ""
-    ) -> tuple[Any, Any]:
-        v = first * d * inner if v0 is None else mu * v0 + (1 - damp) * d * inner
-        move = v
-        if nesterov:
-            move = mu * v if order == "twice" else d * inner + mu * v
-        if order == "before":
-            move = d if v0 is None else v0
-        return w - rate * move - decay, v
-
-    d = sign * g + wd * w
-    trials = {
-        "dampened first step": ("the first step is dampened too", step(d, first=1 - damp)),
-        "nesterov": ("nesterov applies the momentum twice, without the gradient", step(d, order="twice")),
-        "rate in the buffer": ("the rate is inside the buffer", step(d, rate=1.0, inner=lr)),
-        "buffer": ("the buffer of the step before is applied", step(d, order="before")),
-    }
-    if mu:
-        v = d if v0 is None else mu * v0 + mu * (1 - damp) * d
-        trials["momentum on the gradient"] = ("the momentum multiplies the new gradient too", (w - lr * v, v))
-    if wd:
-        trials |= {
-            "decay after momentum": ("decay is applied after the momentum", step(sign * g, decay=lr * wd * w)),
-            "decay decoupled": ("decay is decoupled, and not scaled by the rate", step(sign * g, decay=wd * w)),
-            "decay sign": ("decay has the wrong sign", step(sign * g - wd * w)),
-            "decay rate": ("decay is scaled by the rate twice", step(sign * g + lr * wd * w)),
-        }
-    if mu and v0 is not None and e.quantity.startswith("momentum.") and float(np.sum(v0 * v0)) > 0:
-        fitted = float(np.sum((e.got - (1 - damp) * d) * v0) / np.sum(v0 * v0))
-        trials["momentum"] = (f"as if momentum were {fitted:.6g}", (w, fitted * v0 + (1 - damp) * d))
-    for cause, (words, (param, momentum)) in trials.items():
-        value = param if e.quantity.startswith("param.") else momentum if e.quantity.startswith("momentum.") else None
-        if value is not None:
-            yield Hypothesis(cause, words, value, sigma)
+    if kept is None or not e.quantity.startswith("momentum.") or name not in e.case.grads[0] or not own.get("momentum"):
+        return
+    v, mu = kept.astype(np.float64), own["momentum"]
+    size = float(np.sum(v * v))
+    if size > 0:
+        fitted = mu + float(np.sum((e.got - e.expected.value) * v)) / size
+        value = e.expected.value + (fitted - mu) * v
+        sigma = 4 * e.expected.sigma + 4 * e.model.unit_roundoff * np.abs(e.expected.value)
+        yield Hypothesis("momentum", f"as if momentum were {fitted:.6g}", value, sigma)
 
 
-def of_adam(e: Evidence) -> Iterator[Hypothesis]:
-    assert e.case.optimizer is not None
-    other = "Adam" if e.case.optimizer.type == "AdamW" else "AdamW"
-    wd = e.case.optimizer.options.get("weight_decay", 0.01 if e.case.optimizer.type == "AdamW" else 0)
-    spec = replace(e.case.optimizer, type=other, options={**e.case.optimizer.options, "weight_decay": wd})
-    yield from e.rerun("decay decoupled", f"decay as in {other}", optimizer=spec)
-    name = parameter(e)
-    if name in e.case.grads[0] and e.quantity.startswith("param."):
-        counted = dict(e.case.optimizer_state)
-        for words, more in (("the bias is not corrected", 10**6), ("steps are counted from the wrong one", 1)):
-            steps = {
-                key: np.asarray(int(counted.get("step", {}).get(key, np.asarray(0))) + more) for key in e.case.params
-            }
-            yield from e.rerun("bias correction", words, optimizer_state={**counted, "step": steps})
-        if e.case.dtype != "float64":
-            yield from of_correction(e, int(counted.get("step", {}).get(name, np.asarray(0))) + 1)
-        if e.case.optimizer.type == "AdamW":
-            decayed = {**e.case.params, name: e.case.params[name] * (1 - wd)}
-            bare = replace(e.case.optimizer, options={**e.case.optimizer.options, "weight_decay": 0.0})
-            yield from e.rerun("decay rate", "decay is not scaled by the rate", params=decayed, optimizer=bare)
-
-
-def of_correction(e: Evidence, step: int) -> Iterator[Hypothesis]:
+def of_correction(e: Evidence) -> Iterator[Hypothesis]:
     """The correction of the second moment in the case's own precision: 1 - β^t loses what β^t is rounded by."""
+    assert e.case.optimizer is not None
+    name = parameter(e)
+    if e.case.optimizer.type not in ADAMS or e.case.dtype == "float64" or not e.quantity.startswith("param."):
+        return
+    step = int(e.case.optimizer_state.get("step", {}).get(name, np.asarray(0))) + 1
     _, beta = options(e).get("betas", (0.9, 0.999))
-    moved = np.abs(e.expected.value - e.case.params[parameter(e)].astype(np.float64))
+    moved = np.abs(e.expected.value - e.case.params[name].astype(np.float64))
     lost = 4 * e.model.unit_roundoff / (1 - beta**step)
     words = f"the bias correction 1 - β^t is computed in {e.case.dtype}"
     yield Hypothesis("options rounded", words, e.expected.value, np.hypot(e.expected.sigma, moved * lost / 2))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from oracle.selftest.bugs import (
     activations,
+    adaptive_optimizers,
     containers,
     convolution,
     dense,
@@ -30,6 +31,7 @@ FAMILIES = (
     reshaping,
     losses,
     optimizers,
+    adaptive_optimizers,
     containers,
     dropout,
     wiring,

@@ -154,9 +154,20 @@ def test_a_default_that_depends_on_the_dtype_is_the_subjects() -> None:
         for reference in (refbp_subject, torch_subject):
             rows = judge(own, torch_subject.run(own), reference)
             assert {row.verdict for row in rows} == {PASS}
-    given = layer("RMSNorm", (6,), eps=0.5)
-    assert spelled_out(given, "float32") == given
-    assert spelled_out(layer("RMSNorm", (6,), eps=None), "float16").options["eps"] == 2.0**-10
+    given = replace(case, layers=(layer("RMSNorm", (6,), eps=0.5),))
+    assert spelled_out(given) is given
+    (half,) = spelled_out(replace(given, layers=(norm,), dtype="float16")).layers
+    assert half.options["eps"] == 2.0**-10
+
+
+def test_adafactors_default_eps_is_the_subjects() -> None:
+    """Also in a group, and only where none is given."""
+    optimizer = Spec("Adafactor", groups=({"params": ["a"], "eps": (None, 0.5)}, {"params": ["b"], "eps": (0.25, 0.5)}))
+    ones = {"a": np.ones(2), "b": np.ones(2)}
+    case = spelled_out(Case("eps", params=ones, grads=(ones,), optimizer=optimizer, dtype="float32"))
+    assert case.optimizer is not None
+    assert case.optimizer.options["eps"] == (2.0**-23, 1e-3)
+    assert [group["eps"] for group in case.optimizer.groups] == [(2.0**-23, 0.5), (0.25, 0.5)]
 
 
 def test_each_step_adopts_its_own_branches() -> None:

@@ -182,6 +182,16 @@ def of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced
         yield row, Evidence(compared.case, key, values, expected, compared.model, previous, siblings), got
 
 
+def evidence_of_numbers(
+    case: str, row: Row, got: Array, expected: Expected, input: Array | None, upstream: Array | None
+) -> Evidence:
+    """What is known of a quantity of which nothing can be run again: what went in, and its gradient."""
+    inputs, grads = () if input is None else (input,), () if upstream is None else (upstream,)
+    nothing = Case(f"{case}/operations", dtype=row.dtype, inputs=inputs, grad_outputs=grads)
+    values = got.astype(np.float64)
+    return Evidence(nothing, Key(row.step, row.layer, row.quantity), values, expected, ErrorModel(np.dtype(row.dtype)))
+
+
 def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced]:
     """What containers computed and what was handed over: there is no layer to run again, only numbers to look at."""
     places = {(row.layer, row.quantity): row for row in rows}

@@ -16,9 +16,10 @@ from oracle.running_error.model import Floats
 
 PASS, LOOSE, IMPRECISE, WRONG, CONVENTION = "pass", "loose", "imprecise", "wrong", "convention"
 UNDECIDED, MISSING, UNSUPPORTED, CRASHED = "undecided", "missing", "unsupported", "crashed"
+UNJUDGED = "unjudged"  # nothing could be held against it
 FAILED = "failed"  # the harness itself: nothing is known about the subject
 # From the best to the gravest; the verdict of a case is the gravest of its rows.
-VERDICTS = (PASS, UNDECIDED, CONVENTION, LOOSE, UNSUPPORTED, IMPRECISE, MISSING, WRONG, CRASHED, FAILED)
+VERDICTS = (PASS, UNDECIDED, CONVENTION, LOOSE, UNSUPPORTED, UNJUDGED, IMPRECISE, MISSING, WRONG, CRASHED, FAILED)
 GRAVITY = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
 LOCAL, END_TO_END = "local", "end to end"
 DISCREPANCIES = frozenset({IMPRECISE, MISSING, WRONG, CRASHED})

@@ -47,6 +47,7 @@ class Call:
         made: by quantity what came out.
         expected: the quantities that it has to show.
         joined: whether its output is part of autograd's graph.
+        learns: the names of its parameters that have a gradient.
         spoilt: of "input" and "grad_output" those that it changed behind autograd's back, though others read them too.
     """
 
@@ -62,6 +63,7 @@ class Call:
     expected: list[str] = field(default_factory=list)
     joined: bool = False
     spoilt: list[str] = field(default_factory=list)
+    learns: list[str] = field(default_factory=list)
     # How autograd knows what went in, and how young its nodes were then.
     edges: dict[tuple[Node, int], tuple[str, Slice | None]] = field(default_factory=dict, repr=False)
     version: int = 0

@@ -20,8 +20,9 @@ from torch.autograd.graph import get_gradient_edge
 
 from oracle.case.arrays import Array
 from oracle.case.case import Spec
+from oracle.modules.as_parts import mixed
 from oracle.modules.calls import Call, Node, Slice
-from oracle.modules.specs import STATISTICS, layer_spec, layer_type, state_of
+from oracle.modules.specs import STATISTICS, layer_spec, layer_type, own_forward, state_of
 from oracle.subjects.torch import array
 
 # Nodes that add a gradient to a leaf tensor are as young as can be: they belong to no call.
@@ -33,16 +34,21 @@ class Capture:
 
     Attributes:
         calls: those that were made, in order.
-        reached: those whose output a gradient arrived at, in the order in which it did.
+        reached: those whose output a gradient arrived at, in the order in which it did; in `order` their names, among those of
+            operations.
+        owned: the nodes of autograd's graph that are part of a call.
         open: those that have not come back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[torch.Tensor, str]) -> None:
+        self.names = names
         self.calls: list[Call] = []
         self.reached: list[Call] = []
         self.open: list[Call] = []
         self.watching = False
         self.differentiating = False
+        self.order: list[str] = []
+        self.owned: dict[Node, Call] = {}
         self._counts: dict[str, int] = {}
         self._last: tuple[torch.Tensor, int, Array] | None = None
 
@@ -53,7 +59,8 @@ class Capture:
         self.watching = True
         try:
             for name, leaf in leaves(module):
-                entering, leaving = _uncompiled(self._entering(name)), _uncompiled(self._leaving(name))
+                entering = _uncompiled(_unrecorded(self._entering(name)))
+                leaving = _uncompiled(_unrecorded(self._leaving(name)))
                 handles.append(leaf.register_forward_pre_hook(entering, with_kwargs=True))
                 handles.append(leaf.register_forward_hook(leaving, prepend=True, with_kwargs=True))
             yield
@@ -114,6 +121,8 @@ class Capture:
                     call.edges[_edge(given._base)] = ("grad_input", Slice.of(given))
             for name, value in state.items():
                 if value.requires_grad:
+                    if value in self.names:
+                        call.learns.append(self.names[value])
                     call.edges[_edge(value)] = (f"grad.{name}", None)
         call.age = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
 
@@ -122,7 +131,9 @@ class Capture:
         call.made["output"] = self._copied(output)
         call.made |= {f"buffer.{name}": self._copied(value) for name, value in buffers.items()}
         call.expected = list(call.made)
-        if not call.edges:
+        if reason := mixed(call):
+            call.refuse(reason)
+        if not call.edges or call.spec is None:
             return
         quantities = list(dict.fromkeys(quantity for quantity, _ in call.edges.values()))
         node, number, part = output.grad_fn, output.output_nr, None
@@ -139,6 +150,7 @@ class Capture:
         node.register_prehook(self._arriving(call, output.shape, number, part, arrived))
         node.register_hook(self._left(call, part, arrived))
         for own in _nodes(node, call.age):
+            self.owned[own] = call
             self._listen(call, own)
 
     def _arriving(
@@ -154,6 +166,7 @@ class Capture:
             else:
                 call.grad_output = np.zeros(shape, call.made["output"].dtype)
             self.reached.append(call)
+            self.order.append(call.layer)
 
         return hook
 
@@ -216,6 +229,16 @@ def leaves(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
             yield name or type(own).__name__, own
 
 
+def _unrecorded(hook: Callable[..., None]) -> Callable[..., None]:
+    """A hook whose own calls are no part of the program."""
+
+    def quiet(*args: Any) -> None:
+        with torch.utils._python_dispatch._disable_current_modes():
+            hook(*args)
+
+    return quiet
+
+
 def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
     """A hook that torch.compile leaves alone: it then compiles layer by layer what stands between hooks."""
     compiler_is_there = "torch._dynamo" in sys.modules  # to load it takes longer than most modules take to be judged
@@ -235,6 +258,8 @@ def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:
         return own, None, f"the reference has no {own}"
     if next(module.children(), None) is not None:
         return own, None, f"it derives from torch.nn.{kind}, but has modules of its own, which are judged by themselves"
+    if own_forward(module, kind):
+        return own, None, f"it derives from torch.nn.{kind}, but has a forward of its own"
     try:
         return kind, layer_spec(module, kind), ""
     except AttributeError as error:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from oracle.blame.search import Evidenced, explained, of_part
+from oracle.blame.search import Evidenced, evidence_of_numbers, explained, of_part
 from oracle.errors import in_a_line
 from oracle.judging.case_rows import judge_part
 from oracle.judging.comparison import Bench
 from oracle.judging.known import mark_known
 from oracle.judging.masks import mask_row
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNSUPPORTED, WRONG, Row
+from oracle.judging.verdict import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
 from oracle.modules.arguments import ModuleError, checked
 from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_update
 from oracle.modules.calls import Call
 from oracle.modules.capture import leaves
+from oracle.modules.covered import Covered
+from oracle.modules.operation_rows import Judged
+from oracle.modules.operations import Operation
 from oracle.modules.specs import layer_type, optimizer_type
 from oracle.modules.step import Loss, Step, Training
 from oracle.modules.untouched import untouched
@@ -37,14 +41,19 @@ def check_module(
     target: Any = None,
     optimizer: torch.optim.Optimizer | None = None,
     steps: int = 1,
+    *,
+    unjudged: str = "fail",
 ) -> Report:
-    """Hold every leaf of a torch module against the reference, on what it is really given in the module's own training step.
+    """Hold every layer of a torch module, and every operation between and inside layers, against the reference, on what it is
+    really given in the module's own training step.
 
-    A leaf whose class is, or derives from, a class of torch.nn that the reference has is judged: its output, the gradients
-    of its input and of each parameter that is not frozen, its buffers and its dropout mask. Another gets the verdict
-    `unsupported`. One that writes into its input behind autograd's back, or into the gradient that it is given, is wrong: others
-    may read them too. What a module computes between its leaves is not judged. What torch.compile has compiled is compiled
-    again, leaf by leaf. The module is left as it was found.
+    A layer of torch.nn that the reference has is judged as such: its output, the gradients of its input and of each
+    parameter that is not frozen, its buffers and its dropout mask. Everything else is judged operation by operation, by the
+    ATen calls that it makes: layers of your own, functions, what stands between layers. A custom autograd.Function is held
+    against the derivative of its own forward. An operation that the reference has no rule for is `unjudged`;
+    `report.coverage` says how much that is. A layer that writes into its input behind autograd's back, or into the gradient
+    that it is given, is wrong: others may read them too. What torch.compile has compiled runs as it was written. The module
+    is left as it was found.
 
     Args:
         torch_module: on any device, of any floating dtype, in training or evaluation mode. In 16 bits a layer may add up in 16
@@ -57,11 +66,14 @@ def check_module(
         optimizer: over parameters of the module; with it each step ends with an update. One of torch.optim's that refbp has,
             or a class that derives from it, is judged.
         steps: how many times the same data is passed through.
+        unjudged: "fail" unless it is allowed ("allow") that something is not judged: `passed` is then False.
     Returns: a report with one case, named after the module's class. Where the module itself raises, the verdict is `crashed`,
         behind what had been computed by then.
     Raises: ModuleError, a ValueError, for arguments that cannot be used.
     """
     targets = checked(torch_module, x, loss, target, optimizer, steps)
+    if unjudged not in ("fail", "allow"):
+        raise ModuleError(f"unjudged is 'fail' or 'allow', got {unjudged!r}")
     inputs = x if isinstance(x, tuple) else (x,)
     run = _Run(torch_module, inputs, loss, targets, optimizer)
     start = time.perf_counter()
@@ -82,7 +94,9 @@ def check_module(
         "cases": 1,
     }
     rows = sorted(run.rows, key=lambda row: dtypes.index(row.dtype))
-    return Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), details).reproduced_by(call)
+    about["unjudged"] = unjudged
+    report = Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), details)
+    return replace(report, coverage=run.covered.coverage()).reproduced_by(call)
 
 
 class _Run:
@@ -107,10 +121,12 @@ class _Run:
         self.dtype = str(floating[0].dtype).removeprefix("torch.") if floating else "float32"
         self.rows: list[Row] = []
         self.benches: list[tuple[Observed, Bench]] = []
+        self.covered = Covered()
+        self.operations: list[tuple[Operation, Judged]] = []
 
     def step(self, number: int) -> bool:
         """Makes a step and judges it; whether another can follow."""
-        step, error = Step(self.training), None
+        step, error = Step(self.training, number), None
         try:
             step.make()
         except ModuleError:
@@ -119,20 +135,28 @@ class _Run:
             error = raised
         calls = step.capture.calls + ([step.loss_call] if step.loss_call is not None else [])
         parts = [self._part(call, call is step.loss_call) for call in calls if not self._is_refused(call)]
+        operations = sorted(step.operations, key=lambda own: own[0].age)
+        self.operations += operations
+        self._cover(step, calls, operations)
         rows = [row for call in calls for row in self._notes(number, call, error)]
+        rows += self._cut_off(number, step)
+        rows += [row for own in operations for row in self._of_operation(number, *own)]
         rows += [row for call in calls for row in self._spoilt(number, call)]
         if error is None:
             rows += self._never_called(number, calls)
             rows += self._unknown_optimizer(number, step)
             parts += of_update(step.updated, self.case, self.kinds) if step.updated is not None else []
         rows += [row for part in parts for row in self._judged(part, number, error)]
-        order = [
-            (call.layer, quantity) for call in calls for quantity in ("", "input", "output", "mask", *call.expected)
-        ]
-        order = [place for place in order if not place[1].startswith("grad")]
-        order += [(call.layer, own) for call in step.capture.reached for own in ("grad_output", *call.expected)]
-        places = {place: index for index, place in reversed(list(enumerate(order)))}
-        self.rows += sorted(rows, key=lambda row: places.get((row.layer, row.quantity), len(order)))
+        ages = {call.layer: call.age for call in calls} | {own.layer: own.age for own, _ in operations}
+        arrived = {layer: place for place, layer in enumerate(step.capture.order)}
+
+        def place(row: Row) -> tuple[int, int]:
+            """Forward by age, backward as the gradients came, then what is about the whole step."""
+            if row.quantity.startswith("grad"):
+                return 1, arrived.get(row.layer, len(arrived))
+            return (0, ages[row.layer]) if row.layer in ages else (2, 0)
+
+        self.rows += sorted(rows, key=place)
         if error is not None:
             self.rows += [self._note(number, *step.place(), CRASHED, in_a_line(error))]
         return error is None
@@ -165,6 +189,30 @@ class _Run:
             own = [row for row in rows if row.step == bench.blank.step and row.layer in observed.part.names.values()]
             if own:
                 yield from of_part(observed.part, bench, own)
+        for operation, judged in self.operations:
+            own = [row for row in rows if row.layer == operation.layer]
+            for row, got, expected in judged.wrong:
+                if any(row is other for other in own):
+                    yield row, evidence_of_numbers(self.case, row, got, expected, *judged.given), got
+
+    def _cover(self, step: Step, calls: Sequence[Call], operations: Sequence[tuple[Operation, Judged]]) -> None:
+        for call in calls:
+            if call.spec is not None and (call.grad_output is not None or call.layer == "loss"):
+                self.covered.add_call(call, call.learns)
+        for own in operations:
+            self.covered.add_operation(*own)
+        self.covered.add_learnt(step.learnt)
+
+    def _of_operation(self, step: int, operation: Operation, judged: Judged) -> Iterator[Row]:
+        if judged.reason:
+            said = f"{judged.reason} ({operation.where})" if operation.where else judged.reason
+            yield self._note(step, operation.layer, "", UNJUDGED, said, operation.kind)
+        if operation.spoils:
+            said = "it writes into the gradient that it is given: whoever else reads it, reads something else"
+            yield self._note(step, operation.layer, "grad_output", WRONG, said, operation.kind)
+        rows = [*judged.forward, *judged.backward]
+        if operation.computes or any(row.verdict != PASS for row in rows):  # a view is told of when it is wrong
+            yield from rows
 
     def _note(self, step: int, layer: str, quantity: str, verdict: str, reason: str, kind: str = "") -> Row:
         """A row without figures."""
@@ -175,9 +223,9 @@ class _Run:
         """What is to be said about a layer that was not judged, or not in full; once, at the first step."""
         if step:
             return
-        if call.spec is None:
-            yield self._note(step, call.layer, "", UNSUPPORTED, call.reason, call.kind)
-        elif call.grad_output is None and error is None and any(own.startswith("grad") for own in call.expected):
+        if call.spec is None:  # it is judged by its operations
+            return
+        if call.grad_output is None and error is None and any(own.startswith("grad") for own in call.expected):
             if call.joined:
                 said = "no gradient arrived at its output: only its forward pass was judged"
                 yield self._note(step, call.layer, "grad_output", UNDECIDED, said)
@@ -192,10 +240,20 @@ class _Run:
             said = f"it writes into the {what} that it is given: whoever else reads it, reads something else"
             yield self._note(step, call.layer, quantity, WRONG, said)
 
+    def _cut_off(self, number: int, step: Step) -> Iterator[Row]:
+        for layer in step.watch.spoilt:
+            said = "it writes into what it is given behind autograd's back: whoever else reads it, reads something else"
+            yield self._note(number, layer, "input", WRONG, said)
+        for cut, names in step.cuts:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            said = f"nothing before it learns: {names[0]}{more} has no gradient ({cut.where})"
+            yield self._note(number, cut.layer, "grad_input", MISSING, said, "aten.detach")
+
     def _never_called(self, step: int, calls: Sequence[Call]) -> Iterator[Row]:
         called = {call.name for call in calls}
+        judged = {name.rpartition(".")[0] for name in self.covered.judged}
         for name, _ in leaves(self.training.module):
-            if name not in called and not step:
+            if name not in called and name not in judged and not step:
                 said = "it was not called as a module in this step: nothing was tested"
                 yield self._note(step, name, "", UNDECIDED, said)
 

@@ -32,6 +32,16 @@ def optimizer_type(optimizer: torch.optim.Optimizer) -> str | None:
     return _known(type(optimizer), "optim")
 
 
+def own_forward(module: torch.nn.Module, type: str) -> bool:
+    """Whether it computes something else than its class of torch.nn, or something before: what it computes is then recorded."""
+    made = module.__class__
+    return (
+        "forward" in vars(module)
+        or made.forward is not getattr(torch.nn, type).forward
+        or hasattr(module, "parametrizations")
+    )
+
+
 def _known(made: type, kind: str) -> str | None:
     """The nearest ancestor that the reference has."""
     known, namespace = {"nn": (LAYERS, torch.nn), "loss": (LOSSES, torch.nn), "optim": (OPTIMIZERS, torch.optim)}[kind]

@@ -16,6 +16,8 @@ from oracle.modules.arguments import ModuleError
 from oracle.modules.as_parts import Update
 from oracle.modules.calls import Call
 from oracle.modules.capture import Capture, is_in_one_graph
+from oracle.modules.operation_rows import Judged, judged
+from oracle.modules.operations import Cut, Operation, Watch
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.subjects.torch import STATE_NAMES, array
 
@@ -38,12 +40,18 @@ class Training:
 class Step:
     """A step, and what was seen of it.
 
-    Attributes: the `capture` of its layers; `loss_call` of the loss, `updated` of the optimizer, where there is one that the
-        reference has; `at`, the stage that was reached.
+    Attributes: the `capture` of its layers; the `operations` between and inside them; `learnt`, the sizes of the parameters that
+        have a gradient; `loss_call` of the loss, `updated` of the optimizer, where there is one that the reference has; `at`, the
+        stage that was reached.
     """
 
-    def __init__(self, training: Training) -> None:
-        self.training, self.capture = training, Capture()
+    def __init__(self, training: Training, number: int = 0) -> None:
+        self.training, self.capture = training, Capture(training.names)
+        self.watch = Watch(training.module, training.names)
+        self.operations: list[tuple[Operation, Judged]] = []
+        self.cuts: list[tuple[Cut, list[str]]] = []
+        self.learnt: dict[str, int] = {}
+        self.number = number
         self.output: torch.Tensor | None = None
         self.loss_call: Call | None = None
         self.updated: Update | None = None
@@ -60,7 +68,7 @@ class Step:
         with torch.inference_mode(False), torch.enable_grad():
             inputs = tuple(entering(own) if isinstance(own, torch.Tensor) else own for own in run.inputs)
             try:
-                with capture.of(run.module), warnings.catch_warnings():
+                with capture.of(run.module), self.watch.forward(), warnings.catch_warnings():
                     # The compiler looks at its inputs' grad, and these are no leaves.
                     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
                     output = run.module(*inputs)
@@ -82,7 +90,8 @@ class Step:
             if kind is not None:
                 call.spec, call.reason = loss_spec(run.loss, kind), ""  # type: ignore[arg-type]
                 capture.enter(call, output, {})
-            self.output = run.loss(output, *run.targets)
+            with self.watch.forward("loss"):
+                self.output = run.loss(output, *run.targets)
             if not isinstance(self.output, torch.Tensor):
                 raise ModuleError(f"loss gives {type(self.output).__name__}: it has to give a tensor")
             if kind is not None:
@@ -93,8 +102,19 @@ class Step:
         assert self.output is not None
         self.at = "backward"
         if self.output.requires_grad:
+            self.watch.watch([self.output], set(self.capture.owned), self._done)
             scalar = self.training.loss is not None and self.output.dim() == 0
             self.capture.backward(self.output, None if scalar else upstream(self.output))
+            self.cuts = list(self.watch.unlearnt())
+            self.learnt = {name: own.numel() for own, name in self.training.names.items() if own.grad is not None}
+
+    def _done(self, operation: Operation) -> None:
+        """An operation's gradients have come: it is judged, and what it holds is let go."""
+        if self.capture.differentiating:
+            self.watch.at = ""
+            self.capture.order.append(operation.layer)
+            self.operations.append((operation, judged(operation, self.training.case, self.number)))
+            operation.release()
 
     def _update(self) -> None:
         """The optimizer's step, recorded where the reference has such an optimizer."""
@@ -120,8 +140,8 @@ class Step:
         capture = self.capture
         if self.at == "forward" and capture.open:
             return capture.open[-1].layer, "output"
-        if self.at == "backward" and capture.reached:
-            return capture.reached[-1].layer, "grad_input"
+        if self.at == "backward" and (self.watch.at or capture.reached):
+            return self.watch.at or capture.reached[-1].layer, "grad_input"
         return ("loss", "output") if self.at == "loss" else ("optimizer", "param") if self.at == "update" else ("", "")
 
 

@@ -30,7 +30,7 @@ class Held:
         differentiable: whether a gradient may go back through this use of it.
     """
 
-    __slots__ = ("__weakref__", "_numbers", "_read", "differentiable", "dtype", "geometry", "shows", "storage")
+    __slots__ = ("__weakref__", "_numbers", "_read", "differentiable", "dtype", "geometry", "storage")
 
     def __init__(
         self, storage: int, geometry: Geometry, dtype: str, read: Callable[[], Array], differentiable: bool = True
@@ -38,7 +38,6 @@ class Held:
         self.storage, self.geometry, self.dtype, self.differentiable = storage, geometry, dtype, differentiable
         self._read: Callable[[], Array] | None = read
         self._numbers: Array | None = None
-        self.shows: Any = None
 
     @property
     def numbers(self) -> Array:

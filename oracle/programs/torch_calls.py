@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 import torch
+from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from oracle.case.arrays import Array
@@ -18,6 +21,8 @@ from oracle.programs.program import Event, Held, Place, Program
 from oracle.programs.storages import program_of
 from oracle.subjects.torch import array
 
+# Whose lines nobody looks for.
+OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
 # Arguments that say where and how a result is held, which the result itself shows.
 LEFT_OUT = frozenset({"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "out", "generator"})
 
@@ -33,7 +38,9 @@ def described(function: Any) -> tuple[str, tuple[tuple[int | str, int | None], .
     base, dot, overload = name.partition(".")
     if base.endswith("_") and not base.endswith("__"):
         base = base[:-1]
-    results = {}
+    results: dict[str, int] = {}
+    if torch.Tag.inplace_view in function.tags:  # which changes the form of a tensor, and none of its numbers
+        return f"{base}{dot}{overload}", ()
     for place, own in enumerate(schema.returns):
         if own.alias_info is not None and own.alias_info.is_write:
             results.update(dict.fromkeys(own.alias_info.before_set, place))
@@ -62,13 +69,14 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, place: Callable[[], Place] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.events: list[Event] = []
-        self.place = place or (lambda: Place(line=line_of_user()))
+        self.place = place or _place
         self._held: dict[int, WeakSet[Held]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name, written = described(func)
         enabled, number = torch.is_grad_enabled(), torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
+        self.seen(name, [own for own in _pytree.tree_leaves((args, kwargs)) if isinstance(own, torch.Tensor)])
         given = self.held(args, enabled), self.held({k: v for k, v in kwargs.items() if k not in LEFT_OUT}, enabled)
         into = []
         for argument, result in written:
@@ -79,9 +87,16 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output = func(*args, **kwargs)
         single = not isinstance(output, (tuple, list))
         results = tuple(self.held(own, enabled) for own in ((output,) if single else output))
+        self.wrote([tensor for tensor, _ in into])
         writes = tuple((self.held(tensor, enabled), result) for tensor, result in into)
         self.events.append(Event(name, tuple(given[0]), given[1], results, single, writes, self.place(), number))
         return output
+
+    def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
+        """What a call is about to read."""
+
+    def wrote(self, tensors: list[torch.Tensor]) -> None:
+        """What a call has written into."""
 
     def keep(self, tensor: torch.Tensor) -> None:
         """Copies what is held of a tensor's memory, before it is overwritten."""
@@ -100,13 +115,14 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return value
 
     def _of(self, tensor: torch.Tensor, differentiable: bool) -> Held:
-        if tensor.layout != torch.strided:
-            raise TypeError(f"a {tensor.layout} tensor")
-        plain = tensor.detach() if not torch._C._functorch.is_functorch_wrapped_tensor(tensor) else tensor
-        key = plain.untyped_storage()._cdata
-        geometry = Geometry(tuple(plain.shape), plain.stride(), int(plain.storage_offset()))
-        held = Held(key, geometry, str(plain.dtype).removeprefix("torch."), lambda: _numbers(plain), differentiable)
-        held.shows = plain
+        if tensor.layout != torch.strided or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            kind = "tensors inside of a transform" if tensor.layout == torch.strided else str(tensor.layout)
+            nowhere = Geometry(tuple(tensor.shape), (0,) * tensor.dim())
+            return Held(id(tensor), nowhere, kind.removeprefix("torch."), lambda: _numbers(tensor), differentiable)
+        own = tensor.detach()
+        key = own.untyped_storage()._cdata
+        geometry = Geometry(tuple(own.shape), own.stride(), int(own.storage_offset()))
+        held = Held(key, geometry, str(own.dtype).removeprefix("torch."), lambda: _numbers(own), differentiable)
         self._held.setdefault(key, WeakSet()).add(held)
         return held
 
@@ -116,12 +132,17 @@ def _numbers(tensor: torch.Tensor) -> Array:
         return np.array(array(tensor))
 
 
-def line_of_user() -> int:
-    """The line that called torch."""
-    frame = sys._getframe(2)
-    while frame is not None and ("/torch/" in frame.f_code.co_filename or "/oracle/" in frame.f_code.co_filename):
-        frame = frame.f_back  # type: ignore[assignment]
-    return frame.f_lineno if frame is not None else 0
+def frame_of_user() -> FrameType | None:
+    """The frame that called torch, or this recording."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(OWN):
+        frame = frame.f_back
+    return frame
+
+
+def _place() -> Place:
+    frame = frame_of_user()
+    return Place("", "", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place()
 
 
 def record(fn: Callable[..., Any], *inputs: torch.Tensor) -> tuple[Program, list[torch.Tensor]]:

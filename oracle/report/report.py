@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ from oracle.exchange.numbers import spelled, unspelled
 from oracle.judging.training import TrainingRun
 from oracle.judging.verdict import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, Row
 from oracle.report import html, junit, markdown, plots
+from oracle.report.coverage import Coverage
 from oracle.report.table import (
     CASE_COLUMNS,
     COLUMNS,
     CONFORMS,
     HARNESS_FAILED,
+    NOT_ALL_JUDGED,
     NOTHING_DECIDED,
     NOTHING_JUDGED,
     case_table,
@@ -65,6 +67,7 @@ class Report:
         environment: versions, processor, subject, reference, seeds.
         training: free training runs, if asked for.
         details: the arrays behind some of the discrepancies, capped.
+        coverage: how much of the backward pass was judged; of `check_module`.
     Units: z_max and z_rms are in derived standard deviations, bound_ratio in worst-case bounds, seconds in wall time.
 
     >>> report = oracle.run("refbp", cases="linear/*batch=2x3", dtypes=["float32"])
@@ -81,6 +84,7 @@ class Report:
     environment: dict[str, Any]
     training: list[TrainingRun]
     details: tuple[Detail, ...] = ()
+    coverage: Coverage = field(default_factory=Coverage)
 
     @classmethod
     def of(
@@ -111,8 +115,11 @@ class Report:
 
     @property
     def outcome(self) -> str:
-        """ "conforms", "discrepancies found", "nothing was judged", "nothing was decided" or "the harness itself failed"."""
-        return outcome(self.table)
+        """How it ended: "conforms" in one case, else "discrepancies found", "nothing was judged", "nothing was decided",
+        "not everything was judged" or "the harness itself failed"."""
+        found = outcome(self.table)
+        is_open = bool(self.coverage.unjudged) and self.environment.get("unjudged", "fail") == "fail"
+        return NOT_ALL_JUDGED if found == CONFORMS and is_open else found
 
     @property
     def conclusion(self) -> str:
@@ -130,9 +137,14 @@ class Report:
         tail = [counted(len(self.table), "row"), f"{share} undecided"]
         if rows.get(UNSUPPORTED, 0) > lacking:  # in runs that were judged, which count as such
             tail.append(f"{rows[UNSUPPORTED] - lacking:,} unsupported")
+        if said := str(self.coverage):
+            tail.append(said)
         if largest := figure(self.families["z_max"].max()):
             tail.append(f"largest z {largest}")
         failed = self.table[self.table["verdict"] == FAILED]
+        if self.outcome == NOT_ALL_JUDGED:
+            first = self.coverage.unjudged[0]
+            return f"{what}: {NOT_ALL_JUDGED} ({', '.join(tail)}), first {first.place} ({first.kind}): {first.reason}"
         if self.outcome == HARNESS_FAILED:
             return f"{what}: {failed_runs(failed)}"
         if not self.passed:
@@ -169,6 +181,7 @@ class Report:
             "table": {str(name): spelled(values.tolist(), SPECIAL) for name, values in self.table.items()},
             "training": [spelled(asdict(run), SPECIAL) for run in self.training],
             "details": [detail.place for detail in self.details],
+            "coverage": self.coverage.to_json(),
         }
 
     def to_markdown(self) -> str:
@@ -313,6 +326,7 @@ def load_report(folder: Path | str) -> Report:
             environment,
             [TrainingRun(**unspelled(record, SPECIAL)) for record in kept["training"]],
             details.load(folder / "details.npz", [Place(*place) for place in kept.get("details", ())]),
+            Coverage.of_json(kept["coverage"]) if "coverage" in kept else Coverage(),
         )
     except OSError as error:
         raise ReportError(

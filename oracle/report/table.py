@@ -18,6 +18,7 @@ from oracle.judging.verdict import (
     GRAVITY,
     LOCAL,
     UNDECIDED,
+    UNJUDGED,
     UNSUPPORTED,
     VERDICTS,
     Row,
@@ -44,6 +45,7 @@ CASE_COLUMNS = [
 # How a run may end.
 CONFORMS, DISCREPANCIES_FOUND = "conforms", "discrepancies found"
 NOTHING_JUDGED, NOTHING_DECIDED = "nothing was judged", "nothing was decided"
+NOT_ALL_JUDGED = "not everything was judged"
 HARNESS_FAILED = "the harness itself failed"
 
 
@@ -181,7 +183,7 @@ def unsupported_runs(table: pd.DataFrame) -> int:
 
 
 def judged_rows(table: pd.DataFrame) -> int:
-    return int((~table["verdict"].isin((UNSUPPORTED, FAILED))).sum())
+    return int((~table["verdict"].isin((UNSUPPORTED, UNJUDGED, FAILED))).sum())
 
 
 def outcome(table: pd.DataFrame) -> str:
@@ -192,7 +194,7 @@ def outcome(table: pd.DataFrame) -> str:
         return HARNESS_FAILED
     if not judged_rows(table):
         return NOTHING_JUDGED
-    return NOTHING_DECIDED if table["verdict"].isin((UNSUPPORTED, UNDECIDED)).all() else CONFORMS
+    return NOTHING_DECIDED if table["verdict"].isin((UNSUPPORTED, UNJUDGED, UNDECIDED)).all() else CONFORMS
 
 
 def failed_runs(failed: pd.DataFrame) -> str:

@@ -1,0 +1,342 @@
+"""What lies between and inside a module's leaves: every node of its autograd graph, with the ATen calls that it stands for.
+
+A node is younger than what it was made from, and what it recorded ran before the next node was made: so the number of nodes that
+there were at a call says whose call it is, also inside a custom autograd.Function, whoever called it and however. What goes into
+a node and comes out of it are the tensors at its edges, which are known from the calls that read them. Nothing is put into the
+network; gradients are read where autograd hands them over.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.modules import module as hooks
+
+from oracle.case.arrays import Array
+from oracle.modules.calls import Node
+from oracle.programs.program import Event, Held, Place, replaced
+from oracle.programs.torch_calls import Recording, frame_of_user
+from oracle.subjects.torch import array
+
+Edge = tuple[Node, int]
+
+
+class Cut(NamedTuple):
+    """A detach whose result is used: its place, file and line."""
+
+    layer: str
+    where: str
+
+
+@dataclass
+class Operation:
+    """A node of the graph.
+
+    Attributes:
+        layer: its place, "layer1.0.add", the second of this name with "#2".
+        kind: what computes it: "aten.add", or the class of a custom autograd.Function.
+        where: file and line.
+        events: the calls that it may be made of, in order.
+        inputs: what went in, by edge; with the name of a parameter that an edge leads to, else "".
+        outputs: what came out, by its number.
+        upstream, gradients: what arrived at each output, and went over each edge.
+        sizes, dtypes: of the inputs.
+        reason: why it cannot be judged; "" where it can.
+        age: how many nodes there were before it.
+        computes: whether it is more than a view.
+        spoils: whether it changed the gradient that it was given.
+    """
+
+    layer: str
+    kind: str
+    where: str
+    events: list[Event] = field(default_factory=list)
+    inputs: dict[int, Held] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    outputs: dict[int, Held] = field(default_factory=dict)
+    upstream: dict[int, Array] = field(default_factory=dict)
+    gradients: dict[int, Array] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    dtypes: dict[int, str] = field(default_factory=dict)
+    reason: str = ""
+    age: int = 0
+    computes: bool = True
+    spoils: bool = False
+
+    def release(self) -> None:
+        """What it holds is needed no more."""
+        self.events, self.inputs, self.outputs = [], {}, {}
+        self.upstream, self.gradients = {}, {}
+
+
+class Watch(Recording):  # type: ignore[no-untyped-call]
+    """Records the forward pass of a module, and then follows its backward pass node by node.
+
+    Args:
+        module: whose submodules give places their names.
+        names: of parameters.
+    """
+
+    def __init__(self, module: torch.nn.Module, names: Mapping[torch.Tensor, str]) -> None:
+        super().__init__(self._here)
+        self.paths = {id(own): name for name, own in module.named_modules()}
+        self.names = {id(tensor): name for tensor, name in names.items()}
+        self.stack: list[str] = []
+        self.edges: dict[Edge, tuple[Held, int]] = {}
+        self.leaves: dict[int, Held] = {}
+        self.compiled = is_compiled(module)
+        self.spoilt: dict[str, None] = {}
+        self.at = ""
+        self.cuts: dict[Node, Cut] = {}
+        self._detached: dict[int, tuple[Cut, Node]] = {}
+        self._written: list[tuple[str, torch.Tensor, int]] = []
+        self._read: dict[int, list[tuple[torch.Tensor, int]]] = {}
+
+    @contextmanager
+    def forward(self, place: str = "") -> Iterator[None]:
+        """Inside, calls are recorded with the module that makes them; at this place where none does."""
+        self.stack = [place]
+        if self.compiled:  # hooks and modes would make the compiler leave it as it is
+            yield
+            return
+        entering = hooks.register_module_forward_pre_hook(lambda own, _: self.stack.append(self._path(own)))
+        leaving = hooks.register_module_forward_hook(lambda *_: self._left(), always_call=True)
+        try:
+            with self:
+                yield
+        finally:
+            entering.remove()
+            leaving.remove()
+            self.stack.clear()
+
+    def _path(self, module: torch.nn.Module) -> str:
+        return self.paths.get(id(module), self.stack[-1] if self.stack else type(module).__name__)
+
+    def _left(self) -> None:
+        if len(self.stack) > 1:
+            self.stack.pop()
+
+    def _here(self) -> Place:
+        frame = frame_of_user()
+        path = self.stack[-1] if self.stack else ""
+        return Place(path, "", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place(path)
+
+    def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
+        """What is about to be read, or was given back: where it comes from in the graph."""
+        self._settle()
+        for tensor in tensors:
+            self._note(tensor)
+            key = tensor.untyped_storage()._cdata if self._detached else 0
+            if key in self._detached and not tensor.requires_grad and torch.is_grad_enabled():
+                cut, node = self._detached.pop(key)
+                self.cuts[node] = cut
+        if name == "detach" and tensors[0].grad_fn is not None and torch.is_grad_enabled():
+            place = self._here()
+            layer = f"{place.module}.detach" if place.module else "detach"
+            key = tensors[0].untyped_storage()._cdata
+            self._detached[key] = (Cut(layer, f"{place.file}:{place.line}"), tensors[0].grad_fn)
+
+    def wrote(self, tensors: list[torch.Tensor]) -> None:
+        """What a call has changed although autograd does not know that it did: others may have read it, or will."""
+        if torch._C._functorch.peek_interpreter_stack() is not None:  # whose tensors count for themselves
+            return
+        for tensor in tensors:
+            known = self._read.get(tensor.untyped_storage()._cdata, ())
+            self._written += [(self.stack[-1], read, version) for read, version in known if read._version == version]
+
+    def _settle(self) -> None:
+        """By the next call autograd has counted what the last one wrote, as far as it knows of it."""
+        self.spoilt.update({place: None for place, read, version in self._written if read._version == version})
+        self._written = []
+
+    def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:
+        """Where a detach keeps parameters from learning, which get no gradient another way."""
+        for node, cut in self.cuts.items():
+            behind = [getattr(own, "variable", None) for own in _graph([node], leaves=True)]
+            names = [
+                self.names[id(own)] for own in behind if own is not None and own.grad is None and id(own) in self.names
+            ]
+            if names:
+                yield cut, sorted(names)
+
+    def _note(self, tensor: torch.Tensor) -> None:
+        if not tensor.requires_grad or not torch.is_tensor(tensor):
+            return
+        node = tensor.grad_fn
+        if node is None:
+            if id(tensor) not in self.leaves:
+                self.leaves[id(tensor)] = self.held(tensor)
+            return
+        edge = (node, tensor.output_nr)
+        if edge in self.edges:
+            return
+        held = self.held(tensor)
+        self.edges[edge] = (held, len(self.events))
+        self._read.setdefault(held.storage, []).append((tensor, tensor._version))
+        base = tensor._base if tensor._is_view() else None
+        if base is not None:
+            self._note(base)
+
+    def watch(
+        self, outputs: Iterable[torch.Tensor], owned: set[Node], done: Callable[[Operation], None]
+    ) -> list[Operation]:
+        """The operations behind these outputs, in the order in which they ran, but those that are owned by others; each is
+        `done` as soon as its gradients have come."""
+        outputs = list(outputs)
+        self.seen("", outputs)
+        nodes = sorted(
+            _graph([own.grad_fn for own in outputs if own.grad_fn is not None]), key=lambda own: own._sequence_nr()
+        )
+        ages = [own._sequence_nr() for own in nodes]
+        numbers = [event.number for event in self.events]
+        found, counts = [], dict[str, int]()
+        for place, node in enumerate(nodes):
+            if node in owned or _is_ours(node):
+                continue
+            age = ages[place]
+            if node.name().endswith("CopySlices"):  # which is made after the call that it stands for
+                first, last = bisect_left(numbers, age), bisect_right(numbers, age)
+            else:
+                until = ages[place + 1] if place + 1 < len(ages) else numbers[-1] + 1 if numbers else age
+                first, last = bisect_right(numbers, age), bisect_right(numbers, until)
+            operation = self._operation(node, first, last, counts)
+            found.append(operation)
+            self._follow(node, operation, done)
+        self.events, self.edges, self.leaves, self._read, self._detached = [], {}, {}, {}, {}
+        return found
+
+    def _operation(self, node: Node, first: int, last: int, counts: dict[str, int]) -> Operation:
+        made = {number: self.edges[node, number] for number in range(64) if (node, number) in self.edges}
+        last = min([last, *(until for _, until in made.values())])
+        events = self.events[first:last]
+        main = _main(events, [held for held, _ in made.values()])
+        cls = getattr(node, "_forward_cls", None)
+        if cls is not None:
+            kind, function = f"{cls.__module__}.{cls.__qualname__}", cls.__name__
+        else:
+            function = _plain(main.name if main else node.name().rstrip("0123456789").removesuffix("Backward"))
+            kind = f"aten.{function}"
+        at = main or (events[0] if events else None)
+        path = at.place.module if at else ""
+        layer = f"{path}.{function}" if path else function
+        counts[layer] = counts.get(layer, 0) + 1
+        if counts[layer] > 1:
+            layer = f"{layer}#{counts[layer]}"
+        where = f"{at.place.file}:{at.place.line}" if at and at.place.line else ""
+        operation = Operation(layer, kind, where, events, outputs={number: held for number, (held, _) in made.items()})
+        if self.compiled:
+            operation.reason = "it was compiled, which shows no ATen calls: check the module as it was written, too"
+        operation.computes = cls is not None or (main is not None and _computes(main))
+        operation.age = node._sequence_nr()
+        self._enter(node, operation)
+        return operation
+
+    def _enter(self, node: Node, operation: Operation) -> None:
+        """What goes into a node, edge by edge; of the same tensor once."""
+        places: dict[Edge, int] = {}
+        for position, (behind, number) in enumerate(node.next_functions):
+            if behind is None:
+                continue
+            first = places.setdefault((behind, number), position)
+            if first != position:
+                continue
+            variable = getattr(behind, "variable", None)
+            held = (
+                self.leaves.get(id(variable)) if variable is not None else self.edges.get((behind, number), (None,))[0]
+            )
+            operation.names[position] = self.names.get(id(variable), "") if variable is not None else ""
+            if held is None:
+                operation.reason = operation.reason or "what goes into it is read by no ATen call"
+            else:
+                operation.inputs[position] = held
+                operation.sizes[position], operation.dtypes[position] = held.geometry.size, held.dtype
+
+    def _follow(self, node: Node, operation: Operation, done: Callable[[Operation], None]) -> None:
+        edges, given = list(node.next_functions), dict[int, torch.Tensor]()
+
+        def arriving(gradients: tuple[torch.Tensor | None, ...]) -> None:
+            self.at = operation.layer
+            operation.upstream = {i: _values(own) for i, own in enumerate(gradients) if own is not None}
+            given.update({i: own for i, own in enumerate(gradients) if own is not None})
+
+        def leaving(gradients: tuple[torch.Tensor | None, ...], _: Any) -> None:
+            operation.spoils = any(not same(own, operation.upstream[i]) for i, own in given.items())
+            given.clear()
+            for position, gradient in enumerate(gradients):
+                if gradient is not None and position < len(edges) and edges[position][0] is not None:
+                    first = edges.index(edges[position])
+                    own, so_far = _values(gradient), operation.gradients.get(first)
+                    operation.gradients[first] = own if so_far is None else so_far + own
+            done(operation)
+
+        node.register_prehook(arriving)
+        node.register_hook(leaving)
+
+
+def is_compiled(module: torch.nn.Module) -> bool:
+    """Whether some of it was handed to torch.compile."""
+    compiler = sys.modules.get("torch._dynamo")
+    if compiler is None:
+        return False
+    return any(
+        isinstance(own, compiler.OptimizedModule) or own._compiled_call_impl is not None for own in module.modules()
+    )
+
+
+def _graph(nodes: Iterable[Node], leaves: bool = False) -> set[Node]:
+    """These nodes and all behind them; those that add a gradient to a leaf only if asked for."""
+    waiting = list(nodes)
+    found = set(waiting)
+    while waiting:
+        for behind, _ in waiting.pop().next_functions:
+            if behind is not None and behind not in found and (leaves or not hasattr(behind, "variable")):
+                found.add(behind)
+                waiting.append(behind)
+    return found
+
+
+def _is_ours(node: Node) -> bool:
+    cls = getattr(node, "_forward_cls", None)
+    return cls is not None and cls.__module__.startswith("oracle.modules")
+
+
+def _main(events: list[Event], outputs: list[Held]) -> Event | None:
+    """The call that made an output; the first where none did."""
+    memory = {own.storage for own in outputs}
+    for event in events:
+        results = [own for own in event.results if isinstance(own, Held)]
+        if any(own.storage in memory for own in results):
+            return event
+    return events[0] if events else None
+
+
+def _computes(event: Event) -> bool:
+    """Whether a call makes numbers, and no view of memory that was there."""
+    given: set[int] = set()
+    replaced((event.args, event.kwargs), Held, lambda own: given.add(own.storage))
+    made = [own.storage for own in event.results if isinstance(own, Held)]
+    return bool(event.written) or any(own not in given for own in made)
+
+
+def _plain(name: str) -> str:
+    """An ATen call's name as people know it."""
+    name = name.partition(".")[0].lower().strip("_")
+    for ending in ("_forward", "_with_indices", "_legit"):
+        name = name.removesuffix(ending)
+    return name.removeprefix("native_").removeprefix("unsafe_")
+
+
+def same(tensor: torch.Tensor, before: Array) -> bool:
+    return np.array_equal(array(tensor.detach()), before, equal_nan=True)
+
+
+def _values(tensor: torch.Tensor) -> Array:
+    return np.array(array(tensor.detach()))

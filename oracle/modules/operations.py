@@ -118,7 +118,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             self.stack.clear()
 
     def _path(self, module: torch.nn.Module) -> str:
-        return self.paths.get(id(module), self.stack[-1] if self.stack else type(module).__name__)
+        path: str | None = self.paths.get(id(module))
+        return path if path is not None else self.stack[-1] or type(module).__name__
 
     def _left(self) -> None:
         if len(self.stack) > 1:

@@ -136,7 +136,7 @@ class CaseItem(pytest.Item):
     def runtest(self) -> None:
         from oracle.blame.blame import blame
         from oracle.harness.run import Job, judged_apart
-        from oracle.judging.verdict import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED
+        from oracle.judging.rows import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED
         from oracle.report.report import Discrepancy
 
         option = self.config.option

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.judging.verdict import Row
+from oracle.judging.rows import Row
 from oracle.running_error import LAMBDA
 from oracle.running_error.model import Floats
 

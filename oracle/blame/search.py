@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 
 from oracle.blame.causes import Cause, Evidence, causes_of, in_words
-from oracle.blame.details import Detail, detail, place_of
+from oracle.blame.details import Detail, Place, detail, place_of
 from oracle.case.arrays import Array
 from oracle.case.case import Case, CaseError
 from oracle.execution.network import layer_types
@@ -17,8 +18,8 @@ from oracle.judging.figures import Expected
 from oracle.judging.handovers import expected_connection
 from oracle.judging.parts import Part, local_parts, step_part
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import DISCREPANCIES, END_TO_END, IMPRECISE, LOCAL, MISSING, PASS, Row
-from oracle.judging.wiring import completed, connections
+from oracle.judging.rows import DISCREPANCIES, END_TO_END, IMPRECISE, LOCAL, MISSING, PASS, Row
+from oracle.judging.wiring import connections
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.trace import Key, Subject, Trace
 
@@ -30,59 +31,47 @@ Evidenced: TypeAlias = tuple[Row, Evidence, Array]
 EvidenceOf: TypeAlias = Callable[[Sequence[Row]], Iterable[Evidenced]]
 
 
-def kept(
-    case: Case, trace: Trace, reference: Subject, rows: Iterable[Row], profile: Profile | None = None
-) -> list[Detail]:
-    """The arrays behind a case's discrepancies, as `explained` chooses them, which puts likely causes into the rows.
-
-    Args:
-        case, trace, reference, profile: what the rows were judged from.
-        rows: the case's rows; those without element-wise figures (a wrong shape, a crash) have no arrays to keep.
-    """
-    whole: list[Trace] = []
-
-    def evidence_of(wanted: Sequence[Row]) -> Iterator[Evidenced]:
-        if wanted and not whole:
-            whole.append(completed(case, trace))
-        return evidences(case, whole[0], reference, wanted, profile or Profile()) if wanted else iter(())
-
-    return explained(list(rows), evidence_of)
-
-
-def explained(rows: Sequence[Row], evidence_of: EvidenceOf) -> list[Detail]:
-    """The arrays behind discrepancies: culprits before what is wrong end to end only, at most MOST_PER_CASE.
-
-    Looks for the likely cause of each culprit on the way, and puts it into its row.
+def explained(rows: Iterable[Row], evidence_of: EvidenceOf) -> tuple[list[Row], list[Detail]]:
+    """The rows, each culprit's with its likely cause, and the arrays behind discrepancies: culprits before what is wrong end to
+    end only, at most MOST_PER_CASE. Those without element-wise figures (a wrong shape, a crash) have no arrays.
 
     Args: evidence_of gives what is known about each of some rows, as far as there is anything.
     """
-    for row in rows:
-        name_plain_cause(row)
+    rows = [with_plain_cause(row) for row in rows]
     wanted = [row for row in rows if row.verdict in DISCREPANCIES and row.n_outside and row.mode in (LOCAL, END_TO_END)]
     first = {(row.layer, row.quantity, row.mode): row for row in reversed(wanted)}  # its later steps repeat it
     wanted = [row for row in wanted if first[row.layer, row.quantity, row.mode] is row]
     wanted = sorted(wanted, key=lambda row: row.mode != LOCAL)[:MOST_PER_CASE]
-    details: dict[tuple[object, ...], Detail] = {}
-    found: dict[int, list[Cause]] = {}
-    for row, evidence, got in evidence_of(wanted):
-        expected = evidence.expected
+    details: dict[Place, Detail] = {}
+    found: dict[Place, list[Cause]] = {}
+    said: dict[Place, tuple[str, str]] = {}
+    for row, evidence, got in evidence_of(wanted) if wanted else ():
+        expected, place = evidence.expected, place_of(row)
         tolerance = LAMBDA * np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
-        details[place_of(row)] = detail(row, got, expected.value.astype(np.float64), tolerance)
+        details[place] = detail(row, got, expected.value.astype(np.float64), tolerance)
         if row.mode == LOCAL:
-            found[id(row)] = causes_of(evidence)
-            if not found[id(row)]:
-                describe(row, evidence)
+            found[place] = causes_of(evidence)
+            if not found[place]:
+                said[place] = described(row, evidence)
     for row in wanted:
-        if found.get(id(row)):
-            name_cause(row, _in_common(row, found, rows, wanted, evidence_of))
-    order = {place_of(row): index for index, row in enumerate(wanted)}
-    return [details[place] for place in sorted(details, key=lambda place: order[place])]  # type: ignore[index]
+        if found.get(place_of(row)):
+            causes = _in_common(row, found, rows, wanted, evidence_of)
+            said[place_of(row)] = causes[0].name, ANOTHER.join(cause.words for cause in causes[:3])
+    chosen, places = {id(row) for row in wanted}, [place_of(row) for row in wanted]
+
+    def with_cause(row: Row) -> Row:
+        if id(row) not in chosen or place_of(row) not in said:
+            return row
+        name, words = said[place_of(row)]
+        return replace(row, cause_name=name or row.cause_name, cause=words)
+
+    return [with_cause(row) for row in rows], [details[place] for place in places if place in details]
 
 
-def name_plain_cause(row: Row) -> None:
-    """The cause of a discrepancy that shows without looking at numbers."""
+def with_plain_cause(row: Row) -> Row:
+    """The row; of a discrepancy that shows without looking at numbers with its cause."""
     if row.verdict not in DISCREPANCIES or row.n_outside or row.cause:
-        return
+        return row
     plain = {
         MISSING: (
             "missing",
@@ -95,36 +84,32 @@ def name_plain_cause(row: Row) -> None:
     }
     kinds = (row.verdict, row.diagnosis.partition(" ")[0], row.quantity.partition(".")[0])
     key = next((own for own in kinds if own in plain), None)
-    if key is not None:
-        row.cause_name, row.cause = plain[key]
+    if key is None:
+        return row
+    name, words = plain[key]
+    return replace(row, cause_name=name, cause=words)
 
 
-def name_cause(row: Row, causes: Sequence[Cause]) -> None:
-    """Put into a culprit's row what it looks like."""
-    row.cause_name, row.cause = causes[0].name, ANOTHER.join(cause.words for cause in causes[:3])
-
-
-def describe(row: Row, evidence: Evidence) -> None:
-    """Put into a culprit's row the shape of its error, where no hypothesis fits."""
+def described(row: Row, evidence: Evidence) -> tuple[str, str]:
+    """The shape of a culprit's error, where no hypothesis fits: a name, if it has one, and words."""
     if row.verdict == IMPRECISE:
-        row.cause_name, row.cause = "precision", row.diagnosis
-    elif not np.isfinite(evidence.got).all() and np.isfinite(evidence.expected.value).all():
-        row.cause_name, row.cause = "not finite", "values that are not finite: never written, or overflowed"
-    else:
-        own = "refbp's own code comes to the same; " if evidence.is_refbps_own() else ""
-        row.cause = f"no known one: {own}{in_words(evidence)}"
+        return "precision", row.diagnosis
+    if not np.isfinite(evidence.got).all() and np.isfinite(evidence.expected.value).all():
+        return "not finite", "values that are not finite: never written, or overflowed"
+    own = "refbp's own code comes to the same; " if evidence.is_refbps_own() else ""
+    return "", f"no known one: {own}{in_words(evidence)}"
 
 
 def _in_common(
-    row: Row, found: dict[int, list[Cause]], rows: Sequence[Row], wanted: Sequence[Row], evidence_of: EvidenceOf
+    row: Row, found: Mapping[Place, list[Cause]], rows: Sequence[Row], wanted: Sequence[Row], evidence_of: EvidenceOf
 ) -> list[Cause]:
     """A row's causes, those first that also explain what else is wrong with the same parameter, or one step later."""
-    causes = found[id(row)]
+    causes = found[place_of(row)]
     if len(causes) < 2:
         return causes
-    beside = [own for own in wanted if own is not row and _same_parameter(own, row) and id(own) in found]
+    beside = [own for own in wanted if own is not row and _same_parameter(own, row) and place_of(own) in found]
     later = [own for own in rows if own.step > row.step and _same_place(own, row) and own.n_outside][:1]
-    said = [found[id(own)] for own in beside]
+    said = [found[place_of(own)] for own in beside]
     said += [causes_of(evidence) for _, evidence, _ in evidence_of(later)]
     return sorted(causes, key=lambda cause: -sum(cause.name in {other.name for other in others} for others in said))
 

@@ -65,7 +65,7 @@ def show_layers(report: Report, case: str) -> None:
 
 def status(report: Report) -> int:
     """What a command that made a report exits with."""
-    from oracle.judging.verdict import FAILED
+    from oracle.judging.rows import FAILED
     from oracle.report.table import CONFORMS, DISCREPANCIES_FOUND, NOTHING_DECIDED, NOTHING_JUDGED
 
     if (report.table["verdict"] == FAILED).any():

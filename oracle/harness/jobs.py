@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from oracle import errors
 from oracle.blame.details import Detail
-from oracle.judging.verdict import FAILED, LOCAL, Row
+from oracle.judging.rows import FAILED, LOCAL, Row
 
 # Called with (jobs done, jobs in all, name of the next).
 Progress: TypeAlias = Callable[[int, int, str], None]

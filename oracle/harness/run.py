@@ -10,28 +10,24 @@ from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from oracle import errors, subjects, suite
+from oracle import subjects, suite
 from oracle.blame.details import Detail
-from oracle.blame.search import kept
 from oracle.case.case import Case, CaseError
 from oracle.errors import in_a_line
 from oracle.exchange.numbers import shown
 from oracle.execution.network import check
 from oracle.harness import apart, called
 from oracle.harness.jobs import Judged, Progress, contained, in_turn
-from oracle.judging.case_rows import crashed, judge, unjudged, unsupported
-from oracle.judging.comparison import ReferenceFailed
-from oracle.judging.known import mark_known
+from oracle.harness.judge import Trial, tried
+from oracle.judging.case_rows import unjudged
 from oracle.judging.long_runs import STRETCH, condensed, lengths, resumed, stretch
-from oracle.judging.profile import profile_of
+from oracle.judging.rows import CONVENTION, CRASHED, FAILED, UNDECIDED, UNSUPPORTED, WRONG, Row
 from oracle.judging.training import TrainingRun, trained
-from oracle.judging.unusable import with_faults
-from oracle.judging.verdict import CONVENTION, CRASHED, DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, WRONG, Row
-from oracle.judging.witness import judge_by_witness, note_sides
+from oracle.judging.witness import judge_by_witness, with_sides
 from oracle.report.environment import environment
 from oracle.report.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
-from oracle.trace import Subject, Trace, Unsupported
+from oracle.trace import Subject
 
 REFERENCES = ("torch", "refbp")
 DTYPES = ("float64", "float32")  # what a run judges unless told otherwise
@@ -181,20 +177,21 @@ class Job(NamedTuple):
 def lost(job: Job, error: BrokenExecutor) -> Judged:
     """What stands for a job whose process ended: a crash if that was in the subject's code, else a failure of the harness."""
     verdict = CRASHED if getattr(error, "in_subject", False) else FAILED
-    return Judged(unjudged(job.case, verdict, f"the process that it ran in {error}"), [], math.nan)
+    return Judged([unjudged(job.case, verdict, f"the process that it ran in {error}")], [], math.nan)
 
 
 def judged(job: Job) -> Judged:
     """A job's rows; a failure of the harness in it is a row as well."""
     subject, reference = called.load(job.subject), subjects.load(job.reference)
     done = contained(job.case.name, job.case.dtype, lambda: judged_case(job.case, subject, reference, job.witness))
-    done = done._replace(left=subject.left)
-    if job.strict_conventions:
-        for row in done.rows:
-            if row.verdict == CONVENTION:
-                row.verdict = WRONG
-                row.diagnosis = f"differs by convention, and conventions are strict: {row.diagnosis}"
-    return done
+    rows = [_strict(row) for row in done.rows] if job.strict_conventions else done.rows
+    return done._replace(rows=rows, left=subject.left)
+
+
+def _strict(row: Row) -> Row:
+    if row.verdict != CONVENTION:
+        return row
+    return row.found(WRONG, f"differs by convention, and conventions are strict: {row.diagnosis}")
 
 
 def judged_apart(job: Job, executor: Executor | None) -> Judged:
@@ -234,61 +231,32 @@ def judged_case(
     Of a long run there is a row per quantity and stretch, and none after it crashed.
     """
     if case.steps <= STRETCH:
-        rows, details, _ = _judged_stretch(case, subject, reference, witness)
-        return rows, details
+        trial = tried(case, subject, reference)
+        return _rows(case, trial, witness), list(trial.judgement.details)
     rows, details, going = [], [], case
     for start, steps in lengths(case):
         part = stretch(case, start, steps)
         part = replace(part, params=going.params, optimizer_state=going.optimizer_state)
-        own, own_details, trace = _judged_stretch(part, subject, reference, witness)
-        for row in own:
-            row.step += start
+        trial = tried(part, subject, reference)
+        own = [replace(row, step=row.step + start) for row in _rows(part, trial, witness)]
         rows += condensed(own)
-        details += [detail.after(start) for detail in own_details]
-        if trace is None:
+        details += [detail.after(start) for detail in trial.judgement.details]
+        if not trial.ended_well:
             break
         try:
-            going = resumed(part, trace)
+            going = resumed(part, trial.trace)
         except ValueError as error:
-            return rows + unjudged(case, UNDECIDED, str(error)), details
+            return [*rows, unjudged(case, UNDECIDED, str(error))], details
     return rows, details
 
 
-def _judged_stretch(
-    case: Case, subject: Subject, reference: Subject, witness: bool
-) -> tuple[list[Row], list[Detail], Trace | None]:
-    """The rows, the arrays behind what went wrong, and the trace to go on from; None where there is none."""
-    try:
-        trace = subject.run(case.handed_out())
-    except Unsupported as error:
-        return unsupported(case, error), [], None
-    except Exception as error:  # whatever a subject raises is a finding about the subject
-        rows = crashed(case, error, reference, profile_of(subject))
-        mark_known(rows, {subject.name})
-        so_far = getattr(error, "trace", None)
-        return rows, _kept(case, so_far, reference, rows, subject) if isinstance(so_far, Trace) else [], None
-    try:
-        rows = with_faults(case, judge(case, trace, reference, profile_of(subject)), trace)
-    except ReferenceFailed as error:
-        return unsupported(case, error), [], None
-    mark_known(rows, {subject.name, reference.name})
-    details = _kept(case, trace, reference, rows, subject)
-    if witness:
-        testimony = judge_by_witness(case, trace)
-        note_sides(rows, testimony)
-        rows += testimony
-    return rows, details, trace
-
-
-def _kept(case: Case, trace: Trace, reference: Subject, rows: list[Row], subject: Subject) -> list[Detail]:
-    """The arrays behind what went wrong. Where the search for causes fails itself, the verdicts stand without them."""
-    try:
-        return kept(case, trace, reference, rows, profile_of(subject))
-    except Exception as error:
-        for row in rows:
-            if row.verdict in DISCREPANCIES and not row.cause:
-                row.cause = f"not found: the search for it failed, please report this: {errors.failure(error)}"
-        return []
+def _rows(case: Case, trial: Trial, witness: bool) -> list[Row]:
+    """A trial's rows; with what the third witness says, where it is asked."""
+    rows = list(trial.judgement.rows)
+    if not witness or not trial.ended_well:
+        return rows
+    testimony = judge_by_witness(case, trial.trace)
+    return with_sides(rows, testimony) + testimony
 
 
 def load_cases(path: str) -> list[Case]:

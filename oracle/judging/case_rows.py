@@ -15,17 +15,15 @@ from oracle.judging.handovers import is_torn, judge_handovers
 from oracle.judging.masks import judge_branches, judge_masks
 from oracle.judging.parts import Part, local_parts, step_part
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import (
+from oracle.judging.rows import (
     CONVENTION,
     CRASHED,
     DISCREPANCIES,
     END_TO_END,
     LOCAL,
     LOOSE,
-    MISSING,
     PASS,
     UNDECIDED,
-    UNSUPPORTED,
     WRONG,
     Row,
 )
@@ -84,7 +82,7 @@ def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
         else:
             whole, order = found.rows() + list(judge_branches(found.branches, through)), found.predicted
             if not is_torn(case, trace, step):
-                _excuse(whole, local)
+                whole = _excused(whole, local)
     place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
     rows = sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
     rows = [row for row in rows if _is_told(row, shown)]
@@ -122,52 +120,45 @@ def runs(case: Case, reference: Subject) -> bool:
     return True
 
 
-def _excuse(whole: Iterable[Row], local: Iterable[Row]) -> None:
+def _excused(whole: list[Row], local: Sequence[Row]) -> list[Row]:
     """Where every layer was judged and is right on its own inputs, and these are what its neighbours handed over to the bit,
     an excess end to end is rounding that the statistical model takes for independent: `loose`."""
-    local = list(local)
     judged = {(row.layer, row.quantity) for row in local}
-    shown = [row for row in whole if row.quantity not in (*BRANCHES, "branches")]
-    if all(map(is_right, local)) and all((row.layer, row.quantity) in judged for row in shown):
-        for row in shown:
-            if row.verdict in DISCREPANCIES and row.n_outside and np.isfinite(row.max_abs):
-                row.verdict = LOOSE
-                row.diagnosis = "right in every layer on its own: errors of one cause add up on the way"
+
+    def is_choice(row: Row) -> bool:
+        return row.quantity in (*BRANCHES, "branches")
+
+    if all(map(is_right, local)) and all(is_choice(row) or (row.layer, row.quantity) in judged for row in whole):
+        return [row if is_choice(row) else as_loose(row) for row in whole]
+    return whole
+
+
+def as_loose(row: Row) -> Row:
+    """The row of a quantity of which all that it was computed from is right: an excess is rounding that has one cause."""
+    if row.verdict not in DISCREPANCIES or not row.n_outside or not np.isfinite(row.max_abs):
+        return row
+    return row.found(LOOSE, "right in every layer on its own: errors of one cause add up on the way")
 
 
 def is_right(row: Row) -> bool:
     return row.verdict in (PASS, CONVENTION, LOOSE) or (row.verdict == UNDECIDED and row.decided == 1)
 
 
-def unjudged(case: Case, verdict: str, reason: str) -> list[Row]:
+def unjudged(case: Case, verdict: str, reason: str) -> Row:
     """The single row of a case that gave no trace."""
-    return [Row(case.name, case.dtype, 0, "", "", "", LOCAL, verdict, reason)]
+    return Row(case.name, case.dtype, 0, "", "", "", LOCAL, verdict, reason)
 
 
-def crashed(
-    case: Case, error: BaseException, reference: Subject | None = None, profile: Profile | None = None
-) -> list[Row]:
-    """The row of what was raised; with its layer and what was being computed, where the error knows its `place`.
-
-    Before it come the rows of what had been computed, where the error has the `trace` so far and there is a reference, judged by
-    what the subject declares.
-    """
-    (row,) = unjudged(case, CRASHED, in_a_line(error))
+def crashed(case: Case, error: BaseException) -> Row:
+    """The row of what was raised; with its layer and what was being computed, where the error knows its `place`."""
+    row = unjudged(case, CRASHED, in_a_line(error))
     if "read-only" in str(error):
-        row.cause_name, row.cause = "in place", "it writes into the array that it was given"
+        row = replace(row, cause_name="in place", cause="it writes into the array that it was given")
     place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
-    if place is not None:
-        row.layer, row.quantity = place
-        row.layer_type = layer_types(case).get(row.layer, "")
-    trace = getattr(error, "trace", None)
-    if isinstance(trace, Trace) and reference is not None:
-        so_far = judge(case, trace, reference, profile)
-        return [own for own in so_far if own.verdict != MISSING and own.quantity not in ("branches", "")] + [row]
-    return [row]
-
-
-def unsupported(case: Case, error: BaseException) -> list[Row]:
-    return unjudged(case, UNSUPPORTED, str(error))
+    if place is None:
+        return row
+    layer, quantity = place
+    return replace(row, layer=layer, quantity=quantity, layer_type=layer_types(case).get(layer, ""))
 
 
 def judge_part(part: Part, bench: Bench) -> list[Row]:
@@ -206,5 +197,4 @@ def _misfit(part: Part, bench: Bench, error: Exception) -> Row:
     """The row of a layer whose own input, parameters and upstream gradient do not fit together."""
     layer = next(iter(part.names.values()))
     row = bench.row(layer, "grad_output" if "grad_output" in str(error) else "input")
-    row.verdict, row.diagnosis = WRONG, f"what the trace shows cannot be: {error}"
-    return row
+    return row.found(WRONG, f"what the trace shows cannot be: {error}")

@@ -19,7 +19,8 @@ from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.figures import Expected, measured
 from oracle.judging.parts import Part, step_part
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import CONVENTION, DISCREPANCIES, END_TO_END, MISSING, PASS, UNDECIDED, WRONG, Row, compare
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, MISSING, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.verdict import compare
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, limits
 from oracle.trace import Key, Subject, Trace
@@ -191,32 +192,28 @@ class Comparison:
         row = self.bench.row(layer, key.quantity)
         got = self.bench.trace.get(row.step, layer, key.quantity)
         if got is None:
-            row.verdict, row.diagnosis = MISSING, "the trace does not show it"
-            return row
+            return row.found(MISSING, "the trace does not show it")
         prediction = self.predicted[key]
         if not isinstance(prediction, ErrorArray):  # a count or an index: exact
-            if not np.array_equal(got, prediction):
-                row.verdict, row.diagnosis = WRONG, f"{got}, expected {prediction}"
-            return row
+            return row if np.array_equal(got, prediction) else row.found(WRONG, f"{got}, expected {prediction}")
         expected = self.expected(key)
         given = () if self.bench.end_to_end else _all_given(self.case)
-        compare(row, got, expected, structured=self.case.structured, no_terms=self.empty, given=given)
+        row = compare(row, got, expected, structured=self.case.structured, no_terms=self.empty, given=given)
         if row.verdict in DISCREPANCIES and row.n_outside:
             known = self._convention(row, key, got)
-            if known is not None:
-                row.verdict, row.diagnosis = CONVENTION, known
-        elif row.verdict in (PASS, UNDECIDED) and not np.isfinite(expected.sigma).all():
-            row.verdict, row.diagnosis = self._out_of_range(row)
+            return row if known is None else row.found(CONVENTION, known)
+        if row.verdict in (PASS, UNDECIDED) and not np.isfinite(expected.sigma).all():
+            return self._out_of_range(row)
         return row
 
-    def _out_of_range(self, row: Row) -> tuple[str, str]:
-        """What is said where an error is infinite: on the way there was a number that the dtype cannot hold."""
+    def _out_of_range(self, row: Row) -> Row:
+        """The row of a quantity whose error is infinite: on the way there was a number that the dtype cannot hold."""
         names = self.part.names
         places = [names.get(place, place) for place, seen in self.branches.by_place.items() if seen.out_of_range]
         if not places:
-            return row.verdict, row.diagnosis
+            return row
         where = ", ".join(place or "the update" for place in places)
-        return UNDECIDED, f"out of range: {row.dtype} cannot hold what is computed on the way, in {where}"
+        return row.found(UNDECIDED, f"out of range: {row.dtype} cannot hold what is computed on the way, in {where}")
 
     def expected(self, key: Key) -> Expected:
         """What a quantity of the part should be, of those that are numbers with an error."""

@@ -9,7 +9,8 @@ import numpy as np
 from oracle.case.case import Case
 from oracle.judging.comparison import Bench, same
 from oracle.judging.figures import Expected
-from oracle.judging.verdict import PASS, Row, compare
+from oracle.judging.rows import PASS, Row
+from oracle.judging.verdict import compare
 from oracle.judging.wiring import Computed, connections
 from oracle.running_error import ErrorModel
 from oracle.trace import Trace
@@ -23,10 +24,10 @@ def judge_handovers(case: Case, bench: Bench) -> Iterator[Row]:
         is_input = quantity == "input" or quantity.startswith("grad.")
         if got is None or (is_input and copied is not None and same(got, copied)):
             continue
-        row = bench.row(layer, quantity)
         expected = expected_connection(computed, case.dtype)
         given = sources if copied is None else (copied,)
-        compare(row, got, expected, structured=case.structured, no_terms=True, given=given)
+        row = bench.row(layer, quantity)
+        row = compare(row, got, expected, structured=case.structured, no_terms=True, given=given)
         if not is_input or row.verdict != PASS:
             yield row
 

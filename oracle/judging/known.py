@@ -6,11 +6,11 @@ Each is written up, with a reproducer, under reports/findings/.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from oracle.judging.verdict import CONVENTION, DISCREPANCIES, Row
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, Row
 
 
 class Finding(NamedTuple):
@@ -46,15 +46,19 @@ FINDINGS = (
 )
 
 
-def mark_known(rows: Iterable[Row], implementations: set[str]) -> None:
-    """A discrepancy that a known finding about one of these implementations explains is a `convention` that names it."""
-    for row in rows:
-        if row.verdict not in DISCREPANCIES:
-            continue
-        for finding in FINDINGS:
-            if finding.implementation in implementations and explains(finding, row):
-                row.verdict = CONVENTION
-                row.diagnosis = f"known error of {finding.implementation}: reports/findings/{finding.report}.md"
+def with_known(rows: Iterable[Row], implementations: Collection[str]) -> list[Row]:
+    """The rows; a discrepancy that a finding about one of these implementations explains is a `convention` that names it."""
+    return [_known(row, implementations) for row in rows]
+
+
+def _known(row: Row, implementations: Collection[str]) -> Row:
+    if row.verdict not in DISCREPANCIES:
+        return row
+    for finding in FINDINGS:
+        if finding.implementation in implementations and explains(finding, row):
+            report = f"reports/findings/{finding.report}.md"
+            return row.found(CONVENTION, f"known error of {finding.implementation}: {report}")
+    return row
 
 
 def explains(finding: Finding, row: Row) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from oracle.case.case import Case
 from oracle.judging.parts import hides_state, params_before, state_before
-from oracle.judging.verdict import DISCREPANCIES, Row
+from oracle.judging.rows import DISCREPANCIES, Row
 from oracle.trace import Trace
 
 # Steps whose trace is held at a time.

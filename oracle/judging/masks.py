@@ -10,7 +10,7 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec, named_layers
 from oracle.judging.comparison import Bench
-from oracle.judging.verdict import PASS, UNDECIDED, WRONG, Row
+from oracle.judging.rows import PASS, UNDECIDED, WRONG, Row
 from oracle.running_error.model import BranchLog
 
 CHANNEL_DROPOUTS = {"Dropout1d": 1, "Dropout2d": 2, "Dropout3d": 3}
@@ -28,13 +28,20 @@ def judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
     for layer, seen in branches.by_place.items():
         if layer not in bench.types or not seen.compared:
             continue
-        row = replace(bench.row(layer, "branches"), n=seen.compared, n_outside=seen.inadmissible)
-        row.decided, row.n_ambiguous, row.n_adopted = 1 - seen.widened / seen.compared, seen.ambiguous, seen.adopted
+        row = replace(
+            bench.row(layer, "branches"),
+            n=seen.compared,
+            n_outside=seen.inadmissible,
+            decided=1 - seen.widened / seen.compared,
+            n_ambiguous=seen.ambiguous,
+            n_adopted=seen.adopted,
+        )
         if seen.inadmissible:
-            row.verdict = WRONG
-            row.diagnosis = f"{seen.inadmissible} of {seen.compared:,} branches differ by more than rounding explains"
+            said = f"{seen.inadmissible} of {seen.compared:,} branches differ by more than rounding explains"
+            row = row.found(WRONG, said)
         elif seen.adopted:
-            row.diagnosis = f"{seen.adopted} of {seen.compared:,} branches were decided by rounding, and adopted"
+            said = f"{seen.adopted} of {seen.compared:,} branches were decided by rounding, and adopted"
+            row = replace(row, diagnosis=said)
         yield row
 
 
@@ -48,24 +55,21 @@ def judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
         row, imposed = bench.row(name, "mask"), case.masks.get(name)
         ranks = CHANNEL_DROPOUTS.get(spec.type, 0)
         if mask.dtype.kind != "b":
-            row.verdict, row.diagnosis = WRONG, f"dtype {mask.dtype}, expected bool"
+            yield row.found(WRONG, f"dtype {mask.dtype}, expected bool")
         elif not broadcasts(mask, given) or (ranks and mask.ndim <= ranks):
-            row.verdict, row.diagnosis = WRONG, f"shape {mask.shape}, expected {given.shape}"
+            yield row.found(WRONG, f"shape {mask.shape}, expected {given.shape}")
         elif not case.training:  # where dropout keeps all that it is given
             if not mask.all():
-                row.verdict, row.shape, row.n = WRONG, mask.shape, mask.size
-                row.diagnosis = f"drops {int((~mask).sum()):,} of {mask.size:,} elements in evaluation"
+                said = f"drops {int((~mask).sum()):,} of {mask.size:,} elements in evaluation"
+                yield row.found(WRONG, said, shape=mask.shape, n=mask.size)
         elif imposed is None:
             if mask.size:
                 yield mask_row(row, spec, np.broadcast_to(mask, given.shape), np.ones(given.shape, bool))
-            continue
         elif broadcasts(imposed, given):
             other = np.broadcast_to(mask, given.shape) != np.broadcast_to(imposed, given.shape)
             if other.any():
-                row.verdict, row.shape, row.n = WRONG, mask.shape, mask.size
-                row.diagnosis = f"another than the case imposes, at {int(other.sum()):,} of {other.size:,} elements"
-        if row.verdict == WRONG:
-            yield row
+                said = f"another than the case imposes, at {int(other.sum()):,} of {other.size:,} elements"
+                yield row.found(WRONG, said, shape=mask.shape, n=mask.size)
 
 
 def broadcasts(mask: Array, given: Array) -> bool:
@@ -75,21 +79,20 @@ def broadcasts(mask: Array, given: Array) -> bool:
 
 def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
     """Whether a dropout mask keeps the share of elements that it should: a binomial test over those that are known."""
-    row.shape, row.n = mask.shape, mask.size
+    row = replace(row, shape=mask.shape, n=mask.size)
     if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
         positions = channel_positions(spec.type, mask.ndim)
         kept, lost = (np.asarray((drawn & known).any(positions)) for drawn in (mask, ~mask))
         if (kept & lost).any():
-            row.verdict, row.diagnosis = WRONG, "drops some positions of a channel and keeps others"
+            row = row.found(WRONG, "drops some positions of a channel and keeps others")
         mask, known = kept, kept | lost
     kept_draws, draws, p = int(np.count_nonzero(mask & known)), int(known.sum()), 1 - float(spec.options.get("p", 0.5))
     if not draws:
-        row.verdict, row.diagnosis = UNDECIDED, "nothing shows what was drawn"
-        return row
-    row.got, row.expected = kept_draws / draws, p
+        return row.found(UNDECIDED, "nothing shows what was drawn")
+    row = replace(row, got=kept_draws / draws, expected=p)
     from scipy.stats import binomtest  # here: importing it takes longer than all the rest of the judge
 
     if row.verdict == PASS and float(binomtest(kept_draws, draws, p).pvalue) < LEAST_LIKELY:
-        row.verdict = WRONG
-        row.diagnosis = f"keeps {kept_draws} of {draws} draws: hardly by chance with a probability of {p:g}"
+        said = f"keeps {kept_draws} of {draws} draws: hardly by chance with a probability of {p:g}"
+        return row.found(WRONG, said)
     return row

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from oracle.case.case import Case
 from oracle.execution.network import layer_types
 from oracle.execution.quantities import wanted
-from oracle.judging.verdict import LOCAL, MISSING, WRONG, Row
-from oracle.trace import Trace
+from oracle.judging.rows import LOCAL, MISSING, WRONG, Row
+from oracle.trace import Key, Trace
 
 # What a trace may hold beside what is judged.
 GIVEN = ("input", "mask", "grad_output")
@@ -20,21 +21,22 @@ def with_faults(case: Case, rows: Iterable[Row], trace: Trace) -> list[Row]:
 
     What is missing says which names the trace has that the case has not: one of them may be misspelt.
     """
-    named, types = list(rows), layer_types(case)
-    missing = [row for row in named if row.verdict == MISSING]
+    rows, types = list(rows), layer_types(case)
+    missing = {Key(row.step, row.layer, row.quantity) for row in rows if row.verdict == MISSING}
     known = wanted(case) if missing else {}
     strange = [key for key in trace if missing and key not in known and key.quantity not in GIVEN]
-    if strange:
-        names = ", ".join(f"{key.layer} {key.quantity} at step {key.step}" for key in strange[:MOST_NAMED])
-        for row in missing:
-            row.diagnosis += f"; it shows what the case has not: {names}{' …' if strange[MOST_NAMED:] else ''}"
-    for key, reason in trace.faults.items():
-        own = [row for row in missing if (row.step, row.layer, row.quantity) == key]
-        for row in own:
-            row.verdict, row.diagnosis = WRONG, reason
-        if not own:
-            layer_type = types.get(key.layer, "")
-            named.append(
-                Row(case.name, case.dtype, key.step, key.layer, layer_type, key.quantity, LOCAL, WRONG, reason)
-            )
-    return named
+    names = ", ".join(f"{key.layer} {key.quantity} at step {key.step}" for key in strange[:MOST_NAMED])
+    beside = f"; it shows what the case has not: {names}{' …' if strange[MOST_NAMED:] else ''}" if strange else ""
+
+    def named(row: Row) -> Row:
+        if row.verdict != MISSING:
+            return row
+        fault = trace.faults.get(Key(row.step, row.layer, row.quantity))
+        return replace(row, diagnosis=row.diagnosis + beside) if fault is None else row.found(WRONG, fault)
+
+    more = (
+        Row(case.name, case.dtype, key.step, key.layer, types.get(key.layer, ""), key.quantity, LOCAL, WRONG, reason)
+        for key, reason in trace.faults.items()
+        if key not in missing
+    )
+    return [*map(named, rows), *more]

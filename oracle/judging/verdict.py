@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.judging.figures import Errors, Expected, cosine, infinite_for_nan, measured
 from oracle.judging.misshapen import looks_like
+from oracle.judging.rows import IMPRECISE, LOOSE, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 from oracle.running_error.model import Floats
-
-PASS, LOOSE, IMPRECISE, WRONG, CONVENTION = "pass", "loose", "imprecise", "wrong", "convention"
-UNDECIDED, MISSING, UNSUPPORTED, CRASHED = "undecided", "missing", "unsupported", "crashed"
-UNJUDGED = "unjudged"  # nothing could be held against it
-FAILED = "failed"  # the harness itself: nothing is known about the subject
-# From the best to the gravest; the verdict of a case is the gravest of its rows.
-VERDICTS = (PASS, UNDECIDED, CONVENTION, LOOSE, UNSUPPORTED, UNJUDGED, IMPRECISE, MISSING, WRONG, CRASHED, FAILED)
-GRAVITY = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
-LOCAL, END_TO_END = "local", "end to end"
-DISCREPANCIES = frozenset({IMPRECISE, MISSING, WRONG, CRASHED})
-FAILURES = DISCREPANCIES | {FAILED}
 
 # Precisions that a kernel may fall back to, by unit roundoff; TF32 keeps fp16's 11 bits.
 LOWER_PRECISIONS = (
@@ -35,62 +25,10 @@ LOWER_PRECISIONS = (
 ROUNDED_OPERANDS = 0.6
 
 
-@dataclass
-class Row:
-    """A row of the report's table: one quantity of one step, judged in one mode.
-
-    A figure for which nothing was measured is NaN, never a 0 that reads like a result.
-
-    Attributes:
-        mode: LOCAL, from what the subject itself had there, or END_TO_END, from the case's input.
-        n: number of elements; shape, worst_index: in the table as text.
-        max_abs, max_rel, max_ulp: the largest error, absolute, relative to the expected value, in units in its last place.
-            max_rel is of finite values on both sides; infinite where zero was due and what came is beyond its tolerance.
-        cosine: of the angle between what came and what was expected.
-        z_max, z_rms: the error in derived standard deviations.
-        bound_ratio: the largest error in worst-case bounds, NaN where none was computed.
-        effective_bits: -log2 of the error's rms, relative to what the sums' terms allow; about 24 for honest float32.
-        n_outside: elements beyond the tolerance.
-        n_ambiguous, n_adopted: of branches, those that rounding can flip, and those taken over from the subject.
-        decided: share of the elements whose tolerance is too narrow for a wrong value to hide in.
-        got, expected, tolerance: at worst_index.
-    """
-
-    case: str
-    dtype: str
-    step: int
-    layer: str
-    layer_type: str
-    quantity: str
-    mode: str
-    verdict: str
-    diagnosis: str = ""
-    cause: str = ""
-    cause_name: str = ""
-    shape: tuple[int, ...] = ()
-    n: int = 0
-    max_abs: float = math.nan
-    max_rel: float = math.nan
-    max_ulp: float = math.nan
-    cosine: float = math.nan
-    z_max: float = math.nan
-    z_rms: float = math.nan
-    bound_ratio: float = math.nan
-    effective_bits: float = math.nan
-    n_outside: int = 0
-    n_ambiguous: int = 0
-    n_adopted: int = 0
-    decided: float = 1.0
-    worst_index: tuple[int, ...] = ()
-    got: float = math.nan
-    expected: float = math.nan
-    tolerance: float = math.nan
-
-
 def compare(
     row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool, given: Iterable[Array] = ()
 ) -> Row:
-    """Fill in a row's figures and verdict.
+    """The row with its figures and verdict.
 
     Args:
         row: its identity; `dtype` is what the subject computes in.
@@ -98,23 +36,16 @@ def compare(
         no_terms: the quantity is a sum over an empty batch: a zero is then the whole truth.
         given: what it was computed from; where that is of a wider dtype, so may the result be: whoever widened it is to blame.
     """
-    row.shape, row.n = tuple(got.shape), int(got.size)
+    row = replace(row, shape=tuple(got.shape), n=int(got.size))
     if got.shape != expected.value.shape:
-        row.verdict = WRONG
-        row.diagnosis = f"shape {got.shape}, expected {expected.value.shape}"
-        row.cause_name, row.cause = "shape", looks_like(got.shape, expected.value.shape)
-        return row
+        like = looks_like(got.shape, expected.value.shape)
+        return row.found(WRONG, f"shape {got.shape}, expected {expected.value.shape}", cause_name="shape", cause=like)
     if got.dtype.name != row.dtype and not _is_handed_on(got.dtype.name, row.dtype, given):
-        row.verdict = WRONG
-        row.diagnosis = f"dtype {got.dtype.name}, expected {row.dtype}"
-        return row
+        return row.found(WRONG, f"dtype {got.dtype.name}, expected {row.dtype}")
     if not got.size:
-        row.verdict = PASS
-        row.max_abs = row.max_rel = row.max_ulp = row.z_max = row.z_rms = 0.0
-        return row
+        return row.found(PASS, max_abs=0.0, max_rel=0.0, max_ulp=0.0, z_max=0.0, z_rms=0.0)
     with np.errstate(all="ignore"):
-        _measure(row, got, expected, structured=structured, no_terms=no_terms)
-    return row
+        return _measured(row, got, expected, structured=structured, no_terms=no_terms)
 
 
 def _is_handed_on(dtype: str, due: str, given: Iterable[Array]) -> bool:
@@ -122,51 +53,58 @@ def _is_handed_on(dtype: str, due: str, given: Iterable[Array]) -> bool:
     return wider and any(array.dtype.name == dtype for array in given)
 
 
-def _measure(row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool) -> None:
+def _measured(row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool) -> Row:
     u, figures = UNIT_ROUNDOFF[row.dtype], measured(got, expected)
 
     def errors() -> Errors:
         return Errors.of(got, expected.value, infinite_for_nan(expected.sigma))
 
-    row.max_abs, row.max_rel, row.max_ulp = figures.max_abs, figures.max_rel, figures.max_ulp
-    row.z_max, row.z_rms, row.bound_ratio = figures.z_max, figures.z_rms, figures.bound_ratio
-    row.n_outside, row.decided = figures.n_outside, figures.n_decided / got.size
-    row.cosine = cosine(figures, errors)
-    row.worst_index = figures.index
-    row.got, row.expected, row.tolerance = figures.got, figures.expected, figures.tolerance
-    row.effective_bits = _bits(u * row.z_rms)
+    row = replace(
+        row,
+        max_abs=figures.max_abs,
+        max_rel=figures.max_rel,
+        max_ulp=figures.max_ulp,
+        cosine=cosine(figures, errors),
+        z_max=figures.z_max,
+        z_rms=figures.z_rms,
+        bound_ratio=figures.bound_ratio,
+        effective_bits=_bits(u * figures.z_rms),
+        n_outside=figures.n_outside,
+        decided=figures.n_decided / got.size,
+        worst_index=figures.index,
+        got=figures.got,
+        expected=figures.expected,
+        tolerance=figures.tolerance,
+    )
     if row.n_outside:
-        row.verdict = _verdict_outside(row, errors(), expected, u, figures.beyond, structured)
-    elif not no_terms and not figures.has_terms and figures.is_finite:
-        row.verdict, row.diagnosis = UNDECIDED, "every term that was added up is zero: nothing was tested"
-    elif row.decided < 0.5:
-        row.verdict, row.diagnosis = UNDECIDED, f"the tolerance is too wide at {1 - row.decided:.0%} of the elements"
-    else:
-        row.verdict = PASS
+        return _outside(row, errors(), expected, u, figures.beyond, structured)
+    if not no_terms and not figures.has_terms and figures.is_finite:
+        return row.found(UNDECIDED, "every term that was added up is zero: nothing was tested")
+    if row.decided < 0.5:
+        return row.found(UNDECIDED, f"the tolerance is too wide at {1 - row.decided:.0%} of the elements")
+    return row.found(PASS)
 
 
-def _verdict_outside(
-    row: Row, errors: Errors, expected: Expected, u: float, beyond_bound: bool, structured: bool
-) -> str:
+def _outside(row: Row, errors: Errors, expected: Expected, u: float, beyond_bound: bool, structured: bool) -> Row:
+    """The row of a quantity with elements outside their tolerance."""
     error, sigma = errors.size, infinite_for_nan(expected.sigma)
     known = (sigma > 0) & np.isfinite(sigma) & np.isfinite(error)
     rounds = known & np.isfinite(errors.value)
     # Not the rounding of this dtype's sums: how far the terms themselves can be trusted.
-    row.effective_bits = _bits(_relative_to_terms(error[rounds], expected.scale[rounds]))
+    row = replace(row, effective_bits=_bits(_relative_to_terms(error[rounds], expected.scale[rounds])))
     if known.all() and not _systematic(error, expected.value, row):
         precision = _precision_it_behaves_like(error, expected.scale, sigma, u)
         if precision is not None:
-            row.diagnosis = f"behaves like {precision} inside {row.dtype} ({row.effective_bits:.1f} effective bits)"
-            return IMPRECISE
+            said = f"behaves like {precision} inside {row.dtype} ({row.effective_bits:.1f} effective bits)"
+            return row.found(IMPRECISE, said)
     if not beyond_bound and row.bound_ratio == row.bound_ratio:
         if structured:
-            row.diagnosis = f"beyond {LAMBDA:g} sigma, within the worst-case bound"
-            return LOOSE
-        row.diagnosis = (
-            f"less precise than {row.dtype}: beyond {LAMBDA:g} sigma on random data, within the worst-case bound"
+            return row.found(LOOSE, f"beyond {LAMBDA:g} sigma, within the worst-case bound")
+        return row.found(
+            IMPRECISE,
+            f"less precise than {row.dtype}: beyond {LAMBDA:g} sigma on random data, within the worst-case bound",
         )
-        return IMPRECISE
-    return WRONG
+    return row.found(WRONG)
 
 
 def _bits(relative: float) -> float:

@@ -6,7 +6,7 @@ random directions d, and the central difference of <grad_output, forward> along 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ from oracle.case.case import Case
 from oracle.execution.network import Network, build_loss, layer_types
 from oracle.execution.predict import predict
 from oracle.judging.parts import Part, local_parts
-from oracle.judging.verdict import LOCAL, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.rows import LOCAL, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import LAMBDA, ErrorModel
 from oracle.suite.build import generator
 from oracle.trace import Key, Trace
@@ -39,17 +39,21 @@ def judge_by_witness(case: Case, trace: Trace) -> list[Row]:
     return [row for part in parts for row in _judge_part(part, trace, blank, types)]
 
 
-def note_sides(rows: list[Row], testimony: list[Row]) -> None:
-    """Where subject and reference disagree, say in the row's diagnosis with which of them the witness sides."""
+def with_sides(rows: Iterable[Row], testimony: Iterable[Row]) -> list[Row]:
+    """The rows; where subject and reference disagree the diagnosis says with which of them the witness sides."""
     said = {(row.step, row.layer, row.quantity): row.verdict for row in testimony}
     sides = {
         PASS: "the third witness sides with the subject: the reference errs",
         WRONG: "the third witness sides with the reference",
     }
-    for row in rows:
+
+    def sided(row: Row) -> Row:
         side = sides.get(said.get((row.step, row.layer, row.quantity), ""))
-        if row.mode == LOCAL and row.verdict == WRONG and side is not None:
-            row.diagnosis = f"{row.diagnosis}; {side}" if row.diagnosis else side
+        if row.mode != LOCAL or row.verdict != WRONG or side is None:
+            return row
+        return replace(row, diagnosis=f"{row.diagnosis}; {side}" if row.diagnosis else side)
+
+    return [sided(row) for row in rows]
 
 
 def _judge_part(part: Part, trace: Trace, blank: Row, types: dict[str, str]) -> Iterator[Row]:
@@ -72,8 +76,7 @@ def _judge_part(part: Part, trace: Trace, blank: Row, types: dict[str, str]) -> 
 
 def _row(case: Case, argument: str, got: Array, sigma: Array, row: Row) -> Row:
     rng = generator(f"{row.case}/{row.layer}/{row.quantity}/directions")
-    row.shape, row.n = got.shape, DIRECTIONS
-    row.verdict = PASS
+    row = row.found(PASS, shape=got.shape, n=DIRECTIONS)
     for _ in range(DIRECTIONS):
         direction = rng.standard_normal(got.shape)
         truth, doubt, smooth = directional_derivative(case, argument, direction)
@@ -82,16 +85,13 @@ def _row(case: Case, argument: str, got: Array, sigma: Array, row: Row) -> Row:
         error = np.inf if np.isnan(claimed) else abs(claimed - truth)
         scale = float(np.sqrt(np.sum(np.square(direction * got.astype(np.float64)))))
         if not smooth or not np.isfinite(truth) or doubt > CONVERGED * max(scale, abs(truth)):
-            row.verdict = UNDECIDED
-            row.diagnosis = "the forward pass has a kink here, or its difference quotients do not converge"
-            return row
+            return row.found(UNDECIDED, "the forward pass has a kink here, or its difference quotients do not converge")
         z = 0.0 if error <= doubt else (error - doubt) * LAMBDA / (tolerance - doubt) if tolerance > doubt else np.inf
         if not z < row.z_max:  # the first, too, which is compared with none
-            row.z_max, row.got, row.expected, row.tolerance, row.max_abs = z, claimed, truth, tolerance, error
-        row.n_outside += error > tolerance
+            row = replace(row, z_max=z, got=claimed, expected=truth, tolerance=tolerance, max_abs=error)
+        row = replace(row, n_outside=row.n_outside + (error > tolerance))
     if row.n_outside:
-        row.verdict = WRONG
-        row.diagnosis = "along a random direction; disagrees with what the forward pass does"
+        return row.found(WRONG, "along a random direction; disagrees with what the forward pass does")
     return row
 
 

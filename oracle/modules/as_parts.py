@@ -27,7 +27,7 @@ class Drawn:
     known: Array
 
 
-@dataclass
+@dataclass(frozen=True)
 class Observed:
     """What a part's rows are made from.
 

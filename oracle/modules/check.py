@@ -10,14 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from oracle.blame.search import Evidenced, evidence_of_numbers, explained, of_part
 from oracle.errors import in_a_line
-from oracle.judging.case_rows import judge_part
-from oracle.judging.comparison import Bench
-from oracle.judging.known import mark_known
-from oracle.judging.masks import mask_row
+from oracle.harness.judge import judge_step
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
+from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
 from oracle.modules.arguments import ModuleError, checked
 from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_update
 from oracle.modules.calls import Call
@@ -28,10 +24,10 @@ from oracle.modules.operations import Operation
 from oracle.modules.specs import layer_type, optimizer_type
 from oracle.modules.step import Loss, Step, Training
 from oracle.modules.untouched import untouched
+from oracle.modules.watched import ModuleStep, Seen
 from oracle.report.environment import environment
 from oracle.report.report import Report
 from oracle.subjects.torch import array
-from oracle.trace import Key, Trace
 
 
 def check_module(
@@ -78,24 +74,22 @@ def check_module(
     run = _Run(torch_module, inputs, loss, targets, optimizer)
     start = time.perf_counter()
     with untouched(torch_module, optimizer, [own for own in inputs if isinstance(own, torch.Tensor)]):
-        for step in range(steps):
-            if not run.step(step):
-                break
-    mark_known(run.rows, {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])})
-    details = explained(run.rows, run.evidence_of)
+        seen = tuple(run.steps(steps))
+    known_as = {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])}
+    judgement = judge_step(ModuleStep(run.case, seen), Profile(), known_as)
     seconds = time.perf_counter() - start
     call = f"oracle.check_module({run.case}, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"
-    dtypes = list(dict.fromkeys(row.dtype for row in run.rows))
+    dtypes = list(dict.fromkeys(row.dtype for row in judgement.rows))
     about = {
         **environment(),
         "subject": run.case,
         "reference": "refbp",
         "dtypes": dtypes,
         "cases": 1,
+        "unjudged": unjudged,
     }
-    rows = sorted(run.rows, key=lambda row: dtypes.index(row.dtype))
-    about["unjudged"] = unjudged
-    report = Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), details)
+    rows = sorted(judgement.rows, key=lambda row: dtypes.index(row.dtype))
+    report = Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), judgement.details)
     return replace(report, coverage=run.covered.coverage()).reproduced_by(call)
 
 
@@ -119,13 +113,18 @@ class _Run:
         self.targets = tuple(np.array(array(target)) for target in targets)
         floating = [own for own in [*inputs, *names] if isinstance(own, torch.Tensor) and own.is_floating_point()]
         self.dtype = str(floating[0].dtype).removeprefix("torch.") if floating else "float32"
-        self.rows: list[Row] = []
-        self.benches: list[tuple[Observed, Bench]] = []
         self.covered = Covered()
-        self.operations: list[tuple[Operation, Judged]] = []
 
-    def step(self, number: int) -> bool:
-        """Makes a step and judges it; whether another can follow."""
+    def steps(self, count: int) -> Iterator[Seen]:
+        """Makes so many steps; none after one that ended early."""
+        for number in range(count):
+            seen = self.step(number)
+            yield seen
+            if seen.fell is not None:
+                return
+
+    def step(self, number: int) -> Seen:
+        """Makes a step."""
         step, error = Step(self.training, number), None
         try:
             step.make()
@@ -136,30 +135,19 @@ class _Run:
         calls = step.capture.calls + ([step.loss_call] if step.loss_call is not None else [])
         parts = [self._part(call, call is step.loss_call) for call in calls if not self._is_refused(call)]
         operations = sorted(step.operations, key=lambda own: own[0].age)
-        self.operations += operations
         self._cover(step, calls, operations)
-        rows = [row for call in calls for row in self._notes(number, call, error)]
-        rows += self._cut_off(number, step)
-        rows += [row for own in operations for row in self._of_operation(number, *own)]
-        rows += [row for call in calls for row in self._spoilt(number, call)]
+        notes = [row for call in calls for row in self._notes(number, call, error)]
+        notes += self._cut_off(number, step)
+        notes += [row for own in operations for row in self._of_operation(number, *own)]
+        notes += [row for call in calls for row in self._spoilt(number, call)]
         if error is None:
-            rows += self._never_called(number, calls)
-            rows += self._unknown_optimizer(number, step)
+            notes += self._never_called(number, calls)
+            notes += self._unknown_optimizer(number, step)
             parts += of_update(step.updated, self.case, self.kinds) if step.updated is not None else []
-        rows += [row for part in parts for row in self._judged(part, number, error)]
         ages = {call.layer: call.age for call in calls} | {own.layer: own.age for own, _ in operations}
         arrived = {layer: place for place, layer in enumerate(step.capture.order)}
-
-        def place(row: Row) -> tuple[int, int]:
-            """Forward by age, backward as the gradients came, then what is about the whole step."""
-            if row.quantity.startswith("grad"):
-                return 1, arrived.get(row.layer, len(arrived))
-            return (0, ages[row.layer]) if row.layer in ages else (2, 0)
-
-        self.rows += sorted(rows, key=place)
-        if error is not None:
-            self.rows += [self._note(number, *step.place(), CRASHED, in_a_line(error))]
-        return error is None
+        fell = None if error is None else self._note(number, *step.place(), CRASHED, in_a_line(error))
+        return Seen(number, tuple(parts), tuple(own for _, own in operations), tuple(notes), ages, arrived, fell)
 
     def _is_refused(self, call: Call) -> bool:
         if call.spec is not None and (reason := mixed(call)):
@@ -168,32 +156,6 @@ class _Run:
 
     def _part(self, call: Call, is_loss: bool) -> Observed:
         return of_loss(call, self.case, self.targets) if is_loss else of_call(call, self.case)
-
-    def _judged(self, observed: Observed, step: int, error: Exception | None) -> Iterator[Row]:
-        """A part's rows; of a step that ended early, only those of what there is."""
-        trace = Trace({Key(step, *place): value for place, value in observed.made.items()})
-        blank = Row(self.case, observed.part.case.dtype, step, "", "", "", LOCAL, PASS)
-        profile = Profile(quantities=tuple(observed.expected))
-        bench = Bench(trace, None, profile, observed.kinds, blank)
-        self.benches.append((observed, bench))
-        if observed.drawn is not None and observed.drawn.mask.size:
-            (layer,) = observed.part.names.values()
-            (spec,) = observed.part.case.layers
-            yield mask_row(bench.row(layer, "mask"), spec, observed.drawn.mask, observed.drawn.known)
-        for row in judge_part(observed.part, bench):
-            if error is None or row.verdict != MISSING:
-                yield row
-
-    def evidence_of(self, rows: Sequence[Row]) -> Iterator[Evidenced]:
-        for observed, bench in self.benches:
-            own = [row for row in rows if row.step == bench.blank.step and row.layer in observed.part.names.values()]
-            if own:
-                yield from of_part(observed.part, bench, own)
-        for operation, judged in self.operations:
-            own = [row for row in rows if row.layer == operation.layer]
-            for row, got, expected in judged.wrong:
-                if any(row is other for other in own):
-                    yield row, evidence_of_numbers(self.case, row, got, expected, *judged.given), got
 
     def _cover(self, step: Step, calls: Sequence[Call], operations: Sequence[tuple[Operation, Judged]]) -> None:
         for call in calls:

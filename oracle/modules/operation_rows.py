@@ -9,7 +9,8 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.errors import in_a_line
 from oracle.judging.figures import Expected, measured
-from oracle.judging.verdict import CONVENTION, DISCREPANCIES, LOCAL, PASS, Row, compare
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, PASS, Row
+from oracle.judging.verdict import compare
 from oracle.modules.operations import Operation
 from oracle.programs.execution import FLOATS, Run, WithErrors
 from oracle.programs.program import Program
@@ -66,7 +67,7 @@ def _judged(operation: Operation, case: str, step: int) -> Judged:
 
     def row_of(dtype: str, quantity: str, got: Array, made: ErrorArray) -> Row:
         row, expected = replace(blank, dtype=dtype, quantity=quantity), _expected(made)
-        compare(row, got, expected, structured=True, no_terms=False)
+        row = compare(row, got, expected, structured=True, no_terms=False)
         if row.verdict in DISCREPANCIES and got.shape == expected.value.shape:
             wrong.append((row, got, expected))
         return row
@@ -91,9 +92,10 @@ def _judged(operation: Operation, case: str, step: int) -> Judged:
                 open_run = _grads(free, operation, numbers)
             other = open_run[positions.index(position)]
             if other is not None and not measured(got, _expected(other)).n_outside:
-                row.verdict, row.diagnosis = CONVENTION, "another one-sided derivative at a kink or tie"
+                row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
         backward.append(row)
-    bad = tuple(own for own in wrong if own[0].verdict in DISCREPANCIES)
+    shown = {row.quantity for row in (*forward, *backward) if row.verdict in DISCREPANCIES}
+    bad = tuple(own for own in wrong if own[0].quantity in shown)
     first = operation.inputs[positions[0]].numbers if bad and positions else None
     return Judged(
         forward, backward, wrong=bad, given=(first, next(iter(operation.upstream.values()), None) if bad else None)

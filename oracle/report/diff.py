@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from oracle.blame.details import Place
-from oracle.judging.verdict import FAILURES, GRAVITY, UNSUPPORTED
+from oracle.judging.rows import FAILURES, GRAVITY, UNSUPPORTED
 
 PLACE = list(Place._fields)
 WORSE, APPEARED, VANISHED, BETTER = "worse", "appeared", "vanished", "better"

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from oracle.blame.blame import Blame
+from oracle.judging.rows import FAILED, GRAVITY, UNDECIDED
 from oracle.judging.training import TrainingRun
-from oracle.judging.verdict import FAILED, GRAVITY, UNDECIDED
 from oracle.report import markdown
 from oracle.report.table import HARNESS_FAILED, failed_runs, judged_rows, outcome
 from oracle.wording import counted, exact_share, figure

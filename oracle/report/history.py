@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from oracle.judging.verdict import CONVENTION
+from oracle.judging.rows import CONVENTION
 from oracle.report.report import Report, ReportError, load_report
 
 # The effective bits of a handful of elements are a matter of chance.

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 
 from oracle.blame.blame import Blame
-from oracle.judging.verdict import CRASHED, DISCREPANCIES, FAILED, PASS, UNDECIDED, UNSUPPORTED
+from oracle.judging.rows import CRASHED, DISCREPANCIES, FAILED, PASS, UNDECIDED, UNSUPPORTED
 
 # What XML 1.0 cannot hold, escaped or not.
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from oracle.blame.blame import Blame
+from oracle.judging.rows import VERDICTS
 from oracle.judging.training import TrainingRun
-from oracle.judging.verdict import VERDICTS
 from oracle.report.table import branch_counts, judged_rows, outcome
 from oracle.wording import counted, exact_share, figure
 

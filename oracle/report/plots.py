@@ -10,7 +10,7 @@ import pandas as pd
 
 from oracle.blame import maps
 from oracle.blame.details import Detail
-from oracle.judging.verdict import END_TO_END, LOCAL
+from oracle.judging.rows import END_TO_END, LOCAL
 from oracle.report.table import step_rows
 from oracle.running_error import LAMBDA
 from oracle.wording import figure

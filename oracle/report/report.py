@@ -17,8 +17,8 @@ from oracle.blame.blame import Blame, blame
 from oracle.blame.details import Detail, Place, capped
 from oracle.case.arrays import SPECIAL
 from oracle.exchange.numbers import spelled, unspelled
+from oracle.judging.rows import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, Row
 from oracle.judging.training import TrainingRun
-from oracle.judging.verdict import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, Row
 from oracle.report import html, junit, markdown, plots
 from oracle.report.coverage import Coverage
 from oracle.report.table import (
@@ -61,7 +61,7 @@ class Report:
     """What a run found.
 
     Attributes:
-        table: one row per case, dtype, step, layer, quantity and mode; its columns are `oracle.verdict.Row`'s attributes.
+        table: one row per case, dtype, step, layer, quantity and mode; its columns are `oracle.judging.rows.Row`'s attributes.
         cases: one row per case and dtype: verdict, blamed layer and quantity, diagnosis.
         blame: culprits, most upstream cause first.
         environment: versions, processor, subject, reference, seeds.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from oracle.blame.blame import Blame
-from oracle.judging.verdict import DISCREPANCIES, LOCAL
+from oracle.judging.rows import DISCREPANCIES, LOCAL
 
 CULPRIT, CONSEQUENCE = "culprit", "consequence"
 

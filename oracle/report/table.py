@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from oracle.blame.blame import Blame
-from oracle.judging.verdict import (
+from oracle.judging.rows import (
     CONVENTION,
     DISCREPANCIES,
     END_TO_END,

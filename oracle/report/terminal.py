@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from oracle.judging.verdict import DISCREPANCIES, MISSING, PASS, VERDICTS
+from oracle.judging.rows import DISCREPANCIES, MISSING, PASS, VERDICTS
 from oracle.report.diff import APPEARED, BETTER, VANISHED, WORSE, Change
 from oracle.report.history import Course
 from oracle.report.markdown import branches, milestones

@@ -13,7 +13,7 @@ from oracle import subjects
 from oracle.case.case import Case
 from oracle.harness.jobs import Progress, in_turn
 from oracle.harness.run import Job, judged, lost
-from oracle.judging.verdict import (
+from oracle.judging.rows import (
     CONVENTION,
     CRASHED,
     FAILED,

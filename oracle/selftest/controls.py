@@ -9,9 +9,10 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case
-from oracle.judging.case_rows import judge
+from oracle.harness.judge import CaseStep, judge_step
 from oracle.judging.long_runs import stretch
-from oracle.judging.verdict import CONVENTION, DISCREPANCIES, END_TO_END
+from oracle.judging.profile import Profile
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END
 from oracle.subjects import refbp as honest
 
 CONTROLS: Mapping[str, Callable[[Array], Array]] = {
@@ -38,7 +39,8 @@ def outcome(case: Case, control: str) -> str:
     follows = [key for key in right if key.quantity not in FORWARD]
     if all(np.array_equal(right.arrays[key], wrong.arrays[key], equal_nan=True) for key in follows):
         return "the gradients stay as they are: zero, NaN, or without a direction"
-    rows = [row for row in judge(case, wrong, honest) if row.mode == END_TO_END and row.quantity not in FORWARD]
+    found = judge_step(CaseStep(case, wrong, honest), Profile(), (), causes=False)
+    rows = [row for row in found.rows if row.mode == END_TO_END and row.quantity not in FORWARD]
     if any(row.verdict in DISCREPANCIES for row in rows):
         return FAILS
     return "whatever differs is a choice at a tie" if any(row.verdict == CONVENTION for row in rows) else PASSES

@@ -13,10 +13,10 @@ import pandas as pd
 
 from oracle import suite
 from oracle.blame.blame import blame
-from oracle.blame.search import kept
 from oracle.harness.jobs import Progress, in_turn
-from oracle.judging.case_rows import crashed, judge
-from oracle.judging.verdict import DISCREPANCIES, LOOSE, UNDECIDED, Row
+from oracle.harness.judge import CaseStep, judge_step
+from oracle.judging.profile import Profile
+from oracle.judging.rows import DISCREPANCIES, LOOSE, UNDECIDED, Row
 from oracle.running_error import LAMBDA
 from oracle.selftest.bugs import all_bugs, expected_causes
 from oracle.selftest.controls import CONTROLS, FAILS, PASSES, outcome
@@ -219,11 +219,10 @@ def planted(name: str, dtype: str) -> Planted:
     try:
         trace = bug.run(case)
     except Exception as error:  # a bug may well raise, the judge may not
-        trace, rows = getattr(error, "trace", Trace()), crashed(case, error, honest)
+        step = CaseStep(case, getattr(error, "trace", Trace()), honest, error)
     else:
-        rows = judge(case, trace, honest)
-    kept(case, trace, honest, rows)
-    culprits = blame(rows, "planted")
+        step = CaseStep(case, trace, honest)
+    culprits = blame(judge_step(step, Profile(), ()).rows, "planted")
     if not culprits:
         return Planted(name, bug.family, dtype, bug.layer, bug.quantity, False, False, False, False, "", "", "")
     first = culprits[0]
@@ -248,7 +247,8 @@ def planted(name: str, dtype: str) -> Planted:
 def legal(name: str, dtype: str) -> Legal:
     variant = all_variants()[name]
     case = variant.case.astype(dtype)
-    rows = [row for row in judge(case, variant.run(case), honest, variant.profile) if row.quantity != "branches"]
+    found = judge_step(CaseStep(case, variant.run(case), honest), variant.profile, (), causes=False)
+    rows = [row for row in found.rows if row.quantity != "branches"]
     return Legal(
         name,
         variant.family,

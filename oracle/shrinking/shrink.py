@@ -15,20 +15,17 @@ from hypothesis.extra import numpy as hnp
 
 from oracle import subjects
 from oracle.blame.blame import Blame, blame
-from oracle.blame.search import ANOTHER, kept
+from oracle.blame.search import ANOTHER
 from oracle.case.arrays import Array
 from oracle.case.case import Case, CaseError, Spec
 from oracle.exchange.numbers import shown
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, Network, upstream_shape
 from oracle.harness import called
-from oracle.judging.case_rows import crashed, judge
+from oracle.harness.judge import Judgement, Trial, tried
 from oracle.judging.comparison import ReferenceFailed
 from oracle.judging.parts import local_parts
-from oracle.judging.profile import profile_of
-from oracle.judging.unusable import with_faults
-from oracle.judging.verdict import Row
 from oracle.judging.wiring import completed
-from oracle.trace import Subject, Trace, Unsupported
+from oracle.trace import Subject, Trace
 
 EXAMPLES = 400
 # Sizes of an input that are tried; a shrunk case is for reading.
@@ -69,22 +66,22 @@ def shrink(case: Case, subject: str | Subject, reference: str = "torch") -> Shru
     if not isinstance(case, Case):
         raise CaseError(f"shrink expects an oracle.Case, got {shown(case)}: one of the suite is oracle.suite.named(…)")
     court = Court(called.load(subject), subjects.load(reference))
-    rows = court.rows(case)
-    found = court.first(case, rows)
+    trial = court.tried(case)
+    found = court.first(trial)
     if found is None:
         raise ValueError(f"case {case.name} does not fail in {case.dtype}: there is nothing to shrink")
-    for part in fewer_parts(case, court, found):
+    for part in fewer_parts(case, trial.trace, found):
         if court.still_fails(part, found):
             case = part
             break
     for smaller in (resized, cut_down, revalued):
         case = smallest(case, smaller, lambda other: court.still_fails(other, found))
-    rows = court.rows(case)
-    culprit = court.first(case, rows)
+    trial = court.tried(case)
+    culprit = court.first(trial)
     assert culprit is not None
     place = culprit.step, culprit.layer, culprit.quantity
     expected = court.reference.run(case.astype("float64")).get(*place)
-    return Shrunk(case, culprit, rows[0][1].get(*place), expected)
+    return Shrunk(case, culprit, trial.trace.get(*place), expected)
 
 
 def one_of_each_kind(blames: Iterable[Blame]) -> list[Blame]:
@@ -110,37 +107,23 @@ class Court:
         """How the command line names the subject."""
         return str(getattr(self.subject, "option", self.subject.name))
 
-    def rows(self, case: Case) -> list[tuple[Row, Trace]]:
-        """The case's rows, each with the trace behind it; none where the case cannot be run."""
+    def tried(self, case: Case, *, causes: bool = True) -> Trial:
+        """What a run of it comes to; of a case that cannot be judged there is nothing."""
         try:
-            trace = self.subject.run(case.handed_out())
-        except Unsupported:
-            return []
-        except Exception as error:  # whatever a subject raises is a finding about the subject
-            shown = getattr(error, "trace", Trace())
-            return [(row, shown) for row in crashed(case, error, self.reference, profile_of(self.subject))]
-        try:
-            rows = judge(case, trace, self.reference, profile_of(self.subject))
-            return [(row, trace) for row in with_faults(case, rows, trace)]
+            return tried(case, self.subject, self.reference, causes=causes)
         except (CaseError, ReferenceFailed):
-            return []
+            return Trial(Judgement(()))
 
-    def first(self, case: Case, rows: list[tuple[Row, Trace]]) -> Blame | None:
-        """Who is blamed first, with the likely cause; None where nobody is."""
-        found = next(iter(blame([row for row, _ in rows], self.option)), None)
-        if found is None:
-            return None
-        own = [row for row, _ in rows if (row.layer, row.quantity) == (found.layer, found.quantity)]
-        kept(case, rows[0][1], self.reference, own, profile_of(self.subject))
-        return blame(own, self.option)[0]
+    def first(self, trial: Trial) -> Blame | None:
+        """Who is blamed first; None where nobody is."""
+        return next(iter(blame(trial.judgement.rows, self.option)), None)
 
     def still_fails(self, case: Case, known: Blame) -> bool:
         """Whether the same is found: the kind of layer, the quantity, the verdict, and the cause, which is no less certain."""
-        rows = self.rows(case)
-        found = next(iter(blame([row for row, _ in rows], self.option)), None)
+        found = self.first(self.tried(case, causes=False))
         if found is None or _kind(found) != _kind(known):
             return False
-        found = self.first(case, rows)
+        found = self.first(self.tried(case))
         if found is None or found.cause_name != known.cause_name:
             return False
         return found.cause.count(ANOTHER) <= known.cause.count(ANOTHER)
@@ -150,10 +133,9 @@ def _kind(culprit: Blame) -> tuple[str, str, str]:
     return culprit.layer_type, culprit.quantity, culprit.verdict
 
 
-def fewer_parts(case: Case, court: Court, culprit: Blame) -> Iterator[Case]:
+def fewer_parts(case: Case, trace: Trace, culprit: Blame) -> Iterator[Case]:
     """The culprit's own part alone, or at least fewer steps."""
-    rows = court.rows(case)
-    trace = completed(case, rows[0][1])
+    trace = completed(case, trace)
     for part in local_parts(case, trace, culprit.step):
         if culprit.layer in part.names.values():
             yield named(part.case, culprit)

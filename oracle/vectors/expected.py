@@ -14,9 +14,10 @@ from oracle.execution.network import Results, layer_types
 from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.comparison import BRANCHES, ReferenceFailed, spelled_out
 from oracle.judging.figures import Expected
-from oracle.judging.known import mark_known
+from oracle.judging.known import with_known
 from oracle.judging.parts import step_part
-from oracle.judging.verdict import CONVENTION, DISCREPANCIES, PASS, Row, compare
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, Row
+from oracle.judging.verdict import compare
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, Floats, limits
 from oracle.trace import Key, Subject, Trace
@@ -164,10 +165,11 @@ class Predictor:
         row = Row(self.case.name, self.case.dtype, *key[:2], self.types.get(key.layer, ""), key.quantity, STORED, PASS)
         with np.errstate(over="ignore"):
             got = theirs.astype(self.case.dtype)
-        compare(row, got, Expected(own, tolerance / LAMBDA, None, scale), structured=True, no_terms=True)
+        expected = Expected(own, tolerance / LAMBDA, None, scale)
+        row = compare(row, got, expected, structured=True, no_terms=True)
         if row.verdict not in DISCREPANCIES:
             return False
-        mark_known([row], {self.reference})
+        (row,) = with_known([row], {self.reference})
         if row.verdict != CONVENTION:
             raise ReferenceFailed(f"{self.reference} and refbp disagree about {entry_name(key)}: {row.max_abs:.3g}")
         return True

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oracle.blame.details import Detail
-from oracle.blame.search import kept
 from oracle.case.case import Case
 from oracle.exchange.introduction import PROTOCOL, Introduction, introduction
 from oracle.exchange.received import received
@@ -20,15 +19,14 @@ from oracle.exchange.spelled import case_of
 from oracle.exchange.tensors import unpacked
 from oracle.execution.network import check
 from oracle.harness.jobs import Judged, Progress, contained, in_turn
-from oracle.judging.case_rows import judge as judge_trace
+from oracle.harness.judge import CaseStep, judge_step
 from oracle.judging.case_rows import unjudged
-from oracle.judging.known import mark_known
-from oracle.judging.unusable import with_faults
-from oracle.judging.verdict import FAILED, LOCAL, MISSING, UNSUPPORTED, WRONG, Row
+from oracle.judging.known import with_known
+from oracle.judging.rows import FAILED, LOCAL, MISSING, UNSUPPORTED, WRONG, Row
 from oracle.report.environment import environment
 from oracle.report.report import Report
 from oracle.subjects import refbp
-from oracle.trace import Key, Subject
+from oracle.trace import Key
 from oracle.vectors.expected import Expectation, from_arrays
 from oracle.vectors.folder import Entry, Manifest, VectorsError, read_manifest, verify
 from oracle.vectors.stored import excused, stored_rows
@@ -115,24 +113,21 @@ def judged(job: Job) -> Judged:
 def _judged(job: Job, case: Case, expected: Mapping[Key, Expectation]) -> tuple[list[Row], list[Detail]]:
     lacking = job.introduction.lacks(case)
     if lacking:
-        return unjudged(case, UNSUPPORTED, lacking), []
+        return [unjudged(case, UNSUPPORTED, lacking)], []
     path = job.results / job.entry.results
     try:
         note = path.with_name(path.name + UNSUPPORTED_NOTE)
         if note.exists() and not path.exists():
-            return unjudged(case, UNSUPPORTED, note.read_bytes()[:LONGEST_NOTE].decode(errors="replace").strip()), []
+            said = note.read_bytes()[:LONGEST_NOTE].decode(errors="replace").strip()
+            return [unjudged(case, UNSUPPORTED, said)], []
         tensors = unpacked(path.read_bytes())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return unjudged(case, MISSING, f"{job.entry.results}: {reason}"), []
-    trace, profile = received(case, *tensors), job.introduction.profile
-    reference: Subject = refbp
-    rows = with_faults(case, judge_trace(case, trace, reference, profile), trace)
-    mark_known(rows, {job.introduction.name})
-    details = kept(case, trace, reference, rows, profile)
-    stored = stored_rows(case, trace, expected, profile)
-    mark_known(stored, {job.introduction.name})
-    return rows + excused(stored, rows), details
+        return [unjudged(case, MISSING, f"{job.entry.results}: {reason}")], []
+    trace, who = received(case, *tensors), job.introduction
+    found = judge_step(CaseStep(case, trace, refbp), who.profile, {who.name})
+    stored = with_known(stored_rows(case, trace, expected, who.profile), {who.name})
+    return [*found.rows, *excused(stored, found.rows)], list(found.details)
 
 
 def load(folder: Path, entry: Entry) -> tuple[Case, dict[Key, Expectation]]:

@@ -9,21 +9,11 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case
 from oracle.execution.network import layer_types
-from oracle.judging.case_rows import is_right
+from oracle.judging.case_rows import as_loose, is_right
 from oracle.judging.figures import Expected
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import (
-    CONVENTION,
-    DISCREPANCIES,
-    LOCAL,
-    LOOSE,
-    MISSING,
-    PASS,
-    UNDECIDED,
-    WRONG,
-    Row,
-    compare,
-)
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, MISSING, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.verdict import compare
 from oracle.judging.wiring import completed
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 from oracle.running_error.model import limits
@@ -42,8 +32,7 @@ def stored_rows(case: Case, trace: Trace, expected: Mapping[Key, Expectation], p
         if got is not None:
             rows.append(judged(row, got, own, structured=case.structured, no_terms=empty))
         elif layer_type not in CONTAINERS and profile.shows(key.quantity) and key not in trace.faults:
-            row.verdict, row.diagnosis = MISSING, "the results do not hold it"
-            rows.append(row)
+            rows.append(row.found(MISSING, "the results do not hold it"))
     return rows
 
 
@@ -51,18 +40,17 @@ def judged(row: Row, got: Array, own: Expectation, *, structured: bool, no_terms
     """The row with its figures and its verdict."""
     if own.expected.dtype.kind == "i":
         same = np.array_equal(got, own.expected)
-        row.verdict, row.diagnosis = (PASS, "") if same else (WRONG, f"{got}, expected {own.expected}")
-        return row
+        return row.found(PASS) if same else row.found(WRONG, f"{got}, expected {own.expected}")
     expected = Expected(own.expected, own.tolerance / LAMBDA, None, own.scale)
-    compare(row, got, expected, structured=structured, no_terms=no_terms)
+    row = compare(row, got, expected, structured=structured, no_terms=no_terms)
     if row.verdict in DISCREPANCIES and row.n_outside:
         with np.errstate(invalid="ignore"):
             error = np.abs(got.astype(np.float64) - own.expected)
         beyond = _outside(got, error, own)
         if own.flipped is not None and np.all(error[beyond] <= own.flipped[beyond]):
-            row.verdict, row.diagnosis = UNDECIDED, "within what a branch that rounding decides can change"
-        elif own.low is not None and own.high is not None and _is_convention(row, got, own, beyond):
-            row.verdict, row.diagnosis = CONVENTION, "another one-sided derivative at a kink or tie"
+            return row.found(UNDECIDED, "within what a branch that rounding decides can change")
+        if own.low is not None and own.high is not None and _is_convention(row, got, own, beyond):
+            return row.found(CONVENTION, "another one-sided derivative at a kink or tie")
     return row
 
 
@@ -98,8 +86,4 @@ def excused(stored: Sequence[Row], others: Iterable[Row]) -> list[Row]:
     places = [(row.step, row.layer, row.quantity) for row in stored]
     right = 1 + max((place[0] for place in places), default=-1)
     right = min((place[0] for place in places if not local.get(place, False)), default=right)
-    for row in stored:
-        if row.step < right and row.verdict in DISCREPANCIES and row.n_outside and np.isfinite(row.max_abs):
-            row.verdict = LOOSE
-            row.diagnosis = "right in every layer on its own: errors of one cause add up on the way"
-    return list(stored)
+    return [as_loose(row) if row.step < right else row for row in stored]

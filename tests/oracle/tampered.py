@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from oracle.case.case import Case, Spec
 from oracle.judging.case_rows import judge
-from oracle.judging.verdict import DISCREPANCIES, LOCAL, Row
+from oracle.judging.rows import DISCREPANCIES, LOCAL, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from oracle.blame.blame import Blame
-from oracle.judging.verdict import GRAVITY, PASS
+from oracle.judging.rows import GRAVITY, PASS
 from oracle.report.html.page import environment, overview, records
 
 MOST_BLAMES = 8

@@ -11,8 +11,8 @@ import pandas as pd
 
 from oracle.blame.blame import Blame
 from oracle.blame.details import Detail
+from oracle.judging.rows import DISCREPANCIES, FAILURES, PASS, VERDICTS
 from oracle.judging.training import TrainingRun
-from oracle.judging.verdict import DISCREPANCIES, FAILURES, PASS, VERDICTS
 from oracle.report.html import payload
 from oracle.report.table import CONFORMS, judged_rows, outcome, unsupported_runs
 from oracle.running_error import LAMBDA

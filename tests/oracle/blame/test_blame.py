@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from oracle.blame.blame import Blame, blame
-from oracle.judging.verdict import END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.rows import END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
 
 
 def row(layer: str, quantity: str, mode: str = LOCAL, verdict: str = WRONG, step: int = 0) -> Row:
-    own = Row("net/a", "float32", step, layer, "Linear", quantity, mode, verdict)
-    own.n, own.n_outside, own.worst_index = 8, 2 if verdict == WRONG else 0, (1, 3)
-    own.got, own.expected, own.tolerance = 1.5, 1.25, 0.001
-    return own
+    outside = 2 if verdict == WRONG else 0
+    own = Row("net/a", "float32", step, layer, "Linear", quantity, mode, verdict, n=8, n_outside=outside)
+    return replace(own, worst_index=(1, 3), got=1.5, expected=1.25, tolerance=0.001)
 
 
 SEEN = "25 % of 8 elements; worst at (1, 3): got 1.5, expected 1.25 ± 0.001"
@@ -40,7 +39,7 @@ def test_what_was_seen_and_what_is_said_of_it() -> None:
     wrong = row("fc", "output")
     (culprit,) = blame([wrong], "mine")
     assert (culprit.diagnosis, culprit.map) == (SEEN, "")
-    wrong.diagnosis = "behaves like TF32"
+    wrong = replace(wrong, diagnosis="behaves like TF32")
     assert blame([wrong], "mine")[0].diagnosis == f"{SEEN}; behaves like TF32"
 
 

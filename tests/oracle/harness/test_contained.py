@@ -16,8 +16,8 @@ import refbp
 from oracle import suite
 from oracle.case.case import Case, CaseError
 from oracle.cli import main
-from oracle.harness import run
-from oracle.judging.verdict import CRASHED, DISCREPANCIES, FAILED, WRONG, Row
+from oracle.harness import judge as door
+from oracle.judging.rows import CRASHED, DISCREPANCIES, FAILED, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace
 
@@ -30,19 +30,19 @@ def fails_in(case: Case, *rest: Any) -> Any:
     return JUDGE(case, *rest)
 
 
-JUDGE = run.judge
+JUDGE = door.judge
 
 
 @pytest.mark.contained
 def test_a_failure_of_the_harness_costs_its_case_and_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The others are judged, nobody is blamed, and the run says that it is to be reported; status 3."""
-    monkeypatch.setattr(run, "judge", fails_in)
+    monkeypatch.setattr(door, "judge", fails_in)
     report = oracle.run(cases=NAMES, dtypes=("float64",))
     found = dict(zip(report.cases["case"], report.cases["verdict"], strict=True))
     assert found.pop("worked-example/plain") == FAILED and set(found.values()) == {"pass"}
     assert not report.passed and not report.blame
     said = "the harness itself failed in 1 run, please report this: worked-example/plain (float64): ZeroDivisionError: by nothing"
-    assert said in report.conclusion and "run.py:" in report.conclusion
+    assert said in report.conclusion and "judge.py:" in report.conclusion
     with pytest.raises(oracle.Discrepancy, match="the harness itself failed"):
         report.raise_for_discrepancy()
     assert main(["run", "--cases", NAMES, "--out", str(tmp_path)]) == 3
@@ -67,7 +67,7 @@ class OneWrong:
 
 def test_a_failure_of_the_harness_fails_whatever_test_it_happens_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless that is about such failures: a row is easily overlooked."""
-    monkeypatch.setattr(run, "judge", fails_in)
+    monkeypatch.setattr(door, "judge", fails_in)
     with pytest.raises(ZeroDivisionError):
         oracle.run(cases="worked-example/plain", dtypes=("float64",))
 
@@ -79,7 +79,7 @@ def test_a_failing_search_for_causes_costs_the_cause_only(monkeypatch: pytest.Mo
     def fails(*arguments: Any) -> Any:
         raise KeyError("no such hypothesis")
 
-    monkeypatch.setattr(run, "kept", fails)
+    monkeypatch.setattr(door, "explained", fails)
     report = oracle.run(OneWrong(), cases="worked-example/plain", dtypes=("float64",))
     culprit = report.blame[0]
     assert (culprit.verdict, culprit.quantity) == (WRONG, "grad.bias")

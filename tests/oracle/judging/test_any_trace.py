@@ -12,7 +12,7 @@ from oracle import suite
 from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.harness.run import judged_case
-from oracle.judging.verdict import DISCREPANCIES
+from oracle.judging.rows import DISCREPANCIES
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.trace import Trace

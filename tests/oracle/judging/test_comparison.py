@@ -18,7 +18,7 @@ from oracle.judging.comparison import Bench, Comparison, by_norm, spelled_out
 from oracle.judging.figures import Expected
 from oracle.judging.parts import local_parts
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.rows import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import ErrorArray
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-import oracle
+from oracle.blame.details import place_of
 from oracle.case.case import Case
+from oracle.harness.judge import CaseStep
 from oracle.harness.run import judged_case
-from oracle.judging.case_rows import crashed, unsupported
+from oracle.judging.case_rows import crashed, unjudged
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import CONVENTION, CRASHED, DISCREPANCIES, END_TO_END, LOCAL, PASS, UNSUPPORTED, Row
+from oracle.judging.rows import CONVENTION, CRASHED, DISCREPANCIES, END_TO_END, LOCAL, PASS, UNSUPPORTED, Row
 from oracle.selftest.plant import patched
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
@@ -54,8 +55,8 @@ def raised(run: Callable[[Case], Trace]) -> Exception:
 
 def test_a_case_without_a_trace_has_one_row() -> None:
     """`crashed` and `unsupported` carry the subject's own words, and say of no step or layer more than they know."""
-    (fell,) = crashed(case(), ValueError("no luck"))
-    (lacks,) = unsupported(case(), oracle.Unsupported("no Tanh"))
+    fell = crashed(case(), ValueError("no luck"))
+    lacks = unjudged(case(), UNSUPPORTED, "no Tanh")
     assert (fell.verdict, fell.diagnosis) == (CRASHED, "ValueError: no luck")
     assert (lacks.verdict, lacks.diagnosis) == (UNSUPPORTED, "no Tanh")
     for row in (fell, lacks):
@@ -82,7 +83,7 @@ def test_a_crash_comes_with_its_place_and_what_was_right_before_it(
 ) -> None:
     """Layer, type and quantity; before it the rows of all that was computed, and none for what was not."""
     error = raised(patched("refbp.activations:Tanh.function", change))
-    *so_far, last = crashed(case(), error, torch_subject)
+    *so_far, last = CaseStep(case(), error.trace, torch_subject, error).judged(Profile())  # type: ignore[attr-defined]
     assert (last.verdict, last.step, last.layer, last.layer_type, last.quantity) == (
         CRASHED,
         0,
@@ -93,7 +94,7 @@ def test_a_crash_comes_with_its_place_and_what_was_right_before_it(
     assert seen(so_far) >= before and {row.verdict for row in so_far} == {PASS}
     assert {row.mode for row in so_far} == {LOCAL, END_TO_END}
     assert ("act", quantity) not in seen(so_far) and "branches" not in {row.quantity for row in so_far}
-    assert crashed(case(), error)[0] == last
+    assert place_of(crashed(case(), error)) == place_of(last)
 
 
 def test_what_came_before_a_crash_is_judged_by_what_is_declared() -> None:
@@ -132,16 +133,16 @@ def test_a_crash_that_is_raised_anew_in_other_words_keeps_its_place() -> None:
     cause = raised(patched("refbp.activations:Tanh.function", raising))
     error = RuntimeError("it did not work")
     error.__cause__ = cause
-    (row,) = crashed(case(), error)
+    row = crashed(case(), error)
     assert (row.layer, row.quantity, row.diagnosis) == ("act", "grad_input", "RuntimeError: it did not work")
     cause.place = ("elsewhere", "output")  # type: ignore[attr-defined]
-    (row,) = crashed(case(), error)
+    row = crashed(case(), error)
     assert (row.layer, row.layer_type) == ("elsewhere", "")
 
 
 def test_a_write_into_what_was_given_is_a_cause_of_its_own() -> None:
     """The one crash whose reason its words tell."""
-    (row,) = crashed(case(), raised(patched("refbp.activations:Tanh.function", overwriting)))
+    row = crashed(case(), raised(patched("refbp.activations:Tanh.function", overwriting)))
     assert (row.cause_name, row.cause) == ("in place", "it writes into the array that it was given")
-    (row,) = crashed(case(), raised(patched("refbp.activations:Tanh.function", raising)))
+    row = crashed(case(), raised(patched("refbp.activations:Tanh.function", raising)))
     assert row.cause_name == ""

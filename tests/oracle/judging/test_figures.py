@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from oracle.judging import figures
 from oracle.judging.figures import Expected, measured
-from oracle.judging.verdict import Row, compare
+from oracle.judging.rows import Row
+from oracle.judging.verdict import compare
 
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, 3e38, 1e-42)
 

@@ -10,7 +10,7 @@ import pytest
 from oracle.case.case import Case, Spec
 from oracle.judging.case_rows import judge
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import END_TO_END, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.rows import END_TO_END, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case

@@ -17,7 +17,7 @@ from oracle.judging.case_rows import is_right, judge
 from oracle.judging.comparison import Comparison, ReferenceFailed
 from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import (
+from oracle.judging.rows import (
     CONVENTION,
     DISCREPANCIES,
     END_TO_END,

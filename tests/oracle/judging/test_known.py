@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ import torch
 import oracle
 from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec
-from oracle.judging.known import FINDINGS, mark_known
-from oracle.judging.verdict import CONVENTION, WRONG, Row
+from oracle.judging.known import FINDINGS, with_known
+from oracle.judging.rows import CONVENTION, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace
 
@@ -37,22 +38,16 @@ def test_every_mark_has_its_page() -> None:
 
 
 def row(**changes: object) -> Row:
-    known: dict[str, object] = {"layer_type": "Hardsigmoid", "quantity": "grad_input", "dtype": "float64"}
-    result = Row("case", "float64", 0, "0", "", "", "local", WRONG)
-    result.max_rel, result.max_abs = 2.0**-25, 1e-8
-    for name, value in (known | changes).items():
-        setattr(result, name, value)
-    return result
+    result = Row("case", "float64", 0, "0", "Hardsigmoid", "grad_input", "local", WRONG, max_rel=2.0**-25, max_abs=1e-8)
+    return replace(result, **changes)  # type: ignore[arg-type]
 
 
 def test_a_mark_excuses_only_what_it_explains() -> None:
     """The known error is a convention; anything larger, NaN for a number, elsewhere, or of another implementation stays wrong."""
     rows = [row(), row(max_rel=1e-3), row(max_abs=math.inf), row(quantity="output"), row(dtype="float32")]
-    mark_known(rows, {"refbp", "torch"})
-    assert [entry.verdict for entry in rows] == [CONVENTION, WRONG, WRONG, WRONG, WRONG]
-    mine = [row()]
-    mark_known(mine, {"refbp", "mine"})
-    assert mine[0].verdict == WRONG
+    marked = with_known(rows, {"refbp", "torch"})
+    assert [entry.verdict for entry in marked] == [CONVENTION, WRONG, WRONG, WRONG, WRONG]
+    assert with_known([row()], {"refbp", "mine"}) == [row()]
 
 
 def changed_hardsigmoid(change: Callable[[Array], Array]) -> Callable[[Case], Trace]:

@@ -12,7 +12,7 @@ import oracle
 from oracle.case.case import Case, Spec
 from oracle.judging.long_runs import STRETCH, lengths, resumed, stretch
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import UNDECIDED
+from oracle.judging.rows import UNDECIDED
 from oracle.subjects import refbp as refbp_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Trace

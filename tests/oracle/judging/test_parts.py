@@ -14,7 +14,7 @@ from oracle.harness.run import judged_case
 from oracle.judging.case_rows import judge
 from oracle.judging.parts import local_parts, state_before
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import DISCREPANCIES, END_TO_END, LOCAL, MISSING, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.rows import DISCREPANCIES, END_TO_END, LOCAL, MISSING, PASS, UNDECIDED, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import integers, layer, network_case

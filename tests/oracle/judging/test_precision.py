@@ -13,7 +13,7 @@ from oracle import suite
 from oracle.case.case import Case
 from oracle.judging.case_rows import judge
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import DISCREPANCIES, PASS, UNDECIDED, UNSUPPORTED, WRONG
+from oracle.judging.rows import DISCREPANCIES, PASS, UNDECIDED, UNSUPPORTED, WRONG
 from oracle.selftest.variants.sums import in_order
 from oracle.selftest.variants.variant import substituted
 from oracle.subjects import refbp as reference

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from oracle.judging.figures import Expected
-from oracle.judging.verdict import (
+from oracle.judging.rows import (
     DISCREPANCIES,
     END_TO_END,
     IMPRECISE,
@@ -22,8 +22,8 @@ from oracle.judging.verdict import (
     VERDICTS,
     WRONG,
     Row,
-    compare,
 )
+from oracle.judging.verdict import compare
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 
 Array = npt.NDArray[Any]
@@ -382,7 +382,7 @@ def test_a_wrong_shape_is_wrong_and_says_so() -> None:
 def test_a_wrong_dtype_is_wrong_and_says_so() -> None:
     """Right numbers in another precision are not what was asked for."""
     row = Row("case", "float64", 0, "0", "Linear", "output", "local", "")
-    compare(row, np.ones(2, np.float32), known(np.ones(2)), structured=False, no_terms=False)
+    row = compare(row, np.ones(2, np.float32), known(np.ones(2)), structured=False, no_terms=False)
     assert (row.verdict, row.diagnosis) == (WRONG, "dtype float32, expected float64")
 
 
@@ -513,7 +513,9 @@ def test_nothing_measured_is_no_figure() -> None:
 
 def test_the_words_of_a_report_stay() -> None:
     """Saved reports and those who read them rely on these words, and on which is the gravest."""
-    assert " ".join(VERDICTS) == "pass undecided convention loose unsupported imprecise missing wrong crashed failed"
+    assert " ".join(VERDICTS) == (
+        "pass undecided convention loose unsupported unjudged imprecise missing wrong crashed failed"
+    )
     assert (LOCAL, END_TO_END) == ("local", "end to end")
 
 

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 import oracle
 from oracle import suite
 from oracle.execution.network import OPTIMIZERS
-from oracle.judging.verdict import DISCREPANCIES
+from oracle.judging.rows import DISCREPANCIES
 from oracle.subjects.torch import build, tensor
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import oracle
 from oracle.cli import main
-from oracle.judging.verdict import VERDICTS
+from oracle.judging.rows import VERDICTS
 from oracle.report import diff
 from oracle.report.history import courses
 

@@ -15,8 +15,8 @@ import pytest
 
 import oracle
 from oracle.blame.blame import Blame
+from oracle.judging.rows import DISCREPANCIES, FAILURES, VERDICTS, Row
 from oracle.judging.training import TrainingRun
-from oracle.judging.verdict import DISCREPANCIES, FAILURES, VERDICTS, Row
 from oracle.report.report import Report, ReportError, load_report
 from oracle.wording import exact_share, figure
 
@@ -40,8 +40,8 @@ FREE = TrainingRun("digits/mlp", "float32", 2, "mine", "torch", (0.0, 1e-9, math
 def row(verdict: str = "pass", layer: str = "0", quantity: str = "output", **fields: Any) -> Row:
     """A row with figures that are neither round nor alike."""
     made = Row("tiny/one", "float32", 0, layer, "Linear", quantity, "local", verdict, shape=(2, 3), n=6)
-    made.max_abs, made.z_max, made.z_rms, made.worst_index = 1 / 3, math.pi, 1e-310, (1, 2)
-    return replace(made, **fields)
+    figures = {"max_abs": 1 / 3, "z_max": math.pi, "z_rms": 1e-310, "worst_index": (1, 2)}
+    return replace(made, **(figures | fields))
 
 
 def mixed() -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from oracle import suite
 from oracle.cli import main
 from oracle.harness.run import DTYPES
-from oracle.judging.verdict import Row
+from oracle.judging.rows import Row
 from oracle.report.report import Report
 from oracle.scoreboard import page, scoreboard
 from oracle.scoreboard.scoreboard import COUNTS, Scoreboard
@@ -25,10 +26,7 @@ STALE = "reports/ is stale: run `oracle scoreboard`"
 
 def row(case: str, verdict: str, z: float = 0.0, **changes: object) -> Row:
     made = Row(case, "float32", 0, "0", "ELU", "grad_input", "local", verdict, "what was seen")
-    made.z_max, made.effective_bits = z, 23.0
-    for name, value in changes.items():
-        setattr(made, name, value)
-    return made
+    return replace(made, z_max=z, effective_bits=23.0, **changes)  # type: ignore[arg-type]
 
 
 def board(*rows: Row, lacking: tuple[str, ...] = ()) -> Scoreboard:

@@ -14,7 +14,7 @@ from oracle.case.case import CaseError
 from oracle.cli import main
 from oracle.judging.case_rows import judge
 from oracle.judging.profile import Profile
-from oracle.judging.verdict import DISCREPANCIES, IMPRECISE, PASS
+from oracle.judging.rows import DISCREPANCIES, IMPRECISE, PASS
 from oracle.running_error import LAMBDA
 from oracle.selftest import controls, render, score
 from oracle.selftest.bugs import all_bugs

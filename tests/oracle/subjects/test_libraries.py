@@ -15,7 +15,7 @@ import oracle
 from oracle import subjects, suite
 from oracle.case.case import Case
 from oracle.cli import main
-from oracle.judging.verdict import CONVENTION, DISCREPANCIES, PASS, UNSUPPORTED
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, UNSUPPORTED
 from oracle.scoreboard.written import WRITTEN, page_of
 from oracle.subjects import BUILT_IN, libraries
 from oracle.trace import Key

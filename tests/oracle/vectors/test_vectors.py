@@ -24,7 +24,7 @@ from oracle import suite, vectors
 from oracle.case.arrays import Array
 from oracle.cli import main
 from oracle.exchange.tensors import packed, unpacked
-from oracle.judging.verdict import Row
+from oracle.judging.rows import Row
 from oracle.subjects import load
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Key
@@ -318,9 +318,8 @@ def test_a_branch_that_rounding_decides_is_undecided(tmp_path: Path) -> None:
     own = expectations(case, load("torch"))[Key(0, "1", "grad_input")]
     assert own.flipped is not None
     seen = [own.expected, 0.7 - own.expected, own.expected + 0.9]
-    rows = [Row(case.name, "float32", 0, "1", "ReLU", "grad_input", STORED, "pass") for _ in seen]
-    for row, got in zip(rows, seen, strict=True):
-        judged(row, got.astype("float32"), own, structured=False, no_terms=False)
+    row = Row(case.name, "float32", 0, "1", "ReLU", "grad_input", STORED, "pass")
+    rows = [judged(row, got.astype("float32"), own, structured=False, no_terms=False) for got in seen]
     assert [row.verdict for row in rows] == ["pass", "undecided", "wrong"]
 
 

@@ -1,0 +1,133 @@
+"""The one door to the judge: a step goes in, rows with known errors and likely causes come out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol
+
+from oracle import errors
+from oracle.blame.details import Detail, place_of
+from oracle.blame.search import Evidenced, evidences, explained
+from oracle.case.case import Case
+from oracle.judging.case_rows import crashed, judge, unjudged
+from oracle.judging.comparison import ReferenceFailed
+from oracle.judging.known import with_known
+from oracle.judging.profile import Profile, profile_of
+from oracle.judging.rows import DISCREPANCIES, MISSING, UNSUPPORTED, Row
+from oracle.judging.unusable import with_faults
+from oracle.judging.wiring import completed
+from oracle.trace import Subject, Trace, Unsupported
+
+
+class Step(Protocol):
+    """What is to be judged, with its reference: a case with its trace, the calls of a module, or an operation of a program.
+
+    A step says which rows it has, and what lies behind those that are wrong; it needs no case and no layer.
+    """
+
+    def judged(self, profile: Profile) -> Iterable[Row]:
+        """A row for each quantity, in the order in which they are computed. Raises: ReferenceFailed."""
+        ...
+
+    def behind(self, rows: Sequence[Row], profile: Profile) -> Iterable[Evidenced]:
+        """What is known about some of its rows, as far as there is anything."""
+        ...
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found in a step.
+
+    Attributes:
+        rows: with known errors marked and likely causes filled in.
+        details: the arrays behind its discrepancies.
+    """
+
+    rows: tuple[Row, ...]
+    details: tuple[Detail, ...] = ()
+
+    def behind(self, row: Row) -> Detail | None:
+        """The arrays of one of its rows, where they are kept."""
+        return next((detail for detail in self.details if detail.place == place_of(row)), None)
+
+
+def judge_step(step: Step, profile: Profile, known_as: Collection[str], *, causes: bool = True) -> Judgement:
+    """The only way from what is to be judged to rows.
+
+    Args:
+        profile: what the subject declares about itself.
+        known_as: the implementations whose known errors are no discrepancies.
+        causes: whether to look for them, which takes longer than judging does.
+    Raises: ReferenceFailed.
+    """
+    rows = with_known(step.judged(profile), known_as)
+    if not causes:
+        return Judgement(tuple(rows))
+    try:
+        found, details = explained(rows, lambda wanted: step.behind(wanted, profile))
+    except Exception as error:  # where the search fails itself, the verdicts stand without it
+        said = f"not found: the search for it failed, please report this: {errors.failure(error)}"
+        found, details = [_without_cause(row, said) for row in rows], []
+    return Judgement(tuple(found), tuple(details))
+
+
+def _without_cause(row: Row, said: str) -> Row:
+    return replace(row, cause=said) if row.verdict in DISCREPANCIES and not row.cause else row
+
+
+@dataclass(frozen=True)
+class CaseStep:
+    """A case with the trace that a subject gave for it; with what it raised, if it did, the trace is what there was by then."""
+
+    case: Case
+    trace: Trace
+    reference: Subject
+    error: BaseException | None = None
+
+    def judged(self, profile: Profile) -> list[Row]:
+        if self.error is None:
+            return with_faults(self.case, judge(self.case, self.trace, self.reference, profile), self.trace)
+        so_far = judge(self.case, self.trace, self.reference, profile) if len(self.trace) else []
+        shown = [row for row in so_far if row.verdict != MISSING and row.quantity not in ("branches", "")]
+        return [*shown, crashed(self.case, self.error)]
+
+    def behind(self, rows: Sequence[Row], profile: Profile) -> Iterable[Evidenced]:
+        return evidences(self.case, self._completed, self.reference, rows, profile)
+
+    @cached_property
+    def _completed(self) -> Trace:
+        return completed(self.case, self.trace)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a subject's run of a case.
+
+    Attributes:
+        trace: what it showed, as far as it came.
+        ended_well: whether it can go on from there.
+    """
+
+    judgement: Judgement
+    trace: Trace = field(default_factory=Trace)
+    ended_well: bool = False
+
+
+def tried(case: Case, subject: Subject, reference: Subject, *, causes: bool = True) -> Trial:
+    """Runs a subject, and judges the trace, what it raised, or what it says that it lacks."""
+    profile, known_as = profile_of(subject), {subject.name, reference.name}
+    try:
+        trace = subject.run(case.handed_out())
+    except Unsupported as error:
+        return Trial(Judgement((unjudged(case, UNSUPPORTED, str(error)),)))
+    except Exception as error:  # whatever a subject raises is a finding about the subject
+        shown = getattr(error, "trace", None)
+        so_far = shown if isinstance(shown, Trace) else Trace()
+        step = CaseStep(case, so_far, reference, error)
+        return Trial(judge_step(step, profile, {subject.name}, causes=causes), so_far)
+    try:
+        return Trial(judge_step(CaseStep(case, trace, reference), profile, known_as, causes=causes), trace, True)
+    except ReferenceFailed as error:
+        return Trial(Judgement((unjudged(case, UNSUPPORTED, str(error)),)))

@@ -1,0 +1,88 @@
+"""A module's training steps as they were seen: what the door to the judge takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from oracle.blame.details import place_of
+from oracle.blame.search import Evidenced, evidence_of_numbers, of_part
+from oracle.judging.case_rows import judge_part
+from oracle.judging.comparison import Bench
+from oracle.judging.masks import mask_row
+from oracle.judging.profile import Profile
+from oracle.judging.rows import LOCAL, MISSING, PASS, Row
+from oracle.modules.as_parts import Observed
+from oracle.modules.operation_rows import Judged
+from oracle.trace import Key, Trace
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One training step.
+
+    Attributes:
+        parts: layers, loss and update.
+        operations: what lies between and inside layers; judged as soon as its gradients had come.
+        notes: rows of what is not judged.
+        ages: of each place in the forward pass.
+        arrived: places in the order in which gradients came to them.
+        fell: the row of what was raised, if anything was; of such a step nothing is missing.
+    """
+
+    number: int
+    parts: tuple[Observed, ...]
+    operations: tuple[Judged, ...]
+    notes: tuple[Row, ...]
+    ages: Mapping[str, int]
+    arrived: Mapping[str, int]
+    fell: Row | None = None
+
+    def order(self, row: Row) -> tuple[int, int]:
+        """Forward by age, backward as the gradients came, then what is about the whole step."""
+        if row.quantity.startswith("grad"):
+            return 1, self.arrived.get(row.layer, len(self.arrived))
+        return (0, self.ages[row.layer]) if row.layer in self.ages else (2, 0)
+
+
+@dataclass(frozen=True)
+class ModuleStep:
+    """The training steps of a module."""
+
+    case: str
+    steps: tuple[Seen, ...]
+
+    def judged(self, profile: Profile) -> Iterator[Row]:
+        for seen in self.steps:
+            rows = [*seen.notes, *(row for part in seen.parts for row in self._of_part(part, seen, profile))]
+            yield from sorted(rows, key=seen.order)
+            if seen.fell is not None:
+                yield seen.fell
+
+    def _of_part(self, observed: Observed, seen: Seen, profile: Profile) -> Iterator[Row]:
+        bench = self._bench(observed, seen, profile)
+        if observed.drawn is not None and observed.drawn.mask.size:
+            (layer,) = observed.part.names.values()
+            (spec,) = observed.part.case.layers
+            yield mask_row(bench.row(layer, "mask"), spec, observed.drawn.mask, observed.drawn.known)
+        for row in judge_part(observed.part, bench):
+            if seen.fell is None or row.verdict != MISSING:
+                yield row
+
+    def behind(self, rows: Sequence[Row], profile: Profile) -> Iterator[Evidenced]:
+        for seen in self.steps:
+            for observed in seen.parts:
+                own = [row for row in rows if row.step == seen.number and row.layer in observed.part.names.values()]
+                if own:
+                    yield from of_part(observed.part, self._bench(observed, seen, profile), own)
+            places = {place_of(row): row for row in rows}
+            for judged in seen.operations:
+                for wrong, got, expected in judged.wrong:
+                    if place_of(wrong) in places:
+                        row = places[place_of(wrong)]
+                        yield row, evidence_of_numbers(self.case, row, got, expected, *judged.given), got
+
+    def _bench(self, observed: Observed, seen: Seen, profile: Profile) -> Bench:
+        trace = Trace({Key(seen.number, *place): value for place, value in observed.made.items()})
+        blank = Row(self.case, observed.part.case.dtype, seen.number, "", "", "", LOCAL, PASS)
+        return Bench(trace, None, replace(profile, quantities=tuple(observed.expected)), observed.kinds, blank)

@@ -14,7 +14,7 @@ import numpy as np
 from refbp.arrays import Array, Backward
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
-from refbp.special import erf
+from refbp.special import erf, where
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -41,7 +41,7 @@ class Activation(Layer):
 def sigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = 1 / (1 + e^-z),  f' = f (1 - f). Neither sign of z overflows."""
     decay = np.exp(-abs(input))
-    n = np.where(input >= 0, 1.0, decay) / (1.0 + decay)
+    n = where(input >= 0, 1.0, decay) / (1.0 + decay)
     return n, lambda grad_output: grad_output * (n * (1.0 - n))
 
 
@@ -63,7 +63,7 @@ def logsigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = ln σ(z) = min(z, 0) - ln(1 + e^-|z|),  f'(z) = 1 / (1 + e^z)."""
     decay = np.exp(-abs(input))
     output = np.minimum(input, 0.0) - np.log1p(decay)
-    return elementwise(output, np.where(input >= 0, decay, 1.0) / (1.0 + decay))
+    return elementwise(output, where(input >= 0, decay, 1.0) / (1.0 + decay))
 
 
 @documented_by(logsigmoid)
@@ -174,8 +174,8 @@ def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> tuple[
     linear = scaled > threshold
     decay = np.exp(-abs(scaled))
     curved = (np.maximum(scaled, 0.0) + np.log1p(decay)) / beta
-    slope = np.where(linear, 1.0, np.where(scaled >= 0, 1.0, decay) / (1.0 + decay))
-    return elementwise(np.where(linear, input, curved), slope)
+    slope = where(linear, 1.0, where(scaled >= 0, 1.0, decay) / (1.0 + decay))
+    return elementwise(where(linear, input, curved), slope)
 
 
 @documented_by(softplus)
@@ -239,12 +239,12 @@ def selu(input: Array) -> tuple[Array, Backward]:
 def _exponential_unit(input: Array, alpha: float, scale: float, rate: float) -> tuple[Array, Backward]:
     """f(z) = s z where z > 0, else s α (e^(r z) - 1);  f'(z) = s or s α r e^(r z)."""
     positive = input > 0
-    below = np.where(positive, 0.0, input) * rate  # the untaken branch must not overflow
-    output = np.where(positive, input * scale, np.expm1(below) * (alpha * scale))
+    below = where(positive, 0.0, input) * rate  # the untaken branch must not overflow
+    output = where(positive, input * scale, np.expm1(below) * (alpha * scale))
     slope = np.exp(below) * (alpha * scale * rate)
 
     def backward(grad_output: Array) -> Array:
-        return np.where(positive, grad_output * scale, grad_output * slope)
+        return where(positive, grad_output * scale, grad_output * slope)
 
     return output, backward
 

@@ -16,6 +16,7 @@ from refbp.docstring import documented_by
 from refbp.layer import LayerOptions
 from refbp.max_pooling import Indices, PoolWithIndices, shares, tournament, winners
 from refbp.ranks import OfRank
+from refbp.special import where
 from refbp.windows import Positions, evenly
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None
@@ -47,6 +48,15 @@ class _Bins(NamedTuple):
     def sources(self, tap: int) -> Positions:
         """The element at this place of each bin; of a bin without such a place its last."""
         return self.starts + np.minimum(tap, self.lengths - 1)
+
+    def pairs(self) -> Iterator[tuple[Any, Any]]:
+        """Every bin and its elements, bin by bin or tap by tap, whichever is fewer."""
+        if len(self.starts) > len(self.taps()):
+            for tap in self.taps():
+                yield from self.distinct(tap)
+        else:
+            for i, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
+                yield self.at(np.arange(i, i + 1)), self.at(np.arange(start, start + length))
 
     def distinct(self, tap: int) -> Iterator[tuple[Any, Any]]:
         """The bins that have such a place, and their elements there: so many at a time that no element comes twice."""
@@ -80,18 +90,17 @@ def _bins(input: Array, rank: int, output_size: OutputSize, name: str) -> list[_
 def _sums(x: Array, bins: _Bins) -> Array:
     """The sum of each bin along its dimension."""
     result = np.zeros_like(x, shape=bins.resized(x.shape, len(bins.starts)))
-    for tap in bins.taps():
-        for own, elements in bins.distinct(tap):
-            result[own] += x[elements]
+    for own, elements in bins.pairs():
+        part = x[elements]
+        result[own] += part if part.shape == result[own].shape else np.sum(part, axis=bins.axis, keepdims=True)
     return result
 
 
 def _spread(grad: Array, bins: _Bins) -> Array:
     """The adjoint of `_sums`: each element receives from all bins that hold it."""
     result = np.zeros_like(grad, shape=bins.resized(grad.shape, bins.size))
-    for tap in bins.taps():
-        for own, elements in bins.distinct(tap):
-            result[elements] += grad[own]
+    for own, elements in bins.pairs():
+        result[elements] += grad[own]
     return result
 
 
@@ -123,14 +132,18 @@ def adaptive_avg_pool(rank: int, input: Array, output_size: OutputSize) -> tuple
 
 def _largest(x: Array, bins: _Bins) -> tuple[Array, Callable[[Indices], Indices], Backward]:
     """The largest element of each bin along its dimension, the place of the winner among places of all elements, the backward."""
-    taps = [(bins.sources(tap), tap < bins.lengths) for tap in bins.taps()]
+    sources = [bins.sources(tap) for tap in bins.taps()]
     column = (-1, *(1,) * (-1 - bins.axis))
-    best, rounds = tournament(
-        (np.where(within.reshape(column), np.take(x, source, bins.axis), -math.inf), None) for source, within in taps
-    )
+
+    def challengers() -> Iterator[tuple[Array, None]]:
+        for tap, source in enumerate(sources):
+            elements, within = np.take(x, source, bins.axis), tap < bins.lengths
+            yield elements if within.all() else where(within.reshape(column), elements, -math.inf), None
+
+    best, rounds = tournament(challengers())
 
     def winning(places: Indices) -> Indices:
-        return winners(rounds, [np.take(places, source, bins.axis) for source, _ in taps])
+        return winners(rounds, [np.take(places, source, bins.axis) for source in sources])
 
     def backward(grad: Array) -> Array:
         result = np.zeros_like(grad, shape=bins.resized(grad.shape, bins.size))

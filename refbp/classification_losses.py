@@ -12,6 +12,7 @@ from refbp.checks import as_target, as_weight, check_classes, check_elements, cl
 from refbp.docstring import documented_by
 from refbp.loss import Gradients, LossBackward, WeightedLoss, is_integer, reduced
 from refbp.softmax import log_softmax
+from refbp.special import where
 
 # torch's kernel holds its floor of 1e-12 in single precision.
 BCE_FLOOR = float(np.float32(1e-12))
@@ -245,22 +246,22 @@ def _indexed_loss(
     along = (classes,) + (1,) * (input.ndim - axis - 1)
     chosen = np.expand_dims(index, axis) == np.arange(classes).reshape(along)  # (N, C, d1, …)
     w = class_weight(op, input, weight, classes)
-    w_target = np.where(ignored, 0.0, w[index])
+    w_target = where(ignored, 0.0, w[index])
     terms = -w_target * np.squeeze(np.take_along_axis(input, np.expand_dims(index, axis), axis), axis)
     if smoothing > 0:
         terms = (1 - smoothing) * terms - smoothing * np.sum(w.reshape(along) * input, axis=axis) / classes
-    terms = np.where(ignored, 0.0, terms)
+    terms = where(ignored, 0.0, terms)
 
     def gradients(delta: Array) -> Gradients:
-        counted = np.expand_dims(np.where(ignored, 0.0, delta), axis)
-        grad_input = np.where(chosen, -(1 - smoothing) * counted * np.expand_dims(w_target, axis), 0.0)
+        counted = np.expand_dims(where(ignored, 0.0, delta), axis)
+        grad_input = where(chosen, -(1 - smoothing) * counted * np.expand_dims(w_target, axis), 0.0)
         if smoothing > 0:
             grad_input = grad_input - smoothing * counted * w.reshape(along) / classes
         return grad_input, None, None
 
     total = np.sum(w_target)
     if smoothing > 0:  # the mean of what does not count is NaN, whatever the smoothing adds
-        total = np.where(np.isnan(total / total), math.nan, total)
+        total = where(np.isnan(total / total), math.nan, total)
     return reduced(terms, gradients, (input, target, weight), reduction, total)
 
 

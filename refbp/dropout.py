@@ -11,6 +11,7 @@ from refbp.arrays import Array, Backward
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
 from refbp.ranks import OfRank
+from refbp.special import where
 
 Mask = npt.NDArray[np.bool_]
 
@@ -100,7 +101,7 @@ def alpha_dropout(
         return input, lambda grad_output: grad_output
     chosen = kept(input.shape, p, rng) if mask is None else _fitting(mask, input, "alpha_dropout")
     a = ((1.0 - p) * (1.0 + p * SATURATED**2)) ** -0.5 if p < 1 else 0.0
-    output = np.where(chosen, input, input * 0.0 + SATURATED) * a + (-a * p * SATURATED)
+    output = where(chosen, input, input * 0.0 + SATURATED) * a + (-a * p * SATURATED)
     return output, lambda grad_output: grad_output * a * chosen
 
 

@@ -13,7 +13,7 @@ from refbp.docstring import documented_by
 from refbp.layer import LayerOptions
 from refbp.max_pooling import max_pool
 from refbp.ranks import OfRank
-from refbp.special import sign
+from refbp.special import sign, where
 from refbp.windows import Ints, sizes
 
 
@@ -50,8 +50,8 @@ def lp_pool(
 
     def backward(grad_output: Array) -> Array:
         empty = (total == 0) | np.isnan(total) if p == 1 else total == 0
-        slope = 1.0 if p == 1 else np.where(empty, 1.0, total) ** (1.0 / p - 1.0) / p
-        grad_powers: Array = average_backward(np.where(empty, 0.0, grad_output * slope) * window)
+        slope = 1.0 if p == 1 else where(empty, 1.0, total) ** (1.0 / p - 1.0) / p
+        grad_powers: Array = average_backward(where(empty, 0.0, grad_output * slope) * window)
         return grad_powers if p == 1 else grad_powers * (input ** (p - 1.0) * p)
 
     return output, backward

@@ -9,6 +9,7 @@ from refbp.arrays import Array
 from refbp.checks import as_target, as_weight, check_classes, class_axis, class_weight
 from refbp.docstring import documented_by
 from refbp.loss import Gradients, Loss, LossBackward, WeightedLoss, reduced, shaped
+from refbp.special import where
 
 
 def margin_ranking_loss(
@@ -27,7 +28,7 @@ def margin_ranking_loss(
     active = raw >= 0
 
     def gradients(delta: Array) -> Gradients:
-        passed = np.where(active, delta, 0.0)
+        passed = where(active, delta, 0.0)
         return -y * passed, y * passed, (x2 - input1) * passed
 
     return reduced(np.maximum(raw, 0.0), gradients, (input1, input2, target), reduction)
@@ -48,11 +49,11 @@ def hinge_embedding_loss(
     near, far = y != -1, y != 1
 
     def gradients(delta: Array) -> Gradients:
-        pull = np.where(near, delta, 0.0)
-        push = np.where(far & (short >= 0), delta, 0.0)
+        pull = where(near, delta, 0.0)
+        push = where(far & (short >= 0), delta, 0.0)
         return pull - push, None
 
-    terms = np.where(near, input, 0.0) + np.where(far, np.maximum(short, 0.0), 0.0)
+    terms = where(near, input, 0.0) + where(far, np.maximum(short, 0.0), 0.0)
     return reduced(terms, gradients, (input, target), reduction)
 
 
@@ -83,11 +84,11 @@ def cosine_embedding_loss(
     lengths = np.sqrt(square1 * square2)
     cosine = np.sum(rows1 * rows2, axis=-1) / lengths
     beyond = cosine - margin
-    terms = np.where(y == 1, 1.0 - cosine, np.where(y == -1, np.maximum(beyond, 0.0), 0.0))
+    terms = where(y == 1, 1.0 - cosine, where(y == -1, np.maximum(beyond, 0.0), 0.0))
 
     def gradients(delta: Array) -> Gradients:
         d = delta.reshape(-1)
-        grad_cosine = np.where(y == 1, -d, np.where((y == -1) & (beyond >= 0), d, 0.0))
+        grad_cosine = where(y == 1, -d, where((y == -1) & (beyond >= 0), d, 0.0))
 
         def toward(own: Array, other: Array, square: Array) -> Array:
             share, loss = grad_cosine / lengths, grad_cosine * cosine / square
@@ -142,17 +143,17 @@ def multi_margin_loss(
     check_classes(name, target, input.shape[:-1], classes)
     chosen = np.expand_dims(target, -1) == np.arange(classes)
     weights = class_weight(name, input, weight, classes)
-    own_weight = np.sum(np.where(chosen, weights, 0.0), axis=-1, keepdims=True)
-    own = np.sum(np.where(chosen, input, 0.0), axis=-1, keepdims=True)
+    own_weight = np.sum(where(chosen, weights, 0.0), axis=-1, keepdims=True)
+    own = np.sum(where(chosen, input, 0.0), axis=-1, keepdims=True)
     z = margin - own + input
     active = (z > 0) & ~chosen
-    hinge = np.where(active, z if p == 1 else z * z, 0.0)
+    hinge = where(active, z if p == 1 else z * z, 0.0)
     terms = np.sum(hinge * own_weight, axis=-1) / classes
 
     def gradients(delta: Array) -> Gradients:
         share = np.expand_dims(delta, -1) * own_weight / classes
-        pushed = np.where(active, share if p == 1 else 2.0 * z * share, 0.0)
-        pulled = np.where(chosen, np.sum(pushed, axis=-1, keepdims=True), 0.0)
+        pushed = where(active, share if p == 1 else 2.0 * z * share, 0.0)
+        pulled = where(chosen, np.sum(pushed, axis=-1, keepdims=True), 0.0)
         return pushed - pulled, None, None
 
     return reduced(shaped(terms, target.shape), gradients, (input, target, weight), reduction)
@@ -177,11 +178,11 @@ def multilabel_margin_loss(input: Array, target: Array, *, reduction: str = "mea
     own = np.take_along_axis(input, np.where(is_label, target, 0), -1)
     z = 1.0 - np.expand_dims(own, -1) + np.expand_dims(input, -2)  # (*, T, C)
     active = (z > 0) & (np.expand_dims(is_label, -1) & np.expand_dims(others, -2))
-    terms = np.sum(np.where(active, z, 0.0), axis=(-2, -1)) / classes
+    terms = np.sum(where(active, z, 0.0), axis=(-2, -1)) / classes
 
     def gradients(delta: Array) -> Gradients:
-        share = np.where(active, np.expand_dims(np.expand_dims(delta, -1), -1) / classes, 0.0)
-        taken = np.where(places, np.sum(share, axis=-1, keepdims=True), 0.0)
+        share = where(active, np.expand_dims(np.expand_dims(delta, -1), -1) / classes, 0.0)
+        taken = where(places, np.sum(share, axis=-1, keepdims=True), 0.0)
         return np.sum(share, axis=-2) - np.sum(taken, axis=-2), None
 
     return reduced(shaped(terms, input.shape[:-1]), gradients, (input, target), reduction)

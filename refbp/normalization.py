@@ -17,6 +17,7 @@ import numpy as np
 from refbp.arrays import Array, Backward
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
+from refbp.special import where
 from refbp.windows import sizes
 
 Axes: TypeAlias = tuple[int, ...]
@@ -44,7 +45,7 @@ def standardized(x: Array, axes: Axes, eps: float, constant: float = math.inf) -
     mean, variance = moments(x, axes)
     s = 1.0 / np.sqrt(variance + eps)
     if eps == 0:
-        s = np.where(np.isinf(s), constant, s)
+        s = where(np.isinf(s), constant, s)
     # Folded to one product and one shift, as kernels do: their rounding where x is close to the mean is then allowed for.
     x_hat = x * s - mean * s
 

@@ -13,7 +13,7 @@ from refbp.activations import Activation
 from refbp.arrays import Array, Backward
 from refbp.docstring import documented_by
 from refbp.layer import LayerOptions
-from refbp.special import masked
+from refbp.special import masked, where
 
 
 def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward]:
@@ -21,7 +21,7 @@ def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward
 
     NaN stays NaN; its slope is what the mask says.
     """
-    output = np.where(passes | np.isnan(inside), inside, outside)
+    output = where(passes | np.isnan(inside), inside, outside)
     return output, lambda grad_output: masked(grad_output, passes)
 
 
@@ -56,8 +56,8 @@ def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> tuple
     """
     if min_val > max_val:
         raise ValueError(f"hardtanh expects min_val <= max_val, got {min_val} and {max_val}")
-    clamped = np.where(input >= max_val, np.full_like(input, max_val), min_val)
-    return piecewise((input > min_val) & (input < max_val), input, clamped)
+    passes = (input > min_val) & (input < max_val)
+    return np.clip(input, min_val, max_val), lambda grad_output: masked(grad_output, passes)
 
 
 @documented_by(hardtanh)
@@ -109,7 +109,7 @@ def leaky_relu(input: Array, negative_slope: float = 0.01) -> tuple[Array, Backw
     positive = input > 0
 
     def f(z: Array) -> Array:
-        return np.where(positive, z, z * negative_slope)
+        return where(positive, z, z * negative_slope)
 
     return f(input), f
 
@@ -145,11 +145,11 @@ def prelu(input: Array, weight: Array) -> tuple[Array, Backward]:
     axes = tuple(axis for axis in range(input.ndim) if axis != 1 or weight.size == 1)
 
     def backward(grad_output: Array) -> tuple[Array, Array]:
-        grad_weight = np.sum(np.where(positive, 0.0, input * grad_output), axis=axes)
-        grad_input = np.where(positive, grad_output, w * grad_output).reshape(input.shape)
+        grad_weight = np.sum(where(positive, 0.0, input * grad_output), axis=axes)
+        grad_input = where(positive, grad_output, w * grad_output).reshape(input.shape)
         return grad_input, grad_weight.reshape(weight.shape)
 
-    return np.where(positive, input, w * input).reshape(input.shape), backward
+    return where(positive, input, w * input).reshape(input.shape), backward
 
 
 @documented_by(prelu)
@@ -196,7 +196,7 @@ def hardswish(input: Array) -> tuple[Array, Backward]:
 
     def backward(grad_output: Array) -> Array:
         slope = grad_output * (input / 3.0 + 0.5)
-        return np.where(low, 0.0, np.where(high, grad_output, slope))
+        return where(low, 0.0, where(high, grad_output, slope))
 
     return input * ramp / 6.0, backward
 
@@ -236,7 +236,7 @@ def softshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
     if lambd < 0:
         raise ValueError(f"softshrink expects a lambd of at least 0, got {lambd}")
     above = input > lambd
-    return piecewise(above | (input < -lambd), np.where(above, input - lambd, input + lambd), 0.0)
+    return piecewise(above | (input < -lambd), where(above, input - lambd, input + lambd), 0.0)
 
 
 @documented_by(softshrink)

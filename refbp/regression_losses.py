@@ -11,7 +11,7 @@ from refbp.arrays import Array
 from refbp.checks import as_target
 from refbp.docstring import documented_by
 from refbp.loss import Gradients, Loss, LossBackward, reduced, shaped
-from refbp.special import sign
+from refbp.special import sign, where
 
 
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[Array, LossBackward]:
@@ -84,10 +84,10 @@ def smooth_l1_loss(
         return l1_loss(input, target, reduction=reduction)
     difference = input - as_target("smooth_l1_loss", input, target)
     near, size = abs(difference) < beta, abs(difference)
-    terms = np.where(near, 0.5 * (difference * difference) / beta, size - 0.5 * beta)
+    terms = where(near, 0.5 * (difference * difference) / beta, size - 0.5 * beta)
 
     def gradients(delta: Array) -> Gradients:
-        grad_input = np.where(near, difference * delta / beta, np.sign(difference) * delta)
+        grad_input = where(near, difference * delta / beta, np.sign(difference) * delta)
         return grad_input, -grad_input
 
     return reduced(terms, gradients, (input, target), reduction)
@@ -108,10 +108,10 @@ def huber_loss(
     threshold = delta
     difference = input - as_target("huber_loss", input, target)
     near, size = abs(difference) <= threshold, abs(difference)
-    terms = np.where(near, 0.5 * (difference * difference), threshold * (size - 0.5 * threshold))
+    terms = where(near, 0.5 * (difference * difference), threshold * (size - 0.5 * threshold))
 
     def gradients(delta: Array) -> Gradients:
-        grad_input = np.where(near, difference * delta, np.sign(difference) * (threshold * delta))
+        grad_input = where(near, difference * delta, np.sign(difference) * (threshold * delta))
         return grad_input, -grad_input
 
     return reduced(terms, gradients, (input, target), reduction)
@@ -136,7 +136,7 @@ def kl_div(
         terms = probability * (t - input)
     else:
         probability = t
-        terms = np.where(t == 0, 0.0, t * np.log(t)) - t * input
+        terms = where(t == 0, 0.0, t * np.log(t)) - t * input
     divisor: int | None = None
     if reduction == "batchmean":
         reduction, divisor = "mean", input.shape[0] if input.ndim else 1
@@ -169,16 +169,16 @@ def poisson_nll_loss(
     log_rate = input if log_input else np.log(input + eps)
     terms = (np.exp(input) if log_input else input) - t * log_rate
     large = t > 1
-    safe = np.where(large, t, 1.0)
+    safe = where(large, t, 1.0)
     if full:
         stirling = safe * np.log(safe) - safe + 0.5 * np.log(2 * math.pi * safe)
-        terms = terms + np.where(large, stirling, 0.0)
+        terms = terms + where(large, stirling, 0.0)
 
     def gradients(delta: Array) -> Gradients:
         grad_input = np.exp(input) - t if log_input else 1.0 - t / (input + eps)
         grad_target = -log_rate
         if full:
-            grad_target = grad_target + np.where(large, np.log(safe) + 0.5 / safe, 0.0)
+            grad_target = grad_target + where(large, np.log(safe) + 0.5 / safe, 0.0)
         return grad_input * delta, grad_target * delta
 
     return reduced(terms, gradients, (input, target), reduction)

@@ -150,6 +150,10 @@ def minimum(x: Any, y: Any) -> Any:
     return where(smaller(x, y) | np.isnan(x.value), x, y)
 
 
+def clipped(x: Any, low: Any, high: Any) -> Any:
+    return minimum(maximum(x, low), high)
+
+
 def extreme(argument: Callable[..., Any]) -> Callable[..., ErrorArray]:
     """The largest or smallest element with its own error: to first order nobody else's matters."""
 
@@ -162,4 +166,4 @@ def extreme(argument: Callable[..., Any]) -> Callable[..., ErrorArray]:
 
 
 UFUNCS.update({np.maximum: maximum, np.minimum: minimum})
-FUNCTIONS.update({np.where: where, np.max: extreme(np.argmax), np.min: extreme(np.argmin)})
+FUNCTIONS.update({np.where: where, np.clip: clipped, np.max: extreme(np.argmax), np.min: extreme(np.argmin)})

@@ -10,11 +10,11 @@ import pytest
 import oracle
 import refbp
 from oracle import suite
-from refbp import batch_norm, conv
+from refbp import batch_norm, columns
 from refbp.special import masked
 
 KINDS = {
-    "conv": ("conv", ("conv/Conv2d*", "conv/ConvTranspose2d*", "layout/Conv*", "exact/Conv*", "batch/Conv*")),
+    "conv": ("columns", ("conv/Conv2d*", "conv/ConvTranspose2d*", "layout/Conv*", "exact/Conv*", "batch/Conv*")),
     "batch norm": ("batch_norm", ("norm/BatchNorm*", "layout/BatchNorm*")),
 }
 
@@ -34,21 +34,23 @@ def test_convolution_in_parts(block: int, layer: str, options: Any, monkeypatch:
         return [y, net.backward(np.random.default_rng(2).integers(-4, 5, y.shape).astype(float)), *net.grads.values()]
 
     x = rng.integers(-4, 5, (3, 4, 11, 9)).astype(float)
-    monkeypatch.setattr(conv, "BLOCK", 2**40)
+    monkeypatch.setattr(columns, "BLOCK", 2**40)
     whole = results()
-    monkeypatch.setattr(conv, "BLOCK", block)
-    monkeypatch.setattr(conv, "blocks", one_weight_at_least(conv.blocks) if block == 1 else conv.blocks)
+    monkeypatch.setattr(columns, "BLOCK", block)
+    if block == 1:
+        monkeypatch.setattr(columns.Columns, "__init__", row_by_row(columns.Columns.__init__))
     for one, other in zip(whole, results(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def one_weight_at_least(blocks: Any) -> Any:
+def row_by_row(init: Any) -> Any:
     """Parts of a single row, also where the weight has more numbers."""
 
-    def rows(n: int, counts: Any, weight: Any, g: Any) -> list[slice]:
-        return [slice(row, row + 1) for row in range(counts[0])]
+    def made(self: Any, *arguments: Any) -> None:
+        init(self, *arguments)
+        self.parts = [slice(row, row + 1) for row in range(self.counts[0])]
 
-    return rows
+    return made
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -73,8 +75,8 @@ def test_parts_are_judged_like_the_whole(kind: str, monkeypatch: pytest.MonkeyPa
     """With parts as small as they get, on both sides of the judgement, the suite's own cases still conform to torch."""
     module, patterns = KINDS[kind]
     monkeypatch.setattr(getattr(refbp, module), "BLOCK", 1)
-    if module == "conv":
-        monkeypatch.setattr(conv, "blocks", one_weight_at_least(conv.blocks))
+    if module == "columns":
+        monkeypatch.setattr(columns.Columns, "__init__", row_by_row(columns.Columns.__init__))
     cases = [case for pattern in patterns for case in suite.matching(pattern)][::5]
     assert len(cases) > 10
     report = oracle.run(cases=cases)

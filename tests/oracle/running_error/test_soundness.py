@@ -84,6 +84,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "softmax": lambda x: np.exp(x) / np.sum(np.exp(x), axis=1, keepdims=True),
     "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
     "maximum": lambda x: np.maximum(x, 0.3 * x),
+    "clip": lambda x: np.clip(0.3 * x, -0.1, 0.2),
 }
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from oracle.judging.profile import Profile as Profile
     from oracle.modules import check_module as check_module
     from oracle.ops.check_op import check_op as check_op
+    from oracle.ops.expect import assert_close as assert_close
+    from oracle.ops.expect import expect as expect
     from oracle.report.report import Discrepancy as Discrepancy
     from oracle.report.report import Report as Report
     from oracle.report.report import load_report as load_report
@@ -41,6 +43,8 @@ _HOMES = {
     "Spec": "oracle.case.case",
     "check_module": "oracle.modules",
     "check_op": "oracle.ops.check_op",
+    "assert_close": "oracle.ops.expect",
+    "expect": "oracle.ops.expect",
     "explain": "oracle.harness.explain",
     "from_jax": "oracle.subjects.functions",
     "from_torch": "oracle.subjects.torch",

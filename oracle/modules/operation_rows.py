@@ -8,6 +8,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.errors import in_a_line
+from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected, measured
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, PASS, Row
 from oracle.judging.verdict import compare
@@ -16,7 +17,7 @@ from oracle.programs.execution import FLOATS, Run, WithErrors
 from oracle.programs.program import Program
 from oracle.programs.storages import program_of
 from oracle.programs.table import NoRule
-from oracle.running_error import UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog
 
 
@@ -59,6 +60,8 @@ def _judged(operation: Operation, case: str, step: int) -> Judged:
     if any(value in program.constants for value in program.outputs):
         raise NoRule("no ATen call makes its output: it is opaque")
     model = ErrorModel(np.dtype("float32"), bounds=True)
+    leading = operation.inputs[positions[0]].shape if positions else ()
+    model.branches.samples = leading[0] if len(leading) > 1 else 0
     run = Run(program, WithErrors(model))
     _check_filled(program, run, operation)
     blank = Row(case, "", step, operation.layer, operation.kind, "", LOCAL, PASS)
@@ -66,7 +69,7 @@ def _judged(operation: Operation, case: str, step: int) -> Judged:
     wrong: list[tuple[Row, Array, Expected]] = []
 
     def row_of(dtype: str, quantity: str, got: Array, made: ErrorArray) -> Row:
-        row, expected = replace(blank, dtype=dtype, quantity=quantity), _expected(made)
+        row, expected = replace(blank, dtype=dtype, quantity=quantity), expected_of(made)
         row = compare(row, got, expected, structured=True, no_terms=False)
         if row.verdict in DISCREPANCIES and got.shape == expected.value.shape:
             wrong.append((row, got, expected))
@@ -91,7 +94,7 @@ def _judged(operation: Operation, case: str, step: int) -> Judged:
                 free = Run(program, WithErrors(replace(model, bounds=False, open_ties=True, branches=BranchLog())))
                 open_run = _grads(free, operation, numbers)
             other = open_run[positions.index(position)]
-            if other is not None and not measured(got, _expected(other)).n_outside:
+            if other is not None and not measured(got, expected_of(other)).n_outside:
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
         backward.append(row)
     shown = {row.quantity for row in (*forward, *backward) if row.verdict in DISCREPANCIES}
@@ -123,15 +126,3 @@ def _quantity(operation: Operation, position: int) -> str:
         return f"grad.{name.rpartition('.')[2]}"
     order = list(operation.inputs)
     return "grad_input" if len(order) == 1 else f"grad_input#{order.index(position)}"
-
-
-def _expected(made: ErrorArray) -> Expected:
-    """With the reference's own rounding, which in float64 is as much as the module's."""
-    ratio = UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF[made.dtype.name]
-    bound = made.bound
-    return Expected(
-        made.value,
-        made.sigma * np.sqrt(1 + ratio * ratio),
-        None if bound is None else bound * (1 + ratio),
-        np.broadcast_to(np.sqrt(made.scale_or_own), made.shape),
-    )

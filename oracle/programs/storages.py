@@ -35,16 +35,28 @@ class Storages:
         if found is not None and (found[1] == LOST or found[2] != held.dtype):
             raise NoRule("it reads memory that was written in another form")
         if found is None:
-            value = self.new()
-            self.constants[value] = held
-            pieces.append((held.geometry, value, held.dtype))
-            return Ref(value, held.differentiable)
+            return Ref(self._first_read(held, pieces, place), held.differentiable)
         geometry, value, _ = found
         if geometry != held.geometry:
             part = self.new()
             self.calls.append(Call("view", (Ref(value), geometry, held.geometry), {}, (part,), (held,), place=place))
             value = part
         return Ref(value, held.differentiable)
+
+    def _first_read(self, held: Held, pieces: list[tuple[Geometry, int, str]], place: Place) -> int:
+        """An array of which only parts are known: a constant, with these parts written into it. Raises: NoRule."""
+        whole = self.new()
+        self.constants[whole] = held
+        for geometry, value, dtype in reversed(pieces):
+            if value in self.constants or not geometry.meets(held.geometry):
+                continue
+            if value == LOST or dtype != held.dtype or not held.geometry.covers(geometry):
+                raise NoRule("it reads memory that was written in another form")
+            before, whole = whole, self.new()
+            arguments = (Ref(before), Ref(value), held.geometry, geometry)
+            self.calls.append(Call("write", arguments, {}, (whole,), (None,), place=place))
+        pieces.insert(0, (held.geometry, whole, held.dtype))
+        return whole
 
     def write(self, held: Held, value: int, place: Place = NOWHERE) -> None:
         """What an array's memory holds from now on."""

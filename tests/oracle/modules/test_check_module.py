@@ -715,7 +715,8 @@ def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
             undecided.append(case.name)
     # torch's own backward of an empty PixelShuffle and its GELU of infinity, which are under reports/findings.
     expected = ["batch/PixelShuffle,batch=0", "batch/PixelUnshuffle,batch=0"]
-    expected += ["nonfinite/GELU"] if dtype == "float32" else []
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"  # where oneDNN computes it
+    expected += ["nonfinite/GELU"] if dtype == "float32" and wide else []
     assert judged > 1000 and sorted(name for name, _ in found) == expected, found
     # What shrinks everything to zero adds up no terms: nothing is tested, and that is no success.
     assert undecided == ["activation/Hardshrink,tiny", "activation/Softshrink,tiny"]

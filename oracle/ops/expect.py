@@ -1,0 +1,213 @@
+"""expect and assert_close: what any forward program should give, with derived tolerances, for anybody's own test."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import refbp
+from oracle.blame.causes.find import causes_of
+from oracle.blame.search import evidence_of_numbers
+from oracle.case.arrays import Array, cast
+from oracle.case.foreign import numpy_of
+from oracle.judging.derived import expected_of
+from oracle.judging.figures import Expected
+from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, Row
+from oracle.judging.verdict import compare
+from oracle.programs import numpy_calls
+from oracle.programs.execution import FLOATS, Run, WithErrors
+from oracle.programs.program import Program
+from oracle.report.report import Discrepancy
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
+from oracle.running_error.model import Floats
+from oracle.wording import exact_share
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """One array that is expected.
+
+    Attributes:
+        value: what it should be, float64.
+        sigma: the standard deviation of an honest implementation's error.
+        tolerance: how far an element may be off.
+        dtype: in which an implementation holds it.
+        name: "output", or "grads[0]".
+    """
+
+    value: Floats
+    sigma: Floats
+    dtype: str
+    name: str
+    scale: Floats
+    given: tuple[Array | None, Array | None] = (None, None)
+
+    @property
+    def tolerance(self) -> Floats:
+        return LAMBDA * self.sigma
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+
+class Gradients(Sequence[Quantity]):
+    """By place, one for each floating-point input; a module's parameters by name."""
+
+    def __init__(self, of_inputs: Sequence[Quantity], of_parameters: Mapping[str, Quantity]) -> None:
+        self._of_inputs, self._of_parameters = tuple(of_inputs), dict(of_parameters)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._of_parameters[place] if isinstance(place, str) else self._of_inputs[place]
+
+    def __len__(self) -> int:
+        return len(self._of_inputs)
+
+    def keys(self) -> Iterator[str]:
+        return iter(self._of_parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """What a program should give.
+
+    Attributes:
+        output: a `Quantity`; a tuple of them if the program returns several arrays.
+        grad_output: the upstream gradient, as float64; a tuple like the output.
+        grads: of the floating-point inputs, and of a module's parameters by name.
+    """
+
+    output: Any
+    grad_output: Any
+    grads: Gradients
+
+
+def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype: Any = None) -> Expectation:
+    """What a forward program should give, and its gradients, each with the tolerance that its own rounding errors derive.
+
+    expected = oracle.expect(lambda x, w: torch.nn.functional.gelu(x @ w), x, w)
+    oracle.assert_close(my_fused_kernel(x, w), expected.output)
+
+    Args:
+        fn: a function or module of torch, for tensors; or a function in NumPy, for arrays.
+        inputs: tensors, or arrays. They are taken as exact, in `dtype` where it is given.
+        grad_output: the gradient of the output, a tuple for several; random unless given, the same each time.
+        dtype: what the implementation computes in, unless in the inputs' own; "bfloat16", or torch's or NumPy's.
+    Raises: NoRule, which names an operation that has no rule.
+    """
+    name = None if dtype is None else str(dtype).removeprefix("torch.") if "torch." in str(dtype) else _name(dtype)
+    if not isinstance(fn, refbp.Layer | refbp.Loss) and all(isinstance(own, np.ndarray) for own in inputs) and inputs:
+        program, _ = numpy_calls.record(fn, *(own if name is None else cast(own, name) for own in inputs))
+        return expectation(program, (), grad_output)
+    from oracle.ops.torch_programs import recorded
+
+    program, parameters = recorded(fn, inputs, name)
+    return expectation(program, parameters, grad_output)
+
+
+def _name(dtype: Any) -> str:
+    return str(np.dtype(dtype).name)
+
+
+def expectation(program: Program, parameters: Sequence[str], grad_output: Any = None) -> Expectation:
+    """Of a program whose last inputs are these parameters."""
+    held = [own for _, own in program.inputs]
+    first = next((own.dtype for own in held if own.dtype in FLOATS), "float32")
+    model = ErrorModel(np.dtype(first))
+    leading = next((own.shape for own in held if own.dtype in FLOATS and len(own.shape) > 1), (0,))
+    model.branches.samples = leading[0]
+    arithmetic = WithErrors(model)
+    run = Run(program, arithmetic)
+    upstream = _upstream(run.outputs, grad_output)
+    grads = run.gradients([None if own is None else arithmetic.lifted(own) for own in upstream])
+    given = held[0].numbers if held else None, next((own for own in upstream if own is not None), None)
+    several = len(run.outputs) > 1
+    outputs = [
+        _quantity(made, f"output[{place}]" if several else "output", given) for place, made in enumerate(run.outputs)
+    ]
+    found: list[tuple[int, Quantity]] = []
+    for place, (own, grad) in enumerate(zip(held, grads, strict=True)):
+        if own.dtype in FLOATS:
+            due = grad if grad is not None else ErrorArray.exact(np.zeros(own.shape), model.of(own.dtype))
+            by_name = place - len(held) + len(parameters)
+            name = f"grads[{parameters[by_name]!r}]" if by_name >= 0 else f"grads[{len(found)}]"
+            found.append((by_name, _quantity(due, name, given)))
+    return Expectation(
+        tuple(outputs) if several else outputs[0],
+        tuple(upstream) if several else upstream[0],
+        Gradients([own for by, own in found if by < 0], {parameters[by]: own for by, own in found if by >= 0}),
+    )
+
+
+def _upstream(outputs: Sequence[Any], grad_output: Any) -> list[Array | None]:
+    """The gradients of the outputs, in each one's dtype."""
+    random = np.random.default_rng(zlib.crc32(b"upstream"))
+    given = grad_output if isinstance(grad_output, (tuple, list)) else [grad_output] * len(outputs)
+    if len(given) != len(outputs):
+        raise ValueError(f"grad_output has {len(given)} arrays, for {len(outputs)} outputs")
+    found: list[Array | None] = []
+    for own, made in zip(given, outputs, strict=True):
+        if not isinstance(made, ErrorArray):
+            found.append(None)
+            continue
+        values = random.standard_normal(made.shape) if own is None else numpy_of(own)
+        if values.shape != made.shape:
+            raise ValueError(f"grad_output has the output's shape {made.shape}, got {values.shape}")
+        found.append(values.astype(made.dtype))
+    return found
+
+
+def _quantity(made: Any, name: str, given: tuple[Array | None, Array | None]) -> Quantity:
+    if isinstance(made, ErrorArray):
+        expected = expected_of(made)
+        return Quantity(expected.value, expected.sigma, made.dtype.name, name, expected.scale, given)
+    exact = np.asarray(made)
+    zero = np.zeros(exact.shape)
+    return Quantity(exact.astype(np.float64), zero, exact.dtype.name, name, zero, given)
+
+
+def assert_close(actual: Any, expected: Any) -> None:
+    """Raises: Discrepancy, an AssertionError, unless what came is what `expect` derived, within rounding.
+
+    Args:
+        actual: an array of any library; a tuple of them where several are expected.
+        expected: `expectation.output`, or one of `expectation.grads`.
+    """
+    if isinstance(expected, (tuple, Gradients)):
+        several = actual if isinstance(actual, (tuple, list)) else (actual,)
+        if len(several) != len(expected):
+            raise Discrepancy(f"{len(several)} arrays came, {len(expected)} are expected")
+        for own, due in zip(several, expected, strict=True):
+            assert_close(own, due)
+        return
+    if not isinstance(expected, Quantity):
+        raise TypeError(f"assert_close expects what oracle.expect gives, got {type(expected).__name__}")
+    said = _difference(numpy_of(actual), expected)
+    if said:
+        raise Discrepancy(said)
+
+
+def _difference(got: Array, due: Quantity) -> str:
+    """What is wrong, in a sentence; empty where nothing is."""
+    if due.dtype not in FLOATS:
+        if got.shape == due.shape and np.array_equal(got, due.value):
+            return ""
+        return f"{due.name}: not the {due.dtype} values that are expected, which are exact"
+    row = Row("expect", due.dtype, 0, "", "", due.name, LOCAL, PASS)
+    expected = Expected(due.value, due.sigma, None, due.scale)
+    row = compare(row, got, expected, structured=False, no_terms=not due.value.size)
+    if row.verdict not in DISCREPANCIES:
+        return ""
+    if not row.n_outside:
+        return f"{due.name}: {row.diagnosis}"
+    causes = causes_of(evidence_of_numbers("expect", row, got, expected, *due.given))
+    likely = f"; likely cause: {causes[0].words}" if causes else f"; {row.diagnosis}" if row.diagnosis else ""
+    return (
+        f"{due.name}: {exact_share(row.n_outside / row.n)} of {row.n:,} elements are beyond their tolerance; worst at "
+        f"{row.worst_index}: got {row.got:.9g}, expected {row.expected:.9g} ± {row.tolerance:.2g} (z = {row.z_max:.3g})"
+        f"{likely}"
+    )

@@ -1,0 +1,57 @@
+"""A torch function or module as a program of its inputs and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree
+
+from oracle.case.arrays import Array
+from oracle.programs.program import Program
+from oracle.programs.torch_calls import record
+from oracle.subjects.torch import tensor
+
+
+def recorded(fn: Callable[..., Any], inputs: Sequence[Any], dtype: str | None) -> tuple[Program, list[str]]:
+    """The program as it runs in this dtype, and the names of its parameters, which are its last inputs.
+
+    The module is left as it was, and so are the random generators.
+    """
+    kind = None if dtype is None else getattr(torch, dtype)
+
+    def cast(own: torch.Tensor) -> torch.Tensor:
+        copy = own.detach()
+        return copy.to(kind) if kind is not None and copy.is_floating_point() else copy
+
+    given = [cast(_tensor(own)) for own in inputs]
+    parameters: dict[str, torch.Tensor] = {}
+    buffers: dict[str, torch.Tensor] = {}
+    if isinstance(fn, torch.nn.Module):
+        parameters = {name: cast(own) for name, own in fn.named_parameters()}
+        buffers = {name: cast(own).clone() for name, own in fn.named_buffers()}
+
+    def called(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        args = tensors[: len(given)]
+        if isinstance(fn, torch.nn.Module):
+            state = {**dict(zip(parameters, tensors[len(given) :], strict=True)), **buffers}
+            made = torch.func.functional_call(fn, state, args)
+        else:
+            made = fn(*args)
+        found = [own for own in _pytree.tree_leaves(made) if isinstance(own, torch.Tensor)]
+        if not found:
+            raise ValueError(f"the program gives {type(made).__name__}: it has to give a tensor, or several")
+        return found
+
+    learning = [own.requires_grad_(own.is_floating_point()) for own in [*given, *parameters.values()]]
+    with torch.random.fork_rng(devices=[]):
+        program, _ = record(called, *learning)
+    return program, list(parameters)
+
+
+def _tensor(value: Any) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value
+    array: Array = value
+    return tensor(array)

@@ -123,7 +123,7 @@ class Run:
             kwargs["shown"] = call.recorded
         output, backward = rule.function(*args, **kwargs)
         for value, held, made in zip(call.results, call.recorded, (output,) if call.single else output, strict=False):
-            if value is not None:
+            if value is not None and made is not None:
                 self.values[value] = made if held is None else self.arithmetic.stored(made, held.dtype)
         self._depends.update(value for value in call.results if value is not None and depends)
         self._steps.append(_Step(call, rule, backward))

@@ -10,5 +10,6 @@ from oracle.programs.rules import indexing as indexing
 from oracle.programs.rules import losses as losses
 from oracle.programs.rules import normalization as normalization
 from oracle.programs.rules import products as products
+from oracle.programs.rules import recurrent as recurrent
 from oracle.programs.rules import reductions as reductions
 from oracle.programs.rules import views as views

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oracle.programs.adjoint import summed_to
-from oracle.programs.table import rule
+from oracle.programs.table import NoRule, rule
 from refbp import functional
 
 
@@ -89,3 +89,13 @@ def softmax(input: Any, dim: int, half_to_float: Any = False, dtype: Any = None)
 def log_softmax(input: Any, dim: int, half_to_float: Any = False) -> Any:
     """`refbp.functional.log_softmax`."""
     return functional.log_softmax(input, dim)
+
+
+@rule("rrelu_with_noise")
+def rrelu(
+    input: Any, noise: Any, lower: Any = 0.125, upper: Any = 1 / 3, training: bool = False, generator: Any = None
+) -> Any:
+    """x above 0, r x elsewhere, with the slope r that was drawn, in evaluation the mean of its limits; g or r g."""
+    if training:
+        raise NoRule("there is no rule for rrelu that draws its slopes")
+    return functional.leaky_relu(input, float(lower + upper) / 2)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from oracle.programs.adjoint import matrix_t, plain
+from oracle.programs.geometry import mapped
 from oracle.programs.table import NoRule, rule
 from refbp import functional
 
@@ -278,3 +279,72 @@ def channel_shuffle(input: Any, groups: int) -> Any:
         return np.swapaxes(split, 1, 2).reshape(x.shape)
 
     return dealt(input, groups), lambda g: (dealt(g, input.shape[1] // groups),)
+
+
+def _columns(size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
+    """For each pixel of an image with its border and each window that reads it: rows (tap) and columns (window) of im2col."""
+    taps = np.indices(tuple(kernel_size)).reshape(2, -1)  # (2, K)
+    counts = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, d, p, s in zip(size, kernel_size, dilation, padding, stride, strict=True)
+    ]
+    windows = np.indices(counts).reshape(2, -1)  # (2, L)
+    places = [taps[i][:, None] * dilation[i] + windows[i][None, :] * stride[i] for i in range(2)]
+    return tuple(places)  # two of (K, L)
+
+
+def _unfolded(image: Any, places: Any, padding: Any) -> Any:
+    """(N, C, H, W) -> (N, C K, L)."""
+    (top, left), (n, c, height, width) = padding, image.shape
+    border = np.zeros_like(image, shape=(n, c, height + 2 * top, width + 2 * left))
+    border[:, :, top : top + height, left : left + width] = image
+    read = mapped(border, lambda own: own[:, :, places[0], places[1]])
+    return read.reshape(n, c * places[0].shape[0], places[0].shape[1])
+
+
+def _folded(columns: Any, places: Any, padding: Any, size: Any) -> Any:
+    """(N, C K, L) -> (N, C, H, W): each element added where it was read."""
+    (top, left), (height, width) = padding, size
+    n, k = columns.shape[0], places[0].shape[0]
+    c = columns.shape[1] // k
+    border = np.zeros_like(columns, shape=(n, c, height + 2 * top, width + 2 * left))
+    index: Any = (slice(None), slice(None), places[0], places[1])
+    np.add.at(border, index, columns.reshape(n, c, k, columns.shape[2]))
+    return border[:, :, top : top + height, left : left + width]
+
+
+@rule("im2col")
+def im2col(input: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
+    """Windows as columns; g added where each was read."""
+    places = _columns(input.shape[2:], kernel_size, dilation, padding, stride)
+    return _unfolded(input, places, padding), lambda g: (_folded(g, places, padding, input.shape[2:]),)
+
+
+@rule("col2im")
+def col2im(input: Any, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
+    """Columns added into an image; g read by each."""
+    places = _columns(output_size, kernel_size, dilation, padding, stride)
+    batched = input if input.ndim == 3 else input.reshape(1, *input.shape)
+    y = _folded(batched, places, padding, output_size)
+
+    def backward(g: Any) -> Any:
+        return (_unfolded(g.reshape(y.shape), places, padding).reshape(input.shape),)
+
+    return y.reshape(y.shape if input.ndim == 3 else y.shape[1:]), backward
+
+
+@rule("max_unpool2d", moves=True)
+def max_unpool2d(input: Any, indices: Any, output_size: Any) -> Any:
+    """Each element at its index of a plane of zeros; g read there."""
+    planes = input.shape[:-2]
+    flat = indices.reshape(*planes, -1)
+
+    def placed(component: Any) -> Any:
+        result = np.zeros((*planes, math.prod(output_size)), component.dtype)
+        np.put_along_axis(result, flat, np.broadcast_to(component, input.shape).reshape(*planes, -1), -1)
+        return result.reshape(*planes, *output_size)
+
+    def read(component: Any) -> Any:
+        return np.take_along_axis(component.reshape(*planes, -1), flat, -1).reshape(input.shape)
+
+    return mapped(input, placed), lambda g: (mapped(g, read),)

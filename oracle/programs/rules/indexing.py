@@ -59,7 +59,7 @@ def _added_at(index: Any, g: Any, like: Any) -> Any:
 
 def _index_of(indices: Any) -> tuple[Any, ...]:
     """torch's list of indices, with None for a whole dimension, as NumPy's tuple."""
-    return tuple(slice(None) if own is None else np.asarray(own) for own in indices)
+    return tuple(slice(None) if own is None else own if isinstance(own, slice) else np.asarray(own) for own in indices)
 
 
 @rule("index", "_unsafe_index", moves=True)
@@ -191,6 +191,19 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
     )
 
 
+@rule("index_copy", moves=True)
+def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
+    """x with slices along a dimension replaced; g where it was kept, and g read there."""
+    places = (slice(None),) * (dim % max(input.ndim, 1)) + (index.reshape(-1),) if input.ndim else ()
+    y, backward = index_put(input, places, source.reshape(np.empty(input.shape)[places].shape))
+
+    def back(g: Any) -> Any:
+        grad_input, _, grad_source = backward(g)
+        return grad_input, None, None, grad_source.reshape(source.shape)
+
+    return y, back
+
+
 @rule("index_fill", moves=True)
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """x with slices along a dimension filled; g where it was kept, and the sum of the others."""
@@ -230,3 +243,40 @@ def _ordered(input: Any, dim: int, k: int, descending: bool, shown: Any) -> Any:
         places = own
     chosen = mapped(input, lambda component: np.take_along_axis(component, places, axis))
     return (chosen, places), lambda g, _: (put_along(g, places, axis, input.shape),)
+
+
+@rule("_embedding_bag", "_embedding_bag_forward_only", shown=True)
+def embedding_bag(
+    weight: Any, indices: Any, offsets: Any, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
+    per_sample_weights: Any = None, include_last_offset: bool = False, padding_idx: int = -1, *, shown: Any,
+) -> Any:  # fmt: skip
+    """Sums (mode 0), means (1) or maxima (2) of a table's rows by bag; g to each row that was read, times its weight."""
+    starts = offsets[:-1] if include_last_offset else offsets
+    bags = np.searchsorted(starts, np.arange(indices.size), side="right") - 1
+    kept = indices != padding_idx
+    rows, bags, count = indices[kept], bags[kept], len(starts)
+    held = np.bincount(bags, minlength=count).reshape(-1, 1)
+    results = tuple(own.numbers for own in shown[1:])
+    if mode == 2:
+        places = (results[2], np.arange(weight.shape[1]))
+        largest = np.where(held > 0, mapped(weight, lambda own: own[places]), 0.0)
+        return (largest, *results), lambda g, *_: (_added_at(places, np.where(held > 0, g, 0.0), weight),)
+    scale = None if per_sample_weights is None else per_sample_weights[kept].reshape(-1, 1)
+    sizes = np.maximum(held, 1).astype(float)
+    read = mapped(weight, lambda own: own[rows])
+    y = np.zeros_like(weight, shape=(count, weight.shape[1]))
+    np.add.at(y, bags, read if scale is None else read * scale)
+    y = y / sizes if mode == 1 else y
+
+    def backward(g: Any, *_: Any) -> Any:
+        each = mapped(g / sizes if mode == 1 else g, lambda own: own[bags])
+        grad_scale = None
+        if scale is not None:
+            grad_scale = np.zeros_like(per_sample_weights)
+            np.add.at(grad_scale, np.flatnonzero(kept), np.sum(each * read, axis=1))
+        each = each if scale is None else each * scale
+        if scale_grad_by_freq:
+            each = each / np.bincount(rows)[rows].astype(float).reshape(-1, 1)
+        return _added_at(rows, each, weight), None, None, None, None, None, grad_scale
+
+    return (y, *results), backward

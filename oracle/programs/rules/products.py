@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from oracle.programs.adjoint import matrix_t, summed_to
 from oracle.programs.table import rule
 
@@ -14,7 +16,7 @@ def mm(input: Any, mat2: Any) -> Any:
     return input @ mat2, lambda g: (g @ matrix_t(mat2), matrix_t(input) @ g)
 
 
-@rule("dot")
+@rule("dot", "vdot")
 def dot(input: Any, tensor: Any) -> Any:
     """Σ x y; g y, and g x."""
     product = input.reshape(1, -1) @ tensor.reshape(-1, 1)
@@ -46,3 +48,28 @@ def addmm(input: Any, mat1: Any, mat2: Any, beta: Any = 1, alpha: Any = 1) -> An
         return summed_to(back, input), scaled @ matrix_t(mat2), matrix_t(mat1) @ scaled
 
     return z, backward
+
+
+@rule("_trilinear")
+def trilinear(
+    i1: Any, i2: Any, i3: Any, expand1: Any, expand2: Any, expand3: Any, sumdim: Any, unroll_dim: int = 1
+) -> Any:
+    """Σ x y z over dimensions, as nn.Bilinear has it; g times the other two, summed likewise."""
+
+    def opened(x: Any, axes: Any) -> Any:
+        for axis in sorted(axes):
+            x = np.expand_dims(x, axis)
+        return x
+
+    x, y, z = opened(i1, expand1), opened(i2, expand2), opened(i3, expand3)
+    summed = tuple(sorted(sumdim))
+
+    def backward(g: Any) -> Any:
+        whole = opened(g, summed)
+
+        def of(factor: Any, other: Any, own: Any, closed: Any) -> Any:
+            return summed_to(whole * (factor * other), opened(own, closed)).reshape(own.shape)
+
+        return of(y, z, i1, expand1), of(x, z, i2, expand2), of(x, y, i3, expand3)
+
+    return np.sum(x * y * z, axis=summed), backward

@@ -235,4 +235,6 @@ def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False
 
 recorded("argmax", "argmin", "argsort", "any", "all", "nonzero", "searchsorted", "bucketize", "unique_dim", "_unique2")
 recorded("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "logical_not", "logical_and", "logical_or")
-recorded("_local_scalar_dense", "equal", "is_nonzero", "signbit")
+recorded(
+    "_local_scalar_dense", "equal", "is_nonzero", "signbit", "bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor"
+)

@@ -28,7 +28,7 @@ OPS = {
     "functions": (
         "exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh asin acos atan asinh atanh erf logaddexp xlogy atan2"
     ),
-    "products": "mm bmm addmm baddbmm matmul nn.functional.linear dot mv einsum",
+    "products": "mm bmm addmm baddbmm matmul nn.functional.linear dot vdot mv einsum nn.functional.bilinear",
     "reductions": (
         "sum mean var std var_mean std_mean amax amin max min logsumexp cumsum prod norm linalg.vector_norm "
         "nn.functional.normalize"
@@ -50,7 +50,8 @@ OPS = {
         "nn.functional.max_pool3d nn.functional.avg_pool1d nn.functional.avg_pool2d nn.functional.avg_pool3d "
         "nn.functional.adaptive_avg_pool1d nn.functional.adaptive_avg_pool2d nn.functional.adaptive_avg_pool3d "
         "nn.functional.adaptive_max_pool1d nn.functional.adaptive_max_pool2d nn.functional.adaptive_max_pool3d "
-        "nn.functional.pad nn.functional.interpolate nn.functional.pixel_shuffle nn.functional.pixel_unshuffle"
+        "nn.functional.pad nn.functional.interpolate nn.functional.pixel_shuffle nn.functional.pixel_unshuffle "
+        "nn.functional.unfold nn.functional.max_unpool2d"
     ),
     "normalization": (
         "nn.functional.layer_norm nn.functional.batch_norm nn.functional.group_norm nn.functional.instance_norm "
@@ -58,7 +59,8 @@ OPS = {
     ),
     "indexing": (
         "nn.functional.embedding where masked_fill gather scatter scatter_add index_select index_add index_put index_fill "
-        "topk sort take_along_dim __getitem__"
+        "topk sort take_along_dim index_copy __getitem__ "
+        "nn.functional.embedding_bag"
     ),
     "losses": (
         "nn.functional.nll_loss nn.functional.cross_entropy nn.functional.mse_loss nn.functional.l1_loss "

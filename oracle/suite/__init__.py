@@ -19,11 +19,15 @@ from oracle.suite import (
     pooling,
     reshaping,
     special,
+    training_steps,
+    usual,
+    values,
 )
 
 FAMILIES = (
     networks,
     architectures,
+    training_steps,
     linear,
     convolution,
     pooling,
@@ -32,6 +36,8 @@ FAMILIES = (
     reshaping,
     losses,
     optimizers,
+    usual,
+    values,
     special,
 )
 

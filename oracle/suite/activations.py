@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oracle.case.case import Case, Spec
-from oracle.suite.build import generator, label, layer, network_case, pairs
+from oracle.suite.build import apart, generator, label, layer, network_case, pairs
 
 WHY = "the derivative is taken at this input, times the upstream gradient"
 # Each elementwise class with the levels of its options and its kinks for the first level of each.
@@ -20,10 +20,10 @@ ELEMENTWISE: dict[str, tuple[dict[str, list[Any]], tuple[float, ...]]] = {
     "Hardsigmoid": ({}, (-3.0, 3.0)),
     "Hardswish": ({}, (-3.0, 3.0)),
     "Hardtanh": ({"min_val": [-1.0, -0.25], "max_val": [1.0, 0.75]}, (-1.0, 1.0)),
-    "LeakyReLU": ({"negative_slope": [0.01, 0.0, 0.3, 1.5]}, (0.0,)),
+    "LeakyReLU": ({"negative_slope": [0.01, 0.0, 0.3, 1.5, -0.3]}, (0.0,)),
     "LogSigmoid": ({}, ()),
     "Mish": ({}, ()),
-    "PReLU": ({"init": [0.25, 0.0]}, (0.0,)),
+    "PReLU": ({"init": [0.25, 0.0, -0.7]}, (0.0,)),
     "ReLU": ({}, (0.0,)),
     "ReLU6": ({}, (0.0, 6.0)),
     "SELU": ({}, (0.0,)),
@@ -41,7 +41,9 @@ COUPLED = ("Softmax", "Softmin", "LogSoftmax")
 
 def cases() -> Iterator[Case]:
     for type, (levels, kinks) in ELEMENTWISE.items():
-        for options in pairs(levels) if levels else [{}]:
+        for options in (
+            [*pairs(levels), *(apart(levels) if len(levels) > 1 and type != "Threshold" else [])] if levels else [{}]
+        ):
             yield network_case(f"activation/{type}{label(options)}", WHY, [layer(type, **options)], (4, 3, 5))
         first = {name: values[0] for name, values in levels.items()}
         yield from values_on_purpose(type, first, kinks)

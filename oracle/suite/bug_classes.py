@@ -76,4 +76,25 @@ BUG_CLASSES = (
         "micrograd#2", "a node that is used twice", ("network/shared_layer", "network/resnet18", "network/densenet")
     ),
     BugClass("pytorch#13801", "weight decay after momentum", ("optimizer/SGD,momentum+nesterov+decay",)),
+    # Values, sizes and settings that a suite rarely has.
+    BugClass("inplace_abn#92", "|γ| in the place of γ", ("value/*Norm*,negative",)),
+    BugClass(
+        "pytorch#31938",
+        "a negative slope, told apart by the sign of the output",
+        ("activation/LeakyReLU,negative_slope=-0.3", "value/PReLU*,negative"),
+    ),
+    BugClass("kaldi#3890", "a mask read off the output, where the input is zero", ("value/*Dropout,zeros",)),
+    BugClass(
+        "pytorch#73205", "smoothing of rows that are ignored", ("loss/CrossEntropyLoss*", "usual/CrossEntropyLoss*")
+    ),
+    BugClass("pytorch#50042", "a group of 24 channels", ("value/GroupNorm,channels=24",)),
+    BugClass("FlagGems#4992", "slopes along the wrong axis", ("value/PReLU,channels=width",)),
+    BugClass("burn#4916", "output_padding beyond the stride", ("conv/*,output_padding_beyond_stride",)),
+    BugClass("deeplearning4j#964", "height and width exchanged", ("pool/MaxPool2d,*", "usual/MaxPool2d*")),
+    BugClass("deeplearning4j#364", "a batch of one", ("network/one_sample", "batch/*,batch=1")),
+    BugClass(
+        "flashlight#143", "Adam's count raised once for each parameter", ("optimizer/Adam,*", "optimizer/Adamax,*")
+    ),
+    BugClass("nanochat#304", "ε before the correction", ("optimizer/AdamW,eps=0.001",)),
+    BugClass("Paddle#54244", "a frozen layer in front", ("network/frozen",)),
 )

@@ -111,6 +111,14 @@ def pairs(
         yield dict(zip(names, row, strict=True))
 
 
+def apart(
+    levels: Mapping[str, Sequence[Any]], valid: Callable[[dict[str, Any]], bool] = lambda _: True
+) -> Iterator[dict[str, Any]]:
+    """One option away from the default each: every further level of every option alone, as far as it can be built."""
+    for name, (_, *others) in levels.items():
+        yield from ({name: level} for level in others if valid({name: level}))
+
+
 def label(options: Mapping[str, Any]) -> str:
     """Options as part of a case's name."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from oracle.case.case import Case
 from oracle.suite.build import layer, network_case
 from oracle.suite.layers import Options, Sweep, ranked
@@ -42,30 +44,36 @@ def convolution(rank: int) -> Sweep:
         },
         ranked(rank),
         WHY,
-        {"in_channels": 4, "out_channels": 6},
+        {"in_channels": 4, "out_channels": 6, "kernel_size": 3},
         valid,
+        turned=True,
     )
 
 
 def transposed(rank: int) -> Sweep:
     def valid(options: Options) -> bool:
-        return bool(options.get("output_padding", 0) < max(options.get("stride", 1), options.get("dilation", 1)))
+        beyond, *others = (
+            np.broadcast_to(options.get(name, default), rank)
+            for name, default in (("output_padding", 0), ("stride", 1), ("dilation", 1))
+        )
+        return bool((beyond < np.maximum(*others)).all())
 
     return Sweep(
         f"ConvTranspose{rank}d",
         {
-            "stride": [1, 2, 3],
-            "padding": [0, 1],
-            "output_padding": [0, 1],
-            "dilation": [1, 2],
+            "stride": [1, 2, per_dimension(rank, 3, 2, 1)],
+            "padding": [0, 1, per_dimension(rank, 2, 1, 0)],
+            "output_padding": [0, 1, per_dimension(rank, 2, 1, 0)],
+            "dilation": [1, 2, per_dimension(rank, 2, 1, 2)] if rank > 1 else [1, 2],
             "groups": [1, 2],
             "kernel_size": [3, per_dimension(rank, 2, 3, 2)],
             "bias": [True, False],
         },
         ranked(rank) if rank < 3 else (2, 4, 3, 4, 3),
         "the transpose of a convolution: windows are added where a convolution reads them",
-        {"in_channels": 4, "out_channels": 6},
+        {"in_channels": 4, "out_channels": 6, "kernel_size": 3},
         valid,
+        turned=True,
     )
 
 
@@ -92,6 +100,13 @@ def shapes(type: str, rank: int) -> Iterator[Case]:
         [layer(type, 3, 4, 2, stride=4, padding=1)],
         (1, 3, *(6, 9, 7)[:rank]),
     )
+    if "Transpose" in type:
+        yield network_case(
+            f"conv/{type},output_padding_beyond_stride",
+            "what output_padding adds may reach further than a stride",
+            [layer(type, 3, 4, 2, stride=per_dimension(rank, 2, 1, 2), dilation=4, output_padding=3)],
+            (2, 3, *(4, 3, 3)[:rank]),
+        )
     yield network_case(
         f"conv/{type},groups+stride+dilation",
         "groups, stride and dilation together: no one of them may hide in another",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oracle.case.case import Case
-from oracle.suite.build import Draw, label, layer, network_case, normal, pairs
+from oracle.suite.build import Draw, apart, label, layer, network_case, normal, pairs
 
 Options = dict[str, Any]
 # Sizes of the last dimensions by rank, all different so that no two dimensions can be mistaken for each other.
@@ -16,13 +16,14 @@ SIDES = {1: (11,), 2: (7, 9), 3: (5, 6, 7)}
 
 @dataclass(frozen=True)
 class Sweep:
-    """A class with the levels of its options; every pair of levels of two options occurs in some case.
+    """A class with the levels of its options; every pair of levels of two options occurs in some case, and each level alone.
 
     Args:
         shape: of the input, or a function of the options that gives it.
         why: what its cases would catch.
         fixed: arguments that all cases share.
-        valid: which combinations can be built.
+        valid: which combinations can be built; options that are not among them are at their default.
+        turned: every second case has its sides in reverse: portraits as often as landscapes.
         tag: set apart in the names of cases, where a class is swept twice.
     """
 
@@ -35,13 +36,19 @@ class Sweep:
     draw: Draw = normal
     training: Sequence[bool] = (True,)
     tag: str = ""
+    turned: bool = False
 
     def cases(self, family: str) -> Iterator[Case]:
-        for options in pairs(self.levels, self.valid) if self.levels else [{}]:
+        swept = list(pairs(self.levels, self.valid)) if self.levels else [{}]
+        for number, options in enumerate([*swept, *apart(self.levels, self.valid)]):
             shape = self.shape(options) if callable(self.shape) else self.shape
-            for training in self.training:
+            if self.turned and number % 2:
+                shape = (*shape[:2], *reversed(shape[2:]))
+            for training in self.training if number < len(swept) else self.training[:1]:
                 name = f"{family}/{self.type}{label(options)}{self.tag}{'' if training else ',eval'}"
-                spec = layer(self.type, **self.fixed, **options)
+                if number >= len(swept) and len(options) == len(self.levels):
+                    continue  # of a single option each level is there already
+                spec = layer(self.type, **{**self.fixed, **options})
                 yield network_case(name, self.why, [spec], shape, draw=self.draw, training=training)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec
-from oracle.suite.build import generator, label, network_case, pairs, probabilities
+from oracle.suite.build import apart, generator, label, network_case, pairs, probabilities
 
 REDUCTIONS = ["mean", "sum", "none"]
 CLASS_WEIGHT = (0.5, 2.0, 1.25, 0.75)
@@ -70,7 +70,7 @@ def embedding_and_margin() -> Iterator[Case]:
 def swept(
     type: str, levels: Levels, arguments: Arguments, shape: tuple[int, ...] = (5, 4), suffix: str = ""
 ) -> Iterator[Case]:
-    for options in pairs(levels):
+    for options in [*pairs(levels), *(apart(levels) if len(levels) > 1 else [])]:
         shown = {key: "given" if isinstance(value, tuple) else value for key, value in options.items()}
         size = "x".join(map(str, shape))
         name = f"loss/{type}{label(shown)},shape={size}{',' + suffix if suffix else ''}"
@@ -83,7 +83,7 @@ def swept(
 
 
 def first_argument(type: str, options: Mapping[str, Any], rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    if type == "BCELoss" or (type == "PoissonNLLLoss" and not options["log_input"]):
+    if type == "BCELoss" or (type == "PoissonNLLLoss" and not options.get("log_input", True)):
         return probabilities(rng, shape)
     given = rng.standard_normal(shape)
     if type in ("NLLLoss", "KLDivLoss"):

@@ -49,7 +49,8 @@ def cases() -> Iterator[Case]:
             {"num_groups": [1, 2, 3] if rank else [1, 2], "affine": [True, False], "eps": [1e-5, 1e-2]},
             shape,
             GROUPS,
-            {"num_channels": 6},
+            {"num_channels": 6, "num_groups": 1},
+            turned=True,
             tag=f",rank={rank}",
         ).cases("norm")
     for rank in (1, 2, 3):
@@ -58,6 +59,8 @@ def cases() -> Iterator[Case]:
             {"size": [1, 2, 3, 5], "alpha": [1e-4, 0.5], "beta": [0.75, 0.5], "k": [1.0, 2.0]},
             ranked(rank, (2, 6)),
             "each channel is divided by a sum over its neighbours, which all get a share of the gradient",
+            {"size": 1},
+            turned=True,
             tag=f",rank={rank}",
         ).cases("norm")
 
@@ -70,7 +73,9 @@ def batch_norm(rank: int) -> Iterator[Case]:
         "track_running_stats": [True, False],
     }
     type = f"BatchNorm{rank}d"
-    yield from Sweep(type, levels, ranked(rank), STATISTICS, {"num_features": 4}, training=(True, False)).cases("norm")
+    yield from Sweep(
+        type, levels, ranked(rank), STATISTICS, {"num_features": 4}, training=(True, False), turned=True
+    ).cases("norm")
     yield network_case(
         f"norm/{type},three_steps",
         "running statistics and the count of batches go on from step to step",
@@ -94,5 +99,7 @@ def instance_norm(rank: int) -> Iterator[Case]:
         "momentum": [0.1, 0.5],
     }
     type = f"InstanceNorm{rank}d"
-    yield from Sweep(type, levels, ranked(rank), GROUPS, {"num_features": 4}, training=(True, False)).cases("norm")
+    yield from Sweep(
+        type, levels, ranked(rank), GROUPS, {"num_features": 4}, training=(True, False), turned=True
+    ).cases("norm")
     yield network_case(f"norm/{type},unbatched", "an input without batch dimension", [layer(type, 4)], ranked(rank)[1:])

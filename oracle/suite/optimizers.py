@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from oracle.case.case import Case, Spec
-from oracle.suite.build import generator, label, pairs
+from oracle.suite.build import apart, generator, label, pairs
 
 STEPS = 4
-SHAPES = {"0.weight": (4, 3), "0.bias": (4,)}
+WEIGHT = {"0.weight": (4, 3)}
+SHAPES = {**WEIGHT, "0.bias": (4,)}
 WHY = "each step from its own state: the order of decay, momentum and correction, and the first step's state"
 COMMON: dict[str, list[Any]] = {"weight_decay": [0, 0.1], "maximize": [False, True], "lr": [0.1, 0.01]}
 LEVELS: dict[str, dict[str, list[Any]]] = {
@@ -54,6 +55,9 @@ def cases() -> Iterator[Case]:
     for type, levels in LEVELS.items():
         for options in pairs(levels, can_be_built):
             yield update_case(f"optimizer/{type}{label(options)}", WHY, Spec(type, options))
+        for options in apart({name: own for name, own in levels.items() if name != "lr"}, can_be_built):
+            name = f"optimizer/{type}{label(options)}"
+            yield update_case(name, WHY, Spec(type, {"lr": levels["lr"][0], **options}), WEIGHT, 3)
     full = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
     yield update_case("optimizer/SGD,momentum+nesterov+decay", WHY, Spec("SGD", full | {"nesterov": True}))
     yield update_case(
@@ -71,16 +75,24 @@ def cases() -> Iterator[Case]:
 
 
 def can_be_built(options: dict[str, Any]) -> bool:
-    return not (options.get("nesterov") and (options.get("momentum") == 0 or options.get("dampening", 0) != 0))
+    return not (options.get("nesterov") and (options.get("momentum", 0) == 0 or options.get("dampening", 0) != 0))
 
 
-def update_case(name: str, why: str, optimizer: Spec) -> Case:
+def update_case(
+    name: str,
+    why: str,
+    optimizer: Spec,
+    shapes: Mapping[str, tuple[int, ...]] = SHAPES,
+    steps: int = STEPS,
+    tags: tuple[str, ...] = (),
+) -> Case:
     rng = generator(name)
     return Case(
         name,
         why,
-        params={key: rng.standard_normal(shape) for key, shape in SHAPES.items()},
-        grads=tuple({key: rng.standard_normal(shape) for key, shape in SHAPES.items()} for _ in range(STEPS)),
+        params={key: rng.standard_normal(shape) for key, shape in shapes.items()},
+        grads=tuple({key: rng.standard_normal(shape) for key, shape in shapes.items()} for _ in range(steps)),
         optimizer=optimizer,
-        steps=STEPS,
+        steps=steps,
+        tags=tags,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from oracle.case.case import Case
 from oracle.suite.build import layer, network_case
 from oracle.suite.convolution import per_dimension
@@ -31,9 +33,7 @@ def cases() -> Iterator[Case]:
 
 
 def fits(options: Options) -> bool:
-    kernel = options.get("kernel_size", 2)
-    smallest = min(kernel) if isinstance(kernel, tuple) else kernel
-    return bool(options.get("padding", 0) <= smallest // 2)
+    return bool(np.all(np.asarray(options.get("padding", 0)) * 2 <= np.asarray(options.get("kernel_size", 2))))
 
 
 def sweeps(rank: int) -> Iterator[Sweep]:
@@ -43,16 +43,23 @@ def sweeps(rank: int) -> Iterator[Sweep]:
         "stride": [None, 1, 2, per_dimension(rank, 1, 3, 2)] if rank > 1 else [None, 1, 2],
     }
     more: dict[str, list[Any]] = {"padding": [0, 1], "ceil_mode": [False, True]}
-    yield Sweep(f"MaxPool{rank}d", windows | more | {"dilation": [1, 2]}, shape, WINNER, valid=fits)
+    dilated: dict[str, list[Any]] = {"dilation": [1, 2]}
+    if rank > 1:
+        more["padding"].append(per_dimension(rank, 1, 0, 1))
+        dilated["dilation"].append(per_dimension(rank, 2, 1, 2))
+    plain: Options = {"kernel_size": 2}
+    yield Sweep(f"MaxPool{rank}d", windows | more | dilated, shape, WINNER, plain, valid=fits, turned=True)
     counted: dict[str, list[Any]] = {"count_include_pad": [True, False]}
     if rank > 1:
         counted["divisor_override"] = [None, 5]
-    yield Sweep(f"AvgPool{rank}d", windows | more | counted, shape, SPREAD, valid=fits)
+    yield Sweep(f"AvgPool{rank}d", windows | more | counted, shape, SPREAD, plain, valid=fits, turned=True)
     yield Sweep(
         f"LPPool{rank}d",
         {"norm_type": [2.0, 1.0, 3.0], **windows, "ceil_mode": [False, True]},
         shape,
         "the p-norm of each window, and its derivative at every element",
+        {"norm_type": 2.0, "kernel_size": 2},
+        turned=True,
     )
     uneven = per_dimension(rank, 3, 4, 5)
     sizes: list[Any] = [1, 2, uneven, SIDES_EQUAL[rank]]

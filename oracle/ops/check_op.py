@@ -27,7 +27,7 @@ Differentiable: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Any]]]
 def check_op(
     op: str, fn: Differentiable, *, dtypes: Sequence[str] = DTYPES, profile: Profile | None = None, **options: Any
 ) -> Report:
-    """Hold a function and its backward against an op of `refbp.functional`.
+    """Hold a function and its backward against an op of `refbp.functional`, as torch computes it, or where torch lacks it, refbp.
 
     report = oracle.check_op("conv2d", fn, stride=2)
     report = oracle.check_op("conv2d", oracle.from_torch(my_function), stride=2, x=x, weight=w, bias=b)
@@ -62,8 +62,15 @@ def check_op(
     shown = "".join(f", {name}={value!r}" for name, value in given.options.items())
     shown += "".join(f", {'x' if name == 'input' else name}=…" for name in given.arrays)
     shown += "" if profile is None else ", profile=…"
-    report = run(subject, cases=chosen, dtypes=dtypes)
+    report = run(subject, cases=chosen, dtypes=dtypes, reference=_reference(known))
     return report.reproduced_by(f"oracle.check_op({op!r}, {subject.name}{shown})")
+
+
+def _reference(op: Op) -> str:
+    """torch, and refbp for what torch lacks."""
+    from oracle.subjects import torch
+
+    return "torch" if all(torch.has(kind) for kind in op.classes) else "refbp"
 
 
 class OpSubject:

@@ -83,6 +83,11 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+def has(kind: str) -> bool:
+    """Whether torch has such a layer or loss."""
+    return hasattr(torch.nn, kind)
+
+
 def build(namespace: Any, spec: Spec, dtype: torch.dtype) -> Any:
     made = getattr(namespace, spec.type, None)
     if made is None:

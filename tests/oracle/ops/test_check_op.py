@@ -407,6 +407,14 @@ def test_every_op_of_the_reference_passes_against_itself(op: str) -> None:
     assert not oracle.check_op(op, halved, dtypes=("float64",), **options).passed
 
 
+def test_an_op_that_torch_lacks_is_held_against_refbp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An op that is added before torch has it can be checked all the same, and fails when it is wrong."""
+    monkeypatch.delattr(torch.nn, "Mish")
+    right: Any = refbp.functional.mish
+    assert oracle.check_op("mish", right, dtypes=("float64",)).passed
+    assert not oracle.check_op("mish", lambda x: (right(x)[0], lambda dy: dy), dtypes=("float64",)).passed
+
+
 class OnDevice:
     """As CuPy's arrays behave: no silent copy, but get()."""
 

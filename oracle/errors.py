@@ -41,7 +41,7 @@ def message(error: BaseException) -> str:
 def _said(error: BaseException, counts: Callable[[str], bool]) -> str:
     name = "" if isinstance(error, Raised) else type(error).__name__
     said = " ".join(f"{name}: {message(error)}".strip(": ").split())
-    said = said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
+    said = visible(said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if counts(frame.filename)]
     if not frames:
         return said

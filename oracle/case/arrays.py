@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from typing import Any, TypeAlias
 
@@ -14,6 +15,23 @@ Array: TypeAlias = npt.NDArray[Any]
 
 # Above this many elements JSON holds base64 of the compressed bytes instead of readable numbers.
 READABLE_SIZE = 256
+# Of one array in a file; gaps between its elements, as multiples of their number; NumPy's own limit of dimensions.
+MOST_BYTES, MOST_GAPS, MOST_DIMENSIONS = 1 << 32, 1024, 64
+DTYPES = (
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint64",
+    "uint32",
+    "uint16",
+    "uint8",
+    "bool",
+)
 SPECIAL = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
 
@@ -109,30 +127,61 @@ def array_from_json(value: Any) -> Array:
     """The inverse of `array_to_json`. Raises: ValueError in one sentence when it is no array."""
     if not isinstance(value, dict):
         return _parsed(value, np.dtype(np.float64))
+    unknown = sorted(value.keys() - {"dtype", "shape", "data", "base64", "strides"})
+    if unknown:
+        raise ValueError(f"an array object has no {unknown[0]!r}: it has dtype, shape, data or base64, and strides")
     try:
-        dtype, shape = np.dtype(value["dtype"]), tuple(int(size) for size in value["shape"])
-    except (KeyError, TypeError) as error:
+        shape, name = _integers(value["shape"], least=0), value["dtype"]
+    except (KeyError, ValueError) as error:
         raise ValueError("an array object needs a known 'dtype' and a 'shape' (a list of sizes)") from error
-    if not is_numeric(dtype):
-        raise ValueError(f"an array's dtype is floating, integer or bool, got {dtype}")
+    if name not in DTYPES:
+        raise ValueError(f"an array's dtype is one of {', '.join(DTYPES)}")
+    dtype = np.dtype(name)
+    size = math.prod(shape)
+    if size * dtype.itemsize > MOST_BYTES:
+        raise ValueError(f"an array of shape {list(shape)} takes more than {MOST_BYTES:,} bytes")
     if "base64" in value:
-        try:
-            flat = np.frombuffer(zlib.decompress(base64.b64decode(value["base64"])), dtype=dtype)
-        except (ValueError, TypeError, zlib.error) as error:
-            raise ValueError("an array's 'base64' is the base64 form of zlib-compressed little-endian bytes") from error
+        flat = np.frombuffer(_inflated(value["base64"], size * dtype.itemsize), dtype=dtype)
     elif "data" in value:
         flat = _parsed(value["data"], dtype)
     else:
         raise ValueError("an array object needs 'data' or 'base64'")
-    if flat.size != int(np.prod(shape)):
-        raise ValueError(f"an array of shape {list(shape)} needs {int(np.prod(shape))} elements, got {flat.size}")
-    array = flat.reshape(shape)
-    if "strides" not in value:
-        return array
-    strides = tuple(int(stride) for stride in value["strides"])
-    if len(strides) != len(shape):
-        raise ValueError(f"an array of shape {list(shape)} needs {len(shape)} strides, got {len(strides)}")
+    if flat.size != size:
+        raise ValueError(f"an array of shape {list(shape)} needs {size} elements, got {flat.size}")
+    return _in_layout(flat.reshape(shape), value["strides"]) if "strides" in value else flat.reshape(shape)
+
+
+def _in_layout(array: Array, value: Any) -> Array:
+    try:
+        strides = _integers(value, least=-MOST_BYTES)
+    except ValueError as error:
+        raise ValueError(f"an array's strides are a list of whole numbers: {error}") from error
+    if len(strides) != array.ndim:
+        raise ValueError(f"an array of shape {list(array.shape)} needs {array.ndim} strides, got {len(strides)}")
+    reach = sum(abs(stride) * (size - 1) for size, stride in zip(array.shape, strides, strict=True) if size)
+    if reach > MOST_GAPS * max(array.size, 1):
+        raise ValueError(f"an array's strides leave more than {MOST_GAPS} times its elements between them")
     return laid_out(array, strides)
+
+
+def _integers(value: Any, least: int) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(item) is int and least <= item <= MOST_BYTES for item in value):
+        raise ValueError("a list of whole numbers is expected, none of them too large")
+    if len(value) > MOST_DIMENSIONS:
+        raise ValueError(f"an array has at most {MOST_DIMENSIONS} dimensions")
+    return tuple(value)
+
+
+def _inflated(text: Any, size: int) -> bytes:
+    """So many bytes, and no more whatever the text holds."""
+    try:
+        inflating = zlib.decompressobj()
+        data = inflating.decompress(base64.b64decode(text, validate=True), size + 1)
+    except (ValueError, TypeError, zlib.error) as error:
+        raise ValueError("an array's 'base64' is the base64 form of zlib-compressed little-endian bytes") from error
+    if len(data) != size or not inflating.eof:
+        raise ValueError(f"an array's 'base64' holds another number of bytes than the {size} of its shape")
+    return data
 
 
 def _parsed(value: Any, dtype: np.dtype[Any]) -> Array:
@@ -143,13 +192,15 @@ def _parsed(value: Any, dtype: np.dtype[Any]) -> Array:
             return SPECIAL[entry]
         if isinstance(entry, (int, float)):
             return entry
-        raise ValueError(f"an array's elements are numbers, 'nan', 'inf' or '-inf', got {entry!r}")
+        raise ValueError(f"an array's elements are numbers, 'nan', 'inf' or '-inf', got {repr(entry)[:60]}")
 
     if not isinstance(value, (list, int, float, str)):
-        raise ValueError(f"an array is a nested list of numbers or an object, got {value!r}")
+        raise ValueError(f"an array is a nested list of numbers or an object, got {type(value).__name__}")
+    numbers = spelled(value)
     try:
-        return np.array(spelled(value), dtype=dtype)
-    except ValueError as error:
+        with np.errstate(over="ignore"):
+            return np.array(numbers, dtype=dtype)
+    except (ValueError, OverflowError) as error:
         if "inhomogeneous" in str(error):
             raise ValueError("an array's nested lists must have equal lengths") from error
-        raise
+        raise ValueError(f"an array's elements do not fit {dtype}: {error}") from error

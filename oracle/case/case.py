@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from oracle.case.arrays import Array, array_from_json, array_to_json, cast, own_copy, read_only
+from oracle.case.files import parsed, read
 
 FORMAT = 1
 CONTAINERS = ("Sequential", "Residual", "Concat")
@@ -181,13 +182,15 @@ class Case:
         fields: dict[str, Any] = {"name": name}
         for key, kind in (("why", str), ("dtype", str), ("steps", int), ("training", bool), ("structured", bool)):
             if key in value:
-                if not isinstance(value[key], kind):
+                if not isinstance(value[key], kind) or (kind is int and isinstance(value[key], bool)):
                     raise CaseError(f"case {name}: {key} expects {kind.__name__}, got {value[key]!r}")
                 fields[key] = value[key]
-        if fields.get("steps", 1) < 1:
-            raise CaseError(f"case {name}: steps expects at least 1, got {fields['steps']}")
-        fields["tags"] = tuple(str(tag) for tag in value.get("tags", ()))
-        fields["layers"] = tuple(_spec_from_json(spec, name, "layers") for spec in value.get("layers", ()))
+        if not 1 <= fields.get("steps", 1) <= MOST_STEPS:
+            raise CaseError(f"case {name}: steps expects 1 to {MOST_STEPS:,}, got {_short(fields['steps'])}")
+        fields["tags"] = tuple(_list(value, "tags", str, f"case {name}"))
+        fields["layers"] = tuple(
+            _spec_from_json(spec, name, "layers") for spec in _list(value, "layers", dict, f"case {name}")
+        )
         for key in ("loss", "optimizer"):
             if value.get(key) is not None:
                 fields[key] = _spec_from_json(value[key], name, key)
@@ -199,7 +202,7 @@ class Case:
     def save(self, path: Path | str) -> None:
         """Write it as JSON, for `load` or `oracle run --case-file`. Raises: CaseError when the file cannot be written."""
         try:
-            Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+            Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise CaseError(f"case file {path} cannot be written: {error.strerror}") from error
 
@@ -207,10 +210,10 @@ class Case:
     def load(cls, path: Path | str) -> Case:
         """A case that `save` wrote. Raises: CaseError when the file cannot be read, is no JSON or no case."""
         try:
-            value = json.loads(Path(path).read_text())
+            value = parsed(read(path))
         except OSError as error:
             raise CaseError(f"case file {path} cannot be read: {error.strerror}") from error
-        except ValueError as error:
+        except ValueError as error:  # also of a path that there cannot be
             raise CaseError(f"case file {path} is not JSON: {error}") from error
         try:
             return cls.from_json(value)
@@ -218,6 +221,7 @@ class Case:
             raise CaseError(f"case file {path}: {error}") from error
 
 
+MOST_STEPS = 1_000_000
 # How deep the arrays of a field lie: "t" a tuple, "m" a mapping.
 ARRAY_FIELDS = {
     "params": "m",
@@ -287,26 +291,52 @@ def _spec_to_json(spec: Spec) -> dict[str, Any]:
 
 def _spec_from_json(value: Any, case: str, where: str) -> Spec:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        raise CaseError(f"case {case}: an entry of {where} needs the field 'type', a class name, got {value!r}")
+        raise CaseError(f"case {case}: an entry of {where} needs the field 'type', a class name, got {_short(value)}")
+    here = f"case {case}: {_short(value['type'])} in {where}"
     unknown = sorted(value.keys() - Spec.__dataclass_fields__.keys())
     if unknown:
-        raise CaseError(
-            f"case {case}: {value['type']} in {where} has unknown fields {unknown}; arguments go under 'options'"
-        )
+        raise CaseError(f"{here} has unknown fields {_short(unknown)}; arguments go under 'options'")
+    for key in ("name", "same_as"):
+        if not isinstance(value.get(key, ""), str):
+            raise CaseError(f"{here}: {key} expects a string, got {_short(value[key])}")
     if not isinstance(value.get("options", {}), dict):
         raise CaseError(
-            f"case {case}: options of {value['type']} in {where} expects an object, got {value['options']!r}"
+            f"case {case}: options of {_short(value['type'])} in {where} expects an object, got {_short(value['options'])}"
         )
+    groups = _list(value, "groups", dict, here)
+    for group in groups:
+        names = group.get("params")
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            raise CaseError(f"{here}: a group's params are a list of names, got {_short(names)}")
     return Spec(
         type=value["type"],
-        options={
-            key: tuple(item) if isinstance(item, list) else item for key, item in value.get("options", {}).items()
-        },
-        name=str(value.get("name", "")),
-        layers=tuple(_spec_from_json(child, case, where) for child in value.get("layers", ())),
-        same_as=str(value.get("same_as", "")),
-        groups=tuple(value.get("groups", ())),
+        options=_with_tuples(value.get("options", {})),
+        name=value.get("name", ""),
+        layers=tuple(_spec_from_json(child, case, where) for child in _list(value, "layers", dict, here)),
+        same_as=value.get("same_as", ""),
+        groups=tuple({**_with_tuples(group), "params": group["params"]} for group in groups),
     )
+
+
+def _with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in options.items()}
+
+
+def _list(value: Mapping[str, Any], name: str, kind: type, where: str) -> list[Any]:
+    """A field that is a list of such things, if it is there. Raises: CaseError."""
+    held = value.get(name, [])
+    if not isinstance(held, list) or not all(isinstance(item, kind) for item in held):
+        what = "strings" if kind is str else "objects"
+        raise CaseError(f"{where}: {name} expects a list of {what}, got {_short(held)}")
+    return held
+
+
+def _short(value: Any) -> str:
+    """The beginning of whatever came."""
+    text = (
+        repr(value) if not isinstance(value, int) or abs(value) < 10**40 else f"a number of {value.bit_length()} bits"
+    )
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _arrays_from_json(value: Any, depth: str, where: str) -> Any:

@@ -79,5 +79,8 @@ def _number(entry: Any) -> int | float:
 
 def shown(value: Any) -> str:
     """The beginning of whatever came, for a message in one line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        text = f"a {type(value).__name__} that cannot be written out"
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,7 +10,8 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save
 
-from oracle.case.arrays import Array
+from oracle.case.arrays import MOST_DIMENSIONS, Array
+from oracle.case.files import parsed
 from oracle.exchange.numbers import shown
 
 TYPES: dict[str, Any] = {
@@ -51,8 +51,8 @@ def unpacked(data: bytes) -> Tensors:
     if len(data) < LENGTH or size > len(data) - LENGTH:
         raise ValueError(f"no safetensors: its {len(data)} bytes end within the header")
     try:
-        header = json.loads(data[LENGTH : LENGTH + size])
-    except (ValueError, RecursionError) as error:
+        header = parsed(data[LENGTH : LENGTH + size])
+    except ValueError as error:
         raise ValueError(f"no safetensors: its header is not JSON ({error})") from error
     if not isinstance(header, dict):
         raise ValueError(f"no safetensors: its header is not an object but {shown(header)}")
@@ -70,12 +70,16 @@ def _array(entry: Any, body: memoryview) -> Array:
     try:
         dtype, shape = np.dtype(TYPES[entry["dtype"]]), entry["shape"]
         start, end = entry["data_offsets"]
+        if not all(type(number) is int for number in (start, end, *shape)) or len(shape) > MOST_DIMENSIONS:
+            raise TypeError
         count = math.prod(shape)
         fits = start >= 0 and end - start == count * dtype.itemsize and all(size >= 0 for size in shape)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"no dtype, shape and data_offsets that can be read: {shown(entry)}") from error
     if not fits:
-        raise ValueError(f"damaged: shape {tuple(shape)} of {dtype} does not take the bytes {start} to {end}")
+        raise ValueError(
+            f"damaged: shape {shown(tuple(shape))} of {dtype} does not take the bytes {shown(start)} to {shown(end)}"
+        )
     if end > len(body):
         raise ValueError(f"truncated: its bytes {start} to {end} go beyond the file's {len(body)}")
     return np.frombuffer(body[start:end], dtype).reshape(shape)

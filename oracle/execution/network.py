@@ -16,6 +16,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers
 from oracle.case.checks import require_fields
 from oracle.errors import in_a_line
+from oracle.execution import memory
 from oracle.trace import Key
 from refbp.layer import Layer, Parameter
 
@@ -145,6 +146,12 @@ def build_optimizer(case: Case, parameters: dict[str, Parameter], lift: Callable
     except (TypeError, ValueError) as error:
         raise CaseError(f"case {case.name}: optimizer {spec.type}: {error}") from error
     kept = {short: long for long, short in STATE_NAMES.items()}
+    known = {STATE_NAMES.get(name, name) for name in optimizer.state_names} | {"step"}
+    strange = sorted(case.optimizer_state.keys() - known)
+    if strange:
+        raise CaseError(
+            f"case {case.name}: optimizer_state names {strange[0]!r}, {spec.type} keeps {', '.join(sorted(known))}"
+        )
     for quantity, values in case.optimizer_state.items():
         for name, value in values.items():
             optimizer.state.setdefault(parameters[name], {})[kept.get(quantity, quantity)] = (
@@ -297,9 +304,12 @@ def check(case: Case) -> None:
     require_fields(case)
     different = max(len(getattr(case, name)) for name in ("inputs", "targets", "grad_outputs", "grads"))
     try:
-        execute(replace(case, steps=min(case.steps, different)), lambda array: array)
+        with memory.at_most(memory.of_case(case)):
+            execute(replace(case, steps=min(case.steps, different)), lambda array: array)
     except CaseError:
         raise
+    except MemoryError as error:
+        raise CaseError(f"case {case.name} asks for too much memory: {in_a_line(error)}") from error
     except Exception as error:  # whatever refbp says to what does not fit
         raise CaseError(f"case {case.name} cannot be run: {in_a_line(error)}") from error
 

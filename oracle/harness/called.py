@@ -43,8 +43,11 @@ class Called:
 
 def load(subject: str | Any) -> Called:
     """As `subjects.load`. Raises: SubjectError."""
-    with _answerable():
-        return Called(subjects.load(subject))
+    try:
+        with _answerable():
+            return Called(subjects.load(subject))
+    except errors.Raised as error:
+        raise subjects.SubjectError(f"subject {subject!r} cannot be imported: {errors.in_a_line(error)}") from error
 
 
 def name_of(subject: str | Any) -> str:

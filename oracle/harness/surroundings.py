@@ -35,12 +35,8 @@ def _settings() -> Iterator[Setting]:
 
 def _of_torch(torch: Any) -> Iterator[Setting]:
     native = torch._C
-    yield Setting("torch's default device", torch.get_default_device, lambda old: _put_device(torch, old))
-    yield Setting(
-        "torch's function modes",
-        native._len_torch_function_stack,
-        lambda old: _pop(native._len_torch_function_stack, native._pop_torch_function_stack, old),
-    )
+    # First: a mode may change what the rest is told. The default device is one.
+    yield Setting("torch's modes or default device", lambda: _modes(torch), lambda old: _put_modes(torch, old))
     yield Setting(
         "torch's dispatch modes",
         native._len_torch_dispatch_stack,
@@ -48,7 +44,7 @@ def _of_torch(torch: Any) -> Iterator[Setting]:
     )
     yield Setting("whether torch records gradients", torch.is_grad_enabled, torch.set_grad_enabled)
     yield Setting(
-        "torch's inference mode", torch.is_inference_mode_enabled, lambda old: torch.inference_mode(old).__enter__()
+        "torch's inference mode", torch.is_inference_mode_enabled, lambda old: _enter(torch.inference_mode(old))
     )
     yield Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype)
     yield Setting(
@@ -79,10 +75,25 @@ def _of_mapping(held: dict[Any, Any]) -> tuple[Callable[[], dict[Any, Any]], Cal
     return lambda: dict(held), put
 
 
-def _put_device(torch: Any, old: Any) -> None:
-    torch.set_default_device(None)  # the mode that another device is
-    if torch.get_default_device() != old:
-        torch.set_default_device(old)
+def _modes(torch: Any) -> tuple[Any, ...]:
+    return tuple(map(torch._C._get_function_stack_at, range(torch._C._len_torch_function_stack())))
+
+
+def _put_modes(torch: Any, old: tuple[Any, ...]) -> None:
+    while torch._C._len_torch_function_stack():
+        torch._C._pop_torch_function_stack()
+    for mode in old:
+        torch._C._push_on_torch_function_stack(mode)
+    devices = [mode for mode in old if isinstance(mode, torch.utils._device.DeviceContext)]
+    torch._GLOBAL_DEVICE_CONTEXT.device_context = devices[-1] if devices else None
+
+
+_ENTERED: list[Any] = []  # a mode ends with the object that stands for it
+
+
+def _enter(mode: Any) -> None:
+    mode.__enter__()
+    _ENTERED.append(mode)
 
 
 def _pop(count: Callable[[], int], pop: Callable[[], object], old: int) -> None:

@@ -124,6 +124,12 @@ class Report:
     @property
     def conclusion(self) -> str:
         """How it ended, in one line."""
+        left = ", ".join(self.environment.get("left changed", ()))
+        said = f"; it changed what everybody in its process shares, which was put back: {left}" if left else ""
+        return f"{self._ended}{said}"
+
+    @property
+    def _ended(self) -> str:
         what = f"{self.environment['subject']} against {self.environment['reference']}"
         runs, cases = len(self.cases), counted(self.environment["cases"], "case")
         rows, lacking = self.table["verdict"].value_counts(), unsupported_runs(self.table)

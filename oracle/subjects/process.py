@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from oracle.case.case import Case
+from oracle.case.files import MOST_ARRAYS, parsed, read
 from oracle.exchange.introduction import JSON, PROTOCOL, Introduction, introduction
 from oracle.exchange.numbers import array_from_object, array_to_object, shown
 from oracle.exchange.received import received
@@ -121,8 +122,8 @@ class Dialogue:
     def _ask(self, request: dict[str, Any]) -> Any:
         line = self.child.ask(json.dumps(request, allow_nan=False).encode() + b"\n", self.seconds)
         try:
-            return json.loads(line, parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
+            return parsed(line, _no_number)
+        except ValueError as error:
             text = line[:1000].decode(errors="replace")
             raise self.child.failed(f"it answered with garbage: {shown(text)} ({error})") from error
 
@@ -144,9 +145,11 @@ class Dialogue:
     def _tensors(self, trace: Any, dtype: str) -> Tensors:
         if isinstance(trace, str):
             try:
-                return unpacked(Path(trace).read_bytes())
+                return unpacked(read(trace, MOST_ARRAYS))
             except (OSError, ValueError) as error:
-                raise self.child.failed(f"its file {shown(trace)} cannot be read: {error}") from error
+                raise self.child.failed(
+                    f"its file {shown(trace)} cannot be read: {getattr(error, 'strerror', None) or error}"
+                ) from error
         if not isinstance(trace, dict):
             raise self.child.failed(f"a trace is an object of arrays by name, or a path, got {shown(trace)}")
         found = Tensors({}, {})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from oracle.case.files import MOST_ARRAYS, parsed, read
+from oracle.errors import message
 from oracle.exchange.numbers import shown
 
 FORMAT = 1
@@ -76,7 +79,7 @@ def digest(data: bytes) -> str:
 
 
 def cleared(folder: Path) -> Path:
-    """The folder, made or emptied of an earlier export.
+    """The folder, made or emptied of an earlier export: of the files that are still as it wrote them, and of nothing else.
 
     Raises: VectorsError where something else lies there, or it cannot be written.
     """
@@ -84,6 +87,12 @@ def cleared(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / MANIFEST).exists():
             earlier = read_manifest(folder)
+            kept = [path for path, expected in earlier.files.items() if not _is_removable(folder, path, expected)]
+            if kept:
+                raise VectorsError(
+                    f"folder {folder} holds {kept[0]}, which is not the file that an earlier export wrote: "
+                    "an empty or a new folder is expected"
+                )
             (folder / MANIFEST).unlink()  # first: without it the rest counts for nothing
             for path in earlier.files:
                 (folder / path).unlink(missing_ok=True)
@@ -94,10 +103,21 @@ def cleared(folder: Path) -> Path:
     return folder
 
 
+def _is_removable(folder: Path, path: str, expected: str) -> bool:
+    """Whether a file is gone already, or lies inside the folder with the contents that the manifest says."""
+    place = folder / path
+    try:
+        return digest(read(place, MOST_ARRAYS, inside=folder)) == expected and not place.is_symlink()
+    except FileNotFoundError:
+        return not place.is_symlink()
+
+
 def write(folder: Path, path: str, data: bytes) -> None:
     """Raises: VectorsError."""
     try:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        if not (folder / path).resolve().is_relative_to(folder.resolve()):
+            raise VectorsError(f"file {folder / path} cannot be written: it leads out of the folder")
         (folder / path).write_bytes(data)
     except OSError as error:
         raise VectorsError(f"file {folder / path} cannot be written: {error.strerror}") from error
@@ -106,7 +126,7 @@ def write(folder: Path, path: str, data: bytes) -> None:
 def read_manifest(folder: Path) -> Manifest:
     """Raises: VectorsError."""
     try:
-        value = json.loads((folder / MANIFEST).read_bytes())
+        value = parsed(read(folder / MANIFEST, inside=folder))
         if not isinstance(value, dict) or "format" not in value:
             raise VectorsError(f"{folder} holds no vectors: {MANIFEST} names no format")
         own = value.pop("format")
@@ -114,14 +134,36 @@ def read_manifest(folder: Path) -> Manifest:
             raise VectorsError(f"{folder} holds vectors of format {shown(own)}, this version reads format {FORMAT}")
         entries = tuple(Entry(**entry) for entry in value.pop("cases"))
         manifest = Manifest(cases=entries, **value)
+        _check_types(manifest)
         _check_paths(manifest)
     except OSError as error:
         raise VectorsError(f"{folder} holds no vectors: {MANIFEST}: {error.strerror}") from error
     except VectorsError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise VectorsError(f"{folder} holds no vectors: its {MANIFEST} is damaged ({error})") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise VectorsError(f"{folder} holds no vectors: its {MANIFEST} is damaged ({message(error)})") from error
     return manifest
+
+
+def _check_types(manifest: Manifest) -> None:
+    """Texts are texts, and no case is there twice. Raises: ValueError."""
+    for name in ("versions", "left_out", "files"):
+        held = getattr(manifest, name)
+        if not isinstance(held, dict) or not all(isinstance(text, str) for text in held.values()):
+            raise ValueError(f"{name} is an object of texts, got {shown(held)}")
+    texts = [manifest.reference, *(text for entry in manifest.cases for text in asdict(entry).values())]
+    strange = [text for text in texts if not isinstance(text, str)]
+    if strange:
+        raise ValueError(f"a text is expected, got {shown(strange[0])}")
+    for field in ("description", "arrays", "expected", "results"):
+        twice = [
+            path for path, count in Counter(getattr(entry, field) for entry in manifest.cases).items() if count > 1
+        ]
+        if twice:
+            raise ValueError(f"two cases have the same {field}, {shown(twice[0])}")
+    for (case, dtype), count in Counter((entry.case, entry.dtype) for entry in manifest.cases).items():
+        if count > 1:
+            raise ValueError(f"it has the case {shown(case)} in {shown(dtype)} twice")
 
 
 def _check_paths(manifest: Manifest) -> None:
@@ -140,7 +182,7 @@ def verify(folder: Path, manifest: Manifest) -> None:
     """Every file is there, and as it was exported. Raises: VectorsError."""
     for path, expected in manifest.files.items():
         try:
-            data = (folder / path).read_bytes()
+            data = read(folder / path, MOST_ARRAYS, inside=folder)
         except OSError as error:
             raise VectorsError(f"{folder} is incomplete: {path}: {error.strerror}") from error
         if digest(data) != expected:

@@ -3,7 +3,6 @@ stored values and tolerances. No torch is needed."""
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping
@@ -12,12 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oracle.blame.details import Detail
+from oracle.case.arrays import Array
 from oracle.case.case import Case
+from oracle.case.files import MIB, MOST_ARRAYS, parsed, read
+from oracle.errors import message, visible
 from oracle.exchange.introduction import PROTOCOL, Introduction, introduction
-from oracle.exchange.received import received
+from oracle.exchange.numbers import shown
+from oracle.exchange.received import entry_name, received
 from oracle.exchange.spelled import case_of
 from oracle.exchange.tensors import unpacked
 from oracle.execution.network import check
+from oracle.execution.quantities import wanted
 from oracle.harness.jobs import Judged, Progress, contained, in_turn
 from oracle.harness.judge import CaseStep, judge_step
 from oracle.judging.case_rows import unjudged
@@ -29,6 +33,7 @@ from oracle.subjects import refbp
 from oracle.trace import Key
 from oracle.vectors.expected import Expectation, from_arrays
 from oracle.vectors.folder import Entry, Manifest, VectorsError, read_manifest, verify
+from oracle.vectors.genuine import failed, impossible
 from oracle.vectors.stored import excused, stored_rows
 
 INTRODUCTION = "introduction.json"
@@ -87,13 +92,12 @@ def _introduced(results: Path) -> Introduction:
     """Who made the results: as their introduction says, else by the folder's name. Raises: VectorsError."""
     path = results / INTRODUCTION
     try:
-        value = (
-            json.loads(path.read_bytes()) if path.exists() else {"protocol": PROTOCOL, "name": results.resolve().name}
-        )
-        return introduction(value)
+        if not path.exists():
+            return introduction({"protocol": PROTOCOL, "name": visible(results.resolve().name)[:100] or "results"})
+        return introduction(parsed(read(path, MIB, inside=results)))
     except OSError as error:
         raise VectorsError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise VectorsError(f"{path}: {error}") from error
 
 
@@ -118,27 +122,53 @@ def _judged(job: Job, case: Case, expected: Mapping[Key, Expectation]) -> tuple[
     try:
         note = path.with_name(path.name + UNSUPPORTED_NOTE)
         if note.exists() and not path.exists():
-            said = note.read_bytes()[:LONGEST_NOTE].decode(errors="replace").strip()
-            return [unjudged(case, UNSUPPORTED, said)], []
-        tensors = unpacked(path.read_bytes())
+            said = read(note, MIB, inside=job.results).decode(errors="replace")
+            return [unjudged(case, UNSUPPORTED, " ".join(said.split())[:LONGEST_NOTE])], []
+        tensors = unpacked(read(path, MOST_ARRAYS, inside=job.results))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return [unjudged(case, MISSING, f"{job.entry.results}: {reason}")], []
     trace, who = received(case, *tensors), job.introduction
     found = judge_step(CaseStep(case, trace, refbp), who.profile, {who.name})
-    stored = with_known(stored_rows(case, trace, expected, who.profile), {who.name})
-    return [*found.rows, *excused(stored, found.rows)], list(found.details)
+    cannot_be = impossible(case, expected)
+    possible = {key: own for key, own in expected.items() if key not in cannot_be}
+    stored = with_known(stored_rows(case, trace, possible, who.profile), {who.name})
+    false = [failed(case, key, why) for key, why in cannot_be.items()]
+    return [*found.rows, *excused(stored, found.rows), *false], list(found.details)
 
 
 def load(folder: Path, entry: Entry) -> tuple[Case, dict[Key, Expectation]]:
     """A case of the folder and what is expected of it. Raises: VectorsError."""
     try:
-        value = json.loads((folder / entry.description).read_bytes())
-        case = case_of(value, unpacked((folder / entry.arrays).read_bytes()).arrays)
+        value = parsed(read(folder / entry.description, inside=folder))
+        case = case_of(value, _arrays(folder, entry.arrays))
+        if (case.name, case.dtype) != (entry.case, entry.dtype):
+            raise ValueError(f"its description is that of {shown(case.name)} in {shown(case.dtype)}")
         check(case)
-        return case, from_arrays(unpacked((folder / entry.expected).read_bytes()).arrays)
+        expected = from_arrays(_arrays(folder, entry.expected))
+        _check_shapes(case, expected)
+        return case, expected
     except (OSError, ValueError, TypeError) as error:  # a CaseError too
-        raise VectorsError(f"{folder}: {entry.case} in {entry.dtype} cannot be used: {error}") from error
+        raise VectorsError(f"{folder}: {entry.case} in {entry.dtype} cannot be used: {message(error)}") from error
+
+
+def _arrays(folder: Path, path: str) -> dict[str, Array]:
+    """Raises: OSError, ValueError."""
+    found = unpacked(read(folder / path, MOST_ARRAYS, inside=folder))
+    for name, reason in found.faults.items():
+        raise ValueError(f"{path}: {shown(name)}: {reason}")
+    return found.arrays
+
+
+def _check_shapes(case: Case, expected: Mapping[Key, Expectation]) -> None:
+    """What is expected is something that the case has, in its form. Raises: ValueError."""
+    known = wanted(case)
+    for key, own in expected.items():
+        if key not in known:
+            raise ValueError(f"{entry_name(key)} is expected, and the case has no such quantity")
+        for name, array in own.arrays(key).items():
+            if array.shape != known[key].shape or array.dtype.name not in ("float64", "int64"):
+                raise ValueError(f"{name} is {array.dtype.name} of shape {array.shape}, expected {known[key].shape}")
 
 
 def _strangers(results: Path, manifest: Manifest) -> Iterator[Row]:

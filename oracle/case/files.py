@@ -1,0 +1,97 @@
+"""Files and JSON that somebody else wrote: regular files of bounded size, and a sentence for what cannot be parsed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MIB = 1 << 20
+# Of JSON that people and programs write; arrays of large cases have files of their own, and a limit of their own.
+MOST_TEXT, MOST_ARRAYS = 512 * MIB, 4096 * MIB
+# Python's own limit of recursion is met earlier in some readers than in others: this is far above any case.
+DEEPEST = 100
+
+
+def read(path: Path | str, most: int = MOST_TEXT, inside: Path | str | None = None) -> bytes:
+    """The bytes of a file.
+
+    inside: the folder that it must not lead out of, by a symbolic link or otherwise.
+    Raises: OSError, whose `strerror` says why, for what is no regular file, too large, or elsewhere.
+    """
+    path = Path(path)
+    if inside is not None and not path.resolve().is_relative_to(Path(inside).resolve()):
+        raise _refused(path, f"it leads out of the folder {inside}")
+    _require_regular(path, path.stat(), most)
+    # It may have been exchanged meanwhile: a FIFO would wait for a writer.
+    with os.fdopen(
+        os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)), "rb"
+    ) as file:
+        _require_regular(path, os.fstat(file.fileno()), most)
+        data = file.read(most + 1)
+    if len(data) > most:  # one that grows, or does not say how large it is
+        raise _too_large(path, most)
+    return data
+
+
+def _require_regular(path: Path, found: os.stat_result, most: int) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise _refused(path, "it is not a regular file")
+    if found.st_size > most:
+        raise _too_large(path, most)
+
+
+def _too_large(path: Path, most: int) -> OSError:
+    return _refused(path, f"it is larger than {most // MIB:,} MiB", errno.EFBIG)
+
+
+def _refused(path: Path, why: str, number: int = errno.EINVAL) -> OSError:
+    return OSError(number, why, str(path))
+
+
+def parsed(data: bytes | str, constant: Callable[[str], Any] | None = None) -> Any:
+    """The value of a JSON text in UTF-8. Raises: ValueError in one sentence.
+
+    constant: called with the name of a NaN or infinity, which JSON does not have and Python reads all the same.
+    """
+    try:
+        value = json.loads(data, object_pairs_hook=_object, parse_constant=constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not text in UTF-8: {error.reason} at byte {error.start}") from None
+    except MemoryError:
+        raise ValueError("it needs more memory than there is") from None
+    if _is_deeper(value, DEEPEST):
+        raise ValueError(f"it is nested more than {DEEPEST} deep")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object in it has {twice!r} twice")
+    return found
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            item
+            for held in level
+            if isinstance(held, (dict, list))
+            for item in (held.values() if isinstance(held, dict) else held)
+            if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return False
+    return True

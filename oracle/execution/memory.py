@@ -1,0 +1,51 @@
+"""A limit on the memory that a piece of work may take, as the operating system keeps it: more is refused before it is given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+
+# A case may take so many times the bytes of its own arrays, and at least so many.
+TIMES, LEAST = 1000, 1 << 31
+
+
+def of_case(case: Case) -> int:
+    """The bytes that a case may take: by the arrays that it holds itself, whatever its options ask for."""
+    held = 0
+
+    def count(array: Array) -> Array:
+        nonlocal held
+        held += array.nbytes
+        return array
+
+    case.mapped(count)
+    return max(LEAST, TIMES * held)
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Inside, allocating more than so many bytes beyond what there is raises MemoryError; where the system has such a limit."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = pages * os.sysconf("SC_PAGE_SIZE") + size
+    except (ImportError, OSError):  # not Linux
+        yield
+        return
+    tighter = [own for own in (soft, hard) if own != resource.RLIM_INFINITY and own <= limit]
+    if tighter:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

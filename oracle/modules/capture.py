@@ -50,6 +50,7 @@ class Capture:
         self.order: list[str] = []
         self.owned: dict[Node, Call] = {}
         self._counts: dict[str, int] = {}
+        self._hooks: list[Any] = []
         self._last: tuple[torch.Tensor, int, Array] | None = None
 
     @contextmanager
@@ -147,8 +148,8 @@ class Capture:
             return
         call.joined = True
         arrived: list[torch.Tensor] = []
-        node.register_prehook(self._arriving(call, output.shape, number, part, arrived))
-        node.register_hook(self._left(call, part, arrived))
+        self._hooks.append(node.register_prehook(self._arriving(call, output.shape, number, part, arrived)))
+        self._hooks.append(node.register_hook(self._left(call, part, arrived)))
         for own in _nodes(node, call.age):
             self.owned[own] = call
             self._listen(call, own)
@@ -194,7 +195,16 @@ class Capture:
                 before = call.made.get(quantity)
                 call.made[quantity] = np.array(share) if before is None else before + share
 
-        node.register_hook(hook)
+        self._hooks.append(node.register_hook(hook))
+
+    def release(self) -> None:
+        """Lets go of autograd's graph: a node holds its hooks, and these the calls, in a circle that Python does not see."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self.owned.clear()
+        for call in self.calls:
+            call.edges.clear()
 
     def backward(self, output: torch.Tensor, upstream: torch.Tensor | None) -> None:
         """Differentiates; afterwards every call that a gradient reached has all that it is expected to show."""

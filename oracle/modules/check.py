@@ -55,7 +55,7 @@ def check_module(
         torch_module: on any device, of any floating dtype, in training or evaluation mode. In 16 bits a layer may add up in 16
             bits, as torch's LayerNorm does with its parameters' gradients on the processor; in bfloat16 and over many samples
             that leaves gradients of parameters undecided.
-        x: its input; a tuple where it takes several arguments.
+        x: its input; a tuple where it takes several arguments. Of one that requires no gradient none is asked for.
         loss: called as loss(output, target); a module of torch.nn is judged like a layer. Without one the upstream gradient
             is random, the same each time.
         target: what the loss takes after the module's output; a tuple where that is several arguments.

@@ -97,6 +97,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.at = ""
         self.cuts: dict[Node, Cut] = {}
         self._detached: dict[int, tuple[Cut, Node]] = {}
+        self._hooks: list[Any] = []
         self._written: list[tuple[str, torch.Tensor, int]] = []
         self._read: dict[int, list[tuple[torch.Tensor, int]]] = {}
 
@@ -278,8 +279,14 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                     operation.gradients[first] = own if so_far is None else so_far + own
             done(operation)
 
-        node.register_prehook(arriving)
-        node.register_hook(leaving)
+        self._hooks += [node.register_prehook(arriving), node.register_hook(leaving)]
+
+    def release(self) -> None:
+        """Lets go of autograd's graph, whose nodes hold these hooks in a circle that Python does not see."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self.cuts.clear()
 
 
 def is_compiled(module: torch.nn.Module) -> bool:

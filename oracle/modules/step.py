@@ -59,9 +59,13 @@ class Step:
 
     def make(self) -> None:
         """Raises: ModuleError for a result that cannot be used; whatever the module, the loss or the optimizer raises."""
-        self._forward()
-        self._backward()
-        self._update()
+        try:
+            self._forward()
+            self._backward()
+            self._update()
+        finally:
+            self.capture.release()
+            self.watch.release()
 
     def _forward(self) -> None:
         run, capture = self.training, self.capture
@@ -159,13 +163,13 @@ class _Entering(torch.autograd.Function):
 
 
 def entering(given: torch.Tensor) -> torch.Tensor:
-    """A copy in the same memory layout, which the module may change; differentiable where its numbers are."""
+    """A copy in the same memory layout, which the module may change; it requires a gradient where the given one does."""
     value = given.detach()
     if 0 in value.stride():  # an expanded one, of which several elements are one: nothing could change it in place
         copy = value.clone()
     else:
         copy = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device).copy_(value)
-    if not copy.is_floating_point():
+    if not given.requires_grad:
         return copy
     made: torch.Tensor = _Entering.apply(torch.zeros((), requires_grad=True), copy)  # type: ignore[no-untyped-call]
     return made

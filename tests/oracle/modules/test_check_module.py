@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import re
 from collections.abc import Callable
@@ -19,6 +20,9 @@ import oracle
 from oracle import suite
 from oracle.execution.network import OPTIMIZERS
 from oracle.judging.rows import DISCREPANCIES
+from oracle.modules.as_parts import Observed
+from oracle.modules.calls import Call
+from oracle.modules.operations import Operation
 from oracle.subjects.torch import build, tensor
 
 
@@ -90,7 +94,7 @@ def culprits(report: oracle.Report) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_every_leaf_is_judged_in_every_dtype(dtype: torch.dtype) -> None:
     """Output, input gradient, parameter gradients, buffers and mask, around code that is the network's own."""
-    report = oracle.check_module(Net().to(dtype), images(dtype))
+    report = oracle.check_module(Net().to(dtype), images(dtype).requires_grad_())
     found = verdicts(report)
     assert report.passed, report.blame
     for layer in ("stem", "block.conv", "block.conv#2", "head.3"):
@@ -293,6 +297,7 @@ def test_what_has_no_rule_is_unjudged_and_the_others_are_judged() -> None:
             return torch.special.i1(x)
 
     net, x = nn.Sequential(nn.Linear(4, 4), Bessel(), nn.Linear(4, 2)).double(), torch.randn(3, 4).double()
+    x.requires_grad_()
     report = oracle.check_module(net, x)
     found = verdicts(report)
     assert (found["1.special_i1", ""], found["2", "grad.weight"], report.passed) == ("unjudged", "pass", False)
@@ -424,7 +429,7 @@ def test_the_upstream_gradient_is_random_where_there_is_no_loss() -> None:
     net = nn.Linear(3, 4).double()
     net.register_full_backward_hook(lambda module, given, upstream: seen.append(upstream[0]))
     for _ in range(2):
-        oracle.check_module(net, torch.randn(5, 3).double())
+        oracle.check_module(net, torch.randn(5, 3).double().requires_grad_())
     assert len(seen[0].unique()) == 20
     assert torch.equal(seen[0], seen[1])
 
@@ -626,7 +631,7 @@ def test_a_gradient_that_the_network_takes_itself_is_not_counted() -> None:
             (force,) = torch.autograd.grad(energy.sum(), x, retain_graph=True)
             return energy + force.detach().sum()
 
-    report = oracle.check_module(Force().double(), torch.randn(5, 3).double())
+    report = oracle.check_module(Force().double(), torch.randn(5, 3).double().requires_grad_())
     assert report.passed, report.blame
 
 
@@ -643,7 +648,72 @@ def test_several_inputs_and_no_gradients_enabled_outside() -> None:
         inputs = torch.randn(5, 3).double(), torch.randn(5, 2).double()
     with torch.no_grad():
         found = verdicts(oracle.check_module(Pair().double(), inputs))
-    assert found["one", "grad.weight"] == found["two", "grad_input"] == "pass"
+    assert found["one", "grad.weight"] == found["two", "grad.bias"] == "pass"
+
+
+class Lazy(torch.autograd.Function):
+    """A product whose weight gradient is right only where its input needs one too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        x, weight = ctx.saved_tensors
+        if not ctx.needs_input_grad[0]:
+            return None, torch.zeros_like(weight)
+        return grads[0] @ weight, grads[0].T @ x
+
+
+class LazyLinear(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return Lazy.apply(input, self.weight) + self.bias  # type: ignore[no-any-return,no-untyped-call]
+
+
+@pytest.mark.parametrize("needs", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_inputs_keep_what_they_require(frozen: bool, needs: bool) -> None:
+    """A backward may go another way where its input needs no gradient: in a first layer, and behind a frozen one."""
+    net = (
+        nn.Sequential(nn.Linear(4, 4), LazyLinear(4, 3)).double()
+        if frozen
+        else nn.Sequential(LazyLinear(4, 3)).double()
+    )
+    if frozen:
+        net[0].requires_grad_(False)
+    report = oracle.check_module(net, torch.randn(5, 4).double().requires_grad_(needs))
+    assert report.passed == needs
+    assert needs or {own.quantity for own in report.blame} == {"grad.weight"}
+
+
+def held() -> int:
+    gc.collect()
+    kinds = (Call, Operation, Observed)
+    return sum(issubclass(type(own), kinds) for own in gc.get_objects())
+
+
+class Fails(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise ArithmeticError("no luck")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Flatten()),
+        lambda: nn.Sequential(nn.Conv2d(3, 2, 3), Fails()),
+        lambda: nn.Sequential(LazyLinear(6, 2), nn.Dropout()),
+    ],
+)
+def test_nothing_is_held_once_the_report_is_gone(made: Callable[[], nn.Module]) -> None:
+    """A node of autograd's graph that holds a hook that holds the node is nothing that Python can collect."""
+    before = held()
+    report = oracle.check_module(made(), torch.randn(2, 3, 6, 6), steps=2)
+    assert len(report.table)
+    del report
+    assert held() == before
 
 
 def test_the_report_is_one_like_any_other(tmp_path: Path) -> None:

@@ -124,7 +124,8 @@ def test_a_product_of_lower_precision_stays_visible(
             return g @ rounded(weight), g.T @ rounded(x)
 
     monkeypatch.setattr(nn.functional, "linear", lambda x, weight, _: Product.apply(x, weight))
-    report = check_module(nn.Sequential(nn.Linear(features, 12, bias=False)), torch.randn(40, features))
+    x = torch.randn(40, features, requires_grad=True)
+    report = check_module(nn.Sequential(nn.Linear(features, 12, bias=False)), x)
     rows = report.table
     verdicts = dict(zip(rows.quantity, rows.verdict, strict=True))
     assert {verdicts[name] for name in ("output", "grad_input", "grad.weight")} == {"imprecise"}, verdicts

@@ -23,6 +23,7 @@ from oracle import errors
 
 # Each registers its commands; in the order in which the help shows them.
 from oracle.cli import run as run  # isort: skip
+from oracle.cli import init as init  # isort: skip
 from oracle.cli import look as look  # isort: skip
 from oracle.cli import report as report  # isort: skip
 from oracle.cli import selftest as selftest  # isort: skip

@@ -114,7 +114,8 @@ def print_for_github(report: Report) -> None:
     from oracle.report import github
     from oracle.report.report import ReportError
 
-    sys.stdout.write("".join(f"{line}\n" for line in github.workflow_commands(report.blame, report.table)))
+    subject = str(report.environment["subject"])
+    sys.stdout.write("".join(f"{line}\n" for line in github.workflow_commands(report.blame, report.table, subject)))
     summary = github.summary(report.environment, report.families, report.table, report.blame, report.training)
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     if not target:

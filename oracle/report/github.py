@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -11,6 +13,7 @@ from oracle.blame.blame import Blame
 from oracle.judging.rows import FAILED, GRAVITY, UNDECIDED
 from oracle.judging.training import TrainingRun
 from oracle.report import markdown
+from oracle.report.source import place_of
 from oracle.report.table import HARNESS_FAILED, failed_runs, judged_rows, outcome
 from oracle.wording import counted, exact_share, figure
 
@@ -24,12 +27,13 @@ def worst_first(blames: Sequence[Blame]) -> list[Blame]:
     return sorted(blames, key=lambda blame: -GRAVITY[blame.verdict])
 
 
-def workflow_commands(blames: Sequence[Blame], table: pd.DataFrame) -> list[str]:
+def workflow_commands(blames: Sequence[Blame], table: pd.DataFrame, subject: str = "") -> list[str]:
     """Workflow commands: an error per culprit, the last one standing for all that do not fit, one for failures of the harness,
-    and a warning for what is open."""
+    and a warning for what is open. A culprit is shown at the subject's file and line."""
+    at = _at(subject)
     ordered = worst_first(blames)
     shown = ordered if len(ordered) <= MOST_ANNOTATIONS else ordered[: MOST_ANNOTATIONS - 1]
-    lines = [_command("error", f"{blame.case} ({blame.dtype}) {blame.verdict}", blame.in_full()) for blame in shown]
+    lines = [_command("error", f"{blame.case} ({blame.dtype}) {blame.verdict}", blame.in_full(), at) for blame in shown]
     if len(shown) < len(ordered):
         left = len(ordered) - len(shown)
         lines.append(
@@ -86,9 +90,21 @@ def _inline(text: str) -> str:
     return " ".join(text.split()).replace("<", "&lt;").replace("|", "\\|")
 
 
-def _command(kind: str, title: str, message: str) -> str:
+def _at(subject: str) -> dict[str, str]:
+    """File, from the root of the repository, and line of a subject that is module:object."""
+    place = place_of(subject)
+    if place is None:
+        return {}
+    root = os.environ.get("GITHUB_WORKSPACE", ".")
+    return {"file": os.path.relpath(place.file, root), "line": str(place.line)}
+
+
+def _command(kind: str, title: str, message: str, at: Mapping[str, str] = MappingProxyType({})) -> str:
     def escaped(text: str) -> str:
         return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
-    heading = escaped(title).replace(":", "%3A").replace(",", "%2C")
-    return f"::{kind} title={heading}::{escaped(message)}"
+    properties = {**at, "title": title}
+    said = ",".join(
+        f"{name}={escaped(value).replace(':', '%3A').replace(',', '%2C')}" for name, value in properties.items()
+    )
+    return f"::{kind} {said}::{escaped(message)}"

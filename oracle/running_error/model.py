@@ -30,7 +30,7 @@ def limits(dtype: np.dtype[Any]) -> Any:
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
 
 
-# In units of sigma: a correct implementation stays below. README says from which measurements it was chosen.
+# In units of sigma: a correct implementation stays below. TOLERANCES.md says from which measurements it was chosen.
 LAMBDA = 8.0
 
 

@@ -1,0 +1,27 @@
+"""`oracle init`: a subject to begin with."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oracle.cli.app import app
+
+SKELETON = Path(__file__).parents[1] / "subjects" / "skeleton.py"
+
+
+@app.command()
+def init(file: Annotated[Path, typer.Argument(help="Where to write it, such as my_subject.py.")]) -> None:
+    """Write a subject that runs, with comments, to put your own code into."""
+    if file.suffix != ".py" or not file.stem.isidentifier():
+        raise ValueError(f"{file} cannot be imported: a name such as my_subject.py can")
+    try:
+        with file.open("x") as made:
+            made.write(SKELETON.read_text().replace("mine", file.stem))
+    except OSError as error:
+        raise ValueError(f"{file} cannot be written: {error.strerror}") from error
+    go = "" if file.parent == Path() else f"cd {shlex.quote(str(file.parent))} && "
+    typer.echo(f"{file} is written. Run it: {go}oracle run --subject {file.stem}:subject --cases mlp")

@@ -1,0 +1,57 @@
+"""Where the code of a subject stands, read from its source: nothing of it is run."""
+
+from __future__ import annotations
+
+import ast
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    file: Path
+    line: int
+
+
+def place_of(subject: str) -> Place | None:
+    """Of module:object the `run` of its class, else what binds the name; None where there is no source."""
+    module, colon, name = subject.partition(":")
+    file = _file_of(module) if colon else None
+    if file is None:
+        return None
+    try:
+        body = ast.parse(file.read_text()).body
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+    bound = {own: node for node in body for own in _names(node)}
+    found = bound.get(name)
+    if isinstance(found, ast.Assign | ast.AnnAssign) and isinstance(made := found.value, ast.Call):
+        found = bound.get(ast.unparse(made.func), found)
+    if isinstance(found, ast.ClassDef):
+        methods = [own for own in found.body if isinstance(own, ast.FunctionDef) and own.name == "run"]
+        found = methods[0] if methods else found
+    return Place(file, found.lineno if found else 1)
+
+
+def _names(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [own.id for own in node.targets if isinstance(own, ast.Name)]
+    return [node.target.id] if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else []
+
+
+def _file_of(module: str) -> Path | None:
+    """A module inside a package is looked for beside it: to ask for its spec would import the package."""
+    top, *inner = module.split(".")
+    try:
+        spec = find_spec(top)
+    except ValueError:  # the running program has a module of that name without one
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin)
+    if inner:
+        inside = file.parent.joinpath(*inner)
+        file = inside / "__init__.py" if inside.is_dir() else inside.with_suffix(".py")
+    return file if file.suffix == ".py" and file.is_file() else None

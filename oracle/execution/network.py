@@ -184,7 +184,7 @@ class Tap(Layer):
     def apply(self, input: Array) -> tuple[Array, Callable[[Array], Array]]:
         with placed(self.name, "output"):
             output, inner_backward = self.layer.apply(self.report(self.name, "input", input))
-        self.report(self.name, "output", output)
+        output = self.report(self.name, "output", output)
         mask = getattr(self.layer, "mask", None)
         if mask is not None:  # of whole channels, one number each
             self.report(self.name, "mask", np.broadcast_to(mask, input.shape))
@@ -194,7 +194,7 @@ class Tap(Layer):
                 grad_input = inner_backward(self.report(self.name, "grad_output", grad_output))
             if not self.layer.children:
                 for short, grad in self.layer.grads.items():
-                    self.report(self.owner, f"grad.{short}", grad)
+                    self.layer.grads[short] = self.report(self.owner, f"grad.{short}", grad)
             result: Array = self.report(self.name, "grad_input", grad_input)
             return result
 
@@ -208,8 +208,7 @@ def execute(
 
     Args:
         lift: makes the array to compute with from one of the case's.
-        watch: sees every quantity as it is computed; what it returns for an `input`, `grad_output` or
-            `grad_input` is what is computed with from there on.
+        watch: sees every quantity as it is computed; what it returns is what is computed with from there on.
     Raises: CaseError where the case's shapes do not fit together.
     """
     results: Results = {}

@@ -138,6 +138,17 @@ def elementwise(
     return rule
 
 
+def exponential(x: Any) -> ErrorArray:
+    """A result of zero is one that was lost."""
+    result = elementwise(np.exp, lambda x, y: y, 4)(x)
+    lost = (result.value == 0) & (x.value > -np.inf)
+    if lost.any() and result.own_error is not None:
+        least, least_worst = x.model.least_lost
+        floor = x.model.constant(least * least, least_worst)
+        result.own_error = result.own_error.mapped(lambda own, floor: np.where(lost, floor, own), floor)
+    return result
+
+
 def square(x: ErrorArray) -> ErrorArray:
     x = in_range(x)
     model, value = x.model, np.square(x.value)
@@ -205,7 +216,7 @@ UFUNCS.update(
         np.power: power,
         np.absolute: absolute,
         np.sign: sign,
-        np.exp: elementwise(np.exp, lambda x, y: y, 4),
+        np.exp: exponential,
         np.expm1: elementwise(np.expm1, lambda x, y: y + 1, 4),
         np.log: elementwise(np.log, lambda x, y: 1 / x, 4),
         np.log1p: elementwise(np.log1p, lambda x, y: 1 / (1 + x), 4),

@@ -156,9 +156,9 @@ class ErrorModel:
 
     @cached_property
     def smallest_normal(self) -> tuple[float, float]:
-        """For either model: the statistical one squares, and a square has to stay representable."""
+        """For either model: the statistical one squares the roundoff of a number, which has to stay representable."""
         tiny = float(limits(self.dtype).tiny)
-        return max(tiny, 2.0**-510), tiny
+        return max(tiny, 2.0**-510 / self.unit_roundoff), tiny
 
     @cached_property
     def least_lost(self) -> tuple[float, float]:

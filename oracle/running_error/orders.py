@@ -22,52 +22,51 @@ FEW = 16
 PARTS = 16
 # Elements that are added up together: they stay in a processor's second cache.
 CHUNK = 2**15
-# Elements of a product whose terms are looked at one by one, and how many terms these have together, at most.
-ELEMENTS, TERMS = 64, 2**13
+# Numbers of a row that tell whether they repeat; elements of a product whose terms are then looked at, and their terms, at most.
+LOOK, ELEMENTS, TERMS = 64, 64, 2**17
 # Square of a sequential sum's error, in variances of the model: less where terms do not repeat.
 USUAL = 0.25
-GOLDEN_RATIO = 0.618033988749895
 
 
-def beyond_sum(x: Floats, axes: tuple[int, ...], squares: Floats, count: Floats, model: ErrorModel) -> Floats | None:
-    """Variance of the sum of x over `axes` beyond that of a random order, as a column; None where there is none.
+def total(x: Floats, axes: tuple[int, ...], squares: Floats, count: Floats, model: ErrorModel) -> tuple[Floats, Any]:
+    """The sums of x over `axes`, as a column, and their variance beyond that of a random order; None where there is none.
 
     Args: squares and count are the sum of term² and the number of terms, an element for each sum.
     """
     n = int(np.prod([x.shape[axis] for axis in axes]))
-    if n < FEW or not x.size:
-        return None
-    rows = np.moveaxis(x, axes, range(-len(axes), 0)).reshape(-1, n)
+    rows = np.ascontiguousarray(
+        np.moveaxis(x, axes, range(-len(axes), 0)).reshape(-1, n)
+    )  # which NumPy adds up in pairs
+    value = rows.sum(-1)
     squares, count = squares.reshape(-1), np.broadcast_to(count, squares.shape).reshape(-1)
-    random, real, sequential = (np.empty(len(rows)) for _ in range(3))
+    real, sequential = np.empty(len(rows)), np.empty(len(rows))
     step = max(1, CHUNK // n)
     for part in (slice(first, first + step) for first in range(0, len(rows), step)):
         terms = rows[part]
         sequential[part] = sequential_error(terms, model)
         partial = np.cumsum(terms, axis=-1)
-        random[part] = model.random_order(partial[:, -1], squares[part], count[part])
         added = np.count_nonzero(terms, axis=-1)
         if added.min() < n:  # adding zero does not round
             partial[terms == 0] = 0.0
         real[part] = np.einsum("ij,ij->i", partial, partial) * (count[part] / np.maximum(added, 1))
+    random = model.random_order(value, squares, count)
     usual = np.maximum(random, real) + squares
-    beyond = np.maximum(real - random, 0.0) + repeated(sequential, usual) * usual
-    beyond += np.where(sequential > USUAL * usual, sequential, 0.0)
-    return beyond if beyond.any() else None
+    share = sequential[usual > 0] / usual[usual > 0]
+    beyond = np.maximum(real - random, 0.0) + np.where(sequential > USUAL * usual, sequential, 0.0)
+    if share.size and np.mean(share) > USUAL:
+        beyond += np.mean(share) * usual
+    return value, beyond if beyond.any() else None
 
 
 def sequential_error(terms: Floats, model: ErrorModel) -> Floats:
-    """Square of what a plain loop over the last axis errs."""
+    """The square of what a plain loop over the last axis errs."""
     low = np.cumsum(terms.astype(model.dtype_of_sums), axis=-1, dtype=model.dtype_of_sums)[..., -1]
-    error: Floats = np.square((low - np.sum(terms, axis=-1)) / model.roundoff_of_sums)
+    return squared_error(low, terms, model)
+
+
+def squared_error(sums: Floats, terms: Floats, model: ErrorModel) -> Floats:
+    error: Floats = np.square((sums - np.sum(terms, axis=-1)) / model.roundoff_of_sums)
     return np.where(np.isfinite(error), error, 0.0)
-
-
-def repeated(sequential: Floats, usual: Floats) -> float:
-    """What sequential errors say of all elements of an array: a share of the usual variance, 0 where they are as usual."""
-    known = usual > 0
-    share = float(np.mean(sequential[known] / usual[known])) if known.any() else 0.0
-    return share if share > USUAL else 0.0
 
 
 def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[Floats, Floats | None]:
@@ -87,11 +86,17 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
             real = np.maximum(real, partial_sums(sample_by_sample(x[own], y, samples, min(parts, samples)))[1])
         if parts > 1:
             beyond[own] = np.maximum(real - model.random_order(value[own], squares[own], n), 0.0)
-    places = some_of(value.shape, min(value.size, ELEMENTS, max(4, TERMS // n)))
-    usual = model.random_order(value[places], squares[places], n) + beyond[places] + 2 * squares[places]
-    share = repeated(sequential_errors(x, y, value, places, model), usual)
-    if share:
-        beyond += share * (model.random_order(value, squares, n) + beyond + 2 * squares)
+    alike = alike_in_both(x, y) if n >= LOOK else None
+    if alike is not None:
+        usual = model.random_order(value[alike], squares[alike], n) + beyond[alike] + 2 * squares[alike]
+        few = min(len(usual), ELEMENTS, max(4, TERMS // n))
+        some = np.arange(few) * len(usual) // few
+        terms = terms_of(x, y, value.shape, tuple(index[some] for index in np.nonzero(alike)))
+        error = np.maximum(sequential_error(terms, model), squared_error(value[alike][some], terms, model))
+        if by_sample:
+            error = np.maximum(error, sequential_error(sample_after_sample(terms, samples), model))
+        # Of some elements it is far larger than of others, and nobody knows of which.
+        beyond[alike] += np.max(error / np.maximum(usual[some], np.finfo(float).tiny)) * usual
     return value, beyond if beyond.any() else None
 
 
@@ -125,22 +130,27 @@ def sample_by_sample(x: Floats, y: Floats, samples: int, parts: int) -> Iterator
         yield one, np.swapaxes(other, -1, -2)
 
 
-def some_of(shape: tuple[int, ...], count: int) -> tuple[Any, ...]:
-    """Index of elements that lie all over an array."""
-    size = int(np.prod(shape))
-    return np.unravel_index((np.arange(count) * GOLDEN_RATIO * size % size).astype(int), shape)
+def alike_in_both(x: Floats, y: Floats) -> Floats | None:
+    """The elements of x @ y of which both factors' numbers repeat, and so the terms; None where there are none."""
+    rows, columns = repeating(x), repeating(np.swapaxes(y, -1, -2))
+    return rows[..., :, None] & columns[..., None, :] if rows.any() and columns.any() else None
 
 
-def sequential_errors(x: Floats, y: Floats, value: Floats, places: tuple[Any, ...], model: ErrorModel) -> Floats:
-    """Square of what a plain loop errs in these elements of x @ y, in memory order or sample by sample, or the product itself."""
-    n, samples = x.shape[-1], model.branches.samples
+def repeating(x: Floats) -> Any:
+    """Of each row, whether many of its numbers but zeros are equal to others: seen from some of them."""
+    few = np.sort(x[..., :: x.shape[-1] // LOOK][..., :LOOK], axis=-1)
+    equal = (few[..., 1:] == few[..., :-1]) & (few[..., 1:] != 0)
+    return np.count_nonzero(equal, axis=-1) > 0.25 * np.count_nonzero(few, axis=-1)
+
+
+def terms_of(x: Floats, y: Floats, shape: tuple[int, ...], places: tuple[Any, ...]) -> Any:
+    """The terms of these elements of x @ y, each element's in a row."""
     *batch, row, column = places
-    rows = np.broadcast_to(x, (*value.shape[:-2], *x.shape[-2:]))[(*batch, row)]
-    columns = np.broadcast_to(np.swapaxes(y, -1, -2), (*value.shape[:-2], y.shape[-1], n))[(*batch, column)]
-    terms = rows * columns
-    worst: Floats = np.square((value[places] - np.sum(terms, axis=-1)) / model.roundoff_of_sums)
-    worst = np.maximum(worst, sequential_error(terms, model))
-    if 1 < samples < n and n % samples == 0:
-        by_sample = np.swapaxes(terms.reshape(len(terms), -1, samples), 1, 2).reshape(len(terms), n)
-        worst = np.maximum(worst, sequential_error(by_sample, model))
-    return worst
+    rows = np.broadcast_to(x, (*shape[:-2], *x.shape[-2:]))[(*batch, row)]
+    columns = np.broadcast_to(np.swapaxes(y, -1, -2), (*shape[:-2], y.shape[-1], y.shape[-2]))[(*batch, column)]
+    return rows * columns
+
+
+def sample_after_sample(terms: Floats, samples: int) -> Floats:
+    """Rows of terms that lie position after position, in the order of their samples."""
+    return np.swapaxes(terms.reshape(len(terms), -1, samples), 1, 2).reshape(terms.shape)

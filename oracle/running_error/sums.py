@@ -21,13 +21,16 @@ def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray
     def reduced(component: Any) -> Any:
         return np.asarray(np.sum(np.broadcast_to(component, x.shape), axis=axis, keepdims=keepdims))
 
-    value, terms, count = reduced(x.value), x.open_terms.mapped(reduced), reduced(x.open_count)
+    terms, count = x.open_terms.mapped(reduced), reduced(x.open_count)
     error = None if x.own_error is None else with_noise(x, x.own_error, reduced)
-    if x.quantum is None or not x.model.sum_is_exact(x.quantum, terms, count):
-        axes = tuple(range(x.ndim)) if axis is None else tuple(np.atleast_1d(axis) % x.ndim)
-        error = added(
-            error, in_order(orders.beyond_sum(x.value, axes, terms.statistical, count, x.model), value, x.model)
-        )
+    axes = tuple(range(x.ndim)) if axis is None else tuple(np.atleast_1d(axis) % x.ndim)
+    few = x.size < orders.FEW * terms.statistical.size or not x.size
+    if few or (x.quantum is not None and x.model.sum_is_exact(x.quantum, terms, count)):
+        value = reduced(x.value)
+    else:
+        column, beyond = orders.total(x.value, axes, terms.statistical, count, x.model)
+        value = column.reshape(count.shape)
+        error = added(error, in_order(beyond, value, x.model))
     return ErrorArray(
         value,
         x.model,

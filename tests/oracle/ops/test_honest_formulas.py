@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from oracle import Case, Profile, Spec, Trace, Unsupported, check_module, check_op, run
+from oracle.execution.predict import predict
+from oracle.running_error import ErrorModel
+from oracle.trace import Key
 
 BINARY = {
     "close": lambda rng, p: np.clip(p + 0.001 * rng.standard_normal(p.shape), 0, 1),
@@ -58,6 +61,37 @@ def test_a_derivative_from_the_output(name: str, dtype: Any) -> None:
         layer = getattr(torch.nn, name)(inplace=inplace, **options)
         report = check_module(torch.nn.Sequential(torch.nn.Identity(), layer), x)
         assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_normal_distribution_by_another_function(dtype: Any) -> None:
+    """torch's GELU is off by some units of the factor near zero, where an erf by itself is not."""
+    x = torch.linspace(-0.3, 0.3, 4000, dtype=dtype).reshape(4, 1000).requires_grad_()
+    report = check_module(torch.nn.GELU(), x)
+    assert report.passed, str(report)
+    assert report.table.z_max.max() < 4
+
+
+def test_one_mean_is_subtracted_from_all_elements() -> None:
+    """A legal batch norm that adds its mean up in a loop, before gradients of one sign: the error goes into each term."""
+    rng, n, single = np.random.default_rng(0), 3000, np.float32
+    x, g = (rng.standard_normal((n, 4)) + 50.0).astype(single), (1 + 0.1 * rng.standard_normal((n, 4))).astype(single)
+    params = {"0.weight": np.ones(4), "0.bias": np.zeros(4), "0.running_mean": np.zeros(4), "0.running_var": np.ones(4)}
+    case = Case(
+        "shifted",
+        layers=(Spec("BatchNorm1d", {"num_features": 4}),),
+        params={**params, "0.num_batches_tracked": np.array(0)},
+        inputs=(x,),
+        grad_outputs=(g,),
+        dtype="float32",
+    )
+    due = predict(case, ErrorModel(np.dtype(single)))[Key(0, "0", "grad.weight")]
+    d = x - np.cumsum(x, axis=0)[-1] / single(n)
+    s = single(1) / np.sqrt(np.cumsum(d * d, axis=0)[-1] / single(n) + single(1e-5))
+    error = np.abs((g * d * s).sum(0).astype(float) - due.value)
+    alone = np.sqrt(np.sum(np.square(2.0**-24 * g.astype(float) * x * s), axis=0))  # of each element by itself
+    assert (error > 8 * alone).any()
+    assert (error < 3 * due.sigma).all()
 
 
 def last_of_the_largest(x: Any, kernel: int, stride: int) -> Any:

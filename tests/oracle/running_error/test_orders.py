@@ -120,3 +120,29 @@ def test_whole_numbers_stay_exact_in_any_order() -> None:
     """No order of summation rounds them, sorted or not, and none of this applies."""
     assert np.sum(exact(np.repeat([1.0, -1.0], 500))).error is None
     assert (exact(np.ones((1, 500))) @ exact(np.repeat([1.0, -1.0], 250).repeat(1)[:, None])).error is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_that_repeat_among_others_that_do_not(dtype: str) -> None:
+    """A clipped loss gives one class few distinct terms: its row alone is wider, and wide enough for a plain loop."""
+    rng, n = np.random.default_rng(3), 2000
+    g, x = -rng.uniform(0.1, 1, (10, n)), np.repeat(rng.uniform(0.2, 2, (32, 1)), n, axis=1)
+    g[4, rng.uniform(size=n) < 0.9] = -0.7
+    model = ErrorModel(np.dtype(dtype))
+    sigma = (exact(g, model) @ exact(x.T, model)).sigma / (model.unit_roundoff / U)
+    terms = g[:, None] * x
+    exactly = terms.astype(np.longdouble).sum(-1)
+    error = np.abs(loop(terms, np.dtype(dtype)) + terms.sum(-1) - exactly).astype(float) / (model.unit_roundoff / U)
+    assert np.max(error / sigma) < 4
+    wider = np.median(sigma / random_order(terms), axis=1)
+    assert wider[4] > 2
+    assert np.max(np.delete(wider, 4)) < 2
+
+
+def test_the_value_of_a_sum_is_added_up_in_pairs() -> None:
+    """In float64 the reference rounds as well: along an outer axis NumPy would add up equal terms one after the other."""
+    terms = np.full((20_000, 10), np.random.default_rng(0).uniform(0.1, 1, 10))
+    value = np.sum(exact(terms, ErrorModel(np.dtype("float64"))), axis=0).value
+    exactly = terms.astype(np.longdouble).sum(0).astype(float)
+    plain = np.sum(terms, axis=0)
+    assert np.max(np.abs(value - exactly)) < np.max(np.abs(plain - exactly)) / 10

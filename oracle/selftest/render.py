@@ -26,6 +26,9 @@ def markdown(result: SelfTest, about: str) -> str:
         "Correct implementations that add up in other orders and use other formulas. An alarm is an element outside its "
         "tolerance; `width` is the median of tolerance / largest true error: how many times wider than needed.",
         table(result.legal_families(), figures=("z_max", "width")),
+        "## Ordinary programs",
+        "Small networks, data and losses as people use them, drawn at random and run by torch itself; `width` as above.",
+        table(result.ordinary_kinds(), figures=("z_max", "width")),
         "## Controls",
         "Every case of the suite, with its upstream gradient exchanged: the gradients of the whole step must be found wrong. "
         "A control says nothing where it changes no gradient.",
@@ -52,6 +55,11 @@ def summary_table(result: SelfTest) -> pd.DataFrame:
         ("wrong cause named first", f"{len(result.misnamed):,} of {bugs:,}"),
         (f"{legal} legal variants, in each precision: accused", f"{len(result.alarmed)} of {len(result.variants)}"),
         ("false alarms", f"{alarms:,} in {elements:,} elements"),
+        (f"{len(result.programs):,} ordinary programs by torch: accused", f"{len(result.accused):,}"),
+        (
+            "largest z of an ordinary program",
+            figure(max((program.z_max for program in result.programs), default=0.0)),
+        ),
         ("largest z of a legal variant", figure(max((variant.z_max for variant in result.variants), default=0.0))),
         ("tolerance / largest true error, median", figure(float(widths))),
         (
@@ -77,6 +85,7 @@ def failures(result: SelfTest) -> str:
         f"- accused: {own.variant} ({own.dtype}), {own.alarms:,} elements, largest z {figure(own.z_max)}"
         for own in result.alarmed
     ]
+    lines += [f"- accused: program {own.seed}, {own.program} ({own.dtype}): {own.accused}" for own in result.accused]
     lines += [f"- let through: {own.control} on {own.case}" for own in result.let_through]
     lines += [f"- wrong cause: {bug.bug} ({bug.dtype}) is called {bug.cause!r}" for bug in result.misnamed]
     unnamed = dict.fromkeys(bug.bug for bug in result.unnamed)

@@ -20,18 +20,21 @@ from oracle.judging.rows import DISCREPANCIES, LOOSE, UNDECIDED, Row
 from oracle.running_error import LAMBDA
 from oracle.selftest.bugs import all_bugs, expected_causes
 from oracle.selftest.controls import CONTROLS, FAILS, PASSES, outcome
+from oracle.selftest.ordinary import Ordinary, ordinary
 from oracle.selftest.variants import all_variants
 from oracle.subjects import refbp as honest
 from oracle.trace import Trace
 
 # Of everything, in the quick form, every how many-th is taken; primes, so that no family falls out by its order.
 QUICK = 7
+# Ordinary programs, and how many of them the quick form runs.
+PROGRAMS, QUICK_PROGRAMS = 1040, 30
 # Of the planted bugs' causes: at least this share named first, at most this share named wrongly.
 CAUSES_RIGHT, CAUSES_WRONG = 0.85, 0.02
 
 
 class Job(NamedTuple):
-    kind: str  # "bug", "variant" or a control's name
+    kind: str  # "bug", "variant", "program" or a control's name
     name: str
     dtype: str
 
@@ -94,6 +97,7 @@ class SelfTest:
 
     bugs: list[Planted] = field(default_factory=list)
     variants: list[Legal] = field(default_factory=list)
+    programs: list[Ordinary] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -119,6 +123,10 @@ class SelfTest:
         return [variant for variant in self.variants if variant.alarms]
 
     @property
+    def accused(self) -> list[Ordinary]:
+        return [program for program in self.programs if program.accused]
+
+    @property
     def let_through(self) -> list[Control]:
         return [control for control in self.controls if control.outcome == PASSES]
 
@@ -127,7 +135,7 @@ class SelfTest:
         """Every bug caught and placed, nobody accused, no control let through; causes as promised."""
         right = sum(bug.cause_right for bug in self.bugs)
         named = right >= CAUSES_RIGHT * len(self.bugs) and len(self.misnamed) <= CAUSES_WRONG * len(self.bugs)
-        return named and not (self.missed or self.misplaced or self.alarmed or self.let_through)
+        return named and not (self.missed or self.misplaced or self.alarmed or self.accused or self.let_through)
 
     def bug_table(self) -> pd.DataFrame:
         """One row per bug and dtype."""
@@ -152,6 +160,23 @@ class SelfTest:
             width=("width", "median"),
         ).reset_index()
 
+    def ordinary_kinds(self) -> pd.DataFrame:
+        """One row per kind of network: how many programs, their elements, how many are accused, largest z, width."""
+        frame = pd.DataFrame([asdict(own) for own in self.programs], columns=[own.name for own in fields(Ordinary)])
+        frame["network"], frame["accused"] = frame["program"].str.split(", ").str[0], frame["accused"] != ""
+        return (
+            frame.groupby("network", sort=False)
+            .agg(
+                programs=("seed", "size"),
+                elements=("elements", "sum"),
+                accused=("accused", "sum"),
+                undecided=("undecided", "mean"),
+                z_max=("z_max", "max"),
+                width=("width", "median"),
+            )
+            .reset_index()
+        )
+
     def control_counts(self) -> pd.DataFrame:
         """One row per control: on how many cases it fails, passes, or says nothing."""
         frame = pd.DataFrame([asdict(own) for own in self.controls], columns=[own.name for own in fields(Control)])
@@ -165,13 +190,18 @@ class SelfTest:
             "seconds": self.seconds,
             **{
                 name: [asdict(own) for own in getattr(self, name)]
-                for name in ("missed", "misplaced", "alarmed", "let_through")
+                for name in ("missed", "misplaced", "alarmed", "accused", "let_through")
             },
             "bugs": self.families().to_dict(orient="records"),
             "variants": [
                 {name: None if pd.isna(value) else value for name, value in record.items()}
                 for record in self.legal_families().to_dict(orient="records")
             ],
+            "programs": {
+                "run": len(self.programs),
+                "accused": len(self.accused),
+                "z_max": max((program.z_max for program in self.programs), default=0.0),
+            },
             "controls": self.control_counts().to_dict(orient="records"),
         }
 
@@ -180,12 +210,15 @@ def run(quick: bool = False, progress: Progress | None = None, executor: Executo
     """The whole self-test, or a seventh of it in float32 only."""
     start = time.perf_counter()
     jobs = list(_thinned(_jobs(("float32",) if quick else ("float64", "float32")), quick))
+    jobs += [Job("program", str(seed), "") for seed in range(QUICK_PROGRAMS if quick else PROGRAMS)]
     result = SelfTest()
     for _, scored in in_turn(_scored, jobs, lambda job: job.name, progress, executor):
         if isinstance(scored, Planted):
             result.bugs.append(scored)
         elif isinstance(scored, Legal):
             result.variants.append(scored)
+        elif isinstance(scored, Ordinary):
+            result.programs.append(scored)
         else:
             result.controls.append(scored)
     result.seconds = time.perf_counter() - start
@@ -203,7 +236,9 @@ def _jobs(dtypes: tuple[str, ...]) -> Iterable[Job]:
     yield from (Job(control, name, "float32") for name in suite.all_cases() for control in CONTROLS)
 
 
-def _scored(job: Job) -> Planted | Legal | Control:
+def _scored(job: Job) -> Planted | Legal | Ordinary | Control:
+    if job.kind == "program":
+        return ordinary(int(job.name))
     with np.errstate(all="ignore"):  # bugs do what they do
         if job.kind == "bug":
             return planted(job.name, job.dtype)

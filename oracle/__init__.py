@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from oracle.harness.run import run as run
     from oracle.judging.profile import Profile as Profile
     from oracle.modules import check_module as check_module
+    from oracle.ops.check_network import NetworkError as NetworkError
+    from oracle.ops.check_network import check_network as check_network
     from oracle.ops.check_op import check_op as check_op
     from oracle.ops.expect import assert_close as assert_close
     from oracle.ops.expect import expect as expect
@@ -42,6 +44,8 @@ _HOMES = {
     "CaseError": "oracle.case.case",
     "Spec": "oracle.case.case",
     "check_module": "oracle.modules",
+    "NetworkError": "oracle.ops.check_network",
+    "check_network": "oracle.ops.check_network",
     "check_op": "oracle.ops.check_op",
     "assert_close": "oracle.ops.expect",
     "expect": "oracle.ops.expect",

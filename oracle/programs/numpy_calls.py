@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 from weakref import WeakSet
 
@@ -282,24 +284,40 @@ ADAPTED: dict[str, Callable[..., Any]] = {
 }
 
 
+# Whose own np.zeros is meant as it is; numpy's compiled code above all, which would end the process.
+KEPT = frozenset({"numpy", "scipy", "pandas", "torch", "oracle", "sys", "builtins"})
+
+
+class _Allocating(ModuleType):
+    """numpy, but that what np.zeros and its like allocate can be written into with what is recorded."""
+
+    def __init__(self, recording: NumpyRecording) -> None:
+        super().__init__("numpy")
+        self.__dict__.update({name: _allocating(name, recording) for name in MADE})
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+def _allocating(name: str, recording: NumpyRecording) -> Callable[..., Any]:
+    plain = getattr(np, name)
+    return lambda *args, **kwargs: Recorded(plain(*args, **kwargs), recording)
+
+
 @contextmanager
-def _buffers(recording: NumpyRecording) -> Iterator[None]:
-    """Inside, what np.zeros and its like allocate can be written into with what is recorded."""
-    plain = {name: getattr(np, name) for name in MADE}
-
-    def allocating(name: str) -> Callable[..., Any]:
-        def made(*args: Any, **kwargs: Any) -> Any:
-            return Recorded(plain[name](*args, **kwargs), recording)
-
-        return made
-
+def _buffers(fn: Callable[..., Any], recording: NumpyRecording) -> Iterator[None]:
+    """Inside, the program's modules find an allocating numpy under the names np and numpy."""
+    own = [vars(module) for name, module in list(sys.modules.items()) if name.partition(".")[0] not in KEPT and module]
+    spaces = [*own, getattr(fn, "__globals__", {})]
+    places = [(space, name) for space in spaces for name in ("np", "numpy") if space.get(name) is np]
+    allocating = _Allocating(recording)
     try:
-        for name in MADE:
-            setattr(np, name, allocating(name))
+        for space, name in places:
+            space[name] = allocating
         yield
     finally:
-        for name, function in plain.items():
-            setattr(np, name, function)
+        for space, name in places:
+            space[name] = np
 
 
 def record(fn: Callable[..., Any], *inputs: Array) -> tuple[Program, list[Array]]:
@@ -307,7 +325,7 @@ def record(fn: Callable[..., Any], *inputs: Array) -> tuple[Program, list[Array]
     recording = NumpyRecording()
     given = [Recorded(np.array(own), recording) for own in inputs]
     held = [recording.held(own) for own in given]
-    with _buffers(recording):
+    with _buffers(fn, recording):
         output = fn(*given)
     outputs = list(output) if isinstance(output, (tuple, list)) else [output]
     if not all(isinstance(own, (Recorded, np.ndarray, np.generic)) for own in outputs):

@@ -1,0 +1,327 @@
+"""check_network: layers of anybody's own, objects with forward and backward, each held against its own forward pass."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from oracle.blame.search import Evidenced, evidence_of_numbers
+from oracle.case.arrays import Array
+from oracle.case.case import Spec
+from oracle.errors import in_a_line
+from oracle.harness.judge import CaseStep, judge_step
+from oracle.judging.derived import expected_of
+from oracle.judging.figures import Expected
+from oracle.judging.profile import Profile
+from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNJUDGED, WRONG, Row
+from oracle.judging.verdict import compare
+from oracle.ops.differences import by_differences, chosen_elements
+from oracle.ops.typed import specs_of, typed_case
+from oracle.programs import numpy_calls
+from oracle.programs.execution import FLOATS, Run, WithErrors
+from oracle.report.environment import environment
+from oracle.report.report import Report
+from oracle.running_error import ErrorModel
+from oracle.subjects import refbp as refbp_subject
+
+CASE = "network"
+
+
+class NetworkError(ValueError):
+    """Layers that cannot be checked, in one sentence."""
+
+
+@dataclass
+class Part:
+    """A layer, or the loss, in a step: what it was given and what it made.
+
+    Attributes:
+        before: the object as it was in front of the step.
+        made: what it delivered, by quantity.
+    """
+
+    name: str
+    layer: Any
+    before: Any
+    input: Array
+    target: Any = None
+    output: Array | None = None
+    upstream: Array | None = None
+    made: dict[str, Any] = field(default_factory=dict)
+
+
+def check_network(
+    layers: Sequence[Any] | Mapping[str, Any],
+    x: Array,
+    target: Any = None,
+    loss: Any = None,
+    params: Mapping[str, str] | None = None,
+    types: Sequence[str | Spec | None] | None = None,
+) -> Report:
+    """Hold the backward pass of your own layers against the derivative of their own forward pass, layer by layer.
+
+    Each layer is judged on what it was really given: its output, the gradient of its input and of each parameter. The
+    expected gradient comes from the layer's forward pass: recorded, where its NumPy code can be, else by differences in
+    float64. `report.environment["reference"]` says which. Layers are copied, and left as they were.
+
+    Args:
+        layers: objects with `forward(x)` and `backward(grad_output)`, which returns the gradient of the input; a mapping gives
+            them names. Parameters are in a dict `params`, their gradients in a dict `grads` of the same keys.
+        x: the input.
+        target: what the loss is given beside the last output.
+        loss: an object with `forward(y, target)` and `backward()`, which returns the gradient of y. Without one the upstream
+            gradient is random, the same each time.
+        params: of layers that hold them as attributes: the parameter's name and its gradient's, such as {"W": "dW"}.
+        types: for each layer None, or the class of refbp that it is to be as well: its name, or a `Spec` with its options.
+    Returns: a report, with the case "network", and "network/NAME" for each layer that has a type.
+    Raises: NetworkError for what cannot be checked.
+
+    >>> class Twice:
+    ...     def forward(self, x):
+    ...         return 2 * x
+    ...
+    ...     def backward(self, grad):
+    ...         return 3 * grad
+    >>> report = oracle.check_network([Twice()], np.array([[1.0, 2.0]]))
+    >>> report.blame[0].quantity, report.passed
+    ('grad_input', False)
+    """
+    named = dict(layers) if isinstance(layers, Mapping) else {str(place): own for place, own in enumerate(layers)}
+    array = _checked(named, x, loss, types)
+    specs = specs_of(types, list(named)) if types is not None else {}
+    start = time.perf_counter()
+    step = NetworkStep(_Training(named, array, target, loss, params or {}))
+    judgement = judge_step(step, Profile(), ())
+    rows, details = list(judgement.rows), list(judgement.details)
+    for part in step.training.parts:
+        if part.name in specs and part.output is not None and part.upstream is not None:
+            case, trace = typed_case(f"{CASE}/{part.name}", part.name, specs[part.name], part)
+            typed = judge_step(CaseStep(case, trace, refbp_subject), Profile(), ())
+            rows += [row for row in typed.rows if row.mode == LOCAL]
+            details += typed.details
+    seconds = time.perf_counter() - start
+    cases = list(dict.fromkeys(row.case for row in rows))
+    about = {
+        **environment(),
+        "subject": "layers of your own",
+        "reference": step.references(),
+        "dtypes": [array.dtype.name],
+        "cases": len(cases),
+    }
+    timed = {(case, array.dtype.name): seconds if case == CASE else 0.0 for case in cases}
+    return Report.of(rows, about, timed, (), details).reproduced_by("oracle.check_network(layers, x, …)")
+
+
+def _checked(layers: Mapping[str, Any], x: Any, loss: Any, types: Any) -> Array:
+    """The input as an array. Raises: NetworkError."""
+    if not layers:
+        raise NetworkError("check_network expects at least one layer, got none")
+    owners = [*((f"layer {name}", own, "backward(grad_output)") for name, own in layers.items())]
+    for name, own, backward in [*owners, *([("the loss", loss, "backward()")] if loss is not None else [])]:
+        for method in ("forward", "backward"):
+            if not callable(getattr(own, method, None)):
+                said = "forward(x)" if method == "forward" else backward
+                raise NetworkError(f"{name}, a {type(own).__name__}, has no method {said}")
+    if types is not None and len(types) != len(layers):
+        raise NetworkError(f"types has {len(types)} entries, for {len(layers)} layers")
+    array = np.asarray(x)
+    if array.dtype.name not in FLOATS:
+        raise NetworkError(f"x expects floating-point numbers, got {array.dtype}")
+    return array
+
+
+class _Training:
+    """One forward and backward pass, watched."""
+
+    def __init__(self, layers: Mapping[str, Any], x: Array, target: Any, loss: Any, names: Mapping[str, str]) -> None:
+        self.names, self.dtype = names, x.dtype.name
+        self.parts: list[Part] = []
+        self.fell: Row | None = None
+        self.random = np.random.get_state()
+        try:
+            self._run(layers, x, target, loss)
+        except Exception as error:  # whatever a layer raises is a finding about it
+            at = self.at
+            kind = type(self.layers[at]).__name__ if at in self.layers else ""
+            self.fell = Row(CASE, self.dtype, 0, at, kind, "", LOCAL, CRASHED, in_a_line(error))
+
+    def _run(self, layers: Mapping[str, Any], x: Array, target: Any, loss: Any) -> None:
+        self.layers = {name: copy.deepcopy(own) for name, own in layers.items()}
+        for name, own in self.layers.items():
+            self.at, part = name, Part(name, own, copy.deepcopy(own), x.copy())
+            part.output = x = np.array(own.forward(x))
+            self.parts.append(part)
+        if loss is not None:
+            self.at, own = "loss", copy.deepcopy(loss)
+            self.layers["loss"] = own
+            part = Part("loss", own, copy.deepcopy(own), x.copy(), target)
+            part.output = np.array(own.forward(x, target))
+            self.parts.append(part)
+            part.upstream = np.ones(part.output.shape, part.output.dtype)
+            part.made["grad_input"] = own.backward()
+            grad = part.made["grad_input"]
+        else:
+            grad = np.random.default_rng(0).standard_normal(x.shape).astype(x.dtype)
+        for part in reversed(self.parts[: len(layers)]):
+            self.at = part.name
+            if grad is None:
+                return
+            part.upstream = np.array(grad)
+            grad = part.made["grad_input"] = part.layer.backward(np.array(grad))
+            for name in self.parameters(part.layer):
+                part.made[f"grad.{name}"] = self.gradient(part.layer, name)
+
+    def parameters(self, layer: Any) -> dict[str, Array]:
+        found = {name: own for name, own in getattr(layer, "params", {}).items() if isinstance(own, np.ndarray)}
+        by_name = {name: getattr(layer, name) for name in self.names if hasattr(layer, name)}
+        return {**found, **{name: own for name, own in by_name.items() if isinstance(own, np.ndarray)}}
+
+    def gradient(self, layer: Any, name: str) -> Any:
+        if name in self.names and hasattr(layer, self.names[name]):
+            return getattr(layer, self.names[name])
+        return getattr(layer, "grads", {}).get(name)
+
+    def put(self, layer: Any, name: str, value: Any) -> None:
+        """A parameter's place in a layer, in its dict or as its attribute."""
+        if name in getattr(layer, "params", {}):
+            layer.params[name] = value
+        else:
+            setattr(layer, name, value)
+
+
+@dataclass(frozen=True)
+class _Due:
+    """What a part should have made, by quantity, and how that is known."""
+
+    expected: Mapping[str, Expected]
+    how: str
+    elements: Mapping[str, Array] = field(default_factory=dict)
+
+
+class NetworkStep:
+    """The step of a network, which the door to the judge takes."""
+
+    def __init__(self, training: _Training) -> None:
+        self.training = training
+        self._how: dict[str, str] = {}
+        self._wrong: list[tuple[Row, Array, Expected, Part]] = []
+
+    def references(self) -> str:
+        """Where the expected gradients came from."""
+        kinds: dict[str, list[str]] = {}
+        for name, how in self._how.items():
+            kinds.setdefault(how, []).append(name)
+        said = "; ".join(f"{how} ({', '.join(names)})" for how, names in kinds.items())
+        return f"each layer's own forward: {said}" if said else "each layer's own forward"
+
+    def judged(self, profile: Profile) -> Iterator[Row]:
+        for part in self.training.parts:
+            if part.upstream is None:
+                continue
+            blank = Row(CASE, self.training.dtype, 0, part.name, type(part.layer).__name__, "", LOCAL, PASS)
+            try:
+                due = self._due(part)
+            except Exception as error:
+                said = f"its forward pass can neither be recorded nor run again: {in_a_line(error)}"
+                yield replace(blank, quantity="grad_input", verdict=UNJUDGED, diagnosis=said)
+                continue
+            self._how[part.name] = due.how
+            yield from self._rows(part, due, blank)
+        if self.training.fell is not None:
+            yield self.training.fell
+
+    def _rows(self, part: Part, due: _Due, blank: Row) -> Iterator[Row]:
+        for quantity, expected in due.expected.items():
+            row = replace(blank, quantity=quantity)
+            came = part.output if quantity == "output" else part.made.get(quantity)
+            if came is None and self.training.fell is not None and self.training.fell.layer == part.name:
+                continue  # what it raised is told
+            if came is None:
+                yield row.found(MISSING, f"{quantity} is not there after the backward pass")
+                continue
+            got = np.asarray(came)
+            if quantity in due.elements:
+                shape = part.input.shape if quantity == "grad_input" else self._shape(part, quantity)
+                if got.shape != shape:
+                    yield row.found(WRONG, f"shape {got.shape}, expected {shape}", shape=got.shape)
+                    continue
+                got = got.reshape(-1)[due.elements[quantity]]
+            row = compare(row, got, expected, structured=True, no_terms=False)
+            if got.shape == expected.value.shape:
+                self._wrong.append((row, got, expected, part))
+            yield row
+
+    def _shape(self, part: Part, quantity: str) -> tuple[int, ...]:
+        return self.training.parameters(part.before)[quantity.partition(".")[2]].shape
+
+    def behind(self, rows: Sequence[Row], profile: Profile) -> Iterable[Evidenced]:
+        wanted = {(row.layer, row.quantity): row for row in rows}
+        for row, got, expected, part in self._wrong:
+            if (row.layer, row.quantity) in wanted:
+                own = wanted[row.layer, row.quantity]
+                yield own, evidence_of_numbers(CASE, own, got, expected, part.input, part.upstream), got
+
+    def _due(self, part: Part) -> _Due:
+        try:
+            return self._recorded(part)
+        except Exception as reason:
+            return self._by_differences(part, reason)
+
+    def _forward(self, part: Part) -> tuple[Any, Callable[[Any], Any]]:
+        """A copy of the layer as it was in front of the step, and its forward; what it draws, it draws as it did."""
+        own = copy.deepcopy(part.before)
+        np.random.set_state(self.training.random)
+        if part.name == "loss":
+            return own, lambda x: own.forward(x, part.target)
+        return own, own.forward
+
+    def _recorded(self, part: Part) -> _Due:
+        own, forward = self._forward(part)
+        params = self.training.parameters(own)
+
+        def fn(x: Any, *values: Any) -> Any:
+            for name, value in zip(params, values, strict=True):
+                self.training.put(own, name, value)
+            return forward(x)
+
+        program, (again,) = numpy_calls.record(fn, part.input, *params.values())
+        if part.output is None or not np.array_equal(again, part.output, equal_nan=True):
+            raise NetworkError("its forward pass gives something else when it is run again")
+        model = ErrorModel(np.dtype(self.training.dtype), bounds=True)
+        arithmetic = WithErrors(model)
+        run = Run(program, arithmetic)
+        assert part.upstream is not None
+        grads = run.gradients([arithmetic.lifted(part.upstream)])
+        names = ["grad_input", *(f"grad.{name}" for name in params)]
+        zeros = [np.zeros(own.shape) for own in (part.input, *params.values())]
+        made = [
+            arithmetic.lifted(zero.astype(self.training.dtype)) if grad is None else grad
+            for grad, zero in zip(grads, zeros, strict=True)
+        ]
+        due = {"output": run.outputs[0], **dict(zip(names, made, strict=True))}
+        return _Due({quantity: expected_of(own) for quantity, own in due.items()}, "recorded")
+
+    def _by_differences(self, part: Part, reason: Exception) -> _Due:
+        own, forward = self._forward(part)
+        x = part.input.astype(np.float64)
+        params = {name: value.astype(np.float64) for name, value in self.training.parameters(own).items()}
+        for name, value in params.items():
+            self.training.put(own, name, value)
+
+        def again() -> Array:
+            np.random.set_state(self.training.random)
+            return np.asarray(forward(x))
+
+        assert part.upstream is not None
+        arrays = {"grad_input": x, **{f"grad.{name}": value for name, value in params.items()}}
+        expected = {
+            quantity: by_differences(again, array, part.upstream, self.training.dtype)
+            for quantity, array in arrays.items()
+        }
+        elements = {quantity: chosen_elements(array.size) for quantity, array in arrays.items()}
+        return _Due(expected, f"by differences, since {str(reason) or type(reason).__name__}", elements)

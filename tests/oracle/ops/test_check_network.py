@@ -1,0 +1,263 @@
+"""check_network: what a homework has, objects with forward and backward, is held against its own forward pass."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import oracle
+from oracle.ops.differences import MOST_ELEMENTS, by_differences
+
+
+class Dense:
+    """A linear layer as people write it: W is (in, out), parameters in dicts."""
+
+    def __init__(self, inputs: int, outputs: int, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.params = {"W": rng.standard_normal((inputs, outputs)), "b": rng.standard_normal(outputs)}
+        self.grads: dict[str, np.ndarray] = {}
+
+    def forward(self, x: np.ndarray) -> Any:
+        self.x = x
+        return x @ self.params["W"] + self.params["b"]
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        self.grads = {"W": self.x.T @ grad, "b": grad.sum(axis=0)}
+        return grad @ self.params["W"].T
+
+
+class Relu:
+    def forward(self, x: Any) -> Any:
+        self.mask = x > 0
+        return np.where(self.mask, x, 0.0)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        return np.where(self.mask, grad, 0.0)
+
+
+class MaxPool:
+    """Loops over overlapping windows; `bug` overwrites where windows overlap, as a student's did."""
+
+    def __init__(self, size: int = 3, stride: int = 2, bug: bool = False) -> None:
+        self.size, self.stride, self.bug = size, stride, bug
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x = x
+        n, c, height, width = x.shape
+        rows, columns = (height - self.size) // self.stride + 1, (width - self.size) // self.stride + 1
+        y = np.zeros((n, c, rows, columns))
+        for i in range(rows):
+            for j in range(columns):
+                top, left = i * self.stride, j * self.stride
+                y[:, :, i, j] = x[:, :, top : top + self.size, left : left + self.size].max(axis=(2, 3))
+        return y
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        back = np.zeros_like(self.x)
+        for i in range(grad.shape[2]):
+            for j in range(grad.shape[3]):
+                top, left = i * self.stride, j * self.stride
+                part = self.x[:, :, top : top + self.size, left : left + self.size]
+                taken = (part == part.max(axis=(2, 3), keepdims=True)) * grad[:, :, i : i + 1, j : j + 1]
+                window = back[:, :, top : top + self.size, left : left + self.size]
+                if self.bug:
+                    window[taken != 0] = taken[taken != 0]
+                else:
+                    window += taken
+        return back
+
+
+class Flatten:
+    def forward(self, x: Any) -> Any:
+        self.shape = x.shape
+        return x.reshape(x.shape[0], -1)
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        return grad.reshape(self.shape)
+
+
+class Compiled:
+    """A forward pass that goes through Python floats, as compiled code would: it cannot be recorded."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.y = np.array([[math.tanh(float(v)) for v in row] for row in np.asarray(x, dtype=float)])
+        return self.y
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        return self.factor * grad * (1 - self.y**2)
+
+
+class SquaredError:
+    def forward(self, y: Any, target: np.ndarray) -> Any:
+        self.difference = y - target
+        return np.mean(self.difference**2)
+
+    def backward(self) -> np.ndarray:
+        return 2 * self.difference / self.difference.size
+
+
+X = np.random.default_rng(1).standard_normal((5, 4))
+IMAGES = np.random.default_rng(2).standard_normal((2, 3, 9, 9))
+
+
+def found(report: oracle.Report) -> set[tuple[str, str]]:
+    return {(blame.layer, blame.quantity) for blame in report.blame}
+
+
+def test_a_right_network_passes_in_every_row() -> None:
+    report = oracle.check_network(
+        {"fc1": Dense(4, 6), "relu": Relu(), "tanh": Compiled(), "fc2": Dense(6, 2, 1)},
+        X,
+        np.ones((5, 2)),
+        SquaredError(),
+    )
+    assert report.passed and set(report.table["verdict"]) == {"pass"}
+    rows = set(zip(report.table["layer"], report.table["quantity"], strict=True))
+    assert {
+        ("fc1", "grad.W"),
+        ("fc1", "grad.b"),
+        ("fc2", "output"),
+        ("tanh", "grad_input"),
+        ("loss", "grad_input"),
+    } <= rows
+    said = report.environment["reference"]
+    assert "recorded (fc1, relu, fc2, loss)" in said and "by differences" in said and "(tanh)" in said
+
+
+def test_the_students_overlapping_windows_are_found() -> None:
+    """The pooling alone: neither the layers behind it nor those in front of it are blamed for what it hands on."""
+    conv: list[Any] = [MaxPool(bug=True), Flatten(), Dense(48, 3)]
+    report = oracle.check_network(conv, IMAGES, np.ones((2, 3)), SquaredError())
+    assert not report.passed and found(report) == {("0", "grad_input")}
+    assert oracle.check_network([MaxPool(), Flatten(), Dense(48, 3)], IMAGES, np.ones((2, 3)), SquaredError()).passed
+
+
+@pytest.mark.parametrize("factor", [1.0 + 1e-6, -1.0, 2.0])
+def test_a_factor_is_found_by_differences(factor: float) -> None:
+    report = oracle.check_network([Compiled(factor)], X)
+    assert found(report) == {("0", "grad_input")}
+
+
+def test_a_gradient_that_is_not_summed_over_the_batch_is_found() -> None:
+    class Unsummed(Dense):
+        def backward(self, grad: np.ndarray) -> np.ndarray:
+            back = super().backward(grad)
+            self.grads["b"] = grad.mean(axis=0)
+            return back
+
+    report = oracle.check_network([Unsummed(4, 3), Relu()], X)
+    assert found(report) == {("0", "grad.b")}
+    assert report.blame[0].cause == "1 / the batch size times the right value"
+
+
+def test_parameters_may_be_attributes() -> None:
+    class Attributes(Dense):
+        def __init__(self) -> None:
+            super().__init__(4, 3)
+            self.W = self.params.pop("W")
+            self.b = self.params.pop("b")
+            del self.params, self.grads
+
+        def forward(self, x: np.ndarray) -> Any:
+            self.x = x
+            return x @ self.W + self.b
+
+        def backward(self, grad: np.ndarray) -> np.ndarray:
+            self.dW, self.db = self.x.T @ grad * 1.01, grad.sum(axis=0)
+            return grad @ self.W.T
+
+    report = oracle.check_network([Attributes()], X, params={"W": "dW", "b": "db"})
+    assert found(report) == {("0", "grad.W")}
+
+
+def test_a_layer_is_held_against_a_class_where_it_is_named() -> None:
+    """Also where its weights are stored the other way round; causes are then those of the class."""
+    report = oracle.check_network([Dense(4, 4), Relu()], X, types=["Linear", "ReLU"])
+    assert report.passed and set(report.cases["case"]) == {"network", "network/0", "network/1"}
+
+    class Leaky(Relu):
+        def forward(self, x: Any) -> Any:
+            self.mask = x > 0
+            return np.where(self.mask, x, x * 0.01)
+
+        def backward(self, grad: np.ndarray) -> np.ndarray:
+            return np.where(self.mask, grad, grad * 0.01)
+
+    report = oracle.check_network(
+        [Leaky()], X, types=["ReLU"]
+    )  # its backward is that of its forward: no ReLU all the same
+    assert {(own.case, own.quantity) for own in report.blame} == {("network/0", "output"), ("network/0", "grad_input")}
+
+
+def test_a_layer_that_draws_is_run_again_as_it_drew() -> None:
+    class Dropout:
+        def forward(self, x: Any) -> Any:
+            self.mask = np.random.rand(*x.shape) > 0.5
+            return x * self.mask * 2.0
+
+        def backward(self, grad: np.ndarray) -> np.ndarray:
+            return grad * self.mask * 2.0
+
+    assert oracle.check_network([Dropout()], X).passed
+
+
+def test_the_layers_are_left_as_they_were() -> None:
+    layer = Dense(4, 3)
+    oracle.check_network([layer], X)
+    assert layer.grads == {} and not hasattr(layer, "x")
+
+
+def test_what_is_raised_is_the_layers() -> None:
+    """What was judged before it is kept."""
+
+    class Falling(Relu):
+        def backward(self, grad: np.ndarray) -> np.ndarray:
+            raise IndexError("no mask here")
+
+    report = oracle.check_network({"fc": Dense(4, 3), "relu": Falling(), "end": Relu()}, X)
+    (blame,) = report.blame
+    assert (blame.layer, blame.verdict) == (
+        "relu",
+        "crashed",
+    ) and "IndexError: no mask here (test_check_network.py:" in blame.diagnosis
+    assert (report.table.query("layer == 'end'")["verdict"] == "pass").all()
+
+
+def test_a_missing_gradient_is_missing() -> None:
+    class Forgetful(Dense):
+        def backward(self, grad: np.ndarray) -> np.ndarray:
+            back = super().backward(grad)
+            del self.grads["b"]
+            return back
+
+    report = oracle.check_network([Forgetful(4, 3)], X)
+    assert {(own.quantity, own.verdict) for own in report.blame} == {("grad.b", "missing")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (([], X), "at least one layer"),
+        (([object()], X), "layer 0, a object, has no method forward"),
+        (([Relu()], np.array([1, 2])), "x expects floating-point numbers, got int64"),
+        (([Relu()], X, None, object()), "the loss, a object, has no method forward"),
+        (([Relu()], X, None, None, None, ["ReLU", "ReLU"]), "types has 2 entries, for 1 layers"),
+        (([Relu()], X, None, None, None, ["Relu"]), "names 'Relu', which refbp lacks"),
+        (([Relu()], X, None, None, None, ["MaxPool2d"]), "MaxPool2d needs options"),
+    ],
+)
+def test_what_cannot_be_checked_is_said(arguments: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        oracle.check_network(*arguments)
+
+
+def test_of_a_large_array_some_elements_are_tried() -> None:
+    weight = np.random.default_rng(0).standard_normal((40, 40))
+    expected = by_differences(lambda: np.tanh(weight), weight, np.ones((40, 40)), "float64")
+    assert expected.value.shape == (MOST_ELEMENTS,) and (expected.sigma < 1e-9).all()

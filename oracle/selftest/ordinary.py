@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from oracle.judging.verdict import DISCREPANCIES, LOOSE, UNDECIDED
+from oracle.judging.rows import DISCREPANCIES, LOOSE, UNDECIDED
 from oracle.running_error import LAMBDA
 
 # torch is imported where a program is made: what only looks at results needs none of it.

@@ -1,0 +1,70 @@
+"""What several of the rebuilt projects write alike, as plain NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from oracle.arrays import Array
+
+Backward = Callable[[Array], Any]
+
+
+def drawn(*shape: int, seed: int = 0) -> Array:
+    """The reporter's own data: normally distributed, the same each time."""
+    values: Array = np.random.default_rng(seed).standard_normal(shape)
+    return values
+
+
+def sigmoid(x: Array) -> Array:
+    """Without overflow on either side."""
+    e = np.exp(-np.abs(x))
+    y: Array = np.where(x >= 0, 1, e) / (1 + e)
+    return y
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    e = np.exp(x - x.max(axis, keepdims=True))
+    y: Array = e / e.sum(axis, keepdims=True)
+    return y
+
+
+def log_softmax(x: Array, axis: int = -1) -> Array:
+    z = x - x.max(axis, keepdims=True)
+    y: Array = z - np.log(np.exp(z).sum(axis, keepdims=True))
+    return y
+
+
+def all_but(axis: int, ndim: int) -> tuple[int, ...]:
+    return tuple(i for i in range(ndim) if i != axis)
+
+
+def per_channel(v: Array, ndim: int) -> Array:
+    """A vector over dimension 1 of an array of so many dimensions."""
+    return v.reshape(1, -1, *(1,) * (ndim - 2))
+
+
+def normalized(x: Array, axes: tuple[int, ...], eps: float = 1e-5) -> tuple[Array, Array]:
+    """x to mean 0 and variance 1 over these axes, and the inverse standard deviation."""
+    mean = x.mean(axes, keepdims=True)
+    inverse = 1 / np.sqrt(((x - mean) ** 2).mean(axes, keepdims=True) + x.dtype.type(eps))
+    return (x - mean) * inverse, inverse
+
+
+def through_norm(g: Array, x_hat: Array, inverse: Array, axes: tuple[int, ...]) -> Array:
+    """The gradient through `normalized`."""
+    centred = g - g.mean(axes, keepdims=True) - x_hat * (g * x_hat).mean(axes, keepdims=True)
+    result: Array = inverse * centred
+    return result
+
+
+def windows(x: Array, kernel: int, stride: int, axes: tuple[int, ...] = (-2, -1)) -> Array:
+    """(…, H, W) -> (…, OH, OW, kernel, kernel)."""
+    step = [slice(None)] * x.ndim
+    for axis in axes:
+        step[axis % x.ndim] = slice(None, None, stride)
+    seen: Array = sliding_window_view(x, (kernel,) * len(axes), axes)[tuple(step)]  # type: ignore[call-overload]
+    return seen

@@ -1,0 +1,77 @@
+"""A subject that knows one update rule, and how such a rule is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import oracle
+from oracle.arrays import Array
+from oracle.case import Case
+from oracle.selftest.corpus.entry import Book
+from oracle.trace import Trace
+
+Options = dict[str, Any]
+State = dict[str, Any]
+LACKS = {
+    "SGD": ("maximize",),
+    "Adam": ("amsgrad", "maximize"),
+    "AdamW": ("amsgrad", "maximize"),
+    "RMSprop": ("maximize", "centered", "momentum"),
+    "Adagrad": ("maximize", "lr_decay"),
+}
+
+
+class Update(Protocol):
+    """One optimizer's rule for one parameter: takes the state that it keeps for it, returns the new parameter."""
+
+    def __call__(self, p: Array, g: Array, state: State, options: Options) -> Array: ...
+
+
+class Updates:
+    """A subject that knows an update rule alone, without parameter groups and without a state to resume from."""
+
+    def __init__(self, name: str, type: str, rule: Update, lacks: tuple[str, ...]) -> None:
+        self.name, self.type, self.rule, self.lacks = name, type, rule, lacks
+        self.profile = oracle.Profile(quantities=("param.*",))
+
+    def run(self, case: Case) -> Trace:
+        spec = case.optimizer
+        if case.layers or case.loss or spec is None or spec.type != self.type or spec.groups or case.optimizer_state:
+            raise oracle.Unsupported(f"anything but {self.type} by itself")
+        options = dict(spec.options)
+        if lacking := [name for name in self.lacks if options.get(name)]:
+            raise oracle.Unsupported(", ".join(lacking))
+        params: dict[str, Array] = {name: value.copy() for name, value in case.params.items()}
+        states: dict[str, dict[str, Any]] = {name: {} for name in params}
+        shared: dict[str, Any] = {}
+        trace = Trace()
+        for step in range(case.steps):
+            grads = case.grads[step % len(case.grads)]
+            for name, param in params.items():
+                states[name]["shared"] = shared
+                params[name] = self.rule(param, grads[name], states[name], options).astype(case.dtype)
+                layer, _, own = name.rpartition(".")
+                trace.record(step, layer, f"param.{own}", params[name])
+        return trace
+
+
+class Rules(Book):
+    """Entries of update rules."""
+
+    def published(
+        self, type: str, source: str, what: str, causes: str = "", lacks: tuple[str, ...] = ()
+    ) -> Callable[[Callable[[bool], Update]], None]:
+        """A rule, fixed -> rule, on the suite's cases of this optimizer; `lacks` are further options that it lacks."""
+
+        def add(make: Callable[[bool], Update]) -> None:
+            def subject(fixed: bool) -> Updates:
+                return Updates(source, type, make(fixed), (*LACKS[type], *lacks))
+
+            self.run("parameter", source, what, "param.weight, param.bias", causes, f"optimizer/{type},*")(subject)
+
+        return add
+
+
+def decayed(p: Array, g: Array, options: Options) -> Array:
+    return g + options.get("weight_decay", 0) * p

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.ops import Differentiable
+from oracle.case.arrays import Array
+from oracle.ops.check_op import Differentiable
 from oracle.selftest.corpus.entry import Book
 from oracle.selftest.corpus.plain import Backward, all_but, drawn, log_softmax, per_channel, sigmoid, softmax
 

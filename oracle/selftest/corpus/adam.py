@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 from oracle.selftest.corpus.updates import Options, Rules, State, Update, decayed
 
 BOOK = Rules("optimizers")

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from oracle.arrays import Array
-from oracle.interchange import numpy_of
-from oracle.ops import Differentiable
+from oracle.case.arrays import Array
+from oracle.case.foreign import numpy_of
+from oracle.ops.check_op import Differentiable
 from oracle.selftest.corpus.entry import Book
 from oracle.selftest.corpus.plain import drawn
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 import oracle
-from oracle.arrays import Array
-from oracle.case import Case, Spec
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
 from oracle.selftest.corpus.plain import sigmoid
 from oracle.trace import Trace
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 import oracle
-from oracle.arrays import Array
-from oracle.case import Case
-from oracle.ops import Differentiable
-from oracle.report import Report
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.ops.check_op import Differentiable
+from oracle.report.report import Report
 
 # Makes the implementation: as it was published, or repaired.
 Made: TypeAlias = Callable[[bool], Any]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 import oracle
-from oracle.arrays import Array
-from oracle.case import Case, Spec
+from oracle.case.arrays import Array
+from oracle.case.case import Case, Spec
 from oracle.selftest.corpus.plain import Backward
 from oracle.trace import Trace
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from oracle.arrays import Array
-from oracle.ops import Differentiable
+from oracle.case.arrays import Array
+from oracle.ops.check_op import Differentiable
 from oracle.selftest.corpus.convolution import differentiated
 from oracle.selftest.corpus.entry import Book, Step
 from oracle.selftest.corpus.plain import Backward, softmax

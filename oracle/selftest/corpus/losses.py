@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.ops import Differentiable
+from oracle.case.arrays import Array
+from oracle.ops.check_op import Differentiable
 from oracle.selftest.corpus.entry import Book
 from oracle.selftest.corpus.plain import Backward, drawn, sigmoid
 

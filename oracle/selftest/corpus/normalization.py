@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from oracle.arrays import Array
-from oracle.ops import Differentiable
+from oracle.case.arrays import Array
+from oracle.ops.check_op import Differentiable
 from oracle.selftest.corpus.entry import Book, Step
 from oracle.selftest.corpus.plain import Backward, all_but, normalized, per_channel, through_norm
 

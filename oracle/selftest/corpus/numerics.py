@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oracle.arrays import Array
-from oracle.ops import Differentiable
+from oracle.case.arrays import Array
+from oracle.ops.check_op import Differentiable
 from oracle.selftest.corpus.entry import Book
 from oracle.selftest.corpus.losses import elementwise
 from oracle.selftest.corpus.plain import Backward, log_softmax, sigmoid, softmax

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 from oracle.selftest.corpus.updates import Options, Rules, State, Update, decayed
 
 BOOK = Rules("optimizers")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from oracle.arrays import Array
+from oracle.case.arrays import Array
 
 Backward = Callable[[Array], Any]
 

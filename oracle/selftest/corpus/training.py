@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from oracle.arrays import Array
-from oracle.case import Case
-from oracle.ops import Differentiable
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.ops.check_op import Differentiable
 from oracle.selftest.corpus.engine import ACTIVATIONS, Engine, mlp_case
 from oracle.selftest.corpus.entry import Book, Step
 from oracle.selftest.corpus.graph import Graph, two_blocks

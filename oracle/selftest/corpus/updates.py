@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import oracle
-from oracle.arrays import Array
-from oracle.case import Case
+from oracle.case.arrays import Array
+from oracle.case.case import Case
 from oracle.selftest.corpus.entry import Book
 from oracle.trace import Trace
 

@@ -1,0 +1,1 @@
+"""The rules by which other tools tell right from wrong, on the same bugs and the same legal implementations."""

@@ -1,0 +1,131 @@
+"""Runs every rule on the planted bugs and on the legal variants, in each dtype, and counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from oracle.harness.jobs import Progress, in_turn
+from oracle.selftest import score as own
+from oracle.selftest.bugs import all_bugs
+from oracle.selftest.bugs.bug import Bug
+from oracle.selftest.rivals.compared import Incomparable, comparisons
+from oracle.selftest.rivals.finite import NotDifferentiable, refuses
+from oracle.selftest.rivals.rules import FIXED, RULES, Rule, fixed
+from oracle.selftest.variants import all_variants
+from oracle.selftest.variants.variant import Variant
+
+ORACLE, GRADCHECK = "oracle", "torch.autograd.gradcheck"
+DTYPES = ("float64", "float32", "bfloat16")
+# Of everything, in the quick form, every how many-th is taken.
+QUICK = 21
+
+
+class Job(NamedTuple):
+    is_bug: bool
+    name: str
+    dtype: str
+
+
+class Outcome(NamedTuple):
+    """Which rules refuse an implementation; a rule that says nothing about it is left out."""
+
+    job: Job
+    refused: Mapping[str, bool]
+
+
+@dataclass
+class Rivalry:
+    """The outcomes of a run."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def count(self, rule: str, is_bug: bool, dtype: str) -> tuple[int, int]:
+        """How many a rule refuses, and of how many it says anything."""
+        said = [o.refused[rule] for o in self.outcomes if o.job.is_bug == is_bug and o.job.dtype == dtype and rule in o.refused]
+        return sum(said), len(said)
+
+    def best_fixed(self, dtype: str) -> str:
+        """The smallest tolerance that accuses no legal implementation in this dtype."""
+        for tolerance in FIXED:
+            name = fixed(tolerance).name
+            if self.count(name, False, dtype)[0] == 0:
+                return name
+        return fixed(FIXED[-1]).name
+
+    def missed(self, rule: str, dtype: str) -> list[str]:
+        return [o.job.name for o in self.outcomes if o.job.is_bug and o.job.dtype == dtype and o.refused.get(rule) is False]
+
+    def table(self) -> pd.DataFrame:
+        """One row per rule: for each dtype how many bugs it catches, and how many legal variants it accuses."""
+        names = [ORACLE, *(rule.name for rule in RULES), GRADCHECK]
+        sources = {rule.name: rule.source for rule in RULES} | {GRADCHECK: "pytorch/pytorch: torch/autograd/gradcheck.py", ORACLE: ""}
+        rows = [{"rule": name, **self._counts(lambda dtype, name=name: name), "source": sources[name]} for name in names]  # type: ignore[misc]
+        rows.append({"rule": "the best fixed tolerance", **self._counts(self.best_fixed), "source": self._chosen()})
+        return pd.DataFrame(rows)
+
+    def _counts(self, name: Callable[[str], str]) -> dict[str, str]:
+        found = {}
+        for dtype in DTYPES:
+            caught, bugs = self.count(name(dtype), True, dtype)
+            accused, legal = self.count(name(dtype), False, dtype)
+            found[f"{dtype}: caught"] = f"{caught} of {bugs}" if bugs else "-"
+            found[f"{dtype}: accused"] = f"{accused} of {legal}" if legal else "-"
+        return found
+
+    def _chosen(self) -> str:
+        return ", ".join(f"{dtype} {self.best_fixed(dtype).rpartition(' ')[2]}" for dtype in DTYPES)
+
+
+def run(quick: bool = False, progress: Progress | None = None, executor: Executor | None = None) -> Rivalry:
+    """All rules on all bugs and variants, or on one in twenty-one of them."""
+    start = time.perf_counter()
+    jobs = [job for number, job in enumerate(_jobs()) if not quick or number % QUICK == 0]
+    result = Rivalry()
+    for _, outcome in in_turn(judged, jobs, lambda job: job.name, progress, executor):
+        if outcome is not None:
+            result.outcomes.append(outcome)
+    result.seconds = time.perf_counter() - start
+    return result
+
+
+def _jobs() -> Iterator[Job]:
+    for dtype in DTYPES:
+        for is_bug, library in ((True, all_bugs()), (False, all_variants())):
+            for name, item in library.items():
+                if dtype in item.dtypes or (dtype == "bfloat16" and "float32" in item.dtypes):
+                    yield Job(is_bug, name, dtype)
+
+
+def judged(job: Job) -> Outcome | None:
+    """What the rules say of a bug or variant; None where torch does not run its case in this dtype."""
+    item: Bug | Variant = all_bugs()[job.name] if job.is_bug else all_variants()[job.name]
+    case = item.case.astype(job.dtype)
+    with np.errstate(all="ignore"):
+        try:
+            found = comparisons(item.run, case)
+        except Incomparable:
+            return None
+        refused = dict(by_rules(found, job.dtype, (*RULES, *map(fixed, FIXED))))
+        refused[ORACLE] = own.planted(job.name, job.dtype).caught if job.is_bug else own.legal(job.name, job.dtype).alarms > 0
+        if job.dtype == "float64":
+            try:
+                refused[GRADCHECK] = refuses(item.run, case)
+            except NotDifferentiable:
+                pass
+            except Exception:  # the bug raises where the case is run by parts: its users see that
+                refused[GRADCHECK] = True
+    return Outcome(job, refused)
+
+
+def by_rules(found: Sequence[object], dtype: str, rules: Sequence[Rule]) -> Iterator[tuple[str, bool]]:
+    for rule in rules:
+        if dtype in rule.dtypes:
+            yield rule.name, rule.catches(found)  # type: ignore[arg-type]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,35 +13,137 @@ from oracle.cli.app import Json, app, print_json, require_writable
 
 @app.command()
 def selftest(
-    quick: Annotated[bool, typer.Option("--quick", help="A seventh of it, in float32.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for selftest.md and selftest.csv.")] = None,
+    rivals: Annotated[
+        bool, typer.Option("--rivals", help="The rules of other tools on the same bugs and variants.")
+    ] = False,
+    corpus: Annotated[
+        bool, typer.Option("--corpus", help="Bugs that other projects published, rebuilt and repaired.")
+    ] = False,
+    models: Annotated[
+        bool, typer.Option("--models", help="Architectures of timm and torchvision, none of them wrong.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A seventh of it, in float32; of --rivals and --models less.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --models: go on with what --out holds already.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report and its table, such as selftest.md and .csv.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the checker itself: planted bugs that it must catch, legal implementations that it must not accuse."""
-    from oracle.harness import executors
-    from oracle.report import terminal
-    from oracle.report.environment import environment
-    from oracle.selftest import render, score
+    """Measure the checker itself: planted bugs that it must catch, legal implementations that it must not accuse.
 
+    With --rivals, --corpus or --models: how the rules of other tools do, other people's bugs, other people's models.
+    """
+    if rivals + corpus + models > 1:
+        raise typer.BadParameter("one of --rivals, --corpus and --models at a time")
+    if resume and not (models and out):
+        raise typer.BadParameter("--resume goes with --models and --out")
     if out is not None:
         require_writable(out)
-    about = f"{terminal.opening(environment())}."
+    if rivals:
+        _rivals(quick, out, as_json)
+    elif corpus:
+        _corpus(quick, out, as_json)
+    elif models:
+        _models(quick, resume, out, as_json)
+    else:
+        _selftest(quick, out, as_json)
+
+
+def _about() -> str:
+    from oracle.report import terminal
+    from oracle.report.environment import environment
+
+    return f"{terminal.opening(environment())}."
+
+
+def _with_progress(what: str, work: Callable[[Any, Any], Any]) -> Any:
+    """work(progress, executor) while a bar is shown."""
+    from oracle.harness import executors
+    from oracle.report import terminal
+
     with terminal.progress_bar() as bar, executors.pool() as executor:
-        task = bar.add_task("self-test", total=None)
+        task = bar.add_task(what, total=None)
 
         def progress(done: int, total: int, name: str) -> None:
             bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
 
-        result = score.run(quick, progress, executor)
+        return work(progress, executor)
+
+
+def _show(table: Any, failures: str, conclusion: str) -> None:
+    from oracle.report import terminal
+
+    show = terminal.console()
+    show.print(terminal.two_columns(table))
+    if failures:
+        show.print(failures, soft_wrap=True, markup=False)
+    show.print(conclusion)
+
+
+def _ended(passed: bool) -> str:
+    return "passed" if passed else "targets missed"
+
+
+def _selftest(quick: bool, out: Path | None, as_json: bool) -> None:
+    from oracle.selftest import render, score
+
+    result = _with_progress("self-test", lambda progress, executor: score.run(quick, progress, executor))
     if out is not None:
-        (out / "selftest.md").write_text(render.markdown(result, about))
+        (out / "selftest.md").write_text(render.markdown(result, _about()))
         result.bug_table().to_csv(out / "selftest.csv", index=False)
     if as_json:
         print_json(result.to_json())
     else:
-        show = terminal.console()
-        show.print(terminal.two_columns(render.summary_table(result)))
-        if not result.passed:
-            show.print(render.failures(result), soft_wrap=True, markup=False)
-        show.print(f"self-test: {'passed' if result.passed else 'targets missed'} in {result.seconds:.0f} s")
+        failures = "" if result.passed else render.failures(result)
+        _show(render.summary_table(result), failures, f"self-test: {_ended(result.passed)} in {result.seconds:.0f} s")
+    raise typer.Exit(0 if result.passed else 1)
+
+
+def _rivals(quick: bool, out: Path | None, as_json: bool) -> None:
+    from oracle.report import terminal
+    from oracle.selftest.rivals import render, score
+
+    result = _with_progress("rivals", lambda progress, executor: score.run(quick, progress, executor))
+    if out is not None:
+        (out / "rivals.md").write_text(render.markdown(result, _about()))
+        result.table().to_csv(out / "rivals.csv", index=False)
+    if as_json:
+        print_json(result.table().to_dict(orient="records"))
+    else:
+        terminal.console().print(terminal.plain_table(render.summary_table(result)))
+        terminal.console().print(f"rivals: {_ended(result.passed)} in {result.seconds:.0f} s")
+    raise typer.Exit(0 if result.passed else 1)
+
+
+def _corpus(quick: bool, out: Path | None, as_json: bool) -> None:
+    from oracle.selftest.corpus import render, score
+
+    result = _with_progress("corpus", lambda progress, executor: score.run(quick, progress, executor))
+    if out is not None:
+        (out / "corpus.md").write_text(render.markdown(result, _about()))
+        result.table().to_csv(out / "corpus.csv", index=False)
+    if as_json:
+        print_json({"passed": result.passed, "bugs": result.table().to_dict(orient="records")})
+    else:
+        failures = "" if result.passed else render.failures(result)
+        _show(render.summary_table(result), failures, f"corpus: {_ended(result.passed)} in {result.seconds:.0f} s")
+    raise typer.Exit(0 if result.passed else 1)
+
+
+def _models(quick: bool, resume: bool, out: Path | None, as_json: bool) -> None:
+    from oracle.selftest.models import render, score
+
+    kept = None if out is None else out / "models.csv"
+    result = _with_progress("models", lambda progress, executor: score.run(quick, progress, executor, kept, resume))
+    if out is not None:
+        (out / "models.md").write_text(render.markdown(result, _about()))
+    if as_json:
+        print_json({"passed": result.passed, "models": result.table().to_dict(orient="records")})
+    else:
+        failures = "" if result.passed else render.failures(result)
+        _show(render.summary_table(result), failures, f"models: {_ended(result.passed)} in {result.seconds:.0f} s")
     raise typer.Exit(0 if result.passed else 1)

@@ -31,7 +31,7 @@ def adam_step(p: Array, m: Array, v: Array, c1: float, c2: float, o: Options) ->
 def counted_in_loop(fixed: bool) -> Update:
     """Adam's counter is one for all parameters, and goes up with each of them."""
 
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         b1, b2 = o.get("betas", (0.9, 0.999))
         shared = s["shared"]
         shared["count"] = shared.get("count", 0) + 1
@@ -53,7 +53,7 @@ for _source in ("flashlight/flashlight#143", "DiffSharp/DiffSharp#292", "clab/dy
     "bias correction",
 )
 def tinygrad_counter(fixed: bool) -> Update:
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         b1, b2 = o.get("betas", (0.9, 0.999))
         m, v = adam(o, s, decayed(p, g, o))[:2]
         t = s["t"] if fixed else 100 * s["t"]
@@ -64,7 +64,7 @@ def tinygrad_counter(fixed: bool) -> Update:
 
 @published("Adam", "tiny-dnn/tiny-dnn#823", "the first step is corrected as if it were the second", "bias correction")
 def tiny_dnn_powers(fixed: bool) -> Update:
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         b1, b2 = o.get("betas", (0.9, 0.999))
         m, v = adam(o, s, decayed(p, g, o))[:2]
         t = s["t"] + (0 if fixed else 1)
@@ -75,7 +75,7 @@ def tiny_dnn_powers(fixed: bool) -> Update:
 
 @published("Adam", "karpathy/convnetjs#70", "the moments are multiplied by their corrections", "bias correction")
 def convnetjs_multiplied(fixed: bool) -> Update:
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         m, v, _, c1, c2, _ = adam(o, s, decayed(p, g, o))
         return adam_step(p, m, v, c1, c2, o) if fixed else adam_step(p, m, v, 1 / c1, 1 / c2, o)
 
@@ -89,7 +89,7 @@ def convnetjs_multiplied(fixed: bool) -> Update:
     "state lost, stale, bias correction",
 )
 def rust_autograd_state(fixed: bool) -> Update:
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         m, v, _, c1, c2, _ = adam(o, s, decayed(p, g, o))
         if not fixed:
             del s["m"], s["v"]
@@ -100,7 +100,7 @@ def rust_autograd_state(fixed: bool) -> Update:
 
 @published("Adam", "oracle/tribuo#401", "the step is multiplied by the root of the second moment")
 def tribuo_multiplied(fixed: bool) -> Update:
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         m, v, _, c1, c2, eps = adam(o, s, decayed(p, g, o))
         root = np.sqrt(v / c2) + eps
         step: Array = o.get("lr", 1e-3) * (m / c1)
@@ -111,7 +111,7 @@ def tribuo_multiplied(fixed: bool) -> Update:
 
 def uncorrected_epsilon(default_decay: float, coupled: bool) -> Callable[[bool], Update]:
     def make(fixed: bool) -> Update:
-        def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+        def rule(p: Array, g: Array, s: State, o: Options) -> Any:
             lr, decay = o.get("lr", 1e-3), o.get("weight_decay", default_decay)
             p, g = (p, g + decay * p) if coupled else (p * (1 - lr * decay), g)
             m, v, _, c1, c2, eps = adam(o, s, g)
@@ -140,7 +140,7 @@ published("AdamW", "karpathy/nanochat#304", "epsilon is added before the correct
 def adamw(decay: Callable[[Array, float, float], Array], after: bool = False) -> Update:
     """AdamW with a decay of the project's own: (parameter, rate, decay) -> parameter, before or after the step."""
 
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         lr, weight_decay = o.get("lr", 1e-3), o.get("weight_decay", 0.01)
         m, v, _, c1, c2, _ = adam(o, s, g)
         if after:
@@ -187,7 +187,7 @@ def timm_twice(fixed: bool) -> Update:
 def coupled_decay(fixed: bool) -> Update:
     """AdamW that adds its decay to the gradient, as Adam does."""
 
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         if fixed:
             return adamw(right_decay)(p, g, s, o)
         m, v, _, c1, c2, _ = adam(o, s, g + o.get("weight_decay", 0.01) * p)
@@ -200,3 +200,20 @@ for _source in ("keras-team/keras#19051", "nntrainer/nntrainer#3565"):
     published(
         "AdamW", _source, "the decay goes into the gradient, as Adam's does", "decay coupled, decay decoupled, coupling"
     )(coupled_decay)
+
+
+@published("NAdam", "apache/mxnet#8925", "the gradient is multiplied by one plus the decayed weight")
+def mxnet_nadam(fixed: bool) -> Update:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
+        decay = o.get("weight_decay", 0) * p
+        m, v, _, _, c2, eps = adam(o, s, g + decay if fixed else g * (1 + decay))
+        g = g + decay if fixed else g * (1 + decay)
+        b1 = o.get("betas", (0.9, 0.999))[0]
+        now, after = (b1 * (1 - 0.5 * 0.96 ** (t * o.get("momentum_decay", 4e-3))) for t in (s["t"], s["t"] + 1))
+        s["product"] = s.get("product", 1.0) * now
+        root = np.sqrt(v / c2) + eps
+        lr = o.get("lr", 2e-3)
+        own: Array = p - lr * (1 - now) / (1 - s["product"]) * g / root
+        return own - lr * after / (1 - s["product"] * after) * m / root
+
+    return rule

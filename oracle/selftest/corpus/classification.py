@@ -20,7 +20,8 @@ def _target_rows(x: Array, target: Array) -> Array:
     keep = np.expand_dims(target != -100, 1)
     hot = np.zeros_like(x)
     np.put_along_axis(hot, np.where(keep, np.expand_dims(target, 1), 0), 1, 1)
-    return hot * keep
+    masked: Array = hot * keep
+    return masked
 
 
 def cross_entropy(

@@ -1,49 +1,19 @@
-"""Convolutions: gradients of the wrong size, place, order or scale, and options that the backward pass forgets."""
+"""Convolutions: gradients of the wrong size, place, order or scale, and forgotten options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from oracle.case.arrays import Array
-from oracle.case.foreign import numpy_of
 from oracle.ops.check_op import Differentiable
+from oracle.selftest.corpus.by_torch import Gradient, T, differentiated, weight_gradient
 from oracle.selftest.corpus.entry import Book
 from oracle.selftest.corpus.plain import drawn
 
 BOOK = Book("convolution")
-T = torch.Tensor
-Gradient = Callable[[T, T, T], T]  # (x, weight, dy) -> a gradient
-
-
-def differentiated(forward: Callable[..., T], **wrong: Gradient | None) -> Differentiable:
-    """torch's own convolution, with the gradients of these arguments as the project computed them.
-
-    Neither the engine's checks of shapes nor its sums over a batch of one come between: a gradient is what it is.
-    """
-
-    def fn(*arrays: Array | None) -> tuple[Array, Callable[[Array], tuple[Any, ...]]]:
-        given = [None if a is None else torch.from_numpy(np.array(a)).requires_grad_() for a in arrays]
-        y = forward(*given)
-
-        def backward(dy: Array) -> tuple[Any, ...]:
-            upstream = torch.from_numpy(np.array(dy))
-            wanted = [tensor for tensor in given if tensor is not None]
-            grads: list[Any] = list(torch.autograd.grad(y, wanted, upstream))
-            for number, name in enumerate(("x", "weight", "bias")):
-                own = wrong.get(name)
-                if own is not None and number < len(grads):
-                    with torch.no_grad():
-                        grads[number] = own(wanted[0], wanted[1], upstream)
-            return tuple(map(numpy_of, grads))
-
-        return numpy_of(y), backward
-
-    return fn
 
 
 def _conv2d(stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1) -> Callable[..., T]:
@@ -95,11 +65,11 @@ def nn_grad_groups(fixed: bool) -> Differentiable:
 )
 def mkldnn_depthwise(fixed: bool) -> Differentiable:
     def weight(x: T, w: T, dy: T) -> T:
-        dw = torch.nn.grad.conv2d_weight(x, w.shape, dy, 2, 1, 1, 24)  # type: ignore[arg-type]
+        dw = weight_gradient(x, w, dy, 2, 1, 1, 24)
         for axis in (2, 3):
             cut = dy.clone()
             cut.select(axis, -1).zero_()
-            wrong = torch.nn.grad.conv2d_weight(x, w.shape, cut, 2, 1, 1, 24)  # type: ignore[arg-type]
+            wrong = weight_gradient(x, w, cut, 2, 1, 1, 24)
             dw.select(axis, -1).copy_(wrong.select(axis, -1))
         return dw
 
@@ -243,7 +213,7 @@ def posit_stride(fixed: bool) -> Differentiable:
         k = w.shape[-1]
         padded = F.pad(x, (1, 1, 1, 1))
         height, width = ((n - 1) * 2 + k for n in dy.shape[-2:])
-        return torch.nn.grad.conv2d_weight(padded[..., -height:, -width:], w.shape, dy, 2)  # type: ignore[arg-type]
+        return weight_gradient(padded[..., -height:, -width:], w, dy, 2)
 
     return differentiated(_conv2d(2, 1), weight=None if fixed else _batched(weight))
 
@@ -253,7 +223,7 @@ def posit_stride(fixed: bool) -> Differentiable:
 )
 def ctensor_mean(fixed: bool) -> Differentiable:
     def weight(x: T, w: T, dy: T) -> T:
-        return torch.nn.grad.conv2d_weight(x, w.shape, dy) / (dy.numel() // dy.shape[1])  # type: ignore[arg-type]
+        return weight_gradient(x, w, dy) / (dy.numel() // dy.shape[1])
 
     return differentiated(_conv2d(), weight=None if fixed else _batched(weight))
 
@@ -267,7 +237,7 @@ def ctensor_mean(fixed: bool) -> Differentiable:
 )
 def nntrainer_transposed(fixed: bool) -> Differentiable:
     def weight(x: T, w: T, dy: T) -> T:
-        dw = torch.nn.grad.conv2d_weight(x, w.shape, dy)  # type: ignore[arg-type]
+        dw = weight_gradient(x, w, dy)
         return dw.transpose(2, 3).reshape(w.shape)
 
     return differentiated(_conv2d(), weight=None if fixed else _batched(weight))
@@ -282,7 +252,7 @@ def nntrainer_transposed(fixed: bool) -> Differentiable:
 )
 def tf_encrypted_order(fixed: bool) -> Differentiable:
     def weight(x: T, w: T, dy: T) -> T:
-        dw = torch.nn.grad.conv2d_weight(x, w.shape, dy)  # type: ignore[arg-type]
+        dw = weight_gradient(x, w, dy)
         return dw.permute(2, 3, 1, 0).reshape(w.shape)
 
     return differentiated(_conv2d(), weight=None if fixed else _batched(weight))
@@ -296,7 +266,7 @@ def neon_depth(fixed: bool) -> Differentiable:
         dx = torch.zeros_like(x)
         for depth in range(w.shape[2]):
             part = F.conv_transpose2d(dy.transpose(1, 2).flatten(0, 1), w[:, :, depth])
-            dx[:, :, : dy.shape[2]] += part.unflatten(0, (dy.shape[0], dy.shape[2])).transpose(1, 2)
+            dx[:, :, : dy.shape[2]] += part.reshape(dy.shape[0], dy.shape[2], *part.shape[1:]).transpose(1, 2)
         return dx
 
     return differentiated(lambda x, w, b=None: F.conv3d(x, w, b), x=None if fixed else _batched(own))
@@ -393,8 +363,8 @@ def myia_output_padding(fixed: bool) -> Differentiable:
 )
 def nnlib_empty(fixed: bool) -> Differentiable:
     def weight(x: T, w: T, dy: T) -> T:
-        return torch.stack(
-            [torch.nn.grad.conv2d_weight(own[None], w.shape, up[None], 1, 1) for own, up in zip(x, dy, strict=True)]
-        ).sum(0)  # type: ignore[arg-type]
+        return torch.stack([weight_gradient(own[None], w, up[None], 1, 1) for own, up in zip(x, dy, strict=True)]).sum(
+            0
+        )
 
     return differentiated(_conv2d(1, 1), weight=None if fixed else weight)

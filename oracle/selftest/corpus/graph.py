@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -47,23 +48,26 @@ class Graph:
             weight = case.params[f"{name}.weight"]
             y = x @ weight.T + case.params[f"{name}.bias"]
 
-            def back(g: Array) -> Array:
+            def back(g: Array) -> Any:
                 trace.record(0, name, "grad.weight", g.T @ x)
                 trace.record(0, name, "grad.bias", g.sum(0))
                 return g @ weight
         elif spec.type == "Tanh":
             y = np.tanh(x)
 
-            def back(g: Array) -> Array:
+            def back(g: Array) -> Any:
                 return g * (1 - y * y)
         elif spec.type == "Sequential":
-            y, back = self._chain(spec.layers, f"{name}.", x, case, trace)
+            y, through = self._chain(spec.layers, f"{name}.", x, case, trace)
+
+            def back(g: Array) -> Any:
+                return through(g)
         elif spec.type == "Residual":
-            inner, through = self._layer(spec.layers[0], f"{name}.{spec.layers[0].name}", x, case, trace)
+            inner, body = self._layer(spec.layers[0], f"{name}.{spec.layers[0].name}", x, case, trace)
             y = inner + x
 
-            def back(g: Array) -> Array:
-                return self.meet(name, through(2 * g if self.twice else g), g)
+            def back(g: Array) -> Any:
+                return self.meet(name, body(2 * g if self.twice else g), g)
         else:
             raise oracle.Unsupported(spec.type)
         trace.record(0, name, "output", y)

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from oracle.case.arrays import Array
 from oracle.ops.check_op import Differentiable
-from oracle.selftest.corpus.convolution import differentiated
+from oracle.selftest.corpus.by_torch import differentiated
 from oracle.selftest.corpus.entry import Book, Step
-from oracle.selftest.corpus.plain import Backward, softmax
+from oracle.selftest.corpus.plain import Backward, drawn, softmax
 
 BOOK = Book("layouts")
 T = torch.Tensor
@@ -35,6 +35,8 @@ def in_memory(a: Array) -> Array:
     "torch/nn#345",
     "the mean's backward pass takes its upstream gradient to be contiguous",
     causes="layout, permuted, upstream ignored",
+    x=drawn(2, 3, 4, 4),
+    grad_output=drawn(3, 2, 1, 1).transpose(1, 0, 2, 3),
     output_size=1,
 )
 def torch7_mean(fixed: bool) -> Differentiable:
@@ -71,6 +73,9 @@ def cunn_contiguous(fixed: bool) -> Differentiable:
     "huggingface/candle#3735",
     "the backward pass takes the kernel to be contiguous",
     causes="layout, permuted",
+    x=drawn(2, 3, 6, 6),
+    weight=drawn(3, 4, 3, 3).transpose(1, 0, 2, 3),
+    bias=None,
 )
 def candle_kernel(fixed: bool) -> Differentiable:
     def fn(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
@@ -163,12 +168,12 @@ def liger_overwrites(fixed: bool) -> Step:
             return loss
 
         @staticmethod
-        def backward(ctx: Any, dy: T) -> Any:  # type: ignore[override]
+        def backward(ctx: Any, dy: T) -> Any:
             (d,) = ctx.saved_tensors
             return d * dy, None
 
     def loss(output: T, target: T) -> T:
-        result: T = CrossEntropy.apply(output, target)
+        result: T = CrossEntropy.apply(output, target)  # type: ignore[no-untyped-call]
         return result
 
     torch.manual_seed(0)

@@ -24,6 +24,10 @@ def right_upstream(derivative: Array, dy: Array, reduction: str) -> Array:
     return scaled / derivative.size if reduction == "mean" and derivative.size else scaled
 
 
+def _reduced(losses: Array, reduction: str) -> Any:
+    return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.mean()
+
+
 def elementwise(
     terms: Terms,
     reduction: str = "mean",
@@ -34,11 +38,7 @@ def elementwise(
 
     def fn(x: Array, target: Array) -> tuple[Array, Backward]:
         losses, derivative = terms(x, target)
-        reduced = (
-            {"none": lambda: losses, "sum": losses.sum, "mean": losses.mean}[reduction]()
-            if value is None
-            else value(losses)
-        )
+        reduced = _reduced(losses, reduction) if value is None else value(losses)
         return np.asarray(reduced, x.dtype), lambda dy: np.asarray(upstream(derivative, dy, reduction), x.dtype)
 
     return fn

@@ -228,7 +228,10 @@ def deepspeed_index(fixed: bool) -> Differentiable:
 def flaggems_rank(fixed: bool) -> Differentiable:
     def wrong(dy: Array, x: Array, x_hat: Array, inverse: Array, weight: Array) -> tuple[Array, Array, Array]:
         rows = max(x.shape[0], 1) if x.ndim > 1 else 1
-        flat = lambda a: np.broadcast_to(a, x.shape).reshape(rows, -1)  # noqa: E731
+
+        def flat(a: Array) -> Array:
+            return np.broadcast_to(a, x.shape).reshape(rows, -1)
+
         g, hat = flat(dy * weight), flat(x_hat)
         dx = flat(inverse) * (g - g.mean(1, keepdims=True) - hat * (g * hat).mean(1, keepdims=True))
         return dx.reshape(x.shape), (flat(dy) * hat).sum(0)[:6], flat(dy).sum(0)[:6]
@@ -326,7 +329,7 @@ class GroupNorm(torch.autograd.Function):
         return x_hat * w[:, None, None] + b[:, None, None]
 
     @staticmethod
-    def backward(ctx: Any, dy: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, dy: torch.Tensor) -> Any:
         x_hat, w, inverse = ctx.saved_tensors
         dw, db = (dy * x_hat).sum((0, 2, 3)), dy.sum((0, 2, 3))
         if not ctx.needs_input_grad[0]:
@@ -347,7 +350,7 @@ class GroupNorm(torch.autograd.Function):
 def paddle_frozen(fixed: bool) -> Step:
     class PaddleGroupNorm(torch.nn.GroupNorm):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
-            result: torch.Tensor = GroupNorm.apply(input, self.weight, self.bias, fixed)
+            result: torch.Tensor = GroupNorm.apply(input, self.weight, self.bias, fixed)  # type: ignore[no-untyped-call]
             return result
 
     torch.manual_seed(0)

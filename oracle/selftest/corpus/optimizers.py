@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,8 @@ BOOK = Rules("optimizers")
 published = BOOK.published
 
 
-def rmsprop(fixed: bool, wrong: Callable[[Array, Array, Options, State], Array]) -> Update:
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+def rmsprop(fixed: bool, wrong: Callable[[Array, Array, Options, State], Any]) -> Update:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         g = decayed(p, g, o)
         alpha = o.get("alpha", 0.99)
         if fixed:
@@ -31,18 +32,18 @@ INSIDE = "epsilon_inside_root, epsilon inside the root, option"
 
 @published("RMSprop", "keras-team/keras#435", "epsilon stands inside the root", INSIDE)
 def keras_epsilon(fixed: bool) -> Update:
-    def wrong(p: Array, g: Array, o: Options, s: State) -> Array:
+    def wrong(p: Array, g: Array, o: Options, s: State) -> Any:
         s["v"] = o.get("alpha", 0.99) * s.get("v", 0) + (1 - o.get("alpha", 0.99)) * g * g
-        return p - o.get("lr", 0.01) * g / np.sqrt(s["v"] + o.get("eps", 1e-8))  # type: ignore[no-any-return]
+        return p - o.get("lr", 0.01) * g / np.sqrt(s["v"] + o.get("eps", 1e-8))
 
     return rmsprop(fixed, wrong)
 
 
 @published("RMSprop", "apache/mxnet#4493", "epsilon stands inside the root, and is 1e-4", INSIDE)
 def mxnet_epsilon(fixed: bool) -> Update:
-    def wrong(p: Array, g: Array, o: Options, s: State) -> Array:
+    def wrong(p: Array, g: Array, o: Options, s: State) -> Any:
         s["v"] = o.get("alpha", 0.99) * s.get("v", 0) + (1 - o.get("alpha", 0.99)) * g * g
-        return p - o.get("lr", 0.01) * g / np.sqrt(s["v"] + 1e-4)  # type: ignore[no-any-return]
+        return p - o.get("lr", 0.01) * g / np.sqrt(s["v"] + 1e-4)
 
     return rmsprop(fixed, wrong)
 
@@ -54,19 +55,19 @@ def mxnet_epsilon(fixed: bool) -> Update:
     "factor, rate",
 )
 def interview_average(fixed: bool) -> Update:
-    def wrong(p: Array, g: Array, o: Options, s: State) -> Array:
+    def wrong(p: Array, g: Array, o: Options, s: State) -> Any:
         s["v"] = o.get("alpha", 0.99) * s.get("v", 0) + g * g
-        return p - o.get("lr", 0.01) * g / (np.sqrt(s["v"]) + o.get("eps", 1e-8))  # type: ignore[no-any-return]
+        return p - o.get("lr", 0.01) * g / (np.sqrt(s["v"]) + o.get("eps", 1e-8))
 
     return rmsprop(fixed, wrong)
 
 
-def adagrad(fixed: bool, wrong: Callable[[Array, Array, Array, Options, State], Array]) -> Update:
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+def adagrad(fixed: bool, wrong: Callable[[Array, Array, Array, Options, State], Any]) -> Update:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         g = decayed(p, g, o)
         total = s["sum"] = s.get("sum", o.get("initial_accumulator_value", 0)) + g * g
         if fixed:
-            return p - o.get("lr", 0.01) * g / (np.sqrt(total) + o.get("eps", 1e-10))  # type: ignore[no-any-return]
+            return p - o.get("lr", 0.01) * g / (np.sqrt(total) + o.get("eps", 1e-10))
         return wrong(p, g, total, o, s)
 
     return rule
@@ -88,25 +89,25 @@ def keras_adagrad(fixed: bool) -> Update:
     "an index that is not counted up: all parameters take the first one's step size",
 )
 def pennylane_index(fixed: bool) -> Update:
-    def wrong(p: Array, g: Array, total: Array, o: Options, s: State) -> Array:
+    def wrong(p: Array, g: Array, total: Array, o: Options, s: State) -> Any:
         first = s["shared"].setdefault("first", {"sum": total})
         if s.get("is_first", not s["shared"].get("taken")):
             s["is_first"] = s["shared"]["taken"] = True
             first["sum"] = total
         root = np.sqrt(first["sum"].ravel()[: p.size].mean())
-        return p - o.get("lr", 0.01) * g / (root + o.get("eps", 1e-10))  # type: ignore[no-any-return]
+        return p - o.get("lr", 0.01) * g / (root + o.get("eps", 1e-10))
 
     return adagrad(fixed, wrong)
 
 
 def sgd(
     velocity: Callable[[Array, Array, Array, float], Array] | None = None,
-    step: Callable[[Array, Array, Array, Options], Array] | None = None,
+    step: Callable[[Array, Array, Array, Options], Any] | None = None,
     decay_after: bool = False,
 ) -> Update:
     """SGD; `velocity` takes (old, gradient, parameter, momentum), `step` (parameter, gradient, velocity, options)."""
 
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         mu, lr, decay = o.get("momentum", 0), o["lr"], o.get("weight_decay", 0)
         g = g if decay_after else g + decay * p
         if not mu:
@@ -129,8 +130,8 @@ def sgd(
     lacks=("dampening",),
 )
 def paddle_nesterov(fixed: bool) -> Update:
-    def wrong(p: Array, g: Array, v: Array, o: Options) -> Array:
-        return p - o["lr"] * (g - o["momentum"] * v if o.get("nesterov") else v)  # type: ignore[no-any-return]
+    def wrong(p: Array, g: Array, v: Array, o: Options) -> Any:
+        return p - o["lr"] * (g - o["momentum"] * v if o.get("nesterov") else v)
 
     return sgd(step=None if fixed else wrong)
 
@@ -150,9 +151,9 @@ def cpp_decay(fixed: bool) -> Update:
     "SGD", "ml-explore/mlx#440", "without momentum there is no decay either", "option, decay rate", lacks=("dampening",)
 )
 def mlx_decay(fixed: bool) -> Update:
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         if not fixed and not o.get("momentum"):
-            return p - o["lr"] * g  # type: ignore[no-any-return]
+            return p - o["lr"] * g
         return sgd()(p, g, s, o)
 
     return rule
@@ -177,7 +178,7 @@ def kozistr_buffer(fixed: bool) -> Update:
     lacks=("dampening", "nesterov"),
 )
 def kozistr_decay(fixed: bool) -> Update:
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         return sgd()(p, g, s, o if fixed else {**o, "weight_decay": 0})
 
     return rule
@@ -191,7 +192,7 @@ def kozistr_decay(fixed: bool) -> Update:
     lacks=("dampening", "nesterov", "weight_decay"),
 )
 def systemds_bias(fixed: bool) -> Update:
-    def rule(p: Array, g: Array, s: State, o: Options) -> Array:
+    def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         return sgd()(p, g if fixed or p.ndim > 1 else p.copy(), s, o)
 
     return rule

@@ -66,5 +66,5 @@ def windows(x: Array, kernel: int, stride: int, axes: tuple[int, ...] = (-2, -1)
     step = [slice(None)] * x.ndim
     for axis in axes:
         step[axis % x.ndim] = slice(None, None, stride)
-    seen: Array = sliding_window_view(x, (kernel,) * len(axes), axes)[tuple(step)]  # type: ignore[call-overload]
+    seen: Array = sliding_window_view(x, (kernel,) * len(axes), axes)[tuple(step)]
     return seen

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from oracle.case.arrays import Array
 from oracle.ops.check_op import Differentiable
-from oracle.selftest.corpus.convolution import differentiated
+from oracle.selftest.corpus.by_torch import differentiated
 from oracle.selftest.corpus.entry import Book
 from oracle.selftest.corpus.plain import Backward, drawn
 

@@ -19,10 +19,9 @@ from oracle.ops.suite_cases import cases_of
 from oracle.selftest.corpus.entry import Module, Op, Run, Step, Wiring
 from oracle.selftest.rivals.compared import Incomparable, comparisons, kind_of
 from oracle.selftest.rivals.finite import NotDifferentiable, refuses
-from oracle.selftest.rivals.rules import RULES, Comparison
+from oracle.selftest.rivals.rules import GRADCHECK, RULES, Comparison
 from oracle.trace import Subject, Unsupported
 
-GRADCHECK = "torch.autograd.gradcheck"
 DTYPES = ("float64", "float32")
 # gradcheck is slow: of the cases that it can be run on, these few with the fewest numbers, all of random data.
 FEW = 4
@@ -32,10 +31,7 @@ def caught_by(wiring: Wiring) -> list[str]:
     """The names of the rules that refuse the bug on one of its cases, in one of the two dtypes."""
     found: dict[str, None] = {}
     with np.errstate(all="ignore"):
-        if isinstance(wiring, Module):
-            tried = ((dtype, _of_module(wiring, dtype)) for dtype in DTYPES)
-        else:
-            tried = _of_cases(wiring)
+        tried = _of_cases(wiring) if not isinstance(wiring, Module) else ((d, _of_module(wiring, d)) for d in DTYPES)
         for dtype, compared in tried:
             for rule in RULES:
                 if rule.name not in found and dtype in rule.dtypes and rule.catches(compared):
@@ -97,7 +93,9 @@ def _refused(subject: Subject, case: Case) -> bool:
 
 
 def _module_refused(step: Step) -> bool:
-    params = {name: p.detach().clone().requires_grad_() for name, p in step.module.named_parameters() if p.requires_grad}
+    params = {
+        name: p.detach().clone().requires_grad_() for name, p in step.module.named_parameters() if p.requires_grad
+    }
 
     def forward(x: torch.Tensor, *values: torch.Tensor) -> Any:
         torch.manual_seed(0)
@@ -116,8 +114,12 @@ def _module_refused(step: Step) -> bool:
 def _of_module(wiring: Module, dtype: str) -> list[Comparison]:
     """The module's step beside that of its repaired twin, which is torch's own."""
     kind = getattr(torch, dtype)
-    got, eager, exact = (_step(wiring.make(fixed), own) for fixed, own in ((False, kind), (True, kind), (True, torch.float64)))
-    return [Comparison(kind_of(name), int(name[-1]), got.get(name), value, exact[name]) for name, value in eager.items()]
+    got, eager, exact = (
+        _step(wiring.make(fixed), own) for fixed, own in ((False, kind), (True, kind), (True, torch.float64))
+    )
+    return [
+        Comparison(kind_of(name), int(name[-1]), got.get(name), value, exact[name]) for name, value in eager.items()
+    ]
 
 
 def _step(step: Step, dtype: torch.dtype) -> Mapping[str, Array]:
@@ -128,7 +130,7 @@ def _step(step: Step, dtype: torch.dtype) -> Mapping[str, Array]:
     for number in range(step.steps):
         torch.manual_seed(0)
         module.zero_grad()
-        x = step.x.detach().to(dtype).requires_grad_()
+        x = step.x.detach().to(dtype).requires_grad_(step.x.requires_grad)
         y = module(x)
         found[f"output {number}"] = y.detach().numpy().copy()
         upstream = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)

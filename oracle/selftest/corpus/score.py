@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 
 import pandas as pd
@@ -92,7 +92,7 @@ class Corpus:
     seconds: float = 0.0
 
     def share(self, name: str) -> float:
-        return sum(getattr(own, name) for own in self.outcomes) / max(len(self.outcomes), 1)
+        return float(sum(getattr(own, name) for own in self.outcomes)) / max(len(self.outcomes), 1)
 
     @property
     def accused(self) -> list[Outcome]:
@@ -114,6 +114,10 @@ class Corpus:
                 row[name] += bool(getattr(own, name))
             row["twins accused"] += bool(own.twin)
         return pd.DataFrame([{"family": family, **row} for family, row in rows.items()])
+
+    def table(self) -> pd.DataFrame:
+        """One row per bug."""
+        return pd.DataFrame([{**asdict(own), "rivals": "; ".join(own.rivals)} for own in self.outcomes])
 
     def rivals(self, names: Sequence[str]) -> pd.DataFrame:
         """One row per rule: how many of the bugs it refuses."""

@@ -315,13 +315,13 @@ def kaldi_ratio(fixed: bool) -> Step:
             return x * mask
 
         @staticmethod
-        def backward(ctx: Any, dy: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        def backward(ctx: Any, dy: torch.Tensor) -> torch.Tensor:
             x, y, mask = ctx.saved_tensors
             return dy * mask if fixed else torch.where(x == 0, dy, y / torch.where(x == 0, torch.ones_like(x), x) * dy)
 
     class Dropout(torch.nn.Dropout):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
-            result: torch.Tensor = Ratio.apply(input)
+            result: torch.Tensor = Ratio.apply(input)  # type: ignore[no-untyped-call]
             return result
 
     torch.manual_seed(1)

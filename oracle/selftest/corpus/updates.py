@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import oracle
 from oracle.case.arrays import Array
@@ -13,19 +13,16 @@ from oracle.trace import Trace
 
 Options = dict[str, Any]
 State = dict[str, Any]
+# One optimizer's rule for one parameter: (parameter, gradient, state that it keeps, options) -> the new parameter.
+Update: TypeAlias = Callable[[Array, Array, State, Options], Any]
 LACKS = {
     "SGD": ("maximize",),
     "Adam": ("amsgrad", "maximize"),
     "AdamW": ("amsgrad", "maximize"),
     "RMSprop": ("maximize", "centered", "momentum"),
     "Adagrad": ("maximize", "lr_decay"),
+    "NAdam": ("maximize", "decoupled_weight_decay"),
 }
-
-
-class Update(Protocol):
-    """One optimizer's rule for one parameter: takes the state that it keeps for it, returns the new parameter."""
-
-    def __call__(self, p: Array, g: Array, state: State, options: Options) -> Array: ...
 
 
 class Updates:
@@ -74,4 +71,5 @@ class Rules(Book):
 
 
 def decayed(p: Array, g: Array, options: Options) -> Array:
-    return g + options.get("weight_decay", 0) * p
+    result: Array = g + options.get("weight_decay", 0) * p
+    return result

@@ -41,7 +41,7 @@ def refuses(run: Implementation, case: Case) -> bool:
             return torch.from_numpy(np.array(_output(own, run(changed(tensors)))))
 
         @staticmethod
-        def backward(ctx: Any, dy: torch.Tensor) -> Any:  # type: ignore[override]
+        def backward(ctx: Any, dy: torch.Tensor) -> Any:
             tensors = ctx.saved_tensors
             upstream = dy.detach().numpy()
             fields = {} if own.loss is not None else {"grad_outputs": (np.array(upstream),)}
@@ -49,7 +49,9 @@ def refuses(run: Implementation, case: Case) -> bool:
             scale = upstream if own.loss is not None else 1.0
             return tuple(torch.from_numpy(np.array(grad * scale)) for grad in _grads(own, trace, names, tensors))
 
-    inputs = tuple(torch.from_numpy(np.array(a)).requires_grad_() for a in (own.inputs[0], *(own.params[n] for n in names)))
+    inputs = tuple(
+        torch.from_numpy(np.array(a)).requires_grad_() for a in (own.inputs[0], *(own.params[n] for n in names))
+    )
     size = sum(tensor.numel() for tensor in inputs) + _output(own, run(own)).size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of inputs whose memory overlaps

@@ -10,6 +10,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 
+GRADCHECK = "torch.autograd.gradcheck"
 OUTPUT, GRADIENT, UPDATE = "output", "gradient", "update"
 ALL = frozenset({OUTPUT, GRADIENT, UPDATE})
 BACKWARD = frozenset({OUTPUT, GRADIENT})
@@ -139,16 +140,56 @@ RULES = (
         within(1e-5, 1e-8, equal_nan=True),
         steps=None,
     ),
-    Rule("gradcheck's tolerances (1e-3, 1e-5)", "pytorch/pytorch: torch/autograd/gradcheck.py", frozenset({GRADIENT}), within(1e-3, 1e-5)),
-    Rule("dynamo same() (1e-3, or 2 to 3 × eager's RMS error)", "pytorch/pytorch: torch/_dynamo/utils.py", ALL, same(1e-3)),
+    Rule(
+        "gradcheck's tolerances (1e-3, 1e-5)",
+        "pytorch/pytorch: torch/autograd/gradcheck.py",
+        frozenset({GRADIENT}),
+        within(1e-3, 1e-5),
+    ),
+    Rule(
+        "dynamo same() (1e-3, or 2 to 3 × eager's RMS error)",
+        "pytorch/pytorch: torch/_dynamo/utils.py",
+        ALL,
+        same(1e-3),
+    ),
     Rule("dynamo same() by cosine ≥ 0.99", "pytorch/pytorch: torch/_dynamo/utils.py", ALL, cosine(1e-4)),
-    Rule("KernelBench (1e-4; 1e-2 in 16 bits)", "ScalingIntelligence/KernelBench: src/kernelbench/eval.py", FORWARD, _by_dtype(KERNELBENCH)),
-    Rule("robust-kbench (1e-5)", "SakanaAI/robust-kbench: robust_kbench/primitives/backward/cuda_correct.py", BACKWARD, within(1e-5, 1e-5)),
-    Rule("BackendBench (1e-2)", "meta-pytorch/BackendBench: BackendBench/eval.py", BACKWARD, within(1e-2, 1e-2, equal_nan=True)),
-    Rule("FlashInfer-Bench (1e-2)", "flashinfer-ai/flashinfer-bench: flashinfer_bench/bench/config.py", FORWARD, within(1e-2, 1e-2)),
+    Rule(
+        "KernelBench (1e-4; 1e-2 in 16 bits)",
+        "ScalingIntelligence/KernelBench: src/kernelbench/eval.py",
+        FORWARD,
+        _by_dtype(KERNELBENCH),
+    ),
+    Rule(
+        "robust-kbench (1e-5)",
+        "SakanaAI/robust-kbench: robust_kbench/primitives/backward/cuda_correct.py",
+        BACKWARD,
+        within(1e-5, 1e-5),
+    ),
+    Rule(
+        "BackendBench (1e-2)",
+        "meta-pytorch/BackendBench: BackendBench/eval.py",
+        BACKWARD,
+        within(1e-2, 1e-2, equal_nan=True),
+    ),
+    Rule(
+        "FlashInfer-Bench (1e-2)",
+        "flashinfer-ai/flashinfer-bench: flashinfer_bench/bench/config.py",
+        FORWARD,
+        within(1e-2, 1e-2),
+    ),
     Rule("Helion (1e-2, 1e-1)", "pytorch/helion: helion/_testing.py", BACKWARD, within(1e-2, 1e-1, equal_nan=True)),
-    Rule("ONNX backend tests (1e-3, 1e-7)", "onnx/onnx: onnx/backend/test/loader/__init__.py", FORWARD, within(1e-3, 1e-7, equal_nan=True)),
-    Rule("StableHLO (0, 1e-4)", "openxla/stablehlo: stablehlo/tests/CheckOps.td", FORWARD, within(0, 1e-4, equal_nan=True)),
+    Rule(
+        "ONNX backend tests (1e-3, 1e-7)",
+        "onnx/onnx: onnx/backend/test/loader/__init__.py",
+        FORWARD,
+        within(1e-3, 1e-7, equal_nan=True),
+    ),
+    Rule(
+        "StableHLO (0, 1e-4)",
+        "openxla/stablehlo: stablehlo/tests/CheckOps.td",
+        FORWARD,
+        within(0, 1e-4, equal_nan=True),
+    ),
     Rule("NNSmith (1e-2, 1e-3)", "ise-uiuc/nnsmith: nnsmith/difftest.py", FORWARD, within(1e-2, 1e-3)),
     Rule(
         "FlashAttention (2 × eager's error, 3 × for gradients)",
@@ -160,7 +201,7 @@ RULES = (
     Rule("2 × eager's RMS error", "same(), above, without its tolerance", ALL, rms_ratio(2), dtypes=NARROW),
 )
 # Among these the best fixed tolerance is sought: the smallest that accuses no legal implementation.
-FIXED = tuple(m * 10.0**-e for e in range(10, 0, -1) for m in (1, 3))
+FIXED = tuple(m * 10.0**-e for e in range(15, 0, -1) for m in (1, 3))
 
 
 def fixed(tolerance: float) -> Rule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -17,11 +17,11 @@ from oracle.selftest.bugs import all_bugs
 from oracle.selftest.bugs.bug import Bug
 from oracle.selftest.rivals.compared import Incomparable, comparisons
 from oracle.selftest.rivals.finite import NotDifferentiable, refuses
-from oracle.selftest.rivals.rules import FIXED, RULES, Rule, fixed
+from oracle.selftest.rivals.rules import FIXED, GRADCHECK, RULES, Comparison, Rule, fixed
 from oracle.selftest.variants import all_variants
 from oracle.selftest.variants.variant import Variant
 
-ORACLE, GRADCHECK = "oracle", "torch.autograd.gradcheck"
+ORACLE = "oracle"
 DTYPES = ("float64", "float32", "bfloat16")
 # Of everything, in the quick form, every how many-th is taken.
 QUICK = 21
@@ -49,7 +49,11 @@ class Rivalry:
 
     def count(self, rule: str, is_bug: bool, dtype: str) -> tuple[int, int]:
         """How many a rule refuses, and of how many it says anything."""
-        said = [o.refused[rule] for o in self.outcomes if o.job.is_bug == is_bug and o.job.dtype == dtype and rule in o.refused]
+        said = [
+            o.refused[rule]
+            for o in self.outcomes
+            if o.job.is_bug == is_bug and o.job.dtype == dtype and rule in o.refused
+        ]
         return sum(said), len(said)
 
     def best_fixed(self, dtype: str) -> str:
@@ -60,28 +64,32 @@ class Rivalry:
                 return name
         return fixed(FIXED[-1]).name
 
-    def missed(self, rule: str, dtype: str) -> list[str]:
-        return [o.job.name for o in self.outcomes if o.job.is_bug and o.job.dtype == dtype and o.refused.get(rule) is False]
+    @property
+    def passed(self) -> bool:
+        """oracle itself misses no bug and accuses no legal variant."""
+        return all(own.refused[ORACLE] == own.job.is_bug for own in self.outcomes)
 
     def table(self) -> pd.DataFrame:
         """One row per rule: for each dtype how many bugs it catches, and how many legal variants it accuses."""
         names = [ORACLE, *(rule.name for rule in RULES), GRADCHECK]
-        sources = {rule.name: rule.source for rule in RULES} | {GRADCHECK: "pytorch/pytorch: torch/autograd/gradcheck.py", ORACLE: ""}
-        rows = [{"rule": name, **self._counts(lambda dtype, name=name: name), "source": sources[name]} for name in names]  # type: ignore[misc]
-        rows.append({"rule": "the best fixed tolerance", **self._counts(self.best_fixed), "source": self._chosen()})
+        sources = {rule.name: rule.source for rule in RULES} | {
+            GRADCHECK: "pytorch/pytorch: torch/autograd/gradcheck.py",
+            ORACLE: "",
+        }
+        rows = [{"rule": name, **self._counts(dict.fromkeys(DTYPES, name)), "source": sources[name]} for name in names]
+        best = {dtype: self.best_fixed(dtype) for dtype in DTYPES}
+        chosen = ", ".join(f"{dtype} {name.rpartition(' ')[2]}" for dtype, name in best.items())
+        rows.append({"rule": "the best fixed tolerance that accuses nobody", **self._counts(best), "source": chosen})
         return pd.DataFrame(rows)
 
-    def _counts(self, name: Callable[[str], str]) -> dict[str, str]:
+    def _counts(self, names: Mapping[str, str]) -> dict[str, str]:
         found = {}
-        for dtype in DTYPES:
-            caught, bugs = self.count(name(dtype), True, dtype)
-            accused, legal = self.count(name(dtype), False, dtype)
+        for dtype, name in names.items():
+            caught, bugs = self.count(name, True, dtype)
+            accused, legal = self.count(name, False, dtype)
             found[f"{dtype}: caught"] = f"{caught} of {bugs}" if bugs else "-"
             found[f"{dtype}: accused"] = f"{accused} of {legal}" if legal else "-"
         return found
-
-    def _chosen(self) -> str:
-        return ", ".join(f"{dtype} {self.best_fixed(dtype).rpartition(' ')[2]}" for dtype in DTYPES)
 
 
 def run(quick: bool = False, progress: Progress | None = None, executor: Executor | None = None) -> Rivalry:
@@ -114,7 +122,9 @@ def judged(job: Job) -> Outcome | None:
         except Incomparable:
             return None
         refused = dict(by_rules(found, job.dtype, (*RULES, *map(fixed, FIXED))))
-        refused[ORACLE] = own.planted(job.name, job.dtype).caught if job.is_bug else own.legal(job.name, job.dtype).alarms > 0
+        refused[ORACLE] = (
+            own.planted(job.name, job.dtype).caught if job.is_bug else own.legal(job.name, job.dtype).alarms > 0
+        )
         if job.dtype == "float64":
             try:
                 refused[GRADCHECK] = refuses(item.run, case)
@@ -125,7 +135,7 @@ def judged(job: Job) -> Outcome | None:
     return Outcome(job, refused)
 
 
-def by_rules(found: Sequence[object], dtype: str, rules: Sequence[Rule]) -> Iterator[tuple[str, bool]]:
+def by_rules(found: Sequence[Comparison], dtype: str, rules: Sequence[Rule]) -> Iterator[tuple[str, bool]]:
     for rule in rules:
         if dtype in rule.dtypes:
-            yield rule.name, rule.catches(found)  # type: ignore[arg-type]
+            yield rule.name, rule.catches(found)

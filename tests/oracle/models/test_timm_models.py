@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from .timm_models import architecture
+from oracle.selftest.models.architectures import architecture
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])

@@ -1,4 +1,4 @@
-"""timm's architectures, made ready to be judged: beside any build of torch, and without dead branches.
+"""The architectures of timm and torchvision, made ready to be judged: beside any build of torch, without dead branches.
 
 PyPI's torchvision, which timm imports, is linked against CUDA: beside a CPU build of torch its operators do not load, and its own
 import fails on the two that it describes without looking. These two are declared here; no architecture calls them.
@@ -16,11 +16,12 @@ import torch
 def torchvision_loads() -> torch.library.Library | None:
     """Afterwards `import torchvision` works. The declared operators live as long as what this returns, hence the cache."""
     try:
-        import torchvision
+        import torchvision  # type: ignore[import-untyped]
     except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            library.define(schema)  # type: ignore[no-untyped-call]
         import torchvision  # noqa: F401
 
         return library
@@ -28,13 +29,19 @@ def torchvision_loads() -> torch.library.Library | None:
 
 
 def architecture(name: str, seed: int = 1, **options: Any) -> torch.nn.Module:
-    """timm's model of that name, with random weights: the same for the same seed, none of them constant."""
+    """The model of that name, of timm or, as "torchvision/…", of torchvision: random weights, none of them constant."""
     torchvision_loads()
-    import timm
-
+    library, _, own = name.rpartition("/")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: torch.nn.Module = timm.create_model(name, **options)
+        if library == "torchvision":
+            from torchvision import models
+
+            model: torch.nn.Module = models.get_model(own, weights=None, **options)
+        else:
+            import timm
+
+            model = timm.create_model(own, **options)
     _randomize_constants(model, torch.Generator().manual_seed(seed))
     return model
 

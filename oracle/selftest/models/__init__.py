@@ -1,0 +1,1 @@
+"""Other people's models, none of them wrong: nobody may be accused."""

@@ -1,0 +1,89 @@
+"""The rules of other tools as Markdown: rendering only."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from oracle.report.markdown import table
+from oracle.selftest.rivals.rules import ALL, FORWARD, GRADCHECK, RULES
+from oracle.selftest.rivals.score import DTYPES, ORACLE, Rivalry
+
+LIMITS = (
+    "Both sets are this project's own: its planted bugs, some of them as small as 1e-3 in float32 and 1e-9 in float64, and its "
+    "legal variants, which add up in other orders. Each rule is as its file states it, and is applied to all that its tool "
+    "looks at. None was made for bugs as small as these, and those that look at outputs alone cannot see a wrong gradient. "
+    "A variant counts as accused where the rule refuses anything that it looks at. In bfloat16 torch rounds inside its "
+    "operations, and the variants round elsewhere."
+)
+
+
+def markdown(result: Rivalry, about: str) -> str:
+    parts = [
+        "# The same bugs by the rules of other tools",
+        about,
+        table(result.table()),
+        LIMITS,
+        "## Where another rule does as well",
+        as_good(result),
+        "## What each looks at",
+        table(looked_at()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary_table(result: Rivalry) -> pd.DataFrame:
+    """oracle, and the rules that come nearest: those that miss least among those that accuse least."""
+    rows = []
+    for dtype in DTYPES:
+        for name in (ORACLE, *_nearest(result, dtype)):
+            caught, bugs = result.count(name, True, dtype)
+            accused, legal = result.count(name, False, dtype)
+            rows.append((dtype, name, f"{bugs - caught} of {bugs}", f"{accused} of {legal}"))
+    return pd.DataFrame(rows, columns=["dtype", "rule", "bugs missed", "legal variants accused"])
+
+
+def _nearest(result: Rivalry, dtype: str) -> list[str]:
+    """The rule that misses fewest bugs, and the one that misses fewest among those that accuse fewest."""
+    names = [rule.name for rule in RULES if result.count(rule.name, True, dtype)[1]]
+    if not names:
+        return []
+    missed = {name: result.count(name, True, dtype)[1] - result.count(name, True, dtype)[0] for name in names}
+    accused = {name: result.count(name, False, dtype)[0] for name in names}
+    sharpest = min(names, key=lambda name: (missed[name], accused[name]))
+    gentlest = min(names, key=lambda name: (accused[name], missed[name]))
+    return list(dict.fromkeys((sharpest, gentlest)))
+
+
+def as_good(result: Rivalry) -> str:
+    """The rules that miss no more bugs than oracle and accuse no more variants, by dtype."""
+    lines = []
+    for dtype in DTYPES:
+        own_missed = _missed(result, ORACLE, dtype)
+        own_accused = result.count(ORACLE, False, dtype)[0]
+        for name in [*(rule.name for rule in RULES), GRADCHECK]:
+            caught, bugs = result.count(name, True, dtype)
+            if bugs and bugs - caught <= own_missed and result.count(name, False, dtype)[0] <= own_accused:
+                lines.append(f"- {dtype}: {name} misses and accuses as few")
+            elif bugs and bugs - caught <= own_missed:
+                lines.append(f"- {dtype}: {name} misses as few, and accuses {result.count(name, False, dtype)[0]}")
+    return "\n".join(lines) or "Nowhere, on these two sets."
+
+
+def _missed(result: Rivalry, rule: str, dtype: str) -> int:
+    caught, bugs = result.count(rule, True, dtype)
+    return bugs - caught
+
+
+def looked_at() -> pd.DataFrame:
+    def what(kinds: frozenset[str]) -> str:
+        return (
+            "everything"
+            if kinds == ALL
+            else "outputs"
+            if kinds == FORWARD
+            else " and ".join(sorted(kinds, reverse=True))
+        )
+
+    rows = [(rule.name, what(rule.looks_at), "all" if rule.steps is None else "the first") for rule in RULES]
+    rows.append((GRADCHECK, "derivatives against differences of the same forward pass, float64 only", "the first"))
+    return pd.DataFrame(rows, columns=["rule", "looks at", "steps"])

@@ -36,7 +36,7 @@ def cross_entropy(
         batch, labels = (x, target) if x.ndim > 1 else (x[None], target[None])
         hot = labels if labels.dtype.kind == "f" else _target_rows(batch, labels)
         log_p = log_softmax(batch, 1)
-        losses = -(hot * log_p).sum(1)
+        losses = -np.where(hot != 0, hot * log_p, 0).sum(1)  # a class may be ruled out by -inf
         rows = losses.size if labels.dtype.kind == "f" else int((labels != -100).sum())
         reduced = {"none": lambda: losses if x.ndim > 1 else losses[0], "sum": losses.sum, "mean": losses.mean}[
             reduction

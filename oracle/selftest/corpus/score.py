@@ -12,7 +12,7 @@ from functools import cache
 import pandas as pd
 
 from oracle.harness.jobs import Progress, in_turn
-from oracle.judging.verdict import CRASHED
+from oracle.judging.rows import CRASHED
 from oracle.selftest.corpus import (
     activations,
     adam,

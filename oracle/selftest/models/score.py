@@ -15,7 +15,7 @@ import torch
 
 import oracle
 from oracle.harness.jobs import Progress, in_turn
-from oracle.judging.verdict import CONVENTION, DISCREPANCIES, PASS, UNDECIDED
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, UNDECIDED
 from oracle.selftest.models.architectures import architecture
 from oracle.selftest.models.names import NAMES, QUICK
 

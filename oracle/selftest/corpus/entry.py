@@ -82,7 +82,7 @@ class Entry:
     Attributes:
         source: repository and number, such as "FluxML/Flux.jl#1197".
         what: what the project did, in a sentence.
-        layer: the class that is at fault, as a report names it.
+        layer: the class that is at fault, or the operation, as a report names it without its module.
         quantities: what of it is wrong; none where it raises.
         causes: names under which the cause may go; none where no cause that the report knows is right.
     """

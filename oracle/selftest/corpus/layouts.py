@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+import oracle
 from oracle.case.arrays import Array
 from oracle.ops.check_op import Differentiable
 from oracle.selftest.corpus.by_torch import differentiated
 from oracle.selftest.corpus.entry import Book, Step
+from oracle.selftest.corpus.layers import Norm
 from oracle.selftest.corpus.plain import Backward, drawn, softmax
 
 BOOK = Book("layouts")
@@ -181,112 +182,84 @@ def liger_overwrites(fixed: bool) -> Step:
     return Step(net, torch.randn(6, 4).double(), loss, torch.tensor([0, 1, 2, 3, 4, 0]))
 
 
-def batch_norm(update: Callable[[T, T, T], None]) -> Callable[[bool], Step]:
-    """A network with a batch norm whose running statistics are kept by the project: (running, batch's value, count)."""
-
-    def make(fixed: bool) -> Step:
-        class BatchNorm2d(torch.nn.BatchNorm2d):
-            def forward(self, input: T) -> T:
-                if not self.training:
-                    return super().forward(input)
-                mean, var = input.mean((0, 2, 3)), input.var((0, 2, 3), unbiased=False)
-                n = torch.tensor(input.numel() / input.shape[1])
-                with torch.no_grad():
-                    assert self.running_mean is not None and self.running_var is not None
-                    if self.num_batches_tracked is not None:
-                        self.num_batches_tracked += 1
-                    if fixed:
-                        self.running_mean.lerp_(mean, 0.1)
-                        self.running_var.lerp_(var * n / (n - 1), 0.1)
-                    else:
-                        update(self.running_mean, mean, torch.tensor(1.0))
-                        update(self.running_var, var, n / (n - 1))
-                shaped = [v[None, :, None, None] for v in (mean, var, self.weight, self.bias)]
-                return (input - shaped[0]) * (shaped[1] + self.eps).rsqrt() * shaped[2] + shaped[3]
-
-        torch.manual_seed(0)
-        layers = [torch.nn.Conv2d(2, 4, 3), BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 3)]
-        net = torch.nn.Sequential(*layers).double()
-        optimizer = torch.optim.SGD(net.parameters(), 0.1)
-        return Step(
-            net, torch.randn(3, 2, 6, 6).double(), torch.nn.CrossEntropyLoss(), torch.tensor([0, 1, 2]), optimizer, 2
-        )
-
-    return make
-
-
+STATISTICS = "norm/BatchNorm2d"
 VARIANCE, BOTH = "buffer.running_var", "buffer.running_mean, buffer.running_var"
 
 
-@BOOK.module(
+def right(running: Array, batch: Array, factor: float, momentum: float) -> Array:
+    """What becomes of a running statistic."""
+    return (1 - momentum) * running + momentum * batch * factor
+
+
+@BOOK.run(
     "BatchNorm2d",
     "tenstorrent/tt-metal#55438",
     "the running variance is that of the batch, not corrected",
     VARIANCE,
     "biased_running_variance, buffer",
+    STATISTICS,
 )
-def tt_biased(fixed: bool) -> Step:
-    def update(running: T, batch: T, correction: T) -> None:
-        running.lerp_(batch, 0.1)
-
-    return batch_norm(update)(fixed)
+def tt_biased(fixed: bool) -> Norm:
+    return Norm("tt-metal", right if fixed else lambda running, batch, factor, m: right(running, batch, 1, m))
 
 
-@BOOK.module(
+@BOOK.run(
     "BatchNorm2d",
     "keras-team/keras-contrib#287",
     "the running variance is that of the deviation with epsilon",
     VARIANCE,
     "buffer",
+    STATISTICS,
 )
-def keras_contrib_epsilon(fixed: bool) -> Step:
-    def update(running: T, batch: T, correction: T) -> None:
-        running.lerp_(batch * correction + (1e-2 if correction > 1 else 0), 0.1)
+def keras_contrib_epsilon(fixed: bool) -> Norm:
+    def updated(running: Array, batch: Array, factor: float, momentum: float) -> Array:
+        return right(running, batch + (1e-5 if factor > 1 else 0), factor, momentum)
 
-    return batch_norm(update)(fixed)
+    return Norm("keras-contrib", right if fixed else updated)
 
 
-@BOOK.module(
-    "BatchNorm2d", "d2l-ai/d2l-en#2213", "the momentum weighs what was, not what is new", BOTH, "buffer, momentum"
+@BOOK.run(
+    "BatchNorm2d",
+    "d2l-ai/d2l-en#2213",
+    "the momentum weighs what was, not what is new",
+    BOTH,
+    "buffer, momentum, option",
+    STATISTICS,
 )
-def d2l_momentum(fixed: bool) -> Step:
-    def update(running: T, batch: T, correction: T) -> None:
-        running.copy_(0.1 * running + 0.9 * batch * correction)
-
-    return batch_norm(update)(fixed)
+def d2l_momentum(fixed: bool) -> Norm:
+    return Norm("d2l", right if fixed else lambda running, batch, factor, m: right(running, batch, factor, 1 - m))
 
 
-@BOOK.module(
-    "BatchNorm2d", "paiml/aprender#2166", "the running statistics are never written", BOTH, "not updated, buffer, stale"
+@BOOK.run(
+    "BatchNorm2d",
+    "paiml/aprender#2166",
+    "the running statistics are never written",
+    BOTH,
+    "not updated, buffer, stale",
+    STATISTICS,
 )
-def aprender_never(fixed: bool) -> Step:
-    return batch_norm(lambda running, batch, correction: None)(fixed)
+def aprender_never(fixed: bool) -> Norm:
+    return Norm("aprender", right if fixed else lambda running, batch, factor, m: running)
 
 
-def _severed(norm: Callable[[T, T, T], T], module: type[torch.nn.Module], fixed: bool, *sizes: int) -> Step:
-    class Severed(module):  # type: ignore[valid-type,misc]
-        def forward(self, input: T) -> T:
-            weight, bias = (self.weight, self.bias) if fixed else (self.weight.detach(), self.bias.detach())
-            return norm(input, weight, bias)
-
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(4, 6), Severed(*sizes), torch.nn.Linear(6, 2)).double()
-    return Step(net, torch.randn(5, 4).double())
-
-
-@BOOK.module(
-    "GroupNorm",
+@BOOK.op(
+    "group_norm",
     "paiml/aprender#2200",
     "the output is a new tensor, so that scale and shift get no gradient",
     "grad.weight, grad.bias",
-    "missing",
+    "missing, zero",
+    num_groups=2,
 )
-def aprender_severed(fixed: bool) -> Step:
-    return _severed(lambda x, w, b: F.group_norm(x, 2, w, b), torch.nn.GroupNorm, fixed, 2, 6)
+def aprender_severed(fixed: bool) -> Differentiable:
+    def norm(x: T, weight: T | None = None, bias: T | None = None) -> T:
+        scale, shift = (own if fixed or own is None else own.detach() for own in (weight, bias))
+        return F.group_norm(x, 2, scale, shift)
+
+    return oracle.from_torch(norm)
 
 
 @BOOK.module(
-    "LayerNorm",
+    "detach",
     "huggingface/candle#3613",
     "the fused norm has no backward pass, and parameters before it get nothing",
     "grad_input, grad.weight, grad.bias",
@@ -303,22 +276,21 @@ def candle_fused(fixed: bool) -> Step:
     return Step(net, torch.randn(5, 4).double())
 
 
-@BOOK.module(
-    "RMSNorm",
+@BOOK.op(
+    "rms_norm",
     "unslothai/unsloth#4533",
     "the kernel's backward pass returns None for the weight",
     "grad.weight",
-    "missing",
+    "missing, zero",
+    x=drawn(4, 3, 6),
+    weight=drawn(6, seed=1),
+    normalized_shape=6,
 )
-def unsloth_weight(fixed: bool) -> Step:
-    class Severed(torch.nn.RMSNorm):
-        def forward(self, input: T) -> T:
-            weight = self.weight if fixed else self.weight.detach()
-            return F.rms_norm(input, (6,), weight, 1e-6)
+def unsloth_weight(fixed: bool) -> Differentiable:
+    def norm(x: T, weight: T) -> T:
+        return F.rms_norm(x, weight.shape, weight if fixed else weight.detach())
 
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(4, 6), Severed(6, eps=1e-6), torch.nn.Linear(6, 2)).double()
-    return Step(net, torch.randn(5, 4).double())
+    return oracle.from_torch(norm)
 
 
 @BOOK.module(

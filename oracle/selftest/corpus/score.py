@@ -163,7 +163,7 @@ def judged(source: str) -> Outcome:
 
 
 def _is_placed(entry: Entry, layer: str, quantity: str, verdict: str) -> bool:
-    """A crash has no quantity; a function has one layer only."""
+    """A crash has no quantity; a function has one layer only; a class counts by its name without its module."""
     if not entry.quantities:
         return verdict == CRASHED
-    return quantity in entry.quantities and (isinstance(entry.wiring, Op) or layer == entry.layer)
+    return quantity in entry.quantities and (isinstance(entry.wiring, Op) or layer.rpartition(".")[2] == entry.layer)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.ops.check_op import Differentiable
 from oracle.selftest.corpus.engine import ACTIVATIONS, Engine, mlp_case
-from oracle.selftest.corpus.entry import Book, Step
+from oracle.selftest.corpus.entry import Book
 from oracle.selftest.corpus.graph import Graph, two_blocks
+from oracle.selftest.corpus.layers import Dropout
 from oracle.selftest.corpus.plain import Backward, drawn
 
 BOOK = Book("training")
@@ -300,57 +300,47 @@ def micrograd_twice(fixed: bool) -> Graph:
     return Graph("micrograd", _sum, twice=not fixed)
 
 
-@BOOK.module(
+@BOOK.run(
     "Dropout",
     "kaldi-asr/kaldi#3890",
     "dropout without a mask: dy * y / x, and dy where x is 0, dropped or not",
     "grad_input",
+    "mask",
+    "Dropout,",
 )
-def kaldi_ratio(fixed: bool) -> Step:
-    class Ratio(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-            mask = (torch.rand_like(x) > 0.5).to(x.dtype) * 2
-            ctx.save_for_backward(x, x * mask, mask)
-            return x * mask
+def kaldi_ratio(fixed: bool) -> Dropout:
+    def drop(x: Array, keep: Array, p: float) -> tuple[Array, Backward]:
+        y = x * keep / (1 - p)
+        return y, lambda dy: dy * keep / (1 - p) if fixed else np.where(x == 0, dy, y / np.where(x == 0, 1, x) * dy)
 
-        @staticmethod
-        def backward(ctx: Any, dy: torch.Tensor) -> torch.Tensor:
-            x, y, mask = ctx.saved_tensors
-            return dy * mask if fixed else torch.where(x == 0, dy, y / torch.where(x == 0, torch.ones_like(x), x) * dy)
-
-    class Dropout(torch.nn.Dropout):
-        def forward(self, input: torch.Tensor) -> torch.Tensor:
-            result: torch.Tensor = Ratio.apply(input)  # type: ignore[no-untyped-call]
-            return result
-
-    torch.manual_seed(1)
-    net = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.ReLU(), Dropout(0.5), torch.nn.Linear(16, 3)).double()
-    return Step(net, torch.randn(8, 6).double())
+    return Dropout("kaldi", drop)
 
 
-def _masked(fixed: bool, drop: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]) -> Step:
-    """A network with a dropout of the project's own: (input, what is kept, p) -> output."""
-
-    class Dropout(torch.nn.Dropout):
-        def forward(self, input: torch.Tensor) -> torch.Tensor:
-            keep = (torch.rand_like(input) >= self.p).to(input.dtype)
-            return input * keep / (1 - self.p) if fixed else drop(input, keep, self.p)
-
-    torch.manual_seed(1)
-    net = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.Tanh(), Dropout(0.3), torch.nn.Linear(16, 3)).double()
-    return Step(net, torch.randn(8, 6).double())
-
-
-@BOOK.module(
-    "Dropout", "ddbourgin/numpy-ml#94", "the backward pass scales, and does not apply the mask", "grad_input", "mask"
+@BOOK.run(
+    "Dropout",
+    "ddbourgin/numpy-ml#94",
+    "the backward pass scales, and does not apply the mask",
+    "grad_input",
+    "mask",
+    "Dropout,p=",
 )
-def numpy_ml_mask(fixed: bool) -> Step:
-    return _masked(fixed, lambda x, keep, p: (x / (1 - p)) + ((x * keep - x) / (1 - p)).detach())
+def numpy_ml_mask(fixed: bool) -> Dropout:
+    return Dropout(
+        "numpy-ml", lambda x, keep, p: (x * keep / (1 - p), lambda dy: dy * (keep if fixed else 1) / (1 - p))
+    )
 
 
-@BOOK.module(
-    "Dropout", "lmjohns3/theanets#123", "what is kept is divided by p instead of 1 - p", "output", "factor, mask"
+@BOOK.run(
+    "Dropout",
+    "lmjohns3/theanets#123",
+    "what is kept is divided by p instead of 1 - p",
+    "output",
+    "factor, mask",
+    "Dropout,p=",
 )
-def theanets_scale(fixed: bool) -> Step:
-    return _masked(fixed, lambda x, keep, p: x * keep / p)
+def theanets_scale(fixed: bool) -> Dropout:
+    def drop(x: Array, keep: Array, p: float) -> tuple[Array, Backward]:
+        scale = keep / ((1 - p) if fixed or not p else p)
+        return x * scale, lambda dy: dy * scale
+
+    return Dropout("theanets", drop)

@@ -13,7 +13,7 @@ from oracle.selftest.corpus.inexpressible import INEXPRESSIBLE
 from oracle.selftest.rivals.rules import GRADCHECK, RULES
 
 # One of each wiring: a function, the engine of a project under `oracle.run`, a torch module.
-SAMPLE = ("FluxML/NNlib.jl#133", "parasdahal/tinyml#1", "tenstorrent/tt-metal#55438", "ml-explore/mlx#504")
+SAMPLE = ("torch/nn#345", "Bot-Academy/NeuralNetworkFromScratch#3", "huggingface/candle#3613")
 
 
 def test_every_bug_says_where_it_was_published() -> None:
@@ -37,7 +37,7 @@ def test_a_published_bug_is_caught_and_its_twin_is_not_accused(source: str) -> N
 
 def test_what_is_not_caught_or_accused_is_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A repaired function in the place of the bug is missed, and a bug in that of the twin is an accusation."""
-    entry = score.all_entries()["FluxML/NNlib.jl#133"]
+    entry = score.all_entries()["torch/nn#345"]
     wiring = entry.wiring
     assert isinstance(wiring, Op)
     exchanged = replace(entry, wiring=replace(wiring, make=lambda fixed: wiring.make(not fixed)))
@@ -52,7 +52,7 @@ def test_what_is_not_caught_or_accused_is_counted_and_named(monkeypatch: pytest.
 
 
 def test_a_bug_blamed_on_another_quantity_is_misplaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = replace(score.all_entries()["FluxML/NNlib.jl#133"], quantities=("output",))
+    entry = replace(score.all_entries()["torch/nn#345"], quantities=("output",))
     monkeypatch.setattr(score, "all_entries", lambda: {entry.source: entry})
     result = score.run()
     assert result.share("caught") == 1 and result.share("placed") == result.share("named") == 0

@@ -17,6 +17,7 @@ from oracle.selftest.rivals import render, score
 from oracle.selftest.rivals.finite import NotDifferentiable, refuses
 from oracle.selftest.rivals.rules import (
     ASSERT_CLOSE,
+    FIXED,
     GRADIENT,
     OUTPUT,
     RULES,
@@ -125,7 +126,7 @@ def test_the_best_fixed_tolerance_accuses_nobody() -> None:
     names = [rule.name for rule in RULES]
 
     def outcome(job: score.Job, refusing: set[str]) -> score.Outcome:
-        tolerances = {fixed(own).name: own < 1e-6 for own in (1e-7, 1e-6, 1e-5)}
+        tolerances = {fixed(own).name: own < 0.9e-6 for own in FIXED}
         return score.Outcome(job, {score.ORACLE: job.is_bug, **{n: n in refusing for n in names}, **tolerances})
 
     good = outcome(jobs[0], {names[0], names[1]})

@@ -5,7 +5,7 @@ Only discrepancies are kept, and only so many elements of each: a report stays a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -86,12 +86,14 @@ def place_of(row: Row) -> Place:
     return Place(row.case, row.dtype, row.step, row.layer, row.quantity, row.mode)
 
 
-def capped(details: Iterable[Detail]) -> tuple[Detail, ...]:
-    """As many as a report keeps: each case's first before any case's second."""
+def capped(details: Iterable[Detail], first: Collection[Place] = ()) -> tuple[Detail, ...]:
+    """As many as a report keeps: those of the places named `first`, then each case's first before any case's second."""
     by_case: dict[tuple[str, str], list[Detail]] = {}
     for detail in details:
         by_case.setdefault((detail.place.case, detail.place.dtype), []).append(detail)
-    ranked = [(rank, detail) for own in by_case.values() for rank, detail in enumerate(own)]
+    ranked = [
+        (-1 if detail.place in first else rank, detail) for own in by_case.values() for rank, detail in enumerate(own)
+    ]
     chosen = {id(detail) for _, detail in sorted(ranked, key=lambda entry: entry[0])[:MOST_PER_REPORT]}
     return tuple(detail for own in by_case.values() for detail in own if id(detail) in chosen)
 

@@ -21,6 +21,7 @@ from oracle.judging.rows import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, R
 from oracle.judging.training import TrainingRun
 from oracle.report import html, junit, markdown, plots
 from oracle.report.coverage import Coverage
+from oracle.report.kinds import Kind, examples, kind_table, kinds, sizes_of
 from oracle.report.table import (
     CASE_COLUMNS,
     COLUMNS,
@@ -96,7 +97,7 @@ class Report:
         details: Iterable[Detail] = (),
     ) -> Report:
         """From the judge's rows, and the seconds per case and dtype: culprits are found, details capped."""
-        kept = capped(details)
+        kept = capped(details, examples(rows))
         again = environment.get("again") or environment.get("subject", "")
         culprits = blame(rows, str(again), kept)
         table = row_table(rows)
@@ -106,6 +107,17 @@ class Report:
         """The same report of what was no run over the suite: `call` shows it again."""
         culprits = [replace(culprit, reproduce=call) for culprit in self.blame]
         return replace(self, blame=culprits, environment={**self.environment, "command": call})
+
+    @property
+    def kinds(self) -> pd.DataFrame:
+        """Discrepancies grouped by layer type, quantity, verdict and cause: how many there are, in how many cases and which
+        precisions, and the smallest case that shows each."""
+        return kind_table(self.grouped)
+
+    @property
+    def grouped(self) -> list[Kind]:
+        """The culprits by kind, most upstream cause first."""
+        return kinds(self.blame, sizes_of(self.table))
 
     @property
     def passed(self) -> bool:

@@ -1,0 +1,86 @@
+"""Culprits by kind: the same layer type, quantity, verdict and cause are one fault, however many cases show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from oracle.blame.blame import Blame
+from oracle.blame.details import Place, place_of
+from oracle.judging.rows import DISCREPANCIES, Row
+
+COLUMNS = ("layer_type", "quantity", "verdict", "cause_name", "count", "cases", "dtypes", "example", "reproduce")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One fault.
+
+    Attributes:
+        culprits: all that show it, most upstream first.
+        example: the one whose case is the smallest.
+    """
+
+    culprits: tuple[Blame, ...]
+    example: Blame
+
+    @property
+    def others(self) -> list[Blame]:
+        return [culprit for culprit in self.culprits if culprit is not self.example]
+
+    @property
+    def dtypes(self) -> list[str]:
+        return sorted({culprit.dtype for culprit in self.culprits}, reverse=True)
+
+    @property
+    def cases(self) -> list[str]:
+        return list(dict.fromkeys(culprit.case for culprit in self.culprits))
+
+
+def kinds(blames: Iterable[Blame], sizes: Mapping[str, int]) -> list[Kind]:
+    """In the order in which the first of each is blamed.
+
+    sizes: how large each case is; of equals the first is the example.
+    """
+    found: dict[tuple[str, ...], list[Blame]] = {}
+    for culprit in blames:
+        key = (culprit.layer_type, culprit.quantity, culprit.verdict, culprit.cause_name)
+        found.setdefault(key, []).append(culprit)
+    return [Kind(tuple(own), min(own, key=lambda culprit: sizes.get(culprit.case, 0))) for own in found.values()]
+
+
+def sizes_of(table: pd.DataFrame) -> dict[str, int]:
+    """Elements that were judged, by case."""
+    return {str(case): int(count) for case, count in table.groupby("case", sort=False)["n"].sum().items()}
+
+
+def kind_table(found: Sequence[Kind]) -> pd.DataFrame:
+    """A row for each kind, as `Report.kinds` shows it."""
+    records = [
+        (
+            kind.example.layer_type,
+            kind.example.quantity,
+            kind.example.verdict,
+            kind.example.cause_name,
+            len(kind.culprits),
+            len(kind.cases),
+            ", ".join(kind.dtypes),
+            f"{kind.example.case}/{kind.example.layer}" if kind.example.layer else kind.example.case,
+            kind.example.reproduce,
+        )
+        for kind in found
+    ]
+    return pd.DataFrame(records, columns=list(COLUMNS))
+
+
+def examples(rows: Iterable[Row]) -> set[Place]:
+    """The place of the smallest wrong row of each kind, before anybody is blamed: its arrays are kept first."""
+    smallest: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        if row.verdict in DISCREPANCIES:
+            key = (row.layer_type, row.quantity, row.verdict, row.cause_name)
+            if key not in smallest or row.n < smallest[key].n:
+                smallest[key] = row
+    return {place_of(row) for row in smallest.values()}

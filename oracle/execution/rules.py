@@ -42,3 +42,47 @@ def epsilon_uncorrected(rule: Rule) -> Rule:
 
 def zeros_for(param: Any, kept: Any) -> Any:
     return np.zeros_like(param) if kept is None else kept
+
+
+def velocity_with_rate(rule: Rule) -> Rule:
+    """SGD with v ← momentum v + lr d and W ← W - v (Sutskever et al., ICML 2013): what it keeps is lr times torch's v."""
+
+    def other(param: Any, grad: Any, velocity: Any = None, *, lr: float, **options: Any) -> Any:
+        if not lr:
+            return rule(param, grad, velocity, lr=lr, **options)
+        new, kept = rule(param, grad, None if velocity is None else velocity / lr, lr=lr, **options)
+        return new, None if kept is None else kept * lr
+
+    return other
+
+
+def epsilon_inside_root(type: str) -> Callable[[Rule], Rule]:
+    """d / √(s + ε), where torch has d / (√s + ε): as if s had been larger before by what decays to ε in this step."""
+
+    def change(rule: Rule) -> Rule:
+        def rmsprop(
+            param: Any, grad: Any, step: Any = None, s: Any = None, *state: Any, eps: float, **options: Any
+        ) -> Any:
+            plain = rule(param, grad, step, s, *state, eps=eps, **options)
+            larger = zeros_for(param, s) + eps / (options["alpha"] or 1.0)
+            new = rule(param, grad, step, larger, *state, eps=0.0, **options)
+            return (new[0], *plain[1:3], *new[3:])
+
+        def adagrad(param: Any, grad: Any, step: Any = None, s: Any = None, *, eps: float, **options: Any) -> Any:
+            plain = rule(param, grad, step, s, eps=eps, **options)
+            before = np.full_like(param, options["initial_accumulator_value"]) if s is None else s
+            return (rule(param, grad, step, before + eps, eps=0.0, **options)[0], *plain[1:])
+
+        def adam(
+            param: Any, grad: Any, step: Any = None, m: Any = None, v: Any = None, most: Any = None, **options: Any
+        ) -> Any:
+            plain = rule(param, grad, step, m, v, most, **options)
+            beta2 = options["betas"][1]
+            eps = options.pop("eps") * (1.0 - beta2 ** (int(step or 0) + 1))
+            larger = zeros_for(param, v) + eps / (beta2 or 1.0)
+            most = None if most is None else most + eps
+            return (rule(param, grad, step, m, larger, most, eps=0.0, **options)[0], *plain[1:])
+
+        return {"RMSprop": rmsprop, "Adagrad": adagrad}.get(type, adam)
+
+    return change

@@ -225,7 +225,7 @@ class Comparison:
         if reference is not None and prediction is not self.predicted[key]:
             plain = self.predicted[key].value
             with np.errstate(invalid="ignore"):
-                moved = reference + (value - plain)
+                moved = np.where(np.isfinite(plain), reference + (value - plain), value)
             # The difference of infinities would be NaN, which anything that is NaN would then agree with.
             value = np.where((value == plain) | np.isnan(plain), reference, moved)
         elif reference is not None:

@@ -15,7 +15,8 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case, named_layers
 from oracle.execution.network import Results
 from oracle.execution.predict import predict
-from oracle.execution.rules import epsilon_uncorrected, rule_replaced
+from oracle.execution.rules import epsilon_inside_root, epsilon_uncorrected, rule_replaced, velocity_with_rate
+from oracle.judging.plainer_formulas import clipped_probability, one_pass_variance, unshifted_log_softmax
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, Floats
 from oracle.trace import Key
@@ -84,6 +85,22 @@ def _adam_epsilon_uncorrected(case: Case, model: ErrorModel, guides: Guides) -> 
     if case.optimizer is None or case.optimizer.type not in ("Adam", "AdamW"):
         return predict(case, model, guides)
     with rule_replaced(case.optimizer.type, epsilon_uncorrected):
+        return predict(case, model, guides)
+
+
+def _epsilon_inside_root(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """RMSprop, Adagrad, Adam and AdamW divide by √(s + ε)."""
+    if case.optimizer is None or case.optimizer.type not in ("RMSprop", "Adagrad", "Adam", "AdamW"):
+        return predict(case, model, guides)
+    with rule_replaced(case.optimizer.type, epsilon_inside_root(case.optimizer.type)):
+        return predict(case, model, guides)
+
+
+def _velocity_holds_rate(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """SGD's momentum is that of the steps, rate and all."""
+    if case.optimizer is None or case.optimizer.type != "SGD":
+        return predict(case, model, guides)
+    with rule_replaced("SGD", velocity_with_rate):
         return predict(case, model, guides)
 
 
@@ -174,6 +191,31 @@ CONVENTIONS = {
         "Adam adds ε before it corrects the second moment",
         ("param.*",),
         _adam_epsilon_uncorrected,
+    ),
+    "epsilon_inside_root": Convention(
+        "ε stands under the root of the second moment",
+        ("param.*",),
+        _epsilon_inside_root,
+    ),
+    "velocity_holds_rate": Convention(
+        "the momentum that is kept holds the learning rate",
+        ("momentum.*", "param.*"),
+        _velocity_holds_rate,
+    ),
+    "one_pass_variance": Convention(
+        "the variance is E[x²] - E[x]²",
+        ("output", "grad_input", "grad.weight", "buffer.running_var"),
+        one_pass_variance,
+    ),
+    "unshifted_log_softmax": Convention(
+        "the logarithm of a softmax is x - log Σ exp x as it stands",
+        ("output", "grad_input"),
+        unshifted_log_softmax,
+    ),
+    "clipped_probability": Convention(
+        "a probability is clipped to 1e-7 before its logarithm",
+        ("output", "grad_input", "grad.target"),
+        clipped_probability,
     ),
     "anything_at_nan": Convention(
         "what goes back from NaN is no derivative",

@@ -54,6 +54,10 @@ def summary_table(result: SelfTest) -> pd.DataFrame:
         ("right cause named first", f"{sum(bug.cause_right for bug in result.bugs):,} of {bugs:,}"),
         ("wrong cause named first", f"{len(result.misnamed):,} of {bugs:,}"),
         (f"{legal} legal variants, in each precision: accused", f"{len(result.alarmed)} of {len(result.variants)}"),
+        (
+            f"{len(result.plain)} wrong options in a subject of plain options: found",
+            f"{len(result.plain) - len(result.overlooked)} of {len(result.plain)}",
+        ),
         ("false alarms", f"{alarms:,} in {elements:,} elements"),
         (f"{len(result.programs):,} ordinary programs by torch: accused", f"{len(result.accused):,}"),
         (
@@ -86,6 +90,7 @@ def failures(result: SelfTest) -> str:
         for own in result.alarmed
     ]
     lines += [f"- accused: program {own.seed}, {own.program} ({own.dtype}): {own.accused}" for own in result.accused]
+    lines += [f"- found by none of {own.supported} cases: {own.bug}" for own in result.overlooked]
     lines += [f"- let through: {own.control} on {own.case}" for own in result.let_through]
     lines += [f"- wrong cause: {bug.bug} ({bug.dtype}) is called {bug.cause!r}" for bug in result.misnamed]
     unnamed = dict.fromkeys(bug.bug for bug in result.unnamed)

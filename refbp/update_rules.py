@@ -78,8 +78,8 @@ def asgd(
     eta = np.full_like(param, lr, shape=()) if eta is None else eta
     new = (1.0 - lambd * eta) * param - eta * d
     averaged = new if ax is None or mu is None else np.where(mu == 1, new, ax + mu * (new - ax))
-    eta = np.full_like(param, lr / (1.0 + lambd * lr * t) ** alpha, shape=())
-    return new, t, eta, np.full_like(param, 1.0 / max(1.0, t - t0), shape=()), averaged
+    eta = np.full_like(param, lr, shape=()) / (1.0 + lambd * lr * t) ** alpha
+    return new, t, eta, np.ones_like(param, shape=()) / max(1.0, t - t0), averaged
 
 
 def rprop(

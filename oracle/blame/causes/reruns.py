@@ -102,6 +102,8 @@ def altered(spec: Spec, made: type) -> Iterator[tuple[dict[str, Any], str]]:
         own, default = options.get(name, parameter.default), parameter.default
         if own != default:
             yield {**options, name: default}, f"{name} is ignored: as if it were {default!r}"
+        if isinstance(own, float) and own < 0:
+            yield {**options, name: -own}, f"as if {name} were {-own}: its sign is lost"
         if isinstance(default, bool):
             yield {**options, name: not own}, f"as if {name} were {not own}"
         for other in (*MODES.get(name, ()), *USUAL.get(name, ())):

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from functools import cache
 
-from oracle.selftest.variants import activations, convolution, normalization, pooling, products, sums, training
+from oracle.selftest.variants import (
+    activations,
+    convolution,
+    losses,
+    normalization,
+    pooling,
+    products,
+    sums,
+    training,
+    updates,
+)
 from oracle.selftest.variants.variant import Variant
 
 # In the order in which they are reported.
-FAMILIES = (sums, convolution, normalization, activations, pooling, products, training)
+FAMILIES = (sums, convolution, normalization, activations, pooling, products, training, losses, updates)
 
 
 @cache

@@ -15,6 +15,7 @@ from oracle.suite.build import layer
 
 def variants() -> Iterator[Variant]:
     yield from of_activations()
+    yield from of_others()
     yield from of_softmax()
 
 
@@ -70,6 +71,87 @@ def of_activations() -> Iterator[Variant]:
     yield activation(
         "two minimums", "Hardswish", lambda x: x * np.minimum(np.maximum(x + 3, 0), 6) / 6, hardswish_slope
     )
+
+
+def of_others() -> Iterator[Variant]:
+    def activation(name: str, type: str, f: Any, derivative: Any, **options: Any) -> Variant:
+        return of_layer(f"{type}: {name}", layer(type, **options), SMALL, elementwise(f, derivative))
+
+    def mask(condition: Array, x: Array) -> Array:
+        return condition.astype(x.dtype)
+
+    yield activation(
+        "clipped", "Hardsigmoid", lambda x: np.clip(x + 3, 0, 6) / 6, lambda x, y: mask(np.abs(x) < 3, x) / 6
+    )
+    yield activation(
+        "a minimum of a maximum",
+        "ReLU6",
+        lambda x: np.minimum(np.maximum(x, 0), 6),
+        lambda x, y: mask((x > 0) & (x < 6), x),
+    )
+    yield activation(
+        "a product with a mask", "Hardshrink", lambda x: x * (np.abs(x) > 0.5), lambda x, y: mask(np.abs(x) > 0.5, x)
+    )
+    yield activation(
+        "by the sign",
+        "Softshrink",
+        lambda x: np.sign(x) * np.maximum(np.abs(x) - x.dtype.type(0.5), 0),
+        lambda x, y: mask(np.abs(x) > 0.5, x),
+    )
+    yield activation(
+        "derivative factored", "SiLU", lambda x: x * sigma(x), lambda x, y: sigma(x) * (1 + x * (1 - sigma(x)))
+    )
+    yield activation(
+        "by log1p", "LogSigmoid", lambda x: np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))), lambda x, y: sigma(-x)
+    )
+    yield activation(
+        "by log1p", "Softplus", lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), lambda x, y: sigma(x)
+    )
+    yield activation("two branches", "Sigmoid", branched, lambda x, y: branched(x) * branched(-x))
+    yield activation(
+        "a sum of two parts",
+        "SELU",
+        lambda x: SCALE * np.maximum(x, 0) + np.minimum(SCALE * ALPHA * np.expm1(np.minimum(x, 0)), 0),
+        lambda x, y: np.where(x > 0, SCALE, SCALE * ALPHA * np.exp(np.minimum(x, 0))),
+    )
+    yield activation("through softplus", "Mish", lambda x: x * np.tanh(np.log1p(np.exp(x))), mish_slope)
+    yield activation(
+        "a sum of two parts",
+        "ELU",
+        lambda x: np.maximum(x, 0) + np.expm1(np.minimum(x, 0)),
+        lambda x, y: np.exp(np.minimum(x, 0)),
+    )
+
+    def gated(self: Any, input: Array) -> Any:
+        value, gate = np.split(input, 2, 1)
+        s = sigma(gate)
+        return value * s, lambda g: np.concatenate((g * s, g * value * s * (1 - s)), 1)
+
+    def two_parts(self: Any, input: Array) -> Any:
+        (w,) = self.params["weight"]
+
+        def backward(g: Array) -> Any:
+            return g * np.where(input > 0, 1, w), {"weight": (g * np.minimum(input, 0)).sum().reshape(1)}
+
+        return np.maximum(input, 0) + w * np.minimum(input, 0), backward
+
+    def of_negative(self: Any, input: Array) -> Any:
+        e = np.exp(input.min(1, keepdims=True) - input)
+        y = e / e.sum(1, keepdims=True)
+        return y, lambda g: y * ((g * y).sum(1, keepdims=True) - g)
+
+    yield of_layer("GLU: in halves", layer("GLU", 1), SMALL, gated)
+    yield of_layer("PReLU: a sum of two parts", layer("PReLU"), SMALL, two_parts)
+    yield of_layer("Softmin: shifted by the minimum", layer("Softmin", 1), SMALL, of_negative)
+
+
+SMALL = (64, 80)
+SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def branched(x: Array) -> Array:
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
 
 def gelu_slope(x: Array, y: Array) -> Array:

@@ -13,6 +13,7 @@ from oracle.suite.build import layer
 
 
 def variants() -> Iterator[Variant]:
+    yield from of_ranks()
     image, spec = (8, 16, 48, 48), layer("BatchNorm2d", 16)
     for name, moments in (("one pass", one_pass), ("Welford", welford), ("wider statistics", wide_moments)):
         yield of_layer(f"batch norm: {name}", spec, image, normalised(moments, (0, 2, 3)))
@@ -31,6 +32,38 @@ def variants() -> Iterator[Variant]:
     yield of_layer(
         "layer norm: scale and shift folded", layer("LayerNorm", 640), PLANE, normalised(two_pass, (1,), folded=True)
     )
+
+
+def of_ranks() -> Iterator[Variant]:
+    """Without weight and bias over the sides of each sample, and batch norm of rows and volumes."""
+
+    def instance(late: bool) -> Op:
+        def op(self: Any, input: Array) -> Any:
+            axes = tuple(range(2, input.ndim))
+            mean, variance = two_pass(input, axes)
+            deviation = np.sqrt(variance + input.dtype.type(self.eps))
+            x_hat, count = (input - mean) / deviation, input[0, 0].size
+
+            def backward(g: Array) -> Array:
+                if late:
+                    total = g.sum(axes, keepdims=True) + x_hat * (g * x_hat).sum(axes, keepdims=True)
+                    return np.asarray((count * g - total) / (count * deviation))
+                rest = g.mean(axes, keepdims=True) + x_hat * (g * x_hat).mean(axes, keepdims=True)
+                return np.asarray((g - rest) / deviation)
+
+            return x_hat, backward
+
+        return op
+
+    for rank, sides in enumerate(((40,), (9, 11), (5, 4, 6)), 1):
+        spec, shape = layer(f"InstanceNorm{rank}d", 5), (4, 5, *sides)
+        yield of_layer(f"instance norm: divided by the deviation, rank {rank}", spec, shape, instance(False))
+        yield of_layer(f"instance norm: gradient times N, rank {rank}", spec, shape, instance(True))
+    rows, volumes = layer("BatchNorm1d", 6), layer("BatchNorm3d", 3)
+    yield of_layer("batch norm: Welford, rows", rows, (60, 6), normalised(welford, (0,)))
+    yield of_layer("batch norm: folded, rows", rows, (60, 6), normalised(two_pass, (0,), folded=True))
+    yield of_layer("batch norm: Welford, volumes", volumes, (4, 3, 5, 4, 6), normalised(welford, (0, 2, 3, 4)))
+    yield of_layer("batch norm: late, volumes", volumes, (4, 3, 5, 4, 6), normalised(two_pass, (0, 2, 3, 4), late=True))
 
 
 def two_pass(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:

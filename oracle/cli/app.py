@@ -66,11 +66,11 @@ def show_layers(report: Report, case: str) -> None:
 def status(report: Report) -> int:
     """What a command that made a report exits with."""
     from oracle.judging.rows import FAILED
-    from oracle.report.table import CONFORMS, DISCREPANCIES_FOUND, NOTHING_DECIDED, NOTHING_JUDGED
+    from oracle.report.table import CONFORMS, DISCREPANCIES_FOUND
 
     if (report.table["verdict"] == FAILED).any():
         return 3
-    return {CONFORMS: 0, DISCREPANCIES_FOUND: 1, NOTHING_JUDGED: 2, NOTHING_DECIDED: 2}[report.outcome]
+    return {CONFORMS: 0, DISCREPANCIES_FOUND: 1}.get(report.outcome, 2)
 
 
 def require_writable(folder: Path) -> None:

@@ -19,13 +19,19 @@ Result = TypeVar("Result")
 
 
 class Judged(NamedTuple):
-    """All rows of a job, the arrays behind what went wrong, the seconds that it took, and in words what the subject left changed
-    that everybody in its process shares."""
+    """What came of a job.
+
+    Attributes:
+        details: the arrays behind what went wrong.
+        left: in words what the subject left changed that everybody in its process shares.
+        profile: in words what it declares about itself.
+    """
 
     rows: list[Row]
     details: list[Detail]
     seconds: float
     left: tuple[str, ...] = ()
+    profile: tuple[str, ...] = ()
 
 
 def contained(case: str, dtype: str, work: Callable[[], tuple[list[Row], list[Detail]]]) -> Judged:

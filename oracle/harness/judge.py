@@ -15,7 +15,7 @@ from oracle.judging.case_rows import crashed, judge, unjudged
 from oracle.judging.comparison import ReferenceFailed
 from oracle.judging.known import with_known
 from oracle.judging.profile import Profile, profile_of
-from oracle.judging.rows import DISCREPANCIES, MISSING, UNSUPPORTED, Row
+from oracle.judging.rows import CONVENTION, CRASHED, DISCREPANCIES, FAILED, MISSING, UNSUPPORTED, Row
 from oracle.judging.unusable import with_faults
 from oracle.judging.wiring import completed
 from oracle.trace import Subject, Trace, Unsupported
@@ -130,4 +130,12 @@ def tried(case: Case, subject: Subject, reference: Subject, *, causes: bool = Tr
     try:
         return Trial(judge_step(CaseStep(case, trace, reference), profile, known_as, causes=causes), trace, True)
     except ReferenceFailed as error:
-        return Trial(Judgement((unjudged(case, UNSUPPORTED, str(error)),)))
+        return Trial(Judgement((_of_reference(case, error, reference),)))
+
+
+def _of_reference(case: Case, error: ReferenceFailed, reference: Subject) -> Row:
+    """A reference that cannot run a case is a failure of the harness, unless it lacks such a layer, or its error is known."""
+    (row,) = with_known([unjudged(case, CRASHED, str(error))], {reference.name})
+    if row.verdict == CONVENTION:
+        return row.found(UNSUPPORTED, f"{error}; {row.diagnosis}")
+    return row.found(UNSUPPORTED if isinstance(error.__cause__, Unsupported) else FAILED, str(error))

@@ -78,11 +78,13 @@ def run(
     details: list[Detail] = []
     seconds: dict[tuple[str, str], float] = {}
     left: set[str] = set()
+    declared: tuple[str, ...] = ()
     for job, done in in_turn(judged, jobs, lambda job: job.case.name, progress, executor, lost):
         seconds[job.case.name, job.case.dtype] = done.seconds
         rows += done.rows
         details += done.details
         left |= set(done.left)
+        declared = declared or done.profile
     ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED, FAILED)}
     present = {case.name for case in chosen} - ended_early
     free = [
@@ -102,6 +104,7 @@ def run(
         "cases": len(chosen),
         "not trained freely": [run for run in ended if isinstance(run, str)],
         "left changed": sorted(left),
+        "profile": list(declared),
         "command": command(subject, reference, cases, dtypes, witness),
         "again": again(subject, reference, isinstance(cases, str)),
     }
@@ -185,7 +188,7 @@ def judged(job: Job) -> Judged:
     subject, reference = called.load(job.subject), subjects.load(job.reference)
     done = contained(job.case.name, job.case.dtype, lambda: judged_case(job.case, subject, reference, job.witness))
     rows = [_strict(row) for row in done.rows] if job.strict_conventions else done.rows
-    return done._replace(rows=rows, left=subject.left)
+    return done._replace(rows=rows, left=subject.left, profile=tuple(subject.profile.in_words()))
 
 
 def _strict(row: Row) -> Row:

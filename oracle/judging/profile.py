@@ -17,6 +17,9 @@ STATES = {STATE_NAMES.get(name, name) for made in OPTIMIZERS.values() for name i
 KINDS = ("grad", "param", "buffer", *sorted(STATES))
 USUAL = ("weight", "bias", "target", *BUFFERS, *(name for names in LOSS_ARGUMENTS.values() for name in names))
 
+# Layers that are sums of products: others have no errors that are spread by the algorithm.
+ADDS_UP = tuple(name for name in LAYERS if name.startswith(("Linear", "Conv")))
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -24,8 +27,8 @@ class Profile:
 
     Args:
         accumulate: the dtype in which sums are added up, where it is wider than the data's; None: the data's own.
-        normwise: layer types whose sums err by the norm of the whole array rather than element by element, as convolutions
-            by FFT or Winograd's algorithm do.
+        normwise: linear layers and convolutions that err by the norm of the whole array rather than element by element, as
+            those by FFT or by Winograd's or Strassen's algorithm do.
         conventions: names of `oracle.conventions.CONVENTIONS` that it follows instead of torch's rule.
         quantities: patterns of the quantities that it can show, such as ("grad.*", "param.*"), at least one; no other is missed.
     Raises: ValueError for a dtype, layer type or convention that there is not, a pattern that fits no quantity, or a text where
@@ -52,8 +55,8 @@ class Profile:
                 raise ValueError(f"a profile's {field} are a tuple of texts, got {names!r}")
             object.__setattr__(self, field, tuple(names))
         for name in self.normwise:
-            if name not in LAYERS:
-                raise ValueError(f"a profile's normwise are classes of layers, such as Conv2d, got {name!r}")
+            if name not in ADDS_UP:
+                raise ValueError(f"a profile's normwise are layers that add up, {', '.join(ADDS_UP)}, got {name!r}")
         for name in self.conventions:
             if name not in CONVENTIONS:
                 raise ValueError(f"a profile's conventions are among {', '.join(CONVENTIONS)}, got {name!r}")
@@ -68,6 +71,16 @@ class Profile:
         """Where sums of this dtype are added up, if that is wider."""
         wider = self.accumulate is not None and UNIT_ROUNDOFF[self.accumulate] < UNIT_ROUNDOFF[dtype]
         return self.accumulate if wider else None
+
+    def in_words(self) -> list[str]:
+        """What it changes about the judgement, a sentence each."""
+        said = {
+            "shows only": () if self.quantities == ("*",) else self.quantities,
+            "adds up in": () if self.accumulate is None else (self.accumulate,),
+            "errs by the norm in": self.normwise,
+            "follows": self.conventions,
+        }
+        return [f"its profile declares that it {what} {', '.join(names)}" for what, names in said.items() if names]
 
     def shows(self, quantity: str) -> bool:
         """Whether a quantity is one of those that it declares, so that its absence is a discrepancy."""

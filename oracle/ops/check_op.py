@@ -63,6 +63,7 @@ def check_op(
     shown += "".join(f", {'x' if name == 'input' else name}=…" for name in given.arrays)
     shown += "" if profile is None else ", profile=…"
     report = run(subject, cases=chosen, dtypes=dtypes, reference=_reference(known))
+    report = report.declaring((profile or Profile()).in_words())
     return report.reproduced_by(f"oracle.check_op({op!r}, {subject.name}{shown})")
 
 

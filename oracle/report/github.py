@@ -12,9 +12,9 @@ import pandas as pd
 from oracle.blame.blame import Blame
 from oracle.judging.rows import FAILED, GRAVITY, UNDECIDED
 from oracle.judging.training import TrainingRun
-from oracle.report import markdown
+from oracle.report import markdown, sentences
 from oracle.report.source import place_of
-from oracle.report.table import HARNESS_FAILED, failed_runs, judged_rows, outcome
+from oracle.report.table import HARNESS_FAILED, failed_runs, judged_rows
 from oracle.wording import counted, exact_share, figure
 
 # A step shows ten annotations of a kind and a summary of one mebibyte; what is beyond is dropped or refused.
@@ -57,13 +57,14 @@ def summary(
     runs: Sequence[TrainingRun],
 ) -> str:
     """Markdown for GITHUB_STEP_SUMMARY: the outcome, the culprits worst first, the families."""
-    ended = f"discrepancies: {len(blames):,} culprits" if blames else outcome(rows)
+    ended = f"discrepancies: {len(blames):,} culprits" if blames else sentences.ended(about, rows)
     largest = figure(float(families["z_max"].max())) if len(families) else ""
     parts = [
         f"## {about.get('subject')} against {about.get('reference')}: {ended}",
         f"{counted(judged_rows(rows), 'quantity')} judged; "
         + ", ".join(f"{count:,} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
         + (f"; largest z {largest}." if largest else "."),
+        *([f"Note: {said}."] if (said := sentences.declared(about)) else []),
         markdown.table(families, figures=("z_max", "bound_ratio", "decided")),
     ]
     if runs:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from oracle.blame.blame import Blame
 from oracle.judging.rows import CRASHED, DISCREPANCIES, FAILED, PASS, UNDECIDED, UNSUPPORTED
+from oracle.report import sentences
 
 # What XML 1.0 cannot hold, escaped or not.
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -24,7 +25,9 @@ def document(about: Mapping[str, Any], cases: pd.DataFrame, table: pd.DataFrame,
     for blame in blames:
         blamed.setdefault((blame.case, blame.dtype), []).append(blame)
     reasons = _reasons(table)
-    root = ET.Element("testsuites", name=_text(f"{about.get('subject')} against {about.get('reference')}"))
+    said = sentences.declared(about)
+    name = f"{about.get('subject')} against {about.get('reference')}" + (f" ({said})" if said else "")
+    root = ET.Element("testsuites", name=_text(name))
     for family, own in cases.groupby("family", sort=False):
         suite = ET.SubElement(root, "testsuite", name=_text(str(family)))
         for record in own.to_dict(orient="records"):

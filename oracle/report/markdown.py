@@ -10,7 +10,8 @@ import pandas as pd
 from oracle.blame.blame import Blame
 from oracle.judging.rows import VERDICTS
 from oracle.judging.training import TrainingRun
-from oracle.report.table import branch_counts, judged_rows, outcome
+from oracle.report import sentences
+from oracle.report.table import branch_counts, judged_rows
 from oracle.wording import counted, exact_share, figure
 
 
@@ -25,10 +26,11 @@ def report(
     """What a report shows: the families, who is to blame, what is undecided and why, free training, all cases that stand out."""
     versions = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items())
     parts = [
-        f"# {about['subject']} against {about['reference']}: {outcome(rows)}",
+        f"# {about['subject']} against {about['reference']}: {sentences.ended(about, rows)}",
         f"{counted(about['cases'], 'case')} in {' and '.join(about['dtypes'])}, "
         f"{counted(judged_rows(rows), 'quantity')} judged.\n"
         f"{versions}; Python {about['python']}; {about['blas']}; {about['processors']} × {about['processor']}.",
+        *([f"Note: {said}."] if (said := sentences.declared(about)) else []),
         *([branches(rows)] if branch_counts(rows)[0] else []),
         "## Families",
         table(families, figures=("z_max", "bound_ratio", "decided")),

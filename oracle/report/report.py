@@ -19,7 +19,7 @@ from oracle.case.arrays import SPECIAL
 from oracle.exchange.numbers import spelled, unspelled
 from oracle.judging.rows import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, Row
 from oracle.judging.training import TrainingRun
-from oracle.report import html, junit, markdown, plots
+from oracle.report import html, junit, markdown, plots, sentences
 from oracle.report.coverage import Coverage
 from oracle.report.kinds import Kind, examples, kind_table, kinds, sizes_of
 from oracle.report.table import (
@@ -27,13 +27,13 @@ from oracle.report.table import (
     COLUMNS,
     CONFORMS,
     HARNESS_FAILED,
+    NO_GRADIENT,
     NOT_ALL_JUDGED,
     NOTHING_DECIDED,
     NOTHING_JUDGED,
     case_table,
     failed_runs,
     family_table,
-    outcome,
     row_table,
     unsupported_runs,
 )
@@ -103,6 +103,10 @@ class Report:
         table = row_table(rows)
         return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
 
+    def declaring(self, profile: Sequence[str]) -> Report:
+        """The same report of what declares something else than its run's subject."""
+        return replace(self, environment={**self.environment, "profile": list(profile)})
+
     def reproduced_by(self, call: str) -> Report:
         """The same report of what was no run over the suite: `call` shows it again."""
         culprits = [replace(culprit, reproduce=call) for culprit in self.blame]
@@ -128,17 +132,21 @@ class Report:
     @property
     def outcome(self) -> str:
         """How it ended: "conforms" in one case, else "discrepancies found", "nothing was judged", "nothing was decided",
-        "not everything was judged" or "the harness itself failed"."""
-        found = outcome(self.table)
+        "no gradient was decided", "not everything was judged" or "the harness itself failed"."""
+        return sentences.ended(self._about, self.table)
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        """The environment, and whether something is left unjudged without the user's word."""
         is_open = bool(self.coverage.unjudged) and self.environment.get("unjudged", "fail") == "fail"
-        return NOT_ALL_JUDGED if found == CONFORMS and is_open else found
+        return {**self.environment, "open": is_open}
 
     @property
     def conclusion(self) -> str:
         """How it ended, in one line."""
         left = ", ".join(self.environment.get("left changed", ()))
         said = f"; it changed what everybody in its process shares, which was put back: {left}" if left else ""
-        return f"{self._ended}{said}"
+        return "; ".join(text for text in (f"{self._ended}{said}", sentences.declared(self.environment)) if text)
 
     @property
     def _ended(self) -> str:
@@ -148,9 +156,11 @@ class Report:
         if lacking == runs:
             why = f", the first since: {self.table['diagnosis'].iloc[0]}" if runs else ""
             return f"{what}: {NOTHING_JUDGED} ({counted(runs, 'run')} of {cases}, all unsupported){why}"
-        if self.outcome == NOTHING_DECIDED:
-            also = " or unsupported" if lacking else ""
-            return f"{what}: {NOTHING_DECIDED} ({counted(runs, 'run')} of {cases}, every row is undecided{also})"
+        if self.outcome in (NOTHING_DECIDED, NO_GRADIENT):
+            why = f"every row is undecided{' or unsupported' if lacking else ''}"
+            if self.outcome == NO_GRADIENT:
+                why = f"of {counted(len(self.table), 'row')} none is a gradient's and decided"
+            return f"{what}: {self.outcome} ({counted(runs, 'run')} of {cases}, {why})"
         share = exact_share(rows.get(UNDECIDED, 0) / len(self.table))
         tail = [counted(len(self.table), "row"), f"{share} undecided"]
         if rows.get(UNSUPPORTED, 0) > lacking:  # in runs that were judged, which count as such
@@ -204,15 +214,15 @@ class Report:
 
     def to_markdown(self) -> str:
         """The families, the culprits and the largest errors, as tables in Markdown."""
-        return markdown.report(self.environment, self.families, self.table, self.cases, self.blame, self.training)
+        return markdown.report(self._about, self.families, self.table, self.cases, self.blame, self.training)
 
     def to_junit(self) -> str:
         """JUnit XML."""
-        return junit.document(self.environment, self.cases, self.table, self.blame)
+        return junit.document(self._about, self.cases, self.table, self.blame)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: families, culprits and the worst rows, as many as one wants to scroll past."""
-        return html.excerpt(self.environment, self.families, self.table, self.blame)
+        return html.excerpt(self._about, self.families, self.table, self.blame)
 
     def plot_layers(self, case: str | None = None, dtype: str | None = None, figure: str = "max_rel") -> Figure:
         """A column of the table along depth, as a matplotlib figure; of the first case that is blamed unless one is named.
@@ -262,9 +272,7 @@ class Report:
             raise ReportError(f"file {path} cannot be written: {error.strerror}") from error
 
     def _page(self) -> str:
-        return html.render(
-            self.environment, self.families, self.table, self.cases, self.blame, self.training, self.details
-        )
+        return html.render(self._about, self.families, self.table, self.cases, self.blame, self.training, self.details)
 
     def save(self, folder: Path | str) -> None:
         """Write table.parquet, table.csv, cases.csv, details.npz, report.json, report.md and report.html.

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from oracle.blame.blame import Blame
+from oracle.case.case import CONTAINERS
 from oracle.judging.rows import (
     CONVENTION,
     DISCREPANCIES,
@@ -45,6 +46,7 @@ CASE_COLUMNS = [
 # How a run may end.
 CONFORMS, DISCREPANCIES_FOUND = "conforms", "discrepancies found"
 NOTHING_JUDGED, NOTHING_DECIDED = "nothing was judged", "nothing was decided"
+NO_GRADIENT = "no gradient was decided"
 NOT_ALL_JUDGED = "not everything was judged"
 HARNESS_FAILED = "the harness itself failed"
 
@@ -186,15 +188,30 @@ def judged_rows(table: pd.DataFrame) -> int:
     return int((~table["verdict"].isin((UNSUPPORTED, UNJUDGED, FAILED))).sum())
 
 
+# What is computed before anything is differentiated, or handed over; all else a layer, a loss or an update makes of a gradient.
+FORWARD = ("output", "input", "mask", "branches", "grad_output", "")
+
+
+def has_backward(table: pd.DataFrame) -> bool:
+    """Whether a gradient, or what an update made of one, was decided."""
+    quantity = table["quantity"].astype(str)
+    is_backward = ~quantity.isin(FORWARD) & ~quantity.str.startswith(("output#", "buffer."))
+    is_backward &= ~table["layer_type"].isin(CONTAINERS)
+    is_settled = ~table["verdict"].isin((UNSUPPORTED, UNJUDGED, UNDECIDED, FAILED))
+    return bool((is_backward & is_settled & (table["n"] > 0) & (table["decided"] > 0)).any())
+
+
 def outcome(table: pd.DataFrame) -> str:
-    """How a run ended, in a word or two: that something conforms takes something that was judged, and decided."""
+    """How a run ended, in a word or two: that something conforms takes a gradient that was judged, and decided."""
     if table["verdict"].isin(DISCREPANCIES).any():
         return DISCREPANCIES_FOUND
     if (table["verdict"] == FAILED).any():
         return HARNESS_FAILED
     if not judged_rows(table):
         return NOTHING_JUDGED
-    return NOTHING_DECIDED if table["verdict"].isin((UNSUPPORTED, UNJUDGED, UNDECIDED)).all() else CONFORMS
+    if table["verdict"].isin((UNSUPPORTED, UNJUDGED, UNDECIDED)).all():
+        return NOTHING_DECIDED
+    return CONFORMS if has_backward(table) else NO_GRADIENT
 
 
 def failed_runs(failed: pd.DataFrame) -> str:

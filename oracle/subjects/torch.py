@@ -23,13 +23,36 @@ STATE_NAMES = {"momentum_buffer": "momentum"}
 
 
 def run(case: Case) -> Trace:
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with clean(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about arguments that a case has on purpose
         torch.default_generator.manual_seed(0)
         try:
             return _Run(case).trace
         except NotImplementedError as error:
             raise Unsupported(f"torch has no such kernel: {error}") from error
+
+
+@contextmanager
+def clean() -> Iterator[None]:
+    """torch as it is when nobody has changed it: gradients on, no modes, no hooks, float32 and the processor as defaults."""
+    dicts = [own for name, own in vars(torch.nn.modules.module).items() if name.startswith("_global_")]
+    hooks = [own for own in dicts if isinstance(own, dict)]
+    held = [dict(own) for own in hooks]
+    for own in hooks:
+        own.clear()
+    try:
+        with (
+            torch._C.DisableTorchFunction(),
+            torch._C._DisableTorchDispatch(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast("cpu", enabled=False),
+            default_dtype(torch.float32),
+        ):
+            yield
+    finally:
+        for own, before in zip(hooks, held, strict=True):
+            own.update(before)
 
 
 def class_names() -> list[str]:

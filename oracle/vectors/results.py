@@ -82,6 +82,7 @@ def judge(
         "dtypes": sorted({entry.dtype for entry in manifest.cases}),
         "cases": len({entry.case for entry in manifest.cases}),
         "not trained freely": [],
+        "profile": who.profile.in_words(),
         "command": command,
         "again": command,
     }

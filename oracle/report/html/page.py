@@ -13,8 +13,9 @@ from oracle.blame.blame import Blame
 from oracle.blame.details import Detail
 from oracle.judging.rows import DISCREPANCIES, FAILURES, PASS, VERDICTS
 from oracle.judging.training import TrainingRun
+from oracle.report import sentences
 from oracle.report.html import payload
-from oracle.report.table import CONFORMS, judged_rows, outcome, unsupported_runs
+from oracle.report.table import CONFORMS, judged_rows, unsupported_runs
 from oracle.running_error import LAMBDA
 from oracle.wording import counted, exact_share, figure
 
@@ -53,7 +54,7 @@ def render(
     return template.render(
         title=f"{about.get('subject')} against {about.get('reference')}",
         **overview(about, families, rows, blame, MOST_BLAMES),
-        passed=outcome(rows) == CONFORMS,
+        passed=sentences.ended(about, rows) == CONFORMS,
         runs=len(cases),
         distinct=cases["case"].nunique(),
         verdicts=[verdict for verdict in VERDICTS if (rows["verdict"] == verdict).any()],
@@ -89,7 +90,8 @@ def overview(
     """What every page opens with: how it ended, the families, and of the culprits so many."""
     return {
         "about": about,
-        "outcome": outcome(rows),
+        "outcome": sentences.ended(about, rows),
+        "declared": sentences.declared(about),
         "judged": judged_rows(rows),
         "families": records(families),
         "family_verdicts": [verdict for verdict in VERDICTS if len(families) and families[verdict].any()],

@@ -327,7 +327,7 @@ def test_nan_where_infinity_is_due_is_no_convention(name: str) -> None:
 
 
 def test_a_reference_that_cannot_run_is_not_the_subjects_fault() -> None:
-    """It raises ReferenceFailed, which a run turns into `unsupported`."""
+    """It raises ReferenceFailed, which a run turns into `failed`."""
 
     class Broken:
         name = "broken"

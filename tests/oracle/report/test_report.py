@@ -37,7 +37,7 @@ ABOUT: dict[str, Any] = {
 FREE = TrainingRun("digits/mlp", "float32", 2, "mine", "torch", (0.0, 1e-9, math.inf), ((0.5, math.nan),), 0.9, 0.95)
 
 
-def row(verdict: str = "pass", layer: str = "0", quantity: str = "output", **fields: Any) -> Row:
+def row(verdict: str = "pass", layer: str = "0", quantity: str = "grad_input", **fields: Any) -> Row:
     """A row with figures that are neither round nor alike."""
     made = Row("tiny/one", "float32", 0, layer, "Linear", quantity, "local", verdict, shape=(2, 3), n=6)
     figures = {"max_abs": 1 / 3, "z_max": math.pi, "z_rms": 1e-310, "worst_index": (1, 2)}

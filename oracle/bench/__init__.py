@@ -12,15 +12,15 @@ from oracle.bench.section import Section
 SECTIONS = {
     "training": "oracle.bench.training:Training",
     "training-one-thread": "oracle.bench.training:OneThread",
+    "layers": "oracle.bench.layers:Layers",
     "judge": "oracle.bench.check_module:Judge",
     "suite": "oracle.bench.suite:Suite",
     "scale": "oracle.bench.scale:Scale",
 }
 
 # What a section's process has in its environment beside what every process has.
-ENVIRONMENTS = {
-    "training-one-thread": dict.fromkeys(("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-}
+ONE_THREAD = dict.fromkeys(("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+ENVIRONMENTS = {"training-one-thread": ONE_THREAD, "layers": ONE_THREAD}
 
 
 def load(name: str) -> Section:

@@ -12,9 +12,7 @@ from oracle.cli.app import Json, app, print_json, require_writable
 
 @app.command()
 def bench(
-    section: Annotated[
-        list[str] | None, typer.Option(help="training, …; may be given again. Default: all of them.")
-    ] = None,
+    sections: Annotated[list[str] | None, typer.Argument(help="layers, training, …. Default: all of them.")] = None,
     runs: Annotated[
         int, typer.Option(min=1, help="How often each section is measured, each time by a new process.")
     ] = 1,
@@ -27,7 +25,7 @@ def bench(
     from oracle.bench import kept, process, render
     from oracle.report import terminal
 
-    names = list(dict.fromkeys(section or benchmarks.SECTIONS))
+    names = list(dict.fromkeys(sections or benchmarks.SECTIONS))
     for name in names:
         benchmarks.load(name)
     kept.load(out)

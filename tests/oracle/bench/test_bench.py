@@ -49,7 +49,7 @@ def test_the_quick_form_of_a_training_step_comes_to_its_table(tmp_path: Path) ->
     """`oracle bench` from the outside: a child process measures, three files are written, the table is shown."""
     pytest.importorskip("mygrad")
     pytest.importorskip("autograd")
-    command = [sys.executable, "-m", "oracle", "bench", "--section", "training", "--quick", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "oracle", "bench", "training", "--quick", "--out", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "lenet5 float32, refbp / torch" in ran.stdout

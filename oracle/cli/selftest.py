@@ -22,6 +22,9 @@ def selftest(
     models: Annotated[
         bool, typer.Option("--models", help="Architectures of timm and torchvision, none of them wrong.")
     ] = False,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="The smallest errors that are caught, of every class and quantity.")
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="A seventh of it, in float32; of --rivals and --models less.")
     ] = False,
@@ -35,10 +38,11 @@ def selftest(
 ) -> None:
     """Measure the checker itself: planted bugs that it must catch, legal implementations that it must not accuse.
 
-    With --rivals, --corpus or --models: how the rules of other tools do, other people's bugs, other people's models.
+    With --rivals, --corpus, --models or --sensitivity: how the rules of other tools do, other people's bugs, other people's
+    models, how small an error is caught.
     """
-    if rivals + corpus + models > 1:
-        raise typer.BadParameter("one of --rivals, --corpus and --models at a time")
+    if rivals + corpus + models + sensitivity > 1:
+        raise typer.BadParameter("one of --rivals, --corpus, --models and --sensitivity at a time")
     if resume and not (models and out):
         raise typer.BadParameter("--resume goes with --models and --out")
     if out is not None:
@@ -49,6 +53,8 @@ def selftest(
         _corpus(quick, out, as_json)
     elif models:
         _models(quick, resume, out, as_json)
+    elif sensitivity:
+        _sensitivity(out, as_json)
     else:
         _selftest(quick, out, as_json)
 
@@ -147,3 +153,16 @@ def _models(quick: bool, resume: bool, out: Path | None, as_json: bool) -> None:
         failures = "" if result.passed else render.failures(result)
         _show(render.summary_table(result), failures, f"models: {_ended(result.passed)} in {result.seconds:.0f} s")
     raise typer.Exit(0 if result.passed else 1)
+
+
+def _sensitivity(out: Path | None, as_json: bool) -> None:
+    from oracle.report import terminal
+    from oracle.selftest import sensitivity
+
+    found = _with_progress("sensitivity", sensitivity.run)
+    if out is not None:
+        (out / "sensitivity.md").write_text(sensitivity.markdown(found, _about()))
+    if as_json:
+        print_json(sensitivity.frame(found).to_dict(orient="records"))
+    else:
+        terminal.console().print(terminal.plain_table(sensitivity.summary(found)))

@@ -7,7 +7,7 @@ A convention is another matter: it changes the value, and has a name that a prof
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,14 +48,22 @@ def cross_entropy_of_textbooks(case: Case, step: int, known: Known) -> Any:
     return ((1.0 - t) / (1.0 - p) - t / p) * share
 
 
-def gelu_from_distribution(quantity: str, known: Known) -> Any:
+def gelu_from_distribution(quantity: str, spec: Spec, known: Known) -> Any:
     """z Φ(z) with a Φ of its own, accurate to 4 units of itself, where refbp's comes from an erf that is so near zero."""
+    if spec.options.get("approximate") == "tanh":
+        return None
     z = known["input"]
     phi = elementwise(ndtr, lambda x, _: np.exp(-x * x / 2) / math.sqrt(2 * math.pi), 4)(z)
     if quantity == "output":
         return z * phi
     density = np.exp(z * z * -0.5) * (1 / math.sqrt(2 * math.pi))
     return known["grad_output"] * (phi + z * density)
+
+
+def sigmoid_by_tanh(quantity: str, known: Known) -> Any:
+    """(1 + tanh z/2) / 2, as XLA has it: accurate to a share of 1, and not of itself."""
+    y = (1.0 + np.tanh(known["input"] * 0.5)) * 0.5
+    return y if quantity == "output" else known["grad_output"] * (y * (1.0 - y))
 
 
 def with_one_mean(case: Case, quantity: str, spec: Spec, known: Known) -> Any:
@@ -76,19 +84,29 @@ def with_one_mean(case: Case, quantity: str, spec: Spec, known: Known) -> Any:
     return plain + off * ErrorArray((x.value - mean.value) * scale * scale / count, x.model)
 
 
+# By class: of which quantities there is another formula, and what it gives for (case, key, spec, known).
+Formula: TypeAlias = Callable[[Case, Key, Spec, Known], Any]
+FORMULAS: dict[str, tuple[tuple[str, ...], Formula]] = {
+    "GELU": (
+        ("output", "grad_input"),
+        lambda case, key, spec, known: gelu_from_distribution(key.quantity, spec, known),
+    ),
+    "Sigmoid": (("output", "grad_input"), lambda case, key, spec, known: sigmoid_by_tanh(key.quantity, known)),
+    "BCELoss": (("grad_input",), lambda case, key, spec, known: cross_entropy_of_textbooks(case, key.step, known)),
+}
+for name in ("ELU", "CELU", "SELU"):
+    FORMULAS[name] = (("grad_input",), lambda case, key, spec, known: exponential_unit_from_output(spec, known))
+for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in (1, 2, 3)):
+    FORMULAS[name] = (
+        ("grad.weight", "grad_input"),
+        lambda case, key, *known: with_one_mean(case, key.quantity, *known),
+    )
+
+
 def other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
     """A quantity by another formula than refbp's; None where there is one formula for it."""
-    if spec.type == "GELU" and key.quantity in ("output", "grad_input") and spec.options.get("approximate") != "tanh":
-        return gelu_from_distribution(key.quantity, known)
-    if spec.type.startswith(("BatchNorm", "InstanceNorm")) and key.quantity in ("grad.weight", "grad_input"):
-        return with_one_mean(case, key.quantity, spec, known)
-    if key.quantity != "grad_input":
-        return None
-    if spec.type in ("ELU", "CELU", "SELU"):
-        return exponential_unit_from_output(spec, known)
-    if spec.type == "BCELoss":
-        return cross_entropy_of_textbooks(case, key.step, known)
-    return None
+    quantities, formula = FORMULAS.get(spec.type, ((), None))
+    return formula(case, key, spec, known) if formula is not None and key.quantity in quantities else None
 
 
 def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:

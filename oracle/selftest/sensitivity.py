@@ -1,0 +1,156 @@
+"""How small an error is caught: of every class and quantity, a uniform factor, and one element that is off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from copy import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from oracle import suite
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, layer_types
+from oracle.harness.jobs import Progress, in_turn
+from oracle.judging.comparison import Bench, Comparison
+from oracle.judging.parts import local_parts
+from oracle.judging.profile import Profile
+from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, Row
+from oracle.report.markdown import table
+from oracle.running_error import UNIT_ROUNDOFF, ErrorArray
+from oracle.subjects import refbp as honest
+from oracle.trace import Key, Trace
+
+DTYPES = ("float32", "float64")
+# Errors are tried from one unit roundoff on, each twice the one before, up to as much as the number itself.
+MOST = {"float32": 24, "float64": 53}
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The smallest errors that are caught, in units of roundoff; infinite where none up to the number itself is.
+
+    Attributes: factor is what a uniform factor differs from 1 by, element what is added to one element, of the array's root
+        mean square.
+    """
+
+    type: str
+    quantity: str
+    dtype: str
+    factor: float
+    element: float
+
+
+def representatives() -> dict[str, Case]:
+    """A case of the suite for each class, of it alone where there is one."""
+    found: dict[str, Case] = {}
+    for case in suite.all_cases().values():
+        if case.structured or case.dtype != "float64":
+            continue
+        types = [spec.type for spec in case.layers if not spec.layers]
+        own = types if len(case.layers) == 1 and case.loss is None else []
+        own += [case.loss.type] if case.loss is not None and not case.layers else []
+        own += [case.optimizer.type] if case.optimizer is not None and case.grads else []
+        for type in own:
+            found.setdefault(type, case)
+    known = (*LAYERS, *LOSSES, *OPTIMIZERS)
+    return {type: found[type] for type in sorted(found, key=known.index)}
+
+
+def measure(type: str, case: Case, dtype: str) -> Iterator[Sensitivity]:
+    """Of each quantity of a class that has numbers which may be wrong, in the last step."""
+    case = case.astype(dtype)
+    with np.errstate(all="ignore"):
+        trace = honest.run(case)
+    step = case.steps - 1
+    blank = Row(case.name, dtype, step, "", "", "", LOCAL, PASS)
+    bench = Bench(trace, None, Profile(), layer_types(case), blank)
+    for part in local_parts(case, trace, step):
+        compared = Comparison(part, bench)
+        for key, prediction in compared.predicted.items():
+            layer = part.names.get(key.layer, "")
+            got = trace.get(step, layer, key.quantity)
+            given = key.quantity in ("input", "mask") or (key.quantity == "grad_output" and not bench.end_to_end)
+            if key.step != compared.step or given or got is None or not isinstance(prediction, ErrorArray):
+                continue
+            if got.dtype.kind != "f" or not np.isfinite(got).all() or not got.any():
+                continue
+            yield Sensitivity(type, key.quantity, dtype, *_smallest_errors(compared, key, layer, got))
+
+
+def _smallest_errors(compared: Comparison, key: Key, layer: str, got: Array) -> tuple[float, float]:
+    """A uniform factor's and one element's."""
+    bench, wide, dtype = compared.bench, got.astype(np.float64), got.dtype.name
+    size, middle, place = math.sqrt(float(np.mean(np.square(wide)))), got.size // 2, key._replace(layer=layer)
+    place = place._replace(step=bench.blank.step)
+
+    def is_caught(changed: Array) -> bool:
+        other = copy(compared)
+        other.bench = replace(bench, trace=Trace({**bench.trace.arrays, place: changed.astype(dtype)}))
+        return other.row(key, layer).verdict in DISCREPANCIES
+
+    def moved(error: float) -> Array:
+        flat = wide.reshape(-1).copy()
+        flat[middle] += error * size
+        return flat.reshape(wide.shape)
+
+    u, most = UNIT_ROUNDOFF[dtype], MOST[dtype]
+    return (
+        smallest(lambda error: is_caught(wide * (1 + error)), u, most),
+        smallest(lambda error: is_caught(moved(error)), u, most),
+    )
+
+
+def smallest(is_caught: Callable[[float], bool], u: float, most: int) -> float:
+    """The smallest error that is caught, in units of u, of those that double."""
+    return next((2.0**k for k in range(most + 1) if is_caught(2.0**k * u)), math.inf)
+
+
+def run(progress: Progress | None = None, executor: Executor | None = None) -> list[Sensitivity]:
+    """Every class and quantity in both precisions."""
+    jobs = [(type, case, dtype) for type, case in representatives().items() for dtype in DTYPES]
+    return [one for _, found in in_turn(_measured, jobs, lambda job: job[0], progress, executor) for one in found]
+
+
+def _measured(job: tuple[str, Case, str]) -> list[Sensitivity]:
+    return list(measure(*job))
+
+
+def frame(found: list[Sensitivity]) -> pd.DataFrame:
+    """A row per class and quantity, with both errors in both precisions."""
+    plain = pd.DataFrame([vars(one) for one in found])
+    wide = plain.pivot_table(index=["type", "quantity"], columns="dtype", values=["factor", "element"], sort=False)
+    wide.columns = [", ".join(names) for names in wide.columns]
+    return wide[[f"{what}, {dtype}" for what in ("factor", "element") for dtype in DTYPES]].reset_index()
+
+
+def summary(found: list[Sensitivity]) -> pd.DataFrame:
+    """Over all classes and quantities."""
+    errors = frame(found)
+    columns = list(errors.columns[2:])
+    return pd.DataFrame(
+        {
+            "error": columns,
+            "median": [errors[name].median() for name in columns],
+            "largest": [errors[name].replace(math.inf, np.nan).max() for name in columns],
+            "never caught": [int(np.isinf(errors[name]).sum()) for name in columns],
+        }
+    )
+
+
+def markdown(found: list[Sensitivity], about: str) -> str:
+    """The whole report."""
+    parts = [
+        "# How small an error is caught",
+        about,
+        "Correct results of refbp, each made wrong by itself and judged by itself: the smallest uniform factor that is caught, "
+        "as its distance from 1, and the smallest error of one element, in the middle of the array, as a share of the array's "
+        "root mean square. Both are in units of roundoff (2⁻²⁴ and 2⁻⁵³), tried from 1 on, each twice the one before.",
+        table(summary(found)),
+        table(frame(found)),
+    ]
+    return "\n\n".join(parts) + "\n"

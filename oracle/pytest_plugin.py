@@ -173,7 +173,7 @@ def known_failures(path: str | None) -> set[str]:
     """The ids of a file: one a line, with or without "oracle.suite::" in front; blank lines and what follows # are left out."""
     if not path:
         return set()
-    lines = (line.partition("#")[0].strip() for line in Path(path).read_text().splitlines())
+    lines = (line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
     return {line.removeprefix(f"{NODE}::") for line in lines if line}
 
 

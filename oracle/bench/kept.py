@@ -19,7 +19,7 @@ def load(folder: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        kept: dict[str, Any] = json.loads(file.read_text())
+        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         for section in kept.values():
             for run in section["runs"]:
                 Result.from_json(run)
@@ -38,6 +38,6 @@ def save(folder: Path, measured: Mapping[str, Any]) -> list[Path]:
     if drawn is not None:
         files.append(folder / f"{NAME}.svg")
         drawn.savefig(files[-1], metadata={"Date": None})
-    files[0].write_text(json.dumps(sections, indent=1) + "\n")
-    files[1].write_text(render.report(sections, files[-1].name if drawn is not None else None))
+    files[0].write_text(json.dumps(sections, indent=1) + "\n", encoding="utf-8")
+    files[1].write_text(render.report(sections, files[-1].name if drawn is not None else None), encoding="utf-8")
     return files

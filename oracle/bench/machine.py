@@ -27,7 +27,7 @@ class Others:
     def _now() -> tuple[float, float, float] | None:
         """Seconds passed, spent by all cores, and spent by this process and those that it has waited for."""
         try:
-            ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+            ticks = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
         except OSError:
             return None
         user, nice, system, _, _, interrupts, soft, stolen = (int(count) / os.sysconf("SC_CLK_TCK") for count in ticks)

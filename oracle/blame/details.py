@@ -5,21 +5,27 @@ Only discrepancies are kept, and only so many elements of each: a report stays a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import io
+import zlib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
+import ml_dtypes
 import numpy as np
 
-from oracle.case.arrays import Array
+from oracle.case.arrays import Array, is_numeric
+from oracle.execution.memory import at_most
 from oracle.judging.rows import Row
 from oracle.running_error import LAMBDA
 from oracle.running_error.model import Floats
 
 MOST_ELEMENTS = 8_192
 MOST_PER_REPORT = 80
+# Of a file's entry, and of what reading one may take whatever its header says.
+LARGEST_ENTRY, MOST_MEMORY = 16 * MOST_ELEMENTS, 1 << 30
 ARRAYS = ("got", "expected", "tolerance")
 
 
@@ -135,23 +141,37 @@ def save(details: Iterable[Detail], path: Path) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def load(path: Path, places: Iterable[Place]) -> tuple[Detail, ...]:
-    """What `save` wrote. Raises: OSError, or ValueError when the file holds something else."""
-    places = list(places)
-    if not places:
-        return ()
+def load(data: bytes, places: Iterable[Place]) -> tuple[Detail, ...]:
+    """What `save` wrote. Raises: ValueError when the file holds something else, or more than a report keeps."""
     try:
-        with np.load(path) as kept:
-            return tuple(
-                Detail(
-                    place,
-                    kept[f"{number}.got"],
-                    kept[f"{number}.expected"],
-                    kept[f"{number}.tolerance"],
-                    tuple(kept[f"{number}.shape"].tolist()),
-                    tuple(kept[f"{number}.origin"].tolist()),
-                )
-                for number, place in enumerate(places)
-            )
-    except (KeyError, ValueError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path} does not hold the arrays that its report names") from error
+        with ZipFile(io.BytesIO(data)) as packed:
+            if any(entry.file_size > LARGEST_ENTRY for entry in packed.infolist()):
+                raise ValueError("an array in it is larger than a report keeps")
+        # No objects, whose bytes would be a program.
+        with np.load(io.BytesIO(data), allow_pickle=False) as kept:
+            return tuple(_loaded(kept, number, place) for number, place in enumerate(places))
+    except (KeyError, ValueError, EOFError, BadZipFile, MemoryError, NotImplementedError, zlib.error) as error:
+        raise ValueError(f"details.npz does not hold the arrays that its report names: {error}") from error
+
+
+def _loaded(kept: Mapping[str, Array], number: int, place: Place) -> Detail:
+    got, expected, tolerance = (_array(kept, f"{number}.{name}") for name in ARRAYS)
+    shape, origin = (tuple(_array(kept, f"{number}.{name}").tolist()) for name in ("shape", "origin"))
+    fits = got.shape == expected.shape == tolerance.shape and len(shape) == len(origin) == got.ndim
+    whole = all(
+        isinstance(start, int) and start >= 0 and start + size <= all_of
+        for start, size, all_of in zip(origin, got.shape, shape, strict=False)
+    )
+    if not fits or not whole or expected.dtype != np.float64 or tolerance.dtype != np.float64:
+        raise ValueError(f"arrays {number} do not fit together")
+    return Detail(place, got, expected, tolerance, shape, origin)
+
+
+def _array(kept: Mapping[str, Array], name: str) -> Array:
+    with at_most(MOST_MEMORY):
+        array = kept[name]
+    if array.dtype == "V2":  # as which NumPy's files hold it
+        array = array.view(ml_dtypes.bfloat16)
+    if not isinstance(array, np.ndarray) or not is_numeric(array.dtype) or array.size > MOST_ELEMENTS:
+        raise ValueError(f"{name} is no array of numbers that a report keeps")
+    return array

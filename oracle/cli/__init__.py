@@ -132,7 +132,7 @@ def entry_point() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115, PTH123
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115, PTH123
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal gets what it can show
     status = main()
     for stream in (sys.stdout, sys.stderr):

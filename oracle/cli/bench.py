@@ -41,7 +41,7 @@ def bench(
             measured[name] = {"machine": machine, "runs": [result.to_json() for result in results]}
             files = kept.save(out, measured)  # whoever interrupts it keeps what there is
         if not as_json:
-            show.print(render.where(machine), soft_wrap=True, markup=False)
+            show.print(render.where(machine), soft_wrap=True)
             show.print(terminal.plain_table(render.goals(results)))
     if as_json:
         print_json(measured)

@@ -22,6 +22,7 @@ from oracle.cli.app import (
     show_layers,
     status,
 )
+from oracle.errors import visible
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -96,7 +97,7 @@ def run(
                 progress=progress,
                 executor=pool,
             )
-        typed = shlex.join(["oracle", *context.obj])
+        typed = visible(shlex.join(["oracle", *context.obj]))
         report.environment["command"] = typed
         if case_file is not None:
             report = report.reproduced_by(typed)
@@ -169,7 +170,7 @@ def write_shrunk(
         file = folder / f"{shrunk.case.name.rpartition('/')[2]}-{culprit.quantity}-{culprit.dtype}.json"
         shrunk.case.save(file)
         text = script(shrunk, str(file), subject)
-        file.with_suffix(".py").write_text(text + "\n")
+        file.with_suffix(".py").write_text(text + "\n", encoding="utf-8")
         notes.print(f"smallest case: {file}; the script is beside it", soft_wrap=True)
         if not quiet:
             sys.stdout.write(f"\n{text}\n")

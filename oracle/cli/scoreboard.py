@@ -38,5 +38,5 @@ def scoreboard(
     show, notes = terminal.console(), terminal.console(stderr=True)
     show.print(terminal.score_table(page.summary(board), page.FIGURES))
     if board.lacking:
-        notes.print(page.not_installed(board), soft_wrap=True, markup=False)
+        notes.print(page.not_installed(board), soft_wrap=True)
     notes.print(f"scoreboard: {out}/scoreboard.md, scoreboard.csv", soft_wrap=True)

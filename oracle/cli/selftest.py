@@ -86,7 +86,7 @@ def _show(table: Any, failures: str, conclusion: str) -> None:
     show = terminal.console()
     show.print(terminal.two_columns(table))
     if failures:
-        show.print(failures, soft_wrap=True, markup=False)
+        show.print(failures, soft_wrap=True)
     show.print(conclusion)
 
 
@@ -99,7 +99,7 @@ def _selftest(quick: bool, out: Path | None, as_json: bool) -> None:
 
     result = _with_progress("self-test", lambda progress, executor: score.run(quick, progress, executor))
     if out is not None:
-        (out / "selftest.md").write_text(render.markdown(result, _about()))
+        (out / "selftest.md").write_text(render.markdown(result, _about()), encoding="utf-8")
         result.bug_table().to_csv(out / "selftest.csv", index=False)
     if as_json:
         print_json(result.to_json())
@@ -115,7 +115,7 @@ def _rivals(quick: bool, out: Path | None, as_json: bool) -> None:
 
     result = _with_progress("rivals", lambda progress, executor: score.run(quick, progress, executor))
     if out is not None:
-        (out / "rivals.md").write_text(render.markdown(result, _about()))
+        (out / "rivals.md").write_text(render.markdown(result, _about()), encoding="utf-8")
         result.table().to_csv(out / "rivals.csv", index=False)
     if as_json:
         print_json(result.table().to_dict(orient="records"))
@@ -130,7 +130,7 @@ def _corpus(quick: bool, out: Path | None, as_json: bool) -> None:
 
     result = _with_progress("corpus", lambda progress, executor: score.run(quick, progress, executor))
     if out is not None:
-        (out / "corpus.md").write_text(render.markdown(result, _about()))
+        (out / "corpus.md").write_text(render.markdown(result, _about()), encoding="utf-8")
         result.table().to_csv(out / "corpus.csv", index=False)
     if as_json:
         print_json({"passed": result.passed, "bugs": result.table().to_dict(orient="records")})
@@ -146,7 +146,7 @@ def _models(quick: bool, resume: bool, out: Path | None, as_json: bool) -> None:
     kept = None if out is None else out / "models.csv"
     result = _with_progress("models", lambda progress, executor: score.run(quick, progress, executor, kept, resume))
     if out is not None:
-        (out / "models.md").write_text(render.markdown(result, _about()))
+        (out / "models.md").write_text(render.markdown(result, _about()), encoding="utf-8")
     if as_json:
         print_json({"passed": result.passed, "models": result.table().to_dict(orient="records")})
     else:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from oracle.cli.app import Dtype, Json, Reference, app, print_json, require_writable, show_layers, status
+from oracle.errors import visible
 
 vectors = typer.Typer(no_args_is_help=True, help="Test vectors for any language: write them, judge what came of them.")
 app.add_typer(vectors, name="vectors")
@@ -37,7 +38,7 @@ def export(
 
         manifest = write(folder, cases, tuple(dtype or run.DTYPES), reference, progress=progress, executor=executor)
     for name, reason in manifest.left_out.items():
-        terminal.console(stderr=True).print(f"left out: {name}: {reason}", soft_wrap=True, markup=False)
+        terminal.console(stderr=True).print(f"left out: {name}: {reason}", soft_wrap=True)
     size = sum((folder / path).stat().st_size for path in manifest.files)
     typer.echo(f"{folder}: {len(manifest.cases):,} cases in {len(manifest.files):,} files, {size / 1e6:,.1f} MB")
 
@@ -63,7 +64,7 @@ def judge(
             bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
 
         report = judged(folder, results, progress=progress, executor=executor)
-    report.environment["command"] = shlex.join(["oracle", *context.obj])
+    report.environment["command"] = visible(shlex.join(["oracle", *context.obj]))
     report.save(out)
     if as_json:
         print_json(report.to_json())

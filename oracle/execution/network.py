@@ -74,7 +74,8 @@ class Network:
             elif spec.type in CONTAINERS:
                 layer = LAYERS[spec.type](children, **spec.options)
             else:
-                rng = np.random.default_rng(zlib.crc32(f"{self.case.name}/{name}".encode()))
+                named = f"{self.case.name}/{name}".encode(errors="surrogatepass")
+                rng = np.random.default_rng(zlib.crc32(named))
                 layer = LAYERS[spec.type](**spec.options, dtype=self.case.dtype, rng=rng)
         except (TypeError, ValueError) as error:
             raise CaseError(f"case {self.case.name}: layer {name} ({spec.type}): {error}") from error

@@ -17,14 +17,17 @@ MOST_NAMED = 4
 
 
 def with_faults(case: Case, rows: Iterable[Row], trace: Trace) -> list[Row]:
-    """The rows, those of the trace's faults with the reason, and one more for each fault that has none.
+    """The rows, those of the trace's faults with the reason, and one more for each fault that has none, and for what the case has
+    not.
 
-    What is missing says which names the trace has that the case has not: one of them may be misspelt.
+    What is missing says which names these are: one of them may be misspelt.
     """
     rows, types = list(rows), layer_types(case)
     missing = {Key(row.step, row.layer, row.quantity) for row in rows if row.verdict == MISSING}
-    known = wanted(case) if missing else {}
-    strange = [key for key in trace if missing and key not in known and key.quantity not in GIVEN]
+    judged = {Key(row.step, row.layer, row.quantity) for row in rows}
+    unseen = [key for key in trace if key not in judged and key.quantity not in GIVEN]
+    known = wanted(case) if unseen else {}
+    strange = [key for key in unseen if key not in known]
     names = ", ".join(f"{key.layer} {key.quantity} at step {key.step}" for key in strange[:MOST_NAMED])
     beside = f"; it shows what the case has not: {names}{' …' if strange[MOST_NAMED:] else ''}" if strange else ""
 
@@ -34,9 +37,10 @@ def with_faults(case: Case, rows: Iterable[Row], trace: Trace) -> list[Row]:
         fault = trace.faults.get(Key(row.step, row.layer, row.quantity))
         return replace(row, diagnosis=row.diagnosis + beside) if fault is None else row.found(WRONG, fault)
 
+    extra = {key: f"extra: the case has no quantity {key.step}/{key.layer}/{key.quantity}" for key in strange}
     more = (
         Row(case.name, case.dtype, key.step, key.layer, types.get(key.layer, ""), key.quantity, LOCAL, WRONG, reason)
-        for key, reason in trace.faults.items()
+        for key, reason in (extra | trace.faults).items()
         if key not in missing
     )
     return [*map(named, rows), *more]

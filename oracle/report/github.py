@@ -60,7 +60,7 @@ def summary(
     ended = f"discrepancies: {len(blames):,} culprits" if blames else sentences.ended(about, rows)
     largest = figure(float(families["z_max"].max())) if len(families) else ""
     parts = [
-        f"## {about.get('subject')} against {about.get('reference')}: {ended}",
+        f"## {_inline(str(about.get('subject')))} against {_inline(str(about.get('reference')))}: {ended}",
         f"{counted(judged_rows(rows), 'quantity')} judged; "
         + ", ".join(f"{count:,} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
         + (f"; largest z {largest}." if largest else "."),
@@ -88,7 +88,7 @@ def _fitting(lines: Sequence[str], used: int) -> str:
 
 
 def _inline(text: str) -> str:
-    return " ".join(text.split()).replace("<", "&lt;").replace("|", "\\|")
+    return markdown.literal(" ".join(text.split()))
 
 
 def _at(subject: str) -> dict[str, str]:

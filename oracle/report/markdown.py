@@ -26,7 +26,7 @@ def report(
     """What a report shows: the families, who is to blame, what is undecided and why, free training, all cases that stand out."""
     versions = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items())
     parts = [
-        f"# {about['subject']} against {about['reference']}: {sentences.ended(about, rows)}",
+        f"# {literal(about['subject'])} against {literal(about['reference'])}: {sentences.ended(about, rows)}",
         f"{counted(about['cases'], 'case')} in {' and '.join(about['dtypes'])}, "
         f"{counted(judged_rows(rows), 'quantity')} judged.\n"
         f"{versions}; Python {about['python']}; {about['blas']}; {about['processors']} × {about['processor']}.",
@@ -50,7 +50,7 @@ def report(
 
 def discrepancy(culprit: Blame) -> str:
     """A list entry, what there is to say about it below it."""
-    lines = [f"- {culprit}", *(f"  - {remark}" for remark in culprit.remarks)]
+    lines = [f"- {literal(str(culprit))}", *(f"  - {literal(remark)}" for remark in culprit.remarks)]
     drawn = ["", "  ```", *(f"  {line}" for line in culprit.map.splitlines()), "  ```", ""] if culprit.map else []
     return "\n".join(lines + drawn)
 
@@ -101,4 +101,9 @@ def table(frame: pd.DataFrame, figures: Sequence[str] = ()) -> str:
 def _cell(value: Any, name: str, figures: Sequence[str]) -> str:
     if name == "decided":  # 1 only where it is exactly that
         return exact_share(value)
-    return figure(value) if name in figures else str(value).replace("|", "\\|")
+    return figure(value) if name in figures else literal(str(value))
+
+
+def literal(text: str) -> str:
+    """Text that is no HTML, no link and no column of a table."""
+    return " ".join(text.replace("<", "&lt;").replace("](", "]\\(").replace("|", "\\|").splitlines())

@@ -14,17 +14,18 @@ import pandas as pd
 
 from oracle.blame import details
 from oracle.blame.blame import Blame, blame
-from oracle.blame.details import Detail, Place, capped
+from oracle.blame.details import Detail, capped
 from oracle.case.arrays import SPECIAL
-from oracle.exchange.numbers import spelled, unspelled
+from oracle.errors import message, visible
+from oracle.exchange.numbers import shown, spelled
 from oracle.judging.rows import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, Row
 from oracle.judging.training import TrainingRun
 from oracle.report import html, junit, markdown, plots, sentences
 from oracle.report.coverage import Coverage
 from oracle.report.kinds import Kind, examples, kind_table, kinds, sizes_of
+from oracle.report.plain_text import for_spreadsheets, visible_details, visible_rows, visible_values
+from oracle.report.stored import FORMAT, OtherFormat, Parts
 from oracle.report.table import (
-    CASE_COLUMNS,
-    COLUMNS,
     CONFORMS,
     HARNESS_FAILED,
     NO_GRADIENT,
@@ -42,9 +43,6 @@ from oracle.wording import counted, exact_share, figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMAT = 2
-# What has to be known about a run before anything can be said of it.
-ABOUT = ("subject", "reference", "dtypes", "cases")
 # Culprits that are shown where a report is printed.
 MOST_BLAMES = 20
 
@@ -97,7 +95,10 @@ class Report:
         details: Iterable[Detail] = (),
     ) -> Report:
         """From the judge's rows, and the seconds per case and dtype: culprits are found, details capped."""
-        kept = capped(details, examples(rows))
+        rows = list(visible_rows(rows))
+        kept = capped(visible_details(details), examples(rows))
+        environment = visible_values(environment)
+        seconds = {(visible(case), visible(dtype)): taken for (case, dtype), taken in seconds.items()}
         again = environment.get("again") or environment.get("subject", "")
         culprits = blame(rows, str(again), kept)
         table = row_table(rows)
@@ -284,13 +285,14 @@ class Report:
         folder = writable(folder)
         staging = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
         try:
-            self.table.to_parquet(staging / "table.parquet", index=False)
-            self.table.to_csv(staging / "table.csv", index=False)
-            self.cases.drop(columns="seconds").to_csv(staging / "cases.csv", index=False)
-            with (staging / "report.json").open("w") as file:
+            (staging / "table.parquet").write_bytes(self.table.to_parquet(index=False))
+            for_spreadsheets(self.table).to_csv(staging / "table.csv", index=False, encoding="utf-8")
+            cases = for_spreadsheets(self.cases.drop(columns="seconds"))
+            cases.to_csv(staging / "cases.csv", index=False, encoding="utf-8")
+            with (staging / "report.json").open("w", encoding="utf-8") as file:
                 json.dump(self.to_json(), file, allow_nan=False)
             details.save(self.details, staging / "details.npz")
-            (staging / "report.md").write_text(self.to_markdown())
+            (staging / "report.md").write_text(self.to_markdown(), encoding="utf-8")
             (staging / "report.html").write_text(self._page(), encoding="utf-8")
             _put_in_place(staging, folder)
         except OSError as error:
@@ -336,32 +338,20 @@ def load_report(folder: Path | str) -> Report:
     """A report that `save` wrote. Raises: ReportError when there is none, or one of another format."""
     folder = Path(folder)
     try:
-        kept = json.loads((folder / "report.json").read_text())
-        if kept.get("format") != FORMAT:
-            raise ReportError(
-                f"{folder} holds a report of format {kept.get('format')!r}, this version reads format {FORMAT}"
-            )
-        table, environment = pd.read_parquet(folder / "table.parquet"), kept["environment"]
-        lacking = [name for name in COLUMNS if name not in table] + [name for name in ABOUT if name not in environment]
-        if lacking:
-            raise ValueError(f"they lack {', '.join(lacking)}")
-        return Report(
-            table,
-            pd.DataFrame([unspelled(record, SPECIAL) for record in kept["cases"]], columns=CASE_COLUMNS),
-            [Blame(**{**record, "follows": tuple(record["follows"])}) for record in kept["blame"]],
-            environment,
-            [TrainingRun(**unspelled(record, SPECIAL)) for record in kept["training"]],
-            details.load(folder / "details.npz", [Place(*place) for place in kept.get("details", ())]),
-            Coverage.of_json(kept["coverage"]) if "coverage" in kept else Coverage(),
-        )
+        kept = Parts(folder)
+    except OtherFormat as error:
+        (found,) = error.args
+        raise ReportError(
+            f"{folder} holds a report of format {shown(found)}, this version reads format {FORMAT}"
+        ) from error
     except OSError as error:
         raise ReportError(
             f"{folder} holds no report: {error.strerror or error} ({Path(error.filename or folder).name})"
         ) from error
-    except ReportError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:  # whatever does not fit together
-        raise ReportError(f"{folder} holds no report: its files are damaged ({error})") from error
+    except Exception as error:  # whatever does not fit together, or a library says to it
+        said = visible(" ".join(message(error).split()))
+        raise ReportError(f"{folder} holds no report: its files are damaged ({said[:300]})") from error
+    return Report(kept.table, kept.cases, kept.blame, kept.environment, kept.training, kept.details, kept.coverage)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

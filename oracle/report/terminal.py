@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from oracle.judging.rows import DISCREPANCIES, MISSING, PASS, VERDICTS
 from oracle.report.diff import APPEARED, BETTER, VANISHED, WORSE, Change
@@ -26,15 +26,17 @@ STYLES = {PASS: "blue", **dict.fromkeys(DISCREPANCIES, "bold dark_orange")}
 
 
 def console(stderr: bool = False) -> Console:
-    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    # What is printed is shown as it is: names and reasons may hold what looks like markup, or a smiley's name.
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False, emoji=False)
     if not made.is_terminal:
-        made = Console(stderr=stderr, highlight=False, width=max(made.width, 120), no_color=True)
+        width = max(made.width, 120)
+        made = Console(stderr=stderr, highlight=False, width=width, no_color=True, markup=False, emoji=False)
     return made
 
 
 def progress_bar() -> Progress:
     return Progress(
-        TextColumn("{task.description}", table_column=None),
+        TextColumn("{task.description}", table_column=None, markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -53,9 +55,9 @@ def show_report(out: Console, report: Report) -> None:
     out.print(family_table(report, out.width))
     for culprit in report.blame[:MOST_BLAMES]:
         first, *rest = culprit.in_full().splitlines()
-        out.print(f"[{STYLES.get(culprit.verdict, '')}]{escape(first)}[/]", soft_wrap=True)
+        out.print(Text(first, STYLES.get(culprit.verdict, "")), soft_wrap=True)
         for line in rest:
-            out.print(escape(line), soft_wrap=True)
+            out.print(line, soft_wrap=True)
     if len(report.blame) > MOST_BLAMES:
         out.print(f"and {len(report.blame) - MOST_BLAMES} more, in the report's cases.csv")
     if report.training:
@@ -134,7 +136,7 @@ def plain_table(frame: pd.DataFrame) -> Table:
     for name in frame.columns:
         made.add_column(str(name), overflow="fold")
     for cells in frame.itertuples(index=False):
-        made.add_row(*(escape(str(cell)) for cell in cells))
+        made.add_row(*map(str, cells))
     return made
 
 
@@ -172,14 +174,14 @@ def layer_table(lines: list[dict[str, Any]], title: str, out: Console) -> Table:
         follows = line["verdict"] in DISCREPANCIES - {MISSING}  # what is not delivered follows from nothing
         says = line["verdict"] + (" ◀" if line["at_fault"] else ", follows" if follows else "")
         made.add_row(
-            escape(f"{line['layer']} ({line['layer_type']})" if wide and line["layer_type"] else str(line["layer"])),
-            escape(str(line["quantity"])),
+            f"{line['layer']} ({line['layer_type']})" if wide and line["layer_type"] else str(line["layer"]),
+            str(line["quantity"]),
             *((f"{line['n']:,}", figure(line["max_abs"])) if wide else ()),
             figure(line["z_local"]),
             figure(line["z_end_to_end"]),
             figure(line["effective_bits"]),
-            *((f"[{style}]{bar(z)}[/]" if style else bar(z),) if bars else ()),
-            f"[{style}]{says}[/]" if style else says,
+            *((Text(bar(z), style),) if bars else ()),
+            Text(says, style),
         )
     return made
 
@@ -192,8 +194,7 @@ def show_changes(out: Console, changes: list[Change]) -> None:
     for change in changes[:MOST_CHANGES]:
         figures = ", ".join(figure(z) for z in (change.z_before, change.z_after) if not math.isnan(z))
         style = STYLES["wrong"] if change.kind == WORSE else STYLES[PASS] if change.kind == BETTER else ""
-        text = escape(f"{change}{f' (largest z {figures})' if figures else ''}")
-        out.print(f"[{style}]{text}[/]" if style else text, soft_wrap=True)
+        out.print(Text(f"{change}{f' (largest z {figures})' if figures else ''}", style), soft_wrap=True)
     if len(changes) > MOST_CHANGES:
         out.print(f"and {len(changes) - MOST_CHANGES:,} more groups of rows, with --json")
     counts = {kind: sum(c.rows for c in changes if c.kind == kind) for kind in (WORSE, APPEARED, VANISHED, BETTER)}

@@ -43,7 +43,7 @@ FAMILIES = (
 @cache
 def expected_causes() -> dict[str, tuple[str, ...]]:
     """For each bug the names under which its cause may go, as written down by hand; none where no known cause is right."""
-    with (Path(__file__).parent / "causes.csv").open() as file:
+    with (Path(__file__).parent / "causes.csv").open(encoding="utf-8") as file:
         return {own["bug"]: tuple(own["cause"].split("|")) if own["cause"] else () for own in csv.DictReader(file)}
 
 

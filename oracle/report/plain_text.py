@@ -1,0 +1,54 @@
+"""What a report says, in visible characters alone: a name, a reason or a message may have come from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import pandas as pd
+
+from oracle.blame.details import Detail, Place
+from oracle.errors import visible
+from oracle.judging.rows import Row
+
+TEXTS = tuple(field.name for field in fields(Row) if field.type == "str")
+# With these a spreadsheet takes a cell for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def visible_rows(rows: Iterable[Row]) -> Iterator[Row]:
+    for row in rows:
+        strange: dict[str, Any] = {
+            name: visible(text) for name in TEXTS if not (text := str(getattr(row, name))).isprintable()
+        }
+        yield replace(row, **strange) if strange else row
+
+
+def visible_details(details: Iterable[Detail]) -> Iterator[Detail]:
+    for detail in details:
+        own = detail.place
+        texts = {name: visible(str(getattr(own, name))) for name in Place._fields if name != "step"}
+        yield replace(detail, place=Place(step=own.step, **texts))
+
+
+def visible_values(value: Any) -> Any:
+    """Of plain JSON values, also the names."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {visible(str(key)): visible_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [visible_values(item) for item in value]
+    return value
+
+
+def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with texts that no spreadsheet takes for formulas."""
+    return table.assign(
+        **{
+            str(name): [f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text for text in values]
+            for name, values in table.items()
+            if values.dtype.kind not in "biuf"
+        }
+    )

@@ -1,0 +1,173 @@
+"""A report's files read back: somebody else may have written them, so every value is of the kind that belongs there."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from oracle.blame import details
+from oracle.blame.blame import Blame
+from oracle.blame.details import MOST_PER_REPORT, Detail, Place
+from oracle.case.arrays import SPECIAL
+from oracle.case.files import MIB, parsed, read
+from oracle.exchange.numbers import shown, unspelled
+from oracle.judging.rows import END_TO_END, GRAVITY, LOCAL, Row
+from oracle.judging.training import TrainingRun
+from oracle.report.coverage import Coverage
+from oracle.report.plain_text import TEXTS, visible_values
+from oracle.report.table import CASE_COLUMNS, COLUMNS
+
+FORMAT = 2
+# What has to be known about a run before anything can be said of it, and of which kind it is.
+ABOUT: dict[str, type | tuple[type, ...]] = {"subject": str, "reference": str, "dtypes": list, "cases": int}
+# What else a run says of itself and is printed.
+KNOWN: dict[str, type | tuple[type, ...]] = {
+    "blas": str, "platform": str, "processor": str, "python": str, "processors": (int, type(None)), "versions": dict,
+    "command": str, "left changed": list, "not trained freely": list, "profile": list,
+}  # fmt: skip
+MOST_ROWS, MOST_BYTES = 20_000_000, 1024 * MIB
+CASE_TEXTS = ("case", "dtype", "family", "verdict", "layer", "quantity", "diagnosis")
+
+
+class Parts:
+    """What a folder holds. Raises: OSError, ValueError, and whatever a library raises where a file is damaged."""
+
+    def __init__(self, folder: Path) -> None:
+        kept = parsed(read(folder / "report.json", MOST_BYTES, inside=folder))
+        if not isinstance(kept, dict):
+            raise ValueError(f"report.json is no object but {shown(kept)}")
+        if kept.get("format") != FORMAT:
+            raise OtherFormat(kept.get("format"))
+        self.environment = _about(visible_values(kept["environment"]))
+        self.table = _table(read(folder / "table.parquet", MOST_BYTES, inside=folder))
+        self.cases = _cases([unspelled(visible_values(record), SPECIAL) for record in kept["cases"]])
+        self.blame = [_made(Blame, record) for record in visible_values(kept["blame"])]
+        self.training = [_made(TrainingRun, unspelled(record, SPECIAL)) for record in visible_values(kept["training"])]
+        self.details = _details(folder, visible_values(kept.get("details", [])))
+        self.coverage = _coverage(visible_values(kept["coverage"])) if "coverage" in kept else Coverage()
+
+
+class OtherFormat(Exception):
+    """A report of another version."""
+
+
+def _about(environment: Any) -> dict[str, Any]:
+    if not isinstance(environment, dict):
+        raise ValueError(f"its environment is no object but {shown(environment)}")
+    lacking = [name for name in ABOUT if name not in environment]
+    if lacking:
+        raise ValueError(f"they lack {', '.join(lacking)}")
+    for name, kind in {**KNOWN, **ABOUT}.items():
+        if name in environment and not isinstance(environment[name], kind):
+            raise ValueError(f"its environment's {name} is {shown(environment[name])}")
+    for name in ("dtypes", "left changed", "not trained freely", "profile"):
+        if not all(isinstance(text, str) for text in environment.get(name, [])):
+            raise ValueError(f"its environment's {name} are texts, got {shown(environment[name])}")
+    return environment
+
+
+def _table(data: bytes) -> pd.DataFrame:
+    held = pq.ParquetFile(io.BytesIO(data)).metadata
+    size = sum(held.row_group(number).total_byte_size for number in range(held.num_row_groups))
+    if held.num_rows > MOST_ROWS or size > MOST_BYTES or held.num_columns > 4 * len(COLUMNS):
+        raise ValueError("its table is larger than any report's")
+    table = pd.read_parquet(io.BytesIO(data))
+    lacking = [name for name in COLUMNS if name not in table]
+    if lacking:
+        raise ValueError(f"they lack {', '.join(lacking)}")
+    for field in fields(Row):
+        _check_column(table[field.name], str(field.type))
+    _check_words(table, "verdict", GRAVITY)
+    table = table[COLUMNS]
+    return table.assign(**{name: [visible_values(text) for text in table[name]] for name in TEXTS})
+
+
+def _check_column(column: pd.Series[Any], kind: str) -> None:
+    if column.empty:  # of no kind
+        right = True
+    elif kind in ("float", "int"):
+        right = column.dtype.kind in ("iu" if kind == "int" else "fiu")
+    else:
+        right = all(isinstance(text, str) for text in column)
+    if not right:
+        raise ValueError(f"its table's column {column.name} holds {column.dtype}, expected {kind}")
+
+
+def _check_words(table: pd.DataFrame, name: str, known: Mapping[str, Any]) -> None:
+    strange = sorted(set(table[name]) - set(known))
+    if strange:
+        raise ValueError(f"its {name} {shown(strange[0])} is none of {', '.join(known)}")
+
+
+def _cases(records: list[Any]) -> pd.DataFrame:
+    for record in records:
+        if not isinstance(record, dict) or record.keys() != set(CASE_COLUMNS):
+            raise ValueError(f"its cases are objects with {', '.join(CASE_COLUMNS)}, got {shown(record)}")
+        for name, value in record.items():
+            if not isinstance(value, str) if name in CASE_TEXTS else type(value) not in (int, float):
+                raise ValueError(f"a case's {name} is {shown(value)}")
+    table = pd.DataFrame(records, columns=CASE_COLUMNS)
+    _check_words(table, "verdict", GRAVITY)
+    return table
+
+
+def _made(kind: Any, record: Any) -> Any:
+    """A frozen value from its fields, each of its kind."""
+    if not isinstance(record, dict):
+        raise ValueError(f"a {kind.__name__} is an object, got {shown(record)}")
+    values = dict(record)
+    for field in fields(kind):
+        if field.name not in values:
+            continue
+        value = values[field.name]
+        if isinstance(value, list):
+            value = values[field.name] = tuple(value)
+        if not _fits(value, str(field.type)):
+            raise ValueError(f"a {kind.__name__}'s {field.name} is {shown(value)}")
+    made = kind(**values)
+    if isinstance(made, Blame) and made.verdict not in GRAVITY:
+        raise ValueError(f"a culprit's verdict is {shown(made.verdict)}")
+    return made
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind.startswith("tuple["):
+        inner = kind.removeprefix("tuple[").removesuffix("]").removesuffix(", ...")
+        if not isinstance(value, tuple):
+            return False
+        if inner.startswith("tuple["):
+            pair = inner.removeprefix("tuple[").removesuffix("]").split(", ")
+            return all(
+                isinstance(item, (tuple, list)) and len(item) == len(pair) and all(map(_fits, item, pair))
+                for item in value
+            )
+        return all(_fits(item, inner) for item in value)
+    known: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
+    return type(value) in known.get(kind, (object,))
+
+
+def _coverage(kept: Any) -> Coverage:
+    made = Coverage.of_json(kept)
+    numbers = [getattr(made, field.name) for field in fields(Coverage) if field.name != "unjudged"]
+    texts = [text for own in made.unjudged for text in own]
+    if any(type(number) not in (int, float) for number in numbers) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"its coverage is {shown(kept)}")
+    return made
+
+
+def _details(folder: Path, places: Any) -> tuple[Detail, ...]:
+    if not isinstance(places, list) or len(places) > MOST_PER_REPORT:
+        raise ValueError(f"its details are a list of at most {MOST_PER_REPORT} places, got {shown(places)}")
+    kinds = (str, str, int, str, str, str)
+    for place in places:
+        if not isinstance(place, list) or tuple(map(type, place)) != kinds or place[-1] not in (LOCAL, END_TO_END):
+            raise ValueError(f"a place is case, dtype, step, layer, quantity and mode, got {shown(place)}")
+    if not places:
+        return ()
+    return details.load(read(folder / "details.npz", MOST_BYTES, inside=folder), [Place(*place) for place in places])

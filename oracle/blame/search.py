@@ -24,6 +24,7 @@ from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.trace import Key, Subject, Trace
 
 MOST_PER_CASE = 20
+MOST_LATER = 2  # of later steps that a cause has to fit as well
 ANOTHER = "; or: "  # between causes that fit alike
 
 
@@ -56,7 +57,11 @@ def explained(rows: Iterable[Row], evidence_of: EvidenceOf) -> tuple[list[Row], 
     for row in wanted:
         if found.get(place_of(row)):
             causes = _in_common(row, found, rows, wanted, evidence_of)
-            said[place_of(row)] = causes[0].name, ANOTHER.join(cause.words for cause in causes[:3])
+            words = ANOTHER.join(cause.words for cause in causes[:3])
+            if not causes:
+                only = found[place_of(row)][0].words
+                words = f"no known one: {only}, but not in the steps after it"
+            said[place_of(row)] = causes[0].name if causes else "", words
     chosen, places = {id(row) for row in wanted}, [place_of(row) for row in wanted]
 
     def with_cause(row: Row) -> Row:
@@ -103,15 +108,21 @@ def described(row: Row, evidence: Evidence) -> tuple[str, str]:
 def _in_common(
     row: Row, found: Mapping[Place, list[Cause]], rows: Sequence[Row], wanted: Sequence[Row], evidence_of: EvidenceOf
 ) -> list[Cause]:
-    """A row's causes, those first that also explain what else is wrong with the same parameter, or one step later."""
+    """Those of a row's causes that explain the same place in later steps too, if it is wrong there; first those that also explain
+    what else is wrong with the same parameter. None may be left."""
     causes = found[place_of(row)]
-    if len(causes) < 2:
-        return causes
+    later = [own for own in rows if own.step > row.step and _same_place(own, row) and own.n_outside][:MOST_LATER]
+    for _, evidence, _ in evidence_of(later) if later else ():
+        said = [_what(cause) for cause in causes_of(evidence)]
+        causes = [cause for cause in causes if _what(cause) in said]
     beside = [own for own in wanted if own is not row and _same_parameter(own, row) and place_of(own) in found]
-    later = [own for own in rows if own.step > row.step and _same_place(own, row) and own.n_outside][:1]
-    said = [found[place_of(own)] for own in beside]
-    said += [causes_of(evidence) for _, evidence, _ in evidence_of(later)]
-    return sorted(causes, key=lambda cause: -sum(cause.name in {other.name for other in others} for others in said))
+    names = [{other.name for other in found[place_of(own)]} for own in beside]
+    return sorted(causes, key=lambda cause: -sum(cause.name in own for own in names))
+
+
+def _what(cause: Cause) -> str:
+    """The name; of a number that was fitted, the number too."""
+    return cause.words if cause.name in ("factor", "rate", "momentum") else cause.name
 
 
 def _same_parameter(one: Row, other: Row) -> bool:
@@ -164,7 +175,19 @@ def of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced
         previous = bench.trace.get(row.step - 1, row.layer, row.quantity)
         values, expected = got.astype(np.float64), compared.expected(key)
         siblings = {own.quantity: value for own, value in values_of.items() if own[:2] == key[:2] and own != key}
-        yield row, Evidence(compared.case, key, values, expected, compared.model, previous, siblings), got
+        moved = _updated(part.case, bench, row.layer, key.layer)
+        yield row, Evidence(compared.case, key, values, expected, compared.model, previous, siblings, (), moved), got
+
+
+def _updated(case: Case, bench: Bench, layer: str, inside: str) -> dict[str, Array]:
+    """The layer's parameters after the step, by their names in its part, as far as the trace shows them in this form."""
+    found: dict[str, Array] = {}
+    for name, value in case.params.items():
+        owner, _, short = name.rpartition(".")
+        shown = bench.trace.get(bench.blank.step, layer, f"param.{short}") if owner == inside else None
+        if case.layers and shown is not None and shown.shape == value.shape:
+            found[name] = shown
+    return found
 
 
 def evidence_of_numbers(

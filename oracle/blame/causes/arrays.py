@@ -37,7 +37,8 @@ def scaled(e: Evidence) -> Iterator[Hypothesis]:
         factor = float(np.sum(e.got[usable] * value[usable])) / norm
         named = any(math.isclose(factor, other, rel_tol=1e-3) for other in known)
         if not named and abs(abs(factor) - 1) > 16 * e.model.unit_roundoff:
-            yield Hypothesis("factor", f"a constant factor of {factor:.7g}", value * factor, rounded_once(e, factor))
+            said = f"{factor:.7g}" if abs(abs(factor) - 1) > 1e-4 else f"{factor:.16g}"
+            yield Hypothesis("factor", f"a constant factor of {said}", value * factor, rounded_once(e, factor))
 
 
 def rounded_once(e: Evidence, factor: float) -> Floats:
@@ -58,6 +59,8 @@ def factors(e: Evidence) -> dict[float, str]:
     if e.upstream is not None:
         counts["the number of output positions"] = math.prod(e.upstream.shape[2:])
         counts["the number of output elements"] = e.upstream.size
+        if e.upstream.ndim > 2:
+            counts["the batch size times the output positions"] = e.upstream.size / max(e.upstream.shape[1], 1)
     if e.case.optimizer is not None:
         counts["the rate"] = float(e.case.optimizer.options.get("lr", 1e-3))
     p = e.spec.options.get("p") if e.spec is not None else None

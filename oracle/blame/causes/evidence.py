@@ -39,6 +39,7 @@ class Evidence:
         model: with which it was predicted.
         previous: what the subject had there one step before; None in the first step.
         siblings: what the part's other quantities should be.
+        updated: of a layer, the parameters with which the subject ended the step, by their names in the part.
         sources: of what a container computes, what it is computed from.
     """
 
@@ -50,6 +51,7 @@ class Evidence:
     previous: Array | None = None
     siblings: Mapping[str, Floats] = field(default_factory=dict)
     sources: tuple[Array, ...] = ()
+    updated: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def quantity(self) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracle.blame.causes import arrays, formulas, operations, reruns, updates
+from oracle.blame.causes import arrays, formulas, mistakes, operations, reruns, updates
 from oracle.blame.causes.evidence import Evidence, Hypothesis
 from oracle.wording import exact_share
 
@@ -54,6 +54,7 @@ def _all(evidence: Evidence) -> Iterator[Hypothesis]:
     yield from arrays.hypotheses(evidence)
     if evidence.is_refbps_own():  # then refbp run again in another way tells nothing
         return
+    yield from mistakes.hypotheses(evidence)
     yield from updates.hypotheses(evidence)
     yield from reruns.hypotheses(evidence)
     yield from operations.hypotheses(evidence)
@@ -92,12 +93,26 @@ def in_words(evidence: Evidence) -> str:
     if not finite.all():
         said.append(f"{exact_share(float(1 - finite.mean()))} are not finite")
     usable = finite & (expected != 0)
-    if usable.sum() > 1:
-        ratio = got[usable] / expected[usable]
-        said.append(f"between {ratio.min():.3g} and {ratio.max():.3g} times the right values")
+    ratio = got[usable] / expected[usable]
+    if ratio.size == 1:
+        said.append(f"{as_factor(float(ratio[0]))} times the right value")
+    elif ratio.size:
+        said.append(f"between {as_factor(ratio.min())} and {as_factor(ratio.max())} times the right values")
     for name, other in (("the right values", expected), ("the upstream gradient", evidence.upstream)):
         if other is not None and other.shape == got.shape and finite.sum() > 3:
             a, b = got[finite], np.asarray(other, np.float64)[finite]
             if a.std() > 0 and b.std() > 0:
                 said.append(f"correlation with {name} {float(np.corrcoef(a, b)[0, 1]):.2f}")
+    if not said:
+        largest = float(np.max(np.abs(got - expected), initial=0.0, where=finite))
+        said.append(f"up to {largest:.3g} where {'nothing' if not expected.any() else 'the right value'} should be")
     return "; ".join(said)
+
+
+def as_factor(ratio: float) -> str:
+    """A ratio so that it never reads as 1 unless it is."""
+    return (
+        f"{ratio:.3g}"
+        if not 0.995 < abs(ratio) < 1.005
+        else f"{np.sign(ratio):.0f} {np.sign(ratio) * (abs(ratio) - 1):+.3g}"
+    )

@@ -102,6 +102,8 @@ def altered(spec: Spec, made: type) -> Iterator[tuple[dict[str, Any], str]]:
         own, default = options.get(name, parameter.default), parameter.default
         if own != default:
             yield {**options, name: default}, f"{name} is ignored: as if it were {default!r}"
+        if isinstance(own, tuple) and len(own) > 1 and own != own[::-1] and name != "betas":
+            yield {**options, name: own[::-1]}, f"rows and columns of {name} are exchanged"
         if isinstance(own, float) and own < 0:
             yield {**options, name: -own}, f"as if {name} were {-own}: its sign is lost"
         if isinstance(default, bool):
@@ -296,6 +298,10 @@ def of_statistics(e: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis("statistics", "the term through the mean is missing", s * (g - through_variance), sigma)
         yield Hypothesis("statistics", "the term through the variance is missing", s * (g - through_mean), sigma)
         full = s * (g - through_mean - through_variance)
+        yield Hypothesis("statistics", "the term through the mean is taken twice", full - s * through_mean, sigma)
+        yield Hypothesis(
+            "statistics", "the term through the variance is taken twice", full - s * through_variance, sigma
+        )
         if runs_on_kept:
             yield Hypothesis("statistics", "the statistics of this batch, though in evaluation", full, sigma)
         yield Hypothesis("parameter lost", "the weight is left out", full / weight, sigma / np.abs(weight))

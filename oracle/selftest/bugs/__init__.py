@@ -18,6 +18,7 @@ from oracle.selftest.bugs import (
     optimizers,
     options,
     pooling,
+    reported,
     reshaping,
     wiring,
 )
@@ -34,6 +35,7 @@ FAMILIES = (
     optimizers,
     adaptive_optimizers,
     options,
+    reported,
     containers,
     dropout,
     wiring,

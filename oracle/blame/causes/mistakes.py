@@ -1,0 +1,119 @@
+"""Hypotheses from public bug reports: weights that moved too early, windows overwritten, rows that should be ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import refbp
+from oracle.blame.causes.evidence import Evidence, Hypothesis
+
+
+def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
+    yield from updated_too_early(e)
+    yield from summed_over_everything(e)
+    yield from row_length(e)
+    yield from windows_overwritten(e)
+    yield from ignored_rows(e)
+    yield from cancelled(e)
+
+
+def updated_too_early(e: Evidence) -> Iterator[Hypothesis]:
+    """The gradient goes through the parameters that the step ends with."""
+    moved = {name: e.updated.get(name, value) for name, value in e.case.params.items()}
+    if e.quantity == "grad_input" and e.case.layers and e.updated:
+        words = "the weights were updated before the gradient went through them"
+        yield from e.rerun("updated too early", words, params=moved)
+
+
+def summed_over_everything(e: Evidence) -> Iterator[Hypothesis]:
+    value, sigma = e.expected.value, e.expected.sigma
+    if e.quantity.startswith("grad.") and value.size > 1:
+        spread = np.hypot(np.sqrt(np.sum(np.square(sigma))), e.model.unit_roundoff * np.sqrt(np.sum(np.square(value))))
+        words = "one sum over everything stands in every element"
+        yield Hypothesis("summed too far", words, np.full_like(value, value.sum()), np.full_like(value, spread))
+
+
+def row_length(e: Evidence) -> Iterator[Hypothesis]:
+    """What belongs to row r, column c is at r · height + c."""
+    value, sigma = e.expected.value, e.expected.sigma
+    if value.ndim < 2 or value.shape[-1] == value.shape[-2] or min(value.shape[-2:]) < 2:
+        return
+    height, width = value.shape[-2:]
+    rows, columns = np.indices((height, width))
+    places = np.minimum(rows * height + columns, height * width - 1).ravel()
+    moved, allowed = (np.zeros((value.size // (height * width), height * width)) for _ in range(2))
+    for line, error, own, size in zip(
+        moved,
+        allowed,
+        value.reshape(moved.shape),
+        np.broadcast_to(sigma, value.shape).reshape(moved.shape),
+        strict=True,
+    ):
+        np.add.at(line, places, own)
+        np.add.at(error, places, np.square(size) + np.square(2 * e.model.unit_roundoff * own))
+    words = "the length of a row is taken for the height, or the other way round"
+    yield Hypothesis("row length", words, moved.reshape(value.shape), np.sqrt(allowed).reshape(value.shape) * 2)
+
+
+def windows_overwritten(e: Evidence) -> Iterator[Hypothesis]:
+    """Of several windows with the same winner the last, or the first, alone gives its gradient back."""
+    spec, g = e.spec, e.upstream
+    if spec is None or g is None or e.quantity != "grad_input" or not spec.type.startswith("MaxPool"):
+        return
+    pool = getattr(refbp.functional, f"max_pool{spec.type[-2]}d")
+    options = {name: value for name, value in spec.options.items() if name != "return_indices"}
+    (output, indices), _ = pool(e.input.astype(np.float64), **options, return_indices=True)
+    if output.shape != g.shape or not output.size:
+        return
+    rank = int(spec.type[-2])
+    lead = int(np.prod(e.input.shape[:-rank], dtype=int))
+    winners, grads = indices.reshape(lead, -1), g.astype(np.float64).reshape(lead, -1)
+    for words, order in (("the last", slice(None)), ("the first", slice(None, None, -1))):
+        result = np.zeros((lead, e.input.size // lead))
+        for line, places, own in zip(result, winners, grads, strict=True):
+            line[places[order]] = own[order]
+        said = f"windows overwrite each other instead of adding up: {words} stays"
+        yield Hypothesis("overwritten", said, result.reshape(e.input.shape), 0.0)
+
+
+def ignored_rows(e: Evidence) -> Iterator[Hypothesis]:
+    """Rows that should be ignored get a gradient, or count in the mean."""
+    loss = e.case.loss
+    if loss is None or e.case.layers or loss.type not in ("CrossEntropyLoss", "NLLLoss") or e.input.ndim != 2:
+        return
+    labels, options = np.asarray(e.case.targets[0][0]), loss.options
+    ignored = labels == options.get("ignore_index", -100)
+    if labels.dtype.kind not in "iu" or not ignored.any() or ignored.all():
+        return
+    kept = 1 - ignored.mean()
+    if options.get("reduction", "mean") == "mean" and options.get("weight") is None:
+        words = "ignored rows count in the mean"
+        yield Hypothesis("ignored rows", words, e.expected.value * kept, 2 * e.expected.sigma)
+    if e.quantity != "grad_input" or loss.type != "CrossEntropyLoss":
+        return
+    x = e.input.astype(np.float64)
+    p = np.exp(x - x.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    upstream: Any = 1.0 if e.upstream is None else e.upstream.astype(np.float64)
+    shares = {"mean": (1 / (~ignored).sum(), 1 / len(x))}.get(options.get("reduction", "mean"), (1.0,))
+    for share in shares:
+        for scaled in (1.0, share * (~ignored).sum()):
+            own = p * share * (upstream[:, None] if np.ndim(upstream) else upstream)
+            value = np.where(ignored[:, None], own, e.expected.value * scaled)
+            sigma = 2 * e.expected.sigma + 4 * e.model.unit_roundoff * np.abs(own)
+            yield Hypothesis("ignored rows", "rows that should be ignored get a gradient", value, sigma)
+
+
+def cancelled(e: Evidence) -> Iterator[Hypothesis]:
+    """exp(x) - 1 is right to the rounding of exp(x), not of itself."""
+    spec = e.spec
+    if spec is None or spec.type not in ("ELU", "CELU", "SELU") or e.quantity not in ("output", "grad_input"):
+        return
+    size: Any = 2 * abs(float(spec.options.get("alpha", 1.0))) * e.model.unit_roundoff
+    if e.upstream is not None and e.quantity == "grad_input":
+        size = size * np.abs(e.upstream.astype(np.float64))
+    words = "exp(x) - 1 in the place of expm1(x): digits cancel near zero"
+    yield Hypothesis("cancellation", words, e.expected.value, np.hypot(e.expected.sigma, size))

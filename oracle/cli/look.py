@@ -34,7 +34,7 @@ def list_(
         typer.echo(textwrap.fill(f"torch.nn has, and refbp lacks: {', '.join(lacking)}", 100, subsequent_indent="  "))
 
 
-FORMATS = ("text", "markdown", "json", "html")
+FORMATS = ("text", "markdown", "json", "html", "svg")
 
 
 @app.command()
@@ -57,4 +57,5 @@ def explain(
     with apart.workers(subject, 1, time_limit) as pool:
         walk = apart.done(pool, explained, case, subject, reference, dtype, step, every=every)
     shown = {"text": walk.__str__, "markdown": walk.to_markdown, "json": walk.to_json, "html": walk.to_html}
+    shown["svg"] = walk.to_svg
     typer.echo(shown[format]())

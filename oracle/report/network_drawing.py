@@ -35,7 +35,16 @@ class Weights:
     gradients: dict[tuple[int, ...], float]
 
 
-def drawing(sections: Sequence[Section]) -> Markup:
+# Of a picture that stands alone; a page has colours of its own.
+STYLE = Markup(
+    "<style>svg { background: #fff } text { font: 12px sans-serif; text-anchor: middle; fill: #1b1f24 } "
+    ".name { font-weight: 700 } circle, rect { fill: #fff; stroke: #1b1f24 } .gradient { fill: #b23a0a } "
+    ".weight { font-size: 10px } .link { stroke: #888 } .positive { stroke: #2767a5 } "
+    ".negative { stroke: #b23a0a; stroke-dasharray: 5 3 }</style>"
+)
+
+
+def drawing(sections: Sequence[Section], own_style: bool = False) -> Markup:
     """An SVG element; empty where the walk shows no forward pass."""
     columns = list(columns_of(sections))
     if len(columns) < 2:
@@ -54,8 +63,10 @@ def drawing(sections: Sequence[Section]) -> Markup:
     label = "The network: values in the circles, gradients below them, weights on the lines with their gradients"
     return (
         Markup(
-            '<svg viewBox="0 0 {} {}" width="{}" style="max-width: 100%; height: auto" role="img" aria-label="{}">'
+            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" width="{}" '
+            'style="max-width: 100%; height: auto" role="img" aria-label="{}">'
         ).format(width, height, width, label)
+        + (STYLE if own_style else Markup())
         + inside
         + Markup("</svg>")
     )

@@ -82,6 +82,10 @@ class Walk:
             )
         )
 
+    def to_svg(self) -> str:
+        """The network with its numbers on it, as a picture of its own; empty where there is nothing to draw."""
+        return str(drawing(self.sections, own_style=True))
+
     def _repr_html_(self) -> str:
         return self.to_html()
 

@@ -63,3 +63,40 @@ def test_average_pooling_spreads_and_adds_up(stride: int) -> None:
         for t in range(3):
             expected[o * stride + t] += delta[0, 0, o] / 3
     np.testing.assert_allclose(backward(delta)[0, 0], expected, rtol=1e-13, atol=1e-14)
+
+
+def table() -> list[tuple[str, str]]:
+    """(ops, file) of every row of the one-page table."""
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| `(\w+\.py)` \|$", TEXT, re.MULTILINE)
+    return [(ops.partition(",")[0] if "," in ops and "=" in ops else ops, file) for ops, file in rows]
+
+
+def test_every_row_of_the_table_names_a_file_that_has_the_op() -> None:
+    """A reader who follows it finds the code."""
+    assert len(table()) > 20
+    for ops, file in table():
+        named = [
+            word
+            for word in re.findall(r"[a-z0-9_]+", ops)
+            if hasattr(refbp.functional, word) or hasattr(refbp.functional, f"{word}2d")
+        ]
+        code = (HERE / file).read_text()
+        assert all(re.search(rf"\b{word}(2d)?\b", code) for word in named), (ops, file)
+
+
+def test_the_picture_shows_the_worked_example() -> None:
+    """Its numbers are those that `oracle explain` prints, and those that the text checks by hand."""
+    picture = (HERE.parent / "reports" / "worked-example.svg").read_text()
+    for number in ("0.128", "0.532", "0.489", "-0.205", "0.559", "-0.154", "-0.038", "0.75"):
+        assert f">{number}<" in picture or f"∂ {number}<" in picture, number
+
+
+def test_the_norms_gradient_is_that_of_the_derivation() -> None:
+    """r (g - mean g - x̂ mean (g x̂)), written out."""
+    rng = np.random.default_rng(0)
+    x, weight, delta = rng.standard_normal((3, 8)), rng.standard_normal(8), rng.standard_normal((3, 8))
+    _, backward = refbp.functional.layer_norm(x, (8,), weight, None)
+    r = 1 / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    x_hat, g = (x - x.mean(axis=1, keepdims=True)) * r, delta * weight
+    expected = r * (g - g.mean(axis=1, keepdims=True) - x_hat * (g * x_hat).mean(axis=1, keepdims=True))
+    np.testing.assert_allclose(backward(delta)[0], expected, rtol=1e-12, atol=1e-14)

@@ -26,11 +26,16 @@ def flash_attention(
         scores = scores + attn_mask
     if is_causal:
         scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -math.inf)
-    weights, back = functional.softmax(scores, -1)
+    weights, _ = functional.softmax(scores, -1)
+    output = weights @ value
 
     def backward(g: Any, _: Any = None) -> Any:
-        delta = back(g @ matrix_t(value))
+        # As in the kernel, the row's mean of g Vᵀ comes from the output, whose rounding all keys of a query share: it is taken
+        # out of their sum, so that it counts as one error and not as many.
+        shares, mean = g @ matrix_t(value), np.sum(g * output, axis=-1, keepdims=True)
+        grad_query = ((weights * shares) @ key - mean * (weights @ key)) * s
+        delta = weights * (shares - mean)
         scaled = delta * s
-        return scaled @ key, matrix_t(scaled) @ query, summed_to(matrix_t(weights) @ g, value)
+        return grad_query, matrix_t(scaled) @ query, summed_to(matrix_t(weights) @ g, value)
 
-    return (weights @ value, None), backward
+    return (output, None), backward

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,18 @@ def checked(module: Any, x: Any, loss: Any, target: Any, optimizer: Any, steps: 
         if not isinstance(given, (torch.Tensor, np.ndarray)):
             raise ModuleError(f"target is a tensor, or a tuple of them, got {type(given).__name__}")
     return tuple(given if isinstance(given, torch.Tensor) else tensor(given) for given in targets)
+
+
+def check_references(references: Any) -> None:
+    """Raises: ModuleError."""
+    if not isinstance(references, Mapping):
+        raise ModuleError(f"references is a mapping, got {type(references).__name__}")
+    for kind, own in references.items():
+        if not (isinstance(kind, type) and issubclass(kind, torch.autograd.Function)):
+            name = kind.__name__ if isinstance(kind, type) else repr(kind)
+            raise ModuleError(f"references are of custom autograd.Functions: {name} is not one")
+        if not callable(own):
+            raise ModuleError(f"the reference of {kind.__name__} is a function, got {type(own).__name__}")
 
 
 def _check_module(module: Any, x: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from oracle.errors import in_a_line
 from oracle.harness.judge import judge_step
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
-from oracle.modules.arguments import ModuleError, checked
+from oracle.modules.arguments import ModuleError, check_references, checked
 from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_update
 from oracle.modules.calls import Call
 from oracle.modules.capture import leaves
@@ -38,6 +38,7 @@ def check_module(
     optimizer: torch.optim.Optimizer | None = None,
     steps: int = 1,
     *,
+    references: Mapping[Any, Callable[..., Any]] | None = None,
     unjudged: str = "fail",
 ) -> Report:
     """Hold every layer of a torch module, and every operation between and inside layers, against the reference, on what it is
@@ -62,6 +63,10 @@ def check_module(
         optimizer: over parameters of the module; with it each step ends with an update. One of torch.optim's that refbp has,
             or a class that derives from it, is judged.
         steps: how many times the same data is passed through.
+        references: what a custom autograd.Function is held against instead of its own forward: {MyFused: reference}. A
+            reference is called like the Function. In torch it is the forward program that an opaque call stands for. One that
+            returns (output, backward) says what is meant where that is not the derivative of the forward, as of a straight-through
+            estimator, and is written in NumPy: lambda x: (np.rint(x), lambda g: g).
         unjudged: "fail" unless it is allowed ("allow") that something is not judged: `passed` is then False.
     Returns: a report with one case, named after the module's class. Where the module itself raises, the verdict is `crashed`,
         behind what had been computed by then.
@@ -71,7 +76,8 @@ def check_module(
     if unjudged not in ("fail", "allow"):
         raise ModuleError(f"unjudged is 'fail' or 'allow', got {unjudged!r}")
     inputs = x if isinstance(x, tuple) else (x,)
-    run = _Run(torch_module, inputs, loss, targets, optimizer)
+    check_references(references or {})
+    run = _Run(torch_module, inputs, loss, targets, optimizer, references or {})
     start = time.perf_counter()
     with untouched(torch_module, optimizer, [own for own in inputs if isinstance(own, torch.Tensor)]):
         seen = tuple(run.steps(steps))
@@ -103,13 +109,14 @@ class _Run:
         loss: Loss | None,
         targets: tuple[torch.Tensor, ...],
         optimizer: torch.optim.Optimizer | None,
+        references: Mapping[Any, Callable[..., Any]],
     ) -> None:
         self.case = type(module).__name__
         self.kinds = {name or self.case: layer_type(own) or type(own).__name__ for name, own in module.named_modules()}
         names: dict[torch.Tensor, str] = {
             own: name if "." in name else f"{self.case}.{name}" for name, own in module.named_parameters()
         }
-        self.training = Training(self.case, module, inputs, loss, targets, optimizer, names)
+        self.training = Training(self.case, module, inputs, loss, targets, optimizer, names, references)
         self.targets = tuple(np.array(array(target)) for target in targets)
         floating = [own for own in [*inputs, *names] if isinstance(own, torch.Tensor) and own.is_floating_point()]
         self.dtype = str(floating[0].dtype).removeprefix("torch.") if floating else "float32"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,8 +14,8 @@ from oracle.judging.figures import Expected, measured
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, PASS, Row
 from oracle.judging.verdict import compare
 from oracle.modules.operations import Operation
+from oracle.modules.references import Derived, by_reference
 from oracle.programs.execution import FLOATS, Run, WithErrors
-from oracle.programs.program import Program
 from oracle.programs.storages import program_of
 from oracle.programs.table import NoRule
 from oracle.running_error import ErrorArray, ErrorModel
@@ -56,14 +57,22 @@ def _judged(operation: Operation, case: str, step: int) -> Judged:
     if unknown:
         raise NoRule("a gradient arrives at an output that no ATen call reads")
     outputs = [operation.outputs[number] for number in numbers]
-    program = program_of(operation.events, [operation.inputs[position] for position in positions], outputs)
+    inputs = [operation.inputs[position] for position in positions]
+    model = ErrorModel(np.dtype("float32"), bounds=True)
+    leading = inputs[0].shape if inputs else ()
+    model.branches.samples = leading[0] if len(leading) > 1 else 0
+    arithmetic = WithErrors(model)
+
+    def ran(arithmetic: WithErrors) -> Derived:
+        if operation.called is not None:
+            return by_reference(operation.called, inputs, arithmetic)
+        return Run(program, arithmetic)
+
+    program = program_of([] if operation.called else operation.events, inputs, [] if operation.called else outputs)
     if any(value in program.constants for value in program.outputs):
         raise NoRule("no ATen call makes its output: it is opaque")
-    model = ErrorModel(np.dtype("float32"), bounds=True)
-    leading = operation.inputs[positions[0]].shape if positions else ()
-    model.branches.samples = leading[0] if len(leading) > 1 else 0
-    run = Run(program, WithErrors(model))
-    _check_filled(program, run, operation)
+    run = ran(arithmetic)
+    _check_filled(run, operation)
     blank = Row(case, "", step, operation.layer, operation.kind, "", LOCAL, PASS)
     forward, several = [], len(numbers) > 1
     wrong: list[tuple[Row, Array, Expected]] = []
@@ -78,7 +87,7 @@ def _judged(operation: Operation, case: str, step: int) -> Judged:
     for number, held, made in zip(numbers, outputs, run.outputs, strict=True):
         if isinstance(made, ErrorArray) and held.dtype in FLOATS:
             forward.append(row_of(held.dtype, f"output#{number}" if several else "output", held.numbers, made))
-    grads = _grads(run, operation, numbers)
+    grads = _grads(run, arithmetic, operation, numbers)
     open_run = None
     backward = []
     for position, grad in zip(positions, grads, strict=True):
@@ -91,11 +100,14 @@ def _judged(operation: Operation, case: str, step: int) -> Judged:
         row = row_of(held.dtype, quantity, got, due)
         if row.verdict in DISCREPANCIES and row.n_outside:
             if open_run is None:
-                free = Run(program, WithErrors(replace(model, bounds=False, open_ties=True, branches=BranchLog())))
-                open_run = _grads(free, operation, numbers)
+                free = WithErrors(replace(model, bounds=False, open_ties=True, branches=BranchLog()))
+                open_run = _grads(ran(free), free, operation, numbers)
             other = open_run[positions.index(position)]
             if other is not None and not measured(got, expected_of(other)).n_outside:
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
+        if row.verdict in DISCREPANCIES and operation.called is None and not operation.kind.startswith("aten."):
+            said = "its backward is not the derivative of its forward"
+            row = replace(row, diagnosis=f"{row.diagnosis}; {said}" if row.diagnosis else said)
         backward.append(row)
     shown = {row.quantity for row in (*forward, *backward) if row.verdict in DISCREPANCIES}
     bad = tuple(own for own in wrong if own[0].quantity in shown)
@@ -105,15 +117,16 @@ def _judged(operation: Operation, case: str, step: int) -> Judged:
     )
 
 
-def _check_filled(program: Program, run: Run, operation: Operation) -> None:
+def _check_filled(run: Derived, operation: Operation) -> None:
     """Raises: NoRule where an output is memory that no call has filled."""
     for held, made in zip(operation.outputs.values(), run.outputs, strict=True):
         if isinstance(made, ErrorArray) and np.isnan(made.value).any() and not np.isnan(held.numbers).any():
             raise NoRule("no ATen call fills its output: it is opaque")
 
 
-def _grads(run: Run, operation: Operation, numbers: list[int]) -> list[ErrorArray | None]:
-    arithmetic = run.arithmetic
+def _grads(
+    run: Derived, arithmetic: WithErrors, operation: Operation, numbers: list[int]
+) -> Sequence[ErrorArray | None]:
     upstream = [
         arithmetic.lifted(operation.upstream[number]) if number in operation.upstream else None for number in numbers
     ]

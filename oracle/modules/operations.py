@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.autograd import Function
 from torch.nn.modules import module as hooks
 
 from oracle.case.arrays import Array
@@ -36,6 +37,13 @@ class Cut(NamedTuple):
     where: str
 
 
+class Called(NamedTuple):
+    """A reference that the user gave, and the arguments of the call that it stands for, tensors held."""
+
+    reference: Callable[..., Any]
+    args: tuple[Any, ...]
+
+
 @dataclass
 class Operation:
     """A node of the graph.
@@ -49,6 +57,7 @@ class Operation:
         outputs: what came out, by its number.
         upstream, gradients: what arrived at each output, and went over each edge.
         sizes, dtypes: of the inputs.
+        called: of a custom autograd.Function for which the user gave a reference, that and how it was called.
         reason: why it cannot be judged; "" where it can.
         age: how many nodes there were before it.
         computes: whether it is more than a view.
@@ -67,13 +76,14 @@ class Operation:
     sizes: dict[int, int] = field(default_factory=dict)
     dtypes: dict[int, str] = field(default_factory=dict)
     reason: str = ""
+    called: Called | None = None
     age: int = 0
     computes: bool = True
     spoils: bool = False
 
     def release(self) -> None:
         """What it holds is needed no more."""
-        self.events, self.inputs, self.outputs = [], {}, {}
+        self.events, self.inputs, self.outputs, self.called = [], {}, {}, None
         self.upstream, self.gradients = {}, {}
 
 
@@ -83,10 +93,22 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     Args:
         module: whose submodules give places their names.
         names: of parameters.
+        references: by custom autograd.Function what it is to be held against.
     """
 
-    def __init__(self, module: torch.nn.Module, names: Mapping[torch.Tensor, str]) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        names: Mapping[torch.Tensor, str],
+        references: Mapping[Any, Callable[..., Any]] | None = None,
+    ) -> None:
         super().__init__(self._here)
+        self.references = {
+            kind: own
+            for kind, own in (references or {}).items()
+            if isinstance(kind, type) and issubclass(kind, Function)
+        }
+        self.called: dict[int, Called] = {}
         self.paths = {id(own): name for name, own in module.named_modules()}
         self.names = {id(tensor): name for tensor, name in names.items()}
         self.stack: list[str] = []
@@ -111,12 +133,37 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         entering = hooks.register_module_forward_pre_hook(lambda own, _: self.stack.append(self._path(own)))
         leaving = hooks.register_module_forward_hook(lambda *_: self._left(), always_call=True)
         try:
-            with self:
+            with self, self._calls_shown():
                 yield
         finally:
             entering.remove()
             leaving.remove()
             self.stack.clear()
+
+    @contextmanager
+    def _calls_shown(self) -> Iterator[None]:
+        """Functions for which there is a reference show what they are called with, also to who has bound their `apply` before."""
+        before = {kind: kind.__dict__.get("forward") for kind in self.references}
+        for kind, reference in self.references.items():
+            kind.forward = staticmethod(self._showing(kind, kind.forward, reference))
+        try:
+            yield
+        finally:
+            for kind, own in before.items():
+                if own is None:
+                    del kind.forward
+                else:
+                    kind.forward = own
+
+    def _showing(self, kind: Any, forward: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
+        has_context = kind.setup_context is Function.setup_context  # else forward is called without it
+
+        def shown(*args: Any) -> Any:
+            number = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
+            self.called[number - 1] = Called(reference, tuple(self.held(args[1:] if has_context else args)))
+            return forward(*args)
+
+        return shown
 
     def _path(self, module: torch.nn.Module) -> str:
         path: str | None = self.paths.get(id(module))
@@ -237,6 +284,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         if self.compiled:
             operation.reason = "it was compiled, which shows no ATen calls: check the module as it was written, too"
         operation.computes = cls is not None or (main is not None and _computes(main))
+        operation.called = self.called.get(node._sequence_nr()) if cls is not None else None
         operation.age = node._sequence_nr()
         self._enter(node, operation)
         return operation

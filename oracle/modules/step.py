@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,7 +26,8 @@ Loss: TypeAlias = Callable[..., torch.Tensor]
 
 @dataclass(frozen=True)
 class Training:
-    """A module with all that its step needs; `names` of its parameters, each with the name of a layer in front."""
+    """A module with all that its step needs; `names` of its parameters, each with the name of a layer in front; `references`, by
+    custom autograd.Function."""
 
     case: str
     module: torch.nn.Module
@@ -35,6 +36,7 @@ class Training:
     targets: tuple[torch.Tensor, ...]
     optimizer: torch.optim.Optimizer | None
     names: Mapping[torch.Tensor, str]
+    references: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
 
 
 class Step:
@@ -47,7 +49,7 @@ class Step:
 
     def __init__(self, training: Training, number: int = 0) -> None:
         self.training, self.capture = training, Capture(training.names)
-        self.watch = Watch(training.module, training.names)
+        self.watch = Watch(training.module, training.names, training.references)
         self.operations: list[tuple[Operation, Judged]] = []
         self.cuts: list[tuple[Cut, list[str]]] = []
         self.learnt: dict[str, int] = {}

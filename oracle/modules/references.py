@@ -1,0 +1,95 @@
+"""What the user says that a custom autograd.Function stands for, or is meant to do, in place of its own forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch.utils import _pytree
+
+from oracle.modules.operations import Called
+from oracle.programs.execution import Run, WithErrors
+from oracle.programs.program import Held, replaced
+from oracle.programs.table import NoRule
+from oracle.programs.torch_calls import record
+from oracle.subjects.torch import tensor
+
+
+class Derived(Protocol):
+    """Outputs, and from their gradients those of the inputs."""
+
+    outputs: list[Any]
+
+    def gradients(self, grad_outputs: Sequence[Any]) -> list[Any]: ...
+
+
+class Meant:
+    """A reference that returned (output, backward), run on error arrays."""
+
+    def __init__(self, output: Any, backward: Any, places: Sequence[int]) -> None:
+        self.outputs = list(output) if isinstance(output, (tuple, list)) else [output]
+        self._backward, self._places = backward, places
+
+    def gradients(self, grad_outputs: Sequence[Any]) -> list[Any]:
+        if any(own is None for own in grad_outputs):
+            raise NoRule("its reference takes a gradient for every output, and one of them got none")
+        found = self._backward(*grad_outputs)
+        found = found if isinstance(found, (tuple, list)) else (found,)
+        return [found[place] if place < len(found) else None for place in self._places]
+
+
+def by_reference(called: Called, inputs: Sequence[Held], arithmetic: WithErrors) -> Derived:
+    """The reference on what the call was given; `inputs` are those of its tensors that have a gradient."""
+    tensors: list[Held] = []
+    replaced(called.args, Held, tensors.append)
+    places = [_place(own, tensors) for own in inputs]
+    lifted = [arithmetic.lifted(own.numbers) for own in tensors]
+    try:
+        made = called.reference(*_filled(called.args, lifted))
+    except Exception as refused:  # which is written in torch, then
+        return _recorded(called, tensors, inputs, arithmetic, refused)
+    if isinstance(made, tuple) and len(made) == 2 and callable(made[1]):
+        return Meant(*made, places)
+    return _recorded(called, tensors, inputs, arithmetic, None)
+
+
+def _place(own: Held, tensors: Sequence[Held]) -> int:
+    for place, other in enumerate(tensors):
+        if (other.storage, other.geometry) == (own.storage, own.geometry):
+            return place
+    raise NoRule("its reference is called without one of its inputs")
+
+
+def _filled(args: Any, values: Sequence[Any]) -> Any:
+    rest = iter(values)
+    return replaced(args, Held, lambda _: next(rest))
+
+
+def _recorded(
+    called: Called, tensors: Sequence[Held], inputs: Sequence[Held], arithmetic: WithErrors, refused: Exception | None
+) -> Derived:
+    learning = [_place(own, tensors) for own in inputs]
+    given = [tensor(own.numbers).requires_grad_(place in learning) for place, own in enumerate(tensors)]
+
+    def program(*values: torch.Tensor) -> list[torch.Tensor]:
+        made = called.reference(*_filled(called.args, values))
+        return [own for own in _pytree.tree_leaves(made) if isinstance(own, torch.Tensor)]
+
+    try:
+        made, _ = record(program, *given)
+    except Exception as error:
+        raise NoRule(f"its reference raises {type(error).__name__}: {error}") from refused
+    run = Run(made, arithmetic)
+    return Chosen(run, learning)
+
+
+class Chosen:
+    """A run of which some inputs are asked for."""
+
+    def __init__(self, run: Run, places: Sequence[int]) -> None:
+        self._run, self._places, self.outputs = run, places, run.outputs
+
+    def gradients(self, grad_outputs: Sequence[Any]) -> list[Any]:
+        found = self._run.gradients(grad_outputs)
+        return [found[place] for place in self._places]

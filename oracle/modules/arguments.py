@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from oracle.modules import nested
 from oracle.subjects.torch import tensor
 
 
@@ -16,8 +17,8 @@ class ModuleError(ValueError):
     """Something that `check_module` cannot work with, in one sentence."""
 
 
-def checked(module: Any, x: Any, loss: Any, target: Any, optimizer: Any, steps: Any) -> tuple[torch.Tensor, ...]:
-    """The loss's arguments as tensors. Raises: ModuleError."""
+def checked(module: Any, x: Any, loss: Any, target: Any, optimizer: Any, steps: Any) -> tuple[Any, ...]:
+    """The loss's arguments, arrays among them as tensors. Raises: ModuleError."""
     _check_module(module, x)
     if loss is not None and not callable(loss):
         raise ModuleError(f"loss is called as loss(output, target), got {type(loss).__name__}")
@@ -29,10 +30,11 @@ def checked(module: Any, x: Any, loss: Any, target: Any, optimizer: Any, steps: 
     if optimizer is not None:
         _check_optimizer(module, optimizer)
     targets = target if isinstance(target, tuple) else () if target is None else (target,)
-    for given in targets:
-        if not isinstance(given, (torch.Tensor, np.ndarray)):
-            raise ModuleError(f"target is a tensor, or a tuple of them, got {type(given).__name__}")
-    return tuple(given if isinstance(given, torch.Tensor) else tensor(given) for given in targets)
+    made = tuple(tensor(given) if isinstance(given, np.ndarray) else given for given in targets)
+    for given in made:
+        if next(nested.tensors_in(given), None) is None:
+            raise ModuleError(f"target is a tensor, or holds some, got {type(given).__name__}")
+    return made
 
 
 def check_references(references: Any) -> None:
@@ -50,10 +52,12 @@ def check_references(references: Any) -> None:
 def _check_module(module: Any, x: Any) -> None:
     if not isinstance(module, torch.nn.Module):
         raise ModuleError(f"check_module expects a torch.nn.Module, got {type(module).__name__}")
-    tensors = [own for own in (x if isinstance(x, tuple) else (x,)) if isinstance(own, torch.Tensor)]
+    tensors = list(nested.tensors_in(x))
     if not tensors:
         inside = f" of {', '.join(type(own).__name__ for own in x)}" if isinstance(x, tuple) and x else ""
-        raise ModuleError(f"x is a torch.Tensor or a tuple with one, got {type(x).__name__}{inside}")
+        raise ModuleError(
+            f"x is a torch.Tensor, or a tuple, list, dict or dataclass with one, got {type(x).__name__}{inside}"
+        )
     for name, own in module.named_modules():
         if isinstance(own, torch.jit.ScriptModule):
             raise ModuleError(f"{name or 'the module'} is a script, which shows no layers: check what it was made from")

@@ -10,7 +10,7 @@ changed in place alone does: autograd then differentiates the tensor behind it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -206,11 +206,11 @@ class Capture:
         for call in self.calls:
             call.edges.clear()
 
-    def backward(self, output: torch.Tensor, upstream: torch.Tensor | None) -> None:
+    def backward(self, outputs: Sequence[torch.Tensor], upstream: Sequence[torch.Tensor | None]) -> None:
         """Differentiates; afterwards every call that a gradient reached has all that it is expected to show."""
         self.differentiating = True
         try:
-            torch.autograd.backward(output, upstream)
+            torch.autograd.backward(outputs, upstream)
         finally:
             self.differentiating = False
         for call in self.reached:  # autograd leaves out what is zero

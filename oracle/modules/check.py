@@ -14,6 +14,7 @@ from oracle.errors import in_a_line
 from oracle.harness.judge import judge_step
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
+from oracle.modules import nested
 from oracle.modules.arguments import ModuleError, check_references, checked
 from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_update
 from oracle.modules.calls import Call
@@ -32,7 +33,7 @@ from oracle.subjects.torch import array
 
 def check_module(
     torch_module: torch.nn.Module,
-    x: torch.Tensor | tuple[Any, ...],
+    x: Any,
     loss: Loss | None = None,
     target: Any = None,
     optimizer: torch.optim.Optimizer | None = None,
@@ -56,17 +57,18 @@ def check_module(
         torch_module: on any device, of any floating dtype, in training or evaluation mode. In 16 bits a layer may add up in 16
             bits, as torch's LayerNorm does with its parameters' gradients on the processor; in bfloat16 and over many samples
             that leaves gradients of parameters undecided.
-        x: its input; a tuple where it takes several arguments. Of one that requires no gradient none is asked for.
+        x: its input; a tuple where it takes several arguments. Each may be a nested tuple, list, dict or dataclass of tensors,
+            and so may the module's output. A gradient goes to those that require one.
         loss: called as loss(output, target); a module of torch.nn is judged like a layer. Without one the upstream gradient
             is random, the same each time.
-        target: what the loss takes after the module's output; a tuple where that is several arguments.
+        target: what the loss takes after the module's output; a tuple where that is several arguments, each nested like x.
         optimizer: over parameters of the module; with it each step ends with an update. One of torch.optim's that refbp has,
             or a class that derives from it, is judged.
         steps: how many times the same data is passed through.
         references: what a custom autograd.Function is held against instead of its own forward: {MyFused: reference}. A
             reference is called like the Function. In torch it is the forward program that an opaque call stands for. One that
-            returns (output, backward) says what is meant where that is not the derivative of the forward, as of a straight-through
-            estimator, and is written in NumPy: lambda x: (np.rint(x), lambda g: g).
+            returns (output, backward) says what is meant where that is not the derivative of the forward, as of a
+            straight-through estimator, and is written in NumPy: lambda x: (np.rint(x), lambda g: g).
         unjudged: "fail" unless it is allowed ("allow") that something is not judged: `passed` is then False.
     Returns: a report with one case, named after the module's class. Where the module itself raises, the verdict is `crashed`,
         behind what had been computed by then.
@@ -79,7 +81,7 @@ def check_module(
     check_references(references or {})
     run = _Run(torch_module, inputs, loss, targets, optimizer, references or {})
     start = time.perf_counter()
-    with untouched(torch_module, optimizer, [own for own in inputs if isinstance(own, torch.Tensor)]):
+    with untouched(torch_module, optimizer, list(nested.tensors_in(inputs))):
         seen = tuple(run.steps(steps))
     known_as = {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])}
     judgement = judge_step(ModuleStep(run.case, seen), Profile(), known_as)
@@ -107,7 +109,7 @@ class _Run:
         module: torch.nn.Module,
         inputs: tuple[Any, ...],
         loss: Loss | None,
-        targets: tuple[torch.Tensor, ...],
+        targets: tuple[Any, ...],
         optimizer: torch.optim.Optimizer | None,
         references: Mapping[Any, Callable[..., Any]],
     ) -> None:
@@ -117,8 +119,8 @@ class _Run:
             own: name if "." in name else f"{self.case}.{name}" for name, own in module.named_parameters()
         }
         self.training = Training(self.case, module, inputs, loss, targets, optimizer, names, references)
-        self.targets = tuple(np.array(array(target)) for target in targets)
-        floating = [own for own in [*inputs, *names] if isinstance(own, torch.Tensor) and own.is_floating_point()]
+        self.targets = tuple(np.array(array(own)) for own in targets if isinstance(own, torch.Tensor))
+        floating = [own for own in [*nested.tensors_in(inputs), *names] if own.is_floating_point()]
         self.dtype = str(floating[0].dtype).removeprefix("torch.") if floating else "float32"
         self.covered = Covered()
 

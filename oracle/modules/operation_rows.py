@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from oracle.judging.verdict import compare
 from oracle.modules.operations import Operation
 from oracle.modules.references import Derived, by_reference
 from oracle.programs.execution import FLOATS, Run, WithErrors
+from oracle.programs.program import Held
 from oracle.programs.storages import program_of
 from oracle.programs.table import NoRule
 from oracle.running_error import ErrorArray, ErrorModel
@@ -52,69 +54,90 @@ def judged(operation: Operation, case: str, step: int) -> Judged:
 
 
 def _judged(operation: Operation, case: str, step: int) -> Judged:
-    positions, numbers = list(operation.inputs), list(operation.outputs)
-    unknown = [number for number in operation.upstream if number not in operation.outputs]
-    if unknown:
+    if any(number not in operation.outputs for number in operation.upstream):
         raise NoRule("a gradient arrives at an output that no ATen call reads")
-    outputs = [operation.outputs[number] for number in numbers]
-    inputs = [operation.inputs[position] for position in positions]
+    held = list(operation.inputs.values())
     model = ErrorModel(np.dtype("float32"), bounds=True)
-    leading = inputs[0].shape if inputs else ()
+    leading = held[0].shape if held else ()
     model.branches.samples = leading[0] if len(leading) > 1 else 0
-    arithmetic = WithErrors(model)
+    rows = _Rows(
+        operation, _runs(operation, held), model, Row(case, "", step, operation.layer, operation.kind, "", LOCAL, PASS)
+    )
+    run = rows.run(WithErrors(model))
+    _check_filled(run, operation)
+    forward, backward = rows.forward(run), rows.backward(run)
+    shown = {row.quantity for row in (*forward, *backward) if row.verdict in DISCREPANCIES}
+    bad = tuple(own for own in rows.wrong if own[0].quantity in shown)
+    given = held[0].numbers if bad and held else None, next(iter(operation.upstream.values()), None) if bad else None
+    return Judged(forward, backward, wrong=bad, given=given)
 
-    def ran(arithmetic: WithErrors) -> Derived:
-        if operation.called is not None:
-            return by_reference(operation.called, inputs, arithmetic)
-        return Run(program, arithmetic)
 
-    program = program_of([] if operation.called else operation.events, inputs, [] if operation.called else outputs)
+def _runs(operation: Operation, held: list[Held]) -> Callable[[WithErrors], Derived]:
+    """How to run it: as it ran, or as the user's reference says. Raises: NoRule."""
+    called = operation.called
+    if called is not None:
+        return lambda arithmetic: by_reference(called, held, arithmetic)
+    program = program_of(operation.events, held, list(operation.outputs.values()))
     if any(value in program.constants for value in program.outputs):
         raise NoRule("no ATen call makes its output: it is opaque")
-    run = ran(arithmetic)
-    _check_filled(run, operation)
-    blank = Row(case, "", step, operation.layer, operation.kind, "", LOCAL, PASS)
-    forward, several = [], len(numbers) > 1
-    wrong: list[tuple[Row, Array, Expected]] = []
+    return lambda arithmetic: Run(program, arithmetic)
 
-    def row_of(dtype: str, quantity: str, got: Array, made: ErrorArray) -> Row:
-        row, expected = replace(blank, dtype=dtype, quantity=quantity), expected_of(made)
+
+@dataclass
+class _Rows:
+    """Makes the rows of an operation from a run of it."""
+
+    operation: Operation
+    run: Callable[[WithErrors], Derived]
+    model: ErrorModel
+    blank: Row
+    wrong: list[tuple[Row, Array, Expected]] = field(default_factory=list)
+
+    def row(self, dtype: str, quantity: str, got: Array, made: ErrorArray) -> Row:
+        expected = expected_of(made)
+        row = replace(self.blank, dtype=dtype, quantity=quantity)
         row = compare(row, got, expected, structured=True, no_terms=False)
         if row.verdict in DISCREPANCIES and got.shape == expected.value.shape:
-            wrong.append((row, got, expected))
+            self.wrong.append((row, got, expected))
         return row
 
-    for number, held, made in zip(numbers, outputs, run.outputs, strict=True):
-        if isinstance(made, ErrorArray) and held.dtype in FLOATS:
-            forward.append(row_of(held.dtype, f"output#{number}" if several else "output", held.numbers, made))
-    grads = _grads(run, arithmetic, operation, numbers)
-    open_run = None
-    backward = []
-    for position, grad in zip(positions, grads, strict=True):
-        held = operation.inputs[position]
-        if held.dtype not in FLOATS:
-            continue
-        got = operation.gradients.get(position, np.zeros(held.shape, np.dtype(held.dtype)))
-        due = grad if grad is not None else ErrorArray.exact(np.zeros(held.shape), model.of(held.dtype))
-        quantity = _quantity(operation, position)
-        row = row_of(held.dtype, quantity, got, due)
-        if row.verdict in DISCREPANCIES and row.n_outside:
-            if open_run is None:
-                free = WithErrors(replace(model, bounds=False, open_ties=True, branches=BranchLog()))
-                open_run = _grads(ran(free), free, operation, numbers)
-            other = open_run[positions.index(position)]
-            if other is not None and not measured(got, expected_of(other)).n_outside:
+    def forward(self, run: Derived) -> list[Row]:
+        several = len(self.operation.outputs) > 1
+        return [
+            self.row(held.dtype, f"output#{number}" if several else "output", held.numbers, made)
+            for (number, held), made in zip(self.operation.outputs.items(), run.outputs, strict=True)
+            if isinstance(made, ErrorArray) and held.dtype in FLOATS
+        ]
+
+    def backward(self, run: Derived) -> list[Row]:
+        operation, found = self.operation, []
+        for place, (position, grad) in enumerate(zip(operation.inputs, self._grads(run, self.model), strict=True)):
+            held = operation.inputs[position]
+            if held.dtype not in FLOATS:
+                continue
+            got = operation.gradients.get(position, np.zeros(held.shape, np.dtype(held.dtype)))
+            due = grad if grad is not None else ErrorArray.exact(np.zeros(held.shape), self.model.of(held.dtype))
+            row = self.row(held.dtype, _quantity(operation, position), got, due)
+            if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_kink(place, got):
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
-        if row.verdict in DISCREPANCIES and operation.called is None and not operation.kind.startswith("aten."):
-            said = "its backward is not the derivative of its forward"
-            row = replace(row, diagnosis=f"{row.diagnosis}; {said}" if row.diagnosis else said)
-        backward.append(row)
-    shown = {row.quantity for row in (*forward, *backward) if row.verdict in DISCREPANCIES}
-    bad = tuple(own for own in wrong if own[0].quantity in shown)
-    first = operation.inputs[positions[0]].numbers if bad and positions else None
-    return Judged(
-        forward, backward, wrong=bad, given=(first, next(iter(operation.upstream.values()), None) if bad else None)
-    )
+            if row.verdict in DISCREPANCIES and operation.called is None and not operation.kind.startswith("aten."):
+                said = "its backward is not the derivative of its forward"
+                row = replace(row, diagnosis=f"{row.diagnosis}; {said}" if row.diagnosis else said)
+            found.append(row)
+        return found
+
+    def _is_at_kink(self, place: int, got: Array) -> bool:
+        other = self._with_open_ties[place]
+        return other is not None and not measured(got, expected_of(other)).n_outside
+
+    @cached_property
+    def _with_open_ties(self) -> Sequence[ErrorArray | None]:
+        model = replace(self.model, bounds=False, open_ties=True, branches=BranchLog())
+        return self._grads(self.run(WithErrors(model)), model)
+
+    def _grads(self, run: Derived, model: ErrorModel) -> Sequence[ErrorArray | None]:
+        lifted, arrived = WithErrors(model).lifted, self.operation.upstream
+        return run.gradients([lifted(arrived[own]) if own in arrived else None for own in self.operation.outputs])
 
 
 def _check_filled(run: Derived, operation: Operation) -> None:
@@ -122,15 +145,6 @@ def _check_filled(run: Derived, operation: Operation) -> None:
     for held, made in zip(operation.outputs.values(), run.outputs, strict=True):
         if isinstance(made, ErrorArray) and np.isnan(made.value).any() and not np.isnan(held.numbers).any():
             raise NoRule("no ATen call fills its output: it is opaque")
-
-
-def _grads(
-    run: Derived, arithmetic: WithErrors, operation: Operation, numbers: list[int]
-) -> Sequence[ErrorArray | None]:
-    upstream = [
-        arithmetic.lifted(operation.upstream[number]) if number in operation.upstream else None for number in numbers
-    ]
-    return run.gradients(upstream)
 
 
 def _quantity(operation: Operation, position: int) -> str:

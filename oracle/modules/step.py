@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from oracle.case.arrays import Array
+from oracle.modules import nested
 from oracle.modules.arguments import ModuleError
 from oracle.modules.as_parts import Update
 from oracle.modules.calls import Call
@@ -33,7 +34,7 @@ class Training:
     module: torch.nn.Module
     inputs: tuple[Any, ...]
     loss: Loss | None
-    targets: tuple[torch.Tensor, ...]
+    targets: tuple[Any, ...]
     optimizer: torch.optim.Optimizer | None
     names: Mapping[torch.Tensor, str]
     references: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class Step:
         self.cuts: list[tuple[Cut, list[str]]] = []
         self.learnt: dict[str, int] = {}
         self.number = number
-        self.output: torch.Tensor | None = None
+        self.outputs: list[torch.Tensor] = []
         self.loss_call: Call | None = None
         self.updated: Update | None = None
         self.at = "forward"
@@ -72,7 +73,7 @@ class Step:
     def _forward(self) -> None:
         run, capture = self.training, self.capture
         with torch.inference_mode(False), torch.enable_grad():
-            inputs = tuple(entering(own) if isinstance(own, torch.Tensor) else own for own in run.inputs)
+            inputs = nested.mapped(run.inputs, entering)
             try:
                 with capture.of(run.module), self.watch.forward(), warnings.catch_warnings():
                     # The compiler looks at its inputs' grad, and these are no leaves.
@@ -84,33 +85,34 @@ class Step:
                         f"{run.case} is compiled with fullgraph=True, which lets nobody watch its layers: compile it without"
                     ) from error
                 raise
-            if not isinstance(output, torch.Tensor) or not output.is_floating_point():
+            self.outputs = [own for own in nested.tensors_in(output) if own.is_floating_point()]
+            if not self.outputs:
                 what = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
-                raise ModuleError(f"{run.case} gives {what}: its output has to be one tensor of floating-point numbers")
-            self.output = output
+                raise ModuleError(f"{run.case} gives {what}: its output has to hold a tensor of floating-point numbers")
             if run.loss is None:
                 return
             self.at = "loss"
-            kind = loss_type(run.loss)
+            kind = loss_type(run.loss) if _is_plain(output, run.targets) else None
             call = Call("loss", kind or type(run.loss).__name__, None, "the reference has no such loss")
             if kind is not None:
                 call.spec, call.reason = loss_spec(run.loss, kind), ""  # type: ignore[arg-type]
                 capture.enter(call, output, {})
             with self.watch.forward("loss"):
-                self.output = run.loss(output, *run.targets)
-            if not isinstance(self.output, torch.Tensor):
-                raise ModuleError(f"loss gives {type(self.output).__name__}: it has to give a tensor")
+                value = run.loss(output, *run.targets)
+            if not isinstance(value, torch.Tensor):
+                raise ModuleError(f"loss gives {type(value).__name__}: it has to give a tensor")
+            self.outputs = [value]
             if kind is not None:
-                capture.leave(call, self.output, {})
+                capture.leave(call, value, {})
             self.loss_call = call
 
     def _backward(self) -> None:
-        assert self.output is not None
         self.at = "backward"
-        if self.output.requires_grad:
-            self.watch.watch([self.output], set(self.capture.owned), self._done)
-            scalar = self.training.loss is not None and self.output.dim() == 0
-            self.capture.backward(self.output, None if scalar else upstream(self.output))
+        learning = [own for own in self.outputs if own.requires_grad]
+        if learning:
+            self.watch.watch(learning, set(self.capture.owned), self._done)
+            scalar = self.training.loss is not None and learning[0].dim() == 0
+            self.capture.backward(learning, [None] if scalar else [upstream(own) for own in learning])
             self.cuts = list(self.watch.unlearnt())
             self.learnt = {name: own.numel() for own, name in self.training.names.items() if own.grad is not None}
 
@@ -175,6 +177,11 @@ def entering(given: torch.Tensor) -> torch.Tensor:
         return copy
     made: torch.Tensor = _Entering.apply(torch.zeros((), requires_grad=True), copy)  # type: ignore[no-untyped-call]
     return made
+
+
+def _is_plain(output: Any, targets: tuple[Any, ...]) -> bool:
+    """Whether a loss takes one tensor, and tensors as targets."""
+    return isinstance(output, torch.Tensor) and all(isinstance(own, torch.Tensor) for own in targets)
 
 
 def upstream(output: torch.Tensor) -> torch.Tensor:

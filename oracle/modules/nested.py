@@ -30,10 +30,10 @@ def mapped(value: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         return function(value)
     if isinstance(value, Mapping):
-        made = copy(value)
+        filled: Any = copy(value)
         for name, own in value.items():
-            made[name] = mapped(own, function)  # type: ignore[index]
-        return made
+            filled[name] = mapped(own, function)
+        return filled
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(mapped(own, function) for own in value))
     if isinstance(value, (tuple, list)):

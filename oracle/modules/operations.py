@@ -145,15 +145,15 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         """Functions for which there is a reference show what they are called with, also to who has bound their `apply` before."""
         before = {kind: kind.__dict__.get("forward") for kind in self.references}
         for kind, reference in self.references.items():
-            kind.forward = staticmethod(self._showing(kind, kind.forward, reference))
+            setattr(kind, "forward", staticmethod(self._showing(kind, kind.forward, reference)))  # noqa: B010
         try:
             yield
         finally:
             for kind, own in before.items():
                 if own is None:
-                    del kind.forward
+                    delattr(kind, "forward")
                 else:
-                    kind.forward = own
+                    setattr(kind, "forward", own)  # noqa: B010
 
     def _showing(self, kind: Any, forward: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
         has_context = kind.setup_context is Function.setup_context  # else forward is called without it

@@ -17,6 +17,7 @@ from oracle.case.foreign import numpy_of
 from oracle.harness.run import DTYPES, run
 from oracle.judging.profile import Profile
 from oracle.ops.given import own_case
+from oracle.ops.programs import check_program
 from oracle.ops.suite_cases import Op, cases_of
 from oracle.report.report import Report
 from oracle.trace import Trace
@@ -25,15 +26,23 @@ Differentiable: TypeAlias = Callable[..., tuple[Any, Callable[[Any], Any]]]
 
 
 def check_op(
-    op: str, fn: Differentiable, *, dtypes: Sequence[str] = DTYPES, profile: Profile | None = None, **options: Any
+    reference: Any,
+    fn: Differentiable,
+    *,
+    dtypes: Sequence[str] = DTYPES,
+    profile: Profile | None = None,
+    **options: Any,
 ) -> Report:
-    """Hold a function and its backward against an op of `refbp.functional`, as torch computes it, or where torch lacks it, refbp.
+    """Hold a function and its backward against an op, as torch computes it, or where torch lacks it, refbp; or against a program.
 
     report = oracle.check_op("conv2d", fn, stride=2)
     report = oracle.check_op("conv2d", oracle.from_torch(my_function), stride=2, x=x, weight=w, bias=b)
+    report = oracle.check_op(lambda x, w, b: F.gelu(x @ w + b), my_fused_kernel, x=(32, 64), w=(64, 16), b=(16,))
 
     Args:
-        op: the name of an op of `refbp.functional`.
+        reference: the name of an op of `refbp.functional`; or a forward function in torch or NumPy, or a layer or loss of
+            refbp. With these all arrays are given, by name and in the function's order: the first is x, and a tuple of whole
+            numbers is a shape to draw one from.
         fn: called with the op's arrays alone, in the op's order, as NumPy arrays that are its own: fn(x, weight, bias) for a
             convolution, fn(x) for an activation, fn(x, target) for a loss. It returns (y, backward); backward(dy) returns
             the gradients of its arrays in the same order, as a tuple. Neither writes into what it is given, running
@@ -51,11 +60,13 @@ def check_op(
     Raises: ValueError (OpError) for an unknown op or option, or where no input of the suite fits. A function that raises,
         or writes into what it is given, gets the verdict `crashed`.
     """
-    known = Op.named(op)
     if not callable(fn):
         raise ValueError(f"check_op expects a function fn(x, …) -> (y, backward), got {type(fn).__name__}")
     if profile is not None and not isinstance(profile, Profile):
         raise ValueError(f"check_op expects an oracle.Profile as profile, got {type(profile).__name__}")
+    if not isinstance(reference, str):
+        return check_program(reference, fn, dtypes, profile or Profile(), options)
+    known = Op.named(reference)
     given = known.sorted_out(options)
     chosen = [own_case(known, given)] if "input" in given.arrays else cases_of(known, given)
     subject = OpSubject(known, fn, profile or Profile())
@@ -64,7 +75,7 @@ def check_op(
     shown += "" if profile is None else ", profile=…"
     report = run(subject, cases=chosen, dtypes=dtypes, reference=_reference(known))
     report = report.declaring((profile or Profile()).in_words())
-    return report.reproduced_by(f"oracle.check_op({op!r}, {subject.name}{shown})")
+    return report.reproduced_by(f"oracle.check_op({reference!r}, {subject.name}{shown})")
 
 
 def _reference(op: Op) -> str:

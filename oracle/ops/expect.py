@@ -143,6 +143,27 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any = 
     )
 
 
+def of_pair(fn: Callable[..., Any], arrays: Sequence[Array], grad_output: Any = None) -> Expectation:
+    """Of a function that returns its output and its backward, such as those of refbp.functional."""
+    first = next(own.dtype.name for own in arrays if own.dtype.kind not in "biu")
+    arithmetic = WithErrors(ErrorModel(np.dtype(first)))
+    made, backward = fn(*(arithmetic.lifted(own) for own in arrays))
+    outputs = list(made) if isinstance(made, tuple) else [made]
+    upstream = _upstream(outputs, grad_output)
+    found = backward(*(arithmetic.lifted(own) for own in upstream if own is not None))
+    grads = [*found] if isinstance(found, tuple) else [found]
+    given = arrays[0], next((own for own in upstream if own is not None), None)
+    several = len(outputs) > 1
+    quantities = [
+        _quantity(own, f"output[{place}]" if several else "output", given) for place, own in enumerate(outputs)
+    ]
+    return Expectation(
+        tuple(quantities) if several else quantities[0],
+        tuple(upstream) if several else upstream[0],
+        Gradients([_quantity(own, f"grads[{i}]", given) for i, own in enumerate(grads) if own is not None], {}),
+    )
+
+
 def _upstream(outputs: Sequence[Any], grad_output: Any) -> list[Array | None]:
     """The gradients of the outputs, in each one's dtype."""
     random = np.random.default_rng(zlib.crc32(b"upstream"))

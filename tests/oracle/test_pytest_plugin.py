@@ -183,9 +183,18 @@ def test_the_fixture_fails_a_test_whose_subject_differs(run: pytest.Pytester) ->
             assert oracle_check.check_module(torch.nn.Linear(2, 3), torch.ones(4, 2) / 3).passed
 
         def test_wrong_module(oracle_check):
+            class Doubled(torch.autograd.Function):
+                @staticmethod
+                def forward(ctx, x):
+                    return 2 * x
+
+                @staticmethod
+                def backward(ctx, grad):
+                    return grad
+
             class Wrong(torch.nn.Linear):
                 def forward(self, input):
-                    return 2 * super().forward(input)
+                    return Doubled.apply(super().forward(input))
             oracle_check.check_module(Wrong(2, 3), torch.rand(4, 2))
 
         def test_op(oracle_check):

@@ -1,0 +1,154 @@
+"""check_op against a forward program: a function in torch or NumPy, or a layer or loss of refbp."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import refbp
+from oracle.blame.details import Detail
+from oracle.blame.search import Evidenced, evidence_of_numbers
+from oracle.case.arrays import Array, cast, own_copy
+from oracle.case.case import Case
+from oracle.case.foreign import numpy_of
+from oracle.errors import in_a_line
+from oracle.harness.judge import judge_step
+from oracle.judging.case_rows import crashed
+from oracle.judging.figures import Expected
+from oracle.judging.profile import Profile
+from oracle.judging.rows import LOCAL, MISSING, PASS, Row
+from oracle.judging.verdict import compare
+from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
+from oracle.programs import numpy_calls
+from oracle.programs.execution import FLOATS, WithErrors
+from oracle.report.environment import environment
+from oracle.report.report import Report
+from oracle.running_error import ErrorModel
+from oracle.suite.build import generator
+
+GRADIENT = "grad_output"
+
+
+def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profile, given: Mapping[str, Any]) -> Report:
+    """Raises: ValueError where the arrays are missing, or do not fit."""
+    arrays = {name: _array(value, name) for name, value in given.items()}
+    upstream = arrays.pop(GRADIENT, None)
+    if not arrays:
+        raise ValueError(
+            "check_op needs arrays for a reference that is a program: x=…, and the others by name; or shapes"
+        )
+    name = getattr(fn, "__name__", type(fn).__name__)
+    start = time.perf_counter()
+    rows: list[Row] = []
+    details: list[Detail] = []
+    for dtype in dtypes:
+        step = ProgramStep(
+            name, reference, fn, {own: cast(value, dtype) for own, value in arrays.items()}, upstream, dtype
+        )
+        judgement = judge_step(step, profile, {name})
+        rows += judgement.rows
+        details += judgement.details
+    seconds = (time.perf_counter() - start) / len(dtypes)
+    said = getattr(reference, "__name__", type(reference).__name__)
+    about = {**environment(), "subject": name, "reference": said, "dtypes": list(dtypes), "cases": 1}
+    report = Report.of(rows, about, {(name, dtype): seconds for dtype in dtypes}, (), details)
+    return report.reproduced_by(f"oracle.check_op({said}, {name}, {', '.join(f'{own}=…' for own in given)})")
+
+
+def _array(value: Any, name: str) -> Array:
+    """An array, or one drawn for a shape, the same each time."""
+    if isinstance(value, tuple) and all(isinstance(own, int) for own in value):
+        return generator(f"program/{name}").standard_normal(value)
+    return numpy_of(value)
+
+
+@dataclass
+class ProgramStep:
+    """One call of a function and its backward, in one dtype, with what a program makes of the same arrays."""
+
+    name: str
+    reference: Any
+    fn: Any
+    arrays: Mapping[str, Array]
+    upstream: Array | None
+    dtype: str
+    shown: dict[str, tuple[Array, Quantity]] = field(default_factory=dict)
+
+    def judged(self, profile: Profile) -> Iterator[Row]:
+        expected = self._expected()
+        case = Case(self.name, dtype=self.dtype)
+        try:
+            output, grads = self._made(expected)
+        except Exception as error:  # whatever it raises is a finding about it
+            yield crashed(case, error)
+            return
+        due = expected.output if isinstance(expected.output, tuple) else (expected.output,)
+        for place, (own, quantity) in enumerate(zip(output, due, strict=True)):
+            yield self._row(f"output#{place}" if len(due) > 1 else "output", own, quantity)
+        floating = [name for name, array in self.arrays.items() if array.dtype.kind not in "biu"]
+        for name, grad, quantity in zip(floating, grads, expected.grads, strict=False):
+            yield self._row("grad_input" if name == next(iter(self.arrays)) else f"grad.{name}", grad, quantity)
+
+    def _expected(self) -> Expectation:
+        values = list(self.arrays.values())
+        if isinstance(self.reference, (refbp.Layer, refbp.Loss)):
+            return of_pair(
+                lifted_layer(self.reference, WithErrors(ErrorModel(np.dtype(self.dtype)))), values, self.upstream
+            )
+        try:
+            program, _ = numpy_calls.record(self.reference, *values)
+        except Exception as refused:  # it is written in torch, then
+            from oracle.ops.torch_programs import recorded
+
+            try:
+                program, _ = recorded(self.reference, values, None)
+            except Exception as error:
+                raise ValueError(f"the reference cannot run on these arrays: {in_a_line(error)}") from refused
+        return expectation(program, (), self.upstream)
+
+    def _made(self, expected: Expectation) -> tuple[list[Array], list[Array | None]]:
+        made = self.fn(*(own_copy(array) for array in self.arrays.values()))
+        if not isinstance(made, tuple) or len(made) != 2 or not callable(made[1]):
+            raise TypeError(f"{self.name} returns a pair, output and backward; got {type(made).__name__}")
+        several = isinstance(expected.grad_output, tuple)
+        upstream = expected.grad_output if several else (expected.grad_output,)
+        found = made[1](*(own_copy(own) for own in upstream if own is not None))
+        found = found if isinstance(found, (tuple, list)) else (found,)
+        output = made[0] if several else (made[0],)
+        arrays = zip(self.arrays.values(), [*found, *[None] * len(self.arrays)], strict=False)
+        grads = [None if own is None else numpy_of(own) for array, own in arrays if array.dtype.kind not in "biu"]
+        return [numpy_of(own) for own in output], grads
+
+    def _row(self, quantity: str, got: Array | None, due: Quantity) -> Row:
+        row = Row(self.name, self.dtype, 0, self.name, "", quantity, LOCAL, PASS)
+        if got is None:
+            return row.found(MISSING, "it gives no gradient there")
+        if due.dtype not in FLOATS:
+            return row
+        self.shown[quantity] = got, due
+        expected = Expected(due.value, due.sigma, None, due.scale)
+        return compare(row, got, expected, structured=False, no_terms=not due.value.size)
+
+    def behind(self, rows: Sequence[Row], profile: Profile) -> Iterator[Evidenced]:
+        for row in rows:
+            if row.quantity in self.shown:
+                got, due = self.shown[row.quantity]
+                if got.shape == due.shape:
+                    expected = Expected(due.value, due.sigma, None, due.scale)
+                    yield row, evidence_of_numbers(self.name, row, got, expected, *due.given), got
+
+
+def lifted_layer(layer: Any, arithmetic: WithErrors) -> Callable[..., tuple[Any, Callable[[Any], Any]]]:
+    """A layer of refbp, with its own parameters, or a loss, as a function that returns its output and its backward."""
+    if isinstance(layer, refbp.Loss):
+        loss: Any = deepcopy(layer)
+        return lambda *arrays: (loss(*arrays), loss.backward)
+    own = deepcopy(layer)
+    for parameter in own.parameters():
+        parameter.layer.params[parameter.name] = arithmetic.lifted(cast(parameter.data, arithmetic.model.dtype))
+    return lambda x: (own(x), own.backward)

@@ -1,0 +1,105 @@
+"""check_op against a forward program: fused kernels in three lines, layers and losses of refbp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import oracle
+import refbp
+
+
+def residual_rms(x: Any, r: Any, w: Any) -> Any:
+    """The forward alone: its derivative is nobody's business but the reference's."""
+    h = x + r
+    return h / np.sqrt(np.mean(h * h, axis=-1, keepdims=True) + 1e-6) * w
+
+
+def fused_rms(factor: float) -> Callable[..., Any]:
+    def kernel(x: Any, r: Any, w: Any) -> Any:
+        h = x + r
+        s = 1 / np.sqrt(np.mean(h * h, -1, keepdims=True) + x.dtype.type(1e-6))
+
+        def backward(g: Any) -> Any:
+            gw = g * w
+            d = s * (gw - h * s * np.mean(gw * h * s, -1, keepdims=True))
+            return d, d, np.sum(g * h * s, axis=0) * x.dtype.type(factor)
+
+        return h * s * w, backward
+
+    return kernel
+
+
+def test_a_fused_kernel_against_its_forward_in_numpy() -> None:
+    """Right in both dtypes; a wrong gradient is placed at its array, with its factor."""
+    shapes: dict[str, Any] = {"x": (6, 8), "r": (6, 8), "w": (8,)}
+    assert oracle.check_op(residual_rms, fused_rms(1), **shapes).passed
+    report = oracle.check_op(residual_rms, fused_rms(1.01), **shapes)
+    assert [(blame.dtype, blame.quantity) for blame in report.blame] == [("float64", "grad.w"), ("float32", "grad.w")]
+    assert report.blame[0].cause == "a constant factor of 1.01"
+    assert report.blame[0].reproduce == "oracle.check_op(residual_rms, kernel, x=…, r=…, w=…)"
+
+
+def test_a_kernel_of_torch_against_its_forward_in_torch() -> None:
+    """The arrays may be given; where they have no gradient, none is asked for."""
+    kernel = oracle.from_torch(lambda x, w, b: F.gelu(torch.addmm(b, x, w)))
+    arrays = {name: np.random.default_rng(0).standard_normal(shape) for name, shape in (("w", (6, 3)), ("b", (3,)))}
+    report = oracle.check_op(lambda x, w, b: F.gelu(x @ w + b), kernel, x=(4, 6), **arrays)
+    assert report.passed and len(report.table) == 8
+    rows = oracle.check_op(
+        lambda x, i: x[i], lambda x, i: (x[i], lambda g: gathered(g, i, x)), x=(5, 2), i=np.array([0, 3, 3])
+    )
+    assert rows.passed
+
+
+def gathered(g: Any, i: Any, x: Any) -> Any:
+    total = np.zeros_like(x)
+    np.add.at(total, i, g)
+    return total
+
+
+def test_layers_and_losses_of_refbp() -> None:
+    """A composition with its own parameters, and a loss of two arrays."""
+    block = refbp.Sequential(refbp.Linear(4, 3), refbp.ReLU())
+    weight, bias = block.state_dict().values()
+
+    def net(slope: float) -> Callable[..., Any]:
+        def forward(x: Any) -> Any:
+            z = x @ weight.T.astype(x.dtype) + bias.astype(x.dtype)
+            return np.maximum(z, 0), lambda g: (g * np.where(z > 0, 1, slope).astype(x.dtype)) @ weight.astype(x.dtype)
+
+        return forward
+
+    assert oracle.check_op(block, net(0), x=(5, 4)).passed
+    assert not oracle.check_op(block, net(0.1), x=(5, 4)).passed
+
+    def mse(x: Any, t: Any) -> Any:
+        return np.mean((x - t) ** 2), lambda g: (g * 2 * (x - t) / x.size, -g * 2 * (x - t) / x.size)
+
+    assert oracle.check_op(refbp.MSELoss(), mse, x=(5, 4), target=(5, 4)).passed
+
+
+@pytest.mark.parametrize(
+    ("reference", "arrays", "said"),
+    [
+        (residual_rms, {}, "check_op needs arrays for a reference that is a program"),
+        (residual_rms, {"x": (2, 3)}, "the reference cannot run on these arrays"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_said(reference: Any, arrays: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as raised:
+        oracle.check_op(reference, fused_rms(1), **arrays)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_raises_is_crashed() -> None:
+    def broken(x: Any) -> Any:
+        raise RuntimeError("no such kernel")
+
+    report = oracle.check_op(np.tanh, broken, x=(2, 2))
+    assert set(report.table["verdict"]) == {"crashed"} and "no such kernel" in report.blame[0].diagnosis

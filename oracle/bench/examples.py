@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ class Example:
 
     Attributes:
         name: the class, and where there are several what is special.
+        kind: the class.
         options: of the class.
         inputs: what it is called with: a layer's input, or a loss's input and its targets.
         axis: the dimension that grows with the size.
@@ -93,15 +95,21 @@ SPELLED: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
 def examples(part: int = 1) -> Iterator[Example]:
     """At least one of each class, containers excepted, with 1/part of the samples."""
     activations: dict[str, Any] = {
-        kind: (kind, {}, IMAGES) for kind, made in LAYERS.items() if issubclass(made, Activation)
+        kind: (kind, {}, IMAGES)
+        for kind, made in LAYERS.items()
+        if issubclass(made, Activation) and not needs_options(made)
     }
-    del activations["Threshold"]  # which cannot do without options
     for name, (kind, options, shape) in (SPELLED | activations).items():
         input = generator(f"bench/{name}").standard_normal((max(1, shape[0] // part), *shape[1:]))
         yield Example(name, kind, options, (input,), 0 if shape is ROWS else len(shape) - 1)
     for kind in (*LAYERS, *LOSSES):
         if kind not in {*activations, *CONTAINERS, *(spelled for spelled, *_ in SPELLED.values())}:
             yield as_in_suite(kind, ELEMENTS // part)
+
+
+def needs_options(made: type) -> bool:
+    parameters = inspect.signature(made).parameters.values()
+    return any(p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
 
 
 def as_in_suite(kind: str, elements: int) -> Example:

@@ -18,7 +18,7 @@ from oracle.judging.figures import Expected
 from oracle.judging.handovers import expected_connection
 from oracle.judging.parts import Part, local_parts, step_part
 from oracle.judging.profile import Profile
-from oracle.judging.rows import DISCREPANCIES, END_TO_END, IMPRECISE, LOCAL, MISSING, PASS, Row
+from oracle.judging.rows import DISCREPANCIES, END_TO_END, IMPRECISE, LOCAL, MISSING, PASS, WRONG, Row
 from oracle.judging.wiring import connections
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.trace import Key, Subject, Trace
@@ -68,6 +68,8 @@ def explained(rows: Iterable[Row], evidence_of: EvidenceOf) -> tuple[list[Row], 
         if id(row) not in chosen or place_of(row) not in said:
             return row
         name, words = said[place_of(row)]
+        if row.verdict == IMPRECISE and name not in ("", "precision"):  # an explanation beats a resemblance
+            row = row.found(WRONG)
         return replace(row, cause_name=name or row.cause_name, cause=words)
 
     return [with_cause(row) for row in rows], [details[place] for place in places if place in details]

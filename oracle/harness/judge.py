@@ -17,6 +17,7 @@ from oracle.judging.known import with_known
 from oracle.judging.profile import Profile, profile_of
 from oracle.judging.rows import CONVENTION, CRASHED, DISCREPANCIES, FAILED, MISSING, UNSUPPORTED, Row
 from oracle.judging.unusable import with_faults
+from oracle.judging.verdict import by_company
 from oracle.judging.wiring import completed
 from oracle.trace import Subject, Trace, Unsupported
 
@@ -62,7 +63,7 @@ def judge_step(step: Step, profile: Profile, known_as: Collection[str], *, cause
         causes: whether to look for them, which takes longer than judging does.
     Raises: ReferenceFailed.
     """
-    rows = with_known(step.judged(profile), known_as)
+    rows = with_known(by_company(step.judged(profile)), known_as)
     if not causes:
         return Judgement(tuple(rows))
     try:

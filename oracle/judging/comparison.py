@@ -198,13 +198,28 @@ class Comparison:
             return row if np.array_equal(got, prediction) else row.found(WRONG, f"{got}, expected {prediction}")
         expected = self.expected(key)
         given = () if self.bench.end_to_end else _all_given(self.case)
-        row = compare(row, got, expected, structured=self.case.structured, no_terms=self.empty, given=given)
+        row = compare(
+            row,
+            got,
+            expected,
+            structured=self.case.structured,
+            no_terms=self.empty,
+            given=given,
+            before=self._before(key),
+        )
         if row.verdict in DISCREPANCIES and row.n_outside:
             known = self._convention(row, key, got)
             return row if known is None else row.found(CONVENTION, known)
         if row.verdict in (PASS, UNDECIDED) and not np.isfinite(expected.sigma).all():
             return self._out_of_range(row)
         return row
+
+    def _before(self, key: Key) -> Array | None:
+        """Of a parameter that is updated once, what it was."""
+        kind, _, short = key.quantity.partition(".")
+        if kind != "param" or self.case.steps > 1:
+            return None
+        return self.case.params.get(f"{key.layer}.{short}".removeprefix("."))
 
     def _out_of_range(self, row: Row) -> Row:
         """The row of a quantity whose error is infinite: on the way there was a number that the dtype cannot hold."""

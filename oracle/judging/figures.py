@@ -88,7 +88,8 @@ class Figures:
     """Of all elements seen so far.
 
     Attributes:
-        z_squares, n_rounding: the sum of z² over the elements that rounding can touch, and how many these are.
+        z_squares, z_sum, n_rounding: the sums of z² and of signed z over the elements that rounding can touch, and how many
+            these are.
         n_decided: how many have a tolerance narrow enough.
         bound_ratio: NaN without a bound.
         beyond: whether an element is outside its tolerance and, where there is one, its bound.
@@ -103,6 +104,7 @@ class Figures:
     max_ulp: float = 0.0
     z_max: float = 0.0
     z_squares: float = 0.0
+    z_sum: float = 0.0
     n_rounding: int = 0
     n_outside: int = 0
     n_decided: int = 0
@@ -123,6 +125,10 @@ class Figures:
     @property
     def z_rms(self) -> float:
         return math.sqrt(self.z_squares / self.n_rounding) if self.n_rounding else 0.0
+
+    @property
+    def z_mean(self) -> float:
+        return self.z_sum / self.n_rounding if self.n_rounding else 0.0
 
     def add(self, start: int, got: Array, expected: Expected) -> None:
         """A block of which `start` is the place of the first element."""
@@ -151,8 +157,10 @@ class Figures:
 
         z = relative(sigma)
         self.z_max = larger(self.z_max, z)
-        counted = z if rounds.all() else z[rounds]
+        signed = np.copysign(z, errors.actual - errors.value)
+        counted = signed if rounds.all() else signed[rounds]
         self.z_squares += float(counted @ counted)
+        self.z_sum += float(counted.sum())
         outside = badly = (errors.size > tolerance) | impossible
         self._add_sizes(errors, outside, limits(got.dtype))
         if bound is not None:

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.judging.figures import Errors, Expected, cosine, infinite_for_nan, measured
+from oracle.judging.figures import Errors, Expected, Figures, cosine, infinite_for_nan, measured
 from oracle.judging.misshapen import looks_like
-from oracle.judging.rows import IMPRECISE, LOOSE, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.rows import IMPRECISE, LOCAL, LOOSE, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 from oracle.running_error.model import Floats
 
@@ -23,10 +23,22 @@ LOWER_PRECISIONS = (
 )
 # Root mean square of the error of a product whose two factors were rounded, in units of roundoff: uniform in the last place.
 ROUNDED_OPERANDS = 0.6
+# Elements from which on an array says something that its elements do not, and from which on a direction is no chance.
+MANY, FEWEST = 16, 8
+# Of z, over all elements of a local row: TOLERANCES.md has the measurements.
+MOST_RMS, MOST_MEAN = 2.5, 2.0
+BEHAVES_LIKE = "behaves like"
 
 
 def compare(
-    row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool, given: Iterable[Array] = ()
+    row: Row,
+    got: Array,
+    expected: Expected,
+    *,
+    structured: bool,
+    no_terms: bool,
+    given: Iterable[Array] = (),
+    before: Array | None = None,
 ) -> Row:
     """The row with its figures and verdict.
 
@@ -35,6 +47,7 @@ def compare(
         structured: data that is not random, where `loose` is honest.
         no_terms: the quantity is a sum over an empty batch: a zero is then the whole truth.
         given: what it was computed from; where that is of a wider dtype, so may the result be: whoever widened it is to blame.
+        before: of what is updated, what it was: an error is held against the step, which is small beside it.
     """
     row = replace(row, shape=tuple(got.shape), n=int(got.size))
     if got.shape != expected.value.shape:
@@ -45,7 +58,7 @@ def compare(
     if not got.size:
         return row.found(PASS, max_abs=0.0, max_rel=0.0, max_ulp=0.0, z_max=0.0, z_rms=0.0)
     with np.errstate(all="ignore"):
-        return _measured(row, got, expected, structured=structured, no_terms=no_terms)
+        return _measured(row, got, expected, structured=structured, no_terms=no_terms, before=before)
 
 
 def _is_handed_on(dtype: str, due: str, given: Iterable[Array]) -> bool:
@@ -53,7 +66,9 @@ def _is_handed_on(dtype: str, due: str, given: Iterable[Array]) -> bool:
     return wider and any(array.dtype.name == dtype for array in given)
 
 
-def _measured(row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool) -> Row:
+def _measured(
+    row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool, before: Array | None
+) -> Row:
     u, figures = UNIT_ROUNDOFF[row.dtype], measured(got, expected)
 
     def errors() -> Errors:
@@ -77,7 +92,11 @@ def _measured(row: Row, got: Array, expected: Expected, *, structured: bool, no_
         tolerance=figures.tolerance,
     )
     if row.n_outside:
-        return _outside(row, errors(), expected, u, figures.beyond, structured)
+        step = None if before is None else expected.value - before.astype(np.float64)
+        return _outside(row, errors(), expected, figures, structured=structured, step=step)
+    if row.mode == LOCAL and figures.n_rounding >= MANY and (why := _together(figures)):
+        is_factor = _systematic(errors().size, expected.value, row)
+        return row.found(WRONG if is_factor else IMPRECISE, why)
     if not no_terms and not figures.has_terms and figures.is_finite:
         return row.found(UNDECIDED, "every term that was added up is zero: nothing was tested")
     if row.decided < 0.5:
@@ -85,19 +104,32 @@ def _measured(row: Row, got: Array, expected: Expected, *, structured: bool, no_
     return row.found(PASS)
 
 
-def _outside(row: Row, errors: Errors, expected: Expected, u: float, beyond_bound: bool, structured: bool) -> Row:
+def _together(figures: Figures) -> str:
+    """Why an array is beyond what rounding makes of it although no single element is; "" where it is not."""
+    if figures.z_rms > MOST_RMS:
+        return f"less precise than it should be: the rms of z is {figures.z_rms:.3g}, of honest rounding at most {MOST_RMS:g}"
+    if abs(figures.z_mean) > MOST_MEAN:
+        return f"its errors lean to one side: the mean of z is {figures.z_mean:.3g}, of honest rounding at most {MOST_MEAN:g}"
+    return ""
+
+
+def _outside(
+    row: Row, errors: Errors, expected: Expected, figures: Figures, *, structured: bool, step: Floats | None
+) -> Row:
     """The row of a quantity with elements outside their tolerance."""
-    error, sigma = errors.size, infinite_for_nan(expected.sigma)
+    u, error, sigma = UNIT_ROUNDOFF[row.dtype], errors.size, infinite_for_nan(expected.sigma)
     known = (sigma > 0) & np.isfinite(sigma) & np.isfinite(error)
     rounds = known & np.isfinite(errors.value)
     # Not the rounding of this dtype's sums: how far the terms themselves can be trusted.
     row = replace(row, effective_bits=_bits(_relative_to_terms(error[rounds], expected.scale[rounds])))
-    if known.all() and not _systematic(error, expected.value, row):
+    if known.all() and not _systematic(error, expected.value, row) and not _follows(errors, step):
         precision = _precision_it_behaves_like(error, expected.scale, sigma, u)
         if precision is not None:
-            said = f"behaves like {precision} inside {row.dtype} ({row.effective_bits:.1f} effective bits)"
+            said = f"{BEHAVES_LIKE} {precision} inside {row.dtype} ({row.effective_bits:.1f} effective bits)"
             return row.found(IMPRECISE, said)
-    if not beyond_bound and row.bound_ratio == row.bound_ratio:
+    if not figures.beyond and row.bound_ratio == row.bound_ratio:
+        if figures.n_rounding >= MANY and _together(figures):
+            return row.found(WRONG if _systematic(error, expected.value, row) else IMPRECISE, _together(figures))
         if structured:
             return row.found(LOOSE, f"beyond {LAMBDA:g} sigma, within the worst-case bound")
         return row.found(
@@ -135,6 +167,23 @@ def _precision_it_behaves_like(error: Floats, scale: Floats, sigma: Floats, u: f
         if np.max(z) * u / roundoff <= LAMBDA:
             return name if float(np.median(z)) * u / roundoff > 0.02 else None
     return None
+
+
+def _follows(errors: Errors, step: Floats | None) -> bool:
+    """Whether errors go along with the step of an update, or against it: rounding does not know which way that goes."""
+    if step is None:
+        return False
+    leaning = np.sign(errors.actual - errors.value) * np.sign(step)
+    counted = leaning[leaning != 0]
+    return counted.size >= FEWEST and abs(float(np.mean(counted))) > 0.9
+
+
+def by_company(rows: Iterable[Row]) -> list[Row]:
+    """The rows; a handful of elements shows no precision by itself, and is `imprecise` only beside an array that does."""
+    rows = list(rows)
+    if any(row.verdict == IMPRECISE and row.n >= MANY for row in rows):
+        return rows
+    return [row.found(WRONG) if row.diagnosis.startswith(BEHAVES_LIKE) else row for row in rows]
 
 
 def _systematic(error: Floats, value: Floats, row: Row) -> bool:

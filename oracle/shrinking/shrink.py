@@ -121,10 +121,10 @@ class Court:
     def still_fails(self, case: Case, known: Blame) -> bool:
         """Whether the same is found: the kind of layer, the quantity, the verdict, and the cause, which is no less certain."""
         found = self.first(self.tried(case, causes=False))
-        if found is None or _kind(found) != _kind(known):
+        if found is None or _kind(found)[:2] != _kind(known)[:2]:
             return False
         found = self.first(self.tried(case))
-        if found is None or found.cause_name != known.cause_name:
+        if found is None or (*_kind(found), found.cause_name) != (*_kind(known), known.cause_name):
             return False
         return found.cause.count(ANOTHER) <= known.cause.count(ANOTHER)
 

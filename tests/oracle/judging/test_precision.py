@@ -105,7 +105,7 @@ def test_a_profile_names_what_there_is() -> None:
         Profile(accumulate="double")
     with pytest.raises(ValueError, match="conventions are among biased_running_variance"):
         Profile(conventions=("backwards",))
-    with pytest.raises(ValueError, match="normwise are classes of layers, such as Conv2d, got 'conv2d'"):
+    with pytest.raises(ValueError, match=r"normwise are layers that add up, .*, got 'conv2d'"):
         Profile(normwise=("conv2d",))
     with pytest.raises(ValueError, match=r"accumulate is one of .*, got \['float32'\]"):
         Profile(accumulate=["float32"])  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from oracle.judging.witness import judge_by_witness, with_sides
 from oracle.report.environment import environment
 from oracle.report.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
+from oracle.suite.tried import never_tried
 from oracle.trace import Subject
 
 REFERENCES = ("torch", "refbp")
@@ -87,6 +88,7 @@ def run(
         declared = declared or done.profile
     ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED, FAILED)}
     present = {case.name for case in chosen} - ended_early
+    lacking = {row.case for row in rows if row.verdict == UNSUPPORTED and not row.layer}
     free = [
         FreeRun(network, subject, reference) for network in suite.networks.digit_networks() if network.name in present
     ]
@@ -96,6 +98,7 @@ def run(
     runs = [run for run in ended if isinstance(run, TrainingRun)]
     if progress is not None:
         progress(len(jobs), len(jobs), "")
+    untried, usual = never_tried(chosen, lacking)
     about = {
         **environment(),
         "subject": subject if isinstance(subject, str) else who,
@@ -105,6 +108,8 @@ def run(
         "not trained freely": [run for run in ended if isinstance(run, str)],
         "left changed": sorted(left),
         "profile": list(declared),
+        "never tried": untried,
+        "usual settings": usual,
         "command": command(subject, reference, cases, dtypes, witness),
         "again": again(subject, reference, isinstance(cases, str)),
     }

@@ -14,6 +14,9 @@ from oracle.report import sentences
 from oracle.report.table import branch_counts, judged_rows
 from oracle.wording import counted, exact_share, figure
 
+# Classes whose options that were never tried are named.
+MOST_CLASSES = 100
+
 
 def report(
     about: Mapping[str, Any],
@@ -31,6 +34,7 @@ def report(
         f"{counted(judged_rows(rows), 'quantity')} judged.\n"
         f"{versions}; Python {about['python']}; {about['blas']}; {about['processors']} × {about['processor']}.",
         *([f"Note: {said}."] if (said := sentences.declared(about)) else []),
+        *([f"Of what the suite has: {said}."] if (said := sentences.never_tried(about, MOST_CLASSES)) else []),
         *([branches(rows)] if branch_counts(rows)[0] else []),
         "## Families",
         table(families, figures=("z_max", "bound_ratio", "decided")),

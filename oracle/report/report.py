@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 # Culprits that are shown where a report is printed.
 MOST_BLAMES = 20
+# Classes of which the conclusion names the options that were never tried.
+MOST_CLASSES = 3
 
 
 class Discrepancy(AssertionError):
@@ -147,7 +149,8 @@ class Report:
         """How it ended, in one line."""
         left = ", ".join(self.environment.get("left changed", ()))
         said = f"; it changed what everybody in its process shares, which was put back: {left}" if left else ""
-        return "; ".join(text for text in (f"{self._ended}{said}", sentences.declared(self.environment)) if text)
+        notes = sentences.declared(self.environment), sentences.never_tried(self.environment, MOST_CLASSES)
+        return "; ".join(text for text in (f"{self._ended}{said}", *notes) if text)
 
     @property
     def _ended(self) -> str:

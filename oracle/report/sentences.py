@@ -19,3 +19,11 @@ def ended(about: Mapping[str, Any], table: pd.DataFrame) -> str:
 def declared(about: Mapping[str, Any]) -> str:
     """What the subject's profile changes about the judgement; "" where it has none."""
     return "; ".join(about.get("profile", ()))
+
+
+def never_tried(about: Mapping[str, Any], most: int) -> str:
+    """Options that a subject of few was never tried with, of at most so many classes, and in how many usual settings it was;
+    "" where it was tried with all."""
+    classes, usual = about.get("never tried", []), about.get("usual settings", "")
+    more = f"and options of {len(classes) - most} more classes" if len(classes) > most else ""
+    return "; ".join(text for text in (*classes[:most], more, usual) if text)

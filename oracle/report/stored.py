@@ -29,7 +29,8 @@ ABOUT: dict[str, type | tuple[type, ...]] = {"subject": str, "reference": str, "
 # What else a run says of itself and is printed.
 KNOWN: dict[str, type | tuple[type, ...]] = {
     "blas": str, "platform": str, "processor": str, "python": str, "processors": (int, type(None)), "versions": dict,
-    "command": str, "left changed": list, "not trained freely": list, "profile": list,
+    "command": str, "left changed": list, "never tried": list, "not trained freely": list, "profile": list,
+    "usual settings": str,
 }  # fmt: skip
 MOST_ROWS, MOST_BYTES = 20_000_000, 1024 * MIB
 CASE_TEXTS = ("case", "dtype", "family", "verdict", "layer", "quantity", "diagnosis")
@@ -66,7 +67,7 @@ def _about(environment: Any) -> dict[str, Any]:
     for name, kind in {**KNOWN, **ABOUT}.items():
         if name in environment and not isinstance(environment[name], kind):
             raise ValueError(f"its environment's {name} is {shown(environment[name])}")
-    for name in ("dtypes", "left changed", "not trained freely", "profile"):
+    for name in ("dtypes", "left changed", "never tried", "not trained freely", "profile"):
         if not all(isinstance(text, str) for text in environment.get(name, [])):
             raise ValueError(f"its environment's {name} are texts, got {shown(environment[name])}")
     return environment

@@ -5,7 +5,6 @@ Such a subject says of every other case that it is unsupported. A bug is caught 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -14,10 +13,10 @@ import numpy as np
 
 from oracle import suite
 from oracle.case.case import Case, Spec, named_layers
-from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.harness.judge import tried
 from oracle.judging.rows import DISCREPANCIES
 from oracle.subjects import refbp as honest
+from oracle.suite.tried import options_of
 from oracle.trace import Trace, Unsupported
 
 WINDOW = ("kernel_size", "stride", "padding")
@@ -42,7 +41,6 @@ PLAIN: dict[str, tuple[str, ...]] = {
     "AdamW": ("lr", "betas", "eps", "weight_decay"),
     "RMSprop": ("lr", "alpha", "eps", "momentum"),
 }
-MADE = {**LAYERS, **LOSSES, **OPTIMIZERS}
 Options: TypeAlias = Mapping[str, Any]
 
 
@@ -53,13 +51,6 @@ class PlainBug:
     name: str
     type: str
     other: Callable[[dict[str, Any]], Options]
-
-
-def options_of(spec: Spec) -> dict[str, Any]:
-    """All of a class's options, as given or by default."""
-    signature = inspect.signature(MADE[spec.type]).parameters.values()
-    defaults = {own.name: own.default for own in signature if own.default is not inspect.Parameter.empty}
-    return {**defaults, **spec.options}
 
 
 def is_plain(spec: Spec) -> bool:

@@ -1,0 +1,56 @@
+"""Which options of a class a subject was never tried with, and in how many settings of everyday use it was."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from oracle.case.case import Case, Spec, named_layers
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.suite.usual import TAG
+
+MADE = {**LAYERS, **LOSSES, **OPTIMIZERS}
+
+
+def options_of(spec: Spec) -> dict[str, Any]:
+    """All options of a layer, loss or optimizer: as given, or by default where it has one."""
+    parameters = inspect.signature(MADE[spec.type]).parameters.values() if spec.type in MADE else ()
+    return {**{own.name: own.default for own in parameters if own.default is not own.empty}, **spec.options}
+
+
+def set_apart(spec: Spec) -> set[str]:
+    """The options that are given and differ from their default, in the spec itself or in a group."""
+    defaults = options_of(Spec(spec.type))
+    given = [spec.options, *spec.groups]
+    return {name for own in given for name, value in own.items() if name in defaults and value != defaults[name]}
+
+
+def never_tried(chosen: Iterable[Case], left_out: Collection[str]) -> tuple[list[str], str]:
+    """For each class that the subject was tried with, the options that only cases vary which it does not support; and in how many
+    usual settings it was tried.
+
+    Args: left_out are the names of those cases. Nothing is said where there are none.
+    """
+    asked: dict[str, set[str]] = {}
+    tried: dict[str, set[str]] = {}
+    usual: dict[bool, int] = {True: 0, False: 0}
+    for case in chosen:
+        is_tried = case.name not in left_out
+        usual[is_tried] += TAG in case.tags
+        for spec in _specs(case):
+            asked.setdefault(spec.type, set()).update(set_apart(spec))
+            if is_tried:
+                tried.setdefault(spec.type, set()).update(set_apart(spec))
+    if not left_out:
+        return [], ""
+    classes = [
+        f"{type}: {', '.join(sorted(asked[type] - own))} not tried" for type, own in tried.items() if asked[type] - own
+    ]
+    several = sum(usual.values())
+    return classes, f"tried in {usual[True]} of {several} usual settings" if several else ""
+
+
+def _specs(case: Case) -> Iterator[Spec]:
+    yield from (spec for _, spec in named_layers(case.layers) if not spec.same_as)
+    yield from (spec for spec in (case.loss, case.optimizer) if spec is not None)

@@ -1,4 +1,4 @@
-"""What there is to run: cases, subjects, layers."""
+"""What there is to run: cases, subjects, layers, and the rules of a program's operations."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
         "cases": lambda: cases(pattern),
         "subjects": subject_entries,
         "layers": layers,
+        "ops": ops,
     }
     if what not in kinds:
         raise ValueError(f"unknown list {what!r}: known are {', '.join(kinds)}")
@@ -33,6 +34,16 @@ def subject_entries() -> list[dict[str, Any]]:
         else:
             found.append({"subject": other.name, "installed": f"{other.package} {other.version}"})
     return found
+
+
+def ops() -> list[dict[str, Any]]:
+    """The table of rules: each operation's family, its formula and the gradients that go back, in the words of its rule."""
+    from oracle.programs import rules
+    from oracle.programs.table import RULES
+
+    assert rules  # fills the table
+    ordered = sorted(RULES.values(), key=lambda own: (own.family, own.name))
+    return [{"op": own.name, "family": own.family, "rule": own.words} for own in ordered]
 
 
 def cases(pattern: str) -> list[dict[str, Any]]:

@@ -13,11 +13,12 @@ from oracle.cli.app import Json, Reference, Subject, TimeLimit, app, print_json
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="cases, subjects or layers.")],
+    what: Annotated[str, typer.Argument(help="cases, subjects, layers or ops.")],
     cases: Annotated[str, typer.Option(help="With cases: part of a name, or a pattern with * and ?.")] = "all",
     as_json: Json = False,
 ) -> None:
-    """Show what there is: cases with their reasons, subjects, or layers with the number of cases that exercise them."""
+    """Show what there is: cases with their reasons, subjects, layers with the number of cases that exercise them, or the
+    rules by which any program's operations are judged."""
     from oracle.cli import lists
 
     with warnings.catch_warnings(record=True) as said:

@@ -28,6 +28,13 @@ class Rule:
     recorded: bool = False
     shown: bool = False
 
+    @property
+    def words(self) -> str:
+        """Its formula and the gradients that go back."""
+        if self.recorded:
+            return "taken as it was"
+        return " ".join((self.function.__doc__ or "").split()).rstrip(".")
+
 
 class NoRule(Exception):
     """An operation, or a way to use one, that the table lacks; the message is a reason that a report can show."""

@@ -19,8 +19,8 @@ def init(file: Annotated[Path, typer.Argument(help="Where to write it, such as m
     if file.suffix != ".py" or not file.stem.isidentifier():
         raise ValueError(f"{file} cannot be imported: a name such as my_subject.py can")
     try:
-        with file.open("x") as made:
-            made.write(SKELETON.read_text().replace("mine", file.stem))
+        with file.open("x", encoding="utf-8") as made:
+            made.write(SKELETON.read_text(encoding="utf-8").replace("mine", file.stem))
     except OSError as error:
         raise ValueError(f"{file} cannot be written: {error.strerror}") from error
     go = "" if file.parent == Path() else f"cd {shlex.quote(str(file.parent))} && "

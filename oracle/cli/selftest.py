@@ -161,7 +161,7 @@ def _sensitivity(out: Path | None, as_json: bool) -> None:
 
     found = _with_progress("sensitivity", sensitivity.run)
     if out is not None:
-        (out / "sensitivity.md").write_text(sensitivity.markdown(found, _about()))
+        (out / "sensitivity.md").write_text(sensitivity.markdown(found, _about()), encoding="utf-8")
     if as_json:
         print_json(sensitivity.frame(found).to_dict(orient="records"))
     else:

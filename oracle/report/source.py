@@ -20,7 +20,7 @@ def place_of(subject: str) -> Place | None:
     if file is None:
         return None
     try:
-        body = ast.parse(file.read_text()).body
+        body = ast.parse(file.read_text(encoding="utf-8")).body
     except (OSError, SyntaxError, UnicodeDecodeError):
         return None
     bound = {own: node for node in body for own in _names(node)}

@@ -58,6 +58,8 @@ def matching(pattern: str) -> Iterator[Case]:
 
     Raises: CaseError when there is none.
     """
+    if not pattern:
+        raise CaseError('a pattern of cases is not empty: all of them are "all"')
     wild = "*" in pattern or "?" in pattern
     chosen = [
         case

@@ -224,8 +224,8 @@ def test_it_is_found_when_installed_and_with_p_alike(run: pytest.Pytester) -> No
 
 def test_the_plugin_is_light_to_import() -> None:
     """pytest loads it at every start: nothing heavy comes along. The twin shows that the test can fail."""
-    heavy = "sorted({'torch', 'pandas', 'numpy', 'scipy', 'oracle.case'} & sys.modules.keys())"
-    for module, expected in (("oracle.pytest_plugin", "[]"), ("oracle.case", "['numpy', 'oracle.case']")):
+    heavy = "sorted({'torch', 'pandas', 'numpy', 'scipy', 'oracle.case.case'} & sys.modules.keys())"
+    for module, expected in (("oracle.pytest_plugin", "[]"), ("oracle.case.case", "['numpy', 'oracle.case.case']")):
         code = f"import sys, pytest, {module}; print({heavy})"
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == expected

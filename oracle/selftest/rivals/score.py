@@ -5,21 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from oracle.case.arrays import cast
+from oracle.case.case import Case
 from oracle.harness.jobs import Progress, in_turn
-from oracle.selftest import score as own
+from oracle.harness.judge import CaseStep, judge_step
+from oracle.judging.profile import Profile
+from oracle.judging.rows import DISCREPANCIES
 from oracle.selftest.bugs import all_bugs
 from oracle.selftest.bugs.bug import Bug
+from oracle.selftest.plant import Implementation
 from oracle.selftest.rivals.compared import Incomparable, comparisons
 from oracle.selftest.rivals.finite import NotDifferentiable, refuses
 from oracle.selftest.rivals.rules import FIXED, GRADCHECK, RULES, Comparison, Rule, fixed
 from oracle.selftest.variants import all_variants
 from oracle.selftest.variants.variant import Variant
+from oracle.subjects import refbp as honest
+from oracle.trace import Trace
 
 ORACLE = "oracle"
 DTYPES = ("float64", "float32", "bfloat16")
@@ -113,26 +120,62 @@ def _jobs() -> Iterator[Job]:
 
 
 def judged(job: Job) -> Outcome | None:
-    """What the rules say of a bug or variant; None where torch does not run its case in this dtype."""
+    """What the rules say of a bug or variant; None where it or torch does not run in this dtype."""
     item: Bug | Variant = all_bugs()[job.name] if job.is_bug else all_variants()[job.name]
-    case = item.case.astype(job.dtype)
+    case, run = item.case.astype(job.dtype), item.run
+    if job.dtype == "bfloat16":
+        if not is_alone(case):
+            return None
+        run = stored(run)
     with np.errstate(all="ignore"):
         try:
-            found = comparisons(item.run, case)
+            found = comparisons(run, case)
         except Incomparable:
             return None
         refused = dict(by_rules(found, job.dtype, (*RULES, *map(fixed, FIXED))))
-        refused[ORACLE] = (
-            own.planted(job.name, job.dtype).caught if job.is_bug else own.legal(job.name, job.dtype).alarms > 0
-        )
+        refused[ORACLE] = accused(run, case, getattr(item, "profile", Profile()))
         if job.dtype == "float64":
             try:
-                refused[GRADCHECK] = refuses(item.run, case)
+                refused[GRADCHECK] = refuses(run, case)
             except NotDifferentiable:
                 pass
             except Exception:  # the bug raises where the case is run by parts: its users see that
                 refused[GRADCHECK] = True
     return Outcome(job, refused)
+
+
+def accused(run: Implementation, case: Case, profile: Profile) -> bool:
+    """Whether oracle calls anything a discrepancy."""
+    try:
+        step = CaseStep(case, run(case), honest)
+    except Exception as error:
+        step = CaseStep(case, getattr(error, "trace", Trace()), honest, error)
+    return any(row.verdict in DISCREPANCIES for row in judge_step(step, profile, (), causes=False).rows)
+
+
+def is_alone(case: Case) -> bool:
+    """One layer or loss, and no update: what a kernel computes."""
+    parts = len(case.layers) + (case.loss is not None)
+    return parts == 1 and not any(spec.layers for spec in case.layers) and case.optimizer is None and case.steps == 1
+
+
+def stored(run: Implementation) -> Implementation:
+    """The implementation in bfloat16 as a kernel has it: computed in float32 from bfloat16's numbers, and stored in bfloat16."""
+
+    def rounded(trace: Trace) -> Trace:
+        return replace(
+            trace,
+            arrays={key: cast(a, "bfloat16") if a.dtype == np.float32 else a for key, a in trace.arrays.items()},
+        )
+
+    def as_stored(case: Case) -> Trace:
+        try:
+            return rounded(run(case.astype("float32")))
+        except Exception as error:
+            error.trace = rounded(getattr(error, "trace", Trace()))  # type: ignore[attr-defined]
+            raise
+
+    return as_stored
 
 
 def by_rules(found: Sequence[Comparison], dtype: str, rules: Sequence[Rule]) -> Iterator[tuple[str, bool]]:

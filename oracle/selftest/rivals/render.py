@@ -12,8 +12,9 @@ LIMITS = (
     "Both sets are this project's own: its planted bugs, some of them as small as 1e-3 in float32 and 1e-9 in float64, and its "
     "legal variants, which add up in other orders. Each rule is as its file states it, and is applied to all that its tool "
     "looks at. None was made for bugs as small as these, and those that look at outputs alone cannot see a wrong gradient. "
-    "A variant counts as accused where the rule refuses anything that it looks at. In bfloat16 torch rounds inside its "
-    "operations, and the variants round elsewhere."
+    "A variant counts as accused where the rule refuses anything that it looks at. In bfloat16 there are only layers and losses "
+    "by themselves: computed in float32 from bfloat16's numbers and stored in bfloat16, as kernels do, where the bug then still "
+    "changes a bit."
 )
 
 

@@ -29,7 +29,7 @@ def selftest(
         bool, typer.Option("--quick", help="A seventh of it, in float32; of --rivals and --models less.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="With --models: go on with what --out holds already.")
+        bool, typer.Option("--resume", help="With one of these: go on with what --out holds already.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report and its table, such as selftest.md and .csv.")
@@ -43,14 +43,14 @@ def selftest(
     """
     if rivals + corpus + models + sensitivity > 1:
         raise typer.BadParameter("one of --rivals, --corpus, --models and --sensitivity at a time")
-    if resume and not (models and out):
-        raise typer.BadParameter("--resume goes with --models and --out")
+    if resume and not (out and rivals + corpus + models):
+        raise typer.BadParameter("--resume goes with --out and one of --rivals, --corpus and --models")
     if out is not None:
         require_writable(out)
     if rivals:
-        _rivals(quick, out, as_json)
+        _rivals(quick, resume, out, as_json)
     elif corpus:
-        _corpus(quick, out, as_json)
+        _corpus(quick, resume, out, as_json)
     elif models:
         _models(quick, resume, out, as_json)
     elif sensitivity:
@@ -109,26 +109,30 @@ def _selftest(quick: bool, out: Path | None, as_json: bool) -> None:
     raise typer.Exit(0 if result.passed else 1)
 
 
-def _rivals(quick: bool, out: Path | None, as_json: bool) -> None:
+def _rivals(quick: bool, resume: bool, out: Path | None, as_json: bool) -> None:
     from oracle.report import terminal
     from oracle.selftest.rivals import render, score
 
-    result = _with_progress("rivals", lambda progress, executor: score.run(quick, progress, executor))
+    kept = None if out is None else out / "rivals.csv"
+    result = _with_progress("rivals", lambda progress, executor: score.run(quick, progress, executor, kept, resume))
     if out is not None:
         (out / "rivals.md").write_text(render.markdown(result, _about()), encoding="utf-8")
         result.table().to_csv(out / "rivals.csv", index=False)
     if as_json:
         print_json(result.table().to_dict(orient="records"))
     else:
-        terminal.console().print(terminal.plain_table(render.summary_table(result)))
-        terminal.console().print(f"rivals: {_ended(result.passed)} in {result.seconds:.0f} s")
+        show = terminal.console()
+        for _, dtype, own, nearest in render.summary_table(result).itertuples():
+            show.print(f"{dtype}: oracle {own}; {nearest}", soft_wrap=True, markup=False, highlight=False)
+        show.print(f"rivals: {_ended(result.passed)} in {result.seconds:.0f} s")
     raise typer.Exit(0 if result.passed else 1)
 
 
-def _corpus(quick: bool, out: Path | None, as_json: bool) -> None:
+def _corpus(quick: bool, resume: bool, out: Path | None, as_json: bool) -> None:
     from oracle.selftest.corpus import render, score
 
-    result = _with_progress("corpus", lambda progress, executor: score.run(quick, progress, executor))
+    kept = None if out is None else out / "corpus.csv"
+    result = _with_progress("corpus", lambda progress, executor: score.run(quick, progress, executor, kept, resume))
     if out is not None:
         (out / "corpus.md").write_text(render.markdown(result, _about()), encoding="utf-8")
         result.table().to_csv(out / "corpus.csv", index=False)

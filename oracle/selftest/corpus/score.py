@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from oracle.harness.jobs import Progress, in_turn
+from oracle.harness.jobs import Progress
 from oracle.judging.rows import CRASHED
 from oracle.selftest.corpus import (
     activations,
@@ -29,6 +31,7 @@ from oracle.selftest.corpus import (
 )
 from oracle.selftest.corpus.entry import Entry, Module, Op
 from oracle.selftest.corpus.rivals import caught_by
+from oracle.selftest.kept import Kept
 
 FAMILIES = (
     activations,
@@ -83,6 +86,13 @@ class Outcome:
     twin: str
     rivals: tuple[str, ...]
 
+    def as_row(self) -> dict[str, Any]:
+        return {**asdict(self), "rivals": "; ".join(self.rivals)}
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> Outcome:
+        return cls(**{**row, "rivals": tuple(filter(None, row["rivals"].split("; ")))})
+
 
 @dataclass
 class Corpus:
@@ -117,7 +127,7 @@ class Corpus:
 
     def table(self) -> pd.DataFrame:
         """One row per bug."""
-        return pd.DataFrame([{**asdict(own), "rivals": "; ".join(own.rivals)} for own in self.outcomes])
+        return pd.DataFrame([own.as_row() for own in self.outcomes])
 
     def rivals(self, names: Sequence[str]) -> pd.DataFrame:
         """One row per rule: how many of the bugs it refuses."""
@@ -126,15 +136,19 @@ class Corpus:
         return pd.DataFrame(rows, columns=["rule", "caught"])
 
 
-def run(quick: bool = False, progress: Progress | None = None, executor: Executor | None = None) -> Corpus:
-    """The whole corpus, or a seventh of it."""
+def run(
+    quick: bool = False,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    kept: Path | None = None,
+    resume: bool = False,
+) -> Corpus:
+    """The whole corpus, or a seventh of it; `kept` and `resume` as for the models."""
     start = time.perf_counter()
     chosen = [source for number, source in enumerate(all_entries()) if not quick or number % QUICK == 0]
-    result = Corpus()
-    for _, outcome in in_turn(judged, chosen, str, progress, executor):
-        result.outcomes.append(outcome)
-    result.seconds = time.perf_counter() - start
-    return result
+    table = Kept(kept, resume, Outcome.as_row, Outcome.of_row)
+    done = {own.source: own for own in table.complete(judged, chosen, lambda own: own.source, progress, executor)}
+    return Corpus([done[source] for source in chosen], time.perf_counter() - start)
 
 
 def judged(source: str) -> Outcome:

@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 
 import oracle
-from oracle.harness.jobs import Progress, in_turn
+from oracle.harness.jobs import Progress
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, UNDECIDED
+from oracle.selftest.kept import Kept
 from oracle.selftest.models.architectures import architecture
 from oracle.selftest.models.names import NAMES, QUICK
 
@@ -88,23 +89,9 @@ def run(
     jobs = [Job(name, dtype, mode) for name in NAMES for dtype in DTYPES for mode in MODES]
     if quick:
         jobs = [Job(name, DTYPES[0], MODES[0]) for name in QUICK]
-    result = Models(_held(kept) if resume and kept is not None and kept.exists() else [])
-    done = {(own.name, own.dtype, own.mode) for own in result.outcomes}
-    if kept is not None and not result.outcomes:
-        result.table().to_csv(kept, index=False)
-    for _, outcome in in_turn(judged, [job for job in jobs if job not in done], str, progress, executor):
-        result.outcomes.append(outcome)
-        if kept is not None:
-            pd.DataFrame([asdict(outcome)]).to_csv(kept, mode="a", header=False, index=False)
-    result.seconds = time.perf_counter() - start
-    return result
-
-
-def _held(kept: Path) -> list[Outcome]:
-    frame = pd.read_csv(kept, keep_default_na=False)
-    return [
-        Outcome(**{str(name): value for name, value in record.items()}) for record in frame.to_dict(orient="records")
-    ]
+    table = Kept(kept, resume, asdict, lambda row: Outcome(**row))
+    done = table.complete(judged, jobs, lambda own: Job(own.name, own.dtype, own.mode), progress, executor)
+    return Models(done, time.perf_counter() - start)
 
 
 def judged(job: Job) -> Outcome:

@@ -154,7 +154,7 @@ RULES = (
     ),
     Rule("dynamo same() by cosine ≥ 0.99", "pytorch/pytorch: torch/_dynamo/utils.py", ALL, cosine(1e-4)),
     Rule(
-        "KernelBench (1e-4; 1e-2 in 16 bits)",
+        "KernelBench (1e-4, in 16 bits 1e-2)",
         "ScalingIntelligence/KernelBench: src/kernelbench/eval.py",
         FORWARD,
         _by_dtype(KERNELBENCH),

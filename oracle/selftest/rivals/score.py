@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from oracle.case.arrays import cast
 from oracle.case.case import Case
-from oracle.harness.jobs import Progress, in_turn
+from oracle.harness.jobs import Progress
 from oracle.harness.judge import CaseStep, judge_step
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES
 from oracle.selftest.bugs import all_bugs
 from oracle.selftest.bugs.bug import Bug
+from oracle.selftest.kept import Kept
 from oracle.selftest.plant import Implementation
 from oracle.selftest.rivals.compared import Incomparable, comparisons
 from oracle.selftest.rivals.finite import NotDifferentiable, refuses
@@ -41,10 +44,30 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Which rules refuse an implementation; a rule that says nothing about it is left out."""
+    """Which rules refuse an implementation; a rule that says nothing about it is left out, all are where it cannot be compared.
+
+    Attributes:
+        tolerance: the smallest fixed one that accepts it; infinite where none does.
+    """
 
     job: Job
     refused: Mapping[str, bool]
+    tolerance: float = math.inf
+
+    def as_row(self) -> dict[str, Any]:
+        rules = {said: "; ".join(n for n, own in self.refused.items() if own == said) for said in (True, False)}
+        return {
+            **self.job._asdict(),
+            "refused by": rules[True],
+            "accepted by": rules[False],
+            "tolerance": self.tolerance,
+        }
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> Outcome:
+        said = (("refused by", True), ("accepted by", False))
+        refused = {name: own for column, own in said for name in row[column].split("; ") if name}
+        return cls(Job(row["is_bug"], row["name"], row["dtype"]), refused, float(row["tolerance"]))
 
 
 @dataclass
@@ -63,13 +86,10 @@ class Rivalry:
         ]
         return sum(said), len(said)
 
-    def best_fixed(self, dtype: str) -> str:
-        """The smallest tolerance that accuses no legal implementation in this dtype; empty where none is so large."""
-        for tolerance in FIXED:
-            name = fixed(tolerance).name
-            if self.count(name, False, dtype)[0] == 0:
-                return name
-        return ""
+    def best_fixed(self, dtype: str) -> float:
+        """The smallest tolerance that accuses no legal implementation in this dtype; infinite where none is so large."""
+        legal = [o.tolerance for o in self.outcomes if not o.job.is_bug and o.job.dtype == dtype and o.refused]
+        return max(legal, default=math.inf)
 
     @property
     def passed(self) -> bool:
@@ -88,9 +108,13 @@ class Rivalry:
             ORACLE: "",
         }
         rows = [{"rule": name, **self._counts(dict.fromkeys(DTYPES, name)), "source": sources[name]} for name in names]
-        best = {dtype: self.best_fixed(dtype) for dtype in DTYPES}
-        chosen = ", ".join(f"{dtype} {name.rpartition(' ')[2] or 'none'}" for dtype, name in best.items())
-        rows.append({"rule": "the best fixed tolerance that accuses nobody", **self._counts(best), "source": chosen})
+        row = {"rule": "the best fixed tolerance that accuses nobody"}
+        for dtype in DTYPES:
+            best = self.best_fixed(dtype)
+            bugs = [o.tolerance > best for o in self.outcomes if o.job.is_bug and o.job.dtype == dtype and o.refused]
+            row[f"{dtype}: caught"] = f"{sum(bugs)} of {len(bugs)}, at {best:g}" if math.isfinite(best) else "-"
+            row[f"{dtype}: accused"] = "0" if math.isfinite(best) else "-"
+        rows.append({**row, "source": "rtol = atol, sought here"})
         return pd.DataFrame(rows)
 
     def _counts(self, names: Mapping[str, str]) -> dict[str, str]:
@@ -103,16 +127,19 @@ class Rivalry:
         return found
 
 
-def run(quick: bool = False, progress: Progress | None = None, executor: Executor | None = None) -> Rivalry:
-    """All rules on all bugs and variants, or on one in thirty-seven of them."""
+def run(
+    quick: bool = False,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    kept: Path | None = None,
+    resume: bool = False,
+) -> Rivalry:
+    """All rules on all bugs and variants, or on one in thirty-seven of them; `kept` and `resume` as for the models."""
     start = time.perf_counter()
     jobs = [job for number, job in enumerate(_jobs()) if not quick or number % QUICK == 0]
-    result = Rivalry()
-    for _, outcome in in_turn(judged, jobs, lambda job: job.name, progress, executor):
-        if outcome is not None:
-            result.outcomes.append(outcome)
-    result.seconds = time.perf_counter() - start
-    return result
+    table = Kept(kept, resume, Outcome.as_row, Outcome.of_row)
+    done = table.complete(judged, jobs, lambda own: own.job, progress, executor)
+    return Rivalry(done, time.perf_counter() - start)
 
 
 def _jobs() -> Iterator[Job]:
@@ -123,21 +150,22 @@ def _jobs() -> Iterator[Job]:
                     yield Job(is_bug, name, dtype)
 
 
-def judged(job: Job) -> Outcome | None:
-    """What the rules say of a bug or variant; None where it or torch does not run in this dtype."""
+def judged(job: Job) -> Outcome:
+    """What the rules say of a bug or variant: nothing where it or torch does not run in this dtype."""
     item: Bug | Variant = all_bugs()[job.name] if job.is_bug else all_variants()[job.name]
     case, run = item.case.astype(job.dtype), item.run
     if job.dtype == "bfloat16":
         own = alone(item) if isinstance(item, Bug) else item.case
         if own is None or not is_alone(own):
-            return None
+            return Outcome(job, {})
         case, run = own.astype("bfloat16"), stored(run)
     with np.errstate(all="ignore"):
         try:
             found = comparisons(run, case)
         except Incomparable:
-            return None
-        refused = dict(by_rules(found, job.dtype, (*RULES, *map(fixed, FIXED))))
+            return Outcome(job, {})
+        refused = dict(by_rules(found, job.dtype, RULES))
+        tolerance = next((own for own in FIXED if not fixed(own).catches(found)), math.inf)
         refused[ORACLE] = accused(run, case, getattr(item, "profile", Profile()))
         if job.dtype == "float64":
             try:
@@ -146,7 +174,7 @@ def judged(job: Job) -> Outcome | None:
                 pass
             except Exception:  # the bug raises where the case is run by parts: its users see that
                 refused[GRADCHECK] = True
-    return Outcome(job, refused)
+    return Outcome(job, refused, tolerance)
 
 
 def accused(run: Implementation, case: Case, profile: Profile) -> bool:

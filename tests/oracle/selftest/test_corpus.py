@@ -44,6 +44,7 @@ def test_what_is_not_caught_or_accused_is_counted_and_named(monkeypatch: pytest.
     monkeypatch.setattr(score, "all_entries", lambda: {entry.source: exchanged})
     result = score.run()
     (outcome,) = result.outcomes
+    assert score.Outcome.of_row(outcome.as_row()) == outcome
     assert not outcome.caught and not outcome.placed and not outcome.named and not outcome.rivals
     assert outcome.twin and result.accused == [outcome] and not result.passed
     report = render.markdown(result, "")

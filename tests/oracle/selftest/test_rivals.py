@@ -26,7 +26,6 @@ from oracle.selftest.rivals.rules import (
     Rule,
     _by_dtype,
     cosine,
-    fixed,
     same,
     wide,
     within,
@@ -126,13 +125,15 @@ def test_the_best_fixed_tolerance_accuses_nobody() -> None:
     names = [rule.name for rule in RULES]
 
     def outcome(job: score.Job, refusing: set[str]) -> score.Outcome:
-        tolerances = {fixed(own).name: own < 0.9e-6 for own in FIXED}
-        return score.Outcome(job, {score.ORACLE: job.is_bug, **{n: n in refusing for n in names}, **tolerances})
+        return score.Outcome(
+            job, {score.ORACLE: job.is_bug, **{n: n in refusing for n in names}}, 1e-6 if job.is_bug else 1e-7
+        )
 
     good = outcome(jobs[0], {names[0], names[1]})
     result = score.Rivalry([good, outcome(jobs[1], {names[1]})])
     assert result.passed
-    assert result.best_fixed("float32") == fixed(1e-6).name
+    assert result.best_fixed("float32") == 1e-7 and "1 of 1, at 1e-07" in result.table().to_string()
+    assert all(score.Outcome.of_row(own.as_row()) == own for own in result.outcomes)
     told = render.as_good(result)
     assert f"float32: {names[0]} misses and accuses as few" in told
     assert f"float32: {names[1]} misses as few, and accuses 1" in told
@@ -146,6 +147,6 @@ def test_oracle_and_the_rules_on_one_planted_bug() -> None:
     """A gross bug is refused by all that look at it; a job is one that the library has."""
     name = next(name for name, own in all_bugs().items() if "grad" in str(own) and own.family == "linear")
     outcome = score.judged(score.Job(True, name, "float64"))
-    assert outcome is not None and outcome.refused[score.ORACLE]
+    assert outcome.refused[score.ORACLE] and outcome.tolerance > FIXED[0]
     assert set(outcome.refused) >= {rule.name for rule in RULES if "float64" in rule.dtypes}
     assert not within(0, 0)(comparison(OUTPUT, "float64", 2.0))

@@ -1,0 +1,56 @@
+"""A long run as a table that grows by a row with every outcome, so that a run that was broken off can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pandas as pd
+
+from oracle.harness.jobs import Progress, in_turn
+
+Job = TypeVar("Job")
+Outcome = TypeVar("Outcome")
+
+
+class Kept(Generic[Outcome]):
+    """The outcomes of a run, in a file where there is one.
+
+    Attributes:
+        outcomes: all, those that were in the file already first.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        resume: bool,
+        as_row: Callable[[Outcome], dict[str, Any]],
+        of_row: Callable[[dict[str, Any]], Outcome],
+    ) -> None:
+        self.path, self.as_row = path, as_row
+        self.outcomes: list[Outcome] = []
+        if path is not None and path.exists():
+            if resume:
+                rows = pd.read_csv(path, keep_default_na=False).to_dict(orient="records")
+                self.outcomes = [of_row({str(name): value for name, value in row.items()}) for row in rows]
+            else:
+                path.unlink()
+
+    def complete(
+        self,
+        judged: Callable[[Job], Outcome],
+        jobs: Iterable[Job],
+        job_of: Callable[[Outcome], Job],
+        progress: Progress | None = None,
+        executor: Executor | None = None,
+    ) -> list[Outcome]:
+        """All outcomes, after the jobs that are not done yet."""
+        done = {job_of(own) for own in self.outcomes}
+        for _, outcome in in_turn(judged, [job for job in jobs if job not in done], str, progress, executor):
+            self.outcomes.append(outcome)
+            if self.path is not None:
+                row = pd.DataFrame([self.as_row(outcome)])
+                row.to_csv(self.path, mode="a", header=not self.path.exists(), index=False)
+        return self.outcomes

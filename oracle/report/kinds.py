@@ -30,6 +30,15 @@ class Kind:
     def others(self) -> list[Blame]:
         return [culprit for culprit in self.culprits if culprit is not self.example]
 
+    def remark(self, most: int = 3) -> str:
+        """Which others show it, in a line; empty where none does."""
+        if not self.others:
+            return ""
+        shown = [f"{own.case}/{own.layer}" if own.layer else own.case for own in self.others]
+        places = list(dict.fromkeys(shown))
+        more = f" and {len(places) - most} more places" if len(places) > most else ""
+        return f"{len(self.others):,} more of this kind ({', '.join(self.dtypes)}): {', '.join(places[:most])}{more}"
+
     @property
     def dtypes(self) -> list[str]:
         return sorted({culprit.dtype for culprit in self.culprits}, reverse=True)

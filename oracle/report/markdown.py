@@ -11,6 +11,7 @@ from oracle.blame.blame import Blame
 from oracle.judging.rows import VERDICTS
 from oracle.judging.training import TrainingRun
 from oracle.report import sentences
+from oracle.report.kinds import Kind, kinds, sizes_of
 from oracle.report.table import branch_counts, judged_rows
 from oracle.wording import counted, exact_share, figure
 
@@ -40,7 +41,8 @@ def report(
         table(families, figures=("z_max", "bound_ratio", "decided")),
     ]
     if blame:
-        parts += ["## Discrepancies", "\n".join(discrepancy(culprit) for culprit in blame)]
+        found = kinds(blame, sizes_of(rows))
+        parts += ["## Discrepancies", "\n".join(discrepancy(kind) for kind in found)]
     undecided = rows[rows["verdict"] == "undecided"]
     if len(undecided):
         parts += ["## Undecided", table(reasons(undecided))]
@@ -52,9 +54,11 @@ def report(
     return "\n\n".join(parts) + "\n"
 
 
-def discrepancy(culprit: Blame) -> str:
-    """A list entry, what there is to say about it below it."""
-    lines = [f"- {literal(str(culprit))}", *(f"  - {literal(remark)}" for remark in culprit.remarks)]
+def discrepancy(kind: Kind) -> str:
+    """A list entry, what there is to say about it below it, and which others are of its kind."""
+    culprit = kind.example
+    remarks = [*culprit.remarks, *([kind.remark()] if kind.others else [])]
+    lines = [f"- {literal(str(culprit))}", *(f"  - {literal(remark)}" for remark in remarks)]
     drawn = ["", "  ```", *(f"  {line}" for line in culprit.map.splitlines()), "  ```", ""] if culprit.map else []
     return "\n".join(lines + drawn)
 

@@ -51,15 +51,16 @@ def opening(about: dict[str, Any]) -> str:
 
 
 def show_report(out: Console, report: Report) -> None:
-    """The families, then who is to blame, then the free training runs, then one line that says how it ended."""
+    """The families, the kinds of discrepancies by their smallest cases, free training, and a line that says how it ended."""
     out.print(family_table(report, out.width))
-    for culprit in report.blame[:MOST_BLAMES]:
-        first, *rest = culprit.in_full().splitlines()
-        out.print(Text(first, STYLES.get(culprit.verdict, "")), soft_wrap=True)
-        for line in rest:
-            out.print(line, soft_wrap=True)
-    if len(report.blame) > MOST_BLAMES:
-        out.print(f"and {len(report.blame) - MOST_BLAMES} more, in the report's cases.csv")
+    kinds = report.grouped
+    for kind in kinds[:MOST_BLAMES]:
+        first, *rest = kind.example.in_full().splitlines()
+        out.print(Text(first, STYLES.get(kind.example.verdict, "")), soft_wrap=True)
+        for line in [*rest, *([f"  {kind.remark()}"] if kind.others else [])]:
+            out.print(Text(line), soft_wrap=True)
+    if len(kinds) > MOST_BLAMES:
+        out.print(f"and {counted(len(kinds) - MOST_BLAMES, 'kind')} more, in the report's cases.csv")
     if report.training:
         out.print(training_table(report))
     if branch_counts(report.table)[0]:

@@ -15,6 +15,7 @@ from oracle.judging.rows import DISCREPANCIES, FAILURES, PASS, VERDICTS
 from oracle.judging.training import TrainingRun
 from oracle.report import sentences
 from oracle.report.html import payload
+from oracle.report.kinds import kinds, sizes_of
 from oracle.report.table import CONFORMS, judged_rows, unsupported_runs
 from oracle.running_error import LAMBDA
 from oracle.wording import counted, exact_share, figure
@@ -37,6 +38,7 @@ SCRIPTS = (
 # Lists in the page's own text; the table holds everything.
 MOST_BLAMES = 40
 MOST_CASES = 100
+MOST_OTHERS = 50
 
 
 def render(
@@ -65,6 +67,7 @@ def render(
         training=runs,
         cases=records(shown.head(MOST_CASES)),
         cases_left=max(0, len(shown) - MOST_CASES),
+        most_others=MOST_OTHERS,
         start=_start(blame, cases),
         threshold=f"{LAMBDA:g}",
         data=payload.packed(
@@ -87,7 +90,8 @@ def render(
 def overview(
     about: Mapping[str, Any], families: pd.DataFrame, rows: pd.DataFrame, blame: Sequence[Blame], most: int
 ) -> dict[str, Any]:
-    """What every page opens with: how it ended, the families, and of the culprits so many."""
+    """What every page opens with: how it ended, the families, and of the kinds of culprits so many."""
+    found = kinds(blame, sizes_of(rows))
     return {
         "about": about,
         "outcome": sentences.ended(about, rows),
@@ -95,8 +99,8 @@ def overview(
         "judged": judged_rows(rows),
         "families": records(families),
         "family_verdicts": [verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
-        "blames": blame[:most],
-        "blames_left": max(0, len(blame) - most),
+        "kinds": found[:most],
+        "kinds_left": max(0, len(found) - most),
     }
 
 

@@ -1,4 +1,4 @@
-"""What there is to run: cases, subjects, layers, and the rules of a program's operations."""
+"""What there is: cases, subjects, layers, rules of a program's operations, conventions, causes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,38 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from oracle import subjects, suite
+from oracle.blame.causes.names import CAUSES
 from oracle.case.case import Case, Spec, named_layers
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.judging.conventions import CONVENTIONS
 from oracle.subjects import libraries
 
 
 def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
-    """One entry per case, subject or class. Raises: ValueError for anything else."""
+    """One entry per case, subject, class, convention or cause. Raises: ValueError for anything else."""
     kinds: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "cases": lambda: cases(pattern),
         "subjects": subject_entries,
         "layers": layers,
         "ops": ops,
+        "conventions": conventions,
+        "causes": causes,
     }
     if what not in kinds:
         raise ValueError(f"unknown list {what!r}: known are {', '.join(kinds)}")
     return kinds[what]()
+
+
+def conventions() -> list[dict[str, Any]]:
+    """What a subject may declare: the word for it, the quantities that it changes, and what it does instead of torch's rule."""
+    return [
+        {"convention": name, "quantities": list(own.quantities), "what": own.what} for name, own in CONVENTIONS.items()
+    ]
+
+
+def causes() -> list[dict[str, Any]]:
+    """The causes that a report may name, and what each says."""
+    return [{"cause": name, "what": what} for name, what in sorted(CAUSES.items())]
 
 
 def subject_entries() -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from oracle.cli.app import Json, Reference, Subject, TimeLimit, app, print_json
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="cases, subjects, layers or ops.")],
+    what: Annotated[str, typer.Argument(help="cases, subjects, layers, ops, conventions or causes.")],
     cases: Annotated[str, typer.Option(help="With cases: part of a name, or a pattern with * and ?.")] = "all",
     as_json: Json = False,
 ) -> None:

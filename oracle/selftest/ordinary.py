@@ -264,6 +264,9 @@ def draw(seed: int) -> Drawn:
         target = torch.from_numpy(np.asarray(targets(rng, takes, output)))
         target = target if target.dtype == torch.int64 else target.to(x.dtype)
         criterion = getattr(torch.nn, loss)(**{"reduction": "batchmean"} if loss == "KLDivLoss" else {})
+        with torch.no_grad():  # exp of large scores is infinite, and so is what follows from it
+            if not torch.isfinite(criterion(module(x), target)):
+                x = x / x.abs().max()
         if trained:
             train(module, x, criterion, target, rng)
     optimizer = None

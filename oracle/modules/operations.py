@@ -23,6 +23,7 @@ from torch.nn.modules import module as hooks
 
 from oracle.case.arrays import Array
 from oracle.modules.calls import Node
+from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
 from oracle.programs.torch_calls import Recording, frame_of_user
 from oracle.subjects.torch import array
@@ -121,7 +122,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._detached: dict[int, tuple[Cut, Node]] = {}
         self._hooks: list[Any] = []
         self._written: list[tuple[str, torch.Tensor, int]] = []
-        self._read: dict[int, list[tuple[torch.Tensor, int]]] = {}
+        self._read: dict[int, list[tuple[torch.Tensor, int, Geometry]]] = {}
 
     @contextmanager
     def forward(self, place: str = "") -> Iterator[None]:
@@ -198,8 +199,12 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         if torch._C._functorch.peek_interpreter_stack() is not None:  # whose tensors count for themselves
             return
         for tensor in tensors:
-            known = self._read.get(tensor.untyped_storage()._cdata, ())
-            self._written += [(self.stack[-1], read, version) for read, version in known if read._version == version]
+            if tensor.requires_grad:  # which is part of the graph, as the parts are that torch.unsafe_chunk gives
+                continue
+            own = self.held(tensor)
+            for read, version, geometry in self._read.get(own.storage, ()):
+                if read._version == version and geometry.meets(own.geometry):
+                    self._written.append((self.stack[-1], read, version))
 
     def _settle(self) -> None:
         """By the next call autograd has counted what the last one wrote, as far as it knows of it."""
@@ -229,7 +234,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             return
         held = self.held(tensor)
         self.edges[edge] = (held, len(self.events))
-        self._read.setdefault(held.storage, []).append((tensor, tensor._version))
+        self._read.setdefault(held.storage, []).append((tensor, tensor._version, held.geometry))
         base = tensor._base if tensor._is_view() else None
         if base is not None:
             self._note(base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,9 @@ from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
 
 assert _rules
+# Kernels that add up in the 16 bits of their operands, on the processor at least: a convolution adds the gradients of its samples
+# to each other where oneDNN has no 16-bit instructions (aten/src/ATen/native/ConvolutionMM2d.cpp), layer norm those of its rows.
+IN_16_BITS = ("convolution", "_convolution", "native_layer_norm")
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 UNFILLED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
 KNOWN = (*FLOATS, "bool", "int64", "int32", "int16", "int8", "uint8")
@@ -27,8 +30,8 @@ class Arithmetic(Protocol):
     def lifted(self, numbers: Array) -> Any:
         """An array that was captured, exact by definition."""
 
-    def widened(self, x: Any) -> Any:
-        """As a kernel holds it while it computes."""
+    def widened(self, x: Any, op: str) -> Any:
+        """As the kernel of an operation holds it while it computes."""
 
     def stored(self, x: Any, dtype: str) -> Any:
         """A result as it is held in this dtype."""
@@ -41,7 +44,7 @@ class Plain:
     def lifted(self, numbers: Array) -> Any:
         return numbers if numbers.dtype.kind in "biu" else numbers.astype(np.float64)
 
-    def widened(self, x: Any) -> Any:
+    def widened(self, x: Any, op: str) -> Any:
         return x
 
     def stored(self, x: Any, dtype: str) -> Any:
@@ -59,10 +62,13 @@ class WithErrors:
             return numbers
         return ErrorArray.exact(numbers, self.model.of(numbers.dtype.name))
 
-    def widened(self, x: Any) -> Any:
-        """16-bit numbers are computed with in float32."""
-        is_narrow = isinstance(x, ErrorArray) and x.dtype.itemsize == 2
-        return converted(x, self.model.of("float32")) if is_narrow else x
+    def widened(self, x: Any, op: str) -> Any:
+        """16-bit numbers are computed with in float32, but for kernels that add up in 16 bits."""
+        if not isinstance(x, ErrorArray) or x.dtype.itemsize != 2:
+            return x
+        if op.partition(".")[0] in IN_16_BITS:
+            return converted(x, replace(self.model.of(x.dtype.name), accumulate=None))
+        return converted(x, self.model.of("float32"))
 
     def stored(self, x: Any, dtype: str) -> Any:
         if dtype not in FLOATS:
@@ -118,7 +124,7 @@ class Run:
             self._take(call)
             return
         if not rule.moves:
-            args, kwargs = replaced((args, kwargs), ErrorArray, self.arithmetic.widened)
+            args, kwargs = replaced((args, kwargs), ErrorArray, lambda own: self.arithmetic.widened(own, call.name))
         if rule.shown:
             kwargs["shown"] = call.recorded
         output, backward = rule.function(*args, **kwargs)
@@ -169,7 +175,7 @@ class Run:
         if all(grad is None for grad in grads):
             return
         if not step.rule.moves:
-            grads = [None if grad is None else self.arithmetic.widened(grad) for grad in grads]
+            grads = [None if grad is None else self.arithmetic.widened(grad, step.call.name) for grad in grads]
         found = step.backward(grads[0]) if step.call.single else step.backward(*grads)
         found = found if isinstance(found, (tuple, list)) else (found,)
         for argument, grad in zip(step.call.args, found, strict=False):

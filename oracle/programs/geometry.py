@@ -80,7 +80,7 @@ class Geometry:
         (low, high), (first, last) = self.ends, other.ends
         if not self.size or not other.size or high <= first or last <= low:
             return False
-        return (self.is_dense and other.is_dense) or bool(np.isin(self.elements, other.elements).any())
+        return (self.is_dense and other.is_dense) or self == other or bool(np.isin(self.elements, other.elements).any())
 
 
 def flat(x: Any, own: Geometry) -> Any:

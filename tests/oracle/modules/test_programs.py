@@ -1,0 +1,104 @@
+"""Programs as people write them: all of their gradients are judged, and none is called wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+import oracle
+
+
+class Checkpointed(nn.Module):
+    """With a mask that is drawn again, to the same numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 8))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return checkpoint(lambda h: self.b(h) * torch.sigmoid(h), self.a(x), use_reentrant=False)
+
+
+class Mixed(nn.Module):
+    """Each array in the precision that autocast gives it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.net(x).float()  # type: ignore[no-any-return]
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind: type[nn.Module]) -> None:
+        super().__init__()
+        self.cells, self.out = kind(5, 6, 2, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.cells(x)[0][:, -1])  # type: ignore[no-any-return]
+
+
+class Functional(nn.Module):
+    """Other parameters for a layer, and a layer over a batch of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        doubled = {"weight": self.fc.weight * 2, "bias": self.fc.bias}
+        return torch.func.functional_call(self.fc, doubled, (x,)) + torch.vmap(self.fc)(x)
+
+
+class Gpt(nn.Module):
+    """Embedding, causal attention by hand, and a head that shares its weight."""
+
+    def __init__(self, heads: int = 2, width: int = 8) -> None:
+        super().__init__()
+        self.heads, self.words, self.places = heads, nn.Embedding(11, width), nn.Parameter(torch.randn(6, width))
+        self.norm, self.qkv, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.words(tokens) + self.places
+        n, t, c = x.shape
+        q, k, v = (own.view(n, t, self.heads, -1).transpose(1, 2) for own in self.qkv(self.norm(x)).split(c, 2))
+        scores = q @ k.transpose(-2, -1) / (c // self.heads) ** 0.5
+        weights = scores.masked_fill(torch.ones(t, t, dtype=torch.bool).triu(1), -torch.inf).softmax(-1)
+        x = x + self.out((weights @ v).transpose(1, 2).reshape(n, t, c))
+        return F.gelu(x) @ self.words.weight.T
+
+
+TOKENS = torch.arange(18).remainder(11).reshape(3, 6)
+PROGRAMS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
+    "checkpoint": lambda: (Checkpointed(), torch.randn(5, 6)),
+    "autocast": lambda: (Mixed(), torch.randn(4, 3, 8, 8)),
+    "LSTM": lambda: (Recurrent(nn.LSTM), torch.randn(3, 4, 5)),
+    "GRU": lambda: (Recurrent(nn.GRU), torch.randn(3, 4, 5)),
+    "encoder": lambda: (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), torch.randn(2, 5, 8)),
+    "functional": lambda: (Functional(), torch.randn(3, 4)),
+    "GPT": lambda: (Gpt(), TOKENS),
+    "export": lambda: (
+        torch.export.export(nn.Sequential(nn.Linear(4, 3), nn.GELU()), (torch.randn(2, 4),)).module(),
+        torch.randn(2, 4),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*enable_nested_tensor")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_all_of_a_program_is_judged(name: str) -> None:
+    """What lies inside of torch's own modules, too, and what transforms of torch make of them."""
+    torch.manual_seed(0)
+    module, x = PROGRAMS[name]()
+    report = oracle.check_module(module, x)
+    assert report.passed, report
+    coverage = report.coverage
+    assert coverage.parameters == coverage.gradients == coverage.operations == 1 and not coverage.unjudged

@@ -106,7 +106,11 @@ for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in 
 def other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
     """A quantity by another formula than refbp's; None where there is one formula for it."""
     quantities, formula = FORMULAS.get(spec.type, ((), None))
-    return formula(case, key, spec, known) if formula is not None and key.quantity in quantities else None
+    if formula is None or key.quantity not in quantities:
+        return None
+    if key.quantity != "output" and key.layer != "loss" and "grad_output" not in known:
+        return None  # of a layer that stands twice: its parameters' gradients begin where it stands last
+    return formula(case, key, spec, known)
 
 
 def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:

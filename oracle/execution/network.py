@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -230,8 +230,9 @@ def execute(
     for step in range(case.steps):
         for leaf in network.leaves.values():
             leaf.zero_grad()
+        grads = at_step(case.grads, step) if case.grads else {}
         if case.grads:
-            for name, value in at_step(case.grads, step).items():
+            for name, value in grads.items():
                 parameters[name].layer.grads[name] = lift(value)
         else:
             _forward_backward(case, step, network, lift, report)
@@ -241,7 +242,7 @@ def execute(
                 report(layer, f"buffer.{short}", own[short])
         if optimizer is not None:
             try:
-                optimizer.step()
+                _update(optimizer, [own for name, own in parameters.items() if not case.grads or name in grads])
             except ValueError as error:
                 raise CaseError(f"case {case.name}: optimizer: {error}") from error
             for name, parameter in parameters.items():
@@ -251,6 +252,16 @@ def execute(
                         report(layer, f"{STATE_NAMES.get(kept, kept)}.{short}", value)
                 report(layer, f"param.{short}", parameter.data)
     return results
+
+
+def _update(optimizer: refbp.Optimizer, given: Collection[Parameter]) -> None:
+    """Updates parameters that have a gradient; as torch does, it leaves the others alone, their decay and state included."""
+    held = [group["params"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["params"] = [own for own in group["params"] if own in given]
+    optimizer.step()
+    for group, params in zip(optimizer.param_groups, held, strict=True):
+        group["params"] = params
 
 
 def _forward_backward(

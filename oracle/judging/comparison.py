@@ -112,8 +112,9 @@ def _is_judged(key: Key, part: Part, bench: Bench) -> bool:
         bench.types.get(layer) in CONTAINERS or not bench.profile.shows(key.quantity)
     ):
         return False
-    # Locally the upstream gradient is given.
-    return bench.end_to_end or not (key.quantity == "grad_output" or (part.shared and key.quantity.startswith("grad.")))
+    # Locally the upstream gradient is given; to the gradients and buffers of a shared layer others have added.
+    added_to = part.shared and key.quantity.startswith(("grad.", "buffer."))
+    return bench.end_to_end or not (key.quantity == "grad_output" or added_to)
 
 
 class Comparison:

@@ -208,3 +208,34 @@ def test_a_count_is_held_to_the_bit_and_a_right_one_says_nothing() -> None:
     rows = judge(case, trace, refbp_subject)
     assert {row.quantity for row in rows if row.verdict in DISCREPANCIES} == {key.quantity}
     assert {row.diagnosis for row in rows if row.quantity == key.quantity} == {"2, expected 1"}
+
+
+def shared_norm(training: bool) -> Case:
+    """A batch norm that stands twice."""
+    rng = np.random.default_rng(0)
+    params = {"norm.weight": rng.standard_normal(2), "norm.bias": rng.standard_normal(2)}
+    params |= {"norm.running_mean": rng.standard_normal(2), "norm.running_var": np.ones(2)}
+    norm = Spec("BatchNorm1d", {"num_features": 2}, name="norm")
+    return Case(
+        "shared/norm",
+        layers=(norm, Spec("Tanh", name="act"), replace(norm, name="again", same_as="norm")),
+        params={**params, "norm.num_batches_tracked": np.array(3)},
+        inputs=(rng.standard_normal((4, 2)),),
+        grad_outputs=(rng.standard_normal((4, 2)),),
+        training=training,
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_buffers_of_a_layer_that_stands_twice_take_two_updates(dtype: str, training: bool) -> None:
+    """Neither place can be told apart from the other: what both make of the buffers is judged through the whole step."""
+    case = shared_norm(training).astype(dtype)
+    for subject in (refbp_subject, torch_subject):
+        rows = judge(case, subject.run(case), torch_subject)
+        assert {row.verdict for row in rows} == {PASS}
+    trace = refbp_subject.run(case)
+    key = Key(0, "norm", "buffer.running_mean")
+    trace.arrays[key] = trace.arrays[key] + 0.125
+    wrong = [row for row in judge(case, trace, torch_subject) if row.verdict == WRONG]
+    assert [(row.quantity, row.mode) for row in wrong] == [("buffer.running_mean", END_TO_END)]

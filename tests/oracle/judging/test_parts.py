@@ -449,3 +449,19 @@ class Shown:
 
     def run(self, case: Case) -> Trace:
         return self.trace
+
+
+@pytest.mark.parametrize("made", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_a_parameter_without_a_gradient_is_left_alone(made: str) -> None:
+    """As torch does: no decay, no momentum, no step of its count; a gradient of zeros is another thing."""
+    rng = np.random.default_rng(0)
+    params = {name: rng.standard_normal((3, 4)) for name in ("0.weight", "1.weight")}
+    optimizer = Spec(made, {"lr": 0.1, "weight_decay": 0.1})
+    late = Case(
+        "late/step", params=params, grads=({"0.weight": params["1.weight"]}, params), optimizer=optimizer, steps=3
+    )
+    zeros = replace(late, grads=({"0.weight": params["1.weight"], "1.weight": np.zeros((3, 4))}, params))
+    trace = refbp_subject.run(late)
+    assert np.array_equal(trace.arrays[Key(0, "1", "param.weight")], params["1.weight"])
+    assert {row.verdict for row in judge(late, trace, torch_subject)} == {PASS}
+    assert any(row.verdict in DISCREPANCIES for row in judge(late, refbp_subject.run(zeros), torch_subject))

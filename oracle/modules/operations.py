@@ -8,7 +8,6 @@ network; gradients are read where autograd hands them over.
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from torch.nn.modules import module as hooks
 
 from oracle.case.arrays import Array
 from oracle.modules.calls import Node
+from oracle.modules.graph import is_compiled, nodes_behind
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
 from oracle.programs.torch_calls import Recording, frame_of_user
@@ -214,7 +214,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:
         """Where a detach keeps parameters from learning, which get no gradient another way."""
         for node, cut in self.cuts.items():
-            behind = [getattr(own, "variable", None) for own in _graph([node], leaves=True)]
+            behind = [getattr(own, "variable", None) for own in nodes_behind([node], leaves=True)]
             names = [
                 self.names[id(own)] for own in behind if own is not None and own.grad is None and id(own) in self.names
             ]
@@ -247,7 +247,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         outputs = list(outputs)
         self.seen("", outputs)
         nodes = sorted(
-            _graph([own.grad_fn for own in outputs if own.grad_fn is not None]), key=lambda own: own._sequence_nr()
+            nodes_behind([own.grad_fn for own in outputs if own.grad_fn is not None]),
+            key=lambda own: own._sequence_nr(),
         )
         ages = [own._sequence_nr() for own in nodes]
         numbers = [event.number for event in self.events]
@@ -340,28 +341,6 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             hook.remove()
         self._hooks.clear()
         self.cuts.clear()
-
-
-def is_compiled(module: torch.nn.Module) -> bool:
-    """Whether some of it was handed to torch.compile."""
-    compiler = sys.modules.get("torch._dynamo")
-    if compiler is None:
-        return False
-    return any(
-        isinstance(own, compiler.OptimizedModule) or own._compiled_call_impl is not None for own in module.modules()
-    )
-
-
-def _graph(nodes: Iterable[Node], leaves: bool = False) -> set[Node]:
-    """These nodes and all behind them; those that add a gradient to a leaf only if asked for."""
-    waiting = list(nodes)
-    found = set(waiting)
-    while waiting:
-        for behind, _ in waiting.pop().next_functions:
-            if behind is not None and behind not in found and (leaves or not hasattr(behind, "variable")):
-                found.add(behind)
-                waiting.append(behind)
-    return found
 
 
 def _is_ours(node: Node) -> bool:

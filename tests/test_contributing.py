@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
@@ -15,9 +16,13 @@ import torch
 
 import oracle
 import refbp.reshape
+from oracle.case.arrays import Array
+from oracle.ops.check_op import Differentiable
 from oracle.selftest import bugs
 from oracle.selftest.bugs import reshaping
 from oracle.selftest.bugs.bug import Bug
+from oracle.selftest.corpus.entry import Book, Op
+from oracle.selftest.corpus.score import all_entries
 from oracle.suite import build
 from refbp.checks import checked
 
@@ -85,3 +90,19 @@ def test_a_subject(monkeypatch: pytest.MonkeyPatch) -> None:
     report = oracle.run(module, cases="linear/Linear,in_features=3*", dtypes=["float32"])
     assert report.passed and set(report.cases["verdict"]) == {"pass"}
     assert set(oracle.run(module, cases="activation/ReLU6", dtypes=["float32"]).cases["verdict"]) == {"unsupported"}
+
+
+def test_a_published_bug() -> None:
+    """It is caught, and its repaired twin is not accused."""
+    book = Book("recipe")
+    exec(
+        recipe("A published bug"),
+        {"BOOK": book, "np": np, "Any": Any, "Array": Array, "Differentiable": Differentiable},
+    )
+    (entry,) = book.entries
+    assert entry.source in all_entries() and isinstance(entry.wiring, Op)
+    options = {"reduction": "mean", "x": np.arange(6.0).reshape(2, 3), "target": np.ones((2, 3))}
+    wiring = replace(entry.wiring, options=options)
+    first = wiring.report(False).blame[0]
+    assert first.quantity in entry.quantities and first.cause_name in entry.causes
+    assert wiring.report(True).passed

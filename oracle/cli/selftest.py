@@ -31,6 +31,9 @@ def selftest(
     resume: Annotated[
         bool, typer.Option("--resume", help="With one of these: go on with what --out holds already.")
     ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="With one of these: begin nothing more after so many; --resume goes on.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report and its table, such as selftest.md and .csv.")
     ] = None,
@@ -45,14 +48,17 @@ def selftest(
         raise typer.BadParameter("one of --rivals, --corpus, --models and --sensitivity at a time")
     if resume and not (out and rivals + corpus + models):
         raise typer.BadParameter("--resume goes with --out and one of --rivals, --corpus and --models")
+    if minutes is not None and not rivals + corpus + models:
+        raise typer.BadParameter("--minutes goes with one of --rivals, --corpus and --models")
     if out is not None:
         require_writable(out)
+    how = {"resume": resume, "minutes": minutes}
     if rivals:
-        _rivals(quick, resume, out, as_json)
+        _rivals(quick, how, out, as_json)
     elif corpus:
-        _corpus(quick, resume, out, as_json)
+        _corpus(quick, how, out, as_json)
     elif models:
-        _models(quick, resume, out, as_json)
+        _models(quick, how, out, as_json)
     elif sensitivity:
         _sensitivity(out, as_json)
     else:
@@ -109,12 +115,12 @@ def _selftest(quick: bool, out: Path | None, as_json: bool) -> None:
     raise typer.Exit(0 if result.passed else 1)
 
 
-def _rivals(quick: bool, resume: bool, out: Path | None, as_json: bool) -> None:
+def _rivals(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -> None:
     from oracle.report import terminal
     from oracle.selftest.rivals import render, score
 
     kept = None if out is None else out / "rivals.csv"
-    result = _with_progress("rivals", lambda progress, executor: score.run(quick, progress, executor, kept, resume))
+    result = _with_progress("rivals", lambda progress, executor: score.run(quick, progress, executor, kept, **how))
     if out is not None:
         (out / "rivals.md").write_text(render.markdown(result, _about()), encoding="utf-8")
         result.table().to_csv(out / "rivals.csv", index=False)
@@ -128,11 +134,11 @@ def _rivals(quick: bool, resume: bool, out: Path | None, as_json: bool) -> None:
     raise typer.Exit(0 if result.passed else 1)
 
 
-def _corpus(quick: bool, resume: bool, out: Path | None, as_json: bool) -> None:
+def _corpus(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -> None:
     from oracle.selftest.corpus import render, score
 
     kept = None if out is None else out / "corpus.csv"
-    result = _with_progress("corpus", lambda progress, executor: score.run(quick, progress, executor, kept, resume))
+    result = _with_progress("corpus", lambda progress, executor: score.run(quick, progress, executor, kept, **how))
     if out is not None:
         (out / "corpus.md").write_text(render.markdown(result, _about()), encoding="utf-8")
         result.table().to_csv(out / "corpus.csv", index=False)
@@ -144,11 +150,11 @@ def _corpus(quick: bool, resume: bool, out: Path | None, as_json: bool) -> None:
     raise typer.Exit(0 if result.passed else 1)
 
 
-def _models(quick: bool, resume: bool, out: Path | None, as_json: bool) -> None:
+def _models(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -> None:
     from oracle.selftest.models import render, score
 
     kept = None if out is None else out / "models.csv"
-    result = _with_progress("models", lambda progress, executor: score.run(quick, progress, executor, kept, resume))
+    result = _with_progress("models", lambda progress, executor: score.run(quick, progress, executor, kept, **how))
     if out is not None:
         (out / "models.md").write_text(render.markdown(result, _about()), encoding="utf-8")
     if as_json:

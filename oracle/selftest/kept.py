@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -45,12 +46,15 @@ class Kept(Generic[Outcome]):
         job_of: Callable[[Outcome], Job],
         progress: Progress | None = None,
         executor: Executor | None = None,
+        minutes: float | None = None,
     ) -> list[Outcome]:
-        """All outcomes, after the jobs that are not done yet."""
-        done = {job_of(own) for own in self.outcomes}
+        """All outcomes, after the jobs that are not done yet, or after those that fit into so many minutes."""
+        done, start = {job_of(own) for own in self.outcomes}, time.monotonic()
         for _, outcome in in_turn(judged, [job for job in jobs if job not in done], str, progress, executor):
             self.outcomes.append(outcome)
             if self.path is not None:
                 row = pd.DataFrame([self.as_row(outcome)])
                 row.to_csv(self.path, mode="a", header=not self.path.exists(), index=False)
+            if minutes is not None and time.monotonic() - start > 60 * minutes:
+                break
         return self.outcomes

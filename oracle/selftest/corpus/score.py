@@ -142,13 +142,16 @@ def run(
     executor: Executor | None = None,
     kept: Path | None = None,
     resume: bool = False,
+    minutes: float | None = None,
 ) -> Corpus:
-    """The whole corpus, or a seventh of it; `kept` and `resume` as for the models."""
+    """The whole corpus, or a seventh of it; `kept`, `resume` and `minutes` as for the models."""
     start = time.perf_counter()
     chosen = [source for number, source in enumerate(all_entries()) if not quick or number % QUICK == 0]
     table = Kept(kept, resume, Outcome.as_row, Outcome.of_row)
-    done = {own.source: own for own in table.complete(judged, chosen, lambda own: own.source, progress, executor)}
-    return Corpus([done[source] for source in chosen], time.perf_counter() - start)
+    done = {
+        own.source: own for own in table.complete(judged, chosen, lambda own: own.source, progress, executor, minutes)
+    }
+    return Corpus([done[source] for source in chosen if source in done], time.perf_counter() - start)
 
 
 def judged(source: str) -> Outcome:

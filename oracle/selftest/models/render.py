@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from oracle.report.markdown import table
-from oracle.selftest.models.score import BATCH, Models
+from oracle.selftest.models.names import NAMES
+from oracle.selftest.models.score import BATCH, DTYPES, MODES, Models
 from oracle.wording import exact_share
 
 LIMITS = (
@@ -41,6 +42,7 @@ def summary_table(result: Models) -> pd.DataFrame:
         ("false alarms", f"{int(frame['accused'].sum())} rows in {elements:,} elements"),
         ("parameters whose gradient was judged", exact_share(frame["judged"].sum() / max(parameters, 1))),
         ("rows that say nothing, mean", exact_share(frame["undecided"].mean())),
+        ("tried, of all", f"{len(frame)} of {len(NAMES) * len(DTYPES) * len(MODES)} runs"),
         ("did not run", f"{(frame['failure'] != '').sum()} of {len(frame)} runs"),
         ("seconds a run, median", f"{frame['seconds'].median():.1f}"),
     ]

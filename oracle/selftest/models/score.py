@@ -80,17 +80,19 @@ def run(
     executor: Executor | None = None,
     kept: Path | None = None,
     resume: bool = False,
+    minutes: float | None = None,
 ) -> Models:
     """Every architecture in both dtypes and modes, or four of them in float32 in training.
 
     kept: a table to which each outcome is added as soon as it is there; with `resume`, what it holds is not done again.
+    minutes: after so many nothing more is begun.
     """
     start = time.perf_counter()
     jobs = [Job(name, dtype, mode) for name in NAMES for dtype in DTYPES for mode in MODES]
     if quick:
         jobs = [Job(name, DTYPES[0], MODES[0]) for name in QUICK]
     table = Kept(kept, resume, asdict, lambda row: Outcome(**row))
-    done = table.complete(judged, jobs, lambda own: Job(own.name, own.dtype, own.mode), progress, executor)
+    done = table.complete(judged, jobs, lambda own: Job(own.name, own.dtype, own.mode), progress, executor, minutes)
     return Models(done, time.perf_counter() - start)
 
 

@@ -133,12 +133,13 @@ def run(
     executor: Executor | None = None,
     kept: Path | None = None,
     resume: bool = False,
+    minutes: float | None = None,
 ) -> Rivalry:
-    """All rules on all bugs and variants, or on one in thirty-seven of them; `kept` and `resume` as for the models."""
+    """All rules on all bugs and variants, or on one in thirty-seven of them; `kept`, `resume` and `minutes` as for the models."""
     start = time.perf_counter()
     jobs = [job for number, job in enumerate(_jobs()) if not quick or number % QUICK == 0]
     table = Kept(kept, resume, Outcome.as_row, Outcome.of_row)
-    done = table.complete(judged, jobs, lambda own: own.job, progress, executor)
+    done = table.complete(judged, jobs, lambda own: own.job, progress, executor, minutes)
     return Rivalry(done, time.perf_counter() - start)
 
 

@@ -46,6 +46,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Monk
     assert [own.name for own in result.outcomes] == [job.name for job in (*first, *done)] and len(done) == 2
     assert result.passed and result.outcomes[0] == outcome(first[0])
     assert len(kept.read_text().splitlines()) == 1 + len(QUICK)
+    assert len(score.run(quick=True, kept=kept, minutes=0).outcomes) == 1  # anew, and no more than one
 
 
 def test_an_accusation_and_a_failure_are_told() -> None:

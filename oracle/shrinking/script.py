@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 
 import numpy as np
@@ -26,7 +27,7 @@ def script(shrunk: Shrunk, file: str, subject: str | Program) -> str:
     comparison = _comparison(shrunk) if culprit.quantity else []
     own = isinstance(subject, str) and ":" in subject
     module = "subjects" if isinstance(subject, str) else "process"
-    made = f'subjects.load("{subject}")' if isinstance(subject, str) else f"process.program({subject.command!r})"
+    made = f"subjects.load({quoted(subject)})" if isinstance(subject, str) else f"process.program({subject.command!r})"
     return "\n".join(
         [
             *(["import sys", ""] if own else []),
@@ -40,7 +41,7 @@ def script(shrunk: Shrunk, file: str, subject: str | Program) -> str:
                 f"likely cause: {culprit.cause or 'not known'}", 110, initial_indent="# ", subsequent_indent="#   "
             ),
             *textwrap.wrap(described(case), 110, initial_indent="# ", subsequent_indent="#   "),
-            f'case = oracle.Case.load("{file}")',
+            f"case = oracle.Case.load({quoted(file)})",
             f"trace = {made}.run(case)",
             *comparison,
         ]
@@ -49,7 +50,7 @@ def script(shrunk: Shrunk, file: str, subject: str | Program) -> str:
 
 def _comparison(shrunk: Shrunk) -> list[str]:
     culprit, got, expected = shrunk.culprit, shrunk.got, shrunk.expected
-    lines = [f'got = trace.get({culprit.step}, "{culprit.layer}", "{culprit.quantity}")']
+    lines = [f"got = trace.get({culprit.step}, {quoted(culprit.layer)}, {quoted(culprit.quantity)})"]
     if expected is None:
         return [*lines, 'print("got", got)']
     if expected.size > MOST_ELEMENTS and got is not None and got.shape == expected.shape:
@@ -65,6 +66,11 @@ def _comparison(shrunk: Shrunk) -> list[str]:
         *textwrap.wrap(made, 110, subsequent_indent="    "),
         'print("got", got, "expected", expected, sep="\\n")',
     ]
+
+
+def quoted(name: str) -> str:
+    """A name as Python writes it between double quotes: whatever it holds, it ends where it should."""
+    return json.dumps(name)
 
 
 def written(number: Array, like: Array) -> str:

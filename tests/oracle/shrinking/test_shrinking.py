@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import oracle
 from oracle.cli import main
 from oracle.selftest.bugs import all_bugs
 from oracle.selftest.plant import changed
-from oracle.shrinking.script import script
+from oracle.shrinking.script import quoted, script
 from oracle.shrinking.shrink import one_of_each_kind
 from oracle.suite import named
 
@@ -131,3 +132,10 @@ def test_the_command_saves_the_case_and_a_script_that_runs(
 def test_the_command_shrinks_nothing_where_all_is_well(tmp_path: Path) -> None:
     assert main(["run", "--cases", "linear/*", "--dtype", "float64", "--out", str(tmp_path), "--shrink"]) == 0
     assert not (tmp_path / "shrunk").exists()
+
+
+def test_a_name_cannot_break_out_of_the_script() -> None:
+    """A case comes from anybody; the script is run by hand."""
+    for name in ('x"); print("hacked', "a\\", "b\n1 / 0", "ü\u2028"):
+        literal = quoted(name)
+        assert "\n" not in literal and ast.literal_eval(literal) == name

@@ -545,11 +545,11 @@ def test_an_inadmissible_branch_is_found_end_to_end() -> None:
 
 
 def outwards(op: Callable[..., Any]) -> Callable[..., Any]:
-    """Each output away from zero by eight roundings of float32: within the tolerance of one layer, in each in the same way."""
+    """Each output away from zero by some 2.5 roundings of float32: within the limits of one layer, in each in the same way."""
 
     def biased(*args: Any) -> Any:
         output, backward = op(*args)
-        return (output * np.float32(1 + 2.0**-21)).astype(output.dtype), backward
+        return (output.astype(np.float64) * (1 + 2.5 * 2.0**-24)).astype(output.dtype), backward
 
     return biased
 

@@ -102,13 +102,15 @@ def test_the_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["scoreboard", "--dtype", "float128", "--out", str(tmp_path)]) == 2
 
 
-def test_the_published_scoreboard_is_of_the_suite_and_the_adapters_as_they_are() -> None:
-    """Every subject over every case in both precisions; every page that it points to is there."""
+def test_the_published_scoreboard_says_of_how_many_cases_it_is() -> None:
+    """Every subject over the same cases in both precisions: the suite may have grown since, and the page says how large it was.
+    Every page that it points to is there."""
     scores = pd.read_csv(REPORTS / "scoreboard.csv")
     runs = scores.groupby(["subject", "dtype"])["runs"].sum()
     assert set(runs.index) == {(subject, dtype) for subject in BUILT_IN for dtype in DTYPES}, STALE
-    assert set(runs) == {len(suite.all_cases())}, STALE
     text = (REPORTS / "scoreboard.md").read_text()
+    (count,) = set(runs)
+    assert f"\n{count:,} cases in float64 and float32.\n" in text and count <= len(suite.all_cases()), STALE
     pages = set(re.findall(r"\(findings/([\w-]+)\.md\)", text))
     assert pages and pages <= {page.stem for page in (REPORTS / "findings").glob("*.md")}
     unexplained = [line for line in text.splitlines() if re.match(r"- \d+ × ", line) and "(findings/" not in line]

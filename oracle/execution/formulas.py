@@ -84,6 +84,12 @@ def with_one_mean(case: Case, quantity: str, spec: Spec, known: Known) -> Any:
     return plain + off * ErrorArray((x.value - mean.value) * scale * scale / count, x.model)
 
 
+def with_rounded_constants(known: Known) -> Any:
+    """a (x or α') + b with an a and a b that were computed in the dtype: each of them is a power and a few products."""
+    y = known["output"]
+    return ErrorArray(y.value, y.model, y.error_or_zero + y.model.rounding(y.value, 4), scale=y.scale, guide=y.guide)
+
+
 # By class: of which quantities there is another formula, and what it gives for (case, key, spec, known).
 Formula: TypeAlias = Callable[[Case, Key, Spec, Known], Any]
 FORMULAS: dict[str, tuple[tuple[str, ...], Formula]] = {
@@ -94,6 +100,8 @@ FORMULAS: dict[str, tuple[tuple[str, ...], Formula]] = {
     "Sigmoid": (("output", "grad_input"), lambda case, key, spec, known: sigmoid_by_tanh(key.quantity, known)),
     "BCELoss": (("grad_input",), lambda case, key, spec, known: cross_entropy_of_textbooks(case, key.step, known)),
 }
+for name in ("AlphaDropout", "FeatureAlphaDropout"):
+    FORMULAS[name] = (("output",), lambda case, key, spec, known: with_rounded_constants(known))
 for name in ("ELU", "CELU", "SELU"):
     FORMULAS[name] = (("grad_input",), lambda case, key, spec, known: exponential_unit_from_output(spec, known))
 for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in (1, 2, 3)):

@@ -100,8 +100,7 @@ FORMULAS: dict[str, tuple[tuple[str, ...], Formula]] = {
     "Sigmoid": (("output", "grad_input"), lambda case, key, spec, known: sigmoid_by_tanh(key.quantity, known)),
     "BCELoss": (("grad_input",), lambda case, key, spec, known: cross_entropy_of_textbooks(case, key.step, known)),
 }
-for name in ("AlphaDropout", "FeatureAlphaDropout"):
-    FORMULAS[name] = (("output",), lambda case, key, spec, known: with_rounded_constants(known))
+FORMULAS["AlphaDropout"] = (("output",), lambda case, key, spec, known: with_rounded_constants(known))
 for name in ("ELU", "CELU", "SELU"):
     FORMULAS[name] = (("grad_input",), lambda case, key, spec, known: exponential_unit_from_output(spec, known))
 for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in (1, 2, 3)):

@@ -67,5 +67,6 @@ def reaching(plain: Any, ties: Any) -> Any:
     deviation = ties.bound
     if not (deviation > SAME * np.sqrt(ties.scale_or_own)).any():
         return plain
-    variance = np.square(plain.sigma + deviation * (1 + SAME) / LAMBDA)
+    with np.errstate(over="ignore"):  # of what lies near the end of the range
+        variance = np.square(plain.sigma + deviation * (1 + SAME) / LAMBDA)
     return ErrorArray(ties.value, plain.model, Twofold(variance), scale=ties.scale_or_own)

@@ -88,7 +88,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def test_a_signal_ends_the_workers_too(number: int, status: int, folder: Path) -> None:
     """Also those that hang; and whatever ended the run."""
     words = command(*RUN, "--subject", "attacks:hangs", "--time-limit", "600")
+    heard = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, above the tests, makes everybody ignore it
     with subprocess.Popen(words, env=ENVIRONMENT, cwd=folder, stderr=subprocess.PIPE, text=True) as run:
+        signal.signal(signal.SIGHUP, heard)
         deadline = time.monotonic() + 120
         while len(processes_of(folder)) < 2:
             assert time.monotonic() < deadline

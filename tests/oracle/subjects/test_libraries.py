@@ -43,12 +43,12 @@ class Part(NamedTuple):
 PARTS = {
     "jax": Part(
         (*EVERYWHERE, "conv/Conv2d*", "pool/AvgPool2d*", "norm/GroupNorm*", "activation/ELU,large", "optimizer/Adam*"),
-        frozenset({"expm1-gradient"}),
+        frozenset(),
         "optimizer/Adagrad,groups",
     ),
     "mygrad": Part(
         (*EVERYWHERE, "conv/Conv2d*", "pool/MaxPool2d*", "norm/BatchNorm2d*", "kink/LeakyReLU", "activation/ELU,large"),
-        frozenset({"mygrad-float64", "mygrad-elu"}),
+        frozenset({"mygrad-float64"}),
         "lenet5/random",
     ),
     "autograd": Part(

@@ -372,6 +372,8 @@ LOSS_ARGUMENTS = {
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 # Losses whose targets torch, and so the reference, does not differentiate.
 CONSTANT_TARGETS = frozenset({"SoftMarginLoss"})
+# Arguments of a loss that choose between formulas, though they are floating-point numbers.
+CHOOSING = frozenset({("CosineEmbeddingLoss", "target")})
 
 
 def loss_arguments(type: str) -> tuple[str, ...]:

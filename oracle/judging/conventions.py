@@ -60,6 +60,8 @@ def _biased_running_variance(case: Case, model: ErrorModel, guides: Guides) -> R
 
 def _dampened_first_step(case: Case, model: ErrorModel, guides: Guides) -> Results:
     """The momentum starts as a buffer of zeros, so that the first gradient is dampened too."""
+    if case.optimizer is None or case.optimizer.type != "SGD":  # none other is dampened
+        return predict(case, model, guides)
     started = case.optimizer_state.get("momentum", {})
     learnt = {
         name: value for name, value in case.params.items() if "running_" not in name and "num_batches" not in name

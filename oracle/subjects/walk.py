@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.case.case import BUFFERS, CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
+from oracle.case.case import BUFFERS, CHOOSING, CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.trace import Trace, Unsupported
 
@@ -252,7 +252,8 @@ class _Run:
         if case.loss is not None:
             self._record("loss", "grad_input", grads[self._tap_name("loss")])
             for name in sorted(learnt) if case.loss.type not in CONSTANT_TARGETS else ():
-                self._record("loss", f"grad.{name}", grads[f"target {name}"])
+                if (case.loss.type, name) not in CHOOSING:
+                    self._record("loss", f"grad.{name}", grads[f"target {name}"])
         for name, owner in reversed(recorded.finished):
             self._record(name, "grad_output", grads[f"out {name}"])
             self._record(name, "grad_input", grads[self._tap_name(name)])

@@ -9,6 +9,7 @@ import mlx.core as mx
 from mlx import optimizers
 
 from oracle.subjects.walk import Options, Tensor
+from oracle.trace import Unsupported
 
 # Names in the optimizers' states, with the quantities that they are.
 STATE = {
@@ -24,6 +25,8 @@ class Optimizer:
     """An optimizer of MLX; what torch's knows beyond it is unsupported."""
 
     def __init__(self, type: str, options: Options, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        if type not in STATE:
+            raise Unsupported(f"mlx.optimizers has no {type} by torch's equations")
         self.counts = type != "SGD"  # as torch does
         self.given = {key: values for key, values in state.items() if key != "step"}
         steps = [value.item() for value in state.get("step", {}).values()]

@@ -269,7 +269,7 @@ def test_whatever_an_introduction_is_ends_in_a_sentence(value: Any) -> None:
         ("profile", {"quantities": []}, "quantities are patterns of output, .*; got none"),
         ("profile", {"quantities": "output"}, "quantities is a list of names, got "),
         ("profile", {"conventions": "biased_running_variance"}, "conventions is a list of names, got "),
-        ("profile", {"normwise": ["conv2d"]}, "normwise are classes of layers, such as Conv2d, got 'conv2d'"),
+        ("profile", {"normwise": ["conv2d"]}, "normwise are layers that add up, Conv1d, Conv2d, .*, got 'conv2d'"),
     ],
 )
 def test_an_introduction_of_nothing_that_there_is_ends_in_a_sentence(field: str, value: Any, said: str) -> None:

@@ -807,7 +807,7 @@ def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
     names = {case.name for case in chosen}
     assert len(chosen) > 500 and sorted(name for name, _ in found) == [name for name in known if name in names], found
     # A gradient of zeros alone, such as that of numbers that a threshold cuts off, tests nothing, and that is no success.
-    assert set(undecided) == {"no gradient was decided"} and len(undecided) < len(chosen) / 15
+    assert set(undecided) <= {"no gradient was decided", "nothing was decided"} and len(undecided) < len(chosen) / 15
 
 
 class Round(torch.autograd.Function):

@@ -67,12 +67,12 @@ class Layer:
         children: of a container its layers by name.
     Shape: grad_output as the output, grad_input as the input; N is the batch, * any dimensions.
     Gradients: grad_input is returned, the parameters' are *added* to `grads`, until `zero_grad`.
-    Raises: ValueError for an input that is no floating-point array, or a grad_output whose shape is not the output's;
+    Raises: ValueError for an input that is not a floating-point array, or a grad_output whose shape is not the output's;
         RuntimeError for a backward without a forward.
     Conventions: output and grad_input have the input's dtype, to which parameters are cast. Arguments are never changed.
         NaN and infinities go where torch sends them, without a warning.
 
-    A layer of one's own fills `params` in its constructor and defines `op(input, *params)`. It returns the output and its
+    Your own layer fills `params` in its constructor and defines `op(input, *params)`. It returns the output and its
     backward, which returns `grad_input`, or `(grad_input, *param_grads)` in the order of `params`:
 
     >>> class Scale(refbp.Layer):
@@ -136,7 +136,7 @@ class Layer:
 
     @property
     def buffers(self) -> dict[str, Array]:
-        """State that is no parameter, such as running statistics; keys as in `params`."""
+        """State beside the parameters, such as running statistics; keys as in `params`."""
         return self._merged("buffers", self._buffers)
 
     def _merged(self, kind: str, own: dict[str, Array]) -> dict[str, Array]:
@@ -184,7 +184,7 @@ class Layer:
         return output, backward
 
     def check_input(self, input: Array) -> None:
-        """Raises: ValueError for what is no floating-point array."""
+        """Raises: ValueError for anything but a floating-point array."""
         require_floating(input, type(self).__name__)
 
     def forward(self, input: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import warnings
@@ -42,7 +43,10 @@ def main(folder: Path) -> None:
     refbp.Parameter.__new__.__annotations__.update(get_type_hints(refbp.Parameter))
     pdoc.docstrings.google = markdown
     pdoc.render.configure(docformat="google", footer_text=f"refbp {refbp.__version__}")
-    pdoc.pdoc("refbp", "oracle", output_directory=folder)
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(folder):  # a folder of a package's name in the current one makes pdoc ask which is meant
+        pdoc.pdoc("refbp", "oracle", output_directory=folder)
 
 
 if __name__ == "__main__":

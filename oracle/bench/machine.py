@@ -51,10 +51,10 @@ def machine() -> dict[str, Any]:
         for pool in threadpool_info()
     ]
     return {
-        "cores": about["processors"],
-        "platform": about["platform"],
+        "cores": about.processors,
+        "platform": about.platform,
         "pools": sorted(pools),
-        "processor": about["processor"],
-        "python": about["python"],
-        "versions": about["versions"],
+        "processor": about.processor,
+        "python": about.python,
+        "versions": dict(about.versions),
     }

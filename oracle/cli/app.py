@@ -58,7 +58,7 @@ def show_layers(report: Report, case: str) -> None:
 
     out = terminal.console()
     known = report.cases["case"] == case
-    for dtype in report.cases[known]["dtype"] if known.any() else report.environment["dtypes"]:
+    for dtype in report.cases[known]["dtype"] if known.any() else report.about.dtypes:
         step, lines = layer_lines(report.table, case, str(dtype))
         out.print(terminal.layer_table(lines, f"{case}, {dtype}, step {step}", out))
 

@@ -114,9 +114,9 @@ def print_for_github(report: Report) -> None:
     from oracle.report import github
     from oracle.report.report import ReportError
 
-    subject = str(report.environment["subject"])
-    sys.stdout.write("".join(f"{line}\n" for line in github.workflow_commands(report.blame, report.table, subject)))
-    summary = github.summary(report.environment, report.families, report.table, report.blame, report.training)
+    lines = github.workflow_commands(report.blame, report.table, report.about.subject)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    summary = github.summary(report)
     target = os.environ.get("GITHUB_STEP_SUMMARY")
     if not target:
         sys.stdout.write(summary)

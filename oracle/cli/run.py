@@ -98,9 +98,7 @@ def run(
                 executor=pool,
             )
         typed = visible(shlex.join(["oracle", *context.obj]))
-        report.environment["command"] = typed
-        if case_file is not None:
-            report = report.reproduced_by(typed)
+        report = report.by_command(typed) if case_file is None else report.reproduced_by(typed)
         report.save(out)
         show_run(report, out, as_json=as_json)
         if shrink:
@@ -117,7 +115,7 @@ def show_run(report: Report, out: Path, *, as_json: bool) -> None:
         print_json(report.to_json())
     else:
         show = terminal.console()
-        if report.environment["cases"] == 1:
+        if report.about.cases == 1:
             show_layers(report, str(report.cases["case"].iloc[0]))
         terminal.show_report(show, report)
     terminal.console(stderr=True).print(
@@ -163,7 +161,7 @@ def write_shrunk(
         notes.print(f"shrinking {culprit.case} ({culprit.dtype})", soft_wrap=True)
         case = own.get(culprit.case) or suite.named(culprit.case)
         try:
-            shrunk = apart.done(pool, shrink, case.astype(culprit.dtype), subject, report.environment["reference"])
+            shrunk = apart.done(pool, shrink, case.astype(culprit.dtype), subject, report.about.reference)
         except SubjectError as error:  # it ended its process
             notes.print(f"{culprit.case} cannot be shrunk: {error}", soft_wrap=True)
             continue

@@ -64,12 +64,12 @@ def judge(
             bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
 
         report = judged(folder, results, progress=progress, executor=executor)
-    report.environment["command"] = visible(shlex.join(["oracle", *context.obj]))
+    report = report.by_command(visible(shlex.join(["oracle", *context.obj])))
     report.save(out)
     if as_json:
         print_json(report.to_json())
     else:
-        if report.environment["cases"] == 1:
+        if report.about.cases == 1:
             show_layers(report, str(report.cases["case"].iloc[0]))
         terminal.show_report(terminal.console(), report)
     terminal.console(stderr=True).print(f"report: {out}/report.html and its siblings", soft_wrap=True)

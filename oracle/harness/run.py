@@ -24,7 +24,7 @@ from oracle.judging.long_runs import STRETCH, condensed, lengths, resumed, stret
 from oracle.judging.rows import CONVENTION, CRASHED, FAILED, UNDECIDED, UNSUPPORTED, WRONG, Row
 from oracle.judging.training import TrainingRun, trained
 from oracle.judging.witness import judge_by_witness, with_sides
-from oracle.report.environment import environment
+from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
 from oracle.suite.tried import never_tried
@@ -99,20 +99,19 @@ def run(
     if progress is not None:
         progress(len(jobs), len(jobs), "")
     untried, usual = never_tried(chosen, lacking)
-    about = {
-        **environment(),
-        "subject": subject if isinstance(subject, str) else who,
-        "reference": reference,
-        "dtypes": list(dtypes),
-        "cases": len(chosen),
-        "not trained freely": [run for run in ended if isinstance(run, str)],
-        "left changed": sorted(left),
-        "profile": list(declared),
-        "never tried": untried,
-        "usual settings": usual,
-        "command": command(subject, reference, cases, dtypes, witness),
-        "again": again(subject, reference, isinstance(cases, str)),
-    }
+    about = About.here(
+        subject=subject if isinstance(subject, str) else who,
+        reference=reference,
+        dtypes=dtypes,
+        cases=len(chosen),
+        not_trained_freely=tuple(run for run in ended if isinstance(run, str)),
+        left_changed=tuple(sorted(left)),
+        profile=declared,
+        never_tried=tuple(untried),
+        usual_settings=usual,
+        command=command(subject, reference, cases, dtypes, witness),
+        again=again(subject, reference, isinstance(cases, str)),
+    )
     return Report.of(rows, about, seconds, runs, details)
 
 

@@ -26,7 +26,7 @@ from oracle.modules.specs import layer_type, optimizer_type
 from oracle.modules.step import Loss, Step, Training
 from oracle.modules.untouched import untouched
 from oracle.modules.watched import ModuleStep, Seen
-from oracle.report.environment import environment
+from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.subjects.torch import array
 
@@ -88,14 +88,7 @@ def check_module(
     seconds = time.perf_counter() - start
     call = f"oracle.check_module({run.case}, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"
     dtypes = list(dict.fromkeys(row.dtype for row in judgement.rows))
-    about = {
-        **environment(),
-        "subject": run.case,
-        "reference": "refbp",
-        "dtypes": dtypes,
-        "cases": 1,
-        "unjudged": unjudged,
-    }
+    about = About.here(subject=run.case, reference="refbp", dtypes=tuple(dtypes), cases=1, unjudged=unjudged)
     rows = sorted(judgement.rows, key=lambda row: dtypes.index(row.dtype))
     report = Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), judgement.details)
     return replace(report, coverage=run.covered.coverage()).reproduced_by(call)

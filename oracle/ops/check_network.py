@@ -24,7 +24,7 @@ from oracle.ops.differences import by_differences, chosen_elements
 from oracle.ops.typed import specs_of, typed_case
 from oracle.programs import numpy_calls
 from oracle.programs.execution import FLOATS, Run, WithErrors
-from oracle.report.environment import environment
+from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import ErrorModel
 from oracle.subjects import refbp as refbp_subject
@@ -106,13 +106,9 @@ def check_network(
             details += typed.details
     seconds = time.perf_counter() - start
     cases = list(dict.fromkeys(row.case for row in rows))
-    about = {
-        **environment(),
-        "subject": "layers of your own",
-        "reference": step.references(),
-        "dtypes": [array.dtype.name],
-        "cases": len(cases),
-    }
+    about = About.here(
+        subject="layers of your own", reference=step.references(), dtypes=(array.dtype.name,), cases=len(cases)
+    )
     timed = {(case, array.dtype.name): seconds if case == CASE else 0.0 for case in cases}
     return Report.of(rows, about, timed, (), details).reproduced_by("oracle.check_network(layers, x, …)")
 

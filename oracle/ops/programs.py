@@ -26,7 +26,7 @@ from oracle.judging.verdict import compare
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.programs import numpy_calls
 from oracle.programs.execution import FLOATS, WithErrors
-from oracle.report.environment import environment
+from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import ErrorModel
 from oracle.suite.build import generator
@@ -55,7 +55,7 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
         details += judgement.details
     seconds = (time.perf_counter() - start) / len(dtypes)
     said = getattr(reference, "__name__", type(reference).__name__)
-    about = {**environment(), "subject": name, "reference": said, "dtypes": list(dtypes), "cases": 1}
+    about = About.here(subject=name, reference=said, dtypes=tuple(dtypes), cases=1)
     report = Report.of(rows, about, {(name, dtype): seconds for dtype in dtypes}, (), details)
     return report.reproduced_by(f"oracle.check_op({said}, {name}, {', '.join(f'{own}=…' for own in given)})")
 

@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import platform
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 PACKAGES = ("refbp", "numpy", "scipy", "torch", "pandas")
 
 
-def environment() -> dict[str, Any]:
-    """Plain values, sorted by name."""
-    return copy.deepcopy(_environment())
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The machine and its software; a text is empty where nobody knows it, as in a report that was written elsewhere.
+
+    Attributes:
+        processors: how many there are.
+        seeds: how a case's numbers are drawn.
+        versions: name and version of each package.
+    """
+
+    blas: str = ""
+    platform: str = ""
+    processor: str = ""
+    python: str = ""
+    seeds: str = ""
+    processors: int | None = None
+    versions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def software(self) -> str:
+        return ", ".join(f"{name} {version}" for name, version in self.versions)
 
 
 @cache
-def _environment() -> dict[str, Any]:
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
+def environment() -> Environment:
+    """This machine's."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    return {
-        "blas": f"{blas.get('name')} {blas.get('version')}",
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "python": platform.python_version(),
-        "seeds": "each case's generator is seeded by the CRC-32 of its name",
-        "processors": os.cpu_count(),
-        "versions": versions,
-    }
+    return Environment(
+        blas=f"{blas.get('name')} {blas.get('version')}",
+        platform=platform.platform(),
+        processor=_processor(),
+        python=platform.python_version(),
+        seeds="each case's generator is seeded by the CRC-32 of its name",
+        processors=os.cpu_count(),
+        versions=tuple((package, _version(package)) for package in PACKAGES),
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _processor() -> str:

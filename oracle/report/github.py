@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import pandas as pd
 
 from oracle.blame.blame import Blame
 from oracle.judging.rows import FAILED, GRAVITY, UNDECIDED
-from oracle.judging.training import TrainingRun
-from oracle.report import markdown, sentences
+from oracle.report import markdown
+from oracle.report.findings import Findings
 from oracle.report.source import place_of
 from oracle.report.table import HARNESS_FAILED, failed_runs, judged_rows
 from oracle.wording import counted, exact_share, figure
@@ -49,30 +48,25 @@ def workflow_commands(blames: Sequence[Blame], table: pd.DataFrame, subject: str
     return lines
 
 
-def summary(
-    about: Mapping[str, Any],
-    families: pd.DataFrame,
-    rows: pd.DataFrame,
-    blames: Sequence[Blame],
-    runs: Sequence[TrainingRun],
-) -> str:
+def summary(found: Findings) -> str:
     """Markdown for GITHUB_STEP_SUMMARY: the outcome, the culprits worst first, the families."""
-    ended = f"discrepancies: {len(blames):,} culprits" if blames else sentences.ended(about, rows)
+    ended = f"discrepancies: {len(found.blame):,} culprits" if found.blame else found.outcome
+    families, verdicts = found.families, found.table["verdict"].value_counts()
     largest = figure(float(families["z_max"].max())) if len(families) else ""
     parts = [
-        f"## {_inline(str(about.get('subject')))} against {_inline(str(about.get('reference')))}: {ended}",
-        f"{counted(judged_rows(rows), 'quantity')} judged; "
-        + ", ".join(f"{count:,} {verdict}" for verdict, count in rows["verdict"].value_counts().items())
+        f"## {_inline(found.title)}: {ended}",
+        f"{counted(judged_rows(found.table), 'quantity')} judged; "
+        + ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items())
         + (f"; largest z {largest}." if largest else "."),
-        *([f"Note: {said}."] if (said := sentences.declared(about)) else []),
+        *([f"Note: {said}."] if (said := found.about.declared) else []),
         markdown.table(families, figures=("z_max", "bound_ratio", "decided")),
     ]
-    if runs:
-        parts += ["### Free training on digits", markdown.training(runs)]
+    if found.training:
+        parts += ["### Free training on digits", markdown.training(found.training)]
     text = "\n\n".join(parts) + "\n"
     lines = [
         f"- `{blame.verdict}` " + "\n  - ".join(_inline(text) for text in (str(blame), *blame.remarks))
-        for blame in worst_first(blames)
+        for blame in worst_first(found.blame)
     ]
     return text + ("\n### Culprits, worst first\n\n" + _fitting(lines, len(text.encode())) if lines else "")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -12,23 +12,22 @@ import pandas as pd
 
 from oracle.blame.blame import Blame
 from oracle.judging.rows import CRASHED, DISCREPANCIES, FAILED, PASS, UNDECIDED, UNSUPPORTED
-from oracle.report import sentences
+from oracle.report.findings import Findings
 
 # What XML 1.0 cannot hold, escaped or not.
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def document(about: Mapping[str, Any], cases: pd.DataFrame, table: pd.DataFrame, blames: Iterable[Blame]) -> str:
+def document(found: Findings) -> str:
     """Discrepancies are failures; crashes, and where the harness itself failed, are errors; undecided and unsupported cases are
     skipped, never passed."""
     blamed: dict[tuple[str, str], list[Blame]] = {}
-    for blame in blames:
+    for blame in found.blame:
         blamed.setdefault((blame.case, blame.dtype), []).append(blame)
-    reasons = _reasons(table)
-    said = sentences.declared(about)
-    name = f"{about.get('subject')} against {about.get('reference')}" + (f" ({said})" if said else "")
+    reasons = _reasons(found.table)
+    name = found.title + (f" ({said})" if (said := found.about.declared) else "")
     root = ET.Element("testsuites", name=_text(name))
-    for family, own in cases.groupby("family", sort=False):
+    for family, own in found.cases.groupby("family", sort=False):
         suite = ET.SubElement(root, "testsuite", name=_text(str(family)))
         for record in own.to_dict(orient="records"):
             key = str(record["case"]), str(record["dtype"])

@@ -11,6 +11,7 @@ import pandas as pd
 from oracle.blame.details import Detail, Place
 from oracle.errors import visible
 from oracle.judging.rows import Row
+from oracle.report.about import About
 
 TEXTS = tuple(field.name for field in fields(Row) if field.type == "str")
 # With these a spreadsheet takes a cell for a formula.
@@ -30,6 +31,17 @@ def visible_details(details: Iterable[Detail]) -> Iterator[Detail]:
         own = detail.place
         texts = {name: visible(str(getattr(own, name))) for name in Place._fields if name != "step"}
         yield replace(detail, place=Place(step=own.step, **texts))
+
+
+def visible_about(about: About) -> About:
+    return replace(about, **{own.name: _visible(getattr(about, own.name)) for own in fields(about)})
+
+
+def _visible(value: Any) -> Any:
+    """A text, and every text in a tuple."""
+    if isinstance(value, tuple):
+        return tuple(map(_visible, value))
+    return visible(value) if isinstance(value, str) else value
 
 
 def visible_values(value: Any) -> Any:

@@ -6,47 +6,33 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from oracle.blame import details
-from oracle.blame.blame import Blame, blame
+from oracle.blame.blame import blame
 from oracle.blame.details import Detail, capped
 from oracle.case.arrays import SPECIAL
 from oracle.errors import message, visible
 from oracle.exchange.numbers import shown, spelled
-from oracle.judging.rows import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED, Row
+from oracle.judging.rows import Row
 from oracle.judging.training import TrainingRun
-from oracle.report import html, junit, markdown, plots, sentences
-from oracle.report.coverage import Coverage
-from oracle.report.kinds import Kind, examples, kind_table, kinds, sizes_of
-from oracle.report.plain_text import for_spreadsheets, visible_details, visible_rows, visible_values
+from oracle.report import html, junit, markdown, plots
+from oracle.report.about import About
+from oracle.report.findings import Findings
+from oracle.report.kinds import examples
+from oracle.report.plain_text import for_spreadsheets, visible_about, visible_details, visible_rows
 from oracle.report.stored import FORMAT, OtherFormat, Parts
-from oracle.report.table import (
-    CONFORMS,
-    HARNESS_FAILED,
-    NO_GRADIENT,
-    NOT_ALL_JUDGED,
-    NOTHING_DECIDED,
-    NOTHING_JUDGED,
-    case_table,
-    failed_runs,
-    family_table,
-    row_table,
-    unsupported_runs,
-)
-from oracle.wording import counted, exact_share, figure
+from oracle.report.table import case_table, row_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Culprits that are shown where a report is printed.
 MOST_BLAMES = 20
-# Classes of which the conclusion names the options that were never tried.
-MOST_CLASSES = 3
 
 
 class Discrepancy(AssertionError):
@@ -58,14 +44,15 @@ class ReportError(ValueError):
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class Report(Findings):
     """What a run found.
 
     Attributes:
         table: one row per case, dtype, step, layer, quantity and mode; its columns are `oracle.judging.rows.Row`'s attributes.
         cases: one row per case and dtype: verdict, blamed layer and quantity, diagnosis.
         blame: culprits, most upstream cause first.
-        environment: versions, processor, subject, reference, seeds.
+        about: what the run says of itself: subject, reference, versions, processor, seeds.
+        environment: the same as plain values by name, as in report.json.
         training: free training runs, if asked for.
         details: the arrays behind some of the discrepancies, capped.
         coverage: how much of the backward pass was judged; of `check_module`.
@@ -79,19 +66,11 @@ class Report:
     ['grad.bias', 'grad.weight', 'grad_input', 'grad_output', 'output']
     """
 
-    table: pd.DataFrame
-    cases: pd.DataFrame
-    blame: list[Blame]
-    environment: dict[str, Any]
-    training: list[TrainingRun]
-    details: tuple[Detail, ...] = ()
-    coverage: Coverage = field(default_factory=Coverage)
-
     @classmethod
     def of(
         cls,
         rows: Sequence[Row],
-        environment: Mapping[str, Any],
+        about: About,
         seconds: Mapping[tuple[str, str], float],
         training: Iterable[TrainingRun] = (),
         details: Iterable[Detail] = (),
@@ -99,103 +78,34 @@ class Report:
         """From the judge's rows, and the seconds per case and dtype: culprits are found, details capped."""
         rows = list(visible_rows(rows))
         kept = capped(visible_details(details), examples(rows))
-        environment = visible_values(environment)
+        about = visible_about(about)
         seconds = {(visible(case), visible(dtype)): taken for (case, dtype), taken in seconds.items()}
-        again = environment.get("again") or environment.get("subject", "")
-        culprits = blame(rows, str(again), kept)
+        culprits = blame(rows, about.again or about.subject, kept)
         table = row_table(rows)
-        return cls(table, case_table(table, culprits, seconds), culprits, dict(environment), list(training), kept)
+        return cls(table, case_table(table, culprits, seconds), culprits, about, list(training), kept)
 
     def declaring(self, profile: Sequence[str]) -> Report:
         """The same report of what declares something else than its run's subject."""
-        return replace(self, environment={**self.environment, "profile": list(profile)})
+        return replace(self, about=replace(self.about, profile=tuple(profile)))
 
     def reproduced_by(self, call: str) -> Report:
         """The same report of what was no run over the suite: `call` shows it again."""
         culprits = [replace(culprit, reproduce=call) for culprit in self.blame]
-        return replace(self, blame=culprits, environment={**self.environment, "command": call})
+        return replace(self, blame=culprits).by_command(call)
+
+    def by_command(self, command: str) -> Report:
+        """The same report of a run that `command` makes again."""
+        return replace(self, about=replace(self.about, command=command))
 
     @property
-    def kinds(self) -> pd.DataFrame:
-        """Discrepancies grouped by layer type, quantity, verdict and cause: how many there are, in how many cases and which
-        precisions, and the smallest case that shows each."""
-        return kind_table(self.grouped)
-
-    @property
-    def grouped(self) -> list[Kind]:
-        """The culprits by kind, most upstream cause first."""
-        return kinds(self.blame, sizes_of(self.table))
-
-    @property
-    def passed(self) -> bool:
-        """Whether something was decided and nothing found: `loose`, `convention`, `undecided` and `unsupported` are no
-        discrepancies, and a run that is all unsupported or undecided has not passed."""
-        return self.outcome == CONFORMS
-
-    @property
-    def outcome(self) -> str:
-        """How it ended: "conforms" in one case, else "discrepancies found", "nothing was judged", "nothing was decided",
-        "no gradient was decided", "not everything was judged" or "the harness itself failed"."""
-        return sentences.ended(self._about, self.table)
-
-    @property
-    def _about(self) -> dict[str, Any]:
-        """The environment, and whether something is left unjudged without the user's word."""
-        is_open = bool(self.coverage.unjudged) and self.environment.get("unjudged", "fail") == "fail"
-        return {**self.environment, "open": is_open}
-
-    @property
-    def conclusion(self) -> str:
-        """How it ended, in one line."""
-        left = ", ".join(self.environment.get("left changed", ()))
-        said = f"; it changed what everybody in its process shares, which was put back: {left}" if left else ""
-        notes = sentences.declared(self.environment), sentences.never_tried(self.environment, MOST_CLASSES)
-        return "; ".join(text for text in (f"{self._ended}{said}", *notes) if text)
-
-    @property
-    def _ended(self) -> str:
-        what = f"{self.environment['subject']} against {self.environment['reference']}"
-        runs, cases = len(self.cases), counted(self.environment["cases"], "case")
-        rows, lacking = self.table["verdict"].value_counts(), unsupported_runs(self.table)
-        if lacking == runs:
-            why = f", the first since: {self.table['diagnosis'].iloc[0]}" if runs else ""
-            return f"{what}: {NOTHING_JUDGED} ({counted(runs, 'run')} of {cases}, all unsupported){why}"
-        if self.outcome in (NOTHING_DECIDED, NO_GRADIENT):
-            why = f"every row is undecided{' or unsupported' if lacking else ''}"
-            if self.outcome == NO_GRADIENT:
-                why = f"of {counted(len(self.table), 'row')} none is a gradient's and decided"
-            return f"{what}: {self.outcome} ({counted(runs, 'run')} of {cases}, {why})"
-        share = exact_share(rows.get(UNDECIDED, 0) / len(self.table))
-        tail = [counted(len(self.table), "row"), f"{share} undecided"]
-        if rows.get(UNSUPPORTED, 0) > lacking:  # in runs that were judged, which count as such
-            tail.append(f"{rows[UNSUPPORTED] - lacking:,} unsupported")
-        if said := str(self.coverage):
-            tail.append(said)
-        if largest := figure(self.families["z_max"].max()):
-            tail.append(f"largest z {largest}")
-        failed = self.table[self.table["verdict"] == FAILED]
-        if self.outcome == NOT_ALL_JUDGED:
-            first = self.coverage.unjudged[0]
-            return f"{what}: {NOT_ALL_JUDGED} ({', '.join(tail)}), first {first.place} ({first.kind}): {first.reason}"
-        if self.outcome == HARNESS_FAILED:
-            return f"{what}: {failed_runs(failed)}"
-        if not self.passed:
-            failing = int(self.cases["verdict"].isin(DISCREPANCIES).sum())
-            more = "" if failed.empty else f"; {failed_runs(failed)}"
-            return f"{what}: discrepancies in {failing:,} of {runs:,} runs ({', '.join(tail)}){more}"
-        more = f", {lacking:,} more unsupported" if lacking else ""
-        return f"{what}: conforms in {counted(runs - lacking, 'run')} of {cases}{more} ({', '.join(tail)})"
+    def environment(self) -> dict[str, Any]:
+        return self.about.to_json()
 
     def __repr__(self) -> str:
         """Who is to blame, and how it ended."""
         more = len(self.blame) - MOST_BLAMES
         said = [culprit.in_full() for culprit in self.blame[:MOST_BLAMES]]
         return "\n".join([*said, *([f"and {more} more"] if more > 0 else []), self.conclusion])
-
-    @property
-    def families(self) -> pd.DataFrame:
-        """One row per family of cases: verdict counts, largest z and bound ratio, share decided, seconds."""
-        return family_table(self.table, self.cases)
 
     def raise_for_discrepancy(self) -> None:
         """Raises: Discrepancy, whose message is the blame, or how it ended where nobody is to blame, unless `passed`."""
@@ -218,15 +128,15 @@ class Report:
 
     def to_markdown(self) -> str:
         """The families, the culprits and the largest errors, as tables in Markdown."""
-        return markdown.report(self._about, self.families, self.table, self.cases, self.blame, self.training)
+        return markdown.report(self)
 
     def to_junit(self) -> str:
         """JUnit XML."""
-        return junit.document(self._about, self.cases, self.table, self.blame)
+        return junit.document(self)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: families, culprits and the worst rows, as many as one wants to scroll past."""
-        return html.excerpt(self._about, self.families, self.table, self.blame)
+        return html.excerpt(self)
 
     def plot_layers(self, case: str | None = None, dtype: str | None = None, figure: str = "max_rel") -> Figure:
         """A column of the table along depth, as a matplotlib figure; of the first case that is blamed unless one is named.
@@ -276,7 +186,7 @@ class Report:
             raise ReportError(f"file {path} cannot be written: {error.strerror}") from error
 
     def _page(self) -> str:
-        return html.render(self._about, self.families, self.table, self.cases, self.blame, self.training, self.details)
+        return html.render(self)
 
     def save(self, folder: Path | str) -> None:
         """Write table.parquet, table.csv, cases.csv, details.npz, report.json, report.md and report.html.
@@ -354,7 +264,7 @@ def load_report(folder: Path | str) -> Report:
     except Exception as error:  # whatever does not fit together, or a library says to it
         said = visible(" ".join(message(error).split()))
         raise ReportError(f"{folder} holds no report: its files are damaged ({said[:300]})") from error
-    return Report(kept.table, kept.cases, kept.blame, kept.environment, kept.training, kept.details, kept.coverage)
+    return Report(kept.table, kept.cases, kept.blame, kept.about, kept.training, kept.details, kept.coverage)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,29 +1,24 @@
-"""What every form of a report says in the same words."""
+"""What several forms of a report say in the same words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
-from oracle.report.table import CONFORMS, NOT_ALL_JUDGED, outcome
+from oracle.report.table import branch_counts
+from oracle.wording import exact_share
 
 
-def ended(about: Mapping[str, Any], table: pd.DataFrame) -> str:
-    """How a run ended, in a word or two: something that was left unjudged without the user's word is no success."""
-    found = outcome(table)
-    return NOT_ALL_JUDGED if found == CONFORMS and about.get("open") else found
+def branches(rows: pd.DataFrame) -> str:
+    """How much of the run hung on kinks and ties."""
+    compared, ambiguous, adopted = branch_counts(rows)
+    share = exact_share(ambiguous / compared) if compared else "0 %"
+    return (
+        f"Branches end to end: {compared:,} compared, {ambiguous:,} ({share}) so near a kink or tie that rounding can flip "
+        f"them, {adopted:,} decided otherwise by the subject and adopted."
+    )
 
 
-def declared(about: Mapping[str, Any]) -> str:
-    """What the subject's profile changes about the judgement; "" where it has none."""
-    return "; ".join(about.get("profile", ()))
-
-
-def never_tried(about: Mapping[str, Any], most: int) -> str:
-    """Options that a subject of few was never tried with, of at most so many classes, and in how many usual settings it was;
-    "" where it was tried with all."""
-    classes, usual = about.get("never tried", []), about.get("usual settings", "")
-    more = f"and options of {len(classes) - most} more classes" if len(classes) > most else ""
-    return "; ".join(text for text in (*classes[:most], more, usual) if text)
+def milestones(steps: int) -> list[int]:
+    """1, 10, 100, … and the last."""
+    found = [10**power for power in range(len(str(steps))) if 10**power < steps]
+    return [*found, steps] if steps else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,16 @@ from oracle.case.files import MIB, parsed, read
 from oracle.exchange.numbers import shown, unspelled
 from oracle.judging.rows import END_TO_END, GRAVITY, LOCAL, Row
 from oracle.judging.training import TrainingRun
+from oracle.report.about import NAMES, About
 from oracle.report.coverage import Coverage
 from oracle.report.plain_text import TEXTS, visible_values
 from oracle.report.table import CASE_COLUMNS, COLUMNS
 
 FORMAT = 2
-# What has to be known about a run before anything can be said of it, and of which kind it is.
-ABOUT: dict[str, type | tuple[type, ...]] = {"subject": str, "reference": str, "dtypes": list, "cases": int}
-# What else a run says of itself and is printed.
-KNOWN: dict[str, type | tuple[type, ...]] = {
-    "blas": str, "platform": str, "processor": str, "python": str, "processors": (int, type(None)), "versions": dict,
-    "command": str, "left changed": list, "never tried": list, "not trained freely": list, "profile": list,
-    "usual settings": str,
-}  # fmt: skip
 MOST_ROWS, MOST_BYTES = 20_000_000, 1024 * MIB
+KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "None": (type(None),)
+}  # fmt: skip
 CASE_TEXTS = ("case", "dtype", "family", "verdict", "layer", "quantity", "diagnosis")
 
 
@@ -45,7 +41,7 @@ class Parts:
             raise ValueError(f"report.json is no object but {shown(kept)}")
         if kept.get("format") != FORMAT:
             raise OtherFormat(kept.get("format"))
-        self.environment = _about(visible_values(kept["environment"]))
+        self.about = _about(visible_values(kept["environment"]))
         self.table = _table(read(folder / "table.parquet", MOST_BYTES, inside=folder))
         self.cases = _cases([unspelled(visible_values(record), SPECIAL) for record in kept["cases"]])
         self.blame = [_made(Blame, record) for record in visible_values(kept["blame"])]
@@ -58,19 +54,19 @@ class OtherFormat(Exception):
     """A report of another version."""
 
 
-def _about(environment: Any) -> dict[str, Any]:
-    if not isinstance(environment, dict):
-        raise ValueError(f"its environment is no object but {shown(environment)}")
-    lacking = [name for name in ABOUT if name not in environment]
+def _about(kept: Any) -> About:
+    """What a later version says beyond these attributes is passed over."""
+    if not isinstance(kept, dict):
+        raise ValueError(f"its environment is no object but {shown(kept)}")
+    values = {own: kept[name] for own, name in NAMES.items() if name in kept}
+    lacking = [own.name for own in fields(About) if own.default is MISSING and own.name not in values]
     if lacking:
         raise ValueError(f"they lack {', '.join(lacking)}")
-    for name, kind in {**KNOWN, **ABOUT}.items():
-        if name in environment and not isinstance(environment[name], kind):
-            raise ValueError(f"its environment's {name} is {shown(environment[name])}")
-    for name in ("dtypes", "left changed", "never tried", "not trained freely", "profile"):
-        if not all(isinstance(text, str) for text in environment.get(name, [])):
-            raise ValueError(f"its environment's {name} are texts, got {shown(environment[name])}")
-    return environment
+    versions = values.get("versions", {})
+    if not isinstance(versions, dict):
+        raise ValueError(f"its environment's versions are {shown(versions)}")
+    values["versions"] = list(versions.items())
+    return About(**_fitting(About, values, "its environment's"))
 
 
 def _table(data: bytes) -> pd.DataFrame:
@@ -122,19 +118,19 @@ def _made(kind: Any, record: Any) -> Any:
     """A frozen value from its fields, each of its kind."""
     if not isinstance(record, dict):
         raise ValueError(f"a {kind.__name__} is an object, got {shown(record)}")
-    values = dict(record)
-    for field in fields(kind):
-        if field.name not in values:
-            continue
-        value = values[field.name]
-        if isinstance(value, list):
-            value = values[field.name] = tuple(value)
-        if not _fits(value, str(field.type)):
-            raise ValueError(f"a {kind.__name__}'s {field.name} is {shown(value)}")
-    made = kind(**values)
+    made = kind(**_fitting(kind, record, f"a {kind.__name__}'s"))
     if isinstance(made, Blame) and made.verdict not in GRAVITY:
         raise ValueError(f"a culprit's verdict is {shown(made.verdict)}")
     return made
+
+
+def _fitting(kind: Any, record: Mapping[str, Any], whose: str) -> dict[str, Any]:
+    """The values of a record, lists as tuples. Raises: ValueError for one that is not of its field's kind."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    for field in fields(kind):
+        if field.name in values and not _fits(values[field.name], str(field.type)):
+            raise ValueError(f"{whose} {field.name.replace('_', ' ')} is {shown(values[field.name])}")
+    return values
 
 
 def _fits(value: Any, kind: str) -> bool:
@@ -149,8 +145,7 @@ def _fits(value: Any, kind: str) -> bool:
                 for item in value
             )
         return all(_fits(item, inner) for item in value)
-    known: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
-    return type(value) in known.get(kind, (object,))
+    return type(value) in {own for part in kind.split(" | ") for own in KINDS[part]}
 
 
 def _coverage(kept: Any) -> Coverage:

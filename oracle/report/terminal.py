@@ -14,9 +14,10 @@ from rich.text import Text
 
 from oracle.judging.rows import DISCREPANCIES, MISSING, PASS, VERDICTS
 from oracle.report.diff import APPEARED, BETTER, VANISHED, WORSE, Change
+from oracle.report.environment import Environment
 from oracle.report.history import Course
-from oracle.report.markdown import branches, milestones
 from oracle.report.report import MOST_BLAMES, Report
+from oracle.report.sentences import branches, milestones
 from oracle.report.table import branch_counts
 from oracle.running_error import LAMBDA
 from oracle.wording import counted, exact_share, figure
@@ -45,9 +46,8 @@ def progress_bar() -> Progress:
     )
 
 
-def opening(about: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return f"{versions}; {about['blas']}, {about['processors']} processors"
+def opening(about: Environment) -> str:
+    return f"{about.software}; {about.blas}, {about.processors} processors"
 
 
 def show_report(out: Console, report: Report) -> None:

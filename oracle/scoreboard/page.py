@@ -18,11 +18,10 @@ raised an error. `z_max` is the largest error of a row that passes in units of i
 
 def markdown(board: Scoreboard) -> str:
     about = board.about
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     parts = [
         "# Scoreboard",
-        f"{about['cases']:,} cases in {' and '.join(about['dtypes'])}.\n"
-        f"{versions}; Python {about['python']}; {about['blas']}; {about['processor']}.",
+        f"{about.cases:,} cases in {' and '.join(about.dtypes)}.\n"
+        f"{about.software}; Python {about.python}; {about.blas}; {about.processor}.",
         EXPLAINED,
         table(board.totals, FIGURES),
         "\n".join(f"- {name}: {version}" for name, version in board.versions.items()),

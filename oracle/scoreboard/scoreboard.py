@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -26,7 +26,7 @@ from oracle.judging.rows import (
     VERDICTS,
     WRONG,
 )
-from oracle.report.environment import environment
+from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.scoreboard.written import page_of
 from oracle.subjects import libraries
@@ -61,17 +61,17 @@ class Scoreboard:
         faults: one row per kind of culprit, see FAULTS.
         versions: of the libraries, by subject.
         lacking: subjects that are not installed.
-        about: the environment, with the number of cases.
+        about: what every library was held against, on what, and where.
     """
 
     scores: pd.DataFrame
     faults: pd.DataFrame
     versions: dict[str, str]
     lacking: tuple[str, ...]
-    about: dict[str, Any]
+    about: About
 
     @classmethod
-    def of(cls, reports: Mapping[str, Report], about: dict[str, Any], lacking: tuple[str, ...] = ()) -> Scoreboard:
+    def of(cls, reports: Mapping[str, Report], about: About, lacking: tuple[str, ...] = ()) -> Scoreboard:
         versions = {name: installed(name) for name in reports}
         return cls(scores(reports), faults(reports), versions, lacking, about)
 
@@ -109,8 +109,8 @@ def run(
     for job, done in in_turn(judged, jobs, lambda job: f"{job.subject}: {job.case.name}", progress, executor, lost):
         rows[job.subject] += done.rows
         details[job.subject] += done.details
-    reports = {name: Report.of(rows[name], {"subject": name}, {}, details=details[name]) for name in present}
-    about = {**environment(), "cases": len(cases), "dtypes": list(dtypes)}
+    about = About.here(subject="libraries", reference="torch", dtypes=tuple(dtypes), cases=len(cases))
+    reports = {name: Report.of(rows[name], replace(about, subject=name), {}, details=details[name]) for name in present}
     return Scoreboard.of(reports, about, tuple(name for name in names if name not in present))
 
 

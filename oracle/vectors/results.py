@@ -27,7 +27,7 @@ from oracle.harness.judge import CaseStep, judge_step
 from oracle.judging.case_rows import unjudged
 from oracle.judging.known import with_known
 from oracle.judging.rows import FAILED, LOCAL, MISSING, UNSUPPORTED, WRONG, Row
-from oracle.report.environment import environment
+from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.subjects import refbp
 from oracle.trace import Key
@@ -75,17 +75,15 @@ def judge(
         details += done.details
     rows += _strangers(results, manifest)
     command = shlex.join(["oracle", "vectors", "judge", str(folder), str(results)])
-    about = {
-        **environment(),
-        "subject": who.name,
-        "reference": f"{manifest.reference} (stored) and refbp",
-        "dtypes": sorted({entry.dtype for entry in manifest.cases}),
-        "cases": len({entry.case for entry in manifest.cases}),
-        "not trained freely": [],
-        "profile": who.profile.in_words(),
-        "command": command,
-        "again": command,
-    }
+    about = About.here(
+        subject=who.name,
+        reference=f"{manifest.reference} (stored) and refbp",
+        dtypes=tuple(sorted({entry.dtype for entry in manifest.cases})),
+        cases=len({entry.case for entry in manifest.cases}),
+        profile=tuple(who.profile.in_words()),
+        command=command,
+        again=command,
+    )
     return Report.of(rows, about, seconds, (), details)
 
 

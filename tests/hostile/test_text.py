@@ -78,7 +78,7 @@ def test_text_is_shown_as_it_is(what: str, tmp_path: Path, capsys: pytest.Captur
     console.file = out
     terminal.show_report(console, oracle.load_report(tmp_path))
     commands = github.workflow_commands(report.blame, report.table)
-    summary = github.summary(report.environment, report.families, report.table, report.blame, report.training)
+    summary = github.summary(report)
     rendered = {"report.md": shown["report.md"], "notebook": report._repr_html_(), "summary": summary}
     shown |= rendered | {"terminal": out.getvalue(), "commands": "\n".join(commands)}
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

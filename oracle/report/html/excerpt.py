@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pandas as pd
-
-from oracle.blame.blame import Blame
 from oracle.judging.rows import GRAVITY, PASS
+from oracle.report.findings import Findings
 from oracle.report.html.page import environment, overview, records
 
 MOST_BLAMES = 8
 MOST_ROWS = 20
 
 
-def excerpt(about: Mapping[str, Any], families: pd.DataFrame, table: pd.DataFrame, blame: Sequence[Blame]) -> str:
+def excerpt(found: Findings) -> str:
     """HTML without scripts and without styles of its own beyond a few attributes."""
-    rest = table[table["verdict"] != PASS]
+    rest = found.table[found.table["verdict"] != PASS]
     gravity = rest["verdict"].map(GRAVITY)
     rows = rest.assign(gravity=gravity).sort_values(["gravity", "z_max"], ascending=False, kind="stable")
     return (
         environment()
         .get_template("excerpt.html.j2")
         .render(
-            **overview(about, families, table, blame, MOST_BLAMES),
+            **overview(found, MOST_BLAMES),
             rows=records(rows.head(MOST_ROWS)),
             rows_left=max(0, len(rows) - MOST_ROWS),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -10,13 +10,11 @@ import jinja2
 import pandas as pd
 
 from oracle.blame.blame import Blame
-from oracle.blame.details import Detail
 from oracle.judging.rows import DISCREPANCIES, FAILURES, PASS, VERDICTS
-from oracle.judging.training import TrainingRun
-from oracle.report import sentences
+from oracle.report.about import About
+from oracle.report.findings import Findings
 from oracle.report.html import payload
-from oracle.report.kinds import kinds, sizes_of
-from oracle.report.table import CONFORMS, judged_rows, unsupported_runs
+from oracle.report.table import judged_rows, unsupported_runs
 from oracle.running_error import LAMBDA
 from oracle.wording import counted, exact_share, figure
 
@@ -35,46 +33,40 @@ SCRIPTS = (
     "case.js",
     "main.js",
 )
+# What the page says of a run in words of its own.
+TOLD = ("command", "subject", "reference", "versions", "cases")
 # Lists in the page's own text; the table holds everything.
 MOST_BLAMES = 40
 MOST_CASES = 100
 MOST_OTHERS = 50
 
 
-def render(
-    about: Mapping[str, Any],
-    families: pd.DataFrame,
-    rows: pd.DataFrame,
-    cases: pd.DataFrame,
-    blame: Sequence[Blame],
-    runs: Sequence[TrainingRun],
-    details: Sequence[Detail],
-) -> str:
+def render(found: Findings) -> str:
     """The whole page."""
+    rows, cases = found.table, found.cases
     shown = cases[cases["verdict"] != PASS]
     template = environment().get_template("template.html.j2")
     return template.render(
-        title=f"{about.get('subject')} against {about.get('reference')}",
-        **overview(about, families, rows, blame, MOST_BLAMES),
-        passed=sentences.ended(about, rows) == CONFORMS,
+        **overview(found, MOST_BLAMES),
+        facts=facts(found.about),
+        passed=found.passed,
         runs=len(cases),
-        distinct=cases["case"].nunique(),
         verdicts=[verdict for verdict in VERDICTS if (rows["verdict"] == verdict).any()],
         counts=rows["verdict"].value_counts().to_dict(),
         discrepancies=DISCREPANCIES,
         failing=int(cases["verdict"].isin(FAILURES).sum()),
         lacking=unsupported_runs(rows),
-        training=runs,
+        training=found.training,
         cases=records(shown.head(MOST_CASES)),
         cases_left=max(0, len(shown) - MOST_CASES),
         most_others=MOST_OTHERS,
-        start=_start(blame, cases),
+        start=_start(found.blame, cases),
         threshold=f"{LAMBDA:g}",
         data=payload.packed(
             {
-                "columns": payload.columns(rows, blame),
-                "details": payload.details(details),
-                "training": payload.training(runs),
+                "columns": payload.columns(rows, found.blame),
+                "details": payload.details(found.details),
+                "training": payload.training(found.training),
                 "lambda": LAMBDA,
                 "discrepancies": sorted(DISCREPANCIES),
                 "gravity": VERDICTS,
@@ -87,21 +79,29 @@ def render(
     )
 
 
-def overview(
-    about: Mapping[str, Any], families: pd.DataFrame, rows: pd.DataFrame, blame: Sequence[Blame], most: int
-) -> dict[str, Any]:
+def overview(found: Findings, most: int) -> dict[str, Any]:
     """What every page opens with: how it ended, the families, and of the kinds of culprits so many."""
-    found = kinds(blame, sizes_of(rows))
+    kinds, families = found.grouped, found.families
     return {
-        "about": about,
-        "outcome": sentences.ended(about, rows),
-        "declared": sentences.declared(about),
-        "judged": judged_rows(rows),
+        "title": found.title,
+        "about": found.about,
+        "outcome": found.outcome,
+        "judged": judged_rows(found.table),
         "families": records(families),
         "family_verdicts": [verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
-        "kinds": found[:most],
-        "kinds_left": max(0, len(found) - most),
+        "kinds": kinds[:most],
+        "kinds_left": max(0, len(kinds) - most),
     }
+
+
+def facts(about: About) -> dict[str, str]:
+    """What else the page says of the run, by name, as far as there is anything to say."""
+    said = {
+        name: value
+        for name, value in sorted(about.to_json().items())
+        if name not in TOLD and value not in ("", [], None)
+    }
+    return {name: ", ".join(value) if isinstance(value, list) else str(value) for name, value in said.items()}
 
 
 def environment() -> jinja2.Environment:

@@ -46,7 +46,7 @@ def test_every_form_of_a_report_says_what_a_profile_leaves_out(tmp_path: Path) -
     report.to_html(tmp_path / "report.html")
     forms = [report.conclusion, repr(report), report.to_markdown(), report.to_junit(), report._repr_html_()]
     forms += [(tmp_path / "report.html").read_text()]
-    forms += [github.summary(report.environment, report.families, report.table, report.blame, report.training)]
+    forms += [github.summary(report)]
     assert all(said in form for form in forms)
     assert report.to_json()["environment"]["profile"] == said.split("; ")
     assert "profile" not in oracle.run("refbp", cases=[CASE]).conclusion

@@ -14,6 +14,7 @@ import pytest
 
 import oracle
 from oracle.judging.training import TrainingRun
+from oracle.report.about import About
 from oracle.report.html import payload
 from oracle.report.roles import roles
 from oracle.wording import measured, rounded
@@ -110,7 +111,7 @@ def test_nothing_that_a_subject_says_is_run(tmp_path: Path) -> None:
 
 
 def test_an_empty_report_can_be_shown(tmp_path: Path) -> None:
-    report = oracle.Report.of([], {"subject": "a", "reference": "b"}, {})
+    report = oracle.Report.of([], About(subject="a", reference="b", dtypes=(), cases=0), {})
     report.to_html(tmp_path / "report.html")
     assert "nothing was judged" in (tmp_path / "report.html").read_text()
 

@@ -84,9 +84,9 @@ def test_undecided_rows_are_a_warning(report: oracle.Report) -> None:
 
 
 def test_a_summary_keeps_within_what_github_takes(report: oracle.Report) -> None:
-    text = github.summary(report.environment, report.families, report.table, blames(5000), [])
+    text = github.summary(replace(report, blame=blames(5000)))
     assert len(text.encode()) < 1024 * 1024 and "more, in the report's cases.csv" in text
-    small = github.summary(report.environment, report.families, report.table, report.blame, [])
+    small = github.summary(report)
     assert "more, in" not in small and "conv2" in small
 
 
@@ -117,5 +117,5 @@ def test_markdown_never_rounds_a_share_to_all(report: oracle.Report) -> None:
 
 
 def test_control_characters_never_reach_the_xml(report: oracle.Report) -> None:
-    text = junit.document({"subject": "\x00"}, report.cases, report.table, report.blame)
+    text = junit.document(replace(report, about=replace(report.about, subject="\x00")))
     assert "\x00" not in text and ET.fromstring(text).get("name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,25 @@ import oracle
 from oracle.blame.blame import Blame
 from oracle.judging.rows import DISCREPANCIES, FAILURES, VERDICTS, Row
 from oracle.judging.training import TrainingRun
+from oracle.report.about import About
 from oracle.report.report import Report, ReportError, load_report
 from oracle.wording import exact_share, figure
 
 FILES = ["cases.csv", "details.npz", "report.html", "report.json", "report.md", "table.csv", "table.parquet"]
-ABOUT: dict[str, Any] = {
-    "blas": "openblas 0.3",
-    "cases": 2,
-    "dtypes": ["float64", "float32"],
-    "platform": "Linux",
-    "processor": "a | processor",
-    "python": "3.11",
-    "reference": "torch",
-    "seeds": "by name",
-    "subject": "mine",
-    "processors": 2,
-    "versions": {"numpy": "2.0"},
-}
+ABOUT = About(
+    blas="openblas 0.3",
+    cases=2,
+    dtypes=("float64", "float32"),
+    platform="Linux",
+    processor="a | processor",
+    python="3.11",
+    reference="torch",
+    seeds="by name",
+    subject="mine",
+    processors=2,
+    versions=(("numpy", "2.0"),),
+    not_trained_freely=("digits/cnn: no",),
+)
 FREE = TrainingRun("digits/mlp", "float32", 2, "mine", "torch", (0.0, 1e-9, math.inf), ((0.5, math.nan),), 0.9, 0.95)
 
 
@@ -98,7 +100,7 @@ def test_a_report_comes_back_as_it_was(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(back.table, report.table, check_exact=True)
     pd.testing.assert_frame_equal(back.cases, report.cases, check_exact=True)
     pd.testing.assert_frame_equal(back.families, report.families, check_exact=True)
-    assert (back.blame, back.environment, back.passed) == (report.blame, report.environment, report.passed)
+    assert (back.blame, back.about, back.passed) == (report.blame, report.about, report.passed)
     assert repr(back.training) == repr(report.training)  # NaN differs from itself
     assert back.to_json() == report.to_json() and back.to_markdown() == report.to_markdown()
 
@@ -109,6 +111,26 @@ def test_a_report_that_was_loaded_can_be_saved_again(tmp_path: Path) -> None:
     load_report(tmp_path / "first").save(tmp_path / "second")
     for name in set(FILES) - {"table.parquet"}:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
+
+
+def test_every_attribute_of_a_run_comes_back(tmp_path: Path) -> None:
+    """Also one that is added to `About` alone: it is written, read, and of its own type."""
+    given = {"int": 7, "int | None": 7, "str": "said", "tuple[str, ...]": ("one", "two")}
+    given["tuple[tuple[str, str], ...]"] = (("numpy", "2.0"),)
+    about = About(**{own.name: given[str(own.type)] for own in fields(About)})
+    Report.of([row()], about, {}).save(tmp_path)
+    back = load_report(tmp_path)
+    assert back.about == about and len(back.environment) == len(fields(About))
+    assert {"never tried", "usual settings", "not trained freely", "left changed"} <= back.environment.keys()
+
+
+def test_what_a_later_version_says_of_a_run_is_passed_over(tmp_path: Path) -> None:
+    """And what an earlier one did not say is unknown."""
+    mixed().save(tmp_path)
+    kept = json.loads((tmp_path / "report.json").read_text())
+    kept["environment"] = {"subject": "a", "reference": "b", "dtypes": ["float32"], "cases": 2, "weather": "fine"}
+    (tmp_path / "report.json").write_text(json.dumps(kept))
+    assert load_report(tmp_path).about == About(subject="a", reference="b", dtypes=("float32",), cases=2)
 
 
 def test_a_report_without_rows_comes_back(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from oracle import suite
 from oracle.cli import main
 from oracle.harness.run import DTYPES
 from oracle.judging.rows import Row
+from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.scoreboard import page, scoreboard
 from oracle.scoreboard.scoreboard import COUNTS, Scoreboard
@@ -30,15 +31,8 @@ def row(case: str, verdict: str, z: float = 0.0, **changes: object) -> Row:
 
 
 def board(*rows: Row, lacking: tuple[str, ...] = ()) -> Scoreboard:
-    about = {
-        "cases": 3,
-        "dtypes": ["float32"],
-        "versions": {"numpy": "2"},
-        "python": "3",
-        "blas": "b",
-        "processor": "p",
-    }
-    return Scoreboard.of({"jax": Report.of(rows, {"subject": "jax"}, {})}, about, lacking)
+    about = About(subject="jax", reference="torch", cases=3, dtypes=("float32",), versions=(("numpy", "2"),))
+    return Scoreboard.of({"jax": Report.of(rows, about, {})}, about, lacking)
 
 
 def test_a_run_counts_once_by_its_gravest_row() -> None:

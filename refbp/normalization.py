@@ -49,8 +49,8 @@ def standardized(x: Array, axes: Axes, eps: float, constant: float = math.inf) -
     # Folded to one product and one shift, as kernels do: their rounding where x is close to the mean is then allowed for.
     x_hat = x * s - mean * s
 
-    def backward(g: Array) -> Array:
-        return s * (g - mean_over(g, axes) - x_hat * mean_over(g * x_hat, axes))
+    def backward(g: Array) -> Array:  # folded, too
+        return s * g - s * mean_over(g, axes) - x_hat * (s * mean_over(g * x_hat, axes))
 
     return x_hat, backward
 

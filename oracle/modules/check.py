@@ -20,12 +20,12 @@ from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_update
 from oracle.modules.calls import Call
 from oracle.modules.capture import leaves
 from oracle.modules.covered import Covered
+from oracle.modules.module_step import ModuleStep, Seen
 from oracle.modules.operation_rows import Judged
 from oracle.modules.operations import Operation
 from oracle.modules.specs import layer_type, optimizer_type
 from oracle.modules.step import Loss, Step, Training
 from oracle.modules.untouched import untouched
-from oracle.modules.watched import ModuleStep, Seen
 from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.subjects.torch import array
@@ -211,7 +211,7 @@ class _Run:
         for cut, names in step.cuts:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             said = f"nothing before it learns: {names[0]}{more} has no gradient ({cut.where})"
-            yield self._note(number, cut.layer, "grad_input", MISSING, said, "aten.detach")
+            yield self._note(number, cut.layer, "grad_input", MISSING, said, cut.kind)
 
     def _never_called(self, step: int, calls: Sequence[Call]) -> Iterator[Row]:
         called = {call.name for call in calls}

@@ -150,6 +150,8 @@ def _check_filled(run: Derived, operation: Operation) -> None:
 def _quantity(operation: Operation, position: int) -> str:
     name = operation.names.get(position, "")
     if name:
-        return f"grad.{name.rpartition('.')[2]}"
+        short = name.rpartition(".")[2]
+        alone = sum(own.rpartition(".")[2] == short for own in operation.names.values()) == 1
+        return f"grad.{short if alone else name}"
     order = list(operation.inputs)
     return "grad_input" if len(order) == 1 else f"grad_input#{order.index(position)}"

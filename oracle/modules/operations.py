@@ -1,40 +1,20 @@
-"""What lies between and inside a module's leaves: every node of its autograd graph, with the ATen calls that it stands for.
-
-A node is younger than what it was made from, and what it recorded ran before the next node was made: so the number of nodes that
-there were at a call says whose call it is, also inside a custom autograd.Function, whoever called it and however. What goes into
-a node and comes out of it are the tensors at its edges, which are known from the calls that read them. Nothing is put into the
-network; gradients are read where autograd hands them over.
-"""
+"""An operation of a network: a node of its autograd graph, with what went in and came out."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from torch.autograd import Function
-from torch.nn.modules import module as hooks
-
 from oracle.case.arrays import Array
-from oracle.modules.calls import Node
-from oracle.modules.graph import is_compiled, nodes_behind
-from oracle.programs.geometry import Geometry
-from oracle.programs.program import Event, Held, Place, replaced
-from oracle.programs.torch_calls import Recording, frame_of_user
-from oracle.subjects.torch import array
-
-Edge = tuple[Node, int]
+from oracle.programs.program import Event, Held, replaced
 
 
 class Cut(NamedTuple):
-    """A detach whose result is used: its place, file and line."""
+    """What keeps gradients from parameters, such as a detach whose result is used: its place, what it is, file and line."""
 
     layer: str
+    kind: str
     where: str
 
 
@@ -55,6 +35,7 @@ class Operation:
         where: file and line.
         events: the calls that it may be made of, in order.
         inputs: what went in, by edge; with the name of a parameter that an edge leads to, else "".
+        hidden: parameters that it reads without an edge to them, as a checkpoint does, by name.
         outputs: what came out, by its number.
         upstream, gradients: what arrived at each output, and went over each edge.
         sizes, dtypes: of the inputs.
@@ -71,6 +52,7 @@ class Operation:
     events: list[Event] = field(default_factory=list)
     inputs: dict[int, Held] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
+    hidden: dict[str, Held] = field(default_factory=dict)
     outputs: dict[int, Held] = field(default_factory=dict)
     upstream: dict[int, Array] = field(default_factory=dict)
     gradients: dict[int, Array] = field(default_factory=dict)
@@ -82,273 +64,21 @@ class Operation:
     computes: bool = True
     spoils: bool = False
 
+    def add_hidden(self, gradients: Mapping[str, Array]) -> None:
+        """What parameters without an edge were given while it was differentiated."""
+        for name in gradients.keys() & self.hidden.keys():
+            held = self.hidden[name]
+            position = max(self.inputs, default=-1) + 1
+            self.inputs[position], self.names[position], self.gradients[position] = held, name, gradients[name]
+            self.sizes[position], self.dtypes[position] = held.geometry.size, held.dtype
+
     def release(self) -> None:
         """What it holds is needed no more."""
-        self.events, self.inputs, self.outputs, self.called = [], {}, {}, None
+        self.events, self.inputs, self.outputs, self.called, self.hidden = [], {}, {}, None, {}
         self.upstream, self.gradients = {}, {}
 
 
-class Watch(Recording):  # type: ignore[no-untyped-call]
-    """Records the forward pass of a module, and then follows its backward pass node by node.
-
-    Args:
-        module: whose submodules give places their names.
-        names: of parameters.
-        references: by custom autograd.Function what it is to be held against.
-    """
-
-    def __init__(
-        self,
-        module: torch.nn.Module,
-        names: Mapping[torch.Tensor, str],
-        references: Mapping[Any, Callable[..., Any]] | None = None,
-    ) -> None:
-        super().__init__(self._here)
-        self.references = {
-            kind: own
-            for kind, own in (references or {}).items()
-            if isinstance(kind, type) and issubclass(kind, Function)
-        }
-        self.called: dict[int, Called] = {}
-        self.paths = {id(own): name for name, own in module.named_modules()}
-        self.names = {id(tensor): name for tensor, name in names.items()}
-        self.stack: list[str] = []
-        self.edges: dict[Edge, tuple[Held, int]] = {}
-        self.leaves: dict[int, Held] = {}
-        self.compiled = is_compiled(module)
-        self.spoilt: dict[str, None] = {}
-        self.at = ""
-        self.cuts: dict[Node, Cut] = {}
-        self._detached: dict[int, tuple[Cut, Node]] = {}
-        self._hooks: list[Any] = []
-        self._written: list[tuple[str, torch.Tensor, int]] = []
-        self._read: dict[int, list[tuple[torch.Tensor, int, Geometry]]] = {}
-
-    @contextmanager
-    def forward(self, place: str = "") -> Iterator[None]:
-        """Inside, calls are recorded with the module that makes them; at this place where none does."""
-        self.stack = [place]
-        if self.compiled:  # hooks and modes would make the compiler leave it as it is
-            yield
-            return
-        entering = hooks.register_module_forward_pre_hook(lambda own, _: self.stack.append(self._path(own)))
-        leaving = hooks.register_module_forward_hook(lambda *_: self._left(), always_call=True)
-        try:
-            with self, self._calls_shown():
-                yield
-        finally:
-            entering.remove()
-            leaving.remove()
-            self.stack.clear()
-
-    @contextmanager
-    def _calls_shown(self) -> Iterator[None]:
-        """Functions for which there is a reference show what they are called with, also to who has bound their `apply` before."""
-        before = {kind: kind.__dict__.get("forward") for kind in self.references}
-        for kind, reference in self.references.items():
-            setattr(kind, "forward", staticmethod(self._showing(kind, kind.forward, reference)))  # noqa: B010
-        try:
-            yield
-        finally:
-            for kind, own in before.items():
-                if own is None:
-                    delattr(kind, "forward")
-                else:
-                    setattr(kind, "forward", own)  # noqa: B010
-
-    def _showing(self, kind: Any, forward: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
-        has_context = kind.setup_context is Function.setup_context  # else forward is called without it
-
-        def shown(*args: Any) -> Any:
-            number = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
-            self.called[number - 1] = Called(reference, tuple(self.held(args[1:] if has_context else args)))
-            return forward(*args)
-
-        return shown
-
-    def _path(self, module: torch.nn.Module) -> str:
-        path: str | None = self.paths.get(id(module))
-        return path if path is not None else self.stack[-1] or type(module).__name__
-
-    def _left(self) -> None:
-        if len(self.stack) > 1:
-            self.stack.pop()
-
-    def _here(self) -> Place:
-        frame = frame_of_user()
-        path = self.stack[-1] if self.stack else ""
-        return Place(path, "", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place(path)
-
-    def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
-        """What is about to be read, or was given back: where it comes from in the graph."""
-        self._settle()
-        for tensor in tensors:
-            self._note(tensor)
-            key = tensor.untyped_storage()._cdata if self._detached else 0
-            if key in self._detached and not tensor.requires_grad and torch.is_grad_enabled():
-                cut, node = self._detached.pop(key)
-                self.cuts[node] = cut
-        if name == "detach" and tensors[0].grad_fn is not None and torch.is_grad_enabled():
-            place = self._here()
-            layer = f"{place.module}.detach" if place.module else "detach"
-            key = tensors[0].untyped_storage()._cdata
-            self._detached[key] = (Cut(layer, f"{place.file}:{place.line}"), tensors[0].grad_fn)
-
-    def wrote(self, tensors: list[torch.Tensor]) -> None:
-        """What a call has changed although autograd does not know that it did: others may have read it, or will."""
-        if torch._C._functorch.peek_interpreter_stack() is not None:  # whose tensors count for themselves
-            return
-        for tensor in tensors:
-            if tensor.requires_grad:  # which is part of the graph, as the parts are that torch.unsafe_chunk gives
-                continue
-            own = self.held(tensor)
-            for read, version, geometry in self._read.get(own.storage, ()):
-                if read._version == version and geometry.meets(own.geometry):
-                    self._written.append((self.stack[-1], read, version))
-
-    def _settle(self) -> None:
-        """By the next call autograd has counted what the last one wrote, as far as it knows of it."""
-        self.spoilt.update({place: None for place, read, version in self._written if read._version == version})
-        self._written = []
-
-    def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:
-        """Where a detach keeps parameters from learning, which get no gradient another way."""
-        for node, cut in self.cuts.items():
-            behind = [getattr(own, "variable", None) for own in nodes_behind([node], leaves=True)]
-            names = [
-                self.names[id(own)] for own in behind if own is not None and own.grad is None and id(own) in self.names
-            ]
-            if names:
-                yield cut, sorted(names)
-
-    def _note(self, tensor: torch.Tensor) -> None:
-        if not tensor.requires_grad or not torch.is_tensor(tensor):
-            return
-        node = tensor.grad_fn
-        if node is None:
-            if id(tensor) not in self.leaves:
-                self.leaves[id(tensor)] = self.held(tensor)
-            return
-        edge = (node, tensor.output_nr)
-        if edge in self.edges:
-            return
-        held = self.held(tensor)
-        self.edges[edge] = (held, len(self.events))
-        self._read.setdefault(held.storage, []).append((tensor, tensor._version, held.geometry))
-        base = tensor._base if tensor._is_view() else None
-        if base is not None:
-            self._note(base)
-
-    def watch(
-        self, outputs: Iterable[torch.Tensor], owned: set[Node], done: Callable[[Operation], None]
-    ) -> list[Operation]:
-        """The operations behind these outputs, in the order in which they ran, but those that are owned by others; each is
-        `done` as soon as its gradients have come."""
-        outputs = list(outputs)
-        self.seen("", outputs)
-        nodes = sorted(
-            nodes_behind([own.grad_fn for own in outputs if own.grad_fn is not None]),
-            key=lambda own: own._sequence_nr(),
-        )
-        ages = [own._sequence_nr() for own in nodes]
-        numbers = [event.number for event in self.events]
-        found, counts = [], dict[str, int]()
-        for place, node in enumerate(nodes):
-            if node in owned or _is_ours(node):
-                continue
-            age = ages[place]
-            if node.name().endswith("CopySlices"):  # which is made after the call that it stands for
-                first, last = bisect_left(numbers, age), bisect_right(numbers, age)
-            else:
-                until = ages[place + 1] if place + 1 < len(ages) else numbers[-1] + 1 if numbers else age
-                first, last = bisect_right(numbers, age), bisect_right(numbers, until)
-            operation = self._operation(node, first, last, counts)
-            found.append(operation)
-            self._follow(node, operation, done)
-        self.events, self.edges, self.leaves, self._read, self._detached = [], {}, {}, {}, {}
-        return found
-
-    def _operation(self, node: Node, first: int, last: int, counts: dict[str, int]) -> Operation:
-        made = {number: self.edges[node, number] for number in range(64) if (node, number) in self.edges}
-        last = min([last, *(until for _, until in made.values())])
-        events = self.events[first:last]
-        main = _main(events, [held for held, _ in made.values()])
-        cls = getattr(node, "_forward_cls", None)
-        if cls is not None:
-            kind, function = f"{cls.__module__}.{cls.__qualname__}", cls.__name__
-        else:
-            function = _plain(main.name if main else node.name().rstrip("0123456789").removesuffix("Backward"))
-            kind = f"aten.{function}"
-        at = main or (events[0] if events else None)
-        path = at.place.module if at else ""
-        layer = f"{path}.{function}" if path else function
-        counts[layer] = counts.get(layer, 0) + 1
-        if counts[layer] > 1:
-            layer = f"{layer}#{counts[layer]}"
-        where = f"{at.place.file}:{at.place.line}" if at and at.place.line else ""
-        operation = Operation(layer, kind, where, events, outputs={number: held for number, (held, _) in made.items()})
-        if self.compiled:
-            operation.reason = "it was compiled, which shows no ATen calls: check the module as it was written, too"
-        operation.computes = cls is not None or (main is not None and _computes(main))
-        operation.called = self.called.get(node._sequence_nr()) if cls is not None else None
-        operation.age = node._sequence_nr()
-        self._enter(node, operation)
-        return operation
-
-    def _enter(self, node: Node, operation: Operation) -> None:
-        """What goes into a node, edge by edge; of the same tensor once."""
-        places: dict[Edge, int] = {}
-        for position, (behind, number) in enumerate(node.next_functions):
-            if behind is None:
-                continue
-            first = places.setdefault((behind, number), position)
-            if first != position:
-                continue
-            variable = getattr(behind, "variable", None)
-            held = (
-                self.leaves.get(id(variable)) if variable is not None else self.edges.get((behind, number), (None,))[0]
-            )
-            operation.names[position] = self.names.get(id(variable), "") if variable is not None else ""
-            if held is None:
-                operation.reason = operation.reason or "what goes into it is read by no ATen call"
-            else:
-                operation.inputs[position] = held
-                operation.sizes[position], operation.dtypes[position] = held.geometry.size, held.dtype
-
-    def _follow(self, node: Node, operation: Operation, done: Callable[[Operation], None]) -> None:
-        edges, given = list(node.next_functions), dict[int, torch.Tensor]()
-
-        def arriving(gradients: tuple[torch.Tensor | None, ...]) -> None:
-            self.at = operation.layer
-            operation.upstream = {i: _values(own) for i, own in enumerate(gradients) if own is not None}
-            given.update({i: own for i, own in enumerate(gradients) if own is not None})
-
-        def leaving(gradients: tuple[torch.Tensor | None, ...], _: Any) -> None:
-            operation.spoils = any(not same(own, operation.upstream[i]) for i, own in given.items())
-            given.clear()
-            for position, gradient in enumerate(gradients):
-                if gradient is not None and position < len(edges) and edges[position][0] is not None:
-                    first = edges.index(edges[position])
-                    own, so_far = _values(gradient), operation.gradients.get(first)
-                    operation.gradients[first] = own if so_far is None else so_far + own
-            done(operation)
-
-        self._hooks += [node.register_prehook(arriving), node.register_hook(leaving)]
-
-    def release(self) -> None:
-        """Lets go of autograd's graph, whose nodes hold these hooks in a circle that Python does not see."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-        self.cuts.clear()
-
-
-def _is_ours(node: Node) -> bool:
-    cls = getattr(node, "_forward_cls", None)
-    return cls is not None and cls.__module__.startswith("oracle.modules")
-
-
-def _main(events: list[Event], outputs: list[Held]) -> Event | None:
+def main_call(events: list[Event], outputs: list[Held]) -> Event | None:
     """The call that made an output; the first where none did."""
     memory = {own.storage for own in outputs}
     for event in events:
@@ -358,7 +88,7 @@ def _main(events: list[Event], outputs: list[Held]) -> Event | None:
     return events[0] if events else None
 
 
-def _computes(event: Event) -> bool:
+def computes(event: Event) -> bool:
     """Whether a call makes numbers, and no view of memory that was there."""
     given: set[int] = set()
     replaced((event.args, event.kwargs), Held, lambda own: given.add(own.storage))
@@ -366,17 +96,9 @@ def _computes(event: Event) -> bool:
     return bool(event.written) or any(own not in given for own in made)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """An ATen call's name as people know it."""
     name = name.partition(".")[0].lower().strip("_")
     for ending in ("_forward", "_with_indices", "_legit"):
         name = name.removesuffix(ending)
     return name.removeprefix("native_").removeprefix("unsafe_")
-
-
-def same(tensor: torch.Tensor, before: Array) -> bool:
-    return np.array_equal(array(tensor.detach()), before, equal_nan=True)
-
-
-def _values(tensor: torch.Tensor) -> Array:
-    return np.array(array(tensor.detach()))

@@ -18,8 +18,9 @@ from oracle.modules.as_parts import Update
 from oracle.modules.calls import Call
 from oracle.modules.capture import Capture, is_in_one_graph
 from oracle.modules.operation_rows import Judged, judged
-from oracle.modules.operations import Cut, Operation, Watch
+from oracle.modules.operations import Cut, Operation
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
+from oracle.modules.watch import Watch
 from oracle.subjects.torch import STATE_NAMES, array
 
 Loss: TypeAlias = Callable[..., torch.Tensor]

@@ -21,6 +21,7 @@ from oracle.judging.verdict import compare
 from oracle.programs import numpy_calls
 from oracle.programs.execution import FLOATS, Run, WithErrors
 from oracle.programs.program import Program
+from oracle.programs.table import NoRule
 from oracle.report.report import Discrepancy
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.model import Floats
@@ -122,6 +123,8 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any = 
     model.branches.samples = leading[0]
     arithmetic = WithErrors(model)
     run = Run(program, arithmetic)
+    if any(own is None for own in run.outputs):
+        raise NoRule("there is no rule for one of its results, such as the statistics beside a norm's")
     upstream = _upstream(run.outputs, grad_output)
     grads = run.gradients([None if own is None else arithmetic.lifted(own) for own in upstream])
     given = held[0].numbers if held else None, next((own for own in upstream if own is not None), None)

@@ -90,7 +90,7 @@ class Run:
     """A program's run on what it was given.
 
     Attributes:
-        outputs: its results.
+        outputs: its results; None for one that a rule does not make, as the statistics beside a norm's result.
     Raises: NoRule for an operation that the table lacks.
     """
 
@@ -109,7 +109,7 @@ class Run:
         with np.errstate(all="ignore"):
             for call in program.calls:
                 self._make(call)
-        self.outputs = [self.values[value] for value in program.outputs]
+        self.outputs = [self.values.get(value) for value in program.outputs]
 
     def _lifted(self, held: Held) -> Any:
         if held.dtype not in KNOWN:
@@ -160,11 +160,14 @@ class Run:
         return self.arithmetic.stored(numbers, held.dtype) if held.dtype in FLOATS else numbers
 
     def gradients(self, grad_outputs: Sequence[Any]) -> list[Any]:
-        """Of the inputs, from those of the outputs; None where nothing arrives."""
+        """Of the inputs, from those of the outputs; None where nothing arrives. Raises: NoRule."""
         arrived: dict[int, Any] = {}
         for value, grad in zip(self.program.outputs, grad_outputs, strict=True):
-            if grad is not None:
-                _add(arrived, value, grad)
+            if grad is None:
+                continue
+            if value not in self.values:
+                raise NoRule("a gradient arrives at a result for which there is no rule")
+            _add(arrived, value, grad)
         with np.errstate(all="ignore"):
             for step in reversed(self._steps):
                 self._back(step, arrived)

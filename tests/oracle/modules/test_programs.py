@@ -15,14 +15,35 @@ import oracle
 
 
 class Checkpointed(nn.Module):
-    """With a mask that is drawn again, to the same numbers."""
+    """With a mask that is drawn again, to the same numbers unless told otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, reentrant: bool, **how: Any) -> None:
         super().__init__()
+        self.how = {"use_reentrant": reentrant, **how}
         self.a, self.b = nn.Linear(6, 8), nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 8))
 
     def forward(self, x: torch.Tensor) -> Any:
-        return checkpoint(lambda h: self.b(h) * torch.sigmoid(h), self.a(x), use_reentrant=False)
+        return checkpoint(lambda h: self.b(h) * torch.sigmoid(h), self.a(x), **self.how)
+
+
+class Nested(nn.Module):
+    """A reentrant checkpoint inside another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.inner = nn.Linear(6, 6), Checkpointed(True)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return checkpoint(self.inner, self.a(x), use_reentrant=True)
+
+
+class NormFunctions(nn.Module):
+    """Norms that are called as functions, whose statistics nobody asks for."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.group_norm(x * 2, 2) + F.group_norm(x[..., 0], 4)[..., None]
+        x = F.layer_norm(x, (5,)) + F.instance_norm(x) + F.batch_norm(x, None, None, training=True)
+        return F.rms_norm(x, (5,))
 
 
 class Mixed(nn.Module):
@@ -78,7 +99,10 @@ class Gpt(nn.Module):
 
 TOKENS = torch.arange(18).remainder(11).reshape(3, 6)
 PROGRAMS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
-    "checkpoint": lambda: (Checkpointed(), torch.randn(5, 6)),
+    "checkpoint": lambda: (Checkpointed(False), torch.randn(5, 6)),
+    "reentrant checkpoint": lambda: (Checkpointed(True), torch.randn(5, 6)),
+    "checkpoint of checkpoints": lambda: (Nested(), torch.randn(5, 6)),
+    "norms as functions": lambda: (NormFunctions(), torch.randn(3, 4, 5).requires_grad_()),
     "autocast": lambda: (Mixed(), torch.randn(4, 3, 8, 8)),
     "LSTM": lambda: (Recurrent(nn.LSTM), torch.randn(3, 4, 5)),
     "GRU": lambda: (Recurrent(nn.GRU), torch.randn(3, 4, 5)),
@@ -92,7 +116,7 @@ PROGRAMS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*enable_nested_tensor")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*enable_nested_tensor", "ignore:None of the inputs")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_all_of_a_program_is_judged(name: str) -> None:
     """What lies inside of torch's own modules, too, and what transforms of torch make of them."""
@@ -102,3 +126,37 @@ def test_all_of_a_program_is_judged(name: str) -> None:
     assert report.passed, report
     coverage = report.coverage
     assert coverage.parameters == coverage.gradients == coverage.operations == 1 and not coverage.unjudged
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_recomputed_forward_pass_with_another_mask_is_wrong(reentrant: bool) -> None:
+    """What a checkpoint computes anew has to be what it computed first."""
+    torch.manual_seed(0)
+    report = oracle.check_module(Checkpointed(reentrant, preserve_rng_state=False), torch.randn(5, 6))
+    assert {(own.verdict, own.quantity[:4]) for own in report.blame} == {("wrong", "grad")}
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True")
+def test_gradients_that_a_reentrant_checkpoint_loses_are_missed() -> None:
+    """Its parameters learn only if one of its inputs requires a gradient."""
+    net = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2))
+
+    class Lost(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return net[1](checkpoint(net[0], x, use_reentrant=True))
+
+    report = oracle.check_module(Lost(), torch.randn(3, 6))
+    (blamed,) = report.blame
+    assert (blamed.layer, blamed.verdict) == ("checkpoint", "missing") and "net.0.bias and 1 more" in blamed.diagnosis
+    assert oracle.check_module(Lost(), torch.randn(3, 6).requires_grad_()).passed
+
+
+def test_a_group_norm_of_single_values_is_accused_of_nothing() -> None:
+    """Its terms cancel exactly in one formula, and but for their rounding in another."""
+    torch.manual_seed(0)
+    x = torch.randn(16, 8, 1, 1, requires_grad=True)
+    assert oracle.check_module(nn.GroupNorm(8, 8, affine=False), x).passed

@@ -1,0 +1,355 @@
+"""What lies between and inside a module's leaves: every node of its autograd graph, with the ATen calls that it stands for.
+
+A node is younger than what it was made from, and what it recorded ran before the next node was made: so the number of nodes that
+there were at a call says whose call it is, also inside a custom autograd.Function, whoever called it and however. What goes into
+a node and comes out of it are the tensors at its edges, which are known from the calls that read them. Nothing is put into the
+network; gradients are read where autograd hands them over.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd import Function
+from torch.nn.modules import module as hooks
+from torch.utils.checkpoint import CheckpointFunction
+
+from oracle.case.arrays import Array
+from oracle.modules.calls import Node
+from oracle.modules.graph import is_compiled, nodes_behind
+from oracle.modules.operations import Called, Cut, Operation, computes, main_call, plain_name
+from oracle.programs.geometry import Geometry
+from oracle.programs.program import Event, Held, Place, replaced
+from oracle.programs.torch_calls import Recording, frame_of_user
+from oracle.subjects.torch import array
+
+Edge = tuple[Node, int]
+
+
+class Watch(Recording):  # type: ignore[no-untyped-call]
+    """Records the forward pass of a module, and then follows its backward pass node by node.
+
+    Args:
+        module: whose submodules give places their names.
+        names: of parameters.
+        references: by custom autograd.Function what it is to be held against.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        names: Mapping[torch.Tensor, str],
+        references: Mapping[Any, Callable[..., Any]] | None = None,
+    ) -> None:
+        super().__init__(self._here)
+        self.references = {
+            kind: own
+            for kind, own in (references or {}).items()
+            if isinstance(kind, type) and issubclass(kind, Function)
+        }
+        self.called: dict[int, Called] = {}
+        self.paths = {id(own): name for name, own in module.named_modules()}
+        self.names = {id(tensor): name for tensor, name in names.items()}
+        self.parameters = dict(names)
+        self.stack: list[str] = []
+        self.edges: dict[Edge, tuple[Held, int]] = {}
+        self.leaves: dict[int, Held] = {}
+        self.compiled = is_compiled(module)
+        self.spoilt: dict[str, None] = {}
+        self.at = ""
+        self.cuts: dict[Node, Cut] = {}
+        self._detached: dict[int, tuple[Cut, Node]] = {}
+        self._lost: list[tuple[Cut, list[torch.Tensor]]] = []
+        self._learnt: list[dict[str, Array]] = []
+        self._hooks: list[Any] = []
+        self._written: list[tuple[str, torch.Tensor, int]] = []
+        self._read: dict[int, list[tuple[torch.Tensor, int, Geometry]]] = {}
+
+    @contextmanager
+    def forward(self, place: str = "") -> Iterator[None]:
+        """Inside, calls are recorded with the module that makes them; at this place where none does."""
+        self.stack = [place]
+        if self.compiled:  # hooks and modes would make the compiler leave it as it is
+            yield
+            return
+        entering = hooks.register_module_forward_pre_hook(lambda own, _: self.stack.append(self._path(own)))
+        leaving = hooks.register_module_forward_hook(lambda *_: self._left(), always_call=True)
+        try:
+            with self, self._calls_shown():
+                yield
+        finally:
+            entering.remove()
+            leaving.remove()
+            self.stack.clear()
+
+    @contextmanager
+    def _calls_shown(self) -> Iterator[None]:
+        """Functions for which there is a reference show what they are called with, also to who has bound their `apply` before."""
+        shown = {kind: self._showing(kind, kind.forward, own) for kind, own in self.references.items()}
+        shown.setdefault(CheckpointFunction, self._losing(CheckpointFunction.forward))
+        before = {kind: kind.__dict__.get("forward") for kind in shown}
+        for kind, forward in shown.items():
+            setattr(kind, "forward", staticmethod(forward))  # noqa: B010
+        try:
+            yield
+        finally:
+            for kind, own in before.items():
+                if own is None:
+                    delattr(kind, "forward")
+                else:
+                    setattr(kind, "forward", own)  # noqa: B010
+
+    def _showing(self, kind: Any, forward: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
+        has_context = kind.setup_context is Function.setup_context  # else forward is called without it
+
+        def shown(*args: Any) -> Any:
+            number = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
+            self.called[number - 1] = Called(reference, tuple(self.held(args[1:] if has_context else args)))
+            return forward(*args)
+
+        return shown
+
+    def _losing(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """A reentrant checkpoint none of whose inputs requires a gradient: its parameters get none either."""
+
+        def shown(ctx: Any, run_function: Any, preserve: Any, *args: Any) -> Any:
+            place, first = self._here(), len(self.events)
+            output = forward(ctx, run_function, preserve, *args)
+            if not any(torch.is_tensor(own) and own.requires_grad for own in args):
+                layer = f"{place.module}.checkpoint" if place.module else "checkpoint"
+                cut = Cut(layer, "torch.utils.checkpoint", f"{place.file}:{place.line}")
+                self._lost.append((cut, list(self._read_by(self.events[first:]))))
+            return output
+
+        return shown
+
+    def _read_by(self, events: Sequence[Event]) -> Iterator[torch.Tensor]:
+        """The parameters that calls read."""
+        read: set[tuple[int, Geometry]] = set()
+        replaced([(own.args, own.kwargs) for own in events], Held, lambda own: read.add((own.storage, own.geometry)))
+        for own in self.parameters:
+            held = self.held(own)
+            if (held.storage, held.geometry) in read:
+                yield own
+
+    def _path(self, module: torch.nn.Module) -> str:
+        path: str | None = self.paths.get(id(module))
+        return path if path is not None else self.stack[-1] or type(module).__name__
+
+    def _left(self) -> None:
+        if len(self.stack) > 1:
+            self.stack.pop()
+
+    def _here(self) -> Place:
+        frame = frame_of_user()
+        path = self.stack[-1] if self.stack else ""
+        return Place(path, "", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place(path)
+
+    def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
+        """What is about to be read, or was given back: where it comes from in the graph."""
+        self._settle()
+        for tensor in tensors:
+            self._note(tensor)
+            key = tensor.untyped_storage()._cdata if self._detached else 0
+            if key in self._detached and not tensor.requires_grad and torch.is_grad_enabled():
+                cut, node = self._detached.pop(key)
+                self.cuts[node] = cut
+        if name == "detach" and tensors[0].grad_fn is not None and torch.is_grad_enabled():
+            place = self._here()
+            layer = f"{place.module}.detach" if place.module else "detach"
+            key = tensors[0].untyped_storage()._cdata
+            self._detached[key] = (Cut(layer, "aten.detach", f"{place.file}:{place.line}"), tensors[0].grad_fn)
+
+    def wrote(self, tensors: list[torch.Tensor]) -> None:
+        """What a call has changed although autograd does not know that it did: others may have read it, or will."""
+        if torch._C._functorch.peek_interpreter_stack() is not None:  # whose tensors count for themselves
+            return
+        for tensor in tensors:
+            if tensor.requires_grad:  # which is part of the graph, as the parts are that torch.unsafe_chunk gives
+                continue
+            own = self.held(tensor)
+            for read, version, geometry in self._read.get(own.storage, ()):
+                if read._version == version and geometry.meets(own.geometry):
+                    self._written.append((self.stack[-1], read, version))
+
+    def _settle(self) -> None:
+        """By the next call autograd has counted what the last one wrote, as far as it knows of it."""
+        self.spoilt.update({place: None for place, read, version in self._written if read._version == version})
+        self._written = []
+
+    def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:
+        """Where a detach keeps parameters from learning, which get no gradient another way."""
+        for node, cut in self.cuts.items():
+            behind = [getattr(own, "variable", None) for own in nodes_behind([node], leaves=True)]
+            names = [
+                self.names[id(own)] for own in behind if own is not None and own.grad is None and id(own) in self.names
+            ]
+            if names:
+                yield cut, sorted(names)
+        for cut, parameters in self._lost:
+            names = sorted(self.names[id(own)] for own in parameters if own.requires_grad and own.grad is None)
+            if names:
+                yield cut, names
+
+    def _note(self, tensor: torch.Tensor) -> None:
+        if not tensor.requires_grad or not torch.is_tensor(tensor):
+            return
+        node = tensor.grad_fn
+        if node is None:
+            if id(tensor) not in self.leaves:
+                self.leaves[id(tensor)] = self.held(tensor)
+            return
+        edge = (node, tensor.output_nr)
+        if edge in self.edges:
+            return
+        held = self.held(tensor)
+        self.edges[edge] = (held, len(self.events))
+        self._read.setdefault(held.storage, []).append((tensor, tensor._version, held.geometry))
+        base = tensor._base if tensor._is_view() else None
+        if base is not None:
+            self._note(base)
+
+    def watch(
+        self, outputs: Iterable[torch.Tensor], owned: set[Node], done: Callable[[Operation], None]
+    ) -> list[Operation]:
+        """The operations behind these outputs, in the order in which they ran, but those that are owned by others; each is
+        `done` as soon as its gradients have come."""
+        outputs = list(outputs)
+        self.seen("", outputs)
+        nodes = sorted(
+            nodes_behind([own.grad_fn for own in outputs if own.grad_fn is not None]),
+            key=lambda own: own._sequence_nr(),
+        )
+        ages = [own._sequence_nr() for own in nodes]
+        numbers = [event.number for event in self.events]
+        found, counts = [], dict[str, int]()
+        for place, node in enumerate(nodes):
+            if node in owned or _is_ours(node):
+                continue
+            age = ages[place]
+            if node.name().endswith("CopySlices"):  # which is made after the call that it stands for
+                first, last = bisect_left(numbers, age), bisect_right(numbers, age)
+            else:
+                until = ages[place + 1] if place + 1 < len(ages) else numbers[-1] + 1 if numbers else age
+                first, last = bisect_right(numbers, age), bisect_right(numbers, until)
+            operation = self._operation(node, first, last, counts)
+            found.append(operation)
+            self._follow(node, operation, done)
+        self.events, self.edges, self.leaves, self._read, self._detached = [], {}, {}, {}, {}
+        if any(own.hidden for own in found):
+            self._hooks += [
+                own.register_hook(self._learning(name))  # type: ignore[no-untyped-call]
+                for own, name in self.parameters.items()
+                if own.requires_grad
+            ]
+        return found
+
+    def _learning(self, name: str) -> Callable[[torch.Tensor], None]:
+        def hook(gradient: torch.Tensor) -> None:
+            for learnt in self._learnt[-1:]:
+                own = _values(gradient)
+                learnt[name] = learnt[name] + own if name in learnt else own
+
+        return hook
+
+    def _operation(self, node: Node, first: int, last: int, counts: dict[str, int]) -> Operation:
+        made = {number: self.edges[node, number] for number in range(64) if (node, number) in self.edges}
+        last = min([last, *(until for _, until in made.values())])
+        events = self.events[first:last]
+        main = main_call(events, [held for held, _ in made.values()])
+        cls = getattr(node, "_forward_cls", None)
+        if cls is not None:
+            kind, function = f"{cls.__module__}.{cls.__qualname__}", cls.__name__
+        else:
+            function = plain_name(main.name if main else node.name().rstrip("0123456789").removesuffix("Backward"))
+            kind = f"aten.{function}"
+        at = main or (events[0] if events else None)
+        path = at.place.module if at else ""
+        layer = f"{path}.{function}" if path else function
+        counts[layer] = counts.get(layer, 0) + 1
+        if counts[layer] > 1:
+            layer = f"{layer}#{counts[layer]}"
+        where = f"{at.place.file}:{at.place.line}" if at and at.place.line else ""
+        operation = Operation(layer, kind, where, events, outputs={number: held for number, (held, _) in made.items()})
+        if self.compiled:
+            operation.reason = "it was compiled, which shows no ATen calls: check the module as it was written, too"
+        operation.computes = cls is not None or (main is not None and computes(main))
+        operation.called = self.called.get(node._sequence_nr()) if cls is not None else None
+        operation.age = node._sequence_nr()
+        self._enter(node, operation)
+        if cls is not None and operation.called is None:
+            known = set(operation.names.values())
+            read = {self.parameters[own]: self.held(own) for own in self._read_by(events) if own.requires_grad}
+            operation.hidden = {name: held for name, held in read.items() if name not in known}
+        return operation
+
+    def _enter(self, node: Node, operation: Operation) -> None:
+        """What goes into a node, edge by edge; of the same tensor once."""
+        places: dict[Edge, int] = {}
+        for position, (behind, number) in enumerate(node.next_functions):
+            if behind is None:
+                continue
+            first = places.setdefault((behind, number), position)
+            if first != position:
+                continue
+            variable = getattr(behind, "variable", None)
+            held = (
+                self.leaves.get(id(variable)) if variable is not None else self.edges.get((behind, number), (None,))[0]
+            )
+            operation.names[position] = self.names.get(id(variable), "") if variable is not None else ""
+            if held is None:
+                operation.reason = operation.reason or "what goes into it is read by no ATen call"
+            else:
+                operation.inputs[position] = held
+                operation.sizes[position], operation.dtypes[position] = held.geometry.size, held.dtype
+
+    def _follow(self, node: Node, operation: Operation, done: Callable[[Operation], None]) -> None:
+        edges, given = list(node.next_functions), dict[int, torch.Tensor]()
+
+        def arriving(gradients: tuple[torch.Tensor | None, ...]) -> None:
+            self.at = operation.layer
+            if operation.hidden:
+                self._learnt.append({})
+            operation.upstream = {i: _values(own) for i, own in enumerate(gradients) if own is not None}
+            given.update({i: own for i, own in enumerate(gradients) if own is not None})
+
+        def leaving(gradients: tuple[torch.Tensor | None, ...], _: Any) -> None:
+            operation.spoils = any(not same(own, operation.upstream[i]) for i, own in given.items())
+            given.clear()
+            for position, gradient in enumerate(gradients):
+                if gradient is not None and position < len(edges) and edges[position][0] is not None:
+                    first = edges.index(edges[position])
+                    own, so_far = _values(gradient), operation.gradients.get(first)
+                    operation.gradients[first] = own if so_far is None else so_far + own
+            if operation.hidden:
+                operation.add_hidden(self._learnt.pop())
+            done(operation)
+
+        self._hooks += [node.register_prehook(arriving), node.register_hook(leaving)]
+
+    def release(self) -> None:
+        """Lets go of autograd's graph, whose nodes hold these hooks in a circle that Python does not see."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self.cuts.clear()
+        self._lost.clear()
+
+
+def _is_ours(node: Node) -> bool:
+    cls = getattr(node, "_forward_cls", None)
+    return cls is not None and cls.__module__.startswith("oracle.modules")
+
+
+def same(tensor: torch.Tensor, before: Array) -> bool:
+    return np.array_equal(array(tensor.detach()), before, equal_nan=True)
+
+
+def _values(tensor: torch.Tensor) -> Array:
+    return np.array(array(tensor.detach()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
+from types import ModuleType
 
 from oracle.case.case import Case, CaseError
 from oracle.suite import (
@@ -24,22 +25,34 @@ from oracle.suite import (
     values,
 )
 
-FAMILIES = (
-    networks,
-    architectures,
-    training_steps,
-    linear,
-    convolution,
-    pooling,
-    normalization,
-    activations,
-    reshaping,
-    losses,
-    optimizers,
-    usual,
-    values,
-    special,
-)
+# What the names of each family's cases begin with, in front of their one "/".
+FAMILIES: dict[ModuleType, tuple[str, ...]] = {
+    networks: ("digits", "lenet5", "mlp", "worked-example"),
+    architectures: ("network",),
+    training_steps: ("network",),
+    linear: ("linear",),
+    convolution: ("conv",),
+    pooling: ("pool",),
+    normalization: ("norm",),
+    activations: ("activation", "kink", "nonfinite"),
+    reshaping: ("dropout", "nonfinite", "reshape"),
+    losses: ("kink", "loss", "nonfinite"),
+    optimizers: ("optimizer",),
+    usual: ("usual",),
+    values: ("value",),
+    special: ("batch", "exact", "kink", "layout", "tie"),
+}
+
+
+@cache
+def of_family(family: ModuleType) -> dict[str, Case]:
+    """A family's cases by name."""
+    found: dict[str, Case] = {}
+    for case in family.cases():
+        word, _, rest = case.name.partition("/")
+        assert case.name not in found and word in FAMILIES[family] and "/" not in rest, case.name
+        found[case.name] = case
+    return found
 
 
 @cache
@@ -47,9 +60,9 @@ def all_cases() -> dict[str, Case]:
     """Every case by name, in the order in which they are run."""
     found: dict[str, Case] = {}
     for family in FAMILIES:
-        for case in family.cases():
-            assert case.name not in found, case.name
-            found[case.name] = case
+        own = of_family(family)
+        assert not found.keys() & own.keys(), found.keys() & own.keys()
+        found |= own
     return found
 
 
@@ -63,21 +76,34 @@ def matching(pattern: str) -> Iterator[Case]:
     wild = "*" in pattern or "?" in pattern
     chosen = [
         case
-        for name, case in all_cases().items()
+        for name, case in _built_for(pattern, wild).items()
         if pattern == "all" or (fnmatchcase(name, pattern) if wild else pattern in name)
     ]
     if not chosen:
-        families = sorted({name.partition("/")[0] for name in all_cases()})
+        families = sorted({word for words in FAMILIES.values() for word in words})
         raise CaseError(
             f"no case matches {pattern!r}: families are {', '.join(families)}; `oracle list cases` shows all names"
         )
     yield from chosen
 
 
+def _built_for(pattern: str, wild: bool) -> dict[str, Case]:
+    """The cases among which it has to be looked for: where it holds the "/", those of the families before it alone, for building
+    all takes seconds."""
+    first, slash, _ = pattern.partition("/")
+    if not slash or "[" in pattern:
+        return all_cases()
+    found: dict[str, Case] = {}
+    for family, words in FAMILIES.items():
+        if any(fnmatchcase(word, first) if wild else word.endswith(first) for word in words):
+            found |= of_family(family)
+    return found
+
+
 def named(name: str) -> Case:
     """The case of exactly this name, or the only one that contains it. Raises: CaseError when there is none or no single one."""
-    if name in all_cases():
-        return all_cases()[name]
+    if name in (built := _built_for(name, False)):
+        return built[name]
     found = list(matching(name))
     if len(found) > 1:
         raise CaseError(

@@ -10,7 +10,7 @@ import pytest
 
 from oracle.case.case import CaseError
 from oracle.cli.lists import layers
-from oracle.suite import all_cases, matching, named
+from oracle.suite import FAMILIES, all_cases, matching, named, of_family
 from oracle.suite.bug_classes import BUG_CLASSES
 from oracle.suite.build import pairs
 
@@ -47,7 +47,7 @@ def test_every_bug_class_has_cases(bug: tuple[str, str, tuple[str, ...]]) -> Non
 def test_cases_are_the_same_every_time() -> None:
     """A case's numbers come from its name alone."""
     first = named("network/unet")
-    all_cases.cache_clear()
+    of_family.cache_clear()
     second = named("network/unet")
     for name, value in first.params.items():
         np.testing.assert_array_equal(value, second.params[name])
@@ -70,3 +70,21 @@ def test_an_unknown_pattern_names_the_families() -> None:
         list(matching("nonsense"))
     with pytest.raises(CaseError, match="one is expected"):
         named("conv/Conv2d")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["pool/MaxPool2d", "ool/Max", "*o*/*Pool1d*", "tie/ReLU+MaxPool2d", "k?nk/*", "lo[st]s/MSE*"]
+)
+def test_a_pattern_finds_the_same_whether_all_are_built_or_not(pattern: str) -> None:
+    """Only the families that it can mean are built."""
+    wild = "*" in pattern or "?" in pattern
+    found = [name for name in all_cases() if (fnmatchcase(name, pattern) if wild else pattern in name)]
+    assert found and [case.name for case in matching(pattern)] == found
+
+
+def test_one_case_does_not_build_the_others() -> None:
+    """A run of one case starts in a moment."""
+    of_family.cache_clear()
+    all_cases.cache_clear()
+    assert named("worked-example/plain").name == "worked-example/plain"
+    assert of_family.cache_info().currsize == 1 < len(FAMILIES)

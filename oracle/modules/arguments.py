@@ -37,16 +37,22 @@ def checked(module: Any, x: Any, loss: Any, target: Any, optimizer: Any, steps: 
     return made
 
 
-def check_references(references: Any) -> None:
+def check_references(module: torch.nn.Module, references: Any) -> None:
     """Raises: ModuleError."""
     if not isinstance(references, Mapping):
         raise ModuleError(f"references is a mapping, got {type(references).__name__}")
-    for kind, own in references.items():
-        if not (isinstance(kind, type) and issubclass(kind, torch.autograd.Function)):
-            name = kind.__name__ if isinstance(kind, type) else repr(kind)
-            raise ModuleError(f"references are of custom autograd.Functions: {name} is not one")
+    parts = dict(module.named_modules())
+    classes = {type(own) for own in parts.values()}
+    for key, own in references.items():
+        name = key if isinstance(key, str) else getattr(key, "__name__", repr(key))
+        if isinstance(key, str) and key not in parts:
+            raise ModuleError(f"references names {name!r}, and the module has no such part")
+        if isinstance(key, type) and not issubclass(key, torch.autograd.Function) and key not in classes:
+            raise ModuleError(f"references are of custom autograd.Functions, modules and hooks: no part is a {name}")
+        if not isinstance(key, str) and not callable(key):
+            raise ModuleError(f"references are of custom autograd.Functions, modules and hooks, got {name}")
         if not callable(own):
-            raise ModuleError(f"the reference of {kind.__name__} is a function, got {type(own).__name__}")
+            raise ModuleError(f"the reference of {name} is a function, got {type(own).__name__}")
 
 
 def _check_module(module: Any, x: Any) -> None:

@@ -16,17 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.autograd.graph import get_gradient_edge
 
 from oracle.case.arrays import Array
 from oracle.case.case import Spec
 from oracle.modules.as_parts import mixed
 from oracle.modules.calls import Call, Node, Slice
+from oracle.modules.graph import age_of, edge_of, nodes_as_young, unrecorded
 from oracle.modules.specs import STATISTICS, layer_spec, layer_type, own_forward, state_of
 from oracle.subjects.torch import array
-
-# Nodes that add a gradient to a leaf tensor are as young as can be: they belong to no call.
-AGELESS = 2**63
 
 
 class Capture:
@@ -60,8 +57,8 @@ class Capture:
         self.watching = True
         try:
             for name, leaf in leaves(module):
-                entering = _uncompiled(_unrecorded(self._entering(name)))
-                leaving = _uncompiled(_unrecorded(self._leaving(name)))
+                entering = _uncompiled(unrecorded(self._entering(name)))
+                leaving = _uncompiled(unrecorded(self._leaving(name)))
                 handles.append(leaf.register_forward_pre_hook(entering, with_kwargs=True))
                 handles.append(leaf.register_forward_hook(leaving, prepend=True, with_kwargs=True))
             yield
@@ -117,14 +114,14 @@ class Capture:
         call.state = {name: self._copied(value) for name, value in state.items()}
         if torch.is_grad_enabled():
             if given.requires_grad:
-                call.edges[_edge(given)] = ("grad_input", None)
+                call.edges[edge_of(given)] = ("grad_input", None)
                 if given._is_view() and given._base is not None and given._base.requires_grad:
-                    call.edges[_edge(given._base)] = ("grad_input", Slice.of(given))
+                    call.edges[edge_of(given._base)] = ("grad_input", Slice.of(given))
             for name, value in state.items():
                 if value.requires_grad:
                     if value in self.names:
                         call.learns.append(self.names[value])
-                    call.edges[_edge(value)] = (f"grad.{name}", None)
+                    call.edges[edge_of(value)] = (f"grad.{name}", None)
         call.age = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
 
     def leave(self, call: Call, output: torch.Tensor, buffers: Mapping[str, torch.Tensor]) -> None:
@@ -139,18 +136,18 @@ class Capture:
         quantities = list(dict.fromkeys(quantity for quantity, _ in call.edges.values()))
         node, number, part = output.grad_fn, output.output_nr, None
         base = output._base if output._is_view() else None
-        if base is not None and base.grad_fn is not None and _age(base.grad_fn) >= call.age:  # changed in place
+        if base is not None and base.grad_fn is not None and age_of(base.grad_fn) >= call.age:  # changed in place
             node, number, part = base.grad_fn, base.output_nr, Slice.of(output)
         if (node, number) in call.edges:  # handed through as it is
             return
         call.expected += quantities
-        if node is None or _age(node) < call.age:
+        if node is None or age_of(node) < call.age:
             return
         call.joined = True
         arrived: list[torch.Tensor] = []
         self._hooks.append(node.register_prehook(self._arriving(call, output.shape, number, part, arrived)))
         self._hooks.append(node.register_hook(self._left(call, part, arrived)))
-        for own in _nodes(node, call.age):
+        for own in nodes_as_young(node, call.age):
             self.owned[own] = call
             self._listen(call, own)
 
@@ -239,16 +236,6 @@ def leaves(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
             yield name or type(own).__name__, own
 
 
-def _unrecorded(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook whose own calls are no part of the program."""
-
-    def quiet(*args: Any) -> None:
-        with torch.utils._python_dispatch._disable_current_modes():
-            hook(*args)
-
-    return quiet
-
-
 def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
     """A hook that torch.compile leaves alone: it then compiles layer by layer what stands between hooks."""
     compiler_is_there = "torch._dynamo" in sys.modules  # to load it takes longer than most modules take to be judged
@@ -278,25 +265,3 @@ def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:
 
 def _differs(tensor: torch.Tensor, before: Array | None) -> bool:
     return before is not None and not np.array_equal(array(tensor), before, equal_nan=before.dtype.kind not in "iub")
-
-
-def _edge(tensor: torch.Tensor) -> tuple[Node, int]:
-    edge = get_gradient_edge(tensor)
-    return edge.node, edge.output_nr
-
-
-def _age(node: Node) -> int:
-    number: int = node._sequence_nr()
-    return number
-
-
-def _nodes(node: Node, age: int) -> Iterator[Node]:
-    """A node and those behind it that are as young as the call."""
-    found, waiting = {node}, [node]
-    while waiting:
-        own = waiting.pop()
-        yield own
-        for behind, _ in own.next_functions:
-            if behind is not None and behind not in found and age <= _age(behind) < AGELESS:
-                found.add(behind)
-                waiting.append(behind)

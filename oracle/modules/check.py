@@ -50,8 +50,8 @@ def check_module(
     ATen calls that it makes: layers of your own, functions, what stands between layers. A custom autograd.Function is held
     against the derivative of its own forward. An operation that the reference has no rule for is `unjudged`;
     `report.coverage` says how much that is. A layer that writes into its input behind autograd's back, or into the gradient
-    that it is given, is wrong: others may read them too. What torch.compile has compiled runs as it was written. The module
-    is left as it was found.
+    that it is given, is wrong: others may read them too. Of what torch.compile has compiled, layers of torch.nn
+    are judged, and what stands between them is unjudged. The module is left as it was found.
 
     Args:
         torch_module: on any device, of any floating dtype, in training or evaluation mode. In 16 bits a layer may add up in 16
@@ -65,10 +65,12 @@ def check_module(
         optimizer: over parameters of the module; with it each step ends with an update. One of torch.optim's that refbp has,
             or a class that derives from it, is judged.
         steps: how many times the same data is passed through.
-        references: what a custom autograd.Function is held against instead of its own forward: {MyFused: reference}. A
-            reference is called like the Function. In torch it is the forward program that an opaque call stands for. One that
-            returns (output, backward) says what is meant where that is not the derivative of the forward, as of a
-            straight-through estimator, and is written in NumPy: lambda x: (np.rint(x), lambda g: g).
+        references: what a call is held against instead of its own forward, {MyFused: reference}: of a custom
+            autograd.Function, of the modules of a class, of the module of a name, or of a hook of a tensor. A reference is
+            called as what it stands for; that of a module gets by keyword those of its parameters that it takes. In torch it is
+            the forward program that an opaque call stands for. One that returns (output, backward) says what is meant where
+            that is not the derivative of the forward, as of a straight-through estimator, and is written in NumPy:
+            lambda x: (np.rint(x), lambda g: g). A hook that changes the gradient is unjudged without one.
         unjudged: "fail" unless it is allowed ("allow") that something is not judged: `passed` is then False.
     Returns: a report with one case, named after the module's class. Where the module itself raises, the verdict is `crashed`,
         behind what had been computed by then.
@@ -78,8 +80,9 @@ def check_module(
     if unjudged not in ("fail", "allow"):
         raise ModuleError(f"unjudged is 'fail' or 'allow', got {unjudged!r}")
     inputs = x if isinstance(x, tuple) else (x,)
-    check_references(references or {})
-    run = _Run(torch_module, inputs, loss, targets, optimizer, references or {})
+    references = {} if references is None else references
+    check_references(torch_module, references)
+    run = _Run(torch_module, inputs, loss, targets, optimizer, references)
     start = time.perf_counter()
     with untouched(torch_module, optimizer, list(nested.tensors_in(inputs))):
         seen = tuple(run.steps(steps))

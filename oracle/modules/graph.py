@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+import numpy as np
 import torch
+from torch.autograd.graph import get_gradient_edge
 
+from oracle.case.arrays import Array
 from oracle.modules.calls import Node
+from oracle.subjects.torch import array
+
+# Nodes that add a gradient to a leaf tensor are as young as can be: they belong to no call.
+AGELESS = 2**63
 
 
 def is_compiled(module: torch.nn.Module) -> bool:
@@ -30,3 +38,42 @@ def nodes_behind(nodes: Iterable[Node], leaves: bool = False) -> set[Node]:
                 found.add(behind)
                 waiting.append(behind)
     return found
+
+
+def edge_of(tensor: torch.Tensor) -> tuple[Node, int]:
+    """Where the gradient of a tensor goes: a node, and which of its outputs the tensor is."""
+    edge = get_gradient_edge(tensor)
+    return edge.node, edge.output_nr
+
+
+def age_of(node: Node) -> int:
+    """How many nodes were made before this one."""
+    number: int = node._sequence_nr()
+    return number
+
+
+def nodes_as_young(node: Node, age: int) -> Iterator[Node]:
+    """A node and those behind it that are as young as the call."""
+    found, waiting = {node}, [node]
+    while waiting:
+        own = waiting.pop()
+        yield own
+        for behind, _ in own.next_functions:
+            if behind is not None and behind not in found and age <= age_of(behind) < AGELESS:
+                found.add(behind)
+                waiting.append(behind)
+
+
+def values_of(tensor: torch.Tensor) -> Array:
+    """A copy of what it holds."""
+    return np.array(array(tensor.detach()))
+
+
+def unrecorded(hook: Callable[..., None]) -> Callable[..., None]:
+    """A hook whose own calls are no part of the program."""
+
+    def quiet(*args: Any) -> None:
+        with torch.utils._python_dispatch._disable_current_modes():
+            hook(*args)
+
+    return quiet

@@ -23,6 +23,7 @@ class Called(NamedTuple):
 
     reference: Callable[..., Any]
     args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = {}
 
 
 @dataclass

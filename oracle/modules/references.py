@@ -1,4 +1,4 @@
-"""What the user says that a custom autograd.Function stands for, or is meant to do, in place of its own forward."""
+"""What the user says that a call stands for, or is meant to do, in place of its own forward."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Meant:
 def by_reference(called: Called, inputs: Sequence[Held], arithmetic: WithErrors) -> Derived:
     """The reference on what the call was given; `inputs` are those of its tensors that have a gradient."""
     tensors: list[Held] = []
-    replaced(called.args, Held, tensors.append)
+    replaced((called.args, dict(called.kwargs)), Held, tensors.append)
     places = [_place(own, tensors) for own in inputs]
     lifted = [arithmetic.lifted(own.numbers) for own in tensors]
     try:
-        made = called.reference(*_filled(called.args, lifted))
+        made = _call(called, lifted)
     except Exception as refused:  # which is written in torch, then
         return _recorded(called, tensors, inputs, arithmetic, refused)
     if isinstance(made, tuple) and len(made) == 2 and callable(made[1]):
@@ -61,9 +61,10 @@ def _place(own: Held, tensors: Sequence[Held]) -> int:
     raise NoRule("its reference is called without one of its inputs")
 
 
-def _filled(args: Any, values: Sequence[Any]) -> Any:
+def _call(called: Called, values: Sequence[Any]) -> Any:
     rest = iter(values)
-    return replaced(args, Held, lambda _: next(rest))
+    args, kwargs = replaced((called.args, dict(called.kwargs)), Held, lambda _: next(rest))
+    return called.reference(*args, **kwargs)
 
 
 def _recorded(
@@ -73,7 +74,7 @@ def _recorded(
     given = [tensor(own.numbers).requires_grad_(place in learning) for place, own in enumerate(tensors)]
 
     def program(*values: torch.Tensor) -> list[torch.Tensor]:
-        made = called.reference(*_filled(called.args, values))
+        made = _call(called, values)
         return [own for own in _pytree.tree_leaves(made) if isinstance(own, torch.Tensor)]
 
     try:

@@ -29,7 +29,7 @@ Loss: TypeAlias = Callable[..., torch.Tensor]
 @dataclass(frozen=True)
 class Training:
     """A module with all that its step needs; `names` of its parameters, each with the name of a layer in front; `references`, by
-    custom autograd.Function."""
+    custom autograd.Function, module or hook."""
 
     case: str
     module: torch.nn.Module
@@ -114,16 +114,21 @@ class Step:
             self.watch.watch(learning, set(self.capture.owned), self._done)
             scalar = self.training.loss is not None and learning[0].dim() == 0
             self.capture.backward(learning, [None] if scalar else [upstream(own) for own in learning])
+            for own in self.watch.referenced.operations():
+                self._judge(own)
             self.cuts = list(self.watch.unlearnt())
             self.learnt = {name: own.numel() for own, name in self.training.names.items() if own.grad is not None}
 
     def _done(self, operation: Operation) -> None:
         """An operation's gradients have come: it is judged, and what it holds is let go."""
         if self.capture.differentiating:
-            self.watch.at = ""
-            self.capture.order.append(operation.layer)
-            self.operations.append((operation, judged(operation, self.training.case, self.number)))
-            operation.release()
+            self._judge(operation)
+
+    def _judge(self, operation: Operation) -> None:
+        self.watch.at = ""
+        self.capture.order.append(operation.layer)
+        self.operations.append((operation, judged(operation, self.training.case, self.number)))
+        operation.release()
 
     def _update(self) -> None:
         """The optimizer's step, recorded where the reference has such an optimizer."""

@@ -22,8 +22,10 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from oracle.case.arrays import Array
 from oracle.modules.calls import Node
-from oracle.modules.graph import is_compiled, nodes_behind
+from oracle.modules.graph import is_compiled, nodes_behind, values_of
 from oracle.modules.operations import Called, Cut, Operation, computes, main_call, plain_name
+from oracle.modules.referenced import Referenced
+from oracle.modules.tensor_hooks import TensorHooks
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
 from oracle.programs.torch_calls import Recording, frame_of_user
@@ -38,7 +40,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     Args:
         module: whose submodules give places their names.
         names: of parameters.
-        references: by custom autograd.Function what it is to be held against.
+        references: by custom autograd.Function, module or hook what it is to be held against.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             for kind, own in (references or {}).items()
             if isinstance(kind, type) and issubclass(kind, Function)
         }
+        self.referenced = Referenced(module, references or {}, names, self.held)
+        self.tensor_hooks = TensorHooks(references or {}, names)
         self.called: dict[int, Called] = {}
         self.paths = {id(own): name for name, own in module.named_modules()}
         self.names = {id(tensor): name for tensor, name in names.items()}
@@ -81,7 +85,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         entering = hooks.register_module_forward_pre_hook(lambda own, _: self.stack.append(self._path(own)))
         leaving = hooks.register_module_forward_hook(lambda *_: self._left(), always_call=True)
         try:
-            with self, self._calls_shown():
+            with self, self._calls_shown(), self.referenced.watched():
                 yield
         finally:
             entering.remove()
@@ -222,6 +226,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         `done` as soon as its gradients have come."""
         outputs = list(outputs)
         self.seen("", outputs)
+        owned = owned | self.referenced.owned()
         nodes = sorted(
             nodes_behind([own.grad_fn for own in outputs if own.grad_fn is not None]),
             key=lambda own: own._sequence_nr(),
@@ -241,6 +246,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             operation = self._operation(node, first, last, counts)
             found.append(operation)
             self._follow(node, operation, done)
+        read = [tensor for reads in self._read.values() for tensor, _, _ in reads]
+        self.tensor_hooks.watch([*read, *self.parameters], self.held, done)
         self.events, self.edges, self.leaves, self._read, self._detached = [], {}, {}, {}, {}
         if any(own.hidden for own in found):
             self._hooks += [
@@ -253,7 +260,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     def _learning(self, name: str) -> Callable[[torch.Tensor], None]:
         def hook(gradient: torch.Tensor) -> None:
             for learnt in self._learnt[-1:]:
-                own = _values(gradient)
+                own = values_of(gradient)
                 learnt[name] = learnt[name] + own if name in learnt else own
 
         return hook
@@ -316,7 +323,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             self.at = operation.layer
             if operation.hidden:
                 self._learnt.append({})
-            operation.upstream = {i: _values(own) for i, own in enumerate(gradients) if own is not None}
+            operation.upstream = {i: values_of(own) for i, own in enumerate(gradients) if own is not None}
             given.update({i: own for i, own in enumerate(gradients) if own is not None})
 
         def leaving(gradients: tuple[torch.Tensor | None, ...], _: Any) -> None:
@@ -325,7 +332,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             for position, gradient in enumerate(gradients):
                 if gradient is not None and position < len(edges) and edges[position][0] is not None:
                     first = edges.index(edges[position])
-                    own, so_far = _values(gradient), operation.gradients.get(first)
+                    own, so_far = values_of(gradient), operation.gradients.get(first)
                     operation.gradients[first] = own if so_far is None else so_far + own
             if operation.hidden:
                 operation.add_hidden(self._learnt.pop())
@@ -340,6 +347,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._hooks.clear()
         self.cuts.clear()
         self._lost.clear()
+        self.referenced.release()
+        self.tensor_hooks.release()
 
 
 def _is_ours(node: Node) -> bool:
@@ -349,7 +358,3 @@ def _is_ours(node: Node) -> bool:
 
 def same(tensor: torch.Tensor, before: Array) -> bool:
     return np.array_equal(array(tensor.detach()), before, equal_nan=True)
-
-
-def _values(tensor: torch.Tensor) -> Array:
-    return np.array(array(tensor.detach()))

@@ -1,0 +1,165 @@
+"""Calls of modules for which the user gave a reference: each is one operation, whatever it is made of."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils import _pytree
+
+from oracle.modules.calls import Node
+from oracle.modules.graph import edge_of, nodes_as_young, unrecorded, values_of
+from oracle.modules.operations import Called, Operation
+from oracle.programs.program import Held
+
+
+def references_by_path(
+    module: torch.nn.Module, references: Mapping[Any, Callable[..., Any]]
+) -> dict[str, Callable[..., Any]]:
+    """Of a module's parts, by name or by class, the name before the class; "" is the module itself."""
+    found = {}
+    for path, own in module.named_modules():
+        reference = references.get(path, references.get(type(own))) if path else references.get(type(own))
+        if reference is not None:
+            found[path] = reference
+    return found
+
+
+@dataclass
+class _Call:
+    """One that was made: as an operation, with how young autograd's nodes were then, and where its gradients go."""
+
+    operation: Operation
+    age: int
+    edges: dict[tuple[Node, int], int] = field(default_factory=dict)
+    made: dict[int, tuple[Node, int]] = field(default_factory=dict)
+
+
+class Referenced:
+    """Watches the modules for which there is a reference.
+
+    Args:
+        module: the whole.
+        references: by autograd.Function, by class of a module, or by its name; those of modules are taken.
+        names: of parameters.
+        held: holds a tensor's numbers, and those of nested arguments.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        references: Mapping[Any, Callable[..., Any]],
+        names: Mapping[torch.Tensor, str],
+        held: Callable[[Any], Any],
+    ) -> None:
+        self.module, self.names, self.held = module, names, held
+        self.references = references_by_path(module, references)
+        self.calls: list[_Call] = []
+        self._open: list[_Call] = []
+        self._hooks: list[Any] = []
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Inside, their calls are seen."""
+        handles: list[Any] = []
+        try:
+            for path, reference in self.references.items():
+                own = self.module.get_submodule(path)
+                handles += [
+                    own.register_forward_pre_hook(unrecorded(self._entering(path, reference)), with_kwargs=True),
+                    own.register_forward_hook(unrecorded(self._leaving), with_kwargs=True, prepend=True),
+                ]
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _entering(self, path: str, reference: Callable[..., Any]) -> Callable[..., None]:
+        taken = inspect.signature(reference).parameters
+
+        def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            kind, name = f"{type(module).__module__}.{type(module).__qualname__}", path or type(module).__name__
+            number = 1 + sum(own.operation.layer.partition("#")[0] == name for own in self.calls)
+            operation = Operation(name if number == 1 else f"{name}#{number}", kind, "")
+            call = _Call(operation, torch.autograd._get_sequence_nr())  # type: ignore[attr-defined]
+            params = {own: value for own, value in module.named_parameters() if own in taken}
+            for tensor in [own for own in _pytree.tree_leaves((args, kwargs)) if torch.is_tensor(own)]:
+                self._enter(call, tensor, "")
+            for value in params.values():
+                self._enter(call, value, self.names.get(value, ""))
+            operation.called = Called(reference, tuple(self.held(args)), self.held({**kwargs, **params}))
+            operation.age = call.age
+            self.calls.append(call)
+            self._open.append(call)
+
+        return hook
+
+    def _enter(self, call: _Call, tensor: torch.Tensor, name: str) -> None:
+        if not tensor.requires_grad or edge_of(tensor) in call.edges:
+            return
+        operation, position = call.operation, len(call.edges)
+        held: Held = self.held(tensor)
+        call.edges[edge_of(tensor)] = position
+        operation.inputs[position], operation.names[position] = held, name
+        operation.sizes[position], operation.dtypes[position] = held.geometry.size, held.dtype
+
+    def _leaving(self, module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        call = self._open.pop()
+        tensors = [own for own in _pytree.tree_leaves(output) if torch.is_tensor(own)]
+        for number, tensor in enumerate(tensors):
+            call.operation.outputs[number] = self.held(tensor)
+            if tensor.grad_fn is None:
+                continue
+            call.made[number] = edge_of(tensor)
+            if call.made[number] in call.edges:
+                call.operation.reason = "it hands its input through"
+
+    def owned(self) -> set[Node]:
+        """The nodes that are part of these calls, whose gradients are now listened to."""
+        owned: set[Node] = set()
+        for call in self.calls:
+            young = {own for node, _ in call.made.values() for own in nodes_as_young(node, call.age)}
+            for node in {node for node, _ in call.made.values()}:
+                self._hooks.append(node.register_prehook(self._arriving(call, node)))
+            for node in young:
+                self._listen(call, node)
+            owned |= young
+        return owned
+
+    def _arriving(self, call: _Call, node: Node) -> Callable[..., None]:
+        def hook(gradients: tuple[torch.Tensor | None, ...]) -> None:
+            for number, (own, place) in call.made.items():
+                gradient = gradients[place] if own is node else None
+                if gradient is not None:
+                    call.operation.upstream[number] = values_of(gradient)
+
+        return hook
+
+    def _listen(self, call: _Call, node: Node) -> None:
+        out = [(place, call.edges[edge]) for place, edge in enumerate(node.next_functions) if edge in call.edges]
+
+        def hook(gradients: tuple[torch.Tensor | None, ...], _: Any) -> None:
+            for place, position in out:
+                gradient, so_far = gradients[place], call.operation.gradients.get(position)
+                if gradient is not None:
+                    share = values_of(gradient)
+                    call.operation.gradients[position] = share if so_far is None else so_far + share
+
+        if out:
+            self._hooks.append(node.register_hook(hook))
+
+    def operations(self) -> Iterator[Operation]:
+        """Those that a gradient came to; to be asked for after the backward pass."""
+        for call in self.calls:
+            if call.operation.upstream:
+                yield call.operation
+
+    def release(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self.calls.clear()

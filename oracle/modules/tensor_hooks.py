@@ -1,0 +1,85 @@
+"""Hooks that the network put on its tensors, which may change the gradient that passes: each tensor's are one operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from oracle.modules.graph import values_of
+from oracle.modules.operations import Called, Operation
+from oracle.programs.program import Held
+
+
+class TensorHooks:
+    """Watches what arrives before a tensor's hooks, and what they leave.
+
+    Args:
+        references: by hook what it is meant to do; as for a custom autograd.Function.
+        names: of parameters.
+    """
+
+    def __init__(self, references: Mapping[Any, Callable[..., Any]], names: Mapping[torch.Tensor, str]) -> None:
+        self.references, self.names = references, names
+        self._handles: list[Any] = []
+        self._count = 0
+
+    def watch(
+        self,
+        tensors: Iterable[torch.Tensor],
+        held: Callable[[torch.Tensor], Held],
+        done: Callable[[Operation], None],
+    ) -> None:
+        """Those among these tensors that have hooks. It is `done` with those that change the gradient, or have a reference."""
+        seen: set[int] = set()
+        for tensor in tensors:
+            hooks = tensor._backward_hooks
+            if hooks and id(hooks) not in seen:
+                seen.add(id(hooks))
+                self._follow(tensor, self._operation(tensor, list(hooks.values()), held(tensor)), done)
+
+    def _operation(self, tensor: torch.Tensor, hooks: list[Any], held: Held) -> Operation:
+        self._count += 1
+        code = getattr(hooks[0], "__code__", None)
+        where = f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code is not None else ""
+        name = self.names.get(tensor, "")
+        layer = f"{name}.hook" if name else "hook"
+        kind = getattr(hooks[0], "__qualname__", type(hooks[0]).__qualname__)
+        operation = Operation(layer if name or self._count == 1 else f"{layer}#{self._count}", kind, where)
+        operation.inputs[0] = operation.outputs[0] = held
+        operation.names[0], operation.sizes[0], operation.dtypes[0] = "", held.geometry.size, held.dtype
+        reference = next((self.references[own] for own in hooks if own in self.references), None)
+        if reference is not None and len(hooks) == 1:
+            operation.called = Called(reference, (held,))
+        return operation
+
+    def _follow(self, tensor: torch.Tensor, operation: Operation, done: Callable[[Operation], None]) -> None:
+        def before(gradient: torch.Tensor) -> None:
+            operation.upstream[0] = values_of(gradient)
+
+        def after(gradient: torch.Tensor) -> None:
+            operation.gradients[0] = values_of(gradient)
+            changed = not np.array_equal(operation.gradients[0], operation.upstream[0], equal_nan=True)
+            if changed and operation.called is None:
+                operation.reason = (
+                    "a hook changes the gradient here: references={hook: ...} says what it is meant to do"
+                )
+            if changed or operation.called is not None:
+                done(operation)
+
+        hooks = tensor._backward_hooks
+        assert hooks is not None
+        theirs = list(hooks.items())
+        self._handles.append(tensor.register_hook(before))  # type: ignore[no-untyped-call]
+        for key, own in theirs:  # which are called in the order in which they were entered
+            del hooks[key]
+            hooks[key] = own
+        self._handles.append(tensor.register_hook(after))  # type: ignore[no-untyped-call]
+
+    def release(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()

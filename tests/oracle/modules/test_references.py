@@ -1,0 +1,173 @@
+"""What the user says that a call stands for: of custom autograd.Functions, of modules, and of hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import oracle
+
+
+def culprits(report: oracle.Report) -> list[tuple[str, str]]:
+    return [(blame.layer, blame.quantity) for blame in report.blame]
+
+
+class Round(torch.autograd.Function):
+    """A straight-through estimator, which differs from the derivative of its forward on purpose."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        return grad
+
+
+class Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, rate: float) -> torch.Tensor:
+        ctx.rate = rate
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return -ctx.rate * grad, None
+
+
+class Outside(torch.autograd.Function):
+    """What no ATen call shows, as of an extension."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(x.detach().numpy() @ weight.detach().numpy())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, weight = ctx.saved_tensors
+        return grad @ weight.T, x.T @ grad
+
+
+bound_before = Round.apply
+
+
+class OnPurpose(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.weight = nn.Linear(4, 4), nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return Outside.apply(Reverse.apply(bound_before(3 * self.first(x)), 0.5), self.weight)  # type: ignore[no-any-return]
+
+
+def test_what_is_meant_is_said_by_references() -> None:
+    """Straight-through, reversed and opaque: wrong or unjudged without the user's word, and wrong where it is another."""
+    net, x = OnPurpose().double(), torch.randn(5, 4).double()
+    report = oracle.check_module(net, x)
+    assert culprits(report) == [("Reverse", "grad_input"), ("Round", "grad_input")]
+    assert "its backward is not the derivative of its forward" in report.blame[0].diagnosis
+    assert [(own.place, own.reason.partition(" (")[0]) for own in report.coverage.unjudged] == [
+        ("Outside", "no ATen call makes its output: it is opaque")
+    ]
+    references = {
+        Round: lambda x: (np.rint(x), lambda g: g),
+        Reverse: lambda x, rate: (x, lambda g: g * -rate),
+        Outside: lambda x, weight: x @ weight,
+    }
+    assert oracle.check_module(net, x, references=references).passed
+    forward = Round.forward
+    other = oracle.check_module(net, x, references={**references, Reverse: lambda x, rate: (x, lambda g: g * rate)})
+    assert culprits(other) == [("Reverse", "grad_input")] and Round.forward is forward
+
+
+class Scaled(nn.Module):
+    """A kernel that shows no ATen calls, with a parameter."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.weight, self.factor = nn.Parameter(torch.randn(4, 4)), factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return Outside.apply(x, self.weight * self.factor)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def with_backward(x: Any, weight: Any) -> tuple[Any, Callable[[Any], tuple[Any, Any]]]:
+    return x @ weight, lambda g: (g @ weight.T, x.T @ g)
+
+
+@pytest.mark.parametrize("key", [Scaled, "1"])
+@pytest.mark.parametrize(
+    "reference", [with_backward, lambda x, weight: x @ weight, lambda x, *, weight: torch.mm(x, weight)]
+)
+def test_a_module_is_held_against_its_reference(key: Any, reference: Callable[..., Any]) -> None:
+    """By class or by name; the reference takes the parameters that it names, in NumPy or in torch."""
+    torch.manual_seed(0)
+    x = torch.randn(5, 4).double()
+    net = nn.Sequential(nn.Linear(4, 4), Scaled(), nn.ReLU(), Scaled()).double()
+    alone = oracle.check_module(net, x)
+    assert not alone.passed and {own.place for own in alone.coverage.unjudged} == {"1.Outside", "3.Outside"}
+    report = oracle.check_module(net, x, references={key: reference})
+    shown = set(report.table.loc[report.table.layer == "1", "quantity"])
+    assert shown == {"output", "grad_input#0", "grad.weight"} and not report.blame
+    assert report.passed == (key is Scaled)
+    net[1].factor = 1.001
+    wrong = oracle.check_module(net, x, references={key: reference})
+    assert {layer for layer, _ in culprits(wrong)} == {"1"} and ("1", "output") in culprits(wrong)
+
+
+class Hooked(nn.Module):
+    def __init__(self, hook: Callable[[torch.Tensor], torch.Tensor | None]) -> None:
+        super().__init__()
+        self.first, self.last, self.hook = nn.Linear(4, 4), nn.Linear(4, 2), hook
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.first(x) * 2
+        h.register_hook(self.hook)
+        return self.last(h) + h.sum(1, keepdim=True)  # type: ignore[no-any-return]
+
+
+def clipped(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient.clamp(-0.1, 0.1)
+
+
+def test_a_hook_that_changes_a_gradient_is_held_against_its_reference() -> None:
+    """It is unjudged without one, so that a hook which nobody meant is seen; one that only looks is nobody's business."""
+    torch.manual_seed(0)
+    x, seen = torch.randn(5, 4).double(), list[torch.Tensor]()
+    assert oracle.check_module(Hooked(seen.append).double(), x).passed and seen
+    net = Hooked(clipped).double()
+    (unjudged,) = oracle.check_module(net, x).coverage.unjudged
+    assert unjudged.place == "hook" and "a hook changes the gradient here" in unjudged.reason
+    assert oracle.check_module(net, x, references={clipped: lambda x: (x, lambda g: np.clip(g, -0.1, 0.1))}).passed
+    other = oracle.check_module(net, x, references={clipped: lambda x: (x, lambda g: np.clip(g, -0.2, 0.2))})
+    assert culprits(other) == [("hook", "grad_input")]
+    net = nn.Sequential(nn.Linear(4, 2)).double()
+    net[0].weight.register_hook(clipped)
+    (unjudged,) = oracle.check_module(net, x).coverage.unjudged
+    assert unjudged.place == "0.weight.hook"
+    assert len(net[0].weight._backward_hooks) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("references", "said"),
+    [
+        ({nn.Linear: abs}, "no part is a Linear"),
+        ({"second": abs}, "references names 'second', and the module has no such part"),
+        ({"0": 3}, "the reference of 0 is a function, got int"),
+        ({3: abs}, "references are of custom autograd.Functions, modules and hooks, got 3"),
+        ([], "references is a mapping, got list"),
+    ],
+)
+def test_references_that_stand_for_nothing_are_refused(references: Any, said: str) -> None:
+    """A misspelt name would leave a part unjudged, or judged as what it is not."""
+    with pytest.raises(ValueError, match=said):
+        oracle.check_module(nn.Sequential(nn.ReLU()), torch.randn(2, requires_grad=True), references=references)

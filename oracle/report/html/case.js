@@ -66,9 +66,27 @@ class CaseView {
     const host = document.getElementById("network");
     this.layers = layers;
     const top = names.filter((name) => name !== "loss" && isTop(name));
-    const parts = top.flatMap((name) => this.piece(name, names));
+    const parts = this.byModule(top).flatMap(([path, own]) => (path && own.length > 1 ? [this.module(path, own, names)] : own.flatMap((name) => this.piece(name, names))));
     const last = layers.has("loss") ? [...this.edges("loss", layers.has("loss")), this.box("loss")] : [];
     host.replaceChildren(element("div", { class: "terminal" }, "input"), ...parts, ...last, ...(layers.has("loss") ? [] : this.tail(top)));
+  }
+
+  // What a module is made of, as long as it runs on its own: [its path, the names in it].
+  byModule(names) {
+    const runs = [];
+    for (const name of names) {
+      const path = name.slice(0, Math.max(name.lastIndexOf("."), 0));
+      if (runs.length && runs[runs.length - 1][0] === path) runs[runs.length - 1][1].push(name); else runs.push([path, [name]]);
+    }
+    return runs;
+  }
+
+  // Shut where all is well and there is much else.
+  module(path, own, names) {
+    const open = names.length <= 40 || this.rows.some((row) => own.includes(row.layer) && row.verdict !== "pass");
+    const made = element("details", { class: "module" }, element("summary", { title: path }, element("span", { class: "name" }, path), element("span", { class: "type" }, `${own.length} parts`)), ...own.flatMap((name) => this.piece(name, names)));
+    made.open = open;
+    return made;
   }
 
   // The edges above a layer: its neighbour's output comes down beside them in the piece before.
@@ -136,6 +154,7 @@ class CaseView {
     for (const button of document.querySelectorAll("#network button")) button.setAttribute("aria-pressed", String(button.dataset.layer === layer && button.dataset.quantity === quantity));
     const pressed = document.querySelector('#network button[aria-pressed="true"]');
     const host = document.getElementById("network");
+    if (pressed?.closest("details")) pressed.closest("details").open = true;
     if (pressed && (pressed.offsetTop < host.scrollTop || pressed.offsetTop > host.scrollTop + host.clientHeight)) host.scrollTop = pressed.offsetTop - host.offsetTop - 120;
     const { rows, role } = this.state(layer, quantity);
     const facts = [["verdict", (row) => element("span", { class: `tag v-${row.verdict}` }, row.verdict)], ["shape", (row) => row.shape.split(" ").filter(Boolean).join(" × ") || "a number"], ["outside", (row) => `${whole(row.n_outside)} of ${whole(row.n)}`], ["largest error", (row) => figure(row.max_abs)], ["relative", (row) => figure(row.max_rel)], ["in ulp", (row) => figure(row.max_ulp)], ["largest z", (row) => figure(row.z_max)], ["rms z", (row) => figure(row.z_rms)], ["of the bound", (row) => figure(row.bound_ratio)], ["effective bits", (row) => figure(row.effective_bits)], ["decided", (row) => share(row.decided)], ["cosine", (row) => share(row.cosine)], ["worst at", (row) => index(row.worst_index)], ["got", (row) => compared(this.store, row.row, "got")], ["expected", (row) => compared(this.store, row.row, "expected")], ["± tolerance", (row) => figure(row.tolerance)]];

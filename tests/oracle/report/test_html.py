@@ -352,6 +352,38 @@ def test_every_shape_of_network_is_drawn(browser: Any, tmp_path: Path, cases: st
     assert browser.get_log("browser") == []
 
 
+def test_a_module_opens_to_its_operations(browser: Any, tmp_path: Path) -> None:
+    """Of a large network the modules are shut, but for those with something to see; each holds its own operations."""
+    import torch
+
+    class Block(torch.nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.fc, self.factor = torch.nn.Linear(4, 4), factor
+
+        def forward(self, x: Any) -> Any:
+            return x + torch.tanh(Doubled.apply(self.fc(x)) * 2) * self.factor  # type: ignore[no-untyped-call]
+
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any) -> Any:
+            return grad * 2
+
+    net = torch.nn.Sequential(*(Block(0.1 * number) for number in range(1, 9)), torch.nn.Linear(4, 4))
+    oracle.check_module(net, torch.randn(3, 4)).to_html(tmp_path / "report.html")
+    show(browser, tmp_path / "report.html")
+    modules = all_of(browser, "#network details.module")
+    assert [own.find_element("css selector", "summary .name").text for own in modules] == [str(n) for n in range(8)]
+    assert not any(own.get_property("open") for own in modules)
+    modules[2].find_element("css selector", "summary").click()
+    assert modules[2].find_element("css selector", "[data-layer='2.tanh']").is_displayed()
+    assert browser.get_log("browser") == []
+
+
 def test_a_crash_is_shown_as_what_it_is(browser: Any, tmp_path: Path) -> None:
     report = oracle.run(Hostile(), cases="worked-example", dtypes=("float64",))
     report.to_html(tmp_path / "report.html")

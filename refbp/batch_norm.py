@@ -190,6 +190,7 @@ class _RunningStatistics(OfRank):
     """
 
     ranks: tuple[int, ...]
+    buffer_names = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(
         self,
@@ -206,9 +207,8 @@ class _RunningStatistics(OfRank):
         self.track_running_stats = track_running_stats
         add_affine(self, (num_features,), affine, bias)
         if track_running_stats:
-            self._buffers["running_mean"] = np.zeros(num_features, self.dtype)
-            self._buffers["running_var"] = np.ones(num_features, self.dtype)
-            self._buffers["num_batches_tracked"] = np.zeros((), np.int64)
+            initial = np.zeros(num_features, self.dtype), np.ones(num_features, self.dtype), np.zeros((), np.int64)
+            self._buffers.update(zip(self.buffer_names, initial, strict=True))
 
     def check_input(self, input: Array) -> None:
         super().check_input(input)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from textwrap import indent
-from typing import Any, NamedTuple, Self, TypedDict
+from typing import Any, ClassVar, NamedTuple, Self, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +90,9 @@ class Layer:
     >>> float(layer.grads["weight"])
     21.0
     """
+
+    # The names of the buffers that a layer of this class may have.
+    buffer_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, dtype: npt.DTypeLike = np.float64, rng: np.random.Generator | None = None) -> None:
         """Beside torch's arguments every layer takes dtype and rng.

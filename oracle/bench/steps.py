@@ -12,6 +12,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec
+from oracle.case.names import is_buffer
 from oracle.execution.network import LAYERS, LOSSES, Network, build_loss, build_optimizer
 from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor, own
 
@@ -45,7 +46,7 @@ def peer(framework: Framework, case: Case, ops: Mapping[str, Op]) -> Contender:
     """On a library of arrays with derivatives; `ops` are layers that its adapter has not. The update is NumPy's."""
     assert case.loss is not None and case.optimizer is not None
     spec, lr, momentum = case.loss, case.optimizer.options["lr"], case.optimizer.options["momentum"]
-    buffers = {name for name in case.params if "running" in name or "num_batches" in name}
+    buffers = set(filter(is_buffer, case.params))
     values = {name: value.copy() for name, value in case.params.items() if name not in buffers}
     velocity = {name: np.zeros_like(value) for name, value in values.items()}
     x, target = framework.array(case.inputs[0].copy()), framework.array(case.targets[0][0].copy())

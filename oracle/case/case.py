@@ -368,8 +368,6 @@ LOSS_ARGUMENTS = {
     "CosineEmbeddingLoss": ("input2", "target"),
     "GaussianNLLLoss": ("target", "var"),
 }
-# What a layer keeps beside its parameters.
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 # Losses whose targets torch, and so the reference, does not differentiate.
 CONSTANT_TARGETS = frozenset({"SoftMarginLoss"})
 # Arguments of a loss that choose between formulas, though they are floating-point numbers.

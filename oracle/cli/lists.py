@@ -9,6 +9,7 @@ from typing import Any
 from oracle import subjects, suite
 from oracle.blame.causes.names import CAUSES
 from oracle.case.case import Case, Spec, named_layers
+from oracle.case.names import is_buffer, quantity_of
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.judging.conventions import CONVENTIONS
 from oracle.subjects import libraries
@@ -98,13 +99,13 @@ def specs_of(case: Case) -> Iterator[Spec]:
 def quantities(kind: str, type: str, uses: list[tuple[Case, Spec]]) -> list[str]:
     """What is judged of a class, over all of its cases."""
     if kind == "optimizer":
-        return ["param", "momentum"] if type == "SGD" else ["param", "state"]
+        return ["param", *map(quantity_of, OPTIMIZERS[type].state_names)]  # type: ignore[attr-defined]
     judged = {"output", "grad_input"} | ({"grad_output"} if kind == "layer" else set())
     for case, spec in uses:
         for name, own in named_layers(case.layers):
             if own is spec:
                 judged |= {
-                    ("buffer." if "running" in key or "num_batches" in key else "grad.") + key.rpartition(".")[2]
+                    ("buffer." if is_buffer(key) else "grad.") + key.rpartition(".")[2]
                     for key in case.params
                     if key.rpartition(".")[0] == name
                 }

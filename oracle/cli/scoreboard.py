@@ -36,7 +36,7 @@ def scoreboard(
     (out / "scoreboard.md").write_text(page.markdown(board), encoding="utf-8")
     board.scores.to_csv(out / "scoreboard.csv", index=False, float_format="%.3g")
     show, notes = terminal.console(), terminal.console(stderr=True)
-    show.print(terminal.score_table(page.summary(board), page.FIGURES))
+    show.print(terminal.score_table(page.summary(board)))
     if board.lacking:
         notes.print(page.not_installed(board), soft_wrap=True)
     notes.print(f"scoreboard: {out}/scoreboard.md, scoreboard.csv", soft_wrap=True)

@@ -15,6 +15,7 @@ import refbp
 from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers
 from oracle.case.checks import require_fields
+from oracle.case.names import kept_as, quantity_of
 from oracle.errors import in_a_line
 from oracle.execution import memory
 from oracle.trace import Key
@@ -23,8 +24,6 @@ from refbp.layer import Layer, Parameter
 # An array of the caller's choice: numpy.ndarray, or oracle's ErrorArray.
 AnyArray: TypeAlias = Any
 Results: TypeAlias = dict[Key, AnyArray]
-
-STATE_NAMES = {"momentum_buffer": "momentum"}
 
 
 def _public(base: type) -> dict[str, type]:
@@ -146,8 +145,7 @@ def build_optimizer(case: Case, parameters: dict[str, Parameter], lift: Callable
         raise CaseError(f"case {case.name}: a parameter group names {error}, known: {', '.join(parameters)}") from error
     except (TypeError, ValueError) as error:
         raise CaseError(f"case {case.name}: optimizer {spec.type}: {error}") from error
-    kept = {short: long for long, short in STATE_NAMES.items()}
-    known = {STATE_NAMES.get(name, name) for name in optimizer.state_names} | {"step"}
+    known = {*map(quantity_of, optimizer.state_names), "step"}
     strange = sorted(case.optimizer_state.keys() - known)
     if strange:
         raise CaseError(
@@ -155,7 +153,7 @@ def build_optimizer(case: Case, parameters: dict[str, Parameter], lift: Callable
         )
     for quantity, values in case.optimizer_state.items():
         for name, value in values.items():
-            optimizer.state.setdefault(parameters[name], {})[kept.get(quantity, quantity)] = (
+            optimizer.state.setdefault(parameters[name], {})[kept_as(quantity)] = (
                 int(value) if quantity == "step" else lift(value)
             )
     return optimizer
@@ -249,7 +247,7 @@ def execute(
                 layer, _, short = name.rpartition(".")
                 for kept, value in optimizer.state.get(parameter, {}).items():
                     if value is not None:
-                        report(layer, f"{STATE_NAMES.get(kept, kept)}.{short}", value)
+                        report(layer, f"{quantity_of(kept)}.{short}", value)
                 report(layer, f"param.{short}", parameter.data)
     return results
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case, named_layers
+from oracle.case.names import is_buffer
 from oracle.execution.network import Results
 from oracle.execution.predict import predict
 from oracle.execution.rules import epsilon_inside_root, epsilon_uncorrected, rule_replaced, velocity_with_rate
@@ -63,9 +64,7 @@ def _dampened_first_step(case: Case, model: ErrorModel, guides: Guides) -> Resul
     if case.optimizer is None or case.optimizer.type != "SGD":  # none other is dampened
         return predict(case, model, guides)
     started = case.optimizer_state.get("momentum", {})
-    learnt = {
-        name: value for name, value in case.params.items() if "running_" not in name and "num_batches" not in name
-    }
+    learnt = {name: value for name, value in case.params.items() if not is_buffer(name)}
     zeros = {name: np.zeros_like(value) for name, value in learnt.items() if name not in started}
     state = {**case.optimizer_state, "momentum": {**zeros, **started}}
     return predict(replace(case, optimizer_state=state), model, guides)

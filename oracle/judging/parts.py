@@ -13,7 +13,8 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.case.case import BUFFERS, CONTAINERS, Case, Spec, at_step, named_layers
+from oracle.case.case import CONTAINERS, Case, Spec, at_step, named_layers
+from oracle.case.names import BUFFERS, is_buffer
 from oracle.execution.network import execute
 from oracle.trace import Trace
 
@@ -68,7 +69,7 @@ def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array]:
         return dict(case.params)
     before: dict[str, Array] = {}
     for name, initial in case.params.items():
-        kind = "buffer" if name.rpartition(".")[2] in BUFFERS else "param"
+        kind = "buffer" if is_buffer(name) else "param"
         layer, quantity = _place(name, kind)
         shown = trace.get(step - 1, layer, quantity)
         if kind == "param" and case.optimizer is None:
@@ -257,7 +258,7 @@ def _update_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
     """The update of this step; where what it began with is hidden, all up to it from the last whose beginning is known."""
     if case.optimizer is None:
         return
-    learnt = [name for name in case.params if name.rpartition(".")[2] not in BUFFERS]
+    learnt = [name for name in case.params if not is_buffer(name)]
     start = _last_known(case, trace, step, learnt)
     params = params_before(case, trace, start)
     given = [_grads(case, trace, own, params) for own in range(start, step + 1)]

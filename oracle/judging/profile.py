@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from oracle.case.case import BUFFERS, LOSS_ARGUMENTS
-from oracle.execution.network import LAYERS, OPTIMIZERS, STATE_NAMES
+from oracle.case.case import LOSS_ARGUMENTS
+from oracle.case.names import BUFFERS, quantity_of
+from oracle.execution.network import LAYERS, OPTIMIZERS
 from oracle.judging.conventions import CONVENTIONS
 from oracle.running_error import UNIT_ROUNDOFF
 
 PLAIN = ("output", "grad_output", "grad_input", "input", "mask")
-STATES = {STATE_NAMES.get(name, name) for made in OPTIMIZERS.values() for name in made.state_names}  # type: ignore[attr-defined]
+STATES = {quantity_of(name) for made in OPTIMIZERS.values() for name in made.state_names}  # type: ignore[attr-defined]
 # What a parameter or buffer has, as "grad.weight", and what these are usually called; an update alone may have names of its own.
 KINDS = ("grad", "param", "buffer", *sorted(STATES))
 USUAL = ("weight", "bias", "target", *BUFFERS, *(name for names in LOSS_ARGUMENTS.values() for name in names))

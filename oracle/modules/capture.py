@@ -19,10 +19,11 @@ import torch
 
 from oracle.case.arrays import Array
 from oracle.case.case import Spec
+from oracle.case.names import is_buffer
 from oracle.modules.as_parts import mixed
 from oracle.modules.calls import Call, Node, Slice
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, unrecorded
-from oracle.modules.specs import STATISTICS, layer_spec, layer_type, own_forward, state_of
+from oracle.modules.specs import layer_spec, layer_type, own_forward, state_of
 from oracle.subjects.torch import array
 
 
@@ -102,7 +103,7 @@ class Capture:
                 if given._version == call.version and _differs(given, call.input):
                     call.spoilt.append("input")
                 state = state_of(module, call.kind)
-                self.leave(call, output, {short: value for short, value in state.items() if short in STATISTICS})
+                self.leave(call, output, {short: value for short, value in state.items() if is_buffer(short)})
             self.open.pop()
             self.calls.append(call)
 

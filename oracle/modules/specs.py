@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from oracle.case.case import CONTAINERS, Spec
+from oracle.case.names import BUFFERS
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 
 # Arguments that change no number, or that an instance no longer holds because others say the same.
 LEFT_OUT = frozenset(
     {"dtype", "rng", "inplace", "return_indices", "init", "min_value", "max_value", "size_average", "reduce", "params"}
 )
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def layer_type(module: torch.nn.Module) -> str | None:
@@ -100,7 +100,7 @@ def state_of(module: torch.nn.Module, type: str) -> dict[str, torch.Tensor]:
     if type.startswith(("Linear", "Conv", "GroupNorm", "LayerNorm")):
         names: tuple[str, ...] = ("weight", "bias")
     elif type.startswith(("BatchNorm", "InstanceNorm")):
-        names = ("weight", "bias", *STATISTICS)
+        names = ("weight", "bias", *BUFFERS)
     else:
         names = ("weight",) if type in ("RMSNorm", "PReLU") else ()
     values = {name: getattr(module, name) for name in names}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from oracle.case.arrays import Array
+from oracle.case.names import quantity_of
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError
 from oracle.modules.as_parts import Update
@@ -21,7 +22,7 @@ from oracle.modules.operation_rows import Judged, judged
 from oracle.modules.operations import Cut, Operation
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.modules.watch import Watch
-from oracle.subjects.torch import STATE_NAMES, array
+from oracle.subjects.torch import array
 
 Loss: TypeAlias = Callable[..., torch.Tensor]
 
@@ -219,5 +220,5 @@ def _state(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> dict[st
         if value is not None:
             kept = torch.as_tensor(value)
             number = kept.ndim == 0 and kept.is_floating_point() and name != "step"
-            state[STATE_NAMES.get(name, name)] = np.array(array(kept.to(parameter.dtype) if number else kept))
+            state[quantity_of(name)] = np.array(array(kept.to(parameter.dtype) if number else kept))
     return state

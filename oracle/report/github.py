@@ -59,7 +59,7 @@ def summary(found: Findings) -> str:
         + ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items())
         + (f"; largest z {largest}." if largest else "."),
         *([f"Note: {said}."] if (said := found.about.declared) else []),
-        markdown.table(families, figures=("z_max", "bound_ratio", "decided")),
+        markdown.table(families),
     ]
     if found.training:
         parts += ["### Free training on digits", markdown.training(found.training)]

@@ -10,11 +10,12 @@ import pandas as pd
 from oracle.judging.rows import VERDICTS
 from oracle.judging.training import TrainingRun
 from oracle.report import sentences
+from oracle.report.columns import written
 from oracle.report.environment import Environment
 from oracle.report.findings import Findings
 from oracle.report.kinds import Kind
 from oracle.report.table import branch_counts, judged_rows
-from oracle.wording import counted, exact_share, figure
+from oracle.wording import counted, figure
 
 # Classes whose options that were never tried are named.
 MOST_CLASSES = 100
@@ -32,7 +33,7 @@ def report(found: Findings) -> str:
         *([f"Of what the suite has: {said}."] if (said := about.untried(MOST_CLASSES)) else []),
         *([sentences.branches(rows)] if branch_counts(rows)[0] else []),
         "## Families",
-        table(found.families, figures=("z_max", "bound_ratio", "decided")),
+        table(found.families),
     ]
     if found.blame:
         parts += ["## Discrepancies", "\n".join(discrepancy(kind) for kind in found.grouped)]
@@ -43,7 +44,7 @@ def report(found: Findings) -> str:
         parts += ["## Free training on digits", training(found.training)]
     plain = cases["verdict"] == "pass"
     parts.append(f"## Cases\n\n{int(plain.sum()):,} of {len(plain):,} runs pass in every row. The others:")
-    parts.append(table(cases[~plain].drop(columns=["family", "seconds"]), figures=("z_max", "bound_ratio", "decided")))
+    parts.append(table(cases[~plain].drop(columns=["family", "seconds"])))
     return "\n\n".join(parts) + "\n"
 
 
@@ -79,7 +80,10 @@ def training(runs: Sequence[TrainingRun]) -> str:
 
 
 def table(frame: pd.DataFrame, figures: Sequence[str] = ()) -> str:
-    """A Markdown table; verdict columns without a single row are left out."""
+    """A Markdown table; verdict columns without a single row are left out.
+
+    figures: columns of numbers that a report has not.
+    """
     shown = frame.drop(columns=[name for name in VERDICTS if name in frame and not frame[name].any()])
     if "seconds" in shown:
         shown = shown.drop(columns="seconds")
@@ -90,9 +94,7 @@ def table(frame: pd.DataFrame, figures: Sequence[str] = ()) -> str:
 
 
 def _cell(value: Any, name: str, figures: Sequence[str]) -> str:
-    if name == "decided":  # 1 only where it is exactly that
-        return exact_share(value)
-    return figure(value) if name in figures else literal(str(value))
+    return figure(value) if name in figures else literal(written(value, name))
 
 
 def literal(text: str) -> str:

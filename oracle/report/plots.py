@@ -11,6 +11,7 @@ import pandas as pd
 from oracle.blame import maps
 from oracle.blame.details import Detail
 from oracle.judging.rows import END_TO_END, LOCAL
+from oracle.report.columns import COLUMNS
 from oracle.report.table import step_rows
 from oracle.running_error import LAMBDA
 from oracle.wording import figure
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WITHIN, OUTSIDE = "#2a6fb0", "#c2410c"
-LOGARITHMIC = ("max_rel", "max_abs", "max_ulp", "z_max", "z_rms", "bound_ratio")
+LOGARITHMIC = tuple(column.name for column in COLUMNS if column.is_logarithmic)
 
 
 def pyplot() -> Any:

@@ -20,16 +20,16 @@ from oracle.exchange.numbers import shown, unspelled
 from oracle.judging.rows import END_TO_END, GRAVITY, LOCAL, Row
 from oracle.judging.training import TrainingRun
 from oracle.report.about import NAMES, About
+from oracle.report.case_line import CaseLine
+from oracle.report.columns import CASE_COLUMNS, COLUMNS, names
 from oracle.report.coverage import Coverage
 from oracle.report.plain_text import TEXTS, visible_values
-from oracle.report.table import CASE_COLUMNS, COLUMNS
 
 FORMAT = 2
 MOST_ROWS, MOST_BYTES = 20_000_000, 1024 * MIB
 KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "None": (type(None),)
 }  # fmt: skip
-CASE_TEXTS = ("case", "dtype", "family", "verdict", "layer", "quantity", "diagnosis")
 
 
 class Parts:
@@ -75,13 +75,13 @@ def _table(data: bytes) -> pd.DataFrame:
     if held.num_rows > MOST_ROWS or size > MOST_BYTES or held.num_columns > 4 * len(COLUMNS):
         raise ValueError("its table is larger than any report's")
     table = pd.read_parquet(io.BytesIO(data))
-    lacking = [name for name in COLUMNS if name not in table]
+    lacking = [name for name in names(COLUMNS) if name not in table]
     if lacking:
         raise ValueError(f"they lack {', '.join(lacking)}")
     for field in fields(Row):
         _check_column(table[field.name], str(field.type))
     _check_words(table, "verdict", GRAVITY)
-    table = table[COLUMNS]
+    table = table[names(COLUMNS)]
     return table.assign(**{name: [visible_values(text) for text in table[name]] for name in TEXTS})
 
 
@@ -103,13 +103,11 @@ def _check_words(table: pd.DataFrame, name: str, known: Mapping[str, Any]) -> No
 
 
 def _cases(records: list[Any]) -> pd.DataFrame:
+    known = names(CASE_COLUMNS)
     for record in records:
-        if not isinstance(record, dict) or record.keys() != set(CASE_COLUMNS):
-            raise ValueError(f"its cases are objects with {', '.join(CASE_COLUMNS)}, got {shown(record)}")
-        for name, value in record.items():
-            if not isinstance(value, str) if name in CASE_TEXTS else type(value) not in (int, float):
-                raise ValueError(f"a case's {name} is {shown(value)}")
-    table = pd.DataFrame(records, columns=CASE_COLUMNS)
+        if not isinstance(record, dict) or record.keys() != set(known):
+            raise ValueError(f"its cases are objects with {', '.join(known)}, got {shown(record)}")
+    table = pd.DataFrame([CaseLine(**_fitting(CaseLine, record, "a case's")) for record in records], columns=known)
     _check_words(table, "verdict", GRAVITY)
     return table
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -24,25 +23,11 @@ from oracle.judging.rows import (
     VERDICTS,
     Row,
 )
+from oracle.report.case_line import CaseLine
+from oracle.report.columns import CASE_COLUMNS, COLUMNS, names
 from oracle.running_error.model import Floats
 from oracle.wording import counted
 
-COLUMNS = [field.name for field in fields(Row)]
-CASE_COLUMNS = [
-    "case",
-    "dtype",
-    "family",
-    "verdict",
-    "layer",
-    "quantity",
-    "diagnosis",
-    "rows",
-    "undecided",
-    "z_max",
-    "bound_ratio",
-    "decided",
-    "seconds",
-]
 # How a run may end.
 CONFORMS, DISCREPANCIES_FOUND = "conforms", "discrepancies found"
 NOTHING_JUDGED, NOTHING_DECIDED = "nothing was judged", "nothing was decided"
@@ -54,10 +39,11 @@ HARNESS_FAILED = "the harness itself failed"
 def row_table(rows: Iterable[Row]) -> pd.DataFrame:
     """The full table; shapes and indices are text, so that every file format holds them."""
     rows = list(rows)
-    columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
-    for column in ("shape", "worst_index"):
-        columns[column] = [" ".join(map(str, value)) for value in columns[column]]
-    return pd.DataFrame(columns)
+    return pd.DataFrame({name: [_cell(getattr(row, name)) for row in rows] for name in names(COLUMNS)})
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tuple[str, str], float]) -> pd.DataFrame:
@@ -76,23 +62,23 @@ def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tu
         verdict = max(verdicts, key=lambda verdict: GRAVITY[verdict])
         unjudged = own["diagnosis"][verdicts.index(verdict)] if verdict in (UNSUPPORTED, FAILED) else ""
         entries.append(
-            {
-                "case": case,
-                "dtype": dtype,
-                "family": case.partition("/")[0],
-                "verdict": verdict,
-                "layer": culprit.layer if culprit else "",
-                "quantity": culprit.quantity if culprit else "",
-                "diagnosis": culprit.diagnosis if culprit else unjudged,
-                "rows": len(verdicts),
-                "undecided": verdicts.count(UNDECIDED),
-                "z_max": _largest(own["z_max"]),
-                "bound_ratio": _largest(own["bound_ratio"]),
-                "decided": _decided(own["decided"], own["n"]),
-                "seconds": seconds.get((case, dtype), float("nan")),
-            }
+            CaseLine(
+                case=case,
+                dtype=dtype,
+                family=case.partition("/")[0],
+                verdict=verdict,
+                layer=culprit.layer if culprit else "",
+                quantity=culprit.quantity if culprit else "",
+                diagnosis=culprit.diagnosis if culprit else unjudged,
+                rows=len(verdicts),
+                undecided=verdicts.count(UNDECIDED),
+                z_max=_largest(own["z_max"]),
+                bound_ratio=_largest(own["bound_ratio"]),
+                decided=_decided(own["decided"], own["n"]),
+                seconds=seconds.get((case, dtype), float("nan")),
+            )
         )
-    return pd.DataFrame(entries, columns=CASE_COLUMNS)
+    return pd.DataFrame(entries, columns=names(CASE_COLUMNS))
 
 
 def _places(table: pd.DataFrame) -> dict[tuple[str, str], list[int]]:

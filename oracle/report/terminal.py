@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oracle.judging.rows import DISCREPANCIES, MISSING, PASS, VERDICTS
+from oracle.report.columns import written
 from oracle.report.diff import APPEARED, BETTER, VANISHED, WORSE, Change
 from oracle.report.environment import Environment
 from oracle.report.history import Course
@@ -20,7 +21,7 @@ from oracle.report.report import MOST_BLAMES, Report
 from oracle.report.sentences import branches, milestones
 from oracle.report.table import branch_counts
 from oracle.running_error import LAMBDA
-from oracle.wording import counted, exact_share, figure
+from oracle.wording import counted, figure
 
 # A verdict reads without colour too: the word stands beside it. Blue and orange, not green and red.
 STYLES = {PASS: "blue", **dict.fromkeys(DISCREPANCIES, "bold dark_orange")}
@@ -92,9 +93,7 @@ def family_table(report: Report, width: int) -> Table:
             str(record["family"]),
             str(record["cases"]),
             *(str(record[verdict]) for verdict in present),
-            figure(record["z_max"]),
-            figure(record["bound_ratio"]),
-            exact_share(record["decided"]),
+            *(written(record[name], name) for name in ("z_max", "bound_ratio", "decided")),
             f"{record['seconds']:.1f}",
         )
     return made
@@ -117,7 +116,7 @@ def two_columns(frame: pd.DataFrame) -> Table:
     return made
 
 
-def score_table(frame: pd.DataFrame, figures: Sequence[str]) -> Table:
+def score_table(frame: pd.DataFrame) -> Table:
     """A row for each of the frame's, numbers to the right; a column of verdicts without any is left out."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     shown = [name for name in frame if name not in VERDICTS or frame[name].any()]
@@ -127,7 +126,7 @@ def score_table(frame: pd.DataFrame, figures: Sequence[str]) -> Table:
             str(name).replace("_", " "), justify="right" if right else "left", style=STYLES.get(str(name), "")
         )
     for record in frame[shown].to_dict(orient="records"):
-        made.add_row(*(figure(value) if name in figures else str(value) for name, value in record.items()))
+        made.add_row(*(written(value, str(name)) for name, value in record.items()))
     return made
 
 

@@ -23,13 +23,13 @@ def markdown(board: Scoreboard) -> str:
         f"{about.cases:,} cases in {' and '.join(about.dtypes)}.\n"
         f"{about.software}; Python {about.python}; {about.blas}; {about.processor}.",
         EXPLAINED,
-        table(board.totals, FIGURES),
+        table(board.totals),
         "\n".join(f"- {name}: {version}" for name, version in board.versions.items()),
     ]
     if board.lacking:
         parts.append(not_installed(board))
     for name, own in board.scores.groupby("subject", sort=False):
-        parts += [f"## {name}", table(own.drop(columns="subject"), FIGURES)]
+        parts += [f"## {name}", table(own.drop(columns="subject"))]
         parts += faults(board.faults[board.faults["subject"] == name])
     return "\n\n".join(parts) + "\n"
 

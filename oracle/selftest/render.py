@@ -25,10 +25,10 @@ def markdown(result: SelfTest, about: str) -> str:
         "## Legal variants",
         "Correct implementations that add up in other orders and use other formulas. An alarm is an element outside its "
         "tolerance; `width` is the median of tolerance / largest true error: how many times wider than needed.",
-        table(result.legal_families(), figures=("z_max", "width")),
+        table(result.legal_families(), figures=("width",)),
         "## Ordinary programs",
         "Small networks, data and losses as people use them, drawn at random and run by torch itself; `width` as above.",
-        table(result.ordinary_kinds(), figures=("z_max", "width")),
+        table(result.ordinary_kinds(), figures=("width",)),
         "## Controls",
         "Every case of the suite, with its upstream gradient exchanged: the gradients of the whole step must be found wrong. "
         "A control says nothing where it changes no gradient.",

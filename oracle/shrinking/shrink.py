@@ -18,6 +18,7 @@ from oracle.blame.blame import Blame, blame
 from oracle.blame.search import ANOTHER
 from oracle.case.arrays import Array
 from oracle.case.case import Case, CaseError, Spec
+from oracle.case.names import is_buffer
 from oracle.exchange.numbers import shown
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, Network, upstream_shape
 from oracle.harness import called
@@ -214,7 +215,7 @@ def resized(draw: st.DrawFn, case: Case) -> Case | None:
     bare = replace(case, layers=(spec,), params={}, grad_outputs=())
     try:
         own = {full: layer[short] for _, layer, short, full in Network(bare).state()}
-        params = {full: array if in_buffer(full) else made(array.shape) for full, array in own.items()}
+        params = {full: array if is_buffer(full) else made(array.shape) for full, array in own.items()}
         drawn = replace(bare, params=params, inputs=(made(tuple(sizes)),))
         upstream = (made(upstream_shape(drawn)),) if case.grad_outputs else ()
     except (ValueError, IndexError, ZeroDivisionError):
@@ -235,17 +236,13 @@ def revalued(draw: st.DrawFn, case: Case) -> Case | None:
         drawn: Array = draw(hnp.arrays(np.int64, array.shape, elements=st.integers(*VALUES), fill=st.nothing()))
         return drawn.astype(case.dtype)
 
-    params = {name: array if in_buffer(name) else made(array) for name, array in case.params.items()}
+    params = {name: array if is_buffer(name) else made(array) for name, array in case.params.items()}
     return replace(
         case,
         params=params,
         inputs=tuple(map(made, case.inputs)),
         grad_outputs=tuple(map(made, case.grad_outputs)),
     )
-
-
-def in_buffer(name: str) -> bool:
-    return "running_" in name or name.endswith("num_batches_tracked")
 
 
 @st.composite

@@ -15,11 +15,10 @@ import torch
 from oracle.case.arrays import Array, Constant, buffer_of, element_strides
 from oracle.case.case import CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
 from oracle.case.foreign import numpy_of
+from oracle.case.names import kept_as, quantity_of
 from oracle.trace import Trace, Unsupported
 
 name = "torch"
-
-STATE_NAMES = {"momentum_buffer": "momentum"}
 
 
 def run(case: Case) -> Trace:
@@ -171,10 +170,9 @@ class _Run:
             raise Unsupported(f"torch.optim has no {spec.type}")
         groups = [{**group, "params": [self.parameters[name] for name in group["params"]]} for group in spec.groups]
         optimizer = made(groups or list(self.parameters.values()), **spec.options)
-        kept = {short: long for long, short in STATE_NAMES.items()}
         for quantity, values in self.case.optimizer_state.items():
             for name, value in values.items():
-                optimizer.state[self.parameters[name]][kept.get(quantity, quantity)] = tensor(value).clone()
+                optimizer.state[self.parameters[name]][kept_as(quantity)] = tensor(value).clone()
         return optimizer
 
     def _record(self, layer: str, quantity: str, value: torch.Tensor) -> None:
@@ -272,7 +270,7 @@ class _Run:
             layer, _, short = full.rpartition(".")
             for kept, value in optimizer.state.get(parameter, {}).items():
                 if value is not None:
-                    self._record(layer, f"{STATE_NAMES.get(kept, kept)}.{short}", torch.as_tensor(value))
+                    self._record(layer, f"{quantity_of(kept)}.{short}", torch.as_tensor(value))
             self._record(layer, f"param.{short}", parameter)
 
 

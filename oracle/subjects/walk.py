@@ -17,7 +17,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.case.case import BUFFERS, CHOOSING, CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
+from oracle.case.case import CHOOSING, CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
+from oracle.case.names import BUFFERS
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.trace import Trace, Unsupported
 

@@ -13,6 +13,7 @@ import numpy as np
 from oracle.blame.causes.evidence import Evidence, Hypothesis
 from oracle.case.arrays import Array
 from oracle.case.case import Spec
+from oracle.case.names import is_buffer
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.judging.conventions import CONVENTIONS
 from oracle.running_error.model import BranchLog
@@ -156,9 +157,9 @@ def of_parameters(e: Evidence) -> Iterator[Hypothesis]:
     if not e.case.layers or e.quantity.startswith("grad."):
         return
     for name, value in e.case.params.items():
-        short = name.rpartition(".")[2]
-        if "running" in short or "num_batches" in short:
+        if is_buffer(name):
             continue
+        short = name.rpartition(".")[2]
 
         def other(array: Array, name: str = name) -> dict[str, Array]:
             return {**e.case.params, name: np.ascontiguousarray(array)}

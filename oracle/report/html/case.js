@@ -157,7 +157,8 @@ class CaseView {
     if (pressed?.closest("details")) pressed.closest("details").open = true;
     if (pressed && (pressed.offsetTop < host.scrollTop || pressed.offsetTop > host.scrollTop + host.clientHeight)) host.scrollTop = pressed.offsetTop - host.offsetTop - 120;
     const { rows, role } = this.state(layer, quantity);
-    const facts = [["verdict", (row) => element("span", { class: `tag v-${row.verdict}` }, row.verdict)], ["shape", (row) => row.shape.split(" ").filter(Boolean).join(" × ") || "a number"], ["outside", (row) => `${whole(row.n_outside)} of ${whole(row.n)}`], ["largest error", (row) => figure(row.max_abs)], ["relative", (row) => figure(row.max_rel)], ["in ulp", (row) => figure(row.max_ulp)], ["largest z", (row) => figure(row.z_max)], ["rms z", (row) => figure(row.z_rms)], ["of the bound", (row) => figure(row.bound_ratio)], ["effective bits", (row) => figure(row.effective_bits)], ["decided", (row) => share(row.decided)], ["cosine", (row) => share(row.cosine)], ["worst at", (row) => index(row.worst_index)], ["got", (row) => compared(this.store, row.row, "got")], ["expected", (row) => compared(this.store, row.row, "expected")], ["± tolerance", (row) => figure(row.tolerance)]];
+    const labelled = Object.keys(this.store.columns).map((name) => this.data.shown.find((column) => column.name === name)).filter((column) => column.label);
+    const facts = labelled.map(({ name, label, kind }) => [label, (row) => this.fact(row, name, kind)]);
     const table = element("table", { class: "plain" }, element("thead", {}, element("tr", {}, element("th", {}, ""), ...rows.map((row) => element("th", { class: "num" }, row.mode)))), element("tbody", {}, ...facts.map(([label, of]) => element("tr", {}, element("th", { scope: "row" }, label), ...rows.map((row) => element("td", { class: "num" }, of(row)))))));
     const kept = this.data.details.filter((detail) => detail.case === this.name.value && detail.dtype === this.dtype.value && detail.step === Number(this.step.value) && detail.layer === layer && detail.quantity === quantity);
     const maps = element("div", { id: "maps" }), figures = element("div", { id: "figures" });
@@ -177,6 +178,15 @@ class CaseView {
     else if (others.length) maps.replaceChildren(element("p", { class: "note" }, "No arrays are kept of this quantity; the list above names those that are."));
   }
 
+  // What a column says of a row, beside its label.
+  fact(row, name, kind) {
+    if (name === "verdict") return element("span", { class: `tag v-${row.verdict}` }, row.verdict);
+    if (name === "shape") return row.shape.split(" ").filter(Boolean).join(" × ") || "a number";
+    if (name === "worst_index") return index(row.worst_index);
+    if (name === "n_outside") return `${whole(row.n_outside)} of ${whole(row.n)}`;
+    return kind === "text" ? row[name] : written(this.store, row.row, name, kind);
+  }
+
   growth() {
     const name = this.figureName.value, points = new Map();
     for (const row of this.rows) {
@@ -187,6 +197,6 @@ class CaseView {
     }
     const host = document.getElementById("growth");
     document.getElementById("growth-figure").hidden = points.size < 2;
-    if (points.size >= 2) drawGrowth(host, [...points.values()], name, this.data.lambda);
+    if (points.size >= 2) drawGrowth(host, [...points.values()], this.data.shown.find((column) => column.name === name), this.data.lambda);
   }
 }

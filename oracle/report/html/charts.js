@@ -71,9 +71,9 @@ function drawTraining(host, run) {
   });
 }
 
-function drawGrowth(host, points, name, threshold) {
+function drawGrowth(host, points, column, threshold) {
   drawChart(host, () => {
-    const isLog = name !== "effective_bits";
+    const isLog = column.is_logarithmic;
     const local = points.map((point) => point.local), wholeNet = points.map((point) => point.whole);
     const prepare = isLog ? drawable : (own) => own.map((v) => (Number.isFinite(v) ? v : null));
     const data = [points.map((_, i) => i), prepare(wholeNet), prepare(local)];
@@ -82,7 +82,7 @@ function drawGrowth(host, points, name, threshold) {
       { label: "end to end", stroke: colour("--wrong"), width: 2, value: labels(wholeNet), spanGaps: false, points: { show: true, size: 5 } },
       { label: "local", stroke: colour("--pass"), width: 1.2, dash: [6, 4], value: labels(local), points: { show: true, size: 4 } },
     ];
-    if (name === "z_max") {
+    if (column.name === "z_max") {
       data.push(points.map(() => threshold));
       series.push({ label: "λ", stroke: colour("--soft"), width: 1, dash: [2, 3], points: { show: false }, value: () => figure(threshold) });
     }

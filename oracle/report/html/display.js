@@ -45,6 +45,12 @@ function compared(store, row, name) {
   return wasCompared ? "NaN" : "";
 }
 
+// A number of a column as its kind is written.
+function written(store, row, name, kind) {
+  if (kind === "measured") return compared(store, row, name);
+  return ({ count: whole, share, cosine: share }[kind] || figure)(store.get(name, row));
+}
+
 const whole = (value) => value.toLocaleString("en");
 const DISCREPANCIES = new Set();
 const isBad = (verdict) => DISCREPANCIES.has(verdict);

@@ -1,21 +1,15 @@
 // The table of all rows: SlickGrid over the store's columns; only what is in sight becomes elements.
 
-const COLUMN_WIDTHS = [
-  ["case", 250], ["dtype", 66], ["step", 46], ["layer", 130], ["layer_type", 110], ["quantity", 120], ["mode", 88],
-  ["verdict", 92], ["role", 96], ["z_max", 70], ["max_abs", 76], ["max_rel", 76], ["max_ulp", 76], ["effective_bits", 104],
-  ["bound_ratio", 92], ["n", 66], ["n_outside", 78], ["shape", 96], ["worst_index", 96], ["got", 150], ["expected", 150],
-  ["tolerance", 80], ["z_rms", 70], ["cosine", 66], ["decided", 66], ["diagnosis", 420], ["cause", 420], ["cause_name", 120],
-];
-
 class RowTable {
-  // open: called with a row to be shown; sorted: called with the column's name and the direction.
-  constructor(store, host, open, sorted) {
+  // shown: how each column is shown; open: called with a row to be shown; sorted: called with the column's name and the direction.
+  constructor(store, shown, host, open, sorted) {
     this.store = store;
     this.rows = store.order;
     this.tests = [];
     this.host = host;
     const provider = { getLength: () => this.rows.length, getItem: (place) => ({ row: this.rows[place] }) };
-    const columns = COLUMN_WIDTHS.filter(([name]) => store.columns[name]).map(([name, width]) => ({
+    this.kinds = Object.fromEntries(shown.map((column) => [column.name, column.kind]));
+    const columns = shown.filter((column) => column.width).map(({ name, width }) => ({
       id: name, name: name.replace("_", " "), field: name, width, sortable: true,
       cssClass: store.columns[name].words ? "" : "num", headerCssClass: store.columns[name].words ? "" : "num",
       formatter: (_row, _cell, _value, _column, item) => this.cell(name, item.row),
@@ -50,8 +44,7 @@ class RowTable {
     if (name === "case") return element("span", { class: "open", title: value }, value);
     if (name === "verdict") return element("span", { class: `v v-${value} ${isBad(value) ? "bad" : ""}` }, value);
     if (this.store.columns[name].words) return element("span", { title: value }, value);
-    const text = { step: whole, n: whole, n_outside: whole, cosine: share, decided: share }[name] || figure;
-    return element("span", {}, name === "got" || name === "expected" ? compared(this.store, row, name) : text(value));
+    return element("span", {}, written(this.store, row, name, this.kinds[name]));
   }
 
   headings() { return this.host.querySelectorAll(".slick-header-column"); }

@@ -17,7 +17,7 @@ async function start() {
   delete data.columns;
   const view = new CaseView(store, data);
 
-  const table = new RowTable(store, document.getElementById("grid"), (row) => view.go(row), (name, ascending) => putInAddress({ sort: `${ascending ? "" : "-"}${name}` }, true));
+  const table = new RowTable(store, data.shown, document.getElementById("grid"), (row) => view.go(row), (name, ascending) => putInAddress({ sort: `${ascending ? "" : "-"}${name}` }, true));
   const filter = document.getElementById("filter"), shown = document.getElementById("shown"), trouble = document.getElementById("filter-trouble");
   const narrow = () => {
     const { tests, trouble: said } = parsed(filter.value, store.columns);

@@ -12,6 +12,7 @@ import pandas as pd
 from oracle.blame.blame import Blame
 from oracle.judging.rows import DISCREPANCIES, FAILURES, PASS, VERDICTS
 from oracle.report.about import About
+from oracle.report.columns import PAGE_COLUMNS
 from oracle.report.findings import Findings
 from oracle.report.html import payload
 from oracle.report.table import judged_rows, unsupported_runs
@@ -60,11 +61,13 @@ def render(found: Findings) -> str:
         cases=records(shown.head(MOST_CASES)),
         cases_left=max(0, len(shown) - MOST_CASES),
         most_others=MOST_OTHERS,
+        drawn=[column for column in PAGE_COLUMNS if column.drawn],
         start=_start(found.blame, cases),
         threshold=f"{LAMBDA:g}",
         data=payload.packed(
             {
                 "columns": payload.columns(rows, found.blame),
+                "shown": payload.shown(),
                 "details": payload.details(found.details),
                 "training": payload.training(found.training),
                 "lambda": LAMBDA,

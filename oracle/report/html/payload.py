@@ -16,29 +16,14 @@ from oracle.blame import maps
 from oracle.blame.blame import Blame
 from oracle.blame.details import Detail
 from oracle.judging.training import TrainingRun
+from oracle.report.columns import COUNT, FIGURE, MEASURED, NAMED, PAGE_COLUMNS, TEXT
 from oracle.report.roles import roles
 from oracle.wording import measured, rounded
 
-WORDS = (
-    "case",
-    "dtype",
-    "layer",
-    "layer_type",
-    "quantity",
-    "mode",
-    "verdict",
-    "role",
-    "diagnosis",
-    "cause",
-    "cause_name",
-    "shape",
-    "worst_index",
-)
-COUNTS = ("step", "n", "n_outside", "n_ambiguous", "n_adopted")
-FIGURES = ("max_abs", "max_rel", "max_ulp", "z_max", "z_rms", "bound_ratio", "effective_bits", "tolerance")
-# Their distance from 1 is what they say.
-SHARES = ("cosine", "decided")
-MEASURED = ("got", "expected")
+
+def shown() -> list[dict[str, Any]]:
+    """How the page shows each column."""
+    return [asdict(column) for column in PAGE_COLUMNS]
 
 
 def packed(value: Any) -> str:
@@ -51,19 +36,21 @@ def columns(table: pd.DataFrame, blames: Iterable[Blame]) -> dict[str, Any]:
     """Each column as {"words", "codes"} or {"numbers"}; a number that is none is null, an infinite one is spelled out."""
     table = table.assign(role=roles(table, blames))
     found: dict[str, Any] = {}
-    for name in WORDS:
-        codes, words = pd.factorize(table[name])
-        found[name] = {"words": [str(word) for word in words], "codes": codes.tolist()}
-    for name in COUNTS:
-        found[name] = {"numbers": table[name].tolist()}
-    for name in FIGURES:
-        found[name] = {"numbers": [number(rounded(value)) for value in table[name].tolist()]}
-    for name in SHARES:
-        found[name] = {"numbers": [number(share(value)) for value in table[name].tolist()]}
     tolerances = table["tolerance"].tolist()
-    for name in MEASURED:
-        values = zip(table[name].tolist(), tolerances, strict=True)
-        found[name] = {"numbers": [number(measured(value, tolerance)) for value, tolerance in values]}
+    for column in (NAMED[str(name)] for name in table):
+        values = table[column.name].tolist()
+        if column.kind == TEXT:
+            codes, words = pd.factorize(table[column.name])
+            found[column.name] = {"words": [str(word) for word in words], "codes": codes.tolist()}
+        elif column.kind == COUNT:
+            found[column.name] = {"numbers": values}
+        elif column.kind == FIGURE:
+            found[column.name] = {"numbers": [number(rounded(value)) for value in values]}
+        elif column.kind == MEASURED:
+            pairs = zip(values, tolerances, strict=True)
+            found[column.name] = {"numbers": [number(measured(value, tolerance)) for value, tolerance in pairs]}
+        else:
+            found[column.name] = {"numbers": [number(share(value)) for value in values]}
     return found
 
 

@@ -11,6 +11,7 @@ import torch
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case
+from oracle.case.names import is_buffer
 from oracle.selftest.plant import Implementation
 from oracle.trace import Key, Trace
 
@@ -27,7 +28,7 @@ def refuses(run: Implementation, case: Case) -> bool:
     own = replace(case, steps=1, optimizer=None, optimizer_state={})
     if not own.inputs or not own.inputs[0].size or own.inputs[0].dtype.kind != "f":
         raise NotDifferentiable(case.name)
-    names = [name for name, value in own.params.items() if value.dtype.kind == "f" and "running_" not in name]
+    names = [name for name, value in own.params.items() if value.dtype.kind == "f" and not is_buffer(name)]
 
     def changed(tensors: tuple[torch.Tensor, ...], **fields: Any) -> Case:
         x, *params = (np.array(tensor.detach().numpy()) for tensor in tensors)

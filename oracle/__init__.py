@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from oracle.case.case import Spec as Spec
     from oracle.harness.explain import explain as explain
     from oracle.harness.run import run as run
+    from oracle.harness.shrink import shrink as shrink
     from oracle.judging.profile import Profile as Profile
     from oracle.modules import check_module as check_module
     from oracle.ops.check_network import NetworkError as NetworkError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from oracle.report.report import Discrepancy as Discrepancy
     from oracle.report.report import Report as Report
     from oracle.report.report import load_report as load_report
-    from oracle.shrinking.shrink import shrink as shrink
     from oracle.subjects.functions import from_jax as from_jax
     from oracle.subjects.torch import from_torch as from_torch
     from oracle.trace import Key as Key
@@ -57,7 +57,7 @@ _HOMES = {
     "Report": "oracle.report.report",
     "load_report": "oracle.report.report",
     "run": "oracle.harness.run",
-    "shrink": "oracle.shrinking.shrink",
+    "shrink": "oracle.harness.shrink",
     "Key": "oracle.trace",
     "Trace": "oracle.trace",
     "Unsupported": "oracle.trace",

@@ -11,7 +11,7 @@ import numpy as np
 from oracle.case.arrays import Array, is_numeric
 from oracle.case.case import Case
 from oracle.case.foreign import numpy_of
-from oracle.errors import message
+from oracle.wording.errors import message
 
 
 class Key(NamedTuple):

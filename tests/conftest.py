@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oracle import errors
+from oracle.wording import errors
 
 
 @pytest.fixture(autouse=True)

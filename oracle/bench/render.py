@@ -11,7 +11,7 @@ from oracle.bench import load
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.report import markdown
 from oracle.report.plots import pyplot
-from oracle.wording import figure
+from oracle.wording.figures import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

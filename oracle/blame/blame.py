@@ -10,7 +10,7 @@ from itertools import groupby
 from oracle.blame.details import Detail, place_of
 from oracle.blame.text_map import text_map
 from oracle.judging.rows import DISCREPANCIES, END_TO_END, LOCAL, PASS, Row
-from oracle.wording import exact_share
+from oracle.wording.figures import exact_share
 
 MOST_FOLLOWS = 4
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import typer
 
-from oracle import errors
+from oracle.wording import errors
 
 # Each registers its commands; in the order in which the help shows them.
 from oracle.cli import run as run  # isort: skip

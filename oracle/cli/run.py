@@ -22,7 +22,7 @@ from oracle.cli.app import (
     show_layers,
     status,
 )
-from oracle.errors import visible
+from oracle.wording.errors import visible
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -148,9 +148,9 @@ def write_shrunk(
     """Save a small case and a script for each kind of discrepancy, and print the scripts. `own`: cases that the suite has not."""
     from oracle import suite
     from oracle.harness import apart
+    from oracle.harness.script import script
+    from oracle.harness.shrink import one_of_each_kind, shrink
     from oracle.report import terminal
-    from oracle.shrinking.script import script
-    from oracle.shrinking.shrink import one_of_each_kind, shrink
     from oracle.subjects import SubjectError
 
     notes = terminal.console(stderr=True)

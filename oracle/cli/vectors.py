@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from oracle.cli.app import Dtype, Json, Reference, app, print_json, require_writable, show_layers, status
-from oracle.errors import visible
+from oracle.wording.errors import visible
 
 vectors = typer.Typer(no_args_is_help=True, help="Test vectors for any language: write them, judge what came of them.")
 app.add_typer(vectors, name="vectors")

@@ -16,9 +16,9 @@ from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers
 from oracle.case.checks import require_fields
 from oracle.case.names import kept_as, quantity_of
-from oracle.errors import in_a_line
 from oracle.execution import memory
 from oracle.trace import Key
+from oracle.wording.errors import in_a_line
 from refbp.layer import Layer, Parameter
 
 # An array of the caller's choice: numpy.ndarray, or oracle's ErrorArray.

@@ -10,8 +10,8 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case, at_step, named_layers
-from oracle.errors import in_a_line
 from oracle.trace import Subject, Trace, Unsupported
+from oracle.wording.errors import in_a_line
 
 GIVEN, FORWARD, LOSS, BACKWARD, UPDATE = "given", "forward", "loss", "backward", "update"
 MOST_NUMBERS = 12  # of a quantity, unless all are asked for

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from oracle import errors, subjects
+from oracle import subjects
 from oracle.case.case import Case
 from oracle.harness.executors import calls_subject, is_worker, subject_returns
 from oracle.harness.surroundings import Surroundings
 from oracle.judging.profile import profile_of
 from oracle.trace import Subject, Trace
+from oracle.wording import errors
 
 
 class Called:

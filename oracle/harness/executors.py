@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from oracle import errors
+from oracle.wording import errors
 
 READY, DONE, RAISED, CALLS, RETURNS = "ready", "done", "raised", "calls", "returns"
 # A process that ends before it is ready is started again so often; it may have been killed.

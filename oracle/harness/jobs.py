@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from oracle import errors
 from oracle.blame.details import Detail
 from oracle.judging.rows import FAILED, LOCAL, Row
+from oracle.wording import errors
 
 # Called with (jobs done, jobs in all, name of the next).
 Progress: TypeAlias = Callable[[int, int, str], None]

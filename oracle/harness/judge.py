@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
-from oracle import errors
 from oracle.blame.details import Detail, place_of
 from oracle.blame.search import Evidenced, evidences, explained
 from oracle.case.case import Case
@@ -20,6 +19,7 @@ from oracle.judging.unusable import with_faults
 from oracle.judging.verdict import by_company
 from oracle.judging.wiring import completed
 from oracle.trace import Subject, Trace, Unsupported
+from oracle.wording import errors
 
 
 class Step(Protocol):

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from oracle import subjects, suite
 from oracle.blame.details import Detail
 from oracle.case.case import Case, CaseError
-from oracle.errors import in_a_line
 from oracle.exchange.numbers import shown
 from oracle.execution.network import check
 from oracle.harness import apart, called
@@ -29,6 +28,7 @@ from oracle.report.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
 from oracle.suite.tried import never_tried
 from oracle.trace import Subject
+from oracle.wording.errors import in_a_line
 
 REFERENCES = ("torch", "refbp")
 DTYPES = ("float64", "float32")  # what a run judges unless told otherwise

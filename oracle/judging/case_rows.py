@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from oracle.case.case import Case, CaseError
-from oracle.errors import in_a_line
 from oracle.execution.network import layer_types
 from oracle.judging.comparison import BRANCHES, Bench, Comparison, ReferenceFailed
 from oracle.judging.handovers import is_torn, judge_handovers
@@ -29,6 +28,7 @@ from oracle.judging.rows import (
 )
 from oracle.judging.wiring import completed
 from oracle.trace import Key, Subject, Trace
+from oracle.wording.errors import in_a_line
 
 
 def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None = None) -> list[Row]:

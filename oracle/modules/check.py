@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from oracle.errors import in_a_line
 from oracle.harness.judge import judge_step
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
@@ -29,6 +28,7 @@ from oracle.modules.untouched import untouched
 from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.subjects.torch import array
+from oracle.wording.errors import in_a_line
 
 
 def check_module(

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.errors import in_a_line
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected, measured
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, PASS, Row
@@ -22,6 +21,7 @@ from oracle.programs.storages import program_of
 from oracle.programs.table import NoRule
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog
+from oracle.wording.errors import in_a_line
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import numpy as np
 from oracle.blame.search import Evidenced, evidence_of_numbers
 from oracle.case.arrays import Array
 from oracle.case.case import Spec
-from oracle.errors import in_a_line
 from oracle.harness.judge import CaseStep, judge_step
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected
@@ -28,6 +27,7 @@ from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import ErrorModel
 from oracle.subjects import refbp as refbp_subject
+from oracle.wording.errors import in_a_line
 
 CASE = "network"
 

@@ -25,7 +25,7 @@ from oracle.programs.table import NoRule
 from oracle.report.report import Discrepancy
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.model import Floats
-from oracle.wording import exact_share
+from oracle.wording.figures import exact_share
 
 
 @dataclass(frozen=True, eq=False)

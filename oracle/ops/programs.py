@@ -16,7 +16,6 @@ from oracle.blame.search import Evidenced, evidence_of_numbers
 from oracle.case.arrays import Array, cast, own_copy
 from oracle.case.case import Case
 from oracle.case.foreign import numpy_of
-from oracle.errors import in_a_line
 from oracle.harness.judge import judge_step
 from oracle.judging.case_rows import crashed
 from oracle.judging.figures import Expected
@@ -30,6 +29,7 @@ from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import ErrorModel
 from oracle.suite.build import generator
+from oracle.wording.errors import in_a_line
 
 GRADIENT = "grad_output"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from oracle.judging.rows import Row
 from oracle.report.case_line import CaseLine
-from oracle.wording import exact_share, figure
+from oracle.wording.figures import exact_share, figure
 
 # What a column holds, by which its digits are chosen.
 TEXT, COUNT, FIGURE = "text", "count", "figure"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from oracle.wording import counted, exact_share
+from oracle.wording.figures import counted, exact_share
 
 
 class Unjudged(NamedTuple):

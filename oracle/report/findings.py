@@ -25,7 +25,7 @@ from oracle.report.table import (
     outcome,
     unsupported_runs,
 )
-from oracle.wording import counted, exact_share, figure
+from oracle.wording.figures import counted, exact_share, figure
 
 # Classes of which the conclusion names the options that were never tried.
 MOST_CLASSES = 3

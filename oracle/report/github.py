@@ -14,7 +14,7 @@ from oracle.report import markdown
 from oracle.report.findings import Findings
 from oracle.report.source import place_of
 from oracle.report.table import HARNESS_FAILED, failed_runs, judged_rows
-from oracle.wording import counted, exact_share, figure
+from oracle.wording.figures import counted, exact_share, figure
 
 # A step shows ten annotations of a kind and a summary of one mebibyte; what is beyond is dropped or refused.
 MOST_ANNOTATIONS = 10

@@ -15,7 +15,7 @@ from oracle.report.environment import Environment
 from oracle.report.findings import Findings
 from oracle.report.kinds import Kind
 from oracle.report.table import branch_counts, judged_rows
-from oracle.wording import counted, figure
+from oracle.wording.figures import counted, figure
 
 # Classes whose options that were never tried are named.
 MOST_CLASSES = 100

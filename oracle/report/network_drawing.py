@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from oracle.execution.walk import BACKWARD, FORWARD, GIVEN, LOSS, Line, Section
-from oracle.wording import figure
+from oracle.wording.figures import figure
 
 MOST_NEURONS = 8
 COLUMN, ROW, RADIUS, TOP, LEFT = 158, 74, 25, 46, 70

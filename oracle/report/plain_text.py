@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from oracle.blame.details import Detail, Place
-from oracle.errors import visible
 from oracle.judging.rows import Row
 from oracle.report.about import About
+from oracle.wording.errors import visible
 
 TEXTS = tuple(field.name for field in fields(Row) if field.type == "str")
 # With these a spreadsheet takes a cell for a formula.

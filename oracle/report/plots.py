@@ -14,7 +14,7 @@ from oracle.judging.rows import END_TO_END, LOCAL
 from oracle.report.columns import COLUMNS
 from oracle.report.table import step_rows
 from oracle.running_error import LAMBDA
-from oracle.wording import figure
+from oracle.wording.figures import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,6 @@ from oracle.blame import details
 from oracle.blame.blame import blame
 from oracle.blame.details import Detail, capped
 from oracle.case.arrays import SPECIAL
-from oracle.errors import message, visible
 from oracle.exchange.numbers import shown, spelled
 from oracle.judging.rows import Row
 from oracle.judging.training import TrainingRun
@@ -27,6 +26,7 @@ from oracle.report.kinds import examples
 from oracle.report.plain_text import for_spreadsheets, visible_about, visible_details, visible_rows
 from oracle.report.stored import FORMAT, OtherFormat, Parts
 from oracle.report.table import case_table, row_table
+from oracle.wording.errors import message, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

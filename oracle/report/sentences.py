@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from oracle.report.table import branch_counts
-from oracle.wording import exact_share
+from oracle.wording.figures import exact_share
 
 
 def branches(rows: pd.DataFrame) -> str:

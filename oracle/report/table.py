@@ -26,7 +26,7 @@ from oracle.judging.rows import (
 from oracle.report.case_line import CaseLine
 from oracle.report.columns import CASE_COLUMNS, COLUMNS, names
 from oracle.running_error.model import Floats
-from oracle.wording import counted
+from oracle.wording.figures import counted
 
 # How a run may end.
 CONFORMS, DISCREPANCIES_FOUND = "conforms", "discrepancies found"

@@ -21,7 +21,7 @@ from oracle.report.report import MOST_BLAMES, Report
 from oracle.report.sentences import branches, milestones
 from oracle.report.table import branch_counts
 from oracle.running_error import LAMBDA
-from oracle.wording import counted, figure
+from oracle.wording.figures import counted, figure
 
 # A verdict reads without colour too: the word stands beside it. Blue and orange, not green and red.
 STYLES = {PASS: "blue", **dict.fromkeys(DISCREPANCIES, "bold dark_orange")}

@@ -7,7 +7,7 @@ import pandas as pd
 from oracle.report.markdown import table
 from oracle.selftest.controls import FAILS, PASSES
 from oracle.selftest.score import SelfTest
-from oracle.wording import figure
+from oracle.wording.figures import figure
 
 
 def markdown(result: SelfTest, about: str) -> str:

@@ -10,10 +10,10 @@ import importlib.util
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from oracle.errors import in_a_line, message
 from oracle.judging.profile import profile_of
 from oracle.subjects import libraries
 from oracle.trace import Subject
+from oracle.wording.errors import in_a_line, message
 
 BUILT_IN = tuple(libraries.DISTRIBUTIONS)
 GROUP = "oracle.subjects"

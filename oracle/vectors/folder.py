@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from oracle.case.files import MOST_ARRAYS, parsed, read
-from oracle.errors import message
 from oracle.exchange.numbers import shown
+from oracle.wording.errors import message
 
 FORMAT = 1
 MANIFEST = "manifest.json"

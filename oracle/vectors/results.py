@@ -14,7 +14,6 @@ from oracle.blame.details import Detail
 from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.case.files import MIB, MOST_ARRAYS, parsed, read
-from oracle.errors import message, visible
 from oracle.exchange.introduction import PROTOCOL, Introduction, introduction
 from oracle.exchange.numbers import shown
 from oracle.exchange.received import entry_name, received
@@ -35,6 +34,7 @@ from oracle.vectors.expected import Expectation, from_arrays
 from oracle.vectors.folder import Entry, Manifest, VectorsError, read_manifest, verify
 from oracle.vectors.genuine import failed, impossible
 from oracle.vectors.stored import excused, stored_rows
+from oracle.wording.errors import message, visible
 
 INTRODUCTION = "introduction.json"
 # Beside the place of results that there are not: a text that says what is lacking.

@@ -73,6 +73,12 @@ def test_no_import_between_folders_leads_back() -> None:
     assert sorted(stages, key=order.index) == stages
 
 
+def test_the_package_shows_itself_at_a_glance() -> None:
+    """Its folders are its stages: a list that is longer than this is a drawer."""
+    entries = {path.name for path in (ROOT / "oracle").iterdir()} - {"__pycache__"}
+    assert len(entries) <= 28
+
+
 def test_a_circle_would_be_seen() -> None:
     """Also one that is closed inside a function."""
     with pytest.raises(CycleError):

@@ -9,7 +9,7 @@ import numpy as np
 
 from oracle.blame.causes import arrays, formulas, mistakes, operations, reruns, updates
 from oracle.blame.causes.evidence import Evidence, Hypothesis
-from oracle.wording import exact_share
+from oracle.wording.figures import exact_share
 
 
 class Cause(NamedTuple):

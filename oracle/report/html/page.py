@@ -17,7 +17,7 @@ from oracle.report.findings import Findings
 from oracle.report.html import payload
 from oracle.report.table import judged_rows, unsupported_runs
 from oracle.running_error import LAMBDA
-from oracle.wording import counted, exact_share, figure
+from oracle.wording.figures import counted, exact_share, figure
 
 # In the order in which they are loaded; a library's licence goes wherever its code goes.
 LIBRARIES = ("slick.core.js", "slick.interactions.js", "slick.grid.js", "uPlot.iife.min.js")

@@ -18,7 +18,7 @@ from oracle.blame.details import Detail
 from oracle.judging.training import TrainingRun
 from oracle.report.columns import COUNT, FIGURE, MEASURED, NAMED, PAGE_COLUMNS, TEXT
 from oracle.report.roles import roles
-from oracle.wording import measured, rounded
+from oracle.wording.figures import measured, rounded
 
 
 def shown() -> list[dict[str, Any]]:

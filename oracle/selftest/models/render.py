@@ -7,7 +7,7 @@ import pandas as pd
 from oracle.report.markdown import table
 from oracle.selftest.models.names import NAMES
 from oracle.selftest.models.score import BATCH, DTYPES, MODES, Models
-from oracle.wording import exact_share
+from oracle.wording.figures import exact_share
 
 LIMITS = (
     "Random weights, drawn anew where they are created constant; random images, "

@@ -17,7 +17,7 @@ from oracle.judging.training import TrainingRun
 from oracle.report.about import About
 from oracle.report.html import payload
 from oracle.report.roles import roles
-from oracle.wording import measured, rounded
+from oracle.wording.figures import measured, rounded
 
 from ...programs import program
 from .. import planted

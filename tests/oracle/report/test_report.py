@@ -19,7 +19,7 @@ from oracle.judging.rows import DISCREPANCIES, FAILURES, VERDICTS, Row
 from oracle.judging.training import TrainingRun
 from oracle.report.about import About
 from oracle.report.report import Report, ReportError, load_report
-from oracle.wording import exact_share, figure
+from oracle.wording.figures import exact_share, figure
 
 FILES = ["cases.csv", "details.npz", "report.html", "report.json", "report.md", "table.csv", "table.parquet"]
 ABOUT = About(

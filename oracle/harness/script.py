@@ -9,7 +9,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case
-from oracle.shrinking.shrink import Shrunk
+from oracle.harness.shrink import Shrunk
 from oracle.subjects.process import Program
 
 # Of a larger array only the worst element is shown.

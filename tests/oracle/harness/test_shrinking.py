@@ -14,10 +14,10 @@ import pytest
 
 import oracle
 from oracle.cli import main
+from oracle.harness.script import quoted, script
+from oracle.harness.shrink import one_of_each_kind
 from oracle.selftest.bugs import all_bugs
 from oracle.selftest.plant import changed
-from oracle.shrinking.script import quoted, script
-from oracle.shrinking.shrink import one_of_each_kind
 from oracle.suite import named
 
 from ..planted import Planted, turned, unturned

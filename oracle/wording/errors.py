@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-OWN = tuple(f"{Path(__file__).parents[1] / package}{os.sep}" for package in ("oracle", "refbp"))
+OWN = tuple(f"{Path(__file__).parents[2] / package}{os.sep}" for package in ("oracle", "refbp"))
 INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 LONGEST = 1000
 

@@ -17,12 +17,13 @@ import numpy as np
 
 from oracle.case.arrays import Array, array_from_json, array_to_json, cast, own_copy, read_only
 from oracle.case.files import parsed, read
+from oracle.wording.errors import Sentence
 
 FORMAT = 1
 CONTAINERS = ("Sequential", "Residual", "Concat")
 
 
-class CaseError(ValueError):
+class CaseError(Sentence):
     """A case that cannot be used, in one sentence that names the case and the field."""
 
 

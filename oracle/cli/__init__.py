@@ -101,7 +101,7 @@ def _failed(error: BaseException) -> int:
 def _say(sentence: str) -> None:
     for stream in (sys.stderr, sys.stdout):  # where one is full or closed, the other may take it
         with suppress(OSError, ValueError):
-            stream.write(f"oracle: {sentence}\n")
+            stream.write(f"oracle: {errors.visible(sentence)}\n")
             stream.flush()
             return
 

@@ -19,14 +19,14 @@ from oracle.case.arrays import SPECIAL
 from oracle.exchange.numbers import shown, spelled
 from oracle.judging.rows import Row
 from oracle.judging.training import TrainingRun
-from oracle.report import html, junit, markdown, plots
+from oracle.report import html, junit, markdown, placing, plots
 from oracle.report.about import About
 from oracle.report.findings import Findings
 from oracle.report.kinds import examples
 from oracle.report.plain_text import for_spreadsheets, visible_about, visible_details, visible_rows
 from oracle.report.stored import FORMAT, OtherFormat, Parts
 from oracle.report.table import case_table, row_table
-from oracle.wording.errors import message, visible
+from oracle.wording.errors import Sentence, message, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ class Discrepancy(AssertionError):
     """Raised by `Report.raise_for_discrepancy`; its message is the blame."""
 
 
-class ReportError(ValueError):
+class ReportError(Sentence):
     """A folder that cannot be written, or holds no report, in one sentence."""
 
 
@@ -191,7 +191,7 @@ class Report(Findings):
     def save(self, folder: Path | str) -> None:
         """Write table.parquet, table.csv, cases.csv, details.npz, report.json, report.md and report.html.
 
-        All of them or, on an error, none.
+        All of them or, on an error or after kill -9, none; `load_report` and the next `save` see to it.
 
         Raises: ReportError when the folder cannot be written.
         """
@@ -207,33 +207,11 @@ class Report(Findings):
             details.save(self.details, staging / "details.npz")
             (staging / "report.md").write_text(self.to_markdown(), encoding="utf-8")
             (staging / "report.html").write_text(self._page(), encoding="utf-8")
-            _put_in_place(staging, folder)
+            placing.put_in_place(staging, folder)
         except OSError as error:
             raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-
-
-def _put_in_place(staging: Path, folder: Path) -> None:
-    """Move every file of `staging` to `folder`; where one cannot take its place, what was there before comes back."""
-    before, moved = staging / "before", []
-    written = sorted(staging.iterdir())
-    before.mkdir()
-    try:
-        for path in written:
-            target = folder / path.name
-            if target.exists():
-                shutil.copy2(target, before / path.name)
-            moved.append(target)
-            path.replace(target)
-    except OSError:
-        for target in moved:
-            kept = before / target.name
-            if kept.exists():
-                shutil.copy2(kept, target)
-            else:
-                target.unlink(missing_ok=True)
-        raise
 
 
 def writable(folder: Path | str) -> Path:
@@ -251,6 +229,7 @@ def load_report(folder: Path | str) -> Report:
     """A report that `save` wrote. Raises: ReportError when there is none, or one of another format."""
     folder = Path(folder)
     try:
+        placing.finish(folder)
         kept = Parts(folder)
     except OtherFormat as error:
         (found,) = error.args

@@ -32,12 +32,15 @@ class Kept(Generic[Outcome]):
     ) -> None:
         self.path, self.as_row = path, as_row
         self.outcomes: list[Outcome] = []
-        if path is not None and path.exists():
-            if resume:
-                rows = pd.read_csv(path, keep_default_na=False).to_dict(orient="records")
-                self.outcomes = [of_row({str(name): value for name, value in row.items()}) for row in rows]
-            else:
-                path.unlink()
+        if path is None or not path.exists():
+            return
+        whole = path.read_bytes().rpartition(b"\n")[0]  # the line after it may be half a line, of a run that was killed
+        if not resume or not whole:
+            path.unlink()
+            return
+        path.write_bytes(whole + b"\n")
+        rows = pd.read_csv(path, keep_default_na=False).to_dict(orient="records")
+        self.outcomes = [of_row({str(name): value for name, value in row.items()}) for row in rows]
 
     def complete(
         self,

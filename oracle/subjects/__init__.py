@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from oracle.judging.profile import profile_of
 from oracle.subjects import libraries
 from oracle.trace import Subject
-from oracle.wording.errors import in_a_line, message
+from oracle.wording.errors import Sentence, in_a_line, message
 
 BUILT_IN = tuple(libraries.DISTRIBUTIONS)
 GROUP = "oracle.subjects"
 
 
-class SubjectError(ValueError):
+class SubjectError(Sentence):
     """A subject that cannot be had, in one sentence."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from oracle.case.files import MOST_ARRAYS, parsed, read
 from oracle.exchange.numbers import shown
-from oracle.wording.errors import message
+from oracle.wording.errors import Sentence, message
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -21,7 +21,7 @@ SCHEMAS = ("case.schema.json", "manifest.schema.json")
 DOCUMENT = "PROTOCOL.md"
 
 
-class VectorsError(ValueError):
+class VectorsError(Sentence):
     """A folder that holds no usable vectors, or cannot be written, in one sentence."""
 
 

@@ -12,6 +12,15 @@ from pathlib import Path
 OWN = tuple(f"{Path(__file__).parents[2] / package}{os.sep}" for package in ("oracle", "refbp"))
 INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 LONGEST = 1000
+LONGEST_SENTENCE = 2400
+
+
+class Sentence(ValueError):
+    """What cannot be used, said in one line that can be shown, whatever names and values of others it quotes."""
+
+    def __init__(self, text: str) -> None:
+        said = visible(text)
+        super().__init__(said if len(said) <= LONGEST_SENTENCE else f"{said[: LONGEST_SENTENCE - 1]}…")
 
 
 class Raised(Exception):

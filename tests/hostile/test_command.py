@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,12 +21,15 @@ import oracle
 from oracle import suite
 from oracle.harness import executors
 from oracle.harness.run import Job, judged_apart
+from oracle.subjects import process
+from oracle.subjects.child import ProgramFailed
 
 from . import subjects
 
 ROOT = Path(oracle.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 RUN = ("run", "--cases", "worked-example/plain", "--reference", "refbp", "--dtype", "float64", "--out", "out")
+RUDE = Path(__file__).parents[1] / "subjects" / "rude.py"
 KILLS = int(os.environ.get("ORACLE_KILLS", "10"))
 
 
@@ -32,7 +38,7 @@ def command(*words: str) -> list[str]:
 
 
 FULL = {
-    "standard output": ("stdout", ("list", "cases", "--cases", "linear")),
+    "standard output": ("stdout", ("list", "causes")),
     "standard error": ("stderr", ("run", "--subject", "nobody")),
     "the output of a run": ("stdout", RUN),
 }
@@ -56,7 +62,7 @@ def test_a_device_that_is_full_ends_in_2(what: str, tmp_path: Path) -> None:
 def test_a_pipe_that_closes_is_no_success() -> None:
     """As `| head -1` does it."""
     with subprocess.Popen(
-        command("list", "cases"), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command("list", "causes"), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as run:
         assert run.stdout is not None and run.stderr is not None
         run.stdout.close()
@@ -108,27 +114,51 @@ def test_a_signal_ends_the_workers_too(number: int, status: int, folder: Path) -
         time.sleep(0.1)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+KILLED = str(Path(__file__).with_name("killed.py"))
 
 
-def test_a_run_that_is_killed_leaves_the_report_before_it(folder: Path) -> None:
-    """At any moment; the same run again is complete."""
-    subprocess.run(command(*RUN), env=ENVIRONMENT, cwd=folder, capture_output=True, check=True)
-    before, took = contents(folder / "out"), 4.0
-    for moment in range(max(1, KILLS // 3)):
-        words = command(*RUN, "--dtype", "float32")
-        with subprocess.Popen(
-            words, env=ENVIRONMENT, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as run:
-            time.sleep(random.Random(moment).uniform(0, took))
-            run.kill()
-        after = contents(folder / "out")
-        if after != before:  # it was quicker
-            assert len(oracle.load_report(folder / "out").cases) == 2
-            before = after
-    subprocess.run(command(*RUN), env=ENVIRONMENT, cwd=folder, capture_output=True, check=True)
-    assert len(oracle.load_report(folder / "out").cases) == 1
+@pytest.mark.parametrize("when", [("moments", str(KILLS // 3)), ("moves",)], ids=lambda when: when[0])
+def test_a_run_that_is_killed_leaves_a_whole_report(when: tuple[str, ...], tmp_path: Path) -> None:
+    """At any moment, and before each move of a file: the earlier report, byte by byte, or the new one; and the same again is
+    complete."""
+    words = [sys.executable, KILLED, when[0], str(tmp_path), *when[1:]]
+    done = subprocess.run(words, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_program_that_is_killed_costs_one_case() -> None:
+    """At any moment, also while it starts; the next case has another."""
+    program = process.program(f"{shlex.quote(sys.executable)} -S {shlex.quote(str(RUDE))} nothing", 60)
+    case = suite.named("worked-example/plain")
+    start = time.monotonic()
+    program.end()
+    program.run(case)
+    took, lost = time.monotonic() - start, 0
+
+    def kill() -> None:
+        for dialogue in list(process._DIALOGUES.values()):
+            with suppress(ProcessLookupError):
+                os.kill(dialogue.child.process.pid, signal.SIGKILL)
+
+    for moment in range(KILLS // 3):
+        program.end()
+        timer = threading.Timer(random.Random(moment).uniform(0, 1.2 * took), kill)
+        timer.start()
+        while timer.is_alive():
+            lost += was_lost(program, case)
+        lost += was_lost(program, case)
+        assert not was_lost(program, case)
+    program.end()
+    assert lost
+
+
+def was_lost(program: process.Program, case: oracle.Case) -> bool:
+    try:
+        assert not program.run(case).faults
+    except ProgramFailed as error:
+        assert "signal 9 (SIGKILL)" in str(error)
+        return True
+    return False
 
 
 def test_a_worker_that_is_killed_costs_one_case() -> None:
@@ -138,7 +168,7 @@ def test_a_worker_that_is_killed_costs_one_case() -> None:
     lost = 0
     with executors.pool(1) as pool:
         assert isinstance(pool, executors.Workers)
-        for moment in range(KILLS - KILLS // 3):
+        for moment in range(KILLS - 2 * (KILLS // 3)):
             future = pool.submit(judged_apart, job, None)
             time.sleep(random.Random(moment).uniform(0, 0.05))
             for worker in list(pool._workers):

@@ -9,6 +9,7 @@ import copy
 import json
 import math
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,7 +119,9 @@ def no_growth() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of data that is not finite
         yield
-    assert resident() - before < MOST_GROWTH
+    growth = resident() - before
+    sys.stdout.write(f"{INPUTS:,} inputs, memory {growth / 1e6:+.0f} MB\n")  # shown by pytest -rA
+    assert growth < MOST_GROWTH
 
 
 def ends_well(read: Callable[[], Any], *sentences: type[Exception]) -> Any:

@@ -1,0 +1,51 @@
+"""A report's files take their places together: where the process is killed between two moves, the next one moves the rest."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+FILES = ("report.json", "report.md", "report.html", "table.parquet", "table.csv", "cases.csv", "details.npz")
+# A folder of this name is a whole report that takes the place of the one around it; some of its files may be there already.
+WHOLE = ".report-whole"
+
+
+def put_in_place(staging: Path, folder: Path) -> None:
+    """Move every file of `staging` to `folder`; where one cannot take its place, what was there before comes back.
+
+    Raises: OSError.
+    """
+    finish(folder)
+    before = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+    try:
+        for name in FILES:
+            if (folder / name).exists():
+                shutil.copy2(folder / name, before / name)
+        staging.rename(folder / WHOLE)
+        try:
+            finish(folder)
+        except OSError:
+            (folder / WHOLE).rename(staging)
+            for name in FILES:
+                if (before / name).exists():
+                    shutil.copy2(before / name, folder / name)
+                elif not (staging / name).exists():
+                    (folder / name).unlink()
+            raise
+    finally:
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def finish(folder: Path) -> None:
+    """Move what a process that was killed has not moved.
+
+    Somebody else may have made the folder: nothing else is moved, and no link is followed. Raises: OSError.
+    """
+    whole = folder / WHOLE
+    if whole.is_symlink() or not whole.is_dir():
+        return
+    for name in FILES:
+        if (whole / name).is_file() and not (whole / name).is_symlink():
+            (whole / name).replace(folder / name)
+    shutil.rmtree(whole, ignore_errors=True)

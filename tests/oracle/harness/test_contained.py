@@ -1,4 +1,4 @@
-"""What fails inside the harness, or inside a subject, costs as little as it can: the run goes on, and says where it was."""
+"""A failure inside the harness or inside a subject ends one case only: the run goes on, and the report says where it failed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JUDGE = door.judge
 
 @pytest.mark.contained
 def test_a_failure_of_the_harness_costs_its_case_and_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The others are judged, nobody is blamed, and the run says that it is to be reported; status 3."""
+    """The other cases are judged, no subject is blamed, the conclusion asks for a report, and the command exits with 3."""
     monkeypatch.setattr(door, "judge", fails_in)
     report = oracle.run(cases=NAMES, dtypes=("float64",))
     found = dict(zip(report.cases["case"], report.cases["verdict"], strict=True))
@@ -66,7 +66,7 @@ class OneWrong:
 
 
 def test_a_failure_of_the_harness_fails_whatever_test_it_happens_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless that is about such failures: a row is easily overlooked."""
+    """A row of a failure is easily overlooked, so such a row raises in every test that is not marked `contained`."""
     monkeypatch.setattr(door, "judge", fails_in)
     with pytest.raises(ZeroDivisionError):
         oracle.run(cases="worked-example/plain", dtypes=("float64",))
@@ -74,7 +74,7 @@ def test_a_failure_of_the_harness_fails_whatever_test_it_happens_in(monkeypatch:
 
 @pytest.mark.contained
 def test_a_failing_search_for_causes_costs_the_cause_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The verdict, the layer and the quantity stand; in place of a cause there is what failed."""
+    """Verdict, layer and quantity stay as they are. The cause says that the search for it failed, and how."""
 
     def fails(*arguments: Any) -> Any:
         raise KeyError("no such hypothesis")
@@ -89,7 +89,7 @@ def test_a_failing_search_for_causes_costs_the_cause_only(monkeypatch: pytest.Mo
 
 
 class Falling(OneWrong):
-    """The same, which raises with what it had computed so far."""
+    """The same subject, but it raises an error that carries the trace computed so far."""
 
     def run(self, case: Case) -> Trace:
         error = ArithmeticError("no luck")
@@ -98,7 +98,7 @@ class Falling(OneWrong):
 
 
 class Calling:
-    """Raises inside refbp, which it calls, with a message of several lines."""
+    """A subject that calls refbp, which raises; the message has several lines."""
 
     name = "calling"
 
@@ -111,15 +111,15 @@ class Calling:
         return Trace()
 
 
-def test_a_crash_is_told_in_one_line_of_the_subjects_own_code() -> None:
-    """Not of the library that it calls, also where that is refbp."""
+def test_a_crash_is_placed_in_the_subjects_own_code() -> None:
+    """One line names the place in the subject's file, not the place in a library that it calls, even if that is refbp."""
     report = oracle.run(Calling(), cases="worked-example/plain", dtypes=("float64",))
     said = report.blame[0].diagnosis
     assert re.fullmatch(r"ValueError: first second: linear expects .* \(test_contained.py:\d+, in run\)", said), said
 
 
 def test_what_was_wrong_before_a_crash_has_its_cause() -> None:
-    """And the crash says in which line of whose file it was."""
+    """A wrong gradient that was shown before the crash is blamed with its cause; the crash is told with file and line."""
     report = oracle.run(Falling(), cases="worked-example/plain", dtypes=("float64",))
     wrong = next(culprit for culprit in report.blame if culprit.verdict == WRONG)
     assert wrong.quantity == "grad.bias" and "2" in wrong.cause
@@ -129,7 +129,7 @@ def test_what_was_wrong_before_a_crash_has_its_cause() -> None:
 
 
 class Spoiling:
-    """A right subject that leaves nothing as it was given: it trains in place, replaces entries, takes options out of specs."""
+    """A right subject that spoils the case it was given: it overwrites arrays, replaces parameters and removes options."""
 
     name = "spoiling"
 
@@ -146,8 +146,8 @@ class Spoiling:
         return trace
 
 
-def test_nobody_is_judged_by_what_a_subject_did_to_its_case() -> None:
-    """The copy that it is handed is its own, and the suite's case stays what it is."""
+def test_a_subject_cannot_change_the_case_by_which_it_is_judged() -> None:
+    """Each subject is handed a copy of its own; the suite's case stays as it was."""
     before = json.dumps(suite.named("worked-example/plain").to_json())
     report = oracle.run(Spoiling(), cases="worked-example/plain", dtypes=("float64",))
     assert report.passed, report
@@ -156,7 +156,7 @@ def test_nobody_is_judged_by_what_a_subject_did_to_its_case() -> None:
 
 @pytest.mark.parametrize("name", ["layout/Linear,reversed", "lenet5/random"])
 def test_a_copy_for_a_subject_differs_in_nothing(name: str) -> None:
-    """Values, memory layouts and specs; parameters may be written to, inputs not."""
+    """Values, memory layouts and specs are the same. The copy's parameters can be written to, its inputs cannot."""
     case = next(suite.matching(name))
     copy = case.handed_out()
     assert copy.to_json() == case.to_json()
@@ -185,20 +185,20 @@ def test_a_copy_for_a_subject_differs_in_nothing(name: str) -> None:
     ],
 )
 def test_a_run_of_nothing_is_refused(arguments: dict[str, Any], sentence: str) -> None:
-    """Nothing judged must not look like nothing found."""
+    """A run that judges nothing would look like a run that finds nothing wrong."""
     with pytest.raises(ValueError, match=re.escape(sentence)):
         oracle.run(**arguments)
 
 
 def test_all_unsupported_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On the command line, too: status 2, and the sentence."""
+    """The command exits with 2 and says why nothing was judged."""
     status = main(["run", "--cases", "worked-example/plain", "--dtype", "bfloat16", "--out", str(tmp_path)])
     said = "nothing was judged (1 run of 1 case, all unsupported), the first since: refbp has no bfloat16"
     assert status == 2 and said in capsys.readouterr().out
 
 
 def test_all_undecided_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An undecided row is never counted as a pass, so a run of nothing else conforms to nothing."""
+    """An undecided row is not a pass. A run of undecided rows alone does not conform, also when it is loaded again."""
     case = "loss/NLLLoss,reduction=sum,all_ignored"
     status = main(["run", "--cases", case, "--dtype", "float32", "--out", str(tmp_path)])
     assert status == 2
@@ -208,7 +208,7 @@ def test_all_undecided_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_trace_from_a_dictionary_is_recorded_like_any_other() -> None:
-    """Lists become arrays, arrays are copied, and what is no place or no array is refused in a sentence."""
+    """Lists become arrays, and arrays are copied. A wrong place, or a value that is not an array, is refused in a sentence."""
     own = np.ones(2)
     trace = oracle.Trace({oracle.Key(0, "0", "output"): own, oracle.Key(0, "0", "grad_input"): [1.0, 2.0]})
     own[:] = 5
@@ -234,7 +234,7 @@ def test_a_trace_from_a_dictionary_is_recorded_like_any_other() -> None:
 
 
 def test_a_trace_takes_tensors_as_they_are() -> None:
-    """Inside a graph, and in bfloat16, which NumPy does not have by itself."""
+    """A tensor may be part of a graph, or hold bfloat16, which NumPy does not have by itself."""
     trace = oracle.Trace()
     trace.record(0, "0", "output", torch.ones(2, requires_grad=True) * 2)
     trace.record(np.int64(0), "0", "grad_input", torch.tensor([1.5, 3]).bfloat16())
@@ -270,7 +270,7 @@ X, LINEAR = np.ones((2, 2)), oracle.Spec("Linear", {"in_features": 2, "out_featu
     ],
 )
 def test_a_case_that_cannot_be_run_names_what_it_lacks(fields: dict[str, Any], sentence: str) -> None:
-    """Before anything is run; a subject would be blamed for it."""
+    """The case is refused before anything runs: otherwise the subject would be blamed."""
     with pytest.raises(CaseError, match=re.escape(sentence)):
         oracle.run(cases=[Case(**{"name": "mine", **fields})])
 
@@ -300,7 +300,7 @@ def test_a_case_that_cannot_be_run_names_what_it_lacks(fields: dict[str, Any], s
     ],
 )
 def test_a_case_whose_parts_do_not_fit_is_refused(fields: dict[str, Any], sentence: str) -> None:
-    """Whatever is wrong with it, it is said of the case, in one line."""
+    """The error is a CaseError of one line that says what is wrong with the case; the whole case itself passes."""
     whole: dict[str, Any] = {
         "name": "mine",
         "layers": (LINEAR,),
@@ -317,7 +317,7 @@ def test_a_case_whose_parts_do_not_fit_is_refused(fields: dict[str, Any], senten
 
 
 def test_a_case_that_cannot_be_saved_or_had_says_so(tmp_path: Path) -> None:
-    """A folder in the file's place, a dtype that there is not, and a name where a case is due."""
+    """The path is a folder, the dtype is unknown, or a case's name is given in place of the case."""
     case = suite.named("worked-example/plain")
     with pytest.raises(CaseError, match="cannot be written: Is a directory"):
         case.save(tmp_path)
@@ -328,5 +328,5 @@ def test_a_case_that_cannot_be_saved_or_had_says_so(tmp_path: Path) -> None:
 
 
 def test_rows_of_failures_are_no_discrepancies() -> None:
-    """They say nothing of the subject."""
+    """The harness failed there, so the row is not evidence against the subject."""
     assert Row("a/b", "float64", 0, "", "", "", "local", FAILED).verdict not in DISCREPANCIES

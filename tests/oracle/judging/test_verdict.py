@@ -1,4 +1,4 @@
-"""`compare`: each verdict is given when it is due, and not otherwise."""
+"""`compare` gives each verdict where it belongs, and nowhere else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def judged(got: Array, expected: Expected, *, structured: bool = False, no_terms: bool = False) -> Row:
-    """A row for `got`; the dtype that was asked for is the array's own."""
+    """The row of `got`, judged in its own dtype."""
     row = Row("case", got.dtype.name, 0, "0", "Linear", "output", "local", "")
     return compare(row, got, expected, structured=structured, no_terms=no_terms)
 
@@ -49,14 +49,14 @@ def exact(value: Array) -> Expected:
 
 
 def product(a: Array, b: Array, dtype: str = "float32") -> Expected:
-    """What the product of two matrices should be, with the errors that the error arrays predict."""
+    """The expected product of two matrices, with the errors that error arrays predict for it."""
     model = ErrorModel(np.dtype(dtype), bounds=True)
     result = ErrorArray.exact(a, model) @ ErrorArray.exact(b, model)
     return Expected(result.value, result.sigma, result.bound, np.sqrt(result.scale_or_own))
 
 
 def kept_bits(array: Array, bits: int) -> Array:
-    """Rounded to this many significant bits, as a multiplier of lower precision takes its operands."""
+    """The array rounded to so many significant bits, as a multiplier of lower precision rounds its operands."""
     mantissa, exponent = np.frexp(array.astype(np.float64))
     return np.asarray(np.ldexp(np.rint(mantissa * 2.0**bits), exponent - bits).astype(np.float32))
 
@@ -69,7 +69,7 @@ def matrices() -> tuple[Array, Array]:
 
 
 def test_an_honest_product_passes(matrices: tuple[Array, Array]) -> None:
-    """A float32 product of BLAS is no discrepancy, and shows about float32's bits."""
+    """A float32 product of BLAS passes, with about as many effective bits as float32 has."""
     a, b = matrices
     row = judged(a @ b, product(a, b))
     assert (row.verdict, row.n_outside, row.decided) == (PASS, 0, 1.0)
@@ -81,7 +81,7 @@ def test_an_honest_product_passes(matrices: tuple[Array, Array]) -> None:
 def test_a_product_of_rounded_operands_is_named_by_its_precision(
     matrices: tuple[Array, Array], bits: int, name: str
 ) -> None:
-    """Silent TF32 and bf16 are told from a wrong kernel, and from each other."""
+    """A product silently computed in TF32 or bf16 is `imprecise`, not `wrong`, and the row says which of the two it was."""
     a, b = matrices
     row = judged(kept_bits(a, bits) @ kept_bits(b, bits), product(a, b))
     assert row.verdict == IMPRECISE
@@ -92,7 +92,7 @@ def test_a_product_of_rounded_operands_is_named_by_its_precision(
 @pytest.mark.parametrize("terms", [4, 256, 4096, 16384])
 @pytest.mark.parametrize("bits, name", [(11, "TF32 or float16"), (8, "bfloat16")])
 def test_products_of_rounded_operands_are_imprecise_at_any_length(terms: int, bits: int, name: str) -> None:
-    """Over thousands of terms, as in a wide convolution, their error grows more slowly than a sum's, and is no bug."""
+    """Over thousands of terms, as in a wide convolution, such an error grows more slowly than a sum's; it stays `imprecise`."""
     rng = np.random.default_rng(7)
     a, b = rng.standard_normal((16, terms)).astype(np.float32), rng.standard_normal((terms, 16)).astype(np.float32)
     row = judged(kept_bits(a, bits) @ kept_bits(b, bits), product(a, b))
@@ -101,7 +101,7 @@ def test_products_of_rounded_operands_are_imprecise_at_any_length(terms: int, bi
 
 
 def test_an_outlier_among_rounded_operands_is_wrong() -> None:
-    """A TF32 product passes for one as a whole only: rounding spreads over all elements, a bug in one of them does not."""
+    """Rounding to TF32 spreads over all elements. An error of TF32's size in one element alone is a bug."""
     rng = np.random.default_rng(7)
     a, b = rng.standard_normal((100, 64)).astype(np.float32), rng.standard_normal((64, 100)).astype(np.float32)
     got, expected = kept_bits(a, 11) @ kept_bits(b, 11), product(a, b)
@@ -113,7 +113,7 @@ def test_an_outlier_among_rounded_operands_is_wrong() -> None:
 
 
 def test_what_nothing_rounds_is_not_imprecise() -> None:
-    """Errors of TF32's size where every sum is exact, as of small integers, are wrong: no precision explains them."""
+    """Sums of small integers are exact even in TF32, so an error of TF32's size in them is `wrong`."""
     rng = np.random.default_rng(7)
     value = rng.integers(-40, 41, (20, 30)).astype(np.float64)
     got = (value + 2.0**-11 * rng.standard_normal(value.shape)).astype(np.float32)
@@ -133,7 +133,7 @@ def test_a_float64_product_computed_in_float32_is_named_by_its_precision(matrice
 
 
 def test_one_element_off_by_a_thousandth_is_wrong(matrices: tuple[Array, Array]) -> None:
-    """A single bad element among 1,200 is found, and is where the row says it is."""
+    """A single bad element among 1,200 is found, and the row gives its index."""
     a, b = matrices
     got, expected = a @ b, product(a, b)
     got[3, 5] *= np.float32(1.001)
@@ -146,7 +146,7 @@ def test_one_element_off_by_a_thousandth_is_wrong(matrices: tuple[Array, Array])
 @pytest.mark.parametrize("factor", [1.001, 0.999, 1.00001, -1.0, 2.0, 0.0])
 @pytest.mark.parametrize("structured", [False, True])
 def test_a_constant_factor_is_wrong(matrices: tuple[Array, Array], factor: float, structured: bool) -> None:
-    """An error that follows the value is no rounding, however small: never `imprecise`, never `loose`."""
+    """An error proportional to the value is not rounding, however small it is: it is `wrong`, never `imprecise` or `loose`."""
     a, b = matrices
     row = judged((a @ b) * np.float32(factor), product(a, b), structured=structured)
     assert row.verdict == WRONG
@@ -154,7 +154,7 @@ def test_a_constant_factor_is_wrong(matrices: tuple[Array, Array], factor: float
 
 @pytest.mark.parametrize("size", [2.0**-30, 1.0, 2.0**30])
 def test_a_constant_factor_is_wrong_at_any_size(size: float) -> None:
-    """Whether an error follows the value is a matter of angle; where all values are zero there is nothing to follow."""
+    """An error follows the value if the angle between the two is small. With all values zero there is no such angle."""
     value = size * np.random.default_rng(9).standard_normal(50)
     expected = known(value, sigma=2.0**-24 * size, bound=None, scale=size)
     assert judged((value * (1 + 2.0**-14)).astype(np.float32), expected).verdict == WRONG
@@ -165,14 +165,14 @@ def test_a_constant_factor_is_wrong_at_any_size(size: float) -> None:
 
 @pytest.mark.parametrize("n, verdict", [(3, IMPRECISE), (4, WRONG)])
 def test_few_numbers_cannot_tell_a_factor_from_rounding(n: int, verdict: str) -> None:
-    """The error of a loss is always proportional to it: from four elements on it says something."""
+    """The error of a single number is always proportional to it; only from four elements on does that count as evidence."""
     value = np.ones(n)
     got = (value * (1 + 2.0**-14)).astype(np.float32)
     assert judged(got, known(value, sigma=2.0**-24, bound=None)).verdict == verdict
 
 
 def test_nothing_behaves_like_its_own_precision() -> None:
-    """Where hardly anything rounds, errors as of a float32 product are none of float32's."""
+    """Where almost every sum is exact, errors as large as those of a float32 product are not float32 rounding."""
     value = np.random.default_rng(9).uniform(0.5, 1, 50).astype(np.float32)
     got = value + 2.0**-24 * np.random.default_rng(10).choice([-4, 4], 50)
     row = judged(got.astype(np.float32), known(value.astype(np.float64), sigma=2.0**-28, bound=None, scale=8.0))
@@ -180,7 +180,7 @@ def test_nothing_behaves_like_its_own_precision() -> None:
 
 
 def test_loose_is_for_structured_data_only() -> None:
-    """Beyond lambda sigma and within the bound: honest on constant data, a lack of precision on random data."""
+    """An error beyond lambda sigma but within the bound is honest on constant data, and imprecise on random data."""
     expected = known(np.array([0.5, -0.25]), sigma=1e-8, bound=1e-6)
     got = (expected.value + np.array([3e-7, 0.0])).astype(np.float32)
     loose, imprecise = judged(got, expected, structured=True), judged(got, expected)
@@ -190,14 +190,14 @@ def test_loose_is_for_structured_data_only() -> None:
 
 
 def test_structured_data_beyond_the_bound_is_no_longer_loose() -> None:
-    """Structure excuses lined-up roundings, not errors that no order of summation can make."""
+    """On constant data roundings may all point one way; no order of summation makes an error beyond the bound."""
     expected = known(np.array([0.5, -0.25]), sigma=1e-8, bound=1e-6)
     got = (expected.value + np.array([0.1, 0.0])).astype(np.float32)
     assert judged(got, expected, structured=True).verdict == WRONG
 
 
 def test_without_a_bound_nothing_is_loose() -> None:
-    """End to end there is no worst-case bound to excuse anything."""
+    """End to end no worst-case bound is computed, so none can excuse an error."""
     expected = known(np.array([0.5, -0.25]), bound=None)
     got = (expected.value + np.array([0.1, 0.0])).astype(np.float32)
     row = judged(got, expected, structured=True)
@@ -205,7 +205,7 @@ def test_without_a_bound_nothing_is_loose() -> None:
 
 
 def test_zero_terms_test_nothing() -> None:
-    """A right answer to a question that any kernel answers right is not counted as a pass."""
+    """A zero where every term is zero is `undecided`: any kernel gets it right, so it is not counted as a pass."""
     zeros = np.zeros((3, 4), np.float32)
     row = judged(zeros, known(zeros.astype(np.float64), sigma=0.0, bound=0.0, scale=0.0))
     assert row.verdict == UNDECIDED and "every term that was added up is zero" in row.diagnosis
@@ -220,13 +220,13 @@ def test_zero_terms_of_an_empty_batch_are_the_whole_truth() -> None:
 
 
 def test_a_value_where_every_term_is_zero_is_wrong() -> None:
-    """`undecided` is for what matches: something out of nothing is a discrepancy."""
+    """A number where every term is zero does not match, so it is a discrepancy and not `undecided`."""
     zeros = np.zeros(3)
     assert judged(np.float32([0, 1, 0]), known(zeros, sigma=0.0, bound=0.0, scale=0.0)).verdict == WRONG
 
 
 def test_an_infinity_out_of_zeros_was_tested() -> None:
-    """log 0 has no terms but zero, and is a question that not any kernel answers right."""
+    """log 0 is -inf although its terms are zero. Not every kernel gets that right, so it counts as a pass."""
     expected = known(np.array([-np.inf, 0.0]), sigma=0.0, bound=0.0, scale=0.0)
     assert judged(np.float32([-np.inf, 0]), expected).verdict == PASS
     many = np.zeros(100_000)
@@ -235,7 +235,7 @@ def test_an_infinity_out_of_zeros_was_tested() -> None:
 
 
 def test_a_tolerance_that_hides_wrong_values_is_undecided() -> None:
-    """Too wide at most of the elements: matching says nothing there."""
+    """Where the tolerance is too wide at most of the elements, a match proves nothing."""
     value = np.ones(4)
     wide = replace(known(value), sigma=np.array([1.0, 1.0, 1.0, 1e-9]))
     row = judged(value.astype(np.float32), wide)
@@ -244,7 +244,7 @@ def test_a_tolerance_that_hides_wrong_values_is_undecided() -> None:
 
 
 def test_few_wide_elements_do_not_hide_the_others() -> None:
-    """The share that was decided is stated, and the rest is judged."""
+    """The row states the share of elements that were decided, and the verdict is theirs."""
     value = np.ones(4)
     some = replace(known(value), sigma=np.array([1.0, 1e-9, 1e-9, 1e-9]))
     assert (judged(value.astype(np.float32), some).verdict, judged(value.astype(np.float32), some).decided) == (
@@ -255,7 +255,7 @@ def test_few_wide_elements_do_not_hide_the_others() -> None:
 
 
 def test_half_of_the_elements_decided_are_enough() -> None:
-    """`undecided` is where most of them hide something."""
+    """A row is `undecided` only if most of its elements have a tolerance that is too wide."""
     value = np.ones(4)
     half = replace(known(value), sigma=np.array([1.0, 1.0, 1e-9, 1e-9]))
     assert (judged(value.astype(np.float32), half).verdict, judged(value.astype(np.float32), half).decided) == (
@@ -265,19 +265,19 @@ def test_half_of_the_elements_decided_are_enough() -> None:
 
 
 def test_what_must_be_exact_is_decided() -> None:
-    """A tolerance of 0 lets nothing hide, also where nothing is known about the terms."""
+    """With a tolerance of 0 an element is decided, even if nothing is known about its terms."""
     value = np.ones(2)
     row = judged(value.astype(np.float32), known(value, sigma=0.0, bound=0.0, scale=np.nan))
     assert row.decided == 1.0
 
 
 def test_a_wide_tolerance_does_not_excuse_what_lies_beyond_it() -> None:
-    """`undecided` needs the value to lie within its tolerance."""
+    """Only a value within its tolerance can be `undecided`; one beyond it is wrong."""
     assert judged(np.float32([100.0]), known(np.ones(1), sigma=1.0, bound=None)).verdict == WRONG
 
 
 def test_cancellation_is_decided_by_its_terms() -> None:
-    """A result near zero is decidable where its tolerance is small beside the terms, so a value there is wrong."""
+    """A result near zero is decided where its tolerance is small beside its terms, so another value there is wrong."""
     expected = known(np.zeros(3), sigma=1e-8, bound=1e-7, scale=1.0)
     assert judged(np.float32([1e-9, 0, -1e-9]), expected).verdict == PASS
     assert judged(np.float32([0.01, 0, 0]), expected).verdict == WRONG
@@ -303,7 +303,7 @@ SPECIAL_VALUES = [
 @pytest.mark.parametrize("got, value, verdict", SPECIAL_VALUES)
 @pytest.mark.parametrize("sigma", [0.0, 1e-8])
 def test_nan_and_infinities_match_only_themselves(got: float, value: float, verdict: str, sigma: float) -> None:
-    """NaN with NaN, infinity with an infinity of the same sign, and nothing else."""
+    """NaN matches NaN, an infinity matches one of the same sign, and neither matches anything else."""
     expected = known(np.array([value, 0.5]), sigma=sigma, bound=None)
     row = judged(np.float32([got, 0.5]), expected)
     assert row.verdict == verdict
@@ -316,7 +316,7 @@ def test_nan_and_infinities_match_only_themselves(got: float, value: float, verd
 def test_an_unbounded_error_does_not_excuse_a_number_for_an_infinity(
     got: float, value: float, verdict: str, sigma: float
 ) -> None:
-    """The error of what follows from an infinity is infinite or NaN itself: that is no tolerance for anything else."""
+    """An error propagated through an infinity is infinite or NaN. It must not serve as a tolerance for other values."""
     row = judged(np.float32([got, 0.5]), replace(known(np.array([value, 0.5])), sigma=np.array([sigma, 1e-8])))
     assert (row.verdict, row.decided) == (verdict, 1.0)
     if verdict == WRONG:
@@ -324,7 +324,7 @@ def test_an_unbounded_error_does_not_excuse_a_number_for_an_infinity(
 
 
 def test_where_nothing_is_known_about_an_error_it_may_be_anything() -> None:
-    """A predicted error of NaN is an infinite one: nothing is outside, and nothing is decided."""
+    """A predicted error of NaN counts as infinite: no value is outside of it, and none is decided."""
     expected = replace(known(np.ones(3)), sigma=np.full(3, np.nan), bound=np.full(3, np.nan))
     row = judged(np.float32([1, 5, 2]), expected)
     assert (row.verdict, row.decided, row.n_outside) == (UNDECIDED, 0.0, 0)
@@ -332,7 +332,7 @@ def test_where_nothing_is_known_about_an_error_it_may_be_anything() -> None:
 
 
 def test_a_value_that_is_not_finite_is_not_accepted_for_want_of_a_tolerance() -> None:
-    """Where the predicted error itself is NaN, a NaN against a number is still wrong."""
+    """Where the predicted error itself is NaN, a NaN in place of a number never passes."""
     expected = replace(known(np.array([1.0])), sigma=np.array([np.nan]))
     row = judged(np.float32([np.nan]), expected)
     assert row.verdict in (WRONG, UNDECIDED)
@@ -341,7 +341,7 @@ def test_a_value_that_is_not_finite_is_not_accepted_for_want_of_a_tolerance() ->
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_what_float32_cannot_hold_it_holds_as_infinity(sign: float) -> None:
-    """Beyond the largest float32 the right answer is infinity of the same sign, and a finite one is wrong."""
+    """Beyond the largest float32 the right answer is the infinity of that sign; a finite number is wrong."""
     expected = known(np.array([sign * 1e39]), sigma=1e31, bound=1e32, scale=1e39)
     assert judged(np.float32([sign * np.inf]), expected).verdict == PASS
     assert judged(np.float32([-sign * np.inf]), expected).verdict == WRONG
@@ -350,14 +350,14 @@ def test_what_float32_cannot_hold_it_holds_as_infinity(sign: float) -> None:
 
 
 def test_what_is_expected_is_what_the_dtype_holds() -> None:
-    """Where a number is too large for float32, the row says that infinity was due, and how far off anything else is."""
+    """Where a number is too large for float32, the row gives infinity as expected, and how far off another value is."""
     row = judged(np.float32([LARGEST]), known(np.array([4e38]), sigma=1e31, bound=1e32, scale=1e39))
     assert judged(np.float32([LARGEST]), exact(np.array([LARGEST]))).verdict == PASS
     assert (row.got, row.expected, row.max_abs, row.max_ulp) == (LARGEST, np.inf, np.inf, np.inf)
 
 
 def test_near_the_largest_number_both_sides_of_overflow_are_honest() -> None:
-    """Rounding may carry a value over the edge: infinity and the finite value pass, far from the edge infinity does not."""
+    """Near the largest float32 rounding may overflow: the finite value and infinity both pass. Farther away they do not."""
     edge = known(np.array([LARGEST * (1 - 1e-7)]), sigma=LARGEST * 1e-7, bound=LARGEST * 1e-6, scale=LARGEST)
     assert judged(np.float32([np.inf]), edge).verdict == PASS
     assert judged(np.float32([LARGEST]), edge).verdict == PASS
@@ -372,7 +372,7 @@ def test_near_the_largest_number_both_sides_of_overflow_are_honest() -> None:
 
 
 def test_a_wrong_shape_is_wrong_and_says_so() -> None:
-    """Also where NumPy would broadcast."""
+    """A wrong shape is wrong even where NumPy would broadcast it."""
     row = judged(np.zeros((3, 1), np.float32), known(np.zeros(3)))
     assert (row.verdict, row.diagnosis) == (WRONG, "shape (3, 1), expected (3,)")
     assert (row.shape, row.n) == ((3, 1), 3)
@@ -380,7 +380,7 @@ def test_a_wrong_shape_is_wrong_and_says_so() -> None:
 
 
 def test_a_wrong_dtype_is_wrong_and_says_so() -> None:
-    """Right numbers in another precision are not what was asked for."""
+    """Right numbers in another dtype are wrong: that dtype was not asked for."""
     row = Row("case", "float64", 0, "0", "Linear", "output", "local", "")
     row = compare(row, np.ones(2, np.float32), known(np.ones(2)), structured=False, no_terms=False)
     assert (row.verdict, row.diagnosis) == (WRONG, "dtype float32, expected float64")
@@ -417,7 +417,7 @@ def test_the_sign_of_zero_is_no_discrepancy() -> None:
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0, 4)])
 def test_empty_arrays_pass_if_their_shape_and_dtype_are_right(shape: tuple[int, ...]) -> None:
-    """An empty batch has nothing to compare but its form."""
+    """Of an empty batch only shape and dtype can be compared."""
     empty = known(np.zeros(shape))
     row = judged(np.zeros(shape, np.float32), empty)
     assert (row.verdict, row.n, row.shape) == (PASS, 0, shape)
@@ -433,7 +433,7 @@ def test_scalars_are_compared() -> None:
 
 
 def test_figures_are_what_they_are_called() -> None:
-    """Largest absolute and relative error, z, ratio to the bound, and units in the last place."""
+    """The row has the largest absolute and relative error, z, the ratio to the bound, and the units in the last place."""
     expected = known(np.array([1.0, 4.0]), sigma=0.25, bound=1.0, scale=100.0)
     row = judged(np.array([1.5, 4.25]), expected)
     assert (row.max_abs, row.max_rel) == (0.5, 0.5)
@@ -444,7 +444,7 @@ def test_figures_are_what_they_are_called() -> None:
 
 
 def test_relative_errors_are_those_of_numbers_that_have_one() -> None:
-    """Of finite values on both sides; rounding may make something of a zero, but what is beyond it is infinitely far off."""
+    """The relative error is of finite values. Where zero was expected it is infinite, unless within the tolerance."""
     expected = known(np.array([0.0, 2.0, np.inf, 4.0]), sigma=0.25, bound=None)
     assert judged(np.array([0.5, 2.5, np.inf, 4.0]), expected).max_rel == 0.25
     assert judged(np.array([0.5, 2.5, np.nan, 4.0]), expected).max_rel == 0.25
@@ -457,7 +457,7 @@ def test_relative_errors_are_those_of_numbers_that_have_one() -> None:
 
 
 def test_z_is_of_what_rounding_can_touch() -> None:
-    """What must be exact, may be anything, or is infinite has no z for the mean; if all must be exact, 0 says nothing of bits."""
+    """Elements with a tolerance of zero, infinity or NaN are left out of the mean z. If all are, there are no effective bits."""
     value, sigma = np.array([1.0, 4.0, 8.0, 2.0, np.inf]), np.array([0.25, 0.25, 0.0, np.inf, 0.25])
     row = judged(np.array([1.5, 4.25, 9.0, 3.0, np.inf]), replace(known(value), sigma=sigma))
     assert row.z_rms == pytest.approx(np.sqrt((2.0**2 + 1.0**2) / 2)) and row.z_max == np.inf
@@ -477,14 +477,14 @@ def test_z_is_of_what_rounding_can_touch() -> None:
     ],
 )
 def test_bits_of_what_is_outside_are_relative_to_its_terms(error: list[float], scale: list[float], bits: float) -> None:
-    """-log2 of the rms of error over terms: how far what was added up can be trusted."""
+    """Effective bits are -log2 of the rms of error over terms."""
     value, sigma = np.array([0.5, -0.25, np.inf, 3.0]), np.array([1e-16, 1e-16, 1e-16, 0.0])
     row = judged(value + np.array(error), Expected(value, sigma, None, np.array(scale)))
     assert row.n_outside and row.effective_bits == pytest.approx(bits, nan_ok=True)
 
 
 def test_the_worst_element_is_outside_if_any_is() -> None:
-    """9 sigma in one place are worse than 7 in another, whatever sigma is; of what must be exact, what is farthest off is."""
+    """The worst element has the largest z, whatever its sigma. Among elements that must be exact it has the largest error."""
     expected = known(np.array([1.0, 2.0, 3.0]), sigma=2.0**-20, bound=None)
     assert judged(expected.value + 2.0**-20 * np.array([7, 9, 0]), expected).worst_index == (1,)
     uneven = replace(expected, sigma=2.0 ** np.array([-10, -20, -20]))
@@ -495,7 +495,7 @@ def test_the_worst_element_is_outside_if_any_is() -> None:
 
 
 def test_of_elements_that_are_equally_bad_the_first_is_named() -> None:
-    """The first in reading order."""
+    """Of equal errors the first in reading order is the worst."""
     value = np.zeros((3, 4))
     got = value.copy()
     got[0, 2] = got[1, 0] = 1.0
@@ -503,7 +503,7 @@ def test_of_elements_that_are_equally_bad_the_first_is_named() -> None:
 
 
 def test_nothing_measured_is_no_figure() -> None:
-    """A row that nobody filled in counts no element and has no figure."""
+    """A row without figures counts no elements, and its figures are NaN, not 0."""
     row = Row("case", "float32", 0, "0", "Linear", "output", LOCAL, PASS)
     assert (row.n, row.n_outside, row.n_ambiguous, row.n_adopted) == (0, 0, 0, 0)
     assert row.diagnosis == row.cause == row.cause_name == ""
@@ -512,7 +512,7 @@ def test_nothing_measured_is_no_figure() -> None:
 
 
 def test_the_words_of_a_report_stay() -> None:
-    """Saved reports and those who read them rely on these words, and on which is the gravest."""
+    """Saved reports hold these words, and programs that read them rely on their order of gravity."""
     assert " ".join(VERDICTS) == (
         "pass undecided convention loose unsupported unjudged imprecise missing wrong crashed failed"
     )
@@ -521,7 +521,7 @@ def test_the_words_of_a_report_stay() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_single_wrong_element_is_found_at_any_size(dtype: str) -> None:
-    """Large arrays do not dilute a discrepancy."""
+    """One bad element is a discrepancy in an array of any size."""
     rng = np.random.default_rng(11)
     value = rng.standard_normal(100_000).astype(dtype).astype(np.float64)
     expected = known(value, sigma=1e-8, bound=1e-7)

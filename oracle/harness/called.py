@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,7 +37,7 @@ class Called:
         """Raises: Unsupported, or any other Exception of the subject; Raised for what is none; TypeError for what is no trace."""
         around = Surroundings()
         try:
-            with _answerable():
+            with warnings.catch_warnings(), _answerable():  # every import may add a filter: put back, and not said
                 return owned(self.subject.run(case))
         finally:
             self.left = tuple(dict.fromkeys((*self.left, *around.put_back())))

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# A limit that is higher does no harm, and libraries set one.
+DEEP = sys.getrecursionlimit()
+
 
 class Setting(NamedTuple):
     """Attributes:
@@ -28,6 +31,7 @@ def _settings() -> Iterator[Setting]:
     yield Setting("the current folder", Path.cwd, os.chdir)
     yield Setting("sys.stdout", lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream))
     yield Setting("sys.stderr", lambda: sys.stderr, lambda stream: setattr(sys, "stderr", stream))
+    yield Setting("how deep calls may go", lambda: min(sys.getrecursionlimit(), DEEP), sys.setrecursionlimit)
     yield Setting("NumPy's error handling", np.geterr, lambda old: np.seterr(**old))
     if (torch := sys.modules.get("torch")) is not None and hasattr(torch, "is_grad_enabled"):
         yield from _of_torch(torch)
@@ -50,6 +54,17 @@ def _of_torch(torch: Any) -> Iterator[Setting]:
     yield Setting(
         "torch's autocast", lambda: torch.is_autocast_enabled("cpu"), lambda old: torch.set_autocast_enabled("cpu", old)
     )
+    hooks = native._autograd
+    yield Setting(
+        "torch's hooks of saved tensors",
+        lambda: hooks._top_saved_tensors_default_hooks(True),
+        lambda old: _pop_until(
+            old,
+            lambda: hooks._top_saved_tensors_default_hooks(True),
+            hooks._pop_saved_tensors_default_hooks,
+        ),
+    )
+    yield Setting("torch's use of oneDNN", native._get_mkldnn_enabled, native._set_mkldnn_enabled)
     yield Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads)
     yield Setting(
         "torch's deterministic algorithms",
@@ -98,6 +113,11 @@ def _enter(mode: Any) -> None:
 
 def _pop(count: Callable[[], int], pop: Callable[[], object], old: int) -> None:
     while count() > old:
+        pop()
+
+
+def _pop_until(old: Any, top: Callable[[], Any], pop: Callable[[], object]) -> None:
+    while (held := top()) is not None and held != old:
         pop()
 
 

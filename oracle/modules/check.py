@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from oracle.harness.judge import judge_step
+from oracle.harness.surroundings import Surroundings
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
 from oracle.modules import nested
@@ -83,15 +84,18 @@ def check_module(
     references = {} if references is None else references
     check_references(torch_module, references)
     run = _Run(torch_module, inputs, loss, targets, optimizer, references)
-    start = time.perf_counter()
+    start, around = time.perf_counter(), Surroundings()
     with untouched(torch_module, optimizer, list(nested.tensors_in(inputs))):
         seen = tuple(run.steps(steps))
+    left = around.put_back()
     known_as = {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])}
     judgement = judge_step(ModuleStep(run.case, seen), Profile(), known_as)
     seconds = time.perf_counter() - start
     call = f"oracle.check_module({run.case}, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"
     dtypes = list(dict.fromkeys(row.dtype for row in judgement.rows))
-    about = About.here(subject=run.case, reference="refbp", dtypes=tuple(dtypes), cases=1, unjudged=unjudged)
+    about = About.here(
+        subject=run.case, reference="refbp", dtypes=tuple(dtypes), cases=1, unjudged=unjudged, left_changed=left
+    )
     rows = sorted(judgement.rows, key=lambda row: dtypes.index(row.dtype))
     report = Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), judgement.details)
     return replace(report, coverage=run.covered.coverage()).reproduced_by(call)
@@ -133,9 +137,11 @@ class _Run:
         step, error = Step(self.training, number), None
         try:
             step.make()
-        except ModuleError:
+        except (ModuleError, KeyboardInterrupt):
             raise
-        except Exception as raised:  # whatever a module raises is a finding about the module
+        except (
+            BaseException
+        ) as raised:  # whatever a module raises is a finding about the module, also what would end the process
             error = raised
         calls = step.capture.calls + ([step.loss_call] if step.loss_call is not None else [])
         parts = [self._part(call, call is step.loss_call) for call in calls if not self._is_refused(call)]
@@ -186,7 +192,7 @@ class _Run:
         kind = kind or self.kinds.get(layer.partition("#")[0], "")
         return Row(self.case, self.dtype, step, layer, kind, quantity, LOCAL, verdict, reason)
 
-    def _notes(self, step: int, call: Call, error: Exception | None) -> Iterator[Row]:
+    def _notes(self, step: int, call: Call, error: BaseException | None) -> Iterator[Row]:
         """What is to be said about a layer that was not judged, or not in full; once, at the first step."""
         if step:
             return

@@ -141,7 +141,9 @@ class _Training:
         self.random = np.random.get_state()
         try:
             self._run(layers, x, target, loss)
-        except Exception as error:  # whatever a layer raises is a finding about it
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a layer raises is a finding about it, also what would end the process
             at = self.at
             kind = type(self.layers[at]).__name__ if at in self.layers else ""
             self.fell = Row(CASE, self.dtype, 0, at, kind, "", LOCAL, CRASHED, in_a_line(error))

@@ -36,6 +36,8 @@ from oracle.trace import Trace, Unsupported
 from oracle.vectors import VectorsError
 from oracle.vectors.folder import read_manifest
 
+from .test_files import PLACES
+
 INPUTS = int(os.environ.get("ORACLE_FUZZ", "300"))
 MOST_GROWTH = 300_000_000  # bytes, over all inputs of a reader
 FUZZ = settings(
@@ -166,18 +168,31 @@ class Echo:
         return ProgramFailed(what)
 
 
+def answered(answer: bytes) -> Trace:
+    dialogue = Dialogue.__new__(Dialogue)
+    dialogue.seconds, dialogue.count, dialogue.child = 1.0, 0, Echo(answer)  # type: ignore[assignment]
+    return dialogue.run(PLAIN, "json")
+
+
 @FUZZ
 @given(
     texts({"id": 1, "trace": TRACE}) | texts({"id": 1, "unsupported": "no"}) | texts({"id": 1, "trace": "/dev/zero"})
 )
 def test_answers_of_programs(answer: bytes) -> None:
-    dialogue = Dialogue.__new__(Dialogue)
-    dialogue.seconds, dialogue.count, dialogue.child = 1.0, 0, Echo(answer)  # type: ignore[assignment]
     try:
-        trace = dialogue.run(PLAIN, "json")
+        trace = answered(answer)
     except (ProgramFailed, Unsupported):
         return
     assert isinstance(trace, Trace) and all(trace.faults.values())
+
+
+@pytest.mark.parametrize("what", ["a pipe", "zeros for ever", "a sparse giant", "a folder", "nothing"])
+def test_an_answer_in_a_file_that_is_none(what: str, tmp_path: Path) -> None:
+    """A sentence, at once: the time limit is the program's, and cannot end a read of the harness's own."""
+    make, said = PLACES[what]
+    make(tmp_path / "case.json")
+    with pytest.raises(ProgramFailed, match=said.replace("512", "4,096")):
+        answered(json.dumps({"id": 1, "trace": str(tmp_path / "case.json")}).encode())
 
 
 @pytest.fixture(scope="module")

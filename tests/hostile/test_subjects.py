@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
@@ -64,6 +67,12 @@ LEFT: dict[str, tuple[Callable[[], object], str]] = {
         "torch's hooks of all modules",
     ),
     "a mode": (lambda: entered(Meddling()), "torch's modes or default device"),
+    "saved tensors": (
+        lambda: entered(torch.autograd.graph.saved_tensors_hooks(lambda own: 2 * own, lambda own: own)),
+        "torch's hooks of saved tensors",
+    ),
+    "oneDNN": (lambda: torch._C._set_mkldnn_enabled(False), "torch's use of oneDNN"),
+    "shallow calls": (lambda: sys.setrecursionlimit(len(inspect.stack()) + 50), "how deep calls may go"),
     "errors of NumPy": (lambda: np.seterr(all="raise"), "NumPy's error handling"),
     "a folder": (lambda: os.chdir(tempfile.gettempdir()), "the current folder"),
     "standard output": (lambda: setattr(sys, "stdout", None), "sys.stdout"),
@@ -85,6 +94,42 @@ def test_what_it_leaves_changed_is_put_back_and_said(what: str) -> None:
     assert report.passed, report
     assert said in report.environment["left changed"]
     assert "changed what everybody in its process shares, which was put back: " in report.conclusion
+
+
+def test_its_filters_of_warnings_reach_nobody() -> None:
+    """A warning of the judge's own is no error because a subject wants errors."""
+    before = list(warnings.filters)
+    report = judged(subjects.Right(lambda: warnings.simplefilter("error")))
+    assert report.passed and list(warnings.filters) == before
+
+
+class Leaving:
+    """A layer of anybody's, for `check_network`."""
+
+    params: dict[str, Any] = {}  # noqa: RUF012
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        sys.exit(0)
+
+
+class LeavingModule(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch.set_default_dtype(torch.float16)
+        raise asyncio.CancelledError("late")
+
+
+def test_modules_layers_and_ops_that_would_end_the_process_crash() -> None:
+    """In a script it would end with status 0."""
+    network = oracle.check_network([Leaving()], np.ones((2, 3)))
+    assert not network.passed and network.table["diagnosis"].iloc[-1].startswith("SystemExit: 0")
+    module = oracle.check_module(LeavingModule(), torch.ones(2, 3))
+    assert not module.passed and module.table["diagnosis"].iloc[-1].startswith("CancelledError: late")
+    assert torch.get_default_dtype() == torch.float32 and "torch's default dtype" in module.conclusion
+    op = oracle.check_op("tanh", lambda x: (np.tanh(x), lambda grad: sys.exit(0)))
+    assert not op.passed and op.table["diagnosis"].iloc[-1].startswith("SystemExit: 0")
 
 
 def subjects_surroundings() -> list[Any]:

@@ -95,6 +95,36 @@ def test_what_a_subject_lacks_is_skipped(folder: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*unsupported: no losses here*"])
 
 
+LEAVING = """
+import os
+from oracle.subjects import refbp
+
+class Leaving:
+    name = "leaving"
+
+    def run(self, case):
+        if "plain" in case.name:
+            os._exit(0)
+        return refbp.run(case)
+
+leaving = Leaving()
+"""
+
+
+def test_a_subject_that_ends_its_process_fails_its_test(folder: pytest.Pytester) -> None:
+    """And no other's; one that does so where it is imported fails the collection. pytest never ends with 0 because of it."""
+    folder.makepyfile(leaving=LEAVING, ending="import os; os._exit(0)", exiting="raise SystemExit(0)")
+    result = folder.runpytest_inprocess(
+        *SUITE, *WORKED, "--oracle-dtype", "float64", "--oracle-subject", "leaving:leaving"
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*the process that it ran in ended with exit status 0*"])
+    for name, said in (("ending", "ended with exit status 0"), ("exiting", "cannot be imported: SystemExit: 0")):
+        result = folder.runpytest_inprocess(*SUITE, *WORKED, "--oracle-subject", f"{name}:subject")
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        result.stdout.fnmatch_lines([f"*{said}*"])
+
+
 def test_known_failures_are_strict(folder: pytest.Pytester) -> None:
     """One that fails is expected, one that passes again fails the run, one that is no test any more warns."""
     folder.path.joinpath("known.txt").write_text(

@@ -11,7 +11,7 @@ from refbp.docstring import documented_by
 from refbp.optimizer import Optimizer, Params, descent
 
 
-def decayed(
+def _decayed(
     param: Array, grad: Array, lr: float, weight_decay: float, decoupled: bool, maximize: bool
 ) -> tuple[Array, Array]:
     """The parameter, and d: weight decay is part of d or, decoupled, is taken off the parameter first."""
@@ -19,7 +19,7 @@ def decayed(
     return (param * (1.0 - lr * weight_decay) if decoupled and weight_decay else param), d
 
 
-def moments(d: Array, m: Array | None, v: Array | None, beta1: float, beta2: float) -> tuple[Array, Array]:
+def _moments(d: Array, m: Array | None, v: Array | None, beta1: float, beta2: float) -> tuple[Array, Array]:
     """m ← m + (1 - β₁)(d - m),   v ← β₂ v + (1 - β₂) d²,   both 0 before the first step."""
     m = np.zeros_like(d) if m is None else m
     v = np.zeros_like(d) if v is None else v
@@ -56,8 +56,8 @@ def adam(
     """
     t = int(step or 0) + 1
     beta1, beta2 = map(float, betas)
-    param, d = decayed(param, grad, lr, weight_decay, decoupled_weight_decay, maximize)
-    m, v = moments(d, exp_avg, exp_avg_sq, beta1, beta2)
+    param, d = _decayed(param, grad, lr, weight_decay, decoupled_weight_decay, maximize)
+    m, v = _moments(d, exp_avg, exp_avg_sq, beta1, beta2)
     largest = None
     if amsgrad:
         largest = v if max_exp_avg_sq is None else np.maximum(max_exp_avg_sq, v)
@@ -130,10 +130,10 @@ def nadam(
     """
     t = int(step or 0) + 1
     beta1, beta2 = map(float, betas)
-    param, d = decayed(param, grad, lr, weight_decay, decoupled_weight_decay, maximize)
+    param, d = _decayed(param, grad, lr, weight_decay, decoupled_weight_decay, maximize)
     mu, mu_next = (beta1 * (1.0 - 0.5 * 0.96 ** (n * momentum_decay)) for n in (t, t + 1))
     product = (np.ones_like(param, shape=()) if mu_product is None else mu_product) * mu
-    m, v = moments(d, exp_avg, exp_avg_sq, beta1, beta2)
+    m, v = _moments(d, exp_avg, exp_avg_sq, beta1, beta2)
     denominator = np.sqrt(v / (1.0 - beta2**t)) + eps
     looked_ahead = lr * (1.0 - mu) / (1.0 - product) * d + lr * mu_next / (1.0 - product * mu_next) * m
     return param - looked_ahead / denominator, t, product, m, v
@@ -168,8 +168,8 @@ def radam(
     """
     t = int(step or 0) + 1
     beta1, beta2 = map(float, betas)
-    param, d = decayed(param, grad, lr, weight_decay, decoupled_weight_decay, maximize)
-    m, v = moments(d, exp_avg, exp_avg_sq, beta1, beta2)
+    param, d = _decayed(param, grad, lr, weight_decay, decoupled_weight_decay, maximize)
+    m, v = _moments(d, exp_avg, exp_avg_sq, beta1, beta2)
     move = lr / (1.0 - beta1**t) * m
     longest = 2.0 / (1.0 - beta2) - 1.0
     length = longest - 2.0 * t * beta2**t / (1.0 - beta2**t)

@@ -86,7 +86,7 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
             real = np.maximum(real, partial_sums(sample_by_sample(x[own], y, samples, min(parts, samples)))[1])
         if parts > 1:
             beyond[own] = np.maximum(real - model.random_order(value[own], squares[own], n), 0.0)
-    alike = alike_in_both(x, y) if n >= LOOK else None
+    alike = alike_in_both(x, y, samples if by_sample else 1) if n >= LOOK else None
     if alike is not None:
         usual = model.random_order(value[alike], squares[alike], n) + beyond[alike] + 2 * squares[alike]
         few = min(len(usual), ELEMENTS, max(4, TERMS // n))
@@ -130,15 +130,25 @@ def sample_by_sample(x: Floats, y: Floats, samples: int, parts: int) -> Iterator
         yield one, np.swapaxes(other, -1, -2)
 
 
-def alike_in_both(x: Floats, y: Floats) -> Floats | None:
+def alike_in_both(x: Floats, y: Floats, samples: int) -> Floats | None:
     """The elements of x @ y of which both factors' numbers repeat, and so the terms; None where there are none."""
-    rows, columns = repeating(x), repeating(np.swapaxes(y, -1, -2))
-    return rows[..., :, None] & columns[..., None, :] if rows.any() and columns.any() else None
+    rows = repeating(x, samples)
+    columns = repeating(np.swapaxes(y, -1, -2), samples) if rows.any() else rows
+    return rows[..., :, None] & columns[..., None, :] if columns.any() else None
 
 
-def repeating(x: Floats) -> Any:
-    """Of each row, whether many of its numbers but zeros are equal to others: seen from some of them."""
-    few = np.sort(x[..., :: x.shape[-1] // LOOK][..., :LOOK], axis=-1)
+def repeating(x: Floats, samples: int) -> Any:
+    """Of each row, whether many of its numbers but zeros are equal to others: seen from some of all, and of one sample's.
+
+    Args: samples is how many of them take turns; 1 where one follows the other.
+    """
+    n = x.shape[-1]
+    one = max(n // samples - LOOK, 0) // 2 * samples + samples // 2  # of the sample in the middle, from its middle
+    return looks_repeating(x[..., :: n // LOOK][..., :LOOK]) | looks_repeating(x[..., one::samples][..., :LOOK])
+
+
+def looks_repeating(few: Floats) -> Any:
+    few = np.sort(few, axis=-1)
     equal = (few[..., 1:] == few[..., :-1]) & (few[..., 1:] != 0)
     return np.count_nonzero(equal, axis=-1) > 0.25 * np.count_nonzero(few, axis=-1)
 

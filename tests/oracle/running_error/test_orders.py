@@ -94,6 +94,23 @@ def test_products_whose_terms_repeat(dtype: str) -> None:
     assert np.max(error / got.sigma) < 4
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_products_whose_terms_repeat_within_each_sample(last: bool) -> None:
+    """Constant data behind a norm: each sample has some values of its own, which a look across all samples takes for random."""
+    rng, samples, positions = np.random.default_rng(0), 100, 1000
+    own = np.concatenate([repeating(rng, 10, positions) for _ in range(samples)], axis=1) * rng.choice(
+        [-1.0, 1.0], (10, 1)
+    )
+    x, n = np.full((samples * positions, 6), 0.7), samples * positions
+    order = np.arange(n).reshape(samples, -1).T.ravel() if last else np.arange(n)
+    model = ErrorModel(MODEL.dtype)
+    model.branches.samples = samples if last else 0
+    sigma = (exact(own[:, order], model) @ exact(x, model)).sigma
+    terms = own[:, None] * x.T
+    assert np.max(np.abs(loop(terms)) / random_order(terms)) > LAMBDA
+    assert np.max(np.abs(loop(terms)) / sigma) < 2
+
+
 def test_random_terms_keep_the_tolerance_of_a_random_order() -> None:
     """Detection costs nothing where nothing repeats: the typical tolerance is wider by less than a tenth."""
     rng = np.random.default_rng(0)

@@ -37,9 +37,9 @@ def test_programs_are_of_every_kind() -> None:
     assert any("trained" in one.name for one in drawn) and any(one.optimizer is not None for one in drawn)
 
 
-@pytest.mark.parametrize("seed", [1, 42, 112, 137, 525])
+@pytest.mark.parametrize("seed", [1, 42, 112, 137, 381, 525])
 def test_what_was_accused_once_is_not(seed: int) -> None:
-    """Repeated terms, one mean for all elements, a class that is clipped, a sigmoid at the end of the range."""
+    """Terms that repeat, in all or within a sample; one mean for all elements; a clipped class; a sigmoid at its end."""
     result = ordinary.ordinary(seed)
     assert not result.accused
     assert result.elements > 100 and 0 < result.z_max < LAMBDA

@@ -128,6 +128,5 @@ def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:
         return np.where(np.isfinite(else_), np.maximum(own, else_), own)
 
     error = plain.error_or_zero.mapped(larger, other.error_or_zero)
-    return ErrorArray(
-        plain.value, plain.model, error, scale=larger(plain.scale_or_own, other.scale_or_own), guide=plain.guide
-    )
+    scale = larger(plain.scale_or_own, other.scale_or_own)
+    return ErrorArray(plain.value, plain.model, error, scale=scale, guide=plain.guide, hidden=plain.hidden)

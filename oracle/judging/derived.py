@@ -17,4 +17,5 @@ def expected_of(made: ErrorArray) -> Expected:
         made.sigma * np.sqrt(1 + ratio * ratio),
         None if bound is None else bound * (1 + ratio),
         np.broadcast_to(np.sqrt(made.scale_or_own), made.shape),
+        None if made.hidden is None else np.broadcast_to(made.hidden, made.shape),
     )

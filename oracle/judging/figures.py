@@ -30,12 +30,14 @@ class Expected:
         sigma: standard deviation of an honest implementation's error together with the reference's; 0 where nothing rounds.
         bound: worst-case bound of the same; None where it was not computed.
         scale: root of the sum of squares of the terms that were added up.
+        hidden: where a term of the usual size fits into the tolerance of so long a sum; None where nowhere.
     """
 
     value: Floats
     sigma: Floats
     bound: Floats | None
     scale: Floats
+    hidden: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Figures:
     Attributes:
         z_squares, z_sum, n_rounding: the sums of z² and of signed z over the elements that rounding can touch, and how many
             these are.
-        n_decided: how many have a tolerance narrow enough.
+        n_decided: how many have a tolerance narrow enough; n_stored: how many of these only before they are stored in 16 bits;
+            n_hidden: in how many a term of the usual size hides.
         bound_ratio: NaN without a bound.
         beyond: whether an element is outside its tolerance and, where there is one, its bound.
         has_terms, is_finite: whether anything but zero was added up anywhere; whether all that is expected is finite.
@@ -108,6 +111,8 @@ class Figures:
     n_rounding: int = 0
     n_outside: int = 0
     n_decided: int = 0
+    n_stored: int = 0
+    n_hidden: int = 0
     bound_ratio: float = math.nan
     beyond: bool = False
     has_terms: bool = False
@@ -134,7 +139,16 @@ class Figures:
         """A block of which `start` is the place of the first element."""
         sigma, bound = infinite_for_nan(expected.sigma), expected.bound
         errors, tolerance = Errors.of(got, expected.value, sigma), LAMBDA * sigma
-        decided = (tolerance <= DECIDABLE * expected.scale) | (sigma == 0)
+        narrow = tolerance <= DECIDABLE * expected.scale
+        decided = narrow | (sigma == 0)
+        if got.dtype.itemsize == 2:  # that a result is stored in 16 bits is no width of the sum
+            stored = UNIT_ROUNDOFF[got.dtype.name] * errors.value
+            before = LAMBDA * np.sqrt(np.maximum(np.square(sigma) - np.square(stored), 0.0))
+            decided |= before <= DECIDABLE * expected.scale
+            self.n_stored += int(np.count_nonzero(decided & ~narrow & (sigma > 0)))
+        if expected.hidden is not None:
+            decided &= ~expected.hidden
+            self.n_hidden += int(np.count_nonzero(expected.hidden))
         rounds = (sigma > 0) & (sigma < math.inf)
         if errors.regular is not None:
             finite = np.isfinite(errors.value)
@@ -207,13 +221,26 @@ def measured(got: Array, expected: Expected) -> Figures:
 
     value, sigma, scale, own = flat(expected.value), flat(expected.sigma), flat(expected.scale), flat(got)
     bound = None if expected.bound is None else flat(expected.bound)
+    hidden = None if expected.hidden is None else flat(expected.hidden)
     for start in range(0, own.size, BLOCK):
         here = slice(start, start + BLOCK)
-        part = Expected(value[here], sigma[here], None if bound is None else bound[here], scale[here])
+        part = Expected(
+            value[here],
+            sigma[here],
+            None if bound is None else bound[here],
+            scale[here],
+            None if hidden is None else hidden[here],
+        )
         figures.add(start, own[here], part)
     place = np.unravel_index(figures.place, got.transpose(order).shape)
     figures.index = tuple(int(place[axis]) for axis in np.argsort(order))
     return figures
+
+
+def differs(got: Array, expected: Expected) -> bool:
+    """Whether an element is outside its tolerance."""
+    with np.errstate(all="ignore"):
+        return measured(got, expected).n_outside > 0
 
 
 def cosine(figures: Figures, errors: Callable[[], Errors]) -> float:

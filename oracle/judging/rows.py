@@ -35,7 +35,7 @@ class Row:
         effective_bits: -log2 of the error's rms, relative to what the sums' terms allow; about 24 for honest float32.
         n_outside: elements beyond the tolerance.
         n_ambiguous, n_adopted: of branches, those that rounding can flip, and those taken over from the subject.
-        decided: share of the elements whose tolerance is too narrow for a wrong value to hide in.
+        decided: share of the elements in whose tolerance no term of the usual size hides, before they are stored in 16 bits.
         got, expected, tolerance: at worst_index.
     """
 

@@ -45,7 +45,7 @@ def compare(
     Args:
         row: its identity; `dtype` is what the subject computes in.
         structured: data that is not random, where `loose` is honest.
-        no_terms: the quantity is a sum over an empty batch: a zero is then the whole truth.
+        no_terms: the quantity is a sum over an empty batch, or all was dropped: a zero is then the whole truth.
         given: what it was computed from; where that is of a wider dtype, so may the result be: whoever widened it is to blame.
         before: of what is updated, what it was: an error is held against the step, which is small beside it.
     """
@@ -100,8 +100,23 @@ def _measured(
     if not no_terms and not figures.has_terms and figures.is_finite:
         return row.found(UNDECIDED, "every term that was added up is zero: nothing was tested")
     if row.decided < 0.5:
-        return row.found(UNDECIDED, f"the tolerance is too wide at {1 - row.decided:.0%} of the elements")
-    return row.found(PASS)
+        return row.found(UNDECIDED, _too_wide(row, figures))
+    return row.found(PASS, _hidden_by_storing(row, figures))
+
+
+def _too_wide(row: Row, figures: Figures) -> str:
+    if 2 * figures.n_hidden > row.n:
+        said = "the sum has so many terms that one of the usual size hides in its tolerance"
+        return f"{said}, at {figures.n_hidden / row.n:.0%} of the elements"
+    return f"the tolerance is too wide at {1 - row.decided:.0%} of the elements"
+
+
+def _hidden_by_storing(row: Row, figures: Figures) -> str:
+    """What storing a result in 16 bits hides, however well it was computed; "" for nothing."""
+    if not figures.n_stored:
+        return ""
+    share = figures.n_stored / row.n
+    return f"storing in {row.dtype} by itself hides a tenth of the terms, at {share:.0%} of the elements"
 
 
 def _together(figures: Figures) -> str:

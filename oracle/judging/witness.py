@@ -71,10 +71,12 @@ def _judge_part(part: Part, trace: Trace, blank: Row, types: dict[str, str]) -> 
         if got is None or key not in predicted or not got.size or got.shape != predicted[key].shape:
             continue
         sigma = predicted[key].sigma
-        yield _row(case, argument, got, sigma, replace(blank, layer=outer, layer_type=types[outer], quantity=quantity))
+        row = replace(blank, layer=outer, layer_type=types[outer], quantity=quantity)
+        yield along_directions(case, argument, got, sigma, row)
 
 
-def _row(case: Case, argument: str, got: Array, sigma: Array, row: Row) -> Row:
+def along_directions(case: Case, argument: str, got: Array, sigma: Array, row: Row) -> Row:
+    """The row of a gradient with respect to an argument of the case, held against what the forward pass does when that moves."""
     rng = generator(f"{row.case}/{row.layer}/{row.quantity}/directions")
     row = row.found(PASS, shape=got.shape, n=DIRECTIONS)
     for _ in range(DIRECTIONS):

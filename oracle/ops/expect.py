@@ -46,6 +46,11 @@ class Quantity:
     name: str
     scale: Floats
     given: tuple[Array | None, Array | None] = (None, None)
+    hidden: Array | None = None
+
+    @property
+    def expected(self) -> Expected:
+        return Expected(self.value, self.sigma, None, self.scale, self.hidden)
 
     @property
     def tolerance(self) -> Floats:
@@ -188,7 +193,7 @@ def _upstream(outputs: Sequence[Any], grad_output: Any) -> list[Array | None]:
 def _quantity(made: Any, name: str, given: tuple[Array | None, Array | None]) -> Quantity:
     if isinstance(made, ErrorArray):
         expected = expected_of(made)
-        return Quantity(expected.value, expected.sigma, made.dtype.name, name, expected.scale, given)
+        return Quantity(expected.value, expected.sigma, made.dtype.name, name, expected.scale, given, expected.hidden)
     exact = np.asarray(made)
     zero = np.zeros(exact.shape)
     return Quantity(exact.astype(np.float64), zero, exact.dtype.name, name, zero, given)
@@ -222,7 +227,7 @@ def _difference(got: Array, due: Quantity) -> str:
             return ""
         return f"{due.name}: not the {due.dtype} values that are expected, which are exact"
     row = Row("expect", due.dtype, 0, "", "", due.name, LOCAL, PASS)
-    expected = Expected(due.value, due.sigma, None, due.scale)
+    expected = due.expected
     row = compare(row, got, expected, structured=False, no_terms=not due.value.size)
     if row.verdict not in DISCREPANCIES:
         return ""

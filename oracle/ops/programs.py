@@ -18,7 +18,6 @@ from oracle.case.case import Case
 from oracle.case.foreign import numpy_of
 from oracle.harness.judge import judge_step
 from oracle.judging.case_rows import crashed
-from oracle.judging.figures import Expected
 from oracle.judging.profile import Profile
 from oracle.judging.rows import LOCAL, MISSING, PASS, Row
 from oracle.judging.verdict import compare
@@ -131,16 +130,14 @@ class ProgramStep:
         if due.dtype not in FLOATS:
             return row
         self.shown[quantity] = got, due
-        expected = Expected(due.value, due.sigma, None, due.scale)
-        return compare(row, got, expected, structured=False, no_terms=not due.value.size)
+        return compare(row, got, due.expected, structured=False, no_terms=not due.value.size)
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterator[Evidenced]:
         for row in rows:
             if row.quantity in self.shown:
                 got, due = self.shown[row.quantity]
                 if got.shape == due.shape:
-                    expected = Expected(due.value, due.sigma, None, due.scale)
-                    yield row, evidence_of_numbers(self.name, row, got, expected, *due.given), got
+                    yield row, evidence_of_numbers(self.name, row, got, due.expected, *due.given), got
 
 
 def lifted_layer(layer: Any, arithmetic: WithErrors) -> Callable[..., tuple[Any, Callable[[Any], Any]]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from oracle.running_error.dispatch import Dispatching
-from oracle.running_error.model import ErrorModel, Floats, Twofold, quantum_of
+from oracle.running_error.model import ErrorModel, Floats, Twofold, added, either, merged, quantum_of
 
 
 class ErrorArray(Dispatching, NDArrayOperatorsMixin):
@@ -27,6 +27,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             if closed.
         quantum: all elements are exact multiples of it; None where unknown or not exact.
         guide: the subject's own value of this quantity, whose branches are adopted; None if unknown.
+        own_hidden: of a closed sum, or of what was made of it, where a term hides in it; None where nowhere.
         written_to: its components were made by writing into it, each in the value's shape, and are shared with no other array
             but what was read at an index of it.
         origin: of what was read at an index, the array and the index.
@@ -39,6 +40,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         "model",
         "origin",
         "own_error",
+        "own_hidden",
         "quantum",
         "rounded",
         "scale",
@@ -59,12 +61,23 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         rounded: float = 0.0,
         quantum: float | None = None,
         guide: Floats | None = None,
+        hidden: Any = None,
     ) -> None:
         self.value, self.model, self.own_error = value, model, error
         self.terms, self.count, self.rounded = terms, count, rounded
         self.scale, self.quantum, self.guide = scale, quantum, guide
         self.written_to = False
         self.origin: tuple[ErrorArray, Any] | None = None
+        self.own_hidden = hidden
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """By the operation's rule. A sum, whatever is made of it element by element, hides what it hid."""
+        result = super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
+        if isinstance(result, ErrorArray) and result.terms is None:
+            for one in inputs:  # but not where it is spread over many elements
+                if isinstance(one, ErrorArray) and one.size == result.size and one.hidden is not None:
+                    result.own_hidden = either(result.own_hidden, np.broadcast_to(one.hidden, result.shape))
+        return result
 
     @classmethod
     def exact(cls, value: Any, model: ErrorModel) -> ErrorArray:
@@ -83,9 +96,17 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
                 with np.errstate(all="ignore"):
                     rounding = self.model.sum_rounding(self.value, self.terms, self.count, self.rounded)
                     self.own_error = added(self.own_error, rounding)
+                    hidden = self.model.hidden(self.value, self.own_error, self.terms, self.count)
+                    self.own_hidden = either(self.own_hidden, hidden)
             self.terms, self.rounded = None, 0.0
         self.release()
         return self.own_error
+
+    @property
+    def hidden(self) -> Any:
+        """Where a term of the usual size fits into the tolerance of the sum that this is; None where nowhere. Closes it."""
+        self.error  # noqa: B018
+        return self.own_hidden
 
     @property
     def error_or_zero(self) -> Twofold:
@@ -164,6 +185,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             rounded=self.rounded,
             quantum=self.quantum,
             guide=None if self.guide is None else component(self.guide),
+            hidden=None if self.own_hidden is None else component(self.own_hidden),
         )
 
     def __iadd__(self, other: Any) -> ErrorArray:
@@ -188,7 +210,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             self.own_error = added(self.own_error, addend.own_error)
             self.quantum = merged(self.quantum, addend.quantum)
             self.value = self.value + addend.value
-            self.guide, self.origin, self.written_to = None, None, False
+            self.guide, self.origin, self.written_to, self.own_hidden = None, None, False, None
             addend.release()
         return self
 
@@ -253,6 +275,10 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         if self.own_error is not None or source.own_error is not None:
             stored = self.own_error is not None
             self.own_error = both_written(self.own_error or zero, source.own_error or zero, stored)
+        if self.own_hidden is not None or source.own_hidden is not None:
+            hidden = np.array(np.broadcast_to(False if self.own_hidden is None else self.own_hidden, self.shape))
+            hidden[index] = False if source.own_hidden is None else source.own_hidden
+            self.own_hidden = hidden
         self.value[index] = source.value
         self.written_to = True
 
@@ -323,7 +349,7 @@ def converted(x: ErrorArray, model: ErrorModel) -> ErrorArray:
         quantum = quantum_of(value)
     elif narrower:
         error, quantum = added(error, model.rounding(value)), None
-    return ErrorArray(value, model, error, scale=x.scale, quantum=quantum, guide=x.guide)
+    return ErrorArray(value, model, error, scale=x.scale, quantum=quantum, guide=x.guide, hidden=x.own_hidden)
 
 
 def constant(value: Any, model: ErrorModel) -> ErrorArray:
@@ -361,15 +387,3 @@ def in_range(x: ErrorArray) -> ErrorArray:
     log.here().out_of_range += int(np.count_nonzero(beyond))
     error = x.error_or_zero.mapped(lambda own: np.where(beyond, np.inf, own))
     return ErrorArray(x.value, x.model, error, scale=x.scale, guide=x.guide)
-
-
-def added(first: Twofold | None, second: Twofold | None) -> Twofold | None:
-    """Errors of independent causes together; None is exact."""
-    if first is None or second is None:
-        return second if first is None else first
-    return first + second
-
-
-def merged(first: float | None, second: float | None) -> float | None:
-    """The quantum of arrays put or added together."""
-    return None if first is None or second is None else min(first, second)

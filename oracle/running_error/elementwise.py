@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
-from oracle.running_error.array import ErrorArray, added, constant, in_range, merged, operands
+from oracle.running_error.array import ErrorArray, constant, in_range, operands
 from oracle.running_error.dispatch import UFUNCS
 from oracle.running_error.mask import ErrorMask
-from oracle.running_error.model import ErrorModel, Floats, Twofold
+from oracle.running_error.model import ErrorModel, Floats, Twofold, added, merged
 from oracle.running_error.selection import greater, less, where
 
 

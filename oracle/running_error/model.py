@@ -22,6 +22,8 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
 NEXT_TO_NOTHING = 2.0**-100
+# Of so many terms one is a tenth of them all, √Σt².
+FEW_TERMS = 100
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
@@ -230,6 +232,19 @@ class ErrorModel:
             single = single + lost
         return error.mapped(lambda own, single: np.where(rounds, own, single), single)
 
+    def hidden(self, value: Floats, error: Twofold | None, terms: Twofold, count: Floats | int) -> Any:
+        """Where a term of the usual size, √(Σt²/n), fits into a sum's tolerance before it is stored; None where nowhere.
+
+        Of fewer terms, one is large beside the tolerance that a tenth of all of them allows.
+        """
+        if error is None or np.max(count, initial=0) <= FEW_TERMS:
+            return None
+        variance = error.statistical
+        if self.accumulate:
+            variance = variance - self.rounding(value).statistical
+        found = (LAMBDA**2 * variance * count > terms.statistical) & (terms.statistical > 0) & (count > FEW_TERMS)
+        return found if found.any() else None
+
     def lost_terms(self, value: Floats, terms: Twofold, count: Floats) -> Twofold | None:
         """What products and partial sums below the normal range may have lost; None where it is nothing beside their rounding."""
         (least, least_worst), squares = self.least_lost, terms.statistical
@@ -285,3 +300,22 @@ def quantum_of(value: Floats) -> float | None:
         if np.array_equal(scaled, np.rint(scaled)):
             return 2.0**-exponent
     return None
+
+
+def added(first: Twofold | None, second: Twofold | None) -> Twofold | None:
+    """Errors of independent causes together; None is exact."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
+
+
+def either(first: Any, second: Any) -> Any:
+    """Where a term hides in one of two; None is nowhere."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first | second
+
+
+def merged(first: float | None, second: float | None) -> float | None:
+    """The quantum of arrays put or added together."""
+    return None if first is None or second is None else min(first, second)

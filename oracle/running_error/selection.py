@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from oracle.running_error.array import ErrorArray, added, merged, operands
+from oracle.running_error.array import ErrorArray, operands
 from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
 from oracle.running_error.mask import ErrorMask
-from oracle.running_error.model import Branches, Floats, Twofold
+from oracle.running_error.model import Branches, Floats, Twofold, added, merged
 
 
 def comparison(

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from oracle.running_error.array import ErrorArray, constant, merged, operands
+from oracle.running_error.array import ErrorArray, constant, operands
 from oracle.running_error.dispatch import FUNCTIONS
-from oracle.running_error.model import Twofold
+from oracle.running_error.model import Twofold, merged
 
 
 def rearrangement(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,6 +40,10 @@ for structural in (
     FUNCTIONS[structural] = rearrangement(structural)
 
 
+def hidden_or_not(x: ErrorArray) -> Any:
+    return False if x.own_hidden is None else x.own_hidden
+
+
 def joined(function: Callable[..., Any]) -> Callable[..., ErrorArray]:
     """np.concatenate and np.stack: every component is joined like the values."""
 
@@ -63,6 +67,7 @@ def joined(function: Callable[..., Any]) -> Callable[..., ErrorArray]:
             scale=None if all(p.scale is None for p in parts) else together(lambda part: part.scale_or_own),
             quantum=quantum,
             guide=None if all(p.guide is None for p in parts) else together(lambda part: part.branching_value),
+            hidden=None if all(p.own_hidden is None for p in parts) else together(hidden_or_not),
         )
 
     return rule

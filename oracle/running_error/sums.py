@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from oracle.running_error import orders
-from oracle.running_error.array import ErrorArray, added, in_range, merged, operands
+from oracle.running_error.array import ErrorArray, in_range, operands
 from oracle.running_error.dispatch import AT, FUNCTIONS, UFUNCS
-from oracle.running_error.elementwise import divide
-from oracle.running_error.model import ErrorModel, Floats, Twofold
+from oracle.running_error.model import ErrorModel, Floats, Twofold, added, merged
 
 
 def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
@@ -40,6 +39,7 @@ def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray
         count=count,
         rounded=x.rounded,
         quantum=x.quantum,
+        hidden=None if x.own_hidden is None or x.size > value.size else x.own_hidden.reshape(value.shape),
     )
 
 
@@ -67,7 +67,8 @@ def in_order(beyond: Floats | None, value: Floats, model: ErrorModel) -> Twofold
 
 def mean(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
     result = total(x, axis, keepdims)
-    return divide(result, x.size / result.size if result.size else 1.0)
+    mean: ErrorArray = result / (x.size / result.size if result.size else 1.0)
+    return mean
 
 
 def cumsum(x: ErrorArray, axis: int) -> ErrorArray:

@@ -34,7 +34,8 @@ class Expectation:
     Attributes:
         expected: its value in float64; an integer for a count.
         tolerance: how far rounding may take it from there, along the branches that the reference took.
-        scale: root of the sum of squares of the terms that were added up: a tolerance above a tenth of it decides nothing.
+        scale: root of the sum of squares of the terms that were added up: a tolerance above a tenth of it decides nothing. 0
+            where a term of the usual size hides in so long a sum.
         flipped: the tolerance where branches go the other way that rounding can flip; None where there are none.
         low, high: what other one-sided derivatives at exact kinks and ties reach; None where there are none.
     """
@@ -102,6 +103,8 @@ def scales_by_step(case: Case, values: Trace, model: ErrorModel, alike: Results)
         for key, prediction in results.items():
             if isinstance(prediction, ErrorArray) and (part is not None or key.step == step):
                 scale = np.sqrt(np.broadcast_to(prediction.scale_or_own, prediction.shape))
+                if prediction.hidden is not None:
+                    scale = np.where(prediction.hidden, 0.0, scale)
                 found[key._replace(step=step)] = scale
     return found
 

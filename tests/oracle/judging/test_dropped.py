@@ -48,3 +48,16 @@ def test_a_product_with_a_mask_is_a_product() -> None:
     with np.errstate(invalid="ignore"):
         made = x * np.array([True, False, False, True, True])
     np.testing.assert_array_equal(made.value, [1.5, 0.0, np.nan, np.nan, np.inf])
+
+
+def test_what_is_dropped_altogether_was_tested() -> None:
+    """A zero that a mask asks for is the whole truth, of an array without dimensions too."""
+    case = oracle.Case(
+        "dropped",
+        layers=(oracle.Spec("Dropout", {"p": 0.3}),),
+        inputs=(np.array(1.5),),
+        grad_outputs=(np.array(0.5),),
+        masks={"0": np.array(False)},
+    )
+    report = oracle.run("refbp", reference="refbp", cases=[case])
+    assert report.passed and set(report.table["verdict"]) == {"pass"}

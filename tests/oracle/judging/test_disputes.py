@@ -1,0 +1,147 @@
+"""Before a subject is accused the reference is asked again: who differs from a reference that errs is not to blame for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import oracle
+from oracle import Case, Spec
+from oracle.case.arrays import Array
+from oracle.judging.case_rows import judge
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, PASS, WRONG
+from oracle.subjects import refbp, torch
+from oracle.trace import Trace
+
+
+def channels_last(array: Array) -> Array:
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+
+
+def norm_of_one(kind: str, *, training: bool) -> Case:
+    """A norm of a single sample, whose upstream gradient lies channels last."""
+    rng = np.random.default_rng(0)
+    shape = (1, 2, 3, 4) if kind.endswith("2d") else (1, 2, 2, 3, 4)
+    params = {"0.weight": rng.standard_normal(2), "0.bias": rng.standard_normal(2)}
+    options: dict[str, Any] = {"num_features": 2}
+    if kind.startswith("Batch"):
+        params |= {"0.running_mean": np.zeros(2), "0.running_var": np.ones(2), "0.num_batches_tracked": np.array(0)}
+    else:
+        options["affine"] = True
+    return Case(
+        "one",
+        layers=(Spec(kind, options),),
+        params=params,
+        inputs=(rng.standard_normal(shape),),
+        grad_outputs=(channels_last(rng.standard_normal(shape)),),
+        training=training,
+    )
+
+
+class Changed:
+    """A subject or reference with a quantity changed."""
+
+    name = "changed"
+
+    def __init__(self, quantity: str, change: Callable[[Array], Array]) -> None:
+        self.quantity, self.change = quantity, change
+
+    def run(self, case: Case) -> Trace:
+        trace = refbp.run(case)
+        for key in list(trace):
+            if key.quantity == self.quantity:
+                trace.arrays[key] = self.change(trace.arrays[key]).astype(trace.arrays[key].dtype)
+        return trace
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm2d", "BatchNorm3d", "InstanceNorm2d"])
+@pytest.mark.parametrize("training", [True, False])
+def test_torch_is_asked_again_in_another_layout(kind: str, training: bool) -> None:
+    """Its norms of one sample go wrong in mixed memory formats: refbp is not to blame, and the rows say who is."""
+    report = oracle.run("refbp", cases=[norm_of_one(kind, training=training)])
+    assert report.passed, report
+    said = set(report.table[report.table["verdict"] == CONVENTION]["diagnosis"])
+    assert said == {"torch errs here: in another memory layout it says what the subject does"}
+
+
+@pytest.mark.parametrize("quantity", ["grad.weight", "grad.bias", "grad_input"])
+def test_an_error_of_the_reference_excuses_no_other(quantity: str) -> None:
+    """Who differs from what torch says in the plain layout too is wrong there."""
+    case = norm_of_one("BatchNorm2d", training=True)
+    report = oracle.run(Changed(quantity, lambda grad: grad * 1.5), cases=[case], dtypes=("float64",))
+    assert {(culprit.quantity, culprit.verdict) for culprit in report.blame} == {(quantity, WRONG)}
+
+
+def rows(case: Case, subject: Any, reference: Any) -> dict[str, str]:
+    """Local verdicts by quantity."""
+    case = case.astype("float64")
+    return {row.quantity: row.verdict for row in judge(case, subject.run(case), reference) if row.mode == LOCAL}
+
+
+def linear() -> Case:
+    rng = np.random.default_rng(0)
+    return Case(
+        "linear",
+        layers=(Spec("Linear", {"in_features": 3, "out_features": 2}),),
+        params={"0.weight": rng.standard_normal((2, 3)), "0.bias": rng.standard_normal(2)},
+        inputs=(rng.standard_normal((5, 3)),),
+        grad_outputs=(rng.standard_normal((5, 2)),),
+    )
+
+
+@pytest.mark.parametrize("quantity", ["grad.weight", "grad.bias", "grad_input"])
+def test_a_third_witness_decides(quantity: str) -> None:
+    """Differences of the forward pass: a wrong reference accuses nobody, a right one whoever is wrong, and two that are wrong do
+    not excuse each other."""
+    wrong, worse = Changed(quantity, lambda grad: grad * (1 + 1e-6)), Changed(quantity, lambda grad: grad * (1 - 1e-6))
+    assert rows(linear(), refbp, wrong)[quantity] == CONVENTION
+    assert rows(linear(), wrong, torch)[quantity] in DISCREPANCIES
+    assert rows(linear(), worse, wrong)[quantity] in DISCREPANCIES
+    assert set(rows(linear(), refbp, torch).values()) == {PASS}
+
+
+def test_of_an_output_nobody_else_knows() -> None:
+    """No differences tell who is right about the forward pass itself."""
+    assert rows(linear(), refbp, Changed("output", lambda value: value * (1 + 1e-6)))["output"] == WRONG
+
+
+def test_the_gradient_of_an_empty_output_is_zero() -> None:
+    """torch's ReflectionPad3d leaves there whatever was in memory."""
+    pad = Spec("ReflectionPad3d", {"padding": (0, -3, 0, 0, 0, 0)})
+    case = Case("empty", layers=(pad,), inputs=(np.ones((1, 2, 3, 3, 3)),), grad_outputs=(np.ones((1, 2, 3, 3, 0)),))
+    assert not oracle.run("refbp", cases=[case]).blame
+
+
+@pytest.mark.parametrize(
+    ("case", "page"),
+    [
+        (
+            Case(
+                "celu",
+                layers=(Spec("CELU", {"alpha": 0.8}),),
+                inputs=(np.linspace(-9, -1, 12),),
+                grad_outputs=(np.linspace(1, 2, 12),),
+            ),
+            "torch-celu-float64",
+        ),
+        (
+            Case(
+                "cosine",
+                loss=Spec("CosineEmbeddingLoss"),
+                inputs=(np.eye(3) * 1e-6,),
+                targets=((np.ones((3, 3)) * 1e-6, np.array([1.0, -1.0, 1.0])),),
+            ),
+            "torch-cosine-embedding-float64",
+        ),
+    ],
+    ids=lambda own: own if isinstance(own, str) else "",
+)
+def test_an_error_that_is_written_up_is_shown_with_its_page(case: Case, page: str) -> None:
+    """Which says more than that somebody errs."""
+    report = oracle.run("refbp", cases=[case])
+    assert report.passed, report
+    said = set(report.table[report.table["verdict"] == CONVENTION]["diagnosis"])
+    assert said == {f"known error of torch: reports/findings/{page}.md"}

@@ -28,6 +28,7 @@ from oracle.modules.step import Loss, Step, Training
 from oracle.modules.untouched import untouched
 from oracle.report.about import About
 from oracle.report.report import Report
+from oracle.running_error import UNIT_ROUNDOFF
 from oracle.subjects.torch import array
 from oracle.wording.errors import in_a_line
 
@@ -59,7 +60,8 @@ def check_module(
             bits, as torch's LayerNorm does with its parameters' gradients on the processor; in bfloat16 and over many samples
             that leaves gradients of parameters undecided.
         x: its input; a tuple where it takes several arguments. Each may be a nested tuple, list, dict or dataclass of tensors,
-            and so may the module's output. A gradient goes to those that require one.
+            and so may the module's output. A gradient goes to those that require one; the report names the layers of whose input
+            none was asked for, which have no such row.
         loss: called as loss(output, target); a module of torch.nn is judged like a layer. Without one the upstream gradient
             is random, the same each time.
         target: what the loss takes after the module's output; a tuple where that is several arguments, each nested like x.
@@ -94,11 +96,22 @@ def check_module(
     call = f"oracle.check_module({run.case}, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"
     dtypes = list(dict.fromkeys(row.dtype for row in judgement.rows))
     about = About.here(
-        subject=run.case, reference="refbp", dtypes=tuple(dtypes), cases=1, unjudged=unjudged, left_changed=left
+        subject=run.case,
+        reference="refbp",
+        dtypes=tuple(dtypes),
+        cases=1,
+        unjudged=unjudged,
+        not_asked_for=tuple(run.not_asked_for),
+        left_changed=left,
     )
     rows = sorted(judgement.rows, key=lambda row: dtypes.index(row.dtype))
     report = Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), judgement.details)
     return replace(report, coverage=run.covered.coverage()).reproduced_by(call)
+
+
+def takes_numbers(call: Call) -> bool:
+    """Whether there is a gradient of its input at all."""
+    return call.input is not None and call.input.dtype.name in UNIT_ROUNDOFF
 
 
 class _Run:
@@ -123,6 +136,7 @@ class _Run:
         floating = [own for own in [*nested.tensors_in(inputs), *names] if own.is_floating_point()]
         self.dtype = str(floating[0].dtype).removeprefix("torch.") if floating else "float32"
         self.covered = Covered()
+        self.not_asked_for: dict[str, None] = {}
 
     def steps(self, count: int) -> Iterator[Seen]:
         """Makes so many steps; none after one that ended early."""
@@ -172,6 +186,8 @@ class _Run:
         for call in calls:
             if call.spec is not None and (call.grad_output is not None or call.layer == "loss"):
                 self.covered.add_call(call, call.learns)
+            if call.joined and call.layer != "loss" and "grad_input" not in call.expected and takes_numbers(call):
+                self.not_asked_for[f"{call.layer} ({call.kind})"] = None
         for own in operations:
             self.covered.add_operation(*own)
         self.covered.add_learnt(step.learnt)

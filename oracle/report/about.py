@@ -7,6 +7,9 @@ from typing import Any
 
 from oracle.report.environment import Environment, environment
 
+# Layers that are named one by one.
+MOST_LAYERS = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class About(Environment):
@@ -21,6 +24,7 @@ class About(Environment):
         never_tried: classes with the options that the subject was never tried with.
         usual_settings: in how many settings of everyday use it was tried.
         not_trained_freely: networks that could not be trained freely, and why.
+        not_asked_for: layers of a module of whose input no gradient was asked for.
         left_changed: what the subject changed of what everybody in its process shares.
         command: does the whole run again; again: shows one case again, see `Blame.reproduce`.
     """
@@ -34,6 +38,7 @@ class About(Environment):
     never_tried: tuple[str, ...] = ()
     usual_settings: str = ""
     not_trained_freely: tuple[str, ...] = ()
+    not_asked_for: tuple[str, ...] = ()
     left_changed: tuple[str, ...] = ()
     command: str = ""
     again: str = ""
@@ -45,8 +50,13 @@ class About(Environment):
 
     @property
     def declared(self) -> str:
-        """What the subject's profile changes about the judgement; "" where it has none."""
-        return "; ".join(self.profile)
+        """What the subject's profile changes about the judgement, and which gradients nobody asked for, so that nobody misses
+        their rows; "" where there is nothing."""
+        if not self.not_asked_for:
+            return "; ".join(self.profile)
+        beyond = len(self.not_asked_for) - MOST_LAYERS
+        named = ", ".join(self.not_asked_for[:MOST_LAYERS]) + (f" and {beyond} more" if beyond > 0 else "")
+        return "; ".join((*self.profile, f"no grad_input of {named}, whose input requires no gradient"))
 
     def untried(self, most: int) -> str:
         """Options that a subject of few was never tried with, of at most so many classes, and in how many usual settings it

@@ -690,6 +690,26 @@ def test_inputs_keep_what_they_require(frozen: bool, needs: bool) -> None:
     assert needs or {own.quantity for own in report.blame} == {"grad.weight"}
 
 
+def test_the_report_says_which_gradient_nobody_asked_for() -> None:
+    """A first layer, and those behind frozen ones, have no row of their input's gradient: nobody shall miss it."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    said = "no grad_input of 0 (Linear), whose input requires no gradient"
+    x = torch.randn(5, 4).double()
+    report = oracle.check_module(net, x, steps=2)
+    assert report.conclusion.endswith(f"; {said}") and report.passed
+    assert report.to_json()["environment"]["not asked for"] == ["0 (Linear)"]
+    assert said in report.to_markdown() and "0 grad_input" not in set(report.table.layer + " " + report.table.quantity)
+    assert "no grad_input" not in oracle.check_module(net, x.clone().requires_grad_()).conclusion
+    net[0].requires_grad_(False)
+    assert "no grad_input of 2 (Linear)," in oracle.check_module(net, x).conclusion
+
+
+def test_of_indices_there_is_no_gradient_to_ask_for() -> None:
+    """An embedding takes no numbers."""
+    net = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2)).double()
+    assert "no grad_input" not in oracle.check_module(net, torch.tensor([[0, 4], [2, 2]])).conclusion
+
+
 def held() -> int:
     gc.collect()
     kinds = (Call, Operation, Observed)

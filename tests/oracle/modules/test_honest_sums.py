@@ -97,35 +97,63 @@ def test_a_loss_whose_gradients_have_one_size(n: int) -> None:
     assert report.passed, str(report)
 
 
-@pytest.mark.parametrize("precision", ["TF32", "bfloat16"])
-@pytest.mark.parametrize("features", [64, 4096])
-def test_a_product_of_lower_precision_stays_visible(
-    precision: str, features: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A float32 layer that multiplies rounded operands is imprecise, however many terms it adds up."""
-    torch.manual_seed(0)
+def rounded(a: Any, precision: str) -> Any:
+    """To eleven bits, or to eight."""
+    if precision == "bfloat16":
+        return a.bfloat16().float()
+    bits = a.contiguous().view(torch.int32)
+    return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
 
-    def rounded(a: Any) -> Any:
-        if precision == "bfloat16":
-            return a.bfloat16().float()
-        bits = a.contiguous().view(torch.int32)
-        return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+def product_of_rounded(precision: str, product: Any) -> Any:
+    """A product of two arrays, and its derivative, of rounded operands: `product` gives both."""
 
     class Product(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, x: Any, weight: Any) -> Any:
-            ctx.save_for_backward(x, weight)
-            return rounded(x) @ rounded(weight).T
+        def forward(ctx: Any, *given: Any) -> Any:
+            ctx.save_for_backward(*given)
+            return product(*(rounded(own, precision) for own in given))[0]
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
-            x, weight = ctx.saved_tensors
-            g = rounded(grads[0])
-            return g @ rounded(weight), g.T @ rounded(x)
+            return product(*(rounded(own, precision) for own in ctx.saved_tensors))[1](rounded(grads[0], precision))
 
-    monkeypatch.setattr(nn.functional, "linear", lambda x, weight, _: Product.apply(x, weight))
-    x = torch.randn(40, features, requires_grad=True)
-    report = check_module(nn.Sequential(nn.Linear(features, 12, bias=False)), x)
-    rows = report.table
+    return Product.apply
+
+
+def linear(x: Any, weight: Any) -> Any:
+    return x @ weight.T, lambda g: (g @ weight, g.T @ x)
+
+
+def convolution(x: Any, weight: Any) -> Any:
+    def backward(g: Any) -> Any:
+        return torch.nn.grad.conv2d_input(x.shape, weight, g), torch.nn.grad.conv2d_weight(x, weight.shape, g)
+
+    return nn.functional.conv2d(x, weight), backward
+
+
+@pytest.mark.parametrize("precision", ["TF32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Linear(64, 12, bias=False), (40, 64)),
+        (nn.Linear(4096, 12, bias=False), (40, 4096)),
+        (nn.Linear(12, 30, bias=False), (4096, 12)),
+        (nn.Conv2d(2, 8, 3, bias=False), (4, 2, 8, 8)),
+        (nn.Conv2d(256, 8, 4, bias=False), (4, 256, 6, 6)),
+        (nn.Conv2d(4, 8, 1, bias=False), (16, 4, 16, 16)),
+    ],
+    ids=str,
+)
+def test_a_product_of_lower_precision_stays_visible(
+    precision: str, layer: nn.Module, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A float32 layer that multiplies rounded operands is imprecise, however many terms it adds up, in each of its products."""
+    torch.manual_seed(0)
+    multiplied = product_of_rounded(precision, convolution if isinstance(layer, nn.Conv2d) else linear)
+    monkeypatch.setattr(nn.functional, "linear", lambda x, weight, bias: multiplied(x, weight))
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", lambda self, x, weight, bias: multiplied(x, weight))
+    x = torch.randn(shape, requires_grad=True)
+    rows = check_module(nn.Sequential(layer), x).table
     verdicts = dict(zip(rows.quantity, rows.verdict, strict=True))
     assert {verdicts[name] for name in ("output", "grad_input", "grad.weight")} == {"imprecise"}, verdicts

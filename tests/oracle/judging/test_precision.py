@@ -89,7 +89,7 @@ def test_torch_conforms_in_16_bits(name: str, dtype: str) -> None:
     """torch's own kernels for bfloat16 and float16 on whole networks; what is not decided is said so."""
     report = oracle.run("torch", "refbp", name, (dtype,))
     assert report.passed, report.blame
-    assert (report.table["verdict"] == PASS).mean() > 0.4
+    assert (report.table["verdict"] == PASS).mean() > 0.35
 
 
 def test_what_numpy_does_not_have_is_unsupported() -> None:

@@ -10,7 +10,7 @@ take padding_mode, upsample recompute_scale_factor, dropouts a mask and the gene
 `backward` belongs to the call that returned it and may be called again. It returns one array for an op of one array, else a
 tuple, in the order of the arguments: None for one that was None or that the op does not differentiate, and no place at all
 for running statistics. A loss's `backward()` takes 1 for grad_output unless told otherwise, and its reduction is explained at
-`refbp.Loss`. The update rules sgd, adam, rmsprop and adagrad return the new parameter and the new state instead.
+`refbp.Loss`. The update rules, such as sgd and adam, return the new parameter and the new state instead.
 
 Arrays are of a floating-point dtype, class indices and masks excepted; none is changed. An input or a grad_output of another
 kind, or a grad_output that has not the output's shape, is a ValueError; NaN and infinities come without a warning.

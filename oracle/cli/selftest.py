@@ -86,32 +86,37 @@ def _with_progress(what: str, work: Callable[[Any, Any], Any]) -> Any:
         return work(progress, executor)
 
 
-def _show(table: Any, failures: str, conclusion: str) -> None:
+def _show(what: str, render: Any, result: Any) -> None:
+    """A result's summary, what failed in it, and how it ended; `render` is the module that has words for it."""
     from oracle.report import terminal
 
     show = terminal.console()
-    show.print(terminal.two_columns(table))
-    if failures:
+    show.print(terminal.two_columns(render.summary_table(result)))
+    if not result.passed and (failures := render.failures(result)):
         show.print(failures, soft_wrap=True)
-    show.print(conclusion)
+    show.print(_ended(what, result))
 
 
-def _ended(passed: bool) -> str:
-    return "passed" if passed else "targets missed"
+def _ended(what: str, result: Any) -> str:
+    return f"{what}: {'passed' if result.passed else 'targets missed'} in {result.seconds:.0f} s"
+
+
+def _write(name: str, render: Any, result: Any, out: Path | None) -> None:
+    if out is not None:
+        (out / f"{name}.md").write_text(render.markdown(result, _about()), encoding="utf-8")
 
 
 def _selftest(quick: bool, out: Path | None, as_json: bool) -> None:
     from oracle.selftest import render, score
 
     result = _with_progress("self-test", lambda progress, executor: score.run(quick, progress, executor))
+    _write("selftest", render, result, out)
     if out is not None:
-        (out / "selftest.md").write_text(render.markdown(result, _about()), encoding="utf-8")
         result.bug_table().to_csv(out / "selftest.csv", index=False)
     if as_json:
         print_json(result.to_json())
     else:
-        failures = "" if result.passed else render.failures(result)
-        _show(render.summary_table(result), failures, f"self-test: {_ended(result.passed)} in {result.seconds:.0f} s")
+        _show("self-test", render, result)
     raise typer.Exit(0 if result.passed else 1)
 
 
@@ -121,8 +126,8 @@ def _rivals(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -
 
     kept = None if out is None else out / "rivals.csv"
     result = _with_progress("rivals", lambda progress, executor: score.run(quick, progress, executor, kept, **how))
+    _write("rivals", render, result, out)
     if out is not None:
-        (out / "rivals.md").write_text(render.markdown(result, _about()), encoding="utf-8")
         result.table().to_csv(out / "rivals.csv", index=False)
     if as_json:
         print_json(result.table().to_dict(orient="records"))
@@ -130,7 +135,7 @@ def _rivals(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -
         show = terminal.console()
         for _, dtype, own, nearest in render.summary_table(result).itertuples():
             show.print(f"{dtype}: oracle {own}; {nearest}", soft_wrap=True, markup=False, highlight=False)
-        show.print(f"rivals: {_ended(result.passed)} in {result.seconds:.0f} s")
+        show.print(_ended("rivals", result))
     raise typer.Exit(0 if result.passed else 1)
 
 
@@ -139,14 +144,13 @@ def _corpus(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -
 
     kept = None if out is None else out / "corpus.csv"
     result = _with_progress("corpus", lambda progress, executor: score.run(quick, progress, executor, kept, **how))
+    _write("corpus", render, result, out)
     if out is not None:
-        (out / "corpus.md").write_text(render.markdown(result, _about()), encoding="utf-8")
         result.table().to_csv(out / "corpus.csv", index=False)
     if as_json:
         print_json({"passed": result.passed, "bugs": result.table().to_dict(orient="records")})
     else:
-        failures = "" if result.passed else render.failures(result)
-        _show(render.summary_table(result), failures, f"corpus: {_ended(result.passed)} in {result.seconds:.0f} s")
+        _show("corpus", render, result)
     raise typer.Exit(0 if result.passed else 1)
 
 
@@ -155,13 +159,11 @@ def _models(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -
 
     kept = None if out is None else out / "models.csv"
     result = _with_progress("models", lambda progress, executor: score.run(quick, progress, executor, kept, **how))
-    if out is not None:
-        (out / "models.md").write_text(render.markdown(result, _about()), encoding="utf-8")
+    _write("models", render, result, out)
     if as_json:
         print_json({"passed": result.passed, "models": result.table().to_dict(orient="records")})
     else:
-        failures = "" if result.passed else render.failures(result)
-        _show(render.summary_table(result), failures, f"models: {_ended(result.passed)} in {result.seconds:.0f} s")
+        _show("models", render, result)
     raise typer.Exit(0 if result.passed else 1)
 
 

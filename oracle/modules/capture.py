@@ -85,7 +85,7 @@ class Capture:
             if torch._C._functorch.is_functorch_wrapped_tensor(given[0]):
                 call.refuse("it is called inside a transform of torch.func, where tensors show no numbers")
                 return
-            self.enter(call, given[0], state_of(module, call.kind))
+            self.enter(call, given[0], state_of(module, call.spec))
 
         return hook
 
@@ -102,7 +102,7 @@ class Capture:
                 (given,) = (*args, *kwargs.values())
                 if given._version == call.version and _differs(given, call.input):
                     call.spoilt.append("input")
-                state = state_of(module, call.kind)
+                state = state_of(module, call.spec)
                 self.leave(call, output, {short: value for short, value in state.items() if is_buffer(short)})
             self.open.pop()
             self.calls.append(call)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from oracle.case.case import CONTAINERS, Spec
-from oracle.case.names import BUFFERS
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 
 # Arguments that change no number, or that an instance no longer holds because others say the same.
@@ -95,13 +94,16 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def state_of(module: torch.nn.Module, type: str) -> dict[str, torch.Tensor]:
-    """Parameters and buffers of a layer of this type, by short name; what a subclass adds is not the layer's."""
-    if type.startswith(("Linear", "Conv", "GroupNorm", "LayerNorm")):
-        names: tuple[str, ...] = ("weight", "bias")
-    elif type.startswith(("BatchNorm", "InstanceNorm")):
-        names = ("weight", "bias", *BUFFERS)
-    else:
-        names = ("weight",) if type in ("RMSNorm", "PReLU") else ()
-    values = {name: getattr(module, name) for name in names}
+def state_of(module: torch.nn.Module, spec: Spec) -> dict[str, torch.Tensor]:
+    """Parameters and buffers by short name: those that the reference's layer has. What a subclass adds is not the layer's."""
+    values = {name: getattr(module, name) for name in _names(spec.type, tuple(spec.options.items()))}
     return {name: value for name, value in values.items() if value is not None}
+
+
+@cache
+def _names(type: str, options: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
+    try:
+        made = LAYERS[type](**dict(options))
+    except (ValueError, TypeError):  # which is told where it is judged
+        return ()
+    return (*made.params, *made.buffers)

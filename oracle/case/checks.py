@@ -21,6 +21,7 @@ def require_fields(case: Case) -> None:
             _require_specs(case.name, name, (getattr(case, name),))
     require_present(case.name, vars(case), backward=False)
     _require_names(case)
+    _require_used(case)
 
 
 def _require_names(case: Case) -> None:
@@ -31,6 +32,28 @@ def _require_names(case: Case) -> None:
     strange = sorted(case.masks.keys() - set(names))
     if strange:
         raise CaseError(f"case {case.name}: masks names the layer {strange[0]!r}, known: {', '.join(names)}")
+
+
+def _require_used(case: Case) -> None:
+    """What nobody would look at was meant to be something."""
+    for name, without in (("targets", "loss"), ("optimizer_state", "optimizer")):
+        if getattr(case, name) and getattr(case, without) is None:
+            raise CaseError(f"case {case.name} has {name}, and no {without} that would take them")
+    layers = dict(named_layers(case.layers))
+    for name in case.masks:
+        if name not in layers or "Dropout" not in layers[name].type:
+            raise CaseError(f"case {case.name}: masks names {name!r}, which is no dropout")
+    for grads in case.grads:
+        if strange := sorted(grads.keys() - case.params.keys()):
+            raise CaseError(f"case {case.name}: grads names {strange[0]!r}, known: {', '.join(case.params)}")
+    alone = [(what, spec) for what, spec in (("loss", case.loss), ("optimizer", case.optimizer)) if spec is not None]
+    for what, spec in [*layers.items(), *alone]:
+        fields = (
+            ["groups"] if what in layers else ["name", "layers", "same_as", *["groups"] * (spec is not case.optimizer)]
+        )
+        for field in fields:
+            if getattr(spec, field):
+                raise CaseError(f"case {case.name}: {spec.type}, {what}, takes no {field!r}")
 
 
 def _require_specs(case: str, where: str, specs: Any) -> None:

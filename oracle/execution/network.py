@@ -153,6 +153,10 @@ def build_optimizer(case: Case, parameters: dict[str, Parameter], lift: Callable
         )
     for quantity, values in case.optimizer_state.items():
         for name, value in values.items():
+            if name not in parameters:
+                raise CaseError(
+                    f"case {case.name}: optimizer_state[{quantity!r}] names {name!r}, known: {', '.join(parameters)}"
+                )
             optimizer.state.setdefault(parameters[name], {})[kept_as(quantity)] = (
                 int(value) if quantity == "step" else lift(value)
             )

@@ -26,6 +26,7 @@ from oracle.report.report import ReportError
 from oracle.subjects import refbp as refbp_subject
 
 PLAIN = suite.named("worked-example/plain").to_json()
+GROUPS = next(suite.matching("optimizer/*groups*")).to_json()
 X = {"inputs": [[[1.0, 2.0]]], "grad_outputs": [[[1.0]]]}
 IMAGE = [[[[1.0, 2.0], [3.0, 4.0]]]]
 
@@ -77,6 +78,28 @@ CASES: dict[str, tuple[str, str]] = {
         "a group's params are a list of names",
     ),
     "no such state": (case(**PLAIN | {"optimizer_state": {"momentun": {}}}), "optimizer_state names 'momentun'"),
+    "state of another": (
+        case(**GROUPS | {"optimizer_state": {"momentum": {"nope": [1.0]}}}),
+        "optimizer_state['momentum'] names 'nope', known: 0.weight, 0.bias",
+    ),
+    "gradients of another": (case(**GROUPS | {"grads": [{"nope": [1.0]}]}), "grads names 'nope', known: "),
+    "state without an optimizer": (
+        case(**{k: v for k, v in PLAIN.items() if k != "optimizer"} | {"optimizer_state": {"momentum": {"x": [1.0]}}}),
+        "has optimizer_state, and no optimizer that would take them",
+    ),
+    "targets without a loss": (
+        case(**{k: v for k, v in PLAIN.items() if k != "loss"} | {"grad_outputs": [[[1.0]]]}),
+        "has targets, and no loss that would take them",
+    ),
+    "a mask of no dropout": (case(**PLAIN | {"masks": {"hidden1": [[True]]}}), "masks names 'hidden1', which is no dropout"),
+    "layers in a loss": (
+        case(**PLAIN | {"loss": {"type": "MSELoss", "layers": [{"type": "ReLU"}]}}),
+        "MSELoss, loss, takes no 'layers'",
+    ),
+    "groups of a layer": (
+        case(**PLAIN | {"layers": [{**PLAIN["layers"][0], "groups": [{"params": []}]}, *PLAIN["layers"][1:]]}),
+        "Linear, hidden1, takes no 'groups'",
+    ),
     "a bomb": (case(**PLAIN | {"inputs": [bomb()]}), "holds another number of bytes than the 48 of its shape"),
     "half a stream": (
         case(**PLAIN | {"inputs": [{"dtype": "float64", "shape": [2], "base64": "eJwL"}]}),

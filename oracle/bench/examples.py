@@ -12,7 +12,7 @@ import numpy as np
 
 from oracle import suite
 from oracle.case.arrays import Array
-from oracle.case.case import CONTAINERS, Case
+from oracle.case.case import CONTAINERS, Case, Spec
 from oracle.execution.network import LAYERS, LOSSES
 from oracle.suite.build import generator
 from refbp.activations import Activation
@@ -119,9 +119,18 @@ def as_in_suite(kind: str, elements: int) -> Example:
     assert spec is not None
     given = (*case.inputs, *(case.targets[0] if kind in LOSSES else ()))
     samples = max(1, elements // case.inputs[0].size)
-    axis = case.inputs[0].ndim - 1 if kind in LAYERS and case.inputs[0].ndim > 2 else 0
+    axis = case.inputs[0].ndim - 1 if kind in LAYERS and takes_wider(spec, case.inputs[0]) else 0
     inputs = tuple(np.concatenate([np.asarray(x)] * samples) for x in given)
     return Example(kind, kind, dict(spec.options), inputs, axis)
+
+
+def takes_wider(spec: Spec, x: Array) -> bool:
+    """Whether a layer's last dimension may be of any size; one with parameters along it grows by samples alone."""
+    try:
+        LAYERS[spec.type](**spec.options)(np.concatenate([x, x], axis=-1))
+    except ValueError:
+        return False
+    return x.ndim > 2
 
 
 def calls(case: Case, kind: str) -> bool:

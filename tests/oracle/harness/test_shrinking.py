@@ -111,7 +111,7 @@ def test_the_command_saves_the_case_and_a_script_that_runs(
         "--subject",
         "mine:subject",
         "--cases",
-        "lenet5",
+        "conv/Conv2d,stride=1,padding=0,dilation=1,groups=1*",
         "--dtype",
         "float32",
         "--out",

@@ -128,10 +128,21 @@ def _place(step: Any, layer: Any, quantity: Any) -> Key:
 class Subject(Protocol):
     """An implementation that is judged. `run` raises Unsupported for what it lacks; whatever else it raises is a crash.
 
-    The case that it is given is its own: it may train in `params` and `optimizer_state`; the other arrays are read-only.
+    The case that it is given is its own: it may train in `params` and `optimizer_state`; the other arrays are read-only. Cases of
+    which several steps add up their gradients, `case.update_every`, are only for one with `accumulates = True`.
     """
 
     @property
     def name(self) -> str: ...
 
     def run(self, case: Case) -> Trace: ...
+
+
+NO_ACCUMULATION = "does not add up gradients over several steps, or does not say so: `accumulates = True`"
+
+
+def traced(subject: Subject, case: Case) -> Trace:
+    """What a subject shows of a case, which becomes its own. Raises: Unsupported, and whatever else it raises."""
+    if case.update_every > 1 and not getattr(subject, "accumulates", False):
+        raise Unsupported(f"{subject.name} {NO_ACCUMULATION}")
+    return subject.run(case.handed_out())

@@ -50,6 +50,7 @@ class Detail:
         expected, tolerance: what it should be, and how far honest rounding may take it; float64, shaped like `got`.
         shape: of the whole quantity; larger than `got` where only a part around the worst element is kept.
         origin: index of the kept part's first element in the whole.
+        causes: all that fit there, most specific first, by name and in words; they are not kept in files.
     """
 
     place: Place
@@ -58,6 +59,7 @@ class Detail:
     tolerance: Floats
     shape: tuple[int, ...]
     origin: tuple[int, ...]
+    causes: tuple[tuple[str, str], ...] = ()
 
     def after(self, steps: int) -> Detail:
         """The same, so many steps later in its run."""

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from oracle.blame.agreement import NUMBERED, in_words_of
 from oracle.blame.causes import Cause, Evidence, causes_of, in_words
 from oracle.blame.details import Detail, Place, detail, place_of
 from oracle.case.arrays import Array
@@ -25,7 +26,6 @@ from oracle.trace import Key, Subject, Trace
 
 MOST_PER_CASE = 20
 MOST_LATER = 2  # of later steps that a cause has to fit as well
-ANOTHER = "; or: "  # between causes that fit alike
 
 
 Evidenced: TypeAlias = tuple[Row, Evidence, Array]
@@ -57,7 +57,8 @@ def explained(rows: Iterable[Row], evidence_of: EvidenceOf) -> tuple[list[Row], 
     for row in wanted:
         if found.get(place_of(row)):
             causes = _in_common(row, found, rows, wanted, evidence_of)
-            words = ANOTHER.join(cause.words for cause in causes[:3])
+            details[place_of(row)] = replace(details[place_of(row)], causes=tuple(causes))
+            words = in_words_of(causes)
             if not causes:
                 only = found[place_of(row)][0].words
                 words = f"no known one: {only}, but not in the steps after it"
@@ -111,25 +112,34 @@ def _in_common(
     row: Row, found: Mapping[Place, list[Cause]], rows: Sequence[Row], wanted: Sequence[Row], evidence_of: EvidenceOf
 ) -> list[Cause]:
     """Those of a row's causes that explain the same place in later steps too, if it is wrong there; first those that also explain
-    what else is wrong with the same parameter. None may be left."""
+    what else is wrong with the same parameter, then those that explain the same of other parameters. None may be left."""
     causes = found[place_of(row)]
     later = [own for own in rows if own.step > row.step and _same_place(own, row) and own.n_outside][:MOST_LATER]
     for _, evidence, _ in evidence_of(later) if later else ():
         said = [_what(cause) for cause in causes_of(evidence)]
         causes = [cause for cause in causes if _what(cause) in said]
-    beside = [own for own in wanted if own is not row and _same_parameter(own, row) and place_of(own) in found]
-    names = [{other.name for other in found[place_of(own)]} for own in beside]
-    return sorted(causes, key=lambda cause: -sum(cause.name in own for own in names))
+    others = [own for own in wanted if own is not row and place_of(own) in found]
+    names = [{other.name for other in found[place_of(own)]} for own in others if _same_parameter(own, row)]
+    words = [{other.words for other in found[place_of(own)]} for own in others if _same_update(own, row)]
+    return sorted(
+        causes, key=lambda cause: (-sum(cause.name in own for own in names), -sum(cause.words in own for own in words))
+    )
 
 
 def _what(cause: Cause) -> str:
     """The name; of a number that was fitted, the number too."""
-    return cause.words if cause.name in ("factor", "rate", "momentum") else cause.name
+    return cause.words if cause.name in NUMBERED else cause.name
 
 
 def _same_parameter(one: Row, other: Row) -> bool:
     name = one.quantity.partition(".")[2]
     return bool(name) and one.layer == other.layer and one.mode == LOCAL and name == other.quantity.partition(".")[2]
+
+
+def _same_update(one: Row, other: Row) -> bool:
+    """Whether it is the same of two parameters that one optimizer has made."""
+    kind, _, name = one.quantity.partition(".")
+    return bool(name) and kind not in ("grad", "buffer") and one.mode == LOCAL and other.quantity.startswith(f"{kind}.")
 
 
 def _same_place(one: Row, other: Row) -> bool:

@@ -36,7 +36,8 @@ class Spec:
         options: constructor arguments by name.
         name: the part of the dotted layer name; its place in the container unless given.
         layers: children of a Sequential, Residual ("body", then optionally "shortcut") or Concat.
-        same_as: full name of an earlier layer that stands here once more, with the same parameters.
+        same_as: full name of an earlier layer that stands here once more, with the same parameters; of a Linear also as a
+            "LinearTranspose", y = x W.
         groups: an optimizer's parameter groups: options, and "params", a list of parameter names.
 
     >>> oracle.Spec("Conv2d", {"in_channels": 3, "out_channels": 8, "kernel_size": 3}, name="conv1").type
@@ -70,6 +71,8 @@ class Case:
         grad_outputs: without a loss, the upstream gradient, per step; with neither there is a forward pass only.
         grads: for an optimizer alone, the gradients it is given, per step and parameter name.
         optimizer: None when nothing is updated.
+        update_every: so many steps add up their gradients before the optimizer updates once; a case of more than one is only for
+            subjects that say that they do so.
         optimizer_state: state to resume from, such as {"momentum": {"0.weight": array}}, and "step" for those that count.
         masks: masks imposed on dropout layers, per layer name; a layer without one draws its own.
         training: mode of the layers.
@@ -110,6 +113,7 @@ class Case:
     optimizer_state: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     masks: Mapping[str, Array] = field(default_factory=dict)
     steps: int = 1
+    update_every: int = 1
     training: bool = True
     structured: bool = False
 
@@ -145,6 +149,10 @@ class Case:
         """The same case with every array changed."""
         return replace(self, **self._with_arrays(change))
 
+    def since_update(self, step: int) -> int:
+        """The first of the steps that add up their gradients up to this one."""
+        return step - step % self.update_every
+
     def with_upstream(self, grad_output: Array) -> Case:
         """The same case with another upstream gradient."""
         return replace(self, grad_outputs=(grad_output,))
@@ -152,7 +160,7 @@ class Case:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; fields at their default are left out."""
         result: dict[str, Any] = {"format": FORMAT, "name": self.name}
-        for name in ("why", "dtype", "steps", "training", "structured"):
+        for name in ("why", "dtype", "steps", "update_every", "training", "structured"):
             if getattr(self, name) != Case.__dataclass_fields__[name].default or name == "dtype":
                 result[name] = getattr(self, name)
         result["tags"] = list(self.tags)
@@ -180,14 +188,7 @@ class Case:
         if value.get("format", FORMAT) != FORMAT:
             raise CaseError(f"case {name} has format {value['format']!r}, this version reads format {FORMAT}")
         require_present(name, value, backward=True)
-        fields: dict[str, Any] = {"name": name}
-        for key, kind in (("why", str), ("dtype", str), ("steps", int), ("training", bool), ("structured", bool)):
-            if key in value:
-                if not isinstance(value[key], kind) or (kind is int and isinstance(value[key], bool)):
-                    raise CaseError(f"case {name}: {key} expects {kind.__name__}, got {value[key]!r}")
-                fields[key] = value[key]
-        if not 1 <= fields.get("steps", 1) <= MOST_STEPS:
-            raise CaseError(f"case {name}: steps expects 1 to {MOST_STEPS:,}, got {_short(fields['steps'])}")
+        fields: dict[str, Any] = {"name": name, **_scalars(value, name)}
         fields["tags"] = tuple(_list(value, "tags", str, f"case {name}"))
         fields["layers"] = tuple(
             _spec_from_json(spec, name, "layers") for spec in _list(value, "layers", dict, f"case {name}")
@@ -223,6 +224,7 @@ class Case:
 
 
 MOST_STEPS = 1_000_000
+SCALAR_FIELDS = {"why": str, "dtype": str, "steps": int, "update_every": int, "training": bool, "structured": bool}
 # How deep the arrays of a field lie: "t" a tuple, "m" a mapping.
 ARRAY_FIELDS = {
     "params": "m",
@@ -271,6 +273,18 @@ def require_present(name: str, value: Mapping[str, Any], *, backward: bool) -> N
         raise CaseError(f"case {name} lacks the field 'targets', which its loss needs")
     elif backward and not value.get("loss") and not value.get("grad_outputs"):
         raise CaseError(f"case {name} lacks the field 'loss' (with 'targets') or 'grad_outputs'")
+
+
+def _scalars(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {key: value[key] for key in SCALAR_FIELDS if key in value}
+    for key, own in fields.items():
+        kind = SCALAR_FIELDS[key]
+        if not isinstance(own, kind) or (kind is int and isinstance(own, bool)):
+            raise CaseError(f"case {name}: {key} expects {kind.__name__}, got {own!r}")
+    for key in ("steps", "update_every"):
+        if not 1 <= fields.get(key, 1) <= MOST_STEPS:
+            raise CaseError(f"case {name}: {key} expects 1 to {MOST_STEPS:,}, got {_short(fields[key])}")
+    return fields
 
 
 def _spec_to_json(spec: Spec) -> dict[str, Any]:

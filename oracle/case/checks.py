@@ -13,8 +13,12 @@ def require_fields(case: Case) -> None:
     """Raises: CaseError for a case that lacks a field without which there is nothing to run, or has another thing there."""
     if not isinstance(case.name, str) or not case.name:
         raise CaseError(f"a case needs a name, a non-empty string, got {case.name!r}")
-    if not isinstance(case.steps, int) or case.steps < 1:
-        raise CaseError(f"case {case.name}: steps expects a number from 1, got {case.steps!r}")
+    for name in ("steps", "update_every"):
+        value = getattr(case, name)
+        if not isinstance(value, int) or value < 1:
+            raise CaseError(f"case {case.name}: {name} expects a number from 1, got {value!r}")
+    if case.grads and case.update_every > 1:
+        raise CaseError(f"case {case.name}: update_every needs a network, whose gradients add up; these are given")
     _require_specs(case.name, "layers", case.layers)
     for name in ("loss", "optimizer"):
         if getattr(case, name) is not None:

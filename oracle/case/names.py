@@ -15,6 +15,8 @@ BUFFERS = tuple(
         for name in made.buffer_names
     )
 )
+# A Linear once more, with its weight transposed; no class of torch's, so that only those run it who know what it is.
+TRANSPOSE = "LinearTranspose"
 # What an optimizer keeps goes by its own name, but for this one.
 QUANTITIES = {"momentum_buffer": "momentum"}
 KEPT = {quantity: kept for kept, quantity in QUANTITIES.items()}

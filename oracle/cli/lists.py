@@ -14,6 +14,15 @@ from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.judging.conventions import CONVENTIONS
 from oracle.subjects import libraries
 
+# What is said before a list whose entries do not explain themselves.
+ABOUT = {
+    "conventions": "Where an implementation follows another rule than torch on purpose, its profile declares it by the word in "
+    'the first column: profile = oracle.Profile(conventions=("biased_running_variance",)). The rule is then applied to these '
+    "quantities.",
+    "causes": "What a report may name as the likely cause of a discrepancy: the subject's numbers are then those that this "
+    "mistake makes of the right ones. The word is in the column cause_name of the report's table.",
+}
+
 
 def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
     """One entry per case, subject, class, convention or cause. Raises: ValueError for anything else."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
@@ -17,8 +18,8 @@ def list_(
     cases: Annotated[str, typer.Option(help="With cases: part of a name, or a pattern with * and ?.")] = "all",
     as_json: Json = False,
 ) -> None:
-    """Show what there is: cases with their reasons, subjects, layers with the number of cases that exercise them, or the
-    rules by which any program's operations are judged."""
+    """Show what there is: cases with their reasons, subjects, layers with the number of cases that exercise them, the rules by
+    which any program's operations are judged, the conventions that a subject can declare, or the causes that a report names."""
     from oracle.cli import lists
 
     with warnings.catch_warnings(record=True) as said:
@@ -29,10 +30,23 @@ def list_(
     if as_json:
         print_json(entries)
         return
-    for entry in entries:
-        typer.echo("  ".join(", ".join(value) if isinstance(value, list) else str(value) for value in entry.values()))
+    if what in lists.ABOUT:
+        typer.echo(textwrap.fill(lists.ABOUT[what], 100) + "\n")
+    for line in _columns(entries) if what in lists.ABOUT else map("  ".join, map(_texts, entries)):
+        typer.echo(line)
     if what == "layers" and (lacking := lists.lacking()):
         typer.echo(textwrap.fill(f"torch.nn has, and refbp lacks: {', '.join(lacking)}", 100, subsequent_indent="  "))
+
+
+def _texts(entry: dict[str, Any]) -> list[str]:
+    return [", ".join(value) if isinstance(value, list) else str(value) for value in entry.values()]
+
+
+def _columns(entries: list[dict[str, Any]]) -> Iterator[str]:
+    """The entries below each other, under the names of their fields."""
+    rows = [list(entries[0]), *map(_texts, entries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    yield from ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 FORMATS = ("text", "markdown", "json", "html", "svg")

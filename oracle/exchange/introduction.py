@@ -10,10 +10,11 @@ from oracle.exchange.numbers import shown
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.judging.profile import Profile
 from oracle.running_error import UNIT_ROUNDOFF
+from oracle.trace import NO_ACCUMULATION
 
 PROTOCOL = 1
 JSON, SAFETENSORS = "json", "safetensors"
-FIELDS = ("protocol", "name", "supports", "dtypes", "arrays", "profile")
+FIELDS = ("protocol", "name", "supports", "dtypes", "arrays", "accumulates", "profile")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Introduction:
     supports: classes of layers, losses and optimizers; None: whatever comes, it says itself what it lacks.
     dtypes: that it computes in.
     arrays: how it wants them, "json" or "safetensors".
+    accumulates: whether it adds up the gradients of several steps before an update, where a case asks for it.
     profile: what it declares about itself.
     """
 
@@ -30,12 +32,15 @@ class Introduction:
     supports: tuple[str, ...] | None = None
     dtypes: tuple[str, ...] = tuple(UNIT_ROUNDOFF)
     arrays: str = JSON
+    accumulates: bool = False
     profile: Profile = field(default_factory=Profile)
 
     def lacks(self, case: Case) -> str:
         """What the case needs and it has not said that it has; nothing: ""."""
         if case.dtype not in self.dtypes:
             return f"{self.name} has no {case.dtype}"
+        if case.update_every > 1 and not self.accumulates:
+            return f"{self.name} {NO_ACCUMULATION}"
         used = [spec.type for _, spec in named_layers(case.layers)]
         used += [spec.type for spec in (case.loss, case.optimizer) if spec is not None]
         absent = [] if self.supports is None else [name for name in used if name and name not in self.supports]
@@ -64,7 +69,10 @@ def introduction(value: Any) -> Introduction:
     dtypes = _names(value, "dtypes") if "dtypes" in value else tuple(UNIT_ROUNDOFF)
     if not any(name in UNIT_ROUNDOFF for name in dtypes):
         raise ValueError(f"an introduction's dtypes are among {', '.join(UNIT_ROUNDOFF)}, got {shown(value['dtypes'])}")
-    return Introduction(name, supports, dtypes, arrays, _profile(value.get("profile", {})))
+    accumulates = value.get("accumulates", False)
+    if not isinstance(accumulates, bool):
+        raise ValueError(f"an introduction's accumulates is true or false, got {shown(accumulates)}")
+    return Introduction(name, supports, dtypes, arrays, accumulates, _profile(value.get("profile", {})))
 
 
 def _names(value: dict[str, Any], field: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from oracle.case.arrays import Array, element_strides, is_plain
 from oracle.case.case import ARRAY_FIELDS, Case, CaseError, Spec, named_layers
+from oracle.case.names import TRANSPOSE
 from oracle.exchange.numbers import spelled, unspelled
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 
@@ -29,6 +30,7 @@ def description(case: Case) -> dict[str, Any]:
         "tags": list(case.tags),
         "dtype": case.dtype,
         "steps": case.steps,
+        "update_every": case.update_every,
         "training": case.training,
         "structured": case.structured,
         "layers": _layers(case.layers, "", owners),
@@ -42,7 +44,7 @@ def _layers(specs: tuple[Spec, ...], prefix: str, owners: Mapping[str, Spec]) ->
     found = []
     for index, spec in enumerate(specs):
         name = f"{prefix}{spec.name or index}"
-        own = owners[spec.same_as] if spec.same_as else spec
+        own = owners[spec.same_as] if spec.same_as and spec.type != TRANSPOSE else spec
         entry: dict[str, Any] = {"name": name, "type": own.type, "options": options(LAYERS, own)}
         if spec.same_as:
             entry["same_as"] = spec.same_as
@@ -99,6 +101,7 @@ def case_of(value: Any, arrays: Mapping[str, Array]) -> Case:
     try:
         fields = {name: value[name] for name in ("name", "why", "dtype", "steps", "training", "structured")}
         fields |= {name: _nested(name, arrays, depth) for name, depth in ARRAY_FIELDS.items()}
+        fields["update_every"] = value.get("update_every", 1)
         fields["tags"] = tuple(value["tags"])
         fields["layers"] = tuple(_layer_of(entry, "") for entry in value["layers"])
         for name in ("loss", "optimizer"):

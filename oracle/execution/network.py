@@ -15,11 +15,13 @@ import refbp
 from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers
 from oracle.case.checks import require_fields
-from oracle.case.names import kept_as, quantity_of
+from oracle.case.names import TRANSPOSE, kept_as, quantity_of
 from oracle.execution import memory
 from oracle.trace import Key
 from oracle.wording.errors import in_a_line
+from refbp.arrays import Backward
 from refbp.layer import Layer, Parameter
+from refbp.linear import linear
 
 # An array of the caller's choice: numpy.ndarray, or oracle's ErrorArray.
 AnyArray: TypeAlias = Any
@@ -61,7 +63,14 @@ class Network:
                 raise CaseError(
                     f"case {self.case.name}: layer {name} is same_as {spec.same_as!r}, which is no earlier layer"
                 )
-            return self.tap(name, spec.same_as, self.leaves[spec.same_as])
+            owner = self.leaves[spec.same_as]
+            if spec.type == TRANSPOSE:
+                if type(owner) is not refbp.Linear:
+                    raise CaseError(
+                        f"case {self.case.name}: layer {name} is the {TRANSPOSE} of {spec.same_as!r}, which is not a Linear"
+                    )
+                owner = Transposed(owner)
+            return self.tap(name, spec.same_as, owner)
         if spec.type not in LAYERS:
             raise CaseError(
                 f"case {self.case.name}: layer {name} has the unknown type {spec.type!r}; known: {', '.join(LAYERS)}"
@@ -113,6 +122,10 @@ class Network:
             leaf.train(self.case.training)
             if name in self.case.masks:
                 leaf.imposed_mask = self.case.masks[name]  # type: ignore[attr-defined]
+
+    def zero_grad(self, is_due: bool) -> None:
+        for leaf in self.leaves.values() if is_due else ():
+            leaf.zero_grad()
 
     def parameters(self) -> dict[str, Parameter]:
         return {full: Parameter(leaf, name) for leaf, own, name, full in self.state() if own is leaf.params}
@@ -174,6 +187,28 @@ def placed(layer: str, quantity: str) -> Iterator[None]:
         raise
 
 
+class Transposed(Layer):
+    """y = x W with the weight W of a Linear, y = x Wᵀ, and without a bias: the decoder of a tied autoencoder.
+
+    Gradients: W's is added to that of the Linear itself.
+    """
+
+    def __init__(self, of: refbp.Linear) -> None:
+        super().__init__()
+        self.of = of
+
+    def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
+        output, op_backward = linear(input, self.of.params["weight"].T)
+
+        def backward(grad_output: Array) -> Array:
+            grad_input, grad_weight, _ = op_backward(grad_output)
+            self.of.grads["weight"] = self.of.grads["weight"] + grad_weight.T
+            result: Array = grad_input
+            return result
+
+        return output, backward
+
+
 class Tap(Layer):
     """Stands around a layer and reports what really went in and out, forward and backward.
 
@@ -230,8 +265,7 @@ def execute(
     parameters = network.parameters()
     optimizer = build_optimizer(case, parameters, lift) if case.optimizer else None
     for step in range(case.steps):
-        for leaf in network.leaves.values():
-            leaf.zero_grad()
+        network.zero_grad(case.since_update(step) == step)
         grads = at_step(case.grads, step) if case.grads else {}
         if case.grads:
             for name, value in grads.items():
@@ -242,7 +276,7 @@ def execute(
             if own is leaf.buffers:
                 layer, _, short = full.rpartition(".")
                 report(layer, f"buffer.{short}", own[short])
-        if optimizer is not None:
+        if optimizer is not None and case.since_update(step + 1) == step + 1:
             try:
                 _update(optimizer, [own for name, own in parameters.items() if not case.grads or name in grads])
             except ValueError as error:

@@ -11,6 +11,7 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case, at_step, named_layers
 from oracle.trace import Subject, Trace, Unsupported
+from oracle.trace import traced as shown_by
 from oracle.wording.errors import in_a_line
 
 GIVEN, FORWARD, LOSS, BACKWARD, UPDATE = "given", "forward", "loss", "backward", "update"
@@ -192,7 +193,7 @@ def options_of(case: Case, name: str) -> Mapping[str, Any]:
 def traced(case: Case, subject: Subject) -> Trace:
     """What the subject computes. Raises: ValueError, in one sentence, where it gives no trace."""
     try:
-        trace = subject.run(case.handed_out())
+        trace = shown_by(subject, case)
     except Exception as error:  # whatever it raises
         why = str(error) if isinstance(error, Unsupported) else in_a_line(error)
         raise ValueError(f"{subject.name} cannot run {case.name}: {' '.join(why.split())}") from error

@@ -20,12 +20,13 @@ class Called:
     """A subject whose calls are contained.
 
     Attributes:
-        name, profile: the subject's own, asked once.
+        name, profile, accumulates: the subject's own, asked once.
         left: in words, what it left changed that everybody shares; it has been put back.
     """
 
     def __init__(self, subject: Subject) -> None:
         self.subject, self.name, self.profile = subject, subject.name, profile_of(subject)
+        self.accumulates = bool(getattr(subject, "accumulates", False))
         self.left: tuple[str, ...] = ()
 
     @property

@@ -18,7 +18,7 @@ from oracle.judging.rows import CONVENTION, CRASHED, DISCREPANCIES, FAILED, MISS
 from oracle.judging.unusable import with_faults
 from oracle.judging.verdict import by_company
 from oracle.judging.wiring import completed
-from oracle.trace import Subject, Trace, Unsupported
+from oracle.trace import Subject, Trace, Unsupported, traced
 from oracle.wording import errors
 
 
@@ -120,7 +120,7 @@ def tried(case: Case, subject: Subject, reference: Subject, *, causes: bool = Tr
     """Runs a subject, and judges the trace, what it raised, or what it says that it lacks."""
     profile, known_as = profile_of(subject), {subject.name, reference.name}
     try:
-        trace = subject.run(case.handed_out())
+        trace = traced(subject, case)
     except Unsupported as error:
         return Trial(Judgement((unjudged(case, UNSUPPORTED, str(error)),)))
     except Exception as error:  # whatever a subject raises is a finding about the subject

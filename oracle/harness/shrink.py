@@ -14,8 +14,8 @@ from hypothesis.errors import NoSuchExample
 from hypothesis.extra import numpy as hnp
 
 from oracle import subjects
+from oracle.blame.agreement import ANOTHER
 from oracle.blame.blame import Blame, blame
-from oracle.blame.search import ANOTHER
 from oracle.case.arrays import Array
 from oracle.case.case import Case, CaseError, Spec
 from oracle.case.names import is_buffer

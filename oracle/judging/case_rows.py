@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from oracle.case.case import Case, CaseError
+from oracle.case.names import is_buffer
 from oracle.execution.network import layer_types
 from oracle.judging.comparison import BRANCHES, Bench, Comparison, ReferenceFailed
 from oracle.judging.handovers import is_torn, judge_handovers
@@ -48,7 +49,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
         if _has_ended(case, shown, profile, step):
             rows.append(
-                _unjudged_step(bench, "a subject that declares no parameters after an update shows nothing of it")
+                _unjudged_step(bench, "a subject that declares nothing that steps hand on shows the first alone")
             )
         else:
             rows += _of_step(case, shown, bench)
@@ -94,10 +95,13 @@ def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
 
 
 def _has_ended(case: Case, shown: Trace, profile: Profile, step: int) -> bool:
-    """Whether a subject without an optimizer, which declares no parameter after an update, has ended before this step."""
-    learnt = {name.rpartition(".")[2] for name in case.params}
-    declares = any(profile.shows(f"param.{name}") for name in learnt)
-    return step > 0 and case.optimizer is not None and not declares and not shown.of_step(step)
+    """Whether a subject has ended before this step that declares nothing of what a step hands on to the next: no parameter after
+    an update, or, where nothing is updated, no buffer."""
+    names = {name.rpartition(".")[2] for name in case.params}
+    buffers = {name for name in names if is_buffer(name) and case.training}
+    moved = {f"buffer.{name}" for name in buffers} if case.optimizer is None else {f"param.{name}" for name in names}
+    declares = any(map(profile.shows, moved))
+    return case.since_update(step) > 0 and bool(moved) and not declares and not shown.of_step(step)
 
 
 def _unjudged_step(bench: Bench, why: str) -> Row:
@@ -172,7 +176,18 @@ def _compared(part: Part, bench: Bench) -> Comparison | list[Row]:
         return Comparison(part, bench)
     except CaseError as error:
         # Gradients that do not fit their parameters are the layers' fault, and judged there.
-        return [] if part.case.grads else [_misfit(part, bench, error)]
+        return [] if part.case.grads else _without_upstream(part, bench, _misfit(part, bench, error))
+
+
+def _without_upstream(part: Part, bench: Bench, misfit: Row) -> list[Row]:
+    """The rows of a forward pass whose upstream gradient does not fit: it cannot, where the output has another form."""
+    if not part.case.grad_outputs or bench.end_to_end:
+        return [misfit]
+    try:
+        rows = Comparison(replace(part, case=replace(part.case, grad_outputs=())), bench).rows()
+    except (CaseError, ReferenceFailed):
+        return [misfit]
+    return rows if any(row.verdict in DISCREPANCIES for row in rows) else [*rows, misfit]
 
 
 def _compared_in(case: Case, part: Part, bench: Bench, reference: Subject) -> Comparison | list[Row]:
@@ -182,7 +197,7 @@ def _compared_in(case: Case, part: Part, bench: Bench, reference: Subject) -> Co
     except ReferenceFailed as error:
         if not runs(case, reference):
             raise
-        return [] if part.case.grads else [_misfit(part, bench, error)]
+        return [] if part.case.grads else _without_upstream(part, bench, _misfit(part, bench, error))
 
 
 def _whole(part: Part, bench: Bench, compared: Sequence[Comparison | list[Row]]) -> Comparison:

@@ -94,15 +94,17 @@ def _guides(bench: Bench, steps: int) -> dict[Key, Array]:
 
 
 def _terms_alone(case: Case, results: Results, model: ErrorModel, guides: Mapping[Key, Array] | None) -> Results:
-    """The last of several steps by itself, from what these results say that it began with: through many steps the size of what
-    was added up would grow, or shrink, beyond use."""
+    """The last of several steps by itself, or with those that add to its gradients, from what these results say that it began
+    with: through many steps the size of what was added up would grow, or shrink, beyond use."""
     last, plain = case.steps - 1, Trace()
     for key, result in results.items():
         plain.record(*key, result.value if isinstance(result, ErrorArray) else result)
     part = step_part(case, plain, last)
-    assert part is not None and part.case.steps == 1
-    own = {key._replace(step=0): array for key, array in (guides or {}).items() if key.step == last}
-    return predict(part.case, replace(model, branches=BranchLog()), own)
+    assert part is not None
+    first = case.steps - part.case.steps
+    own = {key._replace(step=key.step - first): array for key, array in (guides or {}).items() if key.step >= first}
+    found = predict(part.case, replace(model, branches=BranchLog()), own)
+    return {key._replace(step=0): own for key, own in found.items() if key.step == last - first}
 
 
 def _is_judged(key: Key, part: Part, bench: Bench) -> bool:
@@ -134,7 +136,7 @@ class Comparison:
         self.model = ErrorModel(dtype, not bench.end_to_end, bench.profile.accumulates_in(case.dtype))
         self.predicted = predict(case, self.model, guides)
         self.branches = self.model.branches
-        several = part.case.steps > 1 and bool(case.inputs)
+        several = part.case.steps > part.case.update_every and bool(case.inputs)
         self.alone = _terms_alone(case, self.predicted, self.model, guides) if several else None
         # The reference rounds too: in float64, against a float64 implementation, as much as that one.
         ratio = ROUNDOFF_OF_REFERENCE / UNIT_ROUNDOFF[case.dtype]

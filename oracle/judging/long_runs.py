@@ -28,8 +28,9 @@ def resumed(case: Case, trace: Trace) -> Case:
 
 def lengths(case: Case) -> Iterator[tuple[int, int]]:
     """First step and number of steps of each stretch."""
-    for start in range(0, case.steps, STRETCH):
-        yield start, min(STRETCH, case.steps - start)
+    most = max(STRETCH - STRETCH % case.update_every, case.update_every)
+    for start in range(0, case.steps, most):
+        yield start, min(most, case.steps - start)
 
 
 def stretch(case: Case, start: int, steps: int) -> Case:

@@ -14,7 +14,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case, Spec, at_step, named_layers
-from oracle.case.names import BUFFERS, is_buffer
+from oracle.case.names import BUFFERS, TRANSPOSE, is_buffer
 from oracle.execution.network import execute
 from oracle.trace import Trace
 
@@ -68,11 +68,12 @@ def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array]:
     if step == 0:
         return dict(case.params)
     before: dict[str, Array] = {}
+    updated = case.since_update(step)
     for name, initial in case.params.items():
         kind = "buffer" if is_buffer(name) else "param"
         layer, quantity = _place(name, kind)
-        shown = trace.get(step - 1, layer, quantity)
-        if kind == "param" and case.optimizer is None:
+        shown = trace.get((updated if kind == "param" else step) - 1, layer, quantity)
+        if kind == "param" and (case.optimizer is None or not updated):
             before[name] = initial
         elif usable(shown, initial):
             before[name] = shown.astype(initial.dtype) if initial.dtype.kind in "iu" else shown
@@ -87,7 +88,7 @@ def _shows_buffers(trace: Trace, step: int, layer: str) -> bool:
 
 def state_before(case: Case, trace: Trace, step: int) -> dict[str, dict[str, Array]]:
     """The optimizer's state with which the subject entered this step, by quantity and parameter."""
-    if step == 0:
+    if not case.since_update(step):
         return {quantity: dict(values) for quantity, values in case.optimizer_state.items()}
     return _state_shown(case, trace, step, _kept(case))
 
@@ -95,10 +96,10 @@ def state_before(case: Case, trace: Trace, step: int) -> dict[str, dict[str, Arr
 def _state_shown(
     case: Case, trace: Trace, step: int, kept: Mapping[str, Mapping[str, Array]]
 ) -> dict[str, dict[str, Array]]:
-    """Of what the optimizer keeps, what the trace shows from the step before."""
+    """Of what the optimizer keeps, what the trace shows from the last update before."""
     state: dict[str, dict[str, Array]] = {}
     parameters = {tuple(name.rpartition(".")[::2]): name for name in case.params}
-    for (layer, quantity), array in trace.of_step(step - 1).items():
+    for (layer, quantity), array in trace.of_step(case.since_update(step) - 1).items():
         kind, _, short = quantity.partition(".")
         name = parameters.get((layer, short))
         like = kept.get(kind, {}).get(name) if name is not None else None
@@ -120,13 +121,14 @@ def masks_of(case: Case, trace: Trace, step: int) -> dict[str, Array]:
 
 
 def step_part(case: Case, trace: Trace, step: int) -> Part | None:
-    """The whole step from the subject's own parameters and state, or from the last of its steps whose own the trace shows.
+    """The whole step from the subject's own parameters and state, or from the last of its steps whose own the trace shows; where
+    gradients add up before an update, with those steps before it that add to its own.
 
     None where dropout draws other masks in each of several steps: a case has one for all.
     """
-    start = _last_known(case, trace, step, case.params)
-    stateless = start < step and _updates_are_shown(case, trace, start, step)
-    start = step if stateless else start
+    start, begin = _last_known(case, trace, step, case.params), case.since_update(step)
+    stateless = start < begin and _updates_are_shown(case, trace, start, step)
+    start = begin if stateless else start
     masks = masks_of(case, trace, step)
     if start < step and masks.keys() - case.masks.keys():
         return None
@@ -148,8 +150,11 @@ def step_part(case: Case, trace: Trace, step: int) -> Part | None:
 
 
 def _last_known(case: Case, trace: Trace, step: int, names: Collection[str]) -> int:
-    """The last step up to this one of which the trace shows these parameters, and the optimizer's state, at its beginning."""
-    return next(own for own in range(step, -1, -1) if _is_known(case, trace, own, names))
+    """The last step up to this one of which the trace shows these parameters, and the optimizer's state, at its beginning, and
+    which begins with no gradients."""
+    return next(
+        own for own in range(case.since_update(step), -1, -case.update_every) if _is_known(case, trace, own, names)
+    )
 
 
 def _is_known(case: Case, trace: Trace, step: int, names: Collection[str]) -> bool:
@@ -161,8 +166,13 @@ def _updates_are_shown(case: Case, trace: Trace, start: int, step: int) -> bool:
     these the update is judged apart, whatever the optimizer's state was."""
     params = params_before(case, trace, step)
     updated = [name for name in case.params if trace.get(step, *_place(name, "param")) is not None]
-    given = [_grads(case, trace, own, params) for own in range(start, step + 1)]
+    given = [_grads(case, trace, own, params) for own in _updates(case, start, step)]
     return len(params) == len(case.params) and all(name in grads for grads in given for name in updated)
+
+
+def _updates(case: Case, start: int, step: int) -> list[int]:
+    """Those of the steps from the one to the other that end with an update."""
+    return [own for own in range(start, step + 1) if case.since_update(own + 1) == own + 1]
 
 
 def local_parts(case: Case, trace: Trace, step: int) -> Iterator[Part]:
@@ -175,9 +185,24 @@ def local_parts(case: Case, trace: Trace, step: int) -> Iterator[Part]:
         owner = spec.same_as or name
         if spec.type not in CONTAINERS and owner not in hidden:
             shared = bool(spec.same_as) or name in reused
-            yield from _layer_part(case, trace, step, name, specs[owner], owner, params, masks.get(name), shared)
+            own = _alone(specs[owner], owner, params)
+            own = _transposed(*own) if spec.type == TRANSPOSE else own
+            yield from _layer_part(case, trace, step, name, own, masks.get(name), shared)
     yield from _loss_part(case, trace, step)
     yield from _update_part(case, trace, step)
+
+
+def _alone(spec: Spec, owner: str, params: Mapping[str, Array]) -> tuple[Spec, dict[str, Array]]:
+    """A layer as the only one, with its own parameters."""
+    prefix = f"{owner}."
+    own = {f"layer.{key.removeprefix(prefix)}": value for key, value in params.items() if key.startswith(prefix)}
+    return replace(spec, name="layer"), own
+
+
+def _transposed(spec: Spec, params: Mapping[str, Array]) -> tuple[Spec, dict[str, Array]]:
+    weight = params["layer.weight"].T
+    options = {"in_features": weight.shape[1], "out_features": weight.shape[0], "bias": False}
+    return replace(spec, options=options), {"layer.weight": weight}
 
 
 def _layer_part(
@@ -185,33 +210,42 @@ def _layer_part(
     trace: Trace,
     step: int,
     name: str,
-    spec: Spec,
-    owner: str,
-    params: Mapping[str, Array],
+    own: tuple[Spec, dict[str, Array]],
     mask: Array | None,
     shared: bool,
 ) -> Iterator[Part]:
-    given, upstream = (_floating(trace.get(step, name, own), case.dtype) for own in ("input", "grad_output"))
-    if given is None:
+    """One layer in this step; one with parameters in those before too that add to the gradients of this, if these are shown."""
+    spec, params = own
+    steps = range(case.since_update(step), step + 1) if params else (step,)
+    given, upstream = (
+        [_floating(trace.get(at, name, quantity), case.dtype) for at in steps] for quantity in ("input", "grad_output")
+    )
+    if len(steps) > 1 and (_is_moving(params) or any(own is None for own in (*given, *upstream))):
+        given, upstream, shared = given[-1:], upstream[-1:], True
+    if given[-1] is None:
         return
-    prefix = f"{owner}."
     yield Part(
         Case(
             name=f"{case.name}/{name}",
             dtype=case.dtype,
-            layers=(replace(spec, name="layer"),),
-            params={
-                f"layer.{key.removeprefix(prefix)}": value for key, value in params.items() if key.startswith(prefix)
-            },
-            inputs=(given,),
-            grad_outputs=() if upstream is None else (upstream,),
+            layers=(spec,),
+            params=params,
+            inputs=tuple(own for own in given if own is not None),
+            grad_outputs=tuple(own for own in upstream if own is not None),
             masks={} if mask is None else {"layer": mask},
+            steps=len(given),
+            update_every=len(given),
             training=case.training,
             structured=case.structured,
         ),
         {"layer": name},
         shared,
     )
+
+
+def _is_moving(params: Mapping[str, Array]) -> bool:
+    """Whether a layer's buffers move from step to step."""
+    return any(map(is_buffer, params))
 
 
 def _loss_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
@@ -234,11 +268,12 @@ def _loss_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
 
 def hides_state(case: Case, trace: Trace, step: int) -> bool:
     """Whether the optimizer enters this step with something that the trace does not show, of one parameter or of all."""
-    if case.optimizer is None or step == 0:
+    before = case.since_update(step) - 1
+    if case.optimizer is None or before < 0:
         return False
     kept = _kept(case)
     shown = _state_shown(case, trace, step, kept)
-    updated = {name for name in case.params if trace.get(step - 1, *_place(name, "param")) is not None}
+    updated = {name for name in case.params if trace.get(before, *_place(name, "param")) is not None}
     return any(name in updated - shown.get(kind, {}).keys() for kind, names in kept.items() for name in names)
 
 
@@ -256,12 +291,12 @@ def _kept(case: Case) -> Mapping[str, Mapping[str, Array]]:
 
 def _update_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
     """The update of this step; where what it began with is hidden, all up to it from the last whose beginning is known."""
-    if case.optimizer is None:
+    if case.optimizer is None or not _updates(case, step, step):
         return
     learnt = [name for name in case.params if not is_buffer(name)]
     start = _last_known(case, trace, step, learnt)
     params = params_before(case, trace, start)
-    given = [_grads(case, trace, own, params) for own in range(start, step + 1)]
+    given = [_grads(case, trace, own, params) for own in _updates(case, start, step)]
     updated = {name: value for name, value in params.items() if all(name in grads for grads in given)}
     if not updated:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,8 @@ class Drawn:
 class Observed:
     """What a part's rows are made from.
 
-    Attributes: `made` by layer and quantity; `expected`, the quantities that have to be there; `drawn`, a layer's own mask.
+    Attributes: `made` by layer and quantity; `expected`, the quantities that have to be there; `drawn`, a layer's own mask;
+        `if_output`, it is judged only if its output is right, which itself is judged elsewhere.
     """
 
     part: Part
@@ -39,6 +40,7 @@ class Observed:
     made: Mapping[tuple[str, str], Array]
     expected: Sequence[str]
     drawn: Drawn | None = None
+    if_output: bool = False
 
 
 def mixed(call: Call) -> str:
@@ -70,6 +72,15 @@ def of_call(call: Call, case: str) -> Observed:
     )
     made = {(call.layer, quantity): value for quantity, value in call.made.items()}
     return Observed(part, {call.layer: call.kind}, made, call.expected, drawn)
+
+
+def of_statistics(call: Call, case: str) -> Observed | None:
+    """The running statistics of a class of its own that derives from a norm: what it computes it is judged for by its operations,
+    but if that is what the norm computes, it is meant to keep the norm's statistics too."""
+    if call.keeps is None or "output" not in call.made or mixed(call):
+        return None
+    observed = of_call(replace(call, spec=call.keeps), case)
+    return replace(observed, expected=list(call.made), if_output=True)
 
 
 def of_loss(call: Call, case: str, targets: tuple[Array, ...]) -> Observed:

@@ -48,6 +48,7 @@ class Call:
         expected: the quantities that it has to show.
         joined: whether its output is part of autograd's graph.
         learns: the names of its parameters that have a gradient.
+        keeps: of a class that derives from a norm of torch.nn and has a forward of its own, that norm, if it keeps statistics.
         spoilt: of "input" and "grad_output" those that it changed behind autograd's back, though others read them too.
     """
 
@@ -62,6 +63,7 @@ class Call:
     made: dict[str, Array] = field(default_factory=dict)
     expected: list[str] = field(default_factory=list)
     joined: bool = False
+    keeps: Spec | None = None
     spoilt: list[str] = field(default_factory=list)
     learns: list[str] = field(default_factory=list)
     # How autograd knows what went in, and how young its nodes were then.

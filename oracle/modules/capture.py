@@ -23,7 +23,7 @@ from oracle.case.names import is_buffer
 from oracle.modules.as_parts import mixed
 from oracle.modules.calls import Call, Node, Slice
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, unrecorded
-from oracle.modules.specs import layer_spec, layer_type, own_forward, state_of
+from oracle.modules.specs import MOVING, layer_spec, layer_type, own_forward, state_of
 from oracle.subjects.torch import array
 
 
@@ -78,6 +78,7 @@ class Capture:
             self.open.append(call)
             given = [*args, *kwargs.values()]
             if call.spec is None:
+                self._entering_with_statistics(call, module, given)
                 return
             if len(given) != 1 or not isinstance(given[0], torch.Tensor):
                 call.refuse(f"it is called with {len(given)} arguments, and a {call.kind} takes one tensor")
@@ -104,10 +105,21 @@ class Capture:
                     call.spoilt.append("input")
                 state = state_of(module, call.spec)
                 self.leave(call, output, {short: value for short, value in state.items() if is_buffer(short)})
+            elif call.keeps is not None and isinstance(output, torch.Tensor):
+                shown = {f"buffer.{short}": array(getattr(module, short)) for short in MOVING}
+                call.made = {"output": self._copied(output)} | {name: np.array(value) for name, value in shown.items()}
             self.open.pop()
             self.calls.append(call)
 
         return hook
+
+    def _entering_with_statistics(self, call: Call, module: torch.nn.Module, given: Sequence[Any]) -> None:
+        spec = statistics(module)
+        if spec is None or len(given) != 1 or not isinstance(given[0], torch.Tensor):
+            return
+        if not torch._C._functorch.is_functorch_wrapped_tensor(given[0]):
+            call.keeps, call.input = spec, self._copied(given[0])
+            call.state = {name: self._copied(value) for name, value in state_of(module, spec).items()}
 
     def enter(self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
         """Copies what a call is given, and notes how autograd knows it."""
@@ -262,6 +274,18 @@ def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:
         return kind, layer_spec(module, kind), ""
     except AttributeError as error:
         return own, None, f"it derives from torch.nn.{kind}, but lacks what that one's constructor sets: {error}"
+
+
+def statistics(module: torch.nn.Module) -> Spec | None:
+    """The norm of torch.nn that a class with a forward of its own derives from, where it keeps running statistics too."""
+    kind = layer_type(module)
+    if kind is None or not kind.startswith(("BatchNorm", "InstanceNorm")):
+        return None
+    try:
+        kept = all(isinstance(getattr(module, name), torch.Tensor) for name in MOVING)
+        return layer_spec(module, kind) if kept and own_forward(module, kind) else None
+    except AttributeError:
+        return None
 
 
 def _differs(tensor: torch.Tensor, before: Array | None) -> bool:

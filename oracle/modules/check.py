@@ -16,7 +16,7 @@ from oracle.judging.profile import Profile
 from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError, check_references, checked
-from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_update
+from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_statistics, of_update
 from oracle.modules.calls import Call
 from oracle.modules.capture import leaves
 from oracle.modules.covered import Covered
@@ -159,6 +159,8 @@ class _Run:
             error = raised
         calls = step.capture.calls + ([step.loss_call] if step.loss_call is not None else [])
         parts = [self._part(call, call is step.loss_call) for call in calls if not self._is_refused(call)]
+        kept = [of_statistics(call, self.case) for call in calls]
+        parts += [own for own in kept if own is not None]
         operations = sorted(step.operations, key=lambda own: own[0].age)
         self._cover(step, calls, operations)
         notes = [row for call in calls for row in self._notes(number, call, error)]

@@ -65,7 +65,11 @@ class ModuleStep:
             (layer,) = observed.part.names.values()
             (spec,) = observed.part.case.layers
             yield mask_row(bench.row(layer, "mask"), spec, observed.drawn.mask, observed.drawn.known)
-        for row in judge_part(observed.part, bench):
+        rows = judge_part(observed.part, bench)
+        if observed.if_output:
+            is_right = all(row.verdict == PASS for row in rows if row.quantity == "output")
+            rows = [row for row in rows if is_right and row.quantity != "output"]
+        for row in rows:
             if seen.fell is None or row.verdict != MISSING:
                 yield row
 

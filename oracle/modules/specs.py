@@ -16,6 +16,8 @@ from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 LEFT_OUT = frozenset(
     {"dtype", "rng", "inplace", "return_indices", "init", "min_value", "max_value", "size_average", "reduce", "params"}
 )
+# What an instance of a norm moves as it runs, beside a count.
+MOVING = ("running_mean", "running_var")
 
 
 def layer_type(module: torch.nn.Module) -> str | None:

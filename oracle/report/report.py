@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from oracle.blame import details
+from oracle.blame.agreement import agreed
 from oracle.blame.blame import blame
 from oracle.blame.details import Detail, capped
 from oracle.case.arrays import SPECIAL
@@ -76,7 +77,8 @@ class Report(Findings):
         details: Iterable[Detail] = (),
     ) -> Report:
         """From the judge's rows, and the seconds per case and dtype: culprits are found, details capped."""
-        rows = list(visible_rows(rows))
+        details = list(details)
+        rows = list(visible_rows(agreed(rows, details)))
         kept = capped(visible_details(details), examples(rows))
         about = visible_about(about)
         seconds = {(visible(case), visible(dtype)): taken for (case, dtype), taken in seconds.items()}

@@ -18,6 +18,7 @@ from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor
 from oracle.trace import Trace, Unsupported
 
 name = "autograd"
+accumulates = True
 # Its optimizers keep their state to themselves.
 profile = Profile(quantities=("output", "grad*", "param.*"), conventions=("dampened_first_step", "anything_at_nan"))
 

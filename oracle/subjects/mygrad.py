@@ -18,6 +18,7 @@ from oracle.subjects.walk import Framework, Layer, Op, Tensor
 from oracle.trace import Trace, Unsupported
 
 name = "mygrad"
+accumulates = True
 profile = Profile(quantities=("output", "grad*"), conventions=("anything_at_nan", "nothing_at_equality"))
 
 

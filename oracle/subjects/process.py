@@ -50,6 +50,10 @@ class Program:
         return self.introduction.profile
 
     @property
+    def accumulates(self) -> bool:
+        return self.introduction.accumulates
+
+    @property
     def option(self) -> str:
         """How the command line names it."""
         return f"--subject-command {shlex.quote(self.command)}"

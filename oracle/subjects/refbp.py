@@ -8,6 +8,7 @@ from oracle.execution.network import execute
 from oracle.trace import Key, Trace, Unsupported
 
 name = "refbp"
+accumulates = True
 
 
 def run(case: Case) -> Trace:

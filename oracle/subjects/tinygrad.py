@@ -42,6 +42,7 @@ from tinygrad import nn
 from tinygrad.helpers import Context
 
 name = "tinygrad"
+accumulates = True
 SHOWN = ("output", "grad*", "param.*", "buffer.*", "momentum.*", "exp_avg*", "step.*")
 profile = Profile(
     quantities=SHOWN, conventions=("anything_at_nan", "hardswish_as_product", "selu_in_six_digits", "softplus_uncut")

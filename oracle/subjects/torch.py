@@ -15,10 +15,11 @@ import torch
 from oracle.case.arrays import Array, Constant, buffer_of, element_strides
 from oracle.case.case import CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
 from oracle.case.foreign import numpy_of
-from oracle.case.names import kept_as, quantity_of
+from oracle.case.names import TRANSPOSE, kept_as, quantity_of
 from oracle.trace import Trace, Unsupported
 
 name = "torch"
+accumulates = True
 
 
 def run(case: Case) -> Trace:
@@ -179,8 +180,9 @@ class _Run:
         self.trace.record(self.step, layer, quantity, array(value))
 
     def _step(self) -> None:
-        for parameter in self.parameters.values():
-            parameter.grad = None
+        if self.case.since_update(self.step) == self.step:
+            for parameter in self.parameters.values():
+                parameter.grad = None
         if self.case.grads:
             for name, value in at_step(self.case.grads, self.step).items():
                 self.parameters[name].grad = tensor(value)
@@ -189,7 +191,7 @@ class _Run:
         for name, module in self.modules.items():
             for short, buffer in module.named_buffers():
                 self._record(name, f"buffer.{short}", buffer)
-        if self.optimizer is not None:
+        if self.optimizer is not None and self.case.since_update(self.step + 1) == self.step + 1:
             with default_dtype(torch.float64 if self.dtype == torch.float64 else torch.float32):
                 self.optimizer.step()
             self._record_update(self.optimizer)
@@ -244,7 +246,8 @@ class _Run:
             parts = [self._layer(f"{name}.{child.name or i}", child, given) for i, child in enumerate(spec.layers)]
             made = torch.cat(parts, dim=int(spec.options.get("dim", 1)))
         else:
-            made = self._leaf(name, self.modules[spec.same_as or name], given)
+            owner = self.modules[spec.same_as or name]
+            made = _transposed(owner, given) if spec.type == TRANSPOSE else self._leaf(name, owner, given)
         # A layer may hand its input through; its output is a place of its own all the same.
         made = made.view_as(made)
         made.retain_grad()
@@ -272,6 +275,11 @@ class _Run:
                 if value is not None:
                     self._record(layer, f"{quantity_of(kept)}.{short}", torch.as_tensor(value))
             self._record(layer, f"param.{short}", parameter)
+
+
+def _transposed(module: torch.nn.Module, given: torch.Tensor) -> torch.Tensor:
+    weight: torch.Tensor = module.get_parameter("weight")
+    return torch.nn.functional.linear(given, weight.t())
 
 
 # Of SELU: what AlphaDropout puts in the place of an element, -scale * alpha.

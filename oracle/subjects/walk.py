@@ -18,7 +18,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import CHOOSING, CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
-from oracle.case.names import BUFFERS
+from oracle.case.names import BUFFERS, TRANSPOSE
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.trace import Trace, Unsupported
 
@@ -167,6 +167,7 @@ class _Run:
     def __init__(self, framework: Framework, case: Case) -> None:
         self.framework, self.case, self.trace, self.step = framework, case, Trace(), 0
         shorts = {name: name.rpartition(".")[2] for name in case.params}
+        self.added: dict[str, Tensor] = {}
         self.params = {n: framework.array(v) for n, v in case.params.items() if shorts[n] not in BUFFERS or case.grads}
         self.buffers = {n: framework.array(v) for n, v in case.params.items() if n not in self.params}
         self.owners: dict[str, Spec] = {}
@@ -175,7 +176,7 @@ class _Run:
         for self.step in range(case.steps):
             self._step()
             self._show()
-            if case.optimizer is not None and not self.optimizers:
+            if case.optimizer is not None and not self.optimizers and case.since_update(self.step + 1) > self.step:
                 break
 
     def _optimizers(self) -> Iterator[tuple[Optimizer, list[str]]]:
@@ -218,6 +219,8 @@ class _Run:
             if short in self.framework.buffers:
                 self._record(layer, f"buffer.{short}", value)
         self._show()  # before an optimizer that writes into its parameters
+        if self.case.since_update(self.step + 1) <= self.step:
+            return
         for optimizer, names in self.optimizers:
             updated = optimizer.step({n: self.params[n] for n in names}, {n: grads[n] for n in names})
             for quantity, values in optimizer.state().items():
@@ -249,7 +252,7 @@ class _Run:
             return self._network(_Pass(leaves, dict(before), tapped=True), targets)
 
         self.framework.seed()
-        grads = self.framework.gradient(network, {**leaves, **recorded.zeros})(upstream)
+        grads = self._added(self.framework.gradient(network, {**leaves, **recorded.zeros})(upstream))
         if case.loss is not None:
             self._record("loss", "grad_input", grads[self._tap_name("loss")])
             for name in sorted(learnt) if case.loss.type not in CONSTANT_TARGETS else ():
@@ -261,6 +264,14 @@ class _Run:
             for short in own(owner, self.params):
                 self._record(owner, f"grad.{short}", grads[f"{owner}.{short}"])
         return grads
+
+    def _added(self, grads: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of the parameters with what steps before have left, where several add up before an update."""
+        if self.case.since_update(self.step) == self.step:
+            self.added = {name: grads[name] for name in self.params}
+        else:
+            self.added = {name: so_far + grads[name] for name, so_far in self.added.items()}
+        return {**grads, **self.added}
 
     def _arguments(self) -> tuple[str, ...]:
         return loss_arguments(self.case.loss.type) if self.case.loss is not None else ()
@@ -324,12 +335,13 @@ class _Run:
         return made
 
     def _leaf(self, now: _Pass, name: str, spec: Spec, x: Tensor) -> Tensor:
-        owner = spec.same_as or name
+        owner, transposed = spec.same_as or name, spec.type == TRANSPOSE
         spec = self.owners.setdefault(owner, spec)
+        params = {short: now.leaves[f"{owner}.{short}"] for short in own(owner, self.params)}
         layer = Layer(
             spec.type,
             Options.of(LAYERS, spec),
-            {short: now.leaves[f"{owner}.{short}"] for short in own(owner, self.params)},
+            {"weight": params["weight"].T} if transposed else params,
             {short: now.buffers[f"{owner}.{short}"] for short in own(owner, self.buffers)},
             self.case.training,
             self.case.dtype,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from oracle.case.case import Case, Spec
+from oracle.case.names import TRANSPOSE
 from oracle.suite.build import generator, layer, network_case
 
 STEPS = 2
@@ -17,7 +18,8 @@ def cases() -> Iterator[Case]:
     yield from per_sample()
     yield from two_inputs()
     yield depthwise_separable()
-    yield tied_autoencoder()
+    yield from tied_autoencoder()
+    yield accumulated()
     yield frozen()
     yield one_sample()
 
@@ -87,8 +89,8 @@ def depthwise_separable() -> Case:
     )
 
 
-def tied_autoencoder() -> Case:
-    return network_case(
+def tied_autoencoder() -> Iterator[Case]:
+    yield network_case(
         "network/tied_autoencoder",
         "the decoder is the encoder once more: both add to one gradient",
         [
@@ -101,6 +103,35 @@ def tied_autoencoder() -> Case:
         targets=((generator("tied").standard_normal((3, 5)),),),
         optimizer=SGD,
         steps=STEPS,
+    )
+    yield network_case(
+        "network/tied_autoencoder,transposed",
+        "the decoder's weight is the encoder's, transposed: the gradients of both add up, one of them transposed",
+        [
+            layer("Linear", 5, 3, name="encoder"),
+            layer("Tanh", name="code"),
+            Spec(TRANSPOSE, name="decoder", same_as="encoder"),
+        ],
+        (4, 5),
+        loss=Spec("MSELoss"),
+        targets=((generator("tied,transposed").standard_normal((4, 5)),),),
+        optimizer=SGD,
+        steps=STEPS,
+    )
+
+
+def accumulated() -> Case:
+    rng = generator("accumulated")
+    return network_case(
+        "network/accumulated",
+        "the gradients of two batches add up before an update, and begin at zero after it",
+        mlp(),
+        inputs=tuple(rng.standard_normal((3, 5)) for _ in range(4)),
+        loss=Spec("CrossEntropyLoss"),
+        targets=tuple((rng.integers(0, 4, 3),) for _ in range(4)),
+        optimizer=SGD,
+        steps=4,
+        update_every=2,
     )
 
 

@@ -97,6 +97,10 @@ def cases() -> Iterator[Case]:
                 type, shape = pattern.format(rank), (2, 4, *SIDES[rank])
                 name = f"usual/{type}{label(options)}"
                 yield network_case(name, WHY, [layer(type, **channels, **options)], shape, tags=(TAG,))
+    for stride in (1, 2):
+        options = {"kernel_size": 3, "stride": stride, "padding": 1, "groups": 24, "bias": False}
+        spec = layer("Conv2d", in_channels=24, out_channels=24, **options)
+        yield network_case(f"usual/Conv2d,depthwise,stride={stride}", WHY, [spec], (2, 24, 6, 4), tags=(TAG,))
     for spec, shape in LAYERS:
         yield network_case(f"usual/{spec.type}{label(spec.options)}", WHY, [spec], shape, tags=(TAG,))
     yield from losses()

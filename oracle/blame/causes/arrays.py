@@ -36,9 +36,15 @@ def scaled(e: Evidence) -> Iterator[Hypothesis]:
     if value.size >= 4 and norm > 0:
         factor = float(np.sum(e.got[usable] * value[usable])) / norm
         named = any(math.isclose(factor, other, rel_tol=1e-3) for other in known)
-        if not named and abs(abs(factor) - 1) > 16 * e.model.unit_roundoff:
-            said = f"{factor:.7g}" if abs(abs(factor) - 1) > 1e-4 else f"{factor:.16g}"
+        if factor and not named and abs(abs(factor) - 1) > 16 * e.model.unit_roundoff:
+            said = told_apart(factor, math.copysign(1.0, factor))
             yield Hypothesis("factor", f"a constant factor of {said}", value * factor, rounded_once(e, factor))
+
+
+def told_apart(number: float, due: float) -> str:
+    """A number with as many digits as tell it from the one that is due: nobody is told that 1 is wrong, and should be 1."""
+    texts = ((f"{number:.{digits}g}", f"{due:.{digits}g}") for digits in range(7, 17))
+    return next((own for own, other in texts if own != other), repr(number))
 
 
 def rounded_once(e: Evidence, factor: float) -> Floats:

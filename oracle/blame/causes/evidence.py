@@ -32,7 +32,8 @@ class Evidence:
     """A wrong quantity.
 
     Attributes:
-        case: the part that it belongs to, a single step of one layer, loss or update, with the subject's own inputs.
+        case: the part that it belongs to, a step of one layer, loss or update, with the subject's own inputs; the last of several
+            where earlier ones add to its gradients.
         key: its place there.
         got: what the subject has, float64.
         expected: what it should have.
@@ -69,11 +70,11 @@ class Evidence:
 
     @property
     def input(self) -> Array:
-        return self.case.inputs[0]
+        return self.case.inputs[-1]
 
     @property
     def upstream(self) -> Array | None:
-        return self.case.grad_outputs[0] if self.case.grad_outputs else None
+        return self.case.grad_outputs[-1] if self.case.grad_outputs else None
 
     @property
     def of_parameter(self) -> Evidence:

@@ -39,6 +39,7 @@ VAGUE = {
     "state lost": 1,
     "sign": 1,
     "coupling": 1,
+    "derivative omitted": 1,
     "permuted": 1,
     "shifted": 1,
     "transposed": 1,
@@ -92,7 +93,7 @@ def in_words(evidence: Evidence) -> str:
     finite = np.isfinite(got) & np.isfinite(expected)
     if not finite.all():
         said.append(f"{exact_share(float(1 - finite.mean()))} are not finite")
-    usable = finite & (expected != 0)
+    usable = finite & (expected != 0) & (outside | ~outside.any())
     ratio = got[usable] / expected[usable]
     if ratio.size == 1:
         said.append(f"{as_factor(float(ratio[0]))} times the right value")
@@ -103,14 +104,16 @@ def in_words(evidence: Evidence) -> str:
             a, b = got[finite], np.asarray(other, np.float64)[finite]
             if a.std() > 0 and b.std() > 0:
                 said.append(f"correlation with {name} {float(np.corrcoef(a, b)[0, 1]):.2f}")
-    if not said:
-        largest = float(np.max(np.abs(got - expected), initial=0.0, where=finite))
-        said.append(f"up to {largest:.3g} where {'nothing' if not expected.any() else 'the right value'} should be")
+    if not said or (not ratio.size and (finite & outside).any()):
+        largest = float(np.max(np.abs(got), initial=0.0, where=finite & outside))
+        said.append(f"up to {largest:.3g} where nothing should be")
     return "; ".join(said)
 
 
 def as_factor(ratio: float) -> str:
     """A ratio so that it never reads as 1 unless it is."""
+    if abs(ratio) == 1:
+        return f"{ratio:.0f}"
     return (
         f"{ratio:.3g}"
         if not 0.995 < abs(ratio) < 1.005

@@ -18,6 +18,8 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     yield from windows_overwritten(e)
     yield from ignored_rows(e)
     yield from cancelled(e)
+    yield from batches(e)
+    yield from sign_of_the_weight(e)
 
 
 def updated_too_early(e: Evidence) -> Iterator[Hypothesis]:
@@ -26,6 +28,31 @@ def updated_too_early(e: Evidence) -> Iterator[Hypothesis]:
     if e.quantity == "grad_input" and e.case.layers and e.updated:
         words = "the weights were updated before the gradient went through them"
         yield from e.rerun("updated too early", words, params=moved)
+
+
+def batches(e: Evidence) -> Iterator[Hypothesis]:
+    """Gradients that should add up over several batches before an update."""
+    every = e.case.update_every
+    if every < 2 or not e.quantity.startswith("grad."):
+        return
+    words = "not summed over the batches since the last update: only the last of them"
+    yield from e.rerun("not summed", words, update_every=1)
+    words = "divided by the number of batches since the last update"
+    yield Hypothesis("divisor", words, e.expected.value / every, e.expected.sigma)
+
+
+def sign_of_the_weight(e: Evidence) -> Iterator[Hypothesis]:
+    """A scale that is kept positive by its absolute value, through which the gradient goes with the sign."""
+    for name, value in e.case.params.items():
+        short = name.rpartition(".")[2]
+        if short != "weight" or value.ndim != 1 or not (value < 0).any() or not e.case.layers:
+            continue
+        found = e.after(params={**e.case.params, name: np.abs(value)})
+        if found is not None:
+            sign = np.sign(value).astype(np.float64) if e.quantity == f"grad.{short}" else 1.0
+            yield Hypothesis(
+                "sign", "the weight's sign is lost: as if it were |weight|", found.value * sign, found.sigma
+            )
 
 
 def summed_over_everything(e: Evidence) -> Iterator[Hypothesis]:
@@ -88,6 +115,7 @@ def ignored_rows(e: Evidence) -> Iterator[Hypothesis]:
     ignored = labels == options.get("ignore_index", -100)
     if labels.dtype.kind not in "iu" or not ignored.any() or ignored.all():
         return
+    yield from _smoothed(e, ignored)
     kept = 1 - ignored.mean()
     if options.get("reduction", "mean") == "mean" and options.get("weight") is None:
         words = "ignored rows count in the mean"
@@ -105,6 +133,31 @@ def ignored_rows(e: Evidence) -> Iterator[Hypothesis]:
             value = np.where(ignored[:, None], own, e.expected.value * scaled)
             sigma = 2 * e.expected.sigma + 4 * e.model.unit_roundoff * np.abs(own)
             yield Hypothesis("ignored rows", "rows that should be ignored get a gradient", value, sigma)
+
+
+def _smoothed(e: Evidence, ignored: Any) -> Iterator[Hypothesis]:
+    """Ignored rows whose share of the label smoothing counts all the same, in the value or in what goes back."""
+    assert e.case.loss is not None
+    options = e.case.loss.options
+    smoothing, reduction = float(options.get("label_smoothing", 0.0)), options.get("reduction", "mean")
+    if not smoothing or options.get("weight") is not None or e.quantity not in ("output", "grad_input"):
+        return
+    x = e.input.astype(np.float64)
+    z = x - x.max(1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
+    share = smoothing / ((~ignored).sum() if reduction == "mean" else 1)
+    if e.quantity == "output":
+        own = np.where(ignored, -share * log_p.mean(1), 0.0)
+        added = own if reduction == "none" else own.sum()
+        size = np.abs(added)
+    else:
+        upstream: Any = 1.0 if e.upstream is None else e.upstream.astype(np.float64)
+        own = (np.exp(log_p) - 1 / x.shape[1]) * share * (upstream[:, None] if np.ndim(upstream) else upstream)
+        added = np.where(ignored[:, None], own, 0.0)
+        size = np.where(ignored[:, None], share * np.abs(upstream[:, None] if np.ndim(upstream) else upstream), 0.0)
+    sigma = 2 * e.expected.sigma + 4 * e.model.unit_roundoff * size
+    words = "rows that should be ignored keep their share of the label smoothing"
+    yield Hypothesis("ignored rows", words, e.expected.value + added, sigma)
 
 
 def cancelled(e: Evidence) -> Iterator[Hypothesis]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oracle.blame.causes import rules
+from oracle.blame.causes.arrays import told_apart
 from oracle.blame.causes.evidence import Evidence, Hypothesis
 from oracle.execution.network import OPTIMIZERS
 from oracle.execution.rules import Rule, rule_replaced
@@ -244,10 +245,10 @@ def of_a_number(e: Evidence) -> Iterator[Hypothesis]:
     size = float(np.sum(right * right))
     if right.size >= 3 and size > 0:
         factor = float(np.sum(own * right)) / size
-        if not 0.999999 < factor < 1.000001 or e.case.dtype == "float64":
+        if factor and abs(factor - 1) > 16 * e.model.unit_roundoff:
             value = before + factor * right
             noise = e.expected.sigma * max(1.0, abs(factor)) + e.model.unit_roundoff * np.abs(before)
-            yield Hypothesis("rate", f"the step is {factor:.7g} times the right one", value, noise)
+            yield Hypothesis("rate", f"the step is {told_apart(factor, 1.0)} times the right one", value, noise)
 
 
 def of_momentum(e: Evidence) -> Iterator[Hypothesis]:
@@ -262,7 +263,7 @@ def of_momentum(e: Evidence) -> Iterator[Hypothesis]:
         fitted = mu + float(np.sum((e.got - e.expected.value) * v)) / size
         value = e.expected.value + (fitted - mu) * v
         sigma = 4 * e.expected.sigma + 4 * e.model.unit_roundoff * np.abs(e.expected.value)
-        yield Hypothesis("momentum", f"as if momentum were {fitted:.6g}", value, sigma)
+        yield Hypothesis("momentum", f"as if momentum were {told_apart(fitted, mu)}", value, sigma)
 
 
 def of_correction(e: Evidence) -> Iterator[Hypothesis]:

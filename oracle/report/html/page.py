@@ -39,6 +39,7 @@ TOLD = ("command", "subject", "reference", "versions", "cases")
 # Lists in the page's own text; the table holds everything.
 MOST_BLAMES = 40
 MOST_CASES = 100
+MOST_CLASSES = 100
 MOST_OTHERS = 50
 
 
@@ -89,6 +90,7 @@ def overview(found: Findings, most: int) -> dict[str, Any]:
         "title": found.title,
         "about": found.about,
         "outcome": found.outcome,
+        "tried": found.about.untried(MOST_CLASSES),
         "judged": judged_rows(found.table),
         "families": records(families),
         "family_verdicts": [verdict for verdict in VERDICTS if len(families) and families[verdict].any()],

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.case.case import Spec
+from oracle.case.case import Case, Spec
 from oracle.selftest.bugs.bug import Bug, with_layer
-from oracle.selftest.plant import Implementation, replaced
+from oracle.selftest.plant import Call, Change, Implementation, changed, replaced
 from oracle.suite import named
 from oracle.suite.build import layer, network_case
 
@@ -100,11 +100,32 @@ def bugs() -> Iterator[Bug]:
     )
     name = "shared layer: gradients overwritten instead of added"
     yield Bug(name, named("network/shared_layer"), overwriting_gradients(), named_shared(), "grad.weight")
+    name = "tied autoencoder: the decoder's share is overwritten"
+    yield Bug(name, named("network/tied_autoencoder,transposed"), overwriting_gradients(), "encoder", "grad.weight")
+    name = "accumulation: the batch before is overwritten"
+    yield Bug(name, named("network/accumulated"), overwriting_gradients(), "2", "grad.weight")
+    name = "accumulation: divided by the number of batches"
+    case = named("network/accumulated")
+    yield Bug(name, case, changed("Linear", weight=halved_at_the_end(case)), "2", "grad.weight")
 
 
 def named_shared() -> str:
     case = named("network/shared_layer")
     return next(spec.same_as for spec in case.layers if spec.same_as)
+
+
+def halved_at_the_end(case: Case) -> Change:
+    """The sum that is there is divided before the update, so that the batch's share comes out smaller than it is."""
+    every = case.update_every
+
+    def change(grad: Array, call: Call) -> Array:
+        if (call.number + 1) % every:
+            return grad
+        total: Array = call.layer.grads["weight"]
+        wrong: Array = total / every - (total - grad)
+        return wrong
+
+    return change
 
 
 def shares_rolled(self: Any, input: Array) -> Any:

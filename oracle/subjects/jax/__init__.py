@@ -19,6 +19,7 @@ from oracle.subjects.walk import Framework, Tensor
 from oracle.trace import Trace, Unsupported
 
 name = "jax"
+accumulates = True
 # optax counts no steps where its rule needs none.
 SHOWN = ("output", "grad*", "param.*", "buffer.*", "momentum.*", "exp_avg*", "square_avg.*")
 profile = Profile(quantities=SHOWN, conventions=("anything_at_nan", "softplus_uncut"))

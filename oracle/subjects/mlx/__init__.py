@@ -21,6 +21,7 @@ from oracle.subjects.walk import Framework, Tensor
 from oracle.trace import Trace, Unsupported
 
 name = "mlx"
+accumulates = True
 # Its BatchNorm counts no batches.
 SHOWN = ("output", "grad*", "param.*", "buffer.running_*", "momentum.*", "exp_avg*", "square_avg.*", "sum.*", "step.*")
 profile = Profile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 import oracle
 import refbp.conv
-from oracle.blame.causes.arrays import factors
+from oracle.blame.causes import causes_of, in_words
+from oracle.blame.causes.arrays import factors, told_apart
 from oracle.blame.causes.evidence import Evidence
 from oracle.blame.causes.reruns import of_statistics
 from oracle.blame.details import Detail, Place
@@ -286,3 +288,43 @@ def test_options_that_were_rounded_to_float32_are_named() -> None:
     }
     assert causes.pop("exp_avg_sq.weight") == "options rounded"
     assert set(causes.values()) <= {"options rounded"}
+
+
+def seen(got: Array, expected: Array, sigma: float) -> Evidence:
+    """What is known of a quantity of which nothing can be run again."""
+    case = Case("mine/numbers", dtype="float64")
+    due = Expected(expected, np.full(expected.shape, sigma), None, np.abs(expected))
+    return Evidence(case, Key(0, "0", "output"), got, due, ErrorModel(np.dtype("float64")))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3), (3, 4, 4), (40,)])
+@pytest.mark.parametrize("sigma", [0.0, 1e-16, 1e-12])
+@pytest.mark.parametrize("change", ["ulp", "tiny", "small", "thrice", "noise", "nothing due", "infinite", "one"])
+def test_whatever_is_wrong_something_is_said_of_it(shape: tuple[int, ...], sigma: float, change: str) -> None:
+    """A single number has a ratio; no description is empty; and nobody is told that it is 1 times what it should be."""
+    rng = np.random.default_rng(len(shape))
+    value = np.asarray(rng.standard_normal(shape))
+    one = np.zeros(shape)
+    one[(0,) * len(shape)] = 1.0
+    wrong = {
+        "ulp": lambda: (np.nextafter(value, np.inf), value),
+        "tiny": lambda: (value * (1 + 1e-13), value),
+        "small": lambda: (value * (1 + 1e-9), value),
+        "thrice": lambda: (3 * value, value),
+        "noise": lambda: (value + rng.standard_normal(shape), value),
+        "nothing due": lambda: (value, np.zeros(shape)),
+        "infinite": lambda: (np.where(one > 0, np.inf, value), value),
+        "one": lambda: (value + one, value),
+    }
+    evidence = seen(*map(np.asarray, wrong[change]()), sigma)
+    found = [cause.words for cause in causes_of(evidence)]
+    said = [*found, in_words(evidence)]
+    assert all(words.strip() for words in said)
+    assert not [words for words in said if re.search(r"(factor of|is) -?1( |$)", words)]
+    if value.size == 1 and change not in ("nothing due", "infinite"):
+        assert "times the right value" in said[-1]
+
+
+@pytest.mark.parametrize("number", [1 + 2.0**-52, 1 - 1e-12, 1.0000004, 0.9999, 2.0, -1.0000001])
+def test_a_number_has_as_many_digits_as_tell_it_from_the_right_one(number: float) -> None:
+    assert float(told_apart(number, 1.0)) != 1 and told_apart(0.5, 1.0) == "0.5"

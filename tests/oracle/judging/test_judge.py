@@ -11,8 +11,11 @@ import pytest
 
 import oracle
 from oracle import suite
+from oracle.blame.blame import blame
 from oracle.case.case import Case, Spec
+from oracle.exchange.received import entry_name, received
 from oracle.execution.predict import predict
+from oracle.harness.judge import CaseStep
 from oracle.judging.case_rows import is_right, judge
 from oracle.judging.comparison import Comparison, ReferenceFailed
 from oracle.judging.conventions import CONVENTIONS
@@ -603,3 +606,32 @@ def test_a_case_of_one_layer_is_judged_end_to_end_as_if_predicted_anew(
     anew = [judge(case, trace, torch_subject) for case, trace in zip(cases, traces, strict=True)]
     for one, other in zip(again, anew, strict=True):
         assert [repr(row) for row in one] == [repr(row) for row in other]
+
+
+OTHER_FORMS: tuple[Change, ...] = (lambda a: a[..., None], np.transpose, lambda a: a[:-1], np.ravel)
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS, ids=["one dimension more", "transposed", "a row less", "flat"])
+@pytest.mark.parametrize("name, after", [("act", ("last", "input")), ("last", ("loss", "input"))])
+@pytest.mark.parametrize("shows_given", [True, False])
+def test_an_output_of_another_form_is_blamed_as_the_output(
+    form: Change, name: str, after: tuple[str, str], shows_given: bool
+) -> None:
+    """Not as the upstream gradient, which in such a network has that form too, and cannot be put into the layer."""
+    given = {(name, "grad_output"): form, after: form, (after[0], "grad_input"): form}
+    trace = altered(tiny(), {(name, "output"): form, **(given if shows_given else {})})
+    for key in [key for key in trace if key.quantity in ("input", "grad_output") and not shows_given]:
+        del trace.arrays[key]
+    first = blame(judge(tiny(), trace, refbp_subject), "mine")[0]
+    assert (first.layer, first.quantity, first.cause_name) == (name, "output", "shape")
+
+
+def test_a_program_whose_output_has_another_form_is_blamed_for_the_output() -> None:
+    """What comes from outside in another form is named as that, before it goes anywhere."""
+    case = tiny()
+    arrays = {entry_name(key): array for key, array in refbp_subject.run(case).arrays.items()}
+    arrays["0/act/output"] = arrays["0/act/output"].T
+    step = CaseStep(case, received(case, arrays, {}), refbp_subject)
+    first = blame(step.judged(Profile()), "mine")[0]
+    assert (first.layer, first.quantity, first.verdict) == ("act", "output", WRONG)
+    assert first.diagnosis == "shape (4, 5), expected (5, 4)"

@@ -297,7 +297,7 @@ def test_a_subject_without_an_optimizer_ends_after_the_first_step() -> None:
         (1, "", UNDECIDED),
         (2, "", UNDECIDED),
     ]
-    assert rows[-1].diagnosis.endswith("a subject that declares no parameters after an update shows nothing of it")
+    assert rows[-1].diagnosis.endswith("a subject that declares nothing that steps hand on shows the first alone")
     declared = judge(case, trace, torch_subject, WITHOUT_STATE)
     assert {row.verdict for row in declared if row.step > 0} == {MISSING}
     trace.record(2, "first", "output", np.zeros((5, 4)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import oracle
 from oracle.case.case import Case, Spec
 from oracle.subjects import refbp
@@ -21,12 +23,15 @@ class Plain:
         return refbp.run(case)
 
 
-def test_a_report_names_the_options_that_were_not_tried() -> None:
-    """In its conclusion and in Markdown; with the share of settings in everyday use."""
+def test_a_report_names_the_options_that_were_not_tried(tmp_path: Path) -> None:
+    """In its conclusion, in Markdown, as a page and in a notebook; with the share of settings in everyday use."""
     report = oracle.run(Plain(), cases="usual/Conv1d*", dtypes=["float32"])
     said = "Conv1d: bias, dilation, groups not tried; tried in 6 of 11 usual settings"
     assert report.passed and report.conclusion.endswith(said)
-    assert said in report.to_markdown()
+    report.to_html(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for text in (report.to_markdown(), page, report._repr_html_()):
+        assert f"Of what the suite has: {said}." in text
 
 
 def test_nothing_is_said_of_a_subject_that_supports_everything() -> None:

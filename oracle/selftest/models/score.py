@@ -1,10 +1,9 @@
-"""One training step of each architecture, in each dtype and mode, held against the reference: nobody may be accused."""
+"""One training step of each model, in each precision and mode, held against the reference: nobody may be accused."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -17,19 +16,36 @@ import oracle
 from oracle.harness.jobs import Progress
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, UNDECIDED
 from oracle.selftest.kept import Kept
-from oracle.selftest.models.architectures import architecture
-from oracle.selftest.models.names import NAMES, QUICK
+from oracle.selftest.models.built import Built, built
+from oracle.selftest.models.names import CLOSELY, LANGUAGE, NAMES, QUICK
 
-DTYPES, MODES = ("float32", "float64"), ("training", "evaluation")
-BATCH, CLASSES = 2, 10
-# Of the image: the first that a model can be built for and takes.
-SIDES = (48, 64, 96, 128, 160, 224, 240, 256)
+TRAINING, EVALUATION = "training", "evaluation"
+DTYPES, MODES = ("float32", "float64"), (TRAINING, EVALUATION)
+# bfloat16 throughout, and float32 under autocast to bfloat16: in training.
+NARROW = ("bfloat16", "autocast")
+BATCH, LARGER = 2, 8
 
 
 class Job(NamedTuple):
     name: str
     dtype: str
     mode: str
+    batch: int = BATCH
+
+
+def all_jobs() -> list[Job]:
+    """Each model once before any of them twice; then the forty that are tried closely, with a larger batch too."""
+    jobs = [Job(name, DTYPES[0], TRAINING) for name in NAMES]
+    jobs += [
+        Job(name, dtype, mode, batch)
+        for name in (*LANGUAGE, *CLOSELY)
+        for dtype in DTYPES
+        for mode in MODES
+        for batch in (BATCH, LARGER)
+    ]
+    jobs += [Job(name, dtype, TRAINING) for dtype in NARROW for name in NAMES]
+    jobs += [Job(name, dtype, mode) for dtype in DTYPES for mode in MODES for name in NAMES]
+    return list(dict.fromkeys(jobs))
 
 
 @dataclass(frozen=True)
@@ -37,24 +53,29 @@ class Outcome:
     """What became of a model.
 
     Attributes:
-        side: of the image, in pixels.
+        side: of the image, in pixels; 0 for words.
         accused: rows that call something wrong, with the first of them.
-        parameters: trainable ones, and `judged` how many of their gradients were judged.
+        gradients, operations: shares that were judged, of the gradient's elements and of the operations; `unjudged` is the
+            first that was not.
         elements: judged numbers; `undecided` is the share of rows that say nothing.
+        seconds: of the processor, for the check; `step` is the model's own step by itself.
         failure: what was raised; empty as a rule.
     """
 
     name: str
     dtype: str
     mode: str
-    side: int
-    accused: int
-    first: str
-    parameters: int
-    judged: int
-    elements: int
-    undecided: float
-    seconds: float
+    batch: int
+    side: int = 0
+    accused: int = 0
+    first: str = ""
+    gradients: float = 0.0
+    operations: float = 0.0
+    unjudged: str = ""
+    elements: int = 0
+    undecided: float = 0.0
+    seconds: float = 0.0
+    step: float = 0.0
     failure: str = ""
 
 
@@ -82,86 +103,64 @@ def run(
     resume: bool = False,
     minutes: float | None = None,
 ) -> Models:
-    """Every architecture in both dtypes and modes, or four of them in float32 in training.
+    """Every model in every precision and mode, or six of them in float32 in training.
 
     kept: a table to which each outcome is added as soon as it is there; with `resume`, what it holds is not done again.
     minutes: after so many nothing more is begun.
     """
     start = time.perf_counter()
-    jobs = [Job(name, dtype, mode) for name in NAMES for dtype in DTYPES for mode in MODES]
-    if quick:
-        jobs = [Job(name, DTYPES[0], MODES[0]) for name in QUICK]
+    jobs = [Job(name, DTYPES[0], TRAINING) for name in QUICK] if quick else all_jobs()
     table = Kept(kept, resume, asdict, lambda row: Outcome(**row))
-    done = table.complete(judged, jobs, lambda own: Job(own.name, own.dtype, own.mode), progress, executor, minutes)
+    done = table.complete(judged, jobs, job_of, progress, executor, minutes)
     return Models(done, time.perf_counter() - start)
 
 
+def job_of(own: Outcome) -> Job:
+    return Job(own.name, own.dtype, own.mode, own.batch)
+
+
 def judged(job: Job) -> Outcome:
-    start = time.perf_counter()
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            model, side = built(job.name)
-            report, trainable = _report(job, model, side)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(3)
+                model = built(*job)
+                alone = seconds(model)
+                start = time.process_time()
+                report = oracle.check_module(model.module, model.x, model.loss, model.target, model.optimizer)
+            return _outcome(job, report, model.side, time.process_time() - start, alone)
         except Exception as error:  # one model that does not run here costs that model
-            failure = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            return Outcome(*job, 0, 0, "", 0, 0, 0, 0.0, time.perf_counter() - start, failure)
+            return Outcome(*job, failure=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
+def seconds(model: Built) -> float:
+    """Of the processor, for a forward and a backward pass; nothing of the model is changed."""
+    kept = {name: value.clone() for name, value in model.module.named_buffers()}
+    start = time.process_time()
+    model.loss(model.module(model.x), model.target).backward()  # type: ignore[no-untyped-call]
+    took = time.process_time() - start
+    model.optimizer.zero_grad()
+    with torch.no_grad():
+        for name, value in model.module.named_buffers():
+            value.copy_(kept[name])
+    return took
+
+
+def _outcome(job: Job, report: oracle.Report, side: int, took: float, alone: float) -> Outcome:
     table = report.table
-    accused = table[table["verdict"].isin(DISCREPANCIES)]
     said = table[table["verdict"].isin([PASS, CONVENTION, UNDECIDED, *DISCREPANCIES])]
-    grads = said[said["quantity"].str.startswith("grad.")][["layer", "quantity"]].drop_duplicates()
     return Outcome(
         *job,
         side=side,
-        accused=len(accused),
+        accused=int(table["verdict"].isin(DISCREPANCIES).sum()),
         first=str(report.blame[0])[:300] if report.blame else "",
-        parameters=trainable,
-        judged=len(grads),
+        gradients=report.coverage.gradients,
+        operations=report.coverage.operations,
+        unjudged=" ".join(report.coverage.unjudged[0])[:300] if report.coverage.unjudged else "",
         elements=int(said["n"].sum()),
         undecided=float((said["verdict"] == UNDECIDED).mean()) if len(said) else 0.0,
-        seconds=time.perf_counter() - start,
+        seconds=took,
+        step=alone,
     )
-
-
-def _report(job: Job, model: torch.nn.Module, side: int) -> tuple[oracle.Report, int]:
-    dtype = getattr(torch, job.dtype)
-    model = model.to(dtype).train(job.mode == "training")
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(BATCH, 3, side, side, generator=generator, dtype=torch.float64).to(dtype)
-    target = torch.randint(CLASSES, (BATCH,), generator=generator)
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(trainable, lr=0.01)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        return oracle.check_module(model, x, _loss, target, optimizer), len(trainable)
-
-
-def _loss(output: object, target: torch.Tensor) -> torch.Tensor:
-    """Of the first output, where a model has auxiliary ones beside it in training."""
-    first = output if isinstance(output, torch.Tensor) else next(iter(output))  # type: ignore[call-overload]
-    return torch.nn.functional.cross_entropy(first, target)
-
-
-def built(name: str) -> tuple[torch.nn.Module, int]:
-    """The model and the smallest image that it takes. Raises: whatever it raised at the largest."""
-    options = {"num_classes": CLASSES}
-    if name.startswith("torchvision/googlenet"):
-        options |= {"aux_logits": False, "init_weights": False}
-    failure: Exception | None = None
-    for side in SIDES:
-        for made in (_with_size(name, options, side), lambda: architecture(name, **options)):
-            try:
-                model = made()
-                with torch.no_grad():
-                    model.eval()(torch.zeros(BATCH, 3, side, side))
-                    model.train()(torch.randn(BATCH, 3, side, side))
-                return model, side
-            except Exception as error:
-                failure = error
-    assert failure is not None
-    raise failure
-
-
-def _with_size(name: str, options: dict[str, int], side: int) -> Callable[[], torch.nn.Module]:
-    return lambda: architecture(name, **options, img_size=side)

@@ -127,8 +127,6 @@ def _rivals(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -
     kept = None if out is None else out / "rivals.csv"
     result = _with_progress("rivals", lambda progress, executor: score.run(quick, progress, executor, kept, **how))
     _write("rivals", render, result, out)
-    if out is not None:
-        result.table().to_csv(out / "rivals.csv", index=False)
     if as_json:
         print_json(result.table().to_dict(orient="records"))
     else:

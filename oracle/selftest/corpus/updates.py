@@ -59,13 +59,13 @@ class Rules(Book):
     def published(
         self, type: str, source: str, what: str, causes: str = "", lacks: tuple[str, ...] = ()
     ) -> Callable[[Callable[[bool], Update]], None]:
-        """A rule, fixed -> rule, on the suite's cases of this optimizer; `lacks` are further options that it lacks."""
+        """A rule, fixed -> rule, on all of the suite's cases of this optimizer; `lacks` are further options that it lacks."""
 
         def add(make: Callable[[bool], Update]) -> None:
             def subject(fixed: bool) -> Updates:
                 return Updates(source, type, make(fixed), (*LACKS[type], *lacks))
 
-            self.run("parameter", source, what, "param.weight, param.bias", causes, f"optimizer/{type},*")(subject)
+            self.run("parameter", source, what, "param.weight, param.bias", causes, f"/{type},")(subject)
 
         return add
 

@@ -29,6 +29,11 @@ def markdown(result: SelfTest, about: str) -> str:
         "## Ordinary programs",
         "Small networks, data and losses as people use them, drawn at random and run by torch itself; `width` as above.",
         table(result.ordinary_kinds(), figures=("width",)),
+        "## Between layers",
+        "Additions, gates, reductions, rearrangements, softmax and masks, indices, and code that detaches or overwrites: each is "
+        "an operation with a wrong backward, or wrong code beside a right reference, in a small module of torch. Its repaired "
+        "twin must not be accused.",
+        table(between(result)),
         "## Controls",
         "Every case of the suite, with its upstream gradient exchanged: the gradients of the whole step must be found wrong. "
         "A control says nothing where it changes no gradient.",
@@ -58,6 +63,10 @@ def summary_table(result: SelfTest) -> pd.DataFrame:
             f"{len(result.plain)} wrong options in a subject of plain options: found",
             f"{len(result.plain) - len(result.overlooked)} of {len(result.plain)}",
         ),
+        (
+            f"{len(result.between)} bugs in operations between layers: caught, operation and quantity named",
+            f"{sum(own.named for own in result.between)} of {len(result.between)}",
+        ),
         ("false alarms", f"{alarms:,} in {elements:,} elements"),
         (f"{len(result.programs):,} ordinary programs by torch: accused", f"{len(result.accused):,}"),
         (
@@ -78,6 +87,17 @@ def summary(result: SelfTest) -> str:
     return table(summary_table(result))
 
 
+def between(result: SelfTest) -> pd.DataFrame:
+    """One row per operation: its bugs, how many are named, and how many repaired twins are accused."""
+    rows: dict[str, dict[str, int]] = {}
+    for own in result.between:
+        row = rows.setdefault(own.operation, {"planted": 0, "named": 0, "twins accused": 0})
+        row["planted"] += 1
+        row["named"] += own.named
+        row["twins accused"] += bool(own.twin)
+    return pd.DataFrame([{"operation": operation, **row} for operation, row in rows.items()])
+
+
 def failures(result: SelfTest) -> str:
     """Everything that missed its target, by name."""
     lines = [f"- missed: {bug.bug} ({bug.dtype})" for bug in result.missed]
@@ -91,6 +111,12 @@ def failures(result: SelfTest) -> str:
     ]
     lines += [f"- accused: program {own.seed}, {own.program} ({own.dtype}): {own.accused}" for own in result.accused]
     lines += [f"- found by none of {own.supported} cases: {own.bug}" for own in result.overlooked]
+    lines += [
+        f"- between layers: {own.name} is at {own.operation} {own.quantity}, blamed is {own.blamed or 'nobody'}"
+        for own in result.between
+        if not own.named
+    ]
+    lines += [f"- accused: the repaired twin of {own.name}: {own.twin}" for own in result.between if own.twin]
     lines += [f"- let through: {own.control} on {own.case}" for own in result.let_through]
     lines += [f"- wrong cause: {bug.bug} ({bug.dtype}) is called {bug.cause!r}" for bug in result.misnamed]
     unnamed = dict.fromkeys(bug.bug for bug in result.unnamed)

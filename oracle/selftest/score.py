@@ -18,6 +18,8 @@ from oracle.harness.judge import CaseStep, judge_step
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES, LOOSE, UNDECIDED, Row
 from oracle.running_error import LAMBDA
+from oracle.selftest.between.bugs import all_bugs as all_between
+from oracle.selftest.between.planted import Met, met
 from oracle.selftest.bugs import all_bugs, expected_causes
 from oracle.selftest.controls import CONTROLS, FAILS, PASSES, outcome
 from oracle.selftest.ordinary import Ordinary, ordinary
@@ -35,7 +37,7 @@ CAUSES_RIGHT, CAUSES_WRONG = 0.94, 0.005
 
 
 class Job(NamedTuple):
-    kind: str  # "bug", "variant", "program", "plain" or a control's name
+    kind: str  # "bug", "variant", "program", "plain", "between" or a control's name
     name: str
     dtype: str
 
@@ -101,6 +103,7 @@ class SelfTest:
     programs: list[Ordinary] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
     plain: list[Plain] = field(default_factory=list)
+    between: list[Met] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -138,13 +141,19 @@ class SelfTest:
         return [own for own in self.plain if not own.case]
 
     @property
+    def unmet(self) -> list[Met]:
+        """Bugs between layers that are not blamed at their operation and quantity, or whose repaired twin is accused."""
+        return [own for own in self.between if not own.named or own.twin]
+
+    @property
     def passed(self) -> bool:
         """Every bug caught and placed, nobody accused, no control let through; causes as promised."""
         right = sum(bug.cause_right for bug in self.bugs)
         few = max(1, CAUSES_WRONG * len(self.bugs))  # one alone is no rate
         named = right >= CAUSES_RIGHT * len(self.bugs) and len(self.misnamed) <= few
         accused = self.alarmed or self.accused
-        return named and not (self.missed or self.misplaced or accused or self.let_through or self.overlooked)
+        elsewhere = self.overlooked or self.unmet
+        return named and not (self.missed or self.misplaced or accused or self.let_through or elsewhere)
 
     def bug_table(self) -> pd.DataFrame:
         """One row per bug and dtype."""
@@ -199,7 +208,7 @@ class SelfTest:
             "seconds": self.seconds,
             **{
                 name: [asdict(own) for own in getattr(self, name)]
-                for name in ("missed", "misplaced", "alarmed", "accused", "let_through", "overlooked")
+                for name in ("missed", "misplaced", "alarmed", "accused", "let_through", "overlooked", "unmet")
             },
             "bugs": self.families().to_dict(orient="records"),
             "variants": [
@@ -230,6 +239,8 @@ def run(quick: bool = False, progress: Progress | None = None, executor: Executo
             result.programs.append(scored)
         elif isinstance(scored, Plain):
             result.plain.append(scored)
+        elif isinstance(scored, Met):
+            result.between.append(scored)
         else:
             result.controls.append(scored)
     result.seconds = time.perf_counter() - start
@@ -245,10 +256,11 @@ def _jobs(dtypes: tuple[str, ...]) -> Iterable[Job]:
         yield from (Job("bug", name, dtype) for name, bug in all_bugs().items() if dtype in bug.dtypes)
         yield from (Job("variant", name, dtype) for name, own in all_variants().items() if dtype in own.dtypes)
     yield from (Job("plain", name, "float32") for name in plain_bugs())
+    yield from (Job("between", name, "float32") for name in all_between())
     yield from (Job(control, name, "float32") for name in suite.all_cases() for control in CONTROLS)
 
 
-def _scored(job: Job) -> Planted | Legal | Ordinary | Plain | Control:
+def _scored(job: Job) -> Planted | Legal | Ordinary | Plain | Met | Control:
     if job.kind == "program":
         return ordinary(int(job.name))
     with np.errstate(all="ignore"):  # bugs do what they do
@@ -258,6 +270,8 @@ def _scored(job: Job) -> Planted | Legal | Ordinary | Plain | Control:
             return legal(job.name, job.dtype)
         if job.kind == "plain":
             return found(job.name)
+        if job.kind == "between":
+            return met(all_between()[job.name])
     case = suite.all_cases()[job.name]
     return Control(job.kind, job.name, outcome(case.astype(job.dtype), job.kind))
 

@@ -67,7 +67,11 @@ class Llama(nn.Module):
 
     def __init__(self, depth: int = 2) -> None:
         super().__init__()
-        self.words, self.norm, self.head = nn.Embedding(WORDS, WIDTH), RmsNorm(WIDTH), nn.Linear(WIDTH, WORDS, bias=False)
+        self.words, self.norm, self.head = (
+            nn.Embedding(WORDS, WIDTH),
+            RmsNorm(WIDTH),
+            nn.Linear(WIDTH, WORDS, bias=False),
+        )
         self.blocks = nn.ModuleList(LlamaBlock() for _ in range(depth))
 
     def forward(self, words: Tensor) -> Tensor:

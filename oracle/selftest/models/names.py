@@ -1,4 +1,4 @@
-"""Which architectures are tried: timm's test models first, then small ones of every family that it has, then torchvision's."""
+"""Which models are tried: timm's test models first, then small ones of every family that it has, torchvision's among them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ mnasnet_small semnasnet_050 tinynet_e tinynet_d lcnet_035 lcnet_050 ghostnet_050
 convnext_atto regnetx_002 dla46_c efficientvit_b0 pvt_v2_b0
 """
 SMALL = """
-resnet18 resnet26t resnetv2_18 resnetblur18 seresnet18 skresnet18 ecaresnet26t resnext26ts gcresnext26ts
-bat_resnext26ts lambda_resnet26t halonet26t botnet26t_256 res2net50_26w_4s resnest26d nf_resnet26 nf_regnet_b0
 mobilenetv2_100 mobilenetv3_large_100 tf_mobilenetv3_small_minimal_100 mobilenetv4_conv_small mobilenet_edgetpu_v2_xs
 efficientnet_b0 tf_efficientnet_b0 tf_efficientnetv2_b0 efficientnet_b0_gn mnasnet_050 fbnetc_100 spnasnet_100 ghostnetv2_100
 convnext_atto_ols convnext_atto_rms convnext_femto convnextv2_atto inception_next_atto mambaout_femto
-regnety_002 regnetx_004 regnetv_040 hgnetv2_b0 repvgg_b0 rexnet_100 hardcorenas_a dla46x_c selecsls42b
-ese_vovnet19b_dw hrnet_w18_small
+regnety_002 regnetx_004 regnetv_040 hgnetv2_b0 repvgg_b0 rexnet_100 hardcorenas_a dla46x_c selecsls42b ese_vovnet19b_dw
+resnet18 resnet26t resnetv2_18 resnetblur18 seresnet18 skresnet18 ecaresnet26t resnext26ts gcresnext26ts nf_resnet26 nf_regnet_b0
 mobilevit_xxs mobilevitv2_050 edgenext_xx_small efficientformerv2_s0 swiftformer_xs fastvit_t8 poolformer_s12
-deit_tiny_patch16_224 vit_tiny_patch16_224 pit_ti_224 cait_xxs24_224 levit_128s crossvit_tiny_240 convit_tiny
-xcit_nano_12_p16_224 coat_lite_tiny gcvit_xxtiny mixer_s32_224 resmlp_12_224 gmlp_s16_224 visformer_tiny tiny_vit_5m_224
-maxvit_pico_rw_256 coatnet_pico_rw_224 eva02_tiny_patch14_224 focalnet_tiny_srf swin_tiny_patch4_window7_224 cspnext_tiny
+deit_tiny_patch16_224 vit_tiny_patch16_224 cait_xxs24_224 mixer_s32_224 resmlp_12_224 gmlp_s16_224 cspnext_tiny
+"""
+# At 48 pixels still many numbers, or built for more pixels only.
+LARGE = """
+bat_resnext26ts lambda_resnet26t halonet26t botnet26t_256 res2net50_26w_4s resnest26d hrnet_w18_small
+pit_ti_224 levit_128s crossvit_tiny_240 convit_tiny xcit_nano_12_p16_224 coat_lite_tiny gcvit_xxtiny visformer_tiny
+tiny_vit_5m_224 maxvit_pico_rw_256 coatnet_pico_rw_224 eva02_tiny_patch14_224 focalnet_tiny_srf swin_tiny_patch4_window7_224
 """
 TORCHVISION = """
 squeezenet1_1 mobilenet_v2 mobilenet_v3_small shufflenet_v2_x0_5 mnasnet0_5 resnet18 regnet_y_400mf alexnet googlenet
@@ -33,5 +35,6 @@ efficientnet_b0 densenet121 vgg11_bn
 """
 CLOSELY = (*TEST.split(), *LIGHT.split())
 LANGUAGE = tuple(f"language/{name}" for name in MODELS)
-NAMES = (*CLOSELY, *LANGUAGE, *SMALL.split(), *(f"torchvision/{name}" for name in TORCHVISION.split()))
+FIRST = (*CLOSELY, *LANGUAGE, *(f"torchvision/{name}" for name in TORCHVISION.split()), *SMALL.split())
+NAMES = (*FIRST, *LARGE.split())
 QUICK = ("test_resnet", "test_convnext", "test_efficientnet_gn", "test_mambaout", "language/GPT-2", "language/Llama")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from oracle.report.markdown import table
-from oracle.selftest.models.names import NAMES
-from oracle.selftest.models.score import BATCH, DTYPES, MODES, Models
-from oracle.wording.figures import exact_share
+from oracle.selftest.models.names import CLOSELY, LANGUAGE, NAMES
+from oracle.selftest.models.score import BATCH, LARGER, Job, Models, all_jobs, job_of
+from oracle.wording.figures import counted, exact_share, figure
 
 LIMITS = (
-    "Random weights, drawn anew where they are created constant; random images, "
-    f"{BATCH} a batch, as small as the architecture takes; one step of SGD under cross entropy, on the processor."
+    "Random weights, drawn anew where they are created constant; random images, as small as the architecture takes from 48 "
+    "pixels on, and random words; one step of SGD under cross entropy, on the processor. So nothing here is said of trained "
+    "weights, of natural images, of large sizes, or of another device."
+)
+HOW = (
+    "Each is run by torch itself, so that whoever is accused is accused wrongly. `judged` is the share of the gradient's "
+    "elements that was held against the reference, `undecided` the share of rows that say nothing, because a wrong value could "
+    "hide in their tolerance or because everything in them is zero; both are means over runs, with the least share judged. "
+    "`cost` is the processor time of the check divided by that of the model's own forward and backward pass; median."
 )
 
 
@@ -21,56 +29,101 @@ def markdown(result: Models, about: str) -> str:
         about,
         table(summary_table(result)),
         LIMITS,
+        "## By precision, mode and batch",
+        HOW,
+        table(by_kind(result)),
         "## What went wrong",
         failures(result),
+        "## What was not tried",
+        not_tried(result),
         "## Models",
         table(by_model(result)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def _about(frame: pd.DataFrame) -> dict[str, str]:
+    """What a set of runs came to."""
+    ran = frame[frame["failure"] == ""]
+    cost = (ran["seconds"] / ran["step"].where(ran["step"] > 0)).median()
+    return {
+        "runs": str(len(frame)),
+        "accused": f"{(ran['accused'] > 0).sum()} of {len(ran)}",
+        "judged": exact_share(ran["gradients"].mean()) if len(ran) else "-",
+        "least": exact_share(ran["gradients"].min()) if len(ran) else "-",
+        "undecided": exact_share(ran["undecided"].mean()) if len(ran) else "-",
+        "elements": f"{int(ran['elements'].sum()):,}",
+        "cost": f"{figure(float(cost))} ×" if np.isfinite(cost) else "-",
+    }
+
+
 def summary_table(result: Models) -> pd.DataFrame:
     """The figures that matter, a line each."""
     frame = result.table()
-    parameters, elements = int(frame["parameters"].sum()), int(frame["elements"].sum())
-    kinds = " and ".join(sorted(set(frame["dtype"]))), " and ".join(sorted(set(frame["mode"]), reverse=True))
+    names = list(dict.fromkeys(frame["name"]))
+    words = sum(name in LANGUAGE for name in names)
+    said = _about(frame)
     lines = [
         (
-            f"{frame['name'].nunique()} architectures, {kinds[0]}, {kinds[1]}: accused",
-            f"{(frame['accused'] > 0).sum()} of {len(frame)} runs",
+            f"{len(names) - words} architectures and {counted(words, 'language model')} by torch: accused",
+            f"{said['accused']} runs",
         ),
-        ("false alarms", f"{int(frame['accused'].sum())} rows in {elements:,} elements"),
-        ("parameters whose gradient was judged", exact_share(frame["judged"].sum() / max(parameters, 1))),
-        ("rows that say nothing, mean", exact_share(frame["undecided"].mean())),
-        ("tried, of all", f"{len(frame)} of {len(NAMES) * len(DTYPES) * len(MODES)} runs"),
-        ("did not run", f"{(frame['failure'] != '').sum()} of {len(frame)} runs"),
-        ("seconds a run, median", f"{frame['seconds'].median():.1f}"),
+        ("false alarms", f"{int(frame['accused'].sum())} rows in {said['elements']} elements"),
+        ("elements of gradients that were judged, mean and least of a run", f"{said['judged']}, {said['least']}"),
+        ("rows that say nothing, mean", said["undecided"]),
+        ("processor time of the check / of the model's own step, median", said["cost"]),
+        ("run, of all that are listed", f"{len(frame)} of {len(all_jobs())}"),
+        ("did not run", f"{(frame['failure'] != '').sum()} of {len(frame)}"),
     ]
     return pd.DataFrame(lines, columns=["", "result"])
 
 
+def by_kind(result: Models) -> pd.DataFrame:
+    """One row per precision, mode and batch."""
+    grouped = result.table().groupby(["dtype", "mode", "batch"], sort=False)
+    return pd.DataFrame([{"precision, mode, batch": ", ".join(map(str, kind)), **_about(own)} for kind, own in grouped])
+
+
 def failures(result: Models) -> str:
-    lines = [f"- accused: {own.name} ({own.dtype}, {own.mode}): {own.first}" for own in result.outcomes if own.accused]
+    lines = [f"- accused: {own.name} ({_kind(job_of(own))}): {own.first}" for own in result.outcomes if own.accused]
     lines += [
-        f"- did not run: {own.name} ({own.dtype}, {own.mode}): {own.failure}" for own in result.outcomes if own.failure
+        f"- did not run: {own.name} ({_kind(job_of(own))}): {own.failure}" for own in result.outcomes if own.failure
+    ]
+    lines += [
+        f"- judged {exact_share(own.gradients)}: {own.name} ({_kind(job_of(own))}): {own.unjudged}"
+        for own in result.outcomes
+        if own.gradients < 1 and not own.failure
     ]
     return "\n".join(lines) or "Nothing."
 
 
+def _kind(job: Job) -> str:
+    return f"{job.dtype}, {job.mode}, batch {job.batch}"
+
+
+def not_tried(result: Models) -> str:
+    """By kind of run, so that nobody takes a part for the whole."""
+    left: dict[str, list[str]] = {}
+    done = {job_of(own) for own in result.outcomes}
+    for job in all_jobs():
+        if job not in done:
+            left.setdefault(_kind(job), []).append(job.name)
+    closely = f"The {len(CLOSELY)} that are tried most closely are tried with batches of {BATCH} and of {LARGER}."
+    if not left:
+        return f"Nothing of what is listed. {closely}"
+    lines = [
+        f"- {kind}: {len(names)} of the models" + (f": {', '.join(names)}" if len(names) <= 6 else "")
+        for kind, names in left.items()
+    ]
+    return "\n".join([f"{closely} Of what is listed the run had no time for:", "", *lines])
+
+
 def by_model(result: Models) -> pd.DataFrame:
-    """One row per architecture, over its dtypes and modes."""
+    """One row per model, over all of its runs."""
     rows = []
-    for name, own in result.table().groupby("name", sort=False):
-        rows.append(
-            {
-                "model": name,
-                "runs": len(own),
-                "px": int(own["side"].max()),
-                "accused": int((own["accused"] > 0).sum()),
-                "gradients judged": exact_share(own["judged"].sum() / max(int(own["parameters"].sum()), 1)),
-                "undecided": exact_share(own["undecided"].mean()),
-                "elements": f"{int(own['elements'].sum()):,}",
-                "s a run": f"{own['seconds'].mean():.1f}",
-            }
-        )
+    frame = result.table()
+    order = {name: number for number, name in enumerate(NAMES)}
+    for name, own in sorted(frame.groupby("name", sort=False), key=lambda pair: order[str(pair[0])]):
+        side = int(own["side"].max())
+        rows.append({"model": name, "px": str(side) if side else "-", **_about(own)})
     return pd.DataFrame(rows)

@@ -17,7 +17,7 @@ from oracle.harness.jobs import Progress
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, UNDECIDED
 from oracle.selftest.kept import Kept
 from oracle.selftest.models.built import Built, built
-from oracle.selftest.models.names import CLOSELY, LANGUAGE, NAMES, QUICK
+from oracle.selftest.models.names import CLOSELY, FIRST, LANGUAGE, NAMES, QUICK
 
 TRAINING, EVALUATION = "training", "evaluation"
 DTYPES, MODES = ("float32", "float64"), (TRAINING, EVALUATION)
@@ -34,8 +34,8 @@ class Job(NamedTuple):
 
 
 def all_jobs() -> list[Job]:
-    """Each model once before any of them twice; then the forty that are tried closely, with a larger batch too."""
-    jobs = [Job(name, DTYPES[0], TRAINING) for name in NAMES]
+    """Each small model once before any of them twice; then the forty that are tried closely, with a larger batch too."""
+    jobs = [Job(name, DTYPES[0], TRAINING) for name in FIRST]
     jobs += [
         Job(name, dtype, mode, batch)
         for name in (*LANGUAGE, *CLOSELY)
@@ -43,6 +43,7 @@ def all_jobs() -> list[Job]:
         for mode in MODES
         for batch in (BATCH, LARGER)
     ]
+    jobs += [Job(name, DTYPES[0], TRAINING) for name in NAMES]
     jobs += [Job(name, dtype, TRAINING) for dtype in NARROW for name in NAMES]
     jobs += [Job(name, dtype, mode) for dtype in DTYPES for mode in MODES for name in NAMES]
     return list(dict.fromkeys(jobs))

@@ -25,9 +25,7 @@ def selftest(
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="The smallest errors that are caught, of every class and quantity.")
     ] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A seventh of it, in float32; of --rivals and --models less.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A seventh of it, in float32; of the others less.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="With one of these: go on with what --out holds already.")
     ] = False,
@@ -131,8 +129,8 @@ def _rivals(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -
         print_json(result.table().to_dict(orient="records"))
     else:
         show = terminal.console()
-        for _, dtype, own, nearest in render.summary_table(result).itertuples():
-            show.print(f"{dtype}: oracle {own}; {nearest}", soft_wrap=True, markup=False, highlight=False)
+        for _, what, said in render.summary_table(result).itertuples():
+            show.print(f"{what}: {said}", soft_wrap=True, markup=False, highlight=False)
         show.print(_ended("rivals", result))
     raise typer.Exit(0 if result.passed else 1)
 

@@ -17,8 +17,15 @@ from oracle.running_error.array import converted
 
 assert _rules
 # Kernels that add up in the 16 bits of their operands, on the processor at least: a convolution adds the gradients of its samples
-# to each other where oneDNN has no 16-bit instructions (aten/src/ATen/native/ConvolutionMM2d.cpp), layer norm those of its rows.
-IN_16_BITS = ("convolution", "_convolution", "native_layer_norm")
+# to each other where oneDNN has no 16-bit instructions (aten/src/ATen/native/ConvolutionMM2d.cpp), layer norm those of its rows,
+# the negative log likelihood its terms (LossNLL.cpp), an embedding and an index the gradients of what was read several times
+# (Embedding.cpp, cpu/IndexKernel.cpp).
+IN_16_BITS = (
+    *("convolution", "_convolution", "native_layer_norm", "nll_loss_forward", "nll_loss2d_forward"),
+    *("embedding", "index", "_unsafe_index", "index_select", "gather"),
+)
+# Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.
+BY_CALLS = ("arithmetic", "functions", "reductions")
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 UNFILLED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
 KNOWN = (*FLOATS, "bool", "int64", "int32", "int16", "int8", "uint8")
@@ -30,7 +37,7 @@ class Arithmetic(Protocol):
     def lifted(self, numbers: Array) -> Any:
         """An array that was captured, exact by definition."""
 
-    def widened(self, x: Any, op: str) -> Any:
+    def widened(self, x: Any, rule: Rule) -> Any:
         """As the kernel of an operation holds it while it computes."""
 
     def stored(self, x: Any, dtype: str) -> Any:
@@ -44,7 +51,7 @@ class Plain:
     def lifted(self, numbers: Array) -> Any:
         return numbers if numbers.dtype.kind in "biu" else numbers.astype(np.float64)
 
-    def widened(self, x: Any, op: str) -> Any:
+    def widened(self, x: Any, rule: Rule) -> Any:
         return x
 
     def stored(self, x: Any, dtype: str) -> Any:
@@ -62,13 +69,14 @@ class WithErrors:
             return numbers
         return ErrorArray.exact(numbers, self.model.of(numbers.dtype.name))
 
-    def widened(self, x: Any, op: str) -> Any:
-        """16-bit numbers are computed with in float32, but for kernels that add up in 16 bits."""
+    def widened(self, x: Any, rule: Rule) -> Any:
+        """16-bit numbers are computed with in float32, but for kernels that add up in 16 bits, and for what several calls do."""
         if not isinstance(x, ErrorArray) or x.dtype.itemsize != 2:
             return x
-        if op.partition(".")[0] in IN_16_BITS:
-            return converted(x, replace(self.model.of(x.dtype.name), accumulate=None))
-        return converted(x, self.model.of("float32"))
+        model = self.model.of(x.dtype.name)
+        if rule.name in IN_16_BITS:
+            return converted(x, replace(model, accumulate=None))
+        return x if rule.moves or rule.family in BY_CALLS else converted(x, model.inside_kernels)
 
     def stored(self, x: Any, dtype: str) -> Any:
         if dtype not in FLOATS:
@@ -123,8 +131,7 @@ class Run:
         if rule is None:
             self._take(call)
             return
-        if not rule.moves:
-            args, kwargs = replaced((args, kwargs), ErrorArray, lambda own: self.arithmetic.widened(own, call.name))
+        args, kwargs = replaced((args, kwargs), ErrorArray, lambda own: self.arithmetic.widened(own, rule))
         if rule.shown:
             kwargs["shown"] = call.recorded
         output, backward = rule.function(*args, **kwargs)
@@ -177,8 +184,7 @@ class Run:
         grads = [None if value is None else arrived.pop(value, None) for value in step.call.results]
         if all(grad is None for grad in grads):
             return
-        if not step.rule.moves:
-            grads = [None if grad is None else self.arithmetic.widened(grad, step.call.name) for grad in grads]
+        grads = [None if grad is None else self.arithmetic.widened(grad, step.rule) for grad in grads]
         found = step.backward(grads[0]) if step.call.single else step.backward(*grads)
         found = found if isinstance(found, (tuple, list)) else (found,)
         for argument, grad in zip(step.call.args, found, strict=False):

@@ -352,6 +352,12 @@ def converted(x: ErrorArray, model: ErrorModel) -> ErrorArray:
     return ErrorArray(value, model, error, scale=x.scale, quantum=quantum, guide=x.guide, hidden=x.own_hidden)
 
 
+def stored(x: Any) -> Any:
+    """What one kernel hands to the next, or reads again later: in 16 bits rounded to these, whatever it computes in."""
+    model = x.model if isinstance(x, ErrorArray) else None
+    return x if model is None or model.stored is None else converted(converted(x, model.of(model.stored)), model)
+
+
 def constant(value: Any, model: ErrorModel) -> ErrorArray:
     """A number or plain array that a formula brings in: exact where the dtype can hold it, else rounded once."""
     wide = np.asarray(value, dtype=np.float64)

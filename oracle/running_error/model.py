@@ -111,6 +111,7 @@ class ErrorModel:
         dtype: what the subject computes in.
         bounds: keep the worst case beside the statistical model.
         accumulate: what it adds up in, where that is wider than `dtype`; each sum is then rounded to `dtype` once.
+        stored: the 16 bits in which a kernel hands on what it computes in the wider `dtype`; None where that is `dtype`.
         open_ties: leave the choice open at an exact tie or kink, as where rounding can flip it: the value is then halfway
             between the two sides and the error reaches to both.
         rounds: off, next to nothing is rounded, and the bounds tell what open ties alone add up to.
@@ -119,6 +120,7 @@ class ErrorModel:
     dtype: np.dtype[Any]
     bounds: bool = False
     accumulate: str | None = None
+    stored: str | None = None
     open_ties: bool = False
     rounds: bool = True
     branches: BranchLog = field(default_factory=BranchLog)
@@ -130,9 +132,15 @@ class ErrorModel:
             return self
         if dtype not in self.others:
             kind = np.dtype(dtype)
-            self.others[dtype] = replace(self, dtype=kind, accumulate="float32" if kind.itemsize == 2 else None)
+            narrow = "float32" if kind.itemsize == 2 else None
+            self.others[dtype] = replace(self, dtype=kind, accumulate=narrow, stored=None)
             self.others[dtype].others[self.dtype.name] = self
         return self.others[dtype]
+
+    @cached_property
+    def inside_kernels(self) -> ErrorModel:
+        """float32, in which kernels compute with what is held in these 16 bits."""
+        return replace(self, dtype=np.dtype("float32"), accumulate=None, stored=self.dtype.name)
 
     @cached_property
     def unit_roundoff(self) -> float:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import summed_to
+from oracle.programs.adjoint import plain, summed_to
 from oracle.programs.table import NoRule, rule
+from oracle.running_error.array import stored
 from refbp import functional
 
 
@@ -27,8 +28,6 @@ for _name in (
     "relu",
     "relu6",
     "silu",
-    "sigmoid",
-    "tanh",
     "hardtanh",
     "hardsigmoid",
     "hardswish",
@@ -79,16 +78,49 @@ def log_sigmoid(input: Any) -> Any:
     return (y, None), lambda g, _: (back(g),)
 
 
+def _from_output(function: Callable[..., Any], slope: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """An op of refbp whose kernel reads its own output on the way back: in 16 bits this is rounded by then."""
+
+    def of_refbp(input: Any, *options: Any) -> Any:
+        output, backward = function(input, *options)
+        kept = stored(output)
+        return (output, backward) if kept is output else (kept, lambda g: slope(g, kept))
+
+    return of_refbp
+
+
+@rule("sigmoid")
+def sigmoid(input: Any) -> Any:
+    """`refbp.functional.sigmoid`."""
+    return _from_output(functional.sigmoid, lambda g, y: g * (1.0 - y) * y)(input)
+
+
+@rule("tanh")
+def tanh(input: Any) -> Any:
+    """`refbp.functional.tanh`."""
+    return _from_output(functional.tanh, lambda g, y: g * (1.0 - np.square(y)))(input)
+
+
 @rule("_softmax", "_safe_softmax", "softmax")
 def softmax(input: Any, dim: int, half_to_float: Any = False, dtype: Any = None) -> Any:
     """`refbp.functional.softmax`."""
-    return functional.softmax(input, dim)
+
+    def slope(g: Any, y: Any) -> Any:
+        return y * (g - np.sum(y * g, axis=dim, keepdims=True))
+
+    return _from_output(functional.softmax, slope)(input, dim)
 
 
 @rule("_log_softmax", "log_softmax")
 def log_softmax(input: Any, dim: int, half_to_float: Any = False) -> Any:
-    """`refbp.functional.log_softmax`."""
-    return functional.log_softmax(input, dim)
+    """`refbp.functional.log_softmax`; in 16 bits the sum of the powers and its logarithm are stored in these
+    (aten/src/ATen/native/cpu/SoftMaxKernel.cpp), and so are the output and the sum of the gradients."""
+    if stored(input) is input:
+        return functional.log_softmax(input, dim)
+    largest = np.max(plain(input), axis=dim, keepdims=True)
+    total = stored(np.sum(np.exp(input - largest), axis=dim, keepdims=True))
+    y = stored(input - largest - stored(np.log(total)))
+    return y, lambda g: g - np.exp(y) * stored(np.sum(g, axis=dim, keepdims=True))
 
 
 @rule("rrelu_with_noise")

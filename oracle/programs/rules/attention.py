@@ -9,6 +9,7 @@ import numpy as np
 
 from oracle.programs.adjoint import matrix_t, summed_to
 from oracle.programs.table import NoRule, rule
+from oracle.running_error.array import stored
 from refbp import functional
 
 
@@ -27,15 +28,15 @@ def flash_attention(
     if is_causal:
         scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -math.inf)
     weights, _ = functional.softmax(scores, -1)
-    output = weights @ value
+    weights = stored(weights)  # as its second product reads it
+    output = stored(weights @ value)
 
     def backward(g: Any, _: Any = None) -> Any:
         # As in the kernel, the row's mean of g Vᵀ comes from the output, whose rounding all keys of a query share: it is taken
         # out of their sum, so that it counts as one error and not as many.
         shares, mean = g @ matrix_t(value), np.sum(g * output, axis=-1, keepdims=True)
-        grad_query = ((weights * shares) @ key - mean * (weights @ key)) * s
-        delta = weights * (shares - mean)
-        scaled = delta * s
+        grad_query = (stored(weights * shares) @ key - mean * (weights @ key)) * s
+        scaled = stored(weights * (shares - mean) * s)
         return grad_query, matrix_t(scaled) @ query, summed_to(matrix_t(weights) @ g, value)
 
     return (output, None), backward

@@ -143,7 +143,8 @@ class Experts(nn.Module):
         mixed = torch.zeros_like(rows)
         for number, expert in enumerate(self.experts):
             row, rank = torch.where(chosen == number)
-            mixed = mixed.index_add(0, row, expert(rows[row]) * best[row, rank, None])
+            own = expert(rows[row]) * best[row, rank, None]
+            mixed = mixed.index_add(0, row, own.to(mixed.dtype))
         return self.head(x + mixed.view_as(x))  # type: ignore[no-any-return]
 
 

@@ -28,13 +28,13 @@ LARGE = """
 bat_resnext26ts lambda_resnet26t halonet26t botnet26t_256 res2net50_26w_4s resnest26d hrnet_w18_small
 pit_ti_224 levit_128s crossvit_tiny_240 convit_tiny xcit_nano_12_p16_224 coat_lite_tiny gcvit_xxtiny visformer_tiny
 tiny_vit_5m_224 maxvit_pico_rw_256 coatnet_pico_rw_224 eva02_tiny_patch14_224 focalnet_tiny_srf swin_tiny_patch4_window7_224
+torchvision/alexnet torchvision/densenet121 torchvision/vgg11_bn
 """
 TORCHVISION = """
-squeezenet1_1 mobilenet_v2 mobilenet_v3_small shufflenet_v2_x0_5 mnasnet0_5 resnet18 regnet_y_400mf alexnet googlenet
-efficientnet_b0 densenet121 vgg11_bn
+squeezenet1_1 mobilenet_v2 mobilenet_v3_small shufflenet_v2_x0_5 mnasnet0_5 resnet18 regnet_y_400mf googlenet efficientnet_b0
 """
 CLOSELY = (*TEST.split(), *LIGHT.split())
 LANGUAGE = tuple(f"language/{name}" for name in MODELS)
 FIRST = (*CLOSELY, *LANGUAGE, *(f"torchvision/{name}" for name in TORCHVISION.split()), *SMALL.split())
 NAMES = (*FIRST, *LARGE.split())
-QUICK = ("test_resnet", "test_convnext", "test_efficientnet_gn", "test_mambaout", "language/GPT-2", "language/Llama")
+QUICK = ("test_resnet", "test_mambaout", "language/GPT-2", "language/Llama")

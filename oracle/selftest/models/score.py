@@ -24,6 +24,8 @@ DTYPES, MODES = ("float32", "float64"), (TRAINING, EVALUATION)
 # bfloat16 throughout, and float32 under autocast to bfloat16: in training.
 NARROW = ("bfloat16", "autocast")
 BATCH, LARGER = 2, 8
+# What torch itself cannot do on the processor: oneDNN has no recurrent layer with numbers of 16 bits and weights of 32.
+IMPOSSIBLE = ("language/LSTM", "autocast")
 
 
 class Job(NamedTuple):
@@ -46,7 +48,7 @@ def all_jobs() -> list[Job]:
     jobs += [Job(name, DTYPES[0], TRAINING) for name in NAMES]
     jobs += [Job(name, dtype, TRAINING) for dtype in NARROW for name in NAMES]
     jobs += [Job(name, dtype, mode) for dtype in DTYPES for mode in MODES for name in NAMES]
-    return list(dict.fromkeys(jobs))
+    return [job for job in dict.fromkeys(jobs) if job[:2] != IMPOSSIBLE]
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def run(
     resume: bool = False,
     minutes: float | None = None,
 ) -> Models:
-    """Every model in every precision and mode, or six of them in float32 in training.
+    """Every model in every precision and mode, or four of them in float32 in training.
 
     kept: a table to which each outcome is added as soon as it is there; with `resume`, what it holds is not done again.
     minutes: after so many nothing more is begun.

@@ -240,7 +240,7 @@ def measured(got: Array, expected: Expected) -> Figures:
 def differs(got: Array, expected: Expected) -> bool:
     """Whether an element is outside its tolerance."""
     with np.errstate(all="ignore"):
-        return measured(got, expected).n_outside > 0
+        return got.size > 0 and measured(got, expected).n_outside > 0
 
 
 def cosine(figures: Figures, errors: Callable[[], Errors]) -> float:

@@ -32,6 +32,10 @@ def zero(p: Any, kept: Any) -> Any:
     return np.zeros_like(p) if kept is None else kept
 
 
+def moments(p: Any, d: Any, m: Any, v: Any, b1: Any, b2: Any) -> tuple[Any, Any]:
+    return b1 * zero(p, m) + (1 - b1) * d, b2 * zero(p, v) + (1 - b2) * d * d
+
+
 def gathered(
     p: Any,
     g: Any,
@@ -45,7 +49,7 @@ def gathered(
     **__: Any,
 ) -> Any:
     t, (b1, b2) = (step or 0) + 1, betas
-    m, v = b1 * zero(p, m) + (1 - b1) * g, b2 * zero(p, v) + (1 - b2) * g * g
+    m, v = moments(p, g, m, v, b1, b2)
     root = (1 - b2**t) ** 0.5
     return p - lr * root / (1 - b1**t) * (m / (np.sqrt(v) + eps * root)), t, m, v, None
 
@@ -103,7 +107,7 @@ def nadam(
     d = g + p * weight_decay
     now, after = (b1 * (1 - 0.5 * 0.96 ** (n * momentum_decay)) for n in (t, t + 1))
     product = now * (p.dtype.type(1) if product is None else product)
-    m, v = b1 * zero(p, m) + (1 - b1) * d, b2 * zero(p, v) + (1 - b2) * d * d
+    m, v = moments(p, d, m, v, b1, b2)
     ahead = m * (after / (1 - product * after)) + d * ((1 - now) / (1 - product))
     return p - ahead / (np.sqrt(v) / (1 - b2**t) ** 0.5 + eps) * lr, t, np.asarray(product, p.dtype), m, v
 
@@ -112,7 +116,7 @@ def radam(
     p: Any, g: Any, step: Any = None, m: Any = None, v: Any = None, *, lr: Any, betas: Any, eps: Any, **_: Any
 ) -> Any:
     t, (b1, b2) = (step or 0) + 1, betas
-    m, v = b1 * zero(p, m) + (1 - b1) * g, b2 * zero(p, v) + (1 - b2) * g * g
+    m, v = moments(p, g, m, v, b1, b2)
     longest = (1 + b2) / (1 - b2)
     length = longest - 2 * t / (b2**-t - 1)
     move = m / (1 - b1**t)

@@ -181,7 +181,7 @@ def bce_with_logits(
         )
         softplus = np.log1p(np.exp(-np.abs(x))) + np.maximum(-x, 0)
         losses = whole * ((1 - target) * x + (1 + (positive - 1) * target) * softplus)
-        d = whole * ((1 - target) - (1 + (positive - 1) * target) * sigmoid(-x))
+        d = whole * ((1 + (positive - 1) * target) * sigmoid(x) - positive * target)
         return losses, d if gradient is None else gradient(d, x, target)
 
     return elementwise(terms)

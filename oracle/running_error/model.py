@@ -22,6 +22,8 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
 NEXT_TO_NOTHING = 2.0**-100
+# Factor of a product that brings it back from below the normal range, at most: what was lost there is as many times larger.
+NEAR_SUBNORMAL = 2.0**7
 # Of so many terms one is a tenth of them all, √Σt².
 FEW_TERMS = 100
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -202,13 +204,18 @@ class ErrorModel:
         return error.mapped(lambda own: np.where(finite, own, 0.0))
 
     def underflow(self, size: Floats) -> Twofold | None:
-        """Lost by results of this size below the normal range, though the operation is exact above; None for nothing."""
-        low = (size < 2 * self.smallest_normal[0]) & (size > 0)
+        """Lost by results of this size below the normal range, though the operation is exact above; None for nothing.
+
+        A product of several that ends just above it, multiplied in another order, was below it on the way.
+        """
+        reach = 1.0 if self.dtype == np.float16 else NEAR_SUBNORMAL
+        low = (size < 2 * reach * self.smallest_normal[0]) & (size > 0)
         if not low.any():
             return None
 
         def lost(smallest: float, least: float) -> Floats:
-            return np.where(low & (size < 2 * smallest), least, 0.0)
+            near = least * self.unit_roundoff * reach
+            return np.where(low, np.where(size < 2 * smallest, least, near * (size < 2 * reach * smallest)), 0.0)
 
         (normal, normal_worst), (least, least_worst) = self.smallest_normal, self.least_lost
         return Twofold(lost(normal, least * least), lost(normal_worst, least_worst) if self.bounds else None)

@@ -76,7 +76,7 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
         return x @ y, None
     # As many parts as cost little beside the product itself.
     room = (x.size + y.size) // (4 * squares.size)
-    parts = min(PARTS, max(room, min(n // 32, 4), 1))
+    parts = min(PARTS, max(room, min(n // FEW, 4), 1))
     by_sample = room > 1 and 1 < samples < n and n % samples == 0
     value, beyond = np.empty(squares.shape), np.zeros(squares.shape)
     step = max(1, CHUNK * squares.shape[-2] // squares.size)
@@ -86,7 +86,7 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
             real = np.maximum(real, partial_sums(sample_by_sample(x[own], y, samples, min(parts, samples)))[1])
         if parts > 1:
             beyond[own] = np.maximum(real - model.random_order(value[own], squares[own], n), 0.0)
-    alike = alike_in_both(x, y, samples if by_sample else 1) if n >= LOOK else None
+    alike = alike_in_both(x, y, samples if by_sample else 1)
     if alike is not None:
         usual = model.random_order(value[alike], squares[alike], n) + beyond[alike] + 2 * squares[alike]
         few = min(len(usual), ELEMENTS, max(4, TERMS // n))
@@ -144,7 +144,7 @@ def repeating(x: Floats, samples: int) -> Any:
     """
     n = x.shape[-1]
     one = max(n // samples - LOOK, 0) // 2 * samples + samples // 2  # of the sample in the middle, from its middle
-    return looks_repeating(x[..., :: n // LOOK][..., :LOOK]) | looks_repeating(x[..., one::samples][..., :LOOK])
+    return looks_repeating(x[..., :: max(n // LOOK, 1)][..., :LOOK]) | looks_repeating(x[..., one::samples][..., :LOOK])
 
 
 def looks_repeating(few: Floats) -> Any:

@@ -163,3 +163,16 @@ def test_the_value_of_a_sum_is_added_up_in_pairs() -> None:
     exactly = terms.astype(np.longdouble).sum(0).astype(float)
     plain = np.sum(terms, axis=0)
     assert np.max(np.abs(value - exactly)) < np.max(np.abs(plain - exactly)) / 10
+
+
+@pytest.mark.parametrize("n", [33, 57])
+def test_small_batches_have_orders_too(n: int) -> None:
+    """Few samples are sorted, or repeat, as many do."""
+    rng = np.random.default_rng(1)
+    x, half = np.full((40, n), 0.7), n // 2
+    terms = x[:, None] * repeating(rng, 30, n)
+    sigma = (exact(x) @ exact(repeating(np.random.default_rng(1), 30, n).T)).sigma
+    assert np.max(np.abs(loop(terms)) / sigma) < 3
+    y = np.concatenate([np.ones(half), -np.ones(n - half)]) * (1 + 0.1 * rng.standard_normal((30, n)))
+    partial = U * np.sqrt(np.square(np.cumsum(y, axis=-1)).sum(-1))
+    assert ((exact(1 + 0.1 * rng.standard_normal((40, n))) @ exact(y.T)).sigma > 0.6 * partial).all()

@@ -128,3 +128,15 @@ def test_a_quotient_by_a_power_of_two_may_be_a_product_of_rounded_factors() -> N
     assert (error <= 3 * (exact(x) / 4.0).sigma).all()
     assert (exact([3.0, 5.0]) / 4.0).error is None
     assert (exact([0.3]) / 1.0).error is None
+
+
+def test_a_product_just_above_the_range_may_have_been_below_it() -> None:
+    """(g s) x is g (s x), unless g s is subnormal and x brings it back: σ covers what was lost there."""
+    rng = np.random.default_rng(0)
+    s, x = rng.uniform(1, 2, 4000).astype("f4") * np.float32(2.0**-126), rng.uniform(40, 90, 4000).astype("f4")
+    g = rng.uniform(0.02, 0.2, 4000).astype("f4")
+    model = ErrorModel(np.dtype("float32"))
+    due = ErrorArray.exact(g, model) * (ErrorArray.exact(s, model) * ErrorArray.exact(x, model))
+    error = np.abs(((g * s) * x).astype(float) - due.value)
+    assert np.max(error / due.sigma) < 2
+    assert np.max(error / np.abs(due.value)) > 8 * 2.0**-24

@@ -133,7 +133,7 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         from oracle.blame.blame import blame
-        from oracle.harness.run import Job, judged_apart
+        from oracle.harness.work import Job, judged_apart
         from oracle.judging.rows import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED
         from oracle.report.report import Discrepancy
 

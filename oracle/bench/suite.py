@@ -14,7 +14,7 @@ from oracle import subjects, suite
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.bench.timing import interleaved
 from oracle.case.case import Case
-from oracle.harness.run import judged_case
+from oracle.harness.work import judged_case
 from oracle.trace import Subject, Trace
 
 # Families of small cases: a layer, a loss or an update each.

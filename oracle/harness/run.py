@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import BrokenExecutor, Executor
-from dataclasses import replace
-from typing import Any, NamedTuple
+from concurrent.futures import Executor
+from typing import Any
 
-from oracle import subjects, suite
+from oracle import suite
 from oracle.blame.details import Detail
 from oracle.case.case import Case, CaseError
 from oracle.exchange.numbers import shown
 from oracle.execution.network import check
-from oracle.harness import apart, called
-from oracle.harness.jobs import Judged, Progress, contained, in_turn
-from oracle.harness.judge import Trial, tried
-from oracle.judging.case_rows import unjudged
-from oracle.judging.long_runs import STRETCH, condensed, lengths, resumed, stretch
-from oracle.judging.rows import CONVENTION, CRASHED, FAILED, UNDECIDED, UNSUPPORTED, WRONG, Row
-from oracle.judging.training import TrainingRun, trained
-from oracle.judging.witness import judge_by_witness, with_sides
+from oracle.harness import apart
+from oracle.harness.jobs import Progress, in_turn
+from oracle.harness.work import FreeRun, Job, judged, lost, not_trained, trained_freely
+from oracle.judging.rows import CRASHED, FAILED, UNSUPPORTED, Row
+from oracle.judging.training import TrainingRun
 from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
 from oracle.suite.tried import never_tried
-from oracle.trace import Subject
-from oracle.wording.errors import in_a_line
 
 REFERENCES = ("torch", "refbp")
 DTYPES = ("float64", "float32")  # what a run judges unless told otherwise
@@ -169,101 +162,6 @@ def check_names(reference: str, dtypes: Sequence[str]) -> None:
     for dtype in dtypes:
         if dtype not in UNIT_ROUNDOFF:
             raise ValueError(f"unknown dtype {dtype!r}: known are {', '.join(UNIT_ROUNDOFF)}")
-
-
-class Job(NamedTuple):
-    """A case in its dtype, and who is to be held against whom."""
-
-    case: Case
-    subject: str | Any
-    reference: str
-    witness: bool
-    strict_conventions: bool
-
-
-def lost(job: Job, error: BrokenExecutor) -> Judged:
-    """What stands for a job whose process ended: a crash if that was in the subject's code, else a failure of the harness."""
-    verdict = CRASHED if getattr(error, "in_subject", False) else FAILED
-    return Judged([unjudged(job.case, verdict, f"the process that it ran in {error}")], [], math.nan)
-
-
-def judged(job: Job) -> Judged:
-    """A job's rows; a failure of the harness in it is a row as well."""
-    subject, reference = called.load(job.subject), subjects.load(job.reference)
-    done = contained(job.case.name, job.case.dtype, lambda: judged_case(job.case, subject, reference, job.witness))
-    rows = [_strict(row) for row in done.rows] if job.strict_conventions else done.rows
-    return done._replace(rows=rows, left=subject.left, profile=tuple(subject.profile.in_words()))
-
-
-def _strict(row: Row) -> Row:
-    if row.verdict != CONVENTION:
-        return row
-    return row.found(WRONG, f"differs by convention, and conventions are strict: {row.diagnosis}")
-
-
-def judged_apart(job: Job, executor: Executor | None) -> Judged:
-    """The same in a worker, if there is one."""
-    ((_, done),) = in_turn(judged, [job], lambda job: job.case.name, None, executor, lost)
-    return done
-
-
-class FreeRun(NamedTuple):
-    """A network to be trained freely by subject and reference."""
-
-    network: suite.networks.DigitNetwork
-    subject: str | Any
-    reference: str
-
-
-def trained_freely(run: FreeRun) -> TrainingRun | str:
-    """The run, or why there is none: a subject that does not show what it goes on from, or raises, cannot be trained freely."""
-    try:
-        return trained(run.network, called.load(run.subject), subjects.load(run.reference))
-    except ValueError as error:
-        return str(error)
-    except Exception as error:  # whatever a subject raises is a finding about the subject
-        return f"{run.network.name}: {in_a_line(error)}"
-
-
-def not_trained(run: FreeRun, error: BrokenExecutor) -> str:
-    """Why there is no run whose process ended."""
-    return f"{run.network.name}: the process that it ran in {error}"
-
-
-def judged_case(
-    case: Case, subject: Subject, reference: Subject, witness: bool = False
-) -> tuple[list[Row], list[Detail]]:
-    """All rows of one case in its dtype, and the arrays behind what went wrong.
-
-    Of a long run there is a row per quantity and stretch, and none after it crashed.
-    """
-    if case.steps <= STRETCH:
-        trial = tried(case, subject, reference)
-        return _rows(case, trial, witness), list(trial.judgement.details)
-    rows, details, going = [], [], case
-    for start, steps in lengths(case):
-        part = stretch(case, start, steps)
-        part = replace(part, params=going.params, optimizer_state=going.optimizer_state)
-        trial = tried(part, subject, reference)
-        own = [replace(row, step=row.step + start) for row in _rows(part, trial, witness)]
-        rows += condensed(own)
-        details += [detail.after(start) for detail in trial.judgement.details]
-        if not trial.ended_well:
-            break
-        try:
-            going = resumed(part, trial.trace)
-        except ValueError as error:
-            return [*rows, unjudged(case, UNDECIDED, str(error))], details
-    return rows, details
-
-
-def _rows(case: Case, trial: Trial, witness: bool) -> list[Row]:
-    """A trial's rows; with what the third witness says, where it is asked."""
-    rows = list(trial.judgement.rows)
-    if not witness or not trial.ended_well:
-        return rows
-    testimony = judge_by_witness(case, trial.trace)
-    return with_sides(rows, testimony) + testimony
 
 
 def load_cases(path: str) -> list[Case]:

@@ -12,7 +12,7 @@ import pandas as pd
 from oracle import subjects
 from oracle.case.case import Case
 from oracle.harness.jobs import Progress, in_turn
-from oracle.harness.run import Job, judged, lost
+from oracle.harness.work import Job, judged, lost
 from oracle.judging.rows import (
     CONVENTION,
     CRASHED,

@@ -1,7 +1,6 @@
 """Runs that are killed, each a fork of this process, which has imported what they need. Run by test_command.py.
 
-python killed.py moments FOLDER COUNT: at random moments.
-python killed.py moves FOLDER: before each move of a file.
+python killed.py FOLDER COUNT: so often at random moments, and then before each move of a file.
 """
 
 from __future__ import annotations
@@ -108,8 +107,6 @@ def saved_until(at: int, report: Report, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[2])
-    if sys.argv[1] == "moves":
-        moves(place)
-    else:
-        sys.stderr.write(f"{moments(place, int(sys.argv[3]))} of {sys.argv[3]} were quicker\n")
+    place, count = Path(sys.argv[1]), int(sys.argv[2])
+    sys.stderr.write(f"{moments(place / 'moments', count)} of {count} were quicker\n")
+    moves(place / "moves")

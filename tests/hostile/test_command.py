@@ -20,7 +20,7 @@ import pytest
 import oracle
 from oracle import suite
 from oracle.harness import executors
-from oracle.harness.run import Job, judged_apart
+from oracle.harness.work import Job, judged_apart
 from oracle.subjects import process
 from oracle.subjects.child import ProgramFailed
 
@@ -39,7 +39,7 @@ def command(*words: str) -> list[str]:
 
 FULL = {
     "standard output": ("stdout", ("list", "causes")),
-    "standard error": ("stderr", ("run", "--subject", "nobody")),
+    "standard error": ("stderr", ("list", "nothing")),
     "the output of a run": ("stdout", RUN),
 }
 
@@ -117,11 +117,10 @@ def test_a_signal_ends_the_workers_too(number: int, status: int, folder: Path) -
 KILLED = str(Path(__file__).with_name("killed.py"))
 
 
-@pytest.mark.parametrize("when", [("moments", str(KILLS // 3)), ("moves",)], ids=lambda when: when[0])
-def test_a_run_that_is_killed_leaves_a_whole_report(when: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_run_that_is_killed_leaves_a_whole_report(tmp_path: Path) -> None:
     """At any moment, and before each move of a file: the earlier report, byte by byte, or the new one; and the same again is
     complete."""
-    words = [sys.executable, KILLED, when[0], str(tmp_path), *when[1:]]
+    words = [sys.executable, KILLED, str(tmp_path), str(KILLS // 3)]
     done = subprocess.run(words, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from hypothesis import strategies as st
 
 import oracle
 from oracle import suite, vectors
+from oracle.blame import details
 from oracle.case.case import CaseError
 from oracle.exchange.numbers import array_to_object
 from oracle.exchange.received import entry_name
 from oracle.exchange.spelled import description, named_arrays
 from oracle.exchange.tensors import unpacked
 from oracle.harness.run import load_cases
+from oracle.report import stored
 from oracle.report.report import ReportError
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects.child import ProgramFailed
@@ -96,18 +99,19 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
     return value[""]
 
 
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """Cut, or with bytes changed."""
+    data = bytearray(whole[: draw(st.integers(0, len(whole)))] if draw(st.booleans()) else whole)
+    for _ in range(draw(st.integers(0, 3)) if data else 0):
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    return bytes(data)
+
+
 def texts(value: Any) -> st.SearchStrategy[bytes]:
     """As bytes; some of them cut, or with bytes changed, or nothing of the kind."""
     whole = json.dumps(value).encode()
-
-    @st.composite
-    def damaged(draw: st.DrawFn) -> bytes:
-        data = bytearray(whole[: draw(st.integers(0, len(whole)))])
-        for _ in range(draw(st.integers(0, 3)) if data else 0):
-            data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
-        return bytes(data)
-
-    return changed(value).map(lambda own: json.dumps(own).encode()) | damaged() | st.binary(max_size=60)
+    return changed(value).map(lambda own: json.dumps(own).encode()) | damaged(whole) | st.binary(max_size=60)
 
 
 def resident() -> int:
@@ -243,31 +247,61 @@ def test_headers_of_safetensors(header: bytes, off: int, size: int) -> None:
         assert all(isinstance(array, np.ndarray) for array in found.arrays.values()) and all(found.faults.values())
 
 
-def test_saved_reports(tmp_path: Path) -> None:
+class Wrong:
+    """refbp with twice the gradients of biases: a report of it has discrepancies, and arrays."""
+
+    name = "wrong"
+
+    def run(self, case: oracle.Case) -> oracle.Trace:
+        trace = refbp_subject.run(case)
+        for key in trace:
+            if key.quantity == "grad.bias":
+                trace.arrays[key] = 2 * trace.arrays[key]
+        return trace
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    oracle.run(Wrong(), "refbp", "worked-example/plain", ("float64",)).save(tmp_path)
+    return tmp_path
+
+
+def test_saved_reports(saved: Path) -> None:
     """One that is read is also shown, in every form."""
     from oracle.report import github
 
-    class Wrong:
-        name = "wrong"
-
-        def run(self, case: oracle.Case) -> oracle.Trace:
-            trace = refbp_subject.run(case)
-            for key in trace:
-                if key.quantity == "grad.bias":
-                    trace.arrays[key] = 2 * trace.arrays[key]
-            return trace
-
-    oracle.run(Wrong(), "refbp", "worked-example/plain", ("float64",)).save(tmp_path)
-    good = json.loads((tmp_path / "report.json").read_bytes())
+    good = json.loads((saved / "report.json").read_bytes())
     good.pop("table")  # which the file beside it holds
 
     @FUZZ
     @given(texts(good))
     def fuzzed(text: bytes) -> None:
-        (tmp_path / "report.json").write_bytes(text)
-        kept = ends_well(lambda: oracle.load_report(tmp_path), ReportError)
+        (saved / "report.json").write_bytes(text)
+        kept = ends_well(lambda: oracle.load_report(saved), ReportError)
         if kept is not None:
             assert kept.to_markdown() and kept.to_junit() and kept._repr_html_() and kept.conclusion and repr(kept)
             github.workflow_commands(kept.blame, kept.table)
 
+    fuzzed()
+
+
+def test_tables_of_saved_reports(saved: Path) -> None:
+    @FUZZ
+    @given(damaged((saved / "table.parquet").read_bytes()))
+    def fuzzed(data: bytes) -> None:
+        with suppress(Exception):  # of which `load_report` makes a sentence; never the end of the process, and no giant
+            stored._table(data)
+
+    fuzzed()
+
+
+def test_arrays_of_saved_reports(saved: Path) -> None:
+    places = [kept.place for kept in oracle.load_report(saved).details]
+
+    @FUZZ
+    @given(damaged((saved / "details.npz").read_bytes()))
+    def fuzzed(data: bytes) -> None:
+        ends_well(lambda: details.load(data, places), ValueError)
+
+    assert places
     fuzzed()

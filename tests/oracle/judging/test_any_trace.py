@@ -11,7 +11,7 @@ import pytest
 from oracle import suite
 from oracle.case.arrays import Array
 from oracle.case.case import Case
-from oracle.harness.run import judged_case
+from oracle.harness.work import judged_case
 from oracle.judging.rows import DISCREPANCIES
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject

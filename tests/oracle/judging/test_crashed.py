@@ -10,7 +10,7 @@ import pytest
 from oracle.blame.details import place_of
 from oracle.case.case import Case
 from oracle.harness.judge import CaseStep
-from oracle.harness.run import judged_case
+from oracle.harness.work import judged_case
 from oracle.judging.case_rows import crashed, unjudged
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CONVENTION, CRASHED, DISCREPANCIES, END_TO_END, LOCAL, PASS, UNSUPPORTED, Row

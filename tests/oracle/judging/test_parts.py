@@ -10,7 +10,7 @@ import pytest
 
 from oracle import suite
 from oracle.case.case import Case, Spec
-from oracle.harness.run import judged_case
+from oracle.harness.work import judged_case
 from oracle.judging.case_rows import judge
 from oracle.judging.parts import local_parts, state_before
 from oracle.judging.profile import Profile

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from oracle.case.case import Case
-from oracle.harness.run import FreeRun, trained_freely
+from oracle.harness.work import FreeRun, trained_freely
 from oracle.judging import training
 from oracle.subjects import refbp as honest
 from oracle.suite.build import layer

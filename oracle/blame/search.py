@@ -119,10 +119,11 @@ def _in_common(
         said = [_what(cause) for cause in causes_of(evidence)]
         causes = [cause for cause in causes if _what(cause) in said]
     others = [own for own in wanted if own is not row and place_of(own) in found]
-    names = [{other.name for other in found[place_of(own)]} for own in others if _same_parameter(own, row)]
-    words = [{other.words for other in found[place_of(own)]} for own in others if _same_update(own, row)]
+    near = [own for own in others if _same_parameter(own, row) or _same_update(own, row)]
+    words = [{other.words for other in found[place_of(own)]} for own in near]
+    names = [{other.name for other in found[place_of(own)]} for own in near if _same_parameter(own, row)]
     return sorted(
-        causes, key=lambda cause: (-sum(cause.name in own for own in names), -sum(cause.words in own for own in words))
+        causes, key=lambda cause: (-sum(cause.words in own for own in words), -sum(cause.name in own for own in names))
     )
 
 

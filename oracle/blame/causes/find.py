@@ -9,6 +9,7 @@ import numpy as np
 
 from oracle.blame.causes import arrays, formulas, mistakes, operations, reruns, updates
 from oracle.blame.causes.evidence import Evidence, Hypothesis
+from oracle.judging.conventions import CONVENTIONS
 from oracle.wording.figures import exact_share
 
 
@@ -30,7 +31,13 @@ def causes_of(evidence: Evidence) -> list[Cause]:
                 found.setdefault(hypothesis.words, Cause(hypothesis.cause, hypothesis.words))
         if not found:
             found = {cause.words: cause for cause in _confined(evidence)}
-    return sorted(found.values(), key=lambda cause: VAGUE.get(cause.name, 0))
+    ignored = any(cause.name == "option" and "is ignored" in cause.words for cause in found.values())
+
+    def rank(cause: Cause) -> float:
+        """An option that is given and ignored says more than a convention that comes to the same."""
+        return VAGUE.get(cause.name, 0) + (0.5 if ignored and cause.name in CONVENTIONS else 0)
+
+    return sorted(found.values(), key=rank)
 
 
 # What is said only after anything more specific.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -328,3 +329,60 @@ def test_whatever_is_wrong_something_is_said_of_it(shape: tuple[int, ...], sigma
 @pytest.mark.parametrize("number", [1 + 2.0**-52, 1 - 1e-12, 1.0000004, 0.9999, 2.0, -1.0000001])
 def test_a_number_has_as_many_digits_as_tell_it_from_the_right_one(number: float) -> None:
     assert float(told_apart(number, 1.0)) != 1 and told_apart(0.5, 1.0) == "0.5"
+
+
+class Told:
+    """refbp, given another case than it was asked for."""
+
+    name = "told"
+
+    def __init__(self, change: Any) -> None:
+        self.change = change
+
+    def run(self, case: Case) -> Trace:
+        return honest.run(self.change(case))
+
+
+def test_a_scale_by_its_absolute_value_is_named() -> None:
+    """As a fused norm of a public project has it: another function as soon as a weight is negative."""
+
+    def positive(case: Case) -> Case:
+        params = {name: np.abs(own) if name.endswith("weight") else own for name, own in case.params.items()}
+        return replace(case, params=params)
+
+    report = oracle.run(Told(positive), cases="value/BatchNorm1d,negative", dtypes=("float64",))
+    assert [own.cause for own in report.blame if own.quantity in ("output", "grad_input")] == [
+        "the weight's sign is lost: as if it were |weight|",
+        "the weight's sign is lost: as if it were |weight|",
+    ]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_ignored_rows_that_keep_their_smoothing_are_named(reduction: str) -> None:
+    """As torch itself had it: the uniform part of a smoothed label was summed over all rows."""
+    options = {"ignore_index": 1, "label_smoothing": 0.1, "reduction": reduction}
+
+    def fn(x: Array, target: Array) -> Any:
+        (right, backward), kept = refbp.functional.cross_entropy(x, target, **options), target != 1
+        z = x - x.max(1, keepdims=True)
+        log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
+        share = 0.1 / (kept.sum() if reduction == "mean" else 1)
+        wrong = share * np.where(kept[:, None], 0, np.exp(log_p) - 1 / x.shape[1])
+        value = right - share * log_p.mean(1)[~kept].sum()
+        return np.asarray(value, x.dtype), lambda dy: (backward(dy)[0] + (dy * wrong).astype(x.dtype), None)
+
+    report = oracle.check_op("cross_entropy", fn, **options)
+    first = report.blame[0]
+    assert first.cause_name == "ignored rows" and first.cause.endswith("keep their share of the label smoothing")
+
+
+def test_an_option_that_is_ignored_goes_before_a_convention() -> None:
+    """A Softplus that never cuts off follows a convention; where its threshold is given, it is ignored."""
+
+    def uncut(case: Case) -> Case:
+        layers = tuple(replace(own, options={**own.options, "threshold": 1e9}) for own in case.layers)
+        return replace(case, layers=layers)
+
+    case = network_case("mine/Softplus", "cut off early", [layer("Softplus", threshold=1.0)], (4, 6))
+    for culprit in oracle.run(Told(uncut), cases=[case]).blame:
+        assert culprit.cause.startswith("threshold is ignored: as if it were 20"), culprit.cause

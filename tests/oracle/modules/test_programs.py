@@ -58,6 +58,18 @@ class Mixed(nn.Module):
             return self.net(x).float()  # type: ignore[no-any-return]
 
 
+class MixedNorm(nn.Module):
+    """A norm of 16-bit numbers with weights of 32: its kernel adds up their gradients in 16 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.net(x).float()  # type: ignore[no-any-return]
+
+
 class Recurrent(nn.Module):
     def __init__(self, kind: type[nn.Module]) -> None:
         super().__init__()
@@ -104,6 +116,7 @@ PROGRAMS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
     "checkpoint of checkpoints": lambda: (Nested(), torch.randn(5, 6)),
     "norms as functions": lambda: (NormFunctions(), torch.randn(3, 4, 5).requires_grad_()),
     "autocast": lambda: (Mixed(), torch.randn(4, 3, 8, 8)),
+    "autocast norm": lambda: (MixedNorm(), torch.randn(64, 8)),
     "LSTM": lambda: (Recurrent(nn.LSTM), torch.randn(3, 4, 5)),
     "GRU": lambda: (Recurrent(nn.GRU), torch.randn(3, 4, 5)),
     "encoder": lambda: (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), torch.randn(2, 5, 8)),

@@ -180,9 +180,9 @@ def test_a_case_file_is_a_file(what: str, tmp_path: Path, capsys: pytest.Capture
 
 ARGUMENTS = {
     "run --cases x --case-file y": "one choice of cases at a time, got --cases and --case-file",
-    "run --time-limit -1": "a time limit is a number of seconds above 0, got -1",
-    "run --time-limit nan": "a time limit is a number of seconds above 0, got nan",
-    "run --time-limit 0": "a time limit is a number of seconds above 0, got 0",
+    "run --cases worked-example/ --time-limit -1": "a time limit is a number of seconds above 0, got -1",
+    "run --cases worked-example/ --time-limit nan": "a time limit is a number of seconds above 0, got nan",
+    "run --cases worked-example/ --time-limit 0": "a time limit is a number of seconds above 0, got 0",
     "explain worked-example/plain --time-limit -1": "a time limit is a number of seconds above 0, got -1",
     "run --cases=": "a pattern of cases is not empty",
     "list cases --cases=": "a pattern of cases is not empty",
@@ -284,7 +284,7 @@ REPORTS: dict[str, Callable[[Path], object]] = {
     "training without gaps": edited(lambda v: v.update(training=[{"network": "x"}])),
     "details that are a number": edited(lambda v: v.update(details=3)),
     "a detail's place of numbers": edited(lambda v: v["details"].__setitem__(0, [1, 2, 3, 4, 5, 6])),
-    "10,000 details": edited(lambda v: v.update(details=v["details"] * 10_000)),
+    "1,000 details": edited(lambda v: v.update(details=v["details"] * 1_000)),
     "coverage of texts": edited(lambda v: v.update(coverage={"parameters": "all", "unjudged": []})),
     "no table": replaced_by("table.parquet", b"PAR1"),
     "garbage for a table": replaced_by("table.parquet", bytes(range(256)) * 100),

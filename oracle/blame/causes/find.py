@@ -40,8 +40,9 @@ def causes_of(evidence: Evidence) -> list[Cause]:
     return sorted(found.values(), key=rank)
 
 
-# What is said only after anything more specific.
+# What is said only after anything more specific, or before it.
 VAGUE = {
+    "derivative at the output": -1,  # of a negative slope it is the same as a slope that is left out, and the commoner mistake
     "zero": 1,
     "state lost": 1,
     "sign": 1,

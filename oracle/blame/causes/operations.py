@@ -85,6 +85,49 @@ def equal_winners(max_pool: Any) -> Any:
     return other
 
 
+def largest_written(max_pool: Any) -> Any:
+    """Each window in turn writes what it hands back over its whole extent: zeros too."""
+
+    def other(rank: int, input: Any, *arguments: Any) -> Any:
+        result, _ = max_pool(rank, input, *arguments)
+        kernel, stride, padding, dilation, ceil_mode, return_indices = arguments
+        output = result[0] if return_indices else result
+        g = refbp.windows.pool_geometry(input, rank, kernel, stride, padding, dilation, ceil_mode, "max_pool")
+
+        def backward(grad_output: Any) -> Any:
+            x = refbp.windows.padded(input, g.sides, -np.inf)
+            shares = (np.where(x[positions] == output, grad_output, 0.0) for positions in reversed(g.taps()))
+            return written(x, g, shares)
+
+        return result, backward
+
+    return other
+
+
+def share_written(avg_pool: Any) -> Any:
+    def other(rank: int, input: Any, *arguments: Any) -> Any:
+        result, _ = avg_pool(rank, input, *arguments)
+        kernel, stride, padding, ceil_mode, *divisor = arguments
+        g = refbp.windows.pool_geometry(input, rank, kernel, stride, padding, 1, ceil_mode, "avg_pool")
+        divisors = refbp.avg_pooling._divisors(g, *divisor)
+
+        def backward(grad_output: Any) -> Any:
+            share = grad_output / divisors.astype(grad_output.dtype)
+            return written(refbp.windows.padded(input, g.sides), g, (share for _ in g.taps()))
+
+        return result, backward
+
+    return other
+
+
+def written(x: Any, g: Any, shares: Iterator[Any]) -> Any:
+    """What is left of the shares of all taps, the last tap first: of two windows the later one has the smaller tap."""
+    result = np.zeros_like(x)
+    for positions, share in zip(reversed(g.taps()), shares, strict=True):
+        result[positions] = share
+    return result[refbp.windows.inside(g.inner, g.sides)]
+
+
 OPERATIONS: tuple[tuple[tuple[str, ...] | str, str, str, str, Callable[[Any], Any]], ...] = (
     (
         "Conv",
@@ -106,6 +149,20 @@ OPERATIONS: tuple[tuple[tuple[str, ...] | str, str, str, str, Callable[[Any], An
         "the odd element of the padding goes before instead of after",
         "refbp.conv:_padding_sides",
         lambda right: lambda *arguments: [(after, before) for before, after in right(*arguments)],
+    ),
+    (
+        "MaxPool",
+        "overwritten",
+        "windows that overlap overwrite each other instead of adding up",
+        "refbp.max_pooling:max_pool",
+        largest_written,
+    ),
+    (
+        "AvgPool",
+        "overwritten",
+        "windows that overlap overwrite each other instead of adding up",
+        "refbp.avg_pooling:avg_pool",
+        share_written,
     ),
     ("MaxPool", "tie", "every element of a window gets the gradient", "refbp.max_pooling:shares", to_all),
     (

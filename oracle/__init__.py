@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from oracle.report.report import Report as Report
     from oracle.report.report import load_report as load_report
     from oracle.subjects.functions import from_jax as from_jax
+    from oracle.subjects.refusing import refuse as refuse
     from oracle.subjects.torch import from_torch as from_torch
     from oracle.trace import Key as Key
     from oracle.trace import Trace as Trace
@@ -51,6 +52,7 @@ _HOMES = {
     "expect": "oracle.ops.expect",
     "explain": "oracle.harness.explain",
     "from_jax": "oracle.subjects.functions",
+    "refuse": "oracle.subjects.refusing",
     "from_torch": "oracle.subjects.torch",
     "Profile": "oracle.judging.profile",
     "Discrepancy": "oracle.report.report",

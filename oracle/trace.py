@@ -28,7 +28,10 @@ class Key(NamedTuple):
 
 
 class Unsupported(Exception):
-    """Raised by a subject that has no such layer or option; the message says what it lacks."""
+    """Raised by a subject that has no such layer or option, or by a function that `check_op` tries; the message says what.
+
+    The case is then `unsupported`: nobody is blamed, and it does not count as passed. `oracle.refuse` raises it.
+    """
 
 
 @dataclass

@@ -3,9 +3,7 @@ arrays by name beside it."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from oracle.case.arrays import Array, element_strides, is_plain
@@ -13,10 +11,9 @@ from oracle.case.case import ARRAY_FIELDS, Case, CaseError, Spec, named_layers
 from oracle.case.names import TRANSPOSE
 from oracle.exchange.numbers import spelled, unspelled
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.execution.options import options as filled_options
 
 FORMAT = 1
-# What constructors take and an option is not.
-NO_OPTIONS = ("dtype", "rng", "params")
 
 
 def description(case: Case) -> dict[str, Any]:
@@ -65,19 +62,8 @@ def _spec(kinds: Mapping[str, type], spec: Spec | None) -> dict[str, Any] | None
 
 def options(kinds: Mapping[str, type], spec: Spec) -> dict[str, Any]:
     """All arguments of the class by name, those that the case leaves out at their default, as JSON values."""
-    given = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in spec.options.items()}
-    return dict(spelled({**_defaults(kinds, spec.type), **given}))
-
-
-@cache
-def _defaults_of(kind: type) -> dict[str, Any]:
-    parameters = inspect.signature(kind).parameters.values()
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return {p.name: p.default for p in named if p.default is not p.empty and p.name not in NO_OPTIONS}
-
-
-def _defaults(kinds: Mapping[str, type], name: str) -> dict[str, Any]:
-    return _defaults_of(kinds[name]) if name in kinds else {}
+    whole = filled_options(kinds, spec)
+    return dict(spelled({key: value.tolist() if hasattr(value, "tolist") else value for key, value in whole.items()}))
 
 
 def named_arrays(case: Case) -> dict[str, Array]:

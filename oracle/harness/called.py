@@ -9,6 +9,7 @@ from typing import Any
 
 from oracle import subjects
 from oracle.case.case import Case
+from oracle.execution.options import filled
 from oracle.harness.executors import calls_subject, is_worker, subject_returns
 from oracle.harness.surroundings import Surroundings
 from oracle.judging.profile import profile_of
@@ -28,6 +29,8 @@ class Called:
         self.subject, self.name, self.profile = subject, subject.name, profile_of(subject)
         self.accumulates = bool(getattr(subject, "accumulates", False))
         self.left: tuple[str, ...] = ()
+        home = getattr(subject, "__name__", type(subject).__module__)
+        self.is_users = str(home).partition(".")[0] != "oracle"
 
     @property
     def option(self) -> str:
@@ -35,11 +38,13 @@ class Called:
         return str(getattr(self.subject, "option", self.name))
 
     def run(self, case: Case) -> Trace:
-        """Raises: Unsupported, or any other Exception of the subject; Raised for what is none; TypeError for what is no trace."""
+        """A user's subject is given every option, also those that the case leaves at their defaults.
+
+        Raises: Unsupported, or any other Exception of the subject; Raised for what is none; TypeError for what is no trace."""
         around = Surroundings()
         try:
             with warnings.catch_warnings(), _answerable():  # every import may add a filter: put back, and not said
-                return owned(self.subject.run(case))
+                return owned(self.subject.run(filled(case) if self.is_users else case))
         finally:
             self.left = tuple(dict.fromkeys((*self.left, *around.put_back())))
 

@@ -93,7 +93,7 @@ def check_module(
     known_as = {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])}
     judgement = judge_step(ModuleStep(run.case, seen), Profile(), known_as)
     seconds = time.perf_counter() - start
-    call = f"oracle.check_module({run.case}, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"
+    call = f"oracle.check_module(module, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"
     dtypes = list(dict.fromkeys(row.dtype for row in judgement.rows))
     about = About.here(
         subject=run.case,

@@ -110,7 +110,11 @@ def check_network(
         subject="layers of your own", reference=step.references(), dtypes=(array.dtype.name,), cases=len(cases)
     )
     timed = {(case, array.dtype.name): seconds if case == CASE else 0.0 for case in cases}
-    return Report.of(rows, about, timed, (), details).reproduced_by("oracle.check_network(layers, x, …)")
+    more = {"target": target, "loss": loss, "params": params, "types": types}
+    call = (
+        f"oracle.check_network(layers, x{''.join(f', {name}={name}' for name, own in more.items() if own is not None)})"
+    )
+    return Report.of(rows, about, timed, (), details).reproduced_by(call)
 
 
 def _checked(layers: Mapping[str, Any], x: Any, loss: Any, types: Any) -> Array:

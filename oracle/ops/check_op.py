@@ -16,7 +16,7 @@ from oracle.case.case import CONSTANT_TARGETS, Case, at_step, loss_arguments
 from oracle.case.foreign import numpy_of
 from oracle.harness.run import DTYPES, run
 from oracle.judging.profile import Profile
-from oracle.ops.given import own_case
+from oracle.ops.given import called, own_case
 from oracle.ops.programs import check_program
 from oracle.ops.suite_cases import Op, cases_of
 from oracle.report.report import Report
@@ -48,6 +48,8 @@ def check_op(
             the gradients of its arrays in the same order, as a tuple. Neither writes into what it is given, running
             statistics apart. Results may be arrays of any library.
             `oracle.from_torch` and `oracle.from_jax` make such a function of a forward function alone.
+            It raises oracle.Unsupported, with a reason, for arrays or options that it does not take: the case is then
+            `unsupported`, and no discrepancy. A report in which all is unsupported has not passed.
         dtypes: in which it is tried.
         profile: what it does otherwise on purpose, as a subject declares it: oracle.Profile(conventions=("anything_at_nan",))
             for a ReLU that is written as dy * (x > 0) and hands nothing back from NaN, where torch hands on dy. Quantities
@@ -71,11 +73,12 @@ def check_op(
     chosen = [own_case(known, given)] if "input" in given.arrays else cases_of(known, given)
     subject = OpSubject(known, fn, profile or Profile())
     shown = "".join(f", {name}={value!r}" for name, value in given.options.items())
-    shown += "".join(f", {'x' if name == 'input' else name}=…" for name in given.arrays)
-    shown += "" if profile is None else ", profile=…"
+    shown += "".join(f", {name}={name}" for name in ("x" if own == "input" else own for own in given.arrays))
+    shown += "" if profile is None else ", profile=profile"
     report = run(subject, cases=chosen, dtypes=dtypes, reference=_reference(known))
     report = report.declaring((profile or Profile()).in_words())
-    return report.reproduced_by(f"oracle.check_op({reference!r}, {subject.name}{shown})")
+    call = f"oracle.check_op({reference!r}, {called(fn)}{shown}"
+    return report.reproduced_by(f"{call}, dtypes={tuple(dtypes)!r})", f"{call}, dtypes=({{dtype}},))")
 
 
 def _reference(op: Op) -> str:

@@ -15,6 +15,12 @@ from oracle.ops.suite_cases import GRADIENT, REFUSALS, Given, Op, OpError, optio
 from oracle.suite.build import generator, network_case
 
 
+def called(function: Any, otherwise: str = "fn") -> str:
+    """Its name, as far as code can say it: a lambda has none, and goes by the name of the argument."""
+    name = getattr(function, "__name__", "")
+    return name if name.isidentifier() else otherwise
+
+
 def own_case(op: Op, given: Given) -> Case:
     """A case of the user's own arrays. Raises: OpError where they do not fit together, or one is missing."""
     try:

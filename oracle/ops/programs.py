@@ -17,17 +17,19 @@ from oracle.case.arrays import Array, cast, own_copy
 from oracle.case.case import Case
 from oracle.case.foreign import numpy_of
 from oracle.harness.judge import judge_step
-from oracle.judging.case_rows import crashed
+from oracle.judging.case_rows import crashed, unjudged
 from oracle.judging.profile import Profile
-from oracle.judging.rows import LOCAL, MISSING, PASS, Row
+from oracle.judging.rows import LOCAL, MISSING, PASS, UNSUPPORTED, Row
 from oracle.judging.verdict import compare
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
+from oracle.ops.given import called
 from oracle.programs import numpy_calls
 from oracle.programs.execution import FLOATS, WithErrors
 from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import ErrorModel
 from oracle.suite.build import generator
+from oracle.trace import Unsupported
 from oracle.wording.errors import in_a_line
 
 GRADIENT = "grad_output"
@@ -56,7 +58,10 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
     said = getattr(reference, "__name__", type(reference).__name__)
     about = About.here(subject=name, reference=said, dtypes=tuple(dtypes), cases=1)
     report = Report.of(rows, about, {(name, dtype): seconds for dtype in dtypes}, (), details)
-    return report.reproduced_by(f"oracle.check_op({said}, {name}, {', '.join(f'{own}=…' for own in given)})")
+    call = (
+        f"oracle.check_op({called(reference, 'reference')}, {called(fn)}, {', '.join(f'{own}={own}' for own in given)}"
+    )
+    return report.reproduced_by(f"{call}, dtypes={tuple(dtypes)!r})", f"{call}, dtypes=({{dtype}},))")
 
 
 def _array(value: Any, name: str) -> Array:
@@ -83,6 +88,9 @@ class ProgramStep:
         case = Case(self.name, dtype=self.dtype)
         try:
             output, grads = self._made(expected)
+        except Unsupported as error:
+            yield unjudged(case, UNSUPPORTED, str(error))
+            return
         except Exception as error:  # whatever it raises is a finding about it
             yield crashed(case, error)
             return

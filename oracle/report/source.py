@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from importlib.util import find_spec
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +15,12 @@ class Place(NamedTuple):
 
 
 def place_of(subject: str) -> Place | None:
-    """Of module:object the `run` of its class, else what binds the name; None where there is no source."""
+    """Of module:object the `run` of its class, else what binds the name; of a module that is a subject its `run`.
+
+    None where there is no source.
+    """
     module, colon, name = subject.partition(":")
-    file = _file_of(module) if colon else None
+    file = _file_of(module)
     if file is None:
         return None
     try:
@@ -24,7 +28,9 @@ def place_of(subject: str) -> Place | None:
     except (OSError, SyntaxError, UnicodeDecodeError):
         return None
     bound = {own: node for node in body for own in _names(node)}
-    found = bound.get(name)
+    if not colon and not {"name", "run"} <= bound.keys():  # a name of a subject, which a package may have too
+        return None
+    found = bound.get(name if colon else "run")
     if isinstance(found, ast.Assign | ast.AnnAssign) and isinstance(made := found.value, ast.Call):
         found = bound.get(ast.unparse(made.func), found)
     if isinstance(found, ast.ClassDef):
@@ -44,10 +50,7 @@ def _names(node: ast.stmt) -> list[str]:
 def _file_of(module: str) -> Path | None:
     """A module inside a package is looked for beside it: to ask for its spec would import the package."""
     top, *inner = module.split(".")
-    try:
-        spec = find_spec(top)
-    except ValueError:  # the running program has a module of that name without one
-        return None
+    spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path])
     if spec is None or spec.origin is None:
         return None
     file = Path(spec.origin)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from importlib import metadata
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from oracle.judging.profile import profile_of
@@ -24,7 +27,7 @@ class SubjectError(Sentence):
 
 
 def load(subject: str | Any) -> Subject:
-    """A subject by name, by "module:object", or the object itself.
+    """A subject by name, by "module:object", by "module" where the module itself is one, or the object itself.
 
     Raises: SubjectError for an unknown name, a module that cannot be imported, or an object without `name` and `run`.
     """
@@ -35,16 +38,27 @@ def load(subject: str | Any) -> Subject:
     if ":" in subject:
         return _found(subject, subject)
     others = require_known(subject)
-    return _found(others[subject].value, subject)
+    return _found(others[subject].value if subject in others else subject, subject)
 
 
 def require_known(subject: str) -> dict[str, Registered]:
-    """Those of other packages by name; imports none. Raises: SubjectError for a name that neither they nor this package have."""
+    """Those of other packages by name; imports none.
+
+    Raises: SubjectError for a name that neither they nor this package have, and that is no module's either.
+    """
     others = {own.name: own for own in registered()}
-    if subject not in BUILT_IN and subject not in others and ":" not in subject:
+    if subject not in BUILT_IN and subject not in others and ":" not in subject and not is_module(subject):
         known = ", ".join([*BUILT_IN, *others])
         raise SubjectError(f"unknown subject {subject!r}: known are {known}, or module:object for one of your own")
     return others
+
+
+def is_module(name: str) -> bool:
+    """Whether there is such a module, in the current folder too; of one inside a package, whether there is the package."""
+    top = name.partition(".")[0]
+    if not all(part.isidentifier() for part in name.split(".")):
+        return False
+    return PathFinder.find_spec(top, [str(Path.cwd()), *sys.path]) is not None
 
 
 class Registered(NamedTuple):

@@ -7,11 +7,9 @@ zeros, and the whole network is differentiated with respect to the taps as well.
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -20,6 +18,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import CHOOSING, CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
 from oracle.case.names import BUFFERS, TRANSPOSE
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.execution.options import options
 from oracle.trace import Trace, Unsupported
 
 # An array of the framework.
@@ -33,7 +32,7 @@ class Options(dict[str, Any]):
 
     @classmethod
     def of(cls, kind: Mapping[str, type], spec: Spec) -> Options:
-        return cls({**_defaults(kind.get(spec.type, object)), **spec.options})
+        return cls(options(kind, spec))
 
     def each(self, name: str, rank: int) -> tuple[int, ...]:
         """An argument that is one number or one per dimension."""
@@ -45,12 +44,6 @@ class Options(dict[str, Any]):
         for name, value in accepted.items():
             if self.get(name, value) != value:
                 raise Unsupported(f"{who} has no {name}={self[name]!r}")
-
-
-@cache
-def _defaults(kind: type) -> dict[str, Any]:
-    parameters = inspect.signature(kind).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 @dataclass
@@ -191,12 +184,12 @@ class _Run:
         for group in spec.groups or ({"params": list(self.params)},):
             names = list(group["params"])
             given = {key: value for key, value in group.items() if key != "params"}
-            options = Options({**Options.of(OPTIMIZERS, spec), **given})
+            own = Options({**Options.of(OPTIMIZERS, spec), **given})
             state = {
                 quantity: {name: self.framework.array(values[name]) for name in names if name in values}
                 for quantity, values in self.case.optimizer_state.items()
             }
-            yield self.framework.optimizer(spec.type, options, state), names
+            yield self.framework.optimizer(spec.type, own, state), names
 
     def _record(self, layer: str, quantity: str, value: Tensor) -> None:
         self.recorded.append((layer, quantity, value))

@@ -115,7 +115,7 @@ def test_a_wrong_gradient_inside_a_subclass_is_blamed_at_its_layer_and_quantity(
     assert (blame.case, blame.verdict) == ("Net", "wrong")
     assert blame.layer_type.endswith("test_check_module.WrongGradient")
     assert "mean" in blame.cause or "batch" in blame.cause, blame.cause
-    assert blame.reproduce == "oracle.check_module(Net, x)"
+    assert blame.reproduce == "oracle.check_module(module, x)"
     with pytest.raises(oracle.Discrepancy, match=r"head.3.WrongGradient .* grad.bias wrong"):
         report.raise_for_discrepancy()
 

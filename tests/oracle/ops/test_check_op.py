@@ -41,7 +41,10 @@ def test_a_planted_bug_is_named_with_quantity_cause_and_call() -> None:
     report = oracle.check_op("conv2d", unsummed, stride=2, dtypes=("float64",))
     assert {(blame.layer_type, blame.quantity) for blame in report.blame} == {("Conv2d", "grad.bias")}
     assert "2" in report.blame[0].cause
-    assert report.blame[0].reproduce == "oracle.check_op('conv2d', unsummed, stride=2)"
+    assert (
+        report.blame[0].reproduce
+        == f"oracle.check_op('conv2d', unsummed, stride=2, dtypes=('{report.blame[0].dtype}',))"
+    )
 
 
 def test_options_are_what_the_function_does_not_what_it_is_told() -> None:
@@ -199,7 +202,10 @@ def test_what_it_does_otherwise_on_purpose_is_declared() -> None:
     assert oracle.check_op("relu", masked, profile=declared).passed
     wrong = oracle.check_op("relu", too_far, dtypes=("float32",), profile=declared)
     assert "activation/ReLU" in {blame.case for blame in wrong.blame}
-    assert wrong.blame[0].reproduce == "oracle.check_op('relu', too_far, profile=…)"
+    assert (
+        wrong.blame[0].reproduce
+        == f"oracle.check_op('relu', too_far, profile=profile, dtypes=('{wrong.blame[0].dtype}',))"
+    )
     forward = oracle.Profile(quantities=("output",))
     shown = oracle.check_op("relu", lambda x: (np.maximum(x, 0), lambda dy: None), profile=forward)
     assert not shown.blame and shown.outcome == "no gradient was decided"
@@ -478,3 +484,18 @@ def test_results_of_other_libraries_are_taken() -> None:
         return torch.tensor(y), lambda dy: (Exchanged(backward(dy)),)
 
     assert oracle.check_op("tanh", mixed).passed
+
+
+def test_what_a_function_does_not_take_is_unsupported() -> None:
+    """Against an op and against a program alike; what it does take is judged."""
+
+    def batched(x: Any) -> tuple[Any, Callable[[Any], Any]]:
+        if np.isnan(x).any() or x.ndim == 1:
+            raise oracle.Unsupported("no NaN and no single row here")
+        return np.maximum(x, 0), lambda dy: dy * (x > 0)
+
+    report = oracle.check_op("relu", batched, dtypes=("float32",))
+    assert report.passed and {"unsupported", "pass"} <= set(report.cases["verdict"])
+    alone = oracle.check_op(lambda x: np.maximum(x, 0), batched, x=np.ones(3), dtypes=("float32",))
+    assert set(alone.table["verdict"]) == {"unsupported"} and not alone.passed
+    assert alone.table["diagnosis"].tolist() == ["no NaN and no single row here"]

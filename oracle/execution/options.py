@@ -1,0 +1,40 @@
+"""The options of a case's classes, those that it leaves out at their defaults, which are torch's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from oracle.case.case import Case, Spec
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+
+# What constructors take and an option is not.
+NO_OPTIONS = ("dtype", "rng", "params")
+
+
+@cache
+def defaults(kind: type) -> Mapping[str, Any]:
+    """Of a class of refbp, by name; an argument without a default is not among them."""
+    parameters = inspect.signature(kind).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return {p.name: p.default for p in named if p.default is not p.empty and p.name not in NO_OPTIONS}
+
+
+def options(kinds: Mapping[str, type], spec: Spec) -> dict[str, Any]:
+    """All arguments of the class by name. Of a class that refbp has not, those that are given."""
+    known = defaults(kinds[spec.type]) if spec.type in kinds else {}
+    return {**known, **spec.options}
+
+
+def filled(case: Case) -> Case:
+    """The case with every option of every class written out."""
+    loss = case.loss and replace(case.loss, options=options(LOSSES, case.loss))
+    optimizer = case.optimizer and replace(case.optimizer, options=options(OPTIMIZERS, case.optimizer))
+    return replace(case, layers=tuple(map(_filled, case.layers)), loss=loss, optimizer=optimizer)
+
+
+def _filled(spec: Spec) -> Spec:
+    return replace(spec, options=options(LAYERS, spec), layers=tuple(map(_filled, spec.layers)))

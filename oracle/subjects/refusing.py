@@ -1,0 +1,54 @@
+"""refuse: what a subject does not have, said in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from oracle.case.case import Case, Spec, named_layers
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.execution.options import options as filled
+from oracle.trace import Unsupported
+
+
+def refuse(
+    case: Case,
+    layers: Collection[str] = (),
+    losses: Collection[str] = (),
+    optimizers: Collection[str] = (),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Say in a subject's `run` what it has: a case that needs anything else is `unsupported`, and nobody is blamed.
+
+    Args:
+        layers, losses, optimizers: names of the classes that the subject has; the containers Sequential, Residual and Concat
+            are layers too.
+        options: for a class, the values of its options that the subject has: one value, or a list of several. An option that
+            is not named here may have any value.
+    Raises: Unsupported, which names the first class or option that is not among them. Layers that occur twice (`same_as`),
+        parameter groups and a state to resume from are for the subject to look at.
+
+    >>> case = oracle.Case("mine/two", layers=(oracle.Spec("Linear"), oracle.Spec("Sigmoid")), loss=oracle.Spec("MSELoss"))
+    >>> oracle.refuse(case, layers=["Linear", "Sigmoid"], losses=["MSELoss"], options={"MSELoss": {"reduction": "mean"}})
+    >>> oracle.refuse(case, layers=["Linear", "ReLU"])
+    Traceback (most recent call last):
+    ...
+    oracle.trace.Unsupported: no Sigmoid here
+    """
+    known = options or {}
+    for _, spec in named_layers(case.layers):
+        if not spec.same_as:
+            _check(LAYERS, spec, layers, known)
+    for kinds, own, has in ((LOSSES, case.loss, losses), (OPTIMIZERS, case.optimizer, optimizers)):
+        if own is not None:
+            _check(kinds, own, has, known)
+
+
+def _check(kinds: Mapping[str, type], spec: Spec, has: Collection[str], known: Mapping[str, Mapping[str, Any]]) -> None:
+    if spec.type not in has:
+        raise Unsupported(f"no {spec.type} here")
+    given = filled(kinds, spec)
+    for name, accepted in known.get(spec.type, {}).items():
+        values = accepted if isinstance(accepted, list) else [accepted]
+        if name in given and given[name] not in values:
+            raise Unsupported(f"no {spec.type} with {name}={given[name]!r} here")

@@ -70,6 +70,7 @@ def test_a_discrepancy_is_annotated_at_its_file_and_line(tmp_path: Path) -> None
     assert errors and all(said.startswith(f"::error file=mine.py,line={line},title=linear/Linear") for said in errors)
     assert "Culprits, worst first" in (tmp_path / "summary").read_text()
     assert (tmp_path / "out" / "report.html").is_file()
+    assert "✗ 1 kind of discrepancies" in (tmp_path / "out" / "badge.svg").read_text()
     assert STEPS[1]["if"] == "always()" and STEPS[2]["run"] == 'exit "$STATUS"'
 
 

@@ -105,7 +105,7 @@ def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> 
                     row.quantity,
                     row.verdict,
                     describe(row) if row.mode != END_TO_END else f"{describe(row)}; {_evidence(row, own)}",
-                    _reproduce(subject, case, dtype),
+                    reproduce(subject, case, dtype),
                     row.cause,
                     row.cause_name,
                     tuple(follows[row.layer, row.quantity]),
@@ -115,7 +115,8 @@ def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> 
     return found
 
 
-def _reproduce(subject: str, case: str, dtype: str) -> str:
+def reproduce(subject: str, case: str, dtype: str) -> str:
+    """How to see a case again; `subject` as `blame` takes it."""
     if subject.startswith(("oracle ", "oracle.")):
         return subject.replace("{case}", repr(case)).replace("{dtype}", repr(dtype))
     option = subject if subject.startswith("--") else f"--subject {subject}"

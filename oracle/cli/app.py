@@ -38,7 +38,8 @@ def options(
 
 
 Subject = Annotated[
-    str, typer.Option(help="refbp, torch, or module:object of your own, looked for in the current folder too.")
+    str,
+    typer.Option(help="refbp, torch, or module:object or module of your own, looked for in the current folder too."),
 ]
 Reference = Annotated[str, typer.Option(help="torch or refbp.")]
 Dtype = Annotated[

@@ -21,8 +21,10 @@ def report(
         Path, typer.Argument(help="A folder that `oracle run` wrote; with --history, one of such folders.")
     ],
     case: Annotated[str | None, typer.Option(help="Show this case layer by layer.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write it as one HTML file.")] = None,
-    form: Annotated[str | None, typer.Option("--format", help="junit, github or markdown.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write it, or with --history the runs, as one HTML file.")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="junit, github, markdown or badge, which is SVG.")
+    ] = None,
     history: Annotated[
         bool, typer.Option("--history", help="Show how z and effective bits went over the runs.")
     ] = False,
@@ -46,17 +48,17 @@ def report(
         }.items()
         if value is not None
     ]
-    if len(asked) > 1:
+    if len(asked) > 1 and asked != ["--html", "--history"]:
         raise ValueError(f"one way to show a report at a time, got {' and '.join(asked)}")
     if history:
-        show_history(folder)
+        show_history(folder, html)
         return
     kept = load_report(folder)
     if as_json:
         print_json(kept.to_json())
     elif html is not None:
         kept.to_html(html)
-        terminal.console(stderr=True).print(f"report: {html}", soft_wrap=True)
+        print_place(html)
     elif form is not None:
         print_as(kept, form)
     elif case is not None:
@@ -69,6 +71,7 @@ def report(
 def diff(
     before: Annotated[Path, typer.Argument(help="A folder that `oracle run` wrote.")],
     after: Annotated[Path, typer.Argument(help="Another, to be held against it.")],
+    html: Annotated[Path | None, typer.Option(help="Write the comparison as one HTML file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare two runs: what got worse, appeared, vanished, got better. Exit status 1 when something got worse."""
@@ -76,23 +79,40 @@ def diff(
 
     from oracle.case.arrays import SPECIAL
     from oracle.exchange.numbers import spelled
-    from oracle.report import diff, terminal
-    from oracle.report.report import load_report
+    from oracle.report import diff, pages, terminal
+    from oracle.report.report import load_report, written
 
-    found = diff.changes(load_report(before).table, load_report(after).table)
+    if html is not None and as_json:
+        raise ValueError("one way to show a comparison at a time, got --html and --json")
+    reports = load_report(before), load_report(after)
+    found = diff.changes(reports[0].table, reports[1].table)
     worse = diff.got_worse(found)
-    if as_json:
+    if html is not None:
+        written(html, pages.diff_page((str(before), reports[0]), (str(after), reports[1])))
+        print_place(html)
+    elif as_json:
         print_json({"worse": worse, "changes": spelled([asdict(change) for change in found], SPECIAL)})
     else:
         terminal.show_changes(terminal.console(), found)
     raise typer.Exit(1 if worse else 0)
 
 
-def show_history(folder: Path) -> None:
+def print_place(html: Path) -> None:
     from oracle.report import terminal
+
+    terminal.console(stderr=True).print(f"report: {html}", soft_wrap=True)
+
+
+def show_history(folder: Path, html: Path | None) -> None:
+    from oracle.report import pages, terminal
     from oracle.report.history import courses, load_history
+    from oracle.report.report import written
 
     runs = load_history(folder)
+    if html is not None:
+        written(html, pages.history_page(runs))
+        print_place(html)
+        return
     out = terminal.console()
     out.print(f"{len(runs)} runs, {runs[0][0]} to {runs[-1][0]}", soft_wrap=True)
     out.print(terminal.history_table(courses([report.table for _, report in runs]), out))
@@ -102,12 +122,16 @@ def print_as(report: Report, form: str) -> None:
     """A report for machines, on standard output. Raises: ValueError for a format that there is not."""
     if form == "markdown":
         sys.stdout.write(report.to_markdown())
+    elif form == "badge":
+        from oracle.report.badge import badge
+
+        sys.stdout.write(badge(report.outcome, report.passed, len(report.grouped)))
     elif form == "junit":
         sys.stdout.write(report.to_junit())
     elif form == "github":
         print_for_github(report)
     else:
-        raise ValueError(f"unknown format {form!r}: known are junit, github, markdown")
+        raise ValueError(f"unknown format {form!r}: known are junit, github, markdown, badge")
 
 
 def print_for_github(report: Report) -> None:

@@ -105,7 +105,7 @@ def run(
         command=command(subject, reference, cases, dtypes, witness),
         again=again(subject, reference, isinstance(cases, str)),
     )
-    return Report.of(rows, about, seconds, runs, details)
+    return Report.of(rows, about, seconds, runs, details, chosen)
 
 
 def again(subject: str | Any, reference: str, is_suite: bool) -> str:
@@ -114,7 +114,7 @@ def again(subject: str | Any, reference: str, is_suite: bool) -> str:
     option = f"--subject {subject}" if isinstance(subject, str) else getattr(subject, "option", "")
     if option and is_suite:
         return option if reference == "torch" else f"{option} --reference {reference}"
-    name = repr(subject) if isinstance(subject, str) else subject.name
+    name = repr(subject) if isinstance(subject, str) else "subject"
     other = "" if reference == "torch" else f", reference={reference!r}"
     return f"oracle.run({name}{other}, cases={'{case}' if is_suite else '[case]'}, dtypes=({{dtype}},))"
 
@@ -124,9 +124,9 @@ def command(
 ) -> str:
     """The command that does the same again, or the call where an object was given that no command can name."""
     if not isinstance(subject, str) or not isinstance(cases, str):
-        name = subject if isinstance(subject, str) else subject.name
-        chosen = f"cases={cases!r}, " if isinstance(cases, str) else ""
-        return f"oracle.run(subject={name!r}, reference={reference!r}, {chosen}dtypes={tuple(dtypes)!r})"
+        name = repr(subject) if isinstance(subject, str) else "subject"
+        chosen = repr(cases) if isinstance(cases, str) else "cases"
+        return f"oracle.run({name}, reference={reference!r}, cases={chosen}, dtypes={tuple(dtypes)!r})"
     words = ["oracle", "run", "--subject", subject, "--reference", reference, "--cases", cases]
     words += [word for dtype in dtypes for word in ("--dtype", dtype)]
     return shlex.join(words + ["--witness"] * witness)

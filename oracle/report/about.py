@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
-from oracle.report.environment import Environment, environment
+from oracle.report.environment import Environment, commit, environment
 
 # Layers that are named one by one.
 MOST_LAYERS = 3
@@ -26,7 +27,8 @@ class About(Environment):
         not_trained_freely: networks that could not be trained freely, and why.
         not_asked_for: layers of a module of whose input no gradient was asked for.
         left_changed: what the subject changed of what everybody in its process shares.
-        command: does the whole run again; again: shows one case again, see `Blame.reproduce`.
+        command: does the whole run again; again: shows one case again, see `oracle.blame.blame.reproduce`.
+        date, commit: when it was run, and of which commit the current folder was.
     """
 
     subject: str
@@ -42,11 +44,19 @@ class About(Environment):
     left_changed: tuple[str, ...] = ()
     command: str = ""
     again: str = ""
+    date: str = ""
+    commit: str = ""
 
     @classmethod
     def here(cls, **said: Any) -> About:
-        """Of a run on this machine."""
-        return cls(**vars(environment()), **said)
+        """Of a run on this machine, now."""
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return cls(**vars(environment()), date=now, commit=commit(), **said)
+
+    @property
+    def when(self) -> str:
+        """Date and commit, as far as they are known."""
+        return ", ".join(text for text in (self.date, self.commit and f"commit {self.commit}") if text)
 
     @property
     def declared(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -35,6 +36,22 @@ class Environment:
     @property
     def software(self) -> str:
         return ", ".join(f"{name} {version}" for name, version in self.versions)
+
+
+def commit() -> str:
+    """Of the repository that the current folder is in; "" where it is in none."""
+    return _commit(Path.cwd())
+
+
+@cache
+def _commit(folder: Path) -> str:
+    """Of the code as this process has imported it, so asked once; "-dirty" where files have been changed since."""
+    words = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):  # there is no git
+        return ""
+    return done.stdout.strip()
 
 
 @cache

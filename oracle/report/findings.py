@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
 
-from oracle.blame.blame import Blame
+from oracle.blame.blame import Blame, reproduce
 from oracle.blame.details import Detail
 from oracle.judging.rows import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED
 from oracle.judging.training import TrainingRun
 from oracle.report.about import About
 from oracle.report.coverage import Coverage
+from oracle.report.described import Described
 from oracle.report.kinds import Kind, kind_table, kinds, sizes_of
 from oracle.report.table import (
     CONFORMS,
@@ -22,6 +24,7 @@ from oracle.report.table import (
     NOTHING_JUDGED,
     failed_runs,
     family_table,
+    judged_rows,
     outcome,
     unsupported_runs,
 )
@@ -42,6 +45,7 @@ class Findings:
     training: list[TrainingRun]
     details: tuple[Detail, ...] = ()
     coverage: Coverage = field(default_factory=Coverage)
+    described: Mapping[str, Described] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -74,8 +78,31 @@ class Findings:
         """How it ended: "conforms" in one case, else "discrepancies found", "nothing was judged", "nothing was decided",
         "no gradient was decided", "not everything was judged" or "the harness itself failed"."""
         found = outcome(self.table)
-        is_open = bool(self.coverage.unjudged) and self.about.unjudged != "allow"
-        return NOT_ALL_JUDGED if found == CONFORMS and is_open else found
+        return NOT_ALL_JUDGED if found == CONFORMS and self.is_open else found
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something was left unjudged without the user's word."""
+        return bool(self.coverage.unjudged) and self.about.unjudged != "allow"
+
+    @property
+    def judged(self) -> str:
+        """How much was judged; of a module also which share of it."""
+        share = str(self.coverage).removeprefix("judged ")
+        return f"{counted(judged_rows(self.table), 'quantity')} judged" + (f": {share}" if share else "")
+
+    @property
+    def unjudged(self) -> list[str]:
+        """What was left unjudged, and why."""
+        return [f"{place} ({kind}): {reason}" for place, kind, reason in self.coverage.unjudged]
+
+    @property
+    def one_again(self) -> str:
+        """How to run a single case again, by the first one; "" where nothing is known of it."""
+        if self.cases.empty or not self.about.again:
+            return ""
+        first = self.cases.iloc[0]
+        return reproduce(self.about.again, str(first["case"]), str(first["dtype"]))
 
     @property
     def conclusion(self) -> str:

@@ -13,8 +13,8 @@ from oracle.judging.rows import FAILED, GRAVITY, UNDECIDED
 from oracle.report import markdown
 from oracle.report.findings import Findings
 from oracle.report.source import place_of
-from oracle.report.table import HARNESS_FAILED, failed_runs, judged_rows
-from oracle.wording.figures import counted, exact_share, figure
+from oracle.report.table import HARNESS_FAILED, failed_runs
+from oracle.wording.figures import exact_share, figure
 
 # A step shows ten annotations of a kind and a summary of one mebibyte; what is beyond is dropped or refused.
 MOST_ANNOTATIONS = 10
@@ -55,10 +55,12 @@ def summary(found: Findings) -> str:
     largest = figure(float(families["z_max"].max())) if len(families) else ""
     parts = [
         f"## {_inline(found.title)}: {ended}",
-        f"{counted(judged_rows(found.table), 'quantity')} judged; "
+        f"{found.judged}; "
         + ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items())
         + (f"; largest z {largest}." if largest else "."),
         *([f"Note: {said}."] if (said := found.about.declared) else []),
+        *markdown.left_unjudged(found),
+        *markdown.again(found),
         markdown.table(families),
     ]
     if found.training:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 
 from oracle.blame.blame import Blame
-from oracle.judging.rows import CRASHED, DISCREPANCIES, FAILED, PASS, UNDECIDED, UNSUPPORTED
+from oracle.judging.rows import CRASHED, DISCREPANCIES, FAILED, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED
 from oracle.report.findings import Findings
 
 # What XML 1.0 cannot hold, escaped or not.
@@ -19,26 +19,32 @@ UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 
 def document(found: Findings) -> str:
-    """Discrepancies are failures; crashes, and where the harness itself failed, are errors; undecided and unsupported cases are
-    skipped, never passed."""
+    """Discrepancies are failures, and so is what was left unjudged without the user's word; crashes, and where the harness
+    itself failed, are errors; undecided and unsupported cases are skipped, never passed."""
     blamed: dict[tuple[str, str], list[Blame]] = {}
     for blame in found.blame:
         blamed.setdefault((blame.case, blame.dtype), []).append(blame)
     reasons = _reasons(found.table)
     name = found.title + (f" ({said})" if (said := found.about.declared) else "")
     root = ET.Element("testsuites", name=_text(name))
+    about = found.about
+    properties = {"date": about.date, "commit": about.commit, "command": about.command, "judged": found.judged}
     for family, own in found.cases.groupby("family", sort=False):
         suite = ET.SubElement(root, "testsuite", name=_text(str(family)))
+        listed = ET.SubElement(suite, "properties")
+        for known, value in properties.items():
+            if value:
+                ET.SubElement(listed, "property", name=known, value=_text(value))
         for record in own.to_dict(orient="records"):
             key = str(record["case"]), str(record["dtype"])
-            _case(suite, record, blamed.get(key, []), reasons.get(key, ""))
+            _case(suite, record, blamed.get(key, []), reasons.get(key, ""), found.is_open)
         _count(suite)
     _count(root)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _case(suite: ET.Element, record: Mapping[Any, Any], blames: list[Blame], reasons: str) -> None:
+def _case(suite: ET.Element, record: Mapping[Any, Any], blames: list[Blame], reasons: str, is_open: bool) -> None:
     seconds = float(record["seconds"])
     test = ET.SubElement(
         suite,
@@ -53,6 +59,8 @@ def _case(suite: ET.Element, record: Mapping[Any, Any], blames: list[Blame], rea
         first = str(blames[0]) if blames else str(record["diagnosis"]) or verdict
         found = ET.SubElement(test, kind, message=_text(first), type=verdict)
         found.text = _text("\n".join(blame.in_full() for blame in blames))
+    elif verdict == UNJUDGED and is_open:
+        ET.SubElement(test, "failure", message=_text(reasons), type=verdict)
     elif verdict == FAILED:
         ET.SubElement(test, "error", message=_text(reasons), type=verdict)
     elif verdict in (UNDECIDED, UNSUPPORTED):

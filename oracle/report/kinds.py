@@ -11,6 +11,7 @@ from oracle.blame.blame import Blame
 from oracle.blame.details import Place, place_of
 from oracle.judging.rows import DISCREPANCIES, Row
 
+OTHER_DTYPE = "dtype"
 COLUMNS = ("layer_type", "quantity", "verdict", "cause_name", "count", "cases", "dtypes", "example", "reproduce")
 
 
@@ -48,6 +49,13 @@ class Kind:
         return list(dict.fromkeys(culprit.case for culprit in self.culprits))
 
 
+def fault(culprit: Blame) -> tuple[str, ...]:
+    """What culprits of one kind have in common. Arrays of another dtype are one fault, in whatever layers they are returned."""
+    if culprit.cause_name == OTHER_DTYPE:
+        return culprit.verdict, culprit.cause_name, culprit.diagnosis
+    return culprit.layer_type, culprit.quantity, culprit.verdict, culprit.cause_name
+
+
 def kinds(blames: Iterable[Blame], sizes: Mapping[str, int]) -> list[Kind]:
     """In the order in which the first of each is blamed.
 
@@ -55,8 +63,7 @@ def kinds(blames: Iterable[Blame], sizes: Mapping[str, int]) -> list[Kind]:
     """
     found: dict[tuple[str, ...], list[Blame]] = {}
     for culprit in blames:
-        key = (culprit.layer_type, culprit.quantity, culprit.verdict, culprit.cause_name)
-        found.setdefault(key, []).append(culprit)
+        found.setdefault(fault(culprit), []).append(culprit)
     return [Kind(tuple(own), min(own, key=lambda culprit: sizes.get(culprit.case, 0))) for own in found.values()]
 
 

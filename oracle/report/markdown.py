@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +15,13 @@ from oracle.report.columns import written
 from oracle.report.environment import Environment
 from oracle.report.findings import Findings
 from oracle.report.kinds import Kind
-from oracle.report.table import branch_counts, judged_rows
+from oracle.report.table import branch_counts
 from oracle.wording.figures import counted, figure
 
 # Classes whose options that were never tried are named.
 MOST_CLASSES = 100
+# Places that were left unjudged.
+MOST_PLACES = 100
 
 
 def report(found: Findings) -> str:
@@ -27,10 +30,12 @@ def report(found: Findings) -> str:
     parts = [
         f"# {literal(found.title)}: {found.outcome}",
         f"{counted(about.cases, 'case')} in {' and '.join(about.dtypes)}, "
-        f"{counted(judged_rows(rows), 'quantity')} judged.\n"
+        f"{found.judged}.\n"
         f"{about.software}; {'; '.join(where(about))}.",
+        *again(found),
         *([f"Note: {said}."] if (said := about.declared) else []),
         *([f"Of what the suite has: {said}."] if (said := about.untried(MOST_CLASSES)) else []),
+        *left_unjudged(found),
         *([sentences.branches(rows)] if branch_counts(rows)[0] else []),
         "## Families",
         table(found.families),
@@ -46,6 +51,32 @@ def report(found: Findings) -> str:
     parts.append(f"## Cases\n\n{int(plain.sum()):,} of {len(plain):,} runs pass in every row. The others:")
     parts.append(table(cases[~plain].drop(columns=["family", "seconds"])))
     return "\n\n".join(parts) + "\n"
+
+
+def again(found: Findings) -> list[str]:
+    """When it was run, by which command, and how to run one case again."""
+    about, one = found.about, found.one_again
+    said = [
+        f"Run on {about.when}." if about.when else "",
+        f"All of it again: {_code(about.command)}" if about.command else "",
+    ]
+    if one and one != about.command:
+        said.append(f"One case again: {_code(one)}")
+    lines = [line for line in said if line]
+    return ["\\\n".join(lines)] if lines else []
+
+
+def left_unjudged(found: Findings) -> list[str]:
+    places = [f"- {literal(own)}" for own in found.unjudged[:MOST_PLACES]]
+    more = len(found.unjudged) - MOST_PLACES
+    return ["Not judged:\n\n" + "\n".join([*places, *([f"- and {more:,} more"] if more > 0 else [])])] if places else []
+
+
+def _code(text: str) -> str:
+    """Text between backticks, more of them than it has in a row itself."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{' '.join(text.split())}{pad}{fence}"
 
 
 def where(about: Environment) -> list[str]:

@@ -14,14 +14,16 @@ import pandas as pd
 
 from oracle.blame import details
 from oracle.blame.agreement import agreed
-from oracle.blame.blame import blame
+from oracle.blame.blame import blame, reproduce
 from oracle.blame.details import Detail, capped
 from oracle.case.arrays import SPECIAL
+from oracle.case.case import Case
 from oracle.exchange.numbers import shown, spelled
 from oracle.judging.rows import Row
 from oracle.judging.training import TrainingRun
 from oracle.report import html, junit, markdown, placing, plots
 from oracle.report.about import About
+from oracle.report.described import described
 from oracle.report.findings import Findings
 from oracle.report.kinds import examples
 from oracle.report.plain_text import for_spreadsheets, visible_about, visible_details, visible_rows
@@ -57,6 +59,7 @@ class Report(Findings):
         training: free training runs, if asked for.
         details: the arrays behind some of the discrepancies, capped.
         coverage: how much of the backward pass was judged; of `check_module`.
+        described: what each case holds and would catch, by name.
     Units: z_max and z_rms are in derived standard deviations, bound_ratio in worst-case bounds, seconds in wall time.
 
     >>> report = oracle.run("refbp", cases="linear/*batch=2x3", dtypes=["float32"])
@@ -75,6 +78,7 @@ class Report(Findings):
         seconds: Mapping[tuple[str, str], float],
         training: Iterable[TrainingRun] = (),
         details: Iterable[Detail] = (),
+        cases: Iterable[Case] = (),
     ) -> Report:
         """From the judge's rows, and the seconds per case and dtype: culprits are found, details capped."""
         details = list(details)
@@ -84,16 +88,20 @@ class Report(Findings):
         seconds = {(visible(case), visible(dtype)): taken for (case, dtype), taken in seconds.items()}
         culprits = blame(rows, about.again or about.subject, kept)
         table = row_table(rows)
-        return cls(table, case_table(table, culprits, seconds), culprits, about, list(training), kept)
+        by_case = case_table(table, culprits, seconds)
+        told = {visible(case.name): described(case) for case in cases}
+        return cls(table, by_case, culprits, about, list(training), kept, described=told)
 
     def declaring(self, profile: Sequence[str]) -> Report:
         """The same report of what declares something else than its run's subject."""
         return replace(self, about=replace(self.about, profile=tuple(profile)))
 
-    def reproduced_by(self, call: str) -> Report:
-        """The same report of what was no run over the suite: `call` shows it again."""
-        culprits = [replace(culprit, reproduce=call) for culprit in self.blame]
-        return replace(self, blame=culprits).by_command(call)
+    def reproduced_by(self, call: str, one: str = "") -> Report:
+        """The same report of what was no run over the suite: `call` shows it again, and `one`, with {dtype} in it, a single
+        case in one dtype."""
+        again = one or call
+        culprits = [replace(own, reproduce=reproduce(again, own.case, own.dtype)) for own in self.blame]
+        return replace(self, blame=culprits, about=replace(self.about, again=again)).by_command(call)
 
     def by_command(self, command: str) -> Report:
         """The same report of a run that `command` makes again."""
@@ -126,6 +134,7 @@ class Report(Findings):
             "training": [spelled(asdict(run), SPECIAL) for run in self.training],
             "details": [detail.place for detail in self.details],
             "coverage": self.coverage.to_json(),
+            "described": {case: asdict(told) for case, told in self.described.items()},
         }
 
     def to_markdown(self) -> str:
@@ -182,10 +191,7 @@ class Report(Findings):
 
         Raises: ReportError when it cannot be written.
         """
-        try:
-            Path(path).write_text(self._page(), encoding="utf-8")
-        except OSError as error:
-            raise ReportError(f"file {path} cannot be written: {error.strerror}") from error
+        written(path, self._page())
 
     def _page(self) -> str:
         return html.render(self)
@@ -214,6 +220,14 @@ class Report(Findings):
             raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def written(path: Path | str, text: str) -> None:
+    """Raises: ReportError when the file cannot be written."""
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"file {path} cannot be written: {error.strerror}") from error
 
 
 def writable(folder: Path | str) -> Path:
@@ -245,7 +259,9 @@ def load_report(folder: Path | str) -> Report:
     except Exception as error:  # whatever does not fit together, or a library says to it
         said = visible(" ".join(message(error).split()))
         raise ReportError(f"{folder} holds no report: its files are damaged ({said[:300]})") from error
-    return Report(kept.table, kept.cases, kept.blame, kept.about, kept.training, kept.details, kept.coverage)
+    return Report(
+        kept.table, kept.cases, kept.blame, kept.about, kept.training, kept.details, kept.coverage, kept.described
+    )
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

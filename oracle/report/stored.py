@@ -23,6 +23,7 @@ from oracle.report.about import NAMES, About
 from oracle.report.case_line import CaseLine
 from oracle.report.columns import CASE_COLUMNS, COLUMNS, names
 from oracle.report.coverage import Coverage
+from oracle.report.described import Described
 from oracle.report.plain_text import TEXTS, visible_values
 
 FORMAT = 2
@@ -47,6 +48,8 @@ class Parts:
         self.blame = [_made(Blame, record) for record in visible_values(kept["blame"])]
         self.training = [_made(TrainingRun, unspelled(record, SPECIAL)) for record in visible_values(kept["training"])]
         self.details = _details(folder, visible_values(kept.get("details", [])))
+        told = visible_values(kept.get("described", {}))
+        self.described = {case: _made(Described, record) for case, record in told.items()}
         self.coverage = _coverage(visible_values(kept["coverage"])) if "coverage" in kept else Coverage()
 
 

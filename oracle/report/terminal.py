@@ -24,7 +24,9 @@ from oracle.running_error import LAMBDA
 from oracle.wording.figures import counted, figure
 
 # A verdict reads without colour too: the word stands beside it. Blue and orange, not green and red.
-STYLES = {PASS: "blue", **dict.fromkeys(DISCREPANCIES, "bold dark_orange")}
+# Both are readable on dark and on light.
+STYLES = {PASS: "deep_sky_blue3", **dict.fromkeys(DISCREPANCIES, "bold dark_orange")}
+FOLLOWS = "dim"  # what is wrong because of something else looks like no culprit
 
 
 def console(stderr: bool = False) -> Console:
@@ -169,9 +171,9 @@ def layer_table(lines: list[dict[str, Any]], title: str, out: Console) -> Table:
         made.add_column("err/tol" if not wide else "error/tolerance", no_wrap=True)
     made.add_column("verdict", no_wrap=True)
     for line in lines:
-        style = STYLES.get(line["verdict"], "")
         z = line["z_end_to_end"] if math.isnan(line["z_local"]) else line["z_local"]
         follows = line["verdict"] in DISCREPANCIES - {MISSING}  # what is not delivered follows from nothing
+        style = FOLLOWS if follows and not line["at_fault"] else STYLES.get(line["verdict"], "")
         says = line["verdict"] + (" ◀" if line["at_fault"] else ", follows" if follows else "")
         made.add_row(
             f"{line['layer']} ({line['layer_type']})" if wide and line["layer_type"] else str(line["layer"]),

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from oracle.execution.walk import GIVEN, Section
-from oracle.report.html.page import environment
+from oracle.report.html.templates import environment
 from oracle.report.network_drawing import drawing
 
 STAGE_WIDTH, NAME_WIDTH, VALUE_WIDTH = 10, 12, 24
@@ -72,22 +72,22 @@ class Walk:
 
     def to_html(self) -> str:
         """A page of its own: the network with its numbers on it, then every section."""
-        return (
-            environment()
-            .get_template("walk.html.j2")
-            .render(
-                walk=self,
-                drawing=drawing(self.sections),
-                sections=[(section, title(section), rows(section)) for section in self.sections],
-            )
-        )
+        return self._rendered("walk_page.html.j2", styles=["body { margin: 16px; }"])
 
     def to_svg(self) -> str:
         """The network with its numbers on it, as a picture of its own; empty where there is nothing to draw."""
         return str(drawing(self.sections, own_style=True))
 
     def _repr_html_(self) -> str:
-        return self.to_html()
+        return self._rendered("walk.html.j2")
+
+    def _rendered(self, template: str, **more: Any) -> str:
+        sections = [(section, title(section), rows(section)) for section in self.sections]
+        return (
+            environment()
+            .get_template(template)
+            .render(walk=self, drawing=drawing(self.sections), sections=sections, **more)
+        )
 
 
 def title(section: Section) -> str:

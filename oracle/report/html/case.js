@@ -36,6 +36,7 @@ class CaseView {
     const badSteps = new Set(rows.filter((row) => isBad(row.verdict)).map((row) => row.step));
     this.step.replaceChildren(...all.map((value) => element("option", { value }, badSteps.has(value) ? `${value} ◀` : String(value))));
     this.step.value = String(chosen);
+    this.facts();
     this.draw();
     const here = this.rows.find((row) => row.role === "culprit") || this.rows.find((row) => isBad(row.verdict));
     const fallback = here || this.rows.find((row) => row.verdict !== "pass") || this.rows.find((row) => row.quantity === "grad_input") || this.rows[0];
@@ -44,6 +45,16 @@ class CaseView {
     else document.getElementById("quantity").replaceChildren();
     this.growth();
   }
+
+  // Beside the layers: what the case would catch, what it ends with, and how to run it again.
+  facts() {
+    const told = this.told(), again = (this.data.again[this.name.value] || "").replaceAll("{dtype}", this.dtype.value);
+    const said = [["would catch", told.why], ["loss", told.loss], ["optimizer", told.optimizer]].filter(([, text]) => text);
+    const run = again ? element("p", {}, element("code", {}, again), " ", element("button", { type: "button", class: "copy" }, "copy")) : "";
+    document.getElementById("case-facts").replaceChildren(...said.map(([name, text]) => element("p", {}, element("span", { class: "what" }, name), ` ${text}`)), run);
+  }
+
+  told() { return this.data.cases[this.name.value] || { why: "", layers: {}, loss: "", optimizer: "" }; }
 
   find(layer, quantity) { return this.rows.filter((row) => row.layer === layer && row.quantity === quantity); }
 
@@ -143,9 +154,11 @@ class CaseView {
     const atFault = this.rows.some((row) => row.layer === name && row.role === "culprit");
     const pills = quantities.filter((quantity) => quantity !== "output" && quantity !== "grad_input").map((quantity) => this.button(name, quantity, "pill", quantity === "grad_output" ? "δ grad_output" : quantity || "no trace"));
     if (name === "loss") pills.unshift(this.button(name, "output", "pill", "value"));
+    const options = this.told().layers[name];
     const short = name.slice(name.lastIndexOf(".") + 1);
     return element("div", { class: `layer${atFault ? " at-fault" : ""}` },
       element("div", { class: "head", title: name }, element("span", { class: "name" }, short || "(whole case)"), element("span", { class: "type" }, this.layers.get(name)), atFault ? element("span", { class: "culprit-mark" }, "◀ culprit") : null),
+      options ? element("div", { class: "options" }, options) : null,
       pills.length ? element("div", { class: "pills" }, ...pills) : null);
   }
 
@@ -159,7 +172,7 @@ class CaseView {
     const { rows, role } = this.state(layer, quantity);
     const labelled = Object.keys(this.store.columns).map((name) => this.data.shown.find((column) => column.name === name)).filter((column) => column.label);
     const facts = labelled.map(({ name, label, kind }) => [label, (row) => this.fact(row, name, kind)]);
-    const table = element("table", { class: "plain" }, element("thead", {}, element("tr", {}, element("th", {}, ""), ...rows.map((row) => element("th", { class: "num" }, row.mode)))), element("tbody", {}, ...facts.map(([label, of]) => element("tr", {}, element("th", { scope: "row" }, label), ...rows.map((row) => element("td", { class: "num" }, of(row)))))));
+    const table = element("table", { class: "plain" }, element("thead", {}, element("tr", {}, element("td"), ...rows.map((row) => element("th", { class: "num", scope: "col" }, row.mode)))), element("tbody", {}, ...facts.map(([label, of]) => element("tr", {}, element("th", { scope: "row" }, label), ...rows.map((row) => element("td", { class: "num" }, of(row)))))));
     const kept = this.data.details.filter((detail) => detail.case === this.name.value && detail.dtype === this.dtype.value && detail.step === Number(this.step.value) && detail.layer === layer && detail.quantity === quantity);
     const maps = element("div", { id: "maps" }), figures = element("div", { id: "figures" });
     const draw = (detail) => { maps.replaceChildren(errorMaps(detail)); figures.replaceChildren(errorFigures(detail, this.data.lambda)); };
@@ -173,7 +186,7 @@ class CaseView {
       element("h3", {}, `${layer || "whole case"} ${quantity} `, role ? element("span", { class: "tag v-wrong" }, role) : ""),
       ...notes.map((note) => element("p", { class: "note" }, note)),
       others.length ? element("div", { class: "bar" }, element("label", {}, "errors of ", choices), kept.length > 1 ? element("label", {}, "judged ", modes) : null) : element("p", { class: "note" }, "Element by element, discrepancies only are kept."),
-      element("div", { class: "look" }, element("div", { class: "scroll" }, table), maps), figures);
+      element("div", { class: "look" }, element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Figures of the quantity" }, table), maps), figures);
     if (kept.length) draw(kept[0]);
     else if (others.length) maps.replaceChildren(element("p", { class: "note" }, "No arrays are kept of this quantity; the list above names those that are."));
   }

@@ -87,7 +87,7 @@ function scatterFigure([expected, got], size) {
 function worstFigure(worst) {
   const head = ["index", "got", "expected", "± tolerance", "z"];
   const body = worst.map((one) => element("tr", {}, element("td", {}, `(${one.index.join(", ")})`), ...[plain(asNumber(one.got)), plain(asNumber(one.expected)), figure(asNumber(one.tolerance)), figure(asNumber(one.z))].map((text) => element("td", { class: "num" }, text))));
-  return element("figure", {}, element("figcaption", {}, element("b", {}, "worst elements")), element("div", { class: "scroll" }, element("table", { class: "plain" }, element("thead", {}, element("tr", {}, ...head.map((text, i) => element("th", { class: i ? "num" : "" }, text)))), element("tbody", {}, ...body))));
+  return element("figure", {}, element("figcaption", {}, element("b", {}, "worst elements")), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Worst elements" }, element("table", { class: "plain" }, element("thead", {}, element("tr", {}, ...head.map((text, i) => element("th", { class: i ? "num" : "" }, text)))), element("tbody", {}, ...body))));
 }
 
 function errorMaps(detail) {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from oracle.judging.rows import GRAVITY, PASS
 from oracle.report.findings import Findings
-from oracle.report.html.page import environment, overview, records
+from oracle.report.html.page import overview
+from oracle.report.html.templates import environment, records
 
 MOST_BLAMES = 8
 MOST_ROWS = 20

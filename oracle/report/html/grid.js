@@ -19,6 +19,10 @@ class RowTable {
       headerRowHeight: 27, multiColumnSort: false, forceFitColumns: false, tristateMultiColumnSort: false,
     });
     this.grid.onSort.subscribe((_event, sorting) => { this.sort(sorting.sortCol.field, sorting.sortAsc); sorted(sorting.sortCol.field, sorting.sortAsc); });
+    host.setAttribute("aria-label", "All rows");
+    // A grid holds rows, or groups of them, alone: what else takes the focus between it and them has to be such a group.
+    for (const part of host.querySelectorAll(".slick-pane, .grid-canvas")) part.removeAttribute("tabindex");
+    for (const part of host.querySelectorAll("[tabindex]:not([role])")) part.setAttribute("role", "rowgroup");
     for (const heading of this.headings()) {
       heading.tabIndex = 0;
       heading.setAttribute("aria-sort", "none");

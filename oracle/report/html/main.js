@@ -1,15 +1,8 @@
 // Brings the page to life: data, table, case, training; what is shown stands in the address.
 
 async function start() {
-  const theme = document.getElementById("theme");
   let redraw = () => {};
-  theme.addEventListener("click", () => {
-    const root = document.documentElement;
-    const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = isDark ? "light" : "dark";
-    try { localStorage.setItem("oracle-theme", root.dataset.theme); } catch { /* a page without storage forgets */ }
-    redraw();
-  });
+  turnable(() => redraw());
   const began = performance.now();
   const data = await inflated(document.getElementById("data"));
   data.discrepancies.forEach((verdict) => DISCREPANCIES.add(verdict));
@@ -55,13 +48,13 @@ async function start() {
     element("a", { href: url, download: "rows.csv" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   });
-  for (const button of document.querySelectorAll("button.copy")) {
-    button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(button.previousElementSibling.textContent);
-      button.textContent = "copied";
-      setTimeout(() => { button.textContent = "copy"; }, 1500);
-    });
-  }
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button.copy");
+    if (!button) return;
+    await navigator.clipboard.writeText(button.previousElementSibling.textContent);
+    button.textContent = "copied";
+    setTimeout(() => { button.textContent = "copy"; }, 1500);
+  });
   const top = document.querySelector("header.top"); // a link's target is not to lie under it
   new ResizeObserver(() => { document.documentElement.style.scrollPaddingTop = `${getComputedStyle(top).position === "sticky" ? top.offsetHeight + 8 : 8}px`; }).observe(top);
   for (const host of document.querySelectorAll("[data-training]")) drawTraining(host, data.training[Number(host.dataset.training)]);

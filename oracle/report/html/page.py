@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
-import jinja2
 import pandas as pd
 
-from oracle.blame.blame import Blame
+from oracle.blame.blame import Blame, reproduce
 from oracle.judging.rows import DISCREPANCIES, FAILURES, PASS, VERDICTS
 from oracle.report.about import About
 from oracle.report.columns import PAGE_COLUMNS
 from oracle.report.findings import Findings
 from oracle.report.html import payload
-from oracle.report.table import judged_rows, unsupported_runs
+from oracle.report.html.templates import environment, records, text
+from oracle.report.table import unsupported_runs
 from oracle.running_error import LAMBDA
-from oracle.wording.figures import counted, exact_share, figure
 
 # In the order in which they are loaded; a library's licence goes wherever its code goes.
 LIBRARIES = ("slick.core.js", "slick.interactions.js", "slick.grid.js", "uPlot.iife.min.js")
 STYLES = ("vendor/slick.grid.css", "vendor/uPlot.min.css", "page.css")
 LICENCES = {"SlickGrid": "slickgrid.LICENSE", "uPlot": "uplot.LICENSE"}
 SCRIPTS = (
+    "theme.js",
     "store.js",
     "query.js",
     "address.js",
@@ -35,7 +34,7 @@ SCRIPTS = (
     "main.js",
 )
 # What the page says of a run in words of its own.
-TOLD = ("command", "subject", "reference", "versions", "cases")
+TOLD = ("command", "again", "date", "commit", "subject", "reference", "versions", "cases")
 # Lists in the page's own text; the table holds everything.
 MOST_BLAMES = 40
 MOST_CASES = 100
@@ -47,6 +46,8 @@ def render(found: Findings) -> str:
     """The whole page."""
     rows, cases = found.table, found.cases
     shown = cases[cases["verdict"] != PASS]
+    distinct = map(str, dict.fromkeys(cases["case"])) if found.about.again else ()
+    again = {case: reproduce(found.about.again, case, "{dtype}") for case in distinct}
     template = environment().get_template("template.html.j2")
     return template.render(
         **overview(found, MOST_BLAMES),
@@ -64,6 +65,7 @@ def render(found: Findings) -> str:
         most_others=MOST_OTHERS,
         drawn=[column for column in PAGE_COLUMNS if column.drawn],
         start=_start(found.blame, cases),
+        one_again=found.one_again,
         threshold=f"{LAMBDA:g}",
         data=payload.packed(
             {
@@ -71,15 +73,17 @@ def render(found: Findings) -> str:
                 "shown": payload.shown(),
                 "details": payload.details(found.details),
                 "training": payload.training(found.training),
+                "cases": payload.cases(found.described),
+                "again": again,
                 "lambda": LAMBDA,
                 "discrepancies": sorted(DISCREPANCIES),
                 "gravity": VERDICTS,
             }
         ),
-        styles=[_text(name) for name in STYLES],
-        libraries=[_text(f"vendor/{name}") for name in LIBRARIES],
-        licences={name: _text(f"vendor/{file}") for name, file in LICENCES.items()},
-        scripts=[_text(name) for name in SCRIPTS],
+        styles=[text(name) for name in STYLES],
+        libraries=[text(f"vendor/{name}") for name in LIBRARIES],
+        licences={name: text(f"vendor/{file}") for name, file in LICENCES.items()},
+        scripts=[text(name) for name in SCRIPTS],
     )
 
 
@@ -91,7 +95,8 @@ def overview(found: Findings, most: int) -> dict[str, Any]:
         "about": found.about,
         "outcome": found.outcome,
         "tried": found.about.untried(MOST_CLASSES),
-        "judged": judged_rows(found.table),
+        "judged": found.judged,
+        "unjudged": found.unjudged,
         "families": records(families),
         "family_verdicts": [verdict for verdict in VERDICTS if len(families) and families[verdict].any()],
         "kinds": kinds[:most],
@@ -107,26 +112,6 @@ def facts(about: About) -> dict[str, str]:
         if name not in TOLD and value not in ("", [], None)
     }
     return {name: ", ".join(value) if isinstance(value, list) else str(value) for name, value in said.items()}
-
-
-def environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_text),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"figure": figure, "share": exact_share, "count": lambda value: f"{value:,}", "counted": counted}
-    return made
-
-
-def _text(name: str) -> str:
-    return resources.files("oracle.report.html").joinpath(name).read_text(encoding="utf-8")
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in record.items()} for record in frame.to_dict(orient="records")]
 
 
 def _start(blame: Sequence[Blame], cases: pd.DataFrame) -> dict[str, str]:

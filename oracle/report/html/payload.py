@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,7 @@ from oracle.blame.blame import Blame
 from oracle.blame.details import Detail
 from oracle.judging.training import TrainingRun
 from oracle.report.columns import COUNT, FIGURE, MEASURED, NAMED, PAGE_COLUMNS, TEXT
+from oracle.report.described import Described
 from oracle.report.roles import roles
 from oracle.wording.figures import measured, rounded
 
@@ -104,6 +105,14 @@ def _element(element: maps.Element) -> dict[str, Any]:
         "expected": number(measured(element.expected, element.tolerance)),
         "tolerance": number(rounded(element.tolerance)),
         "z": number(rounded(element.z)),
+    }
+
+
+def cases(told: Mapping[str, Described]) -> dict[str, Any]:
+    """What each case would catch and holds, by name."""
+    return {
+        name: {"why": own.why, "layers": dict(own.layers), "loss": own.loss, "optimizer": own.optimizer}
+        for name, own in told.items()
     }
 
 

@@ -178,7 +178,7 @@ def test_an_altered_quantity_is_blamed(layer: str, quantity: str) -> None:
     """The layer and the quantity that were touched come first, whatever followed from them."""
     report = oracle.run(Altered(layer, quantity, lambda g: g * 1.001), cases=SMALL)
     assert (report.blame[0].layer, report.blame[0].quantity) == (layer, quantity)
-    assert report.blame[0].reproduce == f"oracle.run(altered, cases='{SMALL}', dtypes=('float64',))"
+    assert report.blame[0].reproduce == f"oracle.run(subject, cases='{SMALL}', dtypes=('float64',))"
 
 
 def test_a_layer_that_was_handed_something_else_is_blamed() -> None:

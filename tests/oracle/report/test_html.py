@@ -19,7 +19,6 @@ from oracle.report.html import payload
 from oracle.report.roles import roles
 from oracle.wording.figures import measured, rounded
 
-from ...programs import program
 from .. import planted
 
 LARGE = 50_000
@@ -117,22 +116,6 @@ def test_an_empty_report_can_be_shown(tmp_path: Path) -> None:
 
 
 # The page in a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium, driver_path = program("chromium", "google-chrome"), program("chromedriver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,1000"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(driver_path))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -286,6 +269,14 @@ def test_the_case_that_is_blamed_is_open_and_its_culprit_chosen(opened: Any) -> 
     followed = {button.get_attribute("data-layer") for button in all_of(opened, "#network .edge.role-consequence")}
     assert followed == {"act1", "pool1"}
     assert len(all_of(opened, "canvas.map")) == 2 and len(all_of(opened, "#figures svg")) == 2
+
+
+def test_a_case_says_what_it_holds_and_how_to_run_it_again(opened: Any) -> None:
+    """Its purpose and loss above the layers, the options in them; the command is of the dtype that is shown."""
+    facts = one(opened, "#case-facts").text
+    assert facts.startswith("would catch ") and "loss CrossEntropyLoss()" in facts
+    assert "oracle.run(subject, cases='lenet5/random', dtypes=('float32',))" in facts
+    assert "kernel_size=3" in one(opened, "#network .layer .options").text
 
 
 def test_a_quantity_is_picked_by_mouse_and_by_keyboard(opened: Any) -> None:

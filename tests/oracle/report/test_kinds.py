@@ -71,3 +71,15 @@ def test_arrays_are_kept_for_the_example_of_every_kind() -> None:
 def test_a_report_that_conforms_has_no_kind() -> None:
     report = oracle.run("refbp", cases="worked-example/plain", dtypes=("float32",))
     assert report.kinds.empty and list(report.kinds.columns)[:3] == ["layer_type", "quantity", "verdict"]
+
+
+def test_another_dtype_is_one_kind_in_whatever_layers() -> None:
+    """A framework that computes in float64 has one fault, not one for each of its classes."""
+    report = oracle.run(
+        changed(lambda key, _, value: value.astype(np.float64)),
+        cases="activation/S*",
+        dtypes=("float32",),
+    )
+    assert len({own.layer_type for own in report.blame}) > 3
+    (kind,) = report.grouped
+    assert kind.example.diagnosis == "dtype float64, expected float32" and len(kind.culprits) == len(report.blame)

@@ -11,7 +11,10 @@ import pytest
 import oracle
 from oracle.blame.blame import Blame
 from oracle.cli import main
+from oracle.judging.rows import Row
 from oracle.report import github, junit
+from oracle.report.about import About
+from oracle.report.coverage import Coverage, Unjudged
 
 from .. import planted
 
@@ -42,8 +45,29 @@ def parsed(report: oracle.Report) -> ET.Element:
 def test_a_discrepancy_is_a_failure(report: oracle.Report) -> None:
     (failure,) = parsed(report).iter("failure")
     assert failure.get("type") == "wrong" and "lenet5/random/conv2" in str(failure.get("message"))
-    assert "reproduce: oracle.run(altered, cases=" in str(failure.text)
+    assert "reproduce: oracle.run(subject, cases=" in str(failure.text)
     assert [parsed(report).get(name) for name in ("tests", "failures", "errors", "skipped")] == ["1", "1", "0", "0"]
+
+
+def test_what_is_left_unjudged_is_a_failure_unless_it_is_allowed(report: oracle.Report) -> None:
+    """Every form says what it was, when the run was made, and how to make it again: a green test would hide it."""
+    about = About(subject="Net", reference="refbp", dtypes=("float64",), cases=1, date="2026-11-28 08:00 UTC")
+    row = Row(
+        "Net", "float64", 0, "svd", "aten.svd", "", "local", "unjudged", "there is no rule for svd", shape=(), n=0
+    )
+    coverage = Coverage(0.5, 0.75, 0.5, 48, 2, (Unjudged("svd", "aten.svd", "there is no rule for svd"),))
+    judged = replace(row, layer="0", quantity="grad_input", verdict="pass", diagnosis="", n=4, shape=(4,))
+    left = replace(oracle.Report.of([judged, row], about, {}), coverage=coverage)
+    left = left.reproduced_by("oracle.check_module(module, x)")
+    (failure,) = parsed(left).iter("failure")
+    assert (failure.get("type"), failure.get("message")) == ("unjudged", "there is no rule for svd")
+    allowed = replace(left, about=replace(left.about, unjudged="allow"))
+    assert parsed(allowed).get("failures") == "0"
+    summary = github.summary(left)
+    for text in (left.to_markdown(), summary, left._repr_html_()):
+        assert "svd (aten.svd): there is no rule for svd" in text and "75 % of 48 gradient elements" in text
+        assert "2026-11-28 08:00 UTC" in text
+    assert "All of it again: `oracle.check_module(module, x)`" in left.to_markdown()
 
 
 def test_a_crash_is_an_error_whatever_its_message_holds() -> None:

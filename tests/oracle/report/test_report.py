@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,26 @@ def test_what_was_not_judged_does_not_count_as_conforming() -> None:
 def test_a_printed_report_is_no_longer_than_a_screen_or_two() -> None:
     rows = [row("wrong", case=f"tiny/{number}", n_outside=1) for number in range(25)]
     assert "\nand 5 more\nmine against torch: discrepancies in 25 of 25 runs" in repr(Report.of(rows, ABOUT, {}))
+
+
+def test_a_report_says_when_and_how_it_was_made_and_how_to_make_a_part_of_it_again() -> None:
+    """Of a run over the suite: the date, the commit, the command, and one case in its dtype; what a case holds is kept."""
+    report = oracle.run(cases="linear/Linear,in_features=3*batch=5", dtypes=("float32",))
+    text, name = report.to_markdown(), str(report.cases["case"].iloc[0])
+    assert re.search(r"Run on \d{4}-\d\d-\d\d \d\d:\d\d UTC, commit [0-9a-f]{12}(-dirty)?\.\\\n", text)
+    assert "All of it again: `oracle run --subject refbp --reference torch --cases" in text
+    assert f"One case again: `oracle run --cases {name} --dtype float32 --subject refbp`" in text
+    assert dict(report.described[name].layers)["0"].startswith("in_features=3, out_features=4")
+
+
+def test_a_call_that_shows_it_again_can_be_run() -> None:
+    """A lambda has no name, and a report's no code: what stands there is the argument's name, and the dtypes are there."""
+    half = oracle.check_op("relu", lambda x: (np.maximum(x, 0), lambda dy: dy * (x > 0) / 2), x=np.ones((2, 3)))
+    assert {own.reproduce for own in half.blame} == {
+        f"oracle.check_op('relu', fn, x=x, dtypes=('{dtype}',))" for dtype in ("float64", "float32")
+    }
+    again = eval(half.blame[0].reproduce, {"oracle": oracle, "x": np.ones((2, 3)), "fn": lambda x: (x, lambda dy: dy)})
+    assert again.passed and list(again.cases["dtype"]) == [half.blame[0].dtype]
 
 
 def test_every_file_of_a_report_is_written(tmp_path: Path) -> None:

@@ -45,6 +45,20 @@ def test_the_culprit_and_what_follows_read_without_colour(report: oracle.Report)
     assert any("wrong, follows" in line for line in text)
 
 
+def test_what_follows_does_not_look_like_a_culprit(report: oracle.Report) -> None:
+    """Culprits stand out in bold, what is wrong because of them does not; what passes is no dark blue, unreadable on black."""
+    out = Console(file=io.StringIO(), width=120, force_terminal=True, color_system="256", highlight=False)
+    _, lines = layer_lines(report.table, "lenet5/random", "float32")
+    out.print(terminal.layer_table(lines, "", out))
+    assert isinstance(out.file, io.StringIO)
+    painted = re.findall("\x1b\\[([0-9;]*)m([^\x1b]*)", out.file.getvalue())
+    follows = {code for code, text in painted if "wrong, follows" in text}
+    culprits = {code for code, text in painted if "wrong ◀" in text}
+    passing = {code for code, text in painted if text.strip() == "pass"}
+    assert follows == {"2"} and culprits and all(code.startswith("1;") for code in culprits)
+    assert passing and not passing & {"34", "94"}
+
+
 def test_a_pipe_gets_no_bars(report: oracle.Report) -> None:
     assert not set("".join(shown(report, 120, is_terminal=False))) & set("▪█│")
 

@@ -97,7 +97,7 @@ class Rivalry:
         return all(
             own.refused[ORACLE] == own.job.is_bug
             for own in self.outcomes
-            if not own.job.is_bug or own.job.dtype != "bfloat16"
+            if own.refused and not (own.job.is_bug and own.job.dtype == "bfloat16")
         )
 
     def table(self) -> pd.DataFrame:

@@ -140,6 +140,7 @@ def test_the_best_fixed_tolerance_accuses_nobody() -> None:
     assert names[2] not in told
     missed = good._replace(refused={**good.refused, score.ORACLE: False})
     assert not score.Rivalry([missed]).passed
+    assert score.Rivalry([good, score.Outcome(jobs[0], {})]).passed  # which torch does not run: no rule says anything
     assert names[0] in render.markdown(result, "")
 
 

@@ -39,8 +39,9 @@ def main(folder: Path) -> None:
     warnings.simplefilter("error")
     # pdoc looks at what a module holds already, and oracle imports its public names when they are first asked for.
     vars(oracle).update({name: getattr(oracle, name) for name in oracle.__all__})
-    # Nor does it know where to look up the names in a NamedTuple's types.
+    # Nor does it know where to look up the names in the types of a NamedTuple, or of a dataclass that derives from another's.
     refbp.Parameter.__new__.__annotations__.update(get_type_hints(refbp.Parameter))
+    oracle.Report.__init__.__annotations__.update(get_type_hints(oracle.Report))
     pdoc.docstrings.google = markdown
     pdoc.render.configure(docformat="google", footer_text=f"refbp {refbp.__version__}")
     folder = folder.resolve()

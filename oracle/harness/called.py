@@ -44,7 +44,7 @@ class Called:
         around = Surroundings()
         try:
             with warnings.catch_warnings(), _answerable():  # every import may add a filter: put back, and not said
-                return owned(self.subject.run(filled(case) if self.is_users else case))
+                return owned(self.subject.run(filled(case).handed_out() if self.is_users else case))
         finally:
             self.left = tuple(dict.fromkeys((*self.left, *around.put_back())))
 

@@ -87,7 +87,7 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
         if parts > 1:
             beyond[own] = np.maximum(real - model.random_order(value[own], squares[own], n), 0.0)
     alike = alike_in_both(x, y, samples if by_sample else 1)
-    if alike is not None:
+    if alike is not None and alike.any():
         usual = model.random_order(value[alike], squares[alike], n) + beyond[alike] + 2 * squares[alike]
         few = min(len(usual), ELEMENTS, max(4, TERMS // n))
         some = np.arange(few) * len(usual) // few

@@ -296,7 +296,10 @@ def test_a_case_that_cannot_be_run_names_what_it_lacks(fields: dict[str, Any], s
         ({"params": {"0.weight": np.ones((1, 2), int)}}, "case mine: 0.weight expects float64 numbers, got int64"),
         ({"targets": ((),)}, "case mine cannot be run: TypeError: "),
         ({"targets": ((X[:, :1], X),)}, "case mine cannot be run: TypeError: "),
-        ({"optimizer_state": {"momentum": {"none": X}}}, "case mine cannot be run: KeyError: 'none'"),
+        (
+            {"optimizer_state": {"momentum": {"none": X}}},
+            "case mine: optimizer_state['momentum'] names 'none', known: 0.weight",
+        ),
     ],
 )
 def test_a_case_whose_parts_do_not_fit_is_refused(fields: dict[str, Any], sentence: str) -> None:

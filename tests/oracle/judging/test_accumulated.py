@@ -14,7 +14,7 @@ from oracle.case.names import TRANSPOSE
 from oracle.exchange.introduction import introduction
 from oracle.exchange.spelled import case_of, description, named_arrays
 from oracle.execution.network import check
-from oracle.harness.run import judged_case
+from oracle.harness.work import judged_case
 from oracle.judging.case_rows import judge
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNSUPPORTED, WRONG

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from oracle.report.source import place_of
+from tests.programs import program
 
 ROOT = Path(__file__).parents[1]
 STEPS: list[Any] = yaml.safe_load((ROOT / ".github" / "actions" / "oracle" / "action.yml").read_text())["runs"]["steps"]
@@ -55,7 +56,7 @@ def run_action(folder: Path, subject: str) -> tuple[subprocess.CompletedProcess[
         "GITHUB_STEP_SUMMARY": str(folder / "summary"),
         "GITHUB_WORKSPACE": str(folder),
     }
-    script = ["bash", "-e", "-o", "pipefail", "-c", STEPS[0]["run"]]
+    script = [program("bash"), "-e", "-o", "pipefail", "-c", STEPS[0]["run"]]
     done = subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return done, (folder / "output").read_text()
 

@@ -122,9 +122,16 @@ def _in_common(
     near = [own for own in others if _same_parameter(own, row) or _same_update(own, row)]
     words = [{other.words for other in found[place_of(own)]} for own in near]
     names = [{other.name for other in found[place_of(own)]} for own in near if _same_parameter(own, row)]
-    return sorted(
-        causes, key=lambda cause: (-sum(cause.words in own for own in words), -sum(cause.name in own for own in names))
-    )
+
+    def rank(cause: Cause) -> tuple[bool, int, int]:
+        """That the numbers are in another order is true of whatever moved them, and explains least."""
+        return (
+            cause.name == "order",
+            -sum(cause.words in own for own in words),
+            -sum(cause.name in own for own in names),
+        )
+
+    return sorted(causes, key=rank)
 
 
 def _what(cause: Cause) -> str:

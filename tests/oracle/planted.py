@@ -34,6 +34,7 @@ class Planted:
     """An implementation with a bug, as a subject."""
 
     name = "planted"
+    accumulates = True  # as refbp does
 
     def __init__(self, run: Callable[[Case], Trace]) -> None:
         self.run = run

@@ -21,6 +21,7 @@ from oracle.judging.training import TrainingRun
 from oracle.report.about import About
 from oracle.report.report import Report, ReportError, load_report
 from oracle.wording.figures import exact_share, figure
+from tests.programs import program
 
 FILES = ["cases.csv", "details.npz", "report.html", "report.json", "report.md", "table.csv", "table.parquet"]
 ABOUT = About(
@@ -89,6 +90,7 @@ def test_a_printed_report_is_no_longer_than_a_screen_or_two() -> None:
 
 def test_a_report_says_when_and_how_it_was_made_and_how_to_make_a_part_of_it_again() -> None:
     """Of a run over the suite: the date, the commit, the command, and one case in its dtype; what a case holds is kept."""
+    program("git")
     report = oracle.run(cases="linear/Linear,in_features=3*batch=5", dtypes=("float32",))
     text, name = report.to_markdown(), str(report.cases["case"].iloc[0])
     assert re.search(r"Run on \d{4}-\d\d-\d\d \d\d:\d\d UTC, commit [0-9a-f]{12}(-dirty)?\.\\\n", text)

@@ -30,6 +30,7 @@ from oracle.exchange.tensors import packed, unpacked
 from oracle.harness import executors
 from oracle.subjects import SubjectError, process
 from oracle.subjects import refbp as refbp_subject
+from tests.programs import program
 
 RUDE = Path(__file__).parents[2] / "subjects" / "rude.py"
 PLAIN = "worked-example/plain"
@@ -239,7 +240,7 @@ def test_whatever_a_program_answers_there_are_rows(answer: bytes) -> None:
         file.write(answer)
         file.flush()
         script = f"""read hello; echo '{{"protocol": 1, "name": "fuzz"}}'; read request; exec cat {file.name}"""
-        subject = process.program(shlex.join(["sh", "-c", script]), 10.0)
+        subject = process.program(shlex.join([program("sh"), "-c", script]), 10.0)
         report = oracle.run(subject, "refbp", PLAIN, ("float64",))
         subject.end()
     assert len(report.table) and set(report.table["verdict"]) != {"pass"}

@@ -62,7 +62,7 @@ class Training:
         measurements: list[Measurement] = []
         details: list[dict[str, str | float]] = []
         bars: dict[str, list[tuple[str, float]]] = {dtype: [] for dtype in DTYPES}
-        for name in ("mlp", "lenet5") if quick else networks.NETWORKS:
+        for name in ("mlp",) if quick else networks.NETWORKS:
             for dtype in DTYPES:
                 case = networks.network(name, dtype)
                 times = interleaved(

@@ -47,7 +47,7 @@ def test_stretches_cover_every_step_with_its_own_batch() -> None:
 
 @pytest.mark.slow
 def test_hundreds_of_steps_are_judged_in_bounded_memory() -> None:
-    """The peak of the process hardly grows beyond that of a quarter of the steps: of what is over only condensed rows are kept."""
+    """The peak of the process hardly grows beyond that of a quarter of the steps: of what is over, condensed rows stay."""
 
     def largest_resident_kilobytes(steps: int) -> int:
         report = oracle.run("refbp", "refbp", [long_run(steps)], ("float32",))

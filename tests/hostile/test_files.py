@@ -199,19 +199,22 @@ def test_no_argument_is_ignored(line: str, capsys: pytest.CaptureFixture[str]) -
 # --- saved reports ------------------------------------------------------------------------------------------------------
 
 
+class Wrong:
+    """refbp with twice the gradients of biases: a report of it has discrepancies, and arrays."""
+
+    name = "wrong"
+
+    def run(self, case: oracle.Case) -> oracle.Trace:
+        trace = refbp_subject.run(case)
+        for key in trace:
+            if key.quantity == "grad.bias":
+                trace.arrays[key] = 2 * trace.arrays[key]
+        return trace
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with a discrepancy and its arrays."""
-
-    class Wrong:
-        name = "wrong"
-
-        def run(self, case: oracle.Case) -> oracle.Trace:
-            trace = refbp_subject.run(case)
-            for key in trace:
-                if key.quantity == "grad.bias":
-                    trace.arrays[key] = 2 * trace.arrays[key]
-            return trace
 
     folder = tmp_path_factory.mktemp("report")
     oracle.run(Wrong(), "refbp", "worked-example/plain", ("float64",)).save(folder)

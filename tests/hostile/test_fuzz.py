@@ -39,7 +39,7 @@ from oracle.trace import Trace, Unsupported
 from oracle.vectors import VectorsError
 from oracle.vectors.folder import read_manifest
 
-from .test_files import PLACES
+from .test_files import PLACES, Wrong
 
 INPUTS = int(os.environ.get("ORACLE_FUZZ", "300"))
 MOST_GROWTH = 300_000_000  # bytes, over all inputs of a reader
@@ -245,19 +245,6 @@ def test_headers_of_safetensors(header: bytes, off: int, size: int) -> None:
     found = ends_well(lambda: unpacked(data), ValueError)
     if found is not None:
         assert all(isinstance(array, np.ndarray) for array in found.arrays.values()) and all(found.faults.values())
-
-
-class Wrong:
-    """refbp with twice the gradients of biases: a report of it has discrepancies, and arrays."""
-
-    name = "wrong"
-
-    def run(self, case: oracle.Case) -> oracle.Trace:
-        trace = refbp_subject.run(case)
-        for key in trace:
-            if key.quantity == "grad.bias":
-                trace.arrays[key] = 2 * trace.arrays[key]
-        return trace
 
 
 @pytest.fixture

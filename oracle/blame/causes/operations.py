@@ -64,44 +64,40 @@ def whole_windows(divisors: Any) -> Any:
     return lambda g, count_include_pad, divisor_override: np.full(g.counts, int(np.prod(g.kernel)), dtype=np.int64)
 
 
-def equal_winners(max_pool: Any) -> Any:
-    """Every element that equals its window's maximum gets the whole gradient."""
+def _by_window(max_pool: Any, handed_back: Any) -> Any:
+    """Max pooling whose backward is handed_back(x, output, grad_output, g), x padded as g says, in x's shape."""
 
     def other(rank: int, input: Any, *arguments: Any) -> Any:
         result, _ = max_pool(rank, input, *arguments)
         kernel, stride, padding, dilation, ceil_mode, return_indices = arguments
         output = result[0] if return_indices else result
         g = refbp.windows.pool_geometry(input, rank, kernel, stride, padding, dilation, ceil_mode, "max_pool")
-
-        def backward(grad_output: Any) -> Any:
-            x = refbp.windows.padded(input, g.sides, -np.inf)
-            result = np.zeros_like(grad_output, shape=x.shape)
-            for positions in g.taps():
-                result[positions] += np.where(x[positions] == output, grad_output, 0.0)
-            return result[refbp.windows.inside(g.inner, g.sides)]
-
-        return result, backward
+        return result, lambda grad_output: handed_back(
+            refbp.windows.padded(input, g.sides, -np.inf), output, grad_output, g
+        )
 
     return other
+
+
+def equal_winners(max_pool: Any) -> Any:
+    """Every element that equals its window's maximum gets the whole gradient."""
+
+    def handed_back(x: Any, output: Any, grad_output: Any, g: Any) -> Any:
+        result = np.zeros_like(grad_output, shape=x.shape)
+        for positions in g.taps():
+            result[positions] += np.where(x[positions] == output, grad_output, 0.0)
+        return result[refbp.windows.inside(g.inner, g.sides)]
+
+    return _by_window(max_pool, handed_back)
 
 
 def largest_written(max_pool: Any) -> Any:
     """Each window in turn writes what it hands back over its whole extent: zeros too."""
 
-    def other(rank: int, input: Any, *arguments: Any) -> Any:
-        result, _ = max_pool(rank, input, *arguments)
-        kernel, stride, padding, dilation, ceil_mode, return_indices = arguments
-        output = result[0] if return_indices else result
-        g = refbp.windows.pool_geometry(input, rank, kernel, stride, padding, dilation, ceil_mode, "max_pool")
+    def handed_back(x: Any, output: Any, grad_output: Any, g: Any) -> Any:
+        return written(x, g, (np.where(x[own] == output, grad_output, 0.0) for own in reversed(g.taps())))
 
-        def backward(grad_output: Any) -> Any:
-            x = refbp.windows.padded(input, g.sides, -np.inf)
-            shares = (np.where(x[positions] == output, grad_output, 0.0) for positions in reversed(g.taps()))
-            return written(x, g, shares)
-
-        return result, backward
-
-    return other
+    return _by_window(max_pool, handed_back)
 
 
 def share_written(avg_pool: Any) -> Any:

@@ -132,8 +132,6 @@ def smoothed(uniform_ignores: bool, count_ignores: bool, smoothing: float = 0.1,
     """Cross entropy with label smoothing and ignored rows, by rows."""
 
     def fn(x: Array, target: Array) -> tuple[Array, Backward]:
-        if target.dtype.kind == "f" or x.ndim != 2:
-            raise NotImplementedError("class indices of rows")
         keep = target != ignored
         log_p = log_softmax(x, 1)
         hot = _target_rows(x, np.where(keep, target, 0)) * keep[:, None]

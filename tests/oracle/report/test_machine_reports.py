@@ -1,4 +1,4 @@
-"""JUnit and GitHub: what is wrong fails, what is open is not passed, and nothing is lost beyond a limit without saying so."""
+"""JUnit and GitHub: a discrepancy fails, an unjudged row does not pass, and a list that is cut says how much it leaves out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_discrepancy_is_a_failure(report: oracle.Report) -> None:
 
 
 def test_what_is_left_unjudged_is_a_failure_unless_it_is_allowed(report: oracle.Report) -> None:
-    """Every form says what it was, when the run was made, and how to make it again: a green test would hide it."""
+    """Every form names the unjudged operation, the date and the command. JUnit shows a failure, since a pass would hide it."""
     about = About(subject="Net", reference="refbp", dtypes=("float64",), cases=1, date="2026-11-28 08:00 UTC")
     row = Row(
         "Net", "float64", 0, "svd", "aten.svd", "", "local", "unjudged", "there is no rule for svd", shape=(), n=0

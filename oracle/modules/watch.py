@@ -59,7 +59,6 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.tensor_hooks = TensorHooks(references or {}, names)
         self.called: dict[int, Called] = {}
         self.paths = {id(own): name for name, own in module.named_modules()}
-        self.names = {id(tensor): name for tensor, name in names.items()}
         self.parameters = dict(names)
         self.stack: list[str] = []
         self.edges: dict[Edge, tuple[Held, int]] = {}
@@ -192,12 +191,14 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         for node, cut in self.cuts.items():
             behind = [getattr(own, "variable", None) for own in nodes_behind([node], leaves=True)]
             names = [
-                self.names[id(own)] for own in behind if own is not None and own.grad is None and id(own) in self.names
+                self.parameters[own]
+                for own in behind
+                if own is not None and own.grad is None and own in self.parameters
             ]
             if names:
                 yield cut, sorted(names)
         for cut, parameters in self._lost:
-            names = sorted(self.names[id(own)] for own in parameters if own.requires_grad and own.grad is None)
+            names = sorted(self.parameters[own] for own in parameters if own.requires_grad and own.grad is None)
             if names:
                 yield cut, names
 
@@ -309,7 +310,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             held = (
                 self.leaves.get(id(variable)) if variable is not None else self.edges.get((behind, number), (None,))[0]
             )
-            operation.names[position] = self.names.get(id(variable), "") if variable is not None else ""
+            operation.names[position] = self.parameters.get(variable, "") if variable is not None else ""
             if held is None:
                 operation.reason = operation.reason or "what goes into it is read by no ATen call"
             else:

@@ -137,12 +137,18 @@ def test_what_has_no_rule_is_named() -> None:
 
 
 def test_small_programs_take_milliseconds() -> None:
-    """Once warm it is quick enough for every test that there is."""
+    """Once warm it is quick enough for every test that there is: a fifth of what a million additions of Python take, where
+    this was measured. Only the ratio is held, and only this thread's time: machines and their load differ."""
     inputs = arrays()
-    seconds = []
-    for _ in range(5):
-        start = time.process_time()
+
+    def judged() -> None:
         expected = oracle.expect(fused, *inputs)
         oracle.assert_close(fused(*inputs), expected.output)
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 0.05
+
+    def seconds(work: Callable[[], object]) -> float:
+        start = time.thread_time()
+        work()
+        return time.thread_time() - start
+
+    additions = min(seconds(lambda: sum(i + 1 for i in range(1_000_000))) for _ in range(5))
+    assert min(seconds(judged) for _ in range(5)) < 2 * additions

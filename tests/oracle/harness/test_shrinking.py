@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,12 @@ subject = Subject()
 
 
 def test_a_lenet_with_one_broken_convolution_comes_down_to_a_single_small_layer() -> None:
-    """In under a minute of work; what is left still fails for the same cause, and that one alone."""
-    start = time.thread_time()
-    shrunk = oracle.shrink(named("lenet5/random").astype("float32"), unturned())
-    assert time.thread_time() - start < 60
+    """In few trials; what is left still fails for the same cause, and that one alone."""
+    subject, tried = unturned(), []
+    run = subject.run
+    subject.run = lambda case: tried.append(case.name) or run(case)
+    shrunk = oracle.shrink(named("lenet5/random").astype("float32"), subject)
+    assert len(tried) < 400
     (layer,) = shrunk.case.layers
     assert layer.type == "Conv2d" and shrunk.case.loss is None and shrunk.case.steps == 1
     assert max(shrunk.case.inputs[0].shape[2:]) <= 3

@@ -805,15 +805,18 @@ def test_an_optimizer_of_other_parameters_is_refused() -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
-    """Each class with all its options, unbatched, empty, laid out strangely, not finite: options are read back from modules.
+    """Each class with all its options, unbatched, empty, not finite: options are read back from modules.
 
-    Every second case in one precision, the others in the other.
+    Every second case in one precision, the others in the other. Of other layouts in memory, whose options repeat those of
+    other cases, every eighth.
     """
     single = [
         case
         for case in suite.all_cases().values()
         if len(case.layers) == 1 and case.loss is None and case.steps == 1 and not case.layers[0].layers
     ]
+    layouts = [case for case in single if case.name.startswith("layout/")]
+    single = [case for case in single if not case.name.startswith("layout/")] + layouts[::8]
     chosen = single[0 if dtype == "float64" else 1 :: 2]
     found, undecided = [], []
     for case in chosen:

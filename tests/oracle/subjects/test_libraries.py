@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
 PARTS = {
     "jax": Part(
-        (*EVERYWHERE, "conv/Conv2d*", "pool/AvgPool2d*", "norm/GroupNorm*", "activation/ELU,large", "optimizer/Adam*"),
+        ("worked-example/plain", "activation/ELU,large", "conv/Conv2d*", "optimizer/Adam*"),
         frozenset(),
         "optimizer/Adagrad,groups",
     ),

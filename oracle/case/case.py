@@ -235,6 +235,7 @@ ARRAY_FIELDS = {
     "optimizer_state": "mm",
     "masks": "m",
 }
+PER_STEP = tuple(name for name, depth in ARRAY_FIELDS.items() if depth.startswith("t"))
 
 
 def _held(value: Any, depth: str, where: str) -> Any:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from oracle.case.case import Case, CaseError, Spec, named_layers, require_present
+from oracle.case.case import PER_STEP, Case, CaseError, Spec, named_layers, require_present
 
 
 def require_fields(case: Case) -> None:
@@ -40,6 +40,11 @@ def _require_names(case: Case) -> None:
 
 def _require_used(case: Case) -> None:
     """What nobody would look at was meant to be something."""
+    for name in PER_STEP:
+        if (count := len(getattr(case, name))) > case.steps:
+            raise CaseError(
+                f"case {case.name} has {count} {name}, and no more steps than {case.steps} that would take them"
+            )
     for name, without in (("targets", "loss"), ("optimizer_state", "optimizer")):
         if getattr(case, name) and getattr(case, without) is None:
             raise CaseError(f"case {case.name} has {name}, and no {without} that would take them")

@@ -13,7 +13,7 @@ import numpy as np
 
 import refbp
 from oracle.case.arrays import Array
-from oracle.case.case import CONTAINERS, Case, CaseError, Spec, at_step, loss_arguments, named_layers
+from oracle.case.case import CONTAINERS, PER_STEP, Case, CaseError, Spec, at_step, loss_arguments, named_layers
 from oracle.case.checks import require_fields
 from oracle.case.names import TRANSPOSE, kept_as, quantity_of
 from oracle.execution import memory
@@ -349,7 +349,7 @@ def upstream_shape(case: Case) -> tuple[int, ...]:
 def check(case: Case) -> None:
     """Raises: CaseError for a case that cannot be built or whose shapes do not fit together, in any of its batches."""
     require_fields(case)
-    different = max(len(getattr(case, name)) for name in ("inputs", "targets", "grad_outputs", "grads"))
+    different = max(len(getattr(case, name)) for name in PER_STEP)
     try:
         with memory.at_most(memory.of_case(case)):
             execute(replace(case, steps=min(case.steps, different)), lambda array: array)

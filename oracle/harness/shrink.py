@@ -24,6 +24,7 @@ from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, Network, upstre
 from oracle.harness import called
 from oracle.harness.judge import Judgement, Trial, tried
 from oracle.judging.comparison import ReferenceFailed
+from oracle.judging.long_runs import stretch
 from oracle.judging.parts import local_parts
 from oracle.judging.wiring import completed
 from oracle.trace import Subject, Trace
@@ -140,7 +141,7 @@ def fewer_parts(case: Case, trace: Trace, culprit: Blame) -> Iterator[Case]:
     for part in local_parts(case, trace, culprit.step):
         if culprit.layer in part.names.values():
             yield named(part.case, culprit)
-    yield from (replace(case, steps=steps) for steps in (1, 2) if steps < case.steps)
+    yield from (stretch(case, 0, steps) for steps in (1, 2) if steps < case.steps)
 
 
 def named(part: Case, culprit: Blame) -> Case:

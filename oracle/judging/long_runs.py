@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from oracle.case.case import Case
+from oracle.case.case import PER_STEP, Case
 from oracle.judging.parts import hides_state, params_before, state_before
 from oracle.judging.rows import DISCREPANCIES, Row
 from oracle.trace import Trace
 
 # Steps whose trace is held at a time.
 STRETCH = 50
-PER_STEP = ("inputs", "targets", "grad_outputs", "grads")
 
 
 def resumed(case: Case, trace: Trace) -> Case:
@@ -37,7 +36,9 @@ def stretch(case: Case, start: int, steps: int) -> Case:
     """`steps` steps of the case from `start` on, from the parameters and the state that it holds."""
     entries = {name: getattr(case, name) for name in PER_STEP}
     turned = {
-        name: value[start % len(value) :] + value[: start % len(value)] for name, value in entries.items() if value
+        name: (value[start % len(value) :] + value[: start % len(value)])[:steps]
+        for name, value in entries.items()
+        if value
     }
     return replace(case, steps=steps, **turned)
 

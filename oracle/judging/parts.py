@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.case.case import CONTAINERS, Case, Spec, at_step, named_layers
+from oracle.case.case import CONTAINERS, PER_STEP, Case, Spec, at_step, named_layers
 from oracle.case.names import BUFFERS, TRANSPOSE, is_buffer
 from oracle.execution.network import execute
 from oracle.trace import Trace
@@ -134,7 +134,7 @@ def step_part(case: Case, trace: Trace, step: int) -> Part | None:
         return None
     entries: dict[str, Any] = {
         name: tuple(at_step(getattr(case, name), own) for own in range(start, step + 1)) if getattr(case, name) else ()
-        for name in ("inputs", "targets", "grad_outputs", "grads")
+        for name in PER_STEP
     }
     whole = replace(
         case,

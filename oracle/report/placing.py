@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
+STAGING = ".report-"
+DAY = 86_400  # seconds
 FILES = ("report.json", "report.md", "report.html", "table.parquet", "table.csv", "cases.csv", "details.npz")
 # A folder of this name is a whole report that takes the place of the one around it; some of its files may be there already.
 WHOLE = ".report-whole"
+
+
+def begun(folder: Path) -> Path:
+    """A folder inside in which the files of a report are made; what a process that was killed a day ago left there is removed."""
+    for left in folder.glob(f"{STAGING}*"):
+        old = left.lstat().st_mtime < time.time() - DAY
+        if old and left.name != WHOLE and left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
 
 
 def put_in_place(staging: Path, folder: Path) -> None:
@@ -17,7 +29,7 @@ def put_in_place(staging: Path, folder: Path) -> None:
     Raises: OSError.
     """
     finish(folder)
-    before = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+    before = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
     try:
         for name in FILES:
             if (folder / name).exists():

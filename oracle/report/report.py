@@ -204,7 +204,7 @@ class Report(Findings):
         Raises: ReportError when the folder cannot be written.
         """
         folder = writable(folder)
-        staging = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+        staging = placing.begun(folder)
         try:
             (staging / "table.parquet").write_bytes(self.table.to_parquet(index=False))
             for_spreadsheets(self.table).to_csv(staging / "table.csv", index=False, encoding="utf-8")

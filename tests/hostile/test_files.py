@@ -91,6 +91,10 @@ CASES: dict[str, tuple[str, str]] = {
         case(**{k: v for k, v in PLAIN.items() if k != "loss"} | {"grad_outputs": [[[1.0]]]}),
         "has targets, and no loss that would take them",
     ),
+    "more batches than steps": (
+        case(**PLAIN | {"steps": 1, "inputs": PLAIN["inputs"] * 2}),
+        "has 2 inputs, and no more steps than 1 that would take them",
+    ),
     "a mask of no dropout": (case(**PLAIN | {"masks": {"hidden1": [[True]]}}), "masks names 'hidden1', which is no dropout"),
     "layers in a loss": (
         case(**PLAIN | {"loss": {"type": "MSELoss", "layers": [{"type": "ReLU"}]}}),

@@ -268,6 +268,21 @@ def test_a_report_may_replace_another(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
 
 
+def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path: Path) -> None:
+    """Not before, since somebody may still be writing there; and nothing that a link leads to."""
+    elsewhere = tmp_path / "elsewhere"
+    for name in (".report-old", ".report-new", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "table.csv").write_text("half")
+    (tmp_path / ".report-link").symlink_to(elsewhere)
+    for name in (".report-old", "elsewhere"):
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / ".report-link", (0, 0), follow_symlinks=False)
+    mixed().save(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir() if path.name not in FILES)
+    assert left == [".report-link", ".report-new", "elsewhere"] and (elsewhere / "table.csv").exists()
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     """In one sentence that names it."""
     (tmp_path / "taken").write_text("mine")

@@ -28,6 +28,12 @@ MANY, FEWEST = 16, 8
 # Of z, over all elements of a local row: TOLERANCES.md has the measurements.
 MOST_RMS, MOST_MEAN = 2.5, 2.0
 BEHAVES_LIKE = "behaves like"
+# Of numbers that are not zero, the share that a lower precision leaves within a standard deviation at the most.
+MOST_RIGHT = 0.25
+# The cosine from which on an error goes along with something. Of a sample of errors, how near neighbours are that repeat each
+# other, and which share of them does where a pattern is behind it: of what is rounded, a seventh at the most.
+ALONG = 0.99
+SAMPLE, SAME, REPEATED = 64, 0.01, 0.75
 
 
 def compare(
@@ -137,7 +143,9 @@ def _outside(
     rounds = known & np.isfinite(errors.value)
     # Not the rounding of this dtype's sums: how far the terms themselves can be trusted.
     row = replace(row, effective_bits=_bits(_relative_to_terms(error[rounds], expected.scale[rounds])))
-    if known.all() and not _systematic(error, expected.value, row) and not _follows(errors, step):
+    counted = errors.value != 0
+    is_spread = np.count_nonzero(counted & (error <= sigma)) <= MOST_RIGHT * np.count_nonzero(counted)
+    if known.all() and is_spread and not _patterned(row, errors, step):
         precision = _precision_it_behaves_like(error, expected.scale, sigma, u)
         if precision is not None:
             said = f"{BEHAVES_LIKE} {precision} inside {row.dtype} ({row.effective_bits:.1f} effective bits)"
@@ -193,6 +201,38 @@ def _follows(errors: Errors, step: Floats | None) -> bool:
     return counted.size >= FEWEST and abs(float(np.mean(counted))) > 0.9
 
 
+def _patterned(row: Row, errors: Errors, step: Floats | None) -> bool:
+    """Whether errors have a pattern, which rounding has not."""
+    along = _systematic(errors.size, errors.value, row) or _follows(errors, step)
+    return along or _by_channel(errors) or _repeats(errors)
+
+
+def _by_channel(errors: Errors) -> bool:
+    """Whether errors are proportional to the value but for an offset of each channel, as where a norm scales wrongly."""
+    error, value = errors.actual - errors.value, errors.value
+    for axis in {1, value.ndim - 1} if value.ndim > 1 and errors.regular is None else ():
+        channels = value.shape[axis]
+        if value.size - 2 * channels >= MANY and value.size > channels:
+            e, v = (np.moveaxis(own, axis, 0).reshape(channels, -1) for own in (error, value))
+            e, v = e - e.mean(1, keepdims=True), v - v.mean(1, keepdims=True)
+            norms = math.sqrt(float(np.sum(e * e)) * float(np.sum(v * v)))
+            if norms > 0 and abs(float(np.sum(e * v))) / norms > ALONG:
+                return True
+    return False
+
+
+def _repeats(errors: Errors) -> bool:
+    """Whether a few errors stand in for all although the values differ: rounding does not repeat itself."""
+    actual, value = errors.regular_pair()
+    _, places = np.unique(value, return_index=True)
+    own = (actual - value)[np.sort(places)]
+    own = np.sort(own[own != 0][:SAMPLE])
+    if own.size < MANY:
+        return False
+    near = np.diff(own) <= SAME * np.abs(own[1:])
+    return float(np.mean(near)) > REPEATED
+
+
 def by_company(rows: Iterable[Row]) -> list[Row]:
     """The rows; a handful of elements shows no precision by itself, and is `imprecise` only beside an array that does."""
     rows = list(rows)
@@ -207,4 +247,4 @@ def _systematic(error: Floats, value: Floats, row: Row) -> bool:
         return False
     sizes = np.abs(value)
     norms = math.sqrt(float(np.sum(error * error)) * float(np.sum(sizes * sizes)))
-    return norms > 0 and float(np.sum(error * sizes)) / norms > 0.99
+    return norms > 0 and float(np.sum(error * sizes)) / norms > ALONG

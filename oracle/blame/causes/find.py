@@ -9,7 +9,10 @@ import numpy as np
 
 from oracle.blame.causes import arrays, formulas, mistakes, operations, reruns, updates
 from oracle.blame.causes.evidence import Evidence, Hypothesis
+from oracle.case.arrays import Array
 from oracle.judging.conventions import CONVENTIONS
+from oracle.running_error import LAMBDA
+from oracle.running_error.model import Floats
 from oracle.wording.figures import exact_share
 
 
@@ -26,8 +29,10 @@ def causes_of(evidence: Evidence) -> list[Cause]:
         return []
     found: dict[str, Cause] = {}
     with np.errstate(all="ignore"):
+        outside = evidence.outside()
         for hypothesis in _all(evidence):
-            if evidence.fits(hypothesis.value, hypothesis.sigma):
+            fits = evidence.fits(hypothesis.value, hypothesis.sigma)
+            if fits and _tells_apart(hypothesis, evidence.expected.value, outside):
                 found.setdefault(hypothesis.words, Cause(hypothesis.cause, hypothesis.words))
         if not found:
             found = {cause.words: cause for cause in _confined(evidence)}
@@ -57,6 +62,13 @@ VAGUE = {
     "rate": 3,
     "order": 4,
 }
+
+
+def _tells_apart(hypothesis: Hypothesis, expected: Floats, outside: Array) -> bool:
+    """Whether an element that is wrong is not what it should be under the hypothesis either: a tolerance that holds both, as on
+    a kink, explains nothing. What is about rounding alone has the right values, and more of it."""
+    near = np.abs(hypothesis.value - expected) <= LAMBDA * hypothesis.sigma
+    return hypothesis.value is expected or not bool(np.all(near[outside]))
 
 
 def _all(evidence: Evidence) -> Iterator[Hypothesis]:

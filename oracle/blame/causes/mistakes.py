@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     yield from cancelled(e)
     yield from batches(e)
     yield from sign_of_the_weight(e)
+    yield from other_mask(e)
 
 
 def updated_too_early(e: Evidence) -> Iterator[Hypothesis]:
@@ -170,3 +172,19 @@ def cancelled(e: Evidence) -> Iterator[Hypothesis]:
         size = size * np.abs(e.upstream.astype(np.float64))
     words = "exp(x) - 1 in the place of expm1(x): digits cancel near zero"
     yield Hypothesis("cancellation", words, e.expected.value, np.hypot(e.expected.sigma, size))
+
+
+def other_mask(e: Evidence) -> Iterator[Hypothesis]:
+    """Dropout that lets another choice of elements through on the way back than on the way forward, or all of them."""
+    spec, g = e.spec, e.upstream
+    if spec is None or not re.fullmatch(r"Dropout\d?d?", spec.type) or e.quantity != "grad_input":
+        return
+    p = float(spec.options.get("p", 0.5))
+    if g is None or not e.case.training or not 0 < p < 1 or not e.got.any():
+        return
+    scaled = g.astype(np.float64) / (1 - p)
+    sigma = 4 * e.model.unit_roundoff * np.abs(scaled)
+    yield Hypothesis("mask", "the mask is not applied on the way back", scaled, sigma)
+    yield Hypothesis("mask", "neither mask nor scale is applied on the way back", g.astype(np.float64), 0.0)
+    chosen = np.where(e.got == 0, 0.0, scaled)
+    yield Hypothesis("mask", "another mask on the way back than on the way forward", chosen, sigma)

@@ -12,6 +12,7 @@ import numpy as np
 import refbp
 from oracle.blame.causes.evidence import Evidence, Hypothesis
 from oracle.case.arrays import Array
+from oracle.case.case import Spec
 
 
 @contextmanager
@@ -30,12 +31,20 @@ def operation(path: str, other: Callable[[Any], Any]) -> Iterator[None]:
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     if not e.case.layers:
         return
-    type = e.case.layers[0].type
+    spec = e.case.layers[0]
     for prefixes, cause, words, path, other in OPERATIONS:
-        if type.startswith(prefixes):
+        if spec.type.startswith(prefixes) and (cause != "overwritten" or overlap(spec)):
             with operation(path, other):
                 found = e.rerun(cause, words)
             yield from found
+
+
+def overlap(spec: Spec) -> bool:
+    """Whether windows have elements in common, which one can overwrite for another."""
+    rank, kernel = int(spec.type[-2]), spec.options["kernel_size"]
+    stride = spec.options.get("stride") or (1 if spec.type.startswith("Conv") else kernel)
+    sizes = (np.broadcast_to(own, rank) for own in (kernel, stride, spec.options.get("dilation", 1)))
+    return any((k - 1) * d + 1 > s for k, s, d in zip(*sizes, strict=True))
 
 
 def overwritten(add: Any) -> Any:

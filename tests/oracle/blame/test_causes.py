@@ -24,6 +24,7 @@ from oracle.judging.figures import Expected
 from oracle.running_error import ErrorModel
 from oracle.selftest.bugs import all_bugs, expected_causes
 from oracle.selftest.plant import attribute, changed
+from oracle.selftest.score import planted
 from oracle.subjects import refbp as honest
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
@@ -149,6 +150,31 @@ def test_planted_bugs_by_what_was_written_down_for_them(name: str) -> None:
         report = oracle.run(Planted(bug.run), cases=[bug.case], dtypes=("float32",))
     culprit = next(own for own in report.blame if (own.layer, own.quantity) == (bug.layer, bug.quantity))
     assert culprit.cause_name in expected_causes()[name], culprit.cause
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "cause"),
+    [
+        ("max pool: every winner of a tie gets the whole gradient", "float64", "tie"),  # no window overlaps another
+        ("Hardtanh: derivative left out", "float64", "derivative omitted"),  # which at the upstream gradient is one
+        ("Hardtanh: max_val 1.0 for 0.3, backward", "float32", "option"),  # at the output all is on the kink
+        ("Dropout: mask lost backward", "float64", "mask"),  # not all of evaluation
+        ("Dropout: another mask backward", "float32", "mask"),
+        ("layer norm: unbiased variance", "float64", ""),  # a scale with an offset is no precision
+        ("CrossEntropyLoss: another label smoothing, slightly", "float32", ""),  # nor are two errors for all
+    ],
+)
+def test_a_cause_that_also_fits_does_not_go_before_the_likely_one(name: str, dtype: str, cause: str) -> None:
+    """What has no ground, or fits because its tolerance holds everything, is not said, and least of all first."""
+    with np.errstate(all="ignore"):
+        assert planted(name, dtype).cause == cause
+
+
+def test_all_zeros_are_no_other_mask() -> None:
+    """Every dropped gradient is a mask's, but not where all are."""
+    case = network_case("mine/Dropout", "nothing comes back", [layer("Dropout", 0.3)], (5, 8))
+    subject = Planted(changed("Dropout", grad_input=lambda g, call: np.zeros_like(g)))
+    assert oracle.run(subject, cases=[case]).blame[0].cause_name == "zero"
 
 
 def test_a_black_box_is_blamed_with_what_is_known() -> None:

@@ -112,6 +112,24 @@ def test_an_outlier_among_rounded_operands_is_wrong() -> None:
     assert (row.verdict, row.worst_index) == (WRONG, (3, 5))
 
 
+@pytest.mark.parametrize(
+    "pattern", ["scaled, with an offset for each channel", "two errors for all", "one half is right"]
+)
+def test_an_error_with_a_pattern_is_no_lower_precision(pattern: str) -> None:
+    """A wrong formula of the size of bfloat16's rounding goes along with the value, repeats itself, or is right in a part."""
+    rng = np.random.default_rng(7)
+    value, size = rng.standard_normal((20, 6)) + np.arange(6), 2.0**-9
+    offset = np.arange(6.0)
+    error = {
+        "scaled, with an offset for each channel": size * (value - offset),
+        "two errors for all": np.where(rng.uniform(size=value.shape) < 0.2, 5, -1) * size / 4,
+        "one half is right": np.where(rng.uniform(size=value.shape) < 0.5, size * rng.standard_normal(value.shape), 0),
+    }[pattern]
+    expected = known(value, sigma=2.0**-24, bound=2.0**-23)
+    assert judged((value + size * rng.uniform(-1, 1, value.shape)).astype(np.float32), expected).verdict == IMPRECISE
+    assert judged((value + error).astype(np.float32), expected).verdict == WRONG
+
+
 def test_what_nothing_rounds_is_not_imprecise() -> None:
     """Sums of small integers are exact even in TF32, so an error of TF32's size in them is `wrong`."""
     rng = np.random.default_rng(7)

@@ -53,6 +53,7 @@ def _about(frame: pd.DataFrame) -> dict[str, str]:
         "least": exact_share(ran["gradients"].min()) if len(ran) else "-",
         "undecided": exact_share(ran["undecided"].mean()) if len(ran) else "-",
         "elements": f"{int(ran['elements'].sum()):,}",
+        "largest z": figure(float(ran["z_max"].max())) if len(ran) else "-",
         "cost": f"{figure(float(cost))} ×" if np.isfinite(cost) else "-",
     }
 
@@ -69,6 +70,7 @@ def summary_table(result: Models) -> pd.DataFrame:
             f"{said['accused']} runs",
         ),
         ("false alarms", f"{int(frame['accused'].sum())} rows in {said['elements']} elements"),
+        ("largest error, in units of its derived standard deviation", said["largest z"]),
         ("elements of gradients that were judged, mean and least of a run", f"{said['judged']}, {said['least']}"),
         ("rows that say nothing, mean", said["undecided"]),
         ("processor time of the check / of the model's own step, median", said["cost"]),

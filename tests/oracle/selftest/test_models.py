@@ -13,7 +13,7 @@ from oracle.selftest.models.names import CLOSELY, FIRST, LANGUAGE, NAMES, QUICK
 
 def outcome(job: score.Job, accused: int = 0, failure: str = "") -> score.Outcome:
     first = "a reason" if accused else ""
-    return score.Outcome(*job, 48, accused, first, 0.75, 1.0, "what has no rule", 100, 0.25, 8.0, 2.0, failure)
+    return score.Outcome(*job, 48, accused, first, 0.75, 1.0, "what has no rule", 100, 0.25, 3.5, 8.0, 2.0, failure)
 
 
 def test_every_architecture_exists() -> None:

@@ -1,8 +1,8 @@
 """refbp: backpropagation for MLPs and CNNs, written by hand in NumPy, to be read and to be compared with.
 
-Layers and losses have the names, arguments and defaults of torch.nn, optimizers those of torch.optim. What they share is
-documented at `Layer`, `Loss` and `Optimizer`; the mathematics without state is in `refbp.functional`, and the derivation of
-the equations that docstrings cite as eq. (n) is in refbp/DERIVATION.md.
+Layers and losses have the names, arguments and defaults of torch.nn, optimizers those of torch.optim. `Layer`, `Loss` and
+`Optimizer` document what all of a kind share. `refbp.functional` holds the mathematics without state. Docstrings cite
+equations as eq. (n); refbp/DERIVATION.md derives them.
 
 >>> net = refbp.Sequential(refbp.Linear(2, 3), refbp.Sigmoid(), refbp.Linear(3, 1))
 >>> loss, optimizer = refbp.MSELoss(), refbp.SGD(net, lr=0.1, momentum=0.9)

@@ -1,6 +1,6 @@
 """Element-wise activations: n = f(z), and grad_input = f'(z) ⊙ grad_output, the first factor of eq. (4).
 
-Each op is its formula and its derivative, side by side. NaN and infinities go where torch sends them.
+Each op holds its formula and its derivative side by side. For NaN and infinities output and gradient are torch's.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ class Tanh(Activation):
 
 
 def tanhshrink(input: Array) -> tuple[Array, Backward]:
-    """f(z) = z - tanh z,  f'(z) = 1 - (1 - tanh² z), in the order in which torch takes it: near zero its digits cancel."""
+    """f(z) = z - tanh z,  f'(z) = 1 - (1 - tanh² z).
+
+    The derivative is evaluated in torch's order, in which it loses digits by cancellation near zero."""
     t = np.tanh(input)
     return elementwise(input - t, 1.0 - (1.0 - t * t))
 
@@ -136,7 +138,7 @@ class Mish(Activation):
 def gelu(input: Array, approximate: str = "none") -> tuple[Array, Backward]:
     """f(z) = z Φ(z), Φ the normal distribution function and φ its density,  f' = Φ + z φ.
 
-    approximate="tanh" takes (1 + tanh u) / 2 for Φ, with u = √(2/π) (z + 0.044715 z³).
+    approximate="tanh" takes (1 + tanh u) / 2 for Φ, with u = √(2/π) (z + 0.044715 z³), and the derivative of that for φ.
 
     Source: Hendrycks and Gimpel, arXiv:1606.08415.
     Raises: ValueError for another `approximate`.
@@ -166,7 +168,7 @@ class GELU(Activation):
 
 
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> tuple[Array, Backward]:
-    """f(z) = ln(1 + e^(β z)) / β, and z itself where β z > threshold;  f'(z) = σ(β z), or 1.
+    """f(z) = ln(1 + e^(β z)) / β,  f'(z) = σ(β z);  f(z) = z and f'(z) = 1 where β z > threshold.
 
     Conventions: f'(threshold / β) = σ(threshold).
     """
@@ -190,7 +192,7 @@ class Softplus(Activation):
 
 
 def softsign(input: Array) -> tuple[Array, Backward]:
-    """f(z) = z / (1 + |z|),  f'(z) = 1 / (1 + |z|) - |z| / (1 + |z|)², in the order in which torch takes it.
+    """f(z) = z / (1 + |z|),  f'(z) = 1 / (1 + |z|) - |z| / (1 + |z|)², evaluated in torch's order.
 
     Conventions: f'(0) = 1.
     """

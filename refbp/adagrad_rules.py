@@ -1,4 +1,4 @@
-"""Adagrad and its kin: the gradient divided by the root of what its squares added up to."""
+"""Adagrad and related rules: the gradient is divided by the root of a sum, or a running mean, of its squares."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def rmsprop(
     """One step of RMSprop: the new parameter and the new state.
 
         d = ±grad + weight_decay W
-        s ← α s + (1 - α) d²,   centered also g ← g + (1 - α)(d - g) and s - g² in place of s below
-        W ← W - lr d / (√s + eps),   with momentum: v ← momentum v + d / (√s + eps), W ← W - lr v
+        s ← α s + (1 - α) d²                              (centered: also g ← g + (1 - α)(d - g), and s - g² for s below)
+        W ← W - lr d / (√s + eps)                         (momentum: v ← momentum v + d / (√s + eps), W ← W - lr v)
 
     Source: Tieleman and Hinton, lecture 6.5 of Neural Networks for Machine Learning, 2012; Graves, arXiv:1308.0850 (centered).
 
@@ -141,10 +141,10 @@ def adafactor(
 
     Source: Shazeer and Stern, ICML 2018, arXiv:1804.04235.
 
-    Shape: param, grad (…, n, m), row_var (…, n, 1), col_var (…, 1, m), and no variance; or param, grad and variance (m), and
-        neither of these. None of them is changed. step counts the steps before this one.
-    Conventions: r = c = V = 0 before the first step; decay is decoupled; ε₁ None is the machine epsilon of the parameter's
-        dtype.
+    Shape: of a matrix: param and grad (…, n, m), row_var (…, n, 1), col_var (…, 1, m), and variance None. Of a vector: param,
+        grad and variance (m), row_var and col_var None. None of them is changed. step counts the steps before this one.
+    Conventions: r = c = V = 0 before the first step. Weight decay is decoupled. ε₁ = None stands for the machine epsilon of
+        the parameter's dtype.
     """
     t = int(step or 0) + 1
     g = -grad if maximize else grad
@@ -237,7 +237,7 @@ class Adagrad(Optimizer):
 class Adadelta(Optimizer):
     """torch.optim.Adadelta: `refbp.functional.adadelta` for every parameter.
 
-    Raises: ValueError for a rho beyond 1.
+    Raises: ValueError for a rho above 1.
     """
 
     rule, state_names = staticmethod(adadelta), ("step", "square_avg", "acc_delta")

@@ -1,4 +1,4 @@
-"""Adam and its kin: a running mean of the gradient, divided by a running size of it."""
+"""Adam and related rules: a running mean of the gradient is divided by a running measure of its size."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def adam(
     maximize: bool = False,
     decoupled_weight_decay: bool = False,
 ) -> tuple[Array, int, Array, Array, Array | None]:
-    """One step of Adam, or with decoupled_weight_decay of AdamW: the new parameter and the new state.
+    """One step of Adam (of AdamW with decoupled_weight_decay): the new parameter and the new state.
 
         d = ±grad + weight_decay W        (decoupled: d = ±grad, and first W ← (1 - lr weight_decay) W)
         m ← m + (1 - β₁)(d - m),   v ← β₂ v + (1 - β₂) d²
@@ -52,7 +52,7 @@ def adam(
     (amsgrad).
 
     Shape: param, grad and every state the same; none of them is changed. step counts the steps before this one.
-    Conventions: m = v = 0 before the first step; amsgrad divides by the largest v so far, itself not bias-corrected.
+    Conventions: m = v = 0 before the first step. amsgrad takes for v the largest v so far, each before bias correction.
     """
     t = int(step or 0) + 1
     beta1, beta2 = map(float, betas)
@@ -78,7 +78,7 @@ def adamax(
     weight_decay: float = 0.0,
     maximize: bool = False,
 ) -> tuple[Array, int, Array, Array]:
-    """One step of Adamax, Adam by the largest gradient instead of the mean square: the new parameter and the new state.
+    """One step of Adamax, Adam with a decayed maximum of |d| instead of √v: the new parameter and the new state.
 
         d = ±grad + weight_decay W
         m ← m + (1 - β₁)(d - m),   u ← max(β₂ u, |d| + eps)
@@ -153,7 +153,7 @@ def radam(
     decoupled_weight_decay: bool = False,
     maximize: bool = False,
 ) -> tuple[Array, int, Array, Array]:
-    """One step of RAdam, Adam that adapts its rate only once v can be relied on: the new parameter and the new state.
+    """One step of RAdam, Adam that divides by √v only once enough steps estimate v: the new parameter and the new state.
 
         d = ±grad + weight_decay W        (decoupled: d = ±grad, and first W ← (1 - lr weight_decay) W)
         m ← m + (1 - β₁)(d - m),   v ← β₂ v + (1 - β₂) d²
@@ -164,7 +164,7 @@ def radam(
     Source: Liu et al., ICLR 2020, arXiv:1908.03265.
 
     Shape: param, grad and every state the same; none of them is changed. step counts the steps before this one.
-    Conventions: m = v = 0 before the first step; torch takes 5 where the paper takes 4.
+    Conventions: m = v = 0 before the first step. The condition is torch's ρ > 5; the paper's is ρ > 4.
     """
     t = int(step or 0) + 1
     beta1, beta2 = map(float, betas)

@@ -1,6 +1,7 @@
-"""Adaptive pooling: as many bins as asked for, of uneven size where the input does not divide.
+"""Adaptive pooling: the output size is given, and bins differ in size where it does not divide the input's.
 
-A bin is a range in each dimension, so it is pooled along one dimension after the other: each step costs what its elements cost.
+A bin is a product of ranges, so pooling goes along one dimension after the other: the cost of each step is proportional to its
+number of elements.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ OutputSize: TypeAlias = int | Sequence[int | None] | None
 
 
 class _Bins(NamedTuple):
-    """Of one dimension: bin i of n elements in m bins holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉; bins may share elements.
+    """The bins of one dimension: bin i of m holds the elements ⌊i n / m⌋ ≤ j < ⌈(i + 1) n / m⌉ of n; bins may share elements.
 
-    axis: the dimension, counted from the last.
+    axis: the dimension, as a negative index.
+    size: n.
+    starts, lengths: the first element and the number of elements of each bin.
     """
 
     axis: int
@@ -34,23 +37,23 @@ class _Bins(NamedTuple):
     lengths: Positions
 
     def at(self, positions: Positions) -> tuple[Any, ...]:
-        """Where an array has these positions of this dimension."""
+        """The index that selects these positions of this dimension, and all of the others."""
         return (..., evenly(positions), *(slice(None),) * (-1 - self.axis))
 
     def resized(self, shape: tuple[int, ...], size: int) -> tuple[int, ...]:
-        """The shape of an array of `size` in this dimension."""
+        """`shape` with `size` elements in this dimension."""
         return (*shape[: self.axis], size, *shape[len(shape) + self.axis + 1 :])
 
     def taps(self) -> range:
-        """The places within the largest bin."""
+        """The numbers 0, 1, … of the elements within the largest bin."""
         return range(int(self.lengths.max(initial=1)))
 
     def sources(self, tap: int) -> Positions:
-        """The element at this place of each bin; of a bin without such a place its last."""
+        """Element number `tap` of each bin; the last element of a bin that has fewer."""
         return self.starts + np.minimum(tap, self.lengths - 1)
 
     def pairs(self) -> Iterator[tuple[Any, Any]]:
-        """Every bin and its elements, bin by bin or tap by tap, whichever is fewer."""
+        """Indices of bins and of their elements, together every pair: by bin or by tap, whichever takes fewer rounds."""
         if len(self.starts) > len(self.taps()):
             for tap in self.taps():
                 yield from self.distinct(tap)
@@ -59,7 +62,7 @@ class _Bins(NamedTuple):
                 yield self.at(np.arange(i, i + 1)), self.at(np.arange(start, start + length))
 
     def distinct(self, tap: int) -> Iterator[tuple[Any, Any]]:
-        """The bins that have such a place, and their elements there: so many at a time that no element comes twice."""
+        """Indices of the bins that have an element number `tap`, and of that element; within one pair no element repeats."""
         at_once = -(-len(self.starts) // self.size)
         for first in range(at_once):
             bins = np.arange(first, len(self.starts), at_once)
@@ -68,7 +71,7 @@ class _Bins(NamedTuple):
 
 
 def _bins(input: Array, rank: int, output_size: OutputSize, name: str) -> list[_Bins]:
-    """Those of each dimension, the last one first."""
+    """The bins of each pooled dimension, the last dimension first. Raises: ValueError."""
     if input.ndim not in (rank + 1, rank + 2):
         raise ValueError(f"{name} expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
     inner = input.shape[-rank:]
@@ -97,7 +100,7 @@ def _sums(x: Array, bins: _Bins) -> Array:
 
 
 def _spread(grad: Array, bins: _Bins) -> Array:
-    """The adjoint of `_sums`: each element receives from all bins that hold it."""
+    """The adjoint of `_sums`: each element receives the sum over all bins that hold it."""
     result = np.zeros_like(grad, shape=bins.resized(grad.shape, bins.size))
     for own, elements in bins.pairs():
         result[elements] += grad[own]
@@ -105,9 +108,9 @@ def _spread(grad: Array, bins: _Bins) -> Array:
 
 
 def adaptive_avg_pool(rank: int, input: Array, output_size: OutputSize) -> tuple[Array, Backward]:
-    """The average of each bin; bin i of m over n elements holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉, in each dimension.
+    """The average of each bin; in each dimension bin i of m holds the elements ⌊i n / m⌋ ≤ j < ⌈(i + 1) n / m⌉ of n.
 
-    Args: output_size is an int, or one per dimension; None for as many as there are.
+    Args: output_size is an int, or one per dimension; None keeps the input's size.
     Shape: (N, C, *sides) or (C, *sides) -> the same with output_size for the sides.
     Gradients: each bin spreads grad_output, divided by its number of elements, over them; bins that share elements add up.
     Raises: ValueError for another number of dimensions or sizes, or a side without elements.
@@ -131,7 +134,7 @@ def adaptive_avg_pool(rank: int, input: Array, output_size: OutputSize) -> tuple
 
 
 def _largest(x: Array, bins: _Bins) -> tuple[Array, Callable[[Indices], Indices], Backward]:
-    """The largest element of each bin along its dimension, the place of the winner among places of all elements, the backward."""
+    """The largest element of each bin along its dimension, the winners' entries of `places`, and the backward."""
     sources = [bins.sources(tap) for tap in bins.taps()]
     column = (-1, *(1,) * (-1 - bins.axis))
 
@@ -158,15 +161,16 @@ def _largest(x: Array, bins: _Bins) -> tuple[Array, Callable[[Indices], Indices]
 def adaptive_max_pool(
     rank: int, input: Array, output_size: OutputSize, return_indices: bool = False
 ) -> tuple[Any, Backward]:
-    """The largest element of each bin; bin i of m over n elements holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉.
+    """The largest element of each bin; in each dimension bin i of m holds the elements ⌊i n / m⌋ ≤ j < ⌈(i + 1) n / m⌉ of n.
 
-    Args: output_size is an int, or one per dimension; None for as many as there are. With return_indices the result is
+    Args: output_size is an int, or one per dimension; None keeps the input's size. With return_indices the result is
         ((output, indices), backward).
     Shape: (N, C, *sides) or (C, *sides) -> the same with output_size for the sides; the indices are flat within the sides of
         one channel.
     Gradients: grad_input is the sum, over all bins that an element wins, of their grad_output.
     Raises: ValueError for another number of dimensions or sizes, or a side without elements.
-    Conventions: of equal elements the first in row-major order wins all of the gradient; NaN wins, the last one.
+    Conventions: of equal elements the first in row-major order receives all of the gradient. NaN exceeds every number; of
+        several NaN the last one receives it.
     """
     best, steps = input, []
     for bins in _bins(input, rank, output_size, f"adaptive_max_pool{rank}d"):

@@ -1,4 +1,4 @@
-"""The types of arrays and backwards, and which values are arrays."""
+"""The types of arrays and of backward functions, and which values count as arrays."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ OTHER_KINDS = "biucOSUMm"
 
 
 def is_array(value: Any) -> bool:
-    """Whether it is an array of NumPy, or of what behaves like one."""
+    """Whether `value` is a NumPy array, or an object with a NumPy dtype that behaves like one."""
     return isinstance(getattr(value, "dtype", None), np.dtype)
 
 
 def as_array(value: Any) -> Any:
-    """What NumPy has made a scalar, as an array without dimensions; everything else as it is."""
+    """A NumPy scalar as an array without dimensions; every other value unchanged."""
     return np.asarray(value) if isinstance(value, np.generic) else value

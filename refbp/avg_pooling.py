@@ -14,7 +14,7 @@ from refbp.windows import Ints, PoolGeometry, Positions, inside, padded, pool_ge
 
 
 def _divisors(g: PoolGeometry, count_include_pad: bool, divisor_override: int | None) -> Positions:
-    """Per window, what its sum is divided by: how many of its elements count."""
+    """The divisor of each window's sum: divisor_override, or the number of its elements that count."""
     if divisor_override is not None:
         return np.full(g.counts, divisor_override, dtype=np.int64)
     result = np.ones(g.counts, dtype=np.int64)
@@ -81,7 +81,7 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> tuple[Array, Backward]:
-    """`avg_pool2d` in one dimension, where torch takes no divisor_override."""
+    """`avg_pool2d` in one dimension; as in torch it has no divisor_override."""
     return avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 

@@ -1,4 +1,4 @@
-"""Batch and instance normalisation: statistics per channel, which the layers may keep running for evaluation."""
+"""Batch and instance normalisation: statistics per channel, whose running averages the layers may keep for evaluation."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def batch_norm(
 ) -> tuple[Array, Backward]:
     """y = (x - μ) / √(σ² + eps) w + b per channel: in training with the batch's μ and σ² (biased), else the running ones.
 
-    The op reads the running statistics and never writes them: `refbp.batch_norm.updated_statistics` gives the new ones, and
-    momentum is an argument only because it is one of torch's. Source: Ioffe and Szegedy, arXiv:1502.03167.
+    The op reads the running statistics and never writes them; `refbp.batch_norm.updated_statistics` gives the new ones. Momentum
+    is an argument because torch has it, and has no effect. Source: Ioffe and Szegedy, arXiv:1502.03167.
 
     Shape: input and output (N, C, *); running_mean, running_var, weight, bias (C).
     Gradients, with g = grad_output, x̂ = (x - μ) s and s = 1/√(σ² + eps); backward gives those of input, weight and bias:
@@ -64,7 +64,7 @@ def _batch_norm(
     training: bool,
     eps: float,
 ) -> tuple[Array, Backward, Statistics]:
-    """Output, backward, and the mean and variance taken, (1, C, 1, ...): a few channels at a time, which are independent."""
+    """Output, backward, and the mean and variance used, (1, C, 1, ...). A few channels, which are independent, at a time."""
     shape = channel_shape(input, running_mean, running_var, weight, bias, name="batch_norm")
     count = math.prod((input.shape[0], *input.shape[2:]))
     running = None
@@ -99,12 +99,12 @@ def _batch_norm(
 def _normalized(
     x: Array, weight: Array | None, bias: Array | None, eps: float, running: Statistics | None
 ) -> tuple[Array, Backward, Statistics]:
-    """y = x̂ w + b with x̂ = (x - μ) s and s = 1/√(σ² + eps), per channel; μ and σ² are x's own moments unless given.
+    """y = x̂ w + b with x̂ = (x - μ) s and s = 1/√(σ² + eps), per channel; μ and σ² are x's own moments unless `running`.
 
     Gradients, with g = grad_output, sums and means over batch and positions:
         own moments: grad_x = s w (g - mean(g) - x̂ mean(g x̂)), the second term through μ, the third through σ²
-        given:       grad_x = s w g
-        and Σ g x̂ for w, Σ g for b
+        running:     grad_x = s w g
+        both:        Σ g x̂ for w, Σ g for b
     """
     axes = (0, *range(2, x.ndim))
     mean, variance = moments(x, axes) if running is None else running
@@ -141,10 +141,11 @@ def instance_norm(
     Ulyanov et al., arXiv:1607.08022.
 
     Shape: input and output (N, C, *); running_mean, running_var, weight, bias (C).
-    Gradients: as batch_norm's in training, the means over the positions of a sample and channel; else as out of it.
-    Raises: ValueError for a single position to take statistics of, another number of channels, and without use_input_stats
-        whatever batch_norm refuses out of training.
-    Conventions: as in torch, with an eps of 0 a constant channel becomes b, and passes no gradient to x and w.
+    Gradients: as batch_norm's in training, with means over the positions of a sample and channel; without use_input_stats as
+        batch_norm's in evaluation.
+    Raises: ValueError for a single position per channel, or another number of channels; without use_input_stats for anything
+        that batch_norm refuses in evaluation.
+    Conventions: with an eps of 0, as in torch, a constant channel gives y = b, and the gradients of x and w are 0 there.
     """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
@@ -162,11 +163,13 @@ def updated_statistics(
     per_sample: bool = False,
     statistics: Statistics | None = None,
 ) -> tuple[Array, Array]:
-    """running ← (1 - momentum) running + momentum statistic: the mean, and the *unbiased* variance, per channel.
+    """The new running mean and variance: running ← (1 - momentum) running + momentum statistic, per channel.
 
-    per_sample: of instance_norm, whose samples' statistics are averaged. An empty batch changes nothing.
-    statistics: the input's mean and biased variance, where they are known already.
-    Raises: ValueError for a single value, which has no unbiased variance.
+    The statistics are the batch's mean and its *unbiased* variance. An empty batch changes nothing.
+
+    per_sample: True for instance_norm: the average of the statistics of all samples is taken.
+    statistics: the input's mean and biased variance, if they are known already.
+    Raises: ValueError for a single value per channel, which has no unbiased variance.
     """
     axes = (*(() if per_sample else (0,)), *range(2, input.ndim))
     count = math.prod(input.shape[axis] for axis in axes)
@@ -217,7 +220,7 @@ class _RunningStatistics(OfRank):
             raise ValueError(f"{type(self).__name__} expects an input of {ranks} dimensions, got shape {input.shape}")
 
     def running(self, input: Array) -> tuple[Array | None, Array | None]:
-        """Running mean and variance in the input's dtype; None where they are not tracked."""
+        """Running mean and variance in the input's dtype; None if they are not tracked."""
         if not self.track_running_stats:
             return None, None
         mean, variance = self._buffers["running_mean"], self._buffers["running_var"]
@@ -235,12 +238,12 @@ class _RunningStatistics(OfRank):
 class _BatchNorm(_RunningStatistics):
     """torch.nn.{name}: `refbp.functional.batch_norm`.
 
-    Parameters: weight, one at first, and bias, zero, both (num_features); neither without affine, no bias with bias=False.
-    Buffers: running_mean, zero at first, running_var, one, and num_batches_tracked, unless track_running_stats is False. Each
-        forward in training moves the first two by running ← (1 - momentum) running + momentum statistic, with the
-        *unbiased* variance. momentum None averages over all batches so far.
+    Parameters: weight, initially 1, and bias, initially 0, both (num_features); neither without affine, no bias with bias=False.
+    Buffers: running_mean, initially 0, running_var, initially 1, and num_batches_tracked, unless track_running_stats is False.
+        Each forward in training updates the first two: running ← (1 - momentum) running + momentum statistic, with the
+        *unbiased* variance. With momentum None they are the averages over all batches so far.
     Raises: ValueError also for an input of another number of dimensions.
-    Conventions: in eval mode the running statistics are used; without them, the batch's as in training.
+    Conventions: in evaluation the running statistics are used; without track_running_stats the batch's, as in training.
     """
 
     def __init__(
@@ -274,13 +277,13 @@ class _BatchNorm(_RunningStatistics):
 class _InstanceNorm(_RunningStatistics):
     """torch.nn.{name}: `refbp.functional.instance_norm`.
 
-    Parameters: weight, one at first, and bias, zero, both (num_features), with affine only; no bias with bias=False.
-    Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm{rank}d; what a batch
-        contributes is the mean of its samples' statistics.
+    Parameters: weight, initially 1, and bias, initially 0, both (num_features), with affine only; no bias with bias=False.
+    Buffers: with track_running_stats running_mean, running_var and num_batches_tracked, as in BatchNorm{rank}d. A batch
+        contributes the mean of its samples' statistics.
     Raises: ValueError also for an input of another number of dimensions.
-    Conventions: as in torch, num_batches_tracked stays 0 and momentum None is 0, so that the running statistics stay as they are
-        until one is not finite; without affine and running statistics any number of channels will do. As in batch_norm an empty
-        batch changes nothing, where torch has NaN.
+    Conventions: as in torch, num_batches_tracked stays 0, momentum None counts as 0 (running statistics then stay as they are,
+        as long as they are finite), and without affine and running statistics any number of channels is accepted. An empty
+        batch changes no running statistics, as in batch_norm; torch's become NaN.
     """
 
     def __init__(

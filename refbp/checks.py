@@ -1,4 +1,4 @@
-"""Refusals, each in one sentence: arrays that are none, shapes that do not fit, numbers out of range."""
+"""Checks of arguments, each of which raises a ValueError of one sentence: of kind, of shape, of range."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LossBackward = TypeVar("LossBackward", bound=Callable[..., Any])
 
 
 def silence() -> np.errstate:
-    """A context or decorator in which NaN and infinities are results like any others, without a warning."""
+    """A context or decorator that suppresses NumPy's warnings about NaN and infinities, which are results like any other."""
     return np.errstate(all="ignore")
 
 
 def require_floating(input: Any, name: str) -> None:
-    """Raises: ValueError for what is no floating-point array."""
+    """Raises: ValueError for anything but a floating-point array."""
     if not is_array(input) or input.dtype.kind in OTHER_KINDS:
         received = f"an array of {input.dtype}" if is_array(input) else type(input).__name__
         raise ValueError(f"{name} expects a floating-point array, got {received}")
@@ -38,18 +38,18 @@ def upstream(grad_output: Any, output: Array, name: str) -> Array:
 
 
 def require_counts(name: str, least: int = 0, /, **counts: Any) -> None:
-    """Raises: ValueError for a number of channels or features that is none, or below `least`."""
+    """Raises: ValueError for a number of channels or features that is not a whole number, or is below `least`."""
     for what, count in counts.items():
         if not isinstance(count, int | np.integer) or count < least:
             raise ValueError(f"{name} expects {what} as a whole number of at least {least}, got {count!r}")
 
 
 def checked(op: Callable[P, tuple[Output, Backward]]) -> Callable[P, tuple[Output, Backward]]:
-    """A decorator: an op from (input, ...) to (output, backward) that refuses what it would compute nonsense of.
+    """A decorator for an op from (input, ...) to (output, backward): it checks input and grad_output.
 
-    Raises: ValueError for an input that is no floating-point array, or a grad_output whose shape is not the output's.
-    Conventions: numbers come as arrays without dimensions, grad_output in the output's dtype; NaN and infinities go without a
-        warning.
+    Raises: ValueError for an input that is not a floating-point array, or a grad_output whose shape is not the output's.
+    Conventions: results without dimensions are arrays, not NumPy scalars. grad_output is cast to the output's dtype. NaN and
+        infinities cause no warning.
     """
 
     @wraps(op)
@@ -76,9 +76,9 @@ def checked(op: Callable[P, tuple[Output, Backward]]) -> Callable[P, tuple[Outpu
 
 
 def checked_loss(op: Callable[P, tuple[Output, LossBackward]]) -> Callable[P, tuple[Output, LossBackward]]:
-    """A decorator: the same for a loss, from (input, ...) to (value, backward), which checks its arrays' shapes by itself.
+    """A decorator for a loss from (input, ...) to (value, backward), which checks the shapes of its arrays itself.
 
-    Raises: ValueError for an input that is no floating-point array, or a sequence where an array should be.
+    Raises: ValueError for an input that is not a floating-point array, or a list or tuple in place of an array.
     """
 
     @wraps(op)
@@ -102,7 +102,7 @@ def as_target(op: str, input: Array, target: Array, name: str = "target") -> Arr
 
 
 def as_weight(op: str, input: Array, weight: Array, shape: tuple[int, ...], name: str = "weight") -> Array:
-    """A constant weight as an array of the input's kind and dtype, so that sums of weights round as sums of inputs do.
+    """A constant weight as an array of the input's class and dtype, so that sums of weights round as sums of inputs do.
 
     Raises: ValueError unless it can be broadcast to `shape`.
     """
@@ -141,7 +141,7 @@ def class_weight(op: str, input: Array, weight: Array | None, classes: int) -> A
 
 
 def check_classes(op: str, target: Array, shape: tuple[int, ...], classes: int, besides: int | None = None) -> None:
-    """Raises: ValueError unless `target` holds class indices in this shape, or `besides`; it names the first other one."""
+    """Raises: ValueError unless `target` has this shape and holds class indices, or `besides`; it names the first other value."""
     if target.dtype.kind not in "iu":
         raise ValueError(f"{op} expects class indices (integers) as target, got an array of {target.dtype}")
     if target.shape != shape:

@@ -1,4 +1,4 @@
-"""The losses of classification: binary, over class indices, over class probabilities. Terms and their gradients side by side."""
+"""The losses of classification: binary, over class indices, over class probabilities; each term beside its gradients."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def binary_cross_entropy(
     """-w (t ln x + (1 - t) ln(1 - x)), for probabilities x.
 
     Shape: target as input, any; weight broadcasts to it. The mean divides by the number of elements.
-    Gradients, with delta that of each term: grad_input = w (x - t) / (x (1 - x)) delta,
+    Gradients, with delta the gradient of each term: grad_input = w (x - t) / (x (1 - x)) delta,
         grad_target = w (ln(1 - x) - ln x) delta, none for weight.
     Raises: ValueError for an input or target outside [0, 1], a target of another shape, a weight that does not broadcast.
-    Conventions: logarithms in the value end at -100, the denominator in grad_input at 1e-12, nothing in grad_target.
+    Conventions: the value clamps its logarithms at -100 from below, grad_input its denominator at 1e-12; grad_target clamps
+        nothing.
     """
     t = as_target("binary_cross_entropy", input, target)
     for name, probability in (("input", input), ("target", t)):
@@ -66,7 +67,7 @@ def binary_cross_entropy_with_logits(
     It is computed as w ((1 - t) x - (1 + (p - 1) t) ln σ(x)), in which nothing overflows.
 
     Shape: target as input, any; weight and pos_weight broadcast to it. The mean divides by the number of elements.
-    Gradients, with delta that of each term: grad_input = w ((p t + 1 - t) σ(x) - p t) delta,
+    Gradients, with delta the gradient of each term: grad_input = w ((p t + 1 - t) σ(x) - p t) delta,
         grad_target = w (ln σ(-x) - p ln σ(x)) delta, none for the weights.
     Raises: ValueError for a target of another shape, or weights that do not broadcast.
     """
@@ -117,11 +118,11 @@ def nll_loss(
     """-w_t x_t, for log-probabilities x and class indices t; the mean divides by the sum of the weights w_t.
 
     Shape: input (C), (N, C) or (N, C, d1, …), target the same without C, weight (C).
-    Gradients, with delta that of each term: grad_input = -w_t delta at the target's class, 0 elsewhere; none for target
-        and weight.
+    Gradients, with delta the gradient of each term: grad_input = -w_t delta at the target's class, 0 elsewhere; none for
+        target and weight.
     Raises: ValueError for shapes that do not fit, or a class index outside 0 … C-1 that is not ignore_index.
-    Conventions: positions whose target is ignore_index count nowhere; where all are ignored the mean is NaN, and its
-        gradient zero.
+    Conventions: positions whose target is ignore_index enter neither sum nor divisor. If all are ignored, the mean is NaN and
+        its gradient zero.
     """
     return _indexed_loss("nll_loss", input, target, weight, ignore_index, reduction, 0.0)
 
@@ -163,12 +164,12 @@ def cross_entropy(
     probabilities by the number of positions.
 
     Shape: input (C), (N, C) or (N, C, d1, …), target without C (integers) or as input (probabilities), weight (C).
-    Gradients, with delta that of each term: grad_input = (softmax(x) Σ_c w_c q_c - w q) delta; for probabilities also
+    Gradients, with delta the gradient of each term: grad_input = (softmax(x) Σ_c w_c q_c - w q) delta; for probabilities also
         grad_target = -(1 - s) w ln softmax(x) delta and grad_weight = -Σ q ln softmax(x) delta.
     Raises: ValueError for shapes that do not fit, a class index outside 0 … C-1 that is not ignore_index, a label_smoothing
         outside [0, 1], an ignore_index of 0 or more given with probabilities.
-    Conventions: positions whose target is ignore_index count nowhere; where all are ignored the mean is NaN, and its
-        gradient zero.
+    Conventions: positions whose target is ignore_index enter neither sum nor divisor. If all are ignored, the mean is NaN and
+        its gradient zero.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy expects label_smoothing between 0 and 1, got {label_smoothing}")

@@ -1,7 +1,7 @@
 """Windows as the columns of a matrix: a convolution is a linear layer on them, one for each group of channels.
 
-Columns are made a few rows of windows at a time, which stay in a processor's cache; the batch runs fastest in memory, so that
-each row of a matrix is one long run, however small the image.
+Columns are made for a few rows of windows at a time, so that they stay in the processor's cache. The batch is the innermost
+dimension in memory, so that a row of a matrix is one long contiguous run even for small images.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Geometry(NamedTuple):
 
 
 class Columns:
-    """The windows of arrays (N, C, *size), `counts` of them per dimension, part by part along the first dimension.
+    """The windows of arrays (N, C, *size), `counts` per dimension, split into parts along the first of these dimensions.
 
     With G groups, K taps and P windows of all N samples in a part:
         x ↔ X: (N, C, *size) ↔ (G, C/G*K, P*N)

@@ -1,4 +1,4 @@
-"""Composition: layers out of layers. Each call's backward is composed of its children's backwards of that very call."""
+"""Composition: layers made of layers. The backward of a call is composed of the backwards of the calls inside it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from refbp.layer import Layer
 
 
 def _named(layers: tuple[Layer | Mapping[str, Layer], ...], container: str) -> dict[str, Layer]:
-    """Children by name: of a single mapping its keys, else "0", "1", …"""
+    """Children by name: the keys of a single mapping, else "0", "1", …"""
     if len(layers) == 1 and isinstance(layers[0], Mapping):
         named = dict(layers[0])
     else:
@@ -29,9 +29,9 @@ class Sequential(Layer):
     """torch.nn.Sequential: one layer after the other; eq. (4) as a loop from the last to the first.
 
     It takes layers, or one mapping of names to layers. The same instance may stand in it twice: its gradients add up.
-    It has a length, and gives its layers in order, by index, and by slice as a Sequential of the same layers.
+    It has a length and can be iterated over; an index gives a layer, a slice a Sequential of the same layers.
 
-    Raises: ValueError for what is not a layer, or a name with a dot.
+    Raises: ValueError for anything but layers, or a name that is empty or has a dot.
 
     >>> net = refbp.Sequential(refbp.Linear(2, 3), refbp.Tanh(), refbp.Linear(3, 1))
     >>> list(net.params)
@@ -79,11 +79,11 @@ class Sequential(Layer):
 
 
 class Residual(Layer):
-    """y = body(x) + shortcut(x), the identity for a shortcut of None; grad_input is the sum of both paths' gradients.
+    """y = body(x) + shortcut(x); a shortcut of None is the identity. grad_input is the sum of both paths' gradients.
 
     Parameters: those of both, as `body.…` and `shortcut.…`. Source: He et al., arXiv:1512.03385.
 
-    Raises: ValueError for what is not a layer, or when the two outputs differ in shape.
+    Raises: ValueError for anything but layers, or when the two outputs differ in shape.
 
     >>> block = refbp.Residual(refbp.ReLU())
     >>> block(np.array([-1.0, 2.0]))
@@ -116,11 +116,11 @@ class Residual(Layer):
 
 
 class Concat(Layer):
-    """Every branch sees the same input; their outputs are joined along `dim`. grad_input is the sum over the branches.
+    """All branches read the same input, and their outputs are concatenated along `dim`. grad_input is the sum over the branches.
 
     It takes layers, or one mapping of names to layers. Shape: the outputs may differ in dimension `dim` only.
 
-    Raises: ValueError for what is not a layer, without branches, or when the outputs differ in another dimension.
+    Raises: ValueError for anything but layers, without branches, or when the outputs differ in another dimension.
 
     >>> refbp.Concat(refbp.Identity(), refbp.ReLU())(np.array([[-1.0, 2.0]]))
     array([[-1.,  2.,  0.,  2.]])

@@ -50,7 +50,7 @@ def correlate(x: Array, weight: Array, bias: Array | None, g: Geometry) -> Array
 
 
 def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array:
-    """Eq. (8): ∂L/∂W = Δ Xᵀ, every tap times what it read, summed over batch and positions."""
+    """Eq. (8): ∂L/∂W = Δ Xᵀ, the elements that each tap reads times delta, summed over batch and positions."""
     columns = Columns(len(delta), delta.shape[2:], weight, g)
     total = np.zeros_like(delta, shape=per_group(weight, g.groups).shape)
     for D, X in zip(columns.rows(delta), columns.of(x), strict=True):
@@ -59,7 +59,7 @@ def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array
 
 
 def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
-    """Eq. (9): ∂L/∂X = Wᵀ Δ, each number of it added where its window read.
+    """Eq. (9): ∂L/∂X = Wᵀ Δ, of which each number is added to the element of x that its window read.
 
     Element i receives delta_o W_t from every window o and tap t with o * stride + t * dilation = i. Read as a sum over t at
     fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
@@ -76,7 +76,7 @@ def bias_gradient(delta: Array) -> Array:
 
 
 def batched(input: Array, rank: int, channels: int, name: str) -> Array:
-    """The input with its batch dimension. Raises: ValueError when neither shape fits."""
+    """The input with a batch dimension, added where it has none. Raises: ValueError for another shape."""
     if input.ndim not in (rank + 1, rank + 2) or input.shape[-rank - 1] != channels:
         sides = ", ".join("DHW"[-rank:] if rank > 1 else "L")
         raise ValueError(
@@ -86,7 +86,7 @@ def batched(input: Array, rank: int, channels: int, name: str) -> Array:
 
 
 def _padding_sides(padding: str | Ints, g: Geometry, name: str) -> Sides:
-    """(before, after) per dimension; "same" puts the odd element after, as torch does."""
+    """(before, after) per dimension; "same" puts an odd element after, as torch does."""
     if padding == "valid":
         padding = 0
     if padding != "same":
@@ -137,7 +137,7 @@ def conv(
 
     Args: stride, padding and dilation are an int, or one per dimension. padding is a number of elements per side, "same" (for
         stride 1; an odd element goes after) or "valid" (none); padding_mode says what fills it: "zeros", "reflect",
-        "replicate" or "circular". groups split channels and features into so many convolutions that share nothing.
+        "replicate" or "circular". groups splits channels and features into that many independent convolutions.
     Shape: input (N, C, *sides) or (C, *sides), weight (F, C/groups, *kernel), bias (F), output (N, F, *sides') or (F, *sides'),
         H' = ⌊(H + padding - dilation (kH - 1) - 1) / stride⌋ + 1, padding counted on both sides.
     Gradients, with delta = grad_output:
@@ -197,7 +197,7 @@ def check_rank(rank: int, weight: Array, name: str) -> None:
 
 
 class ConvNd(OfRank):
-    """What convolutions share: their weight, their bias, and torch's initial values, uniform in ±1/√fan_in."""
+    """The base of all convolution layers: their weight, their bias, and torch's initial values, uniform in ±1/√fan_in."""
 
     def __init__(self, channels: Sizes, weight_shape: Sizes, groups: int, bias: bool, options: LayerOptions) -> None:
         super().__init__(**options)

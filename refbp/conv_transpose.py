@@ -32,12 +32,13 @@ def conv_transpose(
     groups: int = 1,
     dilation: Ints = 1,
 ) -> tuple[Array, Backward]:
-    """z[n, f, o * stride + t * dilation - padding] += x[n, c, o] W[c, f, t], plus b[f]: where a convolution reads, this adds.
+    """z[n, f, o * stride + t * dilation - padding] += x[n, c, o] W[c, f, t], and z is b[f] before these sums.
 
-    Its forward pass is a convolution's input gradient, eq. (9) of refbp/DERIVATION.md, and its backward pass a convolution.
+    It adds where a convolution reads: its forward pass is a convolution's input gradient, eq. (9) of refbp/DERIVATION.md, and its
+    backward pass a convolution.
 
-    Args: stride, padding, output_padding and dilation are an int, or one per dimension. padding takes so many elements off both
-        sides of the output; output_padding adds some at its end, which only the bias reaches unless a window does.
+    Args: stride, padding, output_padding and dilation are an int, or one per dimension. padding removes that many elements from
+        both ends of the output. output_padding adds elements at its end, which hold the bias alone unless a window reaches them.
     Shape: input (N, C, *sides) or (C, *sides), weight (C, F/groups, *kernel), bias (F), output (N, F, *sides') or (F, *sides'),
         H' = (H - 1) stride - 2 padding + dilation (kH - 1) + output_padding + 1.
     Gradients, with delta = grad_output:

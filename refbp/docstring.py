@@ -1,4 +1,4 @@
-"""Docstrings that build on another one: `help` of a class shows the equation of its op, which is written down once."""
+"""Docstrings that include another one: `help` of a class shows the equation of its op, which is written only once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXAMPLE = "\n\n>>> "
 
 
 def documented_by(op: Callable[..., Any]) -> Callable[[T], T]:
-    """A decorator: the docstring of `op`, without its examples, goes into that of a class or function, before its examples."""
+    """A decorator: inserts the docstring of `op`, without its examples, in front of the examples of the decorated docstring."""
 
     def with_both(documented: T) -> T:
         text, *examples = inspect.cleandoc(documented.__doc__ or "").partition(EXAMPLE)

@@ -24,16 +24,16 @@ def dropout(
     mask: Mask | None = None,
     rng: np.random.Generator | None = None,
 ) -> tuple[Array, Backward]:
-    """y = x mask / (1 - p): every element is dropped with probability p, and what is kept is scaled up.
+    """y = x mask / (1 - p): every element is dropped with probability p, and those that are kept are scaled up.
 
     Source: Srivastava et al., Journal of Machine Learning Research 15, 2014.
 
-    Args: mask is True where an element is kept; it may have size 1 along some dimensions, and is drawn from rng when None.
-        Without training it is the identity.
+    Args: mask is True where an element is kept; it may have size 1 along some dimensions. A mask of None is drawn from rng. With
+        training=False the op is the identity.
     Shape: any, kept.
-    Gradients: grad_input = grad_output mask / (1 - p), the same mask and scale.
-    Raises: ValueError for a p outside [0, 1] or a mask of another shape.
-    Conventions: with p = 1 all is zero. It is a product, also where nothing is kept: infinity times zero is NaN.
+    Gradients: grad_input = grad_output mask / (1 - p), with the same mask and scale.
+    Raises: ValueError for a p outside [0, 1], or a mask that does not broadcast to the input.
+    Conventions: with p = 1 the output is zero. Dropping is a product with zero, so a dropped infinity gives NaN.
     """
     _check_probability(p)
     if not training:
@@ -67,7 +67,7 @@ def _check_probability(p: float) -> None:
 
 
 def _by_channel(input: Array, rank: int, name: str) -> tuple[int, ...]:
-    """The shape of a mask of whole channels. Raises: ValueError for another number of dimensions than torch takes."""
+    """The shape of a mask of whole channels. Raises: ValueError for a number of dimensions that torch does not take."""
     if input.ndim not in (rank + 1, rank + 2):
         raise ValueError(f"{name} expects {rank + 1} or {rank + 2} dimensions, got shape {input.shape}")
     lead = 2 if rank == 2 else input.ndim - rank  # three dimensions are a batch to Dropout2d
@@ -86,15 +86,16 @@ def alpha_dropout(
     mask: Mask | None = None,
     rng: np.random.Generator | None = None,
 ) -> tuple[Array, Backward]:
-    """y = a (x where kept, else α') + b, with α' = -1.758 where SELU saturates, and a, b that keep mean 0 and variance 1.
+    """y = a (x where kept, else α') + b, with α' = -1.758, the limit of SELU at -∞.
 
-    a = ((1 - p) (1 + p α'²))^-1/2,  b = -a p α'. Source: Klambauer et al., arXiv:1706.02515.
+    a = ((1 - p) (1 + p α'²))^-1/2 and b = -a p α' keep a mean of 0 and a variance of 1. Source: Klambauer et al.,
+    arXiv:1706.02515.
 
-    Args: mask is True where an element is kept; it is drawn from rng when None. Without training it is the identity.
+    Args: mask is True where an element is kept. A mask of None is drawn from rng. With training=False the op is the identity.
     Shape: any, kept.
     Gradients: grad_input = a grad_output where kept, else 0.
-    Raises: ValueError for a p outside [0, 1] or a mask of another shape.
-    Conventions: with p = 1 all is zero. What is dropped is multiplied by zero: infinity becomes NaN.
+    Raises: ValueError for a p outside [0, 1], or a mask that does not broadcast to the input.
+    Conventions: with p = 1 the output is zero. Dropping is a product with zero, so a dropped infinity gives NaN.
     """
     _check_probability(p)
     if not training:
@@ -109,8 +110,8 @@ class _Dropout(Layer):
     """Draws a mask in each training forward.
 
     Attributes:
-        mask: of the last training forward, None if there was none.
-        imposed_mask: if set, used instead of drawing one.
+        mask: the mask of the last training forward, None before it.
+        imposed_mask: a mask to use instead of drawing one, None to draw.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
@@ -121,7 +122,7 @@ class _Dropout(Layer):
         self.imposed_mask: Mask | None = None
 
     def mask_shape(self, input: Array) -> tuple[int, ...]:
-        """Of the mask for this input: one decision per element."""
+        """The mask's shape for this input: one decision per element."""
         return input.shape
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
@@ -161,7 +162,7 @@ class _ChannelDropout(_Dropout, OfRank):
     """
 
     def mask_shape(self, input: Array) -> tuple[int, ...]:
-        """Of the mask for this input: one decision per channel."""
+        """The mask's shape for this input: one decision per channel."""
         return _by_channel(input, self.rank, type(self).__name__)
 
 
@@ -172,7 +173,7 @@ class Dropout1d(_ChannelDropout, rank=1):
 class Dropout2d(_ChannelDropout, rank=2):
     """Channels are those of (N, C, H, W) or (N, C, L).
 
-    As in torch, which warns of it, an input of three dimensions is a batch with one side, and not an image without a batch.
+    As in torch, which warns about it, three dimensions are (N, C, L), and not an image without a batch dimension.
     """
 
 

@@ -1,4 +1,4 @@
-"""What every layer shares: parameters, their gradients, buffers, mode and state. The mathematics stays in the ops."""
+"""The base of every layer: parameters, their gradients, buffers, mode and state. The mathematics stays in the ops."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from refbp.checks import require_floating, silence, upstream
 
 
 class LayerOptions(TypedDict, total=False):
-    """The keyword arguments that every layer takes beside torch's: see `Layer`."""
+    """The keyword arguments that every layer takes in addition to torch's; `Layer` explains them."""
 
     dtype: npt.DTypeLike
     rng: np.random.Generator | None
 
 
 class Parameter(NamedTuple):
-    """A parameter's place, `layer.params[name]` beside `layer.grads[name]`: what an optimizer reads and rebinds.
+    """A reference to `layer.params[name]` and `layer.grads[name]`, through which an optimizer reads and replaces them.
 
     >>> layer = refbp.Linear(2, 1)
     >>> [parameter.name for parameter in layer.parameters()]
@@ -36,7 +36,7 @@ class Parameter(NamedTuple):
 
     @property
     def data(self) -> Array:
-        """The array that is in the parameter's place now."""
+        """The parameter's current array."""
         return self.layer.params[self.name]
 
     @property
@@ -48,29 +48,29 @@ class Parameter(NamedTuple):
         self.layer.zero_grad_of(self.name)
 
     def update(self, value: Array) -> None:
-        """Put a new array in the parameter's place; whoever holds the old array keeps the old values."""
+        """Replace the parameter's array by a new one; the old array is not written to."""
         self.layer.params[self.name] = value
 
 
 class Layer:
-    """A differentiable map with state: what all layers share, whose other arguments are those of torch.nn.
+    """A differentiable map with state, the base of all layers. Their other arguments are those of torch.nn.
 
     `y = layer(x)` is the forward pass, and `layer.backward(grad_output)` gives the gradient with respect to x.
 
     Args:
-        dtype: of the parameters, their gradients and the buffers; float64 unless given.
-        rng: a numpy.random.Generator that draws the initial values, from torch's distributions, and in training the
-            dropout masks; a fresh one unless given.
+        dtype: the dtype of parameters, gradients and buffers; float64 by default.
+        rng: a numpy.random.Generator. It draws the initial values, from torch's distributions, and in training the dropout
+            masks. By default it is a new one with a random seed.
     Attributes:
         params, grads, buffers: arrays by name, under torch's names and in torch's shapes.
-        training: True until `eval()`; a matter of dropout and of layers with running statistics.
-        children: of a container its layers by name.
-    Shape: grad_output as the output, grad_input as the input; N is the batch, * any dimensions.
-    Gradients: grad_input is returned, the parameters' are *added* to `grads`, until `zero_grad`.
+        training: True until `eval()`; only dropout and layers with running statistics depend on it.
+        children: the layers of a container by name; empty for other layers.
+    Shape: grad_output as the output, grad_input as the input. N is the batch size, * any number of dimensions.
+    Gradients: grad_input is returned. The parameters' gradients are *added* to `grads`, until `zero_grad`.
     Raises: ValueError for an input that is not a floating-point array, or a grad_output whose shape is not the output's;
         RuntimeError for a backward without a forward.
     Conventions: output and grad_input have the input's dtype, to which parameters are cast. Arguments are never changed.
-        NaN and infinities go where torch sends them, without a warning.
+        NaN and infinities propagate as in torch, without a warning.
 
     Your own layer fills `params` in its constructor and defines `op(input, *params)`. It returns the output and its
     backward, which returns `grad_input`, or `(grad_input, *param_grads)` in the order of `params`:
@@ -95,9 +95,9 @@ class Layer:
     buffer_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, dtype: npt.DTypeLike = np.float64, rng: np.random.Generator | None = None) -> None:
-        """Beside torch's arguments every layer takes dtype and rng.
+        """Every layer takes dtype and rng in addition to torch's arguments.
 
-        dtype: of its parameters and buffers. rng: draws its initial values and dropout masks; a fresh generator if None.
+        dtype: of its parameters and buffers. rng: draws its initial values and dropout masks; a new generator if None.
         """
         self.dtype = np.dtype(dtype)
         if self.dtype.kind in OTHER_KINDS:
@@ -114,19 +114,19 @@ class Layer:
         self._backward: Backward | None = None
 
     def __repr__(self) -> str:
-        """The class and its parameters' shapes, or a line for each of the layers in it."""
+        """The class and its parameters' shapes; for a container one line per layer."""
         if self.children:
             lines = "".join(f"{name}: {child!r}\n" for name, child in self.children.items())
             return f"{type(self).__name__}(\n{indent(lines, '  ')})"
         return f"{type(self).__name__}({', '.join(f'{name} {array.shape}' for name, array in self._params.items())})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy has: all but the last forward, whose backward adds into this layer's gradients."""
+        """The state that is copied or pickled: all but the last forward, whose backward adds to this layer's gradients."""
         return {**self.__dict__, "_backward": None}
 
     @property
     def params(self) -> dict[str, Array]:
-        """Name -> array. A leaf's own dict; of a container, a merged copy with nested names such as `0.weight`."""
+        """Name -> array. A leaf returns its own dict, a container a merged copy with nested names such as `0.weight`."""
         return self._merged("params", self._params)
 
     @property
@@ -139,7 +139,7 @@ class Layer:
 
     @property
     def buffers(self) -> dict[str, Array]:
-        """State beside the parameters, such as running statistics; keys as in `params`."""
+        """State other than parameters, such as running statistics; nested names as in `params`."""
         return self._merged("buffers", self._buffers)
 
     def _merged(self, kind: str, own: dict[str, Array]) -> dict[str, Array]:
@@ -158,13 +158,13 @@ class Layer:
         self.zero_grad_of(name)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        """The mathematics: the output for this input, and the backward of this very call; `grads` are left alone."""
+        """The mathematics: the output for this input, and the backward of this call, which returns gradients only."""
         raise TypeError(f"{type(self).__name__} defines no op")
 
     def apply(self, input: Array) -> tuple[Array, Callable[[Array], Array]]:
-        """The output of one call and the backward of that very call, which adds into `grads` and returns grad_input.
+        """The output of one call and the backward of that call, which adds to `grads` and returns grad_input.
 
-        Containers compose these, so that a layer that stands twice in a network keeps its two calls apart.
+        Containers compose these, so that the two calls of a layer that stands twice in a network stay separate.
         """
         self.check_input(input)
         # The input's dtype rules: y = layer(x) keeps it, whatever the parameters are stored in.
@@ -200,16 +200,16 @@ class Layer:
         return self.forward(input)
 
     def backward(self, grad_output: Array) -> Array:
-        """Gradient with respect to the last forward's input; parameter gradients are added into `grads`. It may be repeated.
+        """Gradient with respect to the last forward's input; adds the parameters' gradients to `grads`. It may be called again.
 
-        Raises: RuntimeError when there was no forward, ValueError for a grad_output of another shape than the output's.
+        Raises: RuntimeError without a forward before it, ValueError for a grad_output of another shape than the output's.
         """
         if self._backward is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
         return self._backward(grad_output)  # type: ignore[no-any-return]
 
     def layers(self) -> Iterator[tuple[str, Layer]]:
-        """Every leaf with its dotted name, in the order of definition; a leaf that stands twice comes twice."""
+        """Every layer without children, with its dotted name, in the order of definition; a shared layer comes once per place."""
         for name, child in self.children.items():
             if not child.children:
                 yield name, child
@@ -230,19 +230,19 @@ class Layer:
             child.zero_grad()
 
     def zero_grad_of(self, name: str) -> None:
-        """A zero gradient that nobody looks at takes no memory: one number, shown in the parameter's shape."""
+        """Set one gradient to zero. Until it is read it is a single zero, broadcast to the parameter's shape, to save memory."""
         param = self._params[name]
         self._zeros[name] = self._grads[name] = np.broadcast_to(np.zeros_like(param, shape=()), param.shape)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training mode, or with False to evaluation, in all children too; returns the layer."""
+        """Switch this layer and its children to training mode, or with False to evaluation mode; returns the layer."""
         self.training = mode
         for child in self.children.values():
             child.train(mode)
         return self
 
     def eval(self) -> Self:
-        """`train(False)`."""
+        """Switch to evaluation mode: `train(False)`."""
         return self.train(False)
 
     def state_dict(self) -> dict[str, Array]:
@@ -252,7 +252,7 @@ class Layer:
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike]) -> None:
         """Take parameters and buffers from a mapping with exactly the keys and shapes of `state_dict`; values are copied.
 
-        Raises: ValueError that names the keys or the shape that do not fit; nothing has been loaded then.
+        Raises: ValueError, which names the keys or the shape that do not fit; nothing is loaded then.
         """
         own = self.params | self.buffers
         if own.keys() != state.keys():

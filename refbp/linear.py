@@ -1,4 +1,4 @@
-"""The fully connected layer: eq. (1)-(5) of the derivation in matrix form, a batch at a time."""
+"""The fully connected layer: eq. (1)-(5) of refbp/DERIVATION.md in matrix form, for a batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refbp.layer import Layer, LayerOptions
 
 
 def linear(input: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
-    """z = n Wᵀ + b, the forward equation for a batch of rows n.
+    """z = n Wᵀ + b, for a batch whose samples are the rows of n.
 
     Shape: input (*, in_features), weight (out_features, in_features), bias (out_features), output (*, out_features).
     Gradients, with delta = grad_output:

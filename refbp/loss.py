@@ -1,4 +1,4 @@
-"""What every loss shares: the reduction of its terms, the way back through it, and the checks of its arguments."""
+"""The base of every loss: the reduction of its terms, the gradient of the reduction, and the checks of its arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Gradients: TypeAlias = tuple[Array | None, ...]
 
 
 class LossBackward(Protocol):
-    """From ∂/∂value (1 unless given) to the gradient of every array argument of a loss, in their order.
+    """Takes ∂L/∂value (1 by default) and returns the gradient of every array argument of a loss, in their order.
 
     None stands for an argument that was None or integer, or that torch does not differentiate.
     """
@@ -30,13 +30,13 @@ def reduced(
     reduction: str,
     divisor: Array | int | None = None,
 ) -> tuple[Array, LossBackward]:
-    """The value of a loss from its terms, and its backward: the scheme of all losses.
+    """The value of a loss and its backward, from the loss's terms. All losses are built on it.
 
     Args:
-        gradients: from delta, the upstream gradient of every term, to the gradients of `arguments`. Those of an argument
-            that was broadcast may have the full shape.
-        divisor: what the mean divides by, unless the number of terms. The mean of nothing is NaN.
-    Raises: ValueError for an unknown reduction, or a grad_output that has not the value's shape.
+        gradients: takes delta, the upstream gradient of every term, and returns the gradients of `arguments`. The gradient
+            of an argument that was broadcast may have the full shape.
+        divisor: the divisor of the mean; by default the number of terms. The mean of no terms is NaN.
+    Raises: ValueError for an unknown reduction, or a grad_output that is neither a number nor of the value's shape.
     """
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"a loss expects reduction 'none', 'mean' or 'sum', got {reduction!r}")
@@ -67,14 +67,14 @@ def reduced(
 
 
 def summed_to(grad: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient of an argument of this shape that was broadcast."""
+    """The gradient of an argument of this shape that was broadcast: summed over the broadcast dimensions."""
     added = grad.ndim - len(shape)
     axes = [axis for axis in range(grad.ndim) if axis < added or shape[axis - added] != grad.shape[axis]]
     return shaped(np.sum(grad, axis=tuple(axes)) if axes else grad, shape)
 
 
 def shaped(x: Array, shape: tuple[int, ...]) -> Array:
-    """An array of this shape, also of none, where NumPy has made a scalar."""
+    """x as an array of this shape; with shape () an array as well, even if x is a NumPy scalar."""
     result: Array = x.reshape(-1).reshape(shape)
     return result
 
@@ -84,7 +84,7 @@ def is_integer(x: Array) -> bool:
 
 
 def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
-    """torch's mapping of its two deprecated arguments, which win over `reduction`, with torch's warning."""
+    """The reduction that torch's two deprecated arguments stand for; they override `reduction`, with torch's warning."""
     if size_average is None and reduce is None:
         return reduction
     averaged = "mean" if size_average is None or size_average else "sum"
@@ -94,18 +94,18 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: 
 
 
 class Loss:
-    """A loss: its options, and the backward of its last call; what all losses share, whose other arguments are torch.nn's.
+    """A loss: its options and the backward of its last call. It is the base of all losses; their other arguments are torch.nn's.
 
     `value = loss(input, target)` is the forward pass, and `loss.backward()` the gradient of value with respect to input.
 
-    Args: reduction is "mean", over the terms unless the loss says otherwise, "sum", or "none", a value per term; size_average
-        and reduce are torch's deprecated words for it, which win, with a warning.
-    Gradients: of the value as it stands: after "mean" they hold its 1/N. `backward` returns that of the input, or for a loss of
-        several inputs a tuple in their order; targets' gradients are `refbp.functional`'s.
-    Raises: ValueError for an input that is no floating-point array, an unknown reduction or a grad_output that has not the
-        value's shape; RuntimeError for a backward without a forward.
-    Conventions: the value has the input's dtype; logarithms are natural. A mean over nothing is NaN. Where torch's loss is
-        infinite or NaN so is this one, without a warning.
+    Args: reduction is "mean" (over the terms, unless the loss says otherwise), "sum", or "none" (a value per term). size_average
+        and reduce are torch's deprecated arguments; they override reduction, with a warning.
+    Gradients: those of the reduced value: after "mean" they contain the factor 1/N. `backward` returns the input's, or for a loss
+        of several inputs a tuple in their order. Only `refbp.functional` gives the gradients of targets.
+    Raises: ValueError for an input that is not a floating-point array, an unknown reduction, or a grad_output that is neither a
+        number nor of the value's shape; RuntimeError for a backward without a forward.
+    Conventions: the value has the input's dtype; logarithms are natural. A mean of no terms is NaN. Where torch's loss is
+        infinite or NaN this one is as well, without a warning.
 
     A subclass defines `op(*arguments)`, which returns the value and its backward.
     """
@@ -114,28 +114,28 @@ class Loss:
     predictions: tuple[int, ...] = (0,)
 
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:
-        """reduction is "mean" (of all terms, unless the loss says otherwise), "sum", or "none", a value per term.
+        """reduction is "mean" (of all terms, unless the loss says otherwise), "sum", or "none" (a value per term).
 
-        size_average and reduce are torch's deprecated words for it.
+        size_average and reduce are torch's deprecated arguments for the same.
         """
         self.reduction = legacy_reduction(size_average, reduce, reduction)
         self._backward: LossBackward | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy has: all but the last forward."""
+        """The state that is copied or pickled: all but the last forward."""
         return {**self.__dict__, "_backward": None}
 
     def require_array(self, argument: Any) -> None:
-        """Raises: ValueError for what is neither an array nor None."""
+        """Raises: ValueError for anything but an array or None."""
         if argument is not None and not is_array(argument):
             raise ValueError(f"{type(self).__name__} expects arrays beside its input, got {type(argument).__name__}")
 
     def op(self, *args: Any, **kwargs: Any) -> tuple[Array, LossBackward]:
-        """The mathematics: the value of these arguments, and the backward of this very call."""
+        """The mathematics: the value for these arguments, and the backward of this call."""
         raise TypeError(f"{type(self).__name__} defines no op")
 
     def apply(self, input: Array, *arguments: Array) -> tuple[Array, LossBackward]:
-        """The value of one call and the backward of that very call, which returns the gradients of all arguments."""
+        """The value of one call and the backward of that call, which returns the gradients of all arguments."""
         require_floating(input, type(self).__name__)
         for argument in arguments:
             self.require_array(argument)
@@ -155,8 +155,8 @@ class Loss:
     def backward(self, grad_output: Array | float = 1.0) -> Any:
         """Gradient with respect to the last forward's input; a tuple for a loss of several inputs.
 
-        Args: grad_output is the gradient with respect to the value: 1 unless given, a number or an array of the value's shape.
-        Raises: RuntimeError when there was no forward, ValueError for another shape.
+        Args: grad_output is the gradient with respect to the value, a number or an array of the value's shape; 1 by default.
+        Raises: RuntimeError without a forward before it, ValueError for a grad_output of another shape.
         """
         if self._backward is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")

@@ -25,16 +25,16 @@ def lp_pool(
     stride: Ints | None = None,
     ceil_mode: bool = False,
 ) -> tuple[Array, Backward]:
-    """y = (Σ_t x_t^p)^(1/p) over each window, computed as torch does: the window's size times its average.
+    """y = (Σ_t x_t^p)^(1/p) over each window. As in torch, the sum is the window's size times its average.
 
-    Args: norm_type is p; kernel_size and stride are an int, or one per dimension; stride None is kernel_size; ceil_mode as in
-        average pooling, which computes the sums.
+    Args: norm_type is p; kernel_size and stride are an int, or one per dimension; stride None is kernel_size. ceil_mode is that
+        of average pooling; the sum of a window that it clips is scaled up to the full size.
     Shape: (N, C, *sides) or (C, *sides) -> the same with H' = ⌊(H - kH) / stride⌋ + 1, with ceil_mode ⌈…⌉ + 1.
     Gradients: ∂y/∂x_t = x_t^(p-1) y^(1-p), and windows that overlap add up.
     Raises: ValueError for a norm_type of 0, an input smaller than its window, another number of dimensions.
-    Conventions: no absolute values, so an odd power of negative elements stays negative, and a root of a negative sum is NaN; a
-        window whose sum is zero passes no gradient, also for p = 1, where one whose sum is NaN does not either; p = ±inf is the
-        largest or smallest |x|, whose gradient is 0 at NaN.
+    Conventions: absolute values are not taken: an odd power of a negative element is negative, and the root of a negative sum is
+        NaN. A window whose sum is zero has the gradient 0; for p = 1 also one whose sum is NaN. p = ±inf gives the largest or
+        smallest |x|, with the gradient 0 at NaN.
     """
     p = float(norm_type)
     if math.isinf(p):

@@ -18,9 +18,9 @@ def margin_ranking_loss(
     """max(0, -y (x₁ - x₂) + margin), for y = 1 (x₁ should be larger) or -1.
 
     Shape: input1, input2 and target the same, any.
-    Gradients: ∂/∂x₁ = -y = -∂/∂x₂ and ∂/∂y = -(x₁ - x₂) where the loss is at least zero before the maximum, else 0.
-    Raises: ValueError for another shape.
-    Conventions: at exactly zero the gradient passes.
+    Gradients: ∂/∂x₁ = -y = -∂/∂x₂ and ∂/∂y = -(x₁ - x₂) where -y (x₁ - x₂) + margin >= 0, else 0.
+    Raises: ValueError for arrays of different shapes.
+    Conventions: where that expression is exactly zero the gradient is not 0, but as where it is positive.
     """
     x2 = as_target("margin_ranking_loss", input1, input2, "input2")
     y = as_target("margin_ranking_loss", input1, target)
@@ -42,7 +42,7 @@ def hinge_embedding_loss(
     Shape: target as input, any.
     Gradients: ∂/∂x = 1, or -1 where margin - x >= 0, else 0; none for the target.
     Raises: ValueError for another shape.
-    Conventions: at exactly the margin the gradient passes; a target that is neither 1 nor -1 counts as both.
+    Conventions: at exactly the margin the gradient is -1. A target that is neither 1 nor -1 counts as both.
     """
     y = as_target("hinge_embedding_loss", input, target)
     short = margin - input
@@ -69,7 +69,8 @@ def cosine_embedding_loss(
     Shape: input1 and input2 (N, D) or (D), target (N) or ().
     Gradients: ∂cos/∂x₁ = x₂ / (|x₁| |x₂|) - cos x₁ / |x₁|², and with 1 and 2 exchanged; none for the target.
     Raises: ValueError for shapes that do not fit.
-    Conventions: at exactly the margin the gradient passes; both squared lengths get 1e-12 added; another target costs nothing.
+    Conventions: at exactly the margin the gradient is not 0, but as above the margin. 1e-12 is added to both squared lengths. A
+        target that is neither 1 nor -1 has the loss 0.
     """
     name = "cosine_embedding_loss"
     x1, x2 = input1, as_target(name, input1, input2, "input2")
@@ -107,7 +108,7 @@ def soft_margin_loss(input: Array, target: Array, *, reduction: str = "mean") ->
     Shape: target as input, any.
     Gradients: none for the target.
     Raises: ValueError for another shape.
-    Conventions: overflows where torch's does.
+    Conventions: the value overflows where torch's does.
     """
     y = as_target("soft_margin_loss", input, target)
     z = np.exp(-y * input)
@@ -130,9 +131,9 @@ def multi_margin_loss(
     """w_t / C Σ_{i ≠ t} max(0, margin - x_t + x_i)^p for the class t. Source: Crammer and Singer, JMLR 2, 2001, for p = 1.
 
     Shape: input (N, C) or (C), target (N) or () of class indices, weight (C).
-    Gradients: each active i gives p w_t / C max(…)^(p-1) to x_i and takes it from x_t.
+    Gradients: each i whose maximum is above zero adds p w_t / C max(…)^(p-1) to x_i's gradient, and subtracts it from x_t's.
     Raises: ValueError for a p other than 1 or 2, shapes that do not fit, or a class out of range.
-    Conventions: at exactly zero the gradient does not pass.
+    Conventions: where margin - x_t + x_i is exactly zero the gradient is 0.
     """
     name = "multi_margin_loss"
     if p not in (1, 2):
@@ -163,9 +164,10 @@ def multilabel_margin_loss(input: Array, target: Array, *, reduction: str = "mea
     """1 / C Σ_{t in labels} Σ_{i not in labels} max(0, 1 - x_t + x_i).
 
     Shape: input and target (N, C) or (C); a row's labels are its target's class indices before the first -1.
-    Gradients: each active pair gives 1 / C to x_i and takes it from x_t; none for the target.
+    Gradients: each pair whose maximum is above zero adds 1 / C to x_i's gradient, and subtracts it from x_t's; none for the
+        target.
     Raises: ValueError for shapes that do not fit or labels out of range.
-    Conventions: at exactly zero the gradient does not pass.
+    Conventions: where 1 - x_t + x_i is exactly zero the gradient is 0.
     """
     name = "multilabel_margin_loss"
     if input.ndim not in (1, 2):

@@ -29,9 +29,9 @@ def max_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> tuple[Any, Backward]:
-    """y[o] = max over taps t of x[o * stride + t * dilation - padding]; what lies outside never wins.
+    """y[o] = max over taps t of x[o * stride + t * dilation - padding]; padding is never the maximum.
 
-    Computed as a tournament over the taps, without a scatter.
+    Taps are compared one after the other, for all windows at once.
 
     Args: kernel_size, stride, padding and dilation are an int, or one per dimension; stride None is kernel_size. padding is a
         number of elements per side. With ceil_mode the last window may reach beyond the padded input as long as it starts
@@ -41,7 +41,8 @@ def max_pool(
     Gradients: grad_input is the sum, over all windows that an element wins, of their grad_output.
     Raises: ValueError for padding above half the kernel, an input smaller than its window or without elements in a dimension,
         another number of dimensions.
-    Conventions: of equal elements the first in row-major order wins all of the gradient; NaN wins, the last one.
+    Conventions: of equal elements the first in row-major order receives all of the gradient. NaN exceeds every number; of
+        several NaN the last one receives it.
 
     >>> y, backward = refbp.functional.max_pool2d(np.array([[[1.0, 3.0], [3.0, 2.0]]]), 2)
     >>> y, backward(np.array([[[5.0]]]))
@@ -67,11 +68,11 @@ def max_pool(
 
 
 def tournament(taps: Iterable[tuple[Array, Any]]) -> tuple[Array, list[Any]]:
-    """The largest of all taps, element by element, and for each tap but the first where it beat those before it.
+    """The element-wise maximum of all taps, and for each tap but the first a mask: where it exceeds all taps before it.
 
     taps: values, and a mask of where they are elements of the input (None: everywhere).
-    Conventions: of equal values the first stays; a NaN beats everything, also an earlier NaN; what lies outside loses to
-        everything, also to -inf.
+    Conventions: of equal values the first stays. NaN exceeds every value, and an earlier NaN. Padding is below every value,
+        also below -inf.
     """
     (best, seen), *others = taps
     rounds = []
@@ -86,7 +87,7 @@ def tournament(taps: Iterable[tuple[Array, Any]]) -> tuple[Array, list[Any]]:
 
 
 def winners(rounds: list[Any], places: list[Indices]) -> Indices:
-    """The place of the last tap that beat those before it."""
+    """The entry of `places` of the last tap that exceeds those before it, which is the maximum."""
     winner, *others = places
     for better, place in zip(rounds, others, strict=True):
         winner = np.where(better, place, winner)
@@ -94,7 +95,7 @@ def winners(rounds: list[Any], places: list[Indices]) -> Indices:
 
 
 def shares(rounds: list[Any], grad: Array) -> Iterator[Array]:
-    """What each tap gets of the winner's gradient, from the last tap to the first."""
+    """Each tap's part of the gradient: all of it where the tap is the maximum, else 0; from the last tap to the first."""
     for better in reversed(rounds):
         yield masked(grad, better)
         grad = masked(grad, ~better)
@@ -102,13 +103,13 @@ def shares(rounds: list[Any], grad: Array) -> Iterator[Array]:
 
 
 class PoolWithIndices(OfRank):
-    """A pooling whose forward also hands out the winners, when asked to; within a container it passes its output alone."""
+    """A pooling layer whose forward returns the maxima's indices as well if return_indices; in a container the output alone."""
 
     return_indices: bool
     _indices: Indices | None = None
 
     def pooled(self, input: Array) -> tuple[Any, Backward]:
-        """The output, with return_indices a pair of it and the flat indices of the winners, and the backward."""
+        """The output, or with return_indices the pair of output and flat indices of the maxima; and the backward."""
         raise TypeError(f"{type(self).__name__} defines no pooling")
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
@@ -117,7 +118,7 @@ class PoolWithIndices(OfRank):
         return output, backward
 
     def forward(self, input: Array) -> Any:
-        """The output, with return_indices (output, indices); `backward` then belongs to this call."""
+        """The output, or with return_indices (output, indices); `backward` then belongs to this call."""
         output = super().forward(input)
         return (output, self._indices) if self.return_indices else output
 

@@ -1,9 +1,9 @@
-"""Normalisation: the input relative to statistics of its own.
+"""Normalisation of the input by its own statistics.
 
-`standardized` and `affine` hold x̂, y = x̂ w + b and their derivatives: layer, group and, in batch_norm.py, instance
-normalisation are made of them, and differ in the axes that their statistics go over. Batch normalisation, there, and RMS
-normalisation, which leaves out the mean, differentiate an x̂ of their own; local response normalisation looks at neighbouring
-channels, and has neither w nor b.
+`standardized` and `affine` hold x̂, y = x̂ w + b and their derivatives. Layer, group and instance normalisation (the last in
+batch_norm.py) are made of them, and differ in the axes of their statistics. Batch normalisation (in batch_norm.py) and RMS
+normalisation, which leaves out the mean, have their own x̂ and derivative. Local response normalisation divides by a sum over
+neighbouring channels, and has neither w nor b.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ NormalizedShape: TypeAlias = int | Sequence[int]
 
 
 def mean_over(x: Array, axes: Axes) -> Array:
-    """Over `axes`, which stay as ones. A mean over nothing is zero: no gradient comes from there."""
+    """The mean over `axes`, which keep the size 1. A mean of no elements is zero, since it contributes no gradient."""
     total: Array = np.sum(x, axis=axes, keepdims=True)
     return total / float(max(math.prod(x.shape[axis] for axis in axes), 1))
 
 
 def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
-    """Mean and biased variance over `axes`, which stay as ones; in two passes, so that a large mean cancels nothing."""
+    """Mean and biased variance over `axes`, which keep the size 1; in two passes, so that a large mean causes no cancellation."""
     mean = mean_over(x, axes)
     return mean, mean_over(np.square(x - mean), axes)
 
@@ -94,7 +94,7 @@ def require_several(count: int, input: Array, name: str, unit: str) -> None:
 
 
 def add_affine(layer: Layer, shape: tuple[int, ...], weight: bool, bias: bool) -> None:
-    """Weight one and bias zero, as far as the layer has them: at first y = x̂."""
+    """Add a weight of ones and a bias of zeros, as far as the layer has them: initially y = x̂."""
     if weight:
         layer.add_param("weight", np.ones(shape))
     if weight and bias:
@@ -108,7 +108,7 @@ def weight_and_bias(params: tuple[Array, ...]) -> tuple[Array | None, Array | No
 
 
 def _last_axes(input: Array, normalized_shape: NormalizedShape, *params: Array | None, name: str) -> tuple[int, ...]:
-    """`normalized_shape` as a tuple. Raises: ValueError where the input does not end in it, or a parameter is not of it."""
+    """The axes of `normalized_shape`. Raises: ValueError where the input does not end in it, or a parameter has another shape."""
     shape = _as_shape(normalized_shape, name)
     if input.shape[-len(shape) :] != shape:
         raise ValueError(f"{name} expects input (*, {', '.join(map(str, shape))}), got {input.shape}")
@@ -119,7 +119,7 @@ def _last_axes(input: Array, normalized_shape: NormalizedShape, *params: Array |
 
 
 def _as_shape(normalized_shape: NormalizedShape, name: str) -> tuple[int, ...]:
-    """The sizes of the dimensions. Raises: ValueError where there are none, or one is no whole number."""
+    """`normalized_shape` as a tuple of sizes. Raises: ValueError if it is empty or holds anything but whole numbers."""
     rank = len(normalized_shape) if isinstance(normalized_shape, Sequence) else 1
     if rank < 1:
         raise ValueError(f"{name} expects normalized_shape of at least one dimension, got {normalized_shape!r}")
@@ -227,7 +227,7 @@ def local_response_norm(
 
 
 def _neighbours(x: Array, before: int, after: int) -> Array:
-    """Σ over the channels from c - before to c + after, as far as they exist."""
+    """The sum over the channels from c - before to c + after, as far as they exist."""
     channels = x.shape[1]
     total = np.zeros_like(x)
     for offset in range(max(-before, 1 - channels), min(after, channels - 1) + 1):
@@ -239,8 +239,8 @@ def _neighbours(x: Array, before: int, after: int) -> Array:
 class LayerNorm(Layer):
     """torch.nn.LayerNorm: `refbp.functional.layer_norm`.
 
-    Parameters: weight, one at first, and bias, zero, both normalized_shape; neither without elementwise_affine, no bias with
-        bias=False.
+    Parameters: weight, initially 1, and bias, initially 0, both normalized_shape; neither without elementwise_affine, no bias
+        with bias=False.
 
     >>> layer = refbp.LayerNorm(2, eps=0.0)
     >>> layer(np.array([[1.0, 3.0], [10.0, 50.0]]))
@@ -273,7 +273,7 @@ class LayerNorm(Layer):
 class GroupNorm(Layer):
     """torch.nn.GroupNorm: `refbp.functional.group_norm`.
 
-    Parameters: weight, one at first, and bias, zero, both (num_channels); neither without affine, no bias with bias=False.
+    Parameters: weight, initially 1, and bias, initially 0, both (num_channels); neither without affine, no bias with bias=False.
     """
 
     def __init__(
@@ -300,7 +300,7 @@ class GroupNorm(Layer):
 class RMSNorm(Layer):
     """torch.nn.RMSNorm: `refbp.functional.rms_norm`.
 
-    Parameters: weight normalized_shape, one at first; none without elementwise_affine.
+    Parameters: weight normalized_shape, initially 1; none without elementwise_affine.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What every optimizer shares: parameter groups, their options, a state per parameter, and the loop over them."""
+"""The base of every optimizer: parameter groups, their options, a state per parameter, and the loop over them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ Params: TypeAlias = Layer | Parameter | Iterable[Parameter | Layer] | Iterable[M
 
 
 class Optimizer:
-    """Parameter groups, each with its own options, and a state per parameter: what all optimizers share.
+    """The base of all optimizers: parameter groups, each with its own options, and a state per parameter.
 
     Args:
-        params: a Layer or Parameter; an iterable of Parameters or Layers; or an iterable of groups, mappings with such a "params"
-            and options of their own.
+        params: a Layer or Parameter; an iterable of these; or an iterable of groups. A group is a mapping with "params", one of
+            the former, and options of its own.
     Attributes:
-        param_groups: a list of dicts: "params" (a list of Parameter) and every option; a new value counts from the next step on.
+        param_groups: a list of dicts: "params" (a list of Parameter) and every option. A new value takes effect in the next step.
         state: Parameter -> name -> array (an int for "step"), filled by the first step.
-    Raises: ValueError for no parameters, a parameter in two places, or an unknown or senseless option.
-    Conventions: a parameter that no backward has reached has the gradient zero, and decay and momentum move it; torch
-        leaves it alone only as long as its gradient is None. Parameters keep their dtype.
+    Raises: ValueError for no parameters, a parameter that is given twice, an unknown option, or one out of range.
+    Conventions: a parameter that no backward has reached has the gradient zero, and weight decay and momentum still change it.
+        torch skips a parameter only while its gradient is None. Parameters keep their dtype.
 
-    A subclass names its rule and the state that the rule takes and returns, and its constructor its options.
+    A subclass sets `rule`, its update rule, and `state_names`, the state that the rule takes and returns. The options are the
+    arguments of its constructor.
     """
 
     rule: ClassVar[Callable[..., tuple[Any, ...]]]
     state_names: ClassVar[tuple[str, ...]]
 
     def __init__(self, params: Params, **defaults: Any) -> None:
-        """params is a Layer or Parameter, some of them, or groups: mappings with "params" and options of their own."""
+        """params is a Layer or Parameter, an iterable of these, or an iterable of groups, mappings with "params" and options."""
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Parameter, dict[str, Any]] = {}
@@ -45,7 +46,7 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__} expects at least one parameter, got none")
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """One more group; options that it does not name are the constructor's."""
+        """Add a group of parameters; options that it does not name have the constructor's values."""
         name = type(self).__name__
         if not isinstance(group, Mapping) or "params" not in group:
             raise ValueError(f"{name} expects each group as a mapping with 'params', got {group!r}")
@@ -73,13 +74,13 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__} expects {name} of at least 0, got {value}")
 
     def zero_grad(self) -> None:
-        """Set the gradients of all its parameters to zero."""
+        """Set the gradients of all parameters to zero."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.zero_grad()
 
     def step(self) -> None:
-        """Update every parameter from its gradient; new arrays take the old ones' places."""
+        """Update every parameter from its gradient; each parameter's array is replaced by a new one."""
         for group in self.param_groups:
             # NumPy's own float64 would turn the result of a float32 parameter into float64.
             options = {n: v.item() if isinstance(v, np.generic) else v for n, v in group.items() if n != "params"}
@@ -92,7 +93,7 @@ class Optimizer:
 
 
 def _several(params: Any) -> Iterable[Any]:
-    """A Parameter is a tuple, and a Sequential can be iterated over, but each is one."""
+    """The entries of `params`; a single Layer or Parameter is one entry, although both can be iterated over."""
     return params if isinstance(params, Iterable) and not isinstance(params, (Layer, Parameter)) else [params]
 
 
@@ -107,6 +108,6 @@ def _parameters(params: Any, name: str) -> Iterator[Parameter]:
 
 
 def descent(param: Array, grad: Array, weight_decay: float, maximize: bool) -> Array:
-    """d = ±grad + weight_decay W, minus when maximizing: L2 decay is part of the gradient, and never turns its sign."""
+    """d = ±grad + weight_decay W, minus when maximizing. The weight decay keeps its sign when maximizing."""
     d = -grad if maximize else grad
     return d + weight_decay * param if weight_decay else d

@@ -1,4 +1,4 @@
-"""Padding layers: the border is filled with a constant or with the input's own elements."""
+"""Padding layers: the border is filled with a constant or with copies of the input's elements."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: float |
     Args: pad is (before, after) of the last dimension, then of the one before it, and so on; mode is "constant" (filled with
         `value`, 0 unless given), "reflect", "replicate" or "circular" (filled with the input's own elements).
     Shape: any for a constant; else (N, C, *sides) or (C, *sides) with all of one, two or three sides padded.
-    Gradients: a constant's border has none; a copied element's goes back to where it was copied from, and adds up.
+    Gradients: those of a constant border are dropped; those of a copied element are added to the element that it copies.
     Raises: ValueError for an odd number of sides, a shape that does not fit, or a border that the input cannot fill.
-    Conventions: where one end is padded and the other cropped, a reflection still shows what was cropped, a circle does not.
+    Conventions: with one end padded and the other cropped, "reflect" pads before it crops, "circular" crops before it pads.
 
     >>> y, backward = refbp.functional.pad(np.array([[1.0, 2.0, 3.0]]), (1, 0), "reflect")
     >>> y, backward(np.array([[1.0, 10.0, 100.0, 1000.0]]))

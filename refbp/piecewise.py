@@ -1,6 +1,6 @@
-"""Piecewise linear activations: slopes change at kinks, where the derivative is that of the side that torch takes.
+"""Piecewise linear and quadratic activations. At a kink the derivative is the one-sided derivative that torch takes.
 
-NaN and infinities go where torch sends them.
+For NaN and infinities output and gradient are torch's.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from refbp.special import masked, where
 
 
 def piecewise(passes: Any, inside: Array, outside: Any) -> tuple[Array, Backward]:
-    """f(z) = `inside` with slope 1 where the mask `passes` holds, `outside` with slope 0 elsewhere: an exact zero.
+    """f(z) = `inside` with slope 1 where the mask `passes` holds, else `outside` with slope 0, which gives exact zeros.
 
-    NaN stays NaN; its slope is what the mask says.
+    NaN stays NaN; its slope follows the mask.
     """
     output = where(passes | np.isnan(inside), inside, outside)
     return output, lambda grad_output: masked(grad_output, passes)
@@ -64,7 +64,7 @@ def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> tuple
 class Hardtanh(Activation):
     """torch.nn.Hardtanh, element by element: `refbp.functional.hardtanh`. `inplace` has no effect.
 
-    min_value and max_value are torch's older names of min_val and max_val, and win over them.
+    min_value and max_value are torch's older names of min_val and max_val, and override them.
     """
 
     function = staticmethod(hardtanh)
@@ -156,7 +156,7 @@ def prelu(input: Array, weight: Array) -> tuple[Array, Backward]:
 class PReLU(Activation):
     """torch.nn.PReLU, element by element: `refbp.functional.prelu`.
 
-    Parameters: weight (num_parameters), `init` at first; num_parameters is 1 or the number of channels.
+    Parameters: weight (num_parameters), initially `init`; num_parameters is 1 or the number of channels.
     """
 
     function = staticmethod(prelu)

@@ -1,4 +1,4 @@
-"""Families of one, two and three dimensions: each is written once, for any rank."""
+"""Families of ops and layers in one, two and three dimensions: each is written once, for any number of dimensions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Made = TypeVar("Made")
 
 
 def of_rank(op: Callable[Concatenate[int, P], Made], rank: int) -> Callable[P, Made]:
-    """The op of so many dimensions, whose first argument is their number: `max_pool` becomes `max_pool2d`."""
+    """The op for `rank` dimensions, from one whose first argument is the rank: `max_pool` becomes `max_pool2d`."""
 
     @wraps(op)
     def ranked(*args: P.args, **kwargs: P.kwargs) -> Made:
@@ -30,10 +30,10 @@ def of_rank(op: Callable[Concatenate[int, P], Made], rank: int) -> Callable[P, M
 
 
 class OfRank(Layer):
-    """A layer of a family of one, two and three dimensions: `class MaxPool2d(_MaxPool, rank=2)`.
+    """The base of a family of layers in one, two and three dimensions: `class MaxPool2d(_MaxPool, rank=2)`.
 
-    The family's docstring is each of its layers': with its name for {name}, its rank for {rank}, and what it says of itself after
-    the first line.
+    Each layer has the family's docstring, with its name in place of {name} and its rank in place of {rank}. The layer's own
+    docstring is inserted after the first paragraph.
     """
 
     rank: int

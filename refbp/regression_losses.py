@@ -1,4 +1,4 @@
-"""Losses between numbers and distributions: squared, absolute, smooth, Huber, Kullback-Leibler, Poisson, Gaussian likelihood."""
+"""Losses of regression and of distributions: squared, absolute, smooth, Huber, Kullback-Leibler, Poisson and Gaussian."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> tuple[A
     """(x - t)².
 
     Shape: target as input, any.
-    Gradients, with delta that of each term: grad_input = 2 (x - t) delta, grad_target = -grad_input.
+    Gradients, with delta the gradient of each term: grad_input = 2 (x - t) delta, grad_target = -grad_input.
     Raises: ValueError for a target of another shape.
 
     >>> value, backward = refbp.functional.mse_loss(np.array([1.0, 5.0]), np.array([0.0, 1.0]))
@@ -157,7 +157,7 @@ def poisson_nll_loss(
     eps: float = 1e-8,
     reduction: str = "mean",
 ) -> tuple[Array, LossBackward]:
-    """e^x - t x for a logarithm x of the rate, or x - t ln(x + eps) for the rate itself.
+    """e^x - t x if x is the logarithm of the rate (log_input), or x - t ln(x + eps) if it is the rate.
 
     `full` adds Stirling's approximation of ln t!, t ln t - t + ln(2 π t) / 2, where t > 1.
 
@@ -192,7 +192,7 @@ def gaussian_nll_loss(
     Shape: target as input, any; var as input, or with a last dimension of 1, or without it.
     Gradients: ∂/∂x = (x - t) / v = -∂/∂t; ∂/∂var = (1 - (x - t)² / v) / (2 v).
     Raises: ValueError for shapes that do not fit, a negative variance, or an eps that is not positive.
-    Conventions: as in torch the clamp at eps passes the gradient on.
+    Conventions: as in torch the gradient ignores the clamp: below eps it is the gradient at v = eps.
     """
     name = "gaussian_nll_loss"
     difference = input - as_target(name, input, target)

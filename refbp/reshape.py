@@ -1,4 +1,4 @@
-"""Layers that only rearrange: their backward rearranges back."""
+"""Layers that only rearrange elements; the backward rearranges them back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def identity(input: Array) -> tuple[Array, Backward]:
 
 
 def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> tuple[Array, Backward]:
-    """The dimensions from start_dim to end_dim as one, in row-major order.
+    """The dimensions from start_dim to end_dim merged into one, in row-major order.
 
     Shape: (*before, *flattened, *after) -> (*before, product of flattened, *after).
     Gradients: grad_output in the input's shape.
@@ -43,7 +43,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> tuple[Array,
 
 
 def unflatten(input: Array, dim: int, unflattened_size: Sequence[int]) -> tuple[Array, Backward]:
-    """The dimension `dim` as several, in row-major order; one of their sizes may be -1, the rest.
+    """The dimension `dim` split into several, in row-major order; one of their sizes may be -1, and is then inferred.
 
     Shape: (*before, size, *after) -> (*before, *unflattened_size, *after).
     Gradients: grad_output in the input's shape.
@@ -63,10 +63,10 @@ def unflatten(input: Array, dim: int, unflattened_size: Sequence[int]) -> tuple[
 
 
 def pixel_shuffle(input: Array, upscale_factor: int) -> tuple[Array, Backward]:
-    """Channels become pixels: y[c, h r + i, w r + j] = x[c r² + i r + j, h, w]. Source: Shi et al., arXiv:1609.05158.
+    """Moves channels to pixels: y[c, h r + i, w r + j] = x[c r² + i r + j, h, w]. Source: Shi et al., arXiv:1609.05158.
 
     Shape: (*, C r², H, W) -> (*, C, H r, W r), with r the upscale_factor.
-    Gradients: grad_output the same way back, pixel_unshuffle.
+    Gradients: grad_input = pixel_unshuffle(grad_output).
     Raises: ValueError for fewer than 3 dimensions, or channels that r² does not divide.
     """
     r = upscale_factor
@@ -76,10 +76,10 @@ def pixel_shuffle(input: Array, upscale_factor: int) -> tuple[Array, Backward]:
 
 
 def pixel_unshuffle(input: Array, downscale_factor: int) -> tuple[Array, Backward]:
-    """Pixels become channels: y[c r² + i r + j, h, w] = x[c, h r + i, w r + j], the inverse of pixel_shuffle.
+    """Moves pixels to channels: y[c r² + i r + j, h, w] = x[c, h r + i, w r + j], the inverse of pixel_shuffle.
 
     Shape: (*, C, H r, W r) -> (*, C r², H, W), with r the downscale_factor.
-    Gradients: grad_output the same way back, pixel_shuffle.
+    Gradients: grad_input = pixel_shuffle(grad_output).
     Raises: ValueError for fewer than 3 dimensions, or sides that r does not divide.
     """
     r = downscale_factor
@@ -117,7 +117,7 @@ class Identity(Layer):
 
 @documented_by(flatten)
 class Flatten(Layer):
-    """torch.nn.Flatten: `refbp.functional.flatten`, from the dimension after the batch on unless told otherwise.
+    """torch.nn.Flatten: `refbp.functional.flatten`; by default it merges all dimensions after the batch.
 
     >>> refbp.Flatten()(np.ones((5, 3, 8, 8))).shape
     (5, 192)

@@ -1,4 +1,4 @@
-"""Activations along a dimension: softmax, which couples all of its elements, its logarithm, and gated linear units."""
+"""Activations along a dimension, which couple its elements: softmax, its logarithm, and gated linear units."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refbp.layer import Layer, LayerOptions
 
 
 def _dimension(input: Array, dim: int | None, name: str) -> int:
-    """torch's rule for dim=None: 0 for one or three dimensions (and none), else 1."""
+    """`dim`, or for None torch's rule: 0 for inputs of no, one or three dimensions, else 1. Raises: ValueError."""
     if dim is None:
         dim = 0 if input.ndim in (0, 1, 3) else 1
     if not -max(input.ndim, 1) <= dim < max(input.ndim, 1):
@@ -23,12 +23,12 @@ def _dimension(input: Array, dim: int | None, name: str) -> int:
 
 
 def as_row(x: Array) -> Array:
-    """A number as torch takes it, for a row of one."""
+    """The input, a number without dimensions as a row of one element, as torch takes it."""
     return x.reshape(x.shape or (1,))
 
 
 def shifted(input: Array, dim: int) -> Array:
-    """z - max z along `dim`: changes no softmax, and no exponential overflows."""
+    """z - max z along `dim`: the softmax stays the same, and no exponential overflows."""
     return input - np.max(input, axis=dim, keepdims=True) if input.size else input
 
 
@@ -74,7 +74,7 @@ def softmax(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
 
 @documented_by(softmax)
 def softmin(input: Array, dim: int | None = None) -> tuple[Array, Backward]:
-    """softmax of -z; grad_input is softmax's at -z, with the other sign."""
+    """softmax(-z); grad_input is minus the gradient of softmax at -z."""
     output, backward = softmax(-input, dim)
     return output, lambda grad_output: -backward(grad_output)
 

@@ -1,4 +1,4 @@
-"""Functions that NumPy lacks, or defines otherwise than torch."""
+"""Functions that NumPy lacks, computes more slowly, or defines differently from torch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from refbp.arrays import Array
 
 
 def sign(x: Array) -> Array:
-    """1, 0 or -1; torch's, whose sign of NaN is 0."""
+    """1, 0 or -1; as in torch the sign of NaN is 0."""
     return np.where(np.isnan(x), 0.0, np.sign(x)).astype(x.dtype, copy=False)
 
 
 def erf(x: Array) -> Array:
-    """erf(x) = 2/√π ∫₀ˣ e^(-t²) dt; SciPy's, and for long double, which SciPy does not have, a series of its own.
+    """erf(x) = 2/√π ∫₀ˣ e^(-t²) dt: SciPy's function, and a series for long double, which SciPy does not support.
 
-    erf(x) = 2/√π e^(-x²) Σ_n 2ⁿ x^(2n+1) / (1·3·5…(2n+1)): all terms of one sign, so that nothing cancels.
+    erf(x) = 2/√π e^(-x²) Σ_n 2ⁿ x^(2n+1) / (1·3·5…(2n+1)). All terms have the same sign, so that nothing cancels.
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.6.
     """
     from scipy import special  # here: importing it takes longer than all of refbp
@@ -39,8 +39,8 @@ def erf(x: Array) -> Array:
 def masked(x: Array, mask: Any) -> Array:
     """`x` where the mask holds, zero elsewhere.
 
-    A product, in a tenth of the time of a choice, whose branches no processor can predict. Only infinity and NaN need the
-    choice: times zero they are not zero.
+    It multiplies by the mask, which takes a tenth of the time of np.where, whose branches the processor mispredicts. np.where is
+    used only for arrays with infinity or NaN, whose product with zero is NaN.
     """
     result: Array = x * mask if np.isfinite(x).all() else np.where(mask, x, 0.0)
     return result
@@ -51,10 +51,10 @@ BITS = {np.dtype(f"f{size}"): np.dtype(f"i{size}") for size in (2, 4, 8)}
 
 
 def where(mask: Any, x: Any, y: Any) -> Array:
-    """np.where(mask, x, y): `x` where the mask holds, `y` elsewhere, to the bit.
+    """np.where(mask, x, y), bit for bit: `x` where the mask holds, `y` elsewhere.
 
-    np.where takes a branch per element, which no processor can predict; y ^ ((x ^ y) & -mask), on the bits of the numbers, needs
-    none and takes a fifth of the time.
+    np.where branches for each element, and the processor mispredicts the branch of a random mask. y ^ ((x ^ y) & -mask), on the
+    bits of the numbers, has no branch and takes a fifth of the time.
     """
     dtype = next((value.dtype for value in (x, y) if type(value) is np.ndarray), None)
     bits = BITS.get(dtype) if type(mask) is np.ndarray and dtype is not None else None

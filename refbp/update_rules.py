@@ -1,4 +1,4 @@
-"""Update rules that move along the gradient or its sign, and the classes that apply them to parameter groups."""
+"""Update rules that step along the gradient or its sign, and the classes that apply them to parameter groups."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def sgd(
         v ← momentum v + (1 - dampening) d                   (v ← d on the first step)
         W ← W - lr (d + momentum v  if nesterov, else v)
 
-    With weight_decay=1 on the weights, 0 on the biases and no momentum this is eq. (6), W ← W - lr (δ nᵀ + W): its
-    "+ W" is the decay. Momentum as in Sutskever et al., ICML 2013, with lr outside of v.
+    With weight_decay=1 for weights, 0 for biases, and no momentum this is eq. (6), W ← W - lr (δ nᵀ + W), whose "+ W" is
+    the weight decay. Momentum is that of Sutskever et al., ICML 2013, with lr outside of v.
 
     Shape: param, grad and momentum_buffer the same; none of them is changed.
-    Conventions: on the first step (momentum_buffer None) dampening does not count.
+    Conventions: the first step (momentum_buffer None) ignores dampening. Without momentum v = d.
     """
     d = descent(param, grad, weight_decay, maximize)
     if not momentum:
@@ -71,7 +71,7 @@ def asgd(
     Tricks, 2012 (the rate).
 
     Shape: param, grad and ax the same, eta and mu numbers; none of them is changed. step counts the steps before this one.
-    Conventions: η = lr and μ = 1 before the first step. The average a, `ax`, is kept beside W and never takes its place.
+    Conventions: η = lr and μ = 1 before the first step. The average a is returned as the state `ax`; it never replaces W.
     """
     t = int(step or 0) + 1
     d = descent(param, grad, weight_decay, maximize)
@@ -104,8 +104,8 @@ def rprop(
     Source: Riedmiller and Braun, ICNN 1993.
 
     Shape: param, grad and every state the same; none of them is changed. step counts the steps before this one.
-    Conventions: s = lr and d₋₁ = 0 before the first step; where the sign has turned d is kept as 0, so that the step after
-        goes on with the same s.
+    Conventions: s = lr and d₋₁ = 0 before the first step. Where the sign of the gradient changes, d is stored as 0, so that
+        the next step keeps s.
     """
     d = -grad if maximize else grad
     s = np.full_like(param, lr) if step_size is None else step_size

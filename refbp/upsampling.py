@@ -1,4 +1,4 @@
-"""Upsampling: each output is a weighted mean of its nearest inputs, one dimension after the other."""
+"""Upsampling: each output is a weighted mean of its two nearest inputs, in one dimension after the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 class _Mix(NamedTuple):
-    """Along one dimension: output i is (1 - weight_i) input[low_i] + weight_i input[high_i]; nearest has no weight."""
+    """Along one dimension: output i is (1 - weight_i) input[low_i] + weight_i input[high_i]; in mode "nearest" weight is None."""
 
     low: Positions
     high: Positions
@@ -35,21 +35,20 @@ def upsample(
 ) -> tuple[Array, Backward]:
     """The input resized: mode "nearest", or "linear", "bilinear", "trilinear" for one, two, three dimensions.
 
-    Output i lies at (i + 1/2) s - 1/2 of the input (from 0 to n - 1), or with align_corners at i (n - 1) / (m - 1), a single one
-    at 0, for n inputs and m outputs, where s is 1 / scale_factor, or n / m where a size is given or the factor is recomputed
-    from it; it is the mean of the two inputs beside it, weighted by their nearness, in one dimension after the other. "nearest"
-    takes input ⌊i s⌋.
+    In each dimension n inputs become m outputs. s = 1 / scale_factor, or n / m if size or recompute_scale_factor is given.
+    "nearest" takes input ⌊i s⌋ for output i. The linear modes interpolate at the position (i + 1/2) s - 1/2, clamped to
+    [0, n - 1]; with align_corners at i (n - 1) / (m - 1), or at 0 if m = 1. They go through one dimension after the other.
 
     Args: size or scale_factor are one number, or one per dimension; m = ⌊n scale_factor⌋. align_corners is for the linear modes.
     Shape: (N, C, *sides) -> (N, C, *new sides).
-    Gradients: each output's goes back to the inputs it was mixed from, by the same weights, and adds up.
+    Gradients: each output's gradient is added to the inputs that it was interpolated from, with the same weights.
     Raises: ValueError for both or neither of size and scale_factor, an unknown mode or one for another number of dimensions,
         align_corners with "nearest", recompute_scale_factor with a size, a side without elements before or after.
-    Conventions: s is 1 where m = n, which copies, and in "nearest" 1/2 where m = 2n, whatever the factor. "nearest" multiplies in
-        single precision, where some i s come out on the other side of a whole number: torch's `nearest_idx` (in its
-        UpSampleKernel.cpp) with `nearest_neighbor_compute_source_index` (UpSample.h). All of torch's backward passes go by it,
-        and its forward passes to two sides of up to 128 elements together, or over channels-last memory; the others take s as it
-        is, in double precision for a double input, so that at some sizes they read another input than they send back to.
+    Conventions: if m = n the input is copied; if m = 2n "nearest" takes s = 1/2; both for any scale_factor. "nearest" computes i s
+        in single precision, where some products round across a whole number, as `nearest_idx` (torch, UpSampleKernel.cpp)
+        and `nearest_neighbor_compute_source_index` (UpSample.h) do. torch does so in every backward pass, and in forward passes
+        to two sides of up to 128 elements in sum or over channels-last memory. Its other forward passes multiply in the
+        input's precision, so that at some sizes they read another element than the backward pass sends the gradient to.
     """
     rank = input.ndim - 2
     if rank not in MODES:
@@ -82,7 +81,7 @@ def upsample(
 def _resized(
     inner: Sizes, size: int | Sequence[int] | None, scale_factor: Factor | None, recompute: bool
 ) -> tuple[Sizes, list[float]]:
-    """The new sides, and how many inputs each output counts for, per dimension."""
+    """The new sides, and s for each dimension. Raises: ValueError."""
     rank = len(inner)
     if scale_factor is None:
         if recompute:
@@ -133,7 +132,7 @@ def _mix(input: Array, n: int, m: int, scale: float, align_corners: bool) -> _Mi
 
 
 def _along(x: Array, axis: int, positions: Positions) -> list[Positions]:
-    """All elements of the other last dimensions, these of this one."""
+    """These positions of dimension `axis`, and all positions of the other sides."""
     return [positions if i == axis else np.arange(n) for i, n in enumerate(x.shape[2:])]
 
 

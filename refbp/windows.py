@@ -1,4 +1,4 @@
-"""Padding and window views over the last dimensions, each with its adjoint: what convolution and pooling are made of."""
+"""Padding and window views over the last dimensions, each with its adjoint. Convolution and pooling are built on them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Index: TypeAlias = tuple[EllipsisType | slice | int, ...]
 
 
 def sizes(value: int | Sequence[int], rank: int, name: str, least: int | None = 0) -> Sizes:
-    """One int per dimension; a single one, bare or in a sequence, serves all of them, as in torch.
+    """One int per dimension; as in torch a single int, or a sequence of one, stands for all dimensions.
 
-    Raises: ValueError for another number of them, for what is no int, or for one below `least`.
+    Raises: ValueError for another number of them, for anything but ints, or for one below `least`.
     """
     try:
         result = tuple(map(index, value)) if isinstance(value, Iterable) else (index(value),)
@@ -37,17 +37,17 @@ def sizes(value: int | Sequence[int], rank: int, name: str, least: int | None = 
 
 
 def batch_last(x: Array) -> Array:
-    """`x` in a memory in which its first dimension runs fastest; itself where that is so.
+    """`x` with its first dimension, the batch, innermost in memory; `x` itself if it is so already.
 
-    The shape stays. Windows, taps and positions over the other dimensions then are long runs of memory, however small the
-    image, and a sum over batch and positions is one run per channel.
+    The shape stays. Windows and taps over the other dimensions are then long contiguous runs of memory even for small images,
+    and a sum over batch and positions is one run per channel.
     """
     moved = np.moveaxis(x, 0, -1)
     return np.moveaxis(moved.reshape(-1).reshape(moved.shape), -1, 0)  # a flat array is a copy unless it is a view
 
 
 def empty_batch_last(x: Array, shape: Sizes) -> Array:
-    """An array of this shape and `x`'s kind, to be filled, in memory as `batch_last` lays it out."""
+    """An uninitialised array of this shape and of `x`'s class and dtype, in the memory layout of `batch_last`."""
     none_of_it = x[:0].reshape(-1)  # what is made like it has no order of x's to keep
     return np.moveaxis(np.empty_like(none_of_it, shape=(*shape[1:], shape[0])), -1, 0)
 
@@ -65,7 +65,7 @@ def padded(x: Array, sides: Sides, value: float = 0.0) -> Array:
 
 
 def inside(inner: Sizes, sides: Sides) -> Index:
-    """Where the unpadded array lies in the padded one: reading it there is the adjoint of padding with a constant."""
+    """The index of the unpadded array in the padded one; indexing with it is the adjoint of padding with a constant."""
     return (..., *(slice(before, before + size) for size, (before, _) in zip(inner, sides, strict=True)))
 
 
@@ -78,7 +78,7 @@ PADDING_SOURCES: dict[str, Callable[[Positions, int], Positions]] = {
 
 
 def taken(x: Array, sources: Sequence[Positions]) -> Array:
-    """Elements of the last dimensions at these positions, a list of them per dimension; an element may be taken twice."""
+    """The elements at these positions of the last dimensions, one list per dimension; a position may repeat."""
     lead = x.ndim - len(sources)
     for axis, source in enumerate(sources):
         x = np.take(x, source, axis=lead + axis)
@@ -86,7 +86,7 @@ def taken(x: Array, sources: Sequence[Positions]) -> Array:
 
 
 def added_back(grad: Array, inner: Sizes, sources: Sequence[Positions]) -> Array:
-    """The adjoint of `taken`: the gradient of everything that was taken is added to where it came from."""
+    """The adjoint of `taken`: the gradient of each element that was taken is added to its position."""
     lead = grad.ndim - len(sources)
     for axis, source in enumerate(sources):
         before: Index = (slice(None),) * (lead + axis)
@@ -100,7 +100,7 @@ def added_back(grad: Array, inner: Sizes, sources: Sequence[Positions]) -> Array
 
 
 def evenly(positions: Positions) -> slice | Positions:
-    """The same positions as a slice where they ascend in even steps: an array is then viewed there, not copied."""
+    """The positions as a slice if they ascend in equal steps, so that indexing gives a view; else the positions themselves."""
     if len(positions) == 0:
         return slice(0, 0)
     first, last = int(positions[0]), int(positions[-1])
@@ -110,11 +110,11 @@ def evenly(positions: Positions) -> slice | Positions:
 
 
 def padding_sources(inner: Sizes, sides: Sides, mode: str) -> list[Positions]:
-    """Where the elements of an array padded with its own come from: mode "reflect", "replicate" or "circular".
+    """For each dimension the positions that the padded array copies: mode "reflect", "replicate" or "circular".
 
-    Raises: ValueError when there are not enough of them, or where no side would be left; as in torch, one
-        may be when another stays, and a circle may be empty.
-    Conventions: negative numbers crop. As in torch a reflection still shows what was cropped, a circle does not.
+    Raises: ValueError if the input has too few elements, or if every side would be empty. As in torch a single side may be
+        empty while another is not; in mode "circular" all may be.
+    Conventions: negative numbers crop. As in torch "reflect" pads before it crops, "circular" crops before it pads.
     """
     least = 0 if mode == "circular" else 1
     if max(size + sum(side) for size, side in zip(inner, sides, strict=True)) < least:
@@ -131,7 +131,7 @@ def padding_sources(inner: Sizes, sides: Sides, mode: str) -> list[Positions]:
 
 
 def window_counts(size: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
-    """Number of windows that fit into each dimension."""
+    """The number of windows that fit into each dimension."""
     return tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(size, kernel, stride, dilation, strict=True))
 
 
@@ -148,9 +148,9 @@ def windows(x: Array, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Array:
 
 
 def taps(kernel: Sizes, stride: Sizes, dilation: Sizes, counts: Sizes, first: int = 0) -> Iterator[tuple[Sizes, Index]]:
-    """Each tap of the kernel, in row-major order, with the positions that it takes in all windows.
+    """Each tap of the kernel, in row-major order, with the index of the elements that it reads in all windows.
 
-    first: the number of the first of these windows in the first dimension.
+    first: the number, in the first dimension, of the first of these windows.
     """
     begins = [first * stride[0], *(0 for _ in kernel[1:])]
     slices = [
@@ -162,9 +162,9 @@ def taps(kernel: Sizes, stride: Sizes, dilation: Sizes, counts: Sizes, first: in
 
 
 def add_windows(result: Array, grads: Array, kernel: Sizes, stride: Sizes, dilation: Sizes, first: int = 0) -> None:
-    """The adjoint of `windows`, added to `result`: each element receives from all windows and taps that read it.
+    """Adds the adjoint of `windows` to `result`: each element receives the gradients of all windows and taps that read it.
 
-    Shape: grads (*lead, *counts, *kernel), of windows from number `first` on in the first dimension; result (*lead, *size).
+    Shape: grads (*lead, *counts, *kernel), for windows from number `first` on in the first dimension; result (*lead, *size).
     """
     rank = len(kernel)
     for tap, positions in taps(kernel, stride, dilation, grads.shape[-2 * rank : -rank], first):
@@ -173,7 +173,7 @@ def add_windows(result: Array, grads: Array, kernel: Sizes, stride: Sizes, dilat
 
 
 class PoolGeometry(NamedTuple):
-    """Windows of a pooling: `sides` is the padding that they need, ceil_mode's included."""
+    """The windows of a pooling; `sides` is the padding that they need, including that of ceil_mode."""
 
     inner: Sizes
     kernel: Sizes

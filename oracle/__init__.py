@@ -1,6 +1,7 @@
-"""oracle: holds implementations of backpropagation against a reference, with tolerances derived for every element.
+"""oracle: compares implementations of backpropagation with a reference, with a tolerance derived for every element.
 
-`run` holds a subject, which turns a `Case` into a `Trace`, against a reference over the suite, and returns a `Report`:
+The implementation is called the subject: it turns a `Case` into a `Trace`. `run` compares it with a reference on the cases of
+the suite, and returns a `Report`:
 
 >>> report = oracle.run(subject="refbp", reference="torch", cases="worked-example")
 >>> report.passed, report.blame
@@ -79,5 +80,5 @@ if not TYPE_CHECKING:  # type checkers see the names above, and no others
 
 
 def __dir__() -> list[str]:
-    """With the public names that nobody has asked for yet, as far as they can be had: `help` and completion show them."""
+    """All public names, also those that are not imported yet, for `help` and completion; none while the extra is missing."""
     return sorted({*globals(), "__version__", *([] if extra.missing() else __all__)})

@@ -1,7 +1,7 @@
-"""The extra `refbp[oracle]`: whether all that it brings is there.
+"""Whether the packages of the extra `refbp[oracle]` are installed.
 
-`import oracle` works without it, since the pytest plugin imports it in every run of anybody's tests. The first use says what to
-install.
+`import oracle` works without them, since pytest loads oracle's plugin in every test run of the environment. The first use raises
+an error that says what to install.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MODULES = (
 
 
 class MissingExtra(ImportError):
-    """Something of the extra is not installed, in one sentence."""
+    """A package of the extra is not installed. The message is one sentence."""
 
 
 def missing() -> list[str]:
@@ -31,7 +31,7 @@ def missing() -> list[str]:
 
 
 def require(user: str) -> None:
-    """Before `user` is used. Raises: MissingExtra."""
+    """Check that everything that `user` needs is installed. Raises: MissingExtra."""
     if lacking := missing():
         are = "is" if len(lacking) == 1 else "are"
         raise MissingExtra(

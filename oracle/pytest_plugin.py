@@ -1,9 +1,9 @@
-"""The suite as pytest items, and a fixture for tests of one's own.
+"""The suite as pytest items, and a fixture for your own tests.
 
 pytest --pyargs oracle.suite --oracle-subject my_package:subject
 
-runs every case in every dtype as a test of its own, `oracle.suite::lenet5/random[float32]`. Light to import: pytest loads it
-at every start, wherever this package is installed.
+runs every case in every dtype as a test, `oracle.suite::lenet5/random[float32]`. The module imports little, because pytest loads
+it at every start wherever this package is installed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ NODE = "oracle.suite"
 
 
 class StaleId(pytest.PytestWarning):
-    """A known failure whose id no case of the suite has."""
+    """A known failure is listed whose id belongs to no case of the suite."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("oracle", "conformance of an implementation of backpropagation (--pyargs oracle.suite)")
-    group.addoption("--oracle-subject", metavar="NAME", help="Who is tested: a name, or module:object.")
+    group.addoption("--oracle-subject", metavar="NAME", help="The subject that is tested: a name, or module:object.")
     group.addoption("--oracle-reference", metavar="NAME", default="torch", help="torch (default) or refbp.")
     group.addoption(
         "--oracle-cases", metavar="PATTERN", default="all", help="Part of a name, or a pattern with * and ?."
@@ -45,19 +45,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--oracle-dtype",
         action="append",
         metavar="DTYPE",
-        help="May be given several times; float64 and float32 unless given.",
+        help="A dtype to test in; may be given several times. Default: float64 and float32.",
     )
     group.addoption(
         "--oracle-time-limit",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="That a subject of your own may take for a case; 60 unless given.",
+        help="Seconds that your own subject may take for a case. Default: 60.",
     )
     group.addoption(
         "--oracle-known-failures",
         metavar="FILE",
-        help="Ids of tests that are known to fail, one a line; one that passes fails the run, one that is stale warns.",
+        help="Ids of tests that are known to fail, one per line. A listed test that passes fails the run; an unknown id warns.",
     )
 
 
@@ -83,7 +83,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 class Suite(pytest.Directory):
-    """All cases, for one subject."""
+    """Collects all cases for one subject."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -125,7 +125,7 @@ class Suite(pytest.Directory):
 
 
 class CaseItem(pytest.Item):
-    """A case in one dtype."""
+    """A case in one dtype as a test."""
 
     def __init__(self, *, case: Case, dtype: str, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -151,7 +151,7 @@ class CaseItem(pytest.Item):
             pytest.skip(f"{done.rows[0].verdict}: {done.rows[0].diagnosis}")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The blame alone: where in this package it was raised helps nobody."""
+        """The blame alone, without a traceback into this package, which would not help."""
         from oracle.report.report import Discrepancy
 
         return str(excinfo.value) if isinstance(excinfo.value, Discrepancy) else super().repr_failure(excinfo)
@@ -181,7 +181,7 @@ def is_test(own: str) -> bool:
 
 
 def known_failures(path: str | None) -> set[str]:
-    """The ids of a file: one a line, with or without "oracle.suite::" in front; blank lines and what follows # are left out."""
+    """The ids in a file, one per line, with or without "oracle.suite::" in front, without blank lines and comments after #."""
     if not path:
         return set()
     lines = (line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
@@ -189,7 +189,7 @@ def known_failures(path: str | None) -> set[str]:
 
 
 class OracleCheck:
-    """`oracle.run`, `oracle.check_module` and `oracle.check_op` for a test: a discrepancy fails it."""
+    """`oracle.run`, `oracle.check_module` and `oracle.check_op` for a test: a discrepancy raises, which fails the test."""
 
     def __init__(self) -> None:
         import oracle
@@ -211,5 +211,5 @@ def _failing(check: Callable[P, Report]) -> Callable[P, Report]:
 
 @pytest.fixture
 def oracle_check() -> OracleCheck:
-    """Holds something against the reference and fails the test where it differs: .run(…), .check_module(…), .check_op(…)."""
+    """Compares with the reference and fails the test where something differs: .run(…), .check_module(…), .check_op(…)."""
     return OracleCheck()

@@ -15,11 +15,13 @@ from oracle.wording.errors import message
 
 
 class Key(NamedTuple):
-    """Where an array belongs: `quantity` is output, grad_output, grad_input, grad.<param>, param.<param>, buffer.<name>,
-    momentum.<param> (other optimizers: their own state names), or one of the branches that a layer took, such as mask.
+    """The place of an array in a trace: step, layer and quantity.
 
-    The loss is the layer "loss"; `input` is what a layer was really given. Steps count from 0; layers have the case's dotted
-    names, "0" for the first unless it has another.
+    Attributes:
+        step: the training step, from 0.
+        layer: the case's dotted layer name, such as "0" for an unnamed first layer; "loss" for the loss.
+        quantity: input (what the layer was really given), output, grad_output, grad_input, grad.<param>, param.<param>,
+            buffer.<name>, momentum.<param> (other optimizers: their own state names), or mask of a dropout layer.
     """
 
     step: int
@@ -28,20 +30,20 @@ class Key(NamedTuple):
 
 
 class Unsupported(Exception):
-    """Raised by a subject that has no such layer or option, or by a function that `check_op` tries; the message says what.
+    """Raised by a subject, or a function in `check_op`, that lacks a layer or option; the message names it.
 
-    The case is then `unsupported`: nobody is blamed, and it does not count as passed. `oracle.refuse` raises it.
+    The case then has the verdict `unsupported`: it is not a discrepancy, and has not passed. `oracle.refuse` raises it for you.
     """
 
 
 @dataclass
 class Trace:
-    """Arrays by key, in the order in which they were computed; copies, never views of the subject's own memory.
+    """The arrays that a subject computed, by `Key`, in the order of computation. They are copies, never the subject's memory.
 
-    Shape: as torch's; each array in the case's dtype, in which the subject computed it. Another one is judged `wrong`.
-    `faults` holds what was delivered from outside and cannot be used, with the reason.
+    Shape: torch's. An array whose dtype is not the case's gets the verdict `wrong`.
+    Attributes: arrays, by key; faults, the reason for each array that a program or file delivered and that cannot be used.
 
-    A subject of one layer type, that takes the other side's derivative at the kink:
+    This subject knows one layer type, and takes the derivative of the other side at the kink:
 
     >>> class Mine:
     ...     name = "mine"
@@ -74,7 +76,7 @@ class Trace:
                 self.record(*key, array)
 
     def owned(self) -> Trace:
-        """The same, every array a copy that nobody else holds, also of those that were not recorded but put into `arrays`."""
+        """The same trace with a copy of every array, also of those that were put into `arrays` without `record`."""
         made = Trace(faults={Key(*key): str(reason) for key, reason in self.faults.items()})
         for key, array in self.arrays.items():
             if self._copies.get(key) is array:
@@ -84,10 +86,11 @@ class Trace:
         return made
 
     def record(self, step: int, layer: str, quantity: str, array: Any) -> None:
-        """Keep a read-only copy of an array of NumPy, torch, JAX or another library, of a number, or of nested lists of numbers;
-        a second one in the same place replaces the first.
+        """Keep a read-only copy of an array, replacing an earlier one with the same key.
 
-        Raises: TypeError for a place that is none, and for what are no numbers.
+        The array may be one of NumPy, torch, JAX or another library, a number, or nested lists of numbers.
+
+        Raises: TypeError for a step, layer or quantity of another type, or values that are not real numbers.
         """
         key = _place(step, layer, quantity)
         try:
@@ -105,7 +108,7 @@ class Trace:
         self.arrays[key] = array
 
     def get(self, step: int, layer: str, quantity: str) -> Array | None:
-        """What was recorded there, None where nothing was."""
+        """The array that was recorded there, or None."""
         return self.arrays.get(Key(step, layer, quantity))
 
     def of_step(self, step: int) -> dict[tuple[str, str], Array]:
@@ -120,7 +123,7 @@ class Trace:
 
 
 def _place(step: Any, layer: Any, quantity: Any) -> Key:
-    """Raises: TypeError for what is none."""
+    """The key. Raises: TypeError for a step, layer or quantity of another type."""
     if not isinstance(step, (int, np.integer)) or not all(isinstance(name, str) for name in (layer, quantity)):
         raise TypeError(
             f"a trace records by step, layer name and quantity, such as (0, '0', 'output'), got {(step, layer, quantity)}"
@@ -129,10 +132,10 @@ def _place(step: Any, layer: Any, quantity: Any) -> Key:
 
 
 class Subject(Protocol):
-    """An implementation that is judged. `run` raises Unsupported for what it lacks; whatever else it raises is a crash.
+    """An implementation that is judged. `run` raises Unsupported for anything that it lacks; any other exception is a crash.
 
-    The case that it is given is its own: it may train in `params` and `optimizer_state`; the other arrays are read-only. Cases of
-    which several steps add up their gradients, `case.update_every`, are only for one with `accumulates = True`.
+    The case is a copy for the subject: it may write to `params` and `optimizer_state`; the other arrays are read-only. Cases that
+    add up the gradients of several steps (`case.update_every` > 1) are only run on a subject with `accumulates = True`.
     """
 
     @property
@@ -145,7 +148,7 @@ NO_ACCUMULATION = "does not add up gradients over several steps, or does not say
 
 
 def traced(subject: Subject, case: Case) -> Trace:
-    """What a subject shows of a case, which becomes its own. Raises: Unsupported, and whatever else it raises."""
+    """The subject's trace of a case, of which it gets a copy. Raises: Unsupported, and any exception of the subject."""
     if case.update_every > 1 and not getattr(subject, "accumulates", False):
         raise Unsupported(f"{subject.name} {NO_ACCUMULATION}")
     return subject.run(case.handed_out())

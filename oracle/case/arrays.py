@@ -1,4 +1,4 @@
-"""Arrays as a case holds them: read-only, in a memory layout that is part of the case, with a JSON form that loses nothing."""
+"""The arrays of a case: read-only, in a memory layout that is part of the case, with a lossless JSON form."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SPECIAL = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
 
 class Constant(np.ndarray[Any, np.dtype[Any]]):
-    """An array that a function is given and has no gradient of, such as running statistics."""
+    """An array that is an argument of a function but has no gradient, such as running statistics."""
 
 
 def element_strides(array: Array) -> tuple[int, ...]:
@@ -44,7 +44,7 @@ def element_strides(array: Array) -> tuple[int, ...]:
 
 
 def is_numeric(dtype: np.dtype[Any]) -> bool:
-    """Whether it is one of those that a case can hold: floating (bfloat16, too), integer or bool."""
+    """Whether a case can hold this dtype: floating-point (bfloat16 too), integer or bool."""
     return dtype.kind in "biuf" or dtype == ml_dtypes.bfloat16
 
 
@@ -55,7 +55,7 @@ def is_plain(array: Array) -> bool:
 def buffer_of(values: Array, strides: tuple[int, ...]) -> tuple[Array, int]:
     """A one-dimensional buffer that holds `values` in this layout, and the offset of its first element.
 
-    Strides count elements; they may be zero (all elements along it are then the same) or negative.
+    Strides count elements. They may be negative, or zero, where all elements along a dimension are the same.
     """
     reach = [(size - 1) * stride for size, stride in zip(values.shape, strides, strict=True)] if values.size else []
     offset = -sum(step for step in reach if step < 0)
@@ -78,7 +78,7 @@ def laid_out(values: Array, strides: tuple[int, ...]) -> Array:
 
 
 def cast(array: Array, dtype: npt.DTypeLike) -> Array:
-    """A floating-point array in another precision and the same layout; indices and masks stay what they are."""
+    """A floating-point array in another precision and the same layout; indices and masks unchanged."""
     if array.dtype.kind in "biu" or array.dtype == dtype:
         return array
     with np.errstate(over="ignore"):  # a magnitude that the dtype does not hold becomes inf, as in any framework
@@ -115,7 +115,7 @@ def array_to_json(array: Array) -> Any:
 
 
 def _numbers(array: Array) -> Any:
-    """JSON has no NaN and no infinity: they are spelled out."""
+    """The elements as JSON values; NaN and infinities, which JSON lacks, are written as words."""
     if array.dtype.kind in "biu" or np.isfinite(array).all():
         return array.tolist()
     if array.ndim == 0:
@@ -124,7 +124,7 @@ def _numbers(array: Array) -> Any:
 
 
 def array_from_json(value: Any) -> Array:
-    """The inverse of `array_to_json`. Raises: ValueError in one sentence when it is no array."""
+    """The inverse of `array_to_json`. Raises: ValueError, in one sentence, for anything but an array."""
     if not isinstance(value, dict):
         return _parsed(value, np.dtype(np.float64))
     unknown = sorted(value.keys() - {"dtype", "shape", "data", "base64", "strides"})
@@ -173,7 +173,7 @@ def _integers(value: Any, least: int) -> tuple[int, ...]:
 
 
 def _inflated(text: Any, size: int) -> bytes:
-    """So many bytes, and no more whatever the text holds."""
+    """The `size` bytes that a compressed text holds; it never decompresses more than that. Raises: ValueError."""
     try:
         inflating = zlib.decompressobj()
         data = inflating.decompress(base64.b64decode(text, validate=True), size + 1)

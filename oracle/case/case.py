@@ -1,7 +1,7 @@
-"""A Case: everything an implementation needs to run a training step, and nothing random.
+"""A Case: everything that an implementation needs to run a training step, and nothing random.
 
-It knows no framework. Layers, loss and optimizer are plain specs with torch's class and argument names; every number is in
-the case itself, so that two implementations start from the same bits.
+It depends on no framework. Layers, loss and optimizer are specs with torch's class and argument names. Every number is in the
+case itself, so that two implementations start from the same bits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONTAINERS = ("Sequential", "Residual", "Concat")
 
 
 class CaseError(Sentence):
-    """A case that cannot be used, in one sentence that names the case and the field."""
+    """A case that cannot be used. The message is one sentence, which names the case and the field."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Spec:
     Args:
         type: class name, such as "Conv2d".
         options: constructor arguments by name.
-        name: the part of the dotted layer name; its place in the container unless given.
-        layers: children of a Sequential, Residual ("body", then optionally "shortcut") or Concat.
-        same_as: full name of an earlier layer that stands here once more, with the same parameters; of a Linear also as a
-            "LinearTranspose", y = x W.
-        groups: an optimizer's parameter groups: options, and "params", a list of parameter names.
+        name: its part of the dotted layer name; by default its index in the container.
+        layers: the children of a Sequential, Residual ("body", then optionally "shortcut") or Concat.
+        same_as: the full name of an earlier layer whose parameters this layer shares. A Linear may be shared as a
+            "LinearTranspose" too, y = x W.
+        groups: an optimizer's parameter groups, each with options and "params", a list of parameter names.
 
     >>> oracle.Spec("Conv2d", {"in_channels": 3, "out_channels": 8, "kernel_size": 3}, name="conv1").type
     'Conv2d'
@@ -57,31 +57,32 @@ Arrays = tuple[Array, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """A network with its data: layers, then a loss or an upstream gradient, then an optimizer, for some steps.
+    """A network with its data: layers, then a loss or an upstream gradient, then an optimizer, for one or more steps.
 
-    What comes per step is a tuple that is cycled through: one entry serves all steps.
+    A per-step field is a tuple with an entry per step. A shorter tuple repeats, so that one entry serves all steps.
 
     Args:
         name: family/what, unique in the suite.
-        why: one sentence: what this case would catch.
-        layers: the network, a sequence; empty where a loss or an optimizer is tried alone.
+        why: one sentence that says which error the case would catch.
+        layers: the network, a sequence of specs; empty to test a loss or an optimizer alone.
         params: parameters and buffers under torch's state_dict names ("0.weight").
         inputs: the network's input, per step.
-        loss, targets: the loss and, per step, the arguments that follow its first, usually just the target.
-        grad_outputs: without a loss, the upstream gradient, per step; with neither there is a forward pass only.
-        grads: for an optimizer alone, the gradients it is given, per step and parameter name.
-        optimizer: None when nothing is updated.
-        update_every: so many steps add up their gradients before the optimizer updates once; a case of more than one is only for
-            subjects that say that they do so.
-        optimizer_state: state to resume from, such as {"momentum": {"0.weight": array}}, and "step" for those that count.
-        masks: masks imposed on dropout layers, per layer name; a layer without one draws its own.
-        training: mode of the layers.
-        tags: what kind of data it holds, such as "kink", "tie", "non-finite".
-        dtype: of all its floating-point arrays; `astype` gives the same case in another.
-        structured: data that is constant, sorted or otherwise not random, where rounding errors may line up.
-    Shape: whatever the layers take; arrays are made read-only and keep their memory layout.
-    Raises: CaseError for what are no arrays or lie otherwise; from `from_json` and `load`, and from `oracle.run` for what no
-        network can be built of.
+        loss: the loss, or None.
+        targets: the arguments of the loss after its first, per step; usually the target alone.
+        grad_outputs: the upstream gradient, per step, if there is no loss. With neither there is a forward pass only.
+        grads: the gradients, per step and parameter name, to test an optimizer alone.
+        optimizer: the optimizer, or None if nothing is updated.
+        update_every: the number of steps that add up their gradients before the optimizer updates once. A case with more than one
+            is run only on subjects that declare `accumulates = True`.
+        optimizer_state: a state to resume from, such as {"momentum": {"0.weight": array}}; "step" for optimizers that count.
+        masks: the masks of dropout layers, by layer name; a layer without one draws its own.
+        training: whether the layers are in training mode.
+        tags: kinds of data in the case, such as "kink", "tie", "non-finite".
+        dtype: the dtype of all floating-point arrays; `astype` converts the case.
+        structured: whether the data is constant, sorted or otherwise not random, so that rounding errors may be correlated.
+    Shape: whatever the layers take. Arrays are made read-only and keep their memory layout.
+    Raises: CaseError for fields of a wrong type. `from_json`, `load` and `oracle.run` also raise it for specs and arrays of
+        which no network can be built.
 
     >>> case = oracle.Case(
     ...     "mine/step",
@@ -125,7 +126,7 @@ class Case:
         return {name: _mapped(getattr(self, name), change) for name in ARRAY_FIELDS}
 
     def astype(self, dtype: str) -> Case:
-        """The same case rounded to another precision; layouts stay. Raises: CaseError for a dtype that there is not."""
+        """The same case rounded to another precision, with the same layouts. Raises: CaseError for an unknown dtype."""
         try:
             np.dtype(dtype)
         except TypeError as error:
@@ -133,10 +134,9 @@ class Case:
         return replace(self, dtype=dtype, **self._with_arrays(lambda array: cast(array, dtype)))
 
     def handed_out(self) -> Case:
-        """A copy for a subject, with specs, mappings and arrays of its own: nothing that it does to them reaches anybody else.
+        """A copy for a subject, with its own specs, mappings and arrays, so that changes to them stay with the subject.
 
-        Its parameters and its optimizer's state may be written to, as training in place does; who writes into another array
-        raises.
+        Parameters and optimizer state are writable, for training in place; writing to any other array raises an error.
         """
         specs = {name: deepcopy(getattr(self, name)) for name in ("layers", "loss", "optimizer")}
         arrays = self._with_arrays(own_copy)
@@ -146,11 +146,11 @@ class Case:
         return copy
 
     def mapped(self, change: Callable[[Array], Array]) -> Case:
-        """The same case with every array changed."""
+        """The same case with a function applied to every array."""
         return replace(self, **self._with_arrays(change))
 
     def since_update(self, step: int) -> int:
-        """The first of the steps that add up their gradients up to this one."""
+        """The first of the steps whose gradients are added up with those of this step."""
         return step - step % self.update_every
 
     def with_upstream(self, grad_output: Array) -> Case:
@@ -202,7 +202,7 @@ class Case:
         return cls(**fields)
 
     def save(self, path: Path | str) -> None:
-        """Write it as JSON, for `load` or `oracle run --case-file`. Raises: CaseError when the file cannot be written."""
+        """Write the case as JSON, for `load` or `oracle run --case-file`. Raises: CaseError if the file cannot be written."""
         try:
             Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
         except OSError as error:
@@ -210,7 +210,7 @@ class Case:
 
     @classmethod
     def load(cls, path: Path | str) -> Case:
-        """A case that `save` wrote. Raises: CaseError when the file cannot be read, is no JSON or no case."""
+        """A case that `save` wrote. Raises: CaseError if the file cannot be read, or does not hold a case as JSON."""
         try:
             value = parsed(read(path))
         except OSError as error:
@@ -239,7 +239,7 @@ PER_STEP = tuple(name for name, depth in ARRAY_FIELDS.items() if depth.startswit
 
 
 def _held(value: Any, depth: str, where: str) -> Any:
-    """A field's arrays read-only, in tuples and mappings of this depth. Raises: CaseError."""
+    """A field with its arrays made read-only, in tuples and mappings nested as `depth` says. Raises: CaseError."""
     if not depth:
         if not hasattr(value, "flags"):
             raise CaseError(f"{where} expects a NumPy array, got {type(value).__name__}")
@@ -262,7 +262,7 @@ def _mapped(value: Any, change: Callable[[Array], Any], sequence: type = tuple) 
 
 
 def require_present(name: str, value: Mapping[str, Any], *, backward: bool) -> None:
-    """Raises: CaseError where a case lacks a field without which there is nothing to run, or to go `backward` from."""
+    """Raises: CaseError if a case lacks a field that a forward pass, or with `backward` a backward pass, needs."""
     if not value.get("layers") and not value.get("loss") and not value.get("grads"):
         raise CaseError(f"case {name} lacks the field 'layers' (or 'loss', or 'grads' for an optimizer alone)")
     if value.get("grads"):
@@ -339,7 +339,7 @@ def _with_tuples(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _list(value: Mapping[str, Any], name: str, kind: type, where: str) -> list[Any]:
-    """A field that is a list of such things, if it is there. Raises: CaseError."""
+    """The elements of a field that holds a list, if it is present. Raises: CaseError."""
     held = value.get(name, [])
     if not isinstance(held, list) or not all(isinstance(item, kind) for item in held):
         what = "strings" if kind is str else "objects"
@@ -348,7 +348,7 @@ def _list(value: Mapping[str, Any], name: str, kind: type, where: str) -> list[A
 
 
 def _short(value: Any) -> str:
-    """The beginning of whatever came."""
+    """The beginning of a value's text, for a message."""
     text = (
         repr(value) if not isinstance(value, int) or abs(value) < 10**40 else f"a number of {value.bit_length()} bits"
     )
@@ -391,10 +391,10 @@ CHOOSING = frozenset({("CosineEmbeddingLoss", "target")})
 
 
 def loss_arguments(type: str) -> tuple[str, ...]:
-    """Names of the arguments that follow a loss's first one; their gradients are the quantities grad.<name>."""
+    """The names of a loss's arguments after the first; their gradients are the quantities grad.<name>."""
     return LOSS_ARGUMENTS.get(type, ("target",))
 
 
 def at_step(entries: tuple[Any, ...], step: int) -> Any:
-    """What a per-step field holds for this step."""
+    """The entry of a per-step field for this step."""
     return entries[step % len(entries)]

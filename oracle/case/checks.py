@@ -1,4 +1,4 @@
-"""What a Case has to be before anything is built of it: its fields are there, hold what they should, and have names."""
+"""Checks of a Case before a network is built of it: that fields are present, of the right type, and consistently named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oracle.case.case import PER_STEP, Case, CaseError, Spec, named_layers, requ
 
 
 def require_fields(case: Case) -> None:
-    """Raises: CaseError for a case that lacks a field without which there is nothing to run, or has another thing there."""
+    """Raises: CaseError for a case that lacks a field that it needs, or has a value of a wrong type in one."""
     if not isinstance(case.name, str) or not case.name:
         raise CaseError(f"a case needs a name, a non-empty string, got {case.name!r}")
     for name in ("steps", "update_every"):
@@ -39,7 +39,7 @@ def _require_names(case: Case) -> None:
 
 
 def _require_used(case: Case) -> None:
-    """What nobody would look at was meant to be something."""
+    """Raises: CaseError for a field that the case would ignore, since somebody must have given it for a reason."""
     for name in PER_STEP:
         if (count := len(getattr(case, name))) > case.steps:
             raise CaseError(

@@ -1,4 +1,4 @@
-"""Files and JSON that somebody else wrote: regular files of bounded size, and a sentence for what cannot be parsed."""
+"""Reading files and JSON of unknown origin: regular files of bounded size only, with one sentence for anything unreadable."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ DEEPEST = 100
 def read(path: Path | str, most: int = MOST_TEXT, inside: Path | str | None = None) -> bytes:
     """The bytes of a file.
 
-    inside: the folder that it must not lead out of, by a symbolic link or otherwise.
-    Raises: OSError, whose `strerror` says why, for what is no regular file, too large, or elsewhere.
+    inside: a folder that the path must not leave, by a symbolic link or otherwise.
+    Raises: OSError, whose `strerror` says why, for a file that is not regular, too large, or outside the folder.
     """
     path = Path(path)
     if inside is not None and not path.resolve().is_relative_to(Path(inside).resolve()):
@@ -56,9 +56,9 @@ def _refused(path: Path, why: str, number: int = errno.EINVAL) -> OSError:
 
 
 def parsed(data: bytes | str, constant: Callable[[str], Any] | None = None) -> Any:
-    """The value of a JSON text in UTF-8. Raises: ValueError in one sentence.
+    """The value of a JSON text in UTF-8. Raises: ValueError, in one sentence.
 
-    constant: called with the name of a NaN or infinity, which JSON does not have and Python reads all the same.
+    constant: called with the name of a NaN or infinity, which are not JSON but which Python's parser accepts.
     """
     try:
         value = json.loads(data, object_pairs_hook=_object, parse_constant=constant)

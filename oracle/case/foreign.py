@@ -1,4 +1,4 @@
-"""Arrays of other libraries as NumPy's: the one place where they are converted."""
+"""The one place where arrays of other libraries are converted to NumPy's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from oracle.case.arrays import Array
 
 
 def numpy_of(value: Any) -> Array:
-    """The values of an array of NumPy, torch, JAX, CuPy or any library that speaks DLPack, in the same dtype; or of a number.
+    """The values of a number or of an array of NumPy, torch, JAX, CuPy or any library with DLPack, in the same dtype.
 
-    What lies on another device is copied to the processor; what is part of a graph is taken out of it.
+    An array on another device is copied to the processor; a tensor that is part of a graph is detached.
 
     Raises: TypeError for anything else.
     """

@@ -1,4 +1,4 @@
-"""Names in a case: "0.weight" is the parameter "weight" of the layer "0"; which are buffers, and what optimizers keep."""
+"""Names in a case, of parameters ("0.weight" is "weight" of the layer "0"), buffers and optimizer state."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ KEPT = {quantity: kept for kept, quantity in QUANTITIES.items()}
 
 
 def is_buffer(name: str) -> bool:
-    """Whether "0.running_mean", or "running_mean" alone, is a buffer and no parameter."""
+    """Whether a name such as "0.running_mean" or "running_mean" is that of a buffer rather than a parameter."""
     return name.rpartition(".")[2] in BUFFERS
 
 
 def quantity_of(kept: str) -> str:
-    """The quantity that shows what an optimizer of torch or refbp keeps under this name."""
+    """The quantity for the state that an optimizer of torch or refbp keeps under this name."""
     return QUANTITIES.get(kept, kept)
 
 

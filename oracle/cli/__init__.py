@@ -1,5 +1,7 @@
-"""The command line. Exit status: 0 conforms, 1 discrepancies, 2 unusable arguments or input, or nothing that could be judged, 3
-the harness itself failed, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
+"""The command line.
+
+Exit status: 0 the subject conforms, 1 there are discrepancies, 2 arguments or input cannot be used or nothing could be judged,
+3 the harness itself failed, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
 
 Results go to standard output, progress and notes to standard error.
 """
@@ -39,7 +41,7 @@ OF_STREAMS = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, e
 
 
 class Ended(KeyboardInterrupt):
-    """A signal that asks the run to end, as Ctrl-C does: what it has started ends with it."""
+    """SIGTERM or SIGHUP as an exception, so that the run unwinds as after Ctrl-C and ends the processes that it started."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -47,7 +49,7 @@ class Ended(KeyboardInterrupt):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; every error ends in one sentence on standard error and an exit status."""
+    """Run a command; every error is printed as one sentence on standard error, and sets the exit status."""
     command: Callable[..., Any] = typer.main.get_command(app)
     try:
         with _signals():
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _status(error: BaseException) -> int:
-    """The exit status of what ended a command, after the sentence that says it."""
+    """The exit status for the exception that ended a command; prints its sentence."""
     if isinstance(error, SystemExit):
         return _exit_status(error)
     if isinstance(error, KeyboardInterrupt):
@@ -76,7 +78,7 @@ def _status(error: BaseException) -> int:
 
 
 def _exit_status(end: SystemExit) -> int:
-    """What the command ended with; only the command line's own library may say so."""
+    """The exit status of the command; only typer's own exceptions may set it, not a SystemExit of other code."""
     frame = list(traceback.walk_tb(end.__traceback__))[-1][0]
     if not frame.f_globals.get("__name__", "").startswith("typer"):
         return _failed(end)
@@ -108,7 +110,7 @@ def _say(sentence: str) -> None:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the run as Ctrl-C does, so that workers and programs end too."""
+    """Inside, SIGTERM and SIGHUP unwind the run as Ctrl-C does, so that workers and programs end too."""
 
     def end(number: int, _: FrameType | None) -> None:
         raise Ended(number)

@@ -1,4 +1,4 @@
-"""The command line's application, and what its commands share: options, and how they print."""
+"""The command line's application, and the options and the printing that its commands share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Hold an implementation of backpropagation against a reference, with tolerances that are derived, not picked.",
+    help="Compare an implementation of backpropagation with a reference. Tolerances are derived, not picked.",
 )
 
 
@@ -34,20 +34,20 @@ def options(
         bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Those of no command."""
+    """The options that belong to no command."""
 
 
 Subject = Annotated[
     str,
-    typer.Option(help="refbp, torch, or module:object or module of your own, looked for in the current folder too."),
+    typer.Option(help="refbp, torch, another name of `oracle list subjects`, or your own as module:object or module."),
 ]
 Reference = Annotated[str, typer.Option(help="torch or refbp.")]
 Dtype = Annotated[
     list[str] | None,
-    typer.Option(help="float64, float32, float16 or bfloat16; may be given again. Default: float64 and float32."),
+    typer.Option(help="float64, float32, float16 or bfloat16; may be repeated. Default: float64 and float32."),
 ]
 TimeLimit = Annotated[
-    float, typer.Option(help="Seconds that a subject of your own, or a program, may take for a case.")
+    float, typer.Option(help="Seconds that your own subject, or a program, may take for a case.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
@@ -65,7 +65,7 @@ def show_layers(report: Report, case: str) -> None:
 
 
 def status(report: Report) -> int:
-    """What a command that made a report exits with."""
+    """The exit status of a command that made a report."""
     from oracle.judging.rows import FAILED
     from oracle.report.table import CONFORMS, DISCREPANCIES_FOUND
 
@@ -75,7 +75,7 @@ def status(report: Report) -> int:
 
 
 def require_writable(folder: Path) -> None:
-    """Before the work, not after it. Raises: ReportError."""
+    """Make sure before a long run that the folder can be written. Raises: ReportError."""
     from oracle.report.report import writable
 
     writable(folder)

@@ -12,15 +12,17 @@ from oracle.cli.app import Json, app, print_json, require_writable
 
 @app.command()
 def bench(
-    sections: Annotated[list[str] | None, typer.Argument(help="layers, training, …. Default: all of them.")] = None,
+    sections: Annotated[
+        list[str] | None, typer.Argument(help="Sections to measure, such as layers or training. Default: all.")
+    ] = None,
     runs: Annotated[
-        int, typer.Option(min=1, help="How often each section is measured, each time by a new process.")
+        int, typer.Option(min=1, help="How many times each section is measured, each time in a new process.")
     ] = 1,
-    quick: Annotated[bool, typer.Option("--quick", help="A small part of it, with few repetitions.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure a small part, with few repetitions.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for benchmarks.md, .svg and .json.")] = Path("reports"),
     as_json: Json = False,
 ) -> None:
-    """Measure how fast refbp and the judge are, side by side with others."""
+    """Measure the speed of refbp and of the judge beside that of other libraries."""
     from oracle import bench as benchmarks
     from oracle.bench import kept, process, render
     from oracle.report import terminal

@@ -1,4 +1,4 @@
-"""`oracle init`: a subject to begin with."""
+"""`oracle init`: writes a subject to start from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SKELETON = Path(__file__).parents[1] / "subjects" / "skeleton.py"
 
 
 @app.command()
-def init(file: Annotated[Path, typer.Argument(help="Where to write it, such as my_subject.py.")]) -> None:
-    """Write a subject that runs, with comments, to put your own code into."""
+def init(file: Annotated[Path, typer.Argument(help="The file to write, such as my_subject.py.")]) -> None:
+    """Write a small, commented subject that runs, as a frame for your own code."""
     if file.suffix != ".py" or not file.stem.isidentifier():
-        raise ValueError(f"{file} cannot be imported: a name such as my_subject.py can")
+        raise ValueError(f"{file} cannot be imported: a name such as my_subject.py is expected")
     try:
         with file.open("x", encoding="utf-8") as made:
             made.write(SKELETON.read_text(encoding="utf-8").replace("mine", file.stem))

@@ -1,4 +1,4 @@
-"""What there is: cases, subjects, layers, rules of a program's operations, conventions, causes."""
+"""The lists of `oracle list`: cases, subjects, layers, rules for the operations of programs, conventions, causes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from oracle.subjects import libraries
 
 # What is said before a list whose entries do not explain themselves.
 ABOUT = {
-    "conventions": "Where an implementation follows another rule than torch on purpose, its profile declares it by the word in "
-    'the first column: profile = oracle.Profile(conventions=("biased_running_variance",)). The rule is then applied to these '
-    "quantities.",
-    "causes": "What a report may name as the likely cause of a discrepancy: the subject's numbers are then those that this "
-    "mistake makes of the right ones. The word is in the column cause_name of the report's table.",
+    "conventions": "An implementation that differs from torch on purpose declares the convention in its profile, by the word in "
+    'the first column: profile = oracle.Profile(conventions=("biased_running_variance",)). These quantities are then judged '
+    "by that rule.",
+    "causes": "The causes that a report can name for a discrepancy. A cause is named if the mistake, applied to the right "
+    "numbers, gives the subject's numbers. The word is in the column cause_name of the report's table.",
 }
 
 
@@ -40,19 +40,19 @@ def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
 
 
 def conventions() -> list[dict[str, Any]]:
-    """What a subject may declare: the word for it, the quantities that it changes, and what it does instead of torch's rule."""
+    """The conventions that a subject may declare: their names, the quantities that they change, and their rules."""
     return [
         {"convention": name, "quantities": list(own.quantities), "what": own.what} for name, own in CONVENTIONS.items()
     ]
 
 
 def causes() -> list[dict[str, Any]]:
-    """The causes that a report may name, and what each says."""
+    """The causes that a report may name, each with its meaning."""
     return [{"cause": name, "what": what} for name, what in sorted(CAUSES.items())]
 
 
 def subject_entries() -> list[dict[str, Any]]:
-    """Those of this package, then those of others, each of which is loaded: a broken one is warned of, and stops none."""
+    """This package's subjects, then those of other packages. Each of the latter is loaded; a broken one causes a warning."""
     found = [{"subject": name, "installed": libraries.installed(name)} for name in subjects.BUILT_IN]
     for other in subjects.registered():
         if problem := subjects.problem(other):
@@ -63,7 +63,7 @@ def subject_entries() -> list[dict[str, Any]]:
 
 
 def ops() -> list[dict[str, Any]]:
-    """The table of rules: each operation's family, its formula and the gradients that go back, in the words of its rule."""
+    """The table of rules: the family of each operation, and its rule, that is its formula and its gradients."""
     from oracle.programs import rules
     from oracle.programs.table import RULES
 
@@ -77,7 +77,7 @@ def cases(pattern: str) -> list[dict[str, Any]]:
 
 
 def layers() -> list[dict[str, Any]]:
-    """Every class of layer, loss and optimizer: how many cases it is in, which options they vary, what is judged of it."""
+    """Every class of layer, loss and optimizer: the number of its cases, the options that they vary, the quantities judged."""
     uses: dict[str, list[tuple[Case, Spec]]] = {}
     for case in suite.all_cases().values():
         for spec in specs_of(case):
@@ -106,7 +106,7 @@ def specs_of(case: Case) -> Iterator[Spec]:
 
 
 def quantities(kind: str, type: str, uses: list[tuple[Case, Spec]]) -> list[str]:
-    """What is judged of a class, over all of its cases."""
+    """The quantities that are judged of a class, over all of its cases."""
     if kind == "optimizer":
         return ["param", *map(quantity_of, OPTIMIZERS[type].state_names)]  # type: ignore[attr-defined]
     judged = {"output", "grad_input"} | ({"grad_output"} if kind == "layer" else set())

@@ -15,11 +15,11 @@ from oracle.cli.app import Json, Reference, Subject, TimeLimit, app, print_json
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="cases, subjects, layers, ops, conventions or causes.")],
-    cases: Annotated[str, typer.Option(help="With cases: part of a name, or a pattern with * and ?.")] = "all",
+    cases: Annotated[str, typer.Option(help="For the list of cases: part of a name, or a pattern with * and ?.")] = "all",
     as_json: Json = False,
 ) -> None:
-    """Show what there is: cases with their reasons, subjects, layers with the number of cases that exercise them, the rules by
-    which any program's operations are judged, the conventions that a subject can declare, or the causes that a report names."""
+    """Show a list: the cases and why each exists, the subjects, the layers and how many cases exercise them, the rules for the
+    operations of programs, the conventions that a subject can declare, or the causes that a report can name."""
     from oracle.cli import lists
 
     with warnings.catch_warnings(record=True) as said:
@@ -35,7 +35,7 @@ def list_(
     for line in _columns(entries) if what in lists.ABOUT else map("  ".join, map(_texts, entries)):
         typer.echo(line)
     if what == "layers" and (lacking := lists.lacking()):
-        typer.echo(textwrap.fill(f"torch.nn has, and refbp lacks: {', '.join(lacking)}", 100, subsequent_indent="  "))
+        typer.echo(textwrap.fill(f"classes of torch.nn that refbp lacks: {', '.join(lacking)}", 100, subsequent_indent="  "))
 
 
 def _texts(entry: dict[str, Any]) -> list[str]:
@@ -43,7 +43,7 @@ def _texts(entry: dict[str, Any]) -> list[str]:
 
 
 def _columns(entries: list[dict[str, Any]]) -> Iterator[str]:
-    """The entries below each other, under the names of their fields."""
+    """A table of the entries, with the names of their fields as headings."""
     rows = [list(entries[0]), *map(_texts, entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     yield from ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows)
@@ -58,12 +58,12 @@ def explain(
     subject: Subject = "refbp",
     reference: Reference = "torch",
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
-    step: Annotated[int, typer.Option(help="Which training step, from 0.")] = 0,
-    every: Annotated[bool, typer.Option("--all", help="Every number, also of large arrays.")] = False,
+    step: Annotated[int, typer.Option(help="The training step to show, from 0.")] = 0,
+    every: Annotated[bool, typer.Option("--all", help="Show every number, also of large arrays.")] = False,
     format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")] = "text",
     time_limit: TimeLimit = 60.0,
 ) -> None:
-    """Walk a case in numbers, each beside the reference's, in the order in which backpropagation computes them."""
+    """Show the numbers of a training step, each beside the reference's, in the order in which backpropagation computes them."""
     from oracle.harness import apart
     from oracle.harness.explain import explain as explained
 

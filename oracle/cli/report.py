@@ -1,4 +1,4 @@
-"""Commands that show what runs left: `oracle report` and `oracle diff`."""
+"""Commands that show saved runs: `oracle report` and `oracle diff`."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 @app.command()
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="A folder that `oracle run` wrote; with --history, one of such folders.")
+        Path, typer.Argument(help="A folder that `oracle run` wrote; with --history, a folder of such folders.")
     ],
     case: Annotated[str | None, typer.Option(help="Show this case layer by layer.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write it, or with --history the runs, as one HTML file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report, or with --history all runs, as one HTML file.")] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="junit, github, markdown or badge, which is SVG.")
+        str | None, typer.Option("--format", help="Print it as junit, github, markdown or badge (SVG).")
     ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Show how z and effective bits went over the runs.")
+        bool, typer.Option("--history", help="Show how the largest z and the effective bits changed from run to run.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a report again; with --case, its per-layer table.
+    """Show a saved report; with --case, the per-layer table of one case.
 
-    --format github prints annotations, and writes the summary where GITHUB_STEP_SUMMARY says, else behind them.
+    --format github prints annotations, and writes the summary to the file GITHUB_STEP_SUMMARY, or prints it after them.
     """
     from oracle.report import terminal
     from oracle.report.report import load_report
@@ -49,7 +49,7 @@ def report(
         if value is not None
     ]
     if len(asked) > 1 and asked != ["--html", "--history"]:
-        raise ValueError(f"one way to show a report at a time, got {' and '.join(asked)}")
+        raise ValueError(f"choose one way to show a report, got {' and '.join(asked)}")
     if history:
         show_history(folder, html)
         return
@@ -70,11 +70,11 @@ def report(
 @app.command()
 def diff(
     before: Annotated[Path, typer.Argument(help="A folder that `oracle run` wrote.")],
-    after: Annotated[Path, typer.Argument(help="Another, to be held against it.")],
+    after: Annotated[Path, typer.Argument(help="The folder of a later run, to compare with it.")],
     html: Annotated[Path | None, typer.Option(help="Write the comparison as one HTML file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two runs: what got worse, appeared, vanished, got better. Exit status 1 when something got worse."""
+    """Compare two runs: which rows got worse, appeared, vanished or got better. The exit status is 1 if something got worse."""
     from dataclasses import asdict
 
     from oracle.case.arrays import SPECIAL
@@ -83,7 +83,7 @@ def diff(
     from oracle.report.report import load_report, written
 
     if html is not None and as_json:
-        raise ValueError("one way to show a comparison at a time, got --html and --json")
+        raise ValueError("choose one way to show a comparison, got --html and --json")
     reports = load_report(before), load_report(after)
     found = diff.changes(reports[0].table, reports[1].table)
     worse = diff.got_worse(found)
@@ -119,7 +119,7 @@ def show_history(folder: Path, html: Path | None) -> None:
 
 
 def print_as(report: Report, form: str) -> None:
-    """A report for machines, on standard output. Raises: ValueError for a format that there is not."""
+    """Print a report in a format for other programs. Raises: ValueError for an unknown format."""
     if form == "markdown":
         sys.stdout.write(report.to_markdown())
     elif form == "badge":

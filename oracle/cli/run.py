@@ -1,4 +1,4 @@
-"""`oracle run`, with what it leaves behind: the report, and shrunk cases with their scripts."""
+"""`oracle run`, which writes the report, and with --shrink small cases with their scripts."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ def run(
     cases: Annotated[
         str | None, typer.Option(help="Part of a case's name, or a pattern with * and ?. Default: all.")
     ] = None,
-    case_file: Annotated[Path | None, typer.Option(help="Run this case (a JSON file) instead of the suite's.")] = None,
+    case_file: Annotated[Path | None, typer.Option(help="Run the case in this JSON file instead of the suite's.")] = None,
     subject: Subject = "refbp",
     subject_command: Annotated[
-        str | None, typer.Option(help="A program of any language instead, with its arguments; see oracle/PROTOCOL.md.")
+        str | None, typer.Option(help="Instead of --subject: a program in any language, with arguments; see oracle/PROTOCOL.md.")
     ] = None,
     time_limit: TimeLimit = 60.0,
     reference: Reference = "torch",
     dtype: Dtype = None,
     out: Annotated[Path, typer.Option(help="Folder for the report's files.")] = Path("reports"),
     witness: Annotated[
-        bool, typer.Option("--witness", help="Also judge by differences of the forward pass alone.")
+        bool, typer.Option("--witness", help="Also judge gradients by finite differences of refbp's forward pass.")
     ] = False,
     strict_conventions: Annotated[
-        bool, typer.Option("--strict-conventions", help="Count what differs by convention as a discrepancy.")
+        bool, typer.Option("--strict-conventions", help="Count differences by convention as discrepancies.")
     ] = False,
     shrink: Annotated[
-        bool, typer.Option("--shrink", help="Also look for the smallest case that shows each kind of discrepancy.")
+        bool, typer.Option("--shrink", help="Also search for the smallest case that shows each kind of discrepancy.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Judge a subject over the suite and write the report."""
+    """Judge a subject on the cases of the suite, and write the report."""
     from oracle import suite
     from oracle.harness import apart, run
     from oracle.report import terminal
@@ -66,7 +66,7 @@ def run(
 
     notes = terminal.console(stderr=True)
     if cases is not None and case_file is not None:
-        raise ValueError("one choice of cases at a time, got --cases and --case-file")
+        raise ValueError("choose the cases in one way, got --cases and --case-file")
     chosen: str | list[Case] = "all" if cases is None else cases
     if case_file is not None:
         chosen = run.load_cases(str(case_file))
@@ -108,7 +108,7 @@ def run(
 
 
 def show_run(report: Report, out: Path, *, as_json: bool) -> None:
-    """Print it, and say where it is."""
+    """Print the report, and where its files are."""
     from oracle.report import terminal
 
     if as_json:
@@ -125,11 +125,11 @@ def show_run(report: Report, out: Path, *, as_json: bool) -> None:
 
 
 def started(subject: str, command: str, seconds: float) -> Program:
-    """The program that the command starts. Raises: ValueError where a subject is named as well; SubjectError."""
+    """The program that the command starts. Raises: ValueError if a subject is named as well; SubjectError."""
     from oracle.subjects import process
 
     if subject != "refbp":  # the default
-        raise ValueError(f"one subject at a time, got --subject {subject} and --subject-command")
+        raise ValueError(f"choose one subject, got --subject {subject} and --subject-command")
     return process.program(command, seconds)
 
 
@@ -145,7 +145,7 @@ def write_shrunk(
     *,
     quiet: bool,
 ) -> None:
-    """Save a small case and a script for each kind of discrepancy, and print the scripts. `own`: cases that the suite has not."""
+    """Save a small case and a script for each kind of discrepancy, and print the scripts. `own`: cases not in the suite."""
     from oracle import suite
     from oracle.harness import apart
     from oracle.harness.script import script
@@ -173,4 +173,4 @@ def write_shrunk(
         if not quiet:
             sys.stdout.write(f"\n{text}\n")
     if len(kinds) > MOST_SHRUNK:
-        notes.print(f"{len(kinds) - MOST_SHRUNK} more kinds of discrepancies are left as they are", soft_wrap=True)
+        notes.print(f"{len(kinds) - MOST_SHRUNK} more kinds of discrepancies are not shrunk", soft_wrap=True)

@@ -16,7 +16,7 @@ def scoreboard(
     dtype: Dtype = None,
     out: Annotated[Path, typer.Option(help="Folder for scoreboard.md and scoreboard.csv.")] = Path("reports"),
 ) -> None:
-    """Judge every installed library over the suite, and write who conforms where."""
+    """Judge every installed library on the cases of the suite, and write where each conforms."""
     from oracle import suite
     from oracle.harness import executors, run
     from oracle.report import terminal

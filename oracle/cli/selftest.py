@@ -14,40 +14,42 @@ from oracle.cli.app import Json, app, print_json, require_writable
 @app.command()
 def selftest(
     rivals: Annotated[
-        bool, typer.Option("--rivals", help="The rules of other tools on the same bugs and variants.")
+        bool, typer.Option("--rivals", help="Apply the rules of other tools to the same bugs and variants.")
     ] = False,
     corpus: Annotated[
-        bool, typer.Option("--corpus", help="Bugs that other projects published, rebuilt and repaired.")
+        bool, typer.Option("--corpus", help="Judge published bugs of other projects, rebuilt here, and their repairs.")
     ] = False,
     models: Annotated[
-        bool, typer.Option("--models", help="Architectures of timm and torchvision, none of them wrong.")
+        bool, typer.Option("--models", help="Judge correct models of timm and torchvision, which must not be blamed.")
     ] = False,
     sensitivity: Annotated[
-        bool, typer.Option("--sensitivity", help="The smallest errors that are caught, of every class and quantity.")
+        bool, typer.Option("--sensitivity", help="Find the smallest error that is caught, for every class and quantity.")
     ] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="A seventh of it, in float32; of the others less.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only a seventh, in float32; of the other tests a smaller part.")
+    ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="With one of these: go on with what --out holds already.")
+        bool, typer.Option("--resume", help="With --rivals, --corpus or --models: continue the run in --out.")
     ] = False,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="With one of these: begin nothing more after so many; --resume goes on.")
+        float | None, typer.Option(min=0, help="With --rivals, --corpus or --models: start nothing new after this time.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the report and its table, such as selftest.md and .csv.")
+        Path | None, typer.Option(help="Folder for the report and its table, such as selftest.md and selftest.csv.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the checker itself: planted bugs that it must catch, legal implementations that it must not accuse.
+    """Test the checker itself: it must catch planted bugs, and must not blame correct variants.
 
-    With --rivals, --corpus, --models or --sensitivity: how the rules of other tools do, other people's bugs, other people's
-    models, how small an error is caught.
+    Four other tests take the place of this one: --rivals applies the rules of other tools, --corpus judges other projects' bugs,
+    --models judges other people's models, --sensitivity finds how small an error is caught.
     """
     if rivals + corpus + models + sensitivity > 1:
-        raise typer.BadParameter("one of --rivals, --corpus, --models and --sensitivity at a time")
+        raise typer.BadParameter("choose one of --rivals, --corpus, --models and --sensitivity")
     if resume and not (out and rivals + corpus + models):
-        raise typer.BadParameter("--resume goes with --out and one of --rivals, --corpus and --models")
+        raise typer.BadParameter("--resume needs --out and one of --rivals, --corpus and --models")
     if minutes is not None and not rivals + corpus + models:
-        raise typer.BadParameter("--minutes goes with one of --rivals, --corpus and --models")
+        raise typer.BadParameter("--minutes needs one of --rivals, --corpus and --models")
     if out is not None:
         require_writable(out)
     how = {"resume": resume, "minutes": minutes}
@@ -85,7 +87,7 @@ def _with_progress(what: str, work: Callable[[Any, Any], Any]) -> Any:
 
 
 def _show(what: str, render: Any, result: Any) -> None:
-    """A result's summary, what failed in it, and how it ended; `render` is the module that has words for it."""
+    """Print a result's summary, its failures and its outcome; `render` is the module that formats it."""
     from oracle.report import terminal
 
     show = terminal.console()

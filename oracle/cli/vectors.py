@@ -11,20 +11,20 @@ import typer
 from oracle.cli.app import Dtype, Json, Reference, app, print_json, require_writable, show_layers, status
 from oracle.wording.errors import visible
 
-vectors = typer.Typer(no_args_is_help=True, help="Test vectors for any language: write them, judge what came of them.")
+vectors = typer.Typer(no_args_is_help=True, help="Test vectors for any language: write them, or judge results for them.")
 app.add_typer(vectors, name="vectors")
 
 
 @vectors.command()
 def export(
     folder: Annotated[
-        Path, typer.Argument(help="Where the vectors go: a new, an empty, or an earlier export's folder.")
+        Path, typer.Argument(help="Folder for the vectors: a new or empty one, or that of an earlier export.")
     ],
     cases: Annotated[str, typer.Option(help="Part of a case's name, or a pattern with * and ?.")] = "all",
     dtype: Dtype = None,
     reference: Reference = "torch",
 ) -> None:
-    """Write cases, and what is expected of them with the tolerance of every element, as JSON and safetensors."""
+    """Write cases, and their expected values with a tolerance for every element, as JSON and safetensors."""
     from oracle.harness import executors, run
     from oracle.report import terminal
     from oracle.vectors import export as write
@@ -51,7 +51,7 @@ def judge(
     out: Annotated[Path, typer.Option(help="Folder for the report's files.")] = Path("reports"),
     as_json: Json = False,
 ) -> None:
-    """Judge results by vectors and write the report. Needs no torch."""
+    """Judge results by the vectors, and write the report. It does not need torch."""
     from oracle.harness import executors
     from oracle.report import terminal
     from oracle.vectors import judge as judged
@@ -72,5 +72,5 @@ def judge(
         if report.about.cases == 1:
             show_layers(report, str(report.cases["case"].iloc[0]))
         terminal.show_report(terminal.console(), report)
-    terminal.console(stderr=True).print(f"report: {out}/report.html and its siblings", soft_wrap=True)
+    terminal.console(stderr=True).print(f"report: {out}/report.html and the files beside it", soft_wrap=True)
     raise typer.Exit(status(report))

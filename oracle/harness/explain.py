@@ -21,15 +21,16 @@ def explain(
     *,
     every: bool = False,
 ) -> Walk:
-    """Walk a case in numbers, in the order in which backpropagation computes them, what is given first.
+    """The numbers of a training step, in the order in which backpropagation computes them, the given numbers first.
 
     Args:
-        case: the name of one of the suite's, or a case of your own.
+        case: the name of a case of the suite, or a case of your own.
         subject, reference: as in `oracle.run`.
-        dtype: what the subject computes in; the reference computes in float64.
-        step: which training step, from 0.
-        every: show every number, where otherwise the first of each quantity are shown.
-    Raises: ValueError for a case, subject or step that there is not, and for a subject that cannot run the case.
+        dtype: the dtype in which the subject computes; the reference computes in float64.
+        step: the training step, from 0.
+        every: show every number; by default only the first ones of each quantity are shown.
+    Returns: a `Walk`, with to_json, to_html and to_svg; str() and a notebook show it.
+    Raises: ValueError for an unknown case or subject, a step that the case does not have, or a subject that cannot run it.
 
     >>> walk = oracle.explain("worked-example/plain")
     >>> [section.stage for section in walk.sections][:2], walk.sections[0].shape

@@ -1,4 +1,4 @@
-"""Brings subjects and judge together: runs cases and collects what was found. Only this module knows both."""
+"""Brings subjects and judge together: runs cases and collects the rows. Only this module imports both."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def run(
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> Report:
-    """Hold a subject against a reference over the suite's cases.
+    """Compare a subject with a reference on cases of the suite.
 
-    With the digit networks among the cases, both also train these freely for several epochs, side by side.
+    If the digit networks are among the cases, subject and reference also train them for several epochs, independently.
 
     Args:
         subject: "refbp", "torch", "module:object", or an object with `name` and `run(case) -> Trace`.
         reference: "torch" or "refbp"; it gives the expected values, in float64.
-        cases: a pattern for the suite's cases (see `oracle.suite.matching`), or cases of your own.
-        dtypes: what the subject computes in: "float64", "float32", "float16", "bfloat16".
-        witness: also hold the subject's gradients against derivatives taken from refbp's forward alone.
-        strict_conventions: count what differs by convention as a discrepancy.
-        executor: where cases are judged side by side (see `oracle.workers`); the subject is then given by its name.
+        cases: part of a case's name or a pattern with * and ?, or a list of your own cases.
+        dtypes: the dtypes in which the subject computes: "float64", "float32", "float16", "bfloat16".
+        witness: also compare the subject's gradients with finite differences of refbp's forward pass.
+        strict_conventions: count differences by convention as discrepancies.
+        executor: runs cases in parallel (see `oracle.harness.executors`); the subject must then be given by name.
         progress: called with (runs done, runs in all, name of the next case).
-    Raises: ValueError (SubjectError, CaseError) for an argument that names nothing. A subject that raises does not stop the
-        run: its case becomes a `crashed` row.
+    Raises: ValueError (SubjectError, CaseError) for arguments that cannot be used. A subject that raises an exception does not
+        stop the run: its case becomes a `crashed` row.
 
     >>> report = oracle.run("refbp", cases="worked-example/plain", dtypes=["float32"])
     >>> report.passed
@@ -109,8 +109,8 @@ def run(
 
 
 def again(subject: str | Any, reference: str, is_suite: bool) -> str:
-    """How to see one case's discrepancy again: options of the command line, or a call where that has no name for the subject,
-    which is an object, or for the case, which is not the suite's."""
+    """How to run a single case again: options of the command line, or a Python call if the subject is an object or the case is
+    not one of the suite."""
     option = f"--subject {subject}" if isinstance(subject, str) else getattr(subject, "option", "")
     if option and is_suite:
         return option if reference == "torch" else f"{option} --reference {reference}"
@@ -122,7 +122,7 @@ def again(subject: str | Any, reference: str, is_suite: bool) -> str:
 def command(
     subject: str | Any, reference: str, cases: str | Iterable[Case], dtypes: Sequence[str], witness: bool
 ) -> str:
-    """The command that does the same again, or the call where an object was given that no command can name."""
+    """The command that repeats the run, or the Python call if an object was given, which no command can name."""
     if not isinstance(subject, str) or not isinstance(cases, str):
         name = repr(subject) if isinstance(subject, str) else "subject"
         chosen = repr(cases) if isinstance(cases, str) else "cases"
@@ -133,14 +133,14 @@ def command(
 
 
 def checked(cases: Iterable[Case]) -> list[Case]:
-    """Cases of one's own that can be run. Raises: CaseError."""
+    """The user's own cases, checked. Raises: CaseError."""
     if isinstance(cases, Case):
         raise CaseError(f"cases expects a pattern or a list of cases, got the case {cases.name} itself")
     if not isinstance(cases, Iterable):
         raise CaseError(f"cases expects a pattern or a list of cases, got {type(cases).__name__}")
     chosen = list(cases)
     if not chosen:
-        raise CaseError("there is no case to run: the list of cases is empty")
+        raise CaseError("cases expects at least one case, got an empty list")
     for case in chosen:
         if not isinstance(case, Case):
             raise CaseError(
@@ -154,7 +154,7 @@ def checked(cases: Iterable[Case]) -> list[Case]:
 
 
 def check_names(reference: str, dtypes: Sequence[str]) -> None:
-    """Raises: ValueError for a reference or dtype that there is not, or no dtype at all."""
+    """Raises: ValueError for an unknown reference or dtype, or no dtype at all."""
     if reference not in REFERENCES:
         raise ValueError(f"unknown reference {shown(reference)}: known are {', '.join(REFERENCES)}")
     if not isinstance(dtypes, (tuple, list)) or not dtypes:
@@ -165,7 +165,7 @@ def check_names(reference: str, dtypes: Sequence[str]) -> None:
 
 
 def load_cases(path: str) -> list[Case]:
-    """A case file, checked: it can be built and its shapes fit together. Raises: CaseError."""
+    """The case of a file, checked: it can be built, and its shapes fit together. Raises: CaseError."""
     case = Case.load(path)
     if case.dtype not in UNIT_ROUNDOFF:
         raise CaseError(f"case file {path}: unknown dtype {case.dtype!r}: known are {', '.join(UNIT_ROUNDOFF)}")

@@ -1,4 +1,4 @@
-"""The smallest case that shows a discrepancy: one layer, loss or update, small sizes and integers, options at their defaults."""
+"""Searches for the smallest case that shows a discrepancy: one layer, loss or update, small sizes, integers, default options."""
 
 from __future__ import annotations
 
@@ -42,13 +42,12 @@ Smaller: TypeAlias = Callable[[Case], "st.SearchStrategy[Case | None]"]
 
 @dataclass(frozen=True)
 class Shrunk:
-    """What a failing case came down to.
+    """The result of shrinking a failing case.
 
     Attributes:
-        case: the smallest that was found.
-        culprit: who is blamed in it, as in the original.
-        got, expected: the culprit's quantity, as the subject and as the reference in float64 compute it; None where one
-            does not.
+        case: the smallest case found.
+        culprit: the discrepancy in it that corresponds to the original's.
+        got, expected: the culprit's quantity as computed by the subject, and by the reference in float64; None if it is not.
     """
 
     case: Case
@@ -63,7 +62,7 @@ def shrink(case: Case, subject: str | Subject, reference: str = "torch") -> Shru
     Args:
         case: in the dtype in which it fails.
         subject, reference: as for `oracle.run`.
-    Raises: ValueError (SubjectError, CaseError) for a case that does not fail, or a subject that there is not.
+    Raises: ValueError (SubjectError, CaseError) for a case that does not fail, or an unknown subject.
     """
     if not isinstance(case, Case):
         raise CaseError(f"shrink expects an oracle.Case, got {shown(case)}: one of the suite is oracle.suite.named(…)")
@@ -87,7 +86,7 @@ def shrink(case: Case, subject: str | Subject, reference: str = "torch") -> Shru
 
 
 def one_of_each_kind(blames: Iterable[Blame]) -> list[Blame]:
-    """Of culprits with the same kind of layer, quantity, verdict and cause the first, and of each case's culprits the first."""
+    """The first culprit of each kind (layer type, quantity, verdict, cause), and at most one culprit per case."""
     of_case: dict[tuple[str, str], Blame] = {}
     for own in blames:
         of_case.setdefault((own.case, own.dtype), own)
@@ -99,29 +98,29 @@ def one_of_each_kind(blames: Iterable[Blame]) -> list[Blame]:
 
 @dataclass(frozen=True)
 class Court:
-    """Who is judged against whom."""
+    """A subject and the reference by which it is judged."""
 
     subject: Subject
     reference: Subject
 
     @property
     def option(self) -> str:
-        """How the command line names the subject."""
+        """The subject's name on the command line."""
         return str(getattr(self.subject, "option", self.subject.name))
 
     def tried(self, case: Case, *, causes: bool = True) -> Trial:
-        """What a run of it comes to; of a case that cannot be judged there is nothing."""
+        """The culprits of a run of the case; none if it cannot be judged."""
         try:
             return tried(case, self.subject, self.reference, causes=causes)
         except (CaseError, ReferenceFailed):
             return Trial(Judgement(()))
 
     def first(self, trial: Trial) -> Blame | None:
-        """Who is blamed first; None where nobody is."""
+        """The first culprit, or None."""
         return next(iter(blame(trial.judgement.rows, self.option)), None)
 
     def still_fails(self, case: Case, known: Blame) -> bool:
-        """Whether the same is found: the kind of layer, the quantity, the verdict, and the cause, which is no less certain."""
+        """Whether a run shows the same: layer type, quantity, verdict, and cause, and the cause at least as certainly."""
         found = self.first(self.tried(case, causes=False))
         if found is None or _kind(found)[:2] != _kind(known)[:2]:
             return False
@@ -145,7 +144,7 @@ def fewer_parts(case: Case, trace: Trace, culprit: Blame) -> Iterator[Case]:
 
 
 def named(part: Case, culprit: Blame) -> Case:
-    """The part under a name of its own, its layer under the name that it has in the whole case; of an update one parameter."""
+    """The part as a case with its own name; its layer keeps its name, and an update is reduced to one parameter."""
     part = replace(
         part, name=f"shrunk/{part.name.replace('/', '-')}", why="the smallest case found that shows a discrepancy"
     )
@@ -179,7 +178,7 @@ def of_parameter(part: Case, name: str) -> Case:
 
 
 def smallest(case: Case, smaller: Smaller, fails: Callable[[Case], bool]) -> Case:
-    """The simplest that hypothesis finds among the smaller cases that fail; the case itself where none does."""
+    """The simplest failing case that hypothesis finds among smaller ones; the case itself if none fails."""
     quiet = settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -197,7 +196,7 @@ def smallest(case: Case, smaller: Smaller, fails: Callable[[Case], bool]) -> Cas
 
 @st.composite
 def resized(draw: st.DrawFn, case: Case) -> Case | None:
-    """A single layer on smaller inputs, with options nearer to their defaults and random data; None where there is none."""
+    """A strategy: a single layer on smaller inputs, with options nearer to their defaults and random data; or None."""
     if len(case.layers) != 1 or case.layers[0].layers or case.loss is not None or case.masks:
         return None
     spec = simpler(draw, case.layers[0], LAYERS)
@@ -226,7 +225,7 @@ def resized(draw: st.DrawFn, case: Case) -> Case | None:
 
 @st.composite
 def revalued(draw: st.DrawFn, case: Case) -> Case | None:
-    """A single layer's numbers as near to zero as can be; None for more than can be looked through."""
+    """A strategy: a single layer with numbers as near to zero as possible; None for more numbers than can be searched."""
     if len(case.layers) != 1 or case.loss is not None or case.masks:
         return None
     arrays = [*case.params.values(), *case.inputs, *case.grad_outputs]
@@ -248,14 +247,14 @@ def revalued(draw: st.DrawFn, case: Case) -> Case | None:
 
 @st.composite
 def cut_down(draw: st.DrawFn, case: Case) -> Case | None:
-    """A loss, an update or a layer under a mask on the first few of its elements, with options nearer to their defaults."""
+    """A strategy: a loss, an update or a masked layer on its first few elements, with options nearer to their defaults."""
     if case.layers and not case.masks:
         return None
     shape = (case.inputs or (next(iter(case.grads[0].values())),))[0].shape
     sizes = tuple(draw(st.integers(1, size)) if size else 0 for size in shape)
 
     def cut(array: Array) -> Array:
-        """Along each dimension in which the array is as long as the input or gradient is."""
+        """The array, cut along each dimension in which it is as long as the input or gradient."""
         kept = [slice(new) if own == old else slice(None) for own, old, new in zip(array.shape, shape, sizes)]  # noqa: B905
         return array[tuple(kept)]
 
@@ -268,7 +267,7 @@ def cut_down(draw: st.DrawFn, case: Case) -> Case | None:
 
 
 def simpler(draw: st.DrawFn, spec: Spec, known: Mapping[str, type]) -> Spec:
-    """Each option at its default where it has one, else a smaller number; its own value last."""
+    """For each option its default or smaller numbers, and its own value last."""
     parameters = inspect.signature(known[spec.type]).parameters
 
     def values(name: str, value: Any) -> st.SearchStrategy[Any]:

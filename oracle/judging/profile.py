@@ -1,4 +1,4 @@
-"""What a subject declares about itself, so that it is judged as what it is: declared, never guessed."""
+"""A subject's profile: the properties by which it is judged. They are declared, never guessed."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ ADDS_UP = tuple(name for name in LAYERS if name.startswith(("Linear", "Conv")))
 
 @dataclass(frozen=True)
 class Profile:
-    """A subject's optional attribute `profile`.
+    """The optional attribute `profile` of a subject: how it differs from torch on purpose, and what it can show.
 
     Args:
-        accumulate: the dtype in which sums are added up, where it is wider than the data's; None: the data's own.
-        normwise: linear layers and convolutions that err by the norm of the whole array rather than element by element, as
-            those by FFT or by Winograd's or Strassen's algorithm do.
-        conventions: names of `oracle.conventions.CONVENTIONS` that it follows instead of torch's rule.
-        quantities: patterns of the quantities that it can show, such as ("grad.*", "param.*"), at least one; no other is missed.
-    Raises: ValueError for a dtype, layer type or convention that there is not, a pattern that fits no quantity, or a text where
-        several are expected.
+        accumulate: the dtype in which it adds up sums, if that is wider than the data's; None for the data's own dtype.
+        normwise: the layer types (linear layers, convolutions) whose error is bounded by the norm of the whole array instead of
+            element by element, as with FFT, Winograd's or Strassen's algorithm.
+        conventions: the conventions that it follows instead of torch's rules; `oracle list conventions` shows them.
+        quantities: patterns of the quantities that it can show, such as ("grad.*", "param.*"), at least one. A quantity that fits
+            none may be absent.
+    Raises: ValueError for an unknown dtype, layer type or convention, a pattern that fits no quantity, or a string in place of a
+        tuple.
 
     >>> profile = oracle.Profile(accumulate="float32", quantities=("output", "grad.*"))
     >>> profile.shows("grad.weight"), profile.shows("momentum.weight")
@@ -69,12 +70,12 @@ class Profile:
             )
 
     def accumulates_in(self, dtype: str) -> str | None:
-        """Where sums of this dtype are added up, if that is wider."""
+        """The dtype in which sums of this dtype are added up, if it is wider; else None."""
         wider = self.accumulate is not None and UNIT_ROUNDOFF[self.accumulate] < UNIT_ROUNDOFF[dtype]
         return self.accumulate if wider else None
 
     def in_words(self) -> list[str]:
-        """What it changes about the judgement, a sentence each."""
+        """A sentence for each way in which it changes the judgement."""
         said = {
             "shows only": () if self.quantities == ("*",) else self.quantities,
             "adds up in": () if self.accumulate is None else (self.accumulate,),
@@ -84,19 +85,19 @@ class Profile:
         return [f"its profile declares that it {what} {', '.join(names)}" for what, names in said.items() if names]
 
     def shows(self, quantity: str) -> bool:
-        """Whether a quantity is one of those that it declares, so that its absence is a discrepancy."""
+        """Whether it declares this quantity, so that its absence is a discrepancy."""
         return any(fnmatchcase(quantity, pattern) for pattern in self.quantities)
 
 
 def _fits_any(pattern: str) -> bool:
-    """Whether there can be a quantity that a pattern fits."""
+    """Whether a pattern can fit any quantity."""
     kind, dot, _ = pattern.partition(".")
     known = KINDS if dot else (*PLAIN, *(f"{own}.{name}" for own in KINDS for name in USUAL))
     return any(fnmatchcase(name, kind) for name in known)
 
 
 def profile_of(subject: Any) -> Profile:
-    """The subject's own, or one that declares nothing. Raises: ValueError for a `profile` that is none."""
+    """The subject's profile, or one that declares nothing. Raises: ValueError for a `profile` of another type."""
     declared = getattr(subject, "profile", None)
     if declared is None:
         return Profile()

@@ -1,4 +1,4 @@
-"""Any torch.nn.Module held against the reference, leaf by leaf: what its layers were really given and what they made of it."""
+"""Compares any torch.nn.Module with the reference, leaf by leaf, on the arrays that its layers really received."""
 
 from oracle.modules.arguments import ModuleError
 from oracle.modules.check import check_module

@@ -1,4 +1,4 @@
-"""What `check_module` can be given."""
+"""Checks of the arguments of `check_module`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from oracle.subjects.torch import tensor
 
 
 class ModuleError(ValueError):
-    """Something that `check_module` cannot work with, in one sentence."""
+    """An argument that `check_module` cannot use. The message is one sentence."""
 
 
 def checked(module: Any, x: Any, loss: Any, target: Any, optimizer: Any, steps: Any) -> tuple[Any, ...]:
-    """The loss's arguments, arrays among them as tensors. Raises: ModuleError."""
+    """The loss's arguments, with arrays converted to tensors. Raises: ModuleError."""
     _check_module(module, x)
     if loss is not None and not callable(loss):
         raise ModuleError(f"loss is called as loss(output, target), got {type(loss).__name__}")

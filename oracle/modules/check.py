@@ -44,39 +44,38 @@ def check_module(
     references: Mapping[Any, Callable[..., Any]] | None = None,
     unjudged: str = "fail",
 ) -> Report:
-    """Hold every layer of a torch module, and every operation between and inside layers, against the reference, on what it is
-    really given in the module's own training step.
+    """Compare every layer of a torch module, and every operation between and inside layers, with the reference, on the arrays
+    that it really receives in a training step of the module.
 
-    A layer of torch.nn that the reference has is judged as such: its output, the gradients of its input and of each
-    parameter that is not frozen, its buffers and its dropout mask. Everything else is judged operation by operation, by the
-    ATen calls that it makes: layers of your own, functions, what stands between layers. A custom autograd.Function is held
-    against the derivative of its own forward. An operation that the reference has no rule for is `unjudged`;
-    `report.coverage` says how much that is. A layer that writes into its input behind autograd's back, or into the gradient
-    that it is given, is wrong: others may read them too. Of what torch.compile has compiled, layers of torch.nn
-    are judged, and what stands between them is unjudged. The module is left as it was found.
+    Layers of torch.nn that the reference has are judged as layers: the output, the gradients of the input and of each parameter
+    that is not frozen, the buffers and the dropout mask. Everything else (your own layers, functions, operations between layers)
+    is judged operation by operation, by the ATen calls that it makes. A custom autograd.Function is compared with the derivative
+    of its own forward. An operation without a rule is `unjudged`; `report.coverage` says how much that is. A layer that writes to
+    its input unnoticed by autograd, or to its upstream gradient, is `wrong`, because other code may read these. In code that
+    torch.compile has compiled, layers of torch.nn are judged, and operations between them are unjudged. The module is restored.
 
     Args:
-        torch_module: on any device, of any floating dtype, in training or evaluation mode. In 16 bits a layer may add up in 16
-            bits, as torch's LayerNorm does with its parameters' gradients on the processor; in bfloat16 and over many samples
-            that leaves gradients of parameters undecided.
-        x: its input; a tuple where it takes several arguments. Each may be a nested tuple, list, dict or dataclass of tensors,
-            and so may the module's output. A gradient goes to those that require one; the report names the layers of whose input
-            none was asked for, which have no such row.
-        loss: called as loss(output, target); a module of torch.nn is judged like a layer. Without one the upstream gradient
-            is random, the same each time.
-        target: what the loss takes after the module's output; a tuple where that is several arguments, each nested like x.
-        optimizer: over parameters of the module; with it each step ends with an update. One of torch.optim's that refbp has,
-            or a class that derives from it, is judged.
-        steps: how many times the same data is passed through.
-        references: what a call is held against instead of its own forward, {MyFused: reference}: of a custom
-            autograd.Function, of the modules of a class, of the module of a name, or of a hook of a tensor. A reference is
-            called as what it stands for; that of a module gets by keyword those of its parameters that it takes. In torch it is
-            the forward program that an opaque call stands for. One that returns (output, backward) says what is meant where
-            that is not the derivative of the forward, as of a straight-through estimator, and is written in NumPy:
-            lambda x: (np.rint(x), lambda g: g). A hook that changes the gradient is unjudged without one.
-        unjudged: "fail" unless it is allowed ("allow") that something is not judged: `passed` is then False.
-    Returns: a report with one case, named after the module's class. Where the module itself raises, the verdict is `crashed`,
-        behind what had been computed by then.
+        torch_module: on any device, of any floating-point dtype, in training or evaluation mode. Layers in 16 bits may add up in
+            16 bits, as torch's LayerNorm does for parameter gradients on the CPU; in bfloat16 with many samples gradients of
+            parameters are then undecided.
+        x: the input, or a tuple of several arguments. Each may be a nested tuple, list, dict or dataclass of tensors, and so may
+            the module's output. Gradients of inputs are computed for tensors that require them; the report names the layers
+            whose input does not.
+        loss: called as loss(output, target); a loss of torch.nn is judged like a layer. Without a loss the upstream gradient is
+            random, the same in every call.
+        target: the loss's arguments after the output: one, or a tuple of several, each nested like x.
+        optimizer: an optimizer of parameters of the module; each step then ends with an update. It is judged if it is one of
+            torch.optim's that refbp has, or derives from one.
+        steps: the number of steps; all use the same data.
+        references: functions with which to compare a call instead of its own forward, {MyFused: reference}. A key is a custom
+            autograd.Function, a module class, a module's name, or a tensor's hook. A reference is called with the arguments of
+            the call; that of a module also gets by keyword those of the module's parameters that it takes. A function in torch
+            is the forward program of a call that cannot be recorded. A function in NumPy that returns (output, backward) gives
+            the intended gradient where it is not the derivative of the forward, such as a straight-through estimator's:
+            lambda x: (np.rint(x), lambda g: g). A hook that changes the gradient is unjudged without a reference.
+        unjudged: with "fail", the default, a report in which something is unjudged has not passed; "allow" permits it.
+    Returns: a report with one case, named after the module's class. If the module raises an exception, the verdict is `crashed`,
+        after the rows of everything computed before it.
     Raises: ModuleError, a ValueError, for arguments that cannot be used.
     """
     targets = checked(torch_module, x, loss, target, optimizer, steps)

@@ -1,4 +1,4 @@
-"""check_network: layers of anybody's own, objects with forward and backward, each held against its own forward pass."""
+"""check_network: your own layers, objects with forward and backward; each backward is checked against its own forward pass."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ CASE = "network"
 
 
 class NetworkError(ValueError):
-    """Layers that cannot be checked, in one sentence."""
+    """Layers that cannot be checked. The message is one sentence."""
 
 
 @dataclass
 class Part:
-    """A layer, or the loss, in a step: what it was given and what it made.
+    """A layer, or the loss, in a step: its inputs and results.
 
     Attributes:
-        before: the object as it was in front of the step.
-        made: what it delivered, by quantity.
+        before: a copy of the object from before the step.
+        made: its results, by quantity.
     """
 
     name: str
@@ -63,23 +63,23 @@ def check_network(
     params: Mapping[str, str] | None = None,
     types: Sequence[str | Spec | None] | None = None,
 ) -> Report:
-    """Hold the backward pass of your own layers against the derivative of their own forward pass, layer by layer.
+    """Compare the backward pass of your own layers with the derivative of their forward pass, layer by layer.
 
-    Each layer is judged on what it was really given: its output, the gradient of its input and of each parameter. The
-    expected gradient comes from the layer's forward pass: recorded, where its NumPy code can be, else by differences in
-    float64. `report.environment["reference"]` says which. Layers are copied, and left as they were.
+    Each layer is judged on the arrays that it really received: its output, and the gradients of its input and parameters. The
+    expected gradient comes from the layer's own forward pass: by recording its NumPy calls, or, where they cannot be recorded,
+    by finite differences in float64. `report.environment["reference"]` says which. Layers are copied; yours do not change.
 
     Args:
         layers: objects with `forward(x)` and `backward(grad_output)`, which returns the gradient of the input; a mapping gives
-            them names. Parameters are in a dict `params`, their gradients in a dict `grads` of the same keys.
-        x: the input.
-        target: what the loss is given beside the last output.
-        loss: an object with `forward(y, target)` and `backward()`, which returns the gradient of y. Without one the upstream
-            gradient is random, the same each time.
-        params: of layers that hold them as attributes: the parameter's name and its gradient's, such as {"W": "dW"}.
-        types: for each layer None, or the class of refbp that it is to be as well: its name, or a `Spec` with its options.
+            them names. Parameters are in a dict `params`, their gradients in a dict `grads` with the same keys.
+        x: the input, a floating-point array.
+        target: the second argument of the loss.
+        loss: an object with `forward(y, target)` and `backward()`, which returns the gradient of y. Without a loss the upstream
+            gradient is random, the same in every call.
+        params: for layers that hold parameters as attributes: the names of parameter and gradient, such as {"W": "dW"}.
+        types: for each layer None, or the refbp class with which to compare it too: a name, or a `Spec` with options.
     Returns: a report, with the case "network", and "network/NAME" for each layer that has a type.
-    Raises: NetworkError for what cannot be checked.
+    Raises: NetworkError for layers that cannot be checked.
 
     >>> class Twice:
     ...     def forward(self, x):
@@ -136,7 +136,7 @@ def _checked(layers: Mapping[str, Any], x: Any, loss: Any, types: Any) -> Array:
 
 
 class _Training:
-    """One forward and backward pass, watched."""
+    """One forward and backward pass, with the inputs and results of each part."""
 
     def __init__(self, layers: Mapping[str, Any], x: Array, target: Any, loss: Any, names: Mapping[str, str]) -> None:
         self.names, self.dtype = names, x.dtype.name
@@ -189,7 +189,7 @@ class _Training:
         return getattr(layer, "grads", {}).get(name)
 
     def put(self, layer: Any, name: str, value: Any) -> None:
-        """A parameter's place in a layer, in its dict or as its attribute."""
+        """Set a parameter of a layer, in its dict or as its attribute."""
         if name in getattr(layer, "params", {}):
             layer.params[name] = value
         else:
@@ -198,7 +198,7 @@ class _Training:
 
 @dataclass(frozen=True)
 class _Due:
-    """What a part should have made, by quantity, and how that is known."""
+    """The expected results of a part, by quantity, and how they were obtained."""
 
     expected: Mapping[str, Expected]
     how: str
@@ -206,7 +206,7 @@ class _Due:
 
 
 class NetworkStep:
-    """The step of a network, which the door to the judge takes."""
+    """A training step of a network, in the form that `judge_step` takes."""
 
     def __init__(self, training: _Training) -> None:
         self.training = training
@@ -214,7 +214,7 @@ class NetworkStep:
         self._wrong: list[tuple[Row, Array, Expected, Part]] = []
 
     def references(self) -> str:
-        """Where the expected gradients came from."""
+        """How the expected gradients were obtained, in words."""
         kinds: dict[str, list[str]] = {}
         for name, how in self._how.items():
             kinds.setdefault(how, []).append(name)
@@ -244,7 +244,7 @@ class NetworkStep:
             if came is None and self.training.fell is not None and self.training.fell.layer == part.name:
                 continue  # what it raised is told
             if came is None:
-                yield row.found(MISSING, f"{quantity} is not there after the backward pass")
+                yield row.found(MISSING, f"{quantity} is missing after the backward pass")
                 continue
             got = np.asarray(came)
             if quantity in due.elements:
@@ -275,7 +275,7 @@ class NetworkStep:
             return self._by_differences(part, reason)
 
     def _forward(self, part: Part) -> tuple[Any, Callable[[Any], Any]]:
-        """A copy of the layer as it was in front of the step, and its forward; what it draws, it draws as it did."""
+        """A copy of the layer from before the step, and its forward; random generators start as they did then."""
         own = copy.deepcopy(part.before)
         np.random.set_state(self.training.random)
         if part.name == "loss":

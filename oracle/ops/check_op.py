@@ -1,6 +1,6 @@
-"""check_op: a function of the user's own, forward and backward, held against the op of that name.
+"""check_op: compares a user's function, forward and backward, with the op of a given name.
 
-It becomes a subject that knows one layer or one loss, and runs the suite's cases of it.
+The function becomes a subject that has one layer or one loss, and runs the suite's cases of it.
 """
 
 from __future__ import annotations
@@ -33,34 +33,35 @@ def check_op(
     profile: Profile | None = None,
     **options: Any,
 ) -> Report:
-    """Hold a function and its backward against an op, as torch computes it, or where torch lacks it, refbp; or against a program.
+    """Compare a function and its backward with an op as torch computes it (refbp, where torch lacks it), or with a program.
 
     report = oracle.check_op("conv2d", fn, stride=2)
     report = oracle.check_op("conv2d", oracle.from_torch(my_function), stride=2, x=x, weight=w, bias=b)
     report = oracle.check_op(lambda x, w, b: F.gelu(x @ w + b), my_fused_kernel, x=(32, 64), w=(64, 16), b=(16,))
 
     Args:
-        reference: the name of an op of `refbp.functional`; or a forward function in torch or NumPy, or a layer or loss of
-            refbp. With these all arrays are given, by name and in the function's order: the first is x, and a tuple of whole
-            numbers is a shape to draw one from.
-        fn: called with the op's arrays alone, in the op's order, as NumPy arrays that are its own: fn(x, weight, bias) for a
-            convolution, fn(x) for an activation, fn(x, target) for a loss. It returns (y, backward); backward(dy) returns
-            the gradients of its arrays in the same order, as a tuple. Neither writes into what it is given, running
-            statistics apart. Results may be arrays of any library.
-            `oracle.from_torch` and `oracle.from_jax` make such a function of a forward function alone.
-            It raises oracle.Unsupported, with a reason, for arrays or options that it does not take: the case is then
-            `unsupported`, and no discrepancy. A report in which all is unsupported has not passed.
-        dtypes: in which it is tried.
-        profile: what it does otherwise on purpose, as a subject declares it: oracle.Profile(conventions=("anything_at_nan",))
-            for a ReLU that is written as dy * (x > 0) and hands nothing back from NaN, where torch hands on dy. Quantities
-            that it leaves at their default are those of the op.
-        options: what the function does, as options of the op; the rest is at its default. They are not passed to `fn`.
-            bias=None (weight=None) stands for a function that is called with None there.
-            Arrays of your own: x, weight, bias, target, and grad_output, which is random unless given. Without x, the
-            function is tried on the suite's cases whose options are these, and with these options on the inputs of the
-            suite's other cases of the same layer, with odd sizes, without a batch dimension and so on, wherever they fit.
-    Raises: ValueError (OpError) for an unknown op or option, or where no input of the suite fits. A function that raises,
-        or writes into what it is given, gets the verdict `crashed`.
+        reference: the name of an op of `refbp.functional`; or a program: a forward function in torch or NumPy, or a layer or
+            loss of refbp. For a program all arrays are given by name, in the order of its arguments, x first; a tuple of
+            whole numbers stands for a random array of that shape.
+        fn: called with the op's arrays only, in the op's order, as copies in NumPy: fn(x, weight, bias) for a convolution,
+            fn(x) for an activation, fn(x, target) for a loss. It returns (y, backward); backward(dy) returns the gradients of
+            the arrays as a tuple, in the same order. Neither may write to its arguments, except running statistics. Results
+            may be arrays of any library.
+            `oracle.from_torch` and `oracle.from_jax` make such a function from a forward function alone.
+            fn raises oracle.Unsupported, with a reason, for arrays or options that it does not take. The case is then
+            `unsupported`, which is not a discrepancy. A report in which everything is unsupported has not passed.
+        dtypes: the dtypes to try.
+        profile: deliberate differences, as a subject declares them. Example: oracle.Profile(conventions=("anything_at_nan",))
+            for a ReLU with the gradient dy * (x > 0), which is 0 at NaN where torch's is dy. If the profile leaves `quantities`
+            at its default, they are those of the op.
+        options: the options of the op that the function implements; others have their defaults. They are not passed to `fn`.
+            bias=None or weight=None stands for a function that is called with None there.
+            Your own arrays are given as x, weight, bias, target and grad_output, which is random by default. Without x the
+            function runs on the suite's cases with these options, and, with these options, on the inputs of the suite's
+            other cases of the same layer (odd sizes, no batch dimension and so on) wherever they fit.
+    Returns: a report.
+    Raises: ValueError (OpError) for an unknown op or option, or if no input of the suite fits. A function that raises an
+        exception, or writes to its arguments, gets the verdict `crashed`.
     """
     if not callable(fn):
         raise ValueError(f"check_op expects a function fn(x, …) -> (y, backward), got {type(fn).__name__}")
@@ -82,7 +83,7 @@ def check_op(
 
 
 def _reference(op: Op) -> str:
-    """torch, and refbp for what torch lacks."""
+    """torch, or refbp if torch lacks the op."""
     from oracle.subjects import torch
 
     return "torch" if all(torch.has(kind) for kind in op.classes) else "refbp"
@@ -99,7 +100,7 @@ class OpSubject:
         self.profile = declared if narrowed else replace(declared, quantities=own)
 
     def run(self, case: Case) -> Trace:
-        """What is raised has the `trace` so far."""
+        """The trace of a case. An exception has what was computed before it as its attribute `trace`."""
         trace = Trace()
         try:
             with np.errstate(all="ignore"):  # that a case holds infinities is the suite's doing
@@ -141,7 +142,7 @@ class OpSubject:
             raise ValueError(f"the backward of {self.name} writes into the gradient it is given, which is read-only")
 
     def _named(self, grads: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """Gradients by the name of their array: of all, or of all but running statistics, which have none."""
+        """Gradients by the name of their array, for all arrays or all but running statistics, which have no gradient."""
         found = list(grads) if isinstance(grads, (tuple, list)) else [grads]
         while len(found) > 1 and found[-1] is None:
             found.pop()

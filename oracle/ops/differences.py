@@ -1,4 +1,4 @@
-"""Gradients from a forward pass alone, by differences: for code that cannot be recorded."""
+"""Gradients from a forward pass by finite differences, for code that cannot be recorded."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ FUNCTION_ULPS = 4.0  # accuracy of exp, tanh and the like in common libraries
 
 
 def chosen_elements(size: int) -> Array:
-    """Which elements are tried: all of a small array, of a larger one some, the same each time."""
+    """The elements to try: all of a small array, a fixed random choice from a larger one."""
     if size <= MOST_ELEMENTS:
         return np.arange(size)
     return np.sort(np.random.default_rng(0).choice(size, MOST_ELEMENTS, replace=False))
 
 
 def by_differences(forward: Callable[[], Array], array: Array, upstream: Array, dtype: str) -> Expected:
-    """The gradient of Σ upstream · output by the chosen elements of an array, which `forward` reads.
+    """The gradient of Σ upstream · output with respect to the chosen elements of an array that `forward` reads.
 
-    Central differences with two steps, extrapolated (Richardson); they differ by more than the error that is left. An
-    implementation in `dtype` is allowed to round each of the products that it adds up, and their sum.
+    It takes central differences with two step sizes and extrapolates (Richardson); the difference of the two bounds the remaining
+    error. The tolerance allows an implementation in `dtype` to round each product that it adds up, and their sum.
     """
     g, flat = upstream.astype(np.float64), array.reshape(-1)
     u, eps = UNIT_ROUNDOFF[dtype], UNIT_ROUNDOFF["float64"]
     values, sigmas, scales = [], [], []
 
     def terms(place: int, h: float) -> tuple[Array, float]:
-        """What each output adds to the gradient, and the rounding error of their sum."""
+        """The contribution of each output to the gradient, and the rounding error of their sum."""
         before = flat[place]
         flat[place] = before + h
         above, up = np.array(forward(), np.float64), flat[place]

@@ -1,4 +1,4 @@
-"""expect and assert_close: what any forward program should give, with derived tolerances, for anybody's own test."""
+"""expect and assert_close: expected outputs and gradients of any forward program, with derived tolerances, for your own tests."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from oracle.wording.figures import exact_share
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """One array that is expected.
+    """One expected array.
 
     Attributes:
-        value: what it should be, float64.
-        sigma: the standard deviation of an honest implementation's error.
-        tolerance: how far an element may be off.
-        dtype: in which an implementation holds it.
+        value: the expected values, in float64.
+        sigma: the standard deviation of a correct implementation's error, per element.
+        tolerance: the largest error allowed, per element.
+        dtype: the dtype in which an implementation returns it.
         name: "output", or "grads[0]".
     """
 
@@ -62,7 +62,7 @@ class Quantity:
 
 
 class Gradients(Sequence[Quantity]):
-    """By place, one for each floating-point input; a module's parameters by name."""
+    """The gradients: by position for the floating-point inputs, by name for a module's parameters."""
 
     def __init__(self, of_inputs: Sequence[Quantity], of_parameters: Mapping[str, Quantity]) -> None:
         self._of_inputs, self._of_parameters = tuple(of_inputs), dict(of_parameters)
@@ -79,12 +79,12 @@ class Gradients(Sequence[Quantity]):
 
 @dataclass(frozen=True, eq=False)
 class Expectation:
-    """What a program should give.
+    """The expected results of a program.
 
     Attributes:
-        output: a `Quantity`; a tuple of them if the program returns several arrays.
-        grad_output: the upstream gradient, as float64; a tuple like the output.
-        grads: of the floating-point inputs, and of a module's parameters by name.
+        output: a `Quantity`, or a tuple of them if the program returns several arrays.
+        grad_output: the upstream gradient, in float64; a tuple if output is one.
+        grads: a `Quantity` for each floating-point input, and for each of a module's parameters by name.
     """
 
     output: Any
@@ -93,17 +93,18 @@ class Expectation:
 
 
 def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype: Any = None) -> Expectation:
-    """What a forward program should give, and its gradients, each with the tolerance that its own rounding errors derive.
+    """The expected output and gradients of a forward program, with tolerances derived from its own rounding errors.
 
     expected = oracle.expect(lambda x, w: torch.nn.functional.gelu(x @ w), x, w)
     oracle.assert_close(my_fused_kernel(x, w), expected.output)
 
     Args:
         fn: a function or module of torch, for tensors; or a function in NumPy, for arrays.
-        inputs: tensors, or arrays. They are taken as exact, in `dtype` where it is given.
-        grad_output: the gradient of the output, a tuple for several; random unless given, the same each time.
-        dtype: what the implementation computes in, unless in the inputs' own; "bfloat16", or torch's or NumPy's.
-    Raises: NoRule, which names an operation that has no rule.
+        inputs: tensors or arrays. They count as exact, after conversion to `dtype` if it is given.
+        grad_output: the gradient of the output, or a tuple for several outputs. By default it is random, the same in every call.
+        dtype: the dtype in which the implementation computes, as a name ("bfloat16") or as torch's or NumPy's; by default the
+            inputs' own.
+    Raises: NoRule, which names an operation that has no rule; `oracle list ops` shows those that have one.
     """
     name = None if dtype is None else str(dtype).removeprefix("torch.") if "torch." in str(dtype) else _name(dtype)
     if not isinstance(fn, refbp.Layer | refbp.Loss) and all(isinstance(own, np.ndarray) for own in inputs) and inputs:
@@ -120,7 +121,7 @@ def _name(dtype: Any) -> str:
 
 
 def expectation(program: Program, parameters: Sequence[str], grad_output: Any = None) -> Expectation:
-    """Of a program whose last inputs are these parameters."""
+    """The expectation of a recorded program whose last inputs are these parameters."""
     held = [own for _, own in program.inputs]
     first = next((own.dtype for own in held if own.dtype in FLOATS), "float32")
     model = ErrorModel(np.dtype(first))
@@ -152,7 +153,7 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any = 
 
 
 def of_pair(fn: Callable[..., Any], arrays: Sequence[Array], grad_output: Any = None) -> Expectation:
-    """Of a function that returns its output and its backward, such as those of refbp.functional."""
+    """The expectation of a function that returns its output and its backward, such as those of refbp.functional."""
     first = next(own.dtype.name for own in arrays if own.dtype.kind not in "biu")
     arithmetic = WithErrors(ErrorModel(np.dtype(first)))
     made, backward = fn(*(arithmetic.lifted(own) for own in arrays))
@@ -173,7 +174,7 @@ def of_pair(fn: Callable[..., Any], arrays: Sequence[Array], grad_output: Any = 
 
 
 def _upstream(outputs: Sequence[Any], grad_output: Any) -> list[Array | None]:
-    """The gradients of the outputs, in each one's dtype."""
+    """The upstream gradients, each in the dtype of its output."""
     random = np.random.default_rng(zlib.crc32(b"upstream"))
     given = grad_output if isinstance(grad_output, (tuple, list)) else [grad_output] * len(outputs)
     if len(given) != len(outputs):
@@ -200,16 +201,17 @@ def _quantity(made: Any, name: str, given: tuple[Array | None, Array | None]) ->
 
 
 def assert_close(actual: Any, expected: Any) -> None:
-    """Raises: Discrepancy, an AssertionError, unless what came is what `expect` derived, within rounding.
+    """Assert that an array is within the tolerances that `expect` derived.
 
     Args:
-        actual: an array of any library; a tuple of them where several are expected.
+        actual: an array of any library; a tuple of them if several are expected.
         expected: `expectation.output`, or one of `expectation.grads`.
+    Raises: Discrepancy, an AssertionError, whose message names the worst element and, if one is found, the likely cause.
     """
     if isinstance(expected, (tuple, Gradients)):
         several = actual if isinstance(actual, (tuple, list)) else (actual,)
         if len(several) != len(expected):
-            raise Discrepancy(f"{len(several)} arrays came, {len(expected)} are expected")
+            raise Discrepancy(f"got {len(several)} arrays, expected {len(expected)}")
         for own, due in zip(several, expected, strict=True):
             assert_close(own, due)
         return
@@ -221,7 +223,7 @@ def assert_close(actual: Any, expected: Any) -> None:
 
 
 def _difference(got: Array, due: Quantity) -> str:
-    """What is wrong, in a sentence; empty where nothing is."""
+    """The discrepancy in one sentence; empty if there is none."""
     if due.dtype not in FLOATS:
         if got.shape == due.shape and np.array_equal(got, due.value):
             return ""

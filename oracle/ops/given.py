@@ -1,4 +1,4 @@
-"""A case of arrays and options that a user gives for an op."""
+"""A case made of the arrays and options that a user gives for an op."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from oracle.suite.build import generator, network_case
 
 
 def called(function: Any, otherwise: str = "fn") -> str:
-    """Its name, as far as code can say it: a lambda has none, and goes by the name of the argument."""
+    """How code would name it: by its own name, or, since a lambda has none, by the name of the argument."""
     name = getattr(function, "__name__", "")
     return name if name.isidentifier() else otherwise
 
 
 def own_case(op: Op, given: Given) -> Case:
-    """A case of the user's own arrays. Raises: OpError where they do not fit together, or one is missing."""
+    """A case of the user's arrays. Raises: OpError if they do not fit together, or one is missing."""
     try:
         case = _of_arrays(op, given)
         upstream = upstream_shape(case)
@@ -65,7 +65,7 @@ def _class_for(op: Op, x: Array) -> str:
 
 
 def _sizes(op: Op, kind: str, given: Given) -> dict[str, Any]:
-    """What the arrays' shapes say about a class's arguments."""
+    """The constructor arguments that follow from the arrays' shapes."""
     x, weight = given.arrays["input"], given.arrays.get("weight")
     needs_weight = kind.startswith(("Conv", "Linear", "PReLU"))
     if needs_weight and weight is None:
@@ -100,5 +100,5 @@ def _sizes(op: Op, kind: str, given: Given) -> dict[str, Any]:
 
 
 def _float64(array: Array) -> Array:
-    """A floating-point array in the precision in which a case is kept; indices stay what they are."""
+    """A floating-point array in float64, in which cases are kept; indices unchanged."""
     return array if array.dtype.kind in "biu" else np.asarray(array, np.float64)

@@ -36,7 +36,7 @@ GRADIENT = "grad_output"
 
 
 def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profile, given: Mapping[str, Any]) -> Report:
-    """Raises: ValueError where the arrays are missing, or do not fit."""
+    """`check_op` against a program. Raises: ValueError if arrays are missing, or do not fit."""
     arrays = {name: _array(value, name) for name, value in given.items()}
     upstream = arrays.pop(GRADIENT, None)
     if not arrays:
@@ -65,7 +65,7 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
 
 
 def _array(value: Any, name: str) -> Array:
-    """An array, or one drawn for a shape, the same each time."""
+    """The given array, or a random array of the given shape, the same in every call."""
     if isinstance(value, tuple) and all(isinstance(own, int) for own in value):
         return generator(f"program/{name}").standard_normal(value)
     return numpy_of(value)
@@ -73,7 +73,7 @@ def _array(value: Any, name: str) -> Array:
 
 @dataclass
 class ProgramStep:
-    """One call of a function and its backward, in one dtype, with what a program makes of the same arrays."""
+    """One call of a function and its backward in one dtype, and the results of the program for the same arrays."""
 
     name: str
     reference: Any
@@ -149,7 +149,7 @@ class ProgramStep:
 
 
 def lifted_layer(layer: Any, arithmetic: WithErrors) -> Callable[..., tuple[Any, Callable[[Any], Any]]]:
-    """A layer of refbp, with its own parameters, or a loss, as a function that returns its output and its backward."""
+    """A layer of refbp (with its parameters), or a loss, as a function that returns its output and its backward."""
     if isinstance(layer, refbp.Loss):
         loss: Any = deepcopy(layer)
         return lambda *arrays: (loss(*arrays), loss.backward)

@@ -1,4 +1,4 @@
-"""The ops that a function can be held against, and the cases of the suite on which it is."""
+"""The ops with which a function can be compared, and the cases of the suite on which that is done."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ PRESENT = {"affine": True, "elementwise_affine": True, "track_running_stats": Tr
 
 
 class OpError(ValueError):
-    """An op, option or array that `check_op` cannot use, in one sentence."""
+    """An op, option or array that `check_op` cannot use. The message is one sentence."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the user gave beside the function: options of the op, arrays by name, and which arrays are to be None."""
+    """The user's arguments other than the function: options of the op, arrays by name, and the arrays that are to be None."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, Array] = field(default_factory=dict)
@@ -81,10 +81,10 @@ class Op:
 
     @classmethod
     def named(cls, name: str) -> Op:
-        """Raises: OpError."""
+        """The op of this name. Raises: OpError."""
         if name in WITHOUT:
             raise OpError(
-                f"{name} is no op to check by itself, since {WITHOUT[name]}: try it in a subject of oracle.run"
+                f"{name} cannot be checked by itself, since {WITHOUT[name]}: try it in a subject of oracle.run"
             )
         known = [own for own in refbp.functional.__all__ if own not in WITHOUT]
         if name not in known:
@@ -106,7 +106,7 @@ class Op:
         return cls(name, classes, arrays, optional, options)
 
     def sorted_out(self, given: Mapping[str, Any]) -> Given:
-        """Options and arrays apart. Raises: OpError for one that the op has not, or that it needs."""
+        """The arguments divided into options and arrays. Raises: OpError for an unknown or a missing one."""
         options: dict[str, Any] = {}
         arrays: dict[str, Array] = {}
         absent = set()
@@ -142,14 +142,14 @@ def _array(name: str, value: Any) -> Array:
 
 
 def _plain(value: Any) -> Any:
-    """An option as a case holds it: numbers, and tuples of them for an array or a list."""
+    """An option in the form that a case holds: numbers, with tuples in place of arrays and lists."""
     if hasattr(value, "shape"):
         value = numpy_of(value).tolist()
     return tuple(value) if isinstance(value, list) else value
 
 
 def cases_of(op: Op, given: Given) -> list[Case]:
-    """The suite's cases with these options, then others with their inputs. Raises: OpError where nothing fits."""
+    """The suite's cases with these options, then these options on inputs of its other cases. Raises: OpError if none fits."""
     exact: list[Case] = []
     others: dict[Any, Case] = {}
     for case in suite.all_cases().values():
@@ -175,10 +175,10 @@ def cases_of(op: Op, given: Given) -> list[Case]:
 
 
 def _turned(case: Case) -> Case:
-    """The same with the input's elements in reverse, memory that is nowhere dense, and for a loss a gradient other than 1.
+    """A variant: the input's elements in reverse order, all arrays non-contiguous, and for a loss a grad_output other than 1.
 
-    So every option meets what the suite asks of the default ones: nothing is kept from the case before, which has the same
-    shape, no memory layout is taken for granted, and no loss's upstream gradient.
+    With it every option gets tests that the suite makes with default options: for values kept from the call before (the shape is
+    the same), for assumptions about memory layout, and for an ignored upstream gradient.
     """
     scale = np.asarray(generator(case.name).standard_normal())
     return replace(
@@ -191,7 +191,7 @@ def _turned(case: Case) -> Case:
 
 
 def reason_of(refused: BaseException) -> str:
-    """What the layer or loss itself said, in one line, without the place that a case puts in front."""
+    """The message of the layer or loss in one line, without the place that a case puts in front of it."""
     while refused.__cause__ is not None:
         refused = refused.__cause__
     said = " ".join(str(refused).split())
@@ -199,7 +199,7 @@ def reason_of(refused: BaseException) -> str:
 
 
 def _single(case: Case, op: Op) -> Spec | None:
-    """The only layer or loss of a case, if it is one of the op's."""
+    """The only layer or loss of a case, if it is one of the op's classes."""
     specs = [*case.layers, *([case.loss] if case.loss is not None else [])]
     alone = len(specs) == 1 and specs[0].type in op.classes and case.optimizer is None and case.steps == 1
     if not alone or (case.loss is None and not case.grad_outputs):
@@ -216,7 +216,7 @@ def _defaults(spec: Spec) -> dict[str, Any]:
 
 
 def options_of(op: Op, given: Given, own: Spec) -> dict[str, Any]:
-    """The options of a class for which it is the op with the given ones: sizes of arrays are the case's."""
+    """The constructor options for which a class is the op with the given options; sizes of arrays are those of the case."""
     made = {**LAYERS, **LOSSES}[own.type]
     known = inspect.signature(made).parameters
     wanted = {**_defaults(own), **own.options}
@@ -247,7 +247,7 @@ def _shapes(case: Case, own: Spec) -> Any:
 
 
 def _with_options(op: Op, given: Given, case: Case) -> Case | Exception:
-    """A case of the suite with other options; what is said against them where they do not fit its arrays."""
+    """A case of the suite with other options; the error message, if they do not fit its arrays."""
     own = _single(case, op)
     assert own is not None
     wanted = options_of(op, given, own)
@@ -286,7 +286,7 @@ def _built(
 
 
 def _of_trailing(op: Op, given: Given) -> Iterator[Case | Exception]:
-    """Inputs for an op whose option says what the last dimensions are."""
+    """Inputs for an op with an option that gives the last dimensions."""
     trailing = given.options.get("normalized_shape")
     if trailing is None:
         return

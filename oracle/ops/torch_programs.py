@@ -15,9 +15,9 @@ from oracle.subjects.torch import tensor
 
 
 def recorded(fn: Callable[..., Any], inputs: Sequence[Any], dtype: str | None) -> tuple[Program, list[str]]:
-    """The program as it runs in this dtype, and the names of its parameters, which are its last inputs.
+    """The program recorded in this dtype, and the names of its parameters, which are its last inputs.
 
-    The module is left as it was, and so are the random generators.
+    The module and the random generators are left unchanged.
     """
     kind = None if dtype is None else getattr(torch, dtype)
 
@@ -41,7 +41,7 @@ def recorded(fn: Callable[..., Any], inputs: Sequence[Any], dtype: str | None) -
             made = fn(*args)
         found = [own for own in _pytree.tree_leaves(made) if isinstance(own, torch.Tensor)]
         if not found:
-            raise ValueError(f"the program gives {type(made).__name__}: it has to give a tensor, or several")
+            raise ValueError(f"the program returns {type(made).__name__}: it has to return a tensor, or several")
         return found
 
     learning = [own.requires_grad_(own.is_floating_point()) for own in [*given, *parameters.values()]]

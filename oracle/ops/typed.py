@@ -1,4 +1,4 @@
-"""A layer of anybody's own as the layer of refbp that it is to be: a case of one layer, with what it made as the trace."""
+"""Compares a user's layer with a class of refbp: a case of one layer, and the layer's results as its trace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oracle.trace import Trace
 
 
 class Made(Protocol):
-    """What a layer was given and what it made."""
+    """A layer's inputs and results."""
 
     before: Any
     input: Array
@@ -24,7 +24,7 @@ class Made(Protocol):
 
 
 def specs_of(types: Sequence[str | Spec | None], names: Sequence[str]) -> dict[str, Spec]:
-    """By layer. Raises: ValueError for a class that refbp lacks."""
+    """The spec of each layer that has a type. Raises: ValueError for a class that refbp lacks."""
     found = {}
     for place, (name, given) in enumerate(zip(names, types, strict=True)):
         if given is None:
@@ -39,9 +39,9 @@ def specs_of(types: Sequence[str | Spec | None], names: Sequence[str]) -> dict[s
 
 
 def typed_case(case: str, name: str, spec: Spec, part: Made) -> tuple[Case, Trace]:
-    """The case and the trace. Weights that are stored transposed are turned, and so are their gradients.
+    """The case and the trace. Weights that are stored as (in, out) are transposed, and so are their gradients.
 
-    Raises: ValueError where the class wants options that nobody gave.
+    Raises: ValueError if the class needs options that were not given.
     """
     params: dict[str, Array] = dict(getattr(part.before, "params", None) or vars(part.before))
     arrays = {key: own for key, own in params.items() if isinstance(own, np.ndarray)}
@@ -83,7 +83,7 @@ def typed_case(case: str, name: str, spec: Spec, part: Made) -> tuple[Case, Trac
 
 
 def _is_turned(own: Array, due: tuple[int, ...], part: Made) -> bool:
-    """Whether a matrix is stored as (in, out): by its shape, of a square one by which way gives the layer's output."""
+    """Whether a matrix is stored as (in, out): by its shape, or, if it is square, by which order gives the layer's output."""
     if own.ndim != 2 or own.shape[::-1] != due:
         return False
     if own.shape != due or part.output is None:

@@ -1,4 +1,4 @@
-"""What a run says of itself: who was held against whom, on what, where, and how to see it again."""
+"""The description of a run: subject, reference, cases, machine, and how to repeat it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ MOST_LAYERS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class About(Environment):
-    """The description of a run, and of where it took place.
+    """The description of a run and of the machine.
 
-    In report.json each attribute stands under its name with blanks for the underscores.
+    In report.json each attribute has its name with spaces in place of underscores.
 
     Attributes:
-        dtypes, cases: in which precisions, and how many cases.
-        unjudged: whether something may stay unjudged, "fail" or "allow"; empty where that was not asked.
-        profile: what the subject's profile changes about the judgement, a sentence each.
-        never_tried: classes with the options that the subject was never tried with.
-        usual_settings: in how many settings of everyday use it was tried.
+        dtypes: the dtypes of the run.
+        cases: the number of cases.
+        unjudged: "fail" or "allow", whether something may stay unjudged; empty where the question does not arise.
+        profile: how the subject's profile changes the judgement, one sentence each.
+        never_tried: classes, and the options of each that no case tried on the subject.
+        usual_settings: how many of the settings of everyday use were tried.
         not_trained_freely: networks that could not be trained freely, and why.
-        not_asked_for: layers of a module of whose input no gradient was asked for.
-        left_changed: what the subject changed of what everybody in its process shares.
-        command: does the whole run again; again: shows one case again, see `oracle.blame.blame.reproduce`.
-        date, commit: when it was run, and of which commit the current folder was.
+        not_asked_for: the layers of a module whose input requires no gradient.
+        left_changed: the settings of the process that the subject left changed.
+        command: a command or call that repeats the run.
+        again: a command or call that repeats one case, see `oracle.blame.blame.reproduce`.
+        date, commit: the time of the run, and the git commit of the current folder.
     """
 
     subject: str
@@ -49,7 +51,7 @@ class About(Environment):
 
     @classmethod
     def here(cls, **said: Any) -> About:
-        """Of a run on this machine, now."""
+        """The description of a run on this machine, now."""
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         return cls(**vars(environment()), date=now, commit=commit(), **said)
 
@@ -60,8 +62,8 @@ class About(Environment):
 
     @property
     def declared(self) -> str:
-        """What the subject's profile changes about the judgement, and which gradients nobody asked for, so that nobody misses
-        their rows; "" where there is nothing."""
+        """How the subject's profile changes the judgement, and which input gradients were not requested and so have no row; ""
+        if there is nothing to say."""
         if not self.not_asked_for:
             return "; ".join(self.profile)
         beyond = len(self.not_asked_for) - MOST_LAYERS
@@ -69,8 +71,8 @@ class About(Environment):
         return "; ".join((*self.profile, f"no grad_input of {named}, whose input requires no gradient"))
 
     def untried(self, most: int) -> str:
-        """Options that a subject of few was never tried with, of at most so many classes, and in how many usual settings it
-        was; "" where it was tried with all."""
+        """The options that were never tried, for a limited number of classes, and how many usual settings were tried; "" if all
+        were."""
         beyond = len(self.never_tried) - most
         more = f"and options of {beyond} more classes" if beyond > 0 else ""
         return "; ".join(text for text in (*self.never_tried[:most], more, self.usual_settings) if text)

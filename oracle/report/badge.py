@@ -1,4 +1,4 @@
-"""A badge: how a run ended, as a small picture for a README."""
+"""A badge: the outcome of a run as a small picture for a README."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ A_CHARACTER, EDGE, HEIGHT = 6.8, 8, 20
 
 
 def badge(outcome: str, passed: bool, kinds: int) -> str:
-    """SVG; the number of kinds of discrepancies where there are any. Blue and orange, told apart by a sign too."""
+    """SVG with the outcome, or the number of kinds of discrepancies. A sign distinguishes it as well as the colour."""
     ended = f"{counted(kinds, 'kind')} of discrepancies" if kinds else outcome
     said = f"{'✓' if passed else '✗'} {ended}"
     left, right = (round(len(text) * A_CHARACTER + 2 * EDGE) for text in (NAME, said))

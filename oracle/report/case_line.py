@@ -1,4 +1,4 @@
-"""A line of the table of cases."""
+"""A row of the table of cases."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CaseLine:
-    """A case in one precision: its verdict, who is blamed, or why it was not judged, and its largest figures.
+    """A case in one dtype: its verdict, the culprit or why it was not judged, and its largest figures.
 
     Attributes:
         family: the case's name before the slash.
-        verdict: the gravest of its rows.
-        layer, quantity: of the first culprit; empty where there is none.
-        rows, undecided: how many there are.
-        decided: share of all elements whose tolerance is narrow enough.
+        verdict: the gravest verdict of its rows.
+        layer, quantity: those of the first culprit; empty if there is none.
+        rows, undecided: the number of rows, and of undecided rows.
+        decided: the share of elements whose tolerance is narrow enough to decide something.
         seconds: wall time.
     """
 

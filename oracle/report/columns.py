@@ -1,7 +1,6 @@
-"""The columns of a report's tables: what each holds, and how every form of a report shows it.
+"""The columns of a report's tables: the kind of value in each, and how every form of a report shows it.
 
-A figure that is added to `Row` is in the table, in its files and in the page without a word here; a line here says how it is
-called and drawn.
+A figure that is added to `Row` appears in the table, the files and the page by itself; an entry here sets its label and drawing.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ KINDS = {"str": TEXT, "tuple[int, ...]": TEXT, "int": COUNT, "float": FIGURE}
 
 @dataclass(frozen=True)
 class Column:
-    """A column as it is shown.
+    """How a column is shown.
 
     Attributes:
         kind: TEXT, COUNT, FIGURE, SHARE, COSINE or MEASURED.
-        width: in the page's table, in pixels; 0 where the column is there to filter by and to download alone.
-        label: what it is called beside a single quantity; empty where it is not shown there.
-        drawn: what it is called where it is drawn along depth; empty where it is not offered.
-        is_logarithmic: how it is drawn.
+        width: in the page's table, in pixels; 0 for a column that is only filtered by and downloaded.
+        label: its name beside a single quantity; empty if it is not shown there.
+        drawn: its name in the plot by depth; empty if it is not offered there.
+        is_logarithmic: whether that plot is logarithmic.
     """
 
     name: str
@@ -77,7 +76,7 @@ SHOWN = (
 
 
 def columns_of(row: type) -> tuple[Column, ...]:
-    """A column for each attribute of a kind of row, in their order: as SHOWN, else as its type is usually shown."""
+    """A column for each attribute of a row class, in order: as SHOWN says, else by the attribute's type."""
     said = {column.name: column for column in SHOWN}
     return tuple(said.get(own.name) or _usual(own.name, KINDS[str(own.type)]) for own in fields(row))
 
@@ -93,12 +92,12 @@ NAMED = {column.name: column for column in (*PAGE_COLUMNS, *CASE_COLUMNS)}
 
 
 def names(columns: Sequence[Column], *kinds: str) -> list[str]:
-    """Their names; of some kinds alone where these are given."""
+    """The names of the columns, or only of those of the given kinds."""
     return [column.name for column in columns if not kinds or column.kind in kinds]
 
 
 def written(value: Any, name: str) -> str:
-    """A value of the column of this name, for people; of a column that is none of a report's as it is."""
+    """The text for a value of the column of this name; for a column that no report has, the value itself as text."""
     kind = NAMED[name].kind if name in NAMED else TEXT
     if kind == SHARE:  # 1 only where it is exactly that
         return exact_share(value)

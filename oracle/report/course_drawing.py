@@ -1,4 +1,4 @@
-"""A figure over several runs as a small picture: points, lines between neighbours, a gap where a run has none."""
+"""A figure over several runs as a small plot: points, lines between neighbours, a gap where a run lacks the figure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ WIDTH, HEIGHT, EDGE = 260, 84, 8
 
 
 def drawing(values: Sequence[float], names: Sequence[str], label: str, limit: float | None = None) -> Markup:
-    """SVG; empty where no run has it.
+    """SVG; empty if no run has the figure.
 
-    With a limit the scale is logarithmic, the limit is on it, and what is beyond it stands out by its shape too.
+    With a limit the scale is logarithmic and shows the limit; points beyond it have another shape as well as another colour.
     """
     heights = [_height(value, limit) for value in values]
     known = [height for height in heights if math.isfinite(height)]

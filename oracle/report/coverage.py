@@ -9,7 +9,7 @@ from oracle.wording.figures import counted, exact_share
 
 
 class Unjudged(NamedTuple):
-    """What was not judged: where it stands, what it is, and why."""
+    """Something that was not judged: its place, its kind, and the reason."""
 
     place: str
     kind: str
@@ -18,14 +18,15 @@ class Unjudged(NamedTuple):
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares of what was met, from 0 to 1; 1 where nothing was.
+    """The shares that were judged, from 0 to 1; 1 if there was nothing to judge.
 
     Attributes:
-        parameters: of the parameters that were given a gradient, those for which all of it was judged.
-        gradients: of the gradient's elements that flowed, those that were judged.
-        operations: of the layers and the operations between and inside them.
-        elements, met: how many elements of gradients, and how many operations, there were.
-        unjudged: a list of what was not judged.
+        parameters: the share of parameters with a gradient for which all of the gradient was judged.
+        gradients: the share of all elements of gradients that was judged.
+        operations: the share of layers and of operations between and inside them that was judged.
+        elements: the number of elements of gradients.
+        met: the number of layers and operations.
+        unjudged: a list of everything that was not judged.
     """
 
     parameters: float = 1.0
@@ -43,7 +44,7 @@ class Coverage:
         return {**asdict(self), "unjudged": [list(own) for own in self.unjudged]}
 
     def __str__(self) -> str:
-        """Empty where nothing was counted, as in a run over cases, of which all is judged."""
+        """The shares in words; empty if nothing was counted, as in a run over cases, in which everything is judged."""
         if not self.met:
             return ""
         judged = self.met - round(self.met * (1 - self.operations))

@@ -1,4 +1,4 @@
-"""What a case holds, in the words of its specs: a report keeps it, since a case of a user's own is nowhere else."""
+"""A description of a case from its specs, which a report keeps because a user's own case is not stored anywhere else."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Described:
     """A case without its arrays.
 
     Attributes:
-        why: what it would catch.
-        layers: the name of each, and its options.
-        loss, optimizer: class and options; empty where there is none.
+        why: the error that the case would catch.
+        layers: the name of each layer, and its options.
+        loss, optimizer: class and options; empty if there is none.
     """
 
     why: str
@@ -37,7 +37,7 @@ def _whole(spec: Spec | None) -> str:
 
 
 def _options(spec: Spec) -> str:
-    said = [f"the layer {spec.same_as} once more"] if spec.same_as else []
+    said = [f"the layer {spec.same_as} again"] if spec.same_as else []
     said += [f"{name}={_short(value)}" for name, value in spec.options.items()]
     said += [f"group {number}: {_short(dict(group))}" for number, group in enumerate(spec.groups)]
     return visible(", ".join(said))

@@ -1,4 +1,4 @@
-"""Two reports side by side: what got better, what got worse, what appeared and what vanished."""
+"""The differences between two reports: which rows got better or worse, appeared or vanished."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ WORSE, APPEARED, VANISHED, BETTER = "worse", "appeared", "vanished", "better"
 
 @dataclass(frozen=True)
 class Change:
-    """Rows of a case that changed in the same way: `first` is the place of the first of `rows` of them.
+    """Rows of a case that changed in the same way.
 
-    before, after: verdicts; "" where there was no such row. z: the largest before and after, NaN where there is none.
+    Attributes:
+        first: the place of the first of them; rows: their number.
+        before, after: their verdicts; "" if there was no such row.
+        z: the largest z before and after; NaN if there is none.
     """
 
     kind: str
@@ -39,8 +42,7 @@ class Change:
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[Change]:
-    """Every change between two tables: worse before appeared before vanished before better, then the graver, then as in the
-    tables."""
+    """Every change between two tables, in the order worse, appeared, vanished, better; then by gravity, then as in the tables."""
     sides = [table[[*PLACE, "verdict", "z_max"]].assign(at=range(len(table))) for table in (before, after)]
     both = sides[0].merge(sides[1], on=PLACE, how="outer", suffixes=("_before", "_after"))
     both = both.sort_values(["at_after", "at_before"])
@@ -51,7 +53,7 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[Change]:
 
 
 def got_worse(found: list[Change]) -> bool:
-    """Whether a verdict got graver, a discrepancy or a failure appeared, or a case that was judged is unsupported now."""
+    """Whether a verdict got worse, a discrepancy or a failure appeared, or a case that was judged is now unsupported."""
     vanished = {(change.case, change.dtype) for change in found if change.kind == VANISHED}
     return any(
         change.kind == WORSE

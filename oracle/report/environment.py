@@ -1,4 +1,4 @@
-"""Where a run took place: versions, BLAS, threads, processor."""
+"""The machine and software of a run: versions, BLAS, threads, processor."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PACKAGES = ("refbp", "numpy", "scipy", "torch", "pandas")
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The machine and its software; a text is empty where nobody knows it, as in a report that was written elsewhere.
+    """The machine and its software; an unknown entry is an empty string.
 
     Attributes:
-        processors: how many there are.
-        seeds: how a case's numbers are drawn.
+        processors: the number of processors.
+        seeds: how the random numbers of a case are seeded.
         versions: name and version of each package.
     """
 
@@ -39,13 +39,13 @@ class Environment:
 
 
 def commit() -> str:
-    """Of the repository that the current folder is in; "" where it is in none."""
+    """The commit of the repository that the current folder is in; "" if it is in none."""
     return _commit(Path.cwd())
 
 
 @cache
 def _commit(folder: Path) -> str:
-    """Of the code as this process has imported it, so asked once; "-dirty" where files have been changed since."""
+    """The commit, with "-dirty" if files differ from it. It is read once, since imported code does not change."""
     words = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=10, check=False)

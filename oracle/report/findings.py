@@ -1,4 +1,4 @@
-"""What a run found: the one value from which every form of a report is made, and how it ended."""
+"""Findings: the results of a run, from which every form of a report is made, and the run's outcome."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MOST_CLASSES = 3
 
 @dataclass(frozen=True, repr=False)
 class Findings:
-    """What a run found, see `oracle.report.report.Report`, which adds the forms."""
+    """The results of a run. `oracle.report.report.Report` documents the attributes and adds the forms."""
 
     table: pd.DataFrame
     cases: pd.DataFrame
@@ -53,52 +53,54 @@ class Findings:
 
     @property
     def kinds(self) -> pd.DataFrame:
-        """Discrepancies grouped by layer type, quantity, verdict and cause: how many there are, in how many cases and which
-        precisions, and the smallest case that shows each."""
+        """Discrepancies grouped by layer type, quantity, verdict and cause: their number, the number of cases, the dtypes, and
+        the smallest case that shows each."""
         return kind_table(self.grouped)
 
     @property
     def grouped(self) -> list[Kind]:
-        """The culprits by kind, most upstream cause first."""
+        """The culprits by kind, the most upstream cause first."""
         return kinds(self.blame, sizes_of(self.table))
 
     @property
     def families(self) -> pd.DataFrame:
-        """One row per family of cases: verdict counts, largest z and bound ratio, share decided, seconds."""
+        """One row per family of cases: counts of verdicts, the largest z and bound ratio, the share decided, seconds."""
         return family_table(self.table, self.cases)
 
     @property
     def passed(self) -> bool:
-        """Whether something was decided and nothing found: `loose`, `convention`, `undecided` and `unsupported` are no
-        discrepancies, and a run that is all unsupported or undecided has not passed."""
+        """Whether a gradient was decided and there is no discrepancy.
+
+        `loose`, `convention`, `undecided` and `unsupported` are not discrepancies. A run in which everything is unsupported or
+        undecided has not passed."""
         return self.outcome == CONFORMS
 
     @property
     def outcome(self) -> str:
-        """How it ended: "conforms" in one case, else "discrepancies found", "nothing was judged", "nothing was decided",
-        "no gradient was decided", "not everything was judged" or "the harness itself failed"."""
+        """The outcome: "conforms", "discrepancies found", "nothing was judged", "nothing was decided", "no gradient was decided",
+        "not everything was judged" or "the harness itself failed"."""
         found = outcome(self.table)
         return NOT_ALL_JUDGED if found == CONFORMS and self.is_open else found
 
     @property
     def is_open(self) -> bool:
-        """Whether something was left unjudged without the user's word."""
+        """Whether something is unjudged although the user did not allow it."""
         return bool(self.coverage.unjudged) and self.about.unjudged != "allow"
 
     @property
     def judged(self) -> str:
-        """How much was judged; of a module also which share of it."""
+        """How much was judged, in words; for a module also the shares."""
         share = str(self.coverage).removeprefix("judged ")
         return f"{counted(judged_rows(self.table), 'quantity')} judged" + (f": {share}" if share else "")
 
     @property
     def unjudged(self) -> list[str]:
-        """What was left unjudged, and why."""
+        """Everything that was not judged, and why."""
         return [f"{place} ({kind}): {reason}" for place, kind, reason in self.coverage.unjudged]
 
     @property
     def one_again(self) -> str:
-        """How to run a single case again, by the first one; "" where nothing is known of it."""
+        """How to run a single case again, for the first case as an example; "" if that is unknown."""
         if self.cases.empty or not self.about.again:
             return ""
         first = self.cases.iloc[0]
@@ -106,9 +108,9 @@ class Findings:
 
     @property
     def conclusion(self) -> str:
-        """How it ended, in one line."""
+        """The outcome in one line."""
         left = ", ".join(self.about.left_changed)
-        said = f"; it changed what everybody in its process shares, which was put back: {left}" if left else ""
+        said = f"; it changed settings that its whole process shares, which were restored: {left}" if left else ""
         notes = self.about.declared, self.about.untried(MOST_CLASSES)
         return "; ".join(text for text in (f"{self._ended}{said}", *notes) if text)
 
@@ -122,7 +124,7 @@ class Findings:
         if self.outcome in (NOTHING_DECIDED, NO_GRADIENT):
             why = f"every row is undecided{' or unsupported' if lacking else ''}"
             if self.outcome == NO_GRADIENT:
-                why = f"of {counted(len(self.table), 'row')} none is a gradient's and decided"
+                why = f"of {counted(len(self.table), 'row')} none is a gradient that was decided"
             return f"{what}: {self.outcome} ({counted(runs, 'run')} of {cases}, {why})"
         share = exact_share(rows.get(UNDECIDED, 0) / len(self.table))
         tail = [counted(len(self.table), "row"), f"{share} undecided"]

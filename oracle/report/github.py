@@ -1,4 +1,4 @@
-"""A report for GitHub's runners: annotations on the log and a step summary, both within what GitHub shows, worst first."""
+"""A report for GitHub Actions: annotations in the log and a step summary, worst first, within GitHub's limits of length."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LARGEST_SUMMARY = 1024 * 1024 - 4096
 
 
 def worst_first(blames: Sequence[Blame]) -> list[Blame]:
-    """Gravest verdict first; among equals in the order found, most upstream first."""
+    """The gravest verdict first; among equals the order of the report, most upstream first."""
     return sorted(blames, key=lambda blame: -GRAVITY[blame.verdict])
 
 
 def workflow_commands(blames: Sequence[Blame], table: pd.DataFrame, subject: str = "") -> list[str]:
-    """Workflow commands: an error per culprit, the last one standing for all that do not fit, one for failures of the harness,
-    and a warning for what is open. A culprit is shown at the subject's file and line."""
+    """Workflow commands: an error per culprit (the last one counts those that do not fit), one for failures of the harness, and
+    a warning for unjudged or undecided rows. A culprit is shown at the subject's file and line."""
     at = _at(subject)
     ordered = worst_first(blames)
     shown = ordered if len(ordered) <= MOST_ANNOTATIONS else ordered[: MOST_ANNOTATIONS - 1]
@@ -49,7 +49,7 @@ def workflow_commands(blames: Sequence[Blame], table: pd.DataFrame, subject: str
 
 
 def summary(found: Findings) -> str:
-    """Markdown for GITHUB_STEP_SUMMARY: the outcome, the culprits worst first, the families."""
+    """Markdown for GITHUB_STEP_SUMMARY: the outcome, the culprits (worst first), the families."""
     ended = f"discrepancies: {len(found.blame):,} culprits" if found.blame else found.outcome
     families, verdicts = found.families, found.table["verdict"].value_counts()
     largest = figure(float(families["z_max"].max())) if len(families) else ""
@@ -88,7 +88,7 @@ def _inline(text: str) -> str:
 
 
 def _at(subject: str) -> dict[str, str]:
-    """File, from the root of the repository, and line of a subject that is module:object."""
+    """The file, relative to the repository's root, and line of a subject that is given as module:object."""
     place = place_of(subject)
     if place is None:
         return {}

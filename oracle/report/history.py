@@ -1,4 +1,4 @@
-"""Many runs of one folder in a row: how the largest z and the effective bits of each family went."""
+"""The runs of one folder in order: how the largest z and the effective bits of each family changed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ FEWEST_ELEMENTS = 64
 
 @dataclass(frozen=True)
 class Course:
-    """A family over the runs; NaN where a run has none of it.
+    """The figures of a family in each run; NaN if a run has no such case.
 
-    z: the largest in each run. bits: float32's least effective bits of a quantity with at least FEWEST_ELEMENTS elements.
+    Attributes:
+        z: the largest z of each run.
+        bits: the fewest effective bits in float32 of a quantity with at least FEWEST_ELEMENTS elements.
     """
 
     family: str
@@ -30,7 +32,7 @@ class Course:
 def load_history(folder: Path | str) -> list[tuple[str, Report]]:
     """The reports in a folder's subfolders, by name, in the order of their names.
 
-    Raises: ReportError when there is none, or one of them is damaged.
+    Raises: ReportError if there is none, or one is damaged.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -42,7 +44,7 @@ def load_history(folder: Path | str) -> list[tuple[str, Report]]:
 
 
 def courses(tables: Sequence[pd.DataFrame]) -> list[Course]:
-    """Each family's course over the runs' tables, families in the order in which they first occur."""
+    """The figures of each family over the runs' tables; families in the order of their first occurrence."""
     z, bits = [_largest_z(table) for table in tables], [_least_bits(table) for table in tables]
     families = dict.fromkeys(family for run in z for family in run)
     nan = float("nan")

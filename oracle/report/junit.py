@@ -1,4 +1,4 @@
-"""A report as JUnit XML, which build servers read: a suite per family, a test per case and dtype."""
+"""A report as JUnit XML, for build servers: a suite per family, a test per case and dtype."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 
 def document(found: Findings) -> str:
-    """Discrepancies are failures, and so is what was left unjudged without the user's word; crashes, and where the harness
-    itself failed, are errors; undecided and unsupported cases are skipped, never passed."""
+    """The XML document. Failures are discrepancies, and anything unjudged that the user did not allow. Errors are crashes, and
+    failures of the harness itself. Undecided and unsupported cases are skipped, never passed."""
     blamed: dict[tuple[str, str], list[Blame]] = {}
     for blame in found.blame:
         blamed.setdefault((blame.case, blame.dtype), []).append(blame)
@@ -70,7 +70,7 @@ def _case(suite: ET.Element, record: Mapping[Any, Any], blames: list[Blame], rea
 
 
 def _reasons(table: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Why rows do not simply pass, by case and dtype."""
+    """The reasons of rows that do not simply pass, by case and dtype."""
     told = table[(table["verdict"] != PASS) & (table["diagnosis"] != "")]
     return {
         (str(case), str(dtype)): "; ".join(dict.fromkeys(rows["diagnosis"].astype(str)))

@@ -1,4 +1,4 @@
-"""Culprits by kind: the same layer type, quantity, verdict and cause are one fault, however many cases show it."""
+"""Culprits by kind: those with the same layer type, quantity, verdict and cause count as one fault."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Kind:
     """One fault.
 
     Attributes:
-        culprits: all that show it, most upstream first.
-        example: the one whose case is the smallest.
+        culprits: all discrepancies that show it, most upstream first.
+        example: the discrepancy in the smallest case.
     """
 
     culprits: tuple[Blame, ...]
@@ -32,7 +32,7 @@ class Kind:
         return [culprit for culprit in self.culprits if culprit is not self.example]
 
     def remark(self, most: int = 3) -> str:
-        """Which others show it, in a line; empty where none does."""
+        """A line about the other discrepancies of this kind; empty if there are none."""
         if not self.others:
             return ""
         shown = [f"{own.case}/{own.layer}" if own.layer else own.case for own in self.others]
@@ -50,16 +50,16 @@ class Kind:
 
 
 def fault(culprit: Blame) -> tuple[str, ...]:
-    """What culprits of one kind have in common. Arrays of another dtype are one fault, in whatever layers they are returned."""
+    """The key by which culprits are grouped. Arrays of a wrong dtype are one fault, whichever layers return them."""
     if culprit.cause_name == OTHER_DTYPE:
         return culprit.verdict, culprit.cause_name, culprit.diagnosis
     return culprit.layer_type, culprit.quantity, culprit.verdict, culprit.cause_name
 
 
 def kinds(blames: Iterable[Blame], sizes: Mapping[str, int]) -> list[Kind]:
-    """In the order in which the first of each is blamed.
+    """The kinds, in the order of their first culprits.
 
-    sizes: how large each case is; of equals the first is the example.
+    sizes: the size of each case; of equally small ones the first is the example.
     """
     found: dict[tuple[str, ...], list[Blame]] = {}
     for culprit in blames:
@@ -68,7 +68,7 @@ def kinds(blames: Iterable[Blame], sizes: Mapping[str, int]) -> list[Kind]:
 
 
 def sizes_of(table: pd.DataFrame) -> dict[str, int]:
-    """Elements that were judged, by case."""
+    """The number of elements that were judged, by case."""
     return {str(case): int(count) for case, count in table.groupby("case", sort=False)["n"].sum().items()}
 
 
@@ -92,7 +92,7 @@ def kind_table(found: Sequence[Kind]) -> pd.DataFrame:
 
 
 def examples(rows: Iterable[Row]) -> set[Place]:
-    """The place of the smallest wrong row of each kind, before anybody is blamed: its arrays are kept first."""
+    """The place of the smallest wrong row of each kind, before culprits are known; its arrays are kept with priority."""
     smallest: dict[tuple[str, ...], Row] = {}
     for row in rows:
         if row.verdict in DISCREPANCIES:

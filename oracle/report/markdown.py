@@ -1,4 +1,4 @@
-"""A report as Markdown: rendering only, every figure comes from the report's tables."""
+"""A report as Markdown. This module only renders; every figure comes from the report's tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_PLACES = 100
 
 
 def report(found: Findings) -> str:
-    """What a report shows: the families, who is to blame, what is undecided and why, free training, all cases that stand out."""
+    """The report: families, culprits, undecided rows and why, free training, and all cases that do not simply pass."""
     about, rows, cases = found.about, found.table, found.cases
     parts = [
         f"# {literal(found.title)}: {found.outcome}",
@@ -34,7 +34,7 @@ def report(found: Findings) -> str:
         f"{about.software}; {'; '.join(where(about))}.",
         *again(found),
         *([f"Note: {said}."] if (said := about.declared) else []),
-        *([f"Of what the suite has: {said}."] if (said := about.untried(MOST_CLASSES)) else []),
+        *([f"Of everything in the suite: {said}."] if (said := about.untried(MOST_CLASSES)) else []),
         *left_unjudged(found),
         *([sentences.branches(rows)] if branch_counts(rows)[0] else []),
         "## Families",
@@ -54,7 +54,7 @@ def report(found: Findings) -> str:
 
 
 def again(found: Findings) -> list[str]:
-    """When it was run, by which command, and how to run one case again."""
+    """The time of the run, its command, and how to run one case again."""
     about, one = found.about, found.one_again
     said = [
         f"Run on {about.when}." if about.when else "",
@@ -73,20 +73,20 @@ def left_unjudged(found: Findings) -> list[str]:
 
 
 def _code(text: str) -> str:
-    """Text between backticks, more of them than it has in a row itself."""
+    """The text between enough backticks, more than the longest run of them inside it."""
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{' '.join(text.split())}{pad}{fence}"
 
 
 def where(about: Environment) -> list[str]:
-    """Interpreter, BLAS and processor, as far as a saved report still says."""
+    """Interpreter, BLAS and processor, as far as a saved report names them."""
     said = [("Python ", about.python), ("", about.blas), (f"{about.processors or '?'} × ", about.processor)]
     return [f"{before}{value}" for before, value in said if value]
 
 
 def discrepancy(kind: Kind) -> str:
-    """A list entry, what there is to say about it below it, and which others are of its kind."""
+    """A kind of discrepancy as a list entry, with details and the others of its kind below."""
     culprit = kind.example
     remarks = [*culprit.remarks, *([kind.remark()] if kind.others else [])]
     lines = [f"- {literal(str(culprit))}", *(f"  - {literal(remark)}" for remark in remarks)]
@@ -95,7 +95,7 @@ def discrepancy(kind: Kind) -> str:
 
 
 def reasons(undecided: pd.DataFrame) -> pd.DataFrame:
-    """Undecided rows by case and reason."""
+    """The undecided rows, grouped by case and reason."""
     grouped = undecided.groupby(["case", "layer", "quantity", "diagnosis"], sort=True).size()
     return grouped.rename("rows").reset_index()
 
@@ -113,7 +113,7 @@ def training(runs: Sequence[TrainingRun]) -> str:
 def table(frame: pd.DataFrame, figures: Sequence[str] = ()) -> str:
     """A Markdown table; verdict columns without a single row are left out.
 
-    figures: columns of numbers that a report has not.
+    figures: columns of numbers that are not a report's own.
     """
     shown = frame.drop(columns=[name for name in VERDICTS if name in frame and not frame[name].any()])
     if "seconds" in shown:
@@ -129,5 +129,5 @@ def _cell(value: Any, name: str, figures: Sequence[str]) -> str:
 
 
 def literal(text: str) -> str:
-    """Text that is no HTML, no link and no column of a table."""
+    """The text with everything escaped that Markdown would read as HTML, a link or a column of a table."""
     return " ".join(text.replace("<", "&lt;").replace("](", "]\\(").replace("|", "\\|").splitlines())

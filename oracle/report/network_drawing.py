@@ -1,6 +1,6 @@
-"""A small network drawn with its numbers on it: a column per layer, a circle per neuron, a line per weight.
+"""A drawing of a small network with its numbers: a column per layer, a circle per neuron, a line per weight.
 
-The first sample is drawn. A layer of another shape, or of more neurons than fit, is a box with its shape.
+It shows the first sample. A layer of another shape, or with too many neurons, is drawn as a box with its shape.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COLUMN, ROW, RADIUS, TOP, LEFT = 158, 74, 25, 46, 70
 
 @dataclass(frozen=True)
 class Column:
-    """What stands in a column: its heading, its shape, the numbers of the first sample and their gradients, by neuron."""
+    """A column: its heading, its shape, and the numbers of the first sample and their gradients, by neuron."""
 
     name: str
     shape: tuple[int, ...]
@@ -45,7 +45,7 @@ STYLE = Markup(
 
 
 def drawing(sections: Sequence[Section], own_style: bool = False) -> Markup:
-    """An SVG element; empty where the walk shows no forward pass."""
+    """An SVG element; empty if the walk shows no forward pass."""
     columns = list(columns_of(sections))
     if len(columns) < 2:
         return Markup()

@@ -1,4 +1,4 @@
-"""Pages of several runs: two held against each other, and many in a row. They share the styles of a run's page."""
+"""Pages of several runs: the comparison of two, and the history of many. They share the styles of a run's page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FACTS = ("subject", "reference", "date", "commit", "command", "python", "softwar
 
 
 def diff_page(before: tuple[str, Report], after: tuple[str, Report]) -> str:
-    """Two runs by name: what got worse, appeared, vanished and got better."""
+    """The comparison of two named runs: which rows got worse, appeared, vanished and got better."""
     sides = before[1], after[1]
     found = changes(sides[0].table, sides[1].table)
     worse = got_worse(found)
@@ -43,7 +43,7 @@ def diff_page(before: tuple[str, Report], after: tuple[str, Report]) -> str:
 
 
 def history_page(runs: Sequence[tuple[str, Report]]) -> str:
-    """Runs by name, the oldest first: how the largest z and the effective bits of each family went."""
+    """The history of named runs, the oldest first: the largest z and the effective bits of each family in each."""
     last = runs[-1][1]
     return _still(
         "history.html.j2",
@@ -81,7 +81,7 @@ def history_page(runs: Sequence[tuple[str, Report]]) -> str:
 
 
 def _still(template: str, **values: Any) -> str:
-    """A page without data of its own: plain HTML, and a button for its colours."""
+    """A page without embedded data: plain HTML, and a button that switches its colours."""
     return environment().get_template(template).render(styles=[text("page.css")], script=text("theme.js"), **values)
 
 
@@ -98,7 +98,7 @@ def _facts(before: tuple[str, Report], after: tuple[str, Report]) -> Iterator[tu
 
 
 def _kinds(before: Report, after: Report) -> list[dict[str, Any]]:
-    """Every kind of either run with its counts; those that are there more often now come first."""
+    """Every kind of either run with its counts; those that became more frequent come first."""
     sides = [{fault(kind.example): kind for kind in report.grouped} for report in (before, after)]
     made = []
     for key in dict.fromkeys((*sides[1], *sides[0])):

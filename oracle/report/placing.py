@@ -1,4 +1,4 @@
-"""A report's files take their places together: where the process is killed between two moves, the next one moves the rest."""
+"""Moves a report's files to their folder together; if the process is killed in between, the next process completes the moves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def begun(folder: Path) -> Path:
 
 
 def put_in_place(staging: Path, folder: Path) -> None:
-    """Move every file of `staging` to `folder`; where one cannot take its place, what was there before comes back.
+    """Move every file of `staging` to `folder`; if one cannot be moved, the former files are restored.
 
     Raises: OSError.
     """
@@ -50,9 +50,9 @@ def put_in_place(staging: Path, folder: Path) -> None:
 
 
 def finish(folder: Path) -> None:
-    """Move what a process that was killed has not moved.
+    """Complete the moves of a process that was killed.
 
-    Somebody else may have made the folder: nothing else is moved, and no link is followed. Raises: OSError.
+    The folder may come from somebody else, so no other file is moved, and no link is followed. Raises: OSError.
     """
     whole = folder / WHOLE
     if whole.is_symlink() or not whole.is_dir():

@@ -1,4 +1,4 @@
-"""What a report says, in visible characters alone: a name, a reason or a message may have come from anywhere."""
+"""Makes the texts of a report safe to show: visible characters only, since names, reasons and messages may come from anywhere."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def visible_about(about: About) -> About:
 
 
 def _visible(value: Any) -> Any:
-    """A text, and every text in a tuple."""
+    """A text, or every text in a tuple, in visible characters."""
     if isinstance(value, tuple):
         return tuple(map(_visible, value))
     return visible(value) if isinstance(value, str) else value
 
 
 def visible_values(value: Any) -> Any:
-    """Of plain JSON values, also the names."""
+    """Plain JSON values with every text, also every name, in visible characters."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, Mapping):
@@ -56,7 +56,7 @@ def visible_values(value: Any) -> Any:
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with texts that no spreadsheet takes for formulas."""
+    """The table with texts that spreadsheets do not take for formulas."""
     return table.assign(
         **{
             str(name): [f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text for text in values]

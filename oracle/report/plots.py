@@ -1,4 +1,4 @@
-"""Pictures of a report for notebooks and papers, as matplotlib figures."""
+"""Plots of a report for notebooks and papers, as matplotlib figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOGARITHMIC = tuple(column.name for column in COLUMNS if column.is_logarithmic)
 
 
 def pyplot() -> Any:
-    """Raises: ImportError, in one sentence, where matplotlib is not installed."""
+    """matplotlib.pyplot. Raises: ImportError, in one sentence, if matplotlib is not installed."""
     try:
         import matplotlib.pyplot
     except ImportError as error:
@@ -33,7 +33,7 @@ def pyplot() -> Any:
 
 
 def layers(table: pd.DataFrame, case: str, dtype: str, column: str = "max_rel") -> Figure:
-    """A figure of the table along depth: outputs down the network, then gradients back up; one step.
+    """A column of the table for one step of a case: outputs layer by layer, then gradients in reverse order.
 
     Raises: ValueError for a case, dtype or column that the table does not hold.
     """
@@ -65,7 +65,7 @@ def layers(table: pd.DataFrame, case: str, dtype: str, column: str = "max_rel") 
 
 
 def errors(detail: Detail) -> Figure:
-    """Maps of error / tolerance, the histogram of z, and got against expected, of one quantity."""
+    """A map of error / tolerance, the histogram of z, and got against expected, for one quantity."""
     drawn_maps = maps.maps(detail)
     drawn, axes = pyplot().subplots(
         1, len(drawn_maps) + 2, figsize=(3.4 * (len(drawn_maps) + 2), 3.2), layout="constrained"

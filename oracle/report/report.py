@@ -1,4 +1,4 @@
-"""Report: what a run found, as tables, and how it is kept."""
+"""Report: the results of a run as tables, and how they are saved and loaded."""
 
 from __future__ import annotations
 
@@ -39,28 +39,29 @@ MOST_BLAMES = 20
 
 
 class Discrepancy(AssertionError):
-    """Raised by `Report.raise_for_discrepancy`; its message is the blame."""
+    """Raised by `Report.raise_for_discrepancy`; its message names the culprits."""
 
 
 class ReportError(Sentence):
-    """A folder that cannot be written, or holds no report, in one sentence."""
+    """A folder that cannot be written, or holds no report. The message is one sentence."""
 
 
 @dataclass(frozen=True, repr=False)
 class Report(Findings):
-    """What a run found.
+    """The results of a run.
 
     Attributes:
-        table: one row per case, dtype, step, layer, quantity and mode; its columns are `oracle.judging.rows.Row`'s attributes.
+        table: one row per case, dtype, step, layer, quantity and mode; its columns are the attributes of
+            `oracle.judging.rows.Row`.
         cases: one row per case and dtype: verdict, blamed layer and quantity, diagnosis.
-        blame: culprits, most upstream cause first.
-        about: what the run says of itself: subject, reference, versions, processor, seeds.
+        blame: the culprits, the most upstream cause first.
+        about: a description of the run: subject, reference, versions, processor, seeds.
         environment: the same as plain values by name, as in report.json.
-        training: free training runs, if asked for.
-        details: the arrays behind some of the discrepancies, capped.
-        coverage: how much of the backward pass was judged; of `check_module`.
-        described: what each case holds and would catch, by name.
-    Units: z_max and z_rms are in derived standard deviations, bound_ratio in worst-case bounds, seconds in wall time.
+        training: the free training runs, if there were any.
+        details: the arrays of some of the discrepancies, up to a fixed number.
+        coverage: how much of the backward pass was judged, for `check_module`.
+        described: a description of each case, by name.
+    Units: z_max and z_rms are in derived standard deviations, bound_ratio in worst-case bounds, seconds are wall time.
 
     >>> report = oracle.run("refbp", cases="linear/*batch=2x3", dtypes=["float32"])
     >>> report
@@ -80,7 +81,7 @@ class Report(Findings):
         details: Iterable[Detail] = (),
         cases: Iterable[Case] = (),
     ) -> Report:
-        """From the judge's rows, and the seconds per case and dtype: culprits are found, details capped."""
+        """A report from the judge's rows and the seconds per case and dtype; it finds the culprits and limits the details."""
         details = list(details)
         rows = list(visible_rows(agreed(rows, details)))
         kept = capped(visible_details(details), examples(rows))
@@ -93,18 +94,18 @@ class Report(Findings):
         return cls(table, by_case, culprits, about, list(training), kept, described=told)
 
     def declaring(self, profile: Sequence[str]) -> Report:
-        """The same report of what declares something else than its run's subject."""
+        """The same report for a subject that declares something else than the run's subject did."""
         return replace(self, about=replace(self.about, profile=tuple(profile)))
 
     def reproduced_by(self, call: str, one: str = "") -> Report:
-        """The same report of what was no run over the suite: `call` shows it again, and `one`, with {dtype} in it, a single
-        case in one dtype."""
+        """The same report for a check outside the suite. The Python call `call` repeats it; `one`, a text with {dtype} in it,
+        repeats a single case in one dtype."""
         again = one or call
         culprits = [replace(own, reproduce=reproduce(again, own.case, own.dtype)) for own in self.blame]
         return replace(self, blame=culprits, about=replace(self.about, again=again)).by_command(call)
 
     def by_command(self, command: str) -> Report:
-        """The same report of a run that `command` makes again."""
+        """The same report for a run that the command line `command` repeats."""
         return replace(self, about=replace(self.about, command=command))
 
     @property
@@ -112,18 +113,18 @@ class Report(Findings):
         return self.about.to_json()
 
     def __repr__(self) -> str:
-        """Who is to blame, and how it ended."""
+        """The culprits and the outcome."""
         more = len(self.blame) - MOST_BLAMES
         said = [culprit.in_full() for culprit in self.blame[:MOST_BLAMES]]
         return "\n".join([*said, *([f"and {more} more"] if more > 0 else []), self.conclusion])
 
     def raise_for_discrepancy(self) -> None:
-        """Raises: Discrepancy, whose message is the blame, or how it ended where nobody is to blame, unless `passed`."""
+        """Raises: Discrepancy unless `passed`. Its message names the culprits, or if there are none gives the outcome."""
         if not self.passed:
             raise Discrepancy("\n".join(culprit.in_full() for culprit in self.blame) or self.conclusion)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; NaN and infinities are spelled out as strings."""
+        """Plain JSON values; NaN and infinities are strings."""
         return {
             "format": FORMAT,
             "passed": self.passed,
@@ -146,11 +147,11 @@ class Report(Findings):
         return junit.document(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: families, culprits and the worst rows, as many as one wants to scroll past."""
+        """The form for a notebook: families, culprits and a limited number of the worst rows."""
         return html.excerpt(self)
 
     def plot_layers(self, case: str | None = None, dtype: str | None = None, figure: str = "max_rel") -> Figure:
-        """A column of the table along depth, as a matplotlib figure; of the first case that is blamed unless one is named.
+        """A column of the table, layer by layer, as a matplotlib figure; by default for the first case with a culprit.
 
         Raises: ValueError for a case, dtype or column that the report does not hold; ImportError without matplotlib.
         """
@@ -168,9 +169,9 @@ class Report(Findings):
     def plot_errors(
         self, case: str, layer: str, quantity: str, dtype: str | None = None, step: int | None = None
     ) -> Figure:
-        """Where in a tensor the error sits, as a matplotlib figure; the first that fits, local before end to end.
+        """A map of the errors in a tensor, as a matplotlib figure: the first that fits, local before end to end.
 
-        Raises: ValueError where the report keeps no such arrays; ImportError without matplotlib.
+        Raises: ValueError if the report does not hold these arrays; ImportError without matplotlib.
         """
         for detail in self.details:
             place = detail.place
@@ -187,9 +188,9 @@ class Report(Findings):
         )
 
     def to_html(self, path: Path | str) -> None:
-        """Write one file that needs nothing else: it opens in any browser, without a network.
+        """Write one HTML file that opens in any browser, without a network connection or other files.
 
-        Raises: ReportError when it cannot be written.
+        Raises: ReportError if it cannot be written.
         """
         written(path, self._page())
 
@@ -199,9 +200,10 @@ class Report(Findings):
     def save(self, folder: Path | str) -> None:
         """Write table.parquet, table.csv, cases.csv, details.npz, report.json, report.md and report.html.
 
-        All of them or, on an error or after kill -9, none; `load_report` and the next `save` see to it.
+        All files are replaced together. After an error, or if the process is killed, the folder holds the old files or the new
+        ones, never a mixture: `load_report` and the next `save` complete an interrupted move.
 
-        Raises: ReportError when the folder cannot be written.
+        Raises: ReportError if the folder cannot be written.
         """
         folder = writable(folder)
         staging = placing.begun(folder)
@@ -223,7 +225,7 @@ class Report(Findings):
 
 
 def written(path: Path | str, text: str) -> None:
-    """Raises: ReportError when the file cannot be written."""
+    """Write a file. Raises: ReportError if it cannot be written."""
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
@@ -231,7 +233,7 @@ def written(path: Path | str, text: str) -> None:
 
 
 def writable(folder: Path | str) -> Path:
-    """The folder, made if it was not there. Raises: ReportError when it cannot be written."""
+    """The folder, created if it is missing. Raises: ReportError if it cannot be written."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -242,7 +244,7 @@ def writable(folder: Path | str) -> Path:
 
 
 def load_report(folder: Path | str) -> Report:
-    """A report that `save` wrote. Raises: ReportError when there is none, or one of another format."""
+    """A report that `save` wrote. Raises: ReportError if the folder holds none, or one of another format."""
     folder = Path(folder)
     try:
         placing.finish(folder)

@@ -1,4 +1,4 @@
-"""Rows -> their part in what went wrong: the culprit, or what followed from it."""
+"""Assigns a role to each row with a discrepancy: culprit, or consequence of another."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CULPRIT, CONSEQUENCE = "culprit", "consequence"
 def roles(table: pd.DataFrame, blames: Iterable[Blame]) -> list[str]:
     """For each row "culprit", "consequence" or "".
 
-    A discrepancy is the culprit's where its layer and quantity are blamed in this case and dtype, at whatever step it shows
-    again, or where it is wrong on its own inputs; every other one is a consequence.
+    A discrepancy is a culprit if its layer and quantity are blamed in this case and dtype, at this step or another, or if it is
+    wrong on its own inputs. Every other discrepancy is a consequence.
     """
     blamed = {(blame.case, blame.dtype, blame.layer, blame.quantity) for blame in blames}
     columns = (table[name].tolist() for name in ("case", "dtype", "layer", "quantity", "mode", "verdict"))

@@ -1,4 +1,4 @@
-"""What several forms of a report say in the same words."""
+"""Sentences that several forms of a report share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oracle.wording.figures import exact_share
 
 
 def branches(rows: pd.DataFrame) -> str:
-    """How much of the run hung on kinks and ties."""
+    """How many comparisons of the run were near kinks and ties."""
     compared, ambiguous, adopted = branch_counts(rows)
     share = exact_share(ambiguous / compared) if compared else "0 %"
     return (

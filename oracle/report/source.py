@@ -1,4 +1,4 @@
-"""Where the code of a subject stands, read from its source: nothing of it is run."""
+"""Finds the file and line of a subject's code by reading its source, without running it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ class Place(NamedTuple):
 
 
 def place_of(subject: str) -> Place | None:
-    """Of module:object the `run` of its class, else what binds the name; of a module that is a subject its `run`.
-
-    None where there is no source.
+    """The place of a subject. For module:object it is `run` of the object's class, or else the statement that binds the name;
+    for a module that is a subject, its `run`. None without source.
     """
     module, colon, name = subject.partition(":")
     file = _file_of(module)
@@ -48,7 +47,7 @@ def _names(node: ast.stmt) -> list[str]:
 
 
 def _file_of(module: str) -> Path | None:
-    """A module inside a package is looked for beside it: to ask for its spec would import the package."""
+    """The file of a module. One inside a package is looked for in its folder, because find_spec would import the package."""
     top, *inner = module.split(".")
     spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path])
     if spec is None or spec.origin is None:

@@ -1,4 +1,4 @@
-"""A report's files read back: somebody else may have written them, so every value is of the kind that belongs there."""
+"""Reads a report's files. They may come from somebody else, so the type of every value is checked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 
 class Parts:
-    """What a folder holds. Raises: OSError, ValueError, and whatever a library raises where a file is damaged."""
+    """The contents of a folder. Raises: OSError, ValueError, and any error of a library for a damaged file."""
 
     def __init__(self, folder: Path) -> None:
         kept = parsed(read(folder / "report.json", MOST_BYTES, inside=folder))
@@ -54,11 +54,11 @@ class Parts:
 
 
 class OtherFormat(Exception):
-    """A report of another version."""
+    """The report has another format version."""
 
 
 def _about(kept: Any) -> About:
-    """What a later version says beyond these attributes is passed over."""
+    """The description of the run; attributes that only a later version knows are skipped."""
     if not isinstance(kept, dict):
         raise ValueError(f"its environment is no object but {shown(kept)}")
     values = {own: kept[name] for own, name in NAMES.items() if name in kept}
@@ -116,7 +116,7 @@ def _cases(records: list[Any]) -> pd.DataFrame:
 
 
 def _made(kind: Any, record: Any) -> Any:
-    """A frozen value from its fields, each of its kind."""
+    """A frozen dataclass from a record, each field checked for its type."""
     if not isinstance(record, dict):
         raise ValueError(f"a {kind.__name__} is an object, got {shown(record)}")
     made = kind(**_fitting(kind, record, f"a {kind.__name__}'s"))
@@ -126,7 +126,7 @@ def _made(kind: Any, record: Any) -> Any:
 
 
 def _fitting(kind: Any, record: Mapping[str, Any], whose: str) -> dict[str, Any]:
-    """The values of a record, lists as tuples. Raises: ValueError for one that is not of its field's kind."""
+    """The values of a record, lists as tuples. Raises: ValueError for one whose type is not the field's."""
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     for field in fields(kind):
         if field.name in values and not _fits(values[field.name], str(field.type)):

@@ -37,7 +37,7 @@ HARNESS_FAILED = "the harness itself failed"
 
 
 def row_table(rows: Iterable[Row]) -> pd.DataFrame:
-    """The full table; shapes and indices are text, so that every file format holds them."""
+    """The full table; shapes and indices are text, so that every file format can hold them."""
     rows = list(rows)
     return pd.DataFrame({name: [_cell(getattr(row, name)) for row in rows] for name in names(COLUMNS)})
 
@@ -47,7 +47,7 @@ def _cell(value: Any) -> Any:
 
 
 def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tuple[str, str], float]) -> pd.DataFrame:
-    """One row per case and dtype: its verdict, who is blamed, or why it was not judged, its largest figures."""
+    """One row per case and dtype: its verdict, its culprit or why it was not judged, and its largest figures."""
     first: dict[tuple[str, str], Blame] = {}
     for blame in blames:
         first.setdefault((blame.case, blame.dtype), blame)
@@ -82,7 +82,7 @@ def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tu
 
 
 def _places(table: pd.DataFrame) -> dict[tuple[str, str], list[int]]:
-    """Which rows belong to each case and dtype, in the order in which these first occur."""
+    """The row numbers of each case and dtype, in the order of first occurrence."""
     places: dict[tuple[str, str], list[int]] = {}
     for place, key in enumerate(zip(table["case"].tolist(), table["dtype"].tolist(), strict=True)):
         places.setdefault(key, []).append(place)
@@ -90,7 +90,7 @@ def _places(table: pd.DataFrame) -> dict[tuple[str, str], list[int]]:
 
 
 def _largest(values: Floats) -> float:
-    """NaN only where there is nothing else."""
+    """The largest value; NaN only if all are."""
     known = values[~np.isnan(values)]
     return float(known.max()) if known.size else float("nan")
 
@@ -101,7 +101,7 @@ def _decided(shares: Any, counts: Any) -> float:
 
 
 def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
-    """One row per family: numbers of cases, rows by verdict, worst figures, seconds."""
+    """One row per family: the number of cases, rows by verdict, worst figures, seconds."""
     families = table["case"].astype(str).str.split("/").str[0]
     entries = []
     for family, own in cases.groupby("family", sort=False):
@@ -124,7 +124,7 @@ def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def branch_counts(table: pd.DataFrame) -> tuple[int, int, int]:
-    """Of all comparisons end to end: how many there were, how many rounding can flip, how many were adopted."""
+    """Counts of the comparisons end to end: all, those that rounding can flip, those taken from the subject."""
     rows = table[table["quantity"] == "branches"]
     return int(rows["n"].sum()), int(rows["n_ambiguous"].sum()), int(rows["n_adopted"].sum())
 
@@ -140,10 +140,10 @@ def step_rows(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, pd.DataF
 
 
 def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[dict[str, Any]]]:
-    """One step of a case, layer by layer from the loss back to the input; the first step with a discrepancy, else the first.
+    """One step of a case, layer by layer from the loss back to the input: the first step with a discrepancy, else the first.
 
-    Returns: the step, and per layer and quantity the local figures beside the end-to-end z; "at fault" where the local
-    judgement found a discrepancy, or where it found none in the whole step, what is wrong first end to end.
+    Returns: the step, and per layer and quantity the local figures beside the end-to-end z. "at fault" marks discrepancies of
+        the local judgement, or, if it found none in the step, the first discrepancy end to end.
     Raises: ValueError without such rows.
     """
     step, rows = step_rows(table, case, dtype)
@@ -165,7 +165,7 @@ def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[d
 
 
 def unsupported_runs(table: pd.DataFrame) -> int:
-    """In how many runs of a case nothing was judged, since the subject or the reference has no such thing."""
+    """The number of runs in which nothing was judged, because the subject or the reference does not support the case."""
     lacking = (table["verdict"] == UNSUPPORTED).groupby([table["case"], table["dtype"]]).all()
     return int(lacking.sum())
 
@@ -179,7 +179,7 @@ FORWARD = ("output", "input", "mask", "branches", "grad_output", "")
 
 
 def has_backward(table: pd.DataFrame) -> bool:
-    """Whether a gradient, or what an update made of one, was decided."""
+    """Whether a gradient, or a result of an update, was decided."""
     quantity = table["quantity"].astype(str)
     is_backward = ~quantity.isin(FORWARD) & ~quantity.str.startswith(("output#", "buffer."))
     is_backward &= ~table["layer_type"].isin(CONTAINERS)
@@ -188,7 +188,7 @@ def has_backward(table: pd.DataFrame) -> bool:
 
 
 def outcome(table: pd.DataFrame) -> str:
-    """How a run ended, in a word or two: that something conforms takes a gradient that was judged, and decided."""
+    """The outcome of a run in a few words; "conforms" requires at least one gradient that was judged and decided."""
     if table["verdict"].isin(DISCREPANCIES).any():
         return DISCREPANCIES_FOUND
     if (table["verdict"] == FAILED).any():
@@ -201,7 +201,7 @@ def outcome(table: pd.DataFrame) -> str:
 
 
 def failed_runs(failed: pd.DataFrame) -> str:
-    """In how many runs the harness itself failed, and how in the first of them."""
+    """A sentence on the runs in which the harness itself failed, with the first failure."""
     first = failed.iloc[0]
     where = f"{first['case']} ({first['dtype']}): {first['diagnosis']}"
     return f"{HARNESS_FAILED} in {counted(len(failed), 'run')}, please report this: {where}"

@@ -1,4 +1,4 @@
-"""A report in the terminal: rendering only. Plain text where there is no terminal, readable at 80 columns."""
+"""A report in the terminal. This module only renders. Without a terminal it prints plain text, readable at 80 columns."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def opening(about: Environment) -> str:
 
 
 def show_report(out: Console, report: Report) -> None:
-    """The families, the kinds of discrepancies by their smallest cases, free training, and a line that says how it ended."""
+    """Print the families, the kinds of discrepancies with their smallest cases, free training, and the outcome."""
     out.print(family_table(report, out.width))
     kinds = report.grouped
     for kind in kinds[:MOST_BLAMES]:
@@ -119,7 +119,7 @@ def two_columns(frame: pd.DataFrame) -> Table:
 
 
 def score_table(frame: pd.DataFrame) -> Table:
-    """A row for each of the frame's, numbers to the right; a column of verdicts without any is left out."""
+    """The frame as a table, numbers right-aligned; a verdict column that is all zero is left out."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     shown = [name for name in frame if name not in VERDICTS or frame[name].any()]
     for name in shown:
@@ -133,7 +133,7 @@ def score_table(frame: pd.DataFrame) -> Table:
 
 
 def plain_table(frame: pd.DataFrame) -> Table:
-    """A frame of texts as it is."""
+    """A frame of texts as a table, unchanged."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for name in frame.columns:
         made.add_column(str(name), overflow="fold")
@@ -147,7 +147,7 @@ DECADES_WITHIN, DECADES_OUTSIDE = 3, 6
 
 
 def bar(z: float) -> str:
-    """log10(error / tolerance), a character per decade; the stroke is the tolerance, and what is beyond it has another shape."""
+    """log10(error / tolerance) as a bar, a character per decade; a stroke marks the tolerance, and another character the part beyond it."""
     if math.isnan(z):
         return ""
     decades = -math.inf if z <= 0 else math.log10(z / LAMBDA) if z < math.inf else math.inf
@@ -159,7 +159,7 @@ def bar(z: float) -> str:
 def layer_table(lines: list[dict[str, Any]], title: str, out: Console) -> Table:
     """One step of one case, from the loss back to the input: the local and the end-to-end judgement side by side.
 
-    Bars only in a terminal. In a narrow one a layer's type and size and the largest error are left out.
+    Bars are drawn in a terminal only. A narrow terminal leaves out a layer's type and size and the largest error.
     """
     wide, bars = out.width >= NARROW, out.is_terminal
     made = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
@@ -192,7 +192,7 @@ MOST_CHANGES = 20
 
 
 def show_changes(out: Console, changes: list[Change]) -> None:
-    """What differs between two reports, then how much of it there is."""
+    """Print the differences between two reports, then their counts."""
     for change in changes[:MOST_CHANGES]:
         figures = ", ".join(figure(z) for z in (change.z_before, change.z_after) if not math.isnan(z))
         style = STYLES["wrong"] if change.kind == WORSE else STYLES[PASS] if change.kind == BETTER else ""
@@ -208,7 +208,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A block per value between the least and the largest; a dot where there is none."""
+    """A block character per value, scaled from the smallest to the largest; a dot for a missing value."""
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     places = [(value - low) / (high - low) if high > low else 0.5 for value in values]
@@ -222,7 +222,7 @@ MOST_RUNS = 12
 
 
 def history_table(courses: Sequence[Course], out: Console) -> Table:
-    """z and effective bits of each family over the last runs: drawn in a terminal, first and last as figures everywhere."""
+    """z and effective bits of each family over the last runs: the first and last figure, and in a terminal a drawing."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     made.add_column("family", no_wrap=True)
     for name in ("largest z", "least bits, float32"):

@@ -1,4 +1,4 @@
-"""A walk through a training step, shown: as text, Markdown, JSON, a page, and in a notebook."""
+"""The numbers of a training step in order, shown as text, Markdown, JSON, an HTML page, and in a notebook."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ STAGE_WIDTH, NAME_WIDTH, VALUE_WIDTH = 10, 12, 24
 
 @dataclass(frozen=True)
 class Walk:
-    """Every number of one training step, the subject's beside the reference's.
+    """The numbers of one training step, the subject's beside the reference's.
 
     Attributes:
-        case, why: the case's name, and what it would catch.
-        subject, dtype: whose numbers stand first, and what it computes in.
-        reference: whose stand beside them, in float64.
-        step: which step of the case, from 0.
-        sections: what is given, forward, the loss, backward, the update.
+        case, why: the case's name, and the error that it would catch.
+        subject, dtype: the subject's name, and the dtype in which it computes.
+        reference: the reference's name; it computes in float64.
+        step: the step of the case, from 0.
+        sections: the given numbers, forward pass, loss, backward pass and update, in this order.
     """
 
     case: str
@@ -67,15 +67,15 @@ class Walk:
         return "\n\n".join(parts) + "\n"
 
     def to_json(self) -> str:
-        """All of it; a number that is not finite is the word nan, inf or -inf."""
+        """Everything as JSON; a number that is not finite is the word nan, inf or -inf."""
         return json.dumps(spelled(asdict(self)), ensure_ascii=False, indent=1)
 
     def to_html(self) -> str:
-        """A page of its own: the network with its numbers on it, then every section."""
+        """A complete HTML page: the network with its numbers, then every section."""
         return self._rendered("walk_page.html.j2", styles=["body { margin: 16px; }"])
 
     def to_svg(self) -> str:
-        """The network with its numbers on it, as a picture of its own; empty where there is nothing to draw."""
+        """The network with its numbers as an SVG file; empty if there is nothing to draw."""
         return str(drawing(self.sections, own_style=True))
 
     def _repr_html_(self) -> str:
@@ -95,7 +95,7 @@ def title(section: Section) -> str:
 
 
 def rows(section: Section) -> list[tuple[str, list[str]]]:
-    """The lines as words: the name of each number, and its values with all digits that they have."""
+    """The lines as texts: the name of each number, and its values with all their digits."""
     found = []
     for line in section.lines:
         place = f"[{', '.join(map(str, line.index))}]" if line.index else ""

@@ -1,4 +1,4 @@
-"""A report in a notebook's cell: the same figures as everywhere, a few rows of each table."""
+"""A report in a notebook cell: the same figures, with a few rows of each table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_ROWS = 20
 
 
 def excerpt(found: Findings) -> str:
-    """HTML without scripts and without styles of its own beyond a few attributes."""
+    """HTML without scripts, and with no styles but a few attributes."""
     rest = found.table[found.table["verdict"] != PASS]
     gravity = rest["verdict"].map(GRAVITY)
     rows = rest.assign(gravity=gravity).sort_values(["gravity", "z_max"], ascending=False, kind="stable")

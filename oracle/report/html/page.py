@@ -1,4 +1,4 @@
-"""Puts a page together: what can be read at once as plain HTML, the data and the code that shows it beside that."""
+"""Assembles a page: the overview as plain HTML, then the data and the code that shows it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MOST_OTHERS = 50
 
 
 def render(found: Findings) -> str:
-    """The whole page."""
+    """The whole page as text."""
     rows, cases = found.table, found.cases
     shown = cases[cases["verdict"] != PASS]
     distinct = map(str, dict.fromkeys(cases["case"])) if found.about.again else ()
@@ -88,7 +88,7 @@ def render(found: Findings) -> str:
 
 
 def overview(found: Findings, most: int) -> dict[str, Any]:
-    """What every page opens with: how it ended, the families, and of the kinds of culprits so many."""
+    """The beginning of every page: the outcome, the families, and a limited number of kinds of culprits."""
     kinds, families = found.grouped, found.families
     return {
         "title": found.title,
@@ -105,7 +105,7 @@ def overview(found: Findings, most: int) -> dict[str, Any]:
 
 
 def facts(about: About) -> dict[str, str]:
-    """What else the page says of the run, by name, as far as there is anything to say."""
+    """Other facts about the run, by name, without the empty ones."""
     said = {
         name: value
         for name, value in sorted(about.to_json().items())
@@ -115,7 +115,7 @@ def facts(about: About) -> dict[str, str]:
 
 
 def _start(blame: Sequence[Blame], cases: pd.DataFrame) -> dict[str, str]:
-    """The case to open with: the first that is blamed, else of those that pass the one with the largest z."""
+    """The case that is shown first: the first with a culprit, else the passing one with the largest z."""
     if blame:
         return {"case": blame[0].case, "dtype": blame[0].dtype}
     passing = cases[cases["verdict"] == PASS]

@@ -1,4 +1,4 @@
-"""The data that a page carries: the table column by column, each as small as it gets without losing a meaningful digit."""
+"""The data in a page: the table column by column, each packed as small as possible without losing a meaningful digit."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def shown() -> list[dict[str, Any]]:
 
 
 def packed(value: Any) -> str:
-    """JSON, compressed, as text: what the page inflates."""
+    """The value as compressed JSON in a text, which the page decompresses."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
 def columns(table: pd.DataFrame, blames: Iterable[Blame]) -> dict[str, Any]:
-    """Each column as {"words", "codes"} or {"numbers"}; a number that is none is null, an infinite one is spelled out."""
+    """Each column as {"words", "codes"} or {"numbers"}; NaN is null, an infinity is a string."""
     table = table.assign(role=roles(table, blames))
     found: dict[str, Any] = {}
     tolerances = table["tolerance"].tolist()
@@ -56,7 +56,7 @@ def columns(table: pd.DataFrame, blames: Iterable[Blame]) -> dict[str, Any]:
 
 
 def share(value: float) -> float:
-    """Three digits of what lacks to 1."""
+    """A share, rounded so that its distance from 1 keeps three digits."""
     return 1 - rounded(1 - value, 3) if math.isfinite(value) else value
 
 
@@ -73,7 +73,7 @@ def numbers(values: Iterable[float], digits: int = 3) -> list[Any]:
 
 
 def details(kept: Sequence[Detail]) -> list[dict[str, Any]]:
-    """For each detail its place and what can be drawn of it."""
+    """For each detail its place and the data of its drawings."""
     return [
         {
             **detail.place._asdict(),
@@ -109,7 +109,7 @@ def _element(element: maps.Element) -> dict[str, Any]:
 
 
 def cases(told: Mapping[str, Described]) -> dict[str, Any]:
-    """What each case would catch and holds, by name."""
+    """The description of each case, by name."""
     return {
         name: {"why": own.why, "layers": dict(own.layers), "loss": own.loss, "optimizer": own.optimizer}
         for name, own in told.items()

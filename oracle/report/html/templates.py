@@ -1,4 +1,4 @@
-"""Where the pages' templates are, and what each of them can use."""
+"""Loads the pages' templates, with the functions that each of them can use."""
 
 from __future__ import annotations
 

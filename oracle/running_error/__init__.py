@@ -1,4 +1,4 @@
-"""Running error analysis as an array type: values that carry the rounding error an honest implementation may have."""
+"""Running error analysis as an array type: values that carry the rounding error that a correct implementation may have."""
 
 from oracle.running_error import contractions as contractions
 from oracle.running_error import elementwise as elementwise

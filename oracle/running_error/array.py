@@ -1,4 +1,4 @@
-"""An array that carries a value and how far rounding may have taken it: NumPy code runs on it unchanged."""
+"""An array that carries a value and its possible rounding error. NumPy code runs on it unchanged."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from oracle.running_error.model import ErrorModel, Floats, Twofold, added, eithe
 
 
 class ErrorArray(Dispatching, NDArrayOperatorsMixin):
-    """value, and what is known of its error.
+    """An array with its value and the error of that value.
 
-    A result of `sum`, `matmul` or `+=` is an *open sum*: its terms are remembered (their count and the sum of |term|^p), and
-    only when something else than a further addition reads it is the rounding of the whole sum counted, once.
+    The result of `sum`, `matmul` or `+=` is an *open sum*. It keeps the count of its terms and the sum of |term|^p. The rounding
+    error of the whole sum is added once, when an operation other than a further addition reads it: that closes the sum.
 
     Attributes (arrays of the value's shape, or broadcast to it):
         value: the reference value, float64.
-        own_error: stored error, without the rounding of an open sum and of its terms; None if exact.
-        scale: sum of term² of all that was added up on the way here, against which a tolerance is wide or narrow; None
-            where that is value² (closed) or that of `terms` (open).
-        terms, count, rounded: of an open sum, the last the roundoff of each of its terms, which are products; terms is None
-            if closed.
-        quantum: all elements are exact multiples of it; None where unknown or not exact.
-        guide: the subject's own value of this quantity, whose branches are adopted; None if unknown.
-        own_hidden: of a closed sum, or of what was made of it, where a term hides in it; None where nowhere.
-        written_to: its components were made by writing into it, each in the value's shape, and are shared with no other array
-            but what was read at an index of it.
-        origin: of what was read at an index, the array and the index.
-        dtype: what the subject computes in (not value's).
+        own_error: the stored error, without the rounding of an open sum and of its terms; None if exact.
+        scale: the sum of term² of everything added up so far, by which a tolerance is called wide or narrow; None stands
+            for value² (closed) or the sum in `terms` (open).
+        terms, count, rounded: for an open sum; rounded is the roundoff of each term, which is a product. terms is None if
+            the sum is closed.
+        quantum: a number of which all elements are exact multiples; None if unknown or not exact.
+        guide: the subject's own value of this quantity, by which comparisons are decided; None if unknown.
+        own_hidden: the mask where a typical term of a closed sum fits into its tolerance; None where that is nowhere.
+        written_to: whether its components were made by writing to it, each in the value's shape, and are shared with no array
+            except those read at an index of it.
+        origin: for an array that was read at an index, the array and the index.
+        dtype: the dtype in which the subject computes (value is float64).
     """
 
     __slots__ = (
@@ -71,7 +71,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         self.own_hidden = hidden
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """By the operation's rule. A sum, whatever is made of it element by element, hides what it hid."""
+        """Applies the operation's rule. Element-wise results of a sum inherit `own_hidden`."""
         result = super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
         if isinstance(result, ErrorArray) and result.terms is None:
             for one in inputs:  # but not where it is spread over many elements
@@ -81,13 +81,13 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
     @classmethod
     def exact(cls, value: Any, model: ErrorModel) -> ErrorArray:
-        """Captured data: exact by definition."""
+        """Recorded data, which is exact by definition."""
         wide = np.asarray(value, dtype=np.float64)
         return cls(wide, model, quantum=quantum_of(wide))
 
     @property
     def error(self) -> Twofold | None:
-        """The stored error of the value, None if exact. Closes an open sum."""
+        """The error of the value, None if exact. Reading it closes an open sum."""
         if self.terms is not None:
             if self.scale is None:
                 self.scale = self.terms.statistical
@@ -104,7 +104,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
     @property
     def hidden(self) -> Any:
-        """Where a term of the usual size fits into the tolerance of the sum that this is; None where nowhere. Closes it."""
+        """The mask where a typical term fits into the tolerance of this sum; None where nowhere. Reading it closes the sum."""
         self.error  # noqa: B018
         return self.own_hidden
 
@@ -122,33 +122,33 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
     @property
     def bound(self) -> Floats | None:
-        """Of the value's error in the worst case; None where the model keeps none."""
+        """The worst-case bound of the value's error; None if the model keeps no bounds."""
         return self.error_or_zero.worst
 
     @property
     def scale_or_own(self) -> Floats:
-        """`scale`, spelled out."""
+        """`scale`, with the value that None stands for."""
         if self.scale is not None:
             return self.scale
         return self.terms.statistical if self.terms is not None else self.counted(np.square(self.value))
 
     @property
     def open_terms(self) -> Twofold:
-        """Sum of |term|^p; a closed value is its own single term."""
+        """The sum of |term|^p; a closed value is its own single term."""
         return self.terms if self.terms is not None else self.model.raised(self.value).mapped(self.counted)
 
     def counted(self, terms: Floats) -> Floats:
-        """An infinity or NaN is judged as such; it must not make the scale of what it meets infinite."""
+        """The terms, 0 for infinite and NaN values: these are judged by themselves, and must not make a scale infinite."""
         return terms if np.isfinite(terms).all() else np.where(np.isfinite(self.value), terms, 0.0)
 
     @property
     def open_count(self) -> Floats | int:
-        """Number of terms; a zero that nothing has been added to yet has none."""
+        """The number of terms; a zero to which nothing has been added yet has none."""
         return self.count if self.terms is not None else (self.value != 0).astype(np.float64)
 
     @property
     def branching_value(self) -> Floats:
-        """What comparisons look at: the subject's own value where it is known."""
+        """The value that comparisons use: the subject's own if it is known."""
         return self.value if self.guide is None else self.guide
 
     def spelled_out(self, component: Any) -> Any:
@@ -157,20 +157,20 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
     @property
     def root(self) -> ErrorArray:
-        """The array whose components these are, or are part of."""
+        """The array that owns these components, or of which they are a part."""
         return self if self.origin is None else self.origin[0].root
 
     def release(self) -> None:
-        """Another array may have the same components: the next that is written into is a copy."""
+        """Record that another array may share the components, so that the next write copies them."""
         self.root.written_to = False
 
     def mapped(self, function: Callable[[Any], Any]) -> ErrorArray:
-        """The same rearrangement of every component: for views, gathers and copies, which do not round."""
+        """Applies a rearrangement to every component: for views, gathers and copies, which do not round."""
         self.release()
         return self._mapped(function)
 
     def _mapped(self, function: Callable[[Any], Any]) -> ErrorArray:
-        """The same for a part of this array that may still be added to in place."""
+        """The same as `mapped`, for a part of this array to which may still be added in place."""
 
         def component(array: Any) -> Any:
             return function(self.spelled_out(array))
@@ -189,7 +189,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         )
 
     def __iadd__(self, other: Any) -> ErrorArray:
-        """Accumulate: the addend joins this array's open sum, in place where that disturbs nobody else."""
+        """Adds the addend to this array's open sum, in place if no other array shares the components."""
         addend = other if isinstance(other, ErrorArray) else constant(other, self.model)
         with np.errstate(all="ignore"):
             if self._takes(addend):
@@ -215,7 +215,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         return self
 
     def _agree(self, other: ErrorArray) -> None:
-        """Two sums that become one have terms of the same kind; else the rounding of the terms becomes stored error."""
+        """Prepares to merge two sums: if their terms are rounded differently, that rounding becomes stored error."""
         if self.rounded != other.rounded:
             if self.terms is None and not self.value.any():  # nothing has been added up yet
                 self.rounded = other.rounded
@@ -226,7 +226,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
                     one.rounded = 0.0
 
     def _takes(self, addend: ErrorArray) -> bool:
-        """Whether this array has a component of its own for each of the addend's."""
+        """Whether this array owns a component for each of the addend's, so that it can be added to in place."""
         return (
             self.root.written_to
             and self.rounded == addend.rounded
@@ -254,7 +254,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             return  # `self[index] += addend` was done in place
 
         def written(component: Any, new: Any, stored: bool) -> Floats:
-            """The component with `new` at `index`; in place if it is stored, by an earlier call, and nobody else has seen it."""
+            """The component with `new` at `index`; written in place if an earlier write stored it and no array shares it."""
             if not (stored and self.written_to):
                 component = np.array(np.broadcast_to(component, self.shape), float)
             component[index] = new
@@ -324,7 +324,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         return self.mapped(np.copy)
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
-        """In another precision, rounded once where that one is narrower; a plain array where it is not a floating-point one."""
+        """In another precision, rounded once if that is narrower; a plain array for a dtype that is not floating-point."""
         kind = np.dtype(dtype)
         if kind.kind in "biu":
             return self.value.astype(kind)
@@ -340,7 +340,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
 
 def converted(x: ErrorArray, model: ErrorModel) -> ErrorArray:
-    """An array as it is held in the model's dtype. Exact numbers stay exact: everybody rounds them alike."""
+    """An array in the model's dtype. Exact numbers stay exact, since every implementation rounds them to the same value."""
     error, narrower = x.error, model.unit_roundoff > x.model.unit_roundoff
     value, quantum = x.value, x.quantum
     if narrower and error is None:
@@ -353,13 +353,13 @@ def converted(x: ErrorArray, model: ErrorModel) -> ErrorArray:
 
 
 def stored(x: Any) -> Any:
-    """What one kernel hands to the next, or reads again later: in 16 bits rounded to these, whatever it computes in."""
+    """An array as one kernel passes it to the next or reads it again later: in 16 bits if the model stores 16 bits."""
     model = x.model if isinstance(x, ErrorArray) else None
     return x if model is None or model.stored is None else converted(converted(x, model.of(model.stored)), model)
 
 
 def constant(value: Any, model: ErrorModel) -> ErrorArray:
-    """A number or plain array that a formula brings in: exact where the dtype can hold it, else rounded once."""
+    """A number or plain array of a formula as an error array: exact if the dtype can hold it, else rounded once."""
     wide = np.asarray(value, dtype=np.float64)
     with np.errstate(all="ignore"):
         held = wide if model.dtype == np.float64 else wide.astype(model.dtype).astype(np.float64)
@@ -371,7 +371,7 @@ def constant(value: Any, model: ErrorModel) -> ErrorArray:
 
 
 def operands(*inputs: Any) -> list[ErrorArray]:
-    """All inputs as error arrays of one model: of those among them the one of the widest dtype."""
+    """All inputs as error arrays of one model, that of the widest dtype among them."""
     models = [x.model for x in inputs if isinstance(x, ErrorArray)]
     model = models[0]
     if any(other.dtype != model.dtype for other in models):
@@ -383,7 +383,7 @@ def operands(*inputs: Any) -> list[ErrorArray]:
 
 
 def in_range(x: ErrorArray) -> ErrorArray:
-    """To compute with: its error is infinite where the dtype cannot hold its value."""
+    """The array as an operand: with an infinite error where the dtype cannot hold the value."""
     log = x.model.branches
     if not log.overflown:
         return x

@@ -44,7 +44,7 @@ def _summed(x: Any, labels: str, wanted: str) -> Any:
 
 
 def _single(x: Any, labels: str, wanted: str) -> tuple[Any, str]:
-    """An array with each label once, and those summed away that nothing else has."""
+    """An array with each label once, summed over the labels that nothing else uses."""
     once = "".join(dict.fromkeys(labels))
     if once != labels:
         diagonal = f"{labels}->{once}"
@@ -53,7 +53,7 @@ def _single(x: Any, labels: str, wanted: str) -> tuple[Any, str]:
 
 
 def _pair(x: Any, of_x: str, y: Any, of_y: str, wanted: str) -> tuple[Any, str]:
-    """The two contracted over the labels that they share and nobody wants."""
+    """The two arrays contracted over the shared labels that are not wanted afterwards."""
     batch = [own for own in of_x if own in of_y and own in wanted]
     inner = [own for own in of_x if own in of_y and own not in wanted]
     rows, columns = [own for own in of_x if own not in of_y], [own for own in of_y if own not in of_x]
@@ -70,7 +70,7 @@ def _pair(x: Any, of_x: str, y: Any, of_y: str, wanted: str) -> tuple[Any, str]:
 
 
 def dot(x: Any, y: Any) -> Any:
-    """np.dot: of vectors and matrices a product, of numbers an ordinary one."""
+    """np.dot: the matrix product for vectors and matrices, an ordinary product for numbers."""
     x, y = operands(x, y)
     if not x.ndim or not y.ndim:
         return multiply(x, y)

@@ -13,7 +13,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
 
 class Dispatching:
-    """Sends NumPy calls to the registered rules. An operation without a rule is an error, never silently exact."""
+    """Sends NumPy calls to the registered rules. An operation without a rule raises an error; it never counts as exact."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
-"""What arithmetic and functions of single elements do to an error: one rule per operation, registered by name.
+"""Error rules of arithmetic and element-wise functions: one rule per operation, registered by name.
 
-Propagation is of first order; the rounding of the operation itself is added on top.
+Errors propagate to first order, and the rounding error of the operation itself is added.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from oracle.running_error.selection import greater, less, where
 def rounded(
     value: Floats, model: ErrorModel, quantum: float | None, exact: Any = None
 ) -> tuple[Twofold | None, float | None]:
-    """Error of one correctly rounded operation, none where nothing had to be rounded."""
+    """The error of one correctly rounded operation; none if the result is exact."""
     if quantum is not None and (value.size == 0 or np.max(np.abs(value)) <= quantum / model.unit_roundoff):
         return None, quantum
     error = model.rounding(value)
@@ -42,7 +42,7 @@ def add(x: Any, y: Any) -> ErrorArray:
 
 
 def certainly_zero(x: ErrorArray) -> Any:
-    """Where it is zero in everybody's arithmetic."""
+    """Where x is zero in every implementation."""
     return x.value == 0 if x.error is None else (x.value == 0) & (x.error.statistical == 0)
 
 
@@ -71,7 +71,7 @@ def scaled_error(error: Twofold | None, factor: Floats, model: ErrorModel) -> Tw
 
 
 def product_error(error: Twofold | None, factor: ErrorArray, model: ErrorModel) -> Twofold | None:
-    """Of a product by its other factor, which has an error too: of second order the product of both."""
+    """The error that one factor's error causes in a product; it includes the second-order term, the product of both errors."""
     if error is None or factor.error is None:
         return scaled_error(error, factor.value, model)
     return error * (model.raised(factor.value) + factor.error)
@@ -121,7 +121,7 @@ def divide(x: Any, y: Any) -> ErrorArray:
 def elementwise(
     function: Callable[[Floats], Floats], derivative: Callable[[Floats, Floats], Any], ulps: float
 ) -> Callable[[Any], ErrorArray]:
-    """The rule of y = f(x): |f'(x)| times x's error, and f's own accuracy in units in the last place."""
+    """The rule of y = f(x): the error is |f'(x)| times x's error, plus f's own error, given in units in the last place."""
 
     def rule(x: Any) -> ErrorArray:
         x = in_range(x)
@@ -139,7 +139,7 @@ def elementwise(
 
 
 def exponential(x: Any) -> ErrorArray:
-    """A result of zero is one that was lost."""
+    """The rule of exp; a result of zero counts as an underflow."""
     result = elementwise(np.exp, lambda x, y: y, 4)(x)
     lost = (result.value == 0) & (x.value > -np.inf)
     if lost.any() and result.own_error is not None:
@@ -163,7 +163,7 @@ def square(x: ErrorArray) -> ErrorArray:
 
 
 def square_root(x: Any) -> ErrorArray:
-    """No root is off by more than that of x's own error, however close x is to zero."""
+    """The rule of the square root, whose error is at most the root of x's error even if x is close to zero."""
     x = in_range(x)
     model, value = x.model, np.sqrt(x.value)
     error = model.rounding(value)

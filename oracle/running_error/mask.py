@@ -12,8 +12,8 @@ from oracle.running_error.model import Twofold
 
 
 class ErrorMask(Dispatching):
-    """The outcome of a comparison: `value`, and where rounding could have made it the other, in either model (`ambiguous`);
-    None where that is nowhere."""
+    """The outcome of a comparison: `value`, and for each error model the mask `ambiguous` of elements whose outcome rounding
+    can change, or None if there are none."""
 
     __slots__ = ("ambiguous", "value")
 

@@ -40,11 +40,11 @@ LAMBDA = 8.0
 
 @dataclass
 class Branches:
-    """What the comparisons in one place came to.
+    """Counts of the comparisons in one place.
 
-    Attributes: how many there were; how many of them rounding can flip; for how many of these the subject's choice is
-    unknown, so that what depends on them is wider; how many of its choices were adopted although the reference's differ; how
-    many of these rounding cannot explain. And how many values were computed from one that the dtype cannot hold.
+    Attributes: compared: all comparisons. ambiguous: those that rounding can flip. widened: ambiguous ones whose outcome in the
+    subject is unknown, which widens later tolerances. adopted: those with the subject's outcome instead of the reference's.
+    inadmissible: adopted ones that rounding cannot explain. out_of_range: values computed from one that the dtype cannot hold.
     """
 
     compared: int = 0
@@ -57,8 +57,8 @@ class Branches:
 
 @dataclass
 class BranchLog:
-    """Branches by place; `place` is the layer that computes at present, `samples` how many samples it was given.
-    `overflown` is set once a value is beyond what the dtype holds."""
+    """Branches by place. `place` is the layer that is being computed, `samples` its number of samples. `overflown` is set once a
+    value exceeds the range of the dtype."""
 
     place: str = ""
     samples: int = 0
@@ -70,9 +70,9 @@ class BranchLog:
 
 
 class Twofold:
-    """What both models keep of an array: `statistical` in squares, `worst` in sizes; None where no bounds are asked for.
+    """A quantity in both models: `statistical` in squares, `worst` in absolute values, or None if no bounds are kept.
 
-    Of an error that is its variance and its bound, of the terms of a sum Σt² and Σ|t|.
+    For an error these are its variance and its bound, for the terms of a sum Σt² and Σ|t|.
     """
 
     __slots__ = ("statistical", "worst")
@@ -82,7 +82,7 @@ class Twofold:
         self.worst: Floats | None = worst
 
     def mapped(self, function: Callable[..., Any], *others: Twofold) -> Twofold:
-        """The same function of both, each with its own from the others."""
+        """The function applied to each component, together with the same component of the others."""
         statistical = function(self.statistical, *(other.statistical for other in others))
         if self.worst is None:
             return Twofold(statistical)
@@ -92,7 +92,7 @@ class Twofold:
         return self.mapped(np.add, other)
 
     def increased(self, other: Twofold) -> Twofold:
-        """Itself, added to in place."""
+        """This object, after adding the other to it in place."""
         self.statistical += other.statistical
         if self.worst is not None and other.worst is not None:
             self.worst += other.worst
@@ -110,13 +110,13 @@ class ErrorModel:
     """Error formulas for an implementation that computes in `dtype`.
 
     Args:
-        dtype: what the subject computes in.
-        bounds: keep the worst case beside the statistical model.
-        accumulate: what it adds up in, where that is wider than `dtype`; each sum is then rounded to `dtype` once.
-        stored: the 16 bits in which a kernel hands on what it computes in the wider `dtype`; None where that is `dtype`.
-        open_ties: leave the choice open at an exact tie or kink, as where rounding can flip it: the value is then halfway
-            between the two sides and the error reaches to both.
-        rounds: off, next to nothing is rounded, and the bounds tell what open ties alone add up to.
+        dtype: the dtype in which the subject computes.
+        bounds: keep worst-case bounds in addition to the statistical model.
+        accumulate: the dtype in which it adds up, if that is wider than `dtype`; each sum is then rounded to `dtype` once.
+        stored: the 16-bit dtype in which kernels that compute in the wider `dtype` store results; None if that is `dtype`.
+        open_ties: leave the choice at an exact tie or kink open, as if rounding could flip it: the value is halfway
+            between the two sides, and the error reaches both.
+        rounds: if False, rounding errors are negligibly small, and the bounds show the effect of open ties alone.
     """
 
     dtype: np.dtype[Any]
@@ -129,7 +129,7 @@ class ErrorModel:
     others: dict[str, ErrorModel] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def of(self, dtype: str) -> ErrorModel:
-        """The same for what is held in another dtype; in 16 bits kernels add up in float32."""
+        """The same model for another dtype; kernels for 16 bits add up in float32."""
         if dtype == self.dtype.name:
             return self
         if dtype not in self.others:
@@ -141,7 +141,7 @@ class ErrorModel:
 
     @cached_property
     def inside_kernels(self) -> ErrorModel:
-        """float32, in which kernels compute with what is held in these 16 bits."""
+        """The model inside a kernel for this 16-bit dtype, which computes in float32."""
         return replace(self, dtype=np.dtype("float32"), accumulate=None, stored=self.dtype.name)
 
     @cached_property
@@ -154,7 +154,7 @@ class ErrorModel:
 
     @cached_property
     def dtype_of_sums(self) -> Any:
-        """What a plain loop adds up in; nobody's does so in 16 bits, where a sum soon stands still."""
+        """The dtype in which a plain loop adds up; never 16 bits, in which a sum soon stops growing."""
         return np.float64 if (self.accumulate or self.dtype.name) == "float64" else np.float32
 
     @cached_property
@@ -163,31 +163,32 @@ class ErrorModel:
 
     @cached_property
     def largest_of_sums(self) -> float:
-        """So that its square is a number too."""
+        """The largest number in a sum, limited so that its square is finite in float64."""
         return min(float(limits(np.dtype(self.accumulate or self.dtype)).max), 2.0**511)
 
     @cached_property
     def smallest_normal(self) -> tuple[float, float]:
-        """For either model: the statistical one squares the roundoff of a number, which has to stay representable."""
+        """The smallest normal number in each model; the statistical one squares its roundoff, which must not underflow."""
         tiny = float(limits(self.dtype).tiny)
         return max(tiny, 2.0**-510 / self.unit_roundoff), tiny
 
     @cached_property
     def least_lost(self) -> tuple[float, float]:
-        """Below the normal range: all, where subnormals are flushed to zero; float16's, whose range is small, nobody flushes."""
+        """The largest loss below the normal range, in each model: the whole number, since subnormals may be flushed to zero;
+        float16's are not flushed, because its range is small."""
         share = self.unit_roundoff if self.dtype == np.float16 or not self.rounds else 1.0
         statistical, worst = self.smallest_normal
         return statistical * share, worst * share
 
     def raised(self, x: Floats | float) -> Twofold:
-        """The size of x in the units in which errors are kept: x² and |x|."""
+        """x in the units of errors: x² and |x|."""
         return Twofold(np.square(x), np.abs(x) if self.bounds else None)
 
     def constant(self, statistical: float, worst: float) -> Twofold:
         return Twofold(np.float64(statistical), np.float64(worst) if self.bounds else None)
 
     def rounding(self, value: Floats, ulps: float = 1.0) -> Twofold:
-        """Of one operation with this result, accurate to `ulps` units.
+        """The rounding error of one operation with this result, accurate to `ulps` units in the last place.
 
         Functions of 16-bit numbers are computed in a wider precision and rounded once.
         """
@@ -204,9 +205,9 @@ class ErrorModel:
         return error.mapped(lambda own: np.where(finite, own, 0.0))
 
     def underflow(self, size: Floats) -> Twofold | None:
-        """Lost by results of this size below the normal range, though the operation is exact above; None for nothing.
+        """The loss by underflow of results of this size; None if there is none.
 
-        A product of several that ends just above it, multiplied in another order, was below it on the way.
+        A product of several factors that is just above the normal range may underflow if multiplied in another order.
         """
         reach = 1.0 if self.dtype == np.float16 else NEAR_SUBNORMAL
         low = (size < 2 * reach * self.smallest_normal[0]) & (size > 0)
@@ -222,11 +223,11 @@ class ErrorModel:
 
     @staticmethod
     def random_order(value: Floats, squares: Floats, count: Floats | int) -> Floats:
-        """The sum of squares of the partial sums, on average over all orders: of a line to the value plus a bridge."""
+        """The mean over all orders of the sum of squared partial sums, which are a line to the value plus a random bridge."""
         return count / 3 * np.square(value) + count / 6 * squares
 
     def sum_rounding(self, value: Floats, terms: Twofold, count: Floats | int, rounded: float) -> Twofold:
-        """Of adding up `count` terms in a random order; nothing for a single term, but what each was rounded by itself."""
+        """The rounding error of adding up `count` terms in a random order; for a single term only that of the term itself."""
         n, u = np.asarray(count, dtype=np.float64), self.roundoff_of_sums
         error = Twofold(u**2 * self.random_order(value, terms.statistical, n) + (u**2 + rounded**2) * terms.statistical)
         if terms.worst is not None:
@@ -248,9 +249,9 @@ class ErrorModel:
         return error.mapped(lambda own, single: np.where(rounds, own, single), single)
 
     def hidden(self, value: Floats, error: Twofold | None, terms: Twofold, count: Floats | int) -> Any:
-        """Where a term of the usual size, √(Σt²/n), fits into a sum's tolerance before it is stored; None where nowhere.
+        """The mask where a typical term, √(Σt²/n), fits into a sum's tolerance before it is stored; None where nowhere.
 
-        Of fewer terms, one is large beside the tolerance that a tenth of all of them allows.
+        Sums of few terms are left out: there a term is large compared with any tolerance that counts as narrow.
         """
         if error is None or np.max(count, initial=0) <= FEW_TERMS:
             return None
@@ -261,7 +262,7 @@ class ErrorModel:
         return found if found.any() else None
 
     def lost_terms(self, value: Floats, terms: Twofold, count: Floats) -> Twofold | None:
-        """What products and partial sums below the normal range may have lost; None where it is nothing beside their rounding."""
+        """The loss of products and partial sums by underflow; None if it is negligible compared with their rounding."""
         (least, least_worst), squares = self.least_lost, terms.statistical
         low = (squares <= count * (2.0**10 * least / self.roundoff_of_sums) ** 2) & ((squares > 0) | (value != 0))
         if not low.any():
@@ -269,7 +270,7 @@ class ErrorModel:
         return self.constant(least * least, least_worst).mapped(lambda own: np.where(low, count * own, 0.0))
 
     def out_of_range(self, error: Twofold, value: Floats, squares: Floats) -> Twofold:
-        """Of sums that the dtype can hold, of terms that it cannot: nobody knows what came of them."""
+        """The error, infinite for sums in range whose terms are not: their result cannot be predicted."""
         if (
             np.max(squares, initial=0.0) <= self.largest_of_sums**2
             and np.max(np.abs(value), initial=0.0) <= self.largest
@@ -289,14 +290,14 @@ class ErrorModel:
         )
 
     def within(self, distance: Floats, error: Twofold) -> Twofold:
-        """Where rounding can have made this distance."""
+        """The mask where rounding can explain this distance."""
         near = Twofold((error.statistical > 0) & (distance <= LAMBDA * np.sqrt(error.statistical)))
         if error.worst is not None:
             near.worst = np.asarray((error.worst > 0) & (distance <= error.worst))
         return near
 
     def widened(self, error: Twofold, difference: Twofold) -> Twofold:
-        """The error whose tolerance is wider by this difference between two branches, and a little more."""
+        """The error with a tolerance that is larger by this difference between two branches, and by a small margin."""
         wide = difference.mapped(lambda own: np.abs(own) * (1 + 2.0**-20))
         result = error + wide
         result.statistical = np.square(np.sqrt(error.statistical) + wide.statistical / LAMBDA)
@@ -318,19 +319,19 @@ def quantum_of(value: Floats) -> float | None:
 
 
 def added(first: Twofold | None, second: Twofold | None) -> Twofold | None:
-    """Errors of independent causes together; None is exact."""
+    """The sum of errors with independent causes; None stands for exact."""
     if first is None or second is None:
         return second if first is None else first
     return first + second
 
 
 def either(first: Any, second: Any) -> Any:
-    """Where a term hides in one of two; None is nowhere."""
+    """The union of two masks; None stands for an empty one."""
     if first is None or second is None:
         return second if first is None else first
     return first | second
 
 
 def merged(first: float | None, second: float | None) -> float | None:
-    """The quantum of arrays put or added together."""
+    """The common quantum of two arrays that are joined or added."""
     return None if first is None or second is None else min(first, second)

@@ -1,8 +1,8 @@
-"""What the order in which a sum is really taken adds to the model of a random order.
+"""The additional rounding error of sums whose real order is worse than the random order of the model.
 
-Real data comes sorted, sample after sample, and its terms repeat. Partial sums are then larger than those of a random order, and
-a plain loop rounds equal terms the same way each time. So both are taken from the terms themselves: the squares of the partial
-sums in memory order and sample after sample, and how far a sequential sum in the subject's own dtype ends from the exact one.
+Real data comes sorted, sample after sample, and its terms repeat. Partial sums are then larger than in a random order, and a
+plain loop rounds equal terms the same way each time. Both effects are computed from the terms: the squares of the partial sums
+in memory order and sample after sample, and the error of a sequential sum in the subject's own dtype.
 
 All variances here are in units of the squared roundoff of sums.
 """
@@ -29,9 +29,9 @@ USUAL = 0.25
 
 
 def total(x: Floats, axes: tuple[int, ...], squares: Floats, count: Floats, model: ErrorModel) -> tuple[Floats, Any]:
-    """The sums of x over `axes`, as a column, and their variance beyond that of a random order; None where there is none.
+    """The sums of x over `axes`, as a column, and the variance that exceeds a random order's, or None if there is none.
 
-    Args: squares and count are the sum of term² and the number of terms, an element for each sum.
+    Args: squares and count are the sum of term² and the number of terms, with an element for each sum.
     """
     n = int(np.prod([x.shape[axis] for axis in axes]))
     rows = np.ascontiguousarray(
@@ -59,7 +59,7 @@ def total(x: Floats, axes: tuple[int, ...], squares: Floats, count: Floats, mode
 
 
 def sequential_error(terms: Floats, model: ErrorModel) -> Floats:
-    """The square of what a plain loop over the last axis errs."""
+    """The squared error of a plain loop over the last axis."""
     low = np.cumsum(terms.astype(model.dtype_of_sums), axis=-1, dtype=model.dtype_of_sums)[..., -1]
     return squared_error(low, terms, model)
 
@@ -70,7 +70,7 @@ def squared_error(sums: Floats, terms: Floats, model: ErrorModel) -> Floats:
 
 
 def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[Floats, Floats | None]:
-    """x @ y, and its variance beyond that of a random order; None where there is none. `squares` are the sums of term²."""
+    """x @ y, and the variance that exceeds a random order's, or None if there is none. `squares` holds the sums of term²."""
     n, samples = x.shape[-1], model.branches.samples
     if n < FEW or not squares.size or x.ndim < 2 or y.ndim < 2:
         return x @ y, None
@@ -101,7 +101,7 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
 
 
 def partial_sums(factors: Iterator[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """The sum of all products, and the sum of the squares of its partial sums: of those after a factor for those around it."""
+    """The sum of all products, and the sum of its squared partial sums, estimated from those between two parts."""
     x, y = next(factors)
     total, length = x @ y, x.shape[-1]
     squares, square = np.zeros_like(total), np.empty_like(total)
@@ -122,7 +122,7 @@ def in_memory_order(x: Floats, y: Floats, parts: int) -> Iterator[tuple[Floats, 
 
 
 def sample_by_sample(x: Floats, y: Floats, samples: int, parts: int) -> Iterator[tuple[Floats, Floats]]:
-    """Of terms that lie position after position, and in each the samples."""
+    """The parts in the order of samples, for terms that lie position by position, and within a position sample by sample."""
     rows, columns = (a.reshape(*a.shape[:-1], -1, samples) for a in (x, np.swapaxes(y, -1, -2)))
     for part in range(parts):
         own = slice(part * samples // parts, (part + 1) * samples // parts)
@@ -131,16 +131,16 @@ def sample_by_sample(x: Floats, y: Floats, samples: int, parts: int) -> Iterator
 
 
 def alike_in_both(x: Floats, y: Floats, samples: int) -> Floats | None:
-    """The elements of x @ y of which both factors' numbers repeat, and so the terms; None where there are none."""
+    """The mask of elements of x @ y whose terms repeat, because both factors' numbers do; None if there are none."""
     rows = repeating(x, samples)
     columns = repeating(np.swapaxes(y, -1, -2), samples) if rows.any() else rows
     return rows[..., :, None] & columns[..., None, :] if columns.any() else None
 
 
 def repeating(x: Floats, samples: int) -> Any:
-    """Of each row, whether many of its numbers but zeros are equal to others: seen from some of all, and of one sample's.
+    """Whether many nonzero numbers of each row are equal to others, judged by a selection from all and from one sample.
 
-    Args: samples is how many of them take turns; 1 where one follows the other.
+    Args: samples is the number of samples whose terms alternate; 1 if samples follow each other.
     """
     n = x.shape[-1]
     one = max(n // samples - LOOK, 0) // 2 * samples + samples // 2  # of the sample in the middle, from its middle
@@ -154,7 +154,7 @@ def looks_repeating(few: Floats) -> Any:
 
 
 def terms_of(x: Floats, y: Floats, shape: tuple[int, ...], places: tuple[Any, ...]) -> Any:
-    """The terms of these elements of x @ y, each element's in a row."""
+    """The terms of the given elements of x @ y, a row for each element."""
     *batch, row, column = places
     rows = np.broadcast_to(x, (*shape[:-2], *x.shape[-2:]))[(*batch, row)]
     columns = np.broadcast_to(np.swapaxes(y, -1, -2), (*shape[:-2], y.shape[-1], y.shape[-2]))[(*batch, column)]
@@ -162,5 +162,5 @@ def terms_of(x: Floats, y: Floats, shape: tuple[int, ...], places: tuple[Any, ..
 
 
 def sample_after_sample(terms: Floats, samples: int) -> Floats:
-    """Rows of terms that lie position after position, in the order of their samples."""
+    """Rows of terms that lie position by position, reordered sample by sample."""
     return np.swapaxes(terms.reshape(len(terms), -1, samples), 1, 2).reshape(terms.shape)

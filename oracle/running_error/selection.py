@@ -1,4 +1,4 @@
-"""What comparisons and choices between branches do to an error."""
+"""Error rules of comparisons and of choices between branches."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from oracle.running_error.model import Branches, Floats, Twofold, added, merged
 def comparison(
     compare: Callable[[Any, Any], Any], by_order: bool = True, counted: bool = True
 ) -> Callable[[Any, Any], ErrorMask]:
-    """Compares the subject's own values where they are known (and then checks that this branch is admissible).
+    """The rule of a comparison. It compares the subject's own values if they are known, and checks that rounding explains them.
 
-    by_order: at equality there is a kink or tie; a test for equality itself is of labels, and leaves no choice.
-    counted: among the branches of this place.
+    by_order: whether equality is a kink or tie that leaves a choice; a test for equality compares labels and leaves none.
+    counted: whether the comparison counts among the branches of this place.
     """
 
     def rule(x: Any, y: Any) -> ErrorMask:
@@ -74,7 +74,7 @@ UFUNCS.update(
 
 
 def where(mask: Any, x: Any, y: Any) -> Any:
-    """The chosen branch and its error; where the choice is ambiguous, wider by the branches' difference."""
+    """The chosen branch and its error; where the choice is ambiguous the error is larger by the branches' difference."""
     chosen = mask.value if isinstance(mask, ErrorMask) else mask
     if not isinstance(x, ErrorArray) and not isinstance(y, ErrorArray):
         return np.where(chosen, x, y)
@@ -115,7 +115,7 @@ def any_of(mask: Twofold) -> bool:
 def stepped(
     function: Callable[[Floats], Floats], jump: Callable[[Floats], Floats]
 ) -> Callable[[ErrorArray], ErrorArray]:
-    """The rule of floor and its like: exact, but where rounding can have taken x over a jump, beyond which another step is."""
+    """The rule of floor, ceil, trunc and rint: exact, except for an error of 1 where rounding can move x over a jump."""
 
     def rule(x: ErrorArray) -> ErrorArray:
         value, error = function(x.value), x.error
@@ -155,7 +155,7 @@ def clipped(x: Any, low: Any, high: Any) -> Any:
 
 
 def extreme(argument: Callable[..., Any]) -> Callable[..., ErrorArray]:
-    """The largest or smallest element with its own error: to first order nobody else's matters."""
+    """The rule of max or min: the chosen element with its own error, since to first order the others' do not matter."""
 
     def rule(x: ErrorArray, axis: int, keepdims: bool = False) -> ErrorArray:
         index = argument(x.value, axis=axis, keepdims=True)

@@ -1,4 +1,4 @@
-"""What rearranging, joining and allocating arrays does to an error: nothing is rounded."""
+"""Error rules of rearranging, joining and allocating arrays, none of which rounds."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ FUNCTIONS.update({np.concatenate: joined(np.concatenate), np.stack: joined(np.st
 
 
 def filled_like(x: Any, value: float, dtype: Any = None, shape: Any = None) -> Any:
-    """A new array; of another dtype than floating point it is a plain one (masks, indices)."""
+    """A new array; a plain one if the dtype is not floating-point (masks, indices)."""
     shape = x.shape if shape is None else shape
     if dtype is not None and np.dtype(dtype).kind in "biu":
         return np.full(shape, value, dtype=dtype)

@@ -1,4 +1,4 @@
-"""What sums and products of matrices do to an error."""
+"""Error rules of sums and matrix products."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oracle.running_error.model import ErrorModel, Floats, Twofold, added, merge
 
 
 def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
-    """An open sum of all the terms; a sum of open sums has all of theirs."""
+    """An open sum of all terms; a sum of open sums has all terms of these."""
     x = in_range(x)
 
     def reduced(component: Any) -> Any:
@@ -44,9 +44,9 @@ def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray
 
 
 def with_noise(x: ErrorArray, error: Twofold, reduced: Callable[[Any], Any]) -> Twofold:
-    """The terms' own errors together: in squares, but one beside the other where they are larger than their terms.
+    """The sum of the terms' own errors: as variances, but as absolute values for terms that are smaller than their errors.
 
-    Such terms are rounding noise, which has one cause, as the error of a mean that is subtracted, or one sign, as its square.
+    Such terms are rounding noise. Their errors share a cause, such as the error of a subtracted mean, or a sign, as squares do.
     """
     together = error.mapped(reduced)
     noise = error.statistical > np.square(x.value)
@@ -57,7 +57,7 @@ def with_noise(x: ErrorArray, error: Twofold, reduced: Callable[[Any], Any]) -> 
 
 
 def in_order(beyond: Floats | None, value: Floats, model: ErrorModel) -> Twofold | None:
-    """As an error of these sums, of what a random order lacks; the bound is that of every order already."""
+    """The variance beyond a random order as an error of these sums; the worst-case bound already holds for every order."""
     if beyond is None:
         return None
     variance = beyond.reshape(value.shape) * model.roundoff_of_sums**2
@@ -72,7 +72,7 @@ def mean(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
 
 
 def cumsum(x: ErrorArray, axis: int) -> ErrorArray:
-    """Sums up to each element, one after the other: each is as wrong as the one before it, its term and its own rounding."""
+    """Cumulative sums: the error of each is that of the sum before it, plus its term's error and its own rounding."""
     model, value = x.model, np.cumsum(x.value, axis=axis)
     first = np.zeros(x.shape, bool)
     first[(slice(None),) * (axis % x.ndim) + (slice(0, 1),)] = True
@@ -84,7 +84,7 @@ def cumsum(x: ErrorArray, axis: int) -> ErrorArray:
 
 
 def matmul(x: Any, y: Any) -> ErrorArray:
-    """An open sum of products, each of them rounded."""
+    """The matrix product as an open sum of products, each of them rounded."""
     x, y = map(in_range, operands(x, y))
     model = x.model
     sizes_x, sizes_y = model.raised(x.value), model.raised(y.value)
@@ -107,7 +107,7 @@ def matmul(x: Any, y: Any) -> ErrorArray:
 
 
 def add_at(x: ErrorArray, index: Any, other: Any) -> None:
-    """np.add.at: each addend joins the open sum of the element that it is added to, however often that is."""
+    """np.add.at: each addend joins the open sum of the element to which it is added; an element may receive several."""
     _, addend = operands(x, other)
     model, shape = x.model, x.shape
     where = np.empty(shape)[index].shape

@@ -1,6 +1,6 @@
-"""Test vectors for any language: cases as files, what is expected with the tolerance of every element, and their judge.
+"""Test vectors for any language: cases as files, expected values with a tolerance for every element, and their judge.
 
-PROTOCOL.md describes the format; nothing of torch is needed to read it or to judge by it.
+PROTOCOL.md describes the format. Neither reading the files nor judging by them needs torch.
 """
 
 from oracle.vectors.export import export as export

@@ -1,4 +1,4 @@
-"""What every quantity of a case should be, from the case's input alone through all its steps, with a tolerance per element."""
+"""The expected value of every quantity of a case, computed from the case's input through all steps, with tolerances."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ SAME = 1e-9
 
 @dataclass(frozen=True)
 class Expectation:
-    """What is kept of a quantity, arrays of its shape.
+    """The expected value of a quantity and its tolerances, arrays of its shape.
 
     Attributes:
-        expected: its value in float64; an integer for a count.
-        tolerance: how far rounding may take it from there, along the branches that the reference took.
-        scale: root of the sum of squares of the terms that were added up: a tolerance above a tenth of it decides nothing. 0
-            where a term of the usual size hides in so long a sum.
-        flipped: the tolerance where branches go the other way that rounding can flip; None where there are none.
-        low, high: what other one-sided derivatives at exact kinks and ties reach; None where there are none.
+        expected: the value in float64; an integer for a count.
+        tolerance: the largest rounding error allowed, with the branches that the reference took.
+        scale: the root of the sum of squares of the terms that were added up. A tolerance above a tenth of it decides nothing.
+            It is 0 where a typical term fits into the tolerance of a long sum.
+        flipped: the tolerance if every branch that rounding can flip is flipped; None if there is no such branch.
+        low, high: the range of other one-sided derivatives at exact kinks and ties; None if there are none.
     """
 
     expected: Array
@@ -48,7 +48,7 @@ class Expectation:
     high: Floats | None = None
 
     def arrays(self, key: Key) -> dict[str, Array]:
-        """By name: those that there are."""
+        """The arrays by name, without those that are None."""
         held = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {f"{entry_name(key)}/{name}": np.asarray(array) for name, array in held if array is not None}
 
@@ -64,11 +64,11 @@ def from_arrays(arrays: Mapping[str, Array]) -> dict[Key, Expectation]:
 
 
 def expectations(case: Case, reference: Subject) -> dict[Key, Expectation]:
-    """Every quantity in the order in which it is computed.
+    """The expectations of every quantity, in the order of computation.
 
-    Where a known error of the reference shows, refbp's value stands in its place.
+    Where the reference has a known error, refbp's value takes its place.
 
-    Raises: ReferenceFailed where it cannot run the case, or says something else than refbp.
+    Raises: ReferenceFailed if the reference cannot run the case, or disagrees with refbp.
     """
     case = spelled_out(case)
     try:
@@ -90,7 +90,7 @@ def expectations(case: Case, reference: Subject) -> dict[Key, Expectation]:
 
 
 def scales_by_step(case: Case, values: Trace, model: ErrorModel, alike: Results) -> dict[Key, Floats]:
-    """The size of the terms that were added up for each quantity in its own step: through many steps it would grow beyond use."""
+    """The size of the terms that were added up for each quantity in its own step; over many steps it would become useless."""
     found = {}
     for step in range(case.steps):
         part = step_part(case, values, step) if step else None
@@ -164,7 +164,7 @@ class Predictor:
         )  # what the dtype cannot hold, it holds as infinity
 
     def _is_disputed(self, key: Key, theirs: Array, own: Floats, tolerance: Floats, scale: Floats) -> bool:
-        """Whether the reference says something else than refbp. Raises: ReferenceFailed unless that is a known error."""
+        """Whether the reference disagrees with refbp. Raises: ReferenceFailed unless that is a known error."""
         row = Row(self.case.name, self.case.dtype, *key[:2], self.types.get(key.layer, ""), key.quantity, STORED, PASS)
         with np.errstate(over="ignore"):
             got = theirs.astype(self.case.dtype)

@@ -1,4 +1,4 @@
-"""Cases -> files, the same bytes each time."""
+"""Writes cases to files, with the same bytes each time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = ("numpy", "refbp", "scipy")
 
 
 class Job(NamedTuple):
-    """A case in its dtype, and where its expected values come from."""
+    """A case in its dtype, and the source of its expected values."""
 
     case: Case
     reference: str
@@ -39,10 +39,10 @@ def export(
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> Manifest:
-    """Write cases, what is expected of them, and the manifest; an earlier export in the folder gives way.
+    """Write cases, their expected values and the manifest; an earlier export in the folder is replaced.
 
-    The bytes depend on nothing but the arguments, the versions and, in the last bits, on the processor and its threads: the
-    command line computes with one.
+    The bytes depend only on the arguments, the versions, and in the last bits on the processor and its number of threads. The
+    command line computes with one thread.
 
     Args: as for `oracle.run`.
     Raises: VectorsError, CaseError, ValueError.
@@ -71,12 +71,12 @@ def export(
 
 
 def lost(job: Job, error: BrokenExecutor) -> str:
-    """Why there are no files of a case whose process ended."""
+    """The reason for missing files of a case whose process ended."""
     return f"the process that computed it {error}"
 
 
 def files_of(job: Job) -> dict[str, bytes] | str:
-    """The files of a case by path, or why there are none."""
+    """The files of a case by path, or the reason why there are none."""
     case, entry = with_masks(job.case), Entry.of(job.case.name, job.case.dtype)
     try:
         expected = expectations(case, subjects.load(job.reference))
@@ -91,7 +91,7 @@ def files_of(job: Job) -> dict[str, bytes] | str:
 
 
 def with_masks(case: Case) -> Case:
-    """The case with a mask for every dropout layer that would draw its own: what is expected would depend on it."""
+    """The case with a mask for every dropout layer that would otherwise draw one, on which expected values would depend."""
     drawn = {
         key.layer: array for key, array in refbp.run(replace(case, steps=1)).arrays.items() if key.quantity == "mask"
     }

@@ -22,12 +22,12 @@ DOCUMENT = "PROTOCOL.md"
 
 
 class VectorsError(Sentence):
-    """A folder that holds no usable vectors, or cannot be written, in one sentence."""
+    """A folder that holds no usable vectors, or cannot be written. The message is one sentence."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A case in one precision: the paths of its files, from the folder; of `results` from that of the results."""
+    """A case in one dtype: the paths of its files relative to the folder, and of `results` relative to the results' folder."""
 
     case: str
     dtype: str
@@ -51,7 +51,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Attributes: where the expected values come from, cases, those left out with the reason, SHA-256 by path."""
+    """The list of a folder's contents: the source of the expected values, the cases, the cases left out with the reason, and
+    the SHA-256 of every file by path."""
 
     reference: str
     versions: Mapping[str, str]
@@ -64,12 +65,12 @@ class Manifest:
 
 
 def json_text(value: Any) -> str:
-    """Sorted, the same text for the same value."""
+    """The value as JSON with sorted keys, so that equal values give equal texts."""
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def documents() -> dict[str, bytes]:
-    """What is put beside the cases so that nobody has to look for it: the description of the format, and its schemas."""
+    """The files that are added for the reader: the description of the format, and its schemas."""
     own = {name: (resources.files("oracle.vectors") / name).read_bytes() for name in SCHEMAS}
     return {DOCUMENT: (resources.files("oracle") / DOCUMENT).read_bytes(), **own}
 
@@ -79,9 +80,9 @@ def digest(data: bytes) -> str:
 
 
 def cleared(folder: Path) -> Path:
-    """The folder, made or emptied of an earlier export: of the files that are still as it wrote them, and of nothing else.
+    """The folder, created, or cleared of an earlier export: only files that are still as it wrote them are removed.
 
-    Raises: VectorsError where something else lies there, or it cannot be written.
+    Raises: VectorsError if anything else lies there, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,14 +98,14 @@ def cleared(folder: Path) -> Path:
             for path in earlier.files:
                 (folder / path).unlink(missing_ok=True)
         elif any(folder.iterdir()):
-            raise VectorsError(f"folder {folder} holds something else than vectors: an empty or a new one is expected")
+            raise VectorsError(f"folder {folder} holds files that are not vectors: an empty or a new folder is expected")
     except OSError as error:
         raise VectorsError(f"folder {folder} cannot be written: {error.strerror}") from error
     return folder
 
 
 def _is_removable(folder: Path, path: str, expected: str) -> bool:
-    """Whether a file is gone already, or lies inside the folder with the contents that the manifest says."""
+    """Whether a file is gone already, or lies inside the folder with the contents in the manifest."""
     place = folder / path
     try:
         return digest(read(place, MOST_ARRAYS, inside=folder)) == expected and not place.is_symlink()
@@ -146,7 +147,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _check_types(manifest: Manifest) -> None:
-    """Texts are texts, and no case is there twice. Raises: ValueError."""
+    """Checks the types of a manifest's entries, and that no case is listed twice. Raises: ValueError."""
     for name in ("versions", "left_out", "files"):
         held = getattr(manifest, name)
         if not isinstance(held, dict) or not all(isinstance(text, str) for text in held.values()):
@@ -167,7 +168,7 @@ def _check_types(manifest: Manifest) -> None:
 
 
 def _check_paths(manifest: Manifest) -> None:
-    """Every file of a case is listed, and none lies elsewhere. Raises: ValueError."""
+    """Checks that every file of a case is listed, and lies inside the folder. Raises: ValueError."""
     for entry in manifest.cases:
         for path in (entry.description, entry.arrays, entry.expected):
             if path not in manifest.files:
@@ -179,7 +180,7 @@ def _check_paths(manifest: Manifest) -> None:
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Every file is there, and as it was exported. Raises: VectorsError."""
+    """Checks that every file is present and unchanged. Raises: VectorsError."""
     for path, expected in manifest.files.items():
         try:
             data = read(folder / path, MOST_ARRAYS, inside=folder)

@@ -1,4 +1,4 @@
-"""Stored expected values held against refbp's own: what cannot be was changed after it was exported, or is of another version."""
+"""Compares stored expected values with refbp's. Impossible ones were changed after the export, or come from another version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_TIMES = 10
 
 
 def impossible(case: Case, stored: Mapping[Key, Expectation]) -> dict[Key, str]:
-    """The quantities whose stored values cannot be, with the reason; also those that are not stored."""
+    """The quantities whose stored values cannot be right, with the reason; also those that are not stored."""
     try:
         own = expectations(replace(case, steps=min(case.steps, MOST_STEPS)), refbp)
     except ReferenceFailed as error:
@@ -38,7 +38,7 @@ def impossible(case: Case, stored: Mapping[Key, Expectation]) -> dict[Key, str]:
 
 
 def failed(case: Case, key: Key, why: str) -> Row:
-    """The row that says so: nothing is known about the results there."""
+    """The row for such a quantity, about whose results nothing can be said."""
     return Row(case.name, case.dtype, key.step, key.layer, "", key.quantity, STORED, FAILED, why)
 
 
@@ -63,7 +63,7 @@ def _why_not(case: Case, key: Key, stored: Expectation, own: Expectation) -> str
     return (
         ""
         if _reaches(stored, own)
-        else "the vectors cannot be right: what they allow at kinks and ties is not what there is"
+        else "the vectors cannot be right: the range that they allow at kinks and ties is not refbp's"
     )
 
 
@@ -72,7 +72,7 @@ def _alike(one: Floats, other: Floats) -> bool:
 
 
 def _reaches(stored: Expectation, own: Expectation) -> bool:
-    """Whether what the vectors allow beside the tolerance is at most as wide as refbp finds it."""
+    """Whether the range that the vectors allow beside the tolerance is at most as wide as refbp's."""
     widest = own.tolerance if own.flipped is None else own.flipped
     if stored.flipped is not None and not np.all(stored.flipped <= MOST_TIMES * widest):
         return False

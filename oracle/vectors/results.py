@@ -1,5 +1,5 @@
-"""Result files -> the same report as a run's: every layer judged on the results' own numbers by refbp, and all of it by the
-stored values and tolerances. No torch is needed."""
+"""Judges result files and makes a report as of a run: each layer is judged on the results' own numbers by refbp, and every
+quantity by the stored values and tolerances. It does not need torch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LONGEST_NOTE = 500
 
 
 class Job(NamedTuple):
-    """A case of the folder, where the results lie, and who made them."""
+    """A case of the folder, the folder of the results, and who made them."""
 
     folder: Path
     results: Path
@@ -57,7 +57,7 @@ def judge(
     """Judge the files in `results` by the vectors in `folder`.
 
     progress, executor: as for `oracle.run`.
-    Raises: VectorsError in one sentence for vectors that are damaged or of another format, or results that are not there.
+    Raises: VectorsError, in one sentence, for vectors that are damaged or of another format, or if there are no results.
     """
     folder, results = Path(folder), Path(results)
     manifest = read_manifest(folder)
@@ -88,7 +88,7 @@ def judge(
 
 
 def _introduced(results: Path) -> Introduction:
-    """Who made the results: as their introduction says, else by the folder's name. Raises: VectorsError."""
+    """Who made the results, from their introduction, else from the folder's name. Raises: VectorsError."""
     path = results / INTRODUCTION
     try:
         if not path.exists():
@@ -101,7 +101,7 @@ def _introduced(results: Path) -> Introduction:
 
 
 def lost(job: Job, error: BrokenExecutor) -> Judged:
-    """What stands for a case whose process ended."""
+    """The row for a case whose process ended."""
     row = Row(
         job.entry.case, job.entry.dtype, 0, "", "", "", LOCAL, FAILED, f"the process that it was judged in {error}"
     )
@@ -137,7 +137,7 @@ def _judged(job: Job, case: Case, expected: Mapping[Key, Expectation]) -> tuple[
 
 
 def load(folder: Path, entry: Entry) -> tuple[Case, dict[Key, Expectation]]:
-    """A case of the folder and what is expected of it. Raises: VectorsError."""
+    """A case of the folder and its expected values. Raises: VectorsError."""
     try:
         value = parsed(read(folder / entry.description, inside=folder))
         case = case_of(value, _arrays(folder, entry.arrays))
@@ -160,7 +160,7 @@ def _arrays(folder: Path, path: str) -> dict[str, Array]:
 
 
 def _check_shapes(case: Case, expected: Mapping[Key, Expectation]) -> None:
-    """What is expected is something that the case has, in its form. Raises: ValueError."""
+    """Checks that every expected quantity belongs to the case and has its shape. Raises: ValueError."""
     known = wanted(case)
     for key, own in expected.items():
         if key not in known:
@@ -171,7 +171,7 @@ def _check_shapes(case: Case, expected: Mapping[Key, Expectation]) -> None:
 
 
 def _strangers(results: Path, manifest: Manifest) -> Iterator[Row]:
-    """A row for every file of results that belongs to no case."""
+    """A row for every result file that belongs to no case."""
     known = {results / entry.results for entry in manifest.cases}
     for path in sorted(results.rglob("*.safetensors")):
         if path not in known:

@@ -1,4 +1,4 @@
-"""Results held against the stored values and tolerances alone: the rule that PROTOCOL.md gives to everybody."""
+"""Judges results by the stored values and tolerances alone, by the rule that PROTOCOL.md gives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from oracle.vectors.expected import STORED, Expectation
 
 
 def stored_rows(case: Case, trace: Trace, expected: Mapping[Key, Expectation], profile: Profile) -> list[Row]:
-    """A row for each quantity, in the order of the expectations."""
+    """A row for each expected quantity, in order."""
     types, trace = layer_types(case), completed(case, trace)
     empty = bool(case.inputs) and case.inputs[0].size == 0
     rows = []
@@ -32,7 +32,7 @@ def stored_rows(case: Case, trace: Trace, expected: Mapping[Key, Expectation], p
         if got is not None:
             rows.append(judged(row, got, own, structured=case.structured, no_terms=empty))
         elif layer_type not in CONTAINERS and profile.shows(key.quantity) and key not in trace.faults:
-            rows.append(row.found(MISSING, "the results do not hold it"))
+            rows.append(row.found(MISSING, "it is not in the results"))
     return rows
 
 
@@ -48,14 +48,14 @@ def judged(row: Row, got: Array, own: Expectation, *, structured: bool, no_terms
             error = np.abs(got.astype(np.float64) - own.expected)
         beyond = _outside(got, error, own)
         if own.flipped is not None and np.all(error[beyond] <= own.flipped[beyond]):
-            return row.found(UNDECIDED, "within what a branch that rounding decides can change")
+            return row.found(UNDECIDED, "within the effect of a branch that rounding can flip")
         if own.low is not None and own.high is not None and _is_convention(row, got, own, beyond):
             return row.found(CONVENTION, "another one-sided derivative at a kink or tie")
     return row
 
 
 def _outside(got: Array, error: Array, own: Expectation) -> Array:
-    """Which elements are beyond their tolerance; those that may overflow are not, where they do."""
+    """The mask of elements beyond their tolerance; an overflow of an element that may overflow is not among them."""
     alike = (got == own.expected) | (np.isnan(got) & np.isnan(own.expected))
     too_large = np.abs(own.expected) + own.tolerance > float(limits(got.dtype).max)
     overflown = np.isinf(got) & np.isfinite(own.expected) & too_large & (np.sign(got) == np.sign(own.expected))
@@ -76,8 +76,8 @@ def _is_convention(row: Row, got: Array, own: Expectation, beyond: Array) -> boo
 
 
 def excused(stored: Sequence[Row], others: Iterable[Row]) -> list[Row]:
-    """Where every layer is right on the subject's own numbers, in this step and before, what exceeds the stored tolerance is
-    rounding that has one cause, or a rule that the subject declares: `loose`."""
+    """The rows; `loose` replaces a discrepancy if every layer is right on the subject's own numbers, in this step and before. The
+    excess is then rounding with a common cause, or a rule that the subject declares."""
     local: dict[tuple[int, str, str], bool] = {}
     for row in others:
         if row.mode == LOCAL:

@@ -1,4 +1,4 @@
-"""What was raised, and how a process ended, in a line: text that can be shown, whoever made it."""
+"""Describes exceptions and ends of processes in one line of text that is safe to show, whatever its origin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_SENTENCE = 2400
 
 
 class Sentence(ValueError):
-    """What cannot be used, said in one line that can be shown, whatever names and values of others it quotes."""
+    """An unusable argument or input. The message is one line that is safe to show, whatever names and values it quotes."""
 
     def __init__(self, text: str) -> None:
         said = visible(text)
@@ -24,21 +24,21 @@ class Sentence(ValueError):
 
 
 class Raised(Exception):
-    """What was raised and is no Exception, such as SystemExit, or cannot be asked for what it says: its text names it."""
+    """Stands for something raised that is not an Exception, such as SystemExit, or that has no usable text; its text names it."""
 
 
 def in_a_line(error: BaseException) -> str:
-    """`ValueError: no such option (mine.py:12, in backward)`: the innermost line that is no library's, nor this project's."""
+    """`ValueError: no such option (mine.py:12, in backward)`, with the innermost line that is neither a library's nor ours."""
     return _said(error, lambda file: not file.startswith((*OWN, *INSTALLED, "<frozen ")))
 
 
 def failure(error: BaseException) -> str:
-    """The same of an error of the harness itself, with the innermost line of its own."""
+    """The same for an error of the harness itself, with the innermost line of the harness."""
     return _said(error, lambda file: file.startswith(OWN))
 
 
 def message(error: BaseException) -> str:
-    """The error's text; an exception of a subject's own may fail to give one."""
+    """The error's text; an exception class of a subject may fail to give one."""
     try:
         return str(error)
     except KeyboardInterrupt:
@@ -58,7 +58,7 @@ def _said(error: BaseException, counts: Callable[[str], bool]) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with everything escaped that is no visible character: control characters, ends of lines, halves of a character."""
+    """The text with all invisible characters escaped: control characters, ends of lines, unpaired surrogates."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

@@ -1,4 +1,4 @@
-"""How figures are written for people: short, and never a 0 for something that is not."""
+"""Writes figures for people: short, and never as 0 if they are not zero."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def figure(value: float) -> str:
-    """Three significant digits; an empty string where there is no figure."""
+    """Three significant digits; an empty string for a missing figure."""
     if math.isnan(value):
         return ""
     if value == 0 or math.isinf(value):
@@ -17,13 +17,13 @@ def figure(value: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """So many of them, such as "1 row" or "2,000 rows"."""
+    """A number with its noun, such as "1 row" or "2,000 rows"."""
     several = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else several}"
 
 
 def exact_share(value: float) -> str:
-    """A percentage that reads 0 or 100 only when it is exactly that."""
+    """A percentage that reads 0 or 100 only if it is exactly that."""
     percent = 100 * value
     if 0 < percent < 0.1:
         return "<0.1 %"
@@ -33,7 +33,7 @@ def exact_share(value: float) -> str:
 
 
 def measured(value: float, uncertainty: float) -> float:
-    """The value without the digits that its uncertainty makes meaningless, but for the first two of these."""
+    """The value rounded to the first two digits that its uncertainty makes meaningless."""
     if not (math.isfinite(value) and math.isfinite(uncertainty)) or value == 0 or uncertainty <= 0:
         return value
     digits = math.floor(math.log10(abs(value))) - math.floor(math.log10(uncertainty)) + 2
@@ -41,5 +41,5 @@ def measured(value: float, uncertainty: float) -> float:
 
 
 def rounded(value: float, digits: int = 4) -> float:
-    """To so many significant digits: never a 0 for something that is not."""
+    """The value to this number of significant digits; it never becomes 0 unless it is zero."""
     return float(f"{value:.{digits}g}") if math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What crosses the border to programs and files of any language: cases, arrays, answers and introductions.
+"""The data that is exchanged with programs and files of any language: cases, arrays, answers and introductions.
 
-PROTOCOL.md is its description.
+PROTOCOL.md describes it.
 """

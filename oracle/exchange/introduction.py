@@ -1,4 +1,4 @@
-"""How something that is no Python object introduces itself: its name, what it can do, and what it does otherwise on purpose."""
+"""The introduction of a subject that is not a Python object: its name, what it supports, and its deliberate differences."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ FIELDS = ("protocol", "name", "supports", "dtypes", "arrays", "accumulates", "pr
 
 @dataclass(frozen=True)
 class Introduction:
-    """Attributes:
-    name: for the report.
-    supports: classes of layers, losses and optimizers; None: whatever comes, it says itself what it lacks.
-    dtypes: that it computes in.
-    arrays: how it wants them, "json" or "safetensors".
-    accumulates: whether it adds up the gradients of several steps before an update, where a case asks for it.
-    profile: what it declares about itself.
+    """A subject's introduction.
+
+    Attributes:
+        name: its name in the report.
+        supports: the classes of layers, losses and optimizers that it has; None if it is sent every case and refuses some.
+        dtypes: the dtypes in which it computes.
+        arrays: the form in which it wants arrays, "json" or "safetensors".
+        accumulates: whether it can add up the gradients of several steps before an update, as some cases require.
+        profile: its profile.
     """
 
     name: str
@@ -36,7 +38,7 @@ class Introduction:
     profile: Profile = field(default_factory=Profile)
 
     def lacks(self, case: Case) -> str:
-        """What the case needs and it has not said that it has; nothing: ""."""
+        """A sentence for a dtype or class that the case needs and the subject does not list; "" if there is none."""
         if case.dtype not in self.dtypes:
             return f"{self.name} has no {case.dtype}"
         if case.update_every > 1 and not self.accumulates:
@@ -48,7 +50,7 @@ class Introduction:
 
 
 def introduction(value: Any) -> Introduction:
-    """Raises: ValueError in one sentence for anything that is no introduction in this version of the protocol."""
+    """The introduction in a JSON value. Raises: ValueError, in one sentence, for any other value or protocol version."""
     if not isinstance(value, dict):
         raise ValueError(f"an introduction is an object, got {shown(value)}")
     if value.get("protocol") != PROTOCOL:

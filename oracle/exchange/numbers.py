@@ -1,4 +1,4 @@
-"""Numbers as JSON holds them: arrays that come back bit by bit, NaN and infinities spelled out."""
+"""Numbers in JSON: arrays that are restored bit by bit, NaN and infinities as words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "bool")
 
 
 def spelled(value: Any, words: Mapping[str, float] = SPELLED) -> Any:
-    """The value with every NaN and infinity, for which JSON has no numbers, as a word; tuples become lists."""
+    """The value with every NaN and infinity, which are not JSON numbers, as a word; tuples become lists."""
     if isinstance(value, dict):
         return {key: spelled(item, words) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -37,7 +37,7 @@ def unspelled(value: Any, words: Mapping[str, float] = SPELLED) -> Any:
 
 
 def array_to_object(array: Array) -> dict[str, Any]:
-    """{"dtype", "shape", "data"}, the elements in row-major order, each the shortest decimal of its value as a double."""
+    """{"dtype", "shape", "data"}: the elements in row-major order, each as the shortest decimal for its float64 value."""
     wide = array.astype(np.float64) if array.dtype.kind not in "biu" else array
     data = wide.ravel().tolist()
     finite = wide.dtype.kind in "biu" or bool(np.isfinite(wide).all())
@@ -45,9 +45,9 @@ def array_to_object(array: Array) -> dict[str, Any]:
 
 
 def array_from_object(value: Any, dtype: str) -> Array:
-    """The inverse of `array_to_object`. Raises: ValueError in one sentence when it is no array.
+    """The inverse of `array_to_object`. Raises: ValueError, in one sentence, for anything but an array.
 
-    dtype: of an object that names none.
+    dtype: the dtype of an object that names none.
     """
     if not isinstance(value, dict) or "data" not in value or "shape" not in value:
         raise ValueError(f"an array is an object with 'shape' and 'data', got {shown(value)}")
@@ -78,7 +78,7 @@ def _number(entry: Any) -> int | float:
 
 
 def shown(value: Any) -> str:
-    """The beginning of whatever came, for a message in one line."""
+    """The beginning of a value as text, for a message in one line."""
     try:
         text = repr(value)
     except ValueError:  # a number of more digits than Python writes

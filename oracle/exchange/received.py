@@ -1,4 +1,4 @@
-"""Arrays that came from outside: what does not belong to the case, or not in this form, is named and goes no further."""
+"""Checks arrays that came from outside: one that does not belong to the case, or has a wrong form, is named and dropped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oracle.trace import Key, Trace
 
 
 def received(case: Case, arrays: Mapping[str, Array], faults: Mapping[str, str]) -> Trace:
-    """The trace of entries "step/layer/quantity"; what is wrong with an entry becomes a fault of the trace.
+    """The trace made of entries "step/layer/quantity"; an entry that cannot be used becomes a fault of the trace.
 
     faults: entries that could not be read, with the reason.
     """
@@ -45,7 +45,7 @@ def _key(name: str) -> Key:
 
 
 def _fault(case: Case, key: Key, form: Wanted, array: Array) -> str:
-    """What is wrong with the form of an array; nothing: ""."""
+    """The error in the form of an array; "" if there is none."""
     kind = array.dtype.kind
     if key.quantity == "mask":
         # A mask of whole channels may be broadcast.

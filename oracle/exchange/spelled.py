@@ -1,5 +1,5 @@
-"""A case for readers that know neither Python nor torch: every layer with its full name, every option with its value, and the
-arrays by name beside it."""
+"""A case for readers without Python or torch: every layer with its full name, every option with its value, and the arrays by
+name in a separate mapping."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def _spec(kinds: Mapping[str, type], spec: Spec | None) -> dict[str, Any] | None
 
 
 def options(kinds: Mapping[str, type], spec: Spec) -> dict[str, Any]:
-    """All arguments of the class by name, those that the case leaves out at their default, as JSON values."""
+    """All arguments of the class by name as JSON values, with the defaults of those that the case leaves out."""
     whole = filled_options(kinds, spec)
     return dict(spelled({key: value.tolist() if hasattr(value, "tolist") else value for key, value in whole.items()}))
 
 
 def named_arrays(case: Case) -> dict[str, Array]:
-    """Every array of the case by field and place: "params/0.weight", "inputs/0", "optimizer_state/momentum/0.weight"."""
+    """Every array of the case by field and position: "params/0.weight", "inputs/0", "optimizer_state/momentum/0.weight"."""
     return {name: array for field in ARRAY_FIELDS for name, array in _flat(field, getattr(case, field))}
 
 
@@ -80,7 +80,7 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Array]]:
 
 
 def case_of(value: Any, arrays: Mapping[str, Array]) -> Case:
-    """The case of a description and its arrays; layouts stay behind. Raises: CaseError when it is none of this format."""
+    """The case of a description and its arrays, without memory layouts. Raises: CaseError for another format."""
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         got = value.get("format") if isinstance(value, dict) else type(value).__name__
         raise CaseError(f"a case's description is an object of format {FORMAT}, got {got!r}")
@@ -111,7 +111,7 @@ def _spec_of(entry: dict[str, Any]) -> Spec:
 
 
 def _nested(prefix: str, arrays: Mapping[str, Array], depth: str) -> Any:
-    """The arrays whose names begin so, in mappings ("m") and tuples ("t")."""
+    """The arrays whose names begin with a prefix, nested in mappings ("m") and tuples ("t")."""
     if not depth:
         return arrays[prefix]
     inside = [name.removeprefix(f"{prefix}/").partition("/")[0] for name in arrays if name.startswith(f"{prefix}/")]

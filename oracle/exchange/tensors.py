@@ -1,4 +1,4 @@
-"""safetensors files: written by the library, read so that every entry that is damaged is named and the others are kept."""
+"""safetensors files: written by the library; read here so that damaged entries are named and the others are kept."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ LENGTH = 8  # bytes of the number that says how long the header is
 
 
 class Tensors(NamedTuple):
-    """What a file holds: arrays by name, and for each entry that cannot be read the reason."""
+    """The contents of a file: arrays by name, and the reason for each entry that cannot be read."""
 
     arrays: dict[str, Array]
     faults: dict[str, str]
 
 
 def packed(arrays: Mapping[str, Array]) -> bytes:
-    """The same bytes for the same arrays, always: sorted, without metadata."""
+    """The arrays as a file, sorted and without metadata, so that equal arrays give equal bytes."""
     # The library writes the memory as it lies, whatever its layout.
     return save({name: np.array(arrays[name], order="C") for name in sorted(arrays)})
 
 
 def unpacked(data: bytes) -> Tensors:
-    """Raises: ValueError where not even the header can be read."""
+    """The contents of a file. Raises: ValueError if the header cannot be read."""
     size = int.from_bytes(data[:LENGTH], "little")
     if len(data) < LENGTH or size > len(data) - LENGTH:
         raise ValueError(f"no safetensors: its {len(data)} bytes end within the header")

@@ -1,7 +1,7 @@
-"""Other honest formulas of a gradient: what they round is allowed too, beside what refbp's own formula rounds.
+"""Other correct formulas of the same quantity, whose rounding errors are allowed in addition to those of refbp's formula.
 
-Each is computed on error arrays from what the layer or loss was given; the value stays, and the larger of both errors counts.
-A convention is another matter: it changes the value, and has a name that a profile declares.
+Each is computed on error arrays from the inputs of the layer or loss. The value stays, and the larger of both errors counts.
+A convention, in contrast, changes the value, and a profile has to declare it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Known: TypeAlias = Mapping[str, Any]
 
 
 def exponential_unit_from_output(spec: Spec, known: Known) -> Any:
-    """s α r e^(r z) as r (y + s α) where z < 0, from the output y: what an activation in place has left."""
+    """s α r e^(r z) computed as r (y + s α) where z < 0, from the output y, which is all that an in-place activation keeps."""
     alpha, scale = float(spec.options.get("alpha", 1.0)), 1.0
     if spec.type == "SELU":
         alpha, scale = SELU_ALPHA, SELU_SCALE
@@ -34,7 +34,7 @@ def exponential_unit_from_output(spec: Spec, known: Known) -> Any:
 
 
 def cross_entropy_of_textbooks(case: Case, step: int, known: Known) -> Any:
-    """w ((1 - t) / (1 - p) - t / p) δ, in which two terms cancel where p is close to t, for w (p - t) / (p (1 - p)) δ."""
+    """w (p - t) / (p (1 - p)) δ computed as w ((1 - t) / (1 - p) - t / p) δ, whose two terms cancel where p is close to t."""
     assert case.loss is not None
     p, options = known["input"], case.loss.options
     target, weight = at_step(case.targets, step)[0].astype(np.float64), options.get("weight")
@@ -49,7 +49,7 @@ def cross_entropy_of_textbooks(case: Case, step: int, known: Known) -> Any:
 
 
 def gelu_from_distribution(quantity: str, spec: Spec, known: Known) -> Any:
-    """z Φ(z) with a Φ of its own, accurate to 4 units of itself, where refbp's comes from an erf that is so near zero."""
+    """z Φ(z) with a Φ accurate to 4 units in its last place; refbp's (1 + erf) / 2 is more accurate near z = 0."""
     if spec.options.get("approximate") == "tanh":
         return None
     z = known["input"]
@@ -61,13 +61,13 @@ def gelu_from_distribution(quantity: str, spec: Spec, known: Known) -> Any:
 
 
 def sigmoid_by_tanh(quantity: str, known: Known) -> Any:
-    """(1 + tanh z/2) / 2, as XLA has it: accurate to a share of 1, and not of itself."""
+    """σ(z) computed as (1 + tanh z/2) / 2, as XLA does: its error is relative to 1, not to σ(z)."""
     y = (1.0 + np.tanh(known["input"] * 0.5)) * 0.5
     return y if quantity == "output" else known["grad_output"] * (y * (1.0 - y))
 
 
 def with_one_mean(case: Case, quantity: str, spec: Spec, known: Known) -> Any:
-    """The error of a mean is that of all elements from which it is subtracted, and adds up over them."""
+    """The error of a mean is common to all elements from which it is subtracted, and so adds up over them."""
     x, g = known["input"], known["grad_output"]
     instance = spec.type.startswith("Instance")
     if x.ndim < 2 or not x.size or not (case.training or instance or not spec.options.get("track_running_stats", True)):
@@ -85,7 +85,7 @@ def with_one_mean(case: Case, quantity: str, spec: Spec, known: Known) -> Any:
 
 
 def with_rounded_constants(known: Known) -> Any:
-    """a (x or α') + b with an a and a b that were computed in the dtype: each of them is a power and a few products."""
+    """a (x or α') + b with a and b computed in the subject's dtype, each by a power and a few products."""
     y = known["output"]
     return ErrorArray(y.value, y.model, y.error_or_zero + y.model.rounding(y.value, 4), scale=y.scale, guide=y.guide)
 
@@ -111,7 +111,7 @@ for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in 
 
 
 def other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
-    """A quantity by another formula than refbp's; None where there is one formula for it."""
+    """A quantity by another formula than refbp's; None if no other is known."""
     quantities, formula = FORMULAS.get(spec.type, ((), None))
     if formula is None or key.quantity not in quantities:
         return None
@@ -122,7 +122,7 @@ def other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
 
 
 def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:
-    """With the larger error of two formulas; where the other one breaks down, with that of the first."""
+    """`plain` with the larger error of the two formulas; where the other's is not finite, with its own."""
 
     def larger(own: Any, else_: Any) -> Any:
         return np.where(np.isfinite(else_), np.maximum(own, else_), own)

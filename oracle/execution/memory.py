@@ -1,4 +1,4 @@
-"""A limit on the memory that a piece of work may take, as the operating system keeps it: more is refused before it is given."""
+"""A limit on the memory that a piece of work may allocate, which the operating system enforces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMES, LEAST = 1000, 1 << 31
 
 
 def of_case(case: Case) -> int:
-    """The bytes that a case may take: by the arrays that it holds itself, whatever its options ask for."""
+    """The bytes that a case may allocate: a multiple of the size of its own arrays, whatever its options ask for."""
     held = 0
 
     def count(array: Array) -> Array:
@@ -29,7 +29,7 @@ def of_case(case: Case) -> int:
 
 @contextmanager
 def at_most(size: int) -> Iterator[None]:
-    """Inside, allocating more than so many bytes beyond what there is raises MemoryError; where the system has such a limit."""
+    """Inside, allocating more than `size` additional bytes raises MemoryError, if the system supports such a limit."""
     try:
         import resource
 

@@ -1,4 +1,4 @@
-"""A Case on refbp: builds its network and runs its steps, on plain arrays or on anything else that dispatches like them."""
+"""Runs a Case on refbp: builds its network and runs its steps, on plain arrays or on arrays that dispatch NumPy's calls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OPTIMIZERS = _public(refbp.Optimizer)
 
 
 class Network:
-    """The layers of a case as refbp objects, with their names; `taps` sees what goes in and out of every named layer."""
+    """The layers of a case as refbp objects, with their names; `taps` reports the inputs and results of every named layer."""
 
     def __init__(self, case: Case, tap: Callable[[str, str, Layer], Layer] | None = None) -> None:
         self.case = case
@@ -92,7 +92,7 @@ class Network:
         return self.tap(name, name, layer)
 
     def state(self) -> Iterator[tuple[Layer, dict[str, Array], str, str]]:
-        """Every parameter and buffer: its layer, the dict that holds it, its name there, its full name."""
+        """Every parameter and buffer: its layer, the dict that holds it, its key in the dict, its full name."""
         for layer_name, leaf in self.leaves.items():
             prefix = f"{layer_name}." if layer_name else ""
             for own in (leaf.params, leaf.buffers):
@@ -100,7 +100,7 @@ class Network:
                     yield leaf, own, name, prefix + name
 
     def load(self, lift: Callable[[Array], AnyArray]) -> None:
-        """Put the case's parameters and buffers in place."""
+        """Set the layers' parameters and buffers to the case's."""
         expected = {full for *_, full in self.state()}
         if expected != self.case.params.keys():
             missing = sorted(expected - self.case.params.keys())
@@ -178,7 +178,7 @@ def build_optimizer(case: Case, parameters: dict[str, Parameter], lift: Callable
 
 @contextmanager
 def placed(layer: str, quantity: str) -> Iterator[None]:
-    """Whatever is raised inside gets an attribute `place`, unless it comes from further inside and has one."""
+    """Inside, an exception gets the attribute `place`, unless an inner place has set it already."""
     try:
         yield
     except Exception as error:
@@ -188,9 +188,9 @@ def placed(layer: str, quantity: str) -> Iterator[None]:
 
 
 class Transposed(Layer):
-    """y = x W with the weight W of a Linear, y = x Wᵀ, and without a bias: the decoder of a tied autoencoder.
+    """y = x W with the weight W of a Linear (which computes y = x Wᵀ), without bias: the decoder of a tied autoencoder.
 
-    Gradients: W's is added to that of the Linear itself.
+    Gradients: that of W is added to the Linear's.
     """
 
     def __init__(self, of: refbp.Linear) -> None:
@@ -210,9 +210,9 @@ class Transposed(Layer):
 
 
 class Tap(Layer):
-    """Stands around a layer and reports what really went in and out, forward and backward.
+    """Wraps a layer and reports its real inputs and results, forward and backward.
 
-    owner: the name under which the layer's parameters go, another than `name` where it stands a second time.
+    owner: the layer name of its parameters, which differs from `name` where a shared layer stands a second time.
     """
 
     def __init__(self, name: str, owner: str, layer: Layer, report: Callable[[str, str, AnyArray], AnyArray]) -> None:
@@ -242,12 +242,12 @@ class Tap(Layer):
 def execute(
     case: Case, lift: Callable[[Array], AnyArray], watch: Callable[[Key, AnyArray], AnyArray] | None = None
 ) -> Results:
-    """Run the case's steps on refbp; every quantity by key, in the order in which it is computed.
+    """Run the case's steps on refbp. Returns every quantity by key, in the order of computation.
 
     Args:
-        lift: makes the array to compute with from one of the case's.
-        watch: sees every quantity as it is computed; what it returns is what is computed with from there on.
-    Raises: CaseError where the case's shapes do not fit together.
+        lift: converts an array of the case to the kind of array to compute with.
+        watch: called with every quantity as it is computed; computation continues with the array that it returns.
+    Raises: CaseError if the case's shapes do not fit together.
     """
     results: Results = {}
     step = 0
@@ -291,7 +291,7 @@ def execute(
 
 
 def _update(optimizer: refbp.Optimizer, given: Collection[Parameter]) -> None:
-    """Updates parameters that have a gradient; as torch does, it leaves the others alone, their decay and state included."""
+    """Updates the parameters that have a gradient. As in torch the others get no update, so no weight decay and no new state."""
     held = [group["params"] for group in optimizer.param_groups]
     for group in optimizer.param_groups:
         group["params"] = [own for own in group["params"] if own in given]
@@ -336,7 +336,7 @@ def _forward_backward(
 
 
 def upstream_shape(case: Case) -> tuple[int, ...]:
-    """What an upstream gradient has to fit: the value of the case's loss, or the network's output."""
+    """The shape of an upstream gradient: that of the loss's value, or of the network's output."""
     network = Network(case)
     network.load(lambda array: array)
     network.prepare()
@@ -362,7 +362,7 @@ def check(case: Case) -> None:
 
 
 def layer_types(case: Case) -> dict[str, str]:
-    """Dotted name -> class name, with "loss" and, for parameters without a network, their optimizer."""
+    """Layer name -> class name, including "loss"; for parameters without a network, the class of the optimizer."""
     types = {name: spec.type for name, spec in named_layers(case.layers)}
     if case.loss is not None:
         types["loss"] = case.loss.type

@@ -1,4 +1,4 @@
-"""The options of a case's classes, those that it leaves out at their defaults, which are torch's."""
+"""All options of a case's classes, with torch's defaults for those that the case leaves out."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NO_OPTIONS = ("dtype", "rng", "params")
 
 @cache
 def defaults(kind: type) -> Mapping[str, Any]:
-    """Of a class of refbp, by name; an argument without a default is not among them."""
+    """The defaults of a class of refbp by name, without arguments that have none."""
     parameters = inspect.signature(kind).parameters.values()
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return {p.name: p.default for p in named if p.default is not p.empty and p.name not in NO_OPTIONS}
 
 
 def options(kinds: Mapping[str, type], spec: Spec) -> dict[str, Any]:
-    """All arguments of the class by name. Of a class that refbp has not, those that are given."""
+    """All arguments of the class by name; for a class that refbp lacks, those that are given."""
     known = defaults(kinds[spec.type]) if spec.type in kinds else {}
     return {**known, **spec.options}
 

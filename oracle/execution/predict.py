@@ -1,4 +1,4 @@
-"""refbp on error arrays: what every quantity of a case should be, and how far honest rounding may take it."""
+"""Runs refbp on error arrays: the expected value of every quantity of a case, and the rounding error allowed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SAME = 1e-9
 def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = None) -> Results:
     """The value of every quantity and the error that an implementation in `model.dtype` may have.
 
-    guides: what went into each layer of the subject; its branches are adopted.
-    Raises: CaseError where the case's shapes do not fit together.
+    guides: the inputs of each of the subject's layers, by which comparisons are decided.
+    Raises: CaseError if the case's shapes do not fit together.
     """
 
     def lift(array: Array) -> Any:
@@ -54,14 +54,15 @@ def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = 
 
 
 def with_open_ties(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None, plain: Results) -> Results:
-    """A plain prediction, wider by what other choices at exact kinks and ties come to: these add up, they are no rounding."""
+    """A plain prediction with a tolerance that also covers other choices at exact kinks and ties. These effects add up linearly,
+    because they are not rounding errors."""
     alone = replace(model, bounds=True, open_ties=True, rounds=False, branches=BranchLog())
     ties = predict(case, alone, guides)
     return {key: reaching(prediction, ties[key]) for key, prediction in plain.items()}
 
 
 def reaching(plain: Any, ties: Any) -> Any:
-    """Its tolerance reaches as far as these ties, from the value halfway between them."""
+    """The array with a tolerance that covers these ties, whose value is halfway between the choices."""
     if not isinstance(plain, ErrorArray) or not isinstance(ties, ErrorArray) or ties.bound is None:
         return plain
     deviation = ties.bound

@@ -1,4 +1,4 @@
-"""The quantities that a case has, and the form of each."""
+"""The quantities that a case has, with their shapes and dtypes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from oracle.trace import Key
 
 
 class Wanted(NamedTuple):
-    """The form of a quantity; a count (of batches, of steps) may come in any type of number."""
+    """The shape and dtype of a quantity; a count (of batches, of steps) may have any numeric dtype."""
 
     shape: tuple[int, ...]
     is_count: bool
 
 
 def wanted(case: Case) -> dict[Key, Wanted]:
-    """Every quantity that the case has, in the order in which it is computed."""
+    """Every quantity that the case has, in the order of computation."""
     with np.errstate(all="ignore"):
         results = {key: np.asarray(value) for key, value in execute(case, lambda array: array).items()}
     return {

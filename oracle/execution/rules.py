@@ -1,4 +1,4 @@
-"""An optimizer's update rule exchanged for another one, for as long as a case is predicted under it."""
+"""Replaces an optimizer's update rule while a case is predicted under a convention."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rule: TypeAlias = Callable[..., Any]
 
 @contextmanager
 def rule_replaced(type: str, change: Callable[[Rule], Rule]) -> Iterator[None]:
-    """The rule of this optimizer replaced by change(rule)."""
+    """Inside, the rule of this optimizer is change(rule)."""
     owner: Any = OPTIMIZERS[type]
     kept = vars(owner).get("rule")
     owner.rule = staticmethod(change(owner.rule))
@@ -31,7 +31,7 @@ def rule_replaced(type: str, change: Callable[[Rule], Rule]) -> Iterator[None]:
 
 
 def epsilon_uncorrected(rule: Rule) -> Rule:
-    """Adam's short form (Kingma and Ba, section 2): √v + ε before v is corrected, so that ε counts 1 / √(1 - β₂ᵗ) times."""
+    """Adam's short form (Kingma and Ba, section 2): ε is added to √v before bias correction, which divides it by √(1 - β₂ᵗ)."""
 
     def other(param: Any, grad: Any, step: Any = None, *state: Any, eps: float, betas: Any, **options: Any) -> Any:
         larger = eps / math.sqrt(1.0 - betas[1] ** (int(step or 0) + 1))
@@ -45,7 +45,7 @@ def zeros_for(param: Any, kept: Any) -> Any:
 
 
 def velocity_with_rate(rule: Rule) -> Rule:
-    """SGD with v ← momentum v + lr d and W ← W - v (Sutskever et al., ICML 2013): what it keeps is lr times torch's v."""
+    """SGD with v ← momentum v + lr d and W ← W - v (Sutskever et al., ICML 2013), whose v is lr times torch's."""
 
     def other(param: Any, grad: Any, velocity: Any = None, *, lr: float, **options: Any) -> Any:
         if not lr:
@@ -57,7 +57,7 @@ def velocity_with_rate(rule: Rule) -> Rule:
 
 
 def epsilon_inside_root(type: str) -> Callable[[Rule], Rule]:
-    """d / √(s + ε), where torch has d / (√s + ε): as if s had been larger before by what decays to ε in this step."""
+    """d / √(s + ε) in place of torch's d / (√s + ε): s before the step is increased by the amount that decays to ε in it."""
 
     def change(rule: Rule) -> Rule:
         def rmsprop(

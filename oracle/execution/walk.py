@@ -1,4 +1,4 @@
-"""A training step of a case walked in numbers, in the order in which backpropagation computes them."""
+"""The numbers of a training step of a case, in the order in which backpropagation computes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_NUMBERS = 12  # of a quantity, unless all are asked for
 
 @dataclass(frozen=True)
 class Line:
-    """One number of the walk: where it stands, the subject's value and the reference's; of what is given there is one."""
+    """One number: its index, the subject's value and the reference's; a given number has a single value."""
 
     index: tuple[int, ...]
     value: float
@@ -29,16 +29,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """A quantity of the walk.
+    """A quantity of the step.
 
     Attributes:
         stage: GIVEN, FORWARD, LOSS, BACKWARD or UPDATE.
-        place: the layer, parameter or loss that it belongs to, with its class.
-        what: what it is, with the equation that gives its numbers.
-        symbol: how a number of it is called.
-        shape: of the whole quantity.
+        place: the layer, parameter or loss to which it belongs, with its class.
+        what: the equation that gives its numbers.
+        symbol: the symbol of a number.
+        shape: the shape of the whole quantity.
         lines: its numbers, in row-major order.
-        left_out: how many more there are.
+        left_out: the number of further numbers that are not shown.
     """
 
     stage: str
@@ -52,7 +52,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Equations:
-    """How a kind of layer computes, by the numbers of the derivation where it has one: forward, and its input's gradient."""
+    """The equations of a kind of layer, with their numbers in the derivation if they have one."""
 
     output: str
     grad_input: str
@@ -64,32 +64,30 @@ class Equations:
 EQUATIONS: dict[str, Equations] = {
     "Linear": Equations("z = W n + b", "Wᵀ δ, the bracket of eq. (4)"),
     "ConvTranspose": Equations(
-        "z: each n adds its multiple of W, eq. (9) as a forward pass",
-        "δ read through W, eq. (7)",
-        "δ correlated with n, eq. (8) with input and δ exchanged",
+        "z: each n times W, added up in the output, eq. (9) as a forward pass",
+        "δ cross-correlated with W, eq. (7)",
+        "δ cross-correlated with n, eq. (8) with n and δ exchanged",
         "δ summed over samples and positions",
     ),
     "Conv": Equations(
-        "z: W slides over n, eq. (7)",
-        "each δ times the turned W, added where its window read, eq. (9)",
-        "n correlated with δ, eq. (8)",
+        "z: n cross-correlated with W, eq. (7)",
+        "full convolution of δ with W turned by 180°, eq. (9)",
+        "n cross-correlated with δ, eq. (8)",
         "δ summed over samples and positions",
     ),
     "AvgPool": Equations("n: the mean of each window", "each window spreads its gradient evenly"),
     "AdaptiveAvgPool": Equations("n: the mean of each window", "each window spreads its gradient evenly"),
-    "MaxPool": Equations("n: the largest of each window", "each window's gradient goes to the element that won"),
-    "AdaptiveMaxPool": Equations(
-        "n: the largest of each window", "each window's gradient goes to the element that won"
-    ),
-    "LPPool": Equations("n: the p-norm of each window", "each window's gradient by the norm's derivative"),
+    "MaxPool": Equations("n: the maximum of each window", "each window's gradient goes to its maximum"),
+    "AdaptiveMaxPool": Equations("n: the maximum of each window", "each window's gradient goes to its maximum"),
+    "LPPool": Equations("n: the p-norm of each window", "each window's gradient times the derivative of the norm"),
     "BatchNorm": Equations(
-        "γ (n - mean) / √(var + ε) + β over each channel",
+        "z = γ (n - mean) / √(var + ε) + β per channel",
         "δ through γ, and through the batch's mean and variance",
         "∂L/∂γ: δ ⊙ the normalised n, summed over samples and positions",
         "∂L/∂β: δ summed over samples and positions",
     ),
     "LayerNorm": Equations(
-        "γ (n - mean) / √(var + ε) + β over each sample",
+        "z = γ (n - mean) / √(var + ε) + β per sample",
         "δ through γ, and through the sample's mean and variance",
         "∂L/∂γ: δ ⊙ the normalised n, summed over samples",
         "∂L/∂β: δ summed over samples",
@@ -109,11 +107,11 @@ def equations_of(type: str, weighted: bool) -> Equations:
 def walk(
     case: Case, subject: Subject, reference: Subject, step: int = 0, most: int | None = MOST_NUMBERS
 ) -> list[Section]:
-    """What is given, forward (z, n), the loss, backward (δ, then the gradients, layer by layer), the update.
+    """The sections of a step: given numbers, forward (z, n), loss, backward (δ, then the gradients, layer by layer), update.
 
     Args:
-        case: in the dtype that the subject computes in; the reference computes in float64.
-        most: so many numbers of each quantity; None for all.
+        case: in the dtype in which the subject computes; the reference computes in float64.
+        most: the largest number of numbers per quantity; None for all.
     Raises: ValueError for a subject or reference that cannot run the case.
     """
     ours, theirs = traced(case, subject), traced(case.astype("float64"), reference)
@@ -142,7 +140,7 @@ def walk(
     for name, type in reversed(specs):
         equations, place = equations_of(type, bool(params[name])), f"{name} ({type})"
         if params[name]:
-            section(BACKWARD, place, "δ = ∂L/∂z, which came from the layer behind it", name, "grad_output", "δ")
+            section(BACKWARD, place, "δ = ∂L/∂z, from the layer after it", name, "grad_output", "δ")
         for short in (key.rpartition(".")[2] for key in params[name]):
             known = {"weight": equations.grad_weight, "bias": equations.grad_bias}
             section(BACKWARD, place, known.get(short, f"∂L/∂{short} from δ"), name, f"grad.{short}", f"∂{short}")
@@ -156,9 +154,9 @@ def walk(
 
 
 def given(case: Case, trace: Trace, step: int, most: int | None) -> Iterator[Section]:
-    """Everything that the step starts from, so that each line behind it can be checked by hand.
+    """Everything from which the step starts, so that each later line can be checked by hand.
 
-    Parameters of a later step are those that the subject had after the one before, where it shows them.
+    In a later step the parameters are the subject's after the step before, if it shows them.
     """
     if case.inputs:
         yield numbers(GIVEN, "input", "x", "x", at_step(case.inputs, step), None, most)
@@ -166,7 +164,7 @@ def given(case: Case, trace: Trace, step: int, most: int | None) -> Iterator[Sec
         layer, _, short = name.rpartition(".")
         before = trace.get(step - 1, layer, f"param.{short}") if step else value
         if before is not None:
-            yield numbers(GIVEN, name, "as the step finds it", short, before, None, most)
+            yield numbers(GIVEN, name, "before the step", short, before, None, most)
     for place, target in enumerate(at_step(case.targets, step) if case.targets else ()):
         yield numbers(GIVEN, "target" if not place else f"target {place + 1}", "t", "t", target, None, most)
     if case.grad_outputs:
@@ -183,7 +181,7 @@ def given(case: Case, trace: Trace, step: int, most: int | None) -> Iterator[Sec
 
 
 def options_of(case: Case, name: str) -> Mapping[str, Any]:
-    """The optimizer's options for a parameter, those of its group first."""
+    """The optimizer's options for a parameter; those of its group override the others."""
     if case.optimizer is None:
         return {}
     own = [group for group in case.optimizer.groups if name in group.get("params", ())]
@@ -191,7 +189,7 @@ def options_of(case: Case, name: str) -> Mapping[str, Any]:
 
 
 def traced(case: Case, subject: Subject) -> Trace:
-    """What the subject computes. Raises: ValueError, in one sentence, where it gives no trace."""
+    """The subject's trace. Raises: ValueError, in one sentence, if there is none."""
     try:
         trace = shown_by(subject, case)
     except Exception as error:  # whatever it raises

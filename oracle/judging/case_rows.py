@@ -1,4 +1,4 @@
-"""Trace + reference -> rows: every quantity judged locally, on the subject's own inputs, and end to end."""
+"""Judges a trace: rows for every quantity, both locally (on the subject's own inputs) and end to end."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     """Rows for every quantity of every step, in the order in which backpropagation computes them.
 
     Args:
-        case: as it was given to the subject, in its dtype.
+        case: the case as the subject received it, in its dtype.
         reference: gives the expected values, in float64.
-        profile: what the subject declares about itself.
+        profile: the subject's profile.
     Raises: ReferenceFailed.
     """
     profile = profile or Profile()
@@ -48,16 +48,15 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     for step in range(case.steps):
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
         if _has_ended(case, shown, profile, step):
-            rows.append(
-                _unjudged_step(bench, "a subject that declares nothing that steps hand on shows the first alone")
-            )
+            why = "its profile declares nothing that a step passes to the next, and it shows the first step only"
+            rows.append(_unjudged_step(bench, why))
         else:
             rows += _of_step(case, shown, bench)
     return rows
 
 
 def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
-    """Its rows in both modes; one more where it was not judged end to end, or not at all, and nothing else is wrong in it."""
+    """The step's rows in both modes; and a row that gives the reason, if it was not judged end to end and nothing is wrong."""
     trace, step, reference = bench.trace, bench.blank.step, bench.reference
     assert reference is not None
     compared = [_compared_in(case, part, bench, reference) for part in local_parts(case, trace, step)]
@@ -70,7 +69,7 @@ def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
     part = step_part(case, trace, step)
     why = ""
     if part is None:
-        why = "the trace does not show what it began with, and before it dropout drew masks of its own"
+        why = "the trace does not show the state at its beginning, and dropout drew its own masks in earlier steps"
     else:
         try:
             found = _whole(part, through, compared)
@@ -88,15 +87,15 @@ def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
     rows = sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
     rows = [row for row in rows if _is_told(row, shown)]
     if all(row.quantity == "branches" for row in rows):
-        why = why or "the profile leaves out all that there is in it"
+        why = why or "the profile declares none of its quantities"
     if why and not any(row.verdict in DISCREPANCIES for row in rows):
         rows.append(_unjudged_step(bench, why))
     return rows
 
 
 def _has_ended(case: Case, shown: Trace, profile: Profile, step: int) -> bool:
-    """Whether a subject has ended before this step that declares nothing of what a step hands on to the next: no parameter after
-    an update, or, where nothing is updated, no buffer."""
+    """Whether the subject shows nothing of this step, and need not: its profile declares nothing that a step passes to the next,
+    that is no parameters after an update, or without an optimizer no buffers."""
     names = {name.rpartition(".")[2] for name in case.params}
     buffers = {name for name in names if is_buffer(name) and case.training}
     moved = {f"buffer.{name}" for name in buffers} if case.optimizer is None else {f"param.{name}" for name in names}
@@ -109,14 +108,14 @@ def _unjudged_step(bench: Bench, why: str) -> Row:
 
 
 def _is_told(row: Row, shown: Trace) -> bool:
-    """Whether a row says something about what the subject itself has shown, or not shown: what its neighbours tell of a quantity
-    is judged as theirs."""
+    """Whether a row is about something that the subject itself showed, or failed to show. A quantity that was derived from its
+    neighbours is judged as theirs."""
     is_shown = shown.get(row.step, row.layer, row.quantity) is not None
     return is_shown or row.quantity == "branches" or row.verdict in DISCREPANCIES
 
 
 def runs(case: Case, reference: Subject) -> bool:
-    """Whether the reference can run a case at all: what it then refuses are the subject's own values."""
+    """Whether the reference can run the case at all; if so, it refused a part of it because of the subject's values."""
     try:
         reference.run(case.astype("float64"))
     except Exception:  # whatever it raises
@@ -125,8 +124,8 @@ def runs(case: Case, reference: Subject) -> bool:
 
 
 def _excused(whole: list[Row], local: Sequence[Row]) -> list[Row]:
-    """Where every layer was judged and is right on its own inputs, and these are what its neighbours handed over to the bit,
-    an excess end to end is rounding that the statistical model takes for independent: `loose`."""
+    """The end-to-end rows; `loose` replaces a discrepancy if every layer was judged, is right on its own inputs, and received
+    exactly its neighbours' results. The excess is then rounding that the statistical model wrongly takes to be independent."""
     judged = {(row.layer, row.quantity) for row in local}
 
     def is_choice(row: Row) -> bool:
@@ -138,10 +137,10 @@ def _excused(whole: list[Row], local: Sequence[Row]) -> list[Row]:
 
 
 def as_loose(row: Row) -> Row:
-    """The row of a quantity of which all that it was computed from is right: an excess is rounding that has one cause."""
+    """The row, `loose` instead of a discrepancy, of a quantity computed from correct ones: its excess is correlated rounding."""
     if row.verdict not in DISCREPANCIES or not row.n_outside or not np.isfinite(row.max_abs):
         return row
-    return row.found(LOOSE, "right in every layer on its own: errors of one cause add up on the way")
+    return row.found(LOOSE, "every layer is right on its own inputs: rounding errors with a common cause add up")
 
 
 def is_right(row: Row) -> bool:
@@ -149,12 +148,12 @@ def is_right(row: Row) -> bool:
 
 
 def unjudged(case: Case, verdict: str, reason: str) -> Row:
-    """The single row of a case that gave no trace."""
+    """The single row of a case for which there is no trace."""
     return Row(case.name, case.dtype, 0, "", "", "", LOCAL, verdict, reason)
 
 
 def crashed(case: Case, error: BaseException) -> Row:
-    """The row of what was raised; with its layer and what was being computed, where the error knows its `place`."""
+    """The row of an exception; with the layer and quantity that were being computed, if the exception has a `place`."""
     row = unjudged(case, CRASHED, in_a_line(error))
     if "read-only" in str(error):
         row = replace(row, cause_name="in place", cause="it writes into the array that it was given")
@@ -166,7 +165,7 @@ def crashed(case: Case, error: BaseException) -> Row:
 
 
 def judge_part(part: Part, bench: Bench) -> list[Row]:
-    """Rows for every quantity of a part; a misfit where what it was given does not fit together. Raises: ReferenceFailed."""
+    """Rows for every quantity of a part; a single row if its inputs do not fit together. Raises: ReferenceFailed."""
     compared = _compared(part, bench)
     return compared.rows() if isinstance(compared, Comparison) else compared
 
@@ -180,7 +179,7 @@ def _compared(part: Part, bench: Bench) -> Comparison | list[Row]:
 
 
 def _without_upstream(part: Part, bench: Bench, misfit: Row) -> list[Row]:
-    """The rows of a forward pass whose upstream gradient does not fit: it cannot, where the output has another form."""
+    """The rows of the forward pass of a part whose upstream gradient does not fit, because the output has a wrong shape."""
     if not part.case.grad_outputs or bench.end_to_end:
         return [misfit]
     try:
@@ -191,7 +190,7 @@ def _without_upstream(part: Part, bench: Bench, misfit: Row) -> list[Row]:
 
 
 def _compared_in(case: Case, part: Part, bench: Bench, reference: Subject) -> Comparison | list[Row]:
-    """The same for a part of a case that the reference can run: what it then refuses does not fit together either."""
+    """The comparison, or its rows, for a part of a case that the reference can run; a part that it refuses is a misfit."""
     try:
         return _compared(part, bench)
     except ReferenceFailed as error:
@@ -201,7 +200,7 @@ def _compared_in(case: Case, part: Part, bench: Bench, reference: Subject) -> Co
 
 
 def _whole(part: Part, bench: Bench, compared: Sequence[Comparison | list[Row]]) -> Comparison:
-    """The step's comparison; of a network of one layer that was given what the case gives, that of its layer."""
+    """The step's comparison; for a network of one layer with the case's own inputs, the layer's comparison is reused."""
     for own in compared:
         if isinstance(own, Comparison) and own.is_all_of(part.case):
             return own.as_whole(part, bench)
@@ -209,7 +208,7 @@ def _whole(part: Part, bench: Bench, compared: Sequence[Comparison | list[Row]])
 
 
 def _misfit(part: Part, bench: Bench, error: Exception) -> Row:
-    """The row of a layer whose own input, parameters and upstream gradient do not fit together."""
+    """The row of a layer whose input, parameters and upstream gradient do not fit together."""
     layer = next(iter(part.names.values()))
     row = bench.row(layer, "grad_output" if "grad_output" in str(error) else "input")
-    return row.found(WRONG, f"what the trace shows cannot be: {error}")
+    return row.found(WRONG, f"the trace contradicts itself: {error}")

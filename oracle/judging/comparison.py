@@ -1,4 +1,4 @@
-"""One part of a step held against the reference: what is predicted, what the reference says, and a row for each quantity."""
+"""Compares one part of a step with the reference: predictions, the reference's values, and a row for each quantity."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ BRANCHES = ("input", "mask")
 
 
 class ReferenceFailed(Exception):
-    """The reference could not run a case or a part of it."""
+    """The reference could not run a case, or a part of it."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What judging one step of a case needs: who is judged, against whom, and the row that all others are made from.
+    """The context for judging one step of a case: trace, reference, profile, and the blank row from which others are made.
 
-    Without a reference the expected values are those that refbp predicts with their errors.
+    Without a reference the expected values are refbp's predictions.
     """
 
     trace: Trace
@@ -58,7 +58,7 @@ class Bench:
 
 
 def spelled_out(case: Case) -> Case:
-    """A case with what depends on its own dtype as numbers, so that it means the same in float64."""
+    """A case with dtype-dependent defaults written as numbers, so that it means the same in float64."""
     layers = tuple(_spelled_out(spec, case.dtype) for spec in case.layers)
     optimizer = None if case.optimizer is None else _spelled_out(case.optimizer, case.dtype)
     if (layers, optimizer) == (case.layers, case.optimizer):
@@ -67,7 +67,7 @@ def spelled_out(case: Case) -> Case:
 
 
 def _spelled_out(spec: Spec, dtype: str) -> Spec:
-    """A layer or optimizer with what depends on the subject's own dtype as a number: the default eps of RMSNorm and Adafactor."""
+    """A layer or optimizer with dtype-dependent defaults written as numbers: eps of RMSNorm and Adafactor."""
     eps = float(limits(np.dtype(dtype)).eps)
     if spec.type == "RMSNorm" and spec.options.get("eps") is None:
         return replace(spec, options={**spec.options, "eps": eps})
@@ -83,7 +83,7 @@ def _spelled_out(spec: Spec, dtype: str) -> Spec:
 
 
 def _guides(bench: Bench, steps: int) -> dict[Key, Array]:
-    """What went into each layer of the subject in this step and those before it, as many as are judged together."""
+    """The inputs of each of the subject's layers in the last `steps` steps, which are judged together."""
     last = bench.blank.step
     first = last - steps + 1
     return {
@@ -94,8 +94,8 @@ def _guides(bench: Bench, steps: int) -> dict[Key, Array]:
 
 
 def _terms_alone(case: Case, results: Results, model: ErrorModel, guides: Mapping[Key, Array] | None) -> Results:
-    """The last of several steps by itself, or with those that add to its gradients, from what these results say that it began
-    with: through many steps the size of what was added up would grow, or shrink, beyond use."""
+    """A prediction for the last of several steps alone (with those that add to its gradients), from the state in these results.
+    Over many steps the size of the terms that were added up would grow or shrink until it is useless."""
     last, plain = case.steps - 1, Trace()
     for key, result in results.items():
         plain.record(*key, result.value if isinstance(result, ErrorArray) else result)
@@ -121,9 +121,9 @@ def _is_judged(key: Key, part: Part, bench: Bench) -> bool:
 
 
 class Comparison:
-    """The predictions for one part, held against the trace.
+    """The comparison of one part's trace with its predictions.
 
-    Raises: CaseError where the part's shapes do not fit together; ReferenceFailed.
+    Raises: CaseError if the part's shapes do not fit together; ReferenceFailed.
     """
 
     def __init__(self, part: Part, bench: Bench) -> None:
@@ -156,7 +156,7 @@ class Comparison:
                 ) from error
 
     def is_all_of(self, case: Case) -> bool:
-        """Whether a case is nothing but this one layer, loss or update, on the same data."""
+        """Whether a case consists of just this layer, loss or update, on the same data."""
         own = self.case
         alike = (
             [spec.type for spec in case.layers] == [spec.type for spec in own.layers]
@@ -171,7 +171,7 @@ class Comparison:
         return alike and len(whole) == len(given) and all(map(same, whole, given))
 
     def as_whole(self, part: Part, bench: Bench) -> Comparison:
-        """This layer's comparison as that of a network, end to end: nothing is predicted anew."""
+        """This layer's comparison as an end-to-end one; its predictions are reused."""
         names, whole = self.part.names, copy(self)
 
         def renamed(results: Mapping[Key, Any]) -> dict[Key, Any]:
@@ -227,7 +227,7 @@ class Comparison:
         )
 
     def _reference_errs(self, key: Key, row: Row) -> str:
-        """Why it is the reference that is wrong about a quantity, whose value is then another; "" where it is not."""
+        """The reason why the reference is wrong about a quantity, whose expected value then changes; "" if it is not."""
         said, own = self.values.get(self.step, key.layer, key.quantity), self.predicted[key]
         if said is None or self.bench.reference is None:
             return ""
@@ -247,14 +247,14 @@ class Comparison:
         return found.why
 
     def _before(self, key: Key) -> Array | None:
-        """Of a parameter that is updated once, what it was."""
+        """The value before the update of a parameter that is updated once."""
         kind, _, short = key.quantity.partition(".")
         if kind != "param" or self.case.steps > 1:
             return None
         return self.case.params.get(f"{key.layer}.{short}".removeprefix("."))
 
     def _out_of_range(self, row: Row) -> Row:
-        """The row of a quantity whose error is infinite: on the way there was a number that the dtype cannot hold."""
+        """The row of a quantity whose error is infinite, because the dtype cannot hold an intermediate number."""
         names = self.part.names
         places = [names.get(place, place) for place, seen in self.branches.by_place.items() if seen.out_of_range]
         if not places:
@@ -263,11 +263,11 @@ class Comparison:
         return row.found(UNDECIDED, f"out of range: {row.dtype} cannot hold what is computed on the way, in {where}")
 
     def expected(self, key: Key) -> Expected:
-        """What a quantity of the part should be, of those that are numbers with an error."""
+        """The expected value of a quantity of the part, if it is an array of floating-point numbers."""
         return self._expected(key, self.predicted[key])
 
     def _expected(self, key: Key, prediction: ErrorArray) -> Expected:
-        """The reference's value, moved by what a convention changes in refbp's, with the errors of the prediction."""
+        """The reference's value, shifted by the change that a convention makes to refbp's, with the errors of the prediction."""
         value, reference = prediction.value, self.values.get(self.step, key.layer, key.quantity)
         if reference is not None and prediction is not self.predicted[key]:
             plain = self.predicted[key].value
@@ -289,7 +289,7 @@ class Comparison:
         return by_norm(expected) if self.normwise else expected
 
     def _convention(self, row: Row, key: Key, got: Array) -> str | None:
-        """The name of the convention under which the difference vanishes."""
+        """The name of the convention that explains the difference."""
         for name in self.bench.profile.conventions:
             convention = CONVENTIONS[name]
             if any(fnmatchcase(key.quantity, pattern) for pattern in convention.quantities):
@@ -302,7 +302,7 @@ class Comparison:
         return "another one-sided derivative at a kink or tie"
 
     def _is_shared_out(self, row: Row, got: Array, expected: Expected) -> bool:
-        """Whether the winners of a tie get no more and no less than the gradient that there is."""
+        """Whether the maxima of a tie share exactly the gradient of their window."""
         if self.bench.end_to_end or "MaxPool" not in row.layer_type:
             return True
         excess = abs(float(np.sum(got.astype(np.float64) - expected.value)))
@@ -310,7 +310,7 @@ class Comparison:
         return excess <= LAMBDA * (float(np.sqrt(np.sum(np.square(expected.sigma)))) + UNIT_ROUNDOFF[row.dtype] * size)
 
     def _under(self, name: str) -> Results:
-        """What a declared convention makes of the part, computed once for all of its quantities."""
+        """The predictions for the part under a declared convention, computed once for all quantities."""
         if name not in self.by_convention:
             self.by_convention[name] = CONVENTIONS[name].expected(self.case, self.model, self.guides)
         return self.by_convention[name]
@@ -321,7 +321,7 @@ class Comparison:
 
 
 def _given(case: Case) -> Iterator[Array]:
-    """What a single step is given, but for its parameters."""
+    """The inputs of a single step, without its parameters."""
     yield from case.inputs
     yield from case.grad_outputs
     for grads in case.grads:
@@ -329,7 +329,7 @@ def _given(case: Case) -> Iterator[Array]:
 
 
 def _all_given(case: Case) -> Iterator[Array]:
-    """Everything that a part is computed from."""
+    """All arrays from which a part is computed."""
     yield from _given(case)
     for held in (case.params, *case.optimizer_state.values()):
         yield from held.values()

@@ -1,6 +1,6 @@
-"""Rules of other libraries that differ from torch's and are no errors: a subject that declares one is judged by it.
+"""Rules of other libraries that differ from torch's without being errors. A subject that declares one is judged by it.
 
-Another one-sided derivative at a kink or tie needs no declaration: it is a derivative too.
+Another one-sided derivative at a kink or tie is also right, and needs no declaration.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Guides = Mapping[Key, Array] | None
 
 @dataclass(frozen=True)
 class Convention:
-    """What it does instead of torch's rule, the quantities that it changes, and what is expected under it."""
+    """A convention: what it does instead of torch's rule, the quantities that it changes, and the values expected under it."""
 
     what: str
     quantities: tuple[str, ...]
@@ -35,12 +35,12 @@ class Convention:
 
 
 def revalued(plain: ErrorArray, value: Floats) -> ErrorArray:
-    """Another value with the same error: the reference's own rounding stays in what is moved by a difference."""
+    """The array with another value and the same error; the reference's rounding stays in a value shifted by a difference."""
     return ErrorArray(value, plain.model, plain.error_or_zero, scale=plain.scale_or_own)
 
 
 def _biased_running_variance(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """running_var moves towards the batch's Σ(x - μ)² / n, where torch takes n - 1."""
+    """running_var is updated with Σ(x - μ)² / n, where torch divides by n - 1."""
     results = predict(case, model, guides)
     for name, spec in named_layers(case.layers):
         key = Key(0, name, "buffer.running_var")
@@ -60,7 +60,7 @@ def _biased_running_variance(case: Case, model: ErrorModel, guides: Guides) -> R
 
 
 def _dampened_first_step(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """The momentum starts as a buffer of zeros, so that the first gradient is dampened too."""
+    """The momentum buffer starts at zero, so that the first gradient is dampened too."""
     if case.optimizer is None or case.optimizer.type != "SGD":  # none other is dampened
         return predict(case, model, guides)
     started = case.optimizer_state.get("momentum", {})
@@ -82,7 +82,7 @@ def _selu_in_six_digits(case: Case, model: ErrorModel, guides: Guides) -> Result
 
 
 def _adam_epsilon_uncorrected(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """Adam's and AdamW's short form: √v + ε before v is corrected."""
+    """Adam's and AdamW's short form: ε is added to √v before bias correction."""
     if case.optimizer is None or case.optimizer.type not in ("Adam", "AdamW"):
         return predict(case, model, guides)
     with rule_replaced(case.optimizer.type, epsilon_uncorrected):
@@ -98,7 +98,7 @@ def _epsilon_inside_root(case: Case, model: ErrorModel, guides: Guides) -> Resul
 
 
 def _velocity_holds_rate(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """SGD's momentum is that of the steps, rate and all."""
+    """SGD's momentum includes the learning rate."""
     if case.optimizer is None or case.optimizer.type != "SGD":
         return predict(case, model, guides)
     with rule_replaced("SGD", velocity_with_rate):
@@ -106,7 +106,7 @@ def _velocity_holds_rate(case: Case, model: ErrorModel, guides: Guides) -> Resul
 
 
 def _nothing_at_equality(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """LeakyReLU as max(x, 0) + slope min(x, 0), of which neither hands anything back at 0."""
+    """LeakyReLU as max(x, 0) + slope min(x, 0), both of which have the derivative 0 at 0."""
     results = predict(case, model, guides)
     for name, spec in named_layers(case.layers):
         key = Key(0, name, "grad_input")
@@ -117,13 +117,13 @@ def _nothing_at_equality(case: Case, model: ErrorModel, guides: Guides) -> Resul
 
 
 def at_kinks(case: Case, model: ErrorModel) -> ErrorModel:
-    """Any one-sided derivative is as good, under a rule as without one; but the winners of a pooling share what there is."""
+    """Any one-sided derivative is accepted, with or without a convention; the maxima of a pooling share the window's gradient."""
     pools = any("MaxPool" in spec.type for _, spec in named_layers(case.layers))
     return model if pools else replace(model, bounds=False, open_ties=True, branches=BranchLog())
 
 
 def _anything_at_nan(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """No tolerance where the layer's input is NaN."""
+    """Any gradient is accepted where the layer's input is NaN."""
     results = predict(case, at_kinks(case, model), guides)
     for name, _ in named_layers(case.layers):
         key = Key(0, name, "grad_input")
@@ -135,7 +135,7 @@ def _anything_at_nan(case: Case, model: ErrorModel, guides: Guides) -> Results:
 
 
 def _softplus_uncut(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """log(1 + exp(βx)) / β everywhere; torch gives x itself where βx is above the threshold."""
+    """log(1 + exp(βx)) / β everywhere; torch returns x where βx is above the threshold."""
     layers = tuple(
         replace(spec, options={**spec.options, "threshold": np.inf}) if spec.type == "Softplus" else spec
         for spec in case.layers
@@ -144,7 +144,7 @@ def _softplus_uncut(case: Case, model: ErrorModel, guides: Guides) -> Results:
 
 
 def _hardswish_as_product(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """x · min(max(x + 3, 0), 6) / 6 rounds where torch hands through what it is given."""
+    """x · min(max(x + 3, 0), 6) / 6 everywhere, which rounds where torch returns x or the upstream gradient unchanged."""
     results = predict(case, at_kinks(case, model), guides)
     for name, spec in named_layers(case.layers):
         for quantity in ("output", "grad_input"):
@@ -155,7 +155,7 @@ def _hardswish_as_product(case: Case, model: ErrorModel, guides: Guides) -> Resu
 
 
 def _clamped_variance(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """The derivative of the loss as it is computed: 0 where the variance is below eps; torch leaves the clamping out."""
+    """The clamp of the variance is differentiated: the gradient is 0 where the variance is below eps; torch ignores the clamp."""
     results, key = predict(case, model, guides), Key(0, "loss", "grad.var")
     if case.loss is not None and case.loss.type == "GaussianNLLLoss" and key in results:
         kept = case.targets[0][1] > case.loss.options.get("eps", 1e-6)
@@ -164,9 +164,9 @@ def _clamped_variance(case: Case, model: ErrorModel, guides: Guides) -> Results:
 
 
 def _probabilities_on_the_simplex(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """Σ t_c log Σ exp x over c is taken for log Σ exp x: right for every t that adds up to 1, with another derivative off them.
+    """Σ_c t_c log Σ exp x is simplified to log Σ exp x, which is right for a t that sums to 1, but has another derivative by t.
 
-    To each sample's gradient a constant is added; the largest score's becomes 0.
+    The derivative differs by a constant per sample; it becomes 0 for the largest score.
     """
     results, key = predict(case, model, guides), Key(0, "loss", "grad.target")
     if case.loss is not None and case.loss.type == "CrossEntropyLoss" and key in results:
@@ -179,7 +179,7 @@ def _probabilities_on_the_simplex(case: Case, model: ErrorModel, guides: Guides)
 
 CONVENTIONS = {
     "biased_running_variance": Convention(
-        "the running variance is taken over n elements, not n - 1",
+        "the running variance divides by n, not n - 1",
         ("buffer.running_var",),
         _biased_running_variance,
     ),
@@ -194,12 +194,12 @@ CONVENTIONS = {
         _adam_epsilon_uncorrected,
     ),
     "epsilon_inside_root": Convention(
-        "ε stands under the root of the second moment",
+        "ε is inside the root of the second moment",
         ("param.*",),
         _epsilon_inside_root,
     ),
     "velocity_holds_rate": Convention(
-        "the momentum that is kept holds the learning rate",
+        "the momentum buffer includes the learning rate",
         ("momentum.*", "param.*"),
         _velocity_holds_rate,
     ),
@@ -209,7 +209,7 @@ CONVENTIONS = {
         one_pass_variance,
     ),
     "unshifted_log_softmax": Convention(
-        "the logarithm of a softmax is x - log Σ exp x as it stands",
+        "the logarithm of a softmax is x - log Σ exp x as written",
         ("output", "grad_input"),
         unshifted_log_softmax,
     ),
@@ -219,32 +219,32 @@ CONVENTIONS = {
         clipped_probability,
     ),
     "anything_at_nan": Convention(
-        "what goes back from NaN is no derivative",
+        "the gradient at a NaN may be anything",
         ("grad_input",),
         _anything_at_nan,
     ),
     "softplus_uncut": Convention(
-        "Softplus is nowhere cut off",
+        "Softplus has no threshold",
         ("output", "grad_input"),
         _softplus_uncut,
     ),
     "hardswish_as_product": Convention(
-        "Hardswish as a product that is divided by 6",
+        "Hardswish is computed as a product divided by 6",
         ("output", "grad_input"),
         _hardswish_as_product,
     ),
     "clamped_variance": Convention(
-        "the clamping of the variance is differentiated too",
+        "the clamp of the variance is differentiated too",
         ("grad.var",),
         _clamped_variance,
     ),
     "probabilities_on_the_simplex": Convention(
-        "the cross entropy takes for granted that the probabilities add up to 1",
+        "the cross entropy assumes that the probabilities sum to 1",
         ("grad.target",),
         _probabilities_on_the_simplex,
     ),
     "nothing_at_equality": Convention(
-        "maximum and minimum hand nothing back where both are equal",
+        "maximum and minimum have the gradient 0 where both arguments are equal",
         ("grad_input",),
         _nothing_at_equality,
     ),

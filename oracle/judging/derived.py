@@ -1,4 +1,4 @@
-"""From an error array to what a quantity should be, the reference's own rounding included."""
+"""Converts an error array to an expected value whose error includes the reference's own rounding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oracle.running_error import UNIT_ROUNDOFF, ErrorArray
 
 
 def expected_of(made: ErrorArray) -> Expected:
-    """The reference rounds too: in float64, against a float64 implementation, as much as that one."""
+    """The expected value. The reference rounds in float64 too, as much as a float64 implementation does."""
     ratio = UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF[made.dtype.name]
     bound = made.bound
     return Expected(

@@ -1,5 +1,5 @@
-"""Where the reference and refbp disagree about what is due, before a subject is accused: the reference is asked again, in another
-memory layout, and else a third witness decides."""
+"""Settles disagreements of the reference and refbp before a subject is blamed: the reference is run again in another memory
+layout, and if that does not help the third witness decides."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from oracle.trace import Key, Subject
 
 
 class Settled(NamedTuple):
-    """What is due instead of what the reference said, and why."""
+    """The value that replaces the reference's, and the reason."""
 
     value: Array
     why: str
 
 
 def settled(case: Case, key: Key, row: Row, reference: Subject, said: Array, own: Expected) -> Settled | None:
-    """Who errs about a quantity of a part; None where it is not the reference, or nobody knows.
+    """The correction of a quantity of a part, if the reference is wrong about it; None if it is not, or that is unknown.
 
     Args:
-        case: the part, with what the subject was given there.
-        row: the quantity's, of a subject that differs from the reference.
+        case: the part, with the subject's own inputs.
+        row: the quantity's row, for a subject that differs from the reference.
         said: the reference's value.
-        own: refbp's, with the error of the subject's precision.
+        own: refbp's value, with the error of the subject's precision.
     """
     if any(finding.implementation == reference.name and explains(finding, row) for finding in FINDINGS):
         return None  # it is shown as what it is
@@ -40,19 +40,19 @@ def settled(case: Case, key: Key, row: Row, reference: Subject, said: Array, own
         return None
     again = _asked_again(case, key, reference)
     if again is not None and again.shape == said.shape and not differs(again, own):
-        return Settled(again, f"{reference.name} errs here: in another memory layout it says what the subject does")
+        return Settled(again, f"{reference.name} errs here: in another memory layout it agrees with the subject")
     argument = _argument(key)
     if argument is None or case.steps > 1 or len(case.layers) > 1 or any(spec.layers for spec in case.layers):
         return None
     blank = row.found(PASS, n_outside=0, z_max=math.nan)
     theirs, ours = (along_directions(case, argument, value, own.sigma, blank) for value in (said, own.value))
     if theirs.verdict == WRONG and ours.verdict == PASS:
-        return Settled(own.value, f"{reference.name} errs here: the third witness sides with the subject")
+        return Settled(own.value, f"{reference.name} errs here: finite differences agree with the subject")
     return None
 
 
 def _argument(key: Key) -> str | None:
-    """Of what a gradient is one: a parameter's name in the part, "" for its input; None for all that is no gradient."""
+    """The argument of which a quantity is the gradient: a parameter's name, or "" for the input; None if it is not a gradient."""
     if key.quantity == "grad_input":
         return ""
     kind, _, short = key.quantity.partition(".")
@@ -60,7 +60,7 @@ def _argument(key: Key) -> str | None:
 
 
 def _asked_again(case: Case, key: Key, reference: Subject) -> Array | None:
-    """What the reference says of the same numbers where each array lies plainly in memory; None where they did already."""
+    """The reference's value for the same numbers in contiguous arrays; None if they were contiguous already."""
     arrays = [*case.inputs, *case.grad_outputs, *case.params.values()]
     if all(array.flags.c_contiguous for array in arrays):
         return None

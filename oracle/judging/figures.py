@@ -1,4 +1,4 @@
-"""How far an array is from what it should be: the figures of a row, gathered a block of elements at a time."""
+"""The figures of a row, which measure how far an array is from its expected value, gathered a block of elements at a time."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LEAST = 2.0**-510
 
 @dataclass(frozen=True)
 class Expected:
-    """What a quantity should be.
+    """The expected value of a quantity.
 
     Attributes (arrays of its shape):
         value: the reference's value, float64.
-        sigma: standard deviation of an honest implementation's error together with the reference's; 0 where nothing rounds.
-        bound: worst-case bound of the same; None where it was not computed.
-        scale: root of the sum of squares of the terms that were added up.
-        hidden: where a term of the usual size fits into the tolerance of so long a sum; None where nowhere.
+        sigma: the standard deviation of a correct implementation's error, including the reference's; 0 where nothing rounds.
+        bound: the worst-case bound of the same; None if it was not computed.
+        scale: the root of the sum of squares of the terms that were added up.
+        hidden: the mask where a typical term fits into the tolerance of a long sum; None where that is nowhere.
     """
 
     value: Floats
@@ -42,14 +42,14 @@ class Expected:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of every element of a block, or of a whole array.
+    """The errors of the elements of a block, or of a whole array.
 
     Attributes:
-        value: what it should be, as the dtype holds it.
-        size: |error|; infinite where nothing like it came.
-        regular: where both sides are finite; None if everywhere.
-        impossible: where an infinity or NaN is due and something else came, which no tolerance softens, for the error of what
-            follows from an infinity is itself none; None if nowhere.
+        value: the expected value, as the dtype holds it.
+        size: |error|; infinite where one side is infinite or NaN and the other is not equal to it.
+        regular: the mask where both sides are finite; None if everywhere.
+        impossible: the mask where an infinity or NaN is expected and something else came; None if nowhere. No tolerance applies
+            there, since an error that was propagated through an infinity means nothing.
     """
 
     actual: Floats
@@ -79,7 +79,7 @@ class Errors:
         return cls(actual, value, size, np.isfinite(size) & finite, impossible if impossible.any() else None)
 
     def regular_pair(self) -> tuple[Floats, Floats]:
-        """What came and what was expected, flat, where both are finite."""
+        """The received and the expected elements, flat, where both are finite."""
         if self.regular is None:
             return self.actual.ravel(), self.value.ravel()
         return self.actual[self.regular], self.value[self.regular]
@@ -87,18 +87,18 @@ class Errors:
 
 @dataclass
 class Figures:
-    """Of all elements seen so far.
+    """The figures of all elements seen so far.
 
     Attributes:
-        z_squares, z_sum, n_rounding: the sums of z² and of signed z over the elements that rounding can touch, and how many
-            these are.
-        n_decided: how many have a tolerance narrow enough; n_stored: how many of these only before they are stored in 16 bits;
-            n_hidden: in how many a term of the usual size hides.
-        bound_ratio: NaN without a bound.
-        beyond: whether an element is outside its tolerance and, where there is one, its bound.
-        has_terms, is_finite: whether anything but zero was added up anywhere; whether all that is expected is finite.
-        worst, place, index: z of the worst element, and where it is, in memory and in the array.
-        got, expected, tolerance: of the worst element.
+        z_squares, z_sum, n_rounding: the sums of z² and of signed z over the elements that can be rounded, and their number.
+        n_decided: the number of elements whose tolerance is narrow enough.
+        n_stored: the number of these whose tolerance is too wide after they are stored in 16 bits.
+        n_hidden: the number of elements with a tolerance into which a typical term fits.
+        bound_ratio: the largest error relative to its bound; NaN without a bound.
+        beyond: whether an element is outside its tolerance and, if there is one, its bound.
+        has_terms: whether a nonzero term was added up anywhere; is_finite: whether all expected values are finite.
+        worst, place, index: z of the worst element, and its position in memory and in the array.
+        got, expected, tolerance: those of the worst element.
         squares, expected_squares, products: sums over regular elements, for the cosine.
     """
 
@@ -136,7 +136,7 @@ class Figures:
         return self.z_sum / self.n_rounding if self.n_rounding else 0.0
 
     def add(self, start: int, got: Array, expected: Expected) -> None:
-        """A block of which `start` is the place of the first element."""
+        """Add a block whose first element has the position `start`."""
         sigma, bound = infinite_for_nan(expected.sigma), expected.bound
         errors, tolerance = Errors.of(got, expected.value, sigma), LAMBDA * sigma
         narrow = tolerance <= DECIDABLE * expected.scale
@@ -244,7 +244,7 @@ def differs(got: Array, expected: Expected) -> bool:
 
 
 def cosine(figures: Figures, errors: Callable[[], Errors]) -> float:
-    """Of the angle between what came and what was expected; NaN where both are zero, 0 where one is."""
+    """The cosine of the angle between the received and the expected array; NaN if both are zero, 0 if one is."""
     a, b, both = figures.squares, figures.expected_squares, figures.products
     if not 1e-150 < min(a, b) <= max(a, b) < 1e150:  # squares whose product is not representable, or zeros
         got, expected = (of_size_one(array) for array in errors().regular_pair())
@@ -256,16 +256,16 @@ def cosine(figures: Figures, errors: Callable[[], Errors]) -> float:
 
 
 def of_size_one(array: Floats) -> Floats:
-    """Divided by its largest element, so that its squares can be held; zeros stay."""
+    """The array divided by its largest element, so that its squares do not overflow; zeros are unchanged."""
     largest = np.max(np.abs(array), initial=0.0)
     return array / largest if largest else array
 
 
 def infinite_for_nan(width: Floats) -> Floats:
-    """Where nothing is known about an error, it may be anything."""
+    """The error with infinity in place of NaN: an unknown error may be anything."""
     return np.where(np.isnan(width), np.inf, width) if np.isnan(np.max(width, initial=0.0)) else width
 
 
 def larger(so_far: float, values: Floats) -> float:
-    """The largest of all; NaN stays."""
+    """The largest of a number and the elements of an array; NaN if one is NaN."""
     return float(np.maximum(so_far, np.max(values)))

@@ -1,4 +1,4 @@
-"""Judges what containers computed and what layers handed to each other."""
+"""Judges the results of containers, and the arrays that layers pass to each other."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from oracle.trace import Trace
 
 
 def judge_handovers(case: Case, bench: Bench) -> Iterator[Row]:
-    """What containers computed and what was handed over; of what is an input of a layer, the loss or an update only where it
-    is not that."""
+    """Rows for the results of containers and for arrays that were passed on. The input of a layer, loss or update gets a row only
+    if it differs from what was passed."""
     for layer, quantity, computed, sources, copied in connections(case, bench.trace, bench.blank.step):
         got = bench.trace.get(bench.blank.step, layer, quantity)
         is_input = quantity == "input" or quantity.startswith("grad.")
@@ -33,14 +33,14 @@ def judge_handovers(case: Case, bench: Bench) -> Iterator[Row]:
 
 
 def is_torn(case: Case, trace: Trace, step: int) -> bool:
-    """Whether a layer was given something of which the trace does not show where it comes from: it may be anything."""
+    """Whether a layer received an array whose origin the trace does not show, so that it may be anything."""
     joined = {(wire.layer, wire.quantity) for wire in connections(case, trace, step)}
     given = {place for place in trace.of_step(step) if place[1] in ("input", "grad_output")}
     return not given <= joined
 
 
 def expected_connection(computed: Computed, dtype: str) -> Expected:
-    """What a connection between layers should carry."""
+    """The expected value of a connection between layers."""
     result = computed(ErrorModel(np.dtype(dtype), bounds=True))
     return Expected(
         result.value, result.sigma, result.bound, np.broadcast_to(np.sqrt(result.scale_or_own), result.shape)

@@ -1,6 +1,6 @@
-"""Errors found in implementations, so that a run shows them as what they are and goes on meaning something.
+"""Known errors of implementations, which a run names instead of reporting them as new discrepancies.
 
-Each is written up, with a reproducer, under reports/findings/.
+Each is described, with a script that reproduces it, under reports/findings/.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from oracle.judging.rows import CONVENTION, DISCREPANCIES, Row
 
 
 class Finding(NamedTuple):
-    """A known error: where it shows, and the largest relative difference between finite values that it explains.
+    """A known error: where it appears, and the largest relative difference between finite values that it explains.
 
-    `implementation` is a subject's name, or that of the optimizer whose update it is ("torch.optim.NAdam"). Layer type and
-    quantity may be patterns; a crash has neither. `cases` is a pattern that says where it is known; `infinite`: it explains
-    a NaN or an infinity on one side too.
+    `implementation` is a subject's name, or that of an optimizer ("torch.optim.NAdam"). Layer type and quantity may be patterns;
+    for a crash both are empty. `cases` is a pattern of the cases where it is known. `infinite` says whether it also explains a
+    NaN or an infinity on one side only.
     """
 
     implementation: str
@@ -49,7 +49,7 @@ FINDINGS = (
 
 
 def with_known(rows: Iterable[Row], implementations: Collection[str]) -> list[Row]:
-    """The rows; a discrepancy that a finding about one of these implementations explains is a `convention` that names it."""
+    """The rows; a discrepancy that a finding about one of these implementations explains becomes a `convention` that names it."""
     return [_known(row, implementations) for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""Long training runs, a stretch of steps at a time: memory does not grow with their length."""
+"""Long training runs, judged a stretch of steps at a time, so that memory does not grow with their length."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STRETCH = 50
 
 
 def resumed(case: Case, trace: Trace) -> Case:
-    """The case that goes on where this one ended. Raises: ValueError when the trace does not show what it ended with."""
+    """The case that continues where this one ended. Raises: ValueError if the trace does not show the final state."""
     params = params_before(case, trace, case.steps)
     if len(params) < len(case.params):
         raise ValueError(f"case {case.name} cannot go on: the trace does not show the parameters after the last step")
@@ -26,14 +26,14 @@ def resumed(case: Case, trace: Trace) -> Case:
 
 
 def lengths(case: Case) -> Iterator[tuple[int, int]]:
-    """First step and number of steps of each stretch."""
+    """The first step and the number of steps of each stretch."""
     most = max(STRETCH - STRETCH % case.update_every, case.update_every)
     for start in range(0, case.steps, most):
         yield start, min(most, case.steps - start)
 
 
 def stretch(case: Case, start: int, steps: int) -> Case:
-    """`steps` steps of the case from `start` on, from the parameters and the state that it holds."""
+    """`steps` steps of the case from `start` on, with the parameters and the state that the case holds."""
     entries = {name: getattr(case, name) for name in PER_STEP}
     turned = {
         name: (value[start % len(value) :] + value[: start % len(value)])[:steps]

@@ -1,4 +1,4 @@
-"""Judges what a subject chose: which side of a kink or tie it took, and which elements its dropout kept."""
+"""Judges the choices of a subject: the side of a kink or tie, and the elements that dropout keeps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LEAST_LIKELY = 1e-6
 
 
 def channel_positions(type: str, ndim: int) -> tuple[int, ...]:
-    """The dimensions over which a dropout of whole channels decides once; to Dropout2d three of them are a batch."""
+    """The dimensions over which a dropout of whole channels makes one decision; Dropout2d takes three dimensions as (N, C, L)."""
     return tuple(range(2 if type == "Dropout2d" else ndim - CHANNEL_DROPOUTS[type], ndim))
 
 
 def judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
-    """A row per layer that compares: how many branches rounding can flip, and whether each that was adopted could be."""
+    """A row per layer that compares values: how many branches rounding can flip, and whether it explains each adopted one."""
     for layer, seen in branches.by_place.items():
         if layer not in bench.types or not seen.compared:
             continue
@@ -40,13 +40,13 @@ def judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
             said = f"{seen.inadmissible} of {seen.compared:,} branches differ by more than rounding explains"
             row = row.found(WRONG, said)
         elif seen.adopted:
-            said = f"{seen.adopted} of {seen.compared:,} branches were decided by rounding, and adopted"
+            said = f"{seen.adopted} of {seen.compared:,} branches were decided by rounding, and taken from the subject"
             row = replace(row, diagnosis=said)
         yield row
 
 
 def judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
-    """The dropout masks: an imposed one where the subject says that it took another, and those that it drew itself."""
+    """Rows for dropout masks: for an imposed mask if the subject used another, and for every mask that it drew itself."""
     for name, spec in named_layers(case.layers):
         mask = bench.trace.get(bench.blank.step, name, "mask")
         given = bench.trace.get(bench.blank.step, name, "input")
@@ -68,17 +68,17 @@ def judge_masks(case: Case, bench: Bench) -> Iterator[Row]:
         elif broadcasts(imposed, given):
             other = np.broadcast_to(mask, given.shape) != np.broadcast_to(imposed, given.shape)
             if other.any():
-                said = f"another than the case imposes, at {int(other.sum()):,} of {other.size:,} elements"
+                said = f"differs from the mask that the case imposes at {int(other.sum()):,} of {other.size:,} elements"
                 yield row.found(WRONG, said, shape=mask.shape, n=mask.size)
 
 
 def broadcasts(mask: Array, given: Array) -> bool:
-    """Whether it says for each element of what the layer was given whether that is kept."""
+    """Whether a mask broadcasts to the layer's input."""
     return mask.ndim == given.ndim and all(m in (1, n) for m, n in zip(mask.shape, given.shape, strict=True))
 
 
 def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
-    """Whether a dropout mask keeps the share of elements that it should: a binomial test over those that are known."""
+    """The row of a dropout mask: a binomial test, over the known elements, of the share that it keeps."""
     row = replace(row, shape=mask.shape, n=mask.size)
     if spec.type in CHANNEL_DROPOUTS:  # its draws are whole channels
         positions = channel_positions(spec.type, mask.ndim)
@@ -93,6 +93,6 @@ def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
     from scipy.stats import binomtest  # here: importing it takes longer than all the rest of the judge
 
     if row.verdict == PASS and float(binomtest(kept_draws, draws, p).pvalue) < LEAST_LIKELY:
-        said = f"keeps {kept_draws} of {draws} draws: hardly by chance with a probability of {p:g}"
+        said = f"keeps {kept_draws} of {draws} draws, which is very unlikely with a dropout probability of {p:g}"
         return row.found(WRONG, said)
     return row

@@ -1,4 +1,4 @@
-"""What an array of another shape looks like, from the two shapes alone."""
+"""Guesses from two shapes why an array has the wrong one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Shape = tuple[int, ...]
 
 
 def looks_like(got: Shape, due: Shape) -> str:
-    """The likely reason why an array of shape `got` came where `due` was expected."""
+    """The likely reason why an array has the shape `got` instead of `due`."""
     if [size for size in got if size != 1] == [size for size in due if size != 1]:
         return (
             f"dimensions of size 1 are {'kept' if len(got) > len(due) else 'lost' if len(got) < len(due) else 'moved'}"
@@ -19,8 +19,8 @@ def looks_like(got: Shape, due: Shape) -> str:
     if beyond(got, due):
         return f"not summed over {_listed(beyond(got, due))}"
     if beyond(due, got):
-        return f"without {_listed(beyond(due, got))} of what is expected, or summed over it"
-    return "as many elements in another form" if math.prod(got) == math.prod(due) else _sizes(got, due)
+        return f"it lacks {_listed(beyond(due, got))} of the expected shape, or is summed over it"
+    return "the same number of elements in another shape" if math.prod(got) == math.prod(due) else _sizes(got, due)
 
 
 def _sizes(got: Shape, due: Shape) -> str:
@@ -31,7 +31,7 @@ def _sizes(got: Shape, due: Shape) -> str:
 
 
 def beyond(longer: Shape, shorter: Shape) -> Shape:
-    """The dimensions without which one shape is the other; none where that cannot be."""
+    """The dimensions whose removal turns one shape into the other; none if that is impossible."""
     for axes in combinations(range(len(longer)), max(0, len(longer) - len(shorter))):
         if tuple(size for axis, size in enumerate(longer) if axis not in axes) == shorter:
             return axes

@@ -1,7 +1,7 @@
-"""A traced training step taken apart: each layer, the loss and the update as a Case of its own.
+"""Splits a traced training step into parts: each layer, the loss and the update become a Case.
 
-Each part gets what the subject itself had there, exact by definition. So nothing is inherited from other layers, and
-whoever is wrong on its own part is the culprit.
+The inputs of each part are the subject's own values, which count as exact. So no error is inherited from other layers, and a
+layer that is wrong on its own part is the culprit.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ MOST_STEPS = 2**31
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of a step.
+    """One part of a step.
 
     Attributes:
-        case: a single step; where what that began with is hidden, all steps up to it from the last whose beginning is known. The
-            last is the one that is judged.
-        names: from the layer names inside `case` to those of the whole case.
-        shared: a layer that stands in the network more than once: its parameters' gradients are not this piece's alone.
+        case: a single step. If its initial state is not shown, all steps from the last one whose initial state is known. The last
+            step is the one that is judged.
+        names: maps the layer names inside `case` to those of the whole case.
+        shared: whether the layer stands in the network more than once, so that other calls add to its parameters' gradients.
     """
 
     case: Case
@@ -39,14 +39,14 @@ class Part:
 
 
 def usable(shown: Array | None, like: Array) -> TypeGuard[Array]:
-    """Whether what a trace shows can stand where `like` does: arrays of another form are judged, but go in nowhere."""
+    """Whether an array of a trace can replace `like`. Arrays of another shape or dtype are judged, but never used as inputs."""
     if shown is None or shown.shape != like.shape:
         return False
     return is_count(shown) if like.dtype.kind in "iu" else shown.dtype.kind not in "biu"
 
 
 def is_count(shown: Array) -> bool:
-    """Whether it can be the number of steps or batches so far, in whatever type of number."""
+    """Whether an array, of any numeric dtype, can be the number of steps or batches so far."""
     if shown.shape or shown.dtype.kind == "b":
         return False
     number = float(shown)
@@ -54,16 +54,16 @@ def is_count(shown: Array) -> bool:
 
 
 def _place(name: str, kind: str) -> tuple[str, str]:
-    """The layer and quantity under which a trace shows what there is of a parameter or buffer."""
+    """The layer and quantity under which a trace shows a parameter or buffer."""
     layer, _, short = name.rpartition(".")
     return layer, f"{kind}.{short}"
 
 
 def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array]:
-    """Parameters and buffers with which the subject entered this step, as far as its trace shows them.
+    """The subject's parameters and buffers at the beginning of this step, as far as its trace shows them.
 
-    Without an optimizer nothing moves a parameter. The case's own buffer stands for one that is not shown: in evaluation it stays
-    what it is, and in training nothing but the layer's buffers depends on it; unless this step shows any of these.
+    Without an optimizer parameters do not change. The case's buffer replaces one that is not shown, since in evaluation it does
+    not change, and in training only the layer's buffers depend on it; unless this step shows one of these.
     """
     if step == 0:
         return dict(case.params)
@@ -87,7 +87,7 @@ def _shows_buffers(trace: Trace, step: int, layer: str) -> bool:
 
 
 def state_before(case: Case, trace: Trace, step: int) -> dict[str, dict[str, Array]]:
-    """The optimizer's state with which the subject entered this step, by quantity and parameter."""
+    """The optimizer's state at the beginning of this step, by quantity and parameter."""
     if not case.since_update(step):
         return {quantity: dict(values) for quantity, values in case.optimizer_state.items()}
     return _state_shown(case, trace, step, _kept(case))
@@ -96,7 +96,7 @@ def state_before(case: Case, trace: Trace, step: int) -> dict[str, dict[str, Arr
 def _state_shown(
     case: Case, trace: Trace, step: int, kept: Mapping[str, Mapping[str, Array]]
 ) -> dict[str, dict[str, Array]]:
-    """Of what the optimizer keeps, what the trace shows from the last update before."""
+    """The part of the optimizer's state that the trace shows after the last update."""
     state: dict[str, dict[str, Array]] = {}
     parameters = {tuple(name.rpartition(".")[::2]): name for name in case.params}
     for (layer, quantity), array in trace.of_step(case.since_update(step) - 1).items():
@@ -109,22 +109,22 @@ def _state_shown(
 
 
 def _floating(shown: Array | None, dtype: str) -> Array | None:
-    """What a trace shows as integers, as the numbers that it stands for: that they are integers is judged elsewhere."""
+    """Integers of a trace as floating-point numbers; that they have a wrong dtype is judged elsewhere."""
     return shown.astype(dtype) if shown is not None and shown.dtype.kind in "biu" else shown
 
 
 def masks_of(case: Case, trace: Trace, step: int) -> dict[str, Array]:
-    """Which elements dropout layers keep: as the case imposes it, else as the trace shows, in whatever type of number."""
+    """The masks of dropout layers: those that the case imposes, else those in the trace, of any numeric dtype."""
     dropouts = [name for name, spec in named_layers(case.layers) if "Dropout" in spec.type and case.training]
     shown = {name: trace.get(step, name, "mask") for name in dropouts}
     return {name: mask.astype(bool) for name, mask in shown.items() if mask is not None} | dict(case.masks)
 
 
 def step_part(case: Case, trace: Trace, step: int) -> Part | None:
-    """The whole step from the subject's own parameters and state, or from the last of its steps whose own the trace shows; where
-    gradients add up before an update, with those steps before it that add to its own.
+    """The whole step, from the subject's own parameters and state. It begins at the last step for which the trace shows these,
+    and includes earlier steps whose gradients are added up before the same update.
 
-    None where dropout draws other masks in each of several steps: a case has one for all.
+    None if dropout draws different masks in several steps, since a case has one mask for all steps.
     """
     start, begin = _last_known(case, trace, step, case.params), case.since_update(step)
     stateless = start < begin and _updates_are_shown(case, trace, start, step)
@@ -150,8 +150,8 @@ def step_part(case: Case, trace: Trace, step: int) -> Part | None:
 
 
 def _last_known(case: Case, trace: Trace, step: int, names: Collection[str]) -> int:
-    """The last step up to this one of which the trace shows these parameters, and the optimizer's state, at its beginning, and
-    which begins with no gradients."""
+    """The last step, up to this one, that starts without accumulated gradients and for which the trace shows these parameters and
+    the optimizer's state."""
     return next(
         own for own in range(case.since_update(step), -1, -case.update_every) if _is_known(case, trace, own, names)
     )
@@ -162,8 +162,8 @@ def _is_known(case: Case, trace: Trace, step: int, names: Collection[str]) -> bo
 
 
 def _updates_are_shown(case: Case, trace: Trace, start: int, step: int) -> bool:
-    """Whether the trace shows all parameters at the step's beginning, and of those after it all gradients since `start`: from
-    these the update is judged apart, whatever the optimizer's state was."""
+    """Whether the trace shows all parameters before the step, and all gradients since `start`: with these the update is judged by
+    itself, whatever the optimizer's state was."""
     params = params_before(case, trace, step)
     updated = [name for name in case.params if trace.get(step, *_place(name, "param")) is not None]
     given = [_grads(case, trace, own, params) for own in _updates(case, start, step)]
@@ -171,12 +171,12 @@ def _updates_are_shown(case: Case, trace: Trace, start: int, step: int) -> bool:
 
 
 def _updates(case: Case, start: int, step: int) -> list[int]:
-    """Those of the steps from the one to the other that end with an update."""
+    """The steps between two steps that end with an update."""
     return [own for own in range(start, step + 1) if case.since_update(own + 1) == own + 1]
 
 
 def local_parts(case: Case, trace: Trace, step: int) -> Iterator[Part]:
-    """Each layer, the loss and the update of a step, as far as the trace shows what they were given."""
+    """Each layer, the loss and the update of a step, as far as the trace shows their inputs."""
     params, masks = params_before(case, trace, step), masks_of(case, trace, step)
     hidden = {name.rpartition(".")[0] for name in case.params.keys() - params.keys()}
     specs = dict(named_layers(case.layers))
@@ -193,7 +193,7 @@ def local_parts(case: Case, trace: Trace, step: int) -> Iterator[Part]:
 
 
 def _alone(spec: Spec, owner: str, params: Mapping[str, Array]) -> tuple[Spec, dict[str, Array]]:
-    """A layer as the only one, with its own parameters."""
+    """A case with this layer only, and its parameters."""
     prefix = f"{owner}."
     own = {f"layer.{key.removeprefix(prefix)}": value for key, value in params.items() if key.startswith(prefix)}
     return replace(spec, name="layer"), own
@@ -214,7 +214,7 @@ def _layer_part(
     mask: Array | None,
     shared: bool,
 ) -> Iterator[Part]:
-    """One layer in this step; one with parameters in those before too that add to the gradients of this, if these are shown."""
+    """One layer in this step; with earlier steps too if they add to its gradients and the trace shows them."""
     spec, params = own
     steps = range(case.since_update(step), step + 1) if params else (step,)
     given, upstream = (
@@ -244,7 +244,7 @@ def _layer_part(
 
 
 def _is_moving(params: Mapping[str, Array]) -> bool:
-    """Whether a layer's buffers move from step to step."""
+    """Whether a layer's buffers change from step to step."""
     return any(map(is_buffer, params))
 
 
@@ -267,7 +267,7 @@ def _loss_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
 
 
 def hides_state(case: Case, trace: Trace, step: int) -> bool:
-    """Whether the optimizer enters this step with something that the trace does not show, of one parameter or of all."""
+    """Whether the trace lacks part of the optimizer's state before this step, for one parameter or for all."""
     before = case.since_update(step) - 1
     if case.optimizer is None or before < 0:
         return False
@@ -278,7 +278,7 @@ def hides_state(case: Case, trace: Trace, step: int) -> bool:
 
 
 def _kept(case: Case) -> Mapping[str, Mapping[str, Array]]:
-    """What the case's optimizer keeps of each parameter once it has updated it, by kind: only forms and types count."""
+    """The state that the case's optimizer keeps for each parameter, by name; only shapes and dtypes are meaningful."""
     ones = {name: np.ones(value.shape) for name, value in case.params.items()}
     alone = Case(case.name, params=ones, grads=(ones,), optimizer=case.optimizer)
     kept: dict[str, dict[str, Array]] = {}
@@ -290,7 +290,7 @@ def _kept(case: Case) -> Mapping[str, Mapping[str, Array]]:
 
 
 def _update_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
-    """The update of this step; where what it began with is hidden, all up to it from the last whose beginning is known."""
+    """The update of this step; if the state before it is not shown, with all updates since the last known state."""
     if case.optimizer is None or not _updates(case, step, step):
         return
     learnt = [name for name in case.params if not is_buffer(name)]
@@ -326,7 +326,7 @@ def _update_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
 
 
 def _grads(case: Case, trace: Trace, step: int, params: Mapping[str, Array]) -> dict[str, Array]:
-    """The gradients that the update of a step was given, by parameter, as far as the trace shows them."""
+    """The gradients with which a step's update was computed, by parameter, as far as the trace shows them."""
     grads = dict(at_step(case.grads, step)) if case.grads else {}
     for name in params:
         shown = trace.get(step, *_place(name, "grad"))

@@ -1,4 +1,4 @@
-"""Formulas that lose digits where torch's do not, as error arrays see them: legal for who declares them."""
+"""Formulas that lose digits where torch's do not, evaluated on error arrays. They are allowed for subjects that declare them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ LEAST_PROBABILITY = 1e-7
 
 
 def widened(plain: ErrorArray, *sizes: Any) -> ErrorArray:
-    """By another deviation and, where bounds are kept, another bound."""
+    """The array with an additional error, given by its standard deviation and, if bounds are kept, its bound."""
     extra = Twofold(np.square(sizes[0]), sizes[1] if plain.model.bounds else None)
     return ErrorArray(plain.value, plain.model, plain.error_or_zero + extra, scale=plain.scale_or_own)
 
 
 def sizes_of(x: ErrorArray) -> tuple[Any, Any]:
-    """Deviation and bound of an array's error."""
+    """The standard deviation and the bound of an array's error."""
     return x.sigma, x.bound if x.bound is not None else x.sigma
 
 
 class Statistics:
-    """How a norm takes means of an array, and how these are spread over it again."""
+    """How a normalisation takes means of an array, and broadcasts them back."""
 
     def __init__(self, shape: tuple[int, ...], spec: Spec) -> None:
         rank, self.shape, self.grouped = len(shape), shape, shape
@@ -60,7 +60,7 @@ class Statistics:
 
 
 def one_pass_variance(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """Var x = E[x²] - E[x]², whose terms cancel where the mean is large: it moves the scale of everything behind it."""
+    """Var x = E[x²] - E[x]², whose terms cancel if the mean is large. Its error scales everything computed from it."""
     results = predict(case, model, guides)
     for name, spec in named_layers(case.layers):
         x, running = results.get(Key(0, name, "input")), not case.training and spec.type.startswith("BatchNorm")
@@ -105,7 +105,7 @@ def _per_channel(weight: Array | None, x: ErrorArray, spec: Spec) -> Any:
 
 
 def unshifted_log_softmax(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """x - log Σ e^x, or x - (max + log Σ e^(x - max)): log Σ e^x is rounded as what it is, and not as what is left of it."""
+    """x - log Σ e^x, or x - (max + log Σ e^(x - max)): the error is relative to log Σ e^x, not to the difference."""
     results = predict(case, model, guides)
     for name, spec in named_layers(case.layers):
         x = results.get(Key(0, name, "input"))
@@ -154,7 +154,7 @@ def _unshifted_cross_entropy(results: Results, loss: Spec, x: ErrorArray) -> Non
 
 
 def clipped_probability(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """Binary cross entropy of a probability between 1e-7 and 1 - 1e-7, its derivative taken there."""
+    """Binary cross entropy of a probability that is clipped to [1e-7, 1 - 1e-7]; the derivative is taken at the clipped value."""
     if case.loss is None or case.loss.type != "BCELoss" or case.layers:  # in a network the difference goes on
         return predict(case, model, guides)
     least = np.float64(model.dtype.type(LEAST_PROBABILITY))

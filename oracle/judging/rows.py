@@ -1,4 +1,4 @@
-"""A row of the report's table, and the verdicts that it can have."""
+"""The row of the report's table, and the verdicts that it can have."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ FAILURES = DISCREPANCIES | {FAILED}
 class Row:
     """A row of the report's table: one quantity of one step, judged in one mode.
 
-    A figure for which nothing was measured is NaN, never a 0 that reads like a result.
+    A figure that was not measured is NaN, never 0, which would look like a result.
 
     Attributes:
-        mode: LOCAL, from what the subject itself had there, or END_TO_END, from the case's input.
-        n: number of elements; shape, worst_index: in the table as text.
-        max_abs, max_rel, max_ulp: the largest error, absolute, relative to the expected value, in units in its last place.
-            max_rel is of finite values on both sides; infinite where zero was due and what came is beyond its tolerance.
-        cosine: of the angle between what came and what was expected.
-        z_max, z_rms: the error in derived standard deviations.
-        bound_ratio: the largest error in worst-case bounds, NaN where none was computed.
-        effective_bits: -log2 of the error's rms, relative to what the sums' terms allow; about 24 for honest float32.
-        n_outside: elements beyond the tolerance.
-        n_ambiguous, n_adopted: of branches, those that rounding can flip, and those taken over from the subject.
-        decided: share of the elements in whose tolerance no term of the usual size hides, before they are stored in 16 bits.
-        got, expected, tolerance: at worst_index.
+        mode: LOCAL, computed from the subject's own inputs, or END_TO_END, from the case's input.
+        n: the number of elements.
+        shape, worst_index: text in the table.
+        max_abs, max_rel, max_ulp: the largest error: absolute, relative to the expected value, and in units in its last place.
+            max_rel covers values that are finite on both sides; it is infinite if 0 was expected and the tolerance is exceeded.
+        cosine: the cosine of the angle between the received and the expected array.
+        z_max, z_rms: the largest error, and its rms, in derived standard deviations.
+        bound_ratio: the largest error relative to its worst-case bound; NaN if no bound was computed.
+        effective_bits: -log2 of the error's rms relative to the size that the terms of the sums allow; about 24 for a correct
+            float32 implementation.
+        n_outside: the number of elements beyond their tolerance.
+        n_ambiguous, n_adopted: the number of branches that rounding can flip, and of those taken from the subject.
+        decided: the share of elements with a tolerance narrower than a typical term, before they are stored in 16 bits.
+        got, expected, tolerance: the values at worst_index.
     """
 
     case: str
@@ -70,5 +72,5 @@ class Row:
     tolerance: float = math.nan
 
     def found(self, verdict: str, diagnosis: str = "", **figures: Any) -> Row:
-        """The same quantity with another verdict and, where they are given, other figures."""
+        """The same row with another verdict and other figures, if they are given."""
         return replace(self, verdict=verdict, diagnosis=diagnosis, **figures)

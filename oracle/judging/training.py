@@ -1,4 +1,4 @@
-"""Free training: subject and reference start alike and each goes its own way; how far apart they get, and how well they learn."""
+"""Free training: subject and reference start from the same parameters and train independently; it measures gap and accuracy."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PARTED = 0.01
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Two free runs over the digits.
+    """The free training of subject and reference on the digits.
 
     Attributes:
-        gaps: largest |parameter of the subject - parameter of the reference| after each step.
+        gaps: the largest |parameter of the subject - parameter of the reference| after each step.
         losses: (subject, reference) after each step.
-        accuracy, reference_accuracy: share of the test images recognised after the last epoch.
+        accuracy, reference_accuracy: the share of test images that are classified correctly after the last epoch.
     """
 
     network: str
@@ -40,12 +40,12 @@ class TrainingRun:
 
     @property
     def first_gap(self) -> int | None:
-        """The first step, from 1, after which a parameter differs at all; None where none ever does."""
+        """The first step, from 1, after which a parameter differs at all; None if none ever does."""
         return next((step for step, gap in enumerate(self.gaps, 1) if gap != 0), None)
 
     @property
     def first_divergent_step(self) -> int | None:
-        """The first step, from 1, whose losses part by more than PARTED of the reference's; None where none do."""
+        """The first step, from 1, whose losses differ by more than PARTED times the reference's; None if there is none."""
         for step, (ours, theirs) in enumerate(self.losses, 1):
             if not abs(ours - theirs) <= PARTED * abs(theirs):
                 return step
@@ -53,7 +53,7 @@ class TrainingRun:
 
 
 def trained(network: DigitNetwork, subject: Subject, reference: Subject) -> TrainingRun:
-    """Train for EPOCHS epochs in float32 from the same initial parameters on the same batches."""
+    """Train both for EPOCHS epochs in float32, from the same initial parameters and on the same batches."""
     epoch = network.training_case().astype(DTYPE)
     ours, theirs = epoch, epoch
     gaps: list[float] = []
@@ -78,7 +78,7 @@ def trained(network: DigitNetwork, subject: Subject, reference: Subject) -> Trai
 
 
 def accuracy(case: Case, subject: Subject) -> float:
-    """Share of the test images that the case's network recognises as it stands."""
+    """The share of test images that the case's network classifies correctly."""
     images, labels = digits()
     last = case.layers[-1].name or str(len(case.layers) - 1)
     test = replace(

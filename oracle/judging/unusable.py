@@ -1,4 +1,4 @@
-"""What was delivered from outside and cannot be used, as rows: `wrong`, and not just `missing`."""
+"""Rows for arrays that were delivered from outside and cannot be used: they are `wrong`, not just `missing`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MOST_NAMED = 4
 
 
 def with_faults(case: Case, rows: Iterable[Row], trace: Trace) -> list[Row]:
-    """The rows, those of the trace's faults with the reason, and one more for each fault that has none, and for what the case has
-    not.
+    """The rows, with the reason in those of unusable arrays, and a further row for each unusable array without one, and for each
+    array that the case does not have.
 
-    What is missing says which names these are: one of them may be misspelt.
+    Rows of missing quantities list these unknown names, since one may be a misspelling.
     """
     rows, types = list(rows), layer_types(case)
     missing = {Key(row.step, row.layer, row.quantity) for row in rows if row.verdict == MISSING}
@@ -29,7 +29,7 @@ def with_faults(case: Case, rows: Iterable[Row], trace: Trace) -> list[Row]:
     known = wanted(case) if unseen else {}
     strange = [key for key in unseen if key not in known]
     names = ", ".join(f"{key.layer} {key.quantity} at step {key.step}" for key in strange[:MOST_NAMED])
-    beside = f"; it shows what the case has not: {names}{' …' if strange[MOST_NAMED:] else ''}" if strange else ""
+    beside = f"; it shows names that the case does not have: {names}{' …' if strange[MOST_NAMED:] else ''}" if strange else ""
 
     def named(row: Row) -> Row:
         if row.verdict != MISSING:

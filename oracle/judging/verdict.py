@@ -1,4 +1,4 @@
-"""One quantity judged: what came, what was expected, and how far honest rounding may have taken it."""
+"""Judges one quantity: the received array, the expected one, and the rounding error allowed."""
 
 from __future__ import annotations
 
@@ -49,11 +49,12 @@ def compare(
     """The row with its figures and verdict.
 
     Args:
-        row: its identity; `dtype` is what the subject computes in.
-        structured: data that is not random, where `loose` is honest.
-        no_terms: the quantity is a sum over an empty batch, or all was dropped: a zero is then the whole truth.
-        given: what it was computed from; where that is of a wider dtype, so may the result be: whoever widened it is to blame.
-        before: of what is updated, what it was: an error is held against the step, which is small beside it.
+        row: identifies the quantity; `dtype` is the dtype in which the subject computes.
+        structured: whether the data is not random, so that `loose` is acceptable.
+        no_terms: whether the quantity is a sum over an empty batch, or everything was dropped, so that zero is fully tested.
+        given: the arrays from which it was computed. If one has a wider dtype, so may the result: the layer that widened it is
+            to blame.
+        before: for an update, the value before it. The error is compared with the step, which is small beside the value.
     """
     row = replace(row, shape=tuple(got.shape), n=int(got.size))
     if got.shape != expected.value.shape:
@@ -112,25 +113,25 @@ def _measured(
 
 def _too_wide(row: Row, figures: Figures) -> str:
     if 2 * figures.n_hidden > row.n:
-        said = "the sum has so many terms that one of the usual size hides in its tolerance"
+        said = "the sum has so many terms that its tolerance exceeds a typical one"
         return f"{said}, at {figures.n_hidden / row.n:.0%} of the elements"
     return f"the tolerance is too wide at {1 - row.decided:.0%} of the elements"
 
 
 def _hidden_by_storing(row: Row, figures: Figures) -> str:
-    """What storing a result in 16 bits hides, however well it was computed; "" for nothing."""
+    """A sentence on the terms that storing a result in 16 bits hides, however well it was computed; "" if there are none."""
     if not figures.n_stored:
         return ""
     share = figures.n_stored / row.n
-    return f"storing in {row.dtype} by itself hides a tenth of the terms, at {share:.0%} of the elements"
+    return f"storing in {row.dtype} alone rounds by a tenth of the terms or more, at {share:.0%} of the elements"
 
 
 def _together(figures: Figures) -> str:
-    """Why an array is beyond what rounding makes of it although no single element is; "" where it is not."""
+    """Why rounding cannot explain the errors of an array together, although it explains each element; "" if it can."""
     if figures.z_rms > MOST_RMS:
-        return f"less precise than it should be: the rms of z is {figures.z_rms:.3g}, of honest rounding at most {MOST_RMS:g}"
+        return f"less precise than it should be: the rms of z is {figures.z_rms:.3g}, with correct rounding at most {MOST_RMS:g}"
     if abs(figures.z_mean) > MOST_MEAN:
-        return f"its errors lean to one side: the mean of z is {figures.z_mean:.3g}, of honest rounding at most {MOST_MEAN:g}"
+        return f"its errors are biased: the mean of z is {figures.z_mean:.3g}, with correct rounding at most {MOST_MEAN:g}"
     return ""
 
 
@@ -167,16 +168,16 @@ def _bits(relative: float) -> float:
 
 
 def _relative_to_terms(error: Floats, scale: Floats) -> float:
-    """Root mean square of the error in units of the terms that were added up."""
+    """The root mean square of the error in units of the terms that were added up."""
     counted = scale > 0
     return float(np.sqrt(np.mean(np.square(error[counted] / scale[counted])))) if counted.any() else 0.0
 
 
 def _precision_it_behaves_like(error: Floats, scale: Floats, sigma: Floats, u: float) -> str | None:
-    """The lower precision at which this would be an ordinary error: that of rounded operands, else that of rounded sums.
+    """The lower precision in which this would be an ordinary error: that of rounded operands, else that of rounded sums.
 
-    Rounded operands (TF32, bfloat16 products with wide accumulation) err by a fixed share of the terms, however many there
-    are; an ordinary error is spread over all elements and has no outliers.
+    Rounded operands (TF32, bfloat16 products with wide accumulation) cause an error that is a fixed share of the terms, however
+    many there are. An ordinary error is spread over all elements and has no outliers.
     """
     lower = [(name, roundoff) for name, roundoff in LOWER_PRECISIONS if roundoff > u]
     relative = error / scale  # infinite, and so without a spread, where there are no terms
@@ -193,7 +194,7 @@ def _precision_it_behaves_like(error: Floats, scale: Floats, sigma: Floats, u: f
 
 
 def _follows(errors: Errors, step: Floats | None) -> bool:
-    """Whether errors go along with the step of an update, or against it: rounding does not know which way that goes."""
+    """Whether errors correlate with the step of an update, which rounding errors do not."""
     if step is None:
         return False
     leaning = np.sign(errors.actual - errors.value) * np.sign(step)
@@ -234,7 +235,7 @@ def _repeats(errors: Errors) -> bool:
 
 
 def by_company(rows: Iterable[Row]) -> list[Row]:
-    """The rows; a handful of elements shows no precision by itself, and is `imprecise` only beside an array that does."""
+    """The rows. A few elements alone cannot show a lower precision; they are `imprecise` only if a larger array is as well."""
     rows = list(rows)
     if any(row.verdict == IMPRECISE and row.n >= MANY for row in rows):
         return rows
@@ -242,7 +243,7 @@ def by_company(rows: Iterable[Row]) -> list[Row]:
 
 
 def _systematic(error: Floats, value: Floats, row: Row) -> bool:
-    """Rounding does not follow the value: an error that is proportional to it is a wrong factor."""
+    """Whether the error is proportional to the value, which rounding errors are not: then a factor is wrong."""
     if row.n < 4:
         return False
     sizes = np.abs(value)

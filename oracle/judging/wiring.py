@@ -1,4 +1,4 @@
-"""What flows between layers: copies, to the bit, and the sums and joins that containers make."""
+"""The connections between layers: exact copies, and the sums and concatenations that containers compute."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Computed: TypeAlias = Callable[[ErrorModel], ErrorArray]
 
 
 class Connection(NamedTuple):
-    """A quantity of a layer that is not the layer's own work: what it should be, given its neighbours' own values.
+    """A quantity of a layer that its neighbours determine.
 
-    Attributes: `sources` of what is computed, `copied` of what is handed over as it is.
+    Attributes: `sources` for one that is computed from others, `copied` for one that is passed on unchanged.
     """
 
     layer: str
@@ -28,16 +28,16 @@ class Connection(NamedTuple):
     copied: Array | None = None
 
     def told(self, dtype: np.dtype[Any]) -> Array:
-        """What it carries, in the case's dtype, or as it was handed over in another precision."""
+        """Its value in the case's dtype, or, if it was passed on in another precision, in that."""
         if self.copied is not None and self.copied.dtype.kind not in "biu":
             return self.copied
         return np.asarray(self.expected(ErrorModel(dtype)).value.astype(dtype))
 
 
 def completed(case: Case, trace: Trace) -> Trace:
-    """The trace with what its neighbours tell about a quantity that it does not show: what was handed over, and joined.
+    """The trace, completed with quantities that follow from their neighbours: copies and concatenations.
 
-    So an implementation that shows the outputs of its layers and their gradients is judged layer by layer.
+    So an implementation that shows only the outputs of its layers and their gradients is judged layer by layer.
     """
     result = Trace(dict(trace.arrays))
     dtype = np.dtype(case.dtype)
@@ -53,8 +53,7 @@ def completed(case: Case, trace: Trace) -> Trace:
 
 
 def connections(case: Case, trace: Trace, step: int) -> Iterator[Connection]:
-    """Every connection whose ends the trace shows, and what the case itself gives; each is judged like a layer, on the
-    subject's own values."""
+    """Every connection whose ends the trace shows or the case gives. Each is judged like a layer, on the subject's own values."""
     wires = _Wires(trace, step)
     given = at_step(case.inputs, step) if case.inputs else None
     if case.layers:
@@ -103,7 +102,7 @@ class _Wires:
             yield from self.inside(spec, name)
 
     def inside(self, spec: Spec, name: str) -> Iterator[Connection]:
-        """The connections within a container."""
+        """The connections inside a container."""
         given, upstream = self.get(name, "input"), self.get(name, "grad_output")
         children = [f"{name}.{child.name or index}" for index, child in enumerate(spec.layers)]
         outputs = [self.get(child, "output") for child in children]

@@ -1,7 +1,7 @@
-"""The third witness: derivatives from refbp's forward pass alone, by differences in extended precision.
+"""The third witness: derivatives of refbp's forward pass by finite differences in extended precision.
 
-No backward code takes part, neither refbp's nor torch's, so that it can say which of the two errs. Per quantity and step:
-random directions d, and the central difference of <grad_output, forward> along d against <gradient, d>.
+It uses no backward code, neither refbp's nor torch's, so that it can decide which of the two is wrong. For each quantity it takes
+random directions d, and compares the central difference of <grad_output, forward> along d with <gradient, d>.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Extended = np.longdouble
 
 
 def judge_by_witness(case: Case, trace: Trace) -> list[Row]:
-    """A row per gradient of the first step: does it agree with what the forward pass does when its argument is moved?"""
+    """A row per gradient of the first step: does it agree with the differences of the forward pass?"""
     types = layer_types(case)
     blank = Row(case.name, case.dtype, 0, "", "", "", WITNESS, PASS)
     parts = [part for part in local_parts(case, trace, 0) if not part.case.grads]
@@ -40,11 +40,11 @@ def judge_by_witness(case: Case, trace: Trace) -> list[Row]:
 
 
 def with_sides(rows: Iterable[Row], testimony: Iterable[Row]) -> list[Row]:
-    """The rows; where subject and reference disagree the diagnosis says with which of them the witness sides."""
+    """The rows; where subject and reference disagree, the diagnosis says with which of them the witness agrees."""
     said = {(row.step, row.layer, row.quantity): row.verdict for row in testimony}
     sides = {
-        PASS: "the third witness sides with the subject: the reference errs",
-        WRONG: "the third witness sides with the reference",
+        PASS: "finite differences agree with the subject: the reference errs",
+        WRONG: "finite differences agree with the reference",
     }
 
     def sided(row: Row) -> Row:
@@ -76,7 +76,7 @@ def _judge_part(part: Part, trace: Trace, blank: Row, types: dict[str, str]) -> 
 
 
 def along_directions(case: Case, argument: str, got: Array, sigma: Array, row: Row) -> Row:
-    """The row of a gradient with respect to an argument of the case, held against what the forward pass does when that moves."""
+    """The row of a gradient with respect to an argument of the case, compared with differences of the forward pass."""
     rng = generator(f"{row.case}/{row.layer}/{row.quantity}/directions")
     row = row.found(PASS, shape=got.shape, n=DIRECTIONS)
     for _ in range(DIRECTIONS):
@@ -93,19 +93,18 @@ def along_directions(case: Case, argument: str, got: Array, sigma: Array, row: R
             row = replace(row, z_max=z, got=claimed, expected=truth, tolerance=tolerance, max_abs=error)
         row = replace(row, n_outside=row.n_outside + (error > tolerance))
     if row.n_outside:
-        return row.found(WRONG, "along a random direction; disagrees with what the forward pass does")
+        return row.found(WRONG, "along a random direction; disagrees with the differences of the forward pass")
     return row
 
 
 def directional_derivative(case: Case, argument: str, direction: Array) -> tuple[float, float, bool]:
     """d/dt of <grad_output, output> as `argument` (a parameter's name, or "" for the input) moves by t * direction.
 
-    Returns: the derivative, its doubt, and whether both sides agree on it (at a kink they do not).
+    Returns: the derivative, its uncertainty, and whether both one-sided derivatives agree (at a kink they do not). There is no
+    result if the forward pass refuses a moved argument, as at the border of a loss's domain.
 
-    Where the forward pass refuses a moved argument, as at the border of a loss's domain, there is no answer.
-
-    Central differences at t, t/2 and t/4, extrapolated twice (error of order t^6). The doubt is three
-    times what extrapolation changed, which covers a slope that bends here, and what extended precision loses in the quotient.
+    It takes central differences at t, t/2 and t/4 and extrapolates twice (error of order t^6). The uncertainty is three times
+    the change by extrapolation, plus the rounding error of the quotient in extended precision.
     """
     value = _functional(case, argument, direction)
     here, _ = value(0.0)
@@ -133,7 +132,7 @@ def directional_derivative(case: Case, argument: str, direction: Array) -> tuple
 
 
 def _functional(case: Case, argument: str, direction: Array) -> Callable[[float], tuple[Any, Any]]:
-    """t -> <grad_output, output> and the sum of its terms' sizes, in extended precision."""
+    """The function t -> <grad_output, output> and the sum of the sizes of its terms, in extended precision."""
     wide = case.astype("longdouble")
     network = Network(wide)
     upstream = wide.grad_outputs[0] if wide.grad_outputs else Extended(1.0)

@@ -183,7 +183,7 @@ def test_a_case_file_is_a_file(what: str, tmp_path: Path, capsys: pytest.Capture
 
 
 ARGUMENTS = {
-    "run --cases x --case-file y": "one choice of cases at a time, got --cases and --case-file",
+    "run --cases x --case-file y": "choose the cases in one way, got --cases and --case-file",
     "run --cases worked-example/ --time-limit -1": "a time limit is a number of seconds above 0, got -1",
     "run --cases worked-example/ --time-limit nan": "a time limit is a number of seconds above 0, got nan",
     "run --cases worked-example/ --time-limit 0": "a time limit is a number of seconds above 0, got 0",

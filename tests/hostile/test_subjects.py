@@ -93,7 +93,7 @@ def test_what_it_leaves_changed_is_put_back_and_said(what: str) -> None:
     assert subjects_surroundings() == before
     assert report.passed, report
     assert said in report.environment["left changed"]
-    assert "changed what everybody in its process shares, which was put back: " in report.conclusion
+    assert "changed settings that its whole process shares, which were restored: " in report.conclusion
 
 
 def test_its_filters_of_warnings_reach_nobody() -> None:

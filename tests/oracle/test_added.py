@@ -133,7 +133,7 @@ except ValueError as error:
         "True True",
         "['param', 'exp_avg_sign']",
         "the reference torch cannot run it: Unsupported: torch.optim has no Lion",
-        "lion is no op to check by itself, since it is an update, not differentiable: try it in a subject of oracle.run",
+        "lion cannot be checked by itself, since it is an update, not differentiable: try it in a subject of oracle.run",
     ]
 
 

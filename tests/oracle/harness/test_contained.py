@@ -168,7 +168,7 @@ def test_a_copy_for_a_subject_differs_in_nothing(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"cases": []}, "there is no case to run: the list of cases is empty"),
+        ({"cases": []}, "cases expects at least one case, got an empty list"),
         (
             {"cases": ["lenet5"]},
             "a list of cases holds oracle.Case, got 'lenet5': one of the suite is oracle.suite.named(…)",

@@ -214,8 +214,8 @@ def test_wrong_shape_dtype_and_missing_are_told_apart() -> None:
         ((3, 2, 5), (5, 3, 2), "its dimensions are in another order"),
         ((6, 4), (4,), "not summed over dimension 0"),
         ((6, 4, 2, 2), (4,), "not summed over dimensions 0, 2, 3"),
-        ((), (4, 2), "without dimensions 0, 1 of what is expected, or summed over it"),
-        ((8,), (4, 2), "as many elements in another form"),
+        ((), (4, 2), "it lacks dimensions 0, 1 of the expected shape, or is summed over it"),
+        ((8,), (4, 2), "the same number of elements in another shape"),
         ((2, 3, 6, 6), (2, 3, 4, 7), "2 too many along dimension 2 and 1 too few along dimension 3"),
         ((3, 3), (5,), "2 dimensions instead of 1"),
     ],
@@ -313,7 +313,7 @@ def test_the_third_witness_can_disagree() -> None:
     )
     rows = report.table[report.table["quantity"] == "grad.weight"]
     assert set(rows["verdict"]) == {"wrong"} and WITNESS in set(rows["mode"])
-    assert "sides with the reference" in report.blame[0].diagnosis
+    assert "agree with the reference" in report.blame[0].diagnosis
 
 
 def command(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -445,7 +445,7 @@ def test_a_misspelt_name_is_shown_where_the_right_one_is_missing() -> None:
     report = oracle.run(Misspelt(), cases="linear/*bias=False,batch=2x3", dtypes=["float32"])
     missing = report.table[report.table["verdict"] == "missing"]
     assert set(missing["quantity"]) == {"grad.weight"}
-    assert missing["diagnosis"].str.endswith("; it shows what the case has not: 0 grads.weight at step 0").all()
+    assert missing["diagnosis"].str.endswith("; it shows names that the case does not have: 0 grads.weight at step 0").all()
     assert "likely cause: it is not delivered" in repr(report)
 
 

@@ -64,7 +64,7 @@ def test_torch_is_asked_again_in_another_layout(kind: str, training: bool) -> No
     report = oracle.run("refbp", cases=[norm_of_one(kind, training=training)])
     assert report.passed, report
     said = set(report.table[report.table["verdict"] == CONVENTION]["diagnosis"])
-    assert said == {"torch errs here: in another memory layout it says what the subject does"}
+    assert said == {"torch errs here: in another memory layout it agrees with the subject"}
 
 
 @pytest.mark.parametrize("quantity", ["grad.weight", "grad.bias", "grad_input"])

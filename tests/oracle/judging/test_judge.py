@@ -216,7 +216,7 @@ def test_a_quantity_of_another_shape_is_wrong_and_nothing_raises() -> None:
 
 
 def misfits(rows: list[Row]) -> list[tuple[str, str, str, str]]:
-    found = [row for row in rows if row.diagnosis.startswith("what the trace shows cannot be")]
+    found = [row for row in rows if row.diagnosis.startswith("the trace contradicts itself")]
     return [(row.layer, row.layer_type, row.quantity, row.verdict) for row in found]
 
 
@@ -570,7 +570,7 @@ def test_errors_of_one_cause_that_are_right_in_every_layer_are_loose_end_to_end(
     assert not at_fault(rows) and not at_fault(rows, END_TO_END)
     loose = {row.layer for row in rows if (row.mode, row.quantity, row.verdict) == (END_TO_END, "output", LOOSE)}
     assert loose >= {"10", "11", "12"}
-    assert all("errors of one cause" in row.diagnosis for row in rows if row.verdict == LOOSE)
+    assert all("with a common cause" in row.diagnosis for row in rows if row.verdict == LOOSE)
     box = Profile(quantities=("grad.*",))
     shown = Trace({key: array for key, array in trace.arrays.items() if box.shows(key.quantity)})
     assert ("12", "grad.weight") in {

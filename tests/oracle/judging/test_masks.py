@@ -38,7 +38,7 @@ def test_a_row_of_branches_counts_them() -> None:
     assert (row.verdict, row.diagnosis) == (WRONG, "1 of 10 branches differ by more than rounding explains")
     seen.inadmissible = 0
     (row,) = judge_branches(log, bench)
-    assert (row.verdict, row.diagnosis) == (PASS, "3 of 10 branches were decided by rounding, and adopted")
+    assert (row.verdict, row.diagnosis) == (PASS, "3 of 10 branches were decided by rounding, and taken from the subject")
 
 
 HALF = np.arange(1000).reshape(10, 100) % 2 == 0
@@ -58,7 +58,7 @@ def test_a_mask_keeps_the_share_that_it_should(options: dict[str, Any], mask: An
     row = mask_row(blank(), layer("Dropout", **options), mask, np.ones(mask.shape, bool))
     assert (row.verdict, row.got, row.shape, row.n) == (verdict, share, (10, 100), 1000)
     assert row.expected == 1 - options.get("p", 0.5)
-    assert row.diagnosis == "" or "hardly by chance" in row.diagnosis
+    assert row.diagnosis == "" or "very unlikely" in row.diagnosis
 
 
 @pytest.mark.parametrize(("draws", "verdict"), [(20, PASS), (21, WRONG)])
@@ -101,7 +101,7 @@ def test_a_mask_that_a_layer_drew_has_its_row() -> None:
     "change, said",
     [
         (lambda mask: mask, ""),
-        (lambda mask: ~mask, "another than the case imposes, at 42 of 42 elements"),
+        (lambda mask: ~mask, "differs from the mask that the case imposes at 42 of 42 elements"),
         (lambda mask: mask.astype(np.float32), "dtype float32, expected bool"),
         (lambda mask: mask.ravel(), "shape (42,), expected (6, 7)"),
         (lambda mask: mask[0], "shape (7,), expected (6, 7)"),

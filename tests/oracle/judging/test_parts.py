@@ -281,7 +281,7 @@ def test_what_cannot_be_gone_on_with_is_said_to_be_unjudged() -> None:
     assert [(row.step, row.layer, row.quantity) for row in unjudged] == [(1, "", ""), (2, "", "")]
     assert all(row.diagnosis.startswith("not judged end to end: the trace does not show") for row in unjudged)
     (quiet,) = {row.diagnosis for row in judge(tiny(), Trace(), torch_subject, Profile(quantities=("mask",)))}
-    assert quiet == "not judged end to end: the profile leaves out all that there is in it"
+    assert quiet == "not judged end to end: the profile declares none of its quantities"
     (told,) = judge(replace(case, steps=1, optimizer=None), Trace(), torch_subject, Profile(quantities=("mask",)))
     assert told.diagnosis == quiet  # an upstream gradient is the case's, and no merit of the trace
 
@@ -297,7 +297,7 @@ def test_a_subject_without_an_optimizer_ends_after_the_first_step() -> None:
         (1, "", UNDECIDED),
         (2, "", UNDECIDED),
     ]
-    assert rows[-1].diagnosis.endswith("a subject that declares nothing that steps hand on shows the first alone")
+    assert rows[-1].diagnosis.endswith("its profile declares nothing that a step passes to the next, and it shows the first step only")
     declared = judge(case, trace, torch_subject, WITHOUT_STATE)
     assert {row.verdict for row in declared if row.step > 0} == {MISSING}
     trace.record(2, "first", "output", np.zeros((5, 4)))

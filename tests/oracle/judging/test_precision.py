@@ -162,7 +162,7 @@ def test_a_declared_convention_is_shown_by_name_and_counts_when_strict() -> None
     (row,) = report.table[(report.table["verdict"] == "convention") & (report.table["mode"] == "local")][
         "diagnosis"
     ].unique()
-    assert row.startswith("biased_running_variance: the running variance is taken over n elements")
+    assert row.startswith("biased_running_variance: the running variance divides by n, not n - 1")
     assert not oracle.run(Biased(), "refbp", [case], strict_conventions=True).passed
     Biased.profile = Profile()
     undeclared = oracle.run(Biased(), "refbp", [case])

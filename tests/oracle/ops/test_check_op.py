@@ -246,8 +246,8 @@ def test_a_function_of_another_form_is_told_what_is_expected(fn: Any, message: s
     ("op", "options", "message"),
     [
         ("conv2", {}, "unknown op 'conv2'"),
-        ("sgd", {}, "sgd is no op to check by itself, since it is an update"),
-        ("radam", {}, "radam is no op to check by itself, since it is an update"),
+        ("sgd", {}, "sgd cannot be checked by itself, since it is an update"),
+        ("radam", {}, "radam cannot be checked by itself, since it is an update"),
         ("conv2d", {"strides": 2}, "conv2d has no 'strides'"),
         ("max_pool2d", {}, "max_pool2d needs kernel_size"),
         ("conv2d", {"weight": np.ones((1, 1, 1, 1))}, "weight is given without x"),

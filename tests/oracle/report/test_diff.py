@@ -136,7 +136,7 @@ def test_history_follows_each_family(good: oracle.Report, bad: oracle.Report) ->
         ("report {empty} --history", "holds no reports"),
         ("report {kept} --format pdf", "unknown format 'pdf'"),
         ("report {kept} --html /no/such/folder/x.html", "cannot be written"),
-        ("report {kept} --html x.html --json", "one way to show a report at a time, got --html and --json"),
+        ("report {kept} --html x.html --json", "choose one way to show a report, got --html and --json"),
     ],
 )
 def test_wrong_input_ends_in_one_sentence(

@@ -174,7 +174,7 @@ def test_a_command_that_is_none_ends_in_one_sentence(line: str, capsys: pytest.C
 def test_two_subjects_or_no_time_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """One sentence each."""
     assert main(["run", "--subject", "torch", "--subject-command", "true"]) == 2
-    assert "one subject at a time" in capsys.readouterr().err
+    assert "choose one subject" in capsys.readouterr().err
     assert main(["run", "--subject-command", "true", "--time-limit", "0"]) == 2
     assert "time limit" in capsys.readouterr().err
 

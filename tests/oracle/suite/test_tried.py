@@ -31,7 +31,7 @@ def test_a_report_names_the_options_that_were_not_tried(tmp_path: Path) -> None:
     report.to_html(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for text in (report.to_markdown(), page, report._repr_html_()):
-        assert f"Of what the suite has: {said}." in text
+        assert f"Of everything in the suite: {said}." in text
 
 
 def test_nothing_is_said_of_a_subject_that_supports_everything() -> None:

@@ -158,7 +158,7 @@ def test_known_errors_of_the_reference_are_not_published(tmp_path: Path) -> None
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     """In one sentence; an earlier export gives way, a stranger's file in it stays."""
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(VectorsError, match="holds something else"):
+    with pytest.raises(VectorsError, match="holds files that are not vectors"):
         vectors.export(tmp_path, PLAIN, ("float64",))
     assert contents(tmp_path) == {"mine.txt": b"mine"}
     vectors.export(tmp_path / "v", PLAIN, ("float64",))

@@ -1,6 +1,6 @@
-"""How fast it is: comparisons side by side, each in a process of its own, and how they are written up.
+"""Measurements of speed, each in its own process, and their report.
 
-A section measures one thing and knows nothing of how it is shown: `section.py` says what it has to be, SECTIONS where it is.
+A section measures one thing, independently of how it is shown. `section.py` defines the interface, SECTIONS lists the modules.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENVIRONMENTS = {"training-one-thread": ONE_THREAD, "layers": ONE_THREAD}
 
 
 def load(name: str) -> Section:
-    """Raises: ValueError for a section that there is not; ImportError, in a sentence, for a library that it needs."""
+    """A section by name. Raises: ValueError for an unknown one; ImportError, in one sentence, for a library that it needs."""
     if name not in SECTIONS:
         raise ValueError(f"unknown section {name!r}: known are {', '.join(SECTIONS)}")
     module, _, kind = SECTIONS[name].partition(":")

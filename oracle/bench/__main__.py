@@ -1,4 +1,4 @@
-"""One section, measured in this process: its result as JSON on standard output."""
+"""Measures one section in this process, and prints its result as JSON on standard output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it costs to judge a module, beside its own forward and backward pass and beside torch.autograd.gradcheck."""
+"""The cost of judging a module, compared with its own forward and backward pass and with torch.autograd.gradcheck."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def module_and_input(case: Case) -> tuple[torch.nn.Module, torch.Tensor]:
 
 
 def passes(module: torch.nn.Module, x: torch.Tensor) -> Action:
-    """Forward and backward, of a random upstream gradient, to the input and all parameters."""
+    """A forward pass, and a backward pass of a random upstream gradient to the input and all parameters."""
     x = x.clone().requires_grad_()
     upstream = torch.randn_like(module(x))
 
@@ -81,7 +81,7 @@ def gradcheck(module: torch.nn.Module, x: torch.Tensor, fast: bool) -> Action:
 def beside_gradcheck(
     quick: bool, note: Callable[[str], None]
 ) -> tuple[list[Measurement], list[dict[str, str | float]]]:
-    """On LeNet-5 with few images, with the threads that torch takes by itself, and with one."""
+    """Compared with gradcheck on LeNet-5 with few images, with torch's default number of threads and with one."""
     case = networks.network("lenet5", "float64")
     module, x = module_and_input(case)
     x = x[:IMAGES]
@@ -116,7 +116,7 @@ def beside_gradcheck(
 
 
 def beside_itself(case: Case, rounds: int) -> tuple[list[Measurement], dict[str, str | float]]:
-    """Time and memory of judging a network, beside the network's own."""
+    """Time and memory of judging a network, compared with the network's own."""
     module, x = module_and_input(case)
     contenders = {"check_module": lambda: check_module(module, x), "module": passes(module, x)}
     times = interleaved(contenders, rounds, most_seconds=SECONDS)

@@ -1,4 +1,4 @@
-"""A call of every layer and loss of refbp, in the sizes that people train, and in sizes that grow."""
+"""A call of every layer and loss of refbp, in usual sizes and in growing sizes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Example:
     """One call of a class.
 
     Attributes:
-        name: the class, and where there are several what is special.
+        name: the class's name; if it has several examples, with what is special in this one.
         kind: the class.
-        options: of the class.
-        inputs: what it is called with: a layer's input, or a loss's input and its targets.
+        options: the options of the class.
+        inputs: the arguments of the call: a layer's input, or a loss's input and its targets.
         axis: the dimension that grows with the size.
     """
 
@@ -93,7 +93,7 @@ SPELLED: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
 
 
 def examples(part: int = 1) -> Iterator[Example]:
-    """At least one of each class, containers excepted, with 1/part of the samples."""
+    """At least one example of each class except containers, with 1/part of the samples."""
     activations: dict[str, Any] = {
         kind: (kind, {}, IMAGES)
         for kind, made in LAYERS.items()
@@ -113,7 +113,7 @@ def needs_options(made: type) -> bool:
 
 
 def as_in_suite(kind: str, elements: int) -> Example:
-    """The first of the suite's calls of this class with a batch, with as many samples as make up these elements."""
+    """The first call of this class in the suite that has a batch, with enough samples for this number of elements."""
     case = next(case for case in suite.all_cases().values() if calls(case, kind))
     spec = case.loss if kind in LOSSES else case.layers[0]
     assert spec is not None

@@ -1,4 +1,4 @@
-"""What was measured so far, in benchmarks.json; benchmarks.md and benchmarks.svg say the same for people."""
+"""The measurements so far, in benchmarks.json; benchmarks.md and benchmarks.svg show them to people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "benchmarks"
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """By section. Raises: ValueError for a file that is not of this making."""
+    """The measurements by section. Raises: ValueError for a file that `save` did not write."""
     file = folder / f"{NAME}.json"
     if not file.exists():
         return {}
@@ -29,7 +29,7 @@ def load(folder: Path) -> dict[str, Any]:
 
 
 def save(folder: Path, measured: Mapping[str, Any]) -> list[Path]:
-    """Put new sections in the place of old ones, and write all three files; the picture only where there are charts."""
+    """Replace old sections by new ones, and write all three files; the picture only if there are charts."""
     both = load(folder) | dict(measured)
     sections = {name: both[name] for name in SECTIONS if name in both}
     folder.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ def shown(value: str | float) -> str:
 
 
 def beside_torch(example: Example, rounds: int) -> tuple[list[Measurement], dict[str, str | float]]:
-    """The quotient of a forward and backward; none for what torch lacks."""
+    """The time of forward and backward relative to torch's; None for a class that torch lacks."""
     contenders = {"refbp": whole(*passes(example, lambda x: x))}
     if hasattr(torch.nn, example.kind):
         contenders["torch"] = torchs(example)
@@ -63,7 +63,7 @@ def beside_torch(example: Example, rounds: int) -> tuple[list[Measurement], dict
 
 
 def growth(example: Example) -> dict[str, float]:
-    """The exponent of forward and backward, on plain arrays and on error arrays."""
+    """The exponent by which the time of forward and backward grows, on plain arrays and on error arrays."""
     model = ErrorModel(np.dtype("float32"))
     large = example.grown(GROWTH)
     found = {}
@@ -111,7 +111,7 @@ def torchs(example: Example) -> Action:
 
 
 def fastest(action: Action, calls: int = 5) -> float:
-    """Seconds of the thread's own work, the least of several calls."""
+    """The least of several calls' seconds of CPU time of this thread."""
     action()
     return min(seconds(action) for _ in range(calls))
 

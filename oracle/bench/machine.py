@@ -1,4 +1,4 @@
-"""Where a measurement took place: processor, and the thread pools of the libraries that this process has loaded."""
+"""The machine of a measurement: its processor, and the thread pools of the libraries in this process."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from oracle.report.environment import environment
 
 
 class Others:
-    """How many cores other processes kept busy since this object was made: a measurement beside them is of another machine."""
+    """The number of cores that other processes kept busy since this object was made, which invalidates a measurement."""
 
     def __init__(self) -> None:
         self.start = self._now()
 
     def cores(self) -> float | None:
-        """None where the system does not tell."""
+        """The number of busy cores; None if the system does not report it."""
         if self.start is None or (now := self._now()) is None:
             return None
         seconds, busy, own = (after - before for after, before in zip(now, self.start, strict=True))
@@ -25,7 +25,7 @@ class Others:
 
     @staticmethod
     def _now() -> tuple[float, float, float] | None:
-        """Seconds passed, spent by all cores, and spent by this process and those that it has waited for."""
+        """Seconds of wall time, of all cores, and of this process and the child processes that have ended."""
         try:
             ticks = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
         except OSError:
@@ -35,7 +35,7 @@ class Others:
 
 
 def machine() -> dict[str, Any]:
-    """Plain values. Raises: ImportError, in a sentence, without threadpoolctl."""
+    """The machine as plain values. Raises: ImportError, in one sentence, without threadpoolctl."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError as error:

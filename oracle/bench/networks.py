@@ -1,4 +1,4 @@
-"""The networks whose training step is timed, in the sizes that people train, and the matrix products that a step needs."""
+"""The networks whose training step is timed, in usual sizes, and the matrix products that a step needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def network(name: str, dtype: str) -> Case:
 
 
 def of_layers(name: str, layers: Sequence[Spec], shape: tuple[int, ...], dtype: str) -> Case:
-    """A batch, targets, parameters in their initial distribution, cross entropy, and SGD with momentum."""
+    """A case with these layers, a random batch, initial parameters, cross entropy, and SGD with momentum."""
     rng = generator(f"bench/{name}")
     case = Case(
         name,
@@ -88,7 +88,7 @@ def resnet() -> tuple[Sequence[Spec], tuple[int, ...]]:
 
 
 class Product(NamedTuple):
-    """A layer's matrix product (rows, inner) @ (inner, columns), and, unless it is the first layer's, two of its size back."""
+    """A layer's matrix product (rows, inner) @ (inner, columns). The backward pass has two of this size, or one in the first layer."""
 
     rows: int
     inner: int
@@ -123,7 +123,7 @@ def products(case: Case) -> list[Product]:
 
 
 def bare(case: Case) -> Callable[[], None]:
-    """The products of a training step and nothing else: on arrays that lie as BLAS likes them, into memory that is there."""
+    """The products of a training step alone, on contiguous arrays and into allocated memory."""
     rng = np.random.default_rng(0)
     work = [operands for product in products(case) for operands in _operands(product, case.dtype, rng)]
 

@@ -1,4 +1,4 @@
-"""A section in a process of its own, whose environment holds nothing that slows a library down."""
+"""Runs a section in its own process, without environment variables that could slow down a library."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ REMOVED = ("OPENBLAS_", "MKL_", "BLIS_", "OMP_", "GOMP_", "KMP_", "NUMEXPR_")
 
 
 class BenchError(RuntimeError):
-    """A section that did not come to its end."""
+    """A section that failed."""
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without settings of numerical libraries: each then chooses by the machine."""
+    """The environment without settings of numerical libraries, so that each uses its defaults for the machine."""
     return {name: value for name, value in environment.items() if not name.startswith(REMOVED)}
 
 
 def measure(name: str, quick: bool) -> tuple[dict[str, Any], Result]:
-    """The machine, and what the section found on it. Progress goes to standard error.
+    """The machine, and the section's result on it. Progress goes to standard error.
 
-    Raises: ImportError for a library that is missing, BenchError where the process fails otherwise.
+    Raises: ImportError for a library that is missing, BenchError if the process fails for another reason.
     """
     command = [sys.executable, "-m", "oracle.bench", name, *(["--quick"] if quick else [])]
     environment = clean(os.environ) | ENVIRONMENTS.get(name, {})

@@ -1,4 +1,4 @@
-"""Where the time of refbp's training step goes: by class of layer."""
+"""The time of refbp's training step by class of layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refbp.layer import Layer
 
 
 class Clocked(Layer):
-    """A layer that adds the seconds of its forward and backward passes to those of its class."""
+    """Wraps a layer and adds the seconds of its forward and backward passes to the sum for its class."""
 
     def __init__(self, inner: Layer, seconds: dict[str, float], clock: Clock) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Clocked(Layer):
 
 
 def by_kind(case: Case, passes: int, clock: Clock) -> dict[str, float]:
-    """Seconds that refbp's forward and backward pass takes in layers of each class, the mean of some passes."""
+    """The seconds that refbp's forward and backward pass spends in layers of each class, the mean of several passes."""
     seconds: dict[str, float] = {}
     network = Network(case, lambda _, __, made: made if made.children else Clocked(made, seconds, clock))
     network.load(np.copy)

@@ -1,4 +1,4 @@
-"""Benchmarks as Markdown and as a picture: rendering only."""
+"""Benchmarks as Markdown and as a picture. This module only renders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLOURS = ("#2a6fb0", "#c2410c", "#4d7c0f", "#7e22ce", "#64748b")
 
 
 def report(sections: Mapping[str, Mapping[str, Any]], picture: str | None) -> str:
-    """All sections, each with the machine that it was measured on; `picture`: the name of the file beside it."""
+    """All sections, each with the machine of its measurement; `picture` is the file name of the picture."""
     parts = ["# Benchmarks", "Written by `oracle bench`; each run is a process of its own."]
     if picture is not None:
         parts.append(f"![Every figure of the last runs]({picture})")
@@ -46,7 +46,7 @@ def where(machine: Mapping[str, Any]) -> str:
 
 
 def goals(runs: Sequence[Result]) -> pd.DataFrame:
-    """A row per measurement, with its median and quartiles in each run, and whether every run kept the limit."""
+    """A row per measurement, with its median and quartiles in each run, and whether every run met the limit."""
     rows = []
     for own in zip(*(run.measurements for run in runs), strict=True):
         row = {"": own[0].what, "limit": limit(own[0])}
@@ -71,7 +71,7 @@ def met(own: Sequence[Measurement]) -> str:
 
 
 def picture(results: Sequence[Result]) -> Figure | None:
-    """All charts side by side; None where there is none. Raises: ImportError without matplotlib."""
+    """All charts side by side; None if there are none. Raises: ImportError without matplotlib."""
     charts = [chart for result in results for chart in result.charts]
     if not charts:
         return None

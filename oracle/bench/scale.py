@@ -1,4 +1,4 @@
-"""How the cost of judging grows with a layer, and what a large network takes."""
+"""How the cost of judging grows with the size of a layer, and the cost for a large network."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ Made = tuple[torch.nn.Module, torch.Tensor]
 
 
 def linear(multiply_adds: float) -> Made:
-    """As many samples as features on both sides."""
+    """A linear layer with equal numbers of samples, input and output features."""
     width = round(multiply_adds ** (1 / 3))
     return torch.nn.Linear(width, width), torch.randn(width, width)
 
 
 def convolution(multiply_adds: float) -> Made:
-    """3 x 3, 16 channels on both sides, images as large as it takes."""
+    """A 3 x 3 convolution with 16 input and output channels, with images of the size needed."""
     side = max(1, round((multiply_adds / (4 * 16 * 16 * 9)) ** 0.5))
     return torch.nn.Conv2d(16, 16, 3, padding=1), torch.randn(4, 16, side, side)
 
@@ -48,7 +48,7 @@ LAYERS: dict[str, Callable[[float], Made]] = {"Linear": linear, "Conv2d": convol
 
 
 def large() -> Made:
-    """ResNet-18 in its form for large images: a 7 x 7 convolution and a pooling in front of the four stages."""
+    """ResNet-18 in its form for large images: a 7 x 7 convolution and a pooling before the four stages."""
     stem = [layer("Conv2d", 3, 64, 7, stride=2, padding=3, bias=False), layer("BatchNorm2d", 64), layer("ReLU")]
     stages = resnet18(64)[len(stem) :]
     layers: list[Spec] = [*stem, layer("MaxPool2d", 3, stride=2, padding=1), *stages]
@@ -98,7 +98,7 @@ def multiply_adds(module: Any, x: torch.Tensor) -> int:
 
 
 def growth(points: list[tuple[float, float]]) -> float:
-    """The slope of seconds over multiply-adds, both as logarithms."""
+    """The slope of log(seconds) over log(multiply-adds)."""
     adds, seconds = np.log(np.array(points)).T
     return float(np.polyfit(adds, seconds, 1)[0])
 

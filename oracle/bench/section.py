@@ -1,4 +1,4 @@
-"""What a section of the benchmarks is, and what it finds: plain values, which go to JSON and back."""
+"""The interface of a section of the benchmarks, and its result: plain values that JSON can hold."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Measurement:
-    """A figure with its spread, and the limit that it should keep.
+    """A figure with its spread, and the limit that it should meet.
 
     Attributes:
-        what: what was measured, unique in its section.
+        what: a description, unique in its section.
         value, low, high: the median and the quartiles.
-        limit: None where there is nothing to reach.
-        at_least: the limit is a least value instead of a largest one.
-        unit: behind the figures; empty for a ratio.
+        limit: the limit, or None.
+        at_least: whether the limit is a lower one instead of an upper one.
+        unit: the unit of the figures; empty for a ratio.
     """
 
     what: str
@@ -43,11 +43,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over numbers, or bars over names.
+    """A chart of lines over numbers, or of bars over names.
 
     Attributes:
         series: name -> points (x, y); x is a number, or a string for bars.
-        mark: a height at which a line is drawn, such as 1 for "as fast".
+        mark: a height at which a line is drawn, such as 1 for equal speed.
     """
 
     title: str
@@ -60,11 +60,11 @@ class Chart:
 
 @dataclass(frozen=True)
 class Result:
-    """What one run of a section found.
+    """The result of one run of a section.
 
     Attributes:
-        details: a table's rows, each from column to cell.
-        remarks: sentences below it.
+        details: the rows of a table, each from column to cell.
+        remarks: sentences below the table.
     """
 
     measurements: tuple[Measurement, ...]
@@ -86,10 +86,10 @@ class Result:
 
 
 class Section(Protocol):
-    """One comparison.
+    """A section: one comparison.
 
     Attributes:
-        title: of its chapter.
+        title: the heading.
         about: what is measured and how, in a few sentences.
     """
 
@@ -100,7 +100,7 @@ class Section(Protocol):
         """Measure, in a process that does nothing else.
 
         Args:
-            quick: a small part of it with few repetitions, for whoever works on it.
-            note: takes a line of progress.
+            quick: measure a small part with few repetitions, for development.
+            note: called with a line of progress.
         """
         ...

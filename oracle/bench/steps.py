@@ -1,6 +1,6 @@
-"""A training step (zero_grad, forward, loss, backward, update) as something to be called again and again.
+"""A training step (zero_grad, forward, loss, backward, update) as a function that can be called repeatedly.
 
-Each contender starts from the same case and goes on from where its last step led.
+Each contender starts from the same case, and continues from the state after its last step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor, own
 
 
 class Contender(NamedTuple):
-    """`step` makes a training step; `parameters` shows where the steps so far have led, by torch's names."""
+    """`step` makes a training step; `parameters` returns the parameters after the steps so far, by torch's names."""
 
     step: Callable[[], None]
     parameters: Callable[[], Mapping[str, Array]]
@@ -43,7 +43,8 @@ def refbp(case: Case) -> Contender:
 
 
 def peer(framework: Framework, case: Case, ops: Mapping[str, Op]) -> Contender:
-    """On a library of arrays with derivatives; `ops` are layers that its adapter has not. The update is NumPy's."""
+    """A training step on an array library with automatic differentiation; `ops` are layers that its adapter lacks. NumPy computes
+    the update."""
     assert case.loss is not None and case.optimizer is not None
     spec, lr, momentum = case.loss, case.optimizer.options["lr"], case.optimizer.options["momentum"]
     buffers = set(filter(is_buffer, case.params))

@@ -1,4 +1,4 @@
-"""How fast the suite is judged, what the harness itself costs in each case, and how soon the command line answers."""
+"""The speed of judging the suite, the harness's own cost per case, and the response time of the command line."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Suite:
 
 
 class Stopwatch:
-    """A subject, and the seconds that its runs took."""
+    """Wraps a subject and adds up the seconds of its runs."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject, self.name, self.seconds = subject, subject.name, 0.0
@@ -114,7 +114,7 @@ class Clocked:
         return cls([case.astype(dtype) for case in suite.matching(f"{family}/*") for dtype in DTYPES])
 
     def seconds(self) -> tuple[float, float, float]:
-        """Of judging all of them, and of that the subject's and the reference's own."""
+        """The seconds of judging all cases, and the part of subject and reference in it."""
         subject, reference = Stopwatch(subjects.load("refbp")), Stopwatch(subjects.load("torch"))
         begin = time.perf_counter()
         for case in self.cases:

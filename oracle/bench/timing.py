@@ -1,4 +1,4 @@
-"""Times of contenders that run in turn, so that whatever slows the machine down slows all of them down."""
+"""Times contenders in turn, so that a slower machine slows all of them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def interleaved(
     most_seconds: float = math.inf,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Times]:
-    """Seconds per call of each contender, one sample a round; samples of the same round belong together.
+    """The seconds per call of each contender, with one sample per round; samples of the same round belong together.
 
-    Each contender is called once untimed in every round, then as often as fills `least_seconds`. The order turns round by
-    round. After `most_seconds` no further round begins, but three are always made. `clock` tells a sample's begin and end.
+    In every round each contender is called once untimed, then repeatedly for at least `least_seconds`. The order rotates from
+    round to round. After `most_seconds` no further round begins, but there are at least three. `clock` reads the time.
     """
     calls = {name: _calls(action, least_seconds, clock) for name, action in contenders.items()}
     samples: dict[str, list[float]] = {name: [] for name in contenders}

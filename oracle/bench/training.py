@@ -1,4 +1,4 @@
-"""A training step on refbp, beside torch's and its peers', and beside the bare matrix products that it needs."""
+"""A training step on refbp, compared with other libraries and with the bare matrix products that it needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECONDS = 25.0
 
 
 def reshaped_max_pool(framework: Any) -> Any:
-    """Windows side by side as further dimensions, as the library's own example of a convolutional network does it."""
+    """Max pooling over windows as further dimensions, as in the library's own example of a convolutional network."""
 
     def pool(layer: Any, x: Any) -> Any:
         k = layer.options["kernel_size"]
@@ -55,7 +55,7 @@ class Training:
         return time.perf_counter()
 
     def by_kind(self, case: Case) -> dict[str, str | float]:
-        """Where refbp's time goes, in milliseconds of a step."""
+        """The milliseconds of refbp's step by class of layer."""
         return {f"{kind}, ms": 1e3 * own for kind, own in profile.by_kind(case, PASSES, self.clock).items()}
 
     def measure(self, quick: bool, note: Callable[[str], None]) -> Result:
@@ -107,7 +107,7 @@ def contenders(case: Case) -> Mapping[str, Action]:
 
 
 def peer(name: str, case: Case) -> steps.Contender:
-    """A library that differentiates NumPy code."""
+    """The training step on a library that differentiates NumPy code."""
     pooling = {"autograd": {"MaxPool2d": reshaped_max_pool(importlib.import_module("autograd.numpy"))}}
     return steps.peer(importlib.import_module(f"oracle.subjects.{name}").FRAMEWORK, case, pooling.get(name, {}))
 
@@ -126,7 +126,7 @@ def ratios(name: str, dtype: str, times: Mapping[str, Times], limit: float | Non
 
 
 def absolute(name: str, dtype: str, case: Case, times: Mapping[str, Times]) -> dict[str, str | float]:
-    """Milliseconds of everyone, and what share of the step the bare products are."""
+    """The milliseconds of all contenders, and the share of the bare products in the step."""
     row: dict[str, str | float] = {"network": name, "dtype": dtype}
     row |= {f"{who}, ms": milliseconds(own) for who, own in times.items()}
     flops = 2 * sum(product.multiply_adds for product in networks.products(case))

@@ -1,5 +1,5 @@
-"""What the command line has done with a user's subject: always in another process, so that a subject cannot end the run, nor say
-how it ended."""
+"""Runs a user's subject for the command line, always in another process, so that a subject can neither end the run nor set its
+exit status."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ JOBS_A_WORKER, MANY = 8, 200
 
 
 def is_users(subject: str | Any) -> bool:
-    """Whether it is somebody else's code that would run in this process."""
+    """Whether the subject is a user's code, which would run in this process."""
     return isinstance(subject, str) and subject not in subjects.BUILT_IN
 
 
 @contextmanager
 def workers(subject: str | Any, jobs: int, seconds: float | None = None) -> Iterator[Executor | None]:
-    """Where jobs with this subject are done: None, which is here, for a few of a subject of this package.
+    """The executor for jobs with this subject; None, for this process, for a few jobs with a subject of this package.
 
-    seconds: that a call into a user's subject may take.
-    Raises: SubjectError for a name that nobody has.
+    seconds: the time limit for a call of a user's subject.
+    Raises: SubjectError for an unknown name.
     """
     if seconds is not None and not seconds > 0:
         raise SubjectError(f"a time limit is a number of seconds above 0, got {seconds:g}")
@@ -49,7 +49,7 @@ def workers(subject: str | Any, jobs: int, seconds: float | None = None) -> Iter
 def done(
     executor: Executor | None, work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """What the work returns, wherever it is done. Raises: SubjectError where its process ended; whatever the work raises."""
+    """The result of the work, in this process or another. Raises: SubjectError if its process ended; any error of the work."""
     if executor is None:
         return work(*args, **kwargs)
     try:
@@ -59,5 +59,5 @@ def done(
 
 
 def named(executor: Executor | None, subject: str | Any) -> str:
-    """How a subject calls itself. Raises: SubjectError."""
+    """A subject's name. Raises: SubjectError."""
     return done(executor if is_users(subject) else None, called.name_of, subject)

@@ -1,4 +1,4 @@
-"""A subject as the harness calls it: whatever it does in its call costs the case, is the subject's, and reaches nobody else."""
+"""Calls a subject so that any failure affects only the case, is attributed to the subject, and changes nothing outside."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from oracle.wording import errors
 
 
 class Called:
-    """A subject whose calls are contained.
+    """A subject with isolated calls.
 
     Attributes:
-        name, profile, accumulates: the subject's own, asked once.
-        left: in words, what it left changed that everybody shares; it has been put back.
+        name, profile, accumulates: the subject's own, read once.
+        left: the names of shared settings that it left changed; they have been restored.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -34,13 +34,14 @@ class Called:
 
     @property
     def option(self) -> str:
-        """How the command line names it."""
+        """The option by which the command line names it."""
         return str(getattr(self.subject, "option", self.name))
 
     def run(self, case: Case) -> Trace:
-        """A user's subject is given every option, also those that the case leaves at their defaults.
+        """The subject's trace of a case. A user's subject receives every option, also those that the case leaves at defaults.
 
-        Raises: Unsupported, or any other Exception of the subject; Raised for what is none; TypeError for what is no trace."""
+        Raises: Unsupported, or any other Exception of the subject; Raised for a BaseException; TypeError for a result that is
+        not a trace."""
         around = Surroundings()
         try:
             with warnings.catch_warnings(), _answerable():  # every import may add a filter: put back, and not said
@@ -50,7 +51,7 @@ class Called:
 
 
 def load(subject: str | Any) -> Called:
-    """As `subjects.load`. Raises: SubjectError."""
+    """The subject, loaded by `subjects.load`. Raises: SubjectError."""
     try:
         with _answerable():
             return Called(subjects.load(subject))
@@ -65,7 +66,7 @@ def name_of(subject: str | Any) -> str:
 
 @contextmanager
 def _answerable() -> Iterator[None]:
-    """The subject's own code: a time limit counts, and what it raises can be handled."""
+    """Inside, the subject's own code runs: the time limit applies, and anything it raises is turned into an Exception."""
     calls_subject()
     try:
         yield
@@ -81,7 +82,7 @@ def _answerable() -> Iterator[None]:
 
 
 def _can_be_asked(error: Exception) -> bool:
-    """Whether it has a text, and its `trace` and `place`, if it has any, are what these names mean here."""
+    """Whether an exception has a text, and `trace` and `place`, if it has them, have the types expected here."""
     try:
         str(error)
         trace, places = getattr(error, "trace", None), [getattr(own, "place", None) for own in (error, error.__cause__)]
@@ -98,7 +99,7 @@ def _can_be_asked(error: Exception) -> bool:
 
 
 def owned(trace: Any) -> Trace:
-    """A trace whose arrays are nobody else's. Raises: TypeError."""
+    """The trace with copies of its arrays. Raises: TypeError for anything but a trace."""
     if not isinstance(trace, Trace):
         raise TypeError(f"run returned {type(trace).__name__}, expected an oracle.Trace")
     return trace.owned()

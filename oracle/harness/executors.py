@@ -1,6 +1,6 @@
-"""Processes that do jobs side by side; one that ends, hangs or is killed costs the job that it had, and another takes its place.
+"""Processes that do jobs in parallel. If one ends, hangs or is killed, only its job is lost, and another process replaces it.
 
-Light to import: a worker sets its number of threads before it imports NumPy.
+The module imports little, because a worker sets its number of threads before it imports NumPy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Lost(BrokenExecutor):
     """The process of a job ended before the job was done.
 
     Attributes:
-        in_subject: whether it was then in the subject's own code.
+        in_subject: whether it was running the subject's own code.
     """
 
     def __init__(self, how: str, in_subject: bool = False) -> None:
@@ -45,11 +45,11 @@ class Lost(BrokenExecutor):
 
 
 class Limits(NamedTuple):
-    """What a worker is told.
+    """The settings of a worker.
 
     Attributes:
-        seconds: that a call into the subject may take; None: as long as it will.
-        folder: where a subject of the user's may lie, beside the places where Python looks.
+        seconds: the time limit for a call of the subject; None for no limit.
+        folder: an additional folder in which a user's subject is looked for.
     """
 
     seconds: float | None = None
@@ -57,18 +57,18 @@ class Limits(NamedTuple):
 
 
 def pool(workers: int | None = None, limits: Limits | None = None) -> Executor:
-    """As many workers as there are processors, unless told otherwise."""
+    """Workers, by default as many as there are processors."""
     return Workers(workers or os.cpu_count() or 1, limits or Limits())
 
 
 def single_threaded() -> None:
-    """Before NumPy or a framework is imported: their own threads would only get in each other's way."""
+    """Limit numerical libraries to one thread, before they are imported: threads of several workers would compete for cores."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
 
 
 class Workers(Executor):
-    """Processes with a job each; a job whose process ends raises Lost, and no other notices it."""
+    """Processes with a job each. If a process ends, its job raises Lost; other jobs are not affected."""
 
     def __init__(self, count: int, limits: Limits) -> None:
         self.limits = limits
@@ -114,7 +114,7 @@ class Workers(Executor):
         self.shutdown()
 
     def kill(self) -> None:
-        """End every worker at once; jobs that are not done are Lost or cancelled."""
+        """End every worker immediately; unfinished jobs are Lost or cancelled."""
         self.shutdown(wait=False, cancel_futures=True)
         for worker in list(self._workers):
             worker.end(0)
@@ -167,12 +167,12 @@ class Worker:
         theirs.close()
 
     def greet(self) -> None:
-        """Wait until it is ready. Raises: Lost."""
+        """Wait until the process is ready. Raises: Lost."""
         while self._message(None, False)[0] != READY:
             pass
 
     def do(self, job: tuple[Any, ...]) -> Any:
-        """What the job returns. Raises: Lost; whatever the job raises."""
+        """The result of the job. Raises: Lost; any error of the job."""
         try:
             self.connection.send(job)
         except OSError:
@@ -207,7 +207,7 @@ class Worker:
         return Lost(errors.ended(self.process.exitcode), in_subject)
 
     def end(self, seconds: float) -> None:
-        """End it and what it started in its group; it has so many seconds to do so itself."""
+        """End the process and everything in its group, after it had `seconds` to end by itself."""
         if seconds:
             with suppress(OSError, ValueError):
                 self.connection.send(None)
@@ -225,18 +225,18 @@ _PARENT: list[Connection] = []  # of a worker its one connection
 
 
 def calls_subject() -> None:
-    """From here on the time limit counts, and the subject answers for how the process ends."""
+    """Marks the start of the subject's code: the time limit applies, and an end of the process is the subject's fault."""
     for connection in _PARENT:
         connection.send((CALLS, None))
 
 
 def is_worker() -> bool:
-    """Whether this process does a pool's jobs: Ctrl-C does not reach it."""
+    """Whether this process is a worker of a pool, which Ctrl-C does not reach."""
     return bool(_PARENT)
 
 
 def subject_returns() -> None:
-    """Until here."""
+    """Marks the end of the subject's code."""
     for connection in _PARENT:
         connection.send((RETURNS, None))
 
@@ -284,7 +284,7 @@ def _answer(connection: Connection, kind: str, value: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """However the run ends, kill -9 among others, its workers end too, and first what these have started."""
+    """Ends this worker, after the processes that it started, as soon as the run ends in any way, including kill -9."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

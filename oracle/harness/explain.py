@@ -1,4 +1,4 @@
-"""`oracle.explain`: a training step in numbers, the subject's beside the reference's."""
+"""`oracle.explain`: the numbers of a training step, the subject's beside the reference's."""
 
 from __future__ import annotations
 

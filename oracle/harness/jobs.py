@@ -1,4 +1,4 @@
-"""The loop of every kind of run: jobs done one after the other, or side by side, while somebody is told how far it is."""
+"""The loop of every kind of run: jobs in sequence or in parallel, with reports of progress."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Result = TypeVar("Result")
 
 
 class Judged(NamedTuple):
-    """What came of a job.
+    """The result of a job.
 
     Attributes:
-        details: the arrays behind what went wrong.
-        left: in words what the subject left changed that everybody in its process shares.
-        profile: in words what it declares about itself.
+        details: the arrays of discrepancies.
+        left: the names of settings of the process that the subject left changed.
+        profile: the subject's profile, in words.
     """
 
     rows: list[Row]
@@ -35,7 +35,7 @@ class Judged(NamedTuple):
 
 
 def contained(case: str, dtype: str, work: Callable[[], tuple[list[Row], list[Detail]]]) -> Judged:
-    """What came of judging a case. What is raised on the way is the harness's own failure: it costs this case, not the run."""
+    """The result of judging a case. An exception is a failure of the harness itself, which affects this case only."""
     start = time.perf_counter()
     try:
         rows, details = work()
@@ -56,11 +56,11 @@ def in_turn(
     executor: Executor | None = None,
     lost: Callable[[Job, BrokenExecutor], Result] | None = None,
 ) -> Iterator[tuple[Job, Result]]:
-    """Each job with what came of it, in the order of the jobs.
+    """Each job with its result, in the order of the jobs.
 
-    executor: where jobs are done side by side; without one they are done here.
-    lost: what stands for a job whose process ended before it was done.
-    Raises: WorkerDied where a job is lost and nothing stands for it.
+    executor: runs jobs in parallel; without one they run in this process.
+    lost: gives the result of a job whose process ended before the job was done.
+    Raises: WorkerDied if a job is lost and `lost` is not given.
     """
     futures = deque(executor.submit(work, job) for job in jobs) if executor is not None else deque()
     try:

@@ -1,4 +1,4 @@
-"""The one door to the judge: a step goes in, rows with known errors and likely causes come out."""
+"""The only entry point of the judge: it turns a step into rows, with known errors and likely causes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from oracle.wording import errors
 
 
 class Step(Protocol):
-    """What is to be judged, with its reference: a case with its trace, the calls of a module, or an operation of a program.
+    """Something to be judged, with its reference: a case with its trace, the calls of a module, or an operation of a program.
 
-    A step says which rows it has, and what lies behind those that are wrong; it needs no case and no layer.
+    A step provides its rows, and evidence about those that are wrong; it need not have a case or a layer.
     """
 
     def judged(self, profile: Profile) -> Iterable[Row]:
@@ -33,34 +33,34 @@ class Step(Protocol):
         ...
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterable[Evidenced]:
-        """What is known about some of its rows, as far as there is anything."""
+        """The evidence about some of its rows, as far as there is any."""
         ...
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was found in a step.
+    """The result of judging a step.
 
     Attributes:
-        rows: with known errors marked and likely causes filled in.
-        details: the arrays behind its discrepancies.
+        rows: the rows, with known errors and likely causes.
+        details: the arrays of its discrepancies.
     """
 
     rows: tuple[Row, ...]
     details: tuple[Detail, ...] = ()
 
     def behind(self, row: Row) -> Detail | None:
-        """The arrays of one of its rows, where they are kept."""
+        """The arrays of one of its rows, if they are kept."""
         return next((detail for detail in self.details if detail.place == place_of(row)), None)
 
 
 def judge_step(step: Step, profile: Profile, known_as: Collection[str], *, causes: bool = True) -> Judgement:
-    """The only way from what is to be judged to rows.
+    """The rows of a step. Every kind of check goes through this function.
 
     Args:
-        profile: what the subject declares about itself.
-        known_as: the implementations whose known errors are no discrepancies.
-        causes: whether to look for them, which takes longer than judging does.
+        profile: the subject's profile.
+        known_as: the implementations whose known errors are not discrepancies.
+        causes: whether to search for likely causes, which takes longer than judging.
     Raises: ReferenceFailed.
     """
     rows = with_known(by_company(step.judged(profile)), known_as)
@@ -80,7 +80,7 @@ def _without_cause(row: Row, said: str) -> Row:
 
 @dataclass(frozen=True)
 class CaseStep:
-    """A case with the trace that a subject gave for it; with what it raised, if it did, the trace is what there was by then."""
+    """A case with the subject's trace, and the exception that ended the trace, if there was one."""
 
     case: Case
     trace: Trace
@@ -104,11 +104,11 @@ class CaseStep:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of a subject's run of a case.
+    """The result of a subject's run of a case.
 
     Attributes:
-        trace: what it showed, as far as it came.
-        ended_well: whether it can go on from there.
+        trace: its trace, up to an error if there was one.
+        ended_well: whether a further run can continue from it.
     """
 
     judgement: Judgement
@@ -117,7 +117,7 @@ class Trial:
 
 
 def tried(case: Case, subject: Subject, reference: Subject, *, causes: bool = True) -> Trial:
-    """Runs a subject, and judges the trace, what it raised, or what it says that it lacks."""
+    """Runs a subject, and judges its trace, its exception, or its refusal."""
     profile, known_as = profile_of(subject), {subject.name, reference.name}
     try:
         trace = traced(subject, case)
@@ -135,7 +135,7 @@ def tried(case: Case, subject: Subject, reference: Subject, *, causes: bool = Tr
 
 
 def _of_reference(case: Case, error: ReferenceFailed, reference: Subject) -> Row:
-    """A reference that cannot run a case is a failure of the harness, unless it lacks such a layer, or its error is known."""
+    """The row for a reference that cannot run a case: a failure of the harness, unless it lacks a layer or the error is known."""
     (row,) = with_known([unjudged(case, CRASHED, str(error))], {reference.name})
     if row.verdict == CONVENTION:
         return row.found(UNSUPPORTED, f"{error}; {row.diagnosis}")

@@ -1,4 +1,4 @@
-"""A shrunk case as a program that a person can read and run."""
+"""Writes a shrunk case as a short program that a person can read and run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MOST_ELEMENTS = 36
 
 
 def script(shrunk: Shrunk, file: str, subject: str | Program) -> str:
-    """Under 30 lines that show the discrepancy with NumPy and the subject alone; the expected numbers are written out.
+    """A program of less than 30 lines that shows the discrepancy with NumPy and the subject only; it holds the expected numbers.
 
     Args:
-        file: where the case is saved.
-        subject: as for `oracle.run`, by name (one of your own is looked for where the script is run), or a program.
+        file: the file of the case.
+        subject: as for `oracle.run`, by name (your own is looked for in the folder where the script runs), or a program.
     """
     culprit, case = shrunk.culprit, shrunk.case
     comparison = _comparison(shrunk) if culprit.quantity else []
@@ -69,18 +69,18 @@ def _comparison(shrunk: Shrunk) -> list[str]:
 
 
 def quoted(name: str) -> str:
-    """A name as Python writes it between double quotes: whatever it holds, it ends where it should."""
+    """A name as a Python string in double quotes, with all special characters escaped."""
     return json.dumps(name)
 
 
 def written(number: Array, like: Array) -> str:
-    """As Python writes it, with the digits that the array's dtype has."""
+    """A value as Python code, with the digits of the array's dtype."""
     text = f"{float(number):.{9 if like.dtype.itemsize < 8 else 17}g}"
     return text if text[-1].isdigit() else f"float({text!r})"
 
 
 def described(case: Case) -> str:
-    """Layers with their options, the loss or the optimizer, and the shapes they are given."""
+    """A description of the case: layers with their options, the loss or the optimizer, and the shapes of their inputs."""
     specs = [*case.layers, *(spec for spec in (case.loss, case.optimizer) if spec is not None)]
     parts = [f"{spec.type}({', '.join(f'{name}={value!r}' for name, value in spec.options.items())})" for spec in specs]
     shapes = [array.shape for array in (*case.inputs, *(case.grads[0].values() if case.grads else ()))]

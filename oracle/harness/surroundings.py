@@ -1,4 +1,4 @@
-"""What a subject shares with everybody in its process: looked at before and after it runs, put back, and said."""
+"""Settings that a subject shares with its whole process. They are compared before and after it runs, restored, and reported."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ DEEP = sys.getrecursionlimit()
 
 
 class Setting(NamedTuple):
-    """Attributes:
-    name: in words.
-    get, put: how it is read, and put back.
+    """A shared setting.
+
+    Attributes:
+        name: a description.
+        get, put: functions that read and restore it.
     """
 
     name: str
@@ -27,11 +29,11 @@ class Setting(NamedTuple):
 
 
 def _settings() -> Iterator[Setting]:
-    """In the order in which they are put back."""
+    """All settings, in the order in which they are restored."""
     yield Setting("the current folder", Path.cwd, os.chdir)
     yield Setting("sys.stdout", lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream))
     yield Setting("sys.stderr", lambda: sys.stderr, lambda stream: setattr(sys, "stderr", stream))
-    yield Setting("how deep calls may go", lambda: min(sys.getrecursionlimit(), DEEP), sys.setrecursionlimit)
+    yield Setting("Python's recursion limit", lambda: min(sys.getrecursionlimit(), DEEP), sys.setrecursionlimit)
     yield Setting("NumPy's error handling", np.geterr, lambda old: np.seterr(**old))
     if (torch := sys.modules.get("torch")) is not None and hasattr(torch, "is_grad_enabled"):
         yield from _of_torch(torch)
@@ -74,8 +76,8 @@ def _of_torch(torch: Any) -> Iterator[Setting]:
     yield Setting(
         "torch's precision of float32 products", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
     )
-    yield Setting("torch's search for anomalies", torch.is_anomaly_enabled, torch.set_anomaly_enabled)
-    yield Setting("whether subnormal numbers become zero", _flushes, torch.set_flush_denormal)
+    yield Setting("torch's anomaly detection", torch.is_anomaly_enabled, torch.set_anomaly_enabled)
+    yield Setting("whether torch flushes subnormal numbers to zero", _flushes, torch.set_flush_denormal)
     module = torch.nn.modules.module
     for name in sorted(vars(module)):
         if name.startswith("_global_") and isinstance(getattr(module, name), dict):
@@ -126,13 +128,13 @@ def _flushes() -> bool:
 
 
 class Surroundings:
-    """What there was before a call."""
+    """The settings before a call."""
 
     def __init__(self) -> None:
         self.before = [(setting, setting.get()) for setting in _settings()]
 
     def put_back(self) -> tuple[str, ...]:
-        """The names of what had been changed, and is again what it was."""
+        """Restores changed settings, and returns their names."""
         changed = []
         for setting, old in self.before:
             with suppress(Exception):  # a folder that is gone cannot be gone back to

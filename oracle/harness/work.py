@@ -1,4 +1,4 @@
-"""What is done with a case, here or in a worker, which imports no more than this: judged, or trained freely."""
+"""The work on a case, in this process or in a worker, which imports nothing else: judging, or free training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from oracle.wording.errors import in_a_line
 
 
 class Job(NamedTuple):
-    """A case in its dtype, and who is to be held against whom."""
+    """A case in its dtype, with the subject and the reference."""
 
     case: Case
     subject: str | Any
@@ -33,13 +33,13 @@ class Job(NamedTuple):
 
 
 def lost(job: Job, error: BrokenExecutor) -> Judged:
-    """What stands for a job whose process ended: a crash if that was in the subject's code, else a failure of the harness."""
+    """The result of a job whose process ended: a crash if the subject's code was running, else a failure of the harness."""
     verdict = CRASHED if getattr(error, "in_subject", False) else FAILED
     return Judged([unjudged(job.case, verdict, f"the process that it ran in {error}")], [], math.nan)
 
 
 def judged(job: Job) -> Judged:
-    """A job's rows; a failure of the harness in it is a row as well."""
+    """The rows of a job; a failure of the harness becomes a row too."""
     subject, reference = called.load(job.subject), subjects.load(job.reference)
     done = contained(job.case.name, job.case.dtype, lambda: judged_case(job.case, subject, reference, job.witness))
     rows = [_strict(row) for row in done.rows] if job.strict_conventions else done.rows
@@ -53,13 +53,13 @@ def _strict(row: Row) -> Row:
 
 
 def judged_apart(job: Job, executor: Executor | None) -> Judged:
-    """The same in a worker, if there is one."""
+    """The same in a worker of `executor`, if there is one."""
     ((_, done),) = in_turn(judged, [job], lambda job: job.case.name, None, executor, lost)
     return done
 
 
 class FreeRun(NamedTuple):
-    """A network to be trained freely by subject and reference."""
+    """A network that subject and reference train freely."""
 
     network: suite.networks.DigitNetwork
     subject: str | Any
@@ -67,7 +67,7 @@ class FreeRun(NamedTuple):
 
 
 def trained_freely(run: FreeRun) -> TrainingRun | str:
-    """The run, or why there is none: a subject that does not show what it goes on from, or raises, cannot be trained freely."""
+    """The run, or the reason why there is none: the subject raised an error, or its trace lacks the state to continue from."""
     try:
         return trained(run.network, called.load(run.subject), subjects.load(run.reference))
     except ValueError as error:
@@ -77,16 +77,16 @@ def trained_freely(run: FreeRun) -> TrainingRun | str:
 
 
 def not_trained(run: FreeRun, error: BrokenExecutor) -> str:
-    """Why there is no run whose process ended."""
+    """The reason for a missing run whose process ended."""
     return f"{run.network.name}: the process that it ran in {error}"
 
 
 def judged_case(
     case: Case, subject: Subject, reference: Subject, witness: bool = False
 ) -> tuple[list[Row], list[Detail]]:
-    """All rows of one case in its dtype, and the arrays behind what went wrong.
+    """All rows of one case in its dtype, and the arrays of its discrepancies.
 
-    Of a long run there is a row per quantity and stretch, and none after it crashed.
+    A long run has a row per quantity and stretch, and none after a crash.
     """
     if case.steps <= STRETCH:
         trial = tried(case, subject, reference)
@@ -109,7 +109,7 @@ def judged_case(
 
 
 def _rows(case: Case, trial: Trial, witness: bool) -> list[Row]:
-    """A trial's rows; with what the third witness says, where it is asked."""
+    """The rows of a trial, with those of the third witness if it is asked for."""
     rows = list(trial.judgement.rows)
     if not witness or not trial.ended_well:
         return rows

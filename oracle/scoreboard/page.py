@@ -1,4 +1,4 @@
-"""The scoreboard as Markdown and for the terminal: rendering only."""
+"""The scoreboard as Markdown and for the terminal. This module only renders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def markdown(board: Scoreboard) -> str:
 
 
 def faults(own: pd.DataFrame) -> list[str]:
-    """Each kind of culprit: in how many runs, the first of them with its figures, the likely cause, where it is written up."""
+    """Each kind of culprit: the number of runs, the first of them with its figures, the likely cause, and the page about it."""
     lines = []
     for fault in own.to_dict(orient="records"):
         page = f" — [{fault['finding']}](findings/{fault['finding']}.md)" if fault["finding"] else ""
@@ -51,5 +51,5 @@ def not_installed(board: Scoreboard) -> str:
 
 
 def summary(board: Scoreboard) -> pd.DataFrame:
-    """What the terminal shows."""
+    """The table for the terminal."""
     return board.totals[["subject", "dtype", "runs", *COUNTS, *FIGURES]]

@@ -1,4 +1,4 @@
-"""Every installed subject over the same cases: how many runs of each family conform, and what is at fault in the others."""
+"""Judges every installed subject on the same cases: how many runs of each family conform, and the faults in the others."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ FAULTS = ["subject", "dtype", "layer_type", "quantity", "verdict", "runs", "exam
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """What all subjects scored.
+    """The scores of all subjects.
 
     Attributes:
-        scores: one row per subject, dtype and family, see SCORES.
-        faults: one row per kind of culprit, see FAULTS.
-        versions: of the libraries, by subject.
-        lacking: subjects that are not installed.
-        about: what every library was held against, on what, and where.
+        scores: one row per subject, dtype and family; SCORES lists the columns.
+        faults: one row per kind of culprit; FAULTS lists the columns.
+        versions: the versions of the libraries, by subject.
+        lacking: the subjects that are not installed.
+        about: the description of the run.
     """
 
     scores: pd.DataFrame
@@ -90,10 +90,10 @@ def run(
     progress: Progress,
     names: Iterable[str] = subjects.BUILT_IN,
 ) -> Scoreboard:
-    """Judge every installed subject on every case, side by side; torch against refbp, all others against torch.
+    """Judge every installed subject on every case, in parallel: torch against refbp, all others against torch.
 
     Args:
-        names: subjects that are asked for; those that are not installed are left out.
+        names: the subjects to judge; those that are not installed are left out.
         progress: called with (runs done, runs in all, what comes next).
     """
     names = tuple(names)
@@ -115,7 +115,7 @@ def run(
 
 
 def installed(name: str) -> str:
-    """The versions, and of a library that runs on several devices the one that was taken."""
+    """The versions, and for a library with several devices the device that was used."""
     device = getattr(subjects.load(name), "device", "")
     return libraries.installed(name) + (f" on its device {device}" if device else "")
 
@@ -141,7 +141,7 @@ def scores(reports: Mapping[str, Report]) -> pd.DataFrame:
 
 
 def faults(reports: Mapping[str, Report]) -> pd.DataFrame:
-    """Culprits by what is at fault, with the number of runs, the first of them, and where it is written up."""
+    """The culprits grouped by fault, with the number of runs, the first of them, and the page about it."""
     kinds: dict[tuple[str, ...], dict[str, Any]] = {}
     for name, report in reports.items():
         for culprit in report.blame:

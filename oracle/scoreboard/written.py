@@ -1,4 +1,4 @@
-"""The pages under reports/findings about errors of the libraries that are judged: where each of them shows."""
+"""The pages under reports/findings about errors of the judged libraries, and where each error appears."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from oracle.judging.known import BOTH
 
 
 class Written(NamedTuple):
-    """A page about an error of a library that is judged: where it shows. Nothing is excused by it."""
+    """A page about an error of a judged library: where the error appears. It does not excuse the error."""
 
     page: str
     subjects: tuple[str, ...]
@@ -79,7 +79,7 @@ WRITTEN: tuple[Written, ...] = (
 
 
 def page_of(subject: str, culprit: Blame) -> str:
-    """The page under reports/findings that tells of what a subject is blamed for; empty where there is none."""
+    """The page under reports/findings about a subject's culprit; empty if there is none."""
     for written in WRITTEN:
         seen = (
             (culprit.layer_type, written.layer_types),

@@ -1,6 +1,6 @@
-"""Subjects: implementations under test, one adapter module each, imported only when asked for.
+"""Subjects: the implementations under test, each in one adapter module that is imported only when it is asked for.
 
-Other packages register theirs under the entry-point group `oracle.subjects`, as name = "module:object".
+Other packages register their subjects in the entry-point group `oracle.subjects`, as name = "module:object".
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ GROUP = "oracle.subjects"
 
 
 class SubjectError(Sentence):
-    """A subject that cannot be had, in one sentence."""
+    """A subject that cannot be loaded. The message is one sentence."""
 
 
 def load(subject: str | Any) -> Subject:
-    """A subject by name, by "module:object", by "module" where the module itself is one, or the object itself.
+    """A subject by name, by "module:object", by "module" if the module itself is a subject, or the object itself.
 
     Raises: SubjectError for an unknown name, a module that cannot be imported, or an object without `name` and `run`.
     """
@@ -42,9 +42,9 @@ def load(subject: str | Any) -> Subject:
 
 
 def require_known(subject: str) -> dict[str, Registered]:
-    """Those of other packages by name; imports none.
+    """The registered subjects of other packages by name, without importing them.
 
-    Raises: SubjectError for a name that neither they nor this package have, and that is no module's either.
+    Raises: SubjectError for a name that is neither a built-in or registered subject nor a module.
     """
     others = {own.name: own for own in registered()}
     if subject not in BUILT_IN and subject not in others and ":" not in subject and not is_module(subject):
@@ -54,7 +54,7 @@ def require_known(subject: str) -> dict[str, Registered]:
 
 
 def is_module(name: str) -> bool:
-    """Whether there is such a module, in the current folder too; of one inside a package, whether there is the package."""
+    """Whether the module exists, in the current folder too; for a module inside a package, whether the package exists."""
     top = name.partition(".")[0]
     if not all(part.isidentifier() for part in name.split(".")):
         return False
@@ -62,7 +62,7 @@ def is_module(name: str) -> bool:
 
 
 class Registered(NamedTuple):
-    """A subject that another package offers: its name, where it is, and the package with its version."""
+    """A subject that another package registers: its name, its location, and the package with its version."""
 
     name: str
     value: str
@@ -71,7 +71,7 @@ class Registered(NamedTuple):
 
 
 def registered() -> list[Registered]:
-    """Subjects of other packages by name; of two with the same name the first, and none with the name of a built-in one."""
+    """The registered subjects of other packages: the first of each name, without names of built-in subjects."""
     found: dict[str, Registered] = {}
     for point in metadata.entry_points(group=GROUP):
         package, version = ("?", "?") if point.dist is None else (point.dist.name, point.dist.version)
@@ -81,7 +81,7 @@ def registered() -> list[Registered]:
 
 
 def problem(subject: Registered) -> str:
-    """What is wrong with a registered subject, in a sentence; "" where nothing is."""
+    """The reason, in one sentence, why a registered subject cannot be used; "" if it can."""
     try:
         _found(subject.value, subject.name)
     except SubjectError as error:
@@ -90,7 +90,7 @@ def problem(subject: Registered) -> str:
 
 
 def _found(value: str, subject: str) -> Subject:
-    """The object that "module:object" names."""
+    """The object that "module:object" names. Raises: SubjectError."""
     module_name, _, attributes = value.partition(":")
     found = _imported(module_name.strip(), subject)
     for attribute in attributes.strip().split(".") if attributes else ():

@@ -24,7 +24,7 @@ profile = Profile(quantities=("output", "grad*", "param.*"), conventions=("dampe
 
 
 def conv(layer: Layer, x: Tensor) -> Tensor:
-    """autograd's convolution turns the kernel; it has windows of stride 1 only."""
+    """autograd's convolution turns the kernel by 180°, and has stride 1 only."""
     layer.options.refuse("autograd.scipy.signal.convolve", groups=1, padding_mode="zeros")
     ones = (1,) * layer.rank
     if layer.each("stride") != ones or layer.each("dilation") != ones:
@@ -76,10 +76,10 @@ LOSSES: dict[str, Op] = {**composed.losses(anp), "CrossEntropyLoss": cross_entro
 
 
 class Optimizer:
-    """autograd's optimizers run a whole training at once: each step repeats the steps so far, with the gradients kept.
+    """autograd's optimizers run a whole training at once, so each step repeats all earlier steps with stored gradients.
 
-    They compute in float64 whatever they are given; what they hand back is rounded, as a user has to. Momentum counts the new
-    gradient 1 - mass times, which the rate makes up for.
+    They always compute in float64; the result is rounded, as a user has to do. Their momentum weights the new gradient by
+    1 - mass, for which the learning rate compensates.
     """
 
     def __init__(self, type: str, options: Options, state: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -140,6 +140,6 @@ FRAMEWORK = Framework(
 
 
 def run(case: Case) -> Trace:
-    """Without NumPy's warnings: what comes of an overflow is judged."""
+    """The trace of a case. NumPy's warnings are suppressed, since the results of overflows are judged."""
     with np.errstate(all="ignore"):
         return FRAMEWORK.run(case)

@@ -1,4 +1,4 @@
-"""A child process that is asked a line and answers a line, within a time, and is never left behind."""
+"""A child process that answers each line with a line, within a time limit, and never outlives its parent."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PULSE = 0.2
 
 
 class ProgramFailed(Exception):
-    """The program died, hung, or said what is no answer."""
+    """The program died, hung, or gave an answer that cannot be used."""
 
 
 class Child:
-    """The process, in a group of its own, with its three pipes. Raises: ProgramFailed when it cannot be started."""
+    """The process, in its own process group, with its three pipes. Raises: ProgramFailed if it cannot be started."""
 
     def __init__(self, words: Sequence[str]) -> None:
         try:
@@ -106,7 +106,7 @@ class Child:
             self.selector.unregister(self._stdin)
 
     def _read(self, is_output: bool) -> bytes | None:
-        """What was there to read; nothing at the end of the pipe, and None where there is nothing yet."""
+        """The available bytes; empty at the end of the pipe, None if there are none yet."""
         pipe = self._stdout if is_output else self._stderr
         try:
             data = os.read(pipe.fileno(), CHUNK)
@@ -133,7 +133,7 @@ class Child:
         return f", after {len(self.pending):,} bytes of an answer" if self.pending else ""
 
     def failed(self, what: str) -> ProgramFailed:
-        """The error that says so, with the last thing that the program wrote to standard error."""
+        """The error to raise, with the last line that the program wrote to standard error."""
         for _ in range(TAIL):  # it may go on complaining for ever
             if self._stderr not in self.selector.get_map() or not self._read(is_output=False):
                 break
@@ -141,7 +141,7 @@ class Child:
         return ProgramFailed(f"{what}; its last line on standard error: {lines[-1].strip()[:200]}" if lines else what)
 
     def end(self) -> None:
-        """End it and whatever it started."""
+        """End the process and all processes that it started."""
         self.selector.close()
         for pipe in (self._stdin, self._stdout, self._stderr):
             pipe.close()

@@ -1,7 +1,7 @@
-"""Classes with forward and backward as a subject: the walk of `oracle.subjects.walk`, over layers that differentiate themselves.
+"""Classes with forward and backward as a subject: the walk of `oracle.subjects.walk` over layers that differentiate themselves.
 
-A framework in NumPy that keeps its own caches is `Classes`: how an object of each class is made of a layer's options and
-parameters, and under which names its gradients lie.
+`Classes` adapts a NumPy framework that keeps its own caches. It says how an object of each class is made from a layer's options
+and parameters, and where the object holds its gradients.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ class Classes:
     with `forward(input, target)` and `backward()`, which returns that of the input, or a tuple of those of all arguments.
 
     Args:
-        layers, losses: by torch's class name, a function from a `Layer` (options with all defaults, params, buffers, training,
-            imposed_mask) to an object of the framework. It is made anew for each pass, with the parameters as they are then.
-        optimizer: from class name, options and initial state to a `walk.Optimizer` over arrays; without one no update is judged.
-        grads, buffers, mask: of such an object: its parameters' gradients and its buffers by torch's names, and what it kept.
-            Unless given, its attributes of these names; without `buffers` it has none, without `mask` it drops nothing.
-        profile: as any subject's; unless given, the gradients of a loss's targets are not asked for.
+        layers, losses: for each of torch's class names a function that makes an object of the framework from a `Layer` (options
+            with all defaults, params, buffers, training, imposed_mask). It is called for each pass, with the current parameters.
+        optimizer: a function from class name, options and initial state to a `walk.Optimizer` over arrays; None if updates are
+            not judged.
+        grads, buffers, mask: functions from an object to its parameters' gradients and its buffers, by torch's names, and to its
+            dropout mask. By default they read the attributes of these names; a missing attribute means that there are none.
+        profile: the subject's profile; by default it leaves out the gradients of a loss's targets.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Classes:
             object.__setattr__(self, "profile", Profile(quantities=shown))
 
     def run(self, case: Case) -> Trace:
-        """Raises: Unsupported for what the framework has not."""
+        """The trace of a case. Raises: Unsupported for anything that the framework lacks."""
         optimizer = self.optimizer
         alone: list[str] = []
         trace = Framework(
@@ -128,7 +129,7 @@ def _loss(make: Callable[[Layer], Any], alone: list[str]) -> Op:
 
 
 class Node:
-    """A value, and the way from its gradient to those of what it was made of."""
+    """A value, and the function from its gradient to the gradients of its arguments."""
 
     _numbers: Iterator[int] = itertools.count()
 
@@ -158,7 +159,7 @@ def _gradient(
     value = function(leaves)
 
     def backward(upstream: Node | None) -> dict[str, Node]:
-        """From the last that was made to the first, each when all that was made of it has been seen."""
+        """Propagates gradients through the nodes in reverse order of creation."""
         first = np.ones_like(value.value) if upstream is None else upstream.value
         waiting, grads = {value.number: value}, {value.number: first}
         while waiting:
@@ -174,7 +175,7 @@ def _gradient(
 
 
 class _Update:
-    """An optimizer over arrays, as the walk calls it."""
+    """An optimizer over arrays, with the interface that the walk uses."""
 
     def __init__(
         self, make: Callable[[str, Options, Mapping[str, Arrays]], Optimizer], kind: str, options: Options, state: Any

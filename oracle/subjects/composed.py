@@ -1,6 +1,6 @@
-"""Layers and losses as users of an array library write them where it has no op of its own: the forward pass only.
+"""Layers and losses that an array library lacks, written as its users write them: the forward pass only.
 
-`np` is the library's namespace of NumPy's functions. What is tried is its derivatives of sums, products, powers, choices.
+`np` is the library's namespace of NumPy's functions. This tests its derivatives of sums, products, powers and choices.
 """
 
 from __future__ import annotations

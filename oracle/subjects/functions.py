@@ -1,4 +1,4 @@
-"""Functions of frameworks that may not be installed, made ready for `oracle.check_op`."""
+"""Adapts functions of frameworks that may not be installed for `oracle.check_op`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from oracle.subjects.libraries import how_to_install
 
 
 def from_jax(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]:
-    """A function of JAX arrays, with a custom_vjp or without, as fn(x, …) -> (y, backward): jax.vjp gives its backward.
+    """Turns a function of JAX arrays, with or without a custom_vjp, into fn(x, …) -> (y, backward), with jax.vjp as its backward.
 
-    Raises: ImportError without JAX.
+    Raises: ImportError if JAX is not installed.
     """
     try:
         from oracle.subjects import jax

@@ -1,4 +1,4 @@
-"""The libraries behind the built-in subjects: what each needs, which extra brings it, and the version that is installed."""
+"""The libraries of the built-in subjects: the packages of each, the extra that installs them, and the installed versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DISTRIBUTIONS = {
 
 
 def versions(subject: str) -> dict[str, str]:
-    """By distribution; empty where one of them is not installed. refbp may stand in a checkout that is not installed."""
+    """The versions by distribution; empty if one is not installed. refbp may be a checkout that is not installed."""
     found = {}
     for distribution in DISTRIBUTIONS[subject]:
         try:
@@ -35,7 +35,7 @@ def how_to_install(subject: str) -> str:
 
 
 def installed(subject: str) -> str:
-    """The versions in a line, or that it is not installed and what brings it."""
+    """The versions in a line, or a note that the library is not installed and which extra installs it."""
     found = versions(subject)
     if not found:
         return f"not installed: {how_to_install(subject)}"

@@ -105,7 +105,7 @@ def nll(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
 
 
 def multi_margin(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
-    """MyGrad adds over the classes, torch takes their mean."""
+    """MyGrad sums over the classes, where torch takes the mean."""
     layer.options.refuse("mygrad.nnet.multiclass_hinge", p=1)
     classes(layer, x, target)
     return nnet_losses.multiclass_hinge(x, target, layer.options["margin"]) / x.shape[1]
@@ -134,7 +134,7 @@ def gradient(
 
 
 def tensor(array: Array) -> Tensor:
-    """In the array's own memory layout; MyGrad cannot use memory that belongs to anything but an array."""
+    """A tensor in the array's memory layout; MyGrad cannot use memory that is not owned by an array."""
     root = array
     while isinstance(root.base, np.ndarray):
         root = root.base
@@ -154,6 +154,6 @@ FRAMEWORK = Framework(
 
 
 def run(case: Case) -> Trace:
-    """Without NumPy's warnings: what comes of an overflow is judged."""
+    """The trace of a case. NumPy's warnings are suppressed, since the results of overflows are judged."""
     with np.errstate(all="ignore"):
         return FRAMEWORK.run(case)

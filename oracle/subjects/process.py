@@ -1,6 +1,6 @@
-"""Any program as a subject: it reads a request a line on standard input and answers on standard output, as PROTOCOL.md says.
+"""Any program as a subject: it reads one request per line on standard input and answers on standard output; see PROTOCOL.md.
 
-A program that dies, hangs or answers with garbage is ended, with the reason, and started anew for the next case.
+A program that dies, hangs or gives an unusable answer is ended, with the reason, and started again for the next case.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Program:
-    """A command, as it introduced itself; copies of it, in whatever process, start a child of their own.
+    """A program with its introduction. Each copy, in any process, starts its own child process.
 
     Args:
-        command: with its arguments, as in a shell, but run without one.
-        seconds: that it may take for a case.
+        command: the command with its arguments in shell syntax; it is run without a shell.
+        seconds: the time limit for a case.
     """
 
     command: str
@@ -55,11 +55,12 @@ class Program:
 
     @property
     def option(self) -> str:
-        """How the command line names it."""
+        """The option by which the command line names it."""
         return f"--subject-command {shlex.quote(self.command)}"
 
     def run(self, case: Case) -> Trace:
-        """Raises: Unsupported where it says so; ProgramFailed when it died, hung, or answered with garbage."""
+        """The trace of a case. Raises: Unsupported if the program says so; ProgramFailed if it dies, hangs, or gives an unusable
+        answer."""
         lacking = self.introduction.lacks(case)
         if lacking:
             raise Unsupported(lacking)
@@ -79,7 +80,7 @@ class Program:
 
 
 def program(command: str, seconds: float = SECONDS) -> Program:
-    """Start a program and let it introduce itself. Raises: SubjectError in one sentence when it cannot or does not."""
+    """Start a program and read its introduction. Raises: SubjectError, in one sentence, if that fails."""
     if not seconds > 0:
         raise SubjectError(f"a time limit is a number of seconds above 0, got {seconds}")
     if not command.strip():
@@ -94,7 +95,7 @@ def program(command: str, seconds: float = SECONDS) -> Program:
 
 
 class Dialogue:
-    """Requests to a running program, and its answers. Raises: ProgramFailed, after which there is nothing more to say."""
+    """Requests to a running program, and its answers. Raises: ProgramFailed, after which the program is not used any more."""
 
     def __init__(self, command: str, seconds: float) -> None:
         try:

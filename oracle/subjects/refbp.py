@@ -12,9 +12,9 @@ accumulates = True
 
 
 def run(case: Case) -> Trace:
-    """Recorded as it is computed; a layer that writes into what it was given raises. What is raised has the `trace` so far.
+    """The trace of a case. A layer that writes to its arguments raises an error; an exception has the `trace` so far.
 
-    Raises: Unsupported for bfloat16, which is none of NumPy's own types, where the arithmetic went on in float32.
+    Raises: Unsupported for bfloat16, which is not one of NumPy's types: some of the arithmetic would run in float32.
     """
     trace = Trace()
 

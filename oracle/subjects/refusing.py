@@ -1,4 +1,4 @@
-"""refuse: what a subject does not have, said in one call."""
+"""refuse: declares in one call what a subject supports."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ def refuse(
     optimizers: Collection[str] = (),
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Say in a subject's `run` what it has: a case that needs anything else is `unsupported`, and nobody is blamed.
+    """Call this in a subject's `run` with everything that the subject supports; a case that needs more is `unsupported`.
 
     Args:
-        layers, losses, optimizers: names of the classes that the subject has; the containers Sequential, Residual and Concat
-            are layers too.
-        options: for a class, the values of its options that the subject has: one value, or a list of several. An option that
-            is not named here may have any value.
-    Raises: Unsupported, which names the first class or option that is not among them. Layers that occur twice (`same_as`),
-        parameter groups and a state to resume from are for the subject to look at.
+        layers, losses, optimizers: the names of supported classes; the containers Sequential, Residual and Concat are layers too.
+        options: for a class the supported values of its options: one value, or a list of several. An option that is not named
+            may have any value.
+    Raises: Unsupported, which names the first class or option that is not supported. It does not check for shared layers
+        (`same_as`), parameter groups, or an optimizer state to resume from; the subject has to do so.
 
     >>> case = oracle.Case("mine/two", layers=(oracle.Spec("Linear"), oracle.Spec("Sigmoid")), loss=oracle.Spec("MSELoss"))
     >>> oracle.refuse(case, layers=["Linear", "Sigmoid"], losses=["MSELoss"], options={"MSELoss": {"reduction": "mean"}})

@@ -1,4 +1,4 @@
-"""Arithmetic with sizes that ops of every framework need: paddings, windows, flattened shapes, reductions of losses."""
+"""Arithmetic with sizes that the adapters of all frameworks need: padding, windows, flattened shapes, reductions of losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Sides: TypeAlias = list[tuple[int, int]]
 
 
 def batched(layer: Layer, x: Tensor, op: Callable[[Tensor], Tensor]) -> Tensor:
-    """An op that wants a batch, on an input that may have none."""
+    """Applies an op that needs a batch dimension to an input that may lack one."""
     return op(x[None])[0] if len(x.shape) == layer.rank + 1 else op(x)
 
 
@@ -29,7 +29,7 @@ def conv_sides(layer: Layer) -> Sides:
 
 
 def strides(layer: Layer) -> tuple[int, ...]:
-    """Of a pooling: the kernel's size unless given."""
+    """The strides of a pooling; by default the kernel's size."""
     return layer.each("kernel_size" if layer.options["stride"] is None else "stride")
 
 
@@ -57,7 +57,7 @@ def pool_sides(layer: Layer, x: Tensor) -> Sides:
 
 
 def pad_sides(layer: Layer, x: Tensor) -> Sides:
-    """Of a padding layer, for every dimension of the input; torch names the last dimension first."""
+    """The sides of a padding layer, for every dimension of the input; torch lists the last dimension first."""
     flat = layer.options["padding"]
     flat = (flat,) * (2 * layer.rank) if isinstance(flat, int) else tuple(flat)
     sides = [(flat[2 * i], flat[2 * i + 1]) for i in range(layer.rank)][::-1]
@@ -79,7 +79,7 @@ def unflattened(layer: Layer, x: Tensor) -> tuple[int, ...]:
 
 
 def softmax_dim(layer: Layer, x: Tensor) -> int:
-    """torch's choice where none is given."""
+    """The dimension of a softmax; for None torch's choice."""
     dim = layer.options.get("dim", -3)
     if dim is None:
         return 0 if len(x.shape) in (0, 1, 3) else 1
@@ -87,7 +87,7 @@ def softmax_dim(layer: Layer, x: Tensor) -> int:
 
 
 def channelwise(values: Tensor, x: Tensor, dim: int = 1) -> Tensor:
-    """A value per channel, shaped so that it is broadcast along `dim` of x; None stays None."""
+    """An array with a value per channel, reshaped so that it broadcasts along `dim` of x; None stays None."""
     return None if values is None else values.reshape((-1,) + (1,) * (len(x.shape) - 1 - dim))
 
 
@@ -105,7 +105,7 @@ def times_weight(layer: Layer, terms: Tensor) -> Tensor:
 
 
 def reduced(layer: Layer, terms: Tensor, divisor: Tensor | None = None) -> Tensor:
-    """A loss from its terms; the mean divides by their number unless a divisor is given."""
+    """The value of a loss from its terms; the mean divides by their number, or by the given divisor."""
     how = layer.options["reduction"]
     if how == "none":
         return terms

@@ -1,7 +1,7 @@
-"""A subject to begin with: put your own code in the place of the formulas. Saved as mine.py, it runs with
+"""A subject to start from: replace the formulas by your own code. Saved as mine.py, it runs with
 
 oracle run --subject mine:subject --cases mlp
-oracle run --subject mine:subject --cases mlp --shrink  # and the smallest case of each kind of failure
+oracle run --subject mine:subject --cases mlp --shrink  # also finds the smallest case of each kind of failure
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ ACTIVATIONS: dict[str, Any] = {
 
 
 class Subject:
-    """Anything with a `name` and a `run`. All that it does otherwise on purpose goes into a `profile`: help(oracle.Profile)."""
+    """An object with a `name` and a `run`. A `profile` declares deliberate differences from torch; see help(oracle.Profile)."""
 
     name = "mine"
 
     def run(self, case: oracle.Case) -> oracle.Trace:
-        """Compute what the case asks for, and record each array under its step, its layer and its quantity."""
+        """Compute the case's training steps, and record each array under its step, layer and quantity."""
         refuse(case)
         trace = oracle.Trace()
         params = dict(case.params)  # by torch's names, in torch's shapes: "0.weight" is (out_features, in_features)
@@ -65,7 +65,7 @@ class Subject:
 
 
 def refuse(case: oracle.Case) -> None:
-    """Say what is not there yet: the case is then `unsupported`, and nobody is blamed."""
+    """Raise Unsupported for cases that this code cannot run yet; they are then not counted as discrepancies."""
     for spec in case.layers:
         if spec.type not in ("Linear", *ACTIVATIONS) or spec.same_as:
             raise oracle.Unsupported(f"no {spec.type} here")
@@ -86,7 +86,7 @@ def forward(kind: str, layer: str, params: dict[str, Any], x: Any) -> Any:
 
 
 def backward(kind: str, layer: str, params: dict[str, Any], x: Any, y: Any, grad: Any, grads: dict[str, Any]) -> Any:
-    """The gradient of a layer's input; those of its parameters go into `grads`."""
+    """The gradient of a layer's input; the gradients of its parameters are put into `grads`."""
     if kind != "Linear":
         return grad * ACTIVATIONS[kind][1](y)
     rows = grad.reshape(-1, grad.shape[-1])  # (*, out) -> (N, out)

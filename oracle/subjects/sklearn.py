@@ -1,8 +1,8 @@
 """scikit-learn as a subject: the backpropagation of its MLPClassifier and MLPRegressor, and their SGD and Adam.
 
-What `fit` calls for every batch is called here with the case's numbers: `_backprop`, then the optimizer's `update_params`. An
-estimator keeps outputs of activations and, of each linear layer, the error term; what else a layer takes in or gives out
-it overwrites or never forms.
+For every batch this module calls what `fit` calls, with the case's numbers: `_backprop`, then the optimizer's `update_params`.
+An estimator keeps the outputs of activations, and for each linear layer the gradient with respect to its output. It overwrites
+or never computes the other inputs and results of layers.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ DTYPES = ("float64", "float32")
 
 
 def run(case: Case) -> Trace:
-    """Raises: Unsupported for whatever is not one of scikit-learn's multi-layer perceptrons."""
+    """The trace of a case. Raises: Unsupported for anything but one of scikit-learn's multi-layer perceptrons."""
     if case.dtype not in DTYPES:
         raise Unsupported(f"scikit-learn's perceptrons have no {case.dtype}")
     return _Run(case).trace
 
 
 class Perceptron:
-    """The layers of a case as the one kind of network that there is: linear layers with one activation between them.
+    """The layers of a case as the only kind of network that scikit-learn has: linear layers with one kind of activation.
 
     Attributes:
-        linear, hidden: names of the linear layers and of the activations between them, from the input on.
-        activation: of the hidden layers.
-        flatten: name of a layer before them that makes features of an image, or empty.
-        last: name of the layer that is the estimator's output activation; empty where the case leaves it to its loss.
+        linear, hidden: the names of the linear layers, and of the activations between them, from the input on.
+        activation: the activation of the hidden layers.
+        flatten: the name of a layer before them that flattens images, or empty.
+        last: the name of the layer that is the estimator's output activation; empty if the loss contains it.
     """
 
     def __init__(self, case: Case) -> None:
@@ -79,7 +79,7 @@ CLASSES = ("CrossEntropyLoss", "NLLLoss")
 
 
 class _Run:
-    """A case, step by step."""
+    """A run of a case, step by step."""
 
     def __init__(self, case: Case) -> None:
         self.case, self.trace = case, Trace()
@@ -161,10 +161,10 @@ def made(case: Case, network: Perceptron) -> Any:
 
 
 def target(case: Case, step: int, outputs: int) -> tuple[Array, float]:
-    """As the estimator takes it, and torch's loss in units of scikit-learn's.
+    """The target in the estimator's form, and the factor between torch's loss and scikit-learn's.
 
-    That is half the squared error, where torch's is the whole; and that of several binary outputs is the sum over them, where
-    torch's is the mean.
+    scikit-learn takes half the squared error, torch all of it. For several binary outputs scikit-learn takes the sum over
+    them, torch the mean.
     """
     assert case.loss is not None
     (given,) = at_step(case.targets, step)
@@ -182,9 +182,9 @@ MOMENTS = {"ms": "exp_avg", "vs": "exp_avg_sq"}
 
 
 class Optimizer:
-    """SGD or Adam of scikit-learn over one parameter group; it writes into the parameters.
+    """SGD or Adam of scikit-learn over one parameter group; it writes to the parameters.
 
-    SGD's velocity is what a step adds: the learning rate is in it, and cannot be taken out again to the bit, so it is not shown.
+    SGD's velocity includes the learning rate, which cannot be removed without rounding, so it is not shown.
     """
 
     def __init__(self, spec: Options, type: str, names: list[str], params: Mapping[str, Array]) -> None:
@@ -230,7 +230,7 @@ class Optimizer:
 
 
 def optimizers(case: Case, params: Mapping[str, Array]) -> Iterator[Optimizer]:
-    """One for each parameter group."""
+    """An optimizer for each parameter group."""
     spec = case.optimizer
     assert spec is not None
     for group in spec.groups or ({"params": list(params)},):

@@ -1,7 +1,7 @@
 """tinygrad as a subject: methods of its tensors and tinygrad.nn, differentiated by Tensor.gradient; its optimizers.
 
-It compiles a kernel for whatever it is asked. Where clang is installed that is one for the processor; without it tinygrad's own
-emulator in Python runs the same graphs, slowly. Searching for faster kernels is switched off: it takes longer than a case.
+It compiles a kernel for every computation. With clang that is machine code; without it tinygrad's emulator in Python runs the
+same graphs, slowly. The search for faster kernels is switched off, because it takes longer than a case.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ profile = Profile(
 
 
 def flat_sides(sides: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """tinygrad too names the last dimension first."""
+    """The sides of a padding as a flat list; like torch, tinygrad lists the last dimension first."""
     return tuple(side for both in reversed(sides) for side in both)
 
 
@@ -84,7 +84,7 @@ def avg_pool(layer: Layer, x: Tensor) -> Tensor:
 
 
 def fresh(value: Tensor) -> Tensor:
-    """A tensor of its own: tinygrad assigns to running statistics and parameters in place."""
+    """A tensor with its own memory, since tinygrad assigns to running statistics and parameters in place."""
     return value.clone().realize()
 
 
@@ -118,7 +118,7 @@ def group_norm(layer: Layer, x: Tensor) -> Tensor:
 
 
 def layer_norm(layer: Layer, x: Tensor) -> Tensor:
-    """tinygrad's module adds a bias or does not multiply: without one the weight is multiplied by hand."""
+    """Layer normalisation. tinygrad's module has weight and bias or neither; a weight alone is multiplied here."""
     shape = tuple(x.shape[d] for d in trailing(layer, x))
     y = nn.LayerNorm(shape, layer.options["eps"], elementwise_affine=False)(x)
     y = y if layer.weight is None else y * layer.weight
@@ -153,7 +153,7 @@ def upsample(layer: Layer, x: Tensor) -> Tensor:
 
 
 def dropout(layer: Layer, x: Tensor) -> Tensor:
-    """tinygrad does not show its mask: the gradient does."""
+    """Dropout. tinygrad does not expose its mask, but the gradient shows it."""
     if layer.imposed_mask is not None:
         raise Unsupported("tinygrad's dropout draws its own mask")
     y = x.dropout(layer.options["p"])
@@ -292,7 +292,7 @@ STATE = {
 
 
 class Optimizer:
-    """An optimizer of tinygrad; its state is kept in the parameters' own precision, as OPTIM_DTYPE would say."""
+    """An optimizer of tinygrad, whose state has the parameters' dtype, as OPTIM_DTYPE allows."""
 
     def __init__(self, type: str, options: Options, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         if type not in STATE:
@@ -359,7 +359,7 @@ def gradient(
 
 
 def tensor(array: Array) -> Tensor:
-    """Of a single number too a buffer, where tinygrad makes a constant."""
+    """A tensor with a buffer, also for a single number, of which tinygrad would make a constant."""
     return tinygrad.Tensor(np.array(array.reshape(-1), order="C")).reshape(array.shape)
 
 
@@ -381,6 +381,6 @@ device = tinygrad.Device.DEFAULT
 
 
 def run(case: Case) -> Trace:
-    """With the case's precision as tinygrad's default, in which its optimizers keep the learning rate."""
+    """The trace of a case, with its dtype as tinygrad's default, in which optimizers keep the learning rate."""
     with Context(TRAINING=int(case.training), DEFAULT_FLOAT=case.dtype):  # type: ignore[no-untyped-call]
         return FRAMEWORK.run(case)

@@ -34,7 +34,7 @@ def run(case: Case) -> Trace:
 
 @contextmanager
 def clean() -> Iterator[None]:
-    """torch as it is when nobody has changed it: gradients on, no modes, no hooks, float32 and the processor as defaults."""
+    """Inside, torch's global settings have their initial values: gradients on, no modes or hooks, float32 and CPU as defaults."""
     dicts = [own for name, own in vars(torch.nn.modules.module).items() if name.startswith("_global_")]
     hooks = [own for own in dicts if isinstance(own, dict)]
     held = [dict(own) for own in hooks]
@@ -56,7 +56,7 @@ def clean() -> Iterator[None]:
 
 
 def class_names() -> list[str]:
-    """Every layer and loss of torch.nn, sorted: no containers, and nothing twice because it can wait for its shape."""
+    """Every layer and loss of torch.nn, sorted, without containers and lazy variants."""
     containers = ("torch.nn.modules.container", "torch.nn.modules.module")
     return sorted(
         name
@@ -70,7 +70,7 @@ def class_names() -> list[str]:
 
 
 def tensor(array: Array) -> torch.Tensor:
-    """A tensor of the array's values in the array's memory layout (torch has no negative strides: those become plain)."""
+    """A tensor of the array's values in its memory layout; negative strides, which torch lacks, become contiguous."""
     if array.dtype == ml_dtypes.bfloat16:  # which torch and NumPy exchange as integers only
         return tensor(array.view(np.int16)).view(torch.bfloat16)
     strides = element_strides(array)
@@ -81,7 +81,7 @@ def tensor(array: Array) -> torch.Tensor:
 
 
 def shared(array: Array) -> torch.Tensor:
-    """A tensor in the array's own memory, so that what writes into one is seen in the other; a copy where torch can have none."""
+    """A tensor that shares the array's memory, so that a write to one changes the other; a copy where torch cannot share it."""
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         return tensor(array)
     if array.dtype == ml_dtypes.bfloat16:
@@ -90,14 +90,14 @@ def shared(array: Array) -> torch.Tensor:
 
 
 def array(value: torch.Tensor) -> Array:
-    """The tensor's values on the processor, as an array of the same dtype."""
+    """The tensor's values on the CPU, as an array of the same dtype."""
     return numpy_of(value)
 
 
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """torch.optim keeps the numbers of its states, such as NAdam's mu_product, in the default dtype, whatever the parameters
-    are in: float64 loses half of its digits unless it is the default."""
+    """Inside, this is torch's default dtype. torch.optim keeps scalar state, such as NAdam's mu_product, in it, whatever the
+    dtype of the parameters: with another default float64 would lose half of its digits."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -107,7 +107,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def has(kind: str) -> bool:
-    """Whether torch has such a layer or loss."""
+    """Whether torch has a layer or loss of this name."""
     return hasattr(torch.nn, kind)
 
 
@@ -123,7 +123,7 @@ def build(namespace: Any, spec: Spec, dtype: torch.dtype) -> Any:
 
 
 class _Run:
-    """One case, step by step; every layer's input and output is tapped by a view, whose gradient autograd keeps."""
+    """A run of a case, step by step. A view taps every layer's input and output, and autograd keeps its gradient."""
 
     def __init__(self, case: Case) -> None:
         self.case, self.trace, self.step = case, Trace(), 0
@@ -287,7 +287,7 @@ ALPHA = -1.7580993408473766
 
 
 def _kept(module: Any, ones: torch.Tensor) -> torch.Tensor:
-    """The mask that the module draws next, seen on ones: True where an element is kept."""
+    """The mask that the module will draw next, found by applying it to ones: True where an element is kept."""
     shown: torch.Tensor = module(ones)
     if isinstance(module, torch.nn.AlphaDropout):
         gain, shift = _alpha_gain(module.p)
@@ -296,13 +296,13 @@ def _kept(module: Any, ones: torch.Tensor) -> torch.Tensor:
 
 
 def _alpha_gain(p: float) -> tuple[float, float]:
-    """y = gain x + shift keeps mean 0 and variance 1 when a share p of x is replaced by ALPHA."""
+    """The gain of y = gain x + shift that keeps mean 0 and variance 1 when a share p of x is replaced by ALPHA."""
     gain = ((1 - p) * (1 + p * ALPHA**2)) ** -0.5 if p < 1 else 0.0
     return gain, -gain * ALPHA * p
 
 
 def _dropped(module: Any, given: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The module's output by its definition, with a mask that is given."""
+    """A dropout module's output by its definition, with a given mask."""
     if isinstance(module, torch.nn.AlphaDropout):
         gain, shift = _alpha_gain(module.p)
         return torch.where(mask, given, given * 0.0 + ALPHA) * gain + shift
@@ -310,13 +310,13 @@ def _dropped(module: Any, given: torch.Tensor, mask: torch.Tensor) -> torch.Tens
 
 
 def _grad_of(value: torch.Tensor) -> torch.Tensor:
-    """autograd leaves None where no gradient arrived: zero."""
+    """A tensor's gradient; zero in place of None, which autograd leaves where no gradient arrived."""
     return torch.zeros_like(value) if value.grad is None else value.grad
 
 
 def from_torch(fn: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Tensor, Callable[[Any], tuple[Any, ...]]]]:
-    """A function of torch tensors, such as the `apply` of a torch.autograd.Function, as fn(x, …) -> (y, backward) for
-    `oracle.check_op`: it is called with tensors, and autograd gives its backward."""
+    """Turns a function of torch tensors, such as the `apply` of a torch.autograd.Function, into fn(x, …) -> (y, backward) for
+    `oracle.check_op`. The function is called with tensors, and autograd computes the backward."""
 
     def differentiable(*arrays: Array | None) -> tuple[torch.Tensor, Callable[[Any], tuple[Any, ...]]]:
         given = [None if own is None else shared(own) for own in arrays]
@@ -349,7 +349,7 @@ class _Residual(torch.nn.Module):
 
 
 def module_of(layers: tuple[Spec, ...], dtype: torch.dtype) -> torch.nn.Sequential:
-    """A case's layers as people write them in torch; of the containers Sequential and Residual."""
+    """A case's layers as an ordinary torch module; of the containers it knows Sequential and Residual."""
     made = OrderedDict()
     for index, spec in enumerate(layers):
         if spec.type == "Sequential":
@@ -365,9 +365,10 @@ def module_of(layers: tuple[Spec, ...], dtype: torch.dtype) -> torch.nn.Sequenti
 def training_step(
     case: Case, input_gradient: bool = False
 ) -> tuple[Callable[[], None], Callable[[], dict[str, Array]]]:
-    """zero_grad, forward, loss, backward and update, eager, going on from the case's parameters; and a look at these.
+    """A function that makes an eager training step (zero_grad, forward, loss, backward, update), starting from the case's
+    parameters, and one that returns the parameters.
 
-    input_gradient: with the gradient of the input, which a training step does not need.
+    input_gradient: whether to compute the gradient of the input too, which a training step does not need.
     """
     dtype = getattr(torch, case.dtype)
     module = module_of(case.layers, dtype)

@@ -1,8 +1,8 @@
-"""What adapters share: the walk through a case's layers, containers, taps, names and steps.
+"""The walk through a case's layers, containers, names and steps that adapters share.
 
-An adapter is a `Framework`: how it makes an array and differentiates a function, and which of its ops stands for which
-class. Gradients of a layer's input and output come from the framework itself: at both places a tap is added, an array of
-zeros, and the whole network is differentiated with respect to the taps as well.
+An adapter is a `Framework`: it says how the library makes an array and differentiates a function, and which op implements which
+class. The framework itself computes the gradients of each layer's input and output: a tap, an array of zeros, is added at both
+places, and the whole network is differentiated with respect to the taps as well.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ Gradient: TypeAlias = Callable[[Tensor | None], dict[str, Tensor]]
 
 
 class Options(dict[str, Any]):
-    """A class's arguments by name, torch's defaults filled in; each may be asked for once per dimension."""
+    """The arguments of a class by name, including torch's defaults, with access to arguments that have a value per dimension."""
 
     @classmethod
     def of(cls, kind: Mapping[str, type], spec: Spec) -> Options:
         return cls(options(kind, spec))
 
     def each(self, name: str, rank: int) -> tuple[int, ...]:
-        """An argument that is one number or one per dimension."""
+        """An argument, given as one number or one per dimension, as one per dimension."""
         value = self[name]
         return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
 
     def refuse(self, who: str, **accepted: Any) -> None:
-        """Raises: Unsupported for an option with another value than the one that the framework can do."""
+        """Raises: Unsupported for an option whose value is not the one that the framework supports."""
         for name, value in accepted.items():
             if self.get(name, value) != value:
                 raise Unsupported(f"{who} has no {name}={self[name]!r}")
@@ -48,13 +48,13 @@ class Options(dict[str, Any]):
 
 @dataclass
 class Layer:
-    """What an op is given beside the layer's input.
+    """The layer that an op computes.
 
     Attributes:
-        params, buffers: the layer's own, by short name; an op that moves a buffer puts its new value there.
-        make: the framework's array of a NumPy array.
-        mask: what an op that drops elements kept, for the trace.
-        imposed_mask: that of the case.
+        params, buffers: the layer's arrays by short name; an op that updates a buffer stores the new value there.
+        make: converts a NumPy array to the framework's.
+        mask: set by an op that drops elements to the mask of those kept, for the trace.
+        imposed_mask: the case's mask.
     """
 
     type: str
@@ -69,20 +69,20 @@ class Layer:
 
     @property
     def rank(self) -> int:
-        """The number of spatial dimensions that is in the name of the class."""
+        """The number of spatial dimensions, from the name of the class."""
         return int(self.type.rstrip("dD")[-1])
 
     def each(self, name: str) -> tuple[int, ...]:
         return self.options.each(name, self.rank)
 
     def tensor(self, option: str) -> Tensor:
-        """An option that is a list of numbers, as an array of the framework; None stays None."""
+        """An option that holds numbers, as an array of the framework; None stays None."""
         value = self.options[option]
         return None if value is None else self.make(np.asarray(value, self.dtype))
 
     @property
     def weight(self) -> Tensor:
-        """None for a layer that has none; so too the bias."""
+        """The weight, or None for a layer without one; the bias likewise."""
         return self.params.get("weight")
 
     @property
@@ -94,30 +94,30 @@ class Optimizer(Protocol):
     """A framework's optimizer over one parameter group."""
 
     def step(self, params: dict[str, Tensor], grads: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The parameters after the step."""
+        """Makes a step and returns the new parameters."""
         ...
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """By quantity and parameter."""
+        """The state by quantity and parameter."""
         ...
 
 
 @dataclass(frozen=True)
 class Framework:
-    """A library as the walk sees it.
+    """A library, in the form that the walk needs.
 
     Args:
-        array: an array of the framework with the values of a NumPy array, in its memory layout if the library has layouts.
-        numpy: the way back, in the same dtype.
-        gradient: the value of a function of a dict of arrays, and its way back: from the gradient of the value (None: the
-            value is a scalar, 1) to that of every entry.
+        array: converts a NumPy array to the library's, in the same memory layout if the library has layouts.
+        numpy: converts it back, in the same dtype.
+        gradient: takes a function of a dict of arrays and the dict. It returns the function's value, and a function from the
+            value's gradient (None stands for 1, if the value is a scalar) to the gradient of every entry.
         concatenate: joins arrays along a dimension.
         layers, losses: the op of each class, called with a Layer and the input, or the loss's arguments.
-        optimizer: from class name, options and initial state; None where the library has none, and then there is no update.
-        buffers: what layers keep beside their parameters, by short name.
-        dtypes: that the library computes in.
-        seed: called before each pass, so that both draw the same random numbers.
-        evaluate: computes arrays of a library that does so only when asked, all of a step at once.
+        optimizer: a function from class name, options and initial state to an Optimizer; None if there are no updates.
+        buffers: the short names of arrays that layers keep in addition to parameters.
+        dtypes: the dtypes in which the library computes.
+        seed: called before each pass, so that both passes draw the same random numbers.
+        evaluate: for a lazy library, computes all arrays of a step at once.
     """
 
     name: str
@@ -134,7 +134,7 @@ class Framework:
     evaluate: Callable[[list[Tensor]], object] = lambda values: None
 
     def run(self, case: Case) -> Trace:
-        """Raises: Unsupported for a dtype, layer, loss or optimizer that the library has not."""
+        """The trace of a case. Raises: Unsupported for a dtype, layer, loss or optimizer that the library lacks."""
         if case.dtype not in self.dtypes:
             raise Unsupported(f"{self.name} has no {case.dtype} here")
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -173,7 +173,7 @@ class _Run:
                 break
 
     def _optimizers(self) -> Iterator[tuple[Optimizer, list[str]]]:
-        """One for each parameter group, with its parameters' names."""
+        """An optimizer for each parameter group, with the names of its parameters."""
         spec = self.case.optimizer
         if spec is None:
             return
@@ -226,7 +226,7 @@ class _Run:
             self.params.update(updated)
 
     def _forward_backward(self) -> dict[str, Tensor]:
-        """Records a forward pass, then differentiates one with taps; the gradients of the parameters by full name."""
+        """Records a forward pass, then differentiates one with taps. Returns the parameters' gradients by full name."""
         make, case = self.framework.array, self.case
         upstream = make(at_step(case.grad_outputs, self.step)) if case.grad_outputs else None
         given = at_step(case.targets, self.step) if case.loss is not None else ()
@@ -259,7 +259,7 @@ class _Run:
         return grads
 
     def _added(self, grads: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Those of the parameters with what steps before have left, where several add up before an update."""
+        """The parameters' gradients, added to those of earlier steps if several steps add up before an update."""
         if self.case.since_update(self.step) == self.step:
             self.added = {name: grads[name] for name in self.params}
         else:
@@ -289,7 +289,7 @@ class _Run:
         return x
 
     def _tap_name(self, name: str) -> str:
-        """The first layer is fed with the input itself: a sum with zeros would have another memory layout."""
+        """A layer's tap. The first layer receives the input itself, since a sum with zeros has another memory layout."""
         first = self.case.layers[0].name or "0" if self.case.layers else "loss"
         return "input" if name == first else f"in {name}"
 
@@ -301,8 +301,8 @@ class _Run:
         return given
 
     def _tapped(self, now: _Pass, tap: str, x: Tensor) -> Tensor:
-        """Zeros are added in the pass that is recorded too, and the same: what follows gets the same numbers in the same memory
-        layout, and a library that compiles both passes finds one graph in them."""
+        """The value plus its tap. The recorded pass adds zeros as well, so that both passes compute with the same numbers in the
+        same memory layout, and a library that compiles them finds the same graph."""
         if now.tapped:
             return x + now.leaves[tap]
         now.zeros[tap] = self.framework.array(np.zeros(tuple(x.shape), self.case.dtype))
@@ -354,5 +354,5 @@ class _Run:
 
 
 def own(layer: str, values: Mapping[str, Tensor]) -> list[str]:
-    """Short names of a layer's entries."""
+    """The entries of a layer by short name."""
     return [name.rpartition(".")[2] for name in values if name.rpartition(".")[0] == layer]

@@ -67,9 +67,9 @@ def all_cases() -> dict[str, Case]:
 
 
 def matching(pattern: str) -> Iterator[Case]:
-    """Cases whose name contains the pattern; with * or ?, cases whose whole name matches it; "all" is every case.
+    """The cases whose name contains the pattern; with * or ?, those whose whole name matches it; for "all" every case.
 
-    Raises: CaseError when there is none.
+    Raises: CaseError if there is none.
     """
     if not pattern:
         raise CaseError('a pattern of cases is not empty: all of them are "all"')
@@ -88,8 +88,8 @@ def matching(pattern: str) -> Iterator[Case]:
 
 
 def _built_for(pattern: str, wild: bool) -> dict[str, Case]:
-    """The cases among which it has to be looked for: where it holds the "/", those of the families before it alone, for building
-    all takes seconds."""
+    """The cases that can match. If the pattern contains "/", only the families before it are built, since building all cases
+    takes seconds."""
     first, slash, _ = pattern.partition("/")
     if not slash or "[" in pattern:
         return all_cases()
@@ -101,7 +101,7 @@ def _built_for(pattern: str, wild: bool) -> dict[str, Case]:
 
 
 def named(name: str) -> Case:
-    """The case of exactly this name, or the only one that contains it. Raises: CaseError when there is none or no single one."""
+    """The case of exactly this name, or the only one whose name contains it. Raises: CaseError if there is none, or several."""
     if name in (built := _built_for(name, False)):
         return built[name]
     found = list(matching(name))

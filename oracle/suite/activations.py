@@ -1,4 +1,4 @@
-"""Activations: every class with its arguments, on ordinary, large, small and non-finite values, and on its kinks."""
+"""Activations: every class with its arguments, on ordinary, large, small and non-finite values, and at its kinks."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def cases() -> Iterator[Case]:
     for channels in (1, 3):
         yield network_case(
             f"activation/PReLU,num_parameters={channels}",
-            "the slope's gradient sums over everything that shares it",
+            "the slope's gradient sums over all elements that share it",
             [layer("PReLU", num_parameters=channels)],
             (4, 3, 5),
         )
     for dim in (-1, 0, 1):
-        yield network_case(f"activation/GLU,dim={dim}", "half gates the other half", [layer("GLU", dim)], (4, 6, 2))
+        yield network_case(f"activation/GLU,dim={dim}", "one half of the input gates the other half", [layer("GLU", dim)], (4, 6, 2))
     yield from coupled()
 
 
@@ -72,14 +72,14 @@ def values_on_purpose(type: str, options: dict[str, Any], kinks: tuple[float, ..
     name = f"activation/{type},tiny"
     yield network_case(
         name,
-        "near zero nothing is lost to cancellation that float arithmetic could keep",
+        "near zero no digits are lost to avoidable cancellation",
         [spec],
         inputs=(generator(name).standard_normal((6, 7)) * 1e-6,),
         tags=("extreme",),
     )
     yield network_case(
         f"nonfinite/{type}",
-        "NaN and infinities go where torch sends them",
+        "NaN and infinities give torch's outputs and gradients",
         [spec],
         # 64 elements: kernels treat the last few that do not fill a vector register on their own, and NaN differently there.
         inputs=(np.tile(np.array([np.nan, np.inf, -np.inf, 1.0, 0.5, -0.5, 2.0, np.nan]), (8, 1)),),

@@ -1,4 +1,4 @@
-"""The networks people build: VGG, ResNet, DenseNet, Inception, U-Net, an autoencoder; narrow, but in their full form."""
+"""Common architectures: VGG, ResNet, DenseNet, Inception, U-Net, an autoencoder; narrow, but complete."""
 
 from __future__ import annotations
 

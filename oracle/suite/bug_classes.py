@@ -1,4 +1,4 @@
-"""Gradient bugs that real projects shipped, and the cases that would have caught each: the suite's table of purpose."""
+"""Gradient bugs that real projects shipped, and the cases that would have caught each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class BugClass(NamedTuple):
-    """A public report of a wrong gradient, and patterns of the cases that have what it takes to show it."""
+    """A public report of a wrong gradient, and patterns of the cases that can show it."""
 
     report: str
     what: str

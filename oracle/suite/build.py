@@ -36,7 +36,7 @@ def probabilities(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def layer(type: str, *args: Any, name: str = "", layers: Sequence[Spec] = (), **options: Any) -> Spec:
-    """A layer's spec; positional arguments get the names of refbp's constructor."""
+    """A layer's spec; positional arguments are named as in refbp's constructor."""
     return Spec(type, {**_named(type, args), **options}, name, tuple(layers))
 
 
@@ -60,12 +60,13 @@ def network_case(
     draw_params: Draw | None = None,
     **fields: Any,
 ) -> Case:
-    """A case whose inputs, parameters and upstream gradient are drawn; whatever is given is kept.
+    """A case with random inputs, parameters and upstream gradient, except for those that are given.
 
     Args:
-        shape: of the input, drawn by `draw` unless `inputs` are given.
-        targets: with a loss.
-        draw_params: of all parameters; None: torch's initial distribution, shaken so that no weight is one and no bias zero.
+        shape: the shape of the input, which `draw` draws unless `inputs` are given.
+        targets: the targets of the loss.
+        draw_params: draws all parameters; None for torch's initial distribution, perturbed so that no weight is one and no bias
+            zero.
     """
     rng = generator(name)
     if not inputs:
@@ -95,9 +96,9 @@ def network_case(
 def pairs(
     levels: Mapping[str, Sequence[Any]], valid: Callable[[dict[str, Any]], bool] = lambda _: True
 ) -> Iterator[dict[str, Any]]:
-    """Combinations of options in which every pair of levels of two options occurs at least once.
+    """Combinations of options in which every pair of values of two options occurs at least once.
 
-    `valid` says which (partial) combinations can be built; the first level of each option is its default.
+    `valid` says which (partial) combinations can be built; the first value of each option is its default.
     """
     names = list(levels)
     if len(names) == 1:
@@ -114,7 +115,7 @@ def pairs(
 def apart(
     levels: Mapping[str, Sequence[Any]], valid: Callable[[dict[str, Any]], bool] = lambda _: True
 ) -> Iterator[dict[str, Any]]:
-    """One option away from the default each: every further level of every option alone, as far as it can be built."""
+    """Combinations with a single option that is not at its default: every value of every option, as far as it can be built."""
     for name, (_, *others) in levels.items():
         yield from ({name: level} for level in others if valid({name: level}))
 

@@ -103,13 +103,13 @@ def shapes(type: str, rank: int) -> Iterator[Case]:
     if "Transpose" in type:
         yield network_case(
             f"conv/{type},output_padding_beyond_stride",
-            "what output_padding adds may reach further than a stride",
+            "output_padding may be larger than the stride, if it is smaller than the dilation",
             [layer(type, 3, 4, 2, stride=per_dimension(rank, 2, 1, 2), dilation=4, output_padding=3)],
             (2, 3, *(4, 3, 3)[:rank]),
         )
     yield network_case(
         f"conv/{type},groups+stride+dilation",
-        "groups, stride and dilation together: no one of them may hide in another",
+        "groups, stride and dilation together, so that no error in one is hidden by another",
         [layer(type, 4, 6, 2, stride=3, dilation=2, groups=2)],
         (2, 4, *(8, 7, 5)[:rank]),
     )

@@ -1,4 +1,4 @@
-"""Single layers: what a family's table of options becomes, case by case."""
+"""Cases of single layers, made from a family's table of options."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SIDES = {1: (11,), 2: (7, 9), 3: (5, 6, 7)}
 
 @dataclass(frozen=True)
 class Sweep:
-    """A class with the levels of its options; every pair of levels of two options occurs in some case, and each level alone.
+    """A class with the values of its options. Every pair of values of two options occurs in a case, and each value alone.
 
     Args:
-        shape: of the input, or a function of the options that gives it.
-        why: what its cases would catch.
+        shape: the shape of the input, or a function of the options that gives it.
+        why: the error that its cases would catch.
         fixed: arguments that all cases share.
-        valid: which combinations can be built; options that are not among them are at their default.
-        turned: every second case has its sides in reverse: portraits as often as landscapes.
-        tag: set apart in the names of cases, where a class is swept twice.
+        valid: whether a combination can be built; options that are not in it have their defaults.
+        turned: whether every second case has its sides in reverse order, so that height exceeds width as often as not.
+        tag: distinguishes the names of cases if a class has two sweeps.
     """
 
     type: str
@@ -53,5 +53,5 @@ class Sweep:
 
 
 def ranked(rank: int, lead: tuple[int, ...] = (2, 4)) -> tuple[int, ...]:
-    """An input's shape for layers of this rank: batch and channels, then sides."""
+    """The input's shape for layers of this rank: batch and channels, then sides."""
     return (*lead, *SIDES[rank])

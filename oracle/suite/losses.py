@@ -106,7 +106,7 @@ def on_the_kink(type: str) -> Iterator[Case]:
 
 
 def on_purpose() -> Iterator[Case]:
-    """Everything ignored, probabilities of exactly 0 and 1, logits far out and infinite."""
+    """Special data: everything ignored, probabilities of exactly 0 and 1, large and infinite logits."""
     ignored = np.full(3, -100)
     for type in ("NLLLoss", "CrossEntropyLoss"):
         for reduction in REDUCTIONS:
@@ -122,7 +122,7 @@ def on_purpose() -> Iterator[Case]:
             )
     yield network_case(
         "kink/BCELoss",
-        "at probabilities of exactly 0 and 1 torch's logarithms end at -100 and its denominator at 1e-12",
+        "at probabilities of exactly 0 and 1 torch clamps logarithms at -100 and the denominator at 1e-12",
         [],
         inputs=(np.array([[0.0, 1.0, 0.0, 1.0, 0.5]]),),
         loss=Spec("BCELoss"),
@@ -133,7 +133,7 @@ def on_purpose() -> Iterator[Case]:
     for type, target in (("BCEWithLogitsLoss", np.array([[0.0, 1.0, 1.0, 0.25]])), ("CrossEntropyLoss", np.array([1]))):
         yield network_case(
             f"loss/{type},extreme",
-            "logits far out neither overflow nor lose the gradient",
+            "large logits neither overflow nor lose the gradient",
             [],
             inputs=(far,),
             loss=Spec(type),

@@ -54,7 +54,7 @@ def worked_example() -> Iterator[Case]:
     }
     yield Case(
         "worked-example/plain",
-        "2-3-2-1 with sigmoid everywhere, walked number by number; the update is plain gradient descent",
+        "2-3-2-1 with sigmoid everywhere, small enough to check every number; the update is plain gradient descent",
         optimizer=Spec("SGD", {"lr": 0.5}),
         **shared,
     )
@@ -157,7 +157,7 @@ def digits() -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class DigitNetwork:
-    """A network to be trained on the digits: the last 360 images, of other writers, are kept for testing."""
+    """A network that is trained on the digits; the last 360 images, by other writers, are kept for testing."""
 
     name: str
     why: str

@@ -78,14 +78,14 @@ def batch_norm(rank: int) -> Iterator[Case]:
     ).cases("norm")
     yield network_case(
         f"norm/{type},three_steps",
-        "running statistics and the count of batches go on from step to step",
+        "running statistics and the count of batches carry over from step to step",
         [layer(type, 4, momentum=None)],
         ranked(rank),
         steps=3,
     )
     yield network_case(
         f"norm/Conv{rank}d+{type}",
-        "a bias in front of a batch norm has the gradient zero: decidable, though nothing but cancellation",
+        "a bias before a batch norm has the gradient zero, by cancellation alone; its tolerance must still decide",
         [layer(f"Conv{rank}d", 2, 4, 3), layer(type, 4)],
         ranked(rank, (3, 2)),
     )

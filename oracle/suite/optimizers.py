@@ -11,7 +11,7 @@ from oracle.suite.build import apart, generator, label, pairs
 STEPS = 4
 WEIGHT = {"0.weight": (4, 3)}
 SHAPES = {**WEIGHT, "0.bias": (4,)}
-WHY = "each step from its own state: the order of decay, momentum and correction, and the first step's state"
+WHY = "each step starts from its own state: the order of decay, momentum and correction, and the first step's state"
 COMMON: dict[str, list[Any]] = {"weight_decay": [0, 0.1], "maximize": [False, True], "lr": [0.1, 0.01]}
 LEVELS: dict[str, dict[str, list[Any]]] = {
     "SGD": {"momentum": [0, 0.9], "dampening": [0, 0.3], "nesterov": [False, True], **COMMON},

@@ -12,9 +12,9 @@ from oracle.suite.build import layer, network_case
 from oracle.suite.convolution import per_dimension
 from oracle.suite.layers import Options, Sweep, ranked
 
-WINNER = "the winner of each window gets the gradient, and windows that overlap add up"
+WINNER = "the maximum of each window gets the gradient, and windows that overlap add up"
 SPREAD = "each window's gradient is spread by its divisor, and windows that overlap add up"
-BINS = "bins of uneven size share elements; each is averaged or won on its own"
+BINS = "bins of uneven size share elements; each has its own mean or maximum"
 
 
 def cases() -> Iterator[Case]:

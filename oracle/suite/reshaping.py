@@ -11,7 +11,7 @@ from oracle.case.case import Case
 from oracle.suite.build import generator, label, layer, network_case
 from oracle.suite.layers import ranked
 
-BACK = "the gradient takes the input's shape again, element by element"
+BACK = "the gradient gets the input's shape again, element by element"
 PADS: dict[str, dict[str, Any]] = {
     "ZeroPad": {},
     "ConstantPad": {"value": 1.5},
@@ -38,7 +38,7 @@ def cases() -> Iterator[Case]:
 
 
 def padding() -> Iterator[Case]:
-    why = "what was copied into the border sends its gradient back to where it came from"
+    why = "the gradient of an element copied into the border is added to the element that it copies"
     for kind, options in PADS.items():
         for rank in (1, 2, 3):
             uneven = (1, 2, 2, 0, 1, 3)[: 2 * rank]
@@ -51,7 +51,7 @@ def padding() -> Iterator[Case]:
 
 
 def upsampling() -> Iterator[Case]:
-    why = "each input element collects the gradients of all outputs it was mixed into, with the same weights"
+    why = "each input element collects the gradients of all outputs interpolated from it, with the same weights"
     modes = {1: ("nearest", "linear"), 2: ("nearest", "bilinear"), 3: ("nearest", "trilinear")}
     for rank in (1, 2, 3):
         for mode in modes[rank]:
@@ -70,9 +70,9 @@ def upsampling() -> Iterator[Case]:
         (
             {"scale_factor": (1.1, 2.2), "mode": "nearest"},
             (2, 3, 5, 4),
-            "a size that stays or doubles decides, not the factor",
+            "where the size stays or doubles, the size decides, not the factor",
         ),
-        ({"scale_factor": 1.1, "mode": "linear"}, (2, 3, 5), "a size that stays is copied, whatever the factor"),
+        ({"scale_factor": 1.1, "mode": "linear"}, (2, 3, 5), "where the size stays, the input is copied, whatever the factor"),
     )
     for options, shape, why_odd in odd:
         name = f"reshape/Upsample,rank={len(shape) - 2}{label(options)}"
@@ -95,7 +95,7 @@ def dropout() -> Iterator[Case]:
             )
         yield network_case(
             f"dropout/AlphaDropout,p={p}",
-            "what is dropped takes a value that keeps mean and variance",
+            "dropped elements get a value that keeps mean and variance",
             [layer("AlphaDropout", p)],
             (4, 50),
         )
@@ -109,7 +109,7 @@ def dropout() -> Iterator[Case]:
     for type in ("Dropout", "AlphaDropout"):
         yield network_case(
             f"nonfinite/{type}",
-            "what is dropped is multiplied by zero, which makes NaN of infinity",
+            "dropped elements are multiplied by zero, which turns infinity into NaN",
             [layer(type, 0.5)],
             inputs=(infinite,),
             tags=("non-finite",),

@@ -32,7 +32,7 @@ def cases() -> Iterator[Case]:
 def kinks() -> Iterator[Case]:
     yield network_case(
         "kink/Linear+ReLU,zero_rows",
-        "a unit whose pre-activation is exactly zero passes nothing on",
+        "a unit whose pre-activation is exactly zero passes no gradient",
         [layer("Linear", 3, 4, bias=False), layer("ReLU"), layer("Linear", 4, 2)],
         inputs=(np.array([[0.0, 0.0, 0.0], [1.0, -2.0, 0.5], [0.0, 0.0, 0.0]]),),
         tags=("kink",),
@@ -40,7 +40,7 @@ def kinks() -> Iterator[Case]:
 
 
 def ties() -> Iterator[Case]:
-    why = "of equal elements the first in the window wins all of the gradient"
+    why = "of equal elements the first in the window gets all of the gradient"
     few = generator("ties").integers(0, 3, (2, 2, 6, 6)).astype(np.float64)
     windows: tuple[dict[str, Any], ...] = (
         {"kernel_size": 2},
@@ -55,7 +55,7 @@ def ties() -> Iterator[Case]:
     )
     yield network_case(
         "tie/ReLU+MaxPool2d",
-        "behind a ReLU whole windows are zero and tie",
+        "after a ReLU whole windows are zero, and tie",
         [layer("ReLU"), layer("MaxPool2d", 2)],
         (2, 3, 6, 6),
         tags=("tie",),
@@ -63,7 +63,7 @@ def ties() -> Iterator[Case]:
 
 
 def exact() -> Iterator[Case]:
-    why = "integers whose sums no order of summation rounds: equal to the bit"
+    why = "integers whose sums are exact in any order, so results must be equal bit for bit"
     networks = {
         "Linear": ([layer("Linear", 5, 4)], (6, 5)),
         "Conv2d": ([layer("Conv2d", 3, 4, 3, stride=2, padding=1)], (2, 3, 7, 6)),
@@ -179,7 +179,7 @@ def batches() -> Iterator[Case]:
             for loss, target in targets.items():
                 yield network_case(
                     f"batch/{loss},reduction={reduction},batch={batch}",
-                    "the mean over nothing is NaN, the sum zero" if batch == 0 else why,
+                    "the mean of no terms is NaN, the sum zero" if batch == 0 else why,
                     [layer("Linear", 4, 3)],
                     (batch, 4),
                     loss=Spec(loss, {"reduction": reduction}),
@@ -193,7 +193,7 @@ def rows_reversed(array: Array) -> Array:
 
 
 def every_second(array: Array) -> Array:
-    """The same values, spread: each dimension's stride is doubled."""
+    """The same values with the stride of each dimension doubled."""
     strides = np.ones(array.ndim, dtype=int)
     for axis in range(array.ndim - 2, -1, -1):
         strides[axis] = strides[axis + 1] * array.shape[axis + 1] * 2
@@ -211,7 +211,7 @@ def channels_last(array: Array) -> Array:
 
 
 def broadcast(array: Array) -> Array:
-    """All rows the first one, with stride zero."""
+    """The first row in place of all rows, with stride zero."""
     return np.broadcast_to(array[:1], array.shape)
 
 

@@ -1,4 +1,4 @@
-"""Small networks in ways of training that whole architectures do not show: per-sample gradients, frozen and tied layers."""
+"""Small networks with kinds of training that the architectures lack: per-sample gradients, frozen and tied layers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mlp() -> list[Spec]:
 
 
 def per_sample() -> Iterator[Case]:
-    """The upstream gradient of a loss without reduction is drawn: another for each sample."""
+    """A loss without reduction, with a random upstream gradient that differs for each sample."""
     for type, target in (
         ("MSELoss", generator("per_sample").standard_normal((3, 4))),
         ("CrossEntropyLoss", np.array([3, 0, 1])),
@@ -37,7 +37,7 @@ def per_sample() -> Iterator[Case]:
     ):
         yield network_case(
             f"network/mlp,{type},reduction=none",
-            "each sample has an upstream gradient of its own, which no division by the batch may touch",
+            "each sample has its own upstream gradient, which must not be divided by the batch size",
             mlp(),
             (3, 5),
             loss=Spec(type, {"reduction": "none"}),
@@ -92,7 +92,7 @@ def depthwise_separable() -> Case:
 def tied_autoencoder() -> Iterator[Case]:
     yield network_case(
         "network/tied_autoencoder",
-        "the decoder is the encoder once more: both add to one gradient",
+        "the decoder is the encoder used again: both add to one gradient",
         [
             layer("Linear", 5, 5, name="encoder"),
             layer("Tanh", name="code"),
@@ -124,7 +124,7 @@ def accumulated() -> Case:
     rng = generator("accumulated")
     return network_case(
         "network/accumulated",
-        "the gradients of two batches add up before an update, and begin at zero after it",
+        "the gradients of two batches add up before an update, and start at zero after it",
         mlp(),
         inputs=tuple(rng.standard_normal((3, 5)) for _ in range(4)),
         loss=Spec("CrossEntropyLoss"),
@@ -138,7 +138,7 @@ def accumulated() -> Case:
 def frozen() -> Case:
     return network_case(
         "network/frozen",
-        "the first layers stand still: the optimizer holds the head's parameters alone",
+        "the first layers are frozen: the optimizer holds only the head's parameters",
         [
             layer("Conv2d", 2, 3, 3, padding=1, name="conv"),
             layer("BatchNorm2d", 3, name="norm"),

@@ -1,4 +1,4 @@
-"""Which options of a class a subject was never tried with, and in how many settings of everyday use it was."""
+"""The options with which a subject was never tried, and the number of everyday settings in which it was."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MADE = {**LAYERS, **LOSSES, **OPTIMIZERS}
 
 
 def options_of(spec: Spec) -> dict[str, Any]:
-    """All options of a layer, loss or optimizer: as given, or by default where it has one."""
+    """All options of a layer, loss or optimizer, with defaults for those that are not given."""
     parameters = inspect.signature(MADE[spec.type]).parameters.values() if spec.type in MADE else ()
     return {**{own.name: own.default for own in parameters if own.default is not own.empty}, **spec.options}
 
@@ -27,10 +27,9 @@ def set_apart(spec: Spec) -> set[str]:
 
 
 def never_tried(chosen: Iterable[Case], left_out: Collection[str]) -> tuple[list[str], str]:
-    """For each class that the subject was tried with, the options that only cases vary which it does not support; and in how many
-    usual settings it was tried.
+    """For each class that was tried, the options that vary only in unsupported cases; and the number of usual settings tried.
 
-    Args: left_out are the names of those cases. Nothing is said where there are none.
+    Args: left_out: the names of the unsupported cases. The result is empty if there are none.
     """
     asked: dict[str, set[str]] = {}
     tried: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""The settings that people really use: what a subject of few options has to get right before any other."""
+"""Settings in everyday use, which a subject with few options should get right first."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def cases() -> Iterator[Case]:
 
 def losses() -> Iterator[Case]:
     def skipped(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Array, ...]:
-        """Every second label is one to be ignored."""
+        """The targets with every second label replaced by one that is ignored."""
         (target,) = classes(rng, shape)
         target[1::2] = -100
         return (target,)

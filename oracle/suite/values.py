@@ -1,4 +1,4 @@
-"""Values and sizes on purpose: scales of either sign, zeros, constants, saturation; odd channels, one sample, long factors."""
+"""Special values and sizes: scales of either sign, zeros, constants, saturation, odd channels, one sample, large factors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def of_norms() -> Iterator[Case]:
         yield signed(
             network_case(
                 f"value/{type},negative",
-                "weight and bias of either sign: no |γ|, nothing that takes them for positive",
+                "weight and bias of either sign, which shows |γ| in place of γ and other code that assumes positive values",
                 [spec],
                 shape,
             )
@@ -69,14 +69,14 @@ def of_norms() -> Iterator[Case]:
         if type not in ("LayerNorm", "RMSNorm"):
             yield network_case(
                 f"value/{type},equal_rows",
-                "rows that are equal have the variance zero: eps alone divides",
+                "constant rows have the variance zero, so that eps alone divides",
                 [spec],
                 inputs=(constant,),
             )
 
 
 def signed(case: Case) -> Case:
-    """With every second element of each weight and bias negative, the others positive."""
+    """The parameters with every second element of each weight and bias negative, the others positive."""
     params = dict(case.params)
     for name, value in params.items():
         if name.endswith((".weight", ".bias")):
@@ -92,7 +92,7 @@ def of_activations() -> Iterator[Case]:
         ("ReLU", layer("ReLU")),
         ("PReLU", layer("PReLU")),
     ):
-        why = "zeros in the input say nothing about what was kept, or on which side of the kink it is"
+        why = "zeros in the input do not show which elements were kept, or on which side of a kink they are"
         yield network_case(f"value/{name},zeros", why, [spec], inputs=(zeros,), tags=("kink",))
     for slopes in (1, 3):
         spec = layer("PReLU", num_parameters=slopes)
@@ -108,7 +108,7 @@ def of_losses() -> Iterator[Case]:
     for labels, target in (("right", np.round(near)), ("wrong", 1 - np.round(near))):
         yield network_case(
             f"value/BCELoss,near,{labels}",
-            "probabilities near their labels: p - t cancels unless it is kept",
+            "probabilities near their labels, where a computed p - t may cancel",
             [],
             inputs=(near,),
             loss=Spec("BCELoss"),
@@ -119,7 +119,7 @@ def of_losses() -> Iterator[Case]:
     for type, target in (("CrossEntropyLoss", rows), ("BCEWithLogitsLoss", (far > 0).astype(np.float64))):
         yield network_case(
             f"value/{type},logits=30",
-            "logits that decide: probabilities of 1 and of 1e-26",
+            "confident logits: probabilities of 1 and of 1e-26",
             [],
             inputs=(far,),
             loss=Spec(type),
@@ -147,7 +147,7 @@ def of_channels() -> Iterator[Case]:
             what = "width" if channels == SIDES[rank][-1] else str(channels)
             yield network_case(
                 f"value/{type},channels={what}",
-                "channels beyond a vector's length, a single one, and as many as the image is wide",
+                "more channels than a vector register holds, a single one, and as many as the image is wide",
                 [layer(type, **sized, **options)],
                 (2, channels, *SIDES[rank]),
             )
@@ -162,7 +162,7 @@ def of_sizes() -> Iterator[Case]:
                     options["align_corners"] = corners
                 yield network_case(
                     f"value/Upsample,length={side},scale_factor={factor},mode={mode},align_corners={corners}",
-                    "few elements stretched far: the borders are most of what there is",
+                    "few elements upsampled by a large factor, so that most outputs are at the borders",
                     [layer("Upsample", **options)],
                     (2, 3, side),
                 )

@@ -61,7 +61,7 @@ LEFT: dict[str, tuple[Callable[[], object], str]] = {
         "torch's precision of float32 products",
     ),
     "threads": (lambda: torch.set_num_threads(torch.get_num_threads() + 1), "torch's number of threads"),
-    "subnormal": (lambda: torch.set_flush_denormal(True), "whether subnormal numbers become zero"),
+    "subnormal": (lambda: torch.set_flush_denormal(True), "whether torch flushes subnormal numbers to zero"),
     "a hook": (
         lambda: torch.nn.modules.module.register_module_forward_hook(lambda *_: torch.zeros(1)),
         "torch's hooks of all modules",
@@ -72,7 +72,7 @@ LEFT: dict[str, tuple[Callable[[], object], str]] = {
         "torch's hooks of saved tensors",
     ),
     "oneDNN": (lambda: torch._C._set_mkldnn_enabled(False), "torch's use of oneDNN"),
-    "shallow calls": (lambda: sys.setrecursionlimit(len(inspect.stack()) + 50), "how deep calls may go"),
+    "shallow calls": (lambda: sys.setrecursionlimit(len(inspect.stack()) + 50), "Python's recursion limit"),
     "errors of NumPy": (lambda: np.seterr(all="raise"), "NumPy's error handling"),
     "a folder": (lambda: os.chdir(tempfile.gettempdir()), "the current folder"),
     "standard output": (lambda: setattr(sys, "stdout", None), "sys.stdout"),

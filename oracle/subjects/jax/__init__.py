@@ -58,7 +58,7 @@ def run(case: Case) -> Trace:
 
 
 def differentiable(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]:
-    """`oracle.from_jax`."""
+    """Implements `oracle.from_jax`."""
 
     def differentiated(*arrays: Array | None) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
         learnt = [

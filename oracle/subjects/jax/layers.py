@@ -155,7 +155,7 @@ PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def upsample(layer: Layer, x: Tensor) -> Tensor:
-    """scale_and_translate samples at (i + 0.5) / scale - 0.5, as torch does unless corners are aligned."""
+    """Resizes by scale_and_translate, which samples at (i + 0.5) / scale - 0.5, as torch does without align_corners."""
     layer.options.refuse("jax.image.scale_and_translate", align_corners=layer.options["mode"] == "nearest" or False)
     spatial = x.shape[2:]
     factors, size = layer.options["scale_factor"], layer.options["size"]

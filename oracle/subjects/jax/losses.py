@@ -46,7 +46,7 @@ def nll(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
 
 
 def weighted(layer: Layer, terms: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor:
-    """Per-class weights and the ignored class, by which optax's users multiply its terms."""
+    """Multiplies optax's terms by per-class weights, and by zero for the ignored class, as its users do."""
     counted = target != layer.options["ignore_index"]
     classes = jnp.where(counted, target, 0)
     if target.size and not counted.any():

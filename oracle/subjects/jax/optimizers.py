@@ -67,7 +67,7 @@ class Optimizer:
         return state
 
     def _sign(self, field: str) -> float:
-        """RMSprop's momentum is of what is already multiplied by the learning rate."""
+        """RMSprop's momentum accumulates updates that are already multiplied by the learning rate."""
         return -self.options["lr"] if (self.type, field) == ("RMSprop", "trace") else 1.0
 
     def state(self) -> dict[str, dict[str, Tensor]]:

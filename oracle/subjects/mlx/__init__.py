@@ -1,6 +1,6 @@
 """MLX as a subject: mlx.nn and mlx.core on the CPU, differentiated by mlx.core.vjp; its losses and optimizers.
 
-MLX keeps channels last: an op takes the channels there and brings them back.
+MLX's layout has the channels last: each op moves them there and back.
 """
 
 from __future__ import annotations

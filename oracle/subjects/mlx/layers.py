@@ -176,7 +176,7 @@ def upsample(layer: Layer, x: Tensor) -> Tensor:
 
 
 def dropout(layer: Layer, x: Tensor) -> Tensor:
-    """MLX does not show its mask: the same draw on ones does."""
+    """MLX does not expose its mask; dropout of ones with the same random numbers shows it."""
     if not layer.training:
         return x
     p = layer.options["p"]

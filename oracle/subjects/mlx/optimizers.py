@@ -22,7 +22,7 @@ STATE = {
 
 
 class Optimizer:
-    """An optimizer of MLX; what torch's knows beyond it is unsupported."""
+    """An optimizer of MLX; further options of torch's are unsupported."""
 
     def __init__(self, type: str, options: Options, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         if type not in STATE:

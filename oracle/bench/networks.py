@@ -88,7 +88,7 @@ def resnet() -> tuple[Sequence[Spec], tuple[int, ...]]:
 
 
 class Product(NamedTuple):
-    """A layer's matrix product (rows, inner) @ (inner, columns). The backward pass has two of this size, or one in the first layer."""
+    """A layer's matrix product (rows, inner) @ (inner, columns). The backward pass has two more, the first layer's one."""
 
     rows: int
     inner: int

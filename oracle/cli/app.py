@@ -46,9 +46,7 @@ Dtype = Annotated[
     list[str] | None,
     typer.Option(help="float64, float32, float16 or bfloat16; may be repeated. Default: float64 and float32."),
 ]
-TimeLimit = Annotated[
-    float, typer.Option(help="Seconds that your own subject, or a program, may take for a case.")
-]
+TimeLimit = Annotated[float, typer.Option(help="Seconds that your own subject, or a program, may take for a case.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 

@@ -15,7 +15,9 @@ from oracle.cli.app import Json, Reference, Subject, TimeLimit, app, print_json
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="cases, subjects, layers, ops, conventions or causes.")],
-    cases: Annotated[str, typer.Option(help="For the list of cases: part of a name, or a pattern with * and ?.")] = "all",
+    cases: Annotated[
+        str, typer.Option(help="For the list of cases: part of a name, or a pattern with * and ?.")
+    ] = "all",
     as_json: Json = False,
 ) -> None:
     """Show a list: the cases and why each exists, the subjects, the layers and how many cases exercise them, the rules for the
@@ -35,7 +37,9 @@ def list_(
     for line in _columns(entries) if what in lists.ABOUT else map("  ".join, map(_texts, entries)):
         typer.echo(line)
     if what == "layers" and (lacking := lists.lacking()):
-        typer.echo(textwrap.fill(f"classes of torch.nn that refbp lacks: {', '.join(lacking)}", 100, subsequent_indent="  "))
+        typer.echo(
+            textwrap.fill(f"classes of torch.nn that refbp lacks: {', '.join(lacking)}", 100, subsequent_indent="  ")
+        )
 
 
 def _texts(entry: dict[str, Any]) -> list[str]:

@@ -21,7 +21,9 @@ def report(
         Path, typer.Argument(help="A folder that `oracle run` wrote; with --history, a folder of such folders.")
     ],
     case: Annotated[str | None, typer.Option(help="Show this case layer by layer.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the report, or with --history all runs, as one HTML file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the report, or with --history all runs, as one HTML file.")
+    ] = None,
     form: Annotated[
         str | None, typer.Option("--format", help="Print it as junit, github, markdown or badge (SVG).")
     ] = None,

@@ -38,10 +38,13 @@ def run(
     cases: Annotated[
         str | None, typer.Option(help="Part of a case's name, or a pattern with * and ?. Default: all.")
     ] = None,
-    case_file: Annotated[Path | None, typer.Option(help="Run the case in this JSON file instead of the suite's.")] = None,
+    case_file: Annotated[
+        Path | None, typer.Option(help="Run the case in this JSON file instead of the suite's.")
+    ] = None,
     subject: Subject = "refbp",
     subject_command: Annotated[
-        str | None, typer.Option(help="Instead of --subject: a program in any language, with arguments; see oracle/PROTOCOL.md.")
+        str | None,
+        typer.Option(help="Instead of --subject: a program in any language, with arguments; see oracle/PROTOCOL.md."),
     ] = None,
     time_limit: TimeLimit = 60.0,
     reference: Reference = "torch",

@@ -23,7 +23,8 @@ def selftest(
         bool, typer.Option("--models", help="Judge correct models of timm and torchvision, which must not be blamed.")
     ] = False,
     sensitivity: Annotated[
-        bool, typer.Option("--sensitivity", help="Find the smallest error that is caught, for every class and quantity.")
+        bool,
+        typer.Option("--sensitivity", help="Find the smallest error that is caught, for every class and quantity."),
     ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="Only a seventh, in float32; of the other tests a smaller part.")
@@ -32,7 +33,8 @@ def selftest(
         bool, typer.Option("--resume", help="With --rivals, --corpus or --models: continue the run in --out.")
     ] = False,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="With --rivals, --corpus or --models: start nothing new after this time.")
+        float | None,
+        typer.Option(min=0, help="With --rivals, --corpus or --models: start nothing new after this time."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report and its table, such as selftest.md and selftest.csv.")

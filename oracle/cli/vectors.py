@@ -11,7 +11,9 @@ import typer
 from oracle.cli.app import Dtype, Json, Reference, app, print_json, require_writable, show_layers, status
 from oracle.wording.errors import visible
 
-vectors = typer.Typer(no_args_is_help=True, help="Test vectors for any language: write them, or judge results for them.")
+vectors = typer.Typer(
+    no_args_is_help=True, help="Test vectors for any language: write them, or judge results for them."
+)
 app.add_typer(vectors, name="vectors")
 
 

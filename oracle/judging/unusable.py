@@ -29,7 +29,11 @@ def with_faults(case: Case, rows: Iterable[Row], trace: Trace) -> list[Row]:
     known = wanted(case) if unseen else {}
     strange = [key for key in unseen if key not in known]
     names = ", ".join(f"{key.layer} {key.quantity} at step {key.step}" for key in strange[:MOST_NAMED])
-    beside = f"; it shows names that the case does not have: {names}{' …' if strange[MOST_NAMED:] else ''}" if strange else ""
+    beside = (
+        f"; it shows names that the case does not have: {names}{' …' if strange[MOST_NAMED:] else ''}"
+        if strange
+        else ""
+    )
 
     def named(row: Row) -> Row:
         if row.verdict != MISSING:

@@ -131,7 +131,9 @@ def _together(figures: Figures) -> str:
     if figures.z_rms > MOST_RMS:
         return f"less precise than it should be: the rms of z is {figures.z_rms:.3g}, with correct rounding at most {MOST_RMS:g}"
     if abs(figures.z_mean) > MOST_MEAN:
-        return f"its errors are biased: the mean of z is {figures.z_mean:.3g}, with correct rounding at most {MOST_MEAN:g}"
+        return (
+            f"its errors are biased: the mean of z is {figures.z_mean:.3g}, with correct rounding at most {MOST_MEAN:g}"
+        )
     return ""
 
 

@@ -147,7 +147,7 @@ DECADES_WITHIN, DECADES_OUTSIDE = 3, 6
 
 
 def bar(z: float) -> str:
-    """log10(error / tolerance) as a bar, a character per decade; a stroke marks the tolerance, and the part beyond it has another shape."""
+    """log10(error / tolerance) as a bar, a character per decade; a stroke marks the tolerance, other characters lie beyond it."""
     if math.isnan(z):
         return ""
     decades = -math.inf if z <= 0 else math.log10(z / LAMBDA) if z < math.inf else math.inf

@@ -55,7 +55,9 @@ def cases() -> Iterator[Case]:
             (4, 3, 5),
         )
     for dim in (-1, 0, 1):
-        yield network_case(f"activation/GLU,dim={dim}", "one half of the input gates the other half", [layer("GLU", dim)], (4, 6, 2))
+        yield network_case(
+            f"activation/GLU,dim={dim}", "one half of the input gates the other half", [layer("GLU", dim)], (4, 6, 2)
+        )
     yield from coupled()
 
 

@@ -72,7 +72,11 @@ def upsampling() -> Iterator[Case]:
             (2, 3, 5, 4),
             "where the size stays or doubles, the size decides, not the factor",
         ),
-        ({"scale_factor": 1.1, "mode": "linear"}, (2, 3, 5), "where the size stays, the input is copied, whatever the factor"),
+        (
+            {"scale_factor": 1.1, "mode": "linear"},
+            (2, 3, 5),
+            "where the size stays, the input is copied, whatever the factor",
+        ),
     )
     for options, shape, why_odd in odd:
         name = f"reshape/Upsample,rank={len(shape) - 2}{label(options)}"

@@ -98,7 +98,9 @@ def cleared(folder: Path) -> Path:
             for path in earlier.files:
                 (folder / path).unlink(missing_ok=True)
         elif any(folder.iterdir()):
-            raise VectorsError(f"folder {folder} holds files that are not vectors: an empty or a new folder is expected")
+            raise VectorsError(
+                f"folder {folder} holds files that are not vectors: an empty or a new folder is expected"
+            )
     except OSError as error:
         raise VectorsError(f"folder {folder} cannot be written: {error.strerror}") from error
     return folder

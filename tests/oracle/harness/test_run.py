@@ -445,7 +445,11 @@ def test_a_misspelt_name_is_shown_where_the_right_one_is_missing() -> None:
     report = oracle.run(Misspelt(), cases="linear/*bias=False,batch=2x3", dtypes=["float32"])
     missing = report.table[report.table["verdict"] == "missing"]
     assert set(missing["quantity"]) == {"grad.weight"}
-    assert missing["diagnosis"].str.endswith("; it shows names that the case does not have: 0 grads.weight at step 0").all()
+    assert (
+        missing["diagnosis"]
+        .str.endswith("; it shows names that the case does not have: 0 grads.weight at step 0")
+        .all()
+    )
     assert "likely cause: it is not delivered" in repr(report)
 
 

@@ -38,7 +38,10 @@ def test_a_row_of_branches_counts_them() -> None:
     assert (row.verdict, row.diagnosis) == (WRONG, "1 of 10 branches differ by more than rounding explains")
     seen.inadmissible = 0
     (row,) = judge_branches(log, bench)
-    assert (row.verdict, row.diagnosis) == (PASS, "3 of 10 branches were decided by rounding, and taken from the subject")
+    assert (row.verdict, row.diagnosis) == (
+        PASS,
+        "3 of 10 branches were decided by rounding, and taken from the subject",
+    )
 
 
 HALF = np.arange(1000).reshape(10, 100) % 2 == 0

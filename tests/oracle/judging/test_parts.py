@@ -297,7 +297,9 @@ def test_a_subject_without_an_optimizer_ends_after_the_first_step() -> None:
         (1, "", UNDECIDED),
         (2, "", UNDECIDED),
     ]
-    assert rows[-1].diagnosis.endswith("its profile declares nothing that a step passes to the next, and it shows the first step only")
+    assert rows[-1].diagnosis.endswith(
+        "its profile declares nothing that a step passes to the next, and it shows the first step only"
+    )
     declared = judge(case, trace, torch_subject, WITHOUT_STATE)
     assert {row.verdict for row in declared if row.step > 0} == {MISSING}
     trace.record(2, "first", "output", np.zeros((5, 4)))

@@ -42,7 +42,7 @@ def test_two_runs_as_a_page(runs: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["diff", str(runs / "second"), str(runs / "first"), "--html", str(page)]) == 0
     assert "nothing got worse" in page.read_text()
     assert main(["diff", str(runs / "first"), str(runs / "second"), "--html", "x.html", "--json"]) == 2
-    assert "one way to show a comparison at a time" in capsys.readouterr().err
+    assert "choose one way to show a comparison" in capsys.readouterr().err
 
 
 def test_the_history_as_a_page(runs: Path) -> None:

@@ -1,4 +1,4 @@
-"""A leaf's call, a loss and an update as parts: cases of their own, which are judged like those of any network."""
+"""Turns a leaf's call, a loss and an update into parts: separate cases, which are judged like those of any network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DROPOUTS = ("Dropout", *CHANNEL_DROPOUTS, "AlphaDropout")
 
 @dataclass(frozen=True)
 class Drawn:
-    """The mask of a dropout layer, and which of its elements the layer's output shows by itself."""
+    """The mask of a dropout layer, and which of its elements are known from the layer's output."""
 
     mask: Array
     known: Array
@@ -29,10 +29,10 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Observed:
-    """What a part's rows are made from.
+    """A part with the results from which its rows are made.
 
-    Attributes: `made` by layer and quantity; `expected`, the quantities that have to be there; `drawn`, a layer's own mask;
-        `if_output`, it is judged only if its output is right, which itself is judged elsewhere.
+    Attributes: `made`, the results by layer and quantity; `expected`, the quantities that must be present; `drawn`, the mask that
+        a layer drew; `if_output`, whether the part is judged only if its output, which is judged elsewhere, is right.
     """
 
     part: Part
@@ -44,7 +44,7 @@ class Observed:
 
 
 def mixed(call: Call) -> str:
-    """Why the numbers of a call cannot be judged as those of one precision; "" where they can."""
+    """The reason why the numbers of a call cannot be judged in one precision; "" if they can."""
     assert call.input is not None
     shown = [call.input, *call.state.values(), *call.made.values()]
     dtypes = dict.fromkeys(array.dtype.name for array in shown if array.dtype.kind not in "iub")
@@ -54,7 +54,7 @@ def mixed(call: Call) -> str:
 
 
 def of_call(call: Call, case: str) -> Observed:
-    """A layer with what it was given."""
+    """The part of a layer with its inputs."""
     assert call.spec is not None and call.input is not None
     drawn = mask_of(call) if call.training and call.kind in DROPOUTS else None
     part = Part(
@@ -75,8 +75,8 @@ def of_call(call: Call, case: str) -> Observed:
 
 
 def of_statistics(call: Call, case: str) -> Observed | None:
-    """The running statistics of a class of its own that derives from a norm: what it computes it is judged for by its operations,
-    but if that is what the norm computes, it is meant to keep the norm's statistics too."""
+    """The part for the running statistics of a user's class that derives from a norm. Its results are judged by its operations;
+    if they are those of the norm, it should keep the norm's statistics too."""
     if call.keeps is None or "output" not in call.made or mixed(call):
         return None
     observed = of_call(replace(call, spec=call.keeps), case)
@@ -102,7 +102,7 @@ def of_loss(call: Call, case: str, targets: tuple[Array, ...]) -> Observed:
 
 @dataclass
 class Update:
-    """A step of an optimizer: what it was given and what came out, by full parameter name."""
+    """A step of an optimizer: its inputs and results, by full parameter name."""
 
     spec: Spec
     params: dict[str, Array]
@@ -112,7 +112,7 @@ class Update:
 
 
 def of_update(update: Update, case: str, kinds: Mapping[str, str]) -> list[Observed]:
-    """A part for each precision among the parameters that have a gradient."""
+    """A part for each dtype among the parameters that have a gradient."""
     parts = []
     for dtype in dict.fromkeys(value.dtype.name for value in update.params.values()):
         names = [name for name, value in update.params.items() if value.dtype.name == dtype and name in update.grads]
@@ -140,9 +140,9 @@ def of_update(update: Update, case: str, kinds: Mapping[str, str]) -> list[Obser
 
 
 def mask_of(call: Call) -> Drawn:
-    """Which elements a dropout layer kept, told from what came out: what it would be if kept, or if dropped.
+    """The elements that a dropout layer kept, found by comparing its output with the values for kept and for dropped elements.
 
-    Where both are the same the gradient tells; where that is zero too, it makes no difference.
+    Where these are equal the gradient decides; where it is zero too, it makes no difference.
     """
     assert call.spec is not None and call.input is not None
     x, y = call.input.astype(np.float64), call.made["output"].astype(np.float64)

@@ -1,4 +1,4 @@
-"""A call of a leaf: what it was given and what it made."""
+"""A call of a leaf: its inputs and results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Node: TypeAlias = Any  # torch.autograd.graph.Node
 
 
 class Slice(NamedTuple):
-    """Where a view lies in the memory of the tensor behind it."""
+    """The position of a view in the memory of its base tensor."""
 
     base: torch.Size
     base_strides: tuple[int, ...]
@@ -40,16 +40,16 @@ class Call:
     """One call of a leaf.
 
     Attributes:
-        layer: the dotted name of the leaf; "name#2" where it is called a second time.
-        kind: its class of torch.nn; of a leaf that cannot be judged its own class.
-        spec: its options; None where it cannot be judged, and `reason` says why.
-        given: what went in, parameters and buffers by short name as they were when it was called, and the input.
-        made: by quantity what came out.
-        expected: the quantities that it has to show.
+        layer: the dotted name of the leaf; "name#2" for its second call.
+        kind: its class of torch.nn; for a leaf that cannot be judged, its own class.
+        spec: its options; None if it cannot be judged, for the `reason`.
+        given: its input, and its parameters and buffers by short name, as they were at the call.
+        made: its results, by quantity.
+        expected: the quantities that it must have.
         joined: whether its output is part of autograd's graph.
         learns: the names of its parameters that have a gradient.
-        keeps: of a class that derives from a norm of torch.nn and has a forward of its own, that norm, if it keeps statistics.
-        spoilt: of "input" and "grad_output" those that it changed behind autograd's back, though others read them too.
+        keeps: the norm of torch.nn that keeps statistics, for a class that derives from one and has its own forward.
+        spoilt: "input" or "grad_output" if the call changed them unnoticed by autograd, although other code reads them.
     """
 
     layer: str
@@ -73,7 +73,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        """The leaf's, whichever call it is."""
+        """The name of the leaf, without the number of the call."""
         return self.layer.partition("#")[0]
 
     def refuse(self, reason: str) -> None:

@@ -1,10 +1,10 @@
-"""What the leaves of a torch module are given and what they compute, seen through hooks, forward and backward.
+"""Records the inputs and results of a torch module's leaves by hooks, forward and backward.
 
-Nothing is put into the network: values are copied when a leaf is called, before anything can overwrite them, and gradients
-are read where autograd hands them over. What a call added to autograd's graph are the nodes that are younger than the call;
-those of their edges that lead to its input or to a parameter carry that call's share of the gradient, whoever else uses the
-same tensor. So layers in place, shared layers and custom autograd.Functions need no special treatment, a view that is
-changed in place alone does: autograd then differentiates the tensor behind it.
+It inserts nothing into the network. Values are copied when a leaf is called, before anything can overwrite them, and gradients
+are read where autograd passes them on. The nodes that a call adds to autograd's graph are those younger than the call. Their
+edges to its input or to a parameter carry the call's part of the gradient, also if others use the same tensor. So in-place
+layers, shared layers and custom autograd.Functions need no special treatment. Only a view that is changed in place does, because
+autograd then differentiates its base tensor.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ from oracle.subjects.torch import array
 
 
 class Capture:
-    """Watches every leaf of a module.
+    """Records every leaf of a module.
 
     Attributes:
-        calls: those that were made, in order.
-        reached: those whose output a gradient arrived at, in the order in which it did; in `order` their names, among those of
-            operations.
+        calls: the calls, in order.
+        reached: the calls whose output received a gradient, in order of arrival; `order` lists their names and those of operations.
         owned: the nodes of autograd's graph that are part of a call.
-        open: those that have not come back.
+        open: the calls that have not returned.
     """
 
     def __init__(self, names: Mapping[torch.Tensor, str]) -> None:
@@ -53,7 +52,7 @@ class Capture:
 
     @contextmanager
     def of(self, module: torch.nn.Module) -> Iterator[None]:
-        """Inside, calls of the module's leaves are seen; after those hooks that are there already, on the way in and out."""
+        """Inside, calls of the module's leaves are recorded, after hooks that were registered before."""
         handles = []
         self.watching = True
         try:
@@ -122,7 +121,7 @@ class Capture:
             call.state = {name: self._copied(value) for name, value in state_of(module, spec).items()}
 
     def enter(self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
-        """Copies what a call is given, and notes how autograd knows it."""
+        """Copies the input of a call, and records its place in autograd's graph."""
         call.input, call.version = self._copied(given), given._version
         call.state = {name: self._copied(value) for name, value in state.items()}
         if torch.is_grad_enabled():
@@ -138,7 +137,7 @@ class Capture:
         call.age = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
 
     def leave(self, call: Call, output: torch.Tensor, buffers: Mapping[str, torch.Tensor]) -> None:
-        """Copies what a call has made, and waits for its gradients."""
+        """Copies the result of a call, and registers hooks for its gradients."""
         call.made["output"] = self._copied(output)
         call.made |= {f"buffer.{name}": self._copied(value) for name, value in buffers.items()}
         call.expected = list(call.made)
@@ -191,7 +190,7 @@ class Capture:
         return hook
 
     def _listen(self, call: Call, node: Node) -> None:
-        """Adds up what goes over those edges of a node that leave the call."""
+        """Adds up the gradients on the edges of a node that lead out of the call."""
         out = [(place, call.edges[edge]) for place, edge in enumerate(node.next_functions) if edge in call.edges]
         if not out:
             return
@@ -208,7 +207,7 @@ class Capture:
         self._hooks.append(node.register_hook(hook))
 
     def release(self) -> None:
-        """Lets go of autograd's graph: a node holds its hooks, and these the calls, in a circle that Python does not see."""
+        """Releases autograd's graph: a node holds its hooks, which hold the calls, a cycle that Python's collector cannot see."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -217,7 +216,7 @@ class Capture:
             call.edges.clear()
 
     def backward(self, outputs: Sequence[torch.Tensor], upstream: Sequence[torch.Tensor | None]) -> None:
-        """Differentiates; afterwards every call that a gradient reached has all that it is expected to show."""
+        """Runs the backward pass; afterwards every call that received a gradient has all expected quantities."""
         self.differentiating = True
         try:
             torch.autograd.backward(outputs, upstream)
@@ -232,7 +231,7 @@ class Capture:
                     call.made[quantity] = np.zeros_like(like)
 
     def _copied(self, tensor: torch.Tensor) -> Array:
-        """A tensor's values as they are now; copied once where one layer's output is the next one's input."""
+        """A copy of a tensor's current values; a layer's output that is the next one's input is copied only once."""
         if self._last is not None and self._last[0] is tensor and self._last[1] == tensor._version:
             return self._last[2]
         copy = np.array(array(tensor))
@@ -243,26 +242,26 @@ class Capture:
 
 
 def leaves(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Modules without children, once each, by dotted name, and layers that a subclass gave some; a root goes by its class."""
+    """The modules without children, once each, by dotted name, and layers whose subclass added children; a root by its class."""
     for name, own in module.named_modules():
         if next(own.children(), None) is None or layer_type(own) is not None:
             yield name or type(own).__name__, own
 
 
 def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook that torch.compile leaves alone: it then compiles layer by layer what stands between hooks."""
+    """A hook that torch.compile does not compile: it then compiles the code between hooks layer by layer."""
     compiler_is_there = "torch._dynamo" in sys.modules  # to load it takes longer than most modules take to be judged
     return torch.compiler.disable(hook) if compiler_is_there else hook  # type: ignore[no-untyped-call]
 
 
 def is_in_one_graph(error: Exception) -> bool:
-    """Whether torch.compile was to make one graph of the network, and found hooks in its way."""
+    """Whether torch.compile failed because it had to make one graph of the network, and hooks prevented that."""
     compiler = sys.modules.get("torch._dynamo")
     return compiler is not None and isinstance(error, compiler.exc.Unsupported) and "compiler.disable" in str(error)
 
 
 def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:
-    """Class, options, and why there are none."""
+    """The class and options of a leaf, or the reason why there are none."""
     kind, own = layer_type(module), type(module).__name__
     if kind is None:
         return own, None, f"the reference has no {own}"
@@ -277,7 +276,7 @@ def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:
 
 
 def statistics(module: torch.nn.Module) -> Spec | None:
-    """The norm of torch.nn that a class with a forward of its own derives from, where it keeps running statistics too."""
+    """The norm of torch.nn from which a class with its own forward derives, if that keeps running statistics."""
     kind = layer_type(module)
     if kind is None or not kind.startswith(("BatchNorm", "InstanceNorm")):
         return None

@@ -1,4 +1,4 @@
-"""check_module: runs a module for some steps, watches its leaves, and judges each on its own inputs."""
+"""check_module: runs a module for some steps, records its leaves, and judges each on its own inputs."""
 
 from __future__ import annotations
 
@@ -109,12 +109,12 @@ def check_module(
 
 
 def takes_numbers(call: Call) -> bool:
-    """Whether there is a gradient of its input at all."""
+    """Whether the module's input can have a gradient."""
     return call.input is not None and call.input.dtype.name in UNIT_ROUNDOFF
 
 
 class _Run:
-    """A module's steps: what was observed, and its rows."""
+    """A module's steps: recorded results, and rows."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class _Run:
         self.not_asked_for: dict[str, None] = {}
 
     def steps(self, count: int) -> Iterator[Seen]:
-        """Makes so many steps; none after one that ended early."""
+        """Makes the steps, up to one that ends early."""
         for number in range(count):
             seen = self.step(number)
             yield seen
@@ -146,7 +146,7 @@ class _Run:
                 return
 
     def step(self, number: int) -> Seen:
-        """Makes a step."""
+        """Makes one step."""
         step, error = Step(self.training, number), None
         try:
             step.make()
@@ -205,12 +205,12 @@ class _Run:
             yield from rows
 
     def _note(self, step: int, layer: str, quantity: str, verdict: str, reason: str, kind: str = "") -> Row:
-        """A row without figures."""
+        """Adds a row without figures."""
         kind = kind or self.kinds.get(layer.partition("#")[0], "")
         return Row(self.case, self.dtype, step, layer, kind, quantity, LOCAL, verdict, reason)
 
     def _notes(self, step: int, call: Call, error: BaseException | None) -> Iterator[Row]:
-        """What is to be said about a layer that was not judged, or not in full; once, at the first step."""
+        """Adds rows for layers that were not judged, or not completely; once, at the first step."""
         if step:
             return
         if call.spec is None:  # it is judged by its operations
@@ -224,7 +224,7 @@ class _Run:
                 yield self._note(step, call.layer, "grad_input", MISSING, said)
 
     def _spoilt(self, step: int, call: Call) -> Iterator[Row]:
-        """What a layer wrote into, though others read it too."""
+        """Adds rows for inputs and upstream gradients to which a layer wrote, although other code reads them."""
         for quantity in call.spoilt:
             what = "input" if quantity == "input" else "gradient"
             said = f"it writes into the {what} that it is given: whoever else reads it, reads something else"

@@ -1,4 +1,4 @@
-"""What a module's step met, and what of it was judged."""
+"""Counts of a module's layers, operations and gradients, and of those that were judged."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Covered:
     """Counts over all steps.
 
     Attributes:
-        learnt: parameters that were given a gradient.
-        judged, open: those of which a part was judged, or was not.
+        learnt: the parameters that received a gradient.
+        judged, open: those with a part that was judged, and those with a part that was not.
     """
 
     learnt: set[str] = field(default_factory=set)
@@ -38,7 +38,7 @@ class Covered:
             self.unjudged[Unjudged(operation.layer, operation.kind, where)] = None
 
     def add_call(self, call: Call, names: Iterable[str]) -> None:
-        """A leaf, or the loss, to which a gradient came."""
+        """Counts a leaf, or the loss, that received a gradient."""
         sizes = [value.size for quantity, value in call.made.items() if quantity.startswith("grad")]
         self._add(sum(sizes), names, True)
 
@@ -51,11 +51,13 @@ class Covered:
             self.judged_met += 1
 
     def add_learnt(self, sizes: Mapping[str, int]) -> None:
-        """Parameters that have a gradient now; one that no operation has shown came by an unknown way."""
+        """Counts the parameters that have a gradient; a gradient without a recorded operation has an unknown origin."""
         self.learnt |= set(sizes)
         for name in sizes.keys() - self.judged - self.open:
             self.elements += sizes[name]
-            self.unjudged[Unjudged(name, "parameter", "its gradient came from where nothing was recorded")] = None
+            self.unjudged[Unjudged(name, "parameter", "its gradient came from an operation that was not recorded")] = (
+                None
+            )
 
     def coverage(self) -> Coverage:
         whole = self.learnt & (self.judged - self.open)

@@ -1,4 +1,4 @@
-"""A module's autograd graph, and whether the compiler made it."""
+"""Access to a module's autograd graph, and whether torch.compile made it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AGELESS = 2**63
 
 
 def is_compiled(module: torch.nn.Module) -> bool:
-    """Whether some of it was handed to torch.compile."""
+    """Whether a part of the module is compiled by torch.compile."""
     compiler = sys.modules.get("torch._dynamo")
     if compiler is None:
         return False
@@ -29,7 +29,7 @@ def is_compiled(module: torch.nn.Module) -> bool:
 
 
 def nodes_behind(nodes: Iterable[Node], leaves: bool = False) -> set[Node]:
-    """These nodes and all behind them; those that add a gradient to a leaf only if asked for."""
+    """These nodes and all that they lead to; nodes that accumulate a leaf's gradient only if asked for."""
     waiting = list(nodes)
     found = set(waiting)
     while waiting:
@@ -41,19 +41,19 @@ def nodes_behind(nodes: Iterable[Node], leaves: bool = False) -> set[Node]:
 
 
 def edge_of(tensor: torch.Tensor) -> tuple[Node, int]:
-    """Where the gradient of a tensor goes: a node, and which of its outputs the tensor is."""
+    """The destination of a tensor's gradient: a node, and the number of the node's output that the tensor is."""
     edge = get_gradient_edge(tensor)
     return edge.node, edge.output_nr
 
 
 def age_of(node: Node) -> int:
-    """How many nodes were made before this one."""
+    """The number of nodes that were created before this one."""
     number: int = node._sequence_nr()
     return number
 
 
 def nodes_as_young(node: Node, age: int) -> Iterator[Node]:
-    """A node and those behind it that are as young as the call."""
+    """A node, and the nodes that it leads to that were created during the call."""
     found, waiting = {node}, [node]
     while waiting:
         own = waiting.pop()
@@ -65,12 +65,12 @@ def nodes_as_young(node: Node, age: int) -> Iterator[Node]:
 
 
 def values_of(tensor: torch.Tensor) -> Array:
-    """A copy of what it holds."""
+    """A copy of a tensor's values as an array."""
     return np.array(array(tensor.detach()))
 
 
 def unrecorded(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook whose own calls are no part of the program."""
+    """A hook whose own calls are not recorded as part of the program."""
 
     def quiet(*args: Any) -> None:
         with torch.utils._python_dispatch._disable_current_modes():

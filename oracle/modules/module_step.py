@@ -1,4 +1,4 @@
-"""A module's training steps as they were seen: what the door to the judge takes."""
+"""A module's recorded training steps, in the form that `judge_step` takes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from oracle.trace import Key, Trace
 
 @dataclass(frozen=True)
 class Seen:
-    """One training step.
+    """One recorded training step.
 
     Attributes:
         parts: layers, loss and update.
-        operations: what lies between and inside layers; judged as soon as its gradients had come.
-        notes: rows of what is not judged.
-        ages: of each place in the forward pass.
-        arrived: places in the order in which gradients came to them.
-        fell: the row of what was raised, if anything was; of such a step nothing is missing.
+        operations: the operations between and inside layers, which are judged as soon as their gradients have arrived.
+        notes: rows for what is not judged.
+        ages: the age of each place in the forward pass.
+        arrived: the places in the order in which gradients arrived.
+        fell: the row of an exception, if there was one; nothing counts as missing in such a step.
     """
 
     number: int
@@ -39,7 +39,7 @@ class Seen:
     fell: Row | None = None
 
     def order(self, row: Row) -> tuple[int, int]:
-        """Forward by age, backward as the gradients came, then what is about the whole step."""
+        """The order of rows: forward by age, backward by arrival of gradients, then those about the whole step."""
         if row.quantity.startswith("grad"):
             return 1, self.arrived.get(row.layer, len(self.arrived))
         return (0, self.ages[row.layer]) if row.layer in self.ages else (2, 0)

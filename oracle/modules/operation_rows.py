@@ -1,4 +1,4 @@
-"""An operation held against the derivative of its own forward program, on what it was given and got back."""
+"""Compares an operation with the derivative of its own forward program, on its recorded inputs and upstream gradients."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from oracle.wording.errors import in_a_line
 
 @dataclass(frozen=True)
 class Judged:
-    """An operation's rows, or why there are none.
+    """An operation's rows, or the reason why there are none.
 
     Attributes:
-        wrong: the rows with a discrepancy, what came and what was expected.
-        given: where there is one, the first input and the first upstream gradient.
+        wrong: the rows with a discrepancy, with the received and the expected array.
+        given: the first input and the first upstream gradient, if there are any.
     """
 
     forward: list[Row]
@@ -41,7 +41,7 @@ class Judged:
 
 
 def judged(operation: Operation, case: str, step: int) -> Judged:
-    """Its output and the gradients of its inputs."""
+    """The rows for an operation's output and the gradients of its inputs."""
     if operation.reason:
         return Judged([], [], operation.reason)
     try:
@@ -73,7 +73,7 @@ def _judged(operation: Operation, case: str, step: int) -> Judged:
 
 
 def _runs(operation: Operation, held: list[Held]) -> Callable[[WithErrors], Derived]:
-    """How to run it: as it ran, or as the user's reference says. Raises: NoRule."""
+    """Functions that run the operation, as it was recorded or as the user's reference says. Raises: NoRule."""
     called = operation.called
     if called is not None:
         return lambda arithmetic: by_reference(called, held, arithmetic)
@@ -141,7 +141,7 @@ class _Rows:
 
 
 def _check_filled(run: Derived, operation: Operation) -> None:
-    """Raises: NoRule where an output is memory that no call has filled."""
+    """Raises: NoRule if an output is memory that no call has filled."""
     for held, made in zip(operation.outputs.values(), run.outputs, strict=True):
         if isinstance(made, ErrorArray) and np.isnan(made.value).any() and not np.isnan(held.numbers).any():
             raise NoRule("no ATen call fills its output: it is opaque")

@@ -1,4 +1,4 @@
-"""An operation of a network: a node of its autograd graph, with what went in and came out."""
+"""An operation of a network: a node of its autograd graph, with its inputs and results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oracle.programs.program import Event, Held, replaced
 
 
 class Cut(NamedTuple):
-    """What keeps gradients from parameters, such as a detach whose result is used: its place, what it is, file and line."""
+    """A call that keeps gradients from parameters, such as a detach whose result is used: its place, its kind, file and line."""
 
     layer: str
     kind: str
@@ -19,7 +19,7 @@ class Cut(NamedTuple):
 
 
 class Called(NamedTuple):
-    """A reference that the user gave, and the arguments of the call that it stands for, tensors held."""
+    """A reference that the user gave, and the arguments of the call that it replaces, with the tensors recorded."""
 
     reference: Callable[..., Any]
     args: tuple[Any, ...]
@@ -31,20 +31,20 @@ class Operation:
     """A node of the graph.
 
     Attributes:
-        layer: its place, "layer1.0.add", the second of this name with "#2".
-        kind: what computes it: "aten.add", or the class of a custom autograd.Function.
+        layer: its place, "layer1.0.add"; the second of this name has "#2".
+        kind: its name, "aten.add", or the class of a custom autograd.Function.
         where: file and line.
-        events: the calls that it may be made of, in order.
-        inputs: what went in, by edge; with the name of a parameter that an edge leads to, else "".
+        events: the calls of which it may consist, in order.
+        inputs: the inputs by edge, with the name of the parameter to which an edge leads, or "".
         hidden: parameters that it reads without an edge to them, as a checkpoint does, by name.
-        outputs: what came out, by its number.
-        upstream, gradients: what arrived at each output, and went over each edge.
-        sizes, dtypes: of the inputs.
-        called: of a custom autograd.Function for which the user gave a reference, that and how it was called.
-        reason: why it cannot be judged; "" where it can.
-        age: how many nodes there were before it.
+        outputs: the results, by number.
+        upstream, gradients: the gradients that arrived at each output, and those passed on over each edge.
+        sizes, dtypes: those of the inputs.
+        called: for a custom autograd.Function with a reference, the reference and the arguments of the call.
+        reason: why it cannot be judged; "" if it can.
+        age: the number of nodes created before it.
         computes: whether it is more than a view.
-        spoils: whether it changed the gradient that it was given.
+        spoils: whether it changed its upstream gradient.
     """
 
     layer: str
@@ -66,7 +66,7 @@ class Operation:
     spoils: bool = False
 
     def add_hidden(self, gradients: Mapping[str, Array]) -> None:
-        """What parameters without an edge were given while it was differentiated."""
+        """Adds the gradients that parameters without an edge received while the operation was differentiated."""
         for name in gradients.keys() & self.hidden.keys():
             held = self.hidden[name]
             position = max(self.inputs, default=-1) + 1
@@ -74,13 +74,13 @@ class Operation:
             self.sizes[position], self.dtypes[position] = held.geometry.size, held.dtype
 
     def release(self) -> None:
-        """What it holds is needed no more."""
+        """Releases recorded arrays that are not needed any more."""
         self.events, self.inputs, self.outputs, self.called, self.hidden = [], {}, {}, None, {}
         self.upstream, self.gradients = {}, {}
 
 
 def main_call(events: list[Event], outputs: list[Held]) -> Event | None:
-    """The call that made an output; the first where none did."""
+    """The call that made an output; the first call if none did."""
     memory = {own.storage for own in outputs}
     for event in events:
         results = [own for own in event.results if isinstance(own, Held)]
@@ -90,7 +90,7 @@ def main_call(events: list[Event], outputs: list[Held]) -> Event | None:
 
 
 def computes(event: Event) -> bool:
-    """Whether a call makes numbers, and no view of memory that was there."""
+    """Whether a call computes numbers, instead of viewing existing memory."""
     given: set[int] = set()
     replaced((event.args, event.kwargs), Held, lambda own: given.add(own.storage))
     made = [own.storage for own in event.results if isinstance(own, Held)]
@@ -98,7 +98,7 @@ def computes(event: Event) -> bool:
 
 
 def plain_name(name: str) -> str:
-    """An ATen call's name as people know it."""
+    """An ATen call's usual name."""
     name = name.partition(".")[0].lower().strip("_")
     for ending in ("_forward", "_with_indices", "_legit"):
         name = name.removesuffix(ending)

@@ -1,4 +1,4 @@
-"""Calls of modules for which the user gave a reference: each is one operation, whatever it is made of."""
+"""Calls of modules for which the user gave a reference. Each counts as one operation, whatever it consists of."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oracle.programs.program import Held
 def references_by_path(
     module: torch.nn.Module, references: Mapping[Any, Callable[..., Any]]
 ) -> dict[str, Callable[..., Any]]:
-    """Of a module's parts, by name or by class, the name before the class; "" is the module itself."""
+    """The references of a module's parts, found by name, else by class; "" is the module itself."""
     found = {}
     for path, own in module.named_modules():
         reference = references.get(path, references.get(type(own))) if path else references.get(type(own))
@@ -31,7 +31,7 @@ def references_by_path(
 
 @dataclass
 class _Call:
-    """One that was made: as an operation, with how young autograd's nodes were then, and where its gradients go."""
+    """A call as an operation, with the age of autograd's graph at its start, and the destinations of its gradients."""
 
     operation: Operation
     age: int
@@ -40,13 +40,13 @@ class _Call:
 
 
 class Referenced:
-    """Watches the modules for which there is a reference.
+    """Records the calls of modules for which there is a reference.
 
     Args:
-        module: the whole.
-        references: by autograd.Function, by class of a module, or by its name; those of modules are taken.
-        names: of parameters.
-        held: holds a tensor's numbers, and those of nested arguments.
+        module: the whole module.
+        references: references by autograd.Function, module class, or module name; those of modules are used.
+        names: the names of parameters.
+        held: records the values of tensors in nested arguments.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Referenced:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Inside, their calls are seen."""
+        """Inside, their calls are recorded."""
         handles: list[Any] = []
         try:
             for path, reference in self.references.items():
@@ -119,7 +119,7 @@ class Referenced:
                 call.operation.reason = "it hands its input through"
 
     def owned(self) -> set[Node]:
-        """The nodes that are part of these calls, whose gradients are now listened to."""
+        """The nodes that are part of these calls; registers hooks for their gradients."""
         owned: set[Node] = set()
         for call in self.calls:
             young = {own for node, _ in call.made.values() for own in nodes_as_young(node, call.age)}
@@ -153,7 +153,7 @@ class Referenced:
             self._hooks.append(node.register_hook(hook))
 
     def operations(self) -> Iterator[Operation]:
-        """Those that a gradient came to; to be asked for after the backward pass."""
+        """The operations that received a gradient; available after the backward pass."""
         for call in self.calls:
             if call.operation.upstream:
                 yield call.operation

@@ -1,4 +1,4 @@
-"""What the user says that a call stands for, or is meant to do, in place of its own forward."""
+"""References of the user: what a call should compute, instead of the derivative of its own forward."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oracle.subjects.torch import tensor
 
 
 class Derived(Protocol):
-    """Outputs, and from their gradients those of the inputs."""
+    """Outputs, and a function from their gradients to those of the inputs."""
 
     outputs: list[Any]
 
@@ -40,7 +40,7 @@ class Meant:
 
 
 def by_reference(called: Called, inputs: Sequence[Held], arithmetic: WithErrors) -> Derived:
-    """The reference on what the call was given; `inputs` are those of its tensors that have a gradient."""
+    """The reference applied to the arguments of the call; `inputs` are those of its tensors that have a gradient."""
     tensors: list[Held] = []
     replaced((called.args, dict(called.kwargs)), Held, tensors.append)
     places = [_place(own, tensors) for own in inputs]
@@ -86,7 +86,7 @@ def _recorded(
 
 
 class Chosen:
-    """A run of which some inputs are asked for."""
+    """A run restricted to the gradients of some of its inputs."""
 
     def __init__(self, run: Run, places: Sequence[int]) -> None:
         self._run, self._places, self.outputs = run, places, run.outputs

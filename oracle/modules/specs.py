@@ -1,4 +1,4 @@
-"""torch's modules, losses and optimizers as the specs of a case."""
+"""Converts torch's modules, losses and optimizers to the specs of a case."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOVING = ("running_mean", "running_var")
 
 
 def layer_type(module: torch.nn.Module) -> str | None:
-    """The name of the class of torch.nn that a module is or derives from; None where the reference has no such layer."""
+    """The name of the class of torch.nn that a module is or derives from; None if the reference lacks it."""
     return _known(type(module), "nn")
 
 
@@ -34,7 +34,7 @@ def optimizer_type(optimizer: torch.optim.Optimizer) -> str | None:
 
 
 def own_forward(module: torch.nn.Module, type: str) -> bool:
-    """Whether it computes something else than its class of torch.nn, or something before: what it computes is then recorded."""
+    """Whether a module overrides the forward of its class of torch.nn, or the call; its operations are then recorded."""
     made = module.__class__
     return (
         "forward" in vars(module)
@@ -54,7 +54,7 @@ def _known(made: type, kind: str) -> str | None:
 
 
 def layer_spec(module: torch.nn.Module, type: str) -> Spec:
-    """The module's options, read from its attributes. Raises: AttributeError where its constructor never set one."""
+    """The module's options, read from its attributes. Raises: AttributeError if its constructor did not set one."""
     return Spec(type, {name: _option(module, name) for name in _arguments(LAYERS[type])}, "layer")
 
 
@@ -63,7 +63,7 @@ def loss_spec(loss: torch.nn.Module, type: str) -> Spec:
 
 
 def optimizer_spec(optimizer: torch.optim.Optimizer, type: str, names: Mapping[torch.Tensor, str]) -> Spec:
-    """Its parameter groups with their options as they stand, of the parameters that have a name."""
+    """An optimizer's spec: its parameter groups with their current options, for parameters that have a name."""
     known = _arguments(OPTIMIZERS[type])
     groups = [
         {
@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
 
 
 def state_of(module: torch.nn.Module, spec: Spec) -> dict[str, torch.Tensor]:
-    """Parameters and buffers by short name: those that the reference's layer has. What a subclass adds is not the layer's."""
+    """The parameters and buffers that the reference's layer has, by short name, without those that a subclass adds."""
     values = {name: getattr(module, name) for name in _names(spec.type, tuple(spec.options.items()))}
     return {name: value for name, value in values.items() if value is not None}
 

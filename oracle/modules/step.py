@@ -1,4 +1,4 @@
-"""One training step of a module, watched: forward, loss, backward, update."""
+"""Runs and records one training step of a module: forward, loss, backward, update."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Loss: TypeAlias = Callable[..., torch.Tensor]
 
 @dataclass(frozen=True)
 class Training:
-    """A module with all that its step needs; `names` of its parameters, each with the name of a layer in front; `references`, by
-    custom autograd.Function, module or hook."""
+    """A module with everything that its step needs: `names`, those of its parameters, each with the name of a layer in front;
+    `references`, by custom autograd.Function, module or hook."""
 
     case: str
     module: torch.nn.Module
@@ -43,11 +43,11 @@ class Training:
 
 
 class Step:
-    """A step, and what was seen of it.
+    """A step, and its recorded results.
 
-    Attributes: the `capture` of its layers; the `operations` between and inside them; `learnt`, the sizes of the parameters that
-        have a gradient; `loss_call` of the loss, `updated` of the optimizer, where there is one that the reference has; `at`, the
-        stage that was reached.
+    Attributes: `capture`, that of its layers; `operations`, those between and inside layers; `learnt`, the sizes of the
+        parameters that have a gradient; `loss_call` and `updated`, those of the loss and of the optimizer, if the reference has
+        them; `at`, the stage that was reached.
     """
 
     def __init__(self, training: Training, number: int = 0) -> None:
@@ -63,7 +63,7 @@ class Step:
         self.at = "forward"
 
     def make(self) -> None:
-        """Raises: ModuleError for a result that cannot be used; whatever the module, the loss or the optimizer raises."""
+        """Makes the step. Raises: ModuleError for a result that cannot be used; any error of module, loss or optimizer."""
         try:
             self._forward()
             self._backward()
@@ -121,7 +121,7 @@ class Step:
             self.learnt = {name: own.numel() for own, name in self.training.names.items() if own.grad is not None}
 
     def _done(self, operation: Operation) -> None:
-        """An operation's gradients have come: it is judged, and what it holds is let go."""
+        """Called when an operation's gradients have arrived: judges it, and releases its arrays."""
         if self.capture.differentiating:
             self._judge(operation)
 
@@ -132,7 +132,7 @@ class Step:
         operation.release()
 
     def _update(self) -> None:
-        """The optimizer's step, recorded where the reference has such an optimizer."""
+        """Makes the optimizer's step, and records it if the reference has that optimizer."""
         run, self.at = self.training, "update"
         optimizer = run.optimizer
         if optimizer is not None:
@@ -161,7 +161,7 @@ class Step:
 
 
 class _Entering(torch.autograd.Function):
-    """Makes a tensor a result of the graph, without a copy: it may be changed in place, and its gradient is wanted."""
+    """Turns a leaf tensor into a result of the graph, without a copy: it may be changed in place, and still gets a gradient."""
 
     @staticmethod
     def forward(ctx: Any, anchor: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -174,7 +174,7 @@ class _Entering(torch.autograd.Function):
 
 
 def entering(given: torch.Tensor) -> torch.Tensor:
-    """A copy in the same memory layout, which the module may change; it requires a gradient where the given one does."""
+    """A copy in the same memory layout, which the module may change; it requires a gradient if the original does."""
     value = given.detach()
     if 0 in value.stride():  # an expanded one, of which several elements are one: nothing could change it in place
         copy = value.clone()
@@ -187,12 +187,12 @@ def entering(given: torch.Tensor) -> torch.Tensor:
 
 
 def _is_plain(output: Any, targets: tuple[Any, ...]) -> bool:
-    """Whether a loss takes one tensor, and tensors as targets."""
+    """Whether a loss is called with one tensor as input, and tensors as targets."""
     return isinstance(output, torch.Tensor) and all(isinstance(own, torch.Tensor) for own in targets)
 
 
 def upstream(output: torch.Tensor) -> torch.Tensor:
-    """A random gradient of an output, the same each time, in the output's memory layout."""
+    """A random gradient for an output, the same in every run, in the output's memory layout."""
     values = np.random.default_rng(zlib.crc32(b"upstream")).standard_normal(tuple(output.shape))
     return torch.empty_like(output).copy_(torch.from_numpy(np.asarray(values))).detach()
 
@@ -200,7 +200,7 @@ def upstream(output: torch.Tensor) -> torch.Tensor:
 def _before(
     optimizer: torch.optim.Optimizer, kind: str, held: list[torch.Tensor], names: Mapping[torch.Tensor, str]
 ) -> Update:
-    """What an update is given."""
+    """The inputs of an update."""
     update = Update(
         optimizer_spec(optimizer, kind, names),
         {names[own]: np.array(array(own)) for own in held},
@@ -214,7 +214,7 @@ def _before(
 
 
 def _state(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> dict[str, Array]:
-    """By name. The numbers in it are in torch's default dtype, whatever the parameter is in; a count stays as it is."""
+    """An optimizer's state by name. Scalars in it have torch's default dtype, whatever the parameter's; counts are unchanged."""
     state: dict[str, Array] = {}
     for name, value in optimizer.state.get(parameter, {}).items():
         if value is not None:

@@ -1,4 +1,4 @@
-"""Hooks that the network put on its tensors, which may change the gradient that passes: each tensor's are one operation."""
+"""Hooks that the network registered on its tensors, which may change a gradient. Those of one tensor count as one operation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from oracle.programs.program import Held
 
 
 class TensorHooks:
-    """Watches what arrives before a tensor's hooks, and what they leave.
+    """Records the gradient before and after a tensor's hooks.
 
     Args:
-        references: by hook what it is meant to do; as for a custom autograd.Function.
-        names: of parameters.
+        references: for each hook the intended function, as for a custom autograd.Function.
+        names: the names of parameters.
     """
 
     def __init__(self, references: Mapping[Any, Callable[..., Any]], names: Mapping[torch.Tensor, str]) -> None:
@@ -33,7 +33,7 @@ class TensorHooks:
         held: Callable[[torch.Tensor], Held],
         done: Callable[[Operation], None],
     ) -> None:
-        """Those among these tensors that have hooks. It is `done` with those that change the gradient, or have a reference."""
+        """Records those of the tensors that have hooks; calls `done` for hooks that change the gradient or have a reference."""
         seen: set[int] = set()
         for tensor in tensors:
             hooks = tensor._backward_hooks
@@ -65,7 +65,7 @@ class TensorHooks:
             changed = not np.array_equal(operation.gradients[0], operation.upstream[0], equal_nan=True)
             if changed and operation.called is None:
                 operation.reason = (
-                    "a hook changes the gradient here: references={hook: ...} says what it is meant to do"
+                    "a hook changes the gradient here: give its intended function as references={hook: ...}"
                 )
             if changed or operation.called is not None:
                 done(operation)

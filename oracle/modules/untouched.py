@@ -1,4 +1,4 @@
-"""Leaves a model as it was found, whatever is done to it in between."""
+"""Restores a model after a check, whatever was done to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WITHOUT_GENERATORS = ("cpu", "meta", "mps")
 def untouched(
     module: torch.nn.Module, optimizer: torch.optim.Optimizer | None, inputs: Iterable[torch.Tensor]
 ) -> Iterator[None]:
-    """Mode, parameters, buffers, gradients, the optimizer's state and every random generator are afterwards what they were.
+    """Restores mode, parameters, buffers, gradients, the optimizer's state and all random generators afterwards.
 
     Inside, parameters start without gradients.
     """
@@ -39,7 +39,7 @@ def untouched(
 
 @contextmanager
 def _generators(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
-    """torch's on the processor and on every device in use, NumPy's and Python's global ones."""
+    """The random generators: torch's on the CPU and on every device in use, and NumPy's and Python's global ones."""
     devices: dict[str, set[int]] = {}
     for tensor in tensors:
         if tensor.device.type not in WITHOUT_GENERATORS:
@@ -57,7 +57,7 @@ def _generators(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
 
 
 def _registers(module: torch.nn.Module) -> Callable[[], None]:
-    """Which tensors a module holds, and its mode."""
+    """The tensors that a module holds, and its mode."""
     parameters, buffers, training = dict(module._parameters), dict(module._buffers), module.training
 
     def back() -> None:

@@ -1,9 +1,8 @@
-"""What lies between and inside a module's leaves: every node of its autograd graph, with the ATen calls that it stands for.
+"""Records the operations between and inside a module's leaves: every node of its autograd graph, with its ATen calls.
 
-A node is younger than what it was made from, and what it recorded ran before the next node was made: so the number of nodes that
-there were at a call says whose call it is, also inside a custom autograd.Function, whoever called it and however. What goes into
-a node and comes out of it are the tensors at its edges, which are known from the calls that read them. Nothing is put into the
-network; gradients are read where autograd hands them over.
+The calls of a node run before the next node is created, so the number of nodes at the time of a call shows to which node it
+belongs, also inside a custom autograd.Function. The inputs and results of a node are the tensors at its edges, which are known
+from the calls that read them. Nothing is inserted into the network; gradients are read where autograd passes them on.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     """Records the forward pass of a module, and then follows its backward pass node by node.
 
     Args:
-        module: whose submodules give places their names.
-        names: of parameters.
-        references: by custom autograd.Function, module or hook what it is to be held against.
+        module: the module, whose submodules name the places.
+        names: the names of parameters.
+        references: the user's references, by custom autograd.Function, module or hook.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def forward(self, place: str = "") -> Iterator[None]:
-        """Inside, calls are recorded with the module that makes them; at this place where none does."""
+        """Inside, calls are recorded with the module that makes them, or with this place if there is none."""
         self.stack = [place]
         if self.compiled:  # hooks and modes would make the compiler leave it as it is
             yield
@@ -93,7 +92,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def _calls_shown(self) -> Iterator[None]:
-        """Functions for which there is a reference show what they are called with, also to who has bound their `apply` before."""
+        """Inside, the arguments of functions with a reference are recorded, also for callers that bound their `apply` before."""
         shown = {kind: self._showing(kind, kind.forward, own) for kind, own in self.references.items()}
         shown.setdefault(CheckpointFunction, self._losing(CheckpointFunction.forward))
         before = {kind: kind.__dict__.get("forward") for kind in shown}
@@ -119,7 +118,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         return shown
 
     def _losing(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """A reentrant checkpoint none of whose inputs requires a gradient: its parameters get none either."""
+        """Records a reentrant checkpoint without an input that requires a gradient, whose parameters then get none either."""
 
         def shown(ctx: Any, run_function: Any, preserve: Any, *args: Any) -> Any:
             place, first = self._here(), len(self.events)
@@ -133,7 +132,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         return shown
 
     def _read_by(self, events: Sequence[Event]) -> Iterator[torch.Tensor]:
-        """The parameters that calls read."""
+        """The parameters that the calls read."""
         read: set[tuple[int, Geometry]] = set()
         replaced([(own.args, own.kwargs) for own in events], Held, lambda own: read.add((own.storage, own.geometry)))
         for own in self.parameters:
@@ -155,7 +154,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         return Place(path, "", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place(path)
 
     def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
-        """What is about to be read, or was given back: where it comes from in the graph."""
+        """Records the place in the graph of a tensor that is about to be read, or was returned."""
         self._settle()
         for tensor in tensors:
             self._note(tensor)
@@ -170,7 +169,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             self._detached[key] = (Cut(layer, "aten.detach", f"{place.file}:{place.line}"), tensors[0].grad_fn)
 
     def wrote(self, tensors: list[torch.Tensor]) -> None:
-        """What a call has changed although autograd does not know that it did: others may have read it, or will."""
+        """Records tensors that a call changed unnoticed by autograd, although others may read them."""
         if torch._C._functorch.peek_interpreter_stack() is not None:  # whose tensors count for themselves
             return
         for tensor in tensors:
@@ -182,12 +181,12 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                     self._written.append((self.stack[-1], read, version))
 
     def _settle(self) -> None:
-        """By the next call autograd has counted what the last one wrote, as far as it knows of it."""
+        """Compares version counters: at the next call autograd has counted those writes of the last one that it noticed."""
         self.spoilt.update({place: None for place, read, version in self._written if read._version == version})
         self._written = []
 
     def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:
-        """Where a detach keeps parameters from learning, which get no gradient another way."""
+        """The places where a detach keeps gradients from parameters that get none in another way."""
         for node, cut in self.cuts.items():
             behind = [getattr(own, "variable", None) for own in nodes_behind([node], leaves=True)]
             names = [
@@ -223,8 +222,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     def watch(
         self, outputs: Iterable[torch.Tensor], owned: set[Node], done: Callable[[Operation], None]
     ) -> list[Operation]:
-        """The operations behind these outputs, in the order in which they ran, but those that are owned by others; each is
-        `done` as soon as its gradients have come."""
+        """The operations that lead to these outputs, in order of execution, without nodes owned by others; calls `done` for each
+        as soon as its gradients have arrived."""
         outputs = list(outputs)
         self.seen("", outputs)
         owned = owned | self.referenced.owned()
@@ -298,7 +297,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         return operation
 
     def _enter(self, node: Node, operation: Operation) -> None:
-        """What goes into a node, edge by edge; of the same tensor once."""
+        """Records the inputs of a node, edge by edge, the same tensor once."""
         places: dict[Edge, int] = {}
         for position, (behind, number) in enumerate(node.next_functions):
             if behind is None:
@@ -342,7 +341,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._hooks += [node.register_prehook(arriving), node.register_hook(leaving)]
 
     def release(self) -> None:
-        """Lets go of autograd's graph, whose nodes hold these hooks in a circle that Python does not see."""
+        """Releases autograd's graph, whose nodes hold these hooks, a cycle that Python's collector cannot see."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()

@@ -1,4 +1,4 @@
-"""What the rules of many operations share when a gradient goes back."""
+"""Functions that the backward passes of many operations share."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from oracle.case.arrays import Array
 
 
 def is_floating(x: Any) -> bool:
-    """Whether it is an array that has a gradient."""
+    """Whether a value is a floating-point array, which has a gradient."""
     return hasattr(x, "dtype") and x.dtype.kind not in "biu"
 
 
 def summed_to(g: Any, x: Any) -> Any:
-    """The gradient of an argument that was broadcast; None where it is no array that has one."""
+    """The gradient of an argument that was broadcast; None if it is not an array with a gradient."""
     if not is_floating(x):
         return None
     added = g.ndim - x.ndim
@@ -25,7 +25,7 @@ def summed_to(g: Any, x: Any) -> Any:
 
 
 def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
-    """torch's dim as axes from the front, in order: all of them for None and for an empty list."""
+    """torch's dim as sorted nonnegative axes: all axes for None and for an empty list."""
     if dim is None or (isinstance(dim, (list, tuple)) and not dim):
         return tuple(range(ndim))
     given = dim if isinstance(dim, (list, tuple)) else (dim,)
@@ -33,7 +33,7 @@ def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
 
 
 def spread(g: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdim: bool) -> Any:
-    """The gradient of what was summed over these axes, for each of its terms."""
+    """The gradient of a sum over these axes, broadcast to its terms."""
     if not keepdim:
         for axis in axes:
             g = np.expand_dims(g, axis)
@@ -51,7 +51,7 @@ def plain(x: Any) -> Array:
 
 
 def gathered_last(x: Any, axes: tuple[int, ...]) -> Any:
-    """The axes that are reduced as one, the last."""
+    """The array with the reduced axes merged into one, the last."""
     kept = [axis for axis in range(x.ndim) if axis not in axes]
     size = math.prod(x.shape[axis] for axis in axes)
     return x.transpose([*kept, *axes]).reshape((*(x.shape[axis] for axis in kept), size))
@@ -65,5 +65,5 @@ def scattered_last(x: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any
 
 
 def kept_dims(y: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
-    """What was reduced over these axes, with a dimension of size 1 for each."""
+    """A result of a reduction over these axes, with a dimension of size 1 for each."""
     return y.reshape(tuple(1 if axis in axes else size for axis, size in enumerate(shape)))

@@ -1,4 +1,4 @@
-"""Runs a program on error arrays, or on plain float64 ones, and differentiates it."""
+"""Runs a program on error arrays or on plain float64 arrays, and differentiates it."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ KNOWN = (*FLOATS, "bool", "int64", "int32", "int16", "int8", "uint8")
 
 
 class Arithmetic(Protocol):
-    """What a program runs on."""
+    """The kind of arrays on which a program runs."""
 
     def lifted(self, numbers: Array) -> Any:
-        """An array that was captured, exact by definition."""
+        """A recorded array, which is exact by definition."""
 
     def widened(self, x: Any, rule: Rule) -> Any:
-        """As the kernel of an operation holds it while it computes."""
+        """An array in the dtype in which the operation's kernel computes."""
 
     def stored(self, x: Any, dtype: str) -> Any:
-        """A result as it is held in this dtype."""
+        """A result stored in this dtype."""
 
 
 @dataclass(frozen=True)
 class Plain:
-    """float64 throughout: the mathematics alone."""
+    """Computes in float64 throughout, without errors."""
 
     def lifted(self, numbers: Array) -> Any:
         return numbers if numbers.dtype.kind in "biu" else numbers.astype(np.float64)
@@ -60,7 +60,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class WithErrors:
-    """Error arrays, each in the precision in which the program held it."""
+    """Computes with error arrays, each in the precision in which the program held it."""
 
     model: ErrorModel
 
@@ -70,7 +70,7 @@ class WithErrors:
         return ErrorArray.exact(numbers, self.model.of(numbers.dtype.name))
 
     def widened(self, x: Any, rule: Rule) -> Any:
-        """16-bit numbers are computed with in float32, but for kernels that add up in 16 bits, and for what several calls do."""
+        """16-bit numbers in float32, except for kernels that add up in 16 bits, and operations made of several calls."""
         if not isinstance(x, ErrorArray) or x.dtype.itemsize != 2:
             return x
         model = self.model.of(x.dtype.name)
@@ -95,11 +95,11 @@ class _Step:
 
 
 class Run:
-    """A program's run on what it was given.
+    """The run of a program on its recorded inputs.
 
     Attributes:
-        outputs: its results; None for one that a rule does not make, as the statistics beside a norm's result.
-    Raises: NoRule for an operation that the table lacks.
+        outputs: the results; None for one that the rule does not compute, such as the statistics returned by a norm.
+    Raises: NoRule for an operation without a rule.
     """
 
     def __init__(self, program: Program, arithmetic: Arithmetic, given: Sequence[Any] | None = None) -> None:
@@ -142,8 +142,8 @@ class Run:
         self._steps.append(_Step(call, rule, backward))
 
     def _rule(self, call: Call, depends: bool, is_floating: bool) -> Rule | None:
-        """None for a call whose results are taken as they were: of random numbers, of integers alone, and of an unknown operation
-        that no input takes part in."""
+        """The rule of a call; None if its recorded results are used: for random numbers, for integers only, and for an unknown
+        operation that does not depend on an input."""
         if not is_floating or call.name.partition(".")[0] in UNFILLED:
             return None
         try:
@@ -161,13 +161,13 @@ class Run:
                 self.values[value] = self._lifted(held) if is_filled else self._unfilled(held)
 
     def _unfilled(self, held: Held) -> Any:
-        """Memory that nothing has been written to: who reads it has to be told."""
+        """Marks memory that has not been written to, so that reading it is noticed."""
         kind = np.float64 if held.dtype in FLOATS else np.dtype(held.dtype)
         numbers = np.full(held.shape, np.nan if held.dtype in FLOATS else 0, dtype=kind)
         return self.arithmetic.stored(numbers, held.dtype) if held.dtype in FLOATS else numbers
 
     def gradients(self, grad_outputs: Sequence[Any]) -> list[Any]:
-        """Of the inputs, from those of the outputs; None where nothing arrives. Raises: NoRule."""
+        """The gradients of the inputs from those of the outputs; None where no gradient arrives. Raises: NoRule."""
         arrived: dict[int, Any] = {}
         for value, grad in zip(self.program.outputs, grad_outputs, strict=True):
             if grad is None:

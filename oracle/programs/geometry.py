@@ -1,4 +1,4 @@
-"""Where an array lies in its memory, and what reading one array out of another's memory is."""
+"""The position of an array in its memory, and reading one array out of another's memory."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Geometry:
 
     @cached_property
     def ends(self) -> tuple[int, int]:
-        """The first element of the storage that it has, and the one behind its last."""
+        """The first element of the storage that it covers, and the one after its last."""
         low = self.offset + sum((size - 1) * step for size, step in self._steps if step < 0)
         high = self.offset + sum((size - 1) * step for size, step in self._steps if step > 0)
         return low, high + 1
 
     @cached_property
     def is_dense(self) -> bool:
-        """Whether it has each element between its ends once."""
+        """Whether it covers each element between its ends exactly once."""
         reach = 1
         for size, step in sorted(self._steps, key=lambda own: own[1]):
             if step != reach:
@@ -55,7 +55,7 @@ class Geometry:
 
     @cached_property
     def elements(self) -> Array:
-        """The place in the storage of each of its elements."""
+        """The position in the storage of each of its elements."""
         places = np.full(self.shape, self.offset)
         for axis, (size, step) in enumerate(zip(self.shape, self.strides, strict=True)):
             along = [1] * len(self.shape)
@@ -65,11 +65,11 @@ class Geometry:
 
     @cached_property
     def repeats(self) -> bool:
-        """Whether several of its elements are one of the storage."""
+        """Whether several of its elements are the same element of the storage."""
         return not self.is_dense and len(np.unique(self.elements)) != self.size
 
     def covers(self, other: Geometry) -> bool:
-        """Whether it has all elements of another."""
+        """Whether it covers all elements of another."""
         (low, high), (first, last) = self.ends, other.ends
         if not (low <= first and last <= high):
             return False
@@ -84,7 +84,7 @@ class Geometry:
 
 
 def flat(x: Any, own: Geometry) -> Any:
-    """The storage between an array's ends, zero where it has no element."""
+    """The storage between an array's ends, zero where the array has no element."""
     if own.is_dense:
         order = sorted(range(len(own.shape)), key=lambda axis: -own.strides[axis] if own.shape[axis] != 1 else 0)
         return x.transpose(order).reshape(-1) if order else x.reshape(-1)
@@ -114,7 +114,7 @@ def viewed(x: Any, own: Geometry, other: Geometry) -> Any:
 
 
 def gathered(g: Any, own: Geometry, other: Geometry) -> Any:
-    """The adjoint of `viewed`: every element of g is added to the one that it was read from."""
+    """The adjoint of `viewed`: every element of g is added to the element from which it was read."""
     low, high = own.ends
     shape, strides, axis = list(other.shape), list(other.strides), 0
     for size, stride in zip(other.shape, other.strides, strict=True):  # what was expanded is summed up
@@ -141,5 +141,5 @@ def gathered(g: Any, own: Geometry, other: Geometry) -> Any:
 
 
 def mapped(x: Any, function: Any) -> Any:
-    """The same rearrangement of an array, whether it carries errors or not."""
+    """An array after a rearrangement, whether it carries errors or not."""
     return function(np.asarray(x)) if isinstance(x, (np.ndarray, np.generic)) else x.mapped(function)

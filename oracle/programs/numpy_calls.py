@@ -1,4 +1,4 @@
-"""Records a NumPy program, through `__array_ufunc__` and `__array_function__`, as the same calls as one of torch."""
+"""Records a NumPy program by `__array_ufunc__` and `__array_function__`, as calls of the same form as torch's."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Recorded(NDArrayOperatorsMixin):
         return np.transpose(self, (axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes) or None)
 
     def __getattr__(self, name: str) -> Any:
-        """Methods that are functions of NumPy too: sum, mean, max, swapaxes, …"""
+        """Methods that are also functions of NumPy: sum, mean, max, swapaxes, …"""
         function = getattr(np, name, None)
         if name.startswith("_") or not callable(function) or not hasattr(np.ndarray, name):
             raise AttributeError(f"a recorded array has no {name}")
@@ -111,9 +111,9 @@ class Recorded(NDArrayOperatorsMixin):
 
 
 class NumpyRecording:
-    """What a NumPy program calls.
+    """Records the calls of a NumPy program.
 
-    Attributes: `events`, those so far.
+    Attributes: `events`, the calls so far.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class NumpyRecording:
         self._owners: list[Array] = []
 
     def held(self, value: Any) -> Any:
-        """Nested arguments, with their arrays held."""
+        """Nested arguments with their arrays recorded as `Held`."""
         if isinstance(value, Recorded):
             return self._of(value.value)
         if isinstance(value, np.ndarray):
@@ -146,14 +146,14 @@ class NumpyRecording:
         return held
 
     def _keep(self, array: Array) -> None:
-        """Copies what is held of an array's memory, before it is overwritten."""
+        """Copies the recorded values in an array's memory before it is overwritten."""
         for held in list(self._held.pop(self._of(array).storage, ())):
             assert held.numbers is not None
 
     def call(
         self, name: str, function: Callable[..., Any], args: Any, extra: Any = (), out: Recorded | None = None
     ) -> Any:
-        """A call of these arrays, with what else the rule is told; into `out` where that is given."""
+        """Records a call with these arrays and further arguments for the rule; writes to `out` if that is given."""
         given = tuple(self.held(args))
         with np.errstate(all="ignore"):
             made = np.asarray(function(*_values(args)))
@@ -170,7 +170,7 @@ class NumpyRecording:
         self.events.append(Event(name, args, {}, (held,), True, ((held, 0),)))
 
     def moved(self, function: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
-        """A rearrangement: a view where it is one, else the places that its numbers come from."""
+        """Records a rearrangement: a view if it is one, else the positions from which its numbers come."""
         made = function(x.value, *args, **kwargs)
         if not isinstance(made, np.ndarray):
             made = np.asarray(made)
@@ -289,7 +289,7 @@ KEPT = frozenset({"numpy", "scipy", "pandas", "torch", "oracle", "sys", "builtin
 
 
 class _Allocating(ModuleType):
-    """numpy, but that what np.zeros and its like allocate can be written into with what is recorded."""
+    """The numpy module, except that arrays of np.zeros and similar functions accept recorded arrays when written to."""
 
     def __init__(self, recording: NumpyRecording) -> None:
         super().__init__("numpy")
@@ -306,7 +306,7 @@ def _allocating(name: str, recording: NumpyRecording) -> Callable[..., Any]:
 
 @contextmanager
 def _buffers(fn: Callable[..., Any], recording: NumpyRecording) -> Iterator[None]:
-    """Inside, the program's modules find an allocating numpy under the names np and numpy."""
+    """Inside, the names np and numpy in the program's modules refer to `_Allocating`."""
     own = [vars(module) for name, module in list(sys.modules.items()) if name.partition(".")[0] not in KEPT and module]
     spaces = [*own, getattr(fn, "__globals__", {})]
     places = [(space, name) for space in spaces for name in ("np", "numpy") if space.get(name) is np]
@@ -321,7 +321,7 @@ def _buffers(fn: Callable[..., Any], recording: NumpyRecording) -> Iterator[None
 
 
 def record(fn: Callable[..., Any], *inputs: Array) -> tuple[Program, list[Array]]:
-    """A NumPy function as it ran on these inputs, and what it gave."""
+    """The recorded program of a NumPy function on these inputs, and its result."""
     recording = NumpyRecording()
     given = [Recorded(np.array(own), recording) for own in inputs]
     held = [recording.held(own) for own in given]

@@ -1,4 +1,4 @@
-"""A recorded program: calls on values that nothing changes any more, in the order in which they ran."""
+"""A recorded program: calls on immutable values, in the order in which they ran."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oracle.programs.geometry import Geometry
 
 
 class Place(NamedTuple):
-    """Where a call stands: the path of the module that makes it, the function that it is part of, and the line of the source."""
+    """The place of a call: the path of the module that makes it, the function that it is part of, and the source line."""
 
     module: str = ""
     function: str = ""
@@ -23,11 +23,11 @@ NOWHERE = Place()
 
 
 class Held:
-    """An array as it was at one moment: where it lies in memory, and its numbers, which are read when they are asked for.
+    """An array at one moment: its position in memory, and its values, which are read when they are first needed.
 
     Attributes:
-        storage: of the memory that it is part of.
-        differentiable: whether a gradient may go back through this use of it.
+        storage: identifies the memory of which it is a part.
+        differentiable: whether a gradient may flow through this use of it.
     """
 
     __slots__ = ("__weakref__", "_numbers", "_read", "differentiable", "dtype", "geometry", "storage")
@@ -41,7 +41,7 @@ class Held:
 
     @property
     def numbers(self) -> Array:
-        """Its values, copied when they are first asked for."""
+        """Its values, copied when they are first needed."""
         if self._numbers is None:
             assert self._read is not None
             self._numbers, self._read = self._read(), None
@@ -54,11 +54,11 @@ class Held:
 
 @dataclass(frozen=True)
 class Event:
-    """A call as it was seen: arrays as `Held`, everything else as it came.
+    """A recorded call: arrays as `Held`, everything else unchanged.
 
     Attributes:
-        written: positions of the results that were written into an argument's memory, with that argument.
-        number: how many nodes of an autograd graph had been made by then.
+        written: the positions of results that were written to an argument's memory, with that argument.
+        number: the number of nodes in the autograd graph at the time of the call.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Event:
 
 
 class Ref(NamedTuple):
-    """A value of a program where it is used."""
+    """A use of a value of a program."""
 
     value: int
     differentiable: bool = True
@@ -83,9 +83,9 @@ class Call:
     """One call of a program.
 
     Attributes:
-        results: the values that it makes; None for what is no array.
-        recorded: these as they were when it ran.
-        single: whether it gives one result, and not a tuple.
+        results: the values that it makes; None for a result that is not an array.
+        recorded: the recorded arrays of these values.
+        single: whether it returns one result instead of a tuple.
     """
 
     name: str
@@ -99,12 +99,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Program:
-    """Calls in order, with the arrays that they begin with.
+    """Calls in order, with the arrays from which they start.
 
     Attributes:
-        inputs: the values that it is given, and the arrays that they were.
-        constants: other arrays that it reads, as they were.
-        outputs: the values that it gives; None for one that is no array, or that it takes no part in.
+        inputs: the input values, with their recorded arrays.
+        constants: other values that it reads, with their recorded arrays.
+        outputs: the output values; None for one that is not an array, or that the program does not compute.
     """
 
     inputs: tuple[tuple[int, Held], ...]
@@ -126,7 +126,7 @@ def refs(arguments: Any) -> Iterator[Ref]:
 
 
 def replaced(arguments: Any, kind: type, by: Callable[[Any], Any]) -> Any:
-    """Nested arguments, each of this kind replaced."""
+    """Nested arguments with each value of a type replaced."""
     if isinstance(arguments, kind):
         return by(arguments)
     if isinstance(arguments, (list, tuple)):
@@ -137,7 +137,7 @@ def replaced(arguments: Any, kind: type, by: Callable[[Any], Any]) -> Any:
 
 
 def needed(calls: Iterable[Call], outputs: Iterable[int]) -> tuple[Call, ...]:
-    """The calls that some output depends on."""
+    """The calls on which an output depends."""
     wanted, kept = set(outputs), []
     for call in reversed(list(calls)):
         if wanted.intersection(call.results):

@@ -1,4 +1,4 @@
-"""From calls that were seen to a program: memory becomes values, a view what is read of its storage's current version."""
+"""Turns recorded calls into a program: memory becomes immutable values, and a view reads the current version of its storage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOST = -1
 
 
 class Storages:
-    """What the memory holds at a moment: of each storage, pieces that are values of the program."""
+    """The contents of memory at a moment: for each storage, pieces that are values of the program."""
 
     def __init__(self) -> None:
         self.pieces: dict[int, list[tuple[Geometry, int, str]]] = {}
@@ -27,7 +27,7 @@ class Storages:
         return self.count - 1
 
     def read(self, held: Held, place: Place = NOWHERE) -> Ref:
-        """The value of an array now. Raises: NoRule."""
+        """The current value of an array. Raises: NoRule."""
         pieces = self.pieces.setdefault(held.storage, [])
         found = next((own for own in pieces if own[0] == held.geometry and own[2] == held.dtype), None)
         if found is None:
@@ -44,7 +44,7 @@ class Storages:
         return Ref(value, held.differentiable)
 
     def _first_read(self, held: Held, pieces: list[tuple[Geometry, int, str]], place: Place) -> int:
-        """An array of which only parts are known: a constant, with these parts written into it. Raises: NoRule."""
+        """The value of an array of which only parts are known: a constant with these parts written to it. Raises: NoRule."""
         whole = self.new()
         self.constants[whole] = held
         for geometry, value, dtype in reversed(pieces):
@@ -59,7 +59,7 @@ class Storages:
         return whole
 
     def write(self, held: Held, value: int, place: Place = NOWHERE) -> None:
-        """What an array's memory holds from now on."""
+        """Sets the contents of an array's memory."""
         kept: list[tuple[Geometry, int, str]] = []
         own, is_held = held.geometry, False
         for geometry, before, dtype in self.pieces.get(held.storage, []):
@@ -81,7 +81,7 @@ class Storages:
         self.pieces[held.storage] = kept
 
     def take(self, event: Event) -> None:
-        """One call more. Raises: NoRule."""
+        """Adds a call. Raises: NoRule."""
         arguments = _helds((event.args, event.kwargs))
         known = {own.storage for own in arguments}
         written = {position for _, position in event.written if position is not None}
@@ -130,7 +130,7 @@ def _helds(arguments: Any) -> list[Held]:
 
 
 def program_of(events: Iterable[Event], inputs: Sequence[Held], outputs: Sequence[Held]) -> Program:
-    """The program from these inputs to these outputs, without the calls that nothing depends on. Raises: NoRule."""
+    """The program from these inputs to these outputs, without calls on which no output depends. Raises: NoRule."""
     storages = Storages()
     given = []
     for held in inputs:

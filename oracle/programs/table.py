@@ -1,4 +1,4 @@
-"""The one table of rules: what an operation computes, and how its gradient goes back."""
+"""The table of rules: what each operation computes, and its gradients."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ Function: TypeAlias = Callable[..., tuple[Any, Callable[..., Any]]]
 
 @dataclass(frozen=True)
 class Rule:
-    """Attributes:
-    name: of the operation, as ATen has it: "add" of all its overloads, "max.dim" of this one.
-    function: the rule itself; see `oracle.programs`.
-    family: the module that holds it.
-    moves: whether it rearranges numbers and computes none: in 16 bits nothing is then rounded.
-    recorded: whether its result is taken as it was, such as of random numbers.
-    shown: whether the rule is given the results as they were, a tuple `shown` of `Held`: what was chosen or drawn.
+    """The rule of an operation.
+
+    Attributes:
+        name: ATen's name of the operation: "add" for all overloads, "max.dim" for this one.
+        function: the rule itself; see `oracle.programs`.
+        family: the module that holds it.
+        moves: whether it only rearranges numbers, so that nothing is rounded in 16 bits.
+        recorded: whether the recorded result is used, as for random numbers.
+        shown: whether the rule receives the recorded results, a tuple `shown` of `Held`, which show what was chosen or drawn.
     """
 
     name: str
@@ -30,14 +32,14 @@ class Rule:
 
     @property
     def words(self) -> str:
-        """Its formula and the gradients that go back."""
+        """Its formula and its gradients."""
         if self.recorded:
             return "taken as it was"
         return " ".join((self.function.__doc__ or "").split()).rstrip(".")
 
 
 class NoRule(Exception):
-    """An operation, or a way to use one, that the table lacks; the message is a reason that a report can show."""
+    """The table lacks an operation, or a way to use it. The message is a reason for a report."""
 
 
 RULES: dict[str, Rule] = {}
@@ -54,7 +56,7 @@ def rule(*names: str, moves: bool = False, shown: bool = False) -> Callable[[Fun
 
 
 def recorded(*names: str) -> None:
-    """Registers operations whose results are taken as they were."""
+    """Registers operations whose recorded results are used."""
     _register(names, _nothing, _nothing.__module__, True, as_recorded=True)
 
 

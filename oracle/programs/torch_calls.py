@@ -29,9 +29,9 @@ LEFT_OUT = frozenset({"dtype", "layout", "device", "pin_memory", "memory_format"
 
 @cache
 def described(function: Any) -> tuple[str, tuple[tuple[int | str, int | None], ...]]:
-    """The name of an ATen call without what marks it as in place, and the arguments that it writes into.
+    """The name of an ATen call without the mark of an in-place call, and the arguments to which it writes.
 
-    Those are (argument, result): by position or name, and the position of the result that is this argument; None where none is.
+    These are pairs (argument, result): the argument's position or name, and the position of the result that is it, or None.
     """
     namespace, _, name = function.name().partition("::")
     schema = function._schema
@@ -55,11 +55,11 @@ def described(function: Any) -> tuple[str, tuple[tuple[int | str, int | None], .
 
 
 class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside it, every ATen call is kept.
+    """Inside it, every ATen call is recorded.
 
     Attributes:
-        events: those so far.
-        place: says where the program is at present.
+        events: the calls so far.
+        place: a function that returns the current place in the program.
     """
 
     @classmethod
@@ -93,19 +93,19 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return output
 
     def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
-        """What a call is about to read."""
+        """Called with the tensors that a call is about to read."""
 
     def wrote(self, tensors: list[torch.Tensor]) -> None:
-        """What a call has written into."""
+        """Called with the tensors to which a call has written."""
 
     def keep(self, tensor: torch.Tensor) -> None:
-        """Copies what is held of a tensor's memory, before it is overwritten."""
+        """Copies the recorded values in a tensor's memory before it is overwritten."""
         for held in list(self._held.pop(tensor.untyped_storage()._cdata, ())):
             assert held.numbers is not None
 
     def held(self, value: Any, enabled: bool = False) -> Any:
-        """Nested arguments with their tensors held; a gradient goes back to those that want one, and inside of a custom
-        function's forward to all."""
+        """Nested arguments with their tensors recorded as `Held`. Those that require a gradient are differentiable; inside a
+        custom function's forward all are."""
         if isinstance(value, torch.Tensor):
             return self._of(value, value.requires_grad or not enabled)
         if isinstance(value, (list, tuple)):
@@ -146,7 +146,7 @@ def _place() -> Place:
 
 
 def record(fn: Callable[..., Any], *inputs: torch.Tensor) -> tuple[Program, list[torch.Tensor]]:
-    """A torch function as it ran on these inputs, and what it gave; a gradient goes back to those that require one."""
+    """The recorded program of a torch function on these inputs, and its result; inputs that require a gradient get one."""
     given = [own.detach().requires_grad_(own.requires_grad) for own in inputs]
     with torch.enable_grad(), Recording() as recording:
         held = [recording.held(own) for own in given]

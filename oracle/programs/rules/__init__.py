@@ -1,4 +1,4 @@
-"""The rules, by family; see `oracle.programs` for how to add one."""
+"""The rules by family; `oracle.programs` explains how to add one."""
 
 from oracle.programs.rules import activations as activations
 from oracle.programs.rules import arithmetic as arithmetic

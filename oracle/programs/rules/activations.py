@@ -1,4 +1,4 @@
-"""Activations, from refbp.functional where it has them."""
+"""Rules of activations, from refbp.functional where it has them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refbp import functional
 
 
 def _activation(name: str, function: Callable[..., Any]) -> None:
-    """A rule that is an op of refbp, whose arguments are those of ATen."""
+    """A rule made of an op of refbp that has ATen's arguments."""
 
     def of_refbp(input: Any, *options: Any, **named: Any) -> Any:
         return function(input, *options, **named)
@@ -79,7 +79,7 @@ def log_sigmoid(input: Any) -> Any:
 
 
 def _from_output(function: Callable[..., Any], slope: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """An op of refbp whose kernel reads its own output on the way back: in 16 bits this is rounded by then."""
+    """A rule for an op whose backward kernel reads its own output, which in 16 bits has been rounded."""
 
     def of_refbp(input: Any, *options: Any) -> Any:
         output, backward = function(input, *options)

@@ -1,4 +1,4 @@
-"""Element by element: sums, products, quotients, powers, and what is larger."""
+"""Rules of element-wise arithmetic: sums, products, quotients, powers, maxima."""
 
 from __future__ import annotations
 
@@ -138,31 +138,31 @@ def abs(input: Any) -> Any:
 
 @rule("sign", "sgn")
 def sign(input: Any) -> Any:
-    """-1, 0 or 1; nothing goes back."""
+    """-1, 0 or 1; no gradient."""
     return np.sign(input), lambda g: (g * 0.0,)
 
 
 @rule("floor")
 def floor(input: Any) -> Any:
-    """⌊x⌋; nothing goes back."""
+    """⌊x⌋; no gradient."""
     return np.floor(input), lambda g: (g * 0.0,)
 
 
 @rule("ceil")
 def ceil(input: Any) -> Any:
-    """⌈x⌉; nothing goes back."""
+    """⌈x⌉; no gradient."""
     return np.ceil(input), lambda g: (g * 0.0,)
 
 
 @rule("trunc")
 def trunc(input: Any) -> Any:
-    """x cut to a whole number; nothing goes back."""
+    """x truncated to a whole number; no gradient."""
     return np.trunc(input), lambda g: (g * 0.0,)
 
 
 @rule("round")
 def round(input: Any, *, decimals: int = 0) -> Any:
-    """The nearest number of so many decimals, the even one of two; nothing goes back."""
+    """x rounded to a number of decimals, halves to even; no gradient."""
     if decimals == 0:
         return np.rint(input), lambda g: (g * 0.0,)
     unit = 10.0 ** (decimals if decimals > 0 else -decimals)
@@ -172,13 +172,13 @@ def round(input: Any, *, decimals: int = 0) -> Any:
 
 @rule("maximum")
 def maximum(input: Any, other: Any) -> Any:
-    """The larger; g to it, half of g to each where they are equal."""
+    """The larger of two; g to it, half of g to each if they are equal."""
     return np.maximum(input, other), lambda g: _to_chosen(g, input, other, input > other, input < other)
 
 
 @rule("minimum")
 def minimum(input: Any, other: Any) -> Any:
-    """The smaller; g to it, half of g to each where they are equal."""
+    """The smaller of two; g to it, half of g to each if they are equal."""
     return np.minimum(input, other), lambda g: _to_chosen(g, input, other, input < other, input > other)
 
 
@@ -192,7 +192,7 @@ def _to_chosen(g: Any, input: Any, other: Any, first: Any, second: Any) -> Any:
 
 @rule("clamp", "clip")
 def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
-    """min(max(x, low), high); g where x lies between the two or on them, and to the limit elsewhere."""
+    """min(max(x, low), high); g to x where low <= x <= high, else to the limit."""
     y = input if min is None else np.maximum(input, min)
     y = y if max is None else np.minimum(y, max)
 
@@ -216,13 +216,13 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
 
 @rule("clamp_min")
 def clamp_min(input: Any, min: Any) -> Any:
-    """max(x, low); g where x is not below, and to the limit elsewhere."""
+    """max(x, low); g to x where x >= low, else to low."""
     return clamp(input, min)
 
 
 @rule("clamp_max")
 def clamp_max(input: Any, max: Any) -> Any:
-    """min(x, high); g where x is not above, and to the limit elsewhere."""
+    """min(x, high); g to x where x <= high, else to high."""
     y, back = clamp(input, None, max)
 
     def backward(g: Any) -> Any:
@@ -241,5 +241,5 @@ def remainder(input: Any, other: Any) -> Any:
 
 @rule("frac")
 def frac(input: Any) -> Any:
-    """x without its whole part; g."""
+    """The fractional part of x; g."""
     return input - np.trunc(plain(input)), lambda g: (g,)

@@ -1,4 +1,4 @@
-"""Sums of products over labelled dimensions, and products of matrices in NumPy's general form."""
+"""Rules of sums of products over labelled dimensions, and of NumPy's general matrix product."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def einsum(*given: Any) -> Any:
 
 @rule("take", moves=True)
 def take(input: Any, index: Any) -> Any:
-    """The numbers at places of the flattened array; g added to each place that was read."""
+    """The elements at positions of the flattened array; g added to each position that was read."""
 
     def backward(g: Any) -> Any:
         whole = np.zeros_like(g, shape=(input.size,))
@@ -78,7 +78,7 @@ def take(input: Any, index: Any) -> Any:
 
 @rule("put", moves=True)
 def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
-    """Numbers written to places of the flattened array, or added there; g where it was kept, and g at the places."""
+    """Elements written or added at positions of the flattened array; g where x was kept, and g at the positions."""
     made = (np.zeros_like(source, shape=(input.size,)) + input.reshape(-1)).reshape(-1)
     if accumulate:
         np.add.at(made, index.reshape(-1), source.reshape(-1))

@@ -1,4 +1,4 @@
-"""Functions of one number, element by element, and of two."""
+"""Rules of element-wise functions of one argument, and of two."""
 
 from __future__ import annotations
 

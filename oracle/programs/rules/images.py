@@ -1,4 +1,4 @@
-"""Images: convolution, pooling, padding, other sizes, from refbp.functional."""
+"""Rules for images: convolution, pooling, padding and resizing, from refbp.functional."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def convolution(
 
 
 def _sides(given: Any, rank: int, default: Any = None) -> Any:
-    """ATen's list of one number or of one a dimension, empty for the default."""
+    """ATen's list of one number, or of one per dimension; empty for the default."""
     sides = tuple(given) if isinstance(given, (list, tuple)) else (given,)
     return default if not sides else sides * rank if len(sides) == 1 else sides
 
@@ -128,7 +128,7 @@ def adaptive_max_pool3d(input: Any, output_size: Any) -> Any:
 
 @rule("constant_pad_nd")
 def constant_pad(input: Any, pad: Any, value: Any = 0) -> Any:
-    """A border of a constant, or less of the image where it is negative; g of the inside."""
+    """Padding with a constant, or cropping if negative; the inside of g."""
     before, after = list(pad[-2::-2]), list(pad[-1::-2])
     sides = [(0, 0)] * (input.ndim - len(before)) + list(zip(before, after, strict=True))
     shape = tuple(size + low + high for size, (low, high) in zip(input.shape, sides, strict=True))
@@ -177,7 +177,7 @@ def upsample_linear(input: Any, output_size: Any, align_corners: bool, *scales: 
 
 @rule("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d")
 def upsample_nearest_exact(input: Any, output_size: Any, *scales: Any) -> Any:
-    """The pixel nearest to each one's centre; the sum of g over those that read it."""
+    """The pixel nearest to the centre of each output; the sum of g over the outputs that read it."""
     shape, ratios = _sizes(input, output_size, scales)
     weights = []
     for size, made, ratio in zip(input.shape[2:], shape, ratios, strict=True):
@@ -209,7 +209,7 @@ def upsample_bicubic(input: Any, output_size: Any, align_corners: bool, *scales:
 
 
 def _cubic(t: Any, a: float = -0.75) -> list[Any]:
-    """Weights of the four pixels around a place that lies t behind the second of them."""
+    """The weights of four neighbouring pixels for a position at distance t after the second."""
 
     def near(x: Any) -> Any:
         return ((x * (a + 2) - (a + 3)) * x) * x + 1.0
@@ -221,7 +221,7 @@ def _cubic(t: Any, a: float = -0.75) -> list[Any]:
 
 
 def _sizes(input: Any, size: Any, scales: Any) -> tuple[tuple[int, ...], list[float]]:
-    """The output's size, and for each dimension how far apart its pixels lie in the input's."""
+    """The output's size, and for each dimension the distance of its pixels in those of the input."""
     given = scales[0] if len(scales) == 1 and isinstance(scales[0], (list, tuple)) else scales
     spatial = input.shape[2:]
     factors = list(given) if given and all(own is not None for own in given) else [None] * len(spatial)
@@ -230,7 +230,7 @@ def _sizes(input: Any, size: Any, scales: Any) -> tuple[tuple[int, ...], list[fl
 
 
 def _through(input: Any, weights: list[Any]) -> Any:
-    """One matrix for each dimension behind the second."""
+    """Applies a matrix to each dimension after the second."""
 
     def applied(x: Any, matrices: list[Any]) -> Any:
         for axis, matrix in enumerate(matrices, 2):
@@ -241,7 +241,7 @@ def _through(input: Any, weights: list[Any]) -> Any:
 
 
 def _resized(input: Any, size: Any, scales: Any, mode: str, align_corners: bool | None) -> Any:
-    """scales: one a dimension, or all in one list."""
+    """Resizes an image; scales: one argument per dimension, or a list of all."""
     factors = (
         scales[0]
         if len(scales) == 1 and isinstance(scales[0], (list, tuple))
@@ -272,7 +272,7 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
 
 @rule("channel_shuffle", "native_channel_shuffle")
 def channel_shuffle(input: Any, groups: int) -> Any:
-    """Channels of all groups in turn; g the same way back."""
+    """Interleaves the channels of all groups; the inverse of that for g."""
 
     def dealt(x: Any, first: int) -> Any:
         split = x.reshape(x.shape[0], first, x.shape[1] // first, *x.shape[2:])
@@ -303,7 +303,7 @@ def _unfolded(image: Any, places: Any, padding: Any) -> Any:
 
 
 def _folded(columns: Any, places: Any, padding: Any, size: Any) -> Any:
-    """(N, C K, L) -> (N, C, H, W): each element added where it was read."""
+    """(N, C K, L) -> (N, C, H, W): each element is added to the pixel from which it was read."""
     (top, left), (height, width) = padding, size
     n, k = columns.shape[0], places[0].shape[0]
     c = columns.shape[1] // k
@@ -315,14 +315,14 @@ def _folded(columns: Any, places: Any, padding: Any, size: Any) -> Any:
 
 @rule("im2col")
 def im2col(input: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
-    """Windows as columns; g added where each was read."""
+    """Windows as columns; each g added to the pixel that was read."""
     places = _columns(input.shape[2:], kernel_size, dilation, padding, stride)
     return _unfolded(input, places, padding), lambda g: (_folded(g, places, padding, input.shape[2:]),)
 
 
 @rule("col2im")
 def col2im(input: Any, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
-    """Columns added into an image; g read by each."""
+    """Columns added up to an image; the windows of g as columns."""
     places = _columns(output_size, kernel_size, dilation, padding, stride)
     batched = input if input.ndim == 3 else input.reshape(1, *input.shape)
     y = _folded(batched, places, padding, output_size)
@@ -335,7 +335,7 @@ def col2im(input: Any, output_size: Any, kernel_size: Any, dilation: Any, paddin
 
 @rule("max_unpool2d", moves=True)
 def max_unpool2d(input: Any, indices: Any, output_size: Any) -> Any:
-    """Each element at its index of a plane of zeros; g read there."""
+    """Each element written at its index of an array of zeros; g at the index."""
     planes = input.shape[:-2]
     flat = indices.reshape(*planes, -1)
 

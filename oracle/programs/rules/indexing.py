@@ -1,4 +1,4 @@
-"""Reading and writing at indices, and by masks."""
+"""Rules of reading and writing at indices and by masks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def where(condition: Any, input: Any, other: Any) -> Any:
 
 @rule("masked_fill")
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
-    """A value where the mask holds, else x; g where x was kept, and the sum of the others."""
+    """A value where the mask holds, else x; g where x was kept, and the sum of the other g."""
     return np.where(mask, value, input), lambda g: (
         summed_to(np.where(mask, 0.0, g), input),
         None,
@@ -79,7 +79,7 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
 
 
 def _along(index: Any, dim: int) -> tuple[Any, ...]:
-    """The full index of what an index along one dimension reads."""
+    """The full index of the elements that an index along one dimension reads."""
     grid = list(np.indices(index.shape, sparse=True))
     grid[dim % index.ndim] = index
     return tuple(grid)
@@ -113,7 +113,7 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
 
 
 def _into(part: Any, used: Any, like: Any) -> Any:
-    """Zeros like an array, but for a part of it."""
+    """Zeros like an array, with a given part in its place."""
 
     def placed(component: Any) -> Any:
         result = np.zeros(like.shape, component.dtype)
@@ -125,7 +125,7 @@ def _into(part: Any, used: Any, like: Any) -> Any:
 
 @rule("scatter", moves=True)
 def scatter(input: Any, dim: int, index: Any, src: Any, reduce: str | None = None) -> Any:
-    """x overwritten at an index along a dimension; g where it was not, and g read there."""
+    """x overwritten at an index along a dimension; g where x was kept, and g read there."""
     if reduce is not None:
         raise NoRule(f"there is no rule for scatter with reduce={reduce!r}")
     if not input.ndim or not index.size:
@@ -144,7 +144,7 @@ def scatter(input: Any, dim: int, index: Any, src: Any, reduce: str | None = Non
 
 
 def _written(value: Any, places: Any, like: Any) -> Any:
-    """Zeros like an array, with values written at places."""
+    """Zeros like an array, with values written at positions."""
 
     def placed(component: Any) -> Any:
         result = np.zeros(like.shape)
@@ -206,7 +206,7 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
 
 @rule("index_fill", moves=True)
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
-    """x with slices along a dimension filled; g where it was kept, and the sum of the others."""
+    """x with slices along a dimension filled; g where x was kept, and the sum of the other g."""
     filled = np.zeros(input.shape, bool)
     filled[(slice(None),) * (dim % max(input.ndim, 1)) + (np.asarray(index),) if input.ndim else ...] = True
     return np.where(filled, value, input), lambda g: (
@@ -219,18 +219,18 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
 
 @rule("topk", shown=True)
 def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, shown: Any) -> Any:
-    """The k largest or smallest, of equals as they were chosen; g to these."""
+    """The k largest or smallest, with the recorded choice among equals; g to these."""
     return _ordered(input, dim, k, largest, shown)
 
 
 @rule("sort", shown=True)
 def sort(input: Any, dim: int = -1, descending: bool = False, *, stable: Any = None, shown: Any) -> Any:
-    """x in order, equals as they were put; g to where each came from."""
+    """x sorted, with the recorded order of equals; g to the position of each."""
     return _ordered(input, dim, input.shape[dim] if input.ndim else 1, descending, shown)
 
 
 def _ordered(input: Any, dim: int, k: int, descending: bool, shown: Any) -> Any:
-    """The first k in order. Indices that were chosen count where they are right, or where errors leave the order open."""
+    """The first k in order. Recorded indices are used where they are right, or where errors leave the order open."""
     if not input.ndim:
         return (input, shown[1].numbers), lambda g, _: (g,)
     axis, places, values = dim % input.ndim, shown[1].numbers, plain(input)

@@ -16,7 +16,7 @@ from refbp.normalization import layer_norm
 def native_layer_norm(
     input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
-    """`refbp.functional.layer_norm`; without its door, which would widen 16-bit gradients to what 32-bit weights make of y."""
+    """`refbp.functional.layer_norm`, without its checks, which would cast 16-bit gradients to the wider dtype of y."""
     y, back = layer_norm(input, tuple(normalized_shape), weight, bias, eps)
 
     def backward(g: Any, *_: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Recurrent layers as torch runs them on a processor: all steps of an LSTM's layer in one call, or a cell."""
+"""Rules of recurrent layers as torch runs them on a CPU: all steps of an LSTM layer in one call, or a cell."""
 
 from __future__ import annotations
 

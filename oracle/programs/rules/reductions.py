@@ -1,4 +1,4 @@
-"""Sums, means, moments, norms and extremes over dimensions."""
+"""Rules of sums, means, moments, norms and extremes over dimensions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _moments(input: Any, dim: Any, correction: Any, keepdim: bool) -> tuple[Any, Any, Any, float, tuple[int, ...]]:
-    """Variance and mean as they are asked for, the deviations, what the variance divides by, and the axes."""
+    """The requested variance and mean, the deviations, the divisor of the variance, and the axes."""
     axes = axes_of(dim, input.ndim)
     count = math.prod(input.shape[axis] for axis in axes)
     divisor = float(max(count - (1 if correction is None else correction), 0))
@@ -51,7 +51,7 @@ def var(input: Any, dim: Any = None, correction: Any = None, keepdim: bool = Fal
 
 @rule("std")
 def std(input: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
-    """√var; g (x - mean) / (y (n - c)), nothing where y is 0."""
+    """√var; g (x - mean) / (y (n - c)), 0 where y is 0."""
     variance, _, deviation, divisor, axes = _moments(input, dim, correction, keepdim)
     y = np.sqrt(variance)
     return y, lambda g: (_std_back(g, y, deviation, divisor, axes, keepdim, input.shape),)
@@ -64,7 +64,7 @@ def _std_back(g: Any, y: Any, deviation: Any, divisor: float, axes: tuple[int, .
 
 @rule("var_mean")
 def var_mean(input: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
-    """Variance and mean; the sum of what goes back through each."""
+    """Variance and mean; the sum of the gradients of both."""
     variance, average, deviation, divisor, axes = _moments(input, dim, correction, keepdim)
 
     def backward(g: Any, g_mean: Any) -> Any:
@@ -76,7 +76,7 @@ def var_mean(input: Any, dim: Any = None, correction: Any = None, keepdim: bool 
 
 @rule("std_mean")
 def std_mean(input: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
-    """Standard deviation and mean; the sum of what goes back through each."""
+    """Standard deviation and mean; the sum of the gradients of both."""
     variance, average, deviation, divisor, axes = _moments(input, dim, correction, keepdim)
     y = np.sqrt(variance)
 
@@ -96,13 +96,13 @@ def _with_mean(through: Any, g_mean: Any, shape: tuple[int, ...], axes: tuple[in
 
 @rule("amax", "max")
 def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The largest; g shared evenly by all that are as large."""
+    """The maximum; g shared evenly by all elements equal to it."""
     return _extreme(input, dim, keepdim, np.max)
 
 
 @rule("amin", "min")
 def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The smallest; g shared evenly by all that are as small."""
+    """The minimum; g shared evenly by all elements equal to it."""
     return _extreme(input, dim, keepdim, np.min)
 
 
@@ -122,18 +122,18 @@ def _extreme(input: Any, dim: Any, keepdim: bool, function: Any) -> Any:
 
 @rule("max.dim", shown=True)
 def max_dim(input: Any, dim: int, keepdim: bool = False, *, shown: Any) -> Any:
-    """The largest along a dimension, and where it stands; g to it."""
+    """The maximum along a dimension, and its index; g to it."""
     return _chosen(input, dim, keepdim, shown, np.max)
 
 
 @rule("min.dim", shown=True)
 def min_dim(input: Any, dim: int, keepdim: bool = False, *, shown: Any) -> Any:
-    """The smallest along a dimension, and where it stands; g to it."""
+    """The minimum along a dimension, and its index; g to it."""
     return _chosen(input, dim, keepdim, shown, np.min)
 
 
 def _chosen(input: Any, dim: int, keepdim: bool, shown: Any, function: Any) -> Any:
-    """Of equals the one that was chosen; the value is that of the rule's own choice."""
+    """The index with the recorded choice among equals; the value is that of the rule's own choice."""
     if not input.ndim:
         return (input, shown[1].numbers), lambda g, _: (g,)
     axis, index = dim % input.ndim, shown[1].numbers
@@ -147,7 +147,7 @@ def _chosen(input: Any, dim: int, keepdim: bool, shown: Any, function: Any) -> A
 
 
 def put_along(g: Any, places: Any, axis: int, shape: tuple[int, ...]) -> Any:
-    """Each element of g at its place along an axis, and zero elsewhere; no place stands twice."""
+    """Each element of g at its position along an axis, and zero elsewhere; positions do not repeat."""
 
     def placed(component: Any) -> Any:
         result = np.zeros(shape, component.dtype)
@@ -170,7 +170,7 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
 
 @rule("cumsum")
 def cumsum(input: Any, dim: int) -> Any:
-    """Σ of the elements up to each; Σ of g from each on."""
+    """The sum of elements up to each; the sum of g from each on."""
     if not input.ndim:
         return input, lambda g: (g,)
     axis = dim % input.ndim
@@ -207,7 +207,7 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 
 @rule("linalg_vector_norm", "norm")
 def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
-    """(Σ |x|^p)^(1/p); g sign x (|x| / y)^(p-1), nothing where y is 0; for p = ∞ g shared by the largest."""
+    """(Σ |x|^p)^(1/p); g sign x (|x| / y)^(p-1), 0 where y is 0; for p = ∞ g shared by the largest."""
     axes, p = axes_of(dim, input.ndim), 2.0 if ord is None else float(ord)
     if math.isinf(p):
         y, back = _extreme(np.abs(input), dim, keepdim, np.max if p > 0 else np.min)

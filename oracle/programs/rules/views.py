@@ -1,4 +1,4 @@
-"""Numbers that move: what reads or writes memory in another form, joins, copies and converts."""
+"""Rules of operations that only move numbers: views, writes, joins, copies and conversions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def view(storage: Any, own: Geometry, other: Geometry) -> Any:
 
 @rule("write", moves=True)
 def write(storage: Any, part: Any, own: Geometry, other: Geometry) -> Any:
-    """Memory of which a part was overwritten; g where it was not, and g where it was."""
+    """Memory with a part overwritten; g where it was kept, and g where it was overwritten."""
     inside = viewed(np.arange(own.size).reshape(own.shape), own, other)
 
     def without(component: Any) -> Any:
@@ -34,7 +34,7 @@ def write(storage: Any, part: Any, own: Geometry, other: Geometry) -> Any:
 
 @rule("clone", "contiguous", "alias", "lift_fresh", "_unsafe_view", "_reshape_copy", moves=True)
 def clone(input: Any, size: Any = None, memory_format: Any = None) -> Any:
-    """x, in another form; g."""
+    """A copy of x, in another layout; g."""
     return (input if size is None else input.reshape(*size)), lambda g: (g.reshape(input.shape),)
 
 
@@ -52,7 +52,7 @@ def to_copy(input: Any, **_: Any) -> Any:
 
 @rule("cat", "concat", moves=True)
 def cat(tensors: Any, dim: int = 0) -> Any:
-    """Arrays joined; to each its part of g."""
+    """Arrays concatenated; its part of g to each."""
     ndim = max(own.ndim for own in tensors)
     used = [own for own in tensors if own.ndim == ndim]  # torch leaves out an empty array of another rank
     axis = dim % ndim
@@ -70,7 +70,7 @@ def cat(tensors: Any, dim: int = 0) -> Any:
 
 @rule("stack", moves=True)
 def stack(tensors: Any, dim: int = 0) -> Any:
-    """Arrays side by side; to each its part of g."""
+    """Arrays stacked; its part of g to each."""
     axis = dim % (tensors[0].ndim + 1)
 
     def backward(g: Any) -> Any:
@@ -87,7 +87,7 @@ def fill(input: Any, value: Any = 0.0) -> Any:
 
 @rule("repeat", moves=True)
 def repeat(input: Any, repeats: Any) -> Any:
-    """x side by side with itself; the sum of g over the copies."""
+    """x repeated; the sum of g over the copies."""
     added = len(repeats) - input.ndim
     shape = (*(1,) * added, *input.shape)
     y = mapped(input, lambda own: np.tile(own.reshape(shape), repeats))
@@ -102,7 +102,7 @@ def repeat(input: Any, repeats: Any) -> Any:
 
 @rule("roll", moves=True)
 def roll(input: Any, shifts: Any, dims: Any = ()) -> Any:
-    """x turned along dimensions; g turned back."""
+    """x rolled along dimensions; g rolled back."""
     axes: Any = tuple(dims) if dims else None
     by = np.asarray(shifts if dims else shifts[0])
 
@@ -114,7 +114,7 @@ def roll(input: Any, shifts: Any, dims: Any = ()) -> Any:
 
 @rule("flip", moves=True)
 def flip(input: Any, dims: Any) -> Any:
-    """x backwards along dimensions; g likewise."""
+    """x reversed along dimensions; g reversed likewise."""
 
     def turned(x: Any) -> Any:
         return mapped(x, lambda own: np.flip(own, tuple(dims)))

@@ -32,7 +32,7 @@ class Capture:
 
     Attributes:
         calls: the calls, in order.
-        reached: the calls whose output received a gradient, in order of arrival; `order` lists their names and those of operations.
+        reached: the calls whose output received a gradient, in order of arrival; `order` has their names and operations'.
         owned: the nodes of autograd's graph that are part of a call.
         open: the calls that have not returned.
     """

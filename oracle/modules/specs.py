@@ -34,7 +34,7 @@ def optimizer_type(optimizer: torch.optim.Optimizer) -> str | None:
 
 
 def own_forward(module: torch.nn.Module, type: str) -> bool:
-    """Whether a module overrides the forward of its class of torch.nn, or the call; its operations are then recorded."""
+    """Whether a module overrides the forward of its class of torch.nn or is parametrized; its operations are then recorded."""
     made = module.__class__
     return (
         "forward" in vars(module)

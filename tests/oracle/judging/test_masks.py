@@ -125,7 +125,7 @@ def test_an_imposed_mask_is_an_input(change: Callable[[Any], Any], said: str) ->
         for quantity, given in (("output", case.inputs[0]), ("grad_input", case.grad_outputs[0])):
             trace.record(0, "0", quantity, given * scale * mask.astype(bool))
         wrong = {row.quantity for row in judge(case, trace, torch_subject) if row.verdict == WRONG}
-        assert wrong == ({"mask", "output", "grad_input"} if "another" in said else {"mask"} if said else set())
+        assert wrong == ({"mask", "output", "grad_input"} if "differs" in said else {"mask"} if said else set())
 
 
 def test_a_mask_of_numbers_is_a_mask_of_another_dtype() -> None:

@@ -21,6 +21,7 @@ from oracle.execution.memory import at_most
 from oracle.judging.rows import Row
 from oracle.running_error import LAMBDA
 from oracle.running_error.model import Floats
+from oracle.wording.errors import Sentence
 
 MOST_ELEMENTS = 8_192
 MOST_PER_REPORT = 80
@@ -153,7 +154,7 @@ def load(data: bytes, places: Iterable[Place]) -> tuple[Detail, ...]:
         with np.load(io.BytesIO(data), allow_pickle=False) as kept:
             return tuple(_loaded(kept, number, place) for number, place in enumerate(places))
     except (KeyError, ValueError, EOFError, BadZipFile, MemoryError, NotImplementedError, zlib.error) as error:
-        raise ValueError(f"details.npz does not hold the arrays that its report names: {error}") from error
+        raise Sentence(f"details.npz does not hold the arrays that its report names: {error}") from error
 
 
 def _loaded(kept: Mapping[str, Array], number: int, place: Place) -> Detail:

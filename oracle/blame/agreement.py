@@ -1,4 +1,4 @@
-"""A case in several precisions: a cause has to fit in each of those in which the same quantity is wrong."""
+"""For a case in several dtypes: a cause has to fit in every dtype in which the same quantity is wrong."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def in_words_of(causes: Sequence[Named]) -> str:
 
 
 def agreed(rows: Sequence[Row], details: Iterable[Detail]) -> list[Row]:
-    """The rows; where a quantity of a case is wrong in several precisions, with the causes that fit in all of them.
+    """The rows; if a quantity of a case is wrong in several dtypes, with the causes that fit in all of them.
 
-    Only those are looked at whose cause was looked for and found in one precision at least. Where none fits in all, none is
-    known, and the words say which fits where.
+    It considers only rows whose cause was searched for, and found in at least one dtype. If no cause fits in all, none is named,
+    and the text says which fits where.
     """
     fitting = {detail.place: detail.causes for detail in details}
     found: dict[tuple[str, str, str], dict[str, Row]] = {}
@@ -55,7 +55,7 @@ def _with_common(row: Row, causes: dict[str, tuple[Named, ...]]) -> Row:
 
 
 def _alike(one: Named, other: Named) -> bool:
-    """The same in words, but for the last digits of numbers that were fitted."""
+    """Whether two texts are equal except for the last digits of fitted numbers."""
     if one[0] not in NUMBERED:
         return one == other
     first, second = (list(map(float, NUMBER.findall(words))) for _, words in (one, other))

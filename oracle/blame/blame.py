@@ -1,4 +1,4 @@
-"""Rows -> blame: who is at fault in each case, and what is only a consequence."""
+"""Finds the culprits among the rows of each case, and their consequences."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MOST_FOLLOWS = 4
 
 @dataclass(frozen=True)
 class Blame:
-    """One culprit: a quantity that is wrong although everything it was computed from is given.
+    """One culprit: a quantity that is wrong although it was computed from the subject's own, given inputs.
 
-    Attributes: case, dtype, step, layer, layer_type, quantity, verdict as in the table; `diagnosis` says in words what was
-    seen; `reproduce` is the command that shows it again; `cause` says what it looks like, `cause_name` its kind;
-    `follows` are the quantities of the same step that are wrong end to end only, because of it; `map` shows where in the
-    tensor the error sits, in characters, where that says anything.
+    Attributes: case, dtype, step, layer, layer_type, quantity, verdict: as in the table. diagnosis: the discrepancy in words.
+    reproduce: the command that shows it again. cause: the likely cause in words; cause_name: its name. follows: the quantities
+    of the same step that are wrong end to end only, because of this one. map: a drawing in characters of the positions of the
+    error in the tensor, or "".
     """
 
     case: str
@@ -48,7 +48,7 @@ class Blame:
 
     @property
     def remarks(self) -> list[str]:
-        """What there is to say beyond the one line: the likely cause, what follows, how to reproduce it."""
+        """Further lines: the likely cause, the consequences, how to reproduce it."""
         more = f" and {len(self.follows) - MOST_FOLLOWS} more" if len(self.follows) > MOST_FOLLOWS else ""
         said = {
             "likely cause": self.cause,
@@ -58,13 +58,13 @@ class Blame:
         return [f"{name}: {text}" for name, text in said.items() if text]
 
     def in_full(self) -> str:
-        """Everything, over several lines; all but the first are indented."""
+        """Everything, in several lines; all but the first are indented."""
         lines = [*self.map.splitlines(), *self.remarks]
         return "\n".join([str(self), *(f"  {line}" for line in lines)])
 
 
 def describe(row: Row) -> str:
-    """What was seen in a row, in a sentence."""
+    """The discrepancy of a row in one sentence."""
     if not row.n_outside:
         return row.diagnosis
     seen = (
@@ -75,13 +75,13 @@ def describe(row: Row) -> str:
 
 
 def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> list[Blame]:
-    """The culprits of each case and dtype, most upstream first; a step's first wrong quantities, not the steps that follow.
+    """The culprits of each case and dtype, most upstream first: those of the first wrong step, without later steps.
 
-    A quantity that is wrong locally is a culprit. One that is wrong end to end only is blamed where no local row is: then the
-    trace does not show enough to say more.
+    A quantity that is wrong locally is a culprit. One that is wrong end to end only is a culprit if no local row is wrong, since
+    then the trace does not show more.
 
-    subject: its name, the options of the command line that name it, or the whole command or call that shows it again, with
-    {case} and {dtype} where these belong.
+    subject: its name, the options of the command line that name it, or the whole command or call that repeats the case, with
+    placeholders {case} and {dtype}.
     """
     arrays = {detail.place: detail for detail in details}
     found: list[Blame] = []
@@ -116,7 +116,7 @@ def blame(rows: Iterable[Row], subject: str, details: Iterable[Detail] = ()) -> 
 
 
 def reproduce(subject: str, case: str, dtype: str) -> str:
-    """How to see a case again; `subject` as `blame` takes it."""
+    """The command or call that repeats a case; `subject` is as in `blame`."""
     if subject.startswith(("oracle ", "oracle.")):
         return subject.replace("{case}", repr(case)).replace("{dtype}", repr(dtype))
     option = subject if subject.startswith("--") else f"--subject {subject}"
@@ -128,7 +128,7 @@ HANDED_ON = ("output", "input", "mask", "grad_output", "grad_input")
 
 
 def _follows(bad: Sequence[Row], culprits: Sequence[Row]) -> dict[tuple[str, str], list[str]]:
-    """For each culprit what is wrong after it in the same step, with the nearest culprit that it can come from."""
+    """For each culprit the wrong quantities after it in the same step; each goes to the nearest culprit that can cause it."""
     found: dict[tuple[str, str], list[str]] = {(row.layer, row.quantity): [] for row in culprits}
     source: dict[tuple[int, str, str], Row] = {}
     before: list[Row] = []
@@ -147,7 +147,7 @@ def _follows(bad: Sequence[Row], culprits: Sequence[Row]) -> dict[tuple[str, str
 
 
 def _reaches(culprit: Row, row: Row) -> bool:
-    """Whether what was computed from the culprit's quantity can have made the row's wrong, later in the same step."""
+    """Whether the culprit's quantity can have caused an error of the row's, later in the same step."""
     if culprit.quantity not in HANDED_ON:
         name, other = (own.quantity.partition(".")[2] for own in (culprit, row))
         return (row.layer, other) == (culprit.layer, name)
@@ -155,7 +155,7 @@ def _reaches(culprit: Row, row: Row) -> bool:
 
 
 def _evidence(row: Row, rows: Sequence[Row]) -> str:
-    """How far a discrepancy that shows end to end only has been closed in."""
+    """A sentence on the possible origin of a discrepancy that appears end to end only."""
     before = rows[: rows.index(row)]
     right = [own for own in before if own.step == row.step and own.mode == END_TO_END and own.verdict == PASS]
     right = [own for own in right if own.quantity != "branches"]

@@ -1,6 +1,6 @@
-"""Arrays of what went wrong, kept with a report so that a person can see where in a tensor the error sits.
+"""The arrays of discrepancies, kept with a report to show the positions of the errors in a tensor.
 
-Only discrepancies are kept, and only so many elements of each: a report stays a file that can be sent around.
+Only discrepancies are kept, with a limited number of elements each, so that a report stays small.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ARRAYS = ("got", "expected", "tolerance")
 
 
 class Place(NamedTuple):
-    """What identifies a row of the report's table."""
+    """The fields that identify a row of the report's table."""
 
     case: str
     dtype: str
@@ -46,12 +46,12 @@ class Detail:
     """One judged quantity, element by element.
 
     Attributes:
-        place: the row it belongs to.
-        got: what the subject computed, in its own dtype.
-        expected, tolerance: what it should be, and how far honest rounding may take it; float64, shaped like `got`.
-        shape: of the whole quantity; larger than `got` where only a part around the worst element is kept.
-        origin: index of the kept part's first element in the whole.
-        causes: all that fit there, most specific first, by name and in words; they are not kept in files.
+        place: the row to which it belongs.
+        got: the subject's values, in their own dtype.
+        expected, tolerance: the expected values and the rounding error allowed; float64, shaped like `got`.
+        shape: the shape of the whole quantity; larger than that of `got` if only a part around the worst element is kept.
+        origin: the index of the kept part's first element in the whole.
+        causes: all causes that fit, most specific first, by name and in words; not saved in files.
     """
 
     place: Place
@@ -63,7 +63,7 @@ class Detail:
     causes: tuple[tuple[str, str], ...] = ()
 
     def after(self, steps: int) -> Detail:
-        """The same, so many steps later in its run."""
+        """The same detail with its step number increased."""
         return replace(self, place=self.place._replace(step=self.place.step + steps))
 
     @property
@@ -76,14 +76,14 @@ class Detail:
 
     @property
     def ratio(self) -> Floats:
-        """|got - expected| / tolerance: above 1 is outside. 0 is exact; infinite where nothing may differ."""
+        """|got - expected| / tolerance: above 1 is outside; 0 is exact; infinite for a difference where the tolerance is 0."""
         error = self.error
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(error == 0, 0.0, error / self.tolerance)
 
     @property
     def z(self) -> Floats:
-        """|got - expected| in standard deviations of honest rounding."""
+        """|got - expected| in standard deviations of correct rounding."""
         return self.ratio * LAMBDA
 
     @property
@@ -96,7 +96,7 @@ def place_of(row: Row) -> Place:
 
 
 def capped(details: Iterable[Detail], first: Collection[Place] = ()) -> tuple[Detail, ...]:
-    """As many as a report keeps: those of the places named `first`, then each case's first before any case's second."""
+    """The details that a report keeps: those of the places in `first`, then the first of each case before any second."""
     by_case: dict[tuple[str, str], list[Detail]] = {}
     for detail in details:
         by_case.setdefault((detail.place.case, detail.place.dtype), []).append(detail)
@@ -108,7 +108,7 @@ def capped(details: Iterable[Detail], first: Collection[Place] = ()) -> tuple[De
 
 
 def detail(row: Row, got: Array, expected: Floats, tolerance: Floats) -> Detail:
-    """A row's arrays, cut down to a block around its worst element where they are large."""
+    """A row's arrays, cut to a block around its worst element if they are large."""
     start, stop = window(got.shape, row.worst_index)
     block = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
 
@@ -119,7 +119,7 @@ def detail(row: Row, got: Array, expected: Floats, tolerance: Floats) -> Detail:
 
 
 def window(shape: tuple[int, ...], around: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """First and past-the-last index of a block of at most MOST_ELEMENTS that holds `around`; leading axes are cut first."""
+    """The start and stop indices of a block of at most MOST_ELEMENTS around an element; leading axes are cut first."""
     start, stop = [0] * len(shape), list(shape)
     elements = int(np.prod(shape, dtype=np.int64))
     for axis, size in enumerate(shape):
@@ -135,7 +135,7 @@ def window(shape: tuple[int, ...], around: tuple[int, ...]) -> tuple[tuple[int, 
 
 
 def save(details: Iterable[Detail], path: Path) -> None:
-    """Arrays by number, in the order of `details`; their places are kept elsewhere."""
+    """Saves the arrays by number, in the order of `details`; their places are saved elsewhere."""
     arrays: dict[str, Array] = {}
     for number, kept in enumerate(details):
         arrays |= {f"{number}.{name}": getattr(kept, name) for name in ARRAYS}
@@ -145,7 +145,7 @@ def save(details: Iterable[Detail], path: Path) -> None:
 
 
 def load(data: bytes, places: Iterable[Place]) -> tuple[Detail, ...]:
-    """What `save` wrote. Raises: ValueError when the file holds something else, or more than a report keeps."""
+    """The details that `save` wrote. Raises: ValueError if the file holds anything else, or more than a report keeps."""
     try:
         with ZipFile(io.BytesIO(data)) as packed:
             if any(entry.file_size > LARGEST_ENTRY for entry in packed.infolist()):

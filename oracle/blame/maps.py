@@ -1,4 +1,4 @@
-"""What can be drawn of a Detail: maps over a tensor's axes, the histogram of z, got against expected, the worst elements."""
+"""The data of a Detail's drawings: maps over a tensor's axes, the histogram of z, got against expected, the worst elements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EDGES = tuple(float(edge) for edge in 10.0 ** np.arange(-3, 8.01, 0.5))
 
 @dataclass(frozen=True)
 class ErrorMap:
-    """Largest |error| / tolerance over the axes that a map does not show; `rows` and `columns` say what it does show."""
+    """The largest |error| / tolerance over the axes that the map does not show; `rows` and `columns` name those that it shows."""
 
     title: str
     rows: str
@@ -29,7 +29,7 @@ class ErrorMap:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many elements have which z: `exact` of them 0, `infinite` of them where nothing may differ, the rest by EDGES."""
+    """The counts of elements by z: `exact` have z = 0, `infinite` differ where the tolerance is 0, EDGES bin the rest."""
 
     counts: tuple[int, ...]
     exact: int
@@ -38,7 +38,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Element:
-    """One element: its index in the whole quantity, what came, what was expected, and how far it may be off."""
+    """One element: its index in the whole quantity, the received and the expected value, and the tolerance."""
 
     index: tuple[int, ...]
     got: float
@@ -48,7 +48,7 @@ class Element:
 
 
 def maps(detail: Detail) -> list[ErrorMap]:
-    """Over channels, over kernel or image positions, and, of parameters, over kernels beside channels."""
+    """Maps over channels, over kernel or image positions, and for parameters over kernels and channels."""
     ratio = detail.ratio
     if ratio.ndim < 2:
         return [ErrorMap("elements", "", "element", coarse(ratio.reshape(1, -1)))]
@@ -78,7 +78,7 @@ def maps(detail: Detail) -> list[ErrorMap]:
 
 
 def coarse(values: Floats, most: tuple[int, int] = (MOST_CELLS, MOST_CELLS)) -> Floats:
-    """At most so many rows and columns, each cell the largest of the elements that it stands for."""
+    """A map reduced to a limited number of rows and columns; each cell is the largest of its elements."""
     for axis, (size, cells) in enumerate(zip(values.shape, most, strict=True)):
         if size > cells:
             starts = np.arange(cells) * size // cells
@@ -94,7 +94,7 @@ def histogram(detail: Detail) -> Histogram:
 
 
 def points(detail: Detail) -> tuple[Floats, Floats]:
-    """(expected, got) of at most MOST_POINTS elements: every k-th, and the worst ones."""
+    """Pairs (expected, got) of at most MOST_POINTS elements: every k-th, and the worst ones."""
     size = detail.got.size
     chosen = np.unique(np.linspace(0, size - 1, min(size, MOST_POINTS)).astype(np.int64))
     chosen = np.union1d(chosen, _worst_places(detail))
@@ -104,7 +104,7 @@ def points(detail: Detail) -> tuple[Floats, Floats]:
 
 
 def worst(detail: Detail) -> list[Element]:
-    """The elements furthest outside, worst first."""
+    """The elements with the largest error relative to their tolerance, worst first."""
     z = detail.z
     elements = []
     for place in _worst_places(detail):

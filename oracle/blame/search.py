@@ -1,4 +1,4 @@
-"""Goes back from a case's discrepancies to the arrays behind them: to keep them, and to look for their causes."""
+"""Collects the arrays of a case's discrepancies, to keep them, and to search for their causes."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ EvidenceOf: TypeAlias = Callable[[Sequence[Row]], Iterable[Evidenced]]
 
 
 def explained(rows: Iterable[Row], evidence_of: EvidenceOf) -> tuple[list[Row], list[Detail]]:
-    """The rows, each culprit's with its likely cause, and the arrays behind discrepancies: culprits before what is wrong end to
-    end only, at most MOST_PER_CASE. Those without element-wise figures (a wrong shape, a crash) have no arrays.
+    """The rows, those of culprits with likely causes, and the arrays of at most MOST_PER_CASE discrepancies, culprits before
+    those that are wrong end to end only. Rows without element-wise figures (a wrong shape, a crash) have no arrays.
 
-    Args: evidence_of gives what is known about each of some rows, as far as there is anything.
+    Args: evidence_of gives the evidence about some rows, as far as there is any.
     """
     rows = [with_plain_cause(row) for row in rows]
     wanted = [row for row in rows if row.verdict in DISCREPANCIES and row.n_outside and row.mode in (LOCAL, END_TO_END)]
@@ -77,7 +77,7 @@ def explained(rows: Iterable[Row], evidence_of: EvidenceOf) -> tuple[list[Row], 
 
 
 def with_plain_cause(row: Row) -> Row:
-    """The row; of a discrepancy that shows without looking at numbers with its cause."""
+    """The row; with its cause if that is visible without looking at numbers."""
     if row.verdict not in DISCREPANCIES or row.n_outside or row.cause:
         return row
     plain = {
@@ -99,7 +99,7 @@ def with_plain_cause(row: Row) -> Row:
 
 
 def described(row: Row, evidence: Evidence) -> tuple[str, str]:
-    """The shape of a culprit's error, where no hypothesis fits: a name, if it has one, and words."""
+    """The pattern of a culprit's error that no hypothesis explains: a name, if it has one, and a text."""
     if row.verdict == IMPRECISE:
         return "precision", row.diagnosis
     if not np.isfinite(evidence.got).all() and np.isfinite(evidence.expected.value).all():
@@ -135,7 +135,7 @@ def _in_common(
 
 
 def _what(cause: Cause) -> str:
-    """The name; of a number that was fitted, the number too."""
+    """The name of a cause, with the number if one was fitted."""
     return cause.words if cause.name in NUMBERED else cause.name
 
 
@@ -145,7 +145,7 @@ def _same_parameter(one: Row, other: Row) -> bool:
 
 
 def _same_update(one: Row, other: Row) -> bool:
-    """Whether it is the same of two parameters that one optimizer has made."""
+    """Whether two rows show the same quantity of two parameters of the same update."""
     kind, _, name = one.quantity.partition(".")
     return bool(name) and kind not in ("grad", "buffer") and one.mode == LOCAL and other.quantity.startswith(f"{kind}.")
 
@@ -157,7 +157,7 @@ def _same_place(one: Row, other: Row) -> bool:
 def evidences(
     case: Case, trace: Trace, reference: Subject, rows: Sequence[Row], profile: Profile
 ) -> Iterator[Evidenced]:
-    """What is known about each row, and what the subject has there in its own dtype."""
+    """The evidence about each row, and the subject's value in its own dtype."""
     types = layer_types(case)
     for step, mode in dict.fromkeys((row.step, row.mode) for row in rows):
         own = [row for row in rows if (row.step, row.mode) == (step, mode)]
@@ -178,7 +178,7 @@ def _parts(case: Case, trace: Trace, step: int, mode: str) -> Sequence[Part]:
 
 
 def of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced]:
-    """What is known about those of the rows that are the part's."""
+    """The evidence about those rows that belong to the part."""
     try:
         compared = Comparison(part, bench)
     except (CaseError, ReferenceFailed):  # what the trace shows does not fit together: the row says so, nothing to draw
@@ -200,7 +200,7 @@ def of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced
 
 
 def _updated(case: Case, bench: Bench, layer: str, inside: str) -> dict[str, Array]:
-    """The layer's parameters after the step, by their names in its part, as far as the trace shows them in this form."""
+    """The layer's parameters after the step, by their names in its part, as far as the trace shows them in the right shape."""
     found: dict[str, Array] = {}
     for name, value in case.params.items():
         owner, _, short = name.rpartition(".")
@@ -213,7 +213,7 @@ def _updated(case: Case, bench: Bench, layer: str, inside: str) -> dict[str, Arr
 def evidence_of_numbers(
     case: str, row: Row, got: Array, expected: Expected, input: Array | None, upstream: Array | None
 ) -> Evidence:
-    """What is known of a quantity of which nothing can be run again: what went in, and its gradient."""
+    """The evidence about a quantity that cannot be computed again: its input and its gradient."""
     inputs, grads = () if input is None else (input,), () if upstream is None else (upstream,)
     nothing = Case(f"{case}/operations", dtype=row.dtype, inputs=inputs, grad_outputs=grads)
     values = got.astype(np.float64)
@@ -221,7 +221,7 @@ def evidence_of_numbers(
 
 
 def _of_wiring(case: Case, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced]:
-    """What containers computed and what was handed over: there is no layer to run again, only numbers to look at."""
+    """The evidence about results of containers and arrays that were passed on, for which there is no layer to run again."""
     places = {(row.layer, row.quantity): row for row in rows}
     model = ErrorModel(np.dtype(case.dtype))
     nothing = Case(f"{case.name}/wiring", dtype=case.dtype)

@@ -1,4 +1,4 @@
-"""Where in a tensor the error sits, in characters: for terminals, Markdown and exceptions."""
+"""Draws the positions of an error in a tensor in characters, for terminals, Markdown and exceptions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MOST_MAPS = 2
 
 
 def text_map(detail: Detail) -> str:
-    """At most two maps side by side, a character per element or block; "" where they would show nothing.
+    """At most two maps side by side, a character per element or block; "" if they would show nothing.
 
-    That is where every element is outside its tolerance, or none, or a single one, whose index is known.
+    That is the case if every element is outside its tolerance, or none, or only one, whose index is in the diagnosis.
     """
     outside = detail.ratio > 1
     if outside.sum() < 2 or outside.all():

@@ -1,4 +1,4 @@
-"""Likely causes: transformations that real bugs make, held against the subject's own numbers with the derived tolerances."""
+"""Likely causes: effects of common bugs, compared with the subject's own numbers within the derived tolerances."""
 
 from oracle.blame.causes.evidence import Evidence as Evidence
 from oracle.blame.causes.find import Cause as Cause

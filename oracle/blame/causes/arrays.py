@@ -1,4 +1,4 @@
-"""Hypotheses about the numbers alone: the right ones scaled, turned, shifted, permuted, lost, or of another step."""
+"""Hypotheses about the numbers alone: the right ones scaled, reversed, shifted, permuted, lost, or from another step."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def scaled(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def told_apart(number: float, due: float) -> str:
-    """A number with as many digits as tell it from the one that is due: nobody is told that 1 is wrong, and should be 1."""
+    """A number with enough digits to differ from the right one, so that a text never says that 1 is wrong and should be 1."""
     texts = ((f"{number:.{digits}g}", f"{due:.{digits}g}") for digits in range(7, 17))
     return next((own for own, other in texts if own != other), repr(number))
 
 
 def rounded_once(e: Evidence, factor: float) -> Floats:
-    """The error of the right value times a factor."""
+    """The error of the right value times a factor, rounded once more."""
     return np.hypot(e.expected.sigma, 2 * e.model.unit_roundoff * np.abs(e.expected.value)) * abs(factor)
 
 
 def factors(e: Evidence) -> dict[float, str]:
-    """Numbers that are easily forgotten or taken twice, by their value; all that are equal to it in this case."""
+    """Numbers that are often forgotten or used twice, by value, with the meanings of each value in this case."""
     counts: dict[str, float] = {}
     if e.case.inputs:
         shape = e.input.shape
@@ -120,7 +120,7 @@ def moved(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def shifted_diagonally(e: Evidence) -> Iterator[Hypothesis]:
-    """By (i, j) over the last two dimensions."""
+    """The array shifted by (i, j) along the last two dimensions."""
     value, sigma = e.expected.value, e.expected.sigma
     if value.ndim < 2 or min(value.shape[-2:]) < 2:
         return
@@ -140,7 +140,7 @@ def pushed(array: Floats, offset: int, axis: int) -> Floats:
 
 
 def permuted(e: Evidence, axis: int) -> Iterator[Hypothesis]:
-    """Each slice of what came is another slice of what should have come."""
+    """Each slice of the received array is another slice of the expected one."""
     value, got = np.moveaxis(e.expected.value, axis, 0), np.moveaxis(e.got, axis, 0)
     if not 2 <= len(value) <= 64 or value[0].size < 2 or not np.isfinite(value).all() or not np.isfinite(got).all():
         return
@@ -205,7 +205,7 @@ def rounded(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def exchanged(e: Evidence) -> Iterator[Hypothesis]:
-    """What belongs to another quantity of the same layer, or to one of the branches alone."""
+    """The value of another quantity of the same layer, or of one of the branches alone."""
     for quantity, value in e.siblings.items():
         if value.shape == e.got.shape and not np.array_equal(value, e.expected.value):
             yield Hypothesis(
@@ -224,7 +224,7 @@ def exchanged(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def in_another_order(e: Evidence) -> Iterator[Hypothesis]:
-    """The same numbers at other places."""
+    """The same numbers in other positions."""
     value = e.expected.value
     if value.size < 4 or not np.isfinite(value).all() or not np.isfinite(e.got).all():
         return

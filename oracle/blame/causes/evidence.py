@@ -1,4 +1,4 @@
-"""What is known about a wrong quantity, and when a hypothesis about it fits."""
+"""The evidence about a wrong quantity, and whether a hypothesis about it fits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from oracle.trace import Key
 
 
 class Hypothesis(NamedTuple):
-    """A cause by its name and in words, and the numbers that it would lead to with their error."""
+    """A cause by name and in words, with the numbers that it would give and their error."""
 
     cause: str
     words: str
@@ -32,16 +32,16 @@ class Evidence:
     """A wrong quantity.
 
     Attributes:
-        case: the part that it belongs to, a step of one layer, loss or update, with the subject's own inputs; the last of several
-            where earlier ones add to its gradients.
-        key: its place there.
-        got: what the subject has, float64.
-        expected: what it should have.
-        model: with which it was predicted.
-        previous: what the subject had there one step before; None in the first step.
-        siblings: what the part's other quantities should be.
-        updated: of a layer, the parameters with which the subject ended the step, by their names in the part.
-        sources: of what a container computes, what it is computed from.
+        case: its part, a step of one layer, loss or update with the subject's own inputs; the last of several steps if earlier
+            ones add to its gradients.
+        key: its key in the part.
+        got: the subject's value, in float64.
+        expected: the expected value.
+        model: the error model of the prediction.
+        previous: the subject's value one step before; None in the first step.
+        siblings: the expected values of the part's other quantities.
+        updated: for a layer, the subject's parameters after the step, by their names in the part.
+        sources: for a result of a container, the arrays from which it is computed.
     """
 
     case: Case
@@ -60,7 +60,7 @@ class Evidence:
 
     @property
     def param(self) -> str:
-        """Of a parameter's quantity, the parameter's short name."""
+        """The short name of the parameter to which the quantity belongs."""
         return self.quantity.partition(".")[2]
 
     @property
@@ -78,7 +78,7 @@ class Evidence:
 
     @property
     def of_parameter(self) -> Evidence:
-        """Of an update, this parameter's alone: what is run again is then no more than that."""
+        """The evidence of an update reduced to this parameter, so that reruns are cheap."""
         name = f"{self.key.layer}.{self.param}" if self.key.layer else self.param
         optimizer = self.case.optimizer
         if optimizer is None or len(self.case.params) < 2 or name not in self.case.params:
@@ -104,7 +104,7 @@ class Evidence:
         return ~(near | (np.isnan(self.got) & np.isnan(self.expected.value)))
 
     def fits(self, value: Floats, sigma: Floats | float) -> bool:
-        """Whether what the subject has agrees with these numbers within rounding, and they are not what was expected."""
+        """Whether the subject's value agrees with these numbers within rounding, and they differ from the expected ones."""
         if value.shape != self.got.shape:
             return False
         with np.errstate(all="ignore"):
@@ -112,12 +112,12 @@ class Evidence:
             return bool(np.all(same | (np.abs(self.got - value) <= LAMBDA * sigma)))
 
     def is_refbps_own(self) -> bool:
-        """Whether refbp itself comes to what the subject has, and not to what is expected."""
+        """Whether refbp itself computes the subject's value instead of the expected one."""
         found = self.after()
         return found is not None and self.fits(found.value, found.sigma)
 
     def after(self, case: Case | None = None, **fields: Any) -> ErrorArray | None:
-        """The quantity if the part had been another one; None where that cannot be, or has no such quantity."""
+        """The quantity computed from a changed part; None if that cannot be run, or lacks the quantity."""
         try:
             other = replace(self.case if case is None else case, **fields)
             results: Results = predict(other, replace(self.model, branches=BranchLog()))

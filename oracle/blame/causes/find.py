@@ -1,4 +1,4 @@
-"""From a wrong quantity to what it looks like: the hypotheses that fit, or, where none does, the shape of the error."""
+"""Finds the hypotheses that explain a wrong quantity, or, if none does, describes the pattern of the error."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from oracle.wording.figures import exact_share
 
 
 class Cause(NamedTuple):
-    """A hypothesis that fits: its name, the same for all of its kind, and words for a person."""
+    """A hypothesis that fits: its name, which all of its kind share, and a text for people."""
 
     name: str
     words: str
 
 
 def causes_of(evidence: Evidence) -> list[Cause]:
-    """Every cause under which the subject has what it should have, most specific first; or none."""
+    """Every cause that explains the subject's value, most specific first; empty if there is none."""
     if evidence.got.shape != evidence.expected.value.shape or not evidence.got.size:
         return []
     found: dict[str, Cause] = {}
@@ -39,7 +39,7 @@ def causes_of(evidence: Evidence) -> list[Cause]:
     ignored = any(cause.name == "option" and "is ignored" in cause.words for cause in found.values())
 
     def rank(cause: Cause) -> float:
-        """An option that is given and ignored says more than a convention that comes to the same."""
+        """The order of causes: an ignored option is more specific than a convention with the same effect."""
         return VAGUE.get(cause.name, 0) + (0.5 if ignored and cause.name in CONVENTIONS else 0)
 
     return sorted(found.values(), key=rank)
@@ -83,7 +83,7 @@ def _all(evidence: Evidence) -> Iterator[Hypothesis]:
 
 
 def _confined(evidence: Evidence) -> Iterator[Cause]:
-    """One element, or one slice, is wrong and the rest right."""
+    """A text if only one element, or one slice, is wrong."""
     outside = evidence.outside()
     places = np.argwhere(outside)
     if outside.size < 2 or not len(places):
@@ -100,7 +100,7 @@ def _confined(evidence: Evidence) -> Iterator[Cause]:
 
 
 def in_words(evidence: Evidence) -> str:
-    """The shape of an error that no hypothesis fits."""
+    """A description of the pattern of an error that no hypothesis explains."""
     outside = evidence.outside()
     got, expected = evidence.got, evidence.expected.value
     said = []
@@ -131,7 +131,7 @@ def in_words(evidence: Evidence) -> str:
 
 
 def as_factor(ratio: float) -> str:
-    """A ratio so that it never reads as 1 unless it is."""
+    """A ratio with enough digits that it reads as 1 only if it is 1."""
     if abs(ratio) == 1:
         return f"{ratio:.0f}"
     return (

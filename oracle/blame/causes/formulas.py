@@ -1,4 +1,4 @@
-"""Hypotheses about single formulas: another derivative, couplings that are missing, a loss's gradient without a part."""
+"""Hypotheses about single formulas: a wrong derivative, missing couplings, a loss's gradient without one of its parts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def allowed(e: Evidence, value: Floats) -> Floats:
-    """A few roundings of what a formula is made of."""
+    """A tolerance of a few roundings of a formula's terms."""
     typical = float(np.max(np.abs(value[np.isfinite(value)]), initial=0.0))
     return np.asarray(4 * e.model.unit_roundoff * (np.abs(value) + 0.1 * typical))
 
@@ -68,7 +68,7 @@ def of_elementwise(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_crops(e: Evidence) -> Iterator[Hypothesis]:
-    """A part of the upstream gradient as it is: what was padded or repeated gives nothing back."""
+    """A part of the upstream gradient, unchanged: the gradients of padded or repeated elements are lost."""
     g, shape = e.upstream, e.input.shape
     if g is None or g.ndim != len(shape) or g.shape == shape or any(a < b for a, b in zip(g.shape, shape, strict=True)):
         return
@@ -116,7 +116,7 @@ def of_outputs(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_losses(e: Evidence) -> Iterator[Hypothesis]:
-    """Gradients of the usual losses without one of their parts; for the mean over all elements or over the batch."""
+    """Gradients of common losses without one of their parts, with the mean over all elements or over the batch."""
     x, targets = e.input.astype(np.float64), [np.asarray(t) for t in e.case.targets[0]]
     t = targets[0]
     trials: dict[str, Any] = {}
@@ -152,7 +152,7 @@ def of_losses(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_weights(e: Evidence) -> Iterator[Hypothesis]:
-    """A scale's gradient from the input as it is."""
+    """The gradient of a scale, computed from the input without normalisation."""
     x, g = e.input.astype(np.float64), e.upstream
     if g is None or g.shape != x.shape or not x.ndim or e.got.ndim != 1:
         return

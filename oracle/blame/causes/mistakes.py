@@ -1,4 +1,4 @@
-"""Hypotheses from public bug reports: weights that moved too early, windows overwritten, rows that should be ignored."""
+"""Hypotheses from public bug reports: weights updated too early, windows overwritten, ignored rows that count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def updated_too_early(e: Evidence) -> Iterator[Hypothesis]:
-    """The gradient goes through the parameters that the step ends with."""
+    """The gradient is computed with the parameters after the update."""
     moved = {name: e.updated.get(name, value) for name, value in e.case.params.items()}
     if e.quantity == "grad_input" and e.case.layers and e.updated:
         words = "the weights were updated before the gradient went through them"
@@ -44,7 +44,7 @@ def batches(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def sign_of_the_weight(e: Evidence) -> Iterator[Hypothesis]:
-    """A scale that is kept positive by its absolute value, through which the gradient goes with the sign."""
+    """A scale that is made positive by its absolute value, whose derivative is the sign."""
     for name, value in e.case.params.items():
         short = name.rpartition(".")[2]
         if short != "weight" or value.ndim != 1 or not (value < 0).any() or not e.case.layers:
@@ -66,7 +66,7 @@ def summed_over_everything(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def row_length(e: Evidence) -> Iterator[Hypothesis]:
-    """What belongs to row r, column c is at r · height + c."""
+    """The element of row r, column c is at r · height + c instead of r · width + c."""
     value, sigma = e.expected.value, e.expected.sigma
     if value.ndim < 2 or value.shape[-1] == value.shape[-2] or min(value.shape[-2:]) < 2:
         return
@@ -88,7 +88,7 @@ def row_length(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def windows_overwritten(e: Evidence) -> Iterator[Hypothesis]:
-    """Of several windows with the same winner the last, or the first, alone gives its gradient back."""
+    """Of several windows with the same maximum only the last, or the first, passes its gradient."""
     spec, g = e.spec, e.upstream
     if spec is None or g is None or e.quantity != "grad_input" or not spec.type.startswith("MaxPool"):
         return
@@ -109,7 +109,7 @@ def windows_overwritten(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def ignored_rows(e: Evidence) -> Iterator[Hypothesis]:
-    """Rows that should be ignored get a gradient, or count in the mean."""
+    """Ignored rows get a gradient, or count in the mean."""
     loss = e.case.loss
     if loss is None or e.case.layers or loss.type not in ("CrossEntropyLoss", "NLLLoss") or e.input.ndim != 2:
         return
@@ -138,7 +138,7 @@ def ignored_rows(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def _smoothed(e: Evidence, ignored: Any) -> Iterator[Hypothesis]:
-    """Ignored rows whose share of the label smoothing counts all the same, in the value or in what goes back."""
+    """Ignored rows whose part of the label smoothing counts nevertheless, in the value or in the gradient."""
     assert e.case.loss is not None
     options = e.case.loss.options
     smoothing, reduction = float(options.get("label_smoothing", 0.0)), options.get("reduction", "mean")
@@ -163,7 +163,7 @@ def _smoothed(e: Evidence, ignored: Any) -> Iterator[Hypothesis]:
 
 
 def cancelled(e: Evidence) -> Iterator[Hypothesis]:
-    """exp(x) - 1 is right to the rounding of exp(x), not of itself."""
+    """exp(x) - 1 computed by subtraction: its error is relative to exp(x), not to the result."""
     spec = e.spec
     if spec is None or spec.type not in ("ELU", "CELU", "SELU") or e.quantity not in ("output", "grad_input"):
         return

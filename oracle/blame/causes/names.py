@@ -1,4 +1,4 @@
-"""The causes that can be named, each with what it says."""
+"""The causes that can be named, each with its meaning."""
 
 from __future__ import annotations
 

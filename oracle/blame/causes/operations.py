@@ -1,4 +1,4 @@
-"""Hypotheses about an operation inside a layer: refbp run again with that operation done in another way."""
+"""Hypotheses about an operation inside a layer: refbp runs again with that operation replaced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oracle.case.case import Spec
 
 @contextmanager
 def operation(path: str, other: Callable[[Any], Any]) -> Iterator[None]:
-    """The function at "module:name" replaced by other(function), for a while."""
+    """Inside, the function at "module:name" is replaced by other(function)."""
     module, _, name = path.partition(":")
     owner = importlib.import_module(module)
     right = getattr(owner, name)
@@ -74,7 +74,7 @@ def whole_windows(divisors: Any) -> Any:
 
 
 def _by_window(max_pool: Any, handed_back: Any) -> Any:
-    """Max pooling whose backward is handed_back(x, output, grad_output, g), x padded as g says, in x's shape."""
+    """Max pooling with the backward handed_back(x, output, grad_output, g), where x is padded as g says."""
 
     def other(rank: int, input: Any, *arguments: Any) -> Any:
         result, _ = max_pool(rank, input, *arguments)
@@ -89,7 +89,7 @@ def _by_window(max_pool: Any, handed_back: Any) -> Any:
 
 
 def equal_winners(max_pool: Any) -> Any:
-    """Every element that equals its window's maximum gets the whole gradient."""
+    """Every element that equals the maximum of its window gets the whole gradient."""
 
     def handed_back(x: Any, output: Any, grad_output: Any, g: Any) -> Any:
         result = np.zeros_like(grad_output, shape=x.shape)
@@ -101,7 +101,7 @@ def equal_winners(max_pool: Any) -> Any:
 
 
 def largest_written(max_pool: Any) -> Any:
-    """Each window in turn writes what it hands back over its whole extent: zeros too."""
+    """Each window in turn overwrites the gradient in its whole extent, also with zeros."""
 
     def handed_back(x: Any, output: Any, grad_output: Any, g: Any) -> Any:
         return written(x, g, (np.where(x[own] == output, grad_output, 0.0) for own in reversed(g.taps())))
@@ -126,7 +126,7 @@ def share_written(avg_pool: Any) -> Any:
 
 
 def written(x: Any, g: Any, shares: Iterator[Any]) -> Any:
-    """What is left of the shares of all taps, the last tap first: of two windows the later one has the smaller tap."""
+    """The parts of all taps overwriting each other, the last tap first, since of two windows the later has the smaller tap."""
     result = np.zeros_like(x)
     for positions, share in zip(reversed(g.taps()), shares, strict=True):
         result[positions] = share

@@ -1,4 +1,4 @@
-"""Hypotheses about what was computed: the layer run again with an option, an input or a mode that it should not have had."""
+"""Hypotheses that the layer was computed with a wrong option, input or mode: refbp runs again with it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def of_upstream(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_options(e: Evidence) -> Iterator[Hypothesis]:
-    """Every option at its default, switched, or exchanged with another."""
+    """Every option set to its default, switched, or exchanged with another."""
     optimizer = e.case.optimizer
     if optimizer is not None:
         e = e.of_parameter
@@ -125,7 +125,7 @@ def altered(spec: Spec, made: type) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def rounded(spec: Spec, dtype: np.dtype[Any]) -> Spec:
-    """An optimizer whose options, as given or by default, are numbers of this dtype: 1 - β of it is another one than β's is."""
+    """An optimizer with its options, given or default, rounded to this dtype, which changes 1 - β."""
 
     def own(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -153,7 +153,7 @@ def without_default(options: dict[str, Any], name: str) -> Iterator[tuple[dict[s
 
 
 def of_parameters(e: Evidence) -> Iterator[Hypothesis]:
-    """Parameters turned, transposed, lost or taken twice."""
+    """Parameters reversed, transposed, missing or used twice."""
     if not e.case.layers or e.quantity.startswith("grad."):
         return
     for name, value in e.case.params.items():
@@ -200,7 +200,7 @@ def of_parameters(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_sums(e: Evidence) -> Iterator[Hypothesis]:
-    """Parameter gradients of a part of the batch or of the positions only."""
+    """Parameter gradients from a part of the batch or of the positions only."""
     if not e.quantity.startswith("grad.") or e.upstream is None or not e.case.layers or e.input.ndim < 2:
         return
     batch = len(e.input)
@@ -252,7 +252,7 @@ AXES = {
 
 
 def of_running(e: Evidence) -> Iterator[Hypothesis]:
-    """Running statistics by another rule."""
+    """Running statistics updated by another rule."""
     if not (e.case.inputs or e.case.grads):  # of what is handed over between layers there is nothing to run
         return
     for name, convention in CONVENTIONS.items():
@@ -268,7 +268,7 @@ def of_running(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_statistics(e: Evidence) -> Iterator[Hypothesis]:
-    """Normalisation whose gradient lacks what goes through the mean or the variance, or whose output has another 1/σ."""
+    """Normalisation whose gradient lacks the term through the mean or the variance, or whose output has another 1/σ."""
     kind = AXES.get(e.case.layers[0].type) if e.case.layers else None
     if kind is None or e.quantity not in ("grad_input", "output") or e.input.size == 0:
         return
@@ -322,7 +322,7 @@ def of_statistics(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_precision(e: Evidence) -> Iterator[Hypothesis]:
-    """Operands that were rounded to fewer bits before they were multiplied."""
+    """Operands rounded to fewer bits before multiplication."""
     if not e.case.layers or not e.case.params:
         return
     for name, bits in (("float32", 24), ("TF32", 11), ("bfloat16", 8)):
@@ -346,7 +346,7 @@ def kept_bits(array: Array, bits: int) -> Array:
 
 
 def of_place(e: Evidence) -> Iterator[Hypothesis]:
-    """The derivative taken somewhere else than at the input."""
+    """The derivative evaluated elsewhere than at the input."""
     if not e.quantity.startswith("grad") or not e.case.layers or e.upstream is None:
         return
     output = e.after_output()

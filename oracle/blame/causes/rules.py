@@ -1,4 +1,4 @@
-"""Update rules as they are often got wrong, each as a change of the right one; on arrays or on error arrays."""
+"""Common mistakes in update rules, each as a change of the right rule; for arrays or error arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def descent(param: Any, grad: Any, options: Mapping[str, Any]) -> Any:
 
 
 def with_step(moved: Callable[..., Any]) -> Callable[[Rule], Rule]:
-    """The state of the right rule, and another parameter: moved(param, grad, old state, new state, options)."""
+    """A rule with the right state, and the parameter moved(param, grad, old state, new state, options)."""
 
     def change(rule: Rule) -> Rule:
         def other(param: Any, grad: Any, *state: Any, **options: Any) -> Any:
@@ -83,7 +83,7 @@ def nesterov_before(param: Any, grad: Any, old: Any, new: Any, options: Any) -> 
 
 
 def decayed(by: Callable[[Any, float, float], Any]) -> Callable[[Rule], Rule]:
-    """Decay outside of the gradient: by(param, lr, weight_decay) is taken off at the end."""
+    """Decay outside of the gradient: by(param, lr, weight_decay) is subtracted at the end."""
 
     def change(rule: Rule) -> Rule:
         def other(param: Any, grad: Any, *state: Any, weight_decay: float = 0.0, **options: Any) -> Any:
@@ -155,7 +155,7 @@ def _shrunk(param: Any, options: Mapping[str, Any]) -> Any:
 
 
 def counted(by: Callable[[int], int]) -> Callable[[Rule], Rule]:
-    """The correction is that of step by(t)."""
+    """The bias correction is that of step by(t)."""
 
     def change(rule: Rule) -> Rule:
         def other(param: Any, grad: Any, step: Any = None, *state: Any, **options: Any) -> Any:
@@ -168,7 +168,7 @@ def counted(by: Callable[[int], int]) -> Callable[[Rule], Rule]:
 
 
 def decay_moved(rule: Rule) -> Rule:
-    """Within the gradient what should be apart from it, or the other way round."""
+    """Decay in the gradient that should be decoupled, or the other way round."""
 
     def other(param: Any, grad: Any, *state: Any, decoupled_weight_decay: bool = False, **options: Any) -> Any:
         return rule(param, grad, *state, decoupled_weight_decay=not decoupled_weight_decay, **options)
@@ -230,7 +230,7 @@ def rectified_from_four(rule: Rule) -> Rule:
 
 
 def root_with_epsilon(param: Any, grad: Any, old: Any, new: Any, options: Any) -> Any:
-    """RMSprop and Adagrad with eps inside of the root."""
+    """RMSprop and Adagrad with eps inside the root."""
     d, eps = descent(param, grad, options), options["eps"]
     if "alpha" not in options:
         t, total = new
@@ -243,7 +243,7 @@ def root_with_epsilon(param: Any, grad: Any, old: Any, new: Any, options: Any) -
 
 
 def rate_in_the_squares_buffer(rule: Rule) -> Rule:
-    """RMSprop whose momentum holds the rate."""
+    """RMSprop whose momentum includes the learning rate."""
 
     def other(param: Any, grad: Any, *state: Any, lr: float, **options: Any) -> Any:
         moved = rule(param, grad, *state, lr=1.0, **options)
@@ -257,7 +257,7 @@ def rate_in_the_squares_buffer(rule: Rule) -> Rule:
 
 
 def delta_of(eps_inside: bool, scaled: bool) -> Callable[[Rule], Rule]:
-    """Adadelta with eps outside of its roots, or with the rate in what it adds up."""
+    """Adadelta with eps outside of its roots, or with the learning rate in its accumulated updates."""
 
     def change(rule: Rule) -> Rule:
         def other(param: Any, grad: Any, step: Any = None, s: Any = None, u: Any = None, **options: Any) -> Any:
@@ -303,7 +303,7 @@ def adafactor_without(part: str) -> Callable[[Rule], Rule]:
 
 
 def adafactor_rate(rule: Rule) -> Rule:
-    """1 / √t does not limit the rate."""
+    """Adafactor whose rate is not limited by 1 / √t."""
 
     def moved(param: Any, grad: Any, old: Any, new: Any, options: Any) -> Any:
         right = rule(param, grad, *old, **options)[0]
@@ -316,7 +316,7 @@ def adafactor_rate(rule: Rule) -> Rule:
 
 
 def rate_of_this_step(rule: Rule) -> Rule:
-    """ASGD whose η is already that of this step."""
+    """ASGD that uses the new η in this step already."""
 
     def other(param: Any, grad: Any, step: Any = None, eta: Any = None, *state: Any, **options: Any) -> Any:
         ahead = rule(param, grad, step, eta, *state, **options)[2]
@@ -326,7 +326,7 @@ def rate_of_this_step(rule: Rule) -> Rule:
 
 
 def turned_sign_kept(rule: Rule) -> Rule:
-    """Rprop that moves, and keeps the gradient, where its sign has turned."""
+    """Rprop that moves, and stores the gradient, where its sign has changed."""
 
     def other(param: Any, grad: Any, step: Any = None, prev: Any = None, size: Any = None, **options: Any) -> Any:
         _, count, _, size = rule(param, grad, step, prev, size, **options)
@@ -337,6 +337,6 @@ def turned_sign_kept(rule: Rule) -> Rule:
 
 
 def size_before(param: Any, grad: Any, old: Any, new: Any, options: Any) -> Any:
-    """Rprop that moves by the size of the step before."""
+    """Rprop that moves by the step size before its update."""
     size = np.full_like(param, options["lr"]) if old[2] is None else old[2]
     return param - size * np.sign(new[1])

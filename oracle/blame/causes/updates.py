@@ -16,7 +16,7 @@ from oracle.execution.rules import Rule, rule_replaced
 
 
 class WrongRule(NamedTuple):
-    """A cause, its words, and how it changes the rule of these optimizers."""
+    """A cause, its text, and how it changes the rule of these optimizers."""
 
     types: tuple[str, ...]
     cause: str
@@ -155,7 +155,7 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_rules(e: Evidence) -> Iterator[Hypothesis]:
-    """Every wrong rule of this optimizer, over all of the part's steps."""
+    """Every wrong rule of this optimizer, applied in all steps of the part."""
     assert e.case.optimizer is not None
     type = e.case.optimizer.type
     for wrong in WRONG_RULES:
@@ -166,7 +166,7 @@ def of_rules(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_count(e: Evidence, names: list[str]) -> Iterator[Hypothesis]:
-    """One count for all parameters, which each of them raises."""
+    """One step count for all parameters, which each of them increments."""
     assert e.case.optimizer is not None
     if e.case.optimizer.type not in COUNTING or len(names) < 2 or parameter(e) not in names:
         return
@@ -181,7 +181,7 @@ def parameter(e: Evidence) -> str:
 
 
 def options(e: Evidence) -> dict[str, Any]:
-    """Those of the parameter's own group."""
+    """The options of the parameter's group."""
     assert e.case.optimizer is not None
     name = parameter(e)
     own = next((group for group in e.case.optimizer.groups if name in group["params"]), {})
@@ -189,7 +189,7 @@ def options(e: Evidence) -> dict[str, Any]:
 
 
 def of_state(e: Evidence) -> Iterator[Hypothesis]:
-    """Gradients that reach the step changed; a parameter that is not moved, or the wrong way."""
+    """Gradients that are changed before the step; a parameter that is not updated, or in the wrong direction."""
     assert e.case.optimizer is not None
     name = parameter(e)
     if any(name not in grads for grads in e.case.grads):
@@ -211,7 +211,7 @@ def of_state(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_groups(e: Evidence) -> Iterator[Hypothesis]:
-    """Another group's options, or none of its own."""
+    """The options of another group, or the defaults."""
     assert e.case.optimizer is not None
     name = parameter(e)
     if e.case.optimizer.groups:
@@ -236,7 +236,7 @@ def of_groups(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_a_number(e: Evidence) -> Iterator[Hypothesis]:
-    """Another rate: the step is a constant times the right one."""
+    """A wrong learning rate: the step is a constant times the right one."""
     name = parameter(e)
     if not e.quantity.startswith("param.") or name not in e.case.params:
         return
@@ -252,7 +252,7 @@ def of_a_number(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_momentum(e: Evidence) -> Iterator[Hypothesis]:
-    """SGD's momentum with another coefficient."""
+    """SGD with another momentum coefficient."""
     name, own = parameter(e), options(e)
     kept = e.case.optimizer_state.get("momentum", {}).get(name)
     if kept is None or not e.quantity.startswith("momentum.") or name not in e.case.grads[0] or not own.get("momentum"):
@@ -267,7 +267,7 @@ def of_momentum(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_correction(e: Evidence) -> Iterator[Hypothesis]:
-    """The correction of the second moment in the case's own precision: 1 - β^t loses what β^t is rounded by."""
+    """The correction of the second moment computed in the case's dtype, where 1 - β^t inherits the rounding error of β^t."""
     assert e.case.optimizer is not None
     name = parameter(e)
     if e.case.optimizer.type not in ADAMS or e.case.dtype == "float64" or not e.quantity.startswith("param."):

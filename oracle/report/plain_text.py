@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from oracle.blame.details import Detail, Place
@@ -57,10 +58,12 @@ def visible_values(value: Any) -> Any:
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
     """The table with texts that spreadsheets do not take for formulas."""
+
+    def harmless(values: pd.Series[Any]) -> pd.Series[Any]:
+        codes, words = pd.factorize(values, use_na_sentinel=False)
+        made = [f"'{word}" if isinstance(word, str) and word.startswith(FORMULA) else word for word in words]
+        return pd.Series(np.array(made, object)[codes], values.index, object)
+
     return table.assign(
-        **{
-            str(name): [f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text for text in values]
-            for name, values in table.items()
-            if values.dtype.kind not in "biuf"
-        }
+        **{str(name): harmless(values) for name, values in table.items() if values.dtype.kind not in "biuf"}
     )

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from oracle.blame import details
@@ -131,7 +132,7 @@ class Report(Findings):
             "environment": self.environment,
             "blame": [spelled(asdict(culprit), SPECIAL) for culprit in self.blame],
             "cases": _records(self.cases),
-            "table": {str(name): spelled(values.tolist(), SPECIAL) for name, values in self.table.items()},
+            "table": {str(name): _values(column) for name, column in self.table.items()},
             "training": [spelled(asdict(run), SPECIAL) for run in self.training],
             "details": [detail.place for detail in self.details],
             "coverage": self.coverage.to_json(),
@@ -212,8 +213,8 @@ class Report(Findings):
             for_spreadsheets(self.table).to_csv(staging / "table.csv", index=False, encoding="utf-8")
             cases = for_spreadsheets(self.cases.drop(columns="seconds"))
             cases.to_csv(staging / "cases.csv", index=False, encoding="utf-8")
-            with (staging / "report.json").open("w", encoding="utf-8") as file:
-                json.dump(self.to_json(), file, allow_nan=False)
+            # As one text: json.dump writes it piece by piece, and takes several times as long.
+            (staging / "report.json").write_text(json.dumps(self.to_json(), allow_nan=False), encoding="utf-8")
             details.save(self.details, staging / "details.npz")
             (staging / "report.md").write_text(self.to_markdown(), encoding="utf-8")
             (staging / "report.html").write_text(self._page(), encoding="utf-8")
@@ -264,6 +265,15 @@ def load_report(folder: Path | str) -> Report:
     return Report(
         kept.table, kept.cases, kept.blame, kept.about, kept.training, kept.details, kept.coverage, kept.described
     )
+
+
+def _values(column: pd.Series[Any]) -> list[Any]:
+    """A column as JSON holds it."""
+    values = column.tolist()
+    if column.dtype.kind == "f":
+        for place in np.flatnonzero(~np.isfinite(column.to_numpy())):
+            values[place] = spelled(values[place], SPECIAL)
+    return values
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

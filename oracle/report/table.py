@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -39,11 +41,10 @@ HARNESS_FAILED = "the harness itself failed"
 def row_table(rows: Iterable[Row]) -> pd.DataFrame:
     """The full table; shapes and indices are text, so that every file format can hold them."""
     rows = list(rows)
-    return pd.DataFrame({name: [_cell(getattr(row, name)) for row in rows] for name in names(COLUMNS)})
-
-
-def _cell(value: Any) -> Any:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+    found: dict[str, list[Any]] = {name: list(map(attrgetter(name), rows)) for name in names(COLUMNS)}
+    for name in (own.name for own in fields(Row) if str(own.type).startswith("tuple")):
+        found[name] = [" ".join(map(str, sizes)) for sizes in found[name]]
+    return pd.DataFrame(found)
 
 
 def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tuple[str, str], float]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,9 +28,12 @@ def shown() -> list[dict[str, Any]]:
 
 
 def packed(value: Any) -> str:
-    """The value as compressed JSON in a text, which the page decompresses."""
+    """The value as compressed JSON in a text, which the page decompresses.
+
+    Level 9 makes it 2 % smaller and takes three times as long.
+    """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0, compresslevel=6)).decode()
 
 
 def columns(table: pd.DataFrame, blames: Iterable[Blame]) -> dict[str, Any]:
@@ -39,20 +42,25 @@ def columns(table: pd.DataFrame, blames: Iterable[Blame]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     tolerances = table["tolerance"].tolist()
     for column in (NAMED[str(name)] for name in table):
-        values = table[column.name].tolist()
+        values = table[column.name]
         if column.kind == TEXT:
-            codes, words = pd.factorize(table[column.name])
+            codes, words = pd.factorize(values)
             found[column.name] = {"words": [str(word) for word in words], "codes": codes.tolist()}
         elif column.kind == COUNT:
-            found[column.name] = {"numbers": values}
-        elif column.kind == FIGURE:
-            found[column.name] = {"numbers": [number(rounded(value)) for value in values]}
+            found[column.name] = {"numbers": values.tolist()}
         elif column.kind == MEASURED:
-            pairs = zip(values, tolerances, strict=True)
+            pairs = zip(values.tolist(), tolerances, strict=True)
             found[column.name] = {"numbers": [number(measured(value, tolerance)) for value, tolerance in pairs]}
         else:
-            found[column.name] = {"numbers": [number(share(value)) for value in values]}
+            found[column.name] = {"numbers": _each_once(rounded if column.kind == FIGURE else share, values)}
     return found
+
+
+def _each_once(change: Callable[[float], float], values: pd.Series[Any]) -> list[Any]:
+    """The numbers of a column changed, each of those that come often once."""
+    codes, different = pd.factorize(values)
+    made = [*(number(change(value)) for value in different.tolist()), None]  # the last for what is no number
+    return [made[code] for code in codes.tolist()]
 
 
 def share(value: float) -> float:

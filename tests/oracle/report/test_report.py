@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import oracle
+from oracle.blame import details
 from oracle.blame.blame import Blame
 from oracle.judging.rows import DISCREPANCIES, FAILURES, VERDICTS, Row
 from oracle.judging.training import TrainingRun
@@ -207,7 +208,7 @@ def test_committed_files_do_not_change_with_the_clock(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
-WRITERS = [(pd.DataFrame, "to_parquet"), (pd.DataFrame, "to_csv"), (json, "dump"), (Path, "write_text")]
+WRITERS = [(pd.DataFrame, "to_parquet"), (pd.DataFrame, "to_csv"), (details, "save"), (Path, "write_text")]
 
 
 @pytest.mark.parametrize("owner, method", WRITERS, ids=[method for _, method in WRITERS])

@@ -28,6 +28,7 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
 def scaled(e: Evidence) -> Iterator[Hypothesis]:
     value, sigma = e.expected.value, e.expected.sigma
     yield Hypothesis("sign", "the sign is wrong", -value, sigma)
+    yield Hypothesis("sign", "the sign is lost: absolute values", np.abs(value), sigma)
     known = factors(e)
     for factor, words in known.items():
         yield Hypothesis("factor", f"{words} times the right value", value * factor, rounded_once(e, factor))
@@ -72,6 +73,8 @@ def factors(e: Evidence) -> dict[float, str]:
     p = e.spec.options.get("p") if e.spec is not None else None
     if isinstance(p, float) and 0 < p < 1:
         counts["the share that is kept"] = 1 - p
+    if e.case.loss is not None and not e.case.layers and e.case.inputs:
+        counts["half the number of elements"] = e.input.size / 2
     counts["2"] = 2.0  # the number of something in this case comes before the number alone
     found: dict[float, list[str]] = {}
     for words, count in counts.items():
@@ -170,6 +173,15 @@ def lost(e: Evidence) -> Iterator[Hypothesis]:
                 yield Hypothesis(
                     "slice lost", f"the {words} element of {dimensions((axis,))} is left out", without, allowed
                 )
+
+    for axis in range(2, value.ndim - 1):
+        for index, words in ((0, "first"), (-1, "last")):
+            without, allowed = value.copy(), sigma.copy()
+            for own in range(axis, value.ndim):
+                edge = (slice(None),) * own + (index,)
+                without[edge], allowed[edge] = 0, 0
+            said = f"the {words} element of each of {dimensions(tuple(range(axis, value.ndim)))} is left out"
+            yield Hypothesis("slice lost", said, without, allowed)
 
 
 def passed_on(e: Evidence) -> Iterator[Hypothesis]:

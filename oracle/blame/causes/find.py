@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oracle.blame.causes import arrays, formulas, mistakes, operations, reruns, updates
+from oracle.blame.causes import arrays, formulas, losses, mistakes, operations, reruns, statistics, updates, upstreams
 from oracle.blame.causes.evidence import Evidence, Hypothesis
 from oracle.case.arrays import Array
 from oracle.judging.conventions import CONVENTIONS
@@ -77,6 +77,9 @@ def _all(evidence: Evidence) -> Iterator[Hypothesis]:
         return
     yield from mistakes.hypotheses(evidence)
     yield from updates.hypotheses(evidence)
+    yield from upstreams.hypotheses(evidence)
+    yield from losses.hypotheses(evidence)
+    yield from statistics.hypotheses(evidence)
     yield from reruns.hypotheses(evidence)
     yield from operations.hypotheses(evidence)
     yield from formulas.hypotheses(evidence)

@@ -15,6 +15,13 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     if e.quantity == "grad_input" and e.case.layers and e.upstream is not None:
         if e.upstream.shape == e.input.shape:
             yield from of_elementwise(e)
+            yield from of_pieces(e)
+            yield Hypothesis(
+                "derivative",
+                "nothing comes back where the input is exactly zero, as from a clamp or a sign",
+                np.where(e.input == 0, 0.0, e.expected.value),
+                e.expected.sigma,
+            )
         yield from of_crops(e)
     if e.quantity == "output" and e.case.layers:
         yield from of_outputs(e)
@@ -40,12 +47,17 @@ def of_elementwise(e: Evidence) -> Iterator[Hypothesis]:
         return
     x, y, g = e.input.astype(np.float64), output, e.upstream.astype(np.float64)
     positive = x > 0
+    is_coupled = e.case.layers[0].type in ("Softmax", "Softmin", "Softmax2d")
+    if is_coupled:
+        yield Hypothesis(
+            "coupling", "y g: the product with the upstream gradient is not summed", g * y, allowed(e, g * y)
+        )
     for words, slope in {
         "x (1 - x) instead of y (1 - y)": x * (1 - x),
         "1 - x² instead of 1 - y²": 1 - x * x,
         "1 - |y|": 1 - np.abs(y),
         "1 - y": 1 - y,
-        "y": y,
+        **({} if is_coupled else {"y": y}),
         "y / x: a term is missing": y / x,
         "the sigmoid: a term is missing": sigmoid(x),
         "1 / (1 + |x|): a square is missing": 1 / (1 + np.abs(x)),
@@ -62,9 +74,37 @@ def of_elementwise(e: Evidence) -> Iterator[Hypothesis]:
             ("elements are not coupled", g * y * (1 - y)),
             (f"coupled as a softmax along dimension {axis} is", y * (g - total)),
             ("the sum of the upstream gradient is missing", g - np.exp(y)),
+            ("the probabilities are added, without the sum of the upstream gradient", g + np.exp(y)),
             ("the probabilities are left out", g - np.sum(g, axis=axis, keepdims=True)),
         ):
             yield Hypothesis("coupling", words, value, allowed(e, value))
+
+
+def of_pieces(e: Evidence) -> Iterator[Hypothesis]:
+    """A function of several pieces: one piece's derivative written for another argument, or going on behind its end."""
+    spec, g, y = e.spec, e.upstream, e.after_output()
+    if spec is None or g is None or y is None:
+        return
+    x, up = e.input.astype(np.float64), g.astype(np.float64)
+    alpha, scale = float(spec.options.get("alpha", 1.0)), 1.0507009873554805
+    below: dict[str, Any] = {"the output": y}
+    if spec.type in ("ELU", "CELU"):
+        below["that of the output, written for the input"] = x + alpha if spec.type == "ELU" else x / alpha + 1
+    if spec.type == "SELU":
+        below["scale times (output + alpha): the output holds the scale already"] = scale * (y + 1.6732632423543772)
+    for words, slope in below.items():
+        value = up * np.where(x > 0, scale if spec.type == "SELU" else 1.0, slope)
+        yield Hypothesis("derivative", f"the derivative of what is not positive is {words}", value, allowed(e, value))
+    ends = {
+        "ReLU6": (0.0, 6.0, 1.0),
+        "Hardsigmoid": (-3.0, 3.0, 1 / 6),
+        "Hardtanh": (float(spec.options.get("min_val", -1.0)), float(spec.options.get("max_val", 1.0)), 1.0),
+    }
+    if spec.type in ends:
+        low, high, slope = ends[spec.type]
+        for words, inside in (("lower", x < high), ("upper", x > low)):
+            value = np.where(inside, slope * up, 0.0)
+            yield Hypothesis("derivative", f"the derivative goes on behind the {words} end", value, allowed(e, value))
 
 
 def of_crops(e: Evidence) -> Iterator[Hypothesis]:
@@ -131,6 +171,7 @@ def of_losses(e: Evidence) -> Iterator[Hypothesis]:
             "the difference within a threshold of one, nothing beyond": np.where(np.abs(d) < 1, d, 0),
             "that of the positive part alone": -t / x,
             "the exponential alone": np.exp(x),
+            "one, whatever the sign of the difference": np.ones_like(x),
         }
         trials["minus its size: the label's sign is lost"] = -np.abs(e.expected.value) * x.size
     if t.dtype.kind in "iu" and x.ndim == 2 and t.shape == x.shape[:1]:

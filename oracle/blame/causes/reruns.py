@@ -33,6 +33,7 @@ USUAL: Mapping[str, tuple[Any, ...]] = {
     "threshold": (0.0,),
     "norm_type": (1.0, 2.0),
     "beta": (1.0,),
+    "negative_slope": (0.0,),
 }
 
 

@@ -29,7 +29,7 @@ BOOK.activation(
     forward=_softplus,
     wrong=lambda x, y: sigmoid(y),
     right=lambda x, y: np.where(x > 20, 1, -np.expm1(-y)),
-    causes="derivative from the output, derivative at the output, derivative",
+    causes="derivative at the output, derivative",
 )
 BOOK.activation(
     "softplus",
@@ -38,7 +38,7 @@ BOOK.activation(
     forward=_softplus,
     wrong=lambda x, y: np.exp(y) / (np.exp(y) + 1),
     right=lambda x, y: np.where(x > 20, 1, sigmoid(x)),
-    causes="derivative from the output, derivative at the output, derivative",
+    causes="derivative at the output, derivative",
 )
 BOOK.activation(
     "sigmoid",
@@ -47,7 +47,7 @@ BOOK.activation(
     forward=sigmoid,
     wrong=lambda x, y: sigmoid(y) * (1 - sigmoid(y)),
     right=lambda x, y: y * (1 - y),
-    causes="derivative from the output, derivative at the output, derivative",
+    causes="derivative at the output, derivative",
 )
 BOOK.activation(
     "tanh",
@@ -56,7 +56,7 @@ BOOK.activation(
     forward=np.tanh,
     wrong=lambda x, y: 1 - np.tanh(y) ** 2,
     right=lambda x, y: 1 - y * y,
-    causes="derivative from the output, derivative at the output, derivative",
+    causes="derivative at the output, derivative",
 )
 BOOK.activation(
     "selu",
@@ -65,7 +65,7 @@ BOOK.activation(
     forward=lambda x: SCALE * np.where(x > 0, x, ALPHA * np.expm1(np.minimum(x, 0))),
     wrong=lambda x, y: np.where(x > 0, SCALE, SCALE * (y + ALPHA)),
     right=lambda x, y: np.where(x > 0, SCALE, y + SCALE * ALPHA),
-    causes="derivative from the output",
+    causes="derivative",
 )
 BOOK.activation(
     "elu",
@@ -74,6 +74,7 @@ BOOK.activation(
     forward=lambda x: np.where(x > 0, x, 0.7 * np.expm1(np.minimum(x, 0))),
     wrong=lambda x, y: np.where(x > 0, 1, x + 0.7),
     right=lambda x, y: np.where(x > 0, 1, y + 0.7),
+    causes="derivative",
     alpha=0.7,
 )
 BOOK.activation(
@@ -83,7 +84,7 @@ BOOK.activation(
     forward=lambda x: np.where(x > 0, x, -2 * np.expm1(np.minimum(x, 0))),
     wrong=lambda x, y: np.where(y > 0, 1, y - 2),
     right=lambda x, y: np.where(x > 0, 1, y - 2),
-    causes="derivative from the output, derivative at the output",
+    causes="derivative at the output",
     alpha=-2.0,
 )
 BOOK.activation(
@@ -91,7 +92,7 @@ BOOK.activation(
     "pytorch/pytorch#31938",
     "in place, which side of the kink it is on is judged by the output, wrong for a negative slope",
     wrong=lambda x, y: np.where(y > 0, 1, -2),
-    causes="derivative from the output, derivative at the output",
+    causes="derivative at the output",
     negative_slope=-2.0,
     **_leaky(-2.0),  # type: ignore[arg-type]
 )
@@ -100,7 +101,7 @@ BOOK.activation(
     "chainer/chainer#5898",
     "with slope 0 everything passes: y >= 0 holds on both sides",
     wrong=lambda x, y: np.where(y >= 0, 1, 0),
-    causes="derivative omitted, derivative from the output, derivative at the output",
+    causes="derivative omitted, derivative at the output",
     negative_slope=0.0,
     **_leaky(0.0),  # type: ignore[arg-type]
 )
@@ -109,7 +110,7 @@ BOOK.activation(
     "scientific-computing/FKB#15",
     "the derivative is ReLU's",
     wrong=lambda x, y: np.where(0.3 * x > 0, 1, 0),
-    causes="option",
+    causes="derivative, option",
     negative_slope=0.3,
     **_leaky(0.3),  # type: ignore[arg-type]
 )
@@ -127,6 +128,7 @@ BOOK.activation(
     "MachineLearningLifeScience/stochman#13",
     "the Jacobian of a negative input is the input's slope times the input",
     wrong=lambda x, y: np.where(x > 0, 1, 0.01 * x),
+    causes="derivative",
     **_leaky(0.01),  # type: ignore[arg-type]
 )
 BOOK.output(
@@ -146,11 +148,16 @@ BOOK.activation(
     forward=lambda x: np.clip(x + 3, 0, 6) / 6,
     wrong=lambda x, y: np.where(x < 3, 1 / 6, 0),
     right=lambda x, y: np.where((x > -3) & (x < 3), 1 / 6, 0),
+    causes="derivative",
 )
 
 
 @BOOK.op(
-    "log_softmax", "mlpack/mlpack#2360", "exp(y) + dy, the upstream gradient in place of Kronecker's delta", dim=-1
+    "log_softmax",
+    "mlpack/mlpack#2360",
+    "exp(y) + dy, the upstream gradient in place of Kronecker's delta",
+    causes="coupling",
+    dim=-1,
 )
 def mlpack_log_softmax(fixed: bool) -> Differentiable:
     def fn(x: Array) -> tuple[Array, Backward]:
@@ -161,7 +168,7 @@ def mlpack_log_softmax(fixed: bool) -> Differentiable:
 
 
 @BOOK.op(
-    "softmax", "deeplearning4j/libnd4j#440", "the diagonal of the Jacobian only, y (1 - y)", causes="derivative", dim=-1
+    "softmax", "deeplearning4j/libnd4j#440", "the diagonal of the Jacobian only, y (1 - y)", causes="coupling", dim=-1
 )
 def libnd4j_softmax(fixed: bool) -> Differentiable:
     def fn(x: Array) -> tuple[Array, Backward]:
@@ -171,7 +178,13 @@ def libnd4j_softmax(fixed: bool) -> Differentiable:
     return fn
 
 
-@BOOK.op("softmax", "HomericIntelligence/Odyssey#2134", "the dot product with the upstream gradient is missing", dim=-1)
+@BOOK.op(
+    "softmax",
+    "HomericIntelligence/Odyssey#2134",
+    "the dot product with the upstream gradient is missing",
+    causes="coupling",
+    dim=-1,
+)
 def odyssey_softmax(fixed: bool) -> Differentiable:
     def fn(x: Array) -> tuple[Array, Backward]:
         y = softmax(x)
@@ -184,6 +197,7 @@ def odyssey_softmax(fixed: bool) -> Differentiable:
     "softmax",
     "pocketpy/cTensor#31",
     "the engine multiplies the Jacobian's product by the upstream gradient again",
+    causes="upstream twice",
     dim=-1,
 )
 def ctensor_softmax(fixed: bool) -> Differentiable:
@@ -207,6 +221,8 @@ def _prelu(x: Array, weight: Array) -> Array:
     "prelu",
     "flagos-ai/FlagGems#4992",
     "the weight is looked up by the last axis instead of axis 1: silently wrong where the two are equally long",
+    "grad_input, grad.weight",
+    "axis",
     x=drawn(2, 6, 6, 6),
     weight=np.linspace(0.1, 0.6, 6),
 )

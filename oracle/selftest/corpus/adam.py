@@ -197,9 +197,7 @@ def coupled_decay(fixed: bool) -> Update:
 
 
 for _source in ("keras-team/keras#19051", "nntrainer/nntrainer#3565"):
-    published(
-        "AdamW", _source, "the decay goes into the gradient, as Adam's does", "decay coupled, decay decoupled, coupling"
-    )(coupled_decay)
+    published("AdamW", _source, "the decay goes into the gradient, as Adam's does", "decay decoupled")(coupled_decay)
 
 
 @published("NAdam", "apache/mxnet#8925", "the gradient is multiplied by one plus the decayed weight")

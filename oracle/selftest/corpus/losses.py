@@ -52,7 +52,7 @@ def square(x: Array, target: Array) -> tuple[Array, Array]:
     "mse_loss",
     "flagos-ai/FlagGems#5212",
     "a scalar upstream gradient is read like an array: only the first element is scaled rightly",
-    causes="single element, slice lost",
+    causes="upstream misread",
 )
 def flaggems_mse(fixed: bool) -> Differentiable:
     def wrong(derivative: Array, dy: Array, reduction: str) -> Array:
@@ -100,9 +100,7 @@ def mlx_power(fixed: bool) -> Differentiable:
     return elementwise(square if fixed else wrong)
 
 
-@BOOK.op(
-    "l1_loss", "mlpack/mlpack#2203", "the gradient is 1 everywhere, without the sign", causes="derivative omitted, sign"
-)
+@BOOK.op("l1_loss", "mlpack/mlpack#2203", "the gradient is 1 everywhere, without the sign", causes="derivative, sign")
 def mlpack_l1(fixed: bool) -> Differentiable:
     return elementwise(lambda x, t: (np.abs(x - t), np.sign(x - t) if fixed else np.ones_like(x)))
 
@@ -124,13 +122,19 @@ def chainer_huber(fixed: bool) -> Differentiable:
     return elementwise(huber(False), upstream=right_upstream if fixed else wrong)
 
 
-@BOOK.op("smooth_l1_loss", "BobMcDear/attorch#13", "the threshold is compared with the signed difference", "output")
+@BOOK.op(
+    "smooth_l1_loss", "BobMcDear/attorch#13", "the threshold is compared with the signed difference", "output", "output"
+)
 def attorch_signed(fixed: bool) -> Differentiable:
     return elementwise(huber(not fixed))
 
 
 @BOOK.op(
-    "kl_div", "mlpack/mlpack#1365", "one number for all elements, the mean of their derivatives", reduction="batchmean"
+    "kl_div",
+    "mlpack/mlpack#1365",
+    "one number for all elements, the mean of their derivatives",
+    causes="summed too far",
+    reduction="batchmean",
 )
 def mlpack_kl(fixed: bool) -> Differentiable:
     def fn(x: Array, target: Array) -> tuple[Array, Backward]:
@@ -151,6 +155,7 @@ def mlpack_kl(fixed: bool) -> Differentiable:
     "margin_ranking_loss",
     "mlpack/mlpack#3167",
     "the gradient of the target instead of those of the two inputs",
+    causes="another quantity",
     margin=0.5,
 )
 def mlpack_ranking(fixed: bool) -> Differentiable:
@@ -192,6 +197,7 @@ def bce_with_logits(
     "paiml/aprender#2204",
     "pos_weight scales the whole loss, right for targets of 0 and 1 only",
     "output",
+    "option",
     pos_weight=(3.0,),
     x=drawn(4, 1),
     target=np.array([[0.2], [0.9], [0.5], [0.0]]),
@@ -205,6 +211,7 @@ def aprender_pos_weight(fixed: bool) -> Differentiable:
     "PaddlePaddle/Paddle#64226",
     "pos_weight scales the logarithm alone, without its shift",
     "output",
+    "option",
     pos_weight=(0.3,),
     x=drawn(6, 1),
     target=np.array([[0.2], [0.9], [0.5], [0.0], [1.0], [0.7]]),
@@ -235,6 +242,7 @@ def paddle_pos_weight_lost(fixed: bool) -> Differentiable:
     "binary_cross_entropy_with_logits",
     "pytorch/pytorch#2298",
     "the shift is a clamp, whose derivative at a logit of 0 is 0",
+    causes="derivative",
     x=np.array([[0.0], [1.5], [-0.5], [0.0]]),
     target=np.array([[0.0], [1.0], [0.0], [1.0]]),
 )

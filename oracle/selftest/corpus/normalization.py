@@ -76,7 +76,12 @@ def crypten_constant(fixed: bool) -> Differentiable:
 
 
 @BOOK.op(
-    "batch_norm", "mapillary/inplace_abn#92", "the scale is the absolute value of the weight", "output", training=True
+    "batch_norm",
+    "mapillary/inplace_abn#92",
+    "the scale is the absolute value of the weight",
+    "output",
+    "sign",
+    training=True,
 )
 def inplace_abn_absolute(fixed: bool) -> Differentiable:
     return batch_norm(scale=None if fixed else np.abs)
@@ -168,7 +173,7 @@ def _leading(x: Array, weight: Array) -> tuple[int, ...]:
     "layer_norm",
     "tenstorrent/tt-metal#53215",
     "the mean of dy * weight is subtracted twice",
-    causes="mean subtracted, mean subtracted twice",
+    causes="statistics",
     normalized_shape=(6,),
 )
 def tt_train_twice(fixed: bool) -> Differentiable:
@@ -184,7 +189,7 @@ def tt_train_twice(fixed: bool) -> Differentiable:
     "layer_norm",
     "tenstorrent/tt-metal#53204",
     "of the mean of dy * weight * x_hat only the last block's contribution is left",
-    causes="slice lost",
+    causes="statistics",
     normalized_shape=(6,),
 )
 def tt_train_last_block(fixed: bool) -> Differentiable:
@@ -223,6 +228,7 @@ def deepspeed_index(fixed: bool) -> Differentiable:
     "flagos-ai/FlagGems#5392",
     "everything behind the first dimension is taken for the normalized shape",
     "grad_input, grad.weight, grad.bias",
+    "not summed",
     normalized_shape=(6,),
 )
 def flaggems_rank(fixed: bool) -> Differentiable:
@@ -260,6 +266,7 @@ def oneflow_exchanged(fixed: bool) -> Differentiable:
     "ml-explore/mlx#941",
     "the bias's gradient is summed after the upstream gradient's memory was given to the input's",
     "grad.bias",
+    "in place",
     normalized_shape=(6,),
 )
 def mlx_donated(fixed: bool) -> Differentiable:
@@ -298,6 +305,7 @@ def rms_without_weight(fixed: bool) -> Differentiable:
     "flagos-ai/FlagGems#5771",
     "what is kept for the backward pass is the mean square, not its inverse root",
     "grad_input, grad.weight",
+    "statistics",
     normalized_shape=(6,),
     eps=1e-5,
 )

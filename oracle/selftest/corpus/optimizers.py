@@ -27,7 +27,7 @@ def rmsprop(fixed: bool, wrong: Callable[[Array, Array, Options, State], Any]) -
     return rule
 
 
-INSIDE = "epsilon_inside_root, epsilon inside the root, option"
+INSIDE = "epsilon_inside_root, epsilon"
 
 
 @published("RMSprop", "keras-team/keras#435", "epsilon stands inside the root", INSIDE)
@@ -126,7 +126,7 @@ def sgd(
     "SGD",
     "PaddlePaddle/Paddle#12231",
     "Nesterov's step adds the momentum instead of subtracting it",
-    "nesterov, sign",
+    "nesterov",
     lacks=("dampening",),
 )
 def paddle_nesterov(fixed: bool) -> Update:
@@ -163,7 +163,7 @@ def mlx_decay(fixed: bool) -> Update:
     "SGD",
     "kozistr/pytorch_optimizer#516",
     "the momentum's buffer is set to zero before each step",
-    "stale, momentum, state lost",
+    "momentum, state lost",
     lacks=("dampening", "nesterov"),
 )
 def kozistr_buffer(fixed: bool) -> Update:
@@ -188,7 +188,7 @@ def kozistr_decay(fixed: bool) -> Update:
     "SGD",
     "apache/systemds#2330",
     "the biases are given to their own update in place of their gradients",
-    "another quantity, parameter for gradient",
+    "parameter for gradient",
     lacks=("dampening", "nesterov", "weight_decay"),
 )
 def systemds_bias(fixed: bool) -> Update:

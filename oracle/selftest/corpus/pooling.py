@@ -63,7 +63,7 @@ def whole_window(dx: Array, box: tuple[slice, slice], place: tuple[int, int], ch
     dx[..., box[0], box[1]] = chosen * dy
 
 
-OVERWRITTEN = "overwritten, not added back"
+OVERWRITTEN = "overwritten"
 
 
 @BOOK.op(
@@ -167,7 +167,7 @@ def nnlib_padding(fixed: bool) -> Differentiable:
     "max_pool2d",
     "deeplearning4j/deeplearning4j#964",
     "the height is taken for a row's length, right for square images only",
-    causes="transposed, permuted",
+    causes="row length",
     kernel_size=2,
 )
 def dl4j_height(fixed: bool) -> Differentiable:
@@ -185,6 +185,7 @@ def dl4j_height(fixed: bool) -> Differentiable:
     "max_pool2d",
     "riccardoandreoni0/CNN-from-scratch#1",
     "a return is indented too far: only the first window hands anything back",
+    causes="not summed",
     kernel_size=2,
 )
 def early_return(fixed: bool) -> Differentiable:

@@ -48,7 +48,7 @@ def linear(
     "rasbt/stat453-deep-learning-ss21#5",
     "the bias's gradient is one sum over everything, broadcast",
     "grad.bias",
-    "not summed, summed over everything",
+    "summed too far",
 )
 def stat453_sum(fixed: bool) -> Differentiable:
     return linear(bias=None if fixed else lambda dy, x: np.full(dy.shape[1], dy.sum()))
@@ -106,7 +106,7 @@ for _source in (
         _source,
         "weights are updated before the gradient goes through them",
         "grad_input",
-        "updated early, stale",
+        "updated too early",
         "mlp/*+MSELoss",
     )
     def early(fixed: bool, source: str = _source) -> Engine:
@@ -118,7 +118,7 @@ for _source in (
     "kim-marcel/basic_neural_network#7",
     "the error of the layer before comes through the weights as updated",
     "grad_input",
-    "updated early, stale",
+    "updated too early",
     XOR,
 )
 def basic_early(fixed: bool) -> Engine:

@@ -11,6 +11,7 @@ from oracle.blame.causes.operations import OPERATIONS
 from oracle.blame.causes.updates import WRONG_RULES
 from oracle.judging.conventions import CONVENTIONS
 from oracle.selftest.bugs import expected_causes
+from oracle.selftest.corpus.score import all_entries
 
 FOLDER = Path(oracle.blame.search.__file__).parent
 
@@ -33,3 +34,4 @@ def test_the_list_of_causes_is_complete() -> None:
     computed = {"turned", "permuted"}  # by a condition
     assert made | computed == CAUSES.keys()
     assert {name for names in expected_causes().values() for name in names} <= CAUSES.keys()
+    assert {name for entry in all_entries().values() for name in entry.causes} <= CAUSES.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -147,6 +148,14 @@ def is_right(row: Row) -> bool:
     return row.verdict in (PASS, CONVENTION, LOOSE) or (row.verdict == UNDECIDED and row.decided == 1)
 
 
+# What the words of an error say of its cause: a pattern, the cause's name, and words.
+RAISED = (
+    ("read-only", "in place", "it writes into the array that it was given"),
+    ("could not be broadcast|must match the size", "shape", "arrays meet whose shapes do not fit"),
+    ("view size is not compatible", "layout", "memory is taken to be in order, whatever its strides"),
+)
+
+
 def unjudged(case: Case, verdict: str, reason: str) -> Row:
     """The single row of a case for which there is no trace."""
     return Row(case.name, case.dtype, 0, "", "", "", LOCAL, verdict, reason)
@@ -155,8 +164,11 @@ def unjudged(case: Case, verdict: str, reason: str) -> Row:
 def crashed(case: Case, error: BaseException) -> Row:
     """The row of an exception; with the layer and quantity that were being computed, if the exception has a `place`."""
     row = unjudged(case, CRASHED, in_a_line(error))
-    if "read-only" in str(error):
-        row = replace(row, cause_name="in place", cause="it writes into the array that it was given")
+    said = next((cause for pattern, *cause in RAISED if re.search(pattern, str(error))), None)
+    if said is None and case.inputs and not all(own.size for own in case.inputs):
+        said = ["empty batch", "an empty batch is not provided for"]
+    if said is not None:
+        row = replace(row, cause_name=said[0], cause=said[1])
     place = getattr(error, "place", None) or getattr(error.__cause__, "place", None)
     if place is None:
         return row

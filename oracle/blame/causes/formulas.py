@@ -16,13 +16,10 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
         if e.upstream.shape == e.input.shape:
             yield from of_elementwise(e)
             yield from of_pieces(e)
-            yield Hypothesis(
-                "derivative",
-                "nothing comes back where the input is exactly zero, as from a clamp or a sign",
-                np.where(e.input == 0, 0.0, e.expected.value),
-                e.expected.sigma,
-            )
         yield from of_crops(e)
+    if e.quantity == "grad_input" and e.case.inputs and e.input.shape == e.expected.value.shape:
+        words = "nothing comes back where the input is exactly zero, as from a clamp or a sign"
+        yield Hypothesis("derivative", words, np.where(e.input == 0, 0.0, e.expected.value), e.expected.sigma)
     if e.quantity == "output" and e.case.layers:
         yield from of_outputs(e)
     if e.quantity == "grad_input" and e.case.loss is not None and not e.case.layers:

@@ -30,6 +30,7 @@ CAUSES: Mapping[str, str] = {
     "derivative omitted": "the upstream gradient is passed on as it is",
     "divisor": "another divisor",
     "dtype": "an array of another precision",
+    "empty batch": "an empty batch is not provided for",
     "epsilon": "ε stands elsewhere",
     "factor": "a constant times the right value",
     "factor of rows": "rows and columns are not divided by their mean",

@@ -109,6 +109,21 @@ def largest_written(max_pool: Any) -> Any:
     return _by_window(max_pool, handed_back)
 
 
+def gates_overwritten(max_pool: Any) -> Any:
+    """One gate for each element says whether it won, and the last window that it lies in has the last word."""
+
+    def handed_back(x: Any, output: Any, grad_output: Any, g: Any) -> Any:
+        gate = np.zeros_like(x)
+        for positions in reversed(g.taps()):
+            gate[positions] = np.where(x[positions] == output, 1.0, 0.0)
+        result = np.zeros_like(grad_output, shape=x.shape)
+        for positions in g.taps():
+            result[positions] += gate[positions] * grad_output
+        return result[refbp.windows.inside(g.inner, g.sides)]
+
+    return _by_window(max_pool, handed_back)
+
+
 def share_written(avg_pool: Any) -> Any:
     def other(rank: int, input: Any, *arguments: Any) -> Any:
         result, _ = avg_pool(rank, input, *arguments)
@@ -161,6 +176,13 @@ OPERATIONS: tuple[tuple[tuple[str, ...] | str, str, str, str, Callable[[Any], An
         "windows that overlap overwrite each other instead of adding up",
         "refbp.max_pooling:max_pool",
         largest_written,
+    ),
+    (
+        "MaxPool",
+        "overwritten",
+        "whether an element has won is overwritten by the next window that it lies in",
+        "refbp.max_pooling:max_pool",
+        gates_overwritten,
     ),
     (
         "AvgPool",

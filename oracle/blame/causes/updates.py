@@ -25,7 +25,6 @@ class WrongRule(NamedTuple):
 
 
 WITH_STATE = tuple(OPTIMIZERS)
-MOST_STEPS = 1000  # that another count of steps is looked for in
 ADAMS = ("Adam", "AdamW")
 DECAYING = ("Adam", "AdamW", "NAdam", "RAdam")
 COUNTING = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")
@@ -151,7 +150,6 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     yield from of_count(e, names)
     if e.case.steps == 1:
         yield from of_a_number(e)
-        yield from of_another_count(e)
         yield from of_momentum(e)
         yield from of_correction(e)
 
@@ -251,29 +249,6 @@ def of_a_number(e: Evidence) -> Iterator[Hypothesis]:
             value = before + factor * right
             noise = e.expected.sigma * max(1.0, abs(factor)) + e.model.unit_roundoff * np.abs(before)
             yield Hypothesis("rate", f"the step is {told_apart(factor, 1.0)} times the right one", value, noise)
-
-
-def of_another_count(e: Evidence) -> Iterator[Hypothesis]:
-    """The correction of a step far from this one: which one is read from how much longer the step is."""
-    assert e.case.optimizer is not None
-    name = parameter(e)
-    if e.case.optimizer.type not in ADAMS or not e.quantity.startswith("param.") or name not in e.case.params:
-        return
-    before = e.case.params[name].astype(np.float64)
-    right, own = e.expected.value - before, e.got - before
-    size = float(np.sum(right * right))
-    if right.size < 3 or not size or (options(e).get("weight_decay") and e.case.optimizer.type == "AdamW"):
-        return
-    step = int(e.case.optimizer_state.get("step", {}).get(name, np.asarray(0))) + 1
-    counts = np.arange(1, MOST_STEPS)
-    first, second = options(e).get("betas", (0.9, 0.999))
-    length = np.sqrt(1 - second**counts) / (1 - first**counts)
-    ratio = float(np.sum(own * right)) / size
-    for count in counts[np.argsort(np.abs(length / length[step - 1] - ratio))[:2]]:
-        if count != step and step < MOST_STEPS:
-            with rule_replaced(e.case.optimizer.type, rules.counted(lambda _, count=count: int(count) - 1)):
-                found = e.rerun("bias correction", f"the bias is corrected as in step {count}")
-            yield from found
 
 
 def of_momentum(e: Evidence) -> Iterator[Hypothesis]:

@@ -120,7 +120,9 @@ def channels_last_padding(fixed: bool) -> Differentiable:
     return fn
 
 
-@BOOK.op("linear", "NVIDIA/apex#1601", "a view of the upstream gradient raises where it is not contiguous", "")
+@BOOK.op(
+    "linear", "NVIDIA/apex#1601", "a view of the upstream gradient raises where it is not contiguous", "", "layout"
+)
 def apex_view(fixed: bool) -> Differentiable:
     def fn(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
         y = x @ weight.T if bias is None else x @ weight.T + bias
@@ -135,7 +137,14 @@ def apex_view(fixed: bool) -> Differentiable:
     return fn
 
 
-@BOOK.op("softmax", "NVIDIA/apex#1430", "the backward pass writes its result into the upstream gradient", "", dim=-1)
+@BOOK.op(
+    "softmax",
+    "NVIDIA/apex#1430",
+    "the backward pass writes its result into the upstream gradient",
+    "",
+    "in place",
+    dim=-1,
+)
 def apex_in_place(fixed: bool) -> Differentiable:
     def fn(x: Array) -> tuple[Array, Backward]:
         y = softmax(x)

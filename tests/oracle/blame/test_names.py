@@ -30,7 +30,18 @@ def named_in_the_code() -> set[str]:
 
 def test_the_list_of_causes_is_complete() -> None:
     made = named_in_the_code() | {own.cause for own in WRONG_RULES} | {own[1] for own in OPERATIONS}
-    made |= CONVENTIONS.keys() | {"missing", "shape", "dtype", "mask", "count", "precision", "not finite", "in place"}
+    made |= CONVENTIONS.keys() | {
+        "missing",
+        "shape",
+        "dtype",
+        "mask",
+        "count",
+        "precision",
+        "not finite",
+        "in place",
+        "empty batch",
+        "layout",
+    }
     computed = {"turned", "permuted"}  # by a condition
     assert made | computed == CAUSES.keys()
     assert {name for names in expected_causes().values() for name in names} <= CAUSES.keys()

@@ -20,9 +20,10 @@ from oracle.blame.details import Detail, Place
 from oracle.blame.text_map import text_map
 from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec
+from oracle.judging.case_rows import crashed
 from oracle.judging.figures import Expected
 from oracle.running_error import ErrorModel
-from oracle.selftest.bugs import all_bugs, expected_causes
+from oracle.selftest.bugs import all_bugs, expected_causes, handed_back
 from oracle.selftest.plant import attribute, changed
 from oracle.selftest.score import planted
 from oracle.subjects import refbp as honest
@@ -168,6 +169,46 @@ def test_a_cause_that_also_fits_does_not_go_before_the_likely_one(name: str, dty
     """What has no ground, or fits because its tolerance holds everything, is not said, and least of all first."""
     with np.errstate(all="ignore"):
         assert planted(name, dtype).cause == cause
+
+
+@pytest.mark.parametrize("name", [bug.name for bug in handed_back.bugs()])
+def test_what_published_bugs_have_in_common_is_named(name: str) -> None:
+    """Upstream gradients that are misread, statistics that lack terms, pieces of derivatives, windows that hand nothing back."""
+    assert planted(name, "float64").cause_right
+
+
+@pytest.mark.parametrize(
+    ("error", "inputs", "cause"),
+    [
+        (ValueError("operands could not be broadcast together with shapes (5,5) (6,6)"), (np.ones(3),), "shape"),
+        (RuntimeError("view size is not compatible with input tensor's size and stride"), (np.ones(3),), "layout"),
+        (ValueError("assignment destination is read-only"), (np.ones(3),), "in place"),
+        (ZeroDivisionError("division by zero"), (np.ones((0, 3)),), "empty batch"),
+        (ZeroDivisionError("division by zero"), (np.ones(3),), ""),
+    ],
+)
+def test_what_is_raised_has_a_cause_where_its_words_say_one(error: Exception, inputs: Any, cause: str) -> None:
+    """Nothing is guessed of an error that may mean anything."""
+    row = crashed(Case("mine/raises", inputs=inputs), error)
+    assert row.cause_name == cause and bool(row.cause) == bool(cause)
+
+
+def test_gates_that_overwrite_each_other_are_named() -> None:
+    """Whether an element has won stands in one place for each element, where windows overlap."""
+
+    def gated(right: Array, call: Any) -> Array:
+        gate, wrong = np.zeros(call.input.shape, bool), np.zeros_like(call.input)
+        places = list(np.ndindex(*call.output.shape[2:]))
+        boxes = [(..., slice(i, i + 3), slice(j, j + 3)) for i, j in places]
+        for (i, j), box in zip(places, boxes, strict=True):
+            gate[box] = call.input[box] == call.output[..., i : i + 1, j : j + 1]
+        for (i, j), box in zip(places, boxes, strict=True):
+            wrong[box] += gate[box] * call.grad_output[..., i : i + 1, j : j + 1]
+        return wrong
+
+    case = network_case("mine/MaxPool2d", "gates", [layer("MaxPool2d", 3, stride=1)], (2, 2, 6, 6))
+    report = oracle.run(Planted(changed("MaxPool2d", grad_input=gated)), cases=[case], dtypes=("float64",))
+    assert report.blame[0].cause_name == "overwritten" and "has won" in report.blame[0].cause
 
 
 def test_all_zeros_are_no_other_mask() -> None:

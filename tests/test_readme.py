@@ -93,3 +93,19 @@ def test_the_self_test_is_quoted_as_it_was_published() -> None:
     published = (ROOT / "reports" / "selftest.md").read_text()
     quoted = README.partition("<!-- selftest -->\n")[2].partition("<!-- end of selftest -->")[0]
     assert quoted.strip() and quoted.strip() in published
+
+
+def test_the_other_measurements_are_quoted_as_they_were_published() -> None:
+    """README's rows on rivals, corpus and models are rows of their reports, in the words that stand there; and what limits them
+    is said."""
+    block = README.partition("<!-- proof -->\n")[2].partition("<!-- end of proof -->")[0]
+    published = {
+        name: (ROOT / "reports" / f"{name}.md").read_text().splitlines()
+        for name in ("rivals", "corpus", "models")
+        if (ROOT / "reports" / f"{name}.md").exists()
+    }
+    rows = [line for line in block.splitlines() if line.startswith("|")][2:]
+    quoted = {name: sum(row in lines for row in rows) for name, lines in published.items()}
+    assert sum(quoted.values()) == len(rows) and min(quoted.values()) >= 3, quoted
+    for limit in ("the project's own", "chosen with results in view", "random weights"):
+        assert limit in README, limit

@@ -23,7 +23,7 @@ from refbp.activations import SELU_ALPHA, SELU_SCALE
 Known: TypeAlias = Mapping[str, Any]
 
 
-def exponential_unit_from_output(spec: Spec, known: Known) -> Any:
+def exponential_unit_from_output(quantity: str, spec: Spec, known: Known) -> Any:
     """s α r e^(r z) computed as r (y + s α) where z < 0, from the output y, which is all that an in-place activation keeps."""
     alpha, scale = float(spec.options.get("alpha", 1.0)), 1.0
     if spec.type == "SELU":
@@ -60,7 +60,7 @@ def gelu_from_distribution(quantity: str, spec: Spec, known: Known) -> Any:
     return known["grad_output"] * (phi + z * density)
 
 
-def sigmoid_by_tanh(quantity: str, known: Known) -> Any:
+def sigmoid_by_tanh(quantity: str, spec: Spec, known: Known) -> Any:
     """σ(z) computed as (1 + tanh z/2) / 2, as XLA does: its error is relative to 1, not to σ(z)."""
     y = (1.0 + np.tanh(known["input"] * 0.5)) * 0.5
     return y if quantity == "output" else known["grad_output"] * (y * (1.0 - y))
@@ -90,19 +90,19 @@ def with_rounded_constants(known: Known) -> Any:
     return ErrorArray(y.value, y.model, y.error_or_zero + y.model.rounding(y.value, 4), scale=y.scale, guide=y.guide)
 
 
-# By class: of which quantities there is another formula, and what it gives for (case, key, spec, known).
+# By class: of which quantities there is another formula, and what it gives for (quantity, spec, known), of activations, ...
+OfActivation: TypeAlias = Callable[[str, Spec, Known], Any]
+ACTIVATIONS: dict[str, tuple[tuple[str, ...], OfActivation]] = {
+    "GELU": (("output", "grad_input"), gelu_from_distribution),
+    "Sigmoid": (("output", "grad_input"), sigmoid_by_tanh),
+    **dict.fromkeys(("ELU", "CELU", "SELU"), (("grad_input",), exponential_unit_from_output)),
+}
+# ... and for (case, key, spec, known), of others.
 Formula: TypeAlias = Callable[[Case, Key, Spec, Known], Any]
 FORMULAS: dict[str, tuple[tuple[str, ...], Formula]] = {
-    "GELU": (
-        ("output", "grad_input"),
-        lambda case, key, spec, known: gelu_from_distribution(key.quantity, spec, known),
-    ),
-    "Sigmoid": (("output", "grad_input"), lambda case, key, spec, known: sigmoid_by_tanh(key.quantity, known)),
     "BCELoss": (("grad_input",), lambda case, key, spec, known: cross_entropy_of_textbooks(case, key.step, known)),
+    "AlphaDropout": (("output",), lambda case, key, spec, known: with_rounded_constants(known)),
 }
-FORMULAS["AlphaDropout"] = (("output",), lambda case, key, spec, known: with_rounded_constants(known))
-for name in ("ELU", "CELU", "SELU"):
-    FORMULAS[name] = (("grad_input",), lambda case, key, spec, known: exponential_unit_from_output(spec, known))
 for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in (1, 2, 3)):
     FORMULAS[name] = (
         ("grad.weight", "grad_input"),
@@ -112,13 +112,22 @@ for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in 
 
 def other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
     """A quantity by another formula than refbp's; None if no other is known."""
-    quantities, formula = FORMULAS.get(spec.type, ((), None))
-    if formula is None or key.quantity not in quantities:
-        return None
     if key.quantity != "output" and key.layer != "loss" and "grad_output" not in known:
         return None  # of a layer that stands twice: its parameters' gradients begin where it stands last
+    quantities, formula = FORMULAS.get(spec.type, ((), None))
+    if formula is None or key.quantity not in quantities:
+        return other_activation(key.quantity, spec, known)
     with np.errstate(all="ignore"):  # of what is not finite nothing follows
         return formula(case, key, spec, known)
+
+
+def other_activation(quantity: str, spec: Spec, known: Known) -> Any:
+    """A quantity of an activation by another formula than refbp's; None if no other is known."""
+    quantities, formula = ACTIVATIONS.get(spec.type, ((), None))
+    if formula is None or quantity not in quantities:
+        return None
+    with np.errstate(all="ignore"):
+        return formula(quantity, spec, known)
 
 
 def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:

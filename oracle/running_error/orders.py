@@ -77,7 +77,7 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
     # As many parts as cost little beside the product itself.
     room = (x.size + y.size) // (4 * squares.size)
     parts = min(PARTS, max(room, min(n // FEW, 4), 1))
-    by_sample = room > 1 and 1 < samples < n and n % samples == 0
+    by_sample = 1 < samples < n and n % samples == 0
     value, beyond = np.empty(squares.shape), np.zeros(squares.shape)
     step = max(1, CHUNK * squares.shape[-2] // squares.size)
     for own in (np.s_[..., first : first + step, :] for first in range(0, squares.shape[-2], step)):

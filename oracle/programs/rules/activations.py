@@ -7,10 +7,27 @@ from typing import Any
 
 import numpy as np
 
+from oracle.case.case import Spec
+from oracle.execution.formulas import covering, other_activation
 from oracle.programs.adjoint import plain, summed_to
 from oracle.programs.table import NoRule, rule
+from oracle.running_error import ErrorArray
 from oracle.running_error.array import stored
 from refbp import functional
+from refbp.arrays import Backward
+
+
+def _in_any_formula(spec: Spec, input: Any, made: tuple[Any, Backward]) -> tuple[Any, Backward]:
+    """An activation's output and backward with the errors of every formula by which the layer of this kind may be computed."""
+    output, backward = made
+
+    def covered(quantity: str, own: Any, **more: Any) -> Any:
+        if not isinstance(own, ErrorArray):
+            return own
+        other = other_activation(quantity, spec, {"input": input, "output": output, **more})
+        return own if other is None else covering(own, other)
+
+    return covered("output", output), lambda g: covered("grad_input", backward(g), grad_output=g)
 
 
 def _activation(name: str, function: Callable[..., Any]) -> None:
@@ -36,21 +53,34 @@ for _name in (
     "softplus",
 ):
     _activation(_name, getattr(functional, _name))
-for _name in ("hardshrink", "softshrink", "threshold", "glu", "celu", "selu"):
+for _name in ("hardshrink", "softshrink", "threshold", "glu"):
     _activation(_name, getattr(functional, _name))
 
 
 @rule("gelu")
 def gelu(input: Any, approximate: str = "none") -> Any:
     """`refbp.functional.gelu`."""
-    return functional.gelu(input, approximate)
+    spec = Spec("GELU", {"approximate": approximate})
+    return _in_any_formula(spec, input, functional.gelu(input, approximate))
+
+
+@rule("celu")
+def celu(input: Any, alpha: Any = 1.0) -> Any:
+    """`refbp.functional.celu`."""
+    return _in_any_formula(Spec("CELU", {"alpha": alpha}), input, functional.celu(input, float(alpha)))
+
+
+@rule("selu")
+def selu(input: Any) -> Any:
+    """`refbp.functional.selu`."""
+    return _in_any_formula(Spec("SELU"), input, functional.selu(input))
 
 
 @rule("elu")
 def elu(input: Any, alpha: Any = 1.0, scale: Any = 1.0, input_scale: Any = 1.0) -> Any:
     """`refbp.functional.elu`; scaled: s x above 0, s α (e^(t x) - 1) below; s g, and s α t e^(t x) g."""
     if scale == 1 and input_scale == 1:
-        return functional.elu(input, float(alpha))
+        return _in_any_formula(Spec("ELU", {"alpha": alpha}), input, functional.elu(input, float(alpha)))
     positive, inner = input > 0, input * float(input_scale)
     below = np.expm1(np.where(positive, 0.0, inner)) * float(alpha * scale)
 
@@ -92,7 +122,8 @@ def _from_output(function: Callable[..., Any], slope: Callable[[Any, Any], Any])
 @rule("sigmoid")
 def sigmoid(input: Any) -> Any:
     """`refbp.functional.sigmoid`."""
-    return _from_output(functional.sigmoid, lambda g, y: g * (1.0 - y) * y)(input)
+    made = _from_output(functional.sigmoid, lambda g, y: g * (1.0 - y) * y)(input)
+    return _in_any_formula(Spec("Sigmoid"), input, made)
 
 
 @rule("tanh")

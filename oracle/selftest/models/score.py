@@ -61,7 +61,7 @@ class Outcome:
         gradients, operations: shares that were judged, of the gradient's elements and of the operations; `unjudged` is the
             first that was not.
         elements: judged numbers; `undecided` is the share of rows that say nothing, `z_max` the largest error in units of its
-            standard deviation.
+            standard deviation, but for rows in which torch itself errs.
         seconds: of the processor, for the check; `step` is the model's own step by itself.
         failure: what was raised; empty as a rule.
     """
@@ -166,7 +166,7 @@ def _outcome(job: Job, report: oracle.Report, side: int, took: float, alone: flo
         unjudged=" ".join(report.coverage.unjudged[0])[:300] if report.coverage.unjudged else "",
         elements=int(said["n"].sum()),
         undecided=float((said["verdict"] == UNDECIDED).mean()) if len(said) else 0.0,
-        z_max=float(said["z_max"].max()) if said["z_max"].notna().any() else 0.0,
+        z_max=float(own["z_max"].max()) if (own := said[said["verdict"] != CONVENTION])["z_max"].notna().any() else 0.0,
         seconds=took,
         step=alone,
     )

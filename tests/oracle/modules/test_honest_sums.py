@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from oracle import check_module
 
@@ -157,3 +158,36 @@ def test_a_product_of_lower_precision_stays_visible(
     rows = check_module(nn.Sequential(layer), x).table
     verdicts = dict(zip(rows.quantity, rows.verdict, strict=True))
     assert {verdicts[name] for name in ("output", "grad_input", "grad.weight")} == {"imprecise"}, verdicts
+
+
+class Called(nn.Module):
+    """A function of torch as a module, which is judged by its operation."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [
+        (nn.GELU(), F.gelu),
+        (nn.Sigmoid(), torch.sigmoid),
+        (nn.ELU(), F.elu),
+        (nn.CELU(0.7), lambda x: F.celu(x, 0.7)),
+        (nn.SELU(), F.selu),
+    ],
+    ids=lambda own: type(own).__name__,
+)
+def test_an_operation_may_be_computed_by_every_formula_of_its_layer(layer: Any, function: Any, dtype: Any) -> None:
+    """torch's float32 GELU has a distribution function that is right to seven decimals, in either form."""
+    x = (0.3 * torch.randn(2, 160, 12, 12, generator=torch.Generator().manual_seed(0), dtype=dtype)).requires_grad_()
+    as_layer, as_operation = (
+        check_module(module, x).table.set_index("quantity")["z_max"] for module in (layer, Called(function))
+    )
+    assert as_operation["output"] == pytest.approx(as_layer["output"], rel=1e-6)
+    assert as_operation["grad_input"] == pytest.approx(as_layer["grad_input"], rel=1e-6)

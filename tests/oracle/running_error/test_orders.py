@@ -122,6 +122,20 @@ def test_random_terms_keep_the_tolerance_of_a_random_order() -> None:
     assert np.median(ratio) < 1.1
 
 
+@pytest.mark.parametrize("samples", [2, 8])
+def test_a_product_of_few_terms_knows_its_samples_too(samples: int) -> None:
+    """A 1 x 1 convolution of small images has more weights than positions; the sums of its samples may cancel each other."""
+    rng, n = np.random.default_rng(0), 288
+    signs = np.repeat([1.0, -1.0], samples // 2)
+    x, y = rng.uniform(0.5, 1, (256, n)), rng.uniform(0.5, 1, (64, n)) * np.tile(signs, n // samples)
+    model = ErrorModel(np.dtype("float32"))
+    model.branches.samples = samples
+    sigma = (exact(x, model) @ exact(y.T, model)).sigma
+    terms = x[:, None] * y
+    error = np.abs(loop(np.concatenate([terms[..., own::samples] for own in range(samples)], axis=-1)))
+    assert np.max(error / sigma) < 4
+
+
 @pytest.mark.parametrize("shape", [(1, 16), (3, 17, 5), (2, 40, 1), (2, 3, 100, 4)])
 def test_a_product_in_parts_is_the_product(shape: tuple[int, ...]) -> None:
     """To some roundings of float64, for matrices and stacks of them, however the terms are divided."""

@@ -39,7 +39,8 @@ class Weights:
 STYLE = Markup(
     "<style>svg { background: #fff } text { font: 12px sans-serif; text-anchor: middle; fill: #1b1f24 } "
     ".name { font-weight: 700 } circle, rect { fill: #fff; stroke: #1b1f24 } .gradient { fill: #b23a0a } "
-    ".weight { font-size: 10px } .link { stroke: #888 } .positive { stroke: #2767a5 } "
+    ".weight { font-size: 10px; paint-order: stroke; stroke: #fff; stroke-width: 3px } "
+    ".link { stroke: #888 } .positive { stroke: #2767a5 } "
     ".negative { stroke: #b23a0a; stroke-dasharray: 5 3 }</style>"
 )
 
@@ -117,7 +118,8 @@ def at(place: int, neuron: int, neurons: int, tallest: int) -> tuple[float, floa
 
 
 def edges(weights: Weights, place: int, before: int, here: int, tallest: int) -> Markup:
-    drawn, largest = Markup(), max(map(abs, weights.values.values()), default=0.0) or 1.0
+    """The lines of the weights, and in front of all lines their numbers."""
+    lines, labels, largest = Markup(), Markup(), max(map(abs, weights.values.values()), default=0.0) or 1.0
     for (to, origin), value in weights.values.items():
         if to >= here or origin >= before:
             continue
@@ -125,16 +127,14 @@ def edges(weights: Weights, place: int, before: int, here: int, tallest: int) ->
         said = f"w[{to}, {origin}] = {value:.6g}"
         if (to, origin) in weights.gradients:
             said += f", ∂L/∂w = {weights.gradients[to, origin]:.6g}"
-        share = 0.28 + 0.16 * ((origin + 2 * to) % 4)  # labels of lines that cross stand apart
-        x, y = x1 + (x2 - x1) * share, y1 + (y2 - y1) * share
-        drawn += Markup(
-            '<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}" stroke-width="{}"><title>{}</title></line>'
-            '<text x="{}" y="{}" class="weight">{}</text>'
-        ).format(
-            x1 + RADIUS, y1, x2 - RADIUS, y2, "negative" if value < 0 else "positive", f"{0.8 + 2.5 * abs(value) / largest:.2f}",
-            said, f"{x:.1f}", f"{y - 3:.1f}", figure(value),
-        )  # fmt: skip
-    return drawn
+        start, end, width = x1 + RADIUS, x2 - RADIUS, 0.8 + 2.5 * abs(value) / largest
+        lines += Markup(
+            '<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}" stroke-width="{:.2f}"><title>{}</title></line>'
+        ).format(start, y1, end, y2, "negative" if value < 0 else "positive", width, said)
+        share = 0.2 + 0.2 * ((origin + 2 * to) % 4)  # labels of lines that cross stand apart
+        x, y = start + (end - start) * share, y1 + (y2 - y1) * share
+        labels += Markup('<text x="{:.1f}" y="{:.1f}" class="weight">{}</text>').format(x, y + 3, figure(value))
+    return lines + labels
 
 
 def links(place: int, neurons: int, tallest: int) -> Markup:

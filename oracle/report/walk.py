@@ -55,7 +55,7 @@ class Walk:
                 parts.append(f"## {stage.capitalize()}")
             parts.append(f"**{title(section)}**")
             if section.lines:
-                head = ["", self.subject] if section.stage == GIVEN else ["", self.subject, self.reference]
+                head = ["", "given"] if section.stage == GIVEN else ["", self.subject, self.reference]
                 table = [
                     head,
                     ["---", *["---:"] * (len(head) - 1)],

@@ -121,7 +121,8 @@ def in_words(evidence: Evidence) -> str:
     if ratio.size == 1:
         said.append(f"{as_factor(float(ratio[0]))} times the right value")
     elif ratio.size:
-        said.append(f"between {as_factor(ratio.min())} and {as_factor(ratio.max())} times the right values")
+        least, most = as_factor(float(ratio.min())), as_factor(float(ratio.max()))
+        said.append(f"{least if least == most else f'between {least} and {most}'} times the right values")
     for name, other in (("the right values", expected), ("the upstream gradient", evidence.upstream)):
         if other is not None and other.shape == got.shape and finite.sum() > 3:
             a, b = got[finite], np.asarray(other, np.float64)[finite]
@@ -135,8 +136,8 @@ def in_words(evidence: Evidence) -> str:
 
 def as_factor(ratio: float) -> str:
     """A ratio with enough digits that it reads as 1 only if it is 1."""
-    if abs(ratio) == 1:
-        return f"{ratio:.0f}"
+    if abs(ratio) in (0, 1):  # and no -0
+        return f"{ratio + 0:.0f}"
     return (
         f"{ratio:.3g}"
         if not 0.995 < abs(ratio) < 1.005

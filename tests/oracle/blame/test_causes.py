@@ -15,6 +15,7 @@ import refbp.conv
 from oracle.blame.causes import causes_of, in_words
 from oracle.blame.causes.arrays import factors, told_apart
 from oracle.blame.causes.evidence import Evidence
+from oracle.blame.causes.find import as_factor
 from oracle.blame.causes.reruns import of_statistics
 from oracle.blame.details import Detail, Place
 from oracle.blame.text_map import text_map
@@ -453,3 +454,8 @@ def test_an_option_that_is_ignored_goes_before_a_convention() -> None:
     case = network_case("mine/Softplus", "cut off early", [layer("Softplus", threshold=1.0)], (4, 6))
     for culprit in oracle.run(Told(uncut), cases=[case]).blame:
         assert culprit.cause.startswith("threshold is ignored: as if it were 20"), culprit.cause
+
+
+def test_a_factor_of_nothing_has_no_sign() -> None:
+    """A text that says "between -0 and -0 times the right values" helps nobody."""
+    assert [as_factor(ratio) for ratio in (-0.0, 0.0, -1.0, 1.0)] == ["0", "0", "-1", "1"]

@@ -13,6 +13,7 @@ import pytest
 import oracle
 from oracle.execution.network import LAYERS
 from oracle.execution.walk import BACKWARD, EQUATIONS, FORWARD, GIVEN, UPDATE, Section
+from oracle.report.network_drawing import Weights, edges
 from oracle.report.walk import Walk
 
 
@@ -143,3 +144,9 @@ def test_what_cannot_be_walked_is_said(options: dict[str, object], said: str) ->
 def test_every_kind_of_layer_with_equations_is_there() -> None:
     """A start of a name that fits no class would be dead."""
     assert all(any(name.startswith(start) for name in LAYERS) for start in EQUATIONS)
+
+
+def test_no_line_crosses_the_number_of_a_weight() -> None:
+    """Numbers are drawn after all lines of their layer."""
+    drawn = str(edges(Weights({(to, origin): 0.5 for to in range(3) for origin in range(2)}, {}), 1, 2, 3, 3))
+    assert drawn.count("<line") == drawn.count("<text") == 6 and drawn.rindex("<line") < drawn.index("<text")

@@ -34,7 +34,7 @@ def causes_of(evidence: Evidence) -> list[Cause]:
             fits = evidence.fits(hypothesis.value, hypothesis.sigma)
             if fits and _tells_apart(hypothesis, evidence.expected.value, outside):
                 found.setdefault(hypothesis.words, Cause(hypothesis.cause, hypothesis.words))
-        if not found:
+        if not found and np.isfinite(evidence.got[outside & np.isfinite(evidence.expected.value)]).all():
             found = {cause.words: cause for cause in _confined(evidence)}
     ignored = any(cause.name == "option" and "is ignored" in cause.words for cause in found.values())
 

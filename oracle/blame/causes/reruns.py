@@ -219,6 +219,8 @@ def of_sums(e: Evidence) -> Iterator[Hypothesis]:
             "not summed", "not summed over the batch: only the first of its samples", grad_outputs=(upstream,)
         )
     for axis in range(1 if e.upstream.ndim <= 3 else 2, e.upstream.ndim):
+        if e.upstream.shape[axis] < 2:  # nothing would be left
+            continue
         for kept, words in (
             (slice(0, 1), "the first position"),
             (slice(-1, None), "the last position"),

@@ -212,6 +212,32 @@ def test_gates_that_overwrite_each_other_are_named() -> None:
     assert report.blame[0].cause_name == "overwritten" and "has won" in report.blame[0].cause
 
 
+def test_what_is_not_finite_is_said_so_wherever_it_lies() -> None:
+    """A row of NaN is a formula that overflows, whichever row it is."""
+    value = np.random.default_rng(0).standard_normal((3, 4))
+    wrong = value.copy()
+    wrong[1] = np.nan
+    assert not causes_of(seen(wrong, value, 1e-16))
+    wrong[1] = 7.0
+    assert [cause.name for cause in causes_of(seen(wrong, value, 1e-16))] == ["one slice"]
+
+
+def test_a_derivative_of_one_everywhere_is_left_out() -> None:
+    """On inputs that are all positive ReLU's derivative is no other than none."""
+    fields: Any = {"inputs": (np.random.default_rng(0).uniform(1, 2, (4, 5)),)}
+    case = network_case("mine/Sigmoid", "positive", [layer("Sigmoid")], **fields)
+    subject = Planted(changed("Sigmoid", grad_input=lambda g, call: call.grad_output))
+    assert oracle.run(subject, cases=[case]).blame[0].cause_name == "derivative omitted"
+
+
+def test_all_zeros_are_no_part_of_a_sum() -> None:
+    """Of one sample and one feature all but the last is nothing."""
+    case = network_case("mine/Linear", "one of each", [layer("Linear", 3, 1)], (1, 3))
+    subject = Planted(changed("Linear", bias=lambda g, call: np.zeros_like(g)))
+    report = oracle.run(subject, cases=[case])
+    assert [own.cause_name for own in report.blame if own.quantity == "grad.bias"][0] == "zero"
+
+
 def test_all_zeros_are_no_other_mask() -> None:
     """Every dropped gradient is a mask's, but not where all are."""
     case = network_case("mine/Dropout", "nothing comes back", [layer("Dropout", 0.3)], (5, 8))

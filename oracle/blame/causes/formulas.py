@@ -85,7 +85,9 @@ def of_pieces(e: Evidence) -> Iterator[Hypothesis]:
         return
     x, up = e.input.astype(np.float64), g.astype(np.float64)
     alpha, scale = float(spec.options.get("alpha", 1.0)), 1.0507009873554805
-    below: dict[str, Any] = {"the output": y}
+    below: dict[str, Any] = {}
+    if spec.type in ("LeakyReLU", "ELU", "CELU", "SELU") and not (x > 0).all():
+        below["the output"] = y
     if spec.type in ("ELU", "CELU"):
         below["that of the output, written for the input"] = x + alpha if spec.type == "ELU" else x / alpha + 1
     if spec.type == "SELU":

@@ -11,7 +11,7 @@ from oracle.blame.causes.evidence import Evidence, Hypothesis
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
-    if not e.quantity.startswith("grad"):
+    if not e.quantity.startswith("grad") or not e.case.inputs:  # what is handed over between layers has none
         return
     yield from taken_twice(e)
     yield from misread(e)

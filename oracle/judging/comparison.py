@@ -283,7 +283,7 @@ class Comparison:
             value,
             sigma if self.sigma_factor == 1 else sigma * self.sigma_factor,
             None if bound is None or self.bench.end_to_end else bound * self.bound_factor,
-            np.broadcast_to(np.sqrt(terms.scale_or_own), prediction.shape),
+            prediction.spelled_out(np.sqrt(terms.scale_or_own)),
             None if terms.hidden is None else np.broadcast_to(terms.hidden, prediction.shape),
         )
         return by_norm(expected) if self.normwise else expected

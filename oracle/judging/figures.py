@@ -214,7 +214,9 @@ class Figures:
 def measured(got: Array, expected: Expected) -> Figures:
     """The figures of a whole array."""
     figures = Figures(bound_ratio=math.nan if expected.bound is None else 0.0)
-    order = np.argsort([-abs(stride) for stride in expected.sigma.strides], kind="stable")  # as it lies in memory
+    order = range(got.ndim)
+    if not expected.sigma.flags.c_contiguous:  # as it lies in memory
+        order = np.argsort([-abs(stride) for stride in expected.sigma.strides], kind="stable").tolist()
 
     def flat(array: Array) -> Array:
         return array.transpose(order).ravel()
@@ -232,8 +234,8 @@ def measured(got: Array, expected: Expected) -> Figures:
             None if hidden is None else hidden[here],
         )
         figures.add(start, own[here], part)
-    place = np.unravel_index(figures.place, got.transpose(order).shape)
-    figures.index = tuple(int(place[axis]) for axis in np.argsort(order))
+    place = dict(zip(order, np.unravel_index(figures.place, [got.shape[axis] for axis in order]), strict=True))
+    figures.index = tuple(int(place[axis]) for axis in range(got.ndim))
     return figures
 
 

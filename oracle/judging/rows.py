@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 PASS, LOOSE, IMPRECISE, WRONG, CONVENTION = "pass", "loose", "imprecise", "wrong", "convention"
@@ -73,4 +73,16 @@ class Row:
 
     def found(self, verdict: str, diagnosis: str = "", **figures: Any) -> Row:
         """The same row with another verdict and other figures, if they are given."""
-        return replace(self, verdict=verdict, diagnosis=diagnosis, **figures)
+        return self.having(verdict=verdict, diagnosis=diagnosis, **figures)
+
+    def having(self, **figures: Any) -> Row:
+        """The same row with other figures: a fast `dataclasses.replace`, for every quantity needs several.
+
+        Raises: TypeError for a figure that a row does not have.
+        """
+        values = vars(self) | figures
+        if len(values) != len(vars(self)):
+            raise TypeError(f"a row has no {', '.join(figures.keys() - vars(self).keys())}")
+        made = object.__new__(Row)
+        object.__setattr__(made, "__dict__", values)
+        return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
@@ -56,7 +55,7 @@ def compare(
             to blame.
         before: for an update, the value before it. The error is compared with the step, which is small beside the value.
     """
-    row = replace(row, shape=tuple(got.shape), n=int(got.size))
+    row = row.having(shape=tuple(got.shape), n=int(got.size))
     if got.shape != expected.value.shape:
         like = looks_like(got.shape, expected.value.shape)
         return row.found(WRONG, f"shape {got.shape}, expected {expected.value.shape}", cause_name="shape", cause=like)
@@ -81,8 +80,7 @@ def _measured(
     def errors() -> Errors:
         return Errors.of(got, expected.value, infinite_for_nan(expected.sigma))
 
-    row = replace(
-        row,
+    row = row.having(
         max_abs=figures.max_abs,
         max_rel=figures.max_rel,
         max_ulp=figures.max_ulp,
@@ -145,7 +143,7 @@ def _outside(
     known = (sigma > 0) & np.isfinite(sigma) & np.isfinite(error)
     rounds = known & np.isfinite(errors.value)
     # Not the rounding of this dtype's sums: how far the terms themselves can be trusted.
-    row = replace(row, effective_bits=_bits(_relative_to_terms(error[rounds], expected.scale[rounds])))
+    row = row.having(effective_bits=_bits(_relative_to_terms(error[rounds], expected.scale[rounds])))
     counted = errors.value != 0
     is_spread = np.count_nonzero(counted & (error <= sigma)) <= MOST_RIGHT * np.count_nonzero(counted)
     if known.all() and is_spread and not _patterned(row, errors, step):

@@ -361,8 +361,10 @@ def stored(x: Any) -> Any:
 def constant(value: Any, model: ErrorModel) -> ErrorArray:
     """A number or plain array of a formula as an error array: exact if the dtype can hold it, else rounded once."""
     wide = np.asarray(value, dtype=np.float64)
+    if model.dtype == np.float64:
+        return ErrorArray(wide, model, quantum=quantum_of(wide))
     with np.errstate(all="ignore"):
-        held = wide if model.dtype == np.float64 else wide.astype(model.dtype).astype(np.float64)
+        held = wide.astype(model.dtype).astype(np.float64)
         inexact = (held != wide) & np.isfinite(wide)
         if not inexact.any():
             return ErrorArray(wide, model, quantum=quantum_of(wide))

@@ -10,9 +10,10 @@ bounds. The statistical rule for a sum models the partial sums of a random order
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeAlias
 
 import ml_dtypes
@@ -29,6 +30,7 @@ FEW_TERMS = 100
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
+@cache
 def limits(dtype: np.dtype[Any]) -> Any:
     """The machine limits (max, tiny, eps) of a floating-point dtype, bfloat16 included."""
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
@@ -306,6 +308,10 @@ class ErrorModel:
 
 def quantum_of(value: Floats) -> float | None:
     """The largest power of two, from 1 down to 2^-12, of which every element is a multiple; infinity for zeros; else None."""
+    if value.ndim == 0:
+        number = float(value)
+        known = math.isfinite(number) and number != 0
+        return next((2.0**-own for own in (0, 4, 8, 12) if (number * 2**own).is_integer()), None) if known else math.inf
     if value.size and not float(value.flat[0] * 4096).is_integer():
         return None
     finite = value[np.isfinite(value)] if not np.isfinite(value).all() else value

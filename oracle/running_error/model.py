@@ -37,7 +37,7 @@ def limits(dtype: np.dtype[Any]) -> Any:
 
 
 # In units of sigma: a correct implementation stays below. TOLERANCES.md says from which measurements it was chosen.
-LAMBDA = 8.0
+LAMBDA = 6.5
 
 
 @dataclass

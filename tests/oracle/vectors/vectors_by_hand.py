@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-LAMBDA = 8
+LAMBDA = 6.5
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24}
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 import oracle
 from oracle.report import terminal
 from oracle.report.table import layer_lines
+from oracle.running_error import LAMBDA
 
 from .. import planted
 
@@ -69,9 +70,9 @@ def test_a_pipe_gets_no_bars(report: oracle.Report) -> None:
         (0.0, "   │      "),
         (1e-9, "   │      "),
         (0.1, "▪▪ │      "),
-        (8.0, "▪▪▪│      "),
-        (8.1, "▪▪▪│█     "),
-        (8e9, "▪▪▪│██████"),
+        (LAMBDA, "▪▪▪│      "),
+        (1.01 * LAMBDA, "▪▪▪│█     "),
+        (1e9 * LAMBDA, "▪▪▪│██████"),
         (math.inf, "▪▪▪│██████"),
         (math.nan, ""),
     ],

@@ -1,4 +1,4 @@
-"""Changes of an array that real bugs make, whatever computed it."""
+"""Changes that real bugs make to an array, independent of the layer that computed it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def slightly_scaled(right: Array, call: Call) -> Array:
 
 
 def one_element_off(right: Array, call: Call) -> Array:
-    """The largest element, by a thousandth (a billionth in float64)."""
+    """The largest element has a relative error of 1e-3, or 1e-9 in float64."""
     wrong = right.copy()
     place = np.unravel_index(np.argmax(np.abs(right)), right.shape)
     wrong[place] *= 1 + call.subtle
@@ -37,12 +37,12 @@ def one_element_off(right: Array, call: Call) -> Array:
 
 
 def upstream_ignored(right: Array, call: Call) -> Array:
-    """As if it were all ones."""
+    """The upstream gradient is taken to be all ones."""
     return call.rerun(np.ones_like(call.grad_output))
 
 
 def passed_through(right: Array, call: Call) -> Array:
-    """The derivative is left out: what comes from upstream goes on."""
+    """The derivative is left out: the upstream gradient is passed on unchanged."""
     upstream: Array = call.grad_output
     return upstream
 
@@ -80,7 +80,7 @@ def transposed(right: Array, call: Call) -> Array:
 
 
 def last_lost(axis: int) -> Change:
-    """The last row, column or channel is never reached."""
+    """The last row, column or channel stays zero."""
 
     def change(right: Array, call: Call) -> Array:
         wrong = right.copy()
@@ -91,26 +91,26 @@ def last_lost(axis: int) -> Change:
 
 
 def stale(right: Array, call: Call) -> Array:
-    """From the second call on, the first call's result: a buffer that is not written again."""
+    """Every later call returns the first call's result, as from a buffer that is not written again."""
     kept = call.layer.__dict__.setdefault("_stale", right)
     return kept if call.number else right
 
 
 def accumulated(right: Array, call: Call) -> Array:
-    """The gradient of the call before is still in it."""
+    """The gradient of the previous call is added."""
     before = call.layer.__dict__.get("_before", 0)
     call.layer.__dict__["_before"] = right
     return np.asarray(right + before)
 
 
 def read_as_contiguous(right: Array, call: Call) -> Array:
-    """The upstream gradient's memory is read in order, whatever its strides."""
+    """The upstream gradient is read in the order of its memory, and its strides are ignored."""
     upstream = call.grad_output
     return call.rerun(np.ravel(upstream, order="K").reshape(upstream.shape))
 
 
 def significant_bits(array: Array, bits: int) -> Array:
-    """Rounded to this many significant bits."""
+    """The array, rounded to this many significant bits."""
     mantissa, exponent = np.frexp(array.astype(np.float64))
     return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)).astype(array.dtype)
 
@@ -118,7 +118,7 @@ def significant_bits(array: Array, bits: int) -> Array:
 def in_bits(
     bits: int, compute: Callable[[Array, Array, Call], Array], operands: Callable[[Call], Sequence[Array]]
 ) -> Change:
-    """A product whose two operands are rounded: TF32 keeps 11 bits, bfloat16 8."""
+    """A product with both operands rounded to `bits` significant bits. TF32 keeps 11, bfloat16 keeps 8."""
 
     def change(right: Array, call: Call) -> Array:
         first, second = (significant_bits(operand, bits) for operand in operands(call))
@@ -128,7 +128,7 @@ def in_bits(
 
 
 def through(dtype: Any) -> Change:
-    """Stored in a lower precision on the way."""
+    """The result is stored in a lower precision in between."""
     return lambda right, call: right.astype(dtype).astype(right.dtype)
 
 
@@ -136,10 +136,10 @@ through_half, through_single = through(np.float16), through(np.float32)
 
 
 def rows(array: Array) -> Array:
-    """(*, features) -> (N, features)."""
+    """Flattens the leading dimensions: (*, features) -> (N, features)."""
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
 def of_channels(values: Array, like: Array) -> Array:
-    """(C) as an array that broadcasts against (N, C, *)."""
+    """Reshapes (C) so that it broadcasts against (N, C, *)."""
     return values.reshape((1, -1, *(1,) * (like.ndim - 2)))

@@ -1,4 +1,4 @@
-"""Controls: a backward pass fed another upstream gradient must fail, whatever the case; one that lets it pass tests nothing."""
+"""Controls: a backward pass with another upstream gradient must fail. A case that lets it pass tests nothing."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ CONTROLS: Mapping[str, Callable[[Array], Array]] = {
     "transposed": lambda g: np.ascontiguousarray(g.T).reshape(g.shape),
 }
 FAILS, PASSES = "fails", "passes"
-# What does not follow from the upstream gradient, or is the upstream gradient.
+# Quantities that do not follow from the upstream gradient, and the upstream gradient itself.
 FORWARD = ("input", "output", "mask", "branches", "grad_output")
 
 
 def outcome(case: Case, control: str) -> str:
-    """`fails`, as it must; `passes`; or in words why this control says nothing about this case.
+    """`fails`, as it must; `passes`; or the reason why this control says nothing about this case.
 
-    Judged by the gradients of the whole step and what is updated by them, for locally each layer is right about what it was
-    given.
+    Only the end-to-end gradients of the first step, and the values updated by them, are judged. Locally each layer is
+    right for the gradient that it received.
     """
     case = stretch(case, 0, 1)
     altered = _altered(case, CONTROLS[control])

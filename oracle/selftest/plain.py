@@ -1,6 +1,6 @@
-"""Bugs in a subject of plain options: what the suite has to offer to implementations that have few, as most written by hand do.
+"""Bugs in a subject with plain options, as most hand-written implementations have. The suite has to find them.
 
-Such a subject says of every other case that it is unsupported. A bug is caught if some case that is left finds it.
+The subject reports every other case as unsupported. A bug is found if one of the remaining cases shows it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from oracle.suite.tried import options_of
 from oracle.trace import Trace, Unsupported
 
 WINDOW = ("kernel_size", "stride", "padding")
-# The options that the subject has; of a loss and an optimizer too.
+# The options that the subject supports, by class of layer, loss or optimizer.
 PLAIN: dict[str, tuple[str, ...]] = {
     **{f"Conv{rank}d": ("in_channels", "out_channels", "bias", *WINDOW) for rank in (1, 2, 3)},
     "ConvTranspose2d": ("in_channels", "out_channels", "bias", *WINDOW),
@@ -46,7 +46,7 @@ Options: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class PlainBug:
-    """An option that is got wrong: the subject works with other(options) in the place of its options."""
+    """A bug in one option: the values that other(options) returns replace the subject's own."""
 
     name: str
     type: str
@@ -63,7 +63,7 @@ def is_plain(spec: Spec) -> bool:
 
 @dataclass(frozen=True)
 class PlainSubject:
-    """refbp for single layers, losses and optimizers with plain options, one of which it gets wrong."""
+    """refbp for single layers, losses and optimizers with plain options; it takes one option wrongly."""
 
     bug: PlainBug
     name: str = "plain"
@@ -75,7 +75,7 @@ class PlainSubject:
         return honest.run(wrong)
 
     def told(self, case: Case) -> Case | None:
-        """What it makes of a case; None for one that it does not support."""
+        """The case as the subject runs it, with the wrong option; None if it does not support the case."""
         specs = [*(spec for _, spec in named_layers(case.layers)), case.loss, case.optimizer]
         present = [spec for spec in specs if spec is not None]
         if len(present) != 1 or not is_plain(present[0]):
@@ -96,7 +96,12 @@ class PlainSubject:
 
 @dataclass(frozen=True)
 class Plain:
-    """What became of a plain bug: how many cases of the suite its subject supports, and the first that finds it, if any."""
+    """The result for a plain bug.
+
+    Attributes:
+        supported: number of the suite's cases that the subject supports and that contain the bug's class.
+        case: the first of them that finds the bug; empty if none does.
+    """
 
     bug: str
     supported: int
@@ -104,7 +109,7 @@ class Plain:
 
 
 def found(name: str) -> Plain:
-    """The suite's cases one after the other, in float32, until one finds the bug."""
+    """Tries the suite's cases of the bug's class in float32, until one finds the bug."""
     subject = PlainSubject(plain_bugs()[name])
     supported = [case for case in suite.all_cases().values() if subject.told(case) is not None]
     own = [case for case in supported if any(spec.type == subject.bug.type for spec in _specs(case))]
@@ -120,7 +125,7 @@ def _specs(case: Case) -> Iterator[Spec]:
 
 
 def turned(name: str) -> Callable[[dict[str, Any]], Options]:
-    """Rows taken for columns."""
+    """The values for rows and columns are exchanged; in three dimensions, those for depth and width."""
 
     def other(options: dict[str, Any]) -> Options:
         value = options[name]
@@ -150,7 +155,7 @@ def largest(value: Any) -> int:
 
 
 def plain_bugs() -> dict[str, PlainBug]:
-    """Every bug by its name, which begins with its class."""
+    """Every bug by its name; the name begins with its class."""
     table: tuple[tuple[str, str, Callable[[dict[str, Any]], Options]], ...] = (
         ("Conv2d", "rows and columns of the stride exchanged", turned("stride")),
         ("Conv2d", "rows and columns of the padding exchanged", turned("padding")),

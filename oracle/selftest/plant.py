@@ -1,6 +1,6 @@
-"""How a wrong or another right implementation is made out of refbp: by changing what one kind of layer, loss or update does.
+"""Makes wrong implementations, and other right ones, from refbp by changing one kind of layer, loss or update rule.
 
-Changes are made while the subject runs and undone before it is judged: the judge's own refbp is never touched.
+A change holds while the subject runs and is undone before the judging, so the judge's own refbp never contains it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ class Call:
 
     Attributes:
         layer: the refbp object, with its params, buffers and mode.
-        input, output: of its forward pass, right; `arguments` are a loss's further ones.
+        input: the input of the forward pass.
+        output: the right output.
+        backward: the right backward.
         number: 0 for this object's first call.
-        grad_output: upstream, in the backward pass.
-        backward: the right one.
+        arguments: a loss's further arguments.
+        grad_output: the upstream gradient; set in the backward pass.
     """
 
     layer: Any
@@ -45,7 +47,7 @@ class Call:
 
     @property
     def subtle(self) -> float:
-        """A relative error that an ordinary tolerance overlooks: 1e-3 in float32, 1e-9 in float64."""
+        """A relative error that ordinary tolerances overlook: 1e-3 in float32, 1e-9 in float64."""
         return 1e-9 if self.input.dtype == np.float64 else 1e-3
 
     @property
@@ -54,7 +56,7 @@ class Call:
         return weight
 
     def rerun(self, grad_output: Any) -> Array:
-        """The input gradient that the right backward gives for another upstream gradient; the layer's grads stay."""
+        """The right input gradient for another upstream gradient. The layer's own gradients stay unchanged."""
         kept = dict(getattr(self.layer, "_grads", {}))
         grads = self.backward(grad_output)
         if kept:
@@ -72,7 +74,7 @@ def always(call: Call) -> bool:
 
 @contextmanager
 def attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Replace an attribute, and put back what was there."""
+    """Replaces an attribute, and restores it at the end."""
     own = vars(owner).get(name, attribute)
     setattr(owner, name, value)
     try:
@@ -108,9 +110,11 @@ def changed(
     when: When = always,
     **grads: Change,
 ) -> Implementation:
-    """refbp with a layer type or loss whose results are changed; `grads` by name of the parameter, or of a loss's argument.
+    """refbp with a layer type or loss whose results are changed.
 
-    when: asked in the backward pass; elsewhere the layer is right.
+    output, grad_input: the changes of these results.
+    when: decides at each call, in the forward and in the backward pass, whether the changes apply.
+    grads: changes of the gradients, by the name of the parameter or of the loss's argument.
     """
     of_loss = issubclass(getattr(refbp, type), refbp.Loss)
     return replaced(
@@ -182,7 +186,7 @@ def _call(owner: Any, input: Array, output: Array, backward: Any, arguments: tup
 
 
 def fitting(wrong: Any, right: Array) -> Array:
-    """In the dtype of what it stands for: bugs compute as they like."""
+    """The wrong value in the dtype of the right one, because a bug may compute in any dtype."""
     return np.asarray(wrong).astype(right.dtype)
 
 
@@ -198,12 +202,12 @@ def replaced(type: str, change: Callable[[Any], Any]) -> Implementation:
 
 
 def told(alter: Callable[[Case], Case]) -> Implementation:
-    """refbp given another case than it was asked for: an option that is ignored, a batch that is mixed up."""
+    """refbp runs another case than it was given, as with an ignored option or a mixed-up batch."""
     return lambda case: honest.run(alter(case))
 
 
 def retold(alter: Callable[[Trace], None]) -> Implementation:
-    """refbp whose results are reported wrongly: the harness's own wiring."""
+    """refbp with a trace that is altered afterwards, as by a bug in the harness."""
 
     def run(case: Case) -> Trace:
         trace = honest.run(case)
@@ -214,7 +218,7 @@ def retold(alter: Callable[[Trace], None]) -> Implementation:
 
 
 def twin(call: Call, options: Mapping[str, Any]) -> tuple[Array, Callable[..., Any], Any]:
-    """What the same layer or loss with other options makes of the same input: output, backward, and the object."""
+    """The same layer or loss with other options, run on the same input: its output, its backward, and the object."""
     kind = type(call.layer)
     if not issubclass(kind, Layer):
         weights = {n: np.asarray(v, call.input.dtype) if isinstance(v, tuple) else v for n, v in options.items()}
@@ -231,7 +235,7 @@ def twin(call: Call, options: Mapping[str, Any]) -> tuple[Array, Callable[..., A
 
 
 def ignoring(spec: Spec, quantity: str = "grad_input", **options: Any) -> Implementation:
-    """The backward (or, with quantity "output", the forward) works with other options than the layer was given."""
+    """refbp whose backward uses other options than the layer was given; with quantity "output", its forward does."""
     wrong = {**spec.options, **options}
 
     def change(right: Array, call: Call) -> Array:

@@ -1,1 +1,1 @@
-"""Bugs in operations between layers: in what a program does with the layers' results, which no layer's test would see."""
+"""Bugs in operations between layers: a program handles the layers' results wrongly, which no layer's test sees."""

@@ -1,5 +1,4 @@
-"""A bug between layers, and what becomes of it: caught by `check_module` at its operation and quantity, its repaired twin accused
-or not."""
+"""A bug between layers, and its result. `check_module` must blame its place first, and must not accuse its twin."""
 
 from __future__ import annotations
 
@@ -20,10 +19,12 @@ SAMPLES, FEATURES = 3, 5
 
 @dataclass(frozen=True)
 class Between:
-    """
+    """A bug in an operation between layers.
+
     Attributes:
-        operation: the class of the operation that is wrong, or of the operation of torch that stands there.
-        make: wrong -> the module, and the references that it needs.
+        operation: class of the wrong operation, or of the torch operation in its place.
+        quantity: the quantity that is wrong.
+        make: maps `wrong` to the module and the references that it needs.
     """
 
     name: str
@@ -34,7 +35,13 @@ class Between:
 
 @dataclass(frozen=True)
 class Met:
-    """What became of a bug: whether its operation and its quantity are blamed first, and whom the report of its twin accuses."""
+    """The result for a bug.
+
+    Attributes:
+        blamed: operation and quantity that the report blames first; empty if it blames none.
+        named: whether these are the bug's own.
+        twin: what the report of the repaired twin blames first, or the report if it blames nothing; empty if it passes.
+    """
 
     name: str
     operation: str
@@ -63,7 +70,7 @@ def met(bug: Between) -> Met:
 
 
 class Around(nn.Module):
-    """A linear layer for each argument of an operation, and one behind it."""
+    """A linear layer before each argument of an operation, and one after the operation."""
 
     def __init__(self, operation: Forward, shapes: Sequence[Shape]) -> None:
         super().__init__()
@@ -82,12 +89,12 @@ class Around(nn.Module):
 
 
 def _own(shape: Shape) -> Shape:
-    """What a layer makes for each sample of an argument; one that has no samples is the sum over them."""
+    """The shape that a layer computes for each sample. An argument without samples is the sum over them."""
     return shape[1:] if shape[:1] == (SAMPLES,) else shape
 
 
 def function(name: str, forward: Forward, backward: Callable[..., Any] | None) -> Any:
-    """A custom autograd.Function; its backward is given the upstream gradient and the arguments. None: the right one."""
+    """A custom autograd.Function with backward(upstream gradient, *arguments); None stands for the right backward."""
 
     class Made(torch.autograd.Function):
         @staticmethod
@@ -109,14 +116,14 @@ def function(name: str, forward: Forward, backward: Callable[..., Any] | None) -
 
 @dataclass
 class Book:
-    """The bugs of a family, in the order in which they are written down."""
+    """The bugs of a family, in the order of their definition."""
 
     bugs: list[Between] = field(default_factory=list)
 
     def backward(
         self, operation: str, what: str, quantity: str, forward: Forward, wrong: Callable[..., Any], *shapes: Shape
     ) -> None:
-        """An autograd.Function whose backward is not that of its forward."""
+        """Adds an autograd.Function whose backward does not match its forward."""
 
         def make(is_wrong: bool) -> tuple[nn.Module, Mapping[Any, Any]]:
             return Around(function(operation, forward, wrong if is_wrong else None).apply, shapes), {}
@@ -124,7 +131,7 @@ class Book:
         self.bugs.append(Between(f"{operation}: {what}", operation, quantity, make))
 
     def forward(self, operation: str, what: str, right: Forward, wrong: Forward, *shapes: Shape) -> None:
-        """An autograd.Function that computes something else than the reference that its user gives."""
+        """Adds an autograd.Function whose forward differs from the reference that its user declares."""
 
         def make(is_wrong: bool) -> tuple[nn.Module, Mapping[Any, Any]]:
             own = function(operation, wrong if is_wrong else right, None)
@@ -133,7 +140,7 @@ class Book:
         self.bugs.append(Between(f"{operation}: {what}", operation, "output", make))
 
     def program(self, operation: str, what: str, quantity: str, right: Forward, wrong: Forward, *shapes: Shape) -> None:
-        """Plain code of torch."""
+        """Adds a wrong program in plain torch code, without a custom autograd.Function."""
 
         def make(is_wrong: bool) -> tuple[nn.Module, Mapping[Any, Any]]:
             return Around(wrong if is_wrong else right, shapes), {}

@@ -1,4 +1,4 @@
-"""The library of planted bugs, a file per family: each a small, named change to a correct implementation."""
+"""The library of planted bugs, a file per family. Each bug is a small, named change to a correct implementation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FAMILIES = (
 
 @cache
 def expected_causes() -> dict[str, tuple[str, ...]]:
-    """For each bug the names under which its cause may go, as written down by hand; none where no known cause is right."""
+    """The accepted names of each bug's cause, written down by hand; empty if the report knows no right cause."""
     with (Path(__file__).parent / "causes.csv").open(encoding="utf-8") as file:
         return {own["bug"]: tuple(own["cause"].split("|")) if own["cause"] else () for own in csv.DictReader(file)}
 

@@ -1,4 +1,4 @@
-"""Bugs in activations: derivatives that are missing, taken at the wrong place, or of another option."""
+"""Bugs in activations: the derivative is missing, evaluated at the wrong place, or uses another option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bugs in the optimizers that adapt their rate: options that are ignored, moments, corrections, ε and what is added up."""
+"""Bugs in adaptive optimizers: ignored options, and wrong moments, bias corrections, ε and accumulated sums."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from oracle.selftest.bugs.bug import Bug
 from oracle.selftest.bugs.optimizers import ignored, rule
 
-# Type, options under which it shows, the option, another value, and the quantity that is wrong first.
+# Type, options of the case, name of the ignored option, the value that is used instead, and the first wrong quantity.
 IGNORED: tuple[tuple[str, dict[str, Any], str, Any, str], ...] = (
     ("Adadelta", {"lr": 0.3}, "lr", 1.0, "param.weight"),
     ("Adadelta", {"rho": 0.5}, "rho", 0.9, "square_avg.weight"),
@@ -96,7 +96,7 @@ def of_adam() -> Iterator[Bug]:
     lr = {"lr": 0.1}
 
     def textbook(first: Any, second: Any, eps: Any = lambda root, eps: root + eps) -> Any:
-        """Adam's step from its new state: what becomes of both corrections, and of ε."""
+        """Adam's step from its new state. `first` and `second` apply the bias corrections, `eps` adds ε to the root."""
 
         def change(op: Any) -> Any:
             def wrong(p: Any, g: Any, *state: Any, **o: Any) -> Any:
@@ -232,7 +232,12 @@ def of_squares() -> Iterator[Bug]:
 
 def of_the_rest() -> Iterator[Bug]:
     def adafactor(change: Any) -> Any:
-        """change(W, g, α without rms(W), rms(W), V, options) -> the new W."""
+        """Changes the new parameter: change(p, g, rate, v, rows, t, options) -> new p.
+
+        rate: min(lr, 1/√t).
+        v: the estimate of the squared gradient.
+        rows: the means over rows that v is made of; None for vectors.
+        """
 
         def of(op: Any) -> Any:
             def wrong(p: Any, g: Any, *state: Any, **o: Any) -> Any:

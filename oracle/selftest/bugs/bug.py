@@ -10,14 +10,16 @@ from oracle.case.case import Case, Spec
 from oracle.selftest.plant import Change, Implementation, When, always, changed, ignoring
 from oracle.suite.build import generator, network_case
 
-# What stands before and after the layer in question: elementwise, unbounded before it so that every branch is taken.
+# Elementwise layers before and after the target. Those before it are unbounded, so that every branch is taken.
 BEFORE = (Spec("LeakyReLU", {"negative_slope": 0.5}, "before"), Spec("Tanhshrink", name="before"))
 AFTER = (Spec("Sigmoid", name="after"), Spec("Tanh", name="after"))
 
 
 def with_layer(name: str, spec: Spec, shape: tuple[int, ...], *, steps: int = 2, **fields: Any) -> Case:
-    """A network with this layer, "target", in its middle, so that naming it takes some care. Trained by SGD for two steps, so
-    that what is stale shows."""
+    """A network with this layer, "target", in the middle, so that the report has to tell it from its neighbours.
+
+    It runs for two steps unless told otherwise, so that stale values show. SGD trains it if the target has parameters.
+    """
     before, after = (next(own for own in choice if own.type != spec.type) for choice in (BEFORE, AFTER))
     rng = generator(f"{name}/target")
     layers = [before, replace(spec, name="target"), after]
@@ -55,7 +57,7 @@ def in_layer(
     fields: Mapping[str, Any] | None = None,
     **change: Change,
 ) -> Bug:
-    """A bug in what a layer makes: one of output, grad_input, or a parameter's gradient by its name."""
+    """A bug in one result of a layer: the output, grad_input, or the gradient of the parameter with that name."""
     (quantity,) = change
     run = changed(spec.type, when=when, **change)
     case = with_layer(f"selftest/{name}", spec, shape, **(fields or {}))
@@ -63,7 +65,7 @@ def in_layer(
 
 
 def option_ignored(name: str, spec: Spec, shape: tuple[int, ...], quantity: str = "grad_input", **options: Any) -> Bug:
-    """A bug in which the backward (or the forward, with quantity "output") works with other options."""
+    """A bug whose backward uses other options than the layer was given; with quantity "output", its forward does."""
     return Bug(
         name, with_layer(f"selftest/{name}", spec, shape), ignoring(spec, quantity, **options), quantity=quantity
     )

@@ -1,4 +1,4 @@
-"""Bugs between layers: containers, and a layer that stands in a network twice."""
+"""Bugs between layers: in containers, in a layer that a network uses twice, and in accumulated gradients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def container(name: str, spec: Spec, change: Any, quantity: str = "grad_input", 
 
 
 def backward_of(change: Any) -> Any:
-    """A change of a container's own backward: change(self, input, grad_output, right)."""
+    """Changes a container's backward: change(self, input, grad_output, right grad_input) -> wrong grad_input."""
 
     def wrapped(apply: Any) -> Any:
         def wrong(self: Any, input: Array) -> Any:
@@ -115,7 +115,7 @@ def named_shared() -> str:
 
 
 def halved_at_the_end(case: Case) -> Change:
-    """The sum that is there is divided before the update, so that the batch's share comes out smaller than it is."""
+    """The accumulated gradient is divided by the number of batches before the update."""
     every = case.update_every
 
     def change(grad: Array, call: Call) -> Array:
@@ -129,7 +129,7 @@ def halved_at_the_end(case: Case) -> Change:
 
 
 def shares_rolled(self: Any, input: Array) -> Any:
-    """Each branch gets the gradient of the next one's columns."""
+    """The upstream gradient is shifted by one column, so each branch gets one column of its neighbour's."""
     outputs, backwards = zip(*(branch.apply(input) for branch in self.children.values()), strict=True)
     joined = np.concatenate(outputs, axis=self.dim)
 

@@ -1,4 +1,4 @@
-"""Bugs in convolutions: what is turned, shifted, swapped, overwritten, or summed over too little."""
+"""Bugs in convolutions: kernels turned or shifted, axes swapped, windows overwritten, sums over too few elements."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def of_transposed() -> Iterator[Bug]:
 
 
 def overwritten(op: Any) -> Any:
-    """Windows that overlap overwrite each other."""
+    """Overlapping windows overwrite each other instead of adding up."""
 
     def wrong(result: Any, grads: Any, kernel: Any, stride: Any, dilation: Any, first: int = 0) -> None:
         counts = grads.shape[-2 * len(kernel) : -len(kernel)]

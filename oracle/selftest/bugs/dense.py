@@ -150,6 +150,6 @@ def in_memory() -> Iterator[Bug]:
 
 
 def overwrite_input(right: Array, call: Call) -> Array:
-    """The input's memory is used as scratch."""
+    """The layer uses its input's memory as scratch space."""
     call.input *= 0.5
     return right

@@ -1,4 +1,4 @@
-"""Bugs of published projects in what is handed back: upstream gradients misread, statistics that were not kept, lost pieces."""
+"""Bugs of published projects in what a layer returns: misread upstream gradients, missing statistics, lost terms."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def by_mean_square(right: Array, call: Call) -> Array:
 
 
 def last_terms(right: Array, call: Call) -> Array:
-    """As where blocks of a row overwrite each other's sums: what the first four add to the mean is lost."""
+    """The first four terms of mean(g · x̂) are lost, as if blocks of a row had overwritten each other's sums."""
     x, g = call.input, call.grad_output * call.weight
     inverse = 1 / np.sqrt(x.var(-1, keepdims=True) + call.layer.eps)
     hat = (x - x.mean(-1, keepdims=True)) * inverse

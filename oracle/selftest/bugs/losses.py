@@ -1,4 +1,4 @@
-"""Bugs in losses: reductions, weights, exclusions, thresholds, and what is forgotten on the way back."""
+"""Bugs in losses: reductions, weights, excluded elements, thresholds, and terms that the backward omits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def bugs() -> Iterator[Bug]:
 
 
 def case_of(name: str, spec: Spec, soft: bool = False) -> Case:
-    """A linear layer, where probabilities are needed a sigmoid, and the loss."""
+    """A linear layer and the loss, with a sigmoid or log-softmax between them if the loss needs probabilities."""
     rng = generator(f"{name}/targets")
     layers = [layer("Linear", 5, 4, name="linear")]
     if spec.type in ("BCELoss",) or (spec.type == "PoissonNLLLoss" and spec.options.get("log_input") is False):
@@ -77,7 +77,7 @@ def ignored(name: str, spec: Spec, quantity: str = "grad_input", soft: bool = Fa
 
 
 def everywhere() -> Iterator[Bug]:
-    """The same mistakes in each loss: N, the upstream gradient, the sign."""
+    """General mistakes, each planted in several losses: division by N, upstream gradient, sign, small errors."""
     for type in (
         "MSELoss",
         "CrossEntropyLoss",

@@ -1,4 +1,4 @@
-"""Bugs in normalisation: terms through the statistics that are missing, variances, eps, running statistics."""
+"""Bugs in normalisation: missing terms through the statistics, wrong variances, eps and running statistics."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def bugs() -> Iterator[Bug]:
 
 
 def statistics(call: Call, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """x̂ and 1/√(σ² + eps)."""
+    """The normalised input x̂ and 1/√(σ² + eps)."""
     mean = call.input.mean(axes, keepdims=True)
     s = 1 / np.sqrt(call.input.var(axes, keepdims=True) + call.layer.eps)
     return (call.input - mean) * s, s
 
 
 def without(*terms: str, axes: tuple[int, ...] = (0, 2, 3)) -> Any:
-    """The input gradient of a normalisation over `axes` that lacks what goes through the mean or the variance."""
+    """The input gradient of a normalisation over `axes` without the terms through the mean or the variance."""
 
     def change(right: Array, call: Call) -> Array:
         x_hat, s = statistics(call, axes)
@@ -68,7 +68,7 @@ def without(*terms: str, axes: tuple[int, ...] = (0, 2, 3)) -> Any:
 
 
 def output_from(scale: Any) -> Any:
-    """The output of batch normalisation with another 1/σ, a function of (variance, count, eps)."""
+    """The output of batch normalisation with another 1/σ; `scale` computes it from (variance, count, eps)."""
 
     def change(right: Array, call: Call) -> Array:
         x, params = call.input, call.layer.params
@@ -146,7 +146,7 @@ def of_batch_norm() -> Iterator[Bug]:
 
 
 def memory_in_order(right: Array, call: Call) -> Array:
-    """The input's memory is read in order, whatever its strides."""
+    """The input is read in the order of its memory, and its strides are ignored."""
     raw = np.ravel(call.input, order="K").reshape(call.input.shape)
     params = call.layer.params
     return refbp.functional.batch_norm(raw, None, None, params["weight"], params["bias"], training=True)[0]

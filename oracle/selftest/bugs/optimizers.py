@@ -1,4 +1,4 @@
-"""Bugs in optimizers: orders, signs, options that are ignored, state that is lost."""
+"""Bugs in optimizers: wrong order or sign, ignored options, lost state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bugs() -> Iterator[Bug]:
 
 
 def case_of(name: str, type: str, options: Mapping[str, Any], groups: tuple[Mapping[str, Any], ...] = ()) -> Case:
-    """Two layers' parameters and the gradients of four steps."""
+    """The parameters of two layers, and their gradients in four steps."""
     rng = generator(f"{name}/gradients")
     shapes = {"0.weight": (3, 4), "0.bias": (3,), "1.weight": (2, 3)}
     return Case(
@@ -39,7 +39,10 @@ def case_of(name: str, type: str, options: Mapping[str, Any], groups: tuple[Mapp
 def rule(
     name: str, type: str, options: Mapping[str, Any], change: Callable[[Any], Any], quantity: str = "param.weight"
 ) -> Bug:
-    """A change of the update rule: a function (param, grad, *state, **options) -> (param, *state)."""
+    """A bug in an update rule; `change` maps the right rule to a wrong one.
+
+    A rule is a function (param, grad, *state, **options) -> (param, *state).
+    """
     return Bug(name, case_of(name, type, options), patched(f"refbp:{type}.rule", change), "0", quantity)
 
 
@@ -247,7 +250,7 @@ def buffer_before(op: Any) -> Any:
 
 
 def slightly_off_rate(op: Any) -> Any:
-    """Within any ordinary tolerance in float32."""
+    """The learning rate has a relative error of 1e-3 in float32 and 1e-9 in float64."""
 
     def wrong(param: Any, grad: Any, buffer: Any = None, *, lr: float, **options: Any) -> Any:
         return op(param, grad, buffer, lr=lr * (1 + (1e-9 if param.dtype == np.float64 else 1e-3)), **options)
@@ -265,7 +268,7 @@ def one_element_kept(op: Any) -> Any:
 
 
 def second_of_first(op: Any) -> Any:
-    """The second moment averages m², not d²."""
+    """The second moment averages the square of the first moment instead of the squared gradient."""
 
     def wrong(param: Any, grad: Any, step: Any = None, m: Any = None, v: Any = None, *rest: Any, **options: Any) -> Any:
         new = op(param, grad, step, m, v, *rest, **options)

@@ -1,4 +1,4 @@
-"""Options that are got wrong, class by class: forward, backward, or both in their turn."""
+"""Bugs that use another value of an option, class by class, in the forward or in the backward."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def bugs() -> Iterator[Bug]:
 def wrong(
     type: str, options: dict[str, Any], taken: dict[str, Any], shape: tuple[int, ...], *sides: str
 ) -> Iterator[Bug]:
-    """The same layer forward, and then backward, as if it had other options."""
+    """One bug for each side: the forward or the backward of the layer runs as if it had other options."""
     spec = layer(type, **options)
     kind = f"{options['mode']} " if "mode" in options else ""
     said = ", ".join(f"{name} {value} for {options.get(name, 'the default')}" for name, value in taken.items())
@@ -53,7 +53,7 @@ def of_rank(rank: int) -> Iterator[Bug]:
     yield from wrong(f"ConstantPad{rank}d", {"padding": 1, "value": 1.5}, {"value": 0.0}, shape, "output")
 
 
-# Type, options, those that are taken instead, the input's shape.
+# Type, options, the options that are used instead, shape of the input.
 PLAIN: tuple[tuple[str, dict[str, Any], dict[str, Any], tuple[int, ...]], ...] = (
     ("GroupNorm", {"num_groups": 2, "num_channels": 4, "eps": 0.3}, {"eps": 1e-5}, (2, 4, 3, 5)),
     ("GroupNorm", {"num_groups": 2, "num_channels": 4}, {"num_groups": 1}, (2, 4, 3, 5)),

@@ -1,4 +1,4 @@
-"""Bugs in pooling: padding that counts, windows that overlap, divisors, winners."""
+"""Bugs in pooling: padding that counts, overlapping windows, divisors, maxima in the wrong place."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def of_others() -> Iterator[Bug]:
 
 
 def overwriting(op: Any) -> Any:
-    """Only the last tap's share of each position arrives: of the others' nothing is added where the position has one."""
+    """The shares of every second tap are lost, counted from the last tap, which keeps its own."""
 
     def wrong(rounds: list[Any], grad: Array) -> Iterator[Array]:
         for index, share in enumerate(op(rounds, grad)):
@@ -166,7 +166,7 @@ def to_all(op: Any) -> Any:
 
 
 def every_winner(right: Array, call: Call) -> Array:
-    """Whoever equals the maximum of its window."""
+    """Every element that equals the maximum of its window gets the window's whole gradient."""
     wide = [np.repeat(np.repeat(array, 2, -1), 2, -2) for array in (call.output, call.grad_output)]
     return np.where(call.input == wide[0], wide[1], 0.0)
 
@@ -177,7 +177,7 @@ def zeros_outside(right: Array, call: Call) -> Array:
 
 
 def kernel_stride(call: Call) -> Array:
-    """As if windows stood side by side: the rest of the upstream gradient is not used."""
+    """The windows are taken to stand side by side, and the rest of the upstream gradient is not used."""
     output, backward = refbp.functional.max_pool2d(call.input, 3, 3)
     rows, columns = output.shape[2:]
     result: Array = backward(call.grad_output[:, :, :rows, :columns])

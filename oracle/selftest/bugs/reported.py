@@ -1,4 +1,4 @@
-"""Bugs as public reports tell of them: weights that moved too early, a term taken twice, rows that should be ignored."""
+"""Bugs from public reports: weights updated too early, a term taken twice, ignored rows that count."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def updated_too_early() -> Bug:
 
 
 def scale_and_rest(call: Call) -> tuple[Array, Array]:
-    """γ / √(σ² + eps), and the normalised input."""
+    """γ / √(σ² + eps), and the normalised input x̂."""
     axes = (0, *range(2, call.input.ndim))
     shape = (1, -1, *(1,) * (call.input.ndim - 2))
     deviation = np.sqrt(call.input.var(axes, keepdims=True) + call.layer.eps)
@@ -95,7 +95,7 @@ def variance_term(call: Call) -> Array:
 
 
 def by_height(right: Array, call: Call) -> Array:
-    """Row r, column c is written to r · height + c."""
+    """The gradient of row r, column c goes to index r · height + c instead of r · width + c."""
     height, width = right.shape[-2:]
     wrong = np.zeros((right.size // (height * width), height * width), right.dtype)
     for line, own in zip(wrong, right.reshape(len(wrong), height, width), strict=True):
@@ -148,13 +148,13 @@ def ignored() -> Iterator[Bug]:
 
 
 def by_output(right: Array, call: Call) -> Array:
-    """The slope where the output is negative, not the input."""
+    """The slope applies where the output is negative, instead of where the input is."""
     slope = call.weight[0] if call.layer.params else -0.3
     return np.asarray(np.where(call.output > 0, call.grad_output, slope * call.grad_output))
 
 
 def winners_assigned(right: Array, call: Call) -> Array:
-    """Each window writes its gradient to its winner's place, over what an earlier window wrote there."""
+    """Each window assigns its gradient to its maximum, and so replaces the gradients of earlier windows there."""
     (_, indices), _ = refbp.functional.max_pool2d(call.input, 3, 1, return_indices=True)
     wrong = np.zeros((right.shape[0] * right.shape[1], right[0, 0].size), right.dtype)
     lines = indices.reshape(len(wrong), -1), call.grad_output.reshape(len(wrong), -1)

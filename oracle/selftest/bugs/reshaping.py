@@ -1,4 +1,4 @@
-"""Bugs in layers that move elements: orders, borders, and what is added back."""
+"""Bugs in layers that move elements: wrong order, wrong borders, and gradients of copies that are not added up."""
 
 from __future__ import annotations
 

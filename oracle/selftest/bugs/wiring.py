@@ -1,4 +1,4 @@
-"""Bugs around the layers: what a harness reports under which name, and how an engine runs them."""
+"""Bugs around the layers: in the results that a harness reports, and in the way an engine runs the layers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def chain(name: str, steps: int = 2) -> Case:
 
 
 def of_the_wiring() -> Iterator[Bug]:
-    """What a harness does wrong: it hands over or reports something else than was computed."""
+    """Bugs of a harness: it passes on or reports other values than were computed."""
 
     def reported(name: str, alter: Any, layer_at_fault: str, quantity: str) -> Bug:
         return Bug(name, chain(name), retold(alter), layer_at_fault, quantity)
@@ -146,7 +146,7 @@ def of_the_engine() -> Iterator[Bug]:
 
 
 def zeroed_once(op: Any) -> Any:
-    """When a network is loaded, and before its first step; not before the next."""
+    """Only the first two calls clear the gradients: when the network is loaded, and before its first step."""
 
     def wrong(self: Any) -> None:
         times = self.__dict__.setdefault("_times_zeroed", 0)

@@ -1,1 +1,1 @@
-"""Bugs that real projects published, each rebuilt in a few lines with its repaired twin, a file per family."""
+"""Bugs that real projects published. Each is rebuilt in a few lines, with a repaired twin; a file per family."""

@@ -1,4 +1,4 @@
-"""Activations: derivatives of the output, on the wrong side of a kink, without their option, without their other terms."""
+"""Published bugs in activations: derivatives at the wrong place, ignored options, missing terms."""
 
 from __future__ import annotations
 

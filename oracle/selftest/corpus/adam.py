@@ -1,4 +1,4 @@
-"""Adam and AdamW: corrections, the place of epsilon and of decay, counters and moments that are shared or lost."""
+"""Published bugs in Adam and AdamW: bias corrections, the place of eps and weight decay, shared or lost state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ published = BOOK.published
 
 
 def adam(o: Options, s: State, g: Array, default: float = 0.0) -> tuple[Array, Array, Array, float, float, Any]:
-    """m, v, both corrections, the rate and epsilon, after counting the step."""
+    """Counts the step, and returns m, v, the gradient, both bias corrections and eps."""
     b1, b2 = o.get("betas", (0.9, 0.999))
     s["t"] = s.get("t", 0) + 1
     m = s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
@@ -29,7 +29,7 @@ def adam_step(p: Array, m: Array, v: Array, c1: float, c2: float, o: Options) ->
 
 
 def counted_in_loop(fixed: bool) -> Update:
-    """Adam's counter is one for all parameters, and goes up with each of them."""
+    """Adam with one counter for all parameters, which goes up once for each parameter."""
 
     def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         b1, b2 = o.get("betas", (0.9, 0.999))
@@ -138,7 +138,7 @@ published("AdamW", "karpathy/nanochat#304", "epsilon is added before the correct
 
 
 def adamw(decay: Callable[[Array, float, float], Array], after: bool = False) -> Update:
-    """AdamW with a decay of the project's own: (parameter, rate, decay) -> parameter, before or after the step."""
+    """AdamW with the project's own decay(parameter, lr, weight_decay) -> parameter, before or after the step."""
 
     def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         lr, weight_decay = o.get("lr", 1e-3), o.get("weight_decay", 0.01)
@@ -185,7 +185,7 @@ def timm_twice(fixed: bool) -> Update:
 
 
 def coupled_decay(fixed: bool) -> Update:
-    """AdamW that adds its decay to the gradient, as Adam does."""
+    """AdamW that adds the weight decay to the gradient, as Adam does."""
 
     def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         if fixed:

@@ -1,4 +1,4 @@
-"""torch's own operations, with one gradient as a project computed it."""
+"""torch's own operations, with single gradients replaced by a project's computation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Gradient = Callable[[T, T, T], T]  # (x, weight, dy) -> a gradient
 
 
 def differentiated(forward: Callable[..., T], **wrong: Gradient | None) -> Differentiable:
-    """torch's own convolution, with the gradients of these arguments as the project computed them.
+    """torch's own forward; the gradients of the named arguments (x, weight, bias) are computed as the project did.
 
-    Neither the engine's checks of shapes nor its sums over a batch of one come between: a gradient is what it is.
+    A wrong gradient is returned as it is. autograd neither checks its shape nor sums it over broadcast dimensions.
     """
 
     def fn(*arrays: Array | None) -> tuple[Array, Callable[[Array], tuple[Any, ...]]]:
@@ -44,7 +44,7 @@ def differentiated(forward: Callable[..., T], **wrong: Gradient | None) -> Diffe
 
 
 def weight_gradient(x: T, w: T, dy: T, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1) -> T:
-    """The right one, where only a part of it goes wrong."""
+    """The right weight gradient of conv2d, for projects that get only a part of it wrong."""
     with torch.enable_grad():
         own = w.detach().requires_grad_()
         (dw,) = torch.autograd.grad(F.conv2d(x.detach(), own, None, stride, padding, dilation, groups), own, dy)

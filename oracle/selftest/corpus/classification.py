@@ -1,4 +1,4 @@
-"""Losses of classes: reductions that the backward pass ignores, rows that should not count, batches divided by twice."""
+"""Published bugs in classification losses: ignored reductions, ignored rows that count, double division."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOOK = Book("losses")
 
 
 def _target_rows(x: Array, target: Array) -> Array:
-    """One-hot over dimension 1; ignored rows are zero."""
+    """One-hot targets over dimension 1; the rows of ignored targets are zero."""
     keep = np.expand_dims(target != -100, 1)
     hot = np.zeros_like(x)
     np.put_along_axis(hot, np.where(keep, np.expand_dims(target, 1), 0), 1, 1)
@@ -30,7 +30,11 @@ def cross_entropy(
     value: Callable[[Array], Any] | None = None,
     **arrays: Any,
 ) -> Differentiable:
-    """Cross entropy of class indices; `gradient` takes (softmax - one-hot, dy, rows)."""
+    """Cross entropy with class indices or probabilities as targets.
+
+    gradient: replaces the input gradient; it takes (softmax - one-hot, dy, number of rows that count).
+    value: replaces the reduction in the forward.
+    """
 
     def fn(x: Array, target: Array) -> tuple[Array, Backward]:
         batch, labels = (x, target) if x.ndim > 1 else (x[None], target[None])
@@ -129,7 +133,11 @@ def deep_ml_mean(fixed: bool) -> Differentiable:
 
 
 def smoothed(uniform_ignores: bool, count_ignores: bool, smoothing: float = 0.1, ignored: int = 1) -> Differentiable:
-    """Cross entropy with label smoothing and ignored rows, by rows."""
+    """Cross entropy with label smoothing and ignored rows.
+
+    uniform_ignores: whether the uniform part leaves out ignored rows.
+    count_ignores: whether the divisor leaves out ignored rows.
+    """
 
     def fn(x: Array, target: Array) -> tuple[Array, Backward]:
         keep = target != ignored

@@ -1,4 +1,4 @@
-"""Convolutions: gradients of the wrong size, place, order or scale, and forgotten options."""
+"""Published bugs in convolutions: gradients of the wrong size, place, order or scale, and ignored options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _conv2d(stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 
 
 
 def _batched(gradient: Gradient) -> Gradient:
-    """The suite has inputs without a batch dimension too."""
+    """Applies a gradient for batches to an input without a batch dimension too, because the suite has such inputs."""
 
     def own(x: T, w: T, dy: T) -> T:
         if x.ndim == w.ndim:
@@ -77,7 +77,7 @@ def mkldnn_depthwise(fixed: bool) -> Differentiable:
 
 
 def _uncropped(x: T, w: T, dy: T, stride: int, padding: int, groups: int = 1) -> T:
-    """The weight's gradient as a dilated convolution: longer than the kernel where the stride leaves a remainder."""
+    """The weight gradient as a dilated convolution. It is larger than the kernel if the stride leaves a remainder."""
     n, cin = x.shape[:2]
     tiled = dy.repeat_interleave(cin // groups, 1) if groups == cin else dy.repeat(1, cin, 1, 1)
     if groups == cin:
@@ -119,7 +119,7 @@ def mlx_weight(fixed: bool) -> Differentiable:
 
 
 def _short(stride: int, padding: int, place: str = "nowhere") -> Gradient:
-    """The input's gradient as a transposed convolution without output_padding, filled up at an end or not at all."""
+    """The input gradient as a transposed convolution without output_padding, padded in front or left too small."""
 
     def own(x: T, w: T, dy: T) -> T:
         dx = F.conv_transpose2d(dy, w, None, stride, padding)

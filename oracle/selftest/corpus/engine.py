@@ -1,4 +1,4 @@
-"""A small engine such as tutorials write: an MLP with mean square error and SGD, every piece of which can be written wrongly."""
+"""A small engine as tutorials write it, for an MLP with mean squared error and SGD. A bug replaces a method."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], 
 
 
 class Engine:
-    """A subject; subclasses change one method as their project had it."""
+    """The engine as a subject. A subclass overrides one method as the project wrote it."""
 
     profile = oracle.Profile(quantities=("output", "param.*", "grad_input", "grad.weight", "grad.bias"))
     updates_early = False
@@ -30,7 +30,7 @@ class Engine:
         self.name = name
 
     def linear(self, x: Array, weight: Array, bias: Array, g: Array) -> tuple[Array, Array]:
-        """The gradients of weight and bias."""
+        """The gradients of a linear layer's weight and bias."""
         return g.T @ x, g.sum(0)
 
     def passed_on(self, g: Array, weight: Array) -> Array:
@@ -38,7 +38,7 @@ class Engine:
         return g @ weight
 
     def derivative(self, kinds: list[str], number: int, x: Array, y: Array) -> Array:
-        """Of the activation with this number."""
+        """The derivative of the layer with this number, an activation."""
         return ACTIVATIONS[kinds[number]][1](x, y)
 
     def run(self, case: Case) -> Trace:
@@ -119,7 +119,7 @@ class Engine:
 
 
 def mlp_case(name: str, rows: int, sizes: tuple[int, ...], activation: str) -> Case:
-    """A network of the reporter's own."""
+    """An MLP with random data, mean squared error and two steps of SGD, as a reporter would set it up."""
     rng = np.random.default_rng(0)
     layers: list[Spec] = []
     params: dict[str, Array] = {}

@@ -1,4 +1,4 @@
-"""One published bug: where it was published, what it is, and how its reporter would hold it against the reference."""
+"""A published bug: its source, its description, and how its reporter would check it against the reference."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Made: TypeAlias = Callable[[bool], Any]
 
 
 class Wiring(Protocol):
-    """How an implementation is held against the reference, as its reporter would do it."""
+    """Checks an implementation against the reference, as the bug's reporter would do it."""
 
     def report(self, fixed: bool) -> Report: ...
 
 
 @dataclass(frozen=True)
 class Op:
-    """`check_op`: a function and its backward, under the options that it has.
+    """`check_op`, for a function and its backward.
 
     Attributes:
-        make: fixed -> fn(x, …) -> (y, backward).
-        options: of `oracle.check_op`, arrays of the reporter's own among them.
-        dtypes: in which it is tried.
+        make: maps `fixed` to fn(x, …) -> (y, backward).
+        options: the options of `oracle.check_op`; they may contain the reporter's own arrays.
+        dtypes: the dtypes in which it is checked.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Op:
 
 @dataclass(frozen=True)
 class Run:
-    """`oracle.run`: a subject on cases of the suite, or on cases of the reporter's own."""
+    """`oracle.run`, for a subject on cases of the suite or on the reporter's own cases."""
 
     make: Made
     cases: str | tuple[Case, ...]
@@ -67,7 +67,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Module:
-    """`check_module`: a torch module, with a loss and an optimizer where the bug needs them."""
+    """`check_module`, for a torch module; with a loss and an optimizer if the bug needs them."""
 
     make: Callable[[bool], Step]
 
@@ -81,10 +81,11 @@ class Entry:
 
     Attributes:
         source: repository and number, such as "FluxML/Flux.jl#1197".
-        what: what the project did, in a sentence.
-        layer: the class that is at fault, or the operation, as a report names it without its module.
-        quantities: what of it is wrong; none where it raises.
-        causes: names under which the cause may go; none where no cause that the report knows is right.
+        what: one sentence that says what the project did.
+        layer: the wrong class or operation, as a report names it without its module.
+        quantities: the wrong quantities; empty if the bug raises an exception.
+        causes: accepted names of the cause; empty if no cause that the report knows is right.
+        wiring: how the bug is checked.
     """
 
     source: str
@@ -97,20 +98,20 @@ class Entry:
 
 
 class Book:
-    """The entries of one family, in the order in which they are written down."""
+    """The entries of one family, in the order of their definition."""
 
     def __init__(self, family: str) -> None:
         self.family = family
         self.entries: list[Entry] = []
 
     def add(self, source: str, what: str, layer: str, quantity: str, causes: str, wiring: Wiring) -> None:
-        """`quantity` and `causes` may be several, separated by commas."""
+        """Adds an entry. `quantity` and `causes` may hold several names, separated by commas."""
         self.entries.append(Entry(source, what, layer, _names(quantity), _names(causes), wiring, self.family))
 
     def op(
         self, name: str, source: str, what: str, quantity: str = "grad_input", causes: str = "", **options: Any
     ) -> Callable[[Callable[[bool], Differentiable]], Callable[[bool], Differentiable]]:
-        """A decorator for fixed -> fn: held against the op of that name by `check_op`."""
+        """Decorates a function fixed -> fn, which `check_op` checks as the op with this name."""
 
         def add(make: Callable[[bool], Differentiable]) -> Callable[[bool], Differentiable]:
             self.add(source, what, name, quantity, causes, Op(name, make, options))
@@ -121,7 +122,7 @@ class Book:
     def module(
         self, layer: str, source: str, what: str, quantity: str = "grad_input", causes: str = ""
     ) -> Callable[[Callable[[bool], Step]], Callable[[bool], Step]]:
-        """A decorator for fixed -> Step: held against the reference by `check_module`."""
+        """Decorates a function fixed -> Step, which `check_module` checks."""
 
         def add(make: Callable[[bool], Step]) -> Callable[[bool], Step]:
             self.add(source, what, layer, quantity, causes, Module(make))
@@ -132,7 +133,7 @@ class Book:
     def run(
         self, layer: str, source: str, what: str, quantity: str, causes: str, cases: str | tuple[Case, ...]
     ) -> Callable[[Made], Made]:
-        """A decorator for fixed -> subject: tried by `oracle.run` on these cases."""
+        """Decorates a function fixed -> subject, which `oracle.run` runs on these cases."""
 
         def add(make: Made) -> Made:
             self.add(source, what, layer, quantity, causes, Run(make, cases))
@@ -151,7 +152,7 @@ class Book:
         causes: str = "",
         **options: Any,
     ) -> None:
-        """An elementwise function with its derivative as a function of input and output, as published and as repaired."""
+        """Adds an elementwise function with a wrong and a repaired derivative, both functions of (input, output)."""
 
         def make(fixed: bool) -> Differentiable:
             derivative = right if fixed else wrong
@@ -175,7 +176,7 @@ class Book:
         causes: str = "",
         **options: Any,
     ) -> None:
-        """An elementwise function of which the forward pass was published wrong."""
+        """Adds an elementwise function with a wrong and a repaired forward."""
 
         def make(fixed: bool) -> Differentiable:
             forward = right if fixed else wrong

@@ -1,4 +1,4 @@
-"""A small engine for residual networks, in which paths meet as the project had it."""
+"""A small engine for residual networks. Each project has its own way to join the gradients of two paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from oracle.trace import Trace
 
 
 class Graph:
-    """A subject for residual blocks: `meet` makes one gradient of those of the body and of the shortcut."""
+    """A subject for residual blocks.
+
+    meet: joins two gradients into one; it takes (name of the block, the body's, the shortcut's).
+    twice: whether the body receives twice its upstream gradient.
+    """
 
     profile = oracle.Profile(quantities=("output", "grad_input", "grad.*"))
 

@@ -1,4 +1,4 @@
-"""Published bugs that cannot be stated as a case, a function, a module or a subject, by the capability that they would need."""
+"""Published bugs that cannot be written as a case, function, module or subject, grouped by the missing capability."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subjects of one layer that keeps or draws something: batch norm with its running statistics, dropout with its mask."""
+"""Subjects of one layer with a state or random numbers: batch norm with running statistics, dropout with its mask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ STATISTICS = ("running_mean", "running_var")
 
 
 class Norm:
-    """Batch norm in training; `updated` takes a running statistic, the batch's, n / (n - 1) for the variance, and momentum."""
+    """Batch norm in training, which shows its output and its running statistics.
+
+    updated: takes (running statistic, the batch's, factor, momentum) and returns the new one. The factor is n / (n - 1)
+        for the variance, and 1 for the mean.
+    """
 
     profile = oracle.Profile(quantities=("output", "buffer.running_mean", "buffer.running_var"))
 
@@ -45,7 +49,7 @@ class Norm:
 
 
 class Dropout:
-    """Dropout; `drop` takes x, what is kept and p, and gives the output and its gradient as a function of the upstream one."""
+    """Dropout in training; drop(x, mask, p) returns the output and its backward."""
 
     profile = oracle.Profile(quantities=("output", "grad_input", "mask"))
 

@@ -1,4 +1,4 @@
-"""Memory: kernels that take a layout for granted, buffers that are never written or written over, gradients that get lost."""
+"""Published bugs in memory: assumed layouts, buffers that are never written or are overwritten, and lost gradients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = torch.Tensor
 
 
 def in_memory(a: Array) -> Array:
-    """The numbers as they lie in memory, beside each other or not, in the array's shape: a kernel that knows no strides."""
+    """The elements in memory from the array's start on, in its shape, as a kernel reads them that ignores strides."""
     base = a
     while isinstance(base.base, np.ndarray):
         base = base.base
@@ -196,7 +196,7 @@ VARIANCE, BOTH = "buffer.running_var", "buffer.running_mean, buffer.running_var"
 
 
 def right(running: Array, batch: Array, factor: float, momentum: float) -> Array:
-    """What becomes of a running statistic."""
+    """The right update of a running statistic."""
     return (1 - momentum) * running + momentum * batch * factor
 
 

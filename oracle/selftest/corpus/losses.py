@@ -1,4 +1,4 @@
-"""Losses: reductions and upstream gradients that the backward pass ignores, misplaced weights, ignored rows that count."""
+"""Published bugs in losses: ignored reductions and upstream gradients, misplaced weights, ignored rows that count."""
 
 from __future__ import annotations
 
@@ -34,7 +34,12 @@ def elementwise(
     upstream: Upstream = right_upstream,
     value: Callable[[Array], Any] | None = None,
 ) -> Differentiable:
-    """A loss that is a sum over elements; `value` is the project's reduction."""
+    """A loss computed by elements.
+
+    terms: returns the losses and derivatives of the elements.
+    upstream: combines derivatives and upstream gradient; the project may have its own.
+    value: replaces the reduction in the forward.
+    """
 
     def fn(x: Array, target: Array) -> tuple[Array, Backward]:
         losses, derivative = terms(x, target)
@@ -178,7 +183,11 @@ def bce_with_logits(
     pos_weight: Array | None = None,
     gradient: Callable[[Array, Array, Array], Array] | None = None,
 ) -> Differentiable:
-    """Binary cross entropy with logits; `weigh` takes the targets and gives (weight of all, weight of the positive term)."""
+    """Binary cross entropy with logits.
+
+    weigh: takes the targets, and returns the weight of all and the weight of the positive term.
+    gradient: takes (derivatives, input, target), and returns the project's own derivatives.
+    """
 
     def terms(x: Array, target: Array) -> tuple[Array, Array]:
         whole, positive = (

@@ -1,4 +1,4 @@
-"""Norms: terms and parameters that the backward pass forgets, statistics of the wrong kind, and running statistics."""
+"""Published bugs in normalisation: missing terms and parameters in the backward, wrong and running statistics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def batch_norm(
     grad_input: Callable[[Array, Array, Array, Array | None, tuple[int, ...]], Array] | None = None,
     scale: Callable[[Array], Array] | None = None,
 ) -> Differentiable:
-    """Batch norm in training; `grad_input` takes (dy, x_hat, inverse, weight, axes), `scale` is what becomes of the weight."""
+    """Batch norm in training.
+
+    grad_input: replaces the input gradient; it takes (dy, x_hat, inverse, weight, axes).
+    scale: maps the weight to the factor that takes its place, such as its absolute value.
+    """
 
     def fn(x: Array, mean: Array, var: Array, weight: Array | None = None, bias: Array | None = None) -> Any:
         axes = all_but(1, x.ndim)
@@ -88,7 +92,7 @@ def inplace_abn_absolute(fixed: bool) -> Differentiable:
 
 
 def batch_norm_eval(batch: bool) -> Differentiable:
-    """Batch norm in evaluation, whose backward pass works with the batch's statistics."""
+    """Batch norm in evaluation. If `batch`, the backward uses the batch's statistics instead of the running ones."""
 
     def fn(x: Array, mean: Array, var: Array, weight: Array | None = None, bias: Array | None = None) -> Any:
         axes = all_but(1, x.ndim)
@@ -148,7 +152,7 @@ def torch7_eval(fixed: bool) -> Differentiable:
 def layer_norm(
     change: Callable[[Array, Array, Array, Array, Array], tuple[Array, Array, Array]] | None = None, last: int = 1
 ) -> Differentiable:
-    """Layer norm; `change` takes (dy, x, x_hat, inverse, weight) and gives the three gradients."""
+    """Layer norm. `change` maps (dy, x, x_hat, inverse, weight) to the gradients of input, weight and bias."""
 
     def fn(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
         axes = tuple(range(x.ndim - weight.ndim, x.ndim))
@@ -325,7 +329,7 @@ def rms_kept_variance(fixed: bool) -> Differentiable:
 
 
 class GroupNorm(torch.autograd.Function):
-    """Group norm with affine parameters, whose weight gets nothing where the input needs no gradient."""
+    """Group norm with affine parameters. Unless fixed, the weight's gradient is zero if the input needs no gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, fixed: bool) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Formulas that are right on paper: overflow, underflow and cancellation, on the reporters' own numbers."""
+"""Published formulas that are right on paper but overflow, underflow or cancel, on the reporters' own numbers."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _rows(
     backward: Callable[[Array, Array, Array], Array],
     x: Array,
 ) -> None:
-    """Softmax and its logarithm over the last dimension, with a formula of the project's own for the output."""
+    """Adds a bug in softmax or log-softmax over the last dimension; `forward` is the project's own formula."""
 
     @BOOK.op(name, source, what, "output", "not finite", dim=-1, x=x)
     def make(fixed: bool) -> Differentiable:

@@ -1,4 +1,4 @@
-"""Optimizers: corrections, the place of epsilon and of decay, signs, and state that is lost or shared."""
+"""Published bugs in optimizers: bias corrections, the place of eps and of weight decay, signs, lost or shared state."""
 
 from __future__ import annotations
 
@@ -105,7 +105,12 @@ def sgd(
     step: Callable[[Array, Array, Array, Options], Any] | None = None,
     decay_after: bool = False,
 ) -> Update:
-    """SGD; `velocity` takes (old, gradient, parameter, momentum), `step` (parameter, gradient, velocity, options)."""
+    """SGD with parts that a project wrote differently.
+
+    velocity: takes (old, gradient, parameter, momentum), and returns the new momentum buffer.
+    step: takes (parameter, gradient, velocity, options), and returns the new parameter.
+    decay_after: whether weight decay joins the update instead of the gradient.
+    """
 
     def rule(p: Array, g: Array, s: State, o: Options) -> Any:
         mu, lr, decay = o.get("momentum", 0), o["lr"], o.get("weight_decay", 0)

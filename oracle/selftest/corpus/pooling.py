@@ -1,4 +1,4 @@
-"""Pooling: overlapping windows, divisors at the border, padding, and indices that are read in the wrong frame."""
+"""Published bugs in pooling: overlapping windows, divisors at the border, padding, and indices of another array."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from oracle.selftest.corpus.entry import Book
 from oracle.selftest.corpus.plain import Backward, drawn, windows
 
 BOOK = Book("pooling")
-# Where window (i, j) puts its upstream gradient: (gradient, its window, where that stands, its maximum's place, dy)
+# Writes a window's gradient into grad_input: (grad_input, the window, its index (i, j), mask of its maximum, dy).
 Put = Callable[[Array, tuple[slice, slice], tuple[int, int], Array, Array], None]
 
 
 def max_pool(kernel: int, stride: int, put: Put, padding: int = 0, axes: int = 2) -> Differentiable:
-    """Max pooling over the last dimensions, one window after the other; `put` is the project's way to hand a gradient back."""
+    """Max pooling over the last one or two dimensions. `put` writes each window's gradient as the project did."""
 
     def fn(x: Array) -> tuple[Array, Backward]:
         wide = x if axes == 2 else x[..., None, :]
@@ -53,13 +53,13 @@ def added(dx: Array, box: tuple[slice, slice], place: tuple[int, int], chosen: A
 
 
 def assigned(dx: Array, box: tuple[slice, slice], place: tuple[int, int], chosen: Array, dy: Array) -> None:
-    """The winner's gradient replaces what a window before gave it."""
+    """The gradient at the window's maximum replaces the one that an earlier window wrote there."""
     window = dx[..., box[0], box[1]]
     window[...] = np.where(chosen, dy, window)
 
 
 def whole_window(dx: Array, box: tuple[slice, slice], place: tuple[int, int], chosen: Array, dy: Array) -> None:
-    """The whole window is replaced, and with it what windows before gave to others."""
+    """The whole window is replaced, including the gradients that earlier windows wrote to other elements."""
     dx[..., box[0], box[1]] = chosen * dy
 
 
@@ -231,7 +231,10 @@ def _avg_pool(
     divisors: Callable[[Array, Array], tuple[Array, Array]],
     divisor: int | None = None,
 ) -> Differentiable:
-    """Average pooling by sums; `divisors` takes the sizes of whole windows and of the real ones, and gives both passes'."""
+    """Average pooling by sums.
+
+    divisors: maps the windows' whole sizes and their counted sizes to the divisors of both passes.
+    """
 
     def fn(x: Array) -> tuple[Array, Backward]:
         height, width = (n + 2 * padding for n in x.shape[-2:])

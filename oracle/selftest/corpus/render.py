@@ -1,4 +1,4 @@
-"""The corpus as Markdown: rendering only."""
+"""Renders the corpus as Markdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMITS = (
 
 
 def markdown(result: Corpus, about: str) -> str:
-    """The whole report, with everything that was missed by name."""
+    """The whole report; it lists everything that went wrong by name."""
     parts = [
         f"# Bugs that other projects published: {'every target met' if result.passed else 'targets missed'}",
         about,
@@ -46,7 +46,7 @@ def rules() -> list[str]:
 
 
 def summary_table(result: Corpus) -> pd.DataFrame:
-    """The figures that matter, a line each."""
+    """The main figures, one per line."""
     total = len(result.outcomes)
     projects = len({own.source.rpartition("#")[0] for own in result.outcomes})
     best, count = max(
@@ -67,7 +67,7 @@ def summary_table(result: Corpus) -> pd.DataFrame:
 
 
 def failures(result: Corpus) -> str:
-    """Everything that missed its target, by name."""
+    """Every bug that was missed, misplaced or not given its right cause, and every accused twin, by name."""
     lines = [f"- missed: {own.source}: {own.what}" for own in result.outcomes if not own.caught]
     lines += [
         f"- misplaced: {o.source}: blamed is {o.blamed} ({o.verdict})"

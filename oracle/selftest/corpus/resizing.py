@@ -1,4 +1,4 @@
-"""Resizing: gradients that are gathered in the wrong direction, from the wrong corner, or from too few places."""
+"""Published bugs in resizing: gradients taken in the wrong direction, from the wrong corner, or from too few places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the rules of other tools do on a published bug: on the same cases that its wiring tries."""
+"""Runs the rules of other tools on a published bug, on the same cases as the bug's own check."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ from oracle.selftest.rivals.rules import GRADCHECK, RULES, Comparison
 from oracle.trace import Subject, Unsupported
 
 DTYPES = ("float64", "float32")
-# gradcheck is slow: of the cases that it can be run on, these few with the fewest numbers, all of random data.
+# gradcheck is slow, so it runs on this many of the smallest cases that it can run on, all with random data.
 FEW = 4
 
 
 def caught_by(wiring: Wiring) -> list[str]:
-    """The names of the rules that refuse the bug on one of its cases, in one of the two dtypes."""
+    """The names of the rules that refuse the bug on at least one of its cases, in float64 or float32.
+
+    gradcheck counts if it refuses the bug and accepts its repaired twin, on one of the smallest cases.
+    """
     found: dict[str, None] = {}
     with np.errstate(all="ignore"):
         tried = _of_cases(wiring) if not isinstance(wiring, Module) else ((d, _of_module(wiring, d)) for d in DTYPES)
@@ -42,7 +45,7 @@ def caught_by(wiring: Wiring) -> list[str]:
 
 
 def subject_and_cases(wiring: Wiring, fixed: bool) -> tuple[Subject, list[Case], tuple[str, ...]]:
-    """What `check_op` and `oracle.run` make of a wiring."""
+    """The subject, cases and dtypes that `check_op` or `oracle.run` would use for this wiring."""
     if isinstance(wiring, Op):
         known = Known.named(wiring.name)
         given = known.sorted_out(wiring.options)
@@ -62,7 +65,7 @@ def _of_cases(wiring: Wiring) -> Iterator[tuple[str, list[Comparison]]]:
                 subject.run(case.astype(dtype))
             except Unsupported:
                 break
-            except Exception:  # a bug that raises is compared by what it had computed before
+            except Exception:  # a bug that raises is judged by the results before the exception
                 pass
             try:
                 yield dtype, comparisons(subject.run, case.astype(dtype), shows)
@@ -88,7 +91,7 @@ def _refused(subject: Subject, case: Case) -> bool:
         return refuses(subject.run, case.astype("float64"))
     except (NotDifferentiable, Unsupported):
         return False
-    except Exception:  # it raises: whoever runs gradcheck sees that
+    except Exception:  # a user of gradcheck would see the exception
         return True
 
 
@@ -112,7 +115,7 @@ def _module_refused(step: Step) -> bool:
 
 
 def _of_module(wiring: Module, dtype: str) -> list[Comparison]:
-    """The module's step beside that of its repaired twin, which is torch's own."""
+    """The results of the module, compared with those of its repaired twin, which takes torch's place."""
     kind = getattr(torch, dtype)
     got, eager, exact = (
         _step(wiring.make(fixed), own) for fixed, own in ((False, kind), (True, kind), (True, torch.float64))
@@ -123,7 +126,7 @@ def _of_module(wiring: Module, dtype: str) -> list[Comparison]:
 
 
 def _step(step: Step, dtype: torch.dtype) -> Mapping[str, Array]:
-    """The module's output, gradients and state after each step, by name and step."""
+    """The module's output, gradients and state; the keys name the quantity and the step."""
     module = step.module.to(dtype)
     optimizer = step.optimizer
     found: dict[str, Array] = {}

@@ -1,4 +1,4 @@
-"""Runs the corpus, and counts: caught, placed, named, its repaired twins accused, and how the rivals do."""
+"""Runs the corpus, and counts bugs caught, placed and named, accused twins, and bugs that other tools' rules refuse."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ FAMILIES = (
     layouts,
     numerics,
 )
-# Of everything, in the quick form, every how many-th is taken.
+# The quick form takes every QUICK-th bug.
 QUICK = 19
-# At least these shares: caught in the wiring of its reporter, right layer and quantity, right cause first.
+# Least shares: caught in the reporter's wiring, right layer and quantity blamed first, right cause named first.
 CAUGHT, PLACED, NAMED = 0.95, 0.90, 0.60
 
 
@@ -66,11 +66,12 @@ def all_entries() -> dict[str, Entry]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an entry.
+    """The result for an entry.
 
     Attributes:
-        blamed: what the report blames first, and `cause` the cause that it gives first.
-        twin: whom the report of the repaired twin accuses; empty, as it should be, where nobody is.
+        blamed: the place that the report blames first.
+        cause: the cause that the report gives first.
+        twin: what the report of the repaired twin accuses first; empty if there is nothing, as there should be.
         rivals: the rules of other tools that refuse the bug.
     """
 
@@ -97,7 +98,7 @@ class Outcome:
 
 @dataclass
 class Corpus:
-    """The outcomes of a run."""
+    """The results of a run."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
@@ -111,7 +112,7 @@ class Corpus:
 
     @property
     def passed(self) -> bool:
-        """Every target met."""
+        """Every target is met."""
         shares = self.share("caught") >= CAUGHT and self.share("placed") >= PLACED and self.share("named") >= NAMED
         return shares and not self.accused
 
@@ -145,7 +146,11 @@ def run(
     resume: bool = False,
     minutes: float | None = None,
 ) -> Corpus:
-    """The whole corpus, or one in nineteen; `kept`, `resume` and `minutes` as for the models."""
+    """The whole corpus.
+
+    quick: takes every nineteenth bug only.
+    kept, resume, minutes: as in `models.score.run`.
+    """
     start = time.perf_counter()
     chosen = [source for number, source in enumerate(all_entries()) if not quick or number % QUICK == 0]
     table = Kept(kept, resume, Outcome.as_row, Outcome.of_row)
@@ -181,7 +186,11 @@ def judged(source: str) -> Outcome:
 
 
 def _is_placed(entry: Entry, layer: str, quantity: str, verdict: str) -> bool:
-    """A crash has no quantity; a function has one layer only; a class counts by its name without its module."""
+    """Whether the report blames the bug's own place.
+
+    A bug without quantities must crash. For a function the quantity decides, because there is only one layer. A class
+    is compared without its module.
+    """
     if not entry.quantities:
         return verdict == CRASHED
     return quantity in entry.quantities and (isinstance(entry.wiring, Op) or layer.rpartition(".")[2] == entry.layer)

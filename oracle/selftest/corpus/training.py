@@ -1,4 +1,4 @@
-"""Dense layers and the training loop: sums over the batch, the order of updates, paths that meet, and who belongs to whom."""
+"""Published bugs in dense layers and training loops: sums over the batch, update order, joined paths, shared nodes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def linear(
     bias: Callable[[Array, Array], Any] | None = None,
     grad_input: Callable[[Array, Array, Array], Any] | None = None,
 ) -> Differentiable:
-    """A dense layer; the gradients take (dy, x, weight), the bias's (dy, x)."""
+    """A dense layer. `weight` and `grad_input` replace gradients and take (dy, x, weight); `bias` takes (dy, x)."""
 
     def fn(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Backward]:
         y = x @ w.T if b is None else x @ w.T + b
@@ -161,7 +161,7 @@ def dl4j_slices(fixed: bool) -> Engine:
 
 
 class _NoDerivative(Engine):
-    """The last activation's derivative is left out."""
+    """The derivative of the last activation is left out."""
 
     def derivative(self, kinds: list[str], number: int, x: Array, y: Array) -> Array:
         return np.ones_like(x) if number == len(kinds) - 1 else super().derivative(kinds, number, x, y)
@@ -196,7 +196,7 @@ def bot_academy(fixed: bool) -> Engine:
 
 
 class _Neighbour(Engine):
-    """Each layer takes the derivative of the activation before it."""
+    """Each activation uses the derivative of the activation before it."""
 
     def derivative(self, kinds: list[str], number: int, x: Array, y: Array) -> Array:
         before = [i for i, kind in enumerate(kinds[:number]) if kind in ACTIVATIONS]
@@ -223,7 +223,7 @@ def unda_neighbour(fixed: bool) -> Engine:
 
 
 class _ByValue(Engine):
-    """Constants of equal value are one node of the graph, and share their gradient."""
+    """Biases of equal value are one node of the graph, and their gradients add up."""
 
     def linear(self, x: Array, weight: Array, bias: Array, g: Array) -> tuple[Array, Array]:
         dw, db = super().linear(x, weight, bias, g)

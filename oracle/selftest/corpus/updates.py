@@ -1,4 +1,4 @@
-"""A subject that knows one update rule, and how such a rule is written down."""
+"""A subject for a single update rule, and the decorator that adds such a rule to the corpus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oracle.trace import Trace
 
 Options = dict[str, Any]
 State = dict[str, Any]
-# One optimizer's rule for one parameter: (parameter, gradient, state that it keeps, options) -> the new parameter.
+# An optimizer's rule for one parameter: (parameter, gradient, state, options) -> new parameter.
 Update: TypeAlias = Callable[[Array, Array, State, Options], Any]
 LACKS = {
     "SGD": ("maximize",),
@@ -26,7 +26,7 @@ LACKS = {
 
 
 class Updates:
-    """A subject that knows an update rule alone, without parameter groups and without a state to resume from."""
+    """A subject for one update rule, without parameter groups and without a state to resume from."""
 
     def __init__(self, name: str, type: str, rule: Update, lacks: tuple[str, ...]) -> None:
         self.name, self.type, self.rule, self.lacks = name, type, rule, lacks
@@ -54,12 +54,15 @@ class Updates:
 
 
 class Rules(Book):
-    """Entries of update rules."""
+    """Entries for update rules."""
 
     def published(
         self, type: str, source: str, what: str, causes: str = "", lacks: tuple[str, ...] = ()
     ) -> Callable[[Callable[[bool], Update]], None]:
-        """A rule, fixed -> rule, on all of the suite's cases of this optimizer; `lacks` are further options that it lacks."""
+        """Decorates a function fixed -> rule, which runs on the suite's cases of this optimizer.
+
+        lacks: further options that the rule does not support.
+        """
 
         def add(make: Callable[[bool], Update]) -> None:
             def subject(fixed: bool) -> Updates:

@@ -1,1 +1,1 @@
-"""How good the checker is, measured: bugs that it must catch, honest implementations that it must not accuse."""
+"""Measures how good the checker is: it must catch planted bugs, and must not accuse correct implementations."""

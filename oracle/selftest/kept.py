@@ -1,4 +1,4 @@
-"""A long run as a table that grows by a row with every outcome, so that a run that was broken off can go on."""
+"""A long run as a table. Each outcome adds a row, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Outcome = TypeVar("Outcome")
 
 
 class Kept(Generic[Outcome]):
-    """The outcomes of a run, in a file where there is one.
+    """The outcomes of a run, kept in a file if a path is given.
 
     Attributes:
-        outcomes: all, those that were in the file already first.
+        outcomes: all outcomes so far; those read from the file come first.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Kept(Generic[Outcome]):
         self.outcomes: list[Outcome] = []
         if path is None or not path.exists():
             return
-        whole = path.read_bytes().rpartition(b"\n")[0]  # the line after it may be half a line, of a run that was killed
+        whole = path.read_bytes().rpartition(b"\n")[0]  # a killed run may leave half a line at the end
         if not resume or not whole:
             path.unlink()
             return
@@ -51,7 +51,10 @@ class Kept(Generic[Outcome]):
         executor: Executor | None = None,
         minutes: float | None = None,
     ) -> list[Outcome]:
-        """All outcomes, after the jobs that are not done yet, or after those that fit into so many minutes."""
+        """Runs the jobs that are not done yet, and returns all outcomes.
+
+        minutes: the run stops at the first outcome after this time.
+        """
         done, start = {job_of(own) for own in self.outcomes}, time.monotonic()
         for _, outcome in in_turn(judged, [job for job in jobs if job not in done], str, progress, executor):
             self.outcomes.append(outcome)

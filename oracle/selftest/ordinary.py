@@ -1,7 +1,7 @@
-"""Ordinary programs, drawn at random: small networks, data and losses as people use them, run by torch itself: none is accused.
+"""Ordinary programs, drawn at random: small networks, data and losses. torch runs them, so none may be accused.
 
-A seed tells all of a program: its architecture, data, loss, batch, precision, and whether it was trained before, so that its
-gradients are small.
+The seed determines the whole program: network, data, loss, batch size, precision, optimizer, and whether the network is
+trained beforehand, so that its gradients become small.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from oracle.judging.rows import DISCREPANCIES, LOOSE, UNDECIDED
 from oracle.running_error import LAMBDA
 
-# torch is imported where a program is made: what only looks at results needs none of it.
+# torch is imported only where a program is made, because code that reads results does not need it.
 Module: TypeAlias = Any
 Tensor: TypeAlias = Any
 Draw: TypeAlias = np.random.Generator
 
 CLASSES, FEATURES, CHANNELS = 10, 20, 3
-# Numbers of an input, at most: a program takes a fraction of a second.
+# Most elements of an input, so that a program takes a fraction of a second.
 NUMBERS = 60_000
 TRAINED = 150
 DTYPES = ("float32", "float64")
@@ -30,7 +30,13 @@ DTYPES = ("float32", "float64")
 
 @dataclass(frozen=True)
 class Program:
-    """Attributes: shape is that of one sample, output that of what comes out for it; build makes the network."""
+    """A kind of network.
+
+    Attributes:
+        shape: draws the shape of one sample.
+        output: maps it to the shape of the output for one sample.
+        build: makes the layers of the network.
+    """
 
     shape: Callable[[Draw], tuple[int, ...]]
     output: Callable[[tuple[int, ...]], tuple[int, ...]]
@@ -164,7 +170,7 @@ PROGRAMS = {
 
 
 def smooth(rng: Draw, shape: tuple[int, ...]) -> Any:
-    """Waves along the last dimension, another for each sample."""
+    """A sine along the last dimension, with a random phase for each sample."""
     phase = rng.uniform(0, 6, (shape[0], *[1] * (len(shape) - 1)))
     return np.sin(np.linspace(0, 3, shape[-1]) + phase) + np.zeros(shape)
 
@@ -187,8 +193,8 @@ DATA: dict[str, Callable[[Draw, tuple[int, ...]], Any]] = {
     "sorted": lambda rng, shape: np.sort(rng.uniform(-1, 1, shape), axis=0),
 }
 
-# What a loss takes: "classes", "numbers" like the output, "probabilities" on both sides, "bits", "signs", "positive" targets,
-# "log probabilities" with classes or a distribution; the network ends in the activation that it needs.
+# The targets of each loss. "probabilities" and "log probabilities" also describe its input: the network then ends in a
+# sigmoid or a log-softmax.
 LOSSES = {
     "CrossEntropyLoss": "classes",
     "NLLLoss": "log probabilities, classes",
@@ -205,11 +211,11 @@ LOSSES = {
     "MultiMarginLoss": "classes",
     "MultiLabelSoftMarginLoss": "bits",
 }
-ONE_ROW = ("MultiMarginLoss", "MultiLabelSoftMarginLoss")  # take scores of classes, and no positions
+ONE_ROW = ("MultiMarginLoss", "MultiLabelSoftMarginLoss")  # take one row of scores per sample
 
 
 def targets(rng: Draw, kind: str, shape: tuple[int, ...]) -> Any:
-    """For an output of this shape."""
+    """Random targets of this kind for an output of this shape."""
     if "classes" in kind:
         return rng.integers(0, shape[1], (shape[0], *shape[2:]))
     if kind == "signs":
@@ -226,7 +232,7 @@ def targets(rng: Draw, kind: str, shape: tuple[int, ...]) -> Any:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A program ready to run, and what it is in words."""
+    """A program that is ready to run; `name` describes it in words."""
 
     name: str
     dtype: str
@@ -238,7 +244,7 @@ class Drawn:
 
 
 def draw(seed: int) -> Drawn:
-    """The program of a seed. It leaves torch's random numbers as it found them."""
+    """The program of a seed. The state of torch's own random generator is left unchanged."""
     import torch
 
     rng = np.random.default_rng([seed, 2**20])
@@ -278,7 +284,7 @@ def draw(seed: int) -> Drawn:
 
 
 def train(module: Module, x: Tensor, criterion: Module, target: Tensor, rng: Draw) -> None:
-    """Until its gradients are small, or for as long as they stay finite."""
+    """Trains with Adam for at most 150 steps. A step that makes the state infinite or NaN is undone and ends it."""
     import torch
 
     rate = 10.0 ** rng.uniform(-3, -1)
@@ -297,14 +303,14 @@ def train(module: Module, x: Tensor, criterion: Module, target: Tensor, rng: Dra
 
 @dataclass(frozen=True)
 class Ordinary:
-    """What became of an ordinary program.
+    """The result for an ordinary program.
 
     Attributes:
-        elements: judged numbers.
-        accused: the first row that calls something wrong in it, in words; empty where none does.
-        undecided: share of its rows that say nothing.
-        z_max: of all elements.
-        width: median over its rows of tolerance / largest error; NaN where nothing rounds.
+        elements: number of judged elements.
+        accused: describes the first row that calls something wrong; empty if none does.
+        undecided: share of the rows that are undecided.
+        z_max: largest z of all elements.
+        width: median over the rows of tolerance / largest error; NaN if no row has a rounding error.
     """
 
     seed: int
@@ -318,7 +324,7 @@ class Ordinary:
 
 
 def ordinary(seed: int) -> Ordinary:
-    """The program of a seed, judged."""
+    """Draws the program of a seed and judges it."""
     import torch
 
     from oracle.modules.check import check_module

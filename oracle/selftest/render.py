@@ -1,4 +1,4 @@
-"""A self-test as Markdown: rendering only."""
+"""Renders a self-test as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oracle.wording.figures import figure
 
 
 def markdown(result: SelfTest, about: str) -> str:
-    """The whole report, with everything that went wrong by name."""
+    """The whole report; it lists everything that went wrong by name."""
     parts = [
         f"# How good the checker is: {'every target met' if result.passed else 'targets missed'}",
         about,
@@ -43,7 +43,7 @@ def markdown(result: SelfTest, about: str) -> str:
 
 
 def summary_table(result: SelfTest) -> pd.DataFrame:
-    """The figures that matter, a line each."""
+    """The main figures, one per line."""
     bugs, elements = len(result.bugs), sum(variant.elements for variant in result.variants)
     alarms = sum(variant.alarms for variant in result.variants)
     outcomes = [control.outcome for control in result.controls]
@@ -88,7 +88,7 @@ def summary(result: SelfTest) -> str:
 
 
 def between(result: SelfTest) -> pd.DataFrame:
-    """One row per operation: its bugs, how many are named, and how many repaired twins are accused."""
+    """One row per operation: number of bugs, of those named, and of accused repaired twins."""
     rows: dict[str, dict[str, int]] = {}
     for own in result.between:
         row = rows.setdefault(own.operation, {"planted": 0, "named": 0, "twins accused": 0})

@@ -1,4 +1,4 @@
-"""Runs the libraries of bugs, legal variants and controls, and counts."""
+"""Runs the libraries of bugs, legal variants, ordinary programs and controls, and counts the results."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from oracle.selftest.variants import all_variants
 from oracle.subjects import refbp as honest
 from oracle.trace import Trace
 
-# Of everything, in the quick form, every how many-th is taken; primes, so that no family falls out by its order.
+# The quick form takes every QUICK-th job. The number is prime, so that no family drops out because of its order.
 QUICK = 7
-# Ordinary programs, and how many of them the quick form runs.
+# Numbers of ordinary programs: in the whole self-test, and in its quick form.
 PROGRAMS, QUICK_PROGRAMS = 1040, 30
-# Of the planted bugs' causes: at least this share named first, at most this share named wrongly.
+# Targets for the planted bugs' causes: least share named first, largest share named wrongly.
 CAUSES_RIGHT, CAUSES_WRONG = 0.94, 0.005
 
 
@@ -44,9 +44,12 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Planted:
-    """What became of a planted bug: `layer` and `quantity` are where it is, `blamed` whom the report blames first.
+    """The result for a planted bug.
 
-    `cause` is the name of the cause that the report gives first, empty where it knows none.
+    Attributes:
+        layer, quantity: the place of the bug.
+        blamed: the place that the report blames first.
+        cause: name of the cause that the report gives first; empty if it gives none.
     """
 
     bug: str
@@ -65,14 +68,14 @@ class Planted:
 
 @dataclass(frozen=True)
 class Legal:
-    """What became of a legal variant.
+    """The result for a legal variant.
 
     Attributes:
-        elements: judged numbers, local and end to end.
-        alarms: how many of them lie outside their tolerance; `loose` or not, none should.
-        undecided: share of its rows that say nothing.
-        z_max: of all elements.
-        width: median over its rows of tolerance / largest error, how many times wider than needed; NaN where nothing rounds.
+        elements: number of judged elements, local and end to end.
+        alarms: how many of them lie outside their tolerance, `loose` ones included; there should be none.
+        undecided: share of the rows that are undecided.
+        z_max: largest z of all elements.
+        width: median over the rows of tolerance / largest error; NaN if no row has a rounding error.
     """
 
     variant: str
@@ -87,7 +90,7 @@ class Legal:
 
 @dataclass(frozen=True)
 class Control:
-    """What a control came to on a case: see `controls.outcome`."""
+    """The result of a control on a case; see `controls.outcome`."""
 
     control: str
     case: str
@@ -96,7 +99,7 @@ class Control:
 
 @dataclass
 class SelfTest:
-    """The counts of a self-test."""
+    """The results of a self-test."""
 
     bugs: list[Planted] = field(default_factory=list)
     variants: list[Legal] = field(default_factory=list)
@@ -116,7 +119,7 @@ class SelfTest:
 
     @property
     def misnamed(self) -> list[Planted]:
-        """Whose first cause is a wrong one."""
+        """Bugs whose first cause is wrong."""
         return [bug for bug in self.bugs if bug.cause and not bug.cause_right]
 
     @property
@@ -137,19 +140,19 @@ class SelfTest:
 
     @property
     def overlooked(self) -> list[Plain]:
-        """Bugs in a subject of plain options that no case of the suite finds."""
+        """Bugs in a subject with plain options that no case of the suite finds."""
         return [own for own in self.plain if not own.case]
 
     @property
     def unmet(self) -> list[Met]:
-        """Bugs between layers that are not blamed at their operation and quantity, or whose repaired twin is accused."""
+        """Bugs between layers that are not blamed first at their place, or whose repaired twin is accused."""
         return [own for own in self.between if not own.named or own.twin]
 
     @property
     def passed(self) -> bool:
-        """Every bug caught and placed, nobody accused, no control let through; causes as promised."""
+        """Every bug is caught and placed, nothing right is accused, no control passes, and enough causes are right."""
         right = sum(bug.cause_right for bug in self.bugs)
-        few = max(1, CAUSES_WRONG * len(self.bugs))  # one alone is no rate
+        few = max(1, CAUSES_WRONG * len(self.bugs))  # a single wrong cause is always allowed
         named = right >= CAUSES_RIGHT * len(self.bugs) and len(self.misnamed) <= few
         accused = self.alarmed or self.accused
         elsewhere = self.overlooked or self.unmet
@@ -160,14 +163,14 @@ class SelfTest:
         return pd.DataFrame([asdict(bug) for bug in self.bugs], columns=[own.name for own in fields(Planted)])
 
     def families(self) -> pd.DataFrame:
-        """One row per family of bugs: how many, caught, placed."""
+        """One row per family of bugs: how many are planted, caught, placed, and given the right cause."""
         grouped = self.bug_table().groupby("family", sort=False)
         counts = grouped[["caught", "layer_right", "quantity_right", "cause_right"]].sum().astype(int)
         counts.insert(0, "planted", grouped.size())
         return counts.reset_index()
 
     def legal_families(self) -> pd.DataFrame:
-        """One row per family of variants: elements, alarms, largest z, how wide the tolerances are."""
+        """One row per family of variants: their number, elements, alarms, largest z, and width of the tolerances."""
         frame = pd.DataFrame([asdict(own) for own in self.variants], columns=[own.name for own in fields(Legal)])
         grouped = frame.groupby("family", sort=False)
         return grouped.agg(
@@ -179,7 +182,7 @@ class SelfTest:
         ).reset_index()
 
     def ordinary_kinds(self) -> pd.DataFrame:
-        """One row per kind of network: how many programs, their elements, how many are accused, largest z, width."""
+        """One row per kind of network: programs, elements, how many are accused, share undecided, largest z, width."""
         frame = pd.DataFrame([asdict(own) for own in self.programs], columns=[own.name for own in fields(Ordinary)])
         frame["network"], frame["accused"] = frame["program"].str.split(", ").str[0], frame["accused"] != ""
         return (
@@ -225,7 +228,10 @@ class SelfTest:
 
 
 def run(quick: bool = False, progress: Progress | None = None, executor: Executor | None = None) -> SelfTest:
-    """The whole self-test, or a seventh of it in float32 only."""
+    """The whole self-test.
+
+    quick: takes every seventh job and 30 ordinary programs, and bugs and variants in float32 only.
+    """
     start = time.perf_counter()
     jobs = list(_thinned(_jobs(("float32",) if quick else ("float64", "float32")), quick))
     jobs += [Job("program", str(seed), "") for seed in range(QUICK_PROGRAMS if quick else PROGRAMS)]
@@ -263,7 +269,7 @@ def _jobs(dtypes: tuple[str, ...]) -> Iterable[Job]:
 def _scored(job: Job) -> Planted | Legal | Ordinary | Plain | Met | Control:
     if job.kind == "program":
         return ordinary(int(job.name))
-    with np.errstate(all="ignore"):  # bugs do what they do
+    with np.errstate(all="ignore"):  # a bug may overflow or divide by zero
         if job.kind == "bug":
             return planted(job.name, job.dtype)
         if job.kind == "variant":
@@ -281,7 +287,7 @@ def planted(name: str, dtype: str) -> Planted:
     case = bug.case.astype(dtype)
     try:
         trace = bug.run(case)
-    except Exception as error:  # a bug may well raise, the judge may not
+    except Exception as error:  # only the bug may raise an exception, not the judge
         step = CaseStep(case, getattr(error, "trace", Trace()), honest, error)
     else:
         step = CaseStep(case, trace, honest)

@@ -1,4 +1,4 @@
-"""How small an error is caught: of every class and quantity, a uniform factor, and one element that is off."""
+"""Measures the smallest error that is caught in each class and quantity: in a uniform factor, and in one element."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ from oracle.subjects import refbp as honest
 from oracle.trace import Key, Trace
 
 DTYPES = ("float32", "float64")
-# Errors are tried from one unit roundoff on, each twice the one before, up to as much as the number itself.
+# Errors start at one unit roundoff u and double. These are the exponents of the largest one, which is 100 %.
 MOST = {"float32": 24, "float64": 53}
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The smallest errors that are caught, in units of roundoff; infinite where none up to the number itself is.
+    """The smallest errors that are caught, in units of roundoff. They are infinite if even an error of 100 % is missed.
 
-    Attributes: factor is what a uniform factor differs from 1 by, element what is added to one element, of the array's root
-        mean square.
+    Attributes:
+        factor: distance of a uniform factor from 1.
+        element: error of one element, relative to the array's root mean square.
     """
 
     type: str
@@ -46,7 +47,7 @@ class Sensitivity:
 
 
 def representatives() -> dict[str, Case]:
-    """A case of the suite for each class, of it alone where there is one."""
+    """The first case of the suite that runs each class by itself."""
     found: dict[str, Case] = {}
     for case in suite.all_cases().values():
         if case.structured or case.dtype != "float64":
@@ -62,7 +63,7 @@ def representatives() -> dict[str, Case]:
 
 
 def measure(type: str, case: Case, dtype: str) -> Iterator[Sensitivity]:
-    """Of each quantity of a class that has numbers which may be wrong, in the last step."""
+    """Measures each computed quantity of a class in the last step, if it is floating-point, finite and not all zero."""
     case = case.astype(dtype)
     with np.errstate(all="ignore"):
         trace = honest.run(case)
@@ -83,7 +84,7 @@ def measure(type: str, case: Case, dtype: str) -> Iterator[Sensitivity]:
 
 
 def _smallest_errors(compared: Comparison, key: Key, layer: str, got: Array) -> tuple[float, float]:
-    """A uniform factor's and one element's."""
+    """The smallest error of a uniform factor, and that of one element."""
     bench, wide, dtype = compared.bench, got.astype(np.float64), got.dtype.name
     size, middle, place = math.sqrt(float(np.mean(np.square(wide)))), got.size // 2, key._replace(layer=layer)
     place = place._replace(step=bench.blank.step)
@@ -106,12 +107,12 @@ def _smallest_errors(compared: Comparison, key: Key, layer: str, got: Array) -> 
 
 
 def smallest(is_caught: Callable[[float], bool], u: float, most: int) -> float:
-    """The smallest error that is caught, in units of u, of those that double."""
+    """The smallest error that is caught, in units of u, among the powers of two from 1 on."""
     return next((2.0**k for k in range(most + 1) if is_caught(2.0**k * u)), math.inf)
 
 
 def run(progress: Progress | None = None, executor: Executor | None = None) -> list[Sensitivity]:
-    """Every class and quantity in both precisions."""
+    """Measures every class and quantity in both precisions."""
     jobs = [(type, case, dtype) for type, case in representatives().items() for dtype in DTYPES]
     return [one for _, found in in_turn(_measured, jobs, lambda job: job[0], progress, executor) for one in found]
 
@@ -121,7 +122,7 @@ def _measured(job: tuple[str, Case, str]) -> list[Sensitivity]:
 
 
 def frame(found: list[Sensitivity]) -> pd.DataFrame:
-    """A row per class and quantity, with both errors in both precisions."""
+    """One row per class and quantity, with both errors in both precisions."""
     plain = pd.DataFrame([vars(one) for one in found])
     wide = plain.pivot_table(index=["type", "quantity"], columns="dtype", values=["factor", "element"], sort=False)
     wide.columns = [", ".join(names) for names in wide.columns]
@@ -129,7 +130,7 @@ def frame(found: list[Sensitivity]) -> pd.DataFrame:
 
 
 def summary(found: list[Sensitivity]) -> pd.DataFrame:
-    """Over all classes and quantities."""
+    """Median, largest finite value and number of misses of each error, over all classes and quantities."""
     errors = frame(found)
     columns = list(errors.columns[2:])
     return pd.DataFrame(
@@ -143,7 +144,7 @@ def summary(found: list[Sensitivity]) -> pd.DataFrame:
 
 
 def markdown(found: list[Sensitivity], about: str) -> str:
-    """The whole report."""
+    """The whole report as Markdown."""
     parts = [
         "# How small an error is caught",
         about,

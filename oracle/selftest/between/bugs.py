@@ -1,4 +1,4 @@
-"""The bugs between layers: sums and gates, reductions, rearrangements, softmax and masks, indices, detached and overwritten."""
+"""Bugs between layers: sums, gates, reductions, rearrangements, softmax, masks, indices, detach, overwritten data."""
 
 from __future__ import annotations
 

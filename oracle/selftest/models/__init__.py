@@ -1,1 +1,1 @@
-"""Other people's models, none of them wrong: nobody may be accused."""
+"""Other people's models. All of them are right, so none may be accused."""

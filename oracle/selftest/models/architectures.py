@@ -1,7 +1,8 @@
-"""The architectures of timm and torchvision, made ready to be judged: beside any build of torch, without dead branches.
+"""Prepares the architectures of timm and torchvision: they load next to any build of torch, and no branch is dead.
 
-PyPI's torchvision, which timm imports, is linked against CUDA: beside a CPU build of torch its operators do not load, and its own
-import fails on the two that it describes without looking. These two are declared here; no architecture calls them.
+timm imports torchvision, and PyPI's torchvision is linked against CUDA. Next to a CPU build of torch its operators do
+not load. Its import then fails at two operators, because it registers fake kernels for them without checking that they
+exist. These two are declared here; no architecture calls them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 
 @functools.cache
 def torchvision_loads() -> torch.library.Library | None:
-    """Afterwards `import torchvision` works. The declared operators live as long as what this returns, hence the cache."""
+    """Makes `import torchvision` work. The cache keeps the returned library, because the declared operators need it."""
     try:
         import torchvision  # type: ignore[import-untyped]
     except RuntimeError:
@@ -29,7 +30,7 @@ def torchvision_loads() -> torch.library.Library | None:
 
 
 def architecture(name: str, seed: int = 1, **options: Any) -> torch.nn.Module:
-    """The model of that name, of timm or, as "torchvision/…", of torchvision: random weights, none of them constant."""
+    """The model of timm or, as "torchvision/…", of torchvision, with random weights, none of them constant."""
     torchvision_loads()
     library, _, own = name.rpartition("/")
     with torch.random.fork_rng(devices=[]):
@@ -47,8 +48,10 @@ def architecture(name: str, seed: int = 1, **options: Any) -> torch.nn.Module:
 
 
 def _randomize_constants(model: torch.nn.Module, generator: torch.Generator) -> None:
-    """Weights that are created as 0, 1 or 1e-6 everywhere become random: a zero at the end of a residual branch, or a tiny
-    LayerScale, would hide all that happens in the branch."""
+    """Replaces weights that are created constant, such as 0, 1 or 1e-6, by random ones.
+
+    A zero at the end of a residual branch, or a tiny LayerScale, would hide every error in the branch.
+    """
     with torch.no_grad():
         for parameter in model.parameters():
             created = parameter.flatten()[0].item()

@@ -1,4 +1,4 @@
-"""A model ready for its training step: with random weights, data as small as it takes, a loss and an optimizer."""
+"""A model that is ready for its training step: random weights, a small input, a loss and an optimizer."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from oracle.selftest.models.architectures import architecture
 from oracle.selftest.models.language import language_model, tokens
 
 CLASSES = 10
-# Of the image: the first that a model can be built for and takes.
+# Sides of the image in pixels, in the order in which they are tried.
 SIDES = (48, 64, 96, 128, 160, 224, 240, 256)
 
 
 @dataclass(frozen=True)
 class Built:
-    """
+    """A model with everything that its training step needs.
+
     Attributes:
-        side: of the image, in pixels; 0 where the model reads words.
+        side: side of the image in pixels; 0 for a language model.
     """
 
     module: torch.nn.Module
@@ -33,7 +34,7 @@ class Built:
 
 
 class Autocast(torch.nn.Module):
-    """A model in float32 whose forward pass runs under autocast to bfloat16."""
+    """A float32 model whose forward runs under autocast to bfloat16."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
@@ -45,7 +46,10 @@ class Autocast(torch.nn.Module):
 
 
 def built(name: str, dtype: str, mode: str, batch: int) -> Built:
-    """Raises: whatever the model raised for the largest image."""
+    """The model with this name, in this precision and mode, with a batch of data.
+
+    Raises: the model's own exception for the largest image, if it runs on none.
+    """
     library, _, own = name.partition("/")
     if library == "language":
         module, side, loss = language_model(own), 0, of_words
@@ -63,7 +67,7 @@ def built(name: str, dtype: str, mode: str, batch: int) -> Built:
 
 
 def first(output: Any) -> torch.Tensor:
-    """The first output, where a model has auxiliary ones beside it in training."""
+    """The model's output; the first one if it has auxiliary outputs."""
     return output if isinstance(output, torch.Tensor) else next(iter(output))
 
 
@@ -76,7 +80,7 @@ def of_words(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def _of_images(name: str, batch: int) -> tuple[torch.nn.Module, int]:
-    """The model and the smallest image that it takes."""
+    """The model, and the smallest side in SIDES on which it can be built and run."""
     options = {"num_classes": CLASSES}
     if name.startswith("torchvision/googlenet"):
         options |= {"aux_logits": False, "init_weights": False}

@@ -1,4 +1,4 @@
-"""Six small language models as people write them: attention of three kinds, experts, a recurrent and a convolutional one."""
+"""Six small language models: GPT-2, Llama, BERT, a mixture of experts, an LSTM, and gated convolutions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WORDS, LENGTH, WIDTH, HEADS = 61, 16, 32, 4
 
 
 def language_model(name: str, seed: int = 1) -> nn.Module:
-    """The model of that name, from tokens (N, LENGTH) to scores (N, LENGTH, WORDS)."""
+    """The model with this name; it maps tokens (N, LENGTH) to scores (N, LENGTH, WORDS)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MODELS[name]()
@@ -21,7 +21,7 @@ def tokens(batch: int, seed: int = 2) -> Tensor:
 
 
 class Gpt(nn.Module):
-    """GPT-2: learned places, norms before each branch, one product for q, k and v, a head that shares the words' weight."""
+    """GPT-2: learned positions, pre-norm, one product for q, k and v, and an output layer tied to the embedding."""
 
     def __init__(self, depth: int = 2) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class RmsNorm(nn.Module):
 
 
 class Llama(nn.Module):
-    """Llama: RMS norms, places that rotate q and k, two heads of q to each of k and v, a gated feed-forward."""
+    """Llama: RMS norm, rotary positions, two query heads per key and value head, and a gated feed-forward layer."""
 
     def __init__(self, depth: int = 2) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class LlamaBlock(nn.Module):
 
 
 def rotated(x: Tensor) -> Tensor:
-    """(N, heads, T, d), each half of d turned against the other by an angle that grows with the place."""
+    """Rotary position embedding of (N, heads, T, d): rotates the halves of d by angles that grow with position."""
     half = x.shape[-1] // 2
     angle = torch.arange(x.shape[2])[:, None] * 10000.0 ** (-torch.arange(half) / half)
     cos, sin = (torch.cat([own, own], dim=-1).to(x.dtype) for own in (angle.cos(), angle.sin()))
@@ -110,7 +110,7 @@ def rotated(x: Tensor) -> Tensor:
 
 
 class Bert(nn.Module):
-    """BERT: torch's own encoder, which looks both ways, under a mask of padding."""
+    """BERT: torch's own encoder, which attends in both directions, with a padding mask."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class Bert(nn.Module):
 
 
 class Experts(nn.Module):
-    """A mixture of experts: each place goes to the two of four that a gate likes best, and is put back where it came from."""
+    """A mixture of experts. A gate sends each token to two of four experts, and adds their weighted outputs there."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class Lstm(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """Gated convolutions that see the past only, each with twice the reach of the one before."""
+    """Causal gated convolutions; each has twice the dilation of the one before."""
 
     def __init__(self) -> None:
         super().__init__()

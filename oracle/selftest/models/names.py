@@ -1,4 +1,4 @@
-"""Which models are tried: timm's test models first, then small ones of every family that it has, torchvision's among them."""
+"""The models that are tried: timm's test models, then small models of many timm and torchvision families."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TEST = """
 test_resnet test_byobnet test_convnext test_convnext2 test_convnext3 test_efficientnet test_efficientnet_gn test_efficientnet_ln
 test_efficientnet_evos test_mambaout test_nfnet test_maxvit test_coatnet test_vit test_vit2 test_vit3 test_vit4 test_vit_relpos
 """
-# Few numbers, or few of them at 48 pixels: with the test models they are the ones that are tried most closely.
+# Small models, or small at 48 pixels. These and the test models are tried most closely.
 LIGHT = """
 resnet10t resnet14t mobilenetv1_100 mobilenetv2_035 mobilenetv3_small_050 mobilenetv3_small_100 mobilenetv4_conv_small_035
 mnasnet_small semnasnet_050 tinynet_e tinynet_d lcnet_035 lcnet_050 ghostnet_050 repghostnet_050 mobileone_s0 starnet_s050
@@ -23,7 +23,7 @@ resnet18 resnet26t resnetv2_18 resnetblur18 seresnet18 skresnet18 ecaresnet26t r
 mobilevit_xxs mobilevitv2_050 edgenext_xx_small efficientformerv2_s0 swiftformer_xs fastvit_t8 poolformer_s12
 deit_tiny_patch16_224 vit_tiny_patch16_224 cait_xxs24_224 mixer_s32_224 resmlp_12_224 gmlp_s16_224 cspnext_tiny
 """
-# At 48 pixels still many numbers, or built for more pixels only.
+# Models that are large even at 48 pixels, or that need larger images.
 LARGE = """
 bat_resnext26ts lambda_resnet26t halonet26t botnet26t_256 res2net50_26w_4s resnest26d hrnet_w18_small
 pit_ti_224 levit_128s crossvit_tiny_240 convit_tiny xcit_nano_12_p16_224 coat_lite_tiny gcvit_xxtiny visformer_tiny

@@ -1,4 +1,4 @@
-"""The models as Markdown: rendering only."""
+"""Renders the models' results as Markdown."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def markdown(result: Models, about: str) -> str:
 
 
 def _about(frame: pd.DataFrame) -> dict[str, str]:
-    """What a set of runs came to."""
+    """The figures of a set of runs."""
     ran = frame[frame["failure"] == ""]
     cost = (ran["seconds"] / ran["step"].where(ran["step"] > 0)).median()
     return {
@@ -59,7 +59,7 @@ def _about(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def summary_table(result: Models) -> pd.DataFrame:
-    """The figures that matter, a line each."""
+    """The main figures, one per line."""
     frame = result.table()
     names = list(dict.fromkeys(frame["name"]))
     words = sum(name in LANGUAGE for name in names)
@@ -104,7 +104,7 @@ def _kind(job: Job) -> str:
 
 
 def not_tried(result: Models) -> str:
-    """By kind of run, so that nobody takes a part for the whole."""
+    """Lists the listed runs that were not tried, by kind, so that a partial run is not taken for a complete one."""
     left: dict[str, list[str]] = {}
     done = {job_of(own) for own in result.outcomes}
     for job in all_jobs():

@@ -1,4 +1,4 @@
-"""One training step of each model, in each precision and mode, held against the reference: nobody may be accused."""
+"""Checks one training step of each model against the reference, in each precision and mode. None may be accused."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from oracle.selftest.models.names import CLOSELY, FIRST, LANGUAGE, NAMES, QUICK
 
 TRAINING, EVALUATION = "training", "evaluation"
 DTYPES, MODES = ("float32", "float64"), (TRAINING, EVALUATION)
-# bfloat16 throughout, and float32 under autocast to bfloat16: in training.
+# Further precisions, in training only: bfloat16 throughout, and float32 under autocast to bfloat16.
 NARROW = ("bfloat16", "autocast")
 BATCH, LARGER = 2, 8
-# What torch itself cannot do on the processor: oneDNN has no recurrent layer with numbers of 16 bits and weights of 32.
+# torch cannot run this on the CPU: oneDNN has no recurrent layer with 16-bit inputs and 32-bit weights.
 IMPOSSIBLE = ("language/LSTM", "autocast")
 
 
@@ -36,7 +36,13 @@ class Job(NamedTuple):
 
 
 def all_jobs() -> list[Job]:
-    """Each small model once before any of them twice; then the forty that are tried closely, with a larger batch too."""
+    """All runs, in the order in which they are done, without the one that torch cannot run.
+
+    1. Each small model once, in float32 and training.
+    2. The language models and those tried closely: both precisions, both modes, both batch sizes.
+    3. The large models in float32 and training, then every model in bfloat16 and under autocast.
+    4. Every model in both precisions and modes.
+    """
     jobs = [Job(name, DTYPES[0], TRAINING) for name in FIRST]
     jobs += [
         Job(name, dtype, mode, batch)
@@ -53,17 +59,21 @@ def all_jobs() -> list[Job]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a model.
+    """The result for a model.
 
     Attributes:
-        side: of the image, in pixels; 0 for words.
-        accused: rows that call something wrong, with the first of them.
-        gradients, operations: shares that were judged, of the gradient's elements and of the operations; `unjudged` is the
-            first that was not.
-        elements: judged numbers; `undecided` is the share of rows that say nothing, `z_max` the largest error in units of its
-            standard deviation, but for rows in which torch itself errs.
-        seconds: of the processor, for the check; `step` is the model's own step by itself.
-        failure: what was raised; empty as a rule.
+        side: side of the image in pixels; 0 for a language model.
+        accused: number of rows that call something wrong.
+        first: the first thing that the report blames.
+        gradients: share of the gradients' elements that were judged.
+        operations: share of the operations that were judged.
+        unjudged: the first operation that was not judged.
+        elements: number of judged elements.
+        undecided: share of the rows that are undecided.
+        z_max: largest error in standard deviations, without rows whose verdict is `convention`.
+        seconds: processor time of the check.
+        step: processor time of the model's own forward and backward.
+        failure: the exception, if there was one; else empty.
     """
 
     name: str
@@ -86,14 +96,14 @@ class Outcome:
 
 @dataclass
 class Models:
-    """The outcomes of a run, those of earlier runs that it went on with among them."""
+    """The results of a run, including those of earlier runs that it resumed."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def passed(self) -> bool:
-        """Nobody accused, and everything ran."""
+        """No run accuses anything, and none failed."""
         return not any(own.accused or own.failure for own in self.outcomes)
 
     def table(self) -> pd.DataFrame:
@@ -108,10 +118,11 @@ def run(
     resume: bool = False,
     minutes: float | None = None,
 ) -> Models:
-    """Every model in every precision and mode, or four of them in float32 in training.
+    """Every model in every precision and mode; if `quick`, four models in float32 and training.
 
-    kept: a table to which each outcome is added as soon as it is there; with `resume`, what it holds is not done again.
-    minutes: after so many nothing more is begun.
+    kept: a table to which each outcome is added at once.
+    resume: whether the outcomes in that table are kept, and their runs skipped.
+    minutes: time after which the run stops.
     """
     start = time.perf_counter()
     jobs = [Job(name, DTYPES[0], TRAINING) for name in QUICK] if quick else all_jobs()
@@ -136,12 +147,12 @@ def judged(job: Job) -> Outcome:
                 start = time.process_time()
                 report = oracle.check_module(model.module, model.x, model.loss, model.target, model.optimizer)
             return _outcome(job, report, model.side, time.process_time() - start, alone)
-        except Exception as error:  # one model that does not run here costs that model
+        except Exception as error:  # a model that does not run must not end the run
             return Outcome(*job, failure=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 def seconds(model: Built) -> float:
-    """Of the processor, for a forward and a backward pass; nothing of the model is changed."""
+    """Processor time of a forward and a backward pass. The model's buffers and gradients are restored."""
     kept = {name: value.clone() for name, value in model.module.named_buffers()}
     start = time.process_time()
     model.loss(model.module(model.x), model.target).backward()  # type: ignore[no-untyped-call]

@@ -1,1 +1,1 @@
-"""The rules by which other tools tell right from wrong, on the same bugs and the same legal implementations."""
+"""The rules by which other tools accept or refuse a result, on the same bugs and legal variants."""

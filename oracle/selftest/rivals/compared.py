@@ -1,4 +1,4 @@
-"""A subject's results on a case beside torch's, as the rules take them."""
+"""A subject's results on a case next to torch's, as the rules take them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIRING = ("input", "grad_output", "mask")
 
 
 class Incomparable(Exception):
-    """A case that torch itself does not run in this dtype."""
+    """torch itself does not run the case in this dtype."""
 
 
 @cache
@@ -34,7 +34,10 @@ def everything(quantity: str) -> bool:
 
 
 def comparisons(run: Implementation, case: Case, shows: Callable[[str], bool] = everything) -> list[Comparison]:
-    """Of everything that torch computes for a case and the subject can show; where it raises, its arrays are missing.
+    """Pairs the floating-point arrays that torch computes for a case with the subject's.
+
+    Inputs, masks, upstream gradients, and quantities that `shows` excludes are left out. If the subject raises an
+    exception, the arrays that its trace lacks are missing.
 
     Raises: Incomparable.
     """

@@ -1,4 +1,4 @@
-"""torch.autograd.gradcheck, as its users run it: on a function of its own, in float64, with its own tolerances."""
+"""torch.autograd.gradcheck as its users run it: on a custom autograd.Function, in float64, with its own tolerances."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from oracle.case.names import is_buffer
 from oracle.selftest.plant import Implementation
 from oracle.trace import Key, Trace
 
-# Of inputs and outputs together: up to so many numbers every derivative is checked, beyond in fast mode, as torch's own tests do.
+# Inputs and output with more elements than this are checked in fast mode, as in torch's own tests.
 SLOW = 64
 
 
 class NotDifferentiable(Exception):
-    """A case that has no function to differentiate: an update alone."""
+    """The case has no function to differentiate, such as an update by itself."""
 
 
 def refuses(run: Implementation, case: Case) -> bool:
-    """Whether gradcheck finds the gradients wrong. Raises: NotDifferentiable."""
+    """Whether gradcheck refuses the gradients. Raises: NotDifferentiable."""
     own = replace(case, steps=1, optimizer=None, optimizer_state={})
     if not own.inputs or not own.inputs[0].size or own.inputs[0].dtype.kind != "f":
         raise NotDifferentiable(case.name)

@@ -1,4 +1,4 @@
-"""The rules of other tools as Markdown: rendering only."""
+"""Renders the comparison with other tools' rules as Markdown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def markdown(result: Rivalry, about: str) -> str:
 
 
 def summary_table(result: Rivalry) -> pd.DataFrame:
-    """oracle beside the rule that comes nearest, a line for each dtype: what each misses and accuses."""
+    """One line per dtype: the bugs missed and variants accused, by oracle and by the nearest other rule."""
     lines = []
     for dtype in (own for own in DTYPES if result.count(ORACLE, True, own)[1]):
         bugs, legal = (result.count(ORACLE, is_bug, dtype)[1] for is_bug in (True, False))
@@ -50,7 +50,7 @@ def summary_table(result: Rivalry) -> pd.DataFrame:
 
 
 def _nearest(result: Rivalry, dtype: str) -> str:
-    """Of the other tools' rules, the one whose share of bugs missed and share of variants accused are smallest together."""
+    """The rule of another tool with the smallest sum of two shares: bugs missed, and variants accused."""
 
     def wrong(name: str) -> float:
         caught, bugs = result.count(name, True, dtype)
@@ -62,7 +62,7 @@ def _nearest(result: Rivalry, dtype: str) -> str:
 
 
 def as_good(result: Rivalry) -> str:
-    """The rules that miss no more bugs than oracle and accuse no more variants, by dtype."""
+    """The rules that miss no more bugs than oracle, by dtype, and whether they accuse more variants."""
     lines = []
     for dtype in DTYPES:
         own_missed = _missed(result, ORACLE, dtype)

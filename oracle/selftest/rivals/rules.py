@@ -1,4 +1,4 @@
-"""Each rule as its tool states it, with the file that states it and what of a training step that tool looks at."""
+"""The rules as their tools define them, with the defining file and the part of a step that the tool looks at."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORWARD = frozenset({OUTPUT})
 
 
 class Comparison(NamedTuple):
-    """A subject's array beside torch's in the same dtype, and torch's in float64."""
+    """A subject's array, torch's array in the same dtype (`eager`), and torch's array in float64 (`exact`)."""
 
     kind: str
     step: int
@@ -36,10 +36,10 @@ class Rule:
 
     Attributes:
         source: repository and file.
-        looks_at: the kinds of quantities that it compares.
-        accepts: whether two arrays of the same shape and dtype are as good as equal to it.
-        steps: of how many steps it compares the results; None is all.
-        dtypes: in which it says anything: a rule that needs a wider dtype has none beside float64.
+        looks_at: kinds of quantities that it compares.
+        accepts: whether it takes two arrays of the same shape and dtype as equal.
+        steps: number of steps whose results it compares; None stands for all.
+        dtypes: dtypes in which it applies; a rule that needs a wider dtype does not apply to float64.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Rule:
     dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16")
 
     def catches(self, comparisons: Iterable[Comparison]) -> bool:
-        """Whether anything that it looks at is refused; arrays that are missing or of another shape or dtype are, by all."""
+        """Whether the rule refuses an array that it looks at. A missing array or another shape or dtype is refused."""
         for own in comparisons:
             if own.kind not in self.looks_at or (self.steps is not None and own.step >= self.steps):
                 continue
@@ -79,7 +79,10 @@ def _rms(a: Array, b: Array) -> float:
 
 
 def same(tolerance: float) -> Accepts:
-    """dynamo's: close, or by root mean square at most twice (thrice for few elements and 16 bits) as wrong as eager."""
+    """dynamo's rule: the arrays are close, or the RMS error is at most twice eager's.
+
+    The factor is 3 for fewer than 1000 elements and for bfloat16. In float64 only closeness counts.
+    """
 
     def accepts(own: Comparison) -> bool:
         assert own.got is not None
@@ -104,7 +107,7 @@ def cosine(tolerance: float) -> Accepts:
 
 
 def largest(output: float, gradient: float) -> Accepts:
-    """FlashAttention's: the largest error is at most so many times that of eager in the same dtype."""
+    """FlashAttention's rule: the largest error is at most this multiple of eager's in the same dtype."""
 
     def accepts(own: Comparison) -> bool:
         assert own.got is not None
@@ -200,7 +203,7 @@ RULES = (
     ),
     Rule("2 × eager's RMS error", "same(), above, without its tolerance", ALL, rms_ratio(2), dtypes=NARROW),
 )
-# Among these the best fixed tolerance is sought: the smallest that accuses no legal implementation.
+# Candidates for the best fixed tolerance, which is the smallest that accuses no legal implementation.
 FIXED = tuple(m * 10.0**-e for e in range(15, 0, -1) for m in (1, 3))
 
 

@@ -1,4 +1,4 @@
-"""Runs every rule on the planted bugs and on the legal variants, in each dtype, and counts."""
+"""Runs every rule on the planted bugs and the legal variants in each dtype, and counts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from oracle.trace import Key, Trace
 
 ORACLE = "oracle"
 DTYPES = ("float64", "float32", "bfloat16")
-# Of everything, in the quick form, every how many-th is taken.
+# The quick form takes every QUICK-th job.
 QUICK = 127
 
 
@@ -44,10 +44,11 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Which rules refuse an implementation; a rule that says nothing about it is left out, all are where it cannot be compared.
+    """The rules' results on an implementation.
 
     Attributes:
-        tolerance: the smallest fixed one that accepts it; infinite where none does.
+        refused: whether each rule that applies refuses the implementation; empty if it cannot be compared.
+        tolerance: smallest fixed tolerance that accepts it; infinite if none does.
     """
 
     job: Job
@@ -72,13 +73,13 @@ class Outcome(NamedTuple):
 
 @dataclass
 class Rivalry:
-    """The outcomes of a run."""
+    """The results of a run."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
 
     def count(self, rule: str, is_bug: bool, dtype: str) -> tuple[int, int]:
-        """How many a rule refuses, and of how many it says anything."""
+        """How many implementations the rule refuses, and to how many it applies."""
         said = [
             o.refused[rule]
             for o in self.outcomes
@@ -87,13 +88,13 @@ class Rivalry:
         return sum(said), len(said)
 
     def best_fixed(self, dtype: str) -> float:
-        """The smallest tolerance that accuses no legal implementation in this dtype; infinite where none is so large."""
+        """The smallest fixed tolerance that accepts every legal variant in this dtype; infinite if none does."""
         legal = [o.tolerance for o in self.outcomes if not o.job.is_bug and o.job.dtype == dtype and o.refused]
         return max(legal, default=math.inf)
 
     @property
     def passed(self) -> bool:
-        """oracle itself accuses no legal variant, and misses no bug in the precisions that bugs are planted for."""
+        """oracle accuses no legal variant, and catches every bug in float64 and float32."""
         return all(
             own.refused[ORACLE] == own.job.is_bug
             for own in self.outcomes
@@ -101,7 +102,7 @@ class Rivalry:
         )
 
     def table(self) -> pd.DataFrame:
-        """One row per rule: for each dtype how many bugs it catches, and how many legal variants it accuses."""
+        """One row per rule: bugs caught and legal variants accused, for each dtype."""
         names = [ORACLE, *(rule.name for rule in RULES), GRADCHECK]
         sources = {rule.name: rule.source for rule in RULES} | {
             GRADCHECK: "pytorch/pytorch: torch/autograd/gradcheck.py",
@@ -135,7 +136,11 @@ def run(
     resume: bool = False,
     minutes: float | None = None,
 ) -> Rivalry:
-    """All rules on all bugs and variants, or on one in 127 of them; `kept`, `resume` and `minutes` as for the models."""
+    """All rules on all bugs and variants.
+
+    quick: takes every 127th of them only.
+    kept, resume, minutes: as in `models.score.run`.
+    """
     start = time.perf_counter()
     jobs = [job for number, job in enumerate(_jobs()) if not quick or number % QUICK == 0]
     table = Kept(kept, resume, Outcome.as_row, Outcome.of_row)
@@ -152,7 +157,10 @@ def _jobs() -> Iterator[Job]:
 
 
 def judged(job: Job) -> Outcome:
-    """What the rules say of a bug or variant: nothing where it or torch does not run in this dtype."""
+    """The rules' results on a bug or variant; empty if torch does not run the case in this dtype.
+
+    In bfloat16 only a single layer or loss is judged, and a bug only if it shows there.
+    """
     item: Bug | Variant = all_bugs()[job.name] if job.is_bug else all_variants()[job.name]
     case, run = item.case.astype(job.dtype), item.run
     if job.dtype == "bfloat16":
@@ -173,7 +181,7 @@ def judged(job: Job) -> Outcome:
                 refused[GRADCHECK] = refuses(run, case)
             except NotDifferentiable:
                 pass
-            except Exception:  # the bug raises where the case is run by parts: its users see that
+            except Exception:  # the bug raises on the altered case, which a user of gradcheck would see
                 refused[GRADCHECK] = True
     return Outcome(job, refused, tolerance)
 
@@ -188,13 +196,13 @@ def accused(run: Implementation, case: Case, profile: Profile) -> bool:
 
 
 def is_alone(case: Case) -> bool:
-    """One layer or loss, and no update: what a kernel computes."""
+    """Whether the case is one layer or loss in one step without an update, which is what a single kernel computes."""
     parts = len(case.layers) + (case.loss is not None)
     return parts == 1 and not any(spec.layers for spec in case.layers) and case.optimizer is None and case.steps == 1
 
 
 def alone(bug: Bug) -> Case | None:
-    """The layer or loss at fault on what it is given in the bug's own case; None where bfloat16 does not show the bug there."""
+    """The wrong layer or loss by itself, on its inputs from the bug's case; None if bfloat16 does not show the bug."""
     whole = bug.case.astype("float32")
     names = [spec.name or str(number) for number, spec in enumerate(whole.layers)]
     given = honest.run(whole).arrays
@@ -220,7 +228,7 @@ def alone(bug: Bug) -> Case | None:
 
 
 def stored(run: Implementation) -> Implementation:
-    """The implementation in bfloat16 as a kernel has it: computed in float32 from bfloat16's numbers, and stored in bfloat16."""
+    """The implementation as a bfloat16 kernel: bfloat16 inputs, computation in float32, results stored in bfloat16."""
 
     def rounded(trace: Trace) -> Trace:
         return replace(

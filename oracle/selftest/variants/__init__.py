@@ -1,4 +1,4 @@
-"""The library of legal variants: other orders of summation, formulas and layouts, none of which may be accused."""
+"""The library of legal variants: other orders of summation, other formulas, other layouts. None may be accused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oracle.selftest.variants import (
 )
 from oracle.selftest.variants.variant import Variant
 
-# In the order in which they are reported.
+# In the order of the report.
 FAMILIES = (sums, convolution, normalization, activations, pooling, products, training, losses, updates)
 
 

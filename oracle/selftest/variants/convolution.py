@@ -1,4 +1,4 @@
-"""Other ways to a convolution: tap by tap, as one product, in other layouts and by other algorithms."""
+"""Other ways to compute a convolution: tap by tap, as one product, in other layouts, by other algorithms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def variants() -> Iterator[Variant]:
 
 
 def taps(x: Array, kernel: int = 3) -> Iterator[tuple[int, int, Array]]:
-    """(i, j, the padded input as tap (i, j) sees it)."""
+    """Yields (i, j, the part of the padded input that tap (i, j) is multiplied with)."""
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
     height, width = x.shape[2:]
     for i in range(kernel):
@@ -113,7 +113,7 @@ def channels_last(self: Any, input: Array) -> Any:
 
 
 def by_sample(self: Any, input: Array) -> Any:
-    """Gradients are accumulated over micro-batches of one."""
+    """Each sample is computed by itself, and the samples' parameter gradients are added."""
     parts = [turned_kernel(self, input[n : n + 1]) for n in range(len(input))]
 
     def backward(g: Array) -> Any:
@@ -125,7 +125,7 @@ def by_sample(self: Any, input: Array) -> Any:
 
 
 def by_fourier(self: Any, input: Array) -> Any:
-    """A product of spectra, in the data's own precision (NumPy's transforms keep single precision)."""
+    """A product of Fourier transforms in the data's own precision; NumPy's transforms keep single precision."""
     weight, bias = self.params["weight"], self.params["bias"]
     height, width = input.shape[2:]
     size = (height + 2, width + 2)

@@ -1,4 +1,4 @@
-"""Other ways to the same loss and its gradient."""
+"""Other ways to compute the same loss and its gradient."""
 
 from __future__ import annotations
 

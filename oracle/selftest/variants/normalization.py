@@ -1,4 +1,4 @@
-"""Other ways to a normalisation: other formulas for its statistics and its gradient."""
+"""Other ways to compute a normalisation: other formulas for its statistics and its gradient."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def variants() -> Iterator[Variant]:
 
 
 def of_ranks() -> Iterator[Variant]:
-    """Without weight and bias over the sides of each sample, and batch norm of rows and volumes."""
+    """Instance norm without weight and bias in one to three dimensions, and batch norm of rows and volumes."""
 
     def instance(late: bool) -> Op:
         def op(self: Any, input: Array) -> Any:
@@ -83,7 +83,7 @@ def wide_moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 
 
 def welford(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Running mean and sum of squares, an element of the first of `axes` at a time, then merged over the others."""
+    """Welford's algorithm along the first of `axes`, element by element; the other axes are merged afterwards."""
     slices = np.moveaxis(x, axes[0], 0)
     mean, square, count = np.zeros_like(slices[0]), np.zeros_like(slices[0]), 0
     for own in slices:
@@ -98,8 +98,11 @@ def welford(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 
 
 def normalised(moments: Any, axes: tuple[int, ...], folded: bool = False, late: bool = False) -> Op:
-    """Batch or layer normalisation from these moments; weight and bias folded into one scale and shift, or the division by
-    N left to the end of the gradient."""
+    """Batch or layer normalisation with these moments.
+
+    folded: whether weight and bias become one scale and one shift.
+    late: whether the gradient is divided by N at the end.
+    """
 
     def op(self: Any, input: Array) -> Any:
         over_batch = axes[0] == 0

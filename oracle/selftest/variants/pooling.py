@@ -1,4 +1,4 @@
-"""Other ways to pool: how winners are found, and when an average is divided."""
+"""Other ways to pool: how the maximum is found, and when the average is divided."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear maps by other products: interpolation as matrices, a batch in halves, a bias as one more input."""
+"""Other products for linear maps: interpolation by matrices, a batch in two halves, the bias as one more input."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def variants() -> Iterator[Variant]:
     yield of_layer("linear: batch in two halves", layer("Linear", 96, 640), (512, 96), split)
 
     def bias_first(self: Any, input: Array) -> Any:
-        """The bias as one more input of constant one."""
+        """The bias is the weight of one more input, which is always 1."""
         weight = np.concatenate([self.params["weight"], self.params["bias"][:, None]], 1)
         x = np.concatenate([input, np.ones((len(input), 1), input.dtype)], 1)
 

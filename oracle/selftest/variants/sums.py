@@ -1,4 +1,4 @@
-"""The same sums in other orders: of products, in fully connected and convolution layers."""
+"""The same sums in other orders: the products in fully connected and convolution layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def wider(dtype: Any) -> Any:
 
 
 def in_order(order: Callable[[int], Any]) -> Dot:
-    """One term after the other."""
+    """Adds one term after the other, in this order."""
 
     def dot(a: Array, b: Array) -> Array:
         total = np.zeros((a.shape[0], b.shape[1]), a.dtype)
@@ -38,7 +38,7 @@ def shuffled(count: int) -> Array:
 
 
 def fused(a: Array, b: Array) -> Array:
-    """Multiply and add with one rounding."""
+    """Fused multiply-add: each product is added in a wider format, and the sum is rounded to the data's."""
     wide = wider(a.dtype)
     total = np.zeros((a.shape[0], b.shape[1]), a.dtype)
     wide_a, wide_b = a.astype(wide), b.astype(wide)
@@ -48,7 +48,7 @@ def fused(a: Array, b: Array) -> Array:
 
 
 def compensated(a: Array, b: Array) -> Array:
-    """Kahan's summation."""
+    """Kahan's compensated summation."""
     total = np.zeros((a.shape[0], b.shape[1]), a.dtype)
     lost = np.zeros_like(total)
     for k in range(a.shape[1]):
@@ -83,7 +83,7 @@ def wide_inside(a: Array, b: Array) -> Array:
 
 
 def interleaved(a: Array, b: Array) -> Array:
-    """Eight running sums side by side, as vector units keep them."""
+    """Keeps eight partial sums, as vector units do, and adds them in pairs at the end."""
     lanes = [in_order(lambda n, lane=lane: range(lane, n, 8))(a, b) for lane in range(8)]  # type: ignore[misc]
     while len(lanes) > 1:
         lanes = [first + second for first, second in zip(lanes[::2], lanes[1::2], strict=True)]
@@ -125,7 +125,7 @@ def linear(dot: Dot) -> Any:
 
 
 def convolution(dot: Dot) -> Any:
-    """Unfolded to one product."""
+    """A convolution as one matrix product of the unfolded input."""
 
     def op(self: Any, input: Array) -> Any:
         weight, bias = self.params["weight"], self.params["bias"]

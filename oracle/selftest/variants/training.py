@@ -1,4 +1,4 @@
-"""Other ways to the same loss and the same update."""
+"""Other ways to compute the same loss, and the same update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other ways to the same update: factors gathered, quotients before products, decay apart."""
+"""Other ways to compute the same update: factors combined, quotients before products, separate weight decay."""
 
 from __future__ import annotations
 

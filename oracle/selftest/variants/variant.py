@@ -1,4 +1,4 @@
-"""How another right implementation is put in the place of a layer, loss or update rule of refbp's."""
+"""Puts another right implementation in the place of one of refbp's layers, losses or update rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oracle.judging.profile import Profile
 from oracle.selftest.plant import Implementation, patched, replaced
 from oracle.suite.build import generator, network_case
 
-# A batch and its features, so many that sums are long.
+# Batch size and features, large enough to make the sums long.
 PLANE = (512, 640)
 DECLARES_NOTHING = Profile()
 # (layer, input) -> (output, backward); the backward gives grad_input, or it and the parameters' gradients by name.
@@ -23,9 +23,9 @@ Op: TypeAlias = Callable[[Any, Array], tuple[Array, Callable[[Array], Any]]]
 
 @dataclass(frozen=True)
 class Variant:
-    """A legal implementation: `run` computes the same as torch in another way, and must not be accused.
+    """A legal implementation, which must not be accused: `run` computes the same as torch in another way.
 
-    `name` starts with its family; `profile` is what it declares.
+    `name` starts with its family; `profile` is what the implementation declares.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Variant:
 
 
 def substituted(type: str, op: Op) -> Implementation:
-    """refbp with this op for that layer type."""
+    """refbp with the computation of a layer type replaced by `op`."""
 
     def change(apply: Any) -> Any:
         def other(self: Any, input: Array) -> Any:
@@ -69,7 +69,7 @@ def of_layer(
     profile: Profile = DECLARES_NOTHING,
     **fields: Any,
 ) -> Variant:
-    """A variant of a layer, alone, on much data."""
+    """A variant of a layer, by itself and on a large input."""
     return Variant(name, big(name, spec, shape, **fields), substituted(spec.type, op), profile)
 
 
@@ -99,7 +99,7 @@ def of_loss(name: str, spec: Spec, shape: tuple[int, ...], arguments: Any, op: C
 
 
 def of_rule(name: str, type: str, options: Mapping[str, Any], rule: Callable[..., Any]) -> Variant:
-    """A variant of an update rule: (param, grad, *state, **options) -> (param, *state), over four steps of large parameters."""
+    """A variant of an update rule (param, grad, *state, **options) -> (param, *state), with large parameters."""
 
     rng = generator(f"{name}/gradients")
     shapes = {"0.weight": (300, 200), "0.bias": (300,)}

@@ -90,14 +90,14 @@ def with_rounded_constants(known: Known) -> Any:
     return ErrorArray(y.value, y.model, y.error_or_zero + y.model.rounding(y.value, 4), scale=y.scale, guide=y.guide)
 
 
-# By class: of which quantities there is another formula, and what it gives for (quantity, spec, known), of activations, ...
+# For each activation: the quantities that have another formula, and a function of (quantity, spec, known) that computes it.
 OfActivation: TypeAlias = Callable[[str, Spec, Known], Any]
 ACTIVATIONS: dict[str, tuple[tuple[str, ...], OfActivation]] = {
     "GELU": (("output", "grad_input"), gelu_from_distribution),
     "Sigmoid": (("output", "grad_input"), sigmoid_by_tanh),
     **dict.fromkeys(("ELU", "CELU", "SELU"), (("grad_input",), exponential_unit_from_output)),
 }
-# ... and for (case, key, spec, known), of others.
+# The same for other layers and losses, with a function of (case, key, spec, known).
 Formula: TypeAlias = Callable[[Case, Key, Spec, Known], Any]
 FORMULAS: dict[str, tuple[tuple[str, ...], Formula]] = {
     "BCELoss": (("grad_input",), lambda case, key, spec, known: cross_entropy_of_textbooks(case, key.step, known)),

@@ -9,6 +9,7 @@ import numpy as np
 
 from oracle.blame.causes.evidence import Evidence, Hypothesis
 from oracle.running_error.model import Floats
+from refbp.activations import SELU_ALPHA, SELU_SCALE
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
@@ -84,16 +85,16 @@ def of_pieces(e: Evidence) -> Iterator[Hypothesis]:
     if spec is None or g is None or y is None:
         return
     x, up = e.input.astype(np.float64), g.astype(np.float64)
-    alpha, scale = float(spec.options.get("alpha", 1.0)), 1.0507009873554805
+    alpha = float(spec.options.get("alpha", 1.0))
     below: dict[str, Any] = {}
     if spec.type in ("LeakyReLU", "ELU", "CELU", "SELU") and not (x > 0).all():
         below["the output"] = y
     if spec.type in ("ELU", "CELU"):
         below["that of the output, written for the input"] = x + alpha if spec.type == "ELU" else x / alpha + 1
     if spec.type == "SELU":
-        below["scale times (output + alpha): the output holds the scale already"] = scale * (y + 1.6732632423543772)
+        below["scale times (output + alpha): the output holds the scale already"] = SELU_SCALE * (y + SELU_ALPHA)
     for words, slope in below.items():
-        value = up * np.where(x > 0, scale if spec.type == "SELU" else 1.0, slope)
+        value = up * np.where(x > 0, SELU_SCALE if spec.type == "SELU" else 1.0, slope)
         yield Hypothesis("derivative", f"the derivative of what is not positive is {words}", value, allowed(e, value))
     ends = {
         "ReLU6": (0.0, 6.0, 1.0),

@@ -87,7 +87,7 @@ def test_numbers_that_were_moved_or_scaled(change: Any, cause: str) -> None:
 
 
 def test_noise_has_no_cause_but_a_shape() -> None:
-    """What no hypothesis reproduces is described, and not explained."""
+    """An error that no hypothesis reproduces is described instead of explained."""
 
     def noisy(grad: Array) -> Array:
         noise: Array = grad + np.random.default_rng(0).standard_normal(grad.shape).astype(grad.dtype)
@@ -99,7 +99,7 @@ def test_noise_has_no_cause_but_a_shape() -> None:
 
 
 def test_a_cause_that_almost_fits_is_not_named() -> None:
-    """A turned kernel with one element off by a thousandth of it is no turned kernel."""
+    """A turned kernel with one element off by a thousandth is not called a turned kernel."""
 
     def almost(grad: Array) -> Array:
         other = np.flip(grad, (2, 3)).copy()
@@ -140,7 +140,7 @@ def test_several_culprits_of_one_case_are_all_found_with_their_causes() -> None:
 
 
 def test_every_bug_has_its_line_of_expected_causes() -> None:
-    """And no line is of a bug that there is no more."""
+    """And no line names a bug that was removed."""
     assert expected_causes().keys() == all_bugs().keys()
 
 
@@ -162,12 +162,12 @@ def test_planted_bugs_by_what_was_written_down_for_them(name: str) -> None:
         ("Hardtanh: max_val 1.0 for 0.3, backward", "float32", "option"),  # at the output all is on the kink
         ("Dropout: mask lost backward", "float64", "mask"),  # not all of evaluation
         ("Dropout: another mask backward", "float32", "mask"),
-        ("layer norm: unbiased variance", "float64", ""),  # a scale with an offset is no precision
+        ("layer norm: unbiased variance", "float64", ""),  # its error is affine in the value, unlike rounding
         ("CrossEntropyLoss: another label smoothing, slightly", "float32", ""),  # nor are two errors for all
     ],
 )
 def test_a_cause_that_also_fits_does_not_go_before_the_likely_one(name: str, dtype: str, cause: str) -> None:
-    """What has no ground, or fits because its tolerance holds everything, is not said, and least of all first."""
+    """A cause is not named if nothing supports it, or if it fits only because its tolerance is wide."""
     with np.errstate(all="ignore"):
         assert planted(name, dtype).cause == cause
 
@@ -223,7 +223,7 @@ def test_what_is_not_finite_is_said_so_wherever_it_lies() -> None:
 
 
 def test_a_derivative_of_one_everywhere_is_left_out() -> None:
-    """On inputs that are all positive ReLU's derivative is no other than none."""
+    """Where the inputs are all positive, ReLU's derivative is the same as no derivative."""
     fields: Any = {"inputs": (np.random.default_rng(0).uniform(1, 2, (4, 5)),)}
     case = network_case("mine/Sigmoid", "positive", [layer("Sigmoid")], **fields)
     subject = Planted(changed("Sigmoid", grad_input=lambda g, call: call.grad_output))
@@ -231,13 +231,13 @@ def test_a_derivative_of_one_everywhere_is_left_out() -> None:
 
 
 def test_what_is_handed_over_between_layers_has_causes_too() -> None:
-    """There is no layer to run again there, and no input: a hypothesis that asks for one must not end the search."""
+    """A container has no layer to run again and no input. A hypothesis that needs one must not end the search."""
     with np.errstate(all="ignore"):
         assert planted("Residual: gradients averaged", "float32").cause == "factor"
 
 
 def test_all_zeros_are_no_part_of_a_sum() -> None:
-    """Of one sample and one feature all but the last is nothing."""
+    """With one sample and one feature, all terms but the last are none at all."""
     case = network_case("mine/Linear", "one of each", [layer("Linear", 3, 1)], (1, 3))
     subject = Planted(changed("Linear", bias=lambda g, call: np.zeros_like(g)))
     report = oracle.run(subject, cases=[case])

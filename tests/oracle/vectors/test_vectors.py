@@ -82,19 +82,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-LENET = ("lenet5", ("float32",))
-
-
 @pytest.mark.slow
 def test_an_export_is_the_same_to_the_byte(tmp_path: Path) -> None:
     """Again into the same folder, and by another process; a CNN with long sums."""
     for name in ("first", "second", "second"):
-        words = [
-            sys.executable,
-            "-c",
-            f"from oracle import vectors; vectors.export({str(tmp_path / name)!r}, *{LENET!r})",
-        ]
-        subprocess.run(words, check=True)
+        export = f"vectors.export({str(tmp_path / name)!r}, 'lenet5', ('float32',))"
+        subprocess.run([sys.executable, "-c", f"from oracle import vectors; {export}"], check=True)
     assert len(contents(tmp_path / "first")) == 7 and contents(tmp_path / "first") == contents(tmp_path / "second")
 
 

@@ -7,7 +7,7 @@ dimension in memory, so that a row of a matrix is one long contiguous run even f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -43,37 +43,33 @@ class Columns:
         rows = max(1, max(BLOCK, weight.size) // max(row, 1))
         self.parts = [slice(first, min(first + rows, counts[0])) for first in range(0, counts[0], rows)]
 
-    def of(self, x: Array) -> Iterator[Array]:
+    def of(self, x: Array, part: slice) -> Array:
         """X: the windows of x as columns."""
         rank, groups = len(self.g.kernel), self.g.groups
-        view = np.moveaxis(windows(x, *self.g[:3]), 0, -1)  # (C, *counts, *kernel, N)
-        view = np.transpose(view, (0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank), 1 + 2 * rank))
-        for part in self.parts:
-            own = view[(slice(None),) * (1 + rank) + (part,)]  # (C, *kernel, *counts, N)
-            rows = x.shape[1] // groups * math.prod(self.g.kernel)
-            yield own.reshape((groups, rows, math.prod(own.shape[1 + rank :])))
+        view = np.moveaxis(windows(x, *self.g[:3]), 0, -1)[(slice(None), part)]  # (C, *counts, *kernel, N)
+        own = np.transpose(view, (0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank), 1 + 2 * rank))
+        return own.reshape((groups, x.shape[1] // groups * math.prod(self.g.kernel), math.prod(own.shape[1 + rank :])))
 
-    def rows(self, z: Array) -> Iterator[Array]:
+    def rows(self, z: Array, part: slice) -> Array:
         """Z: the features of z as rows."""
-        for part in self.parts:
-            own = np.moveaxis(z[:, :, part], 0, -1)  # (F, *counts, N)
-            yield own.reshape((self.g.groups, own.shape[0] // self.g.groups, math.prod(own.shape[1:])))
+        own = np.moveaxis(z[:, :, part], 0, -1)  # (F, *counts, N)
+        return own.reshape((self.g.groups, own.shape[0] // self.g.groups, math.prod(own.shape[1:])))
 
-    def as_array(self, like: Array, features: int, parts: Iterable[Array]) -> Array:
-        """The inverse of `rows`: z from Z."""
+    def as_array(self, like: Array, features: int, made: Callable[[slice], Array]) -> Array:
+        """The inverse of `rows`: z from the Z that is made of each part."""
         z = empty_batch_last(like, (self.samples, features, *self.counts))
-        for part, own in zip(self.parts, parts, strict=True):
+        for part in self.parts:
             shape = (features, part.stop - part.start, *self.counts[1:], self.samples)
-            z[:, :, part] = np.moveaxis(own.reshape(shape), -1, 0)
+            z[:, :, part] = np.moveaxis(made(part).reshape(shape), -1, 0)
         return z
 
-    def added_up(self, like: Array, channels: int, size: Sizes, parts: Iterable[Array]) -> Array:
-        """The adjoint of `of`: each number of X is added to where it was read in x."""
+    def added_up(self, like: Array, channels: int, size: Sizes, made: Callable[[slice], Array]) -> Array:
+        """The adjoint of `of`: each number of the X that is made of each part is added to where it was read in x."""
         rank = len(self.g.kernel)
         x = empty_batch_last(like, (self.samples, channels, *size))
         x[...] = 0.0
-        for part, own in zip(self.parts, parts, strict=True):
+        axes = (1 + 2 * rank, 0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank))  # (N, C, *counts, *kernel)
+        for part in self.parts:
             shape = (channels, *self.g.kernel, part.stop - part.start, *self.counts[1:], self.samples)
-            axes = (1 + 2 * rank, 0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank))  # (N, C, *counts, *kernel)
-            add_windows(x, np.transpose(own.reshape(shape), axes), *self.g[:3], part.start)
+            add_windows(x, np.transpose(made(part).reshape(shape), axes), *self.g[:3], part.start)
         return x

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Unpack
 
 import numpy as np
@@ -39,22 +38,21 @@ def correlate(x: Array, weight: Array, bias: Array | None, g: Geometry) -> Array
     """Eq. (7): Z = W X + b, the windows of x times the kernel."""
     W, columns = per_group(weight, g.groups), Columns(len(x), window_counts(x.shape[2:], *g[:3]), weight, g)
 
-    def products() -> Iterator[Array]:
-        for X in columns.of(x):
-            Z = W @ X  # (G, F/G, C/G*K) @ (G, C/G*K, P*N) -> (G, F/G, P*N)
-            if bias is not None:
-                Z += bias.reshape((*W.shape[:2], 1))
-            yield Z
+    def product(part: slice) -> Array:
+        Z = W @ columns.of(x, part)  # (G, F/G, C/G*K) @ (G, C/G*K, P*N) -> (G, F/G, P*N)
+        if bias is not None:
+            Z += bias.reshape((*W.shape[:2], 1))
+        return Z
 
-    return columns.as_array(x, len(weight), products())
+    return columns.as_array(x, len(weight), product)
 
 
 def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array:
     """Eq. (8): ∂L/∂W = Δ Xᵀ, the elements that each tap reads times delta, summed over batch and positions."""
     columns = Columns(len(delta), delta.shape[2:], weight, g)
     total = np.zeros_like(delta, shape=per_group(weight, g.groups).shape)
-    for D, X in zip(columns.rows(delta), columns.of(x), strict=True):
-        total += D @ np.swapaxes(X, 1, 2)  # (G, F/G, P*N) @ (G, P*N, C/G*K) -> (G, F/G, C/G*K)
+    for part in columns.parts:  # (G, F/G, P*N) @ (G, P*N, C/G*K) -> (G, F/G, C/G*K)
+        total += columns.rows(delta, part) @ np.swapaxes(columns.of(x, part), 1, 2)
     return total.reshape(weight.shape)
 
 
@@ -65,8 +63,11 @@ def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
     fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
     """
     W, columns = per_group(weight, g.groups), Columns(len(delta), delta.shape[2:], weight, g)
-    grads = (np.swapaxes(W, 1, 2) @ D for D in columns.rows(delta))  # (G, C/G*K, F/G) @ (G, F/G, P*N)
-    return columns.added_up(delta, g.groups * weight.shape[1], size, grads)
+
+    def product(part: slice) -> Array:
+        return np.swapaxes(W, 1, 2) @ columns.rows(delta, part)  # (G, C/G*K, F/G) @ (G, F/G, P*N)
+
+    return columns.added_up(delta, g.groups * weight.shape[1], size, product)
 
 
 def bias_gradient(delta: Array) -> Array:

@@ -131,15 +131,17 @@ def convolution(dot: Dot) -> Any:
         weight, bias = self.params["weight"], self.params["bias"]
         g = Geometry(weight.shape[2:], (1, 1), (1, 1), 1)
         columns = Columns(len(input), window_counts(input.shape[2:], *g[:3]), weight, g)
-        columns.parts = [slice(0, columns.counts[0])]
-        ((patches,),) = columns.of(input)  # (C*K, P*N)
+        whole = slice(0, columns.counts[0])
+        columns.parts = [whole]
+        (patches,) = columns.of(input, whole)  # (C*K, P*N)
         kernel = weight.reshape(len(weight), -1)
-        z = columns.as_array(input, len(weight), [(dot(patches.T, kernel.T) + bias).T])
+        z = columns.as_array(input, len(weight), lambda _: (dot(patches.T, kernel.T) + bias).T)
 
         def backward(grad_output: Array) -> Any:
-            ((rows,),) = columns.rows(grad_output)  # (F, P*N)
+            (rows,) = columns.rows(grad_output, whole)  # (F, P*N)
             ones = np.ones((1, rows.shape[1]), rows.dtype)
-            grad_input = columns.added_up(grad_output, input.shape[1], input.shape[2:], [dot(rows.T, kernel).T])
+            size = input.shape[2:]
+            grad_input = columns.added_up(grad_output, input.shape[1], size, lambda _: dot(rows.T, kernel).T)
             return grad_input, {
                 "weight": dot(np.ascontiguousarray(rows), patches.T).reshape(weight.shape),
                 "bias": dot(ones, rows.T)[0],

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from oracle.running_error.dispatch import Dispatching
+from oracle.running_error.dispatch import ArrayLike
 from oracle.running_error.model import ErrorModel, Floats, Twofold, added, either, merged, quantum_of
+from oracle.running_error.orders import Orders, in_order
 
 
-class ErrorArray(Dispatching, NDArrayOperatorsMixin):
+class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
     """An array with its value and the error of that value.
 
     The result of `sum`, `matmul` or `+=` is an *open sum*. It keeps the count of its terms and the sum of |term|^p. The rounding
@@ -25,6 +26,8 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             for value² (closed) or the sum in `terms` (open).
         terms, count, rounded: for an open sum; rounded is the roundoff of each term, which is a product. terms is None if
             the sum is closed.
+        orders: for an open sum, the partial sums in the orders that implementations add in; None if they are not larger than a
+            random order's, or are in `own_error` already.
         quantum: a number of which all elements are exact multiples; None if unknown or not exact.
         guide: the subject's own value of this quantity, by which comparisons are decided; None if unknown.
         own_hidden: the mask where a typical term of a closed sum fits into its tolerance; None where that is nowhere.
@@ -38,6 +41,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         "count",
         "guide",
         "model",
+        "orders",
         "origin",
         "own_error",
         "own_hidden",
@@ -62,9 +66,10 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         quantum: float | None = None,
         guide: Floats | None = None,
         hidden: Any = None,
+        orders: Orders | None = None,
     ) -> None:
         self.value, self.model, self.own_error = value, model, error
-        self.terms, self.count, self.rounded = terms, count, rounded
+        self.terms, self.count, self.rounded, self.orders = terms, count, rounded, orders
         self.scale, self.quantum, self.guide = scale, quantum, guide
         self.written_to = False
         self.origin: tuple[ErrorArray, Any] | None = None
@@ -88,6 +93,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
     @property
     def error(self) -> Twofold | None:
         """The error of the value, None if exact. Reading it closes an open sum."""
+        self.settle()
         if self.terms is not None:
             if self.scale is None:
                 self.scale = self.terms.statistical
@@ -101,6 +107,13 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             self.terms, self.rounded = None, 0.0
         self.release()
         return self.own_error
+
+    def settle(self) -> None:
+        """Add to an open sum's error what its orders say; a further addition is then no part of these."""
+        if self.orders is not None and self.terms is not None:
+            beyond = self.orders.beyond(self.value, self.terms.statistical, self.count, self.model)
+            self.own_error = added(self.own_error, in_order(beyond, self.value, self.model))
+        self.orders = None
 
     @property
     def hidden(self) -> Any:
@@ -171,6 +184,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
 
     def _mapped(self, function: Callable[[Any], Any]) -> ErrorArray:
         """The same as `mapped`, for a part of this array to which may still be added in place."""
+        self.settle()
 
         def component(array: Any) -> Any:
             return function(self.spelled_out(array))
@@ -192,6 +206,7 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         """Adds the addend to this array's open sum, in place if no other array shares the components."""
         addend = other if isinstance(other, ErrorArray) else constant(other, self.model)
         with np.errstate(all="ignore"):
+            self._join_orders(addend)
             if self._takes(addend):
                 self.count += addend.open_count
                 self.terms = self.open_terms.increased(addend.open_terms)
@@ -213,6 +228,16 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
             self.guide, self.origin, self.written_to, self.own_hidden = None, None, False, None
             addend.release()
         return self
+
+    def _join_orders(self, addend: ErrorArray) -> None:
+        """A sum of products, added to a running total, goes on from it; with another addend both are settled."""
+        if self.orders is not None and addend.orders is not None:
+            self.orders = self.orders.followed_by(self.value, addend.orders, addend.value, addend.count)
+        elif self.terms is None and not self.value.any():  # nothing has been added up yet
+            self.orders = addend.orders
+        else:
+            self.settle()
+            addend.settle()
 
     def _agree(self, other: ErrorArray) -> None:
         """Prepares to merge two sums: if their terms are rounded differently, that rounding becomes stored error."""
@@ -248,6 +273,8 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         if self.origin is not None:  # whose errors would not learn of it
             raise TypeError("what was read at an index of an error array cannot be written into at an index")
         source = other if isinstance(other, ErrorArray) else constant(other, self.model)
+        self.settle()
+        source.settle()
         self.quantum = merged(self.quantum, source.quantum)
         read_at = source.origin is not None and source.origin[0] is self and source.origin[1] is index
         if read_at and np.may_share_memory(source.value, self.value):
@@ -282,46 +309,12 @@ class ErrorArray(Dispatching, NDArrayOperatorsMixin):
         self.value[index] = source.value
         self.written_to = True
 
-    def __len__(self) -> int:
-        return len(self.value)
-
     def __repr__(self) -> str:
         return f"ErrorArray({self.value}, ± {self.sigma})"
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.model.dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
-    @property
-    def ndim(self) -> int:
-        return self.value.ndim
-
-    @property
-    def size(self) -> int:
-        return self.value.size
-
-    @property
-    def T(self) -> ErrorArray:  # noqa: N802
-        return self.mapped(np.transpose)
-
-    def reshape(self, *shape: Any) -> ErrorArray:
-        return self.mapped(lambda component: component.reshape(*shape))
-
-    def transpose(self, *axes: Any) -> ErrorArray:
-        return self.mapped(lambda component: component.transpose(*axes))
-
-    def swapaxes(self, first: int, second: int) -> ErrorArray:
-        return self.mapped(lambda component: component.swapaxes(first, second))
-
-    def squeeze(self, axis: Any = None) -> ErrorArray:
-        return self.mapped(lambda component: component.squeeze(axis))
-
-    def copy(self) -> ErrorArray:
-        return self.mapped(np.copy)
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         """In another precision, rounded once if that is narrower; a plain array for a dtype that is not floating-point."""

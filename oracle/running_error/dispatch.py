@@ -30,3 +30,48 @@ class Dispatching:
             return NotImplemented
         with np.errstate(all="ignore"):
             return FUNCTIONS[function](*args, **kwargs)
+
+
+class ArrayLike(Dispatching):
+    """The attributes and methods by which NumPy's arrays are rearranged, for a class that has a `value` and is `mapped`."""
+
+    __slots__ = ()
+    value: Any
+
+    def mapped(self, function: Callable[[Any], Any]) -> Any:
+        """Applies a rearrangement to every component."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        return self.value.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        return self.value.size  # type: ignore[no-any-return]
+
+    @property
+    def T(self) -> Any:  # noqa: N802
+        return self.mapped(np.transpose)
+
+    def reshape(self, *shape: Any) -> Any:
+        return self.mapped(lambda component: component.reshape(*shape))
+
+    def transpose(self, *axes: Any) -> Any:
+        return self.mapped(lambda component: component.transpose(*axes))
+
+    def swapaxes(self, first: int, second: int) -> Any:
+        return self.mapped(lambda component: component.swapaxes(first, second))
+
+    def squeeze(self, axis: Any = None) -> Any:
+        return self.mapped(lambda component: component.squeeze(axis))
+
+    def copy(self) -> Any:
+        return self.mapped(np.copy)

@@ -47,6 +47,7 @@ def certainly_zero(x: ErrorArray) -> Any:
 
 
 def negative(x: ErrorArray) -> ErrorArray:
+    x.settle()
     x.release()  # the result shares its components
     return ErrorArray(
         -x.value,

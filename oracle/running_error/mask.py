@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from oracle.running_error.dispatch import Dispatching
+from oracle.running_error.dispatch import ArrayLike
 from oracle.running_error.model import Twofold
 
 
-class ErrorMask(Dispatching):
+class ErrorMask(ArrayLike):
     """The outcome of a comparison: `value`, and for each error model the mask `ambiguous` of elements whose outcome rounding
     can change, or None if there are none."""
 
@@ -19,10 +19,6 @@ class ErrorMask(Dispatching):
 
     def __init__(self, value: Any, ambiguous: Twofold | None) -> None:
         self.value, self.ambiguous = value, ambiguous
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape  # type: ignore[no-any-return]
 
     def combined(self, other: Any, operation: Callable[[Any, Any], Any]) -> ErrorMask:
         value, ambiguous = (other.value, other.ambiguous) if isinstance(other, ErrorMask) else (other, None)
@@ -49,6 +45,3 @@ class ErrorMask(Dispatching):
 
     def __getitem__(self, index: Any) -> ErrorMask:
         return self.mapped(lambda component: component[index])
-
-    def reshape(self, *shape: Any) -> ErrorMask:
-        return self.mapped(lambda component: component.reshape(*shape))

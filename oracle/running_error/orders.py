@@ -10,11 +10,11 @@ All variances here are in units of the squared roundoff of sums.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from oracle.running_error.model import ErrorModel, Floats
+from oracle.running_error.model import ErrorModel, Floats, Twofold
 
 # Of fewer terms no order is far from a random one.
 FEW = 16
@@ -26,6 +26,61 @@ CHUNK = 2**15
 LOOK, ELEMENTS, TERMS = 64, 64, 2**17
 # Square of a sequential sum's error, in variances of the model: less where terms do not repeat.
 USUAL = 0.25
+
+
+def in_order(beyond: Floats | None, value: Floats, model: ErrorModel) -> Twofold | None:
+    """The variance beyond a random order as an error of these sums; the worst-case bound already holds for every order."""
+    if beyond is None:
+        return None
+    variance = beyond.reshape(value.shape) * model.roundoff_of_sums**2
+    variance = np.where(np.isfinite(variance), variance, 0.0)
+    return Twofold(variance, np.zeros_like(variance) if model.bounds else None)
+
+
+class Orders(NamedTuple):
+    """The partial sums of products that are added up, as far as they can be larger than a random order's.
+
+    in_memory is the sum of their squares in the order of the terms in memory. by_sample holds the sums of groups of samples,
+    or nothing if the terms do not come sample by sample. A later product's are added to both.
+    """
+
+    in_memory: Floats
+    by_sample: tuple[Floats, ...]
+
+    def followed_by(self, total: Floats, other: Orders, value: Floats, count: Floats | int) -> Orders:
+        """The orders of a running total, after it was `total` and another sum of `count` terms was added, which is `value`.
+
+        The other's partial sums begin at the total: on average over them, (total + s)² is total² + total · value + s².
+        """
+        line = other.in_memory + count * (total * (total + value))
+        one, two = self.by_sample, other.by_sample
+        fewer = min(len(one), len(two))
+        groups = zip(joined(one, fewer), joined(two, fewer), strict=True)
+        return Orders(self.in_memory + np.maximum(line, 0.0), tuple(a + b for a, b in groups))
+
+    def beyond(self, value: Floats, squares: Floats, count: Floats | int, model: ErrorModel) -> Floats | None:
+        """The variance that exceeds a random order's, or None if there is none."""
+        real = self.in_memory
+        if self.by_sample:
+            real = np.maximum(real, squared_partial_sums(self.by_sample, count))
+        beyond: Floats = np.maximum(real - model.random_order(value, squares, count), 0.0)
+        return beyond if beyond.any() else None
+
+
+def joined(groups: tuple[Floats, ...], fewer: int) -> tuple[Floats, ...]:
+    """The sums of fewer groups, of which each is some of these. The groups are single samples or a power of two, or none."""
+    n = len(groups)
+    return tuple(sum(groups[own * n // fewer : (own + 1) * n // fewer], np.float64(0.0)) for own in range(fewer))
+
+
+def squared_partial_sums(groups: tuple[Floats, ...], count: Floats | int) -> Floats:
+    """The sum of all squared partial sums, estimated from those between two groups of terms."""
+    total, squares = groups[0].copy(), np.zeros_like(groups[0])
+    for group in groups[1:]:
+        squares += total * total
+        total += group
+    squares *= count / len(groups)
+    return squares
 
 
 def total(x: Floats, axes: tuple[int, ...], squares: Floats, count: Floats, model: ErrorModel) -> tuple[Floats, Any]:
@@ -69,35 +124,41 @@ def squared_error(sums: Floats, terms: Floats, model: ErrorModel) -> Floats:
     return np.where(np.isfinite(error), error, 0.0)
 
 
-def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[Floats, Floats | None]:
-    """x @ y, and the variance that exceeds a random order's, or None if there is none. `squares` holds the sums of term²."""
+def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[Floats, Floats | None, Orders | None]:
+    """x @ y, the variance by which terms that repeat exceed a random order's, or None if there is none, and the orders.
+
+    Args: squares holds the sums of term².
+    """
     n, samples = x.shape[-1], model.branches.samples
     if n < FEW or not squares.size or x.ndim < 2 or y.ndim < 2:
-        return x @ y, None
+        return x @ y, None, None
     # As many parts as cost little beside the product itself.
     room = (x.size + y.size) // (4 * squares.size)
     parts = min(PARTS, max(room, min(n // FEW, 4), 1))
     by_sample = 1 < samples < n and n % samples == 0
-    value, beyond = np.empty(squares.shape), np.zeros(squares.shape)
+    value, real = np.empty(squares.shape), np.empty(squares.shape)
     step = max(1, CHUNK * squares.shape[-2] // squares.size)
     for own in (np.s_[..., first : first + step, :] for first in range(0, squares.shape[-2], step)):
-        value[own], real = partial_sums(in_memory_order(x[own], y, parts))
-        if by_sample:
-            real = np.maximum(real, partial_sums(sample_by_sample(x[own], y, samples, min(parts, samples)))[1])
-        if parts > 1:
-            beyond[own] = np.maximum(real - model.random_order(value[own], squares[own], n), 0.0)
+        value[own], real[own] = partial_sums(in_memory_order(x[own], y, parts))
+    groups = tuple(one @ other for one, other in sample_by_sample(x, y, samples, parts)) if by_sample else ()
+    found = Orders(real, groups) if parts > 1 else None
     alike = alike_in_both(x, y, samples if by_sample else 1)
-    if alike is not None and alike.any():
-        usual = model.random_order(value[alike], squares[alike], n) + beyond[alike] + 2 * squares[alike]
-        few = min(len(usual), ELEMENTS, max(4, TERMS // n))
-        some = np.arange(few) * len(usual) // few
-        terms = terms_of(x, y, value.shape, tuple(index[some] for index in np.nonzero(alike)))
-        error = np.maximum(sequential_error(terms, model), squared_error(value[alike][some], terms, model))
-        if by_sample:
-            error = np.maximum(error, sequential_error(sample_after_sample(terms, samples), model))
-        # Of some elements it is far larger than of others, and nobody knows of which.
-        beyond[alike] += np.max(error / np.maximum(usual[some], np.finfo(float).tiny)) * usual
-    return value, beyond if beyond.any() else None
+    if alike is None or not alike.any():
+        return value, None, found
+    beyond = found.beyond(value, squares, n, model) if found is not None else None
+    usual = model.random_order(value[alike], squares[alike], n) + 2 * squares[alike]
+    if beyond is not None:
+        usual += beyond[alike]
+    few = min(len(usual), ELEMENTS, max(4, TERMS // n))
+    some = np.arange(few) * len(usual) // few
+    terms = terms_of(x, y, value.shape, tuple(index[some] for index in np.nonzero(alike)))
+    error = np.maximum(sequential_error(terms, model), squared_error(value[alike][some], terms, model))
+    if by_sample:
+        error = np.maximum(error, sequential_error(sample_after_sample(terms, samples), model))
+    # Of some elements it is far larger than of others, and nobody knows of which.
+    repeated = np.zeros(squares.shape)
+    repeated[alike] = np.max(error / np.maximum(usual[some], np.finfo(float).tiny)) * usual
+    return value, repeated, found
 
 
 def partial_sums(factors: Iterator[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
@@ -122,10 +183,11 @@ def in_memory_order(x: Floats, y: Floats, parts: int) -> Iterator[tuple[Floats, 
 
 
 def sample_by_sample(x: Floats, y: Floats, samples: int, parts: int) -> Iterator[tuple[Floats, Floats]]:
-    """The parts in the order of samples, for terms that lie position by position, and within a position sample by sample."""
+    """Single samples, or a power of two of groups if there are more than `parts`, of terms that lie position by position."""
+    groups = samples if samples <= parts else 1 << (parts.bit_length() - 1)
     rows, columns = (a.reshape(*a.shape[:-1], -1, samples) for a in (x, np.swapaxes(y, -1, -2)))
-    for part in range(parts):
-        own = slice(part * samples // parts, (part + 1) * samples // parts)
+    for group in range(groups):
+        own = slice(group * samples // groups, (group + 1) * samples // groups)
         one, other = (a[..., own].reshape(*a.shape[:-2], -1) for a in (rows, columns))
         yield one, np.swapaxes(other, -1, -2)
 

@@ -10,12 +10,13 @@ import numpy as np
 from oracle.running_error import orders
 from oracle.running_error.array import ErrorArray, in_range, operands
 from oracle.running_error.dispatch import AT, FUNCTIONS, UFUNCS
-from oracle.running_error.model import ErrorModel, Floats, Twofold, added, merged
+from oracle.running_error.model import Twofold, added, merged
 
 
 def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
     """An open sum of all terms; a sum of open sums has all terms of these."""
     x = in_range(x)
+    x.settle()
 
     def reduced(component: Any) -> Any:
         return np.asarray(np.sum(np.broadcast_to(component, x.shape), axis=axis, keepdims=keepdims))
@@ -29,7 +30,7 @@ def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray
     else:
         column, beyond = orders.total(x.value, axes, terms.statistical, count, x.model)
         value = column.reshape(count.shape)
-        error = added(error, in_order(beyond, value, x.model))
+        error = added(error, orders.in_order(beyond, value, x.model))
     return ErrorArray(
         value,
         x.model,
@@ -54,15 +55,6 @@ def with_noise(x: ErrorArray, error: Twofold, reduced: Callable[[Any], Any]) -> 
         alike = np.square(reduced(np.where(noise, np.sqrt(error.statistical), 0.0)))
         together.statistical = np.maximum(together.statistical, alike)
     return together
-
-
-def in_order(beyond: Floats | None, value: Floats, model: ErrorModel) -> Twofold | None:
-    """The variance beyond a random order as an error of these sums; the worst-case bound already holds for every order."""
-    if beyond is None:
-        return None
-    variance = beyond.reshape(value.shape) * model.roundoff_of_sums**2
-    variance = np.where(np.isfinite(variance), variance, 0.0)
-    return Twofold(variance, np.zeros_like(variance) if model.bounds else None)
 
 
 def mean(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
@@ -91,19 +83,22 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     terms, count = sizes_x @ sizes_y, x.shape[-1]
     quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
     error: Twofold | None = None
+    own: orders.Orders | None = None
     rounded = 0.0
     if quantum is not None and model.sum_is_exact(quantum, terms, count):
         value = x.value @ y.value
     else:
-        value, beyond = orders.product(x.value, y.value, terms.statistical, model)
-        error = in_order(beyond, value, model)
+        value, repeated, own = orders.product(x.value, y.value, terms.statistical, model)
+        error = orders.in_order(repeated, value, model)
         quantum, rounded = None, model.unit_roundoff if count == 1 else model.roundoff_of_sums
     if x.error is not None:
         error = added(error, x.error_or_zero @ sizes_y)
     if y.error is not None:
         error = added(error, sizes_x @ y.error_or_zero)
     scale = None if x.scale is None and y.scale is None else x.scale_or_own @ y.scale_or_own
-    return ErrorArray(value, model, error, scale=scale, terms=terms, count=count, rounded=rounded, quantum=quantum)
+    return ErrorArray(
+        value, model, error, scale=scale, terms=terms, count=count, rounded=rounded, quantum=quantum, orders=own
+    )
 
 
 def add_at(x: ErrorArray, index: Any, other: Any) -> None:
@@ -117,6 +112,8 @@ def add_at(x: ErrorArray, index: Any, other: Any) -> None:
         np.add.at(into, index, np.broadcast_to(parts, where))
         return into
 
+    x.settle()
+    addend.settle()
     if x.rounded != addend.rounded:
         x.error, addend.error  # noqa: B018 - closes both sums
     errors = x.own_error, addend.own_error

@@ -142,9 +142,9 @@ def test_a_product_in_parts_is_the_product(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     *batch, n, columns = shape if len(shape) > 2 else (*shape[1:], shape[0])
     x, y = rng.standard_normal((*batch, 6, n)), rng.standard_normal((n, columns))
-    value, beyond = orders.product(x, y, np.square(x) @ np.square(y), MODEL)
+    value, _, found = orders.product(x, y, np.square(x) @ np.square(y), MODEL)
     np.testing.assert_allclose(value, x @ y, rtol=1e-12, atol=1e-12)
-    assert beyond is None or (beyond.shape == value.shape and (beyond >= 0).all())
+    assert found is None or (found.in_memory.shape == value.shape and (found.in_memory >= 0).all())
 
 
 def test_whole_numbers_stay_exact_in_any_order() -> None:
@@ -190,3 +190,44 @@ def test_small_batches_have_orders_too(n: int) -> None:
     y = np.concatenate([np.ones(half), -np.ones(n - half)]) * (1 + 0.1 * rng.standard_normal((30, n)))
     partial = U * np.sqrt(np.square(np.cumsum(y, axis=-1)).sum(-1))
     assert ((exact(1 + 0.1 * rng.standard_normal((40, n))) @ exact(y.T)).sigma > 0.6 * partial).all()
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+@pytest.mark.parametrize("samples", [2, 3, 8])
+def test_a_running_total_of_products_knows_its_samples(blocks: int, samples: int) -> None:
+    """A convolution's weight gradient is added up over blocks of positions; the sums of whole samples may cancel each other."""
+    rng, positions = np.random.default_rng(0), 8192
+    n = samples * positions
+    signs = np.tile(np.where(np.arange(samples) < samples / 2, 1.0, -1.0), positions)  # position by position
+    x, y = rng.uniform(0.5, 1, (6, n)), rng.uniform(0.5, 1, (5, n)) * signs
+    model = ErrorModel(MODEL.dtype)
+    model.branches.samples = samples
+    total = exact(np.zeros((6, 5)), model)
+    for own in np.split(np.arange(n), blocks):
+        total += exact(x[:, own], model) @ exact(y[:, own].T, model)
+    terms = (x[:, None] * y).reshape(6, 5, positions, samples)
+    by_sample = np.swapaxes(terms, -1, -2).reshape(6, 5, n)
+    partial = U * np.sqrt(np.square(np.cumsum(by_sample, axis=-1)).sum(-1))
+    assert (total.sigma > 0.6 * partial).all()
+    assert (total.sigma < 1.5 * partial).all()
+    assert np.max(np.abs(loop(by_sample)) / total.sigma) < 4
+
+
+def test_a_running_total_goes_on_from_what_was_added_before() -> None:
+    """The second product's partial sums begin at the first product, which is far larger."""
+    rng, n = np.random.default_rng(0), 4096
+    x, y = rng.uniform(0.5, 1, (6, n)), np.repeat([1.0, -1.0], n // 2) * rng.uniform(0.5, 1, (5, n))
+    whole, total = (exact(x) @ exact(y.T)).sigma, exact(np.zeros((6, 5)))
+    for own in np.split(np.arange(n), 2):
+        total += exact(x[:, own]) @ exact(y[:, own].T)
+    np.testing.assert_allclose(total.sigma, whole, rtol=0.15)
+
+
+def test_an_operand_keeps_its_error_when_it_joins_a_running_total() -> None:
+    """The product that is added to a total may be used again, and then has its own orders' error."""
+    rng, n = np.random.default_rng(0), 4096
+    x, y = rng.uniform(0.5, 1, (6, n)), np.repeat([1.0, -1.0], n // 2) * rng.uniform(0.5, 1, (5, n))
+    alone, product, total = (exact(x) @ exact(y.T)).sigma, exact(x) @ exact(y.T), exact(np.zeros((6, 5)))
+    total += product
+    total += product
+    np.testing.assert_array_equal(product.sigma, alone)

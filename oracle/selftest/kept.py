@@ -21,6 +21,7 @@ class Kept(Generic[Outcome]):
 
     Attributes:
         outcomes: all outcomes so far; those read from the file come first.
+    Raises: ValueError if the file is another command's or version's.
     """
 
     def __init__(
@@ -40,7 +41,13 @@ class Kept(Generic[Outcome]):
             return
         path.write_bytes(whole + b"\n")
         rows = pd.read_csv(path, keep_default_na=False).to_dict(orient="records")
-        self.outcomes = [of_row({str(name): value for name, value in row.items()}) for row in rows]
+        try:
+            self.outcomes = [of_row({str(name): value for name, value in row.items()}) for row in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"--resume expects in {path} a table that this version of the command wrote, got the columns "
+                f"{', '.join(map(str, rows[0]))}: run it without --resume"
+            ) from error
 
     def complete(
         self,

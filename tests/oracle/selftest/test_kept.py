@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from oracle.selftest.kept import Kept
 
 
@@ -28,3 +30,12 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
         path.write_bytes(text[:length])
         assert run(path, True) == whole
         assert path.read_bytes() == text
+
+
+def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:
+    """A column was renamed since: the sentence names the file and what to do, and the file is left alone."""
+    path = tmp_path / "kept.csv"
+    path.write_text("name,largest\nfirst,1.0\n")
+    with pytest.raises(ValueError, match=r"kept\.csv a table that this version .* got the columns name, largest"):
+        Kept(path, True, Outcome._asdict, lambda row: Outcome(**row))
+    assert path.read_text() == "name,largest\nfirst,1.0\n"

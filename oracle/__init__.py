@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from oracle import extra
+from oracle.wording import extra
 
 if TYPE_CHECKING:
     from oracle.case.case import Case as Case

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from oracle import extra
+from oracle.wording import extra
 
 
 def entry_point() -> None:

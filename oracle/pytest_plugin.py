@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import pytest
 
-from oracle import extra
+from oracle.wording import extra
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

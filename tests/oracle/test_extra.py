@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import oracle
-from oracle import extra
+from oracle.wording import extra
 
 ROOT = Path(oracle.__file__).parents[1]
 INSTALLED = Path(sysconfig.get_path("purelib"))
@@ -77,7 +77,9 @@ def test_import_help_and_version_need_nothing(bare: dict[str, str]) -> None:
 def test_the_first_use_is_a_sentence(bare: dict[str, str], code: str) -> None:
     done = python(bare, "-c", f"import oracle\n{code}")
     (last,) = done.stderr.splitlines()[-1:]
-    assert last.startswith("oracle.extra.MissingExtra: oracle.") and last.endswith("pip install 'refbp[oracle]'")
+    assert last.startswith("oracle.wording.extra.MissingExtra: oracle.") and last.endswith(
+        "pip install 'refbp[oracle]'"
+    )
     assert all(name in last for name in extra.MODULES)
 
 

@@ -12,7 +12,7 @@ from oracle.judging.long_runs import resumed
 from oracle.suite.networks import TEST_IMAGES, DigitNetwork, digits
 from oracle.trace import Subject, Trace
 
-EPOCHS = 30
+EPOCHS = 15
 DTYPE = "float32"
 # Losses further apart than this share of the reference's have parted ways for good: no rounding shows at that scale.
 PARTED = 0.01

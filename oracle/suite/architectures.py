@@ -10,7 +10,7 @@ from oracle.suite.build import generator, layer, network_case
 
 SGD = Spec("SGD", {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4})
 ADAM = Spec("Adam", {"lr": 1e-3})
-STEPS = 3
+STEPS = 2
 
 
 def cases() -> Iterator[Case]:
@@ -21,7 +21,8 @@ def cases() -> Iterator[Case]:
     yield classifier(
         "resnet18", f"{why} ResNet-18 in its form for CIFAR, eight residual blocks", resnet18(4), (2, 3, 32, 32)
     )
-    yield classifier("deep", "rounding and branches through forty convolutions", deep(40), (2, 3, 16, 16))
+    why_deep = "rounding and branches through forty convolutions, in one step"
+    yield classifier("deep", why_deep, deep(40), (2, 3, 16, 16), steps=1)
     yield classifier("densenet", f"{why} a dense block: every layer sees all earlier ones", densenet(), (3, 3, 12, 12))
     yield classifier("inception", f"{why} an Inception block: four branches side by side", inception(), (3, 3, 12, 12))
     yield classifier("mlp_adam", f"{why} an MLP with layer norm, GELU and dropout, by Adam", mlp(), (8, 20), ADAM)
@@ -38,7 +39,9 @@ def cases() -> Iterator[Case]:
     yield shared_layer()
 
 
-def classifier(name: str, why: str, layers: list[Spec], shape: tuple[int, ...], optimizer: Spec = SGD) -> Case:
+def classifier(
+    name: str, why: str, layers: list[Spec], shape: tuple[int, ...], optimizer: Spec = SGD, steps: int = STEPS
+) -> Case:
     target = generator(f"{name}/target").integers(0, 10, shape[0])
     return network_case(
         f"network/{name}",
@@ -48,7 +51,7 @@ def classifier(name: str, why: str, layers: list[Spec], shape: tuple[int, ...], 
         loss=Spec("CrossEntropyLoss", {"label_smoothing": 0.1}),
         targets=((target,),),
         optimizer=optimizer,
-        steps=STEPS,
+        steps=steps,
     )
 
 

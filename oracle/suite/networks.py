@@ -85,7 +85,7 @@ ACTIVATIONS: dict[str, dict[str, Any]] = {
 
 
 def mlps() -> Iterator[Case]:
-    """Every activation with every loss, three steps of SGD with momentum."""
+    """Every activation with every loss, two steps of SGD with momentum."""
     for activation, options in ACTIVATIONS.items():
         for loss, last in (
             ("MSELoss", []),
@@ -113,7 +113,7 @@ def mlps() -> Iterator[Case]:
                 loss=Spec(loss),
                 targets=((target,),),
                 optimizer=MOMENTUM_SGD,
-                steps=3,
+                steps=2,
             )
 
 

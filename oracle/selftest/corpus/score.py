@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from oracle.harness.jobs import Progress
+from oracle.harness.kept import Kept
 from oracle.judging.rows import CRASHED
 from oracle.selftest.corpus import (
     activations,
@@ -31,7 +32,6 @@ from oracle.selftest.corpus import (
 )
 from oracle.selftest.corpus.entry import Entry, Module, Op
 from oracle.selftest.corpus.rivals import caught_by
-from oracle.selftest.kept import Kept
 
 FAMILIES = (
     activations,

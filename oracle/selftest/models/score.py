@@ -14,8 +14,8 @@ import torch
 
 import oracle
 from oracle.harness.jobs import Progress
+from oracle.harness.kept import Kept
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, UNDECIDED
-from oracle.selftest.kept import Kept
 from oracle.selftest.models.built import Built, built
 from oracle.selftest.models.names import CLOSELY, FIRST, LANGUAGE, NAMES, QUICK
 

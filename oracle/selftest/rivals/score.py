@@ -17,11 +17,11 @@ from oracle.case.arrays import cast
 from oracle.case.case import Case
 from oracle.harness.jobs import Progress
 from oracle.harness.judge import CaseStep, judge_step
+from oracle.harness.kept import Kept
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES
 from oracle.selftest.bugs import all_bugs
 from oracle.selftest.bugs.bug import Bug
-from oracle.selftest.kept import Kept
 from oracle.selftest.plant import Implementation
 from oracle.selftest.rivals.compared import Incomparable, comparisons
 from oracle.selftest.rivals.finite import NotDifferentiable, refuses

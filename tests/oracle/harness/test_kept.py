@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from oracle.selftest.kept import Kept
+from oracle.harness.kept import Kept
 
 
 class Outcome(NamedTuple):

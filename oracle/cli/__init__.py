@@ -29,6 +29,7 @@ from oracle.cli import init as init  # isort: skip
 from oracle.cli import look as look  # isort: skip
 from oracle.cli import report as report  # isort: skip
 from oracle.cli import selftest as selftest  # isort: skip
+from oracle.cli import fuzz as fuzz  # isort: skip
 from oracle.cli import scoreboard as scoreboard  # isort: skip
 from oracle.cli import vectors as vectors  # isort: skip
 from oracle.cli import bench as bench  # isort: skip

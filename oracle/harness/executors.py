@@ -6,6 +6,7 @@ The module imports little, because a worker sets its number of threads before it
 from __future__ import annotations
 
 import atexit
+import math
 import multiprocessing
 import os
 import queue
@@ -50,10 +51,14 @@ class Limits(NamedTuple):
     Attributes:
         seconds: the time limit for a call of the subject; None for no limit.
         folder: an additional folder in which a user's subject is looked for.
+        gigabytes: the memory that the process may take; None for no limit.
+        whole: the time limit for a whole job, the reference and the judge included; None for no limit.
     """
 
     seconds: float | None = None
     folder: str | None = None
+    gigabytes: float | None = None
+    whole: float | None = None
 
 
 def pool(workers: int | None = None, limits: Limits | None = None) -> Executor:
@@ -160,7 +165,7 @@ class Worker:
 
     def __init__(self, limits: Limits) -> None:
         context = multiprocessing.get_context("spawn")
-        self.seconds = limits.seconds
+        self.seconds, self.whole = limits.seconds, limits.whole
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, limits), name="oracle worker")
         self.process.start()
@@ -168,7 +173,7 @@ class Worker:
 
     def greet(self) -> None:
         """Wait until the process is ready. Raises: Lost."""
-        while self._message(None, False)[0] != READY:
+        while self._message(math.inf, False)[0] != READY:
             pass
 
     def do(self, job: tuple[Any, ...]) -> Any:
@@ -177,8 +182,8 @@ class Worker:
             self.connection.send(job)
         except OSError:
             raise self._lost(False) from None
-        deadline: float | None = None
-        in_subject = False
+        end = math.inf if self.whole is None else time.monotonic() + self.whole
+        deadline, in_subject = end, False
         while True:
             kind, value = self._message(deadline, in_subject)
             if kind == DONE:
@@ -186,12 +191,15 @@ class Worker:
             if kind == RAISED:
                 raise value
             in_subject = kind == CALLS
-            deadline = time.monotonic() + self.seconds if in_subject and self.seconds is not None else None
+            deadline = end
+            if in_subject and self.seconds is not None:
+                deadline = min(end, time.monotonic() + self.seconds)
 
-    def _message(self, deadline: float | None, in_subject: bool) -> tuple[str, Any]:
-        remaining = LONGEST_WAIT if deadline is None else min(deadline - time.monotonic(), LONGEST_WAIT)
+    def _message(self, deadline: float, in_subject: bool) -> tuple[str, Any]:
+        remaining = min(deadline - time.monotonic(), LONGEST_WAIT)
         if remaining <= 0:
-            raise Lost(f"gave no answer within {self.seconds:g} s", in_subject)
+            seconds = self.seconds if in_subject else self.whole
+            raise Lost(f"gave no answer within {seconds:g} s", in_subject)
         try:
             ready = wait([self.connection, self.process.sentinel], remaining)
             if self.connection in ready:
@@ -252,6 +260,8 @@ def _work(connection: Connection, limits: Limits) -> None:
         os.dup2(2, 1)  # results are printed by the run alone
     if limits.folder is not None:
         sys.path.insert(0, limits.folder)
+    if limits.gigabytes is not None:
+        _limit_memory(limits.gigabytes)
     _PARENT.append(connection)
     connection.send((READY, None))
     while True:
@@ -272,6 +282,15 @@ def _work(connection: Connection, limits: Limits) -> None:
         except BaseException as error:  # no answer of a job is lost for it
             kind, value = RAISED, Lost(f"was left by {errors.in_a_line(error)}")
         _answer(connection, kind, value)
+
+
+def _limit_memory(gigabytes: float) -> None:
+    """Allocations beyond this raise MemoryError, where the system has such a limit."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        most = int(gigabytes * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _answer(connection: Connection, kind: str, value: Any) -> None:

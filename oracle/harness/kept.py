@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -57,13 +57,16 @@ class Kept(Generic[Outcome]):
         progress: Progress | None = None,
         executor: Executor | None = None,
         minutes: float | None = None,
+        lost: Callable[[Job, BrokenExecutor], Outcome] | None = None,
     ) -> list[Outcome]:
         """Runs the jobs that are not done yet, and returns all outcomes.
 
         minutes: the run stops at the first outcome after this time.
+        lost: gives the outcome of a job whose process ended before the job was done.
+        Raises: WorkerDied if a job is lost and `lost` is not given.
         """
         done, start = {job_of(own) for own in self.outcomes}, time.monotonic()
-        for _, outcome in in_turn(judged, [job for job in jobs if job not in done], str, progress, executor):
+        for _, outcome in in_turn(judged, [job for job in jobs if job not in done], str, progress, executor, lost):
             self.outcomes.append(outcome)
             if self.path is not None:
                 row = pd.DataFrame([self.as_row(outcome)])

@@ -14,7 +14,7 @@ accumulates = True
 def run(case: Case) -> Trace:
     """The trace of a case. A layer that writes to its arguments raises an error; an exception has the `trace` so far.
 
-    Raises: Unsupported for bfloat16, which is not one of NumPy's types: some of the arithmetic would run in float32.
+    Raises: Unsupported for bfloat16, which is not one of NumPy's types: some of the arithmetic would run in another precision.
     """
     trace = Trace()
 
@@ -27,6 +27,6 @@ def run(case: Case) -> Trace:
     except Exception as error:
         error.trace = trace  # type: ignore[attr-defined]
         raise
-    if case.dtype == "bfloat16" and any(array.dtype == "float32" for array in trace.arrays.values()):
-        raise Unsupported("refbp has no bfloat16: NumPy's arithmetic turns it into float32")
+    if case.dtype == "bfloat16" and any(array.dtype.kind == "f" for array in trace.arrays.values()):
+        raise Unsupported("refbp has no bfloat16: NumPy's arithmetic turns it into another precision")
     return trace

@@ -1,0 +1,143 @@
+"""Many random cases, one after the other or side by side, with a table that survives any end of the run."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from oracle.fuzz.trial import REFUSED, Job, Outcome, Settings, judged, lost
+from oracle.harness.jobs import Progress
+from oracle.harness.kept import Kept
+from oracle.judging.rows import DISCREPANCIES, FAILED, GRAVITY, PASS
+
+TABLE, ABOUT = "cases.csv", "fuzz.json"
+# So many jobs are handed out at a time: a run that time ends has not listed all that it will never reach.
+BLOCK = 2000
+
+
+@dataclass(frozen=True)
+class Group:
+    """Outcomes with the same verdict, owner, operation, quantity and cause.
+
+    Attributes:
+        outcomes: in the order of their numbers.
+    """
+
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def first(self) -> Outcome:
+        return self.outcomes[0]
+
+    @property
+    def is_discrepancy(self) -> bool:
+        return self.first.verdict in DISCREPANCIES
+
+    @property
+    def what(self) -> str:
+        """The group in a few words."""
+        own = self.first
+        place = " ".join(word for word in (own.operation, own.quantity) if word)
+        return f"{place} {own.verdict}{f' ({own.cause})' if own.cause else ''}"
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """The outcomes of a campaign.
+
+    Attributes:
+        outcomes: in the order of their numbers, those of earlier runs included.
+        seconds: how long this run took.
+        fresh: how many outcomes this run added.
+    """
+
+    settings: Settings
+    outcomes: tuple[Outcome, ...]
+    seconds: float
+    fresh: int
+
+    @property
+    def verdicts(self) -> Counter[str]:
+        return Counter(own.verdict for own in self.outcomes)
+
+    @property
+    def groups(self) -> list[Group]:
+        """Everything but what passed and is undecided, the gravest first, then the largest."""
+        return grouped(self.outcomes)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 3 if the harness failed, 1 for a discrepancy, 2 if nothing passed, 0 otherwise."""
+        found = self.verdicts
+        if found[FAILED]:
+            return 3
+        if any(found[verdict] for verdict in DISCREPANCIES):
+            return 1
+        return 0 if found[PASS] else 2
+
+
+def grouped(outcomes: Iterable[Outcome]) -> list[Group]:
+    """Groups of all outcomes that have something to say: a discrepancy, a choice, or a refusal by one side."""
+    found: dict[tuple[str, ...], list[Outcome]] = {}
+    for own in outcomes:
+        if own.verdict == PASS or (not own.owner and own.verdict in _SILENT):
+            continue
+        words = "" if own.verdict in DISCREPANCIES else re.sub(r"\d[\d.e+-]*", "#", own.words)
+        key = (own.verdict, own.owner, own.operation if own.owner else "", own.quantity, own.cause, words)
+        found.setdefault(key, []).append(own)
+    groups = [Group(tuple(own)) for own in found.values()]
+    return sorted(groups, key=lambda own: (-GRAVITY.get(own.first.verdict, 0), -len(own.outcomes), own.first.number))
+
+
+# Said by their number alone.
+_SILENT = ("undecided", "unsupported", REFUSED)
+
+
+def run(
+    settings: Settings,
+    cases: int,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    minutes: float | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Campaign:
+    """Judges the first `cases` cases of a seed.
+
+    folder: keeps the table; with `resume` the cases in it are not run again.
+    minutes: no case is begun after this time.
+    executor: runs the cases in child processes; without one they run in this process.
+    Raises: ValueError for a folder of another campaign.
+    """
+    start = time.monotonic()
+    if folder is not None:
+        _write_about(folder, settings, resume)
+    kept = Kept(None if folder is None else folder / TABLE, resume, Outcome._asdict, _of_row)
+    before = len(kept.outcomes)
+    for first in range(0, cases, BLOCK):
+        left = None if minutes is None else minutes - (time.monotonic() - start) / 60
+        if left is not None and left <= 0:
+            break
+        jobs = [Job(settings, number) for number in range(first, min(first + BLOCK, cases))]
+        kept.complete(judged, jobs, lambda own: Job(settings, own.number), progress, executor, left, lost)
+    return Campaign(settings, tuple(kept.outcomes), time.monotonic() - start, len(kept.outcomes) - before)
+
+
+def _of_row(row: dict[str, object]) -> Outcome:
+    return Outcome(**{**row, "number": int(str(row["number"]))})  # type: ignore[arg-type]
+
+
+def _write_about(folder: Path, settings: Settings, resume: bool) -> None:
+    """Write what the campaign is into its folder. Raises: ValueError if its table is another campaign's."""
+    path = folder / ABOUT
+    about = {**settings._asdict(), "subject": str(settings.subject), "kinds": list(settings.kinds)}
+    if resume and path.exists() and (there := json.loads(path.read_text(encoding="utf-8"))) != about:
+        raise ValueError(f"--resume expects the campaign of {path}, {there}, got {about}")
+    path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

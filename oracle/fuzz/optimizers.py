@@ -1,0 +1,67 @@
+"""Random optimizers: every class with options between the usual ones, over several steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from oracle.fuzz.data import DISTRIBUTIONS
+from oracle.fuzz.plan import Choice, number
+from oracle.fuzz.walk import Levels
+from oracle.suite.optimizers import LEVELS, can_be_built
+
+SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
+    "matrix": {"0.weight": (4, 3), "0.bias": (4,)},
+    "scalar": {"0.weight": ()},
+    "none": {"0.weight": (0, 3), "0.bias": (2,)},
+    "image": {"0.weight": (2, 3, 3, 3)},
+    "row": {"0.weight": (1, 7), "0.bias": (1,)},
+}
+# Between which numbers an option is drawn.
+RANGES: dict[str, tuple[float, float]] = {
+    "lr": (1e-4, 0.5),
+    "weight_decay": (0, 1),
+    "momentum": (0, 0.99),
+    "dampening": (0, 1),
+    "alpha": (0.1, 0.999),
+    "rho": (0.1, 0.999),
+    "momentum_decay": (0, 0.5),
+    "lambd": (0, 0.5),
+    "t0": (0, 4),
+    "beta2_decay": (-0.99, -0.1),
+    "d": (0.3, 2),
+    "lr_decay": (0, 1),
+    "initial_accumulator_value": (0, 1),
+    "eps": (1e-8, 0.1),
+}
+
+
+def levels(name: str) -> Levels:
+    """Each option of the class: at a usual value, at another, or drawn."""
+    return {
+        **dict.fromkeys(LEVELS[name], ("usual", "other", "drawn")),
+        "shape": tuple(SHAPES),
+        "grads": tuple(DISTRIBUTIONS),
+        "steps": (1, 2, 5),
+        "grouped": (False, False, True),
+    }
+
+
+def options(name: str, rng: np.random.Generator, choice: Choice) -> Choice:
+    """The options of a combination. One that cannot be built is made without Nesterov's rule."""
+    found = {own: _value(own, values, rng, choice[own]) for own, values in LEVELS[name].items()}
+    return found if can_be_built(found) else {**found, "nesterov": False}
+
+
+def _value(name: str, values: list[Any], rng: np.random.Generator, kind: str) -> Any:
+    if kind != "drawn" or isinstance(values[0], bool):
+        return values[kind == "other"]
+    if isinstance(values[0], tuple):
+        first, second = values[0]
+        if name == "betas":
+            return number(rng, 0, 0.99), number(rng, 0.1, 0.9999)
+        if name == "etas":
+            return number(rng, 0.1, 0.9), number(rng, 1.05, 2)
+        return (first if first is None else first * number(rng, 0.3, 3)), second * number(rng, 0.3, 3)
+    return number(rng, *RANGES[name])

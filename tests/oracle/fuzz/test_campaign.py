@@ -1,0 +1,132 @@
+"""Campaigns: the same rows however they are run, and every case once, whatever ends in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oracle import subjects
+from oracle.case.case import Case
+from oracle.fuzz import campaign, owner, pages
+from oracle.fuzz.draw import drawn
+from oracle.fuzz.owner import JUDGE
+from oracle.fuzz.trial import Job, Outcome, Settings, judged, lost, quiet
+from oracle.harness import executors
+from oracle.harness.jobs import in_turn
+from oracle.trace import Subject, Trace
+
+from .fuzzed import rare
+
+HERE = str(Path(__file__).parent)
+REFBP = Settings("refbp", "torch", 5, ("layers", "losses"))
+LOAD = subjects.load
+
+
+class Slanted:
+    """A subject with the weight gradient of its first layer a percent too large."""
+
+    def __init__(self, of: Subject) -> None:
+        self.of, self.name = of, of.name
+
+    def run(self, case: Case) -> Trace:
+        trace = self.of.run(case)
+        for key, array in list(trace.arrays.items()):
+            if key.quantity == "grad.weight":
+                trace.record(*key, (array * 1.01).astype(array.dtype))
+        return trace
+
+
+def numbers_of(settings: Settings, types: set[str], most: int) -> list[int]:
+    """The first numbers whose case has one of these classes alone."""
+    found: list[int] = []
+    number = 0
+    while len(found) < most:
+        with quiet():
+            case = drawn(settings.seed, number, settings.kinds).case
+        if {spec.type for spec in case.layers} & types:
+            found.append(number)
+        number += 1
+    return found
+
+
+def test_a_short_fuzz_of_refbp_finds_nothing() -> None:
+    """A fixed seed in every test run. Refusals and choices are no discrepancies."""
+    found = campaign.run(Settings("refbp", "torch", 2026, ("layers", "losses")), 80)
+    assert found.fresh == len(found.outcomes) == 80
+    assert [
+        own for own in found.outcomes if own.verdict in ("wrong", "imprecise", "missing", "crashed", "failed")
+    ] == []
+    assert found.status == 0
+
+
+def test_the_rows_do_not_depend_on_the_workers(tmp_path: Path) -> None:
+    """Not on their number, nor on whether a run was ended in between."""
+    alone = campaign.run(REFBP, 20).outcomes
+    with executors.pool(2) as pool:
+        assert campaign.run(REFBP, 20, tmp_path, executor=pool).outcomes == alone
+    table = tmp_path / campaign.TABLE
+    whole = table.read_bytes()
+    table.write_bytes(whole[: len(whole) // 2])  # as a kill leaves it, in the middle of a line
+    resumed = campaign.run(REFBP, 20, tmp_path, resume=True)
+    assert 0 < resumed.fresh < 20 and resumed.outcomes == alone
+    assert table.read_bytes() == whole
+
+
+def test_another_campaign_is_not_continued(tmp_path: Path) -> None:
+    campaign.run(REFBP, 2, tmp_path)
+    with pytest.raises(ValueError, match="--resume expects the campaign of"):
+        campaign.run(REFBP._replace(seed=6), 2, tmp_path, resume=True)
+
+
+@pytest.mark.slow
+def test_an_end_of_the_process_costs_one_case() -> None:
+    """A kill, a hang, and a lack of memory are rows of the subject; all other cases are judged."""
+    settings = Settings("fuzzed:fragile", "torch", 5, ("layers",))
+    bad = {"ReLU": "killed|signal|SIGKILL", "Sigmoid": "gave no answer within 3 s", "Tanh": "MemoryError|allocate"}
+    numbers = {type: numbers_of(settings, {type}, 1)[0] for type in bad} | {
+        "Linear": numbers_of(settings, {"Linear"}, 1)[0]
+    }
+    jobs = [Job(settings, number) for number in numbers.values()]
+    with executors.pool(1, executors.Limits(3, HERE, 6.0)) as pool:
+        found = {job.number: own for job, own in in_turn(judged, jobs, str, None, pool, lost)}
+    for type in bad:
+        assert (found[numbers[type]].verdict, found[numbers[type]].operation) == ("crashed", type), found
+        assert found[numbers[type]].owner in ("fragile", "fuzzed:fragile")
+    assert found[numbers["Linear"]].verdict != "crashed"
+
+
+def test_a_fault_of_a_rare_combination_is_found() -> None:
+    """Depthwise, stride 2, 24 channels, a gradient that lies channels last: `oracle fuzz --kinds layers` comes to it at this
+    number, after about a minute."""
+    found = judged(Job(Settings(rare, "torch", 0, ("layers",)), 4993))
+    assert (found.operation, found.quantity, found.verdict, found.owner) == ("Conv2d", "grad.weight", "wrong", "rare")
+    right = judged(Job(Settings("refbp", "torch", 0, ("layers",)), 4993))
+    assert right.verdict == "pass"
+
+
+def test_where_honest_programs_are_called_wrong_the_judge_errs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "_is_called_wrong", lambda *_: True)
+    assert judged(Job(Settings(rare, "torch", 0, ("layers",)), 4993)).owner == JUDGE
+
+
+def test_torch_errs_where_differences_agree_with_refbp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And refbp, where they agree with torch: each with a gradient that is wrong by a percent."""
+    for name in ("torch", "refbp"):
+        wrong = Slanted(subjects.load(name))
+        with monkeypatch.context() as patched:
+            patched.setattr(subjects, "load", lambda own, name=name, wrong=wrong: wrong if own == name else LOAD(own))
+            found = judged(Job(Settings(rare, "torch", 0, ("layers",)), 4993))
+        assert found.owner == name, found
+
+
+def test_a_group_has_a_page_with_its_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    settings = Settings("fuzzed:rare", "torch", 0, ("layers",))
+    outcome = judged(Job(settings, 4993))
+    found = campaign.Campaign(settings, (outcome, Outcome(1, "float32", "ReLU", "pass")), 1.0, 2)
+    (page,) = pages.write(found, tmp_path)
+    text = page.read_text()
+    assert "Conv2d grad.weight wrong (factor)" in text and "fuzz/layers-0-4993" in text and "**Who errs.** rare" in text
+    assert page.with_suffix(".json").exists() and page.with_suffix(".py").exists()
+    assert found.status == 1 and "| wrong | 1 |" in (tmp_path / pages.REPORT).read_text()

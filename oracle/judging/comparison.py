@@ -132,8 +132,7 @@ class Comparison:
         guides = _guides(bench, part.case.steps) if bench.end_to_end else None
         self.case, self.bench, self.guides = case, bench, guides
         dtype = np.dtype(case.dtype)
-        # Through a whole network a worst-case bound grows beyond use: it serves one part at a time.
-        self.model = ErrorModel(dtype, not bench.end_to_end, bench.profile.accumulates_in(case.dtype))
+        self.model = ErrorModel(dtype, False, bench.profile.accumulates_in(case.dtype))
         self.predicted = predict(case, self.model, guides)
         self.branches = self.model.branches
         several = part.case.steps > part.case.update_every and bool(case.inputs)
@@ -178,6 +177,7 @@ class Comparison:
             return {key._replace(layer=names.get(key.layer, key.layer)): own for key, own in results.items()}
 
         whole.__dict__.pop("with_open_ties", None)
+        whole.__dict__.pop("_with_bounds", None)
         whole.by_convention = {}
         whole.part, whole.case, whole.bench, whole.guides = part, part.case, bench, _guides(bench, 1)
         whole.predicted, whole.values = renamed(self.predicted), Trace(renamed(self.values.arrays))
@@ -216,10 +216,17 @@ class Comparison:
         return row
 
     def _compared(self, row: Row, key: Key, got: Array) -> Row:
+        expected = self.expected(key)
+        found = self._held_against(expected, row, key, got)
+        if not found.n_outside or self.bench.end_to_end:  # through a network a worst-case bound grows beyond use
+            return found
+        return self._held_against(replace(expected, bound=self._bound(key)), row, key, got)
+
+    def _held_against(self, expected: Expected, row: Row, key: Key, got: Array) -> Row:
         return compare(
             row,
             got,
-            self.expected(key),
+            expected,
             structured=self.case.structured,
             no_terms=self.empty,
             given=() if self.bench.end_to_end else _all_given(self.case),
@@ -277,12 +284,12 @@ class Comparison:
             value = np.where((value == plain) | np.isnan(plain), reference, moved)
         elif reference is not None:
             value = reference
-        sigma, bound = prediction.sigma, prediction.bound
+        sigma = prediction.sigma
         terms = prediction if self.alone is None else self.alone.get(key._replace(step=0), prediction)
         expected = Expected(
             value,
             sigma if self.sigma_factor == 1 else sigma * self.sigma_factor,
-            None if bound is None or self.bench.end_to_end else bound * self.bound_factor,
+            None,
             prediction.spelled_out(np.sqrt(terms.scale_or_own)),
             None if terms.hidden is None else np.broadcast_to(terms.hidden, prediction.shape),
         )
@@ -314,6 +321,18 @@ class Comparison:
         if name not in self.by_convention:
             self.by_convention[name] = CONVENTIONS[name].expected(self.case, self.model, self.guides)
         return self.by_convention[name]
+
+    def _bound(self, key: Key) -> Array | None:
+        """The worst-case bound of a quantity; of an error in norm there is none."""
+        made = self._with_bounds[key]
+        if self.normwise or not isinstance(made, ErrorArray) or made.bound is None:
+            return None
+        return made.bound * self.bound_factor
+
+    @cached_property
+    def _with_bounds(self) -> Results:
+        """The predictions with bounds, which are needed only where an element is outside its tolerance."""
+        return predict(self.case, replace(self.model, bounds=True, branches=BranchLog()), self.guides)
 
     @cached_property
     def with_open_ties(self) -> Results:

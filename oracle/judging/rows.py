@@ -32,7 +32,8 @@ class Row:
             max_rel covers values that are finite on both sides; it is infinite if 0 was expected and the tolerance is exceeded.
         cosine: the cosine of the angle between the received and the expected array.
         z_max, z_rms: the largest error, and its rms, in derived standard deviations.
-        bound_ratio: the largest error relative to its worst-case bound; NaN if no bound was computed.
+        bound_ratio: the largest error relative to its worst-case bound; NaN where nothing is outside its tolerance,
+            and end to end, where no bound is computed.
         effective_bits: -log2 of the error's rms relative to the size that the terms of the sums allow; about 24 for a correct
             float32 implementation.
         n_outside: the number of elements beyond their tolerance.

@@ -116,7 +116,6 @@ def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
                 "rows": len(rows),
                 **{verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS},
                 "z_max": judged["z_max"].max(),
-                "bound_ratio": judged["bound_ratio"].max(),
                 "decided": _decided(rows["decided"], rows["n"]),
                 "seconds": own["seconds"].sum(),
             }

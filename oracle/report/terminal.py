@@ -87,7 +87,7 @@ def family_table(report: Report, width: int) -> Table:
     present = [verdict for verdict in VERDICTS if families[verdict].any()]
     made = Table(box=None, pad_edge=False, header_style="bold")
     made.add_column("family", no_wrap=True)
-    for name in ("cases", *present, "max z", "bound", "decided", "s"):
+    for name in ("cases", *present, "max z", "decided", "s"):
         head = SHORT.get(name, name) if width < NARROW else name
         made.add_column(head, justify="right", style=STYLES.get(name, ""))
     for record in families.to_dict(orient="records"):
@@ -95,7 +95,7 @@ def family_table(report: Report, width: int) -> Table:
             str(record["family"]),
             str(record["cases"]),
             *(str(record[verdict]) for verdict in present),
-            *(written(record[name], name) for name in ("z_max", "bound_ratio", "decided")),
+            *(written(record[name], name) for name in ("z_max", "decided")),
             f"{record['seconds']:.1f}",
         )
     return made

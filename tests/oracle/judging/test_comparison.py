@@ -12,6 +12,7 @@ import pytest
 
 from oracle.case.case import Case, Spec
 from oracle.execution.network import layer_types
+from oracle.execution.predict import predict
 from oracle.judging import comparison
 from oracle.judging.case_rows import judge
 from oracle.judging.comparison import Bench, Comparison, by_norm, spelled_out
@@ -113,12 +114,17 @@ def compared(case: Case, profile: Profile | None = None) -> Comparison:
 @pytest.mark.parametrize("dtype, sigma, bound", [("float64", np.sqrt(2.0), 2.0), ("float32", 1.0, 1.0)])
 def test_a_reference_that_rounds_as_much_counts_as_much(dtype: str, sigma: float, bound: float) -> None:
     """Of two float64 computations either may err: variances add, and so do bounds. Beside float32 its error is nothing."""
-    own = compared(linear().astype(dtype))
-    key = Key(0, "layer", "output")
+    own, key = compared(linear().astype(dtype)), Key(0, "layer", "output")
     prediction, expected = own.predicted[key], own.expected(key)
-    assert isinstance(prediction, ErrorArray) and expected.bound is not None
+    assert isinstance(prediction, ErrorArray) and expected.bound is None
     np.testing.assert_allclose(expected.sigma, sigma * prediction.sigma, rtol=1e-8)
-    np.testing.assert_allclose(expected.bound, bound * prediction.bound, rtol=1e-8)
+    bounded = predict(own.case, replace(own.model, bounds=True))[key]
+    assert isinstance(bounded, ErrorArray) and bounded.bound is not None
+    np.testing.assert_array_equal(bounded.sigma, prediction.sigma)
+    wrong = prediction.value.astype(dtype)
+    wrong[0, 0] += bounded.bound[0, 0] * bound * 100
+    own.bench.trace.arrays[Key(0, "layer", "output")] = wrong
+    assert own.row(key, "layer").bound_ratio == pytest.approx(100, rel=1e-2)
 
 
 def test_an_error_by_norm_is_the_same_in_norm_and_everywhere_alike() -> None:

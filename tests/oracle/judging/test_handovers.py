@@ -10,7 +10,7 @@ import pytest
 from oracle.case.case import Case, Spec
 from oracle.judging.case_rows import judge
 from oracle.judging.profile import Profile
-from oracle.judging.rows import END_TO_END, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.rows import DISCREPANCIES, END_TO_END, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case
@@ -88,15 +88,17 @@ def judged(case: Case, trace: Trace, name: str, quantity: str) -> Row:
 
 @pytest.mark.parametrize("quantity", ["output", "grad_input"])
 def test_what_a_container_adds_up_is_held_against_its_bound_too(quantity: str) -> None:
-    """One addition of float32 errs by half a unit in the last place at most, which is the bound; two units lie beyond."""
+    """One addition of float32 errs by half a unit in the last place at most, which is the bound; many units lie beyond."""
     body = layer("Tanh", name="body")
     case = network_case("wired/residual", "a sum", [layer("Residual", layers=[body], name="sum")], (50, 4))
     case = case.astype("float32")
     trace = refbp_subject.run(case)
     honest = judged(case, trace, "sum", quantity)
-    assert honest.verdict == PASS and 0 < honest.bound_ratio <= 1
-    trace.arrays[Key(0, "sum", quantity)] = up(trace.arrays[Key(0, "sum", quantity)])
-    assert judged(case, trace, "sum", quantity).bound_ratio > 1
+    assert honest.verdict == PASS and np.isnan(honest.bound_ratio)  # which needs no bound
+    for _ in range(8):
+        trace.arrays[Key(0, "sum", quantity)] = up(trace.arrays[Key(0, "sum", quantity)])
+    off = judged(case, trace, "sum", quantity)
+    assert off.verdict in DISCREPANCIES and off.bound_ratio > 8
 
 
 @pytest.mark.parametrize("share, verdict", [(0.0, PASS), (0.9, IMPRECISE), (1.5, WRONG)])
@@ -111,7 +113,8 @@ def test_a_sum_of_many_branches_is_wrong_only_beyond_its_bound(share: float, ver
     most = (n - 1) * 2.0**-24 * np.abs(grads).sum(0) * np.resize([1, -1], (6, 2))
     trace.record(0, "all", "grad_input", (grads.sum(0) + share * most).astype(np.float32))
     row = judged(case, trace, "all", "grad_input")
-    assert row.verdict == verdict and row.bound_ratio == pytest.approx(share, abs=0.05)
+    assert row.verdict == verdict
+    assert np.isnan(row.bound_ratio) if verdict == PASS else row.bound_ratio == pytest.approx(share, abs=0.05)
 
 
 def test_zeros_that_are_handed_on_are_all_there_is_to_say() -> None:

@@ -72,14 +72,15 @@ def with_one_mean(case: Case, quantity: str, spec: Spec, known: Known) -> Any:
     instance = spec.type.startswith("Instance")
     if x.ndim < 2 or not x.size or not (case.training or instance or not spec.options.get("track_running_stats", True)):
         return None
-    axes = tuple(range(2, x.ndim)) if instance else (0, *range(2, x.ndim))
+    channels = 0 if instance and x.ndim == int(spec.type[-2]) + 1 else 1  # 0 without a batch
+    axes = tuple(range(channels + 1, x.ndim)) if instance else (0, *range(2, x.ndim))
     mean = np.mean(x, axis=axes, keepdims=True)
     deviation = mean - ErrorArray(mean.value, x.model)
     scale = 1 / np.sqrt(np.var(x.value, axis=axes, keepdims=True) + float(spec.options.get("eps", 1e-5)))
     off = deviation * ErrorArray(np.sum(g.value, axis=axes, keepdims=True) * scale, x.model)
     plain = known[quantity]
     if quantity == "grad.weight":
-        return plain + np.sum(off, axis=tuple(axis for axis in range(x.ndim) if axis != 1))
+        return plain + np.sum(off, axis=tuple(axis for axis in range(x.ndim) if axis != channels))
     count = max(1, x.size // max(1, mean.size))
     return plain + off * ErrorArray((x.value - mean.value) * scale * scale / count, x.model)
 

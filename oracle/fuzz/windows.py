@@ -110,6 +110,8 @@ def _pool(kind: str, rank: int) -> Plan:
         if "padding" in options:  # at most half of a window
             options["padding"] = min(options["padding"], *(own // 2 for own in each(options["kernel_size"], rank)))
         least = reach(options, rank)
+        if kind == "MaxPool":  # in a window that is all padding torch errs: reports/findings/torch-max-pool-index.md
+            least = tuple(map(max, least, each(options["dilation"], rank)))
         shape = batched(rng, choice["batch"], (choice["channels"], *sides(rng, choice["sides"], rank, least)))
         return options, shape
 

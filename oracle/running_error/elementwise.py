@@ -113,6 +113,7 @@ def divide(x: Any, y: Any) -> ErrorArray:
         x.quantum = None
     model, value = x.model, x.value / y.value
     error = added(scaled_error(x.error, 1 / y.value, model), scaled_error(y.error, value / y.value, model))
+    error = model.where_nothing_divides(error, y.value, value)
     scale = None if x.scale is None else x.scale * np.square(1 / y.value)
     if is_power_of_two(y) and (x.quantum is not None or abs(y.value) == 1):
         return ErrorArray(value, model, error, scale=scale, quantum=x.quantum and x.quantum / abs(float(y.value)))
@@ -186,7 +187,14 @@ def power(x: Any, exponent: Any) -> ErrorArray:
     if c == 2:
         return square(x)
     rule = elementwise(lambda v: v**c, lambda v, _: c * v ** (c - 1), 4)
-    return rule(x)
+    result: ErrorArray = rule(x)
+    if float(np.asarray(c).astype(x.model.dtype)) == c:
+        return result
+    # The exponent is rounded like any number: x^(c + e) is x^c (1 + e log x).
+    size = np.abs(x.value)
+    change = result.value * np.log(np.where(size > 0, size, 1.0)) * (c * x.model.unit_roundoff)
+    error = added(result.error, x.model.raised(np.where(np.isfinite(change), change, 0.0)))
+    return ErrorArray(result.value, x.model, error, scale=result.scale)
 
 
 def absolute(x: ErrorArray) -> ErrorArray:

@@ -241,7 +241,7 @@ class ErrorModel:
             error = error + lost
         if self.accumulate:
             error = error + self.rounding(value)
-        error = self.out_of_range(error, value, terms.statistical)
+        error = self.out_of_range(error, value, terms.statistical, n)
         rounds = (n > 1) & np.isfinite(value)
         if rounds.all():
             return error
@@ -271,15 +271,28 @@ class ErrorModel:
             return None
         return self.constant(least * least, least_worst).mapped(lambda own: np.where(low, count * own, 0.0))
 
-    def out_of_range(self, error: Twofold, value: Floats, squares: Floats) -> Twofold:
-        """The error, infinite for sums in range whose terms are not: their result cannot be predicted."""
+    def where_nothing_divides(self, error: Twofold | None, divisor: Floats, value: Floats) -> Twofold | None:
+        """The error of a quotient, infinite where the divisor is so small that the dtype holds zero in its place."""
+        vanishing = (divisor != 0) & (np.abs(divisor) < float(limits(self.dtype).smallest_subnormal) / 2)
+        if not self.rounds or not vanishing.any():
+            return error
+        self.branches.here().out_of_range += int(np.count_nonzero(vanishing))
+        given = self.constant(0.0, 0.0) if error is None else error
+        return given.mapped(lambda own: np.where(np.broadcast_to(vanishing, value.shape), np.inf, own))
+
+    def out_of_range(self, error: Twofold, value: Floats, squares: Floats, count: Floats) -> Twofold:
+        """The error, infinite for sums whose terms are not in range: their result cannot be predicted.
+
+        A sum that is not in range itself may become an infinity of the other sign, or NaN, if its terms have both signs. A single
+        term becomes what it is.
+        """
         if (
             np.max(squares, initial=0.0) <= self.largest_of_sums**2
             and np.max(np.abs(value), initial=0.0) <= self.largest
         ):
             return error
         inside = np.abs(value) <= self.largest
-        over = inside & (squares > self.largest_of_sums**2) & np.isfinite(squares)
+        over = (inside | (count > 1)) & (squares > self.largest_of_sums**2) & np.isfinite(squares)
         self.branches.overflown |= bool((~inside & np.isfinite(value)).any())
         self.branches.here().out_of_range += int(np.count_nonzero(over))
         return error.mapped(lambda own: np.where(over, np.inf, own))

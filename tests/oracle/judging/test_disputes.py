@@ -145,3 +145,40 @@ def test_an_error_that_is_written_up_is_shown_with_its_page(case: Case, page: st
     assert report.passed, report
     said = set(report.table[report.table["verdict"] == CONVENTION]["diagnosis"])
     assert said == {f"known error of torch: reports/findings/{page}.md"}
+
+
+def test_a_reference_that_rounds_a_copy_does_not_accuse() -> None:
+    """Without a momentum torch's InstanceNorm takes the mean of equal running statistics, which are then an ulp off; refbp keeps
+    them. A subject that changes them by more is wrong all the same."""
+    rng = np.random.default_rng(3)
+    options = {"num_features": 17, "track_running_stats": True, "momentum": None}
+    params = {"0.running_mean": rng.standard_normal(17), "0.running_var": rng.uniform(1, 2, 17)}
+    case = Case(
+        "copied",
+        layers=(Spec("InstanceNorm1d", options),),
+        params=params | {"0.num_batches_tracked": np.array(0)},
+        inputs=(rng.standard_normal((5, 17, 6)),),
+        grad_outputs=(rng.standard_normal((5, 17, 6)),),
+    )
+    theirs = torch.run(case).get(0, "0", "buffer.running_mean")
+    assert theirs is not None and (theirs != params["0.running_mean"]).any()
+    assert not [row for row in judge(case, refbp.run(case), torch) if row.verdict in DISCREPANCIES]
+    changed = Changed("buffer.running_mean", lambda array: array * (1 + 1e-12))
+    found = [row for row in judge(case, changed.run(case), torch) if row.verdict in DISCREPANCIES]
+    assert {row.quantity for row in found} == {"buffer.running_mean"}
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_norm_without_a_batch_is_judged(rank: int, channels: int) -> None:
+    """Its channels come first: the error of a mean goes to the weight of its channel, whatever the number of either."""
+    rng = np.random.default_rng(rank)
+    shape = (channels, *(4, 5, 3)[:rank])
+    case = Case(
+        "unbatched",
+        layers=(Spec(f"InstanceNorm{rank}d", {"num_features": channels, "affine": True}),),
+        params={"0.weight": rng.standard_normal(channels), "0.bias": rng.standard_normal(channels)},
+        inputs=(rng.standard_normal(shape),),
+        grad_outputs=(rng.standard_normal(shape),),
+    ).astype("float32")
+    assert {row.verdict for row in judge(case, refbp.run(case), torch)} == {PASS}

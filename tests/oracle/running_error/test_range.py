@@ -140,3 +140,29 @@ def test_a_product_just_above_the_range_may_have_been_below_it() -> None:
     error = np.abs(((g * s) * x).astype(float) - due.value)
     assert np.max(error / due.sigma) < 2
     assert np.max(error / np.abs(due.value)) > 8 * 2.0**-24
+
+
+@pytest.mark.parametrize("signs", [(1, -1, 1), (1, 1, 1)])
+def test_a_sum_beyond_the_range_of_terms_beyond_it_is_open(signs: tuple[int, ...]) -> None:
+    """1e39 - 1e39 + 1e39 is NaN in float32, though the sum itself would be an infinity; a single product is one in any order."""
+    x = exact(np.array(signs) * 1e20)
+    assert np.isinf((x @ exact(np.full(3, 1e20))).sigma)
+    assert np.isfinite((exact(np.full((3, 1), 1e20)) @ exact(np.full((1, 2), 1e20))).sigma).all()
+
+
+def test_what_the_dtype_holds_as_zero_divides_by_zero() -> None:
+    """Adam's eps of 1e-8 in float16: 0 / (0 + eps) is NaN there, and 0 by the formula."""
+    zero = exact(np.zeros(2), "float16")
+    assert np.isinf((zero / (zero + 1e-8)).sigma).all()
+    assert not (zero / (zero + 1e-7)).sigma.any()
+    assert not (exact(np.zeros(2)) / 1e-8).sigma.any()
+
+
+def test_an_exponent_is_rounded_like_any_number() -> None:
+    """x^p with a p that float32 does not hold: at 1e18 its rounding costs 40 units in the last place."""
+    p = 1.5922
+    x = np.array([1e18, 3.0, 1e-18], dtype=np.float32)
+    found = exact(x.astype(np.float64)) ** p
+    held = np.power(x.astype(np.float64), float(np.float32(p)))
+    assert (np.abs(held - found.value) <= 1.01 * found.sigma).all()
+    assert ((exact(x.astype(np.float64)) ** 1.5).sigma < 1e-6 * np.abs(x.astype(np.float64)) ** 1.5).all()

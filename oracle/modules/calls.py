@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 
 from oracle.case.arrays import Array
@@ -70,11 +71,33 @@ class Call:
     edges: dict[tuple[Node, int], tuple[str, Slice | None]] = field(default_factory=dict, repr=False)
     version: int = 0
     age: int = 0
+    # The nodes with edges out of the call through which the backward pass has not gone yet.
+    pending: int = 0
 
     @property
     def name(self) -> str:
         """The name of the leaf, without the number of the call."""
         return self.layer.partition("#")[0]
+
+    def add_zeros(self) -> None:
+        """Adds the gradients that autograd leaves out because they are zero."""
+        for quantity in self.expected:
+            if quantity not in self.made:
+                name = quantity.partition(".")[2]
+                like = self.state[name] if name else self.input
+                assert like is not None
+                self.made[quantity] = np.zeros_like(like)
+
+    def release(self) -> None:
+        """Replaces the recorded arrays, once they are judged, by zeros of the same shape and dtype that take no memory."""
+
+        def light(array: Array) -> Array:
+            return np.broadcast_to(np.zeros((), array.dtype), array.shape)
+
+        self.input = None if self.input is None else light(self.input)
+        self.grad_output = None if self.grad_output is None else light(self.grad_output)
+        self.state = {name: light(value) for name, value in self.state.items()}
+        self.made = {quantity: light(value) for quantity, value in self.made.items()}
 
     def refuse(self, reason: str) -> None:
         self.spec, self.reason = None, reason

@@ -28,7 +28,7 @@ from oracle.subjects.torch import array
 
 
 class Capture:
-    """Records every leaf of a module.
+    """Records every leaf of a module, and calls `done` with each call whose gradients are complete.
 
     Attributes:
         calls: the calls, in order.
@@ -37,8 +37,8 @@ class Capture:
         open: the calls that have not returned.
     """
 
-    def __init__(self, names: Mapping[torch.Tensor, str]) -> None:
-        self.names = names
+    def __init__(self, names: Mapping[torch.Tensor, str], done: Callable[[Call], None]) -> None:
+        self.names, self.done = names, done
         self.calls: list[Call] = []
         self.reached: list[Call] = []
         self.open: list[Call] = []
@@ -203,7 +203,13 @@ class Capture:
                 share = array(gradient if part is None else part(gradient))
                 before = call.made.get(quantity)
                 call.made[quantity] = np.array(share) if before is None else before + share
+            if self.differentiating:
+                call.pending -= 1
+                if not call.pending:
+                    call.add_zeros()
+                    self.done(call)
 
+        call.pending += 1
         self._hooks.append(node.register_hook(hook))
 
     def release(self) -> None:
@@ -222,13 +228,8 @@ class Capture:
             torch.autograd.backward(outputs, upstream)
         finally:
             self.differentiating = False
-        for call in self.reached:  # autograd leaves out what is zero
-            for quantity in call.expected:
-                if quantity not in call.made:
-                    name = quantity.partition(".")[2]
-                    like = call.state[name] if name else call.input
-                    assert like is not None
-                    call.made[quantity] = np.zeros_like(like)
+        for call in self.reached:
+            call.add_zeros()
 
     def _copied(self, tensor: torch.Tensor) -> Array:
         """A copy of a tensor's current values; a layer's output that is the next one's input is copied only once."""

@@ -12,7 +12,6 @@ import torch
 
 from oracle.harness.judge import judge_step
 from oracle.harness.surroundings import Surroundings
-from oracle.judging.profile import Profile
 from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError, check_references, checked
@@ -20,7 +19,7 @@ from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_statis
 from oracle.modules.calls import Call
 from oracle.modules.capture import leaves
 from oracle.modules.covered import Covered
-from oracle.modules.module_step import ModuleStep, Seen
+from oracle.modules.module_step import ModuleStep, Seen, judged_part
 from oracle.modules.operation_rows import Judged
 from oracle.modules.operations import Operation
 from oracle.modules.specs import layer_type, optimizer_type
@@ -90,7 +89,7 @@ def check_module(
         seen = tuple(run.steps(steps))
     left = around.put_back()
     known_as = {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])}
-    judgement = judge_step(ModuleStep(run.case, seen), Profile(), known_as)
+    judgement = judge_step(ModuleStep(run.case, seen), run.training.profile, known_as)
     seconds = time.perf_counter() - start
     call = f"oracle.check_module(module, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"
     dtypes = list(dict.fromkeys(row.dtype for row in judgement.rows))
@@ -157,9 +156,10 @@ class _Run:
         ) as raised:  # whatever a module raises is a finding about the module, also what would end the process
             error = raised
         calls = step.capture.calls + ([step.loss_call] if step.loss_call is not None else [])
-        parts = [self._part(call, call is step.loss_call) for call in calls if not self._is_refused(call)]
-        kept = [of_statistics(call, self.case) for call in calls]
-        parts += [own for own in kept if own is not None]
+        parts = list(step.parts.values())
+        late = [call for call in calls if call.layer not in step.parts]
+        observed = [self._part(call, call is step.loss_call) for call in late if not self._is_refused(call)]
+        observed += [own for own in (of_statistics(call, self.case) for call in late) if own is not None]
         operations = sorted(step.operations, key=lambda own: own[0].age)
         self._cover(step, calls, operations)
         notes = [row for call in calls for row in self._notes(number, call, error)]
@@ -169,7 +169,8 @@ class _Run:
         if error is None:
             notes += self._never_called(number, calls)
             notes += self._unknown_optimizer(number, step)
-            parts += of_update(step.updated, self.case, self.kinds) if step.updated is not None else []
+            observed += of_update(step.updated, self.case, self.kinds) if step.updated is not None else []
+        parts += [judged_part(own, self.case, number, self.training.profile) for own in observed]
         ages = {call.layer: call.age for call in calls} | {own.layer: own.age for own, _ in operations}
         arrived = {layer: place for place, layer in enumerate(step.capture.order)}
         fell = None if error is None else self._note(number, *step.place(), CRASHED, in_a_line(error))

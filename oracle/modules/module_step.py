@@ -11,10 +11,37 @@ from oracle.judging.case_rows import judge_part
 from oracle.judging.comparison import Bench
 from oracle.judging.masks import mask_row
 from oracle.judging.profile import Profile
-from oracle.judging.rows import LOCAL, MISSING, PASS, Row
+from oracle.judging.rows import DISCREPANCIES, LOCAL, MISSING, PASS, Row
 from oracle.modules.as_parts import Observed
 from oracle.modules.operation_rows import Judged
 from oracle.trace import Key, Trace
+
+
+@dataclass(frozen=True)
+class JudgedPart:
+    """The rows of a layer, loss or update. The part with its arrays is kept only if a row needs an explanation."""
+
+    rows: tuple[Row, ...]
+    wrong: Observed | None
+
+
+def judged_part(observed: Observed, case: str, number: int, profile: Profile) -> JudgedPart:
+    bench = bench_of(observed, case, number, profile)
+    rows = judge_part(observed.part, bench)
+    if observed.if_output:
+        is_right = all(row.verdict == PASS for row in rows if row.quantity == "output")
+        rows = [row for row in rows if is_right and row.quantity != "output"]
+    if observed.drawn is not None and observed.drawn.mask.size:
+        (layer,) = observed.part.names.values()
+        (spec,) = observed.part.case.layers
+        rows = [mask_row(bench.row(layer, "mask"), spec, observed.drawn.mask, observed.drawn.known), *rows]
+    return JudgedPart(tuple(rows), observed if any(row.verdict in DISCREPANCIES for row in rows) else None)
+
+
+def bench_of(observed: Observed, case: str, number: int, profile: Profile) -> Bench:
+    trace = Trace({Key(number, *place): value for place, value in observed.made.items()})
+    blank = Row(case, observed.part.case.dtype, number, "", "", "", LOCAL, PASS)
+    return Bench(trace, None, replace(profile, quantities=tuple(observed.expected)), observed.kinds, blank)
 
 
 @dataclass(frozen=True)
@@ -22,8 +49,8 @@ class Seen:
     """One recorded training step.
 
     Attributes:
-        parts: layers, loss and update.
-        operations: the operations between and inside layers, which are judged as soon as their gradients have arrived.
+        parts: layers, loss and update; layers are judged as soon as their gradients have arrived.
+        operations: the operations between and inside layers, which are judged in the same way.
         notes: rows for what is not judged.
         ages: the age of each place in the forward pass.
         arrived: the places in the order in which gradients arrived.
@@ -31,7 +58,7 @@ class Seen:
     """
 
     number: int
-    parts: tuple[Observed, ...]
+    parts: tuple[JudgedPart, ...]
     operations: tuple[Judged, ...]
     notes: tuple[Row, ...]
     ages: Mapping[str, int]
@@ -54,39 +81,20 @@ class ModuleStep:
 
     def judged(self, profile: Profile) -> Iterator[Row]:
         for seen in self.steps:
-            rows = [*seen.notes, *(row for part in seen.parts for row in self._of_part(part, seen, profile))]
-            yield from sorted(rows, key=seen.order)
+            rows = [row for part in seen.parts for row in part.rows if seen.fell is None or row.verdict != MISSING]
+            yield from sorted([*seen.notes, *rows], key=seen.order)
             if seen.fell is not None:
                 yield seen.fell
 
-    def _of_part(self, observed: Observed, seen: Seen, profile: Profile) -> Iterator[Row]:
-        bench = self._bench(observed, seen, profile)
-        if observed.drawn is not None and observed.drawn.mask.size:
-            (layer,) = observed.part.names.values()
-            (spec,) = observed.part.case.layers
-            yield mask_row(bench.row(layer, "mask"), spec, observed.drawn.mask, observed.drawn.known)
-        rows = judge_part(observed.part, bench)
-        if observed.if_output:
-            is_right = all(row.verdict == PASS for row in rows if row.quantity == "output")
-            rows = [row for row in rows if is_right and row.quantity != "output"]
-        for row in rows:
-            if seen.fell is None or row.verdict != MISSING:
-                yield row
-
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterator[Evidenced]:
         for seen in self.steps:
-            for observed in seen.parts:
+            for observed in (part.wrong for part in seen.parts if part.wrong is not None):
                 own = [row for row in rows if row.step == seen.number and row.layer in observed.part.names.values()]
                 if own:
-                    yield from of_part(observed.part, self._bench(observed, seen, profile), own)
+                    yield from of_part(observed.part, bench_of(observed, self.case, seen.number, profile), own)
             places = {place_of(row): row for row in rows}
             for judged in seen.operations:
                 for wrong, got, expected in judged.wrong:
                     if place_of(wrong) in places:
                         row = places[place_of(wrong)]
                         yield row, evidence_of_numbers(self.case, row, got, expected, *judged.given), got
-
-    def _bench(self, observed: Observed, seen: Seen, profile: Profile) -> Bench:
-        trace = Trace({Key(seen.number, *place): value for place, value in observed.made.items()})
-        blank = Row(self.case, observed.part.case.dtype, seen.number, "", "", "", LOCAL, PASS)
-        return Bench(trace, None, replace(profile, quantities=tuple(observed.expected)), observed.kinds, blank)

@@ -13,11 +13,13 @@ import torch
 
 from oracle.case.arrays import Array
 from oracle.case.names import quantity_of
+from oracle.judging.profile import Profile
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError
-from oracle.modules.as_parts import Update
+from oracle.modules.as_parts import Update, mixed, of_call
 from oracle.modules.calls import Call
 from oracle.modules.capture import Capture, is_in_one_graph
+from oracle.modules.module_step import JudgedPart, judged_part
 from oracle.modules.operation_rows import Judged, judged
 from oracle.modules.operations import Cut, Operation
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
@@ -40,19 +42,21 @@ class Training:
     optimizer: torch.optim.Optimizer | None
     names: Mapping[torch.Tensor, str]
     references: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
+    profile: Profile = field(default_factory=Profile)
 
 
 class Step:
     """A step, and its recorded results.
 
-    Attributes: `capture`, that of its layers; `operations`, those between and inside layers; `learnt`, the sizes of the
-        parameters that have a gradient; `loss_call` and `updated`, those of the loss and of the optimizer, if the reference has
-        them; `at`, the stage that was reached.
+    Attributes: `capture`, that of its layers; `parts`, the layers that are judged already, by name; `operations`, those between
+        and inside layers; `learnt`, the sizes of the parameters that have a gradient; `loss_call` and `updated`, those of the
+        loss and of the optimizer, if the reference has them; `at`, the stage that was reached.
     """
 
     def __init__(self, training: Training, number: int = 0) -> None:
-        self.training, self.capture = training, Capture(training.names)
+        self.training, self.capture = training, Capture(training.names, self._judge_call)
         self.watch = Watch(training.module, training.names, training.references)
+        self.parts: dict[str, JudgedPart] = {}
         self.operations: list[tuple[Operation, Judged]] = []
         self.cuts: list[tuple[Cut, list[str]]] = []
         self.learnt: dict[str, int] = {}
@@ -119,6 +123,21 @@ class Step:
                 self._judge(own)
             self.cuts = list(self.watch.unlearnt())
             self.learnt = {name: own.numel() for own, name in self.training.names.items() if own.grad is not None}
+
+    def _judge_call(self, call: Call) -> None:
+        """Called when a layer's gradients have arrived: judges it, and releases its arrays."""
+        if call is self.loss_call or call.spec is None:
+            return
+        if reason := mixed(call):
+            call.refuse(reason)
+            return
+        run = self.training
+        try:
+            part = judged_part(of_call(call, run.case), run.case, self.number, run.profile)
+        except Exception:  # not the module's: it is judged again after the step, where the exception is nobody else's
+            return
+        self.parts[call.layer] = part
+        call.release()
 
     def _done(self, operation: Operation) -> None:
         """Called when an operation's gradients have arrived: judges it, and releases its arrays."""

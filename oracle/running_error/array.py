@@ -206,6 +206,8 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         """Adds the addend to this array's open sum, in place if no other array shares the components."""
         addend = other if isinstance(other, ErrorArray) else constant(other, self.model)
         with np.errstate(all="ignore"):
+            if self._begins_with(addend):
+                return self
             self._join_orders(addend)
             if self._takes(addend):
                 self.count += addend.open_count
@@ -225,19 +227,31 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
             self.own_error = added(self.own_error, addend.own_error)
             self.quantum = merged(self.quantum, addend.quantum)
             self.value = self.value + addend.value
-            self.guide, self.origin, self.written_to, self.own_hidden = None, None, False, None
-            addend.release()
+            self._renewed(addend)
         return self
+
+    def _begins_with(self, addend: ErrorArray) -> bool:
+        """Whether nothing has been added up here yet, so that this array becomes the same open sum as the addend."""
+        is_empty = self.terms is None and self.own_error is None and self.scale is None and not self.value.any()
+        if not is_empty or addend.terms is None or addend.shape != self.shape:
+            return False
+        self.value, self.terms, self.count, self.rounded = addend.value, addend.terms, addend.count, addend.rounded
+        self.own_error, self.scale, self.orders = addend.own_error, addend.scale, addend.orders
+        self.quantum = merged(self.quantum, addend.quantum)
+        self._renewed(addend)
+        return True
+
+    def _renewed(self, addend: ErrorArray) -> None:
+        self.guide, self.origin, self.written_to, self.own_hidden = None, None, False, None
+        addend.release()
 
     def _join_orders(self, addend: ErrorArray) -> None:
         """A sum of products, added to a running total, goes on from it; with another addend both are settled."""
         if self.orders is not None and addend.orders is not None:
             self.orders = self.orders.followed_by(self.value, addend.orders, addend.value, addend.count)
-        elif self.terms is None and not self.value.any():  # nothing has been added up yet
-            self.orders = addend.orders
         else:
-            self.settle()
-            addend.settle()
+            for own in (self, addend):
+                own.settle()
 
     def _agree(self, other: ErrorArray) -> None:
         """Prepares to merge two sums: if their terms are rounded differently, that rounding becomes stored error."""
@@ -324,12 +338,6 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         if kind == self.dtype:
             return self.copy() if copy else self
         return converted(self, self.model.of(kind.name))
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> ErrorArray:
-        return np.sum(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload,no-any-return]
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> ErrorArray:
-        return np.mean(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload,no-any-return]
 
 
 def converted(x: ErrorArray, model: ErrorModel) -> ErrorArray:

@@ -75,3 +75,9 @@ class ArrayLike(Dispatching):
 
     def copy(self) -> Any:
         return self.mapped(np.copy)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+        return np.sum(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
+        return np.mean(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]

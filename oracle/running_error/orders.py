@@ -10,6 +10,7 @@ All variances here are in units of the squared roundoff of sums.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,8 +41,8 @@ def in_order(beyond: Floats | None, value: Floats, model: ErrorModel) -> Twofold
 class Orders(NamedTuple):
     """The partial sums of products that are added up, as far as they can be larger than a random order's.
 
-    in_memory is the sum of their squares in the order of the terms in memory. by_sample holds the sums of groups of samples,
-    or nothing if the terms do not come sample by sample. A later product's are added to both.
+    in_memory is the sum of their squares in the order of the terms in memory. by_sample holds the sums of groups of samples, as
+    the subject's sums hold them, or nothing if the terms do not come sample by sample. A later product's are added to both.
     """
 
     in_memory: Floats
@@ -70,12 +71,13 @@ class Orders(NamedTuple):
 def joined(groups: tuple[Floats, ...], fewer: int) -> tuple[Floats, ...]:
     """The sums of fewer groups, of which each is some of these. The groups are single samples or a power of two, or none."""
     n = len(groups)
-    return tuple(sum(groups[own * n // fewer : (own + 1) * n // fewer], np.float64(0.0)) for own in range(fewer))
+    bounds = [own * n // fewer for own in range(fewer + 1)] if fewer else []
+    return tuple(sum(groups[first + 1 : last], groups[first]) for first, last in pairwise(bounds))
 
 
 def squared_partial_sums(groups: tuple[Floats, ...], count: Floats | int) -> Floats:
     """The sum of all squared partial sums, estimated from those between two groups of terms."""
-    total, squares = groups[0].copy(), np.zeros_like(groups[0])
+    total, squares = groups[0].astype(np.float64), np.zeros(groups[0].shape)
     for group in groups[1:]:
         squares += total * total
         total += group
@@ -140,7 +142,8 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
     step = max(1, CHUNK * squares.shape[-2] // squares.size)
     for own in (np.s_[..., first : first + step, :] for first in range(0, squares.shape[-2], step)):
         value[own], real[own] = partial_sums(in_memory_order(x[own], y, parts))
-    groups = tuple(one @ other for one, other in sample_by_sample(x, y, samples, parts)) if by_sample else ()
+    every = sample_by_sample(x, y, samples, parts) if by_sample else ()
+    groups = tuple((one @ other).astype(model.dtype_of_sums, copy=False) for one, other in every)
     found = Orders(real, groups) if parts > 1 else None
     alike = alike_in_both(x, y, samples if by_sample else 1)
     if alike is None or not alike.any():

@@ -21,9 +21,11 @@ import oracle
 from oracle import suite
 from oracle.execution.network import OPTIMIZERS
 from oracle.judging.rows import DISCREPANCIES
+from oracle.modules import check
 from oracle.modules.as_parts import Observed
 from oracle.modules.calls import Call
 from oracle.modules.operations import Operation
+from oracle.modules.step import Step
 from oracle.subjects.torch import build, tensor
 
 
@@ -904,3 +906,26 @@ def test_without_a_gradient_nothing_was_decided() -> None:
     """An output alone is no backward pass."""
     report = oracle.check_module(nn.ReLU(), torch.randn(5, 4))
     assert not report.passed and report.outcome == "no gradient was decided"
+
+
+def test_layers_are_judged_and_released_as_their_gradients_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a check holds does not grow with the depth: of a judged layer its rows stay, and of a wrong one its arrays too."""
+    made: list[Step] = []
+
+    class Kept(Step):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    right = F.leaky_relu
+    monkeypatch.setattr(check, "Step", Kept)
+    monkeypatch.setattr(F, "leaky_relu", lambda input, *_: right(input, 0.02))
+    net = nn.Sequential(nn.Linear(3, 4), nn.LeakyReLU(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    report = oracle.check_module(net, torch.randn(6, 3).double())
+    (step,) = made
+    assert list(step.parts) == ["4", "3", "2", "1", "0"]
+    assert [layer for layer, part in step.parts.items() if part.wrong is not None] == ["1"]
+    assert {layer for layer, _ in culprits(report)} == {"1"}
+    for call in step.capture.calls:
+        arrays = [call.input, call.grad_output, *call.state.values(), *call.made.values()]
+        assert not any(any(array.strides) for array in arrays if array is not None)  # zeros that take no memory

@@ -50,21 +50,28 @@ SIZES = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1e-4, 30.0, 1e3, "subnormal", "small
 DTYPES = (*("float32", "float64") * 5, "float16", "bfloat16")
 
 
+def limits(dtype: str) -> Any:
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+
+
 def scale(size: Any, dtype: str) -> float:
     """The factor of a size. "root" squared is still in the range, but little more than that."""
-    limits: Any = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
-    most = min(float(limits.max), 1e300)
+    least, most = float(limits(dtype).smallest_normal), min(float(limits(dtype).max), 1e300)
     named = {
-        "subnormal": float(limits.smallest_normal) / 8,
-        "smallest": float(limits.smallest_normal) * 16,
+        "subnormal": least / 8,
+        "smallest": least * 16,
         "root": most**0.5 / 16,
         "largest": most / 64,
     }
     return named[size] if isinstance(size, str) else float(size)
 
 
-def values(rng: np.random.Generator, shape: tuple[int, ...], kind: str, factor: float = 1.0) -> Array:
-    return np.asarray(DISTRIBUTIONS[kind](rng, shape) * factor, dtype=np.float64)
+def values(rng: np.random.Generator, shape: tuple[int, ...], kind: str, size: Any, dtype: str) -> Array:
+    """Numbers of a kind and a size, all of which the dtype holds."""
+    largest = float(limits(dtype).max)
+    return np.clip(
+        np.asarray(DISTRIBUTIONS[kind](rng, shape) * scale(size, dtype), dtype=np.float64), -largest, largest
+    )
 
 
 def laid_out(array: Array, layout: str) -> Array:

@@ -73,7 +73,7 @@ def _layer(type: str, name: str, seed: int, point: int, rng: np.random.Generator
     plan = layers.PLANS[type]
     choice = at({**plan.levels, **COMMON, "training": plan.modes}, seed, type, point)
     options, shape = plan.make(rng, choice)
-    given = data.values(rng, shape, choice["data"], data.scale(choice["magnitude"], choice["dtype"]))
+    given = data.values(rng, shape, choice["data"], choice["magnitude"], choice["dtype"])
     case = Case(
         name,
         dtype=choice["dtype"],
@@ -108,7 +108,7 @@ def _loss(type: str, name: str, seed: int, point: int, rng: np.random.Generator)
 
 def _optimizer(type: str, name: str, seed: int, point: int, rng: np.random.Generator) -> tuple[Case, Choice]:
     choice = at({**optimizers.levels(type), "dtype": data.DTYPES, "magnitude": data.SIZES}, seed, type, point)
-    shapes, factor = optimizers.SHAPES[choice["shape"]], data.scale(choice["magnitude"], choice["dtype"])
+    shapes = optimizers.SHAPES[choice["shape"]]
     options = optimizers.options(type, rng, choice)
     groups: tuple[dict[str, Any], ...] = ()
     if choice["grouped"]:
@@ -118,7 +118,10 @@ def _optimizer(type: str, name: str, seed: int, point: int, rng: np.random.Gener
         dtype=choice["dtype"],
         params={own: np.asarray(rng.standard_normal(shape)) for own, shape in shapes.items()},
         grads=tuple(
-            {own: data.values(rng, shape, choice["grads"], factor) for own, shape in shapes.items()}
+            {
+                own: data.values(rng, shape, choice["grads"], choice["magnitude"], choice["dtype"])
+                for own, shape in shapes.items()
+            }
             for _ in range(choice["steps"])
         ),
         optimizer=Spec(type, options, groups=groups),
@@ -159,8 +162,7 @@ def _with_upstream(case: Case, choice: Choice, rng: np.random.Generator) -> Draw
             case = replace(case, params=_params(case, choice, rng))
             shape = upstream_shape(case)
             if case.loss is None or shape:
-                factor = data.scale(choice["upstream_size"], case.dtype)
-                upstream = data.values(rng, shape, choice["upstream"], factor)
+                upstream = data.values(rng, shape, choice["upstream"], choice["upstream_size"], case.dtype)
                 case = case.with_upstream(data.laid_out(upstream, choice["upstream_layout"]))
     except (ValueError, IndexError, ZeroDivisionError) as error:
         return Drawn(case.astype(case.dtype), in_a_line(error))
@@ -183,5 +185,5 @@ def _params(case: Case, choice: Choice, rng: np.random.Generator) -> dict[str, A
             kind, factor = {"integers": ("integers", 1.0), "zeros": ("zeros", 1.0), "large": ("normal", 30.0)}[
                 choice["params"]
             ]
-            found[full] = data.values(rng, value.shape, kind, factor)
+            found[full] = data.values(rng, value.shape, kind, factor, case.dtype)
     return found

@@ -47,7 +47,10 @@ def made(kind: str, name: str, choice: Choice, rng: np.random.Generator) -> Case
         body += [layer("AdaptiveAvgPool2d", 1, name="pool"), layer("Flatten", name="flatten")]
     body.append(layer("Linear", width, classes, name="head"))
     steps = choice["network_steps"]
-    given = [data.values(rng, (choice["batch_size"], *rest), choice["data"], choice["magnitude"]) for _ in range(steps)]
+    given = [
+        data.values(rng, (choice["batch_size"], *rest), choice["data"], choice["magnitude"], choice["dtype"])
+        for _ in range(steps)
+    ]
     loss, optimizer = choice["loss"], choice["optimizer"]
     targets: tuple[tuple[Any, ...], ...] = ()
     if loss == "CrossEntropyLoss":

@@ -40,14 +40,15 @@ class Owner(NamedTuple):
 def owner(case: Case, trace: Trace, culprit: Blame, subject: Subject, reference: Subject) -> Owner:
     """The owner of a discrepancy.
 
-    trace: the subject's; it may end early.
+    trace: the subject's, from which its own part is taken; an empty one for a discrepancy that is seen end to end only.
     """
     part = _plain(_part(case, trace, culprit))
     honest = {name: subjects.load(name) for name in WITNESSES}
     wrong = [name for name in WITNESSES if _is_called_wrong(part, honest[name], reference, culprit.quantity)]
     others = [name for name in WITNESSES if name != subject.name]
     quantity = _quantity(part, culprit)
-    if quantity is not None and (told := _between(part, quantity, honest)) is not None:
+    told = None if quantity is None else _between(part, quantity, honest)
+    if told is not None and (told.name == subject.name or not _errs_too(part, quantity, trace, culprit, told, honest)):
         return told
     if wrong and all(name in wrong for name in others):
         return Owner(JUDGE, f"{' and '.join(wrong)} are called wrong here too, and share no code")
@@ -68,6 +69,19 @@ def _plain(case: Case) -> Case:
 def _is_called_wrong(part: Case, honest: Subject, reference: Subject, quantity: str) -> bool:
     rows = tried(part, honest, reference, causes=False).judgement.rows
     return any(row.quantity == quantity and row.verdict in DISCREPANCIES for row in rows)
+
+
+def _errs_too(
+    part: Case, key: Key | None, trace: Trace, culprit: Blame, told: Owner, honest: dict[str, Subject]
+) -> bool:
+    """Whether the subject also differs from the one of torch and refbp that does not err."""
+    right = {"torch": "refbp", "refbp": "torch"}.get(told.name)
+    got = trace.get(culprit.step, culprit.layer, culprit.quantity)
+    if right is None or key is None or got is None:
+        return False
+    due = honest[right].run(part.astype("float64")).get(*key)
+    sigma = predict(part, ErrorModel(np.dtype(part.dtype)))[key].sigma
+    return due is None or due.shape != got.shape or differs(got, Expected(due, sigma, None, np.abs(due)))
 
 
 def _quantity(part: Case, culprit: Blame) -> Key | None:

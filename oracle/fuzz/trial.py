@@ -18,8 +18,8 @@ from oracle.fuzz import draw
 from oracle.fuzz.owner import JUDGE, Owner, owner
 from oracle.harness import called
 from oracle.harness.judge import Trial, tried
-from oracle.judging.rows import CRASHED, DISCREPANCIES, FAILED, GRAVITY, PASS, Row
-from oracle.trace import Subject, Unsupported
+from oracle.judging.rows import CONVENTION, CRASHED, DISCREPANCIES, FAILED, GRAVITY, LOCAL, PASS, Row
+from oracle.trace import Subject, Trace, Unsupported
 from oracle.wording.errors import failure, in_a_line
 
 # One side raises an error where another gives numbers, or all do.
@@ -126,7 +126,7 @@ def _outcome(blank: Outcome, case: Case, trial: Trial, subject: Subject, referen
     if gravest.verdict == CRASHED and not trial.ended_well and (said := _refusal(reference, case)):
         return _refused(blank, case, {subject.name: gravest.diagnosis}, reference)
     if gravest.verdict not in DISCREPANCIES:
-        return found._replace(owner=JUDGE if gravest.verdict == FAILED else "")
+        return found._replace(owner=JUDGE if gravest.verdict == FAILED else _said_to_err(gravest, subject, reference))
     culprit = blame(rows, subject.name)[0]
     who = _owner(case, trial, culprit, subject, reference)
     return found._replace(
@@ -139,10 +139,18 @@ def _outcome(blank: Outcome, case: Case, trial: Trial, subject: Subject, referen
     )
 
 
+def _said_to_err(row: Row, *sides: Subject) -> str:
+    """The side whose known error, or error of its layout or rounding, a convention names; "" if it is a choice."""
+    said = ("known error of {}", "{} errs here", "{} rounds here")
+    own = (side.name for side in sides for text in said if row.diagnosis.startswith(text.format(side.name)))
+    return next(own, "") if row.verdict == CONVENTION else ""
+
+
 def _owner(case: Case, trial: Trial, culprit: Blame, subject: Subject, reference: Subject) -> Owner:
     if culprit.verdict == CRASHED:
         return Owner(subject.name, f"{reference.name} gives numbers")
-    return owner(case, trial.trace, culprit, subject, reference)
+    local = any(row.mode == LOCAL and row.verdict in DISCREPANCIES for row in trial.judgement.rows)
+    return owner(case, trial.trace if local else Trace(), culprit, subject, reference)
 
 
 def _refusal(who: Subject, case: Case) -> str:

@@ -209,8 +209,7 @@ class Comparison:
                 return again.found(CONVENTION, errs)
             row = self._compared(blank, key, got) if errs else row
         if row.verdict in DISCREPANCIES and row.n_outside:
-            known = self._convention(row, key, got)
-            return row if known is None else row.found(CONVENTION, known)
+            return self._explained(row, key, got)
         if row.verdict in (PASS, UNDECIDED) and not np.isfinite(prediction.sigma).all():
             return self._out_of_range(row)
         return row
@@ -259,6 +258,29 @@ class Comparison:
         if kind != "param" or self.case.steps > 1:
             return None
         return self.case.params.get(f"{key.layer}.{short}".removeprefix("."))
+
+    def _explained(self, row: Row, key: Key, got: Array) -> Row:
+        """The row of elements outside their tolerance, which an overflow or a convention may explain."""
+        if self._has_overflown(key, got):
+            return row.found(UNDECIDED, f"out of range: {row.dtype} cannot hold what is computed on the way")
+        known = self._convention(row, key, got)
+        return row if known is None else row.found(CONVENTION, known)
+
+    def _has_overflown(self, key: Key, got: Array) -> bool:
+        """Whether all that differs is due to be infinite or NaN only because products of the given numbers overflow.
+
+        The order of the operations decides then which of them an element becomes. What is due to be NaN or infinite without an
+        overflow, such as the mean of nothing, has to be so. A state is not counted as given, since it overflows first.
+        """
+        given = [np.abs(own.astype(np.float64)) for own in (*_given(self.case), *self.case.params.values()) if own.size]
+        if got.shape != self.predicted[key].shape or not all(np.isfinite(own).all() for own in given):
+            return False
+        one, two = sorted([1.0, 1.0, *(float(own.max()) for own in given), *(float(own.max()) for own in given)])[-2:]
+        if one <= float(limits(np.dtype(self.case.dtype)).max) / (two * max((own.size for own in given), default=1)):
+            return False
+        due = self.expected(key)
+        finite = np.isfinite(due.value) & np.isfinite(due.sigma)
+        return not differs(got[finite], Expected(due.value[finite], due.sigma[finite], None, due.scale[finite]))
 
     def _out_of_range(self, row: Row) -> Row:
         """The row of a quantity whose error is infinite, because the dtype cannot hold an intermediate number."""

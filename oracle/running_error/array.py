@@ -143,7 +143,10 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         """`scale`, with the value that None stands for."""
         if self.scale is not None:
             return self.scale
-        return self.terms.statistical if self.terms is not None else self.counted(np.square(self.value))
+        if self.terms is not None:
+            return self.terms.statistical
+        with np.errstate(over="ignore"):
+            return self.counted(np.square(self.value))
 
     @property
     def open_terms(self) -> Twofold:

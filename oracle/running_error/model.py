@@ -281,18 +281,19 @@ class ErrorModel:
         return given.mapped(lambda own: np.where(np.broadcast_to(vanishing, value.shape), np.inf, own))
 
     def out_of_range(self, error: Twofold, value: Floats, squares: Floats, count: Floats) -> Twofold:
-        """The error, infinite for sums whose terms are not in range: their result cannot be predicted.
+        """The error, infinite for sums of which a partial sum may leave the range: their result cannot be predicted.
 
         A sum that is not in range itself may become an infinity of the other sign, or NaN, if its terms have both signs. A single
         term becomes what it is.
         """
+        reached = count * squares  # at least the square of any partial sum
         if (
-            np.max(squares, initial=0.0) <= self.largest_of_sums**2
+            np.max(reached, initial=0.0) <= self.largest_of_sums**2
             and np.max(np.abs(value), initial=0.0) <= self.largest
         ):
             return error
         inside = np.abs(value) <= self.largest
-        over = (inside | (count > 1)) & (squares > self.largest_of_sums**2) & np.isfinite(squares)
+        over = (inside | (count > 1)) & (reached > self.largest_of_sums**2) & np.isfinite(reached)
         self.branches.overflown |= bool((~inside & np.isfinite(value)).any())
         self.branches.here().out_of_range += int(np.count_nonzero(over))
         return error.mapped(lambda own: np.where(over, np.inf, own))

@@ -25,6 +25,8 @@ def run(case: Case) -> Trace:
     try:
         execute(case, lambda array: array, watch)
     except Exception as error:
+        if case.dtype == "bfloat16":
+            raise Unsupported(f"refbp has no bfloat16: {error}") from error
         error.trace = trace  # type: ignore[attr-defined]
         raise
     if case.dtype == "bfloat16" and any(array.dtype.kind == "f" for array in trace.arrays.values()):

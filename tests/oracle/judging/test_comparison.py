@@ -245,3 +245,46 @@ def test_buffers_of_a_layer_that_stands_twice_take_two_updates(dtype: str, train
     trace.arrays[key] = trace.arrays[key] + 0.125
     wrong = [row for row in judge(case, trace, torch_subject) if row.verdict == WRONG]
     assert [(row.quantity, row.mode) for row in wrong] == [("buffer.running_mean", END_TO_END)]
+
+
+def test_a_product_that_overflows_in_float64_is_undecided() -> None:
+    """Infinite or NaN by the order in which its terms are added. Where nothing overflows a wrong element stays one."""
+    rng = np.random.default_rng(1)
+    upstream = rng.standard_normal((6, 3))
+    upstream[:, 0] *= 1e300
+    case = Case(
+        "overflow",
+        layers=(Spec("Linear", {"in_features": 4, "out_features": 3, "bias": False}),),
+        params={"0.weight": rng.standard_normal((3, 4))},
+        inputs=(rng.standard_normal((6, 4)) * 1e10,),
+        grad_outputs=(upstream,),
+    )
+    with np.errstate(all="ignore"):
+        trace = refbp_subject.run(case)
+    key = Key(0, "0", "grad.weight")
+    other = trace.arrays[key].copy()
+    assert np.isinf(other[0]).all() and np.isnan(torch_subject.run(case).arrays[key][0]).all()
+    (row,) = [
+        own
+        for own in judge(case, Trace({**trace.arrays, key: other}), torch_subject)
+        if own.quantity == key.quantity and own.mode == LOCAL
+    ]
+    assert row.verdict == UNDECIDED and "out of range" in row.diagnosis
+    other[1, 2] *= 1.5
+    (row,) = [
+        own
+        for own in judge(case, Trace({**trace.arrays, key: other}), torch_subject)
+        if own.quantity == key.quantity and own.mode == LOCAL
+    ]
+    assert row.verdict == WRONG
+
+
+def test_the_mean_of_nothing_is_nan() -> None:
+    """That is no overflow: 0 in its place is wrong."""
+    options = {"reduction": "mean"}
+    case = Case("nothing", loss=Spec("MSELoss", options), inputs=(np.zeros((0, 3)),), targets=((np.zeros((0, 3)),),))
+    trace = refbp_subject.run(case)
+    key = Key(0, "loss", "output")
+    assert np.isnan(trace.arrays[key])
+    rows = judge(case, Trace({**trace.arrays, key: np.array(0.0)}), torch_subject)
+    assert WRONG in {row.verdict for row in rows if row.quantity == key.quantity}

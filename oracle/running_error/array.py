@@ -143,10 +143,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         """`scale`, with the value that None stands for."""
         if self.scale is not None:
             return self.scale
-        if self.terms is not None:
-            return self.terms.statistical
-        with np.errstate(over="ignore"):
-            return self.counted(np.square(self.value))
+        return self.terms.statistical if self.terms is not None else self.counted(np.square(self.value))
 
     @property
     def open_terms(self) -> Twofold:

@@ -182,3 +182,20 @@ def test_a_norm_without_a_batch_is_judged(rank: int, channels: int) -> None:
         grad_outputs=(rng.standard_normal(shape),),
     ).astype("float32")
     assert {row.verdict for row in judge(case, refbp.run(case), torch)} == {PASS}
+
+
+def test_a_reference_that_loses_its_state_to_an_empty_batch_does_not_accuse() -> None:
+    """torch's InstanceNorm makes its running statistics NaN; refbp keeps them, and one that changes them is still wrong."""
+    case = Case(
+        "none",
+        layers=(Spec("InstanceNorm1d", {"num_features": 2, "track_running_stats": True}),),
+        params={"0.running_mean": np.ones(2), "0.running_var": np.ones(2), "0.num_batches_tracked": np.array(0)},
+        inputs=(np.zeros((0, 2, 3)),),
+        grad_outputs=(np.zeros((0, 2, 3)),),
+    )
+    rows = {row.quantity: row for row in judge(case, refbp.run(case), torch) if row.mode == LOCAL}
+    assert rows["buffer.running_mean"].verdict == CONVENTION
+    assert rows["buffer.running_mean"].diagnosis == "torch errs here: it gives NaN for no input at all"
+    changed = Changed("buffer.running_mean", lambda array: array + 1)
+    found = [row for row in judge(case, changed.run(case), torch) if row.verdict in DISCREPANCIES]
+    assert {row.quantity for row in found} == {"buffer.running_mean"}

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from oracle.cli.app import Json, Reference, Subject, TimeLimit, app, print_json, require_writable
+from oracle.cli.app import (
+    Json,
+    Reference,
+    Scheduler,
+    Subject,
+    TimeLimit,
+    WorkerCount,
+    app,
+    print_json,
+    require_writable,
+)
 
 CASES, MOST_CASES = 1000, 10**7
 # Of the subject's time limit: the time for the reference and the judge too.
@@ -28,7 +38,8 @@ def fuzz(
         list[str] | None,
         typer.Option(help="layers, losses, optimizers or networks; may be repeated. Default: all of them."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Child processes. Default: one a processor.")] = None,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
     time_limit: TimeLimit = 60.0,
     memory: Annotated[float, typer.Option(min=0.5, help="Gigabytes that a child process may take.")] = 8.0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the campaign in --out.")] = False,
@@ -43,7 +54,7 @@ def fuzz(
     """
     from oracle.fuzz import campaign, draw, pages
     from oracle.fuzz.trial import Settings
-    from oracle.harness import apart, executors, run
+    from oracle.harness import apart, cluster, executors, run
     from oracle.report import terminal
 
     run.check_names(reference, run.DTYPES)
@@ -52,7 +63,7 @@ def fuzz(
         raise ValueError(f"unknown kind {unknown[0]!r}: known are {', '.join(dict.fromkeys(draw.KINDS))}")
     count = cases or (CASES if minutes is None else MOST_CASES)
     limits = executors.Limits(time_limit, str(Path.cwd()), memory, WHOLE * time_limit)
-    with terminal.progress_bar() as bar, executors.pool(workers, limits) as pool:
+    with terminal.progress_bar() as bar, cluster.pool(workers, scheduler, limits) as pool:
         apart.named(pool, subject)
         require_writable(out)
         task = bar.add_task("cases", total=None if minutes is not None else count)
@@ -69,7 +80,7 @@ def fuzz(
             executor=pool,
             progress=progress,
         )
-    with executors.pool(workers, limits._replace(whole=None)) as pool:
+    with cluster.pool(workers, scheduler, limits._replace(whole=None)) as pool:
         written = pages.write(found, out, pool)
     if as_json:
         print_json({"verdicts": dict(found.verdicts), "cases": [own._asdict() for own in found.outcomes if own.owner]})

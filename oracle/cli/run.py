@@ -14,8 +14,10 @@ from oracle.cli.app import (
     Dtype,
     Json,
     Reference,
+    Scheduler,
     Subject,
     TimeLimit,
+    WorkerCount,
     app,
     print_json,
     require_writable,
@@ -47,6 +49,8 @@ def run(
         typer.Option(help="Instead of --subject: a program in any language, with arguments; see oracle/PROTOCOL.md."),
     ] = None,
     time_limit: TimeLimit = 60.0,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
     reference: Reference = "torch",
     dtype: Dtype = None,
     out: Annotated[Path, typer.Option(help="Folder for the report's files.")] = Path("reports"),
@@ -81,7 +85,7 @@ def run(
     # Before a folder is made: a wrong argument leaves nothing behind.
     run.check_names(reference, dtypes)
     jobs = len(dtypes) * len(list(suite.matching(chosen)) if isinstance(chosen, str) else chosen)
-    with apart.workers(judged, jobs, time_limit) as pool:
+    with apart.workers(judged, jobs, time_limit, workers, scheduler) as pool:
         apart.named(pool, judged)
         require_writable(out)
         with terminal.progress_bar() as bar:

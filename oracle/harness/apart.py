@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from oracle import subjects
-from oracle.harness import called, executors
+from oracle.harness import called, cluster, executors
 from oracle.subjects import SubjectError
 
 Result = TypeVar("Result")
@@ -26,15 +26,23 @@ def is_users(subject: str | Any) -> bool:
 
 
 @contextmanager
-def workers(subject: str | Any, jobs: int, seconds: float | None = None) -> Iterator[Executor | None]:
+def workers(
+    subject: str | Any, jobs: int, seconds: float | None = None, count: int | None = None, scheduler: str | None = None
+) -> Iterator[Executor | None]:
     """The executor for jobs with this subject; None, for this process, for a few jobs with a subject of this package.
 
     seconds: the time limit for a call of a user's subject.
-    Raises: SubjectError for an unknown name.
+    count, scheduler: so many processes, or the workers of this Dask scheduler, for any number of jobs.
+    Raises: SubjectError for an unknown name; ClusterError for a scheduler that does not answer.
     """
     if seconds is not None and not seconds > 0:
         raise SubjectError(f"a time limit is a number of seconds above 0, got {seconds:g}")
-    if is_users(subject):
+    if count is not None or scheduler is not None:
+        if is_users(subject):
+            subjects.require_known(subject)
+        with cluster.pool(count, scheduler, executors.Limits(seconds, str(Path.cwd()))) as pool:
+            yield pool
+    elif is_users(subject):
         subjects.require_known(subject)
         count = max(1, min(os.cpu_count() or 1, jobs // JOBS_A_WORKER))
         with executors.pool(count, executors.Limits(seconds, str(Path.cwd()))) as pool:

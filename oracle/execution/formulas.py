@@ -16,6 +16,7 @@ from scipy.special import ndtr
 from oracle.case.case import Case, Spec, at_step
 from oracle.running_error import ErrorArray
 from oracle.running_error.elementwise import elementwise
+from oracle.running_error.model import Twofold, added
 from oracle.trace import Key
 from refbp.activations import SELU_ALPHA, SELU_SCALE
 
@@ -75,20 +76,26 @@ def with_one_mean(case: Case, quantity: str, spec: Spec, known: Known) -> Any:
     channels = 0 if instance and x.ndim == int(spec.type[-2]) + 1 else 1  # 0 without a batch
     axes = tuple(range(channels + 1, x.ndim)) if instance else (0, *range(2, x.ndim))
     mean = np.mean(x, axis=axes, keepdims=True)
-    deviation = mean - ErrorArray(mean.value, x.model)
     scale = 1 / np.sqrt(np.var(x.value, axis=axes, keepdims=True) + float(spec.options.get("eps", 1e-5)))
-    off = deviation * ErrorArray(np.sum(g.value, axis=axes, keepdims=True) * scale, x.model)
-    plain = known[quantity]
+    off = x.model.raised(np.sum(g.value, axis=axes, keepdims=True) * scale)
+    more, terms = mean.error_or_zero * off, (mean.scale_or_own + np.square(mean.value)) * off.statistical
     if quantity == "grad.weight":
-        return plain + np.sum(off, axis=tuple(axis for axis in range(x.ndim) if axis != channels))
-    count = max(1, x.size // max(1, mean.size))
-    return plain + off * ErrorArray((x.value - mean.value) * scale * scale / count, x.model)
+        others = tuple(axis for axis in range(x.ndim) if axis != channels)
+        return with_more(known[quantity], more.mapped(lambda own: np.sum(own, axis=others)), np.sum(terms, axis=others))
+    spread = x.model.raised((x.value - mean.value) * (scale * scale / max(1, x.size // max(1, mean.size))))
+    return with_more(known[quantity], more * spread, terms * spread.statistical)
+
+
+def with_more(plain: ErrorArray, more: Twofold, terms: Any = 0.0) -> ErrorArray:
+    """The array with an additional error of an independent cause, which is that of these terms²."""
+    error, scale = added(plain.error, more), plain.scale_or_own + terms
+    return ErrorArray(plain.value, plain.model, error, scale=scale, guide=plain.guide, hidden=plain.hidden)
 
 
 def with_rounded_constants(known: Known) -> Any:
     """a (x or α') + b with a and b computed in the subject's dtype, each by a power and a few products."""
     y = known["output"]
-    return ErrorArray(y.value, y.model, y.error_or_zero + y.model.rounding(y.value, 4), scale=y.scale, guide=y.guide)
+    return with_more(y, y.model.rounding(y.value, 4))
 
 
 # For each activation: the quantities that have another formula, and a function of (quantity, spec, known) that computes it.

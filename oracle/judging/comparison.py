@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.case.case import CONTAINERS, Case, Spec, named_layers
+from oracle.case.case import CONTAINERS, Case, named_layers
 from oracle.execution.network import Results
 from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.disputes import settled
 from oracle.judging.figures import Expected, differs
+from oracle.judging.in_numbers import spelled_out
 from oracle.judging.parts import Part, step_part
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, MISSING, PASS, UNDECIDED, WRONG, Row
@@ -55,31 +56,6 @@ class Bench:
         own = self.blank
         kind = self.types.get(layer, "parameter")
         return Row(own.case, own.dtype, own.step, layer, kind, quantity, own.mode, own.verdict)
-
-
-def spelled_out(case: Case) -> Case:
-    """A case with dtype-dependent defaults written as numbers, so that it means the same in float64."""
-    layers = tuple(_spelled_out(spec, case.dtype) for spec in case.layers)
-    optimizer = None if case.optimizer is None else _spelled_out(case.optimizer, case.dtype)
-    if (layers, optimizer) == (case.layers, case.optimizer):
-        return case
-    return replace(case, layers=layers, optimizer=optimizer)
-
-
-def _spelled_out(spec: Spec, dtype: str) -> Spec:
-    """A layer or optimizer with dtype-dependent defaults written as numbers: eps of RMSNorm and Adafactor."""
-    eps = float(limits(np.dtype(dtype)).eps)
-    if spec.type == "RMSNorm" and spec.options.get("eps") is None:
-        return replace(spec, options={**spec.options, "eps": eps})
-    if spec.type == "Adafactor":
-        first, second = spec.options.get("eps", (None, 1e-3))
-        groups = tuple(
-            {**group, "eps": (eps, group["eps"][1])} if group.get("eps", (0,))[0] is None else group
-            for group in spec.groups
-        )
-        options = {**spec.options, "eps": (eps if first is None else first, second)}
-        return replace(spec, options=options, groups=groups)
-    return replace(spec, layers=tuple(_spelled_out(child, dtype) for child in spec.layers))
 
 
 def _guides(bench: Bench, steps: int) -> dict[Key, Array]:
@@ -272,11 +248,14 @@ class Comparison:
         The order of the operations decides then which of them an element becomes. What is due to be NaN or infinite without an
         overflow, such as the mean of nothing, has to be so. A state is not counted as given, since it overflows first.
         """
+        states = [own for held in self.case.optimizer_state.values() for own in held.values()]
         given = [np.abs(own.astype(np.float64)) for own in (*_given(self.case), *self.case.params.values()) if own.size]
         if got.shape != self.predicted[key].shape or not all(np.isfinite(own).all() for own in given):
             return False
         one, two = sorted([1.0, 1.0, *(float(own.max()) for own in given), *(float(own.max()) for own in given)])[-2:]
-        if one <= float(limits(np.dtype(self.case.dtype)).max) / (two * max((own.size for own in given), default=1)):
+        if all(np.isfinite(own).all() for own in states) and one <= float(limits(np.dtype(self.case.dtype)).max) / (
+            two * max((own.size for own in given), default=1)
+        ):
             return False
         due = self.expected(key)
         finite = np.isfinite(due.value) & np.isfinite(due.sigma)

@@ -113,7 +113,7 @@ def divide(x: Any, y: Any) -> ErrorArray:
         x.quantum = None
     model, value = x.model, x.value / y.value
     error = added(scaled_error(x.error, 1 / y.value, model), scaled_error(y.error, value / y.value, model))
-    error = model.where_nothing_divides(error, y.value, value)
+    error = model.where_nothing_divides(error, y.value, y.error, value)
     scale = None if x.scale is None else x.scale * np.square(1 / y.value)
     if is_power_of_two(y) and (x.quantum is not None or abs(y.value) == 1):
         return ErrorArray(value, model, error, scale=scale, quantum=x.quantum and x.quantum / abs(float(y.value)))

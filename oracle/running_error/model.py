@@ -271,9 +271,14 @@ class ErrorModel:
             return None
         return self.constant(least * least, least_worst).mapped(lambda own: np.where(low, count * own, 0.0))
 
-    def where_nothing_divides(self, error: Twofold | None, divisor: Floats, value: Floats) -> Twofold | None:
-        """The error of a quotient, infinite where the divisor is so small that the dtype holds zero in its place."""
+    def where_nothing_divides(
+        self, error: Twofold | None, divisor: Floats, its_error: Twofold | None, value: Floats
+    ) -> Twofold | None:
+        """The error of a quotient, infinite where the divisor may be zero: the dtype holds zero in its place, or its own error is
+        as large as it is."""
         vanishing = (divisor != 0) & (np.abs(divisor) < float(limits(self.dtype).smallest_subnormal) / 2)
+        if its_error is not None:
+            vanishing = vanishing | ((its_error.statistical >= np.square(divisor)) & (its_error.statistical > 0))
         if not self.rounds or not vanishing.any():
             return error
         self.branches.here().out_of_range += int(np.count_nonzero(vanishing))

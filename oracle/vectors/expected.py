@@ -12,8 +12,9 @@ from oracle.case.case import Case
 from oracle.exchange.received import entry_name
 from oracle.execution.network import Results, layer_types
 from oracle.execution.predict import predict, with_open_ties
-from oracle.judging.comparison import BRANCHES, ReferenceFailed, spelled_out
+from oracle.judging.comparison import BRANCHES, ReferenceFailed
 from oracle.judging.figures import Expected
+from oracle.judging.in_numbers import spelled_out
 from oracle.judging.known import with_known
 from oracle.judging.parts import step_part
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, Row

@@ -284,3 +284,14 @@ def test_the_mean_of_nothing_is_nan() -> None:
     assert np.isnan(trace.arrays[key])
     rows = judge(case, Trace({**trace.arrays, key: np.array(0.0)}), torch_subject)
     assert WRONG in {row.verdict for row in rows if row.quantity == key.quantity}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_weight_of_a_loss_is_rounded_for_everybody(dtype: str) -> None:
+    """1.2617 is no number of either dtype; the gradient is that number and no other."""
+    options = {"reduction": "sum", "weight": (1.2617, 0.3)}
+    case = Case(
+        "weighted", loss=Spec("NLLLoss", options), inputs=(np.full((3, 2), -0.5),), targets=((np.array([0, 1, 0]),),)
+    ).astype(dtype)
+    for subject in (refbp_subject, torch_subject):
+        assert seen(judge(case, subject.run(case), torch_subject), LOCAL)["loss", "grad_input"] == PASS

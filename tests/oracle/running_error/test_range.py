@@ -166,3 +166,10 @@ def test_an_exponent_is_rounded_like_any_number() -> None:
     held = np.power(x.astype(np.float64), float(np.float32(p)))
     assert (np.abs(held - found.value) <= 1.01 * found.sigma).all()
     assert ((exact(x.astype(np.float64)) ** 1.5).sigma < 1e-6 * np.abs(x.astype(np.float64)) ** 1.5).all()
+
+
+def test_a_divisor_that_may_be_zero_leaves_the_quotient_open() -> None:
+    """The square of 1e-4 is below float16's smallest number: its root may be 0 there, and 1 / 0 is an infinity."""
+    small = exact(np.array([1e-4, 1e-1]), "float16")
+    quotient = 1.0 / np.sqrt(np.square(small))
+    assert np.isinf(quotient.sigma).tolist() == [True, False]

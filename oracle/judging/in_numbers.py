@@ -1,0 +1,45 @@
+"""What depends on a case's dtype, as numbers, so that the case means the same to a reference that computes in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from oracle.case.case import Case, Spec
+from oracle.running_error.model import limits
+
+
+def spelled_out(case: Case) -> Case:
+    """A case with its defaults as numbers and its loss's weights rounded."""
+    layers = tuple(_spelled_out(spec, case.dtype) for spec in case.layers)
+    optimizer = None if case.optimizer is None else _spelled_out(case.optimizer, case.dtype)
+    loss = None if case.loss is None else _with_rounded_weights(case.loss, case.dtype)
+    if (layers, optimizer, loss) == (case.layers, case.optimizer, case.loss):
+        return case
+    return replace(case, layers=layers, optimizer=optimizer, loss=loss)
+
+
+def _with_rounded_weights(spec: Spec, dtype: str) -> Spec:
+    """A loss whose weights are numbers of the dtype, as an implementation holds them."""
+    options = {
+        name: tuple(np.asarray(value, dtype).astype(np.float64).tolist()) if isinstance(value, (tuple, list)) else value
+        for name, value in spec.options.items()
+    }
+    return replace(spec, options=options)
+
+
+def _spelled_out(spec: Spec, dtype: str) -> Spec:
+    """A layer or optimizer with dtype-dependent defaults written as numbers: eps of RMSNorm and Adafactor."""
+    eps = float(limits(np.dtype(dtype)).eps)
+    if spec.type == "RMSNorm" and spec.options.get("eps") is None:
+        return replace(spec, options={**spec.options, "eps": eps})
+    if spec.type == "Adafactor":
+        first, second = spec.options.get("eps", (None, 1e-3))
+        groups = tuple(
+            {**group, "eps": (eps, group["eps"][1])} if group.get("eps", (0,))[0] is None else group
+            for group in spec.groups
+        )
+        options = {**spec.options, "eps": (eps if first is None else first, second)}
+        return replace(spec, options=options, groups=groups)
+    return replace(spec, layers=tuple(_spelled_out(child, dtype) for child in spec.layers))

@@ -27,7 +27,7 @@ def run(case: Case) -> Trace:
         warnings.simplefilter("ignore")  # advice about arguments that a case has on purpose
         torch.default_generator.manual_seed(0)
         try:
-            return _Run(case).trace
+            return TorchRun(case).trace
         except NotImplementedError as error:
             raise Unsupported(f"torch has no such kernel: {error}") from error
 
@@ -122,7 +122,7 @@ def build(namespace: Any, spec: Spec, dtype: torch.dtype) -> Any:
     return made(**options)
 
 
-class _Run:
+class TorchRun:
     """A run of a case, step by step. A view taps every layer's input and output, and autograd keeps its gradient."""
 
     def __init__(self, case: Case) -> None:
@@ -255,9 +255,13 @@ class _Run:
         self.taps.append((name, given, made))
         return made
 
+    def called(self, module: Any, given: torch.Tensor) -> torch.Tensor:
+        """The module's output. Another way of calling it is another subject."""
+        return module(given)  # type: ignore[no-any-return]
+
     def _leaf(self, name: str, module: Any, given: torch.Tensor) -> torch.Tensor:
         if not (self.case.training and "Dropout" in type(module).__name__):
-            return module(given)  # type: ignore[no-any-return]
+            return self.called(module, given)
         if name in self.case.masks:
             mask = tensor(self.case.masks[name])
             self._record(name, "mask", mask)

@@ -134,6 +134,10 @@ def _by_precision(part: Case, key: Key, theirs: Array, ours: Array) -> Owner:
         return Owner(UNSETTLED, f"torch and refbp differ, and extended precision has no value: {error}")
     if exact is None:
         return Owner(UNSETTLED, "torch and refbp differ, and extended precision shows no value")
+    for name, value, other in (("torch", theirs, ours), ("refbp", ours, theirs)):
+        lost = ~np.isfinite(value) & np.isfinite(exact.astype(np.float64))
+        if lost.any() and np.isfinite(other[lost]).all():
+            return Owner(name, "it is infinite or NaN where the formula is not")
     with np.errstate(all="ignore"):
         far = [float(np.max(np.abs(value - exact), initial=0.0)) for value in (theirs, ours)]
         size = float(np.max(np.abs(exact), initial=0.0))

@@ -82,13 +82,14 @@ def _names(campaign: Campaign, group: Group) -> str:
 def known_as(group: Group) -> list[str]:
     """The findings about the same implementation, class and quantity."""
     own = group.first
-    return [
+    found = [
         finding.report
         for finding in FINDINGS
         if finding.implementation.partition(".")[0] == own.owner
         and fnmatchcase(own.operation, finding.layer_type)
         and fnmatchcase(own.quantity, finding.quantity)
     ]
+    return list(dict.fromkeys(found))
 
 
 def markdown(campaign: Campaign) -> str:

@@ -119,6 +119,14 @@ def test_who_differs_from_the_differences_errs(name: str, monkeypatch: pytest.Mo
     assert (found.owner, found.verdict) == (name, {"torch": "convention", "refbp": "wrong"}[name])
 
 
+def test_who_gives_nan_for_a_number_errs() -> None:
+    """torch's PoissonNLLLoss, for a target of zero: the page of its group names the finding."""
+    settings = Settings("refbp", "torch", 11)
+    found = judged(Job(settings, 761))
+    assert (found.operation, found.quantity, found.owner) == ("PoissonNLLLoss", "grad.target", "torch")
+    assert pages.known_as(campaign.Group((found,))) == ["torch-poisson-nll-target"]
+
+
 def test_a_group_has_a_page_with_its_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(HERE)
     settings = Settings("fuzzed:rare", "torch", 0, ("layers",))

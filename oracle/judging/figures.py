@@ -64,7 +64,7 @@ class Errors:
         actual = got.astype(np.float64)
         size = np.abs(actual - value)
         most = largest * (1 + UNIT_ROUNDOFF[got.dtype.name])
-        if np.isfinite(size).all() and np.max(np.abs(value), initial=0) <= most:
+        if np.isfinite(size).all() and np.abs(value).max(initial=0.0) <= most:
             return cls(actual, value, size, None)
         decreed = ~np.isfinite(value)
         # What the dtype cannot hold, it holds as infinity; near the edge rounding decides.
@@ -265,9 +265,10 @@ def of_size_one(array: Floats) -> Floats:
 
 def infinite_for_nan(width: Floats) -> Floats:
     """The error with infinity in place of NaN: an unknown error may be anything."""
-    return np.where(np.isnan(width), np.inf, width) if np.isnan(np.max(width, initial=0.0)) else width
+    return np.where(np.isnan(width), np.inf, width) if math.isnan(width.max(initial=0.0)) else width
 
 
 def larger(so_far: float, values: Floats) -> float:
     """The largest of a number and the elements of an array; NaN if one is NaN."""
-    return float(np.maximum(so_far, np.max(values)))
+    largest = float(values.max())
+    return so_far if so_far >= largest or math.isnan(so_far) else largest

@@ -200,7 +200,7 @@ class ErrorModel:
         lost = self.underflow(size)
         if lost is not None:
             error = error.mapped(np.maximum, lost)
-        if np.max(size, initial=0.0) <= self.largest:
+        if size.max(initial=0.0) <= self.largest:
             return error
         finite = np.isfinite(value)
         self.branches.overflown |= bool((finite & (size > self.largest)).any())
@@ -293,8 +293,8 @@ class ErrorModel:
         """
         reached = count * squares  # at least the square of any partial sum
         if (
-            np.max(reached, initial=0.0) <= self.largest_of_sums**2
-            and np.max(np.abs(value), initial=0.0) <= self.largest
+            reached.max(initial=0.0) <= self.largest_of_sums**2
+            and np.abs(value).max(initial=0.0) <= self.largest
         ):
             return error
         inside = np.abs(value) <= self.largest

@@ -28,7 +28,8 @@ from oracle.subjects.torch import array
 
 
 class Capture:
-    """Records every leaf of a module, and calls `done` with each call whose gradients are complete.
+    """Records every leaf of a module, and calls `done` with each call whose gradients are complete,
+    and `copied` with each tensor and the copy of its values.
 
     Attributes:
         calls: the calls, in order.
@@ -37,8 +38,13 @@ class Capture:
         open: the calls that have not returned.
     """
 
-    def __init__(self, names: Mapping[torch.Tensor, str], done: Callable[[Call], None]) -> None:
-        self.names, self.done = names, done
+    def __init__(
+        self,
+        names: Mapping[torch.Tensor, str],
+        done: Callable[[Call], None],
+        copied: Callable[[torch.Tensor, Array], None],
+    ) -> None:
+        self.names, self.done, self.copied = names, done, copied
         self.calls: list[Call] = []
         self.reached: list[Call] = []
         self.open: list[Call] = []
@@ -237,6 +243,7 @@ class Capture:
             return self._last[2]
         copy = np.array(array(tensor))
         copy.flags.writeable = False
+        self.copied(tensor, copy)
         if tensor.grad_fn is not None:
             self._last = tensor, tensor._version, copy
         return copy

@@ -54,8 +54,9 @@ class Step:
     """
 
     def __init__(self, training: Training, number: int = 0) -> None:
-        self.training, self.capture = training, Capture(training.names, self._judge_call)
+        self.training = training
         self.watch = Watch(training.module, training.names, training.references)
+        self.capture = Capture(training.names, self._judge_call, self.watch.copied)
         self.parts: dict[str, JudgedPart] = {}
         self.operations: list[tuple[Operation, Judged]] = []
         self.cuts: list[tuple[Cut, list[str]]] = []

@@ -48,6 +48,15 @@ class Held:
         return self._numbers
 
     @property
+    def is_copied(self) -> bool:
+        return self._numbers is not None
+
+    def take(self, copy: Array) -> None:
+        """Takes a copy of its values that was made for somebody else, instead of making one."""
+        if self._numbers is None:
+            self._numbers, self._read = copy, None
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return self.geometry.shape
 

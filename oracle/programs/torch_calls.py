@@ -99,9 +99,20 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Called with the tensors to which a call has written."""
 
     def keep(self, tensor: torch.Tensor) -> None:
-        """Copies the recorded values in a tensor's memory before it is overwritten."""
-        for held in list(self._held.pop(tensor.untyped_storage()._cdata, ())):
-            assert held.numbers is not None
+        """Copies the recorded values in a tensor's memory before it is overwritten, those of the same elements once."""
+        copies: dict[tuple[Geometry, str], Array] = {}
+        for held in sorted(self._held.pop(tensor.untyped_storage()._cdata, ()), key=lambda own: not own.is_copied):
+            elements = held.geometry, held.dtype
+            if elements in copies:
+                held.take(copies[elements])
+            copies[elements] = held.numbers
+
+    def copied(self, tensor: torch.Tensor, copy: Array) -> None:
+        """Shares a copy of a tensor's current values with what is recorded of it."""
+        geometry = geometry_of(tensor)
+        for held in list(self._held.get(tensor.untyped_storage()._cdata, ())):
+            if held.geometry == geometry and held.dtype == copy.dtype.name:
+                held.take(copy)
 
     def held(self, value: Any, enabled: bool = False) -> Any:
         """Nested arguments with their tensors recorded as `Held`. Those that require a gradient are differentiable; inside a
@@ -121,10 +132,13 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return Held(id(tensor), nowhere, kind.removeprefix("torch."), lambda: _numbers(tensor), differentiable)
         own = tensor.detach()
         key = own.untyped_storage()._cdata
-        geometry = Geometry(tuple(own.shape), own.stride(), int(own.storage_offset()))
-        held = Held(key, geometry, str(own.dtype).removeprefix("torch."), lambda: _numbers(own), differentiable)
+        held = Held(key, geometry_of(own), str(own.dtype).removeprefix("torch."), lambda: _numbers(own), differentiable)
         self._held.setdefault(key, WeakSet()).add(held)
         return held
+
+
+def geometry_of(tensor: torch.Tensor) -> Geometry:
+    return Geometry(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
 
 
 def _numbers(tensor: torch.Tensor) -> Array:

@@ -292,10 +292,7 @@ class ErrorModel:
         term becomes what it is.
         """
         reached = count * squares  # at least the square of any partial sum
-        if (
-            reached.max(initial=0.0) <= self.largest_of_sums**2
-            and np.abs(value).max(initial=0.0) <= self.largest
-        ):
+        if reached.max(initial=0.0) <= self.largest_of_sums**2 and np.abs(value).max(initial=0.0) <= self.largest:
             return error
         inside = np.abs(value) <= self.largest
         over = (inside | (count > 1)) & (reached > self.largest_of_sums**2) & np.isfinite(reached)

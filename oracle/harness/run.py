@@ -35,6 +35,8 @@ def run(
     *,
     witness: bool = False,
     strict_conventions: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
     progress: Progress | None = None,
     executor: Executor | None = None,
 ) -> Report:
@@ -49,6 +51,8 @@ def run(
         dtypes: the dtypes in which the subject computes: "float64", "float32", "float16", "bfloat16".
         witness: also compare the subject's gradients with finite differences of refbp's forward pass.
         strict_conventions: count differences by convention as discrepancies.
+        workers, scheduler: run cases in so many processes, or on the workers of the Dask scheduler at this address; the subject
+            must then be given by name.
         executor: runs cases in parallel (see `oracle.harness.executors`); the subject must then be given by name.
         progress: called with (runs done, runs in all, name of the next case).
     Raises: ValueError (SubjectError, CaseError) for arguments that cannot be used. A subject that raises an exception does not
@@ -60,6 +64,10 @@ def run(
     >>> report.table.columns[:6].tolist()
     ['case', 'dtype', 'step', 'layer', 'layer_type', 'quantity']
     """
+    if executor is None and (workers is not None or scheduler is not None):
+        with apart.workers(subject, 0, None, workers, scheduler) as pool:
+            how: dict[str, Any] = {"witness": witness, "strict_conventions": strict_conventions, "progress": progress}
+            return run(subject, reference, cases, dtypes, **how, executor=pool)
     check_names(reference, dtypes)
     dtypes = tuple(dict.fromkeys(dtypes))
     # Where cases are judged side by side, nothing of a user's subject runs here.

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import oracle
 from oracle.cli import main
 from oracle.fuzz import campaign
 from oracle.fuzz.trial import Settings
@@ -107,3 +108,5 @@ def test_the_suite_runs_on_a_cluster(local: Any, tmp_path: Path) -> None:
     assert main([*typed, "--out", str(tmp_path / "there"), "--scheduler", local.scheduler_address]) == 0
     here, there = ((tmp_path / name / "table.csv").read_text() for name in ("here", "there"))
     assert here == there
+    report = oracle.run("refbp", cases="linear/", dtypes=["float32"], scheduler=local.scheduler_address)
+    assert len(report.table) == len(here.splitlines()) - 1

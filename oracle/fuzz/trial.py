@@ -89,7 +89,8 @@ def _judged(settings: Settings, drawn: draw.Drawn, blank: Outcome) -> Outcome:
     try:
         subject, reference = called.load(settings.subject), subjects.load(settings.reference)
         if drawn.refusal:
-            return _refused(blank, drawn.case, {"refbp": drawn.refusal}, reference)
+            other = subject if reference.name == "refbp" else reference
+            return _refused(blank, drawn.case, {"refbp": drawn.refusal}, other)
         trial = tried(drawn.case, subject, reference)
         return _outcome(blank, drawn.case, trial, subject, reference)
     except Exception as error:  # of the harness: it costs this case only
@@ -167,7 +168,7 @@ def _refusal(who: Subject, case: Case) -> str:
 def _refused(blank: Outcome, case: Case, said: dict[str, str], other: Subject) -> Outcome:
     """The outcome of a case that one side refuses: does the other take it?"""
     ((name, words),) = said.items()
-    theirs = "" if other.name == name else _refusal(other, case)
+    theirs = words if other.name == name else _refusal(other, case)
     if theirs:
         return blank._replace(verdict=REFUSED, words=_short(f"{name} and {other.name} refuse it: {words}"))
     return blank._replace(verdict=REFUSED, owner=name, words=_short(f"{name} refuses what {other.name} takes: {words}"))

@@ -119,6 +119,15 @@ def test_who_differs_from_the_differences_errs(name: str, monkeypatch: pytest.Mo
     assert (found.owner, found.verdict) == (name, {"torch": "convention", "refbp": "wrong"}[name])
 
 
+@pytest.mark.parametrize("subject, reference", [("refbp", "torch"), ("torch", "refbp"), ("refbp", "refbp")])
+def test_what_all_refuse_is_nobodys_error(subject: str, reference: str) -> None:
+    """A case that refbp cannot run, such as a norm of one number: the other side is asked too."""
+    with quiet():
+        number = next(own for own in range(10**4) if "more than 1 value" in drawn(1, own, ("layers",)).refusal)
+    found = judged(Job(Settings(subject, reference, 1, ("layers",)), number))
+    assert (found.verdict, found.owner) == ("refused", "") and "and" in found.words
+
+
 def test_who_gives_nan_for_a_number_errs() -> None:
     """torch's PoissonNLLLoss, for a target of zero: the page of its group names the finding."""
     settings = Settings("refbp", "torch", 11)

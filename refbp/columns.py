@@ -43,12 +43,17 @@ class Columns:
         rows = max(1, max(BLOCK, weight.size) // max(row, 1))
         self.parts = [slice(first, min(first + rows, counts[0])) for first in range(0, counts[0], rows)]
 
-    def of(self, x: Array, part: slice) -> Array:
-        """X: the windows of x as columns."""
+    def view(self, x: Array) -> Array:
+        """The windows of x, (C, *kernel, *counts, N), as a view."""
+        rank = len(self.g.kernel)
+        view = np.moveaxis(windows(x, *self.g[:3]), 0, -1)  # (C, *counts, *kernel, N)
+        return np.transpose(view, (0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank), 1 + 2 * rank))
+
+    def of(self, view: Array, part: slice) -> Array:
+        """X: a part of the windows as columns."""
         rank, groups = len(self.g.kernel), self.g.groups
-        view = np.moveaxis(windows(x, *self.g[:3]), 0, -1)[(slice(None), part)]  # (C, *counts, *kernel, N)
-        own = np.transpose(view, (0, *range(1 + rank, 1 + 2 * rank), *range(1, 1 + rank), 1 + 2 * rank))
-        return own.reshape((groups, x.shape[1] // groups * math.prod(self.g.kernel), math.prod(own.shape[1 + rank :])))
+        own = view[(slice(None),) * (1 + rank) + (part,)]
+        return own.reshape((groups, len(own) // groups * math.prod(self.g.kernel), math.prod(own.shape[1 + rank :])))
 
     def rows(self, z: Array, part: slice) -> Array:
         """Z: the features of z as rows."""

@@ -37,9 +37,10 @@ def per_group(weight: Array, groups: int) -> Array:
 def correlate(x: Array, weight: Array, bias: Array | None, g: Geometry) -> Array:
     """Eq. (7): Z = W X + b, the windows of x times the kernel."""
     W, columns = per_group(weight, g.groups), Columns(len(x), window_counts(x.shape[2:], *g[:3]), weight, g)
+    view = columns.view(x)
 
     def product(part: slice) -> Array:
-        Z = W @ columns.of(x, part)  # (G, F/G, C/G*K) @ (G, C/G*K, P*N) -> (G, F/G, P*N)
+        Z = W @ columns.of(view, part)  # (G, F/G, C/G*K) @ (G, C/G*K, P*N) -> (G, F/G, P*N)
         if bias is not None:
             Z += bias.reshape((*W.shape[:2], 1))
         return Z
@@ -50,9 +51,10 @@ def correlate(x: Array, weight: Array, bias: Array | None, g: Geometry) -> Array
 def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array:
     """Eq. (8): ∂L/∂W = Δ Xᵀ, the elements that each tap reads times delta, summed over batch and positions."""
     columns = Columns(len(delta), delta.shape[2:], weight, g)
+    view = columns.view(x)
     total = np.zeros_like(delta, shape=per_group(weight, g.groups).shape)
     for part in columns.parts:  # (G, F/G, P*N) @ (G, P*N, C/G*K) -> (G, F/G, C/G*K)
-        total += columns.rows(delta, part) @ np.swapaxes(columns.of(x, part), 1, 2)
+        total += columns.rows(delta, part) @ np.swapaxes(columns.of(view, part), 1, 2)
     return total.reshape(weight.shape)
 
 

@@ -133,7 +133,7 @@ def convolution(dot: Dot) -> Any:
         columns = Columns(len(input), window_counts(input.shape[2:], *g[:3]), weight, g)
         whole = slice(0, columns.counts[0])
         columns.parts = [whole]
-        (patches,) = columns.of(input, whole)  # (C*K, P*N)
+        (patches,) = columns.of(columns.view(input), whole)  # (C*K, P*N)
         kernel = weight.reshape(len(weight), -1)
         z = columns.as_array(input, len(weight), lambda _: (dot(patches.T, kernel.T) + bias).T)
 

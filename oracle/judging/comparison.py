@@ -262,13 +262,15 @@ class Comparison:
         return not differs(got[finite], Expected(due.value[finite], due.sigma[finite], None, due.scale[finite]))
 
     def _out_of_range(self, row: Row) -> Row:
-        """The row of a quantity whose error is infinite, because the dtype cannot hold an intermediate number."""
+        """The row of a quantity whose error is infinite: the dtype cannot hold an intermediate number, or one that is divided by
+        may be zero."""
         names = self.part.names
         places = [names.get(place, place) for place, seen in self.branches.by_place.items() if seen.out_of_range]
         if not places:
             return row
         where = ", ".join(place or "the update" for place in places)
-        return row.found(UNDECIDED, f"out of range: {row.dtype} cannot hold what is computed on the way, in {where}")
+        said = f"{row.dtype} cannot hold what is computed on the way, or it may divide by zero, in {where}"
+        return row.found(UNDECIDED, f"out of range: {said}")
 
     def expected(self, key: Key) -> Expected:
         """The expected value of a quantity of the part, if it is an array of floating-point numbers."""

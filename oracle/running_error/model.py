@@ -308,11 +308,15 @@ class ErrorModel:
         )
 
     def within(self, distance: Floats, error: Twofold) -> Twofold:
-        """The mask where rounding can explain this distance."""
-        near = Twofold((error.statistical > 0) & (distance <= LAMBDA * np.sqrt(error.statistical)))
+        """The mask where rounding can explain this distance. An error that is NaN is unknown, and explains any."""
+
+        def near(own: Floats, reach: Floats) -> Any:
+            return ((own > 0) & (distance <= reach)) | np.isnan(own)
+
+        found = Twofold(near(error.statistical, LAMBDA * np.sqrt(error.statistical)))
         if error.worst is not None:
-            near.worst = np.asarray((error.worst > 0) & (distance <= error.worst))
-        return near
+            found.worst = near(error.worst, error.worst)
+        return found
 
     def widened(self, error: Twofold, difference: Twofold) -> Twofold:
         """The error with a tolerance that is larger by this difference between two branches, and by a small margin."""

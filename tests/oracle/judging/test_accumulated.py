@@ -17,7 +17,7 @@ from oracle.execution.network import check
 from oracle.harness.work import judged_case
 from oracle.judging.case_rows import judge
 from oracle.judging.profile import Profile
-from oracle.judging.rows import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNSUPPORTED, WRONG
+from oracle.judging.rows import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, UNSUPPORTED, WRONG
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import generator, layer, network_case
@@ -47,10 +47,15 @@ def with_statistics(steps: int = 4, update_every: int = 2) -> Case:
 @pytest.mark.parametrize("subject", [refbp_subject, torch_subject], ids=["refbp", "torch"])
 @pytest.mark.parametrize("case", [CASE, TIED, with_statistics(), with_statistics(5, 3)], ids=lambda case: case.name)
 def test_who_does_it_right_passes(case: Case, subject: oracle.trace.Subject) -> None:
-    """Locally and end to end, in both precisions; an update that has not come yet is not missed."""
+    """Locally and end to end, in both precisions; an update that has not come yet is not missed.
+
+    End to end Adam divides noise by noise where batch norm takes a bias's gradient away: nobody can say what comes of it.
+    """
     for dtype in ("float64", "float32"):
         rows, _ = judged_case(case.astype(dtype), subject, refbp_subject)
-        assert {row.verdict for row in rows} == {PASS}
+        noise = {row for row in rows if (row.layer, row.quantity, row.mode) == ("0", "param.bias", END_TO_END)}
+        assert {row.verdict for row in {*rows} - noise} == {PASS}
+        assert {row.verdict for row in noise} <= {PASS, UNDECIDED}
         judged = {(row.step, row.mode) for row in rows if row.quantity == "grad.bias" and row.layer == "0"}
         assert judged >= {(step, END_TO_END) for step in range(case.steps)} if case is not TIED else not judged
         updated = {row.step for row in rows if row.quantity.startswith("param.")}

@@ -206,3 +206,10 @@ def test_the_subjects_value_goes_along(turned: Callable[[Any], Any], expected: l
     assert branch.ambiguous is None
     branch = turned(uncertain([1e-4, -1e-4], [1e-3] * 2)) > 0.0
     assert branch.ambiguous is not None and branch.ambiguous.statistical.all()
+
+
+def test_an_error_that_is_unknown_leaves_its_branch_open() -> None:
+    """Zero times an infinite error is NaN: behind it nobody can say which side of a kink is right."""
+    mask = uncertain([1.0, -2.0], [np.nan, 1e-9]) > 0.0
+    for near in (mask.ambiguous.statistical, mask.ambiguous.worst):
+        assert near.tolist() == [True, False]

@@ -13,6 +13,7 @@ from oracle.case.case import Case, named_layers
 from oracle.execution.formulas import covering, other_formula
 from oracle.execution.network import Results, execute
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
+from oracle.running_error.array import stored
 from oracle.running_error.model import BranchLog, Twofold
 from oracle.trace import Key
 
@@ -21,7 +22,8 @@ SAME = 1e-9
 
 
 def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = None) -> Results:
-    """The value of every quantity and the error that an implementation in `model.dtype` may have.
+    """The value of every quantity and the error that an implementation in `model.dtype` may have. Inside kernels that store 16
+    bits, each quantity is rounded once, when it is stored.
 
     guides: the inputs of each of the subject's layers, by which comparisons are decided.
     Raises: CaseError if the case's shapes do not fit together.
@@ -40,12 +42,12 @@ def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = 
             known[key.layer][key.quantity] = array
             other = other_formula(case, key, specs[key.layer], known[key.layer])
             if other is not None:
-                return covering(array, other)
+                return stored(covering(array, other))
         if key.quantity in ("input", "grad_output"):
             model.branches.place, model.branches.samples = key.layer, array.shape[0] if array.ndim > 1 else 0
         own = (guides or {}).get(key) if key.quantity == "input" else None
         if own is None or own.shape != array.shape:
-            return array
+            return stored(array)
         guided = array.mapped(lambda component: component)
         guided.guide = own.astype(np.float64)
         return guided

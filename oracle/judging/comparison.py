@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -19,6 +19,7 @@ from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.disputes import settled
 from oracle.judging.figures import Expected, differs
 from oracle.judging.in_numbers import spelled_out
+from oracle.judging.kernels import Kernels
 from oracle.judging.parts import Part, step_part
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, MISSING, PASS, UNDECIDED, WRONG, Row
@@ -39,7 +40,8 @@ class ReferenceFailed(Exception):
 class Bench:
     """The context for judging one step of a case: trace, reference, profile, and the blank row from which others are made.
 
-    Without a reference the expected values are refbp's predictions.
+    Without a reference the expected values are refbp's predictions. `kernels` says how each 16-bit quantity is computed, if that
+    is known of the subject; without it all are as the profile says.
     """
 
     trace: Trace
@@ -47,6 +49,7 @@ class Bench:
     profile: Profile
     types: Mapping[str, str]
     blank: Row
+    kernels: Kernels | None = None
 
     @property
     def end_to_end(self) -> bool:
@@ -108,8 +111,10 @@ class Comparison:
         guides = _guides(bench, part.case.steps) if bench.end_to_end else None
         self.case, self.bench, self.guides = case, bench, guides
         dtype = np.dtype(case.dtype)
-        self.model = ErrorModel(dtype, False, bench.profile.accumulates_in(case.dtype))
-        self.predicted = predict(case, self.model, guides)
+        self.kernels = bench.kernels if dtype.itemsize == 2 else None
+        adds_up_in = bench.profile.accumulates_in(case.dtype) if self.kernels is None else "float32"
+        self.model = ErrorModel(dtype, False, adds_up_in)
+        self.predicted = self._by_kernel(lambda model: predict(case, model, guides))
         self.branches = self.model.branches
         several = part.case.steps > part.case.update_every and bool(case.inputs)
         self.alone = _terms_alone(case, self.predicted, self.model, guides) if several else None
@@ -129,6 +134,11 @@ class Comparison:
                 raise ReferenceFailed(
                     f"the reference {bench.reference.name} cannot run it: {type(error).__name__}: {error}"
                 ) from error
+
+    def _by_kernel(self, predicting: Callable[[ErrorModel], Results], **changes: Any) -> Results:
+        """Predictions, each under the model of the kernels that compute the quantity."""
+        model = replace(self.model, **changes) if changes else self.model
+        return predicting(model) if self.kernels is None else self.kernels.predicted(self.case, model, predicting)
 
     def is_all_of(self, case: Case) -> bool:
         """Whether a case consists of just this layer, loss or update, on the same data."""
@@ -322,7 +332,8 @@ class Comparison:
     def _under(self, name: str) -> Results:
         """The predictions for the part under a declared convention, computed once for all quantities."""
         if name not in self.by_convention:
-            self.by_convention[name] = CONVENTIONS[name].expected(self.case, self.model, self.guides)
+            convention = CONVENTIONS[name]
+            self.by_convention[name] = self._by_kernel(lambda model: convention.expected(self.case, model, self.guides))
         return self.by_convention[name]
 
     def _bound(self, key: Key) -> Array | None:
@@ -335,7 +346,7 @@ class Comparison:
     @cached_property
     def _with_bounds(self) -> Results:
         """The predictions with bounds, which are needed only where an element is outside its tolerance."""
-        return predict(self.case, replace(self.model, bounds=True, branches=BranchLog()), self.guides)
+        return self._by_kernel(lambda model: predict(self.case, model, self.guides), bounds=True, branches=BranchLog())
 
     @cached_property
     def with_open_ties(self) -> Results:

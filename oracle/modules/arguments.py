@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from oracle.judging.profile import Profile
 from oracle.modules import nested
 from oracle.subjects.torch import tensor
 
@@ -53,6 +54,13 @@ def check_references(module: torch.nn.Module, references: Any) -> None:
             raise ModuleError(f"references are of custom autograd.Functions, modules and hooks, got {name}")
         if not callable(own):
             raise ModuleError(f"the reference of {name} is a function, got {type(own).__name__}")
+
+
+def checked_profile(profile: Any) -> Profile:
+    """The profile, or one that declares nothing. Raises: ModuleError."""
+    if profile is not None and not isinstance(profile, Profile):
+        raise ModuleError(f"profile is an oracle.Profile, got {type(profile).__name__}")
+    return profile or Profile()
 
 
 def _check_module(module: Any, x: Any) -> None:

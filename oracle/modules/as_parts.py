@@ -32,7 +32,8 @@ class Observed:
     """A part with the results from which its rows are made.
 
     Attributes: `made`, the results by layer and quantity; `expected`, the quantities that must be present; `drawn`, the mask that
-        a layer drew; `if_output`, whether the part is judged only if its output, which is judged elsewhere, is right.
+        a layer drew; `if_output`, whether the part is judged only if its output, which is judged elsewhere, is right; `device`,
+        the kind of device on which it was computed.
     """
 
     part: Part
@@ -41,6 +42,7 @@ class Observed:
     expected: Sequence[str]
     drawn: Drawn | None = None
     if_output: bool = False
+    device: str = "cpu"
 
 
 def mixed(call: Call) -> str:
@@ -71,7 +73,7 @@ def of_call(call: Call, case: str) -> Observed:
         {"layer": call.layer},
     )
     made = {(call.layer, quantity): value for quantity, value in call.made.items()}
-    return Observed(part, {call.layer: call.kind}, made, call.expected, drawn)
+    return Observed(part, {call.layer: call.kind}, made, call.expected, drawn, device=call.device)
 
 
 def of_statistics(call: Call, case: str) -> Observed | None:
@@ -97,7 +99,7 @@ def of_loss(call: Call, case: str, targets: tuple[Array, ...]) -> Observed:
         {"loss": "loss"},
     )
     made = {("loss", quantity): value for quantity, value in call.made.items()}
-    return Observed(part, {"loss": call.kind}, made, call.expected)
+    return Observed(part, {"loss": call.kind}, made, call.expected, device=call.device)
 
 
 @dataclass

@@ -44,7 +44,8 @@ class Call:
         layer: the dotted name of the leaf; "name#2" for its second call.
         kind: its class of torch.nn; for a leaf that cannot be judged, its own class.
         spec: its options; None if it cannot be judged, for the `reason`.
-        given: its input, and its parameters and buffers by short name, as they were at the call.
+        given: its input, and its parameters and buffers by short name, as they were at the call; `device`, the kind of device
+            that they are on.
         made: its results, by quantity.
         expected: the quantities that it must have.
         joined: whether its output is part of autograd's graph.
@@ -59,6 +60,7 @@ class Call:
     reason: str = ""
     training: bool = True
     input: Array | None = None
+    device: str = "cpu"
     state: dict[str, Array] = field(default_factory=dict)
     grad_output: Array | None = None
     made: dict[str, Array] = field(default_factory=dict)

@@ -123,12 +123,12 @@ class Capture:
         if spec is None or len(given) != 1 or not isinstance(given[0], torch.Tensor):
             return
         if not torch._C._functorch.is_functorch_wrapped_tensor(given[0]):
-            call.keeps, call.input = spec, self._copied(given[0])
+            call.keeps, call.input, call.device = spec, self._copied(given[0]), given[0].device.type
             call.state = {name: self._copied(value) for name, value in state_of(module, spec).items()}
 
     def enter(self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
         """Copies the input of a call, and records its place in autograd's graph."""
-        call.input, call.version = self._copied(given), given._version
+        call.input, call.version, call.device = self._copied(given), given._version, given.device.type
         call.state = {name: self._copied(value) for name, value in state.items()}
         if torch.is_grad_enabled():
             if given.requires_grad:

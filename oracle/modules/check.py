@@ -12,9 +12,10 @@ import torch
 
 from oracle.harness.judge import judge_step
 from oracle.harness.surroundings import Surroundings
+from oracle.judging.profile import Profile
 from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
 from oracle.modules import nested
-from oracle.modules.arguments import ModuleError, check_references, checked
+from oracle.modules.arguments import ModuleError, check_references, checked, checked_profile
 from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_statistics, of_update
 from oracle.modules.calls import Call
 from oracle.modules.capture import leaves
@@ -40,6 +41,7 @@ def check_module(
     optimizer: torch.optim.Optimizer | None = None,
     steps: int = 1,
     *,
+    profile: Profile | None = None,
     references: Mapping[Any, Callable[..., Any]] | None = None,
     unjudged: str = "fail",
 ) -> Report:
@@ -54,9 +56,9 @@ def check_module(
     torch.compile has compiled, layers of torch.nn are judged, and operations between them are unjudged. The module is restored.
 
     Args:
-        torch_module: on any device, of any floating-point dtype, in training or evaluation mode. Layers in 16 bits may add up in
-            16 bits, as torch's LayerNorm does for parameter gradients on the CPU; in bfloat16 with many samples gradients of
-            parameters are then undecided.
+        torch_module: on any device, of any floating-point dtype, in training or evaluation mode. Layers in 16 bits are judged by
+            how torch's kernels compute them: on the CPU in float32, but for a few that add up in 16 bits, as LayerNorm does for
+            gradients of parameters, which are then undecided for many samples; on other devices they may add up in 16 bits.
         x: the input, or a tuple of several arguments. Each may be a nested tuple, list, dict or dataclass of tensors, and so may
             the module's output. Gradients of inputs are computed for tensors that require them; the report names the layers
             whose input does not.
@@ -66,6 +68,9 @@ def check_module(
         optimizer: an optimizer of parameters of the module; each step then ends with an update. It is judged if it is one of
             torch.optim's that refbp has, or derives from one.
         steps: the number of steps; all use the same data.
+        profile: deliberate differences of the module's layers from torch, as a subject declares them. With `accumulate` its
+            layers add up in that dtype, whatever torch's kernels do: `oracle.Profile(accumulate="float32")` is for a module in 16
+            bits on a device whose kernels do so, and with "bfloat16" they may all add up in bfloat16.
         references: functions with which to compare a call instead of its own forward, {MyFused: reference}. A key is a custom
             autograd.Function, a module class, a module's name, or a tensor's hook. A reference is called with the arguments of
             the call; that of a module also gets by keyword those of the module's parameters that it takes. A function in torch
@@ -83,7 +88,8 @@ def check_module(
     inputs = x if isinstance(x, tuple) else (x,)
     references = {} if references is None else references
     check_references(torch_module, references)
-    run = _Run(torch_module, inputs, loss, targets, optimizer, references)
+    declared = checked_profile(profile)
+    run = _Run(torch_module, inputs, loss, targets, optimizer, references, declared)
     start, around = time.perf_counter(), Surroundings()
     with untouched(torch_module, optimizer, list(nested.tensors_in(inputs))):
         seen = tuple(run.steps(steps))
@@ -91,7 +97,8 @@ def check_module(
     known_as = {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])}
     judgement = judge_step(ModuleStep(run.case, seen), run.training.profile, known_as)
     seconds = time.perf_counter() - start
-    call = f"oracle.check_module(module, x{', loss, target' if loss else ''}{', optimizer' if optimizer else ''})"
+    given = {"loss, target": loss, "optimizer": optimizer, "profile=profile": profile}
+    call = f"oracle.check_module({', '.join(['module, x', *(name for name, own in given.items() if own is not None)])})"
     dtypes = list(dict.fromkeys(row.dtype for row in judgement.rows))
     about = About.here(
         subject=run.case,
@@ -104,7 +111,7 @@ def check_module(
     )
     rows = sorted(judgement.rows, key=lambda row: dtypes.index(row.dtype))
     report = Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), judgement.details)
-    return replace(report, coverage=run.covered.coverage()).reproduced_by(call)
+    return replace(report, coverage=run.covered.coverage()).reproduced_by(call).declaring(declared.in_words())
 
 
 def takes_numbers(call: Call) -> bool:
@@ -123,13 +130,14 @@ class _Run:
         targets: tuple[Any, ...],
         optimizer: torch.optim.Optimizer | None,
         references: Mapping[Any, Callable[..., Any]],
+        profile: Profile,
     ) -> None:
         self.case = type(module).__name__
         self.kinds = {name or self.case: layer_type(own) or type(own).__name__ for name, own in module.named_modules()}
         names: dict[torch.Tensor, str] = {
             own: name if "." in name else f"{self.case}.{name}" for name, own in module.named_parameters()
         }
-        self.training = Training(self.case, module, inputs, loss, targets, optimizer, names, references)
+        self.training = Training(self.case, module, inputs, loss, targets, optimizer, names, references, profile)
         self.targets = tuple(np.array(array(own)) for own in targets if isinstance(own, torch.Tensor))
         floating = [own for own in [*nested.tensors_in(inputs), *names] if own.is_floating_point()]
         self.dtype = str(floating[0].dtype).removeprefix("torch.") if floating else "float32"

@@ -13,8 +13,12 @@ from oracle.judging.masks import mask_row
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES, LOCAL, MISSING, PASS, Row
 from oracle.modules.as_parts import Observed
+from oracle.modules.kernels import kernels_of
 from oracle.modules.operation_rows import Judged
 from oracle.trace import Key, Trace
+
+# The pattern of what is never missing, because it is given.
+NOTHING = ("input",)
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,12 @@ def judged_part(observed: Observed, case: str, number: int, profile: Profile) ->
 def bench_of(observed: Observed, case: str, number: int, profile: Profile) -> Bench:
     trace = Trace({Key(number, *place): value for place, value in observed.made.items()})
     blank = Row(case, observed.part.case.dtype, number, "", "", "", LOCAL, PASS)
-    return Bench(trace, None, replace(profile, quantities=tuple(observed.expected)), observed.kinds, blank)
+    shown = tuple(own for own in observed.expected if profile.shows(own)) or NOTHING
+    shown = profile.quantities if "*" in observed.expected else shown
+    of = observed.part.case
+    own = [spec.type for spec in of.layers] + ([of.loss.type] if of.loss is not None else [])
+    kernels = kernels_of(own[0], observed.device) if own and profile.accumulate is None else None
+    return Bench(trace, None, replace(profile, quantities=shown), observed.kinds, blank, kernels)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,11 @@ from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
 
 assert _rules
-# Kernels that add up in the 16 bits of their operands, on the processor at least: a convolution adds the gradients of its samples
-# to each other where oneDNN has no 16-bit instructions (aten/src/ATen/native/ConvolutionMM2d.cpp), layer norm those of its rows,
-# the negative log likelihood its terms (LossNLL.cpp), an embedding and an index the gradients of what was read several times
+# Kernels that add up in the 16 bits of their operands, on the processor at least: layer norm the gradients of its rows, the
+# negative log likelihood its terms (LossNLL.cpp), an embedding and an index the gradients of what was read several times
 # (Embedding.cpp, cpu/IndexKernel.cpp).
 IN_16_BITS = (
-    *("convolution", "_convolution", "native_layer_norm", "nll_loss_forward", "nll_loss2d_forward"),
+    *("native_layer_norm", "nll_loss_forward", "nll_loss2d_forward"),
     *("embedding", "index", "_unsafe_index", "index_select", "gather"),
 )
 # Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import numpy as np
 from oracle.programs.adjoint import matrix_t, plain
 from oracle.programs.geometry import mapped
 from oracle.programs.table import NoRule, rule
+from oracle.running_error import ErrorArray
+from oracle.running_error.stores import added_in_stores, with_more
 from refbp import functional
 
 
@@ -21,14 +25,45 @@ def convolution(
     """`refbp.functional.conv1d` to `conv3d`, and `conv_transpose1d` to `conv_transpose3d`."""
     rank = weight.ndim - 2
     stride, padding, dilation = (tuple(own) * (rank if len(own) == 1 else 1) for own in (stride, padding, dilation))
+
+    def op(input: Any, weight: Any, bias: Any) -> Any:
+        if transposed:
+            more = tuple(output_padding) * (rank if len(output_padding) == 1 else 1)
+            given = (stride, padding, more, groups, dilation)
+            return getattr(functional, f"conv_transpose{rank}d")(input, weight, bias, *given)
+        return getattr(functional, f"conv{rank}d")(input, weight, bias, stride, padding, dilation, groups)
+
+    y, back = op(input, weight, bias)
+    if not isinstance(input, ErrorArray) or input.model.stored is None:
+        return y, back
+    return _in_stores(op, input, weight, bias, transposed, y, back)
+
+
+def _in_stores(op: Any, input: Any, weight: Any, bias: Any, transposed: bool, y: Any, back: Any) -> Any:
+    """A convolution of 16-bit numbers in float32, which stores the numbers of each place of the window, and the weight's gradient
+    of each sample, in 16 bits and adds those up, as torch does where oneDNN has no 16-bit instructions (ConvolutionMM2d.cpp)."""
+    narrow, x, w = input.model.of(input.model.stored), input.value, weight.value
+
+    def places() -> Iterator[Any]:
+        for place in np.ndindex(w.shape[2:]):
+            alone = np.zeros_like(w)
+            alone[(..., *place)] = w[(..., *place)]
+            yield alone
+
+    def backward(g: Any) -> Any:
+        grad_input, grad_weight, grad_bias = back(g)
+        if not transposed:
+            shares = (op(x, alone, None)[1](g.value)[0] for alone in places())
+            grad_input = with_more(grad_input, added_in_stores(shares, narrow))
+        samples = (slice(place, place + 1) for place in range(len(x)))
+        shares = (op(x[own], w, None)[1](g.value[own])[1] for own in samples)
+        return grad_input, with_more(grad_weight, added_in_stores(shares, narrow)), grad_bias
+
     if transposed:
-        op = getattr(functional, f"conv_transpose{rank}d")
-        more = tuple(output_padding) * (rank if len(output_padding) == 1 else 1)
-        y, back = op(input, weight, bias, stride, padding, more, groups, dilation)
-    else:
-        op = getattr(functional, f"conv{rank}d")
-        y, back = op(input, weight, bias, stride, padding, dilation, groups)
-    return y, back
+        each = (op(x, alone, None)[0] for alone in places())
+        last = () if bias is None else (bias.value.reshape(-1, *(1,) * (w.ndim - 2)) + np.zeros(y.shape),)
+        y = with_more(y, added_in_stores(chain(each, last), narrow))
+    return y, backward
 
 
 def _sides(given: Any, rank: int, default: Any = None) -> Any:

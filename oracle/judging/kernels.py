@@ -1,0 +1,89 @@
+"""How a subject's kernels compute 16-bit numbers, quantity by quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.case.case import Case
+from oracle.execution.network import Results, execute
+from oracle.running_error import ErrorArray, ErrorModel
+from oracle.running_error.model import BranchLog
+from oracle.running_error.stores import added_in_stores, with_more
+from oracle.trace import Key
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Patterns of the quantities of a layer or loss that are not computed in the usual way, which adds up sums in float32, and
+    rounds every result of an operation to 16 bits.
+
+    Attributes:
+        in_16_bits: those whose sums are added up in 16 bits.
+        inside: those computed in float32 and rounded once.
+        by_sample: those added up in float32 within a sample, and in 16 bits from sample to sample.
+        by_place: those added up in float32 at a place in a convolution's window, stored, and in 16 bits from place to place.
+    """
+
+    in_16_bits: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    by_sample: tuple[str, ...] = ()
+    by_place: tuple[str, ...] = ()
+
+    def predicted(self, case: Case, usual: ErrorModel, predicting: Callable[[ErrorModel], Results]) -> Results:
+        """The predictions of a case of a single layer or loss, each under the model of its kernels."""
+        found = predicting(usual)
+        for patterns, model in (
+            (self.in_16_bits, replace(usual, accumulate=None)),
+            (self.inside, usual.inside_kernels),
+        ):
+            own = _fitting(found, patterns)
+            if own:
+                other = predicting(replace(model, branches=BranchLog()))
+                found = {**found, **{key: other[key] for key in own}}
+        for patterns, split in ((self.by_sample, _samples), (self.by_place, _places)):
+            own = _fitting(found, patterns)
+            for key in own if usual.rounds else ():
+                found = {**found, key: with_more(found[key], added_in_stores(_shares(split(case), key), usual))}
+        return found
+
+
+def _fitting(found: Results, patterns: tuple[str, ...]) -> list[Key]:
+    return [
+        key
+        for key, own in found.items()
+        if isinstance(own, ErrorArray) and any(fnmatchcase(key.quantity, pattern) for pattern in patterns)
+    ]
+
+
+def _samples(case: Case) -> Iterator[Case]:
+    """The case with each sample alone."""
+    (x,), grads = case.inputs, case.grad_outputs
+    has_batch = x.ndim == 2 + int(case.layers[0].type[-2])  # of Conv2d, for example
+    for place in range(len(x) if has_batch else 0):
+        own = slice(place, place + 1)
+        yield replace(case, inputs=(x[own],), grad_outputs=tuple(grad[own] for grad in grads))
+
+
+def _places(case: Case) -> Iterator[Case]:
+    """The case with the weights of each place of the window alone; then with its bias alone, which is added last to an output."""
+    weight, none = case.params["layer.weight"], {name: np.zeros_like(own) for name, own in case.params.items()}
+    for place in np.ndindex(weight.shape[2:]):
+        alone = np.zeros_like(weight)
+        alone[(..., *place)] = weight[(..., *place)]
+        yield replace(case, params=none | {"layer.weight": alone})
+    if "layer.bias" in none and case.layers[0].type.startswith("ConvTranspose"):
+        yield replace(case, params={**case.params, "layer.weight": np.zeros_like(weight)})
+
+
+def _shares(parts: Iterable[Case], key: Key) -> Iterator[Array]:
+    for part in parts:
+        yield np.asarray(execute(part.astype("float64"), _as_it_is)[key])
+
+
+def _as_it_is(array: Array) -> Array:
+    return array

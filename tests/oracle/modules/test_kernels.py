@@ -1,0 +1,111 @@
+"""16-bit layers are judged by how torch's kernels compute them: torch is never accused, and what adds up in 16 bits is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import oracle
+from oracle.modules.kernels import BY_CLASS, kernels_of
+
+DTYPES = [torch.bfloat16, torch.float16]
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "Linear": (lambda: nn.Linear(256, 16), (256,)),
+    "Conv1d": (lambda: nn.Conv1d(4, 8, 5, padding=2), (4, 30)),
+    "Conv2d": (lambda: nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=2), (8, 9, 9)),
+    "Conv3d": (lambda: nn.Conv3d(4, 4, 3), (4, 5, 5, 5)),
+    "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 8, 4, stride=2), (4, 30)),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(8, 4, 3, stride=2), (8, 7, 7)),
+    "ConvTranspose3d": (lambda: nn.ConvTranspose3d(4, 2, 3), (4, 4, 4, 4)),
+    "BatchNorm1d": (lambda: nn.BatchNorm1d(16), (16,)),
+    "BatchNorm2d": (lambda: nn.BatchNorm2d(8), (8, 6, 6)),
+    "InstanceNorm2d": (lambda: nn.InstanceNorm2d(8, affine=True, track_running_stats=True), (8, 8, 8)),
+    "GroupNorm": (lambda: nn.GroupNorm(4, 16), (16, 6, 6)),
+    "LayerNorm": (lambda: nn.LayerNorm(64), (8, 64)),
+    "RMSNorm": (lambda: nn.RMSNorm(64), (8, 64)),
+    "Softmax": (lambda: nn.Softmax(-1), (4, 50)),
+    "LogSoftmax": (lambda: nn.LogSoftmax(1), (50, 4)),
+    "GELU": (nn.GELU, (200,)),
+    "SiLU": (nn.SiLU, (200,)),
+    "Mish": (nn.Mish, (200,)),
+    "Tanhshrink": (nn.Tanhshrink, (200,)),
+    "MaxPool2d": (lambda: nn.MaxPool2d(3, 1), (4, 9, 9)),
+    "AvgPool1d": (lambda: nn.AvgPool1d(7, 1), (4, 40)),
+    "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d(5), (4, 9, 9)),
+    "LPPool2d": (lambda: nn.LPPool2d(2, 3), (4, 9, 9)),
+}
+
+
+def checked(name: str, dtype: torch.dtype, batch: int, profile: oracle.Profile | None = None) -> oracle.Report:
+    torch.manual_seed(batch)
+    make, shape = LAYERS[name]
+    layer = make().to(dtype)
+    with torch.no_grad():
+        for own in layer.parameters():
+            own.add_(0.1 * torch.randn(own.shape, dtype=dtype))
+    x = (torch.randn(batch, *shape) + 0.3).to(dtype).requires_grad_()
+    return oracle.check_module(layer, x, profile=profile)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", LAYERS)
+def test_torch_is_never_accused_in_16_bits(name: str, dtype: torch.dtype) -> None:
+    """Each exception in the table, and each class that is in none, in a small batch and a larger one."""
+    for batch in (2, 24):
+        report = checked(name, dtype, batch)
+        assert report.passed, report.blame
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity"),
+    [
+        ("Conv2d", "grad.weight"),
+        ("Conv2d", "grad_input"),
+        ("ConvTranspose2d", "output"),
+        ("LayerNorm", "grad.weight"),
+        ("MaxPool2d", "grad_input"),
+        ("AvgPool1d", "grad_input"),
+    ],
+)
+def test_each_exception_adds_up_in_16_bits(name: str, quantity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its line in the table torch would be accused: no line is wider than it has to be."""
+    report = checked(name, torch.bfloat16, 24)
+    assert report.passed
+    kept = BY_CLASS[name]
+    monkeypatch.setitem(BY_CLASS, name, type(kept)(inside=(*kept.inside, quantity)))
+    table = checked(name, torch.bfloat16, 24).table.set_index("quantity")
+    assert table["verdict"][quantity] in ("wrong", "imprecise")
+
+
+@pytest.mark.parametrize("name", ["Linear", "Conv2d", "ConvTranspose2d", "BatchNorm2d", "InstanceNorm2d"])
+def test_sums_of_kernels_that_compute_in_float32_are_decided(name: str) -> None:
+    """In bfloat16 as in float32: their error is that of float32, and a rounding when the result is stored."""
+    table = checked(name, torch.bfloat16, 8).table.set_index("quantity")
+    for quantity in ("output", "grad.weight", *(own for own in table.index if own.startswith("buffer.running"))):
+        assert table["decided"][quantity] > 0.9, quantity
+
+
+def test_a_profile_says_what_is_added_up_in() -> None:
+    """It overrides the table in both directions, and the report says so."""
+    known = checked("Linear", torch.bfloat16, 24).table["decided"].min()
+    declared = checked("Linear", torch.bfloat16, 24, oracle.Profile(accumulate="bfloat16"))
+    assert known > 0.9
+    assert declared.table["decided"].min() < 0.1
+    assert "adds up in bfloat16" in str(declared)
+    accused = checked("Conv2d", torch.bfloat16, 24, oracle.Profile(accumulate="float32"))
+    assert not accused.passed
+
+
+def test_a_profile_is_one() -> None:
+    """One sentence for anything else; declared conventions hold for a module's layers as they do for a subject's."""
+    with pytest.raises(ValueError, match=r"profile is an oracle\.Profile, got str"):
+        oracle.check_module(nn.ReLU(), torch.ones(2), profile="float32")  # type: ignore[arg-type]
+
+
+def test_devices_that_nobody_measured_may_add_up_in_16_bits() -> None:
+    """A table for the CPU says nothing about a GPU."""
+    assert kernels_of("Linear", "cpu") is not None
+    assert kernels_of("Linear", "cuda") is None

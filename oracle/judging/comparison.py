@@ -17,19 +17,21 @@ from oracle.execution.network import Results
 from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.disputes import settled
-from oracle.judging.figures import Expected, differs
+from oracle.judging.figures import Errors, Expected, differs, measured
 from oracle.judging.in_numbers import spelled_out
 from oracle.judging.kernels import Kernels
 from oracle.judging.parts import Part, step_part
 from oracle.judging.profile import Profile
-from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, MISSING, PASS, UNDECIDED, WRONG, Row
-from oracle.judging.verdict import compare
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, IMPRECISE, MISSING, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.verdict import BEHAVES_LIKE, MANY, compare, patterned
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, limits
 from oracle.trace import Key, Subject, Trace
 
 ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
 BRANCHES = ("input", "mask")
+# Errors with a smaller rms of z, in units of sums in 16 bits, are too small to be theirs.
+LEAST_RMS = 0.02
 
 
 class ReferenceFailed(Exception):
@@ -250,7 +252,25 @@ class Comparison:
         if self._has_overflown(key, got):
             return row.found(UNDECIDED, f"out of range: {row.dtype} cannot hold what is computed on the way")
         known = self._convention(row, key, got)
-        return row if known is None else row.found(CONVENTION, known)
+        if known is not None:
+            return row.found(CONVENTION, known)
+        if row.verdict == WRONG and self._adds_up_in_16_bits(row, key, got):
+            return row.found(IMPRECISE, f"{BEHAVES_LIKE} sums added up in {row.dtype}, where float32 is due")
+        return row
+
+    def _adds_up_in_16_bits(self, row: Row, key: Key, got: Array) -> bool:
+        """Whether the errors of a sum that is due in float32 are ordinary ones of the same sum in 16 bits."""
+        if self.kernels is None or got.size < MANY or got.shape != self.predicted[key].shape:
+            return False
+        found = self._in_16_bits[key]
+        expected = self._expected(key, found) if isinstance(found, ErrorArray) else self.expected(key)
+        figures, errors = measured(got, expected), Errors.of(got, expected.value, expected.sigma)
+        return not figures.n_outside and figures.z_rms > LEAST_RMS and not patterned(row, errors, None)
+
+    @cached_property
+    def _in_16_bits(self) -> Results:
+        """The predictions for kernels that add up in 16 bits."""
+        return predict(self.case, replace(self.model, accumulate=None, branches=BranchLog()), self.guides)
 
     def _has_overflown(self, key: Key, got: Array) -> bool:
         """Whether all that differs is due to be infinite or NaN only because products of the given numbers overflow.

@@ -146,7 +146,7 @@ def _outside(
     row = row.having(effective_bits=_bits(_relative_to_terms(error[rounds], expected.scale[rounds])))
     counted = errors.value != 0
     is_spread = np.count_nonzero(counted & (error <= sigma)) <= MOST_RIGHT * np.count_nonzero(counted)
-    if known.all() and is_spread and not _patterned(row, errors, step):
+    if known.all() and is_spread and not patterned(row, errors, step):
         precision = _precision_it_behaves_like(error, expected.scale, sigma, u)
         if precision is not None:
             said = f"{BEHAVES_LIKE} {precision} inside {row.dtype} ({row.effective_bits:.1f} effective bits)"
@@ -202,7 +202,7 @@ def _follows(errors: Errors, step: Floats | None) -> bool:
     return counted.size >= FEWEST and abs(float(np.mean(counted))) > 0.9
 
 
-def _patterned(row: Row, errors: Errors, step: Floats | None) -> bool:
+def patterned(row: Row, errors: Errors, step: Floats | None) -> bool:
     """Whether errors have a pattern, which rounding has not."""
     along = _systematic(errors.size, errors.value, row) or _follows(errors, step)
     return along or _by_channel(errors) or _repeats(errors)

@@ -111,8 +111,9 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
     def settle(self) -> None:
         """Add to an open sum's error what its orders say; a further addition is then no part of these."""
         if self.orders is not None and self.terms is not None:
-            beyond = self.orders.beyond(self.value, self.terms.statistical, self.count, self.model)
-            self.own_error = added(self.own_error, in_order(beyond, self.value, self.model))
+            with np.errstate(all="ignore"):
+                beyond = self.orders.beyond(self.value, self.terms.statistical, self.count, self.model)
+                self.own_error = added(self.own_error, in_order(beyond, self.value, self.model))
         self.orders = None
 
     @property
@@ -143,7 +144,8 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         """`scale`, with the value that None stands for."""
         if self.scale is not None:
             return self.scale
-        return self.terms.statistical if self.terms is not None else self.counted(np.square(self.value))
+        with np.errstate(over="ignore"):
+            return self.terms.statistical if self.terms is not None else self.counted(np.square(self.value))
 
     @property
     def open_terms(self) -> Twofold:

@@ -231,3 +231,10 @@ def test_an_operand_keeps_its_error_when_it_joins_a_running_total() -> None:
     total += product
     total += product
     np.testing.assert_array_equal(product.sigma, alone)
+
+
+def test_products_near_the_end_of_the_range_raise_no_warning() -> None:
+    """Their squares overflow: whoever reads the error of such a sum reads one that is not finite."""
+    x = np.full((3, 64), 1e200)
+    product = exact(x, ErrorModel(np.dtype("float64"))) @ exact(x.T, ErrorModel(np.dtype("float64")))
+    assert not np.isfinite(product.T.sigma).all() and not np.isfinite(product.reshape(-1).scale_or_own).any()

@@ -26,7 +26,8 @@ class Kernels:
         in_16_bits: those whose sums are added up in 16 bits.
         inside: those computed in float32 and rounded once.
         by_sample: those added up in float32 within a sample, and in 16 bits from sample to sample.
-        by_place: those added up in float32 at a place in a convolution's window, stored, and in 16 bits from place to place.
+        by_place: those added up in float32 at a place in a convolution's window, stored, and in 16 bits from place to place and
+            to the bias; a linear layer has one place.
     """
 
     in_16_bits: tuple[str, ...] = ()
@@ -70,13 +71,14 @@ def _samples(case: Case) -> Iterator[Case]:
 
 
 def _places(case: Case) -> Iterator[Case]:
-    """The case with the weights of each place of the window alone; then with its bias alone, which is added last to an output."""
+    """The case with the weights of each place of the window alone, of a linear layer all of them; then with its bias alone, which
+    is added last to an output."""
     weight, none = case.params["layer.weight"], {name: np.zeros_like(own) for name, own in case.params.items()}
     for place in np.ndindex(weight.shape[2:]):
         alone = np.zeros_like(weight)
         alone[(..., *place)] = weight[(..., *place)]
         yield replace(case, params=none | {"layer.weight": alone})
-    if "layer.bias" in none and case.layers[0].type.startswith("ConvTranspose"):
+    if "layer.bias" in none and case.layers[0].type.startswith(("ConvTranspose", "Linear")):
         yield replace(case, params={**case.params, "layer.weight": np.zeros_like(weight)})
 
 

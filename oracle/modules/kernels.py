@@ -7,6 +7,9 @@ from oracle.judging.kernels import Kernels
 # Found by holding torch's kernels against the usual way; tests/oracle/modules/test_kernels.py holds them again.
 OVERLAPPING = ("MaxPool", "AdaptiveMaxPool", "AvgPool", "AdaptiveAvgPool", "LPPool")
 BY_CLASS: dict[str, Kernels] = {
+    "Linear": Kernels(
+        by_place=("output",)
+    ),  # of rows that are not contiguous the product is stored before the bias is added
     "LayerNorm": Kernels(in_16_bits=("grad.*",), inside=("output",)),
     "GroupNorm": Kernels(inside=("output",)),
     **dict.fromkeys(("Softmax", "Softmin", "Softmax2d", "LogSoftmax"), Kernels(inside=("output",))),
@@ -15,7 +18,8 @@ BY_CLASS: dict[str, Kernels] = {
 }
 for rank in ("1d", "2d", "3d"):
     # Where oneDNN has no 16-bit instructions: aten/src/ATen/native/ConvolutionMM2d.cpp and its like.
-    BY_CLASS[f"Conv{rank}"] = Kernels(by_sample=("grad.weight",), by_place=("grad_input",))
+    # With a dilation the bias is added up in the same way: NaiveDilatedConvolution.cpp.
+    BY_CLASS[f"Conv{rank}"] = Kernels(by_sample=("grad.weight", "grad.bias"), by_place=("grad_input",))
     BY_CLASS[f"ConvTranspose{rank}"] = Kernels(by_sample=("grad.weight",), by_place=("output",))
     BY_CLASS[f"BatchNorm{rank}"] = Kernels(inside=("output", "buffer.*", "grad.weight"))
     BY_CLASS[f"InstanceNorm{rank}"] = Kernels(

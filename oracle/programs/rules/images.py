@@ -56,8 +56,11 @@ def _in_stores(op: Any, input: Any, weight: Any, bias: Any, transposed: bool, y:
             shares = (op(x, alone, None)[1](g.value)[0] for alone in places())
             grad_input = with_more(grad_input, added_in_stores(shares, narrow))
         samples = (slice(place, place + 1) for place in range(len(x)))
-        shares = (op(x[own], w, None)[1](g.value[own])[1] for own in samples)
-        return grad_input, with_more(grad_weight, added_in_stores(shares, narrow)), grad_bias
+        weights = (op(x[own], w, None)[1](g.value[own])[1] for own in samples)
+        if grad_bias is not None:
+            biases = (own.sum(tuple(range(1, own.ndim))) for own in g.value)
+            grad_bias = with_more(grad_bias, added_in_stores(biases, narrow))
+        return grad_input, with_more(grad_weight, added_in_stores(weights, narrow)), grad_bias
 
     if transposed:
         each = (op(x, alone, None)[0] for alone in places())

@@ -21,9 +21,10 @@ for rank in ("1d", "2d", "3d"):
     # With a dilation the bias is added up in the same way: NaiveDilatedConvolution.cpp.
     BY_CLASS[f"Conv{rank}"] = Kernels(by_sample=("grad.weight", "grad.bias"), by_place=("grad_input",))
     BY_CLASS[f"ConvTranspose{rank}"] = Kernels(by_sample=("grad.weight",), by_place=("output",))
-    BY_CLASS[f"BatchNorm{rank}"] = Kernels(inside=("output", "buffer.*", "grad.weight"))
+    # The two products of a running mean are stored before they are added; those of a variance do not cancel.
+    BY_CLASS[f"BatchNorm{rank}"] = Kernels(inside=("output", "buffer.running_var", "grad.weight"))
     BY_CLASS[f"InstanceNorm{rank}"] = Kernels(
-        inside=("output", "buffer.*", "grad.*"),
+        inside=("output", "buffer.running_var", "grad.*"),
         by_sample=("grad.*",),  # torch repeats the parameters for each sample
     )
     for name in OVERLAPPING:

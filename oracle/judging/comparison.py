@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -18,6 +18,7 @@ from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.disputes import settled
 from oracle.judging.figures import Errors, Expected, differs, measured
+from oracle.judging.given import all_given, given, may_overflow, same
 from oracle.judging.in_numbers import spelled_out
 from oracle.judging.kernels import Kernels
 from oracle.judging.parts import Part, step_part
@@ -25,7 +26,7 @@ from oracle.judging.profile import Profile
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, IMPRECISE, MISSING, PASS, UNDECIDED, WRONG, Row
 from oracle.judging.verdict import BEHAVES_LIKE, MANY, compare, patterned
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog, limits
+from oracle.running_error.model import BranchLog
 from oracle.trace import Key, Subject, Trace
 
 ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
@@ -154,8 +155,8 @@ class Comparison:
             and bool(case.masks) == bool(own.masks)
             and len(case.params) == len(own.params)
         )
-        whole, given = list(_given(case)), list(_given(own))
-        return alike and len(whole) == len(given) and all(map(same, whole, given))
+        whole, mine = list(given(case)), list(given(own))
+        return alike and len(whole) == len(mine) and all(map(same, whole, mine))
 
     def as_whole(self, part: Part, bench: Bench) -> Comparison:
         """This layer's comparison as an end-to-end one; its predictions are reused."""
@@ -216,7 +217,7 @@ class Comparison:
             expected,
             structured=self.case.structured,
             no_terms=self.empty,
-            given=() if self.bench.end_to_end else _all_given(self.case),
+            given=() if self.bench.end_to_end else all_given(self.case),
             before=self._before(key),
         )
 
@@ -276,16 +277,9 @@ class Comparison:
         """Whether all that differs is due to be infinite or NaN only because products of the given numbers overflow.
 
         The order of the operations decides then which of them an element becomes. What is due to be NaN or infinite without an
-        overflow, such as the mean of nothing, has to be so. A state is not counted as given, since it overflows first.
+        overflow, such as the mean of nothing, has to be so.
         """
-        states = [own for held in self.case.optimizer_state.values() for own in held.values()]
-        given = [np.abs(own.astype(np.float64)) for own in (*_given(self.case), *self.case.params.values()) if own.size]
-        if got.shape != self.predicted[key].shape or not all(np.isfinite(own).all() for own in given):
-            return False
-        one, two = sorted([1.0, 1.0, *(float(own.max()) for own in given), *(float(own.max()) for own in given)])[-2:]
-        if all(np.isfinite(own).all() for own in states) and one <= float(limits(np.dtype(self.case.dtype)).max) / (
-            two * max((own.size for own in given), default=1)
-        ):
+        if got.shape != self.predicted[key].shape or not may_overflow(self.case):
             return False
         due = self.expected(key)
         finite = np.isfinite(due.value) & np.isfinite(due.sigma)
@@ -371,25 +365,6 @@ class Comparison:
     @cached_property
     def with_open_ties(self) -> Results:
         return with_open_ties(self.case, self.model, self.guides, self.predicted)
-
-
-def _given(case: Case) -> Iterator[Array]:
-    """The inputs of a single step, without its parameters."""
-    yield from case.inputs
-    yield from case.grad_outputs
-    for grads in case.grads:
-        yield from (grads[name] for name in sorted(grads))
-
-
-def _all_given(case: Case) -> Iterator[Array]:
-    """All arrays from which a part is computed."""
-    yield from _given(case)
-    for held in (case.params, *case.optimizer_state.values()):
-        yield from held.values()
-
-
-def same(one: Array, other: Array) -> bool:
-    return one.dtype == other.dtype and np.array_equal(one, other)
 
 
 def by_norm(expected: Expected) -> Expected:

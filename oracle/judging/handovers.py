@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from oracle.case.case import Case
-from oracle.judging.comparison import Bench, same
+from oracle.judging.comparison import Bench
 from oracle.judging.figures import Expected
+from oracle.judging.given import same
 from oracle.judging.rows import PASS, Row
 from oracle.judging.verdict import compare
 from oracle.judging.wiring import Computed, connections

@@ -13,7 +13,7 @@ from oracle.case.case import Case
 from oracle.execution.network import Results, execute
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog
-from oracle.running_error.stores import added_in_stores, with_more
+from oracle.running_error.stores import added_in_stores, each_place, with_more
 from oracle.trace import Key
 
 
@@ -74,9 +74,7 @@ def _places(case: Case) -> Iterator[Case]:
     """The case with the weights of each place of the window alone, of a linear layer all of them; then with its bias alone, which
     is added last to an output."""
     weight, none = case.params["layer.weight"], {name: np.zeros_like(own) for name, own in case.params.items()}
-    for place in np.ndindex(weight.shape[2:]):
-        alone = np.zeros_like(weight)
-        alone[(..., *place)] = weight[(..., *place)]
+    for alone in each_place(weight):
         yield replace(case, params=none | {"layer.weight": alone})
     if "layer.bias" in none and case.layers[0].type.startswith(("ConvTranspose", "Linear")):
         yield replace(case, params={**case.params, "layer.weight": np.zeros_like(weight)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -13,7 +12,7 @@ from oracle.programs.adjoint import matrix_t, plain
 from oracle.programs.geometry import mapped
 from oracle.programs.table import NoRule, rule
 from oracle.running_error import ErrorArray
-from oracle.running_error.stores import added_in_stores, with_more
+from oracle.running_error.stores import added_in_stores, each_place, with_more
 from refbp import functional
 
 
@@ -44,16 +43,10 @@ def _in_stores(op: Any, input: Any, weight: Any, bias: Any, transposed: bool, y:
     of each sample, in 16 bits and adds those up, as torch does where oneDNN has no 16-bit instructions (ConvolutionMM2d.cpp)."""
     narrow, x, w = input.model.of(input.model.stored), input.value, weight.value
 
-    def places() -> Iterator[Any]:
-        for place in np.ndindex(w.shape[2:]):
-            alone = np.zeros_like(w)
-            alone[(..., *place)] = w[(..., *place)]
-            yield alone
-
     def backward(g: Any) -> Any:
         grad_input, grad_weight, grad_bias = back(g)
         if not transposed:
-            shares = (op(x, alone, None)[1](g.value)[0] for alone in places())
+            shares = (op(x, alone, None)[1](g.value)[0] for alone in each_place(w))
             grad_input = with_more(grad_input, added_in_stores(shares, narrow))
         samples = (slice(place, place + 1) for place in range(len(x)))
         weights = (op(x[own], w, None)[1](g.value[own])[1] for own in samples)
@@ -63,7 +56,7 @@ def _in_stores(op: Any, input: Any, weight: Any, bias: Any, transposed: bool, y:
         return grad_input, with_more(grad_weight, added_in_stores(weights, narrow)), grad_bias
 
     if transposed:
-        each = (op(x, alone, None)[0] for alone in places())
+        each = (op(x, alone, None)[0] for alone in each_place(w))
         last = () if bias is None else (bias.value.reshape(-1, *(1,) * (w.ndim - 2)) + np.zeros(y.shape),)
         y = with_more(y, added_in_stores(chain(each, last), narrow))
     return y, backward

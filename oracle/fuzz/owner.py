@@ -7,7 +7,6 @@ and refbp differ in double precision, the third witness decides between the two.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -93,7 +92,7 @@ def _quantity(part: Case, culprit: Blame) -> Key | None:
 
 def _between(part: Case, key: Key, honest: dict[str, Subject]) -> Owner | None:
     """Who of torch and refbp errs, if they differ in double precision; None if they agree."""
-    double = replace(part.astype("float64"))
+    double = part.astype("float64")
     try:
         said = {name: honest[name].run(double).get(*key) for name in WITNESSES}
         sigma = predict(double, ErrorModel(np.dtype("float64")))[key].sigma

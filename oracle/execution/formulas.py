@@ -14,8 +14,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from oracle.case.case import Case, Spec, at_step
+from oracle.execution.norm_formulas import of_norm
 from oracle.running_error import ErrorArray
-from oracle.running_error.array import stored
 from oracle.running_error.elementwise import elementwise
 from oracle.running_error.stores import with_more
 from oracle.trace import Key
@@ -68,63 +68,10 @@ def sigmoid_by_tanh(quantity: str, spec: Spec, known: Known) -> Any:
     return y if quantity == "output" else known["grad_output"] * (y * (1.0 - y))
 
 
-def with_one_mean(case: Case, quantity: str, spec: Spec, known: Known) -> Any:
-    """The error of a mean is common to all elements from which it is subtracted, and so adds up over them.
-
-    A kernel that computes in a wider dtype may store the mean and the scale all the same.
-    """
-    x, g = known["input"], known["grad_output"]
-    found = mean_and_scale(case, spec, x)
-    if found is None:
-        return None
-    mean, scale, channels, axes = found
-    off = x.model.raised(np.sum(g.value, axis=axes, keepdims=True) * scale)
-    more, terms = mean.error_or_zero * off, (mean.scale_or_own + np.square(mean.value)) * off.statistical
-    if quantity == "grad.weight":
-        others, plain = tuple(axis for axis in range(x.ndim) if axis != channels), known[quantity]
-        if x.model.stored is not None:
-            plain = with_more(plain, x.model.of(x.model.stored).rounding(plain.value))
-        return with_more(plain, more.mapped(lambda own: np.sum(own, axis=others)), np.sum(terms, axis=others))
-    spread = x.model.raised((x.value - mean.value) * (scale * scale / max(1, x.size // max(1, mean.size))))
-    return with_more(known[quantity], more * spread, terms * spread.statistical)
-
-
-def mean_and_scale(case: Case, spec: Spec, x: Any) -> tuple[Any, Any, int, tuple[int, ...]] | None:
-    """A norm's mean and 1/σ, the axis of its channels and the axes of its sums; None if it takes the statistics that it keeps."""
-    instance = spec.type.startswith("Instance")
-    if x.ndim < 2 or not x.size or not (case.training or instance or not spec.options.get("track_running_stats", True)):
-        return None
-    channels = 0 if instance and x.ndim == int(spec.type[-2]) + 1 else 1  # 0 without a batch
-    axes = tuple(range(channels + 1, x.ndim)) if instance else (0, *range(2, x.ndim))
-    mean = stored(np.mean(x, axis=axes, keepdims=True))
-    scale = 1 / np.sqrt(np.var(x.value, axis=axes, keepdims=True) + float(spec.options.get("eps", 1e-5)))
-    return mean, scale, channels, axes
-
-
-def with_stored_statistics(case: Case, key: Key, spec: Spec, known: Known) -> Any:
-    """A norm's output from a mean and a scale that a kernel stored in 16 bits, though it computes in a wider dtype."""
-    x = known["input"]
-    found = None if x.model.stored is None else mean_and_scale(case, spec, x)
-    if found is None:
-        return None
-    mean, scale, channels, _ = found
-    weight = np.asarray(case.params.get(f"{key.layer}.weight", 1.0), np.float64)
-    gain = scale * weight.reshape([-1 if axis == channels else 1 for axis in range(x.ndim)] if weight.ndim else ())
-    narrow = x.model.of(x.model.stored)
-    of_mean = narrow.rounding(mean.value) * x.model.raised(gain)
-    return with_more(known["output"], narrow.rounding((x.value - mean.value) * gain) + of_mean)
-
-
 def with_rounded_constants(known: Known) -> Any:
     """a (x or α') + b with a and b computed in the subject's dtype, each by a power and a few products."""
     y = known["output"]
     return with_more(y, y.model.rounding(y.value, 4))
-
-
-def of_norm(case: Case, key: Key, spec: Spec, known: Known) -> Any:
-    if key.quantity == "output":
-        return with_stored_statistics(case, key, spec, known)
-    return with_one_mean(case, key.quantity, spec, known)
 
 
 # For each activation: the quantities that have another formula, and a function of (quantity, spec, known) that computes it.

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from oracle.execution.formulas import covering
+from oracle.execution.norm_formulas import Moments
 from oracle.programs.adjoint import plain
 from oracle.programs.table import rule
+from oracle.running_error import ErrorArray
 from refbp import functional
 from refbp.normalization import layer_norm
 
@@ -30,9 +33,25 @@ def native_layer_norm(
 def native_batch_norm(
     input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float, eps: float
 ) -> Any:
-    """`refbp.functional.batch_norm`."""
-    y, back = functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    return (y, None, None), lambda g, *_: back(g)
+    """`refbp.functional.batch_norm`, in every formula by which the layer may be computed."""
+    made: Any = functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    y, back = made
+    if not training or not isinstance(input, ErrorArray) or not input.size:
+        return (y, None, None), lambda g, *_: back(g)
+    given = [own for own in (weight, bias, running_mean, running_var) if own is not None]
+    keeps = all(own.model.stored is not None for own in given)  # with float32 parameters the statistics are float32
+    gain = 1.0 if weight is None else plain(weight)
+    moments = Moments.of(input, gain, eps, 1, (0, *range(2, input.ndim)), keeps)
+
+    def backward(g: Any, *_: Any) -> Any:
+        grad_input, grad_weight, grad_bias = back(g)
+        grad_input = covering(grad_input, moments.grad_input(input, g, grad_input))
+        if grad_weight is not None:
+            grad_weight = covering(grad_weight, moments.grad_weight(input, g, grad_weight))
+        return grad_input, grad_weight, grad_bias
+
+    other = moments.output(input, y)
+    return (y if other is None else covering(y, other), None, None), backward
 
 
 @rule("_native_batch_norm_legit.no_stats")
@@ -40,8 +59,7 @@ def native_batch_norm_without_statistics(
     input: Any, weight: Any, bias: Any, training: bool, momentum: float, eps: float
 ) -> Any:
     """`refbp.functional.batch_norm` without running statistics."""
-    y, back = functional.batch_norm(input, None, None, weight, bias, training, momentum, eps)
-    return (y, None, None), lambda g, *_: back(g)
+    return native_batch_norm(input, weight, bias, None, None, training, momentum, eps)
 
 
 @rule("native_group_norm")

@@ -63,6 +63,31 @@ def test_a_linear_layer_of_rows_that_are_not_contiguous(dtype: torch.dtype) -> N
     assert report.passed, report.blame
 
 
+class Standardized(nn.Module):
+    """Standardises its weights by the function that normalises batches, as timm's ScaledStdConv2d does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.gain = nn.Parameter(torch.randn(16, 8, 3, 3) + 0.3), nn.Parameter(torch.rand(16) + 0.2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = self.weight.reshape(1, 16, -1)
+        rows = nn.functional.batch_norm(rows, None, None, weight=self.gain, training=True)
+        return nn.functional.conv2d(x, rows.reshape_as(self.weight))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_batch_norm_as_a_function_in_16_bits(dtype: torch.dtype) -> None:
+    """Torch keeps the mean and 1/σ in 16 bits: an output near zero, and both gradients, err as these do, and no more."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        report = oracle.check_module(Standardized().to(dtype), torch.randn(4, 8, 6, 6).to(dtype))
+        assert report.passed, report.blame
+        decided = report.table.set_index(["layer", "quantity"])["decided"]["batch_norm"]
+        assert decided["output"] > 0.95
+        assert decided["grad_input#0"] > 0.9
+
+
 def test_a_running_mean_whose_two_terms_cancel() -> None:
     """Torch stores both products in 16 bits before it adds them: the sum errs as the larger of them does."""
     torch.manual_seed(0)

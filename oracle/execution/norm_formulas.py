@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from oracle.case.case import Case, Spec
-from oracle.running_error.array import stored
 from oracle.running_error.model import ErrorModel, Floats
 from oracle.running_error.stores import with_more
 from oracle.trace import Key
@@ -43,7 +42,9 @@ class Moments:
         weight = np.asarray(weight, np.float64)
         gain = scale * weight.reshape([-1 if axis == channels else 1 for axis in range(x.ndim)] if weight.ndim else ())
         narrow = x.model.of(x.model.stored) if keeps and x.model.stored is not None else None
-        return cls(stored(mean) if keeps else mean, scale, gain, channels, axes, narrow)
+        if narrow is not None:  # also of a mean that is exact before it is stored
+            mean = with_more(mean, narrow.rounding(mean.value))
+        return cls(mean, scale, gain, channels, axes, narrow)
 
     def output(self, x: Any, plain: Any) -> Any:
         """The output from a stored mean and scale; None if they are not stored."""
@@ -67,15 +68,20 @@ class Moments:
         off = x.model.raised(np.sum(grad_output.value, axis=self.axes, keepdims=True) * self.scale)
         centred = x.value - self.mean.value
         spread = x.model.raised(centred * (self.scale * self.gain / count))
+        # An error of the mean as large as x - mean counts in both factors of the last term.
+        spread_of_mean = self.mean.error_or_zero * x.model.raised(self.scale * self.gain / count)
         found = with_more(
-            plain, self.mean.error_or_zero * off * spread, self._terms_of_mean() * off.statistical * spread.statistical
+            plain,
+            self.mean.error_or_zero * off * (spread + spread_of_mean),
+            self._terms_of_mean() * off.statistical * spread.statistical,
         )
         if self.stored_in is None:
             return found
-        # The last term holds 1/σ twice, and the whole once more.
-        along = np.sum(grad_output.value * centred, axis=self.axes, keepdims=True) * (self.scale * self.scale / count)
-        twice = self.stored_in.rounding(2 * centred * along * self.gain)
-        return with_more(found, twice + self.stored_in.rounding(plain.value))
+        # The last term holds 1/σ twice, and the whole once more; the mean is subtracted in it from each element.
+        along = np.sum(grad_output.value * centred, axis=self.axes, keepdims=True) * (self.scale * self.gain / count)
+        in_last = self.stored_in.rounding(2 * centred * along * self.scale)
+        of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(along * self.scale)
+        return with_more(found, in_last + of_mean + self.stored_in.rounding(plain.value))
 
     def _terms_of_mean(self) -> Floats:
         terms: Floats = self.mean.scale_or_own + np.square(self.mean.value)

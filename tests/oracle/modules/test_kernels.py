@@ -88,6 +88,21 @@ def test_batch_norm_as_a_function_in_16_bits(dtype: torch.dtype) -> None:
         assert decided["grad_input#0"] > 0.9
 
 
+class Normalized(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.batch_norm(x, None, None, training=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_batch_norm_of_two_elements_as_a_function_in_16_bits(dtype: torch.dtype) -> None:
+    """The terms of its gradient cancel, and what is left is the rounding of the mean and of 1/σ."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        x = (torch.randn(2, 500, 1, 1) + 3).to(dtype).requires_grad_()
+        report = oracle.check_module(Normalized(), x, unjudged="allow")
+        assert not report.blame, report.blame
+
+
 def test_a_running_mean_whose_two_terms_cancel() -> None:
     """Torch stores both products in 16 bits before it adds them: the sum errs as the larger of them does."""
     torch.manual_seed(0)

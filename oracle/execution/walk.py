@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case, at_step, named_layers
-from oracle.trace import Subject, Trace, Unsupported
+from oracle.execution.predict import predict
+from oracle.running_error import ErrorArray, ErrorModel
+from oracle.running_error.conditioning import digits_left, relative_error
+from oracle.trace import Key, Subject, Trace, Unsupported
 from oracle.trace import traced as shown_by
 from oracle.wording.errors import in_a_line
 
@@ -39,6 +42,8 @@ class Section:
         shape: the shape of the whole quantity.
         lines: its numbers, in row-major order.
         left_out: the number of further numbers that are not shown.
+        digits: the number of decimal digits that the rounding of all operations before leaves; None for given numbers, and where
+            everything is exact.
     """
 
     stage: str
@@ -48,6 +53,7 @@ class Section:
     shape: tuple[int, ...]
     lines: tuple[Line, ...]
     left_out: int = 0
+    digits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,17 +111,23 @@ def equations_of(type: str, weighted: bool) -> Equations:
 
 
 def walk(
-    case: Case, subject: Subject, reference: Subject, step: int = 0, most: int | None = MOST_NUMBERS
+    case: Case,
+    subject: Subject,
+    reference: Subject,
+    step: int = 0,
+    most: int | None = MOST_NUMBERS,
+    adds_up_in: str | None = None,
 ) -> list[Section]:
     """The sections of a step: given numbers, forward (z, n), loss, backward (δ, then the gradients, layer by layer), update.
 
     Args:
         case: in the dtype in which the subject computes; the reference computes in float64.
         most: the largest number of numbers per quantity; None for all.
+        adds_up_in: the dtype in which the subject adds up, if it is wider than its own.
     Raises: ValueError for a subject or reference that cannot run the case.
     """
     ours, theirs = traced(case, subject), traced(case.astype("float64"), reference)
-    found = [*given(case, ours, step, most)]
+    found, left = [*given(case, ours, step, most)], _digits(case, adds_up_in)
 
     def section(stage: str, place: str, what: str, layer: str, quantity: str, symbol: str) -> None:
         mine, other = ours.get(step, layer, quantity), theirs.get(step, layer, quantity)
@@ -127,7 +139,8 @@ def walk(
             said = f"{what}: {subject.name} has shape {mine.shape}, expected {other.shape}"
             found.append(Section(stage, place, said, symbol, other.shape, ()))
         else:
-            found.append(numbers(stage, place, what, symbol, mine, other, most))
+            own = numbers(stage, place, what, symbol, mine, other, most)
+            found.append(replace(own, digits=left.get(Key(step, layer, quantity))))
 
     specs = [(name, spec.type) for name, spec in named_layers(case.layers) if spec.type not in CONTAINERS]
     params = {name: [key for key in case.params if key.rpartition(".")[0] == name] for name, _ in specs}
@@ -151,6 +164,16 @@ def walk(
         decay = "with its weight decay" if options_of(case, name).get("weight_decay") else "without decay"
         section(UPDATE, name, f"the new value, eq. (6) {decay}", layer, f"param.{short}", short)
     return found
+
+
+def _digits(case: Case, adds_up_in: str | None) -> dict[Key, float]:
+    """The digits that are left of each quantity; none where refbp cannot run the case."""
+    try:
+        found = predict(case, ErrorModel(np.dtype(case.dtype), accumulate=adds_up_in))
+    except ValueError:
+        return {}
+    errors = {key: relative_error(own.value, own.sigma) for key, own in found.items() if isinstance(own, ErrorArray)}
+    return {key: digits_left(own) for key, own in errors.items() if own is not None}
 
 
 def given(case: Case, trace: Trace, step: int, most: int | None) -> Iterator[Section]:

@@ -41,5 +41,7 @@ def explain(
     if not 0 <= step < chosen.steps:
         raise ValueError(f"case {chosen.name} has steps 0 to {chosen.steps - 1}, got step {step}")
     ours = called.load(subject)
-    sections = walk(chosen.astype(dtype), ours, subjects.load(reference), step, None if every else MOST_NUMBERS)
+    adds_up_in = ours.profile.accumulates_in(dtype)
+    most = None if every else MOST_NUMBERS
+    sections = walk(chosen.astype(dtype), ours, subjects.load(reference), step, most, adds_up_in)
     return Walk(chosen.name, chosen.why, ours.name, dtype, reference, step, tuple(sections))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from oracle.blame.details import Detail
@@ -58,16 +58,27 @@ def in_turn(
 ) -> Iterator[tuple[Job, Result]]:
     """Each job with its result, in the order of the jobs.
 
-    executor: runs jobs in parallel; without one they run in this process.
+    executor: runs jobs in parallel, from this call on; without one each runs in this process when its turn comes.
     lost: gives the result of a job whose process ended before the job was done.
     Raises: WorkerDied if a job is lost and `lost` is not given.
     """
-    futures = deque(executor.submit(work, job) for job in jobs) if executor is not None else deque()
+    futures = deque(executor.submit(work, job) for job in jobs) if executor is not None else None
+    return _results(work, jobs, name, progress, futures, lost)
+
+
+def _results(
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    name: Callable[[Job], str],
+    progress: Progress | None,
+    futures: deque[Future[Result]] | None,
+    lost: Callable[[Job, BrokenExecutor], Result] | None,
+) -> Iterator[tuple[Job, Result]]:
     try:
         for done, job in enumerate(jobs):
             if progress is not None:
                 progress(done, len(jobs), name(job))
-            if executor is None:
+            if futures is None:
                 yield job, work(job)
                 continue
             try:
@@ -78,7 +89,7 @@ def in_turn(
                 result = lost(job, error)
             yield job, result
     finally:
-        for future in futures:
+        for future in futures or ():
             future.cancel()
     if progress is not None:
         progress(len(jobs), len(jobs), "")

@@ -76,6 +76,17 @@ def run(
     jobs = [
         Job(case.astype(dtype), subject, reference, witness, strict_conventions) for case in chosen for dtype in dtypes
     ]
+    names = {case.name for case in chosen}
+    networks = [network for network in suite.networks.digit_networks() if network.name in names]
+    # The longest jobs come first, so that no worker has to be waited for at the end.
+    training = in_turn(
+        trained_freely,
+        [FreeRun(network, subject, reference) for network in networks],
+        lambda free: free.network.name,
+        None,
+        executor,
+        not_trained,
+    )
     rows: list[Row] = []
     details: list[Detail] = []
     seconds: dict[tuple[str, str], float] = {}
@@ -87,15 +98,11 @@ def run(
         details += done.details
         left |= set(done.left)
         declared = declared or done.profile
-    ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED, FAILED)}
-    present = {case.name for case in chosen} - ended_early
-    lacking = {row.case for row in rows if row.verdict == UNSUPPORTED and not row.layer}
-    free = [
-        FreeRun(network, subject, reference) for network in suite.networks.digit_networks() if network.name in present
-    ]
-    if progress is not None and free:
+    if progress is not None and networks:
         progress(len(jobs), len(jobs), "free training on the digits")
-    ended = [end for _, end in in_turn(trained_freely, free, lambda run: run.network.name, None, executor, not_trained)]
+    ended_early = {row.case for row in rows if row.verdict in (CRASHED, UNSUPPORTED, FAILED)}
+    lacking = {row.case for row in rows if row.verdict == UNSUPPORTED and not row.layer}
+    ended = [end for free, end in training if free.network.name not in ended_early]
     runs = [run for run in ended if isinstance(run, TrainingRun)]
     if progress is not None:
         progress(len(jobs), len(jobs), "")

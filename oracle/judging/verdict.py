@@ -12,6 +12,7 @@ from oracle.judging.figures import Errors, Expected, Figures, cosine, infinite_f
 from oracle.judging.misshapen import looks_like
 from oracle.judging.rows import IMPRECISE, LOCAL, LOOSE, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
+from oracle.running_error.conditioning import digits_left, relative_error
 from oracle.running_error.model import Floats
 
 # Precisions that a kernel may fall back to, by unit roundoff; TF32 keeps fp16's 11 bits.
@@ -105,15 +106,20 @@ def _measured(
     if not no_terms and not figures.has_terms and figures.is_finite:
         return row.found(UNDECIDED, "every term that was added up is zero: nothing was tested")
     if row.decided < 0.5:
-        return row.found(UNDECIDED, _too_wide(row, figures))
+        return row.found(UNDECIDED, _too_wide(row, figures, expected, u))
     return row.found(PASS, _hidden_by_storing(row, figures))
 
 
-def _too_wide(row: Row, figures: Figures) -> str:
+def _too_wide(row: Row, figures: Figures, expected: Expected, u: float) -> str:
     if 2 * figures.n_hidden > row.n:
         said = "the sum has so many terms that its tolerance exceeds a typical one"
         return f"{said}, at {figures.n_hidden / row.n:.0%} of the elements"
-    return f"the tolerance is too wide at {1 - row.decided:.0%} of the elements"
+    said = f"the tolerance is too wide at {1 - row.decided:.0%} of the elements"
+    relative = relative_error(expected.value, expected.sigma)
+    if relative is None:
+        return said
+    left = digits_left(relative)
+    return f"ill-conditioned: rounding is amplified {relative / u:.2g} times, {left:.1f} digits are left; {said}"
 
 
 def _hidden_by_storing(row: Row, figures: Figures) -> str:

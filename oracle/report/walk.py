@@ -91,7 +91,8 @@ class Walk:
 
 
 def title(section: Section) -> str:
-    return f"{section.place}: {section.what}" if section.what else section.place
+    named = f"{section.place}: {section.what}" if section.what else section.place
+    return named if section.digits is None else f"{named} ({section.digits:.1f} digits left)"
 
 
 def rows(section: Section) -> list[tuple[str, list[str]]]:

@@ -150,3 +150,26 @@ def test_no_line_crosses_the_number_of_a_weight() -> None:
     """Numbers are drawn after all lines of their layer."""
     drawn = str(edges(Weights({(to, origin): 0.5 for to in range(3) for origin in range(2)}, {}), 1, 2, 3, 3))
     assert drawn.count("<line") == drawn.count("<text") == 6 and drawn.rindex("<line") < drawn.index("<text")
+
+
+def test_it_shows_where_digits_are_lost() -> None:
+    """The tolerance of the whole way to a quantity, relative to its terms: small where the layer before cancels."""
+    rng = np.random.default_rng(0)
+    layers = (oracle.Spec("Linear", {"in_features": 3, "out_features": 4}), oracle.Spec("Tanhshrink"))
+    params = {"0.weight": rng.standard_normal((4, 3)) * 0.01, "0.bias": np.zeros(4)}
+    case = oracle.Case(
+        "cancels",
+        layers=layers,
+        params=params,
+        inputs=(rng.standard_normal((5, 3)),),
+        grad_outputs=(np.ones((5, 4)),),
+    )
+    for dtype, digits in (("float64", 15.95), ("float32", 7.2)):
+        walk = oracle.explain(case, dtype=dtype)
+        left = {(section.stage, section.place.split(" ")[0]): section.digits for section in walk.sections}
+        assert left[GIVEN, "input"] is None
+        product, difference = left[FORWARD, "0"], left[FORWARD, "1"]
+        assert product is not None and difference is not None
+        assert digits - 2 < product < digits
+        assert difference < product - 3  # x - tanh x is x³/3, with x of about 0.01
+        assert f"({difference:.1f} digits left)" in str(walk) and f"({difference:.1f} digits left)" in walk.to_html()

@@ -259,6 +259,7 @@ def test_a_tolerance_that_hides_wrong_values_is_undecided() -> None:
     row = judged(value.astype(np.float32), wide)
     assert (row.verdict, row.decided) == (UNDECIDED, 0.25)
     assert "too wide at 75%" in row.diagnosis
+    assert row.diagnosis.startswith("ill-conditioned: rounding is amplified 1.5e+07 times, 0.0 digits are left")
 
 
 def test_few_wide_elements_do_not_hide_the_others() -> None:

@@ -1,0 +1,40 @@
+"""The loop of every kind of run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from oracle.harness.jobs import in_turn
+
+
+class Recorded(Executor):
+    """Makes each job at once, and keeps it."""
+
+    def __init__(self) -> None:
+        self.submitted: list[Any] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.submitted.extend(args)
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def test_parallel_jobs_begin_before_their_results_are_asked_for() -> None:
+    """So that a run can hand over its longest jobs first, and read them last."""
+    executor = Recorded()
+    later = in_turn(str, [1, 2], str, executor=executor)
+    assert list(in_turn(str, [3], str, executor=executor)) == [(3, "3")]
+    assert executor.submitted == [1, 2, 3]
+    assert list(later) == [(1, "1"), (2, "2")]
+
+
+def test_jobs_in_this_process_begin_in_their_turn() -> None:
+    """Without other processes nothing happens before its result is asked for."""
+    done: list[int] = []
+    results = in_turn(done.append, [1, 2], str)
+    assert not done
+    next(results)
+    assert done == [1]

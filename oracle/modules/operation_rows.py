@@ -40,32 +40,34 @@ class Judged:
     given: tuple[Array | None, Array | None] = (None, None)
 
 
-def judged(operation: Operation, case: str, step: int) -> Judged:
-    """The rows for an operation's output and the gradients of its inputs."""
+def judged(operation: Operation, case: str, step: int, accumulate: str | None = None) -> Judged:
+    """The rows for an operation's output and the gradients of its inputs.
+
+    accumulate: the dtype in which all kernels add up 16-bit numbers, if the user declares one.
+    """
     if operation.reason:
         return Judged([], [], operation.reason)
     try:
         with np.errstate(all="ignore"):
-            found = _judged(operation, case, step)
+            found = _judged(operation, case, step, accumulate)
             # Worst-case bounds are needed only where an element is outside its tolerance.
-            return _judged(operation, case, step, bounds=True) if found.wrong else found
+            return _judged(operation, case, step, accumulate, bounds=True) if found.wrong else found
     except NoRule as lacking:
         return Judged([], [], str(lacking))
     except Exception as error:  # a rule that cannot is a gap in the reference, and no finding about the module
         return Judged([], [], f"the reference cannot run it: {in_a_line(error)}")
 
 
-def _judged(operation: Operation, case: str, step: int, bounds: bool = False) -> Judged:
+def _judged(operation: Operation, case: str, step: int, accumulate: str | None, bounds: bool = False) -> Judged:
     if any(number not in operation.outputs for number in operation.upstream):
         raise NoRule("a gradient arrives at an output that no ATen call reads")
     held = list(operation.inputs.values())
     model = ErrorModel(np.dtype("float32"), bounds)
     leading = held[0].shape if held else ()
     model.branches.samples = leading[0] if len(leading) > 1 else 0
-    rows = _Rows(
-        operation, _runs(operation, held), model, Row(case, "", step, operation.layer, operation.kind, "", LOCAL, PASS)
-    )
-    run = rows.run(WithErrors(model))
+    blank = Row(case, "", step, operation.layer, operation.kind, "", LOCAL, PASS)
+    rows = _Rows(operation, _runs(operation, held), WithErrors(model, accumulate), blank)
+    run = rows.run(rows.arithmetic)
     _check_filled(run, operation)
     forward, backward = rows.forward(run), rows.backward(run)
     shown = {row.quantity for row in (*forward, *backward) if row.verdict in DISCREPANCIES}
@@ -91,7 +93,7 @@ class _Rows:
 
     operation: Operation
     run: Callable[[WithErrors], Derived]
-    model: ErrorModel
+    arithmetic: WithErrors
     blank: Row
     wrong: list[tuple[Row, Array, Expected]] = field(default_factory=list)
 
@@ -113,12 +115,16 @@ class _Rows:
 
     def backward(self, run: Derived) -> list[Row]:
         operation, found = self.operation, []
-        for place, (position, grad) in enumerate(zip(operation.inputs, self._grads(run, self.model), strict=True)):
+        for place, (position, grad) in enumerate(zip(operation.inputs, self._grads(run, self.arithmetic), strict=True)):
             held = operation.inputs[position]
             if held.dtype not in FLOATS:
                 continue
             got = operation.gradients.get(position, np.zeros(held.shape, np.dtype(held.dtype)))
-            due = grad if grad is not None else ErrorArray.exact(np.zeros(held.shape), self.model.of(held.dtype))
+            due = (
+                grad
+                if grad is not None
+                else ErrorArray.exact(np.zeros(held.shape), self.arithmetic.model.of(held.dtype))
+            )
             row = self.row(held.dtype, _quantity(operation, position), got, due)
             if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_kink(place, got):
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
@@ -134,11 +140,12 @@ class _Rows:
 
     @cached_property
     def _with_open_ties(self) -> Sequence[ErrorArray | None]:
-        model = replace(self.model, bounds=False, open_ties=True, branches=BranchLog())
-        return self._grads(self.run(WithErrors(model)), model)
+        model = replace(self.arithmetic.model, bounds=False, open_ties=True, branches=BranchLog())
+        other = replace(self.arithmetic, model=model)
+        return self._grads(self.run(other), other)
 
-    def _grads(self, run: Derived, model: ErrorModel) -> Sequence[ErrorArray | None]:
-        lifted, arrived = WithErrors(model).lifted, self.operation.upstream
+    def _grads(self, run: Derived, arithmetic: WithErrors) -> Sequence[ErrorArray | None]:
+        lifted, arrived = arithmetic.lifted, self.operation.upstream
         return run.gradients([lifted(arrived[own]) if own in arrived else None for own in self.operation.outputs])
 
 

@@ -148,7 +148,9 @@ class Step:
     def _judge(self, operation: Operation) -> None:
         self.watch.at = ""
         self.capture.order.append(operation.layer)
-        self.operations.append((operation, judged(operation, self.training.case, self.number)))
+        self.operations.append(
+            (operation, judged(operation, self.training.case, self.number, self.training.profile.accumulate))
+        )
         operation.release()
 
     def _update(self) -> None:

@@ -59,9 +59,13 @@ class Plain:
 
 @dataclass(frozen=True)
 class WithErrors:
-    """Computes with error arrays, each in the precision in which the program held it."""
+    """Computes with error arrays, each in the precision in which the program held it.
+
+    accumulate: the dtype in which all kernels add up 16-bit numbers; None for what is known of each.
+    """
 
     model: ErrorModel
+    accumulate: str | None = None
 
     def lifted(self, numbers: Array) -> Any:
         if numbers.dtype.kind in "biu":
@@ -73,7 +77,8 @@ class WithErrors:
         if not isinstance(x, ErrorArray) or x.dtype.itemsize != 2:
             return x
         model = self.model.of(x.dtype.name)
-        if rule.name in IN_16_BITS:
+        declared = self.accumulate is not None
+        if self.accumulate == x.dtype.name if declared else rule.name in IN_16_BITS:
             return converted(x, replace(model, accumulate=None))
         return x if rule.moves or rule.family in BY_CALLS else converted(x, model.inside_kernels)
 

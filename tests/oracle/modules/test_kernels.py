@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -159,6 +160,33 @@ def test_a_profile_says_what_is_added_up_in() -> None:
     assert "adds up in bfloat16" in str(declared)
     accused = checked("Conv2d", torch.bfloat16, 24, oracle.Profile(accumulate="float32"))
     assert not accused.passed
+
+
+class Picked(nn.Module):
+    """A product, and rows that are picked often: torch adds up the product in float32, and the gradients of a row in 16 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.weight = nn.Parameter(torch.randn(4, 64)), nn.Parameter(torch.randn(64, 8))
+
+    def forward(self, index: torch.Tensor) -> torch.Tensor:
+        return self.table[index] @ self.weight
+
+
+def test_a_profile_says_what_operations_add_up_in() -> None:
+    """As for layers, in both directions."""
+    torch.manual_seed(0)
+    module, index = Picked().bfloat16(), torch.randint(4, (3000,))
+
+    def table(accumulate: str | None) -> pd.DataFrame:
+        profile = None if accumulate is None else oracle.Profile(accumulate=accumulate)
+        return oracle.check_module(module, index, profile=profile).table.set_index(["layer", "quantity"])
+
+    known, narrow, wide = table(None), table("bfloat16"), table("float32")
+    assert set(known["verdict"]) <= {"pass", "undecided"}
+    product, picked = ("mm", "grad.weight"), ("index", "grad.table")
+    assert known["decided"][product] > 0.9 > narrow["decided"][product]
+    assert narrow["verdict"][picked] != "wrong" and wide["verdict"][picked] == "wrong"
 
 
 def test_a_profile_is_one() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refbp.arrays import Array
+from refbp.arrays import Array, machine_epsilon
 from refbp.docstring import documented_by
 from refbp.optimizer import Optimizer, Params, descent
 
@@ -148,7 +148,7 @@ def adafactor(
     """
     t = int(step or 0) + 1
     g = -grad if maximize else grad
-    eps1, eps2 = (float(np.finfo(param.dtype).eps) if eps[0] is None else eps[0]), eps[1]
+    eps1, eps2 = (machine_epsilon(param.dtype) if eps[0] is None else eps[0]), eps[1]
     kept = float(t) ** beta2_decay
     rate = np.maximum(np.sqrt(np.mean(np.square(param))), eps2) * min(lr, t**-0.5)
     if weight_decay:

@@ -23,3 +23,8 @@ def is_array(value: Any) -> bool:
 def as_array(value: Any) -> Any:
     """A NumPy scalar as an array without dimensions; every other value unchanged."""
     return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def machine_epsilon(dtype: np.dtype[Any]) -> float:
+    """The distance from 1 to the next number of a floating-point dtype, also of bfloat16, which np.finfo does not know."""
+    return float(np.nextafter(np.ones((), dtype), np.full((), 2, dtype))) - 1.0

@@ -14,7 +14,7 @@ from typing import TypeAlias, Unpack
 
 import numpy as np
 
-from refbp.arrays import Array, Backward
+from refbp.arrays import Array, Backward, machine_epsilon
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
 from refbp.special import where
@@ -181,7 +181,8 @@ def group_norm(
 def rms_norm(
     input: Array, normalized_shape: NormalizedShape, weight: Array | None = None, eps: float | None = None
 ) -> tuple[Array, Backward]:
-    """y = x / √(mean(x²) + eps) w, the mean over the last dimensions; eps None is the machine epsilon of input's dtype.
+    """y = x / √(mean(x²) + eps) w, the mean over the last dimensions; eps None is the machine epsilon of input's dtype, of 16-bit
+    input that of float32, in which kernels compute.
 
     Source: Zhang and Sennrich, arXiv:1910.07467.
 
@@ -193,7 +194,9 @@ def rms_norm(
     """
     shape = _last_axes(input, normalized_shape, weight, name="rms_norm")
     axes = tuple(range(input.ndim - len(shape), input.ndim))
-    s = 1.0 / np.sqrt(mean_over(np.square(input), axes) + (float(np.finfo(input.dtype).eps) if eps is None else eps))
+    if eps is None:
+        eps = machine_epsilon(np.dtype(np.float32) if input.dtype.itemsize == 2 else input.dtype)
+    s = 1.0 / np.sqrt(mean_over(np.square(input), axes) + eps)
     x_hat = input * s
     y, backward_all = affine(x_hat, lambda g: s * (g - x_hat * mean_over(g * x_hat, axes)), weight, None, shape)
     return y, lambda grad_output: backward_all(grad_output)[:2]

@@ -84,7 +84,9 @@ def run(
     notes.print(f"{who} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True)
     # Before a folder is made: a wrong argument leaves nothing behind.
     run.check_names(reference, dtypes)
-    jobs = len(dtypes) * len(list(suite.matching(chosen)) if isinstance(chosen, str) else chosen)
+    # The whole suite takes seconds to build, in which its workers start.
+    own = [] if chosen == "all" else list(suite.matching(chosen)) if isinstance(chosen, str) else chosen
+    jobs = len(dtypes) * len(own) if own else apart.MANY + 1
     with apart.workers(judged, jobs, time_limit, workers, scheduler) as pool:
         apart.named(pool, judged)
         require_writable(out)
@@ -109,8 +111,8 @@ def run(
         report.save(out)
         show_run(report, out, as_json=as_json)
         if shrink:
-            own = {} if isinstance(chosen, str) else {case.name: case for case in chosen}
-            write_shrunk(report, judged, own, out / "shrunk", pool, quiet=as_json)
+            by_name = {} if isinstance(chosen, str) else {case.name: case for case in chosen}
+            write_shrunk(report, judged, by_name, out / "shrunk", pool, quiet=as_json)
     raise typer.Exit(status(report))
 
 

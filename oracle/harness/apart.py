@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from oracle import subjects
 from oracle.harness import called, cluster, executors
+from oracle.harness.work import get_ready
 from oracle.subjects import SubjectError
 
 Result = TypeVar("Result")
@@ -31,6 +32,7 @@ def workers(
 ) -> Iterator[Executor | None]:
     """The executor for jobs with this subject; None, for this process, for a few jobs with a subject of this package.
 
+    jobs: how many there will be, at least: workers for many start at once, beside what is prepared here.
     seconds: the time limit for a call of a user's subject.
     count, scheduler: so many processes, or the workers of this Dask scheduler, for any number of jobs.
     Raises: SubjectError for an unknown name; ClusterError for a scheduler that does not answer.
@@ -49,6 +51,8 @@ def workers(
             yield pool
     elif jobs > MANY:
         with executors.pool() as pool:
+            for _ in range(os.cpu_count() or 1):
+                pool.submit(get_ready)
             yield pool
     else:
         yield None

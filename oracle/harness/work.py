@@ -58,6 +58,11 @@ def judged_apart(job: Job, executor: Executor | None) -> Judged:
     return done
 
 
+def get_ready() -> None:
+    """Imports, in a worker, what every job needs."""
+    subjects.load("torch")
+
+
 class FreeRun(NamedTuple):
     """A network that subject and reference train freely."""
 

@@ -16,6 +16,6 @@ def expected_of(made: ErrorArray) -> Expected:
         made.value,
         made.sigma * np.sqrt(1 + ratio * ratio),
         None if bound is None else bound * (1 + ratio),
-        np.broadcast_to(np.sqrt(made.scale_or_own), made.shape),
+        np.sqrt(made.spelled_out(made.scale_or_own)),
         None if made.hidden is None else np.broadcast_to(made.hidden, made.shape),
     )

@@ -64,7 +64,7 @@ class Errors:
         actual = got.astype(np.float64)
         size = np.abs(actual - value)
         most = largest * (1 + UNIT_ROUNDOFF[got.dtype.name])
-        if np.isfinite(size).all() and np.abs(value).max(initial=0.0) <= most:
+        if size.max(initial=0.0) < math.inf and np.abs(value).max(initial=0.0) <= most:  # and not NaN
             return cls(actual, value, size, None)
         decreed = ~np.isfinite(value)
         # What the dtype cannot hold, it holds as infinity; near the edge rounding decides.
@@ -139,52 +139,64 @@ class Figures:
         """Add a block whose first element has the position `start`."""
         sigma, bound = infinite_for_nan(expected.sigma), expected.bound
         errors, tolerance = Errors.of(got, expected.value, sigma), LAMBDA * sigma
-        narrow = tolerance <= DECIDABLE * expected.scale
-        decided = narrow | (sigma == 0)
-        if got.dtype.itemsize == 2:  # that a result is stored in 16 bits is no width of the sum
-            stored = UNIT_ROUNDOFF[got.dtype.name] * errors.value
-            before = LAMBDA * np.sqrt(np.maximum(np.square(sigma) - np.square(stored), 0.0))
-            decided |= before <= DECIDABLE * expected.scale
-            self.n_stored += int(np.count_nonzero(decided & ~narrow & (sigma > 0)))
+        decided = self._narrow(got, tolerance, sigma, errors, expected)
         if expected.hidden is not None:
-            decided &= ~expected.hidden
+            decided = decided & ~expected.hidden
             self.n_hidden += int(np.count_nonzero(expected.hidden))
         rounds = (sigma > 0) & (sigma < math.inf)
         if errors.regular is not None:
             finite = np.isfinite(errors.value)
-            decided |= ~finite
+            decided = decided | ~finite
             rounds &= errors.regular
             self.is_finite &= bool(finite.all())
         self.n_decided += int(np.count_nonzero(decided))
-        self.n_rounding += int(np.count_nonzero(rounds))
+        n_rounding = int(np.count_nonzero(rounds))
+        self.n_rounding += n_rounding
         self.has_terms = self.has_terms or bool((expected.scale > 0).any())
         self._add_products(errors)
         wrong = errors.size != 0
         if not wrong.any():  # to the bit
             self._add_worst(np.zeros(1), start, errors, tolerance)
             return
-        impossible = errors.impossible if errors.impossible is not None else np.zeros(1, bool)
+        impossible = errors.impossible
 
         def relative(width: Floats) -> Floats:
             ratio = np.divide(errors.size, width, out=np.zeros_like(width), where=wrong)
-            return np.where(impossible, np.inf, ratio) if errors.impossible is not None else ratio
+            return ratio if impossible is None else np.where(impossible, np.inf, ratio)
 
         z = relative(sigma)
         self.z_max = larger(self.z_max, z)
         signed = np.copysign(z, errors.actual - errors.value)
-        counted = signed if rounds.all() else signed[rounds]
+        counted = signed if n_rounding == signed.size else signed[rounds]
         self.z_squares += float(counted @ counted)
         self.z_sum += float(counted.sum())
-        outside = badly = (errors.size > tolerance) | impossible
-        self._add_sizes(errors, outside, limits(got.dtype))
+        outside = errors.size > tolerance
+        if impossible is not None:
+            outside |= impossible
+        badly, n_outside = outside, int(np.count_nonzero(outside))
+        self._add_sizes(errors, outside if n_outside else None, limits(got.dtype))
         if bound is not None:
             bound = infinite_for_nan(bound)
             self.bound_ratio = larger(self.bound_ratio, relative(bound))
-            badly = outside & ((errors.size > bound) | impossible)
-        self.n_outside += int(np.count_nonzero(outside))
-        self.beyond = self.beyond or bool(badly.any())
-        badness = relative(np.maximum(sigma, LEAST)) if outside.any() else z
+            over = errors.size > bound
+            badly = outside & (over if impossible is None else over | impossible)
+        self.n_outside += n_outside
+        self.beyond = self.beyond or (n_outside > 0 and bool(badly.any()))
+        badness = relative(np.maximum(sigma, LEAST)) if n_outside else z
         self._add_worst(badness, start, errors, tolerance)
+
+    def _narrow(self, got: Array, tolerance: Floats, sigma: Floats, errors: Errors, expected: Expected) -> Array:
+        """The mask where a tolerance is narrow enough, of 16-bit numbers before they are stored."""
+        narrow = tolerance <= DECIDABLE * expected.scale
+        if narrow.all():
+            return narrow
+        decided: Array = narrow | (sigma == 0)
+        if got.dtype.itemsize == 2:  # that a result is stored in 16 bits is no width of the sum
+            stored = UNIT_ROUNDOFF[got.dtype.name] * errors.value
+            before = LAMBDA * np.sqrt(np.maximum(np.square(sigma) - np.square(stored), 0.0))
+            decided |= before <= DECIDABLE * expected.scale
+            self.n_stored += int(np.count_nonzero(decided & ~narrow & (sigma > 0)))
+        return decided
 
     def _add_worst(self, badness: Floats, start: int, errors: Errors, tolerance: Floats) -> None:
         place = int(np.argmax(badness))
@@ -193,11 +205,16 @@ class Figures:
             self.got, self.expected = float(errors.actual[place]), float(errors.value[place])
             self.tolerance = float(tolerance[place])
 
-    def _add_sizes(self, errors: Errors, outside: Array, info: Any) -> None:
+    def _add_sizes(self, errors: Errors, outside: Array | None, info: Any) -> None:
         """The largest errors: absolute, relative between finite values, and in units in the last place."""
-        size, finite = np.abs(errors.value), errors.size < math.inf
-        nothing_due = np.where(outside & finite & (size == 0), math.inf, 0.0)
-        relative = np.divide(errors.size, size, out=nothing_due, where=finite & (size > 0))
+        size = np.abs(errors.value)
+        nothing_due, known = np.zeros_like(size), size > 0
+        if outside is not None:
+            nothing_due[outside & (size == 0)] = math.inf
+        if errors.regular is not None:
+            known &= errors.size < math.inf
+            nothing_due[errors.size == math.inf] = 0.0
+        relative = np.divide(errors.size, size, out=nothing_due, where=known)
         _, exponent = np.frexp(np.maximum(size, float(info.tiny)))
         ulps = np.ldexp(errors.size, 1 - exponent) / float(info.eps)
         self.max_abs = larger(self.max_abs, errors.size)

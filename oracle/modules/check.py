@@ -69,8 +69,8 @@ def check_module(
             torch.optim's that refbp has, or derives from one.
         steps: the number of steps; all use the same data.
         profile: deliberate differences of the module's layers from torch, as a subject declares them. With `accumulate` its
-            layers and operations add up in that dtype, whatever torch's kernels do: `oracle.Profile(accumulate="float32")` is for a module in 16
-            bits on a device whose kernels do so, and with "bfloat16" they may all add up in bfloat16.
+            layers and operations add up in that dtype, whatever torch's kernels do: `oracle.Profile(accumulate="float32")` is
+            for a module in 16 bits on a device whose kernels do so, and with "bfloat16" they may all add up in bfloat16.
         references: functions with which to compare a call instead of its own forward, {MyFused: reference}. A key is a custom
             autograd.Function, a module class, a module's name, or a tensor's hook. A reference is called with the arguments of
             the call; that of a module also gets by keyword those of the module's parameters that it takes. A function in torch

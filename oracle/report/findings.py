@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 
@@ -57,12 +58,12 @@ class Findings:
         the smallest case that shows each."""
         return kind_table(self.grouped)
 
-    @property
+    @cached_property
     def grouped(self) -> list[Kind]:
         """The culprits by kind, the most upstream cause first."""
         return kinds(self.blame, sizes_of(self.table))
 
-    @property
+    @cached_property
     def families(self) -> pd.DataFrame:
         """One row per family of cases: counts of verdicts, the largest z and bound ratio, the share decided, seconds."""
         return family_table(self.table, self.cases)
@@ -75,7 +76,7 @@ class Findings:
         undecided has not passed."""
         return self.outcome == CONFORMS
 
-    @property
+    @cached_property
     def outcome(self) -> str:
         """The outcome: "conforms", "discrepancies found", "nothing was judged", "nothing was decided", "no gradient was decided",
         "not everything was judged" or "the harness itself failed"."""

@@ -14,9 +14,10 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec
 from oracle.suite.build import generator, layer, network_case
 
-BATCH_SIZE = 64
+BATCH_SIZE = 128
 TEST_IMAGES = 360
 MOMENTUM_SGD = Spec("SGD", {"lr": 0.02, "momentum": 0.9})
+DIGITS_SGD = Spec("SGD", {"lr": 0.05, "momentum": 0.9})
 
 
 def cases() -> Iterator[Case]:
@@ -85,7 +86,7 @@ ACTIVATIONS: dict[str, dict[str, Any]] = {
 
 
 def mlps() -> Iterator[Case]:
-    """Every activation with every loss, two steps of SGD with momentum."""
+    """Every activation with every loss, a step of SGD with momentum; two with MSELoss."""
     for activation, options in ACTIVATIONS.items():
         for loss, last in (
             ("MSELoss", []),
@@ -113,7 +114,7 @@ def mlps() -> Iterator[Case]:
                 loss=Spec(loss),
                 targets=((target,),),
                 optimizer=MOMENTUM_SGD,
-                steps=2,
+                steps=2 if loss == "MSELoss" else 1,
             )
 
 
@@ -175,7 +176,7 @@ class DigitNetwork:
             inputs=tuple(images[batch] for batch in batches),
             loss=Spec("CrossEntropyLoss"),
             targets=tuple((labels[batch],) for batch in batches),
-            optimizer=MOMENTUM_SGD,
+            optimizer=DIGITS_SGD,
             steps=count,
             tags=("training", "real-data"),
         )

@@ -401,3 +401,11 @@ def test_instance_norm_without_momentum_takes_on_what_is_not_finite() -> None:
     for name, buffer in theirs.named_buffers():
         np.testing.assert_array_equal(ours.buffers[name], buffer)
     assert list(np.isnan(ours.buffers["running_mean"])) == [False, True]
+
+
+def test_the_epsilon_of_float16_is_that_of_float32() -> None:
+    """As in torch, whose kernels compute 16-bit numbers in float32: beside small numbers 2⁻¹⁰ would be large."""
+    x = np.full((2, 8), 0.05, np.float16)
+    y, _ = refbp.functional.rms_norm(x, 8)
+    assert y.dtype == np.float16
+    assert np.allclose(y.astype(float), 1.0, atol=2e-3)

@@ -10,6 +10,8 @@ import pytest
 
 import oracle
 from oracle.case.case import Case, Spec
+from oracle.harness import work
+from oracle.judging import long_runs
 from oracle.judging.long_runs import STRETCH, lengths, resumed, stretch
 from oracle.judging.profile import Profile
 from oracle.judging.rows import UNDECIDED
@@ -31,6 +33,15 @@ def long_run(steps: int) -> Case:
         optimizer=Spec("SGD", {"lr": 0.02, "momentum": 0.9}),
         steps=steps,
     )
+
+
+SHORT = 12
+
+
+@pytest.fixture
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (long_runs, work):
+        monkeypatch.setattr(module, "STRETCH", SHORT)
 
 
 def test_stretches_cover_every_step_with_its_own_batch() -> None:
@@ -93,9 +104,10 @@ def state_of(case: Case) -> dict[str, object]:
     return {"optimizer_state": case.optimizer_state}
 
 
+@pytest.mark.usefixtures("short_stretches")
 def test_the_first_divergent_step_is_named() -> None:
     """Many steps are right; the report names the one that is not, counted from the start of the run."""
-    case = long_run(4 * STRETCH).astype("float64")
+    case = replace(long_run(4 * SHORT), optimizer=Spec("SGD", {"lr": 0.2, "momentum": 0.9})).astype("float64")
     honest = refbp_subject.run(case)
     largest = [
         max(float(np.max(np.abs(honest.arrays[step, "last", f"param.{short}"]))) for short in ("weight", "bias"))  # type: ignore[index]
@@ -103,12 +115,13 @@ def test_the_first_divergent_step_is_named() -> None:
     ]
     limit = max(largest) * 0.999
     first = next(step for step, size in enumerate(largest) if size > limit)
-    assert first > STRETCH, "the data has to diverge late"
+    assert first > SHORT, "the data has to diverge late"
     report = oracle.run(Clipped(limit), "refbp", [case], ("float64",))
     assert (report.blame[0].step, report.blame[0].layer) == (first, "last")
     assert report.blame[0].quantity.startswith("param.")
 
 
+@pytest.mark.usefixtures("short_stretches")
 def test_a_run_that_cannot_go_on_says_so() -> None:
     """Without the parameters after its last step a stretch cannot be followed by another: what is left is undecided."""
 
@@ -121,7 +134,7 @@ def test_a_run_that_cannot_go_on_says_so() -> None:
                 del trace.arrays[key]
             return trace
 
-    report = oracle.run(Shy(), "refbp", [long_run(2 * STRETCH)], ("float64",))
+    report = oracle.run(Shy(), "refbp", [long_run(2 * SHORT)], ("float64",))
     assert "does not show the parameters" in " ".join(report.table[report.table["verdict"] == UNDECIDED]["diagnosis"])
 
 

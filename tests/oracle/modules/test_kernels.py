@@ -162,6 +162,15 @@ def test_a_profile_says_what_is_added_up_in() -> None:
     assert not accused.passed
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_epsilon_of_16_bit_numbers_is_that_of_float32(dtype: torch.dtype) -> None:
+    """By default torch's RMSNorm adds the epsilon of the dtype in which it computes: beside small numbers their own is large."""
+    torch.manual_seed(0)
+    x = (torch.randn(4, 64) * 0.03).to(dtype).requires_grad_()
+    report = oracle.check_module(nn.RMSNorm(64).to(dtype), x)
+    assert report.passed, report.blame
+
+
 class Picked(nn.Module):
     """A product, and rows that are picked often: torch adds up the product in float32, and the gradients of a row in 16 bits."""
 

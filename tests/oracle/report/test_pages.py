@@ -78,7 +78,7 @@ def test_no_page_has_a_serious_fault_of_access(browser: Any, runs: Path, tmp_pat
     (tmp_path / "walk.html").write_text(oracle.explain(CASE).to_html())
     axe = resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     for page in sorted(tmp_path.glob("*.html")):
-        for theme, width in (("light", 1300), ("dark", 1300), ("light", 400)):
+        for theme, width in (("light", 1300), ("dark", 400)):
             scheme = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
             browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
             browser.set_window_size(width, 1000)

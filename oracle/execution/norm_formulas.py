@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from oracle.case.case import Case, Spec
-from oracle.running_error.model import ErrorModel, Floats
+from oracle.running_error.model import ErrorModel, Floats, Twofold
 from oracle.running_error.stores import with_more
 from oracle.trace import Key
 
@@ -21,67 +21,93 @@ class Moments:
     Attributes:
         mean: the mean with its error, (1, C, 1, ...) for batch norm.
         scale: 1/σ, of the same shape.
-        gain: scale times weight.
-        channels: the axis of the channels.
+        weight: the weight, of a shape that can be broadcast to the input's.
         axes: those that the statistics are taken over.
-        stored_in: the model of the 16 bits in which a kernel that computes in a wider dtype keeps both; else None.
+        summed: those that the gradient of a weight is summed over.
+        narrow: the model of the 16 bits that a kernel which computes in a wider dtype reads; else None.
+        stored_in: the same if it keeps both statistics in these, and rounds products to them; else None.
     """
 
     mean: Any
     scale: Floats
-    gain: Floats
-    channels: int
+    weight: Floats
     axes: tuple[int, ...]
+    summed: tuple[int, ...]
+    narrow: ErrorModel | None
     stored_in: ErrorModel | None
 
     @classmethod
-    def of(cls, x: Any, weight: Any, eps: float, channels: int, axes: tuple[int, ...], keeps: bool = True) -> Moments:
-        """Those of an error array. weight: a plain array (C,), or a number. keeps: whether they are stored as x is."""
+    def of(
+        cls, x: Any, weight: Any, eps: float, axes: tuple[int, ...], summed: tuple[int, ...], keeps: bool = True
+    ) -> Moments:
+        """Those of an error array. weight: a plain array or number. keeps: whether statistics are stored as x is."""
         mean = np.mean(x, axis=axes, keepdims=True)
         scale = 1 / np.sqrt(np.var(x.value, axis=axes, keepdims=True) + eps)
-        weight = np.asarray(weight, np.float64)
-        gain = scale * weight.reshape([-1 if axis == channels else 1 for axis in range(x.ndim)] if weight.ndim else ())
-        narrow = x.model.of(x.model.stored) if keeps and x.model.stored is not None else None
-        if narrow is not None:  # also of a mean that is exact before it is stored
+        narrow = x.model.of(x.model.stored) if x.model.stored is not None else None
+        if keeps and narrow is not None:  # also of a mean that is exact before it is stored
             mean = with_more(mean, narrow.rounding(mean.value))
-        return cls(mean, scale, gain, channels, axes, narrow)
+        return cls(mean, scale, np.asarray(weight, np.float64), axes, summed, narrow, narrow if keeps else None)
 
     def output(self, x: Any, plain: Any) -> Any:
         """The output from a stored mean and scale; None if they are not stored."""
         if self.stored_in is None:
             return None
-        of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(self.gain)
-        return with_more(plain, self.stored_in.rounding((x.value - self.mean.value) * self.gain) + of_mean)
+        gain = self.scale * self.weight
+        of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(gain)
+        return with_more(plain, self.stored_in.rounding((x.value - self.mean.value) * gain) + of_mean)
 
     def grad_weight(self, x: Any, grad_output: Any, plain: Any) -> Any:
         """Σ g x̂. The error of a mean is common to all elements from which it is subtracted, and so adds up over them."""
-        others = tuple(axis for axis in range(x.ndim) if axis != self.channels)
+        inside = tuple(axis for axis in self.summed if axis in self.axes)
+        outside = tuple(axis for axis in self.summed if axis not in self.axes)
         if self.stored_in is not None:
-            plain = with_more(plain, self.stored_in.rounding(plain.value))
-        off = x.model.raised(np.sum(grad_output.value, axis=self.axes, keepdims=True) * self.scale)
-        error = (self.mean.error_or_zero * off).mapped(lambda own: np.sum(own, axis=others))
-        return with_more(plain, error, np.sum(self._terms_of_mean() * off.statistical, axis=others))
+            products = grad_output.value * (x.value - self.mean.value) * self.scale
+            stored = self.stored_in.rounding(np.sum(products, axis=inside, keepdims=True))
+            stored = stored + self._of_products(products, inside)
+            plain = with_more(plain, stored.mapped(lambda own: self._as_weight(own, outside, plain)))
+        off = x.model.raised(np.sum(grad_output.value, axis=inside, keepdims=True) * self.scale)
+        error = (self.mean.error_or_zero * off).mapped(lambda own: self._as_weight(own, outside, plain))
+        return with_more(plain, error, self._as_weight(self._terms_of_mean() * off.statistical, outside, plain))
+
+    @staticmethod
+    def _as_weight(share: Floats, outside: tuple[int, ...], plain: Any) -> Floats:
+        total: Floats = np.sum(share, axis=outside, keepdims=True).reshape(plain.shape)
+        return total
 
     def grad_input(self, x: Any, grad_output: Any, plain: Any) -> Any:
-        """(g - mean(g) - x̂ mean(g x̂)) w / σ, with the mean's common error in its last term."""
+        """(h - mean(h) - x̂ mean(h x̂)) / σ with h = g w, and the mean's common error in its last term."""
         count = max(1, x.size // max(1, self.mean.size))
-        off = x.model.raised(np.sum(grad_output.value, axis=self.axes, keepdims=True) * self.scale)
-        centred = x.value - self.mean.value
-        spread = x.model.raised(centred * (self.scale * self.gain / count))
+        weighted, centred = grad_output.value * self.weight, x.value - self.mean.value
+        off = x.model.raised(np.sum(weighted, axis=self.axes, keepdims=True) * self.scale)
+        share = self.scale * self.scale / count
+        spread = x.model.raised(centred * share)
         # An error of the mean as large as x - mean counts in both factors of the last term.
-        spread_of_mean = self.mean.error_or_zero * x.model.raised(self.scale * self.gain / count)
         found = with_more(
             plain,
-            self.mean.error_or_zero * off * (spread + spread_of_mean),
+            self.mean.error_or_zero * off * (spread + self.mean.error_or_zero * x.model.raised(share)),
             self._terms_of_mean() * off.statistical * spread.statistical,
         )
+        products = weighted * centred * (share * self.scale)
+        along = np.sum(products, axis=self.axes, keepdims=True)
+        if self.narrow is not None:
+            # Of g that is not contiguous each term is stored, and so are differences: aten/src/ATen/native/Normalization.cpp.
+            total = np.sum(weighted, axis=self.axes, keepdims=True) / count
+            gain = x.model.raised(self.scale)
+            first, mean, last = (self.narrow.rounding(own) for own in (weighted, total, centred * along / self.scale))
+            found = with_more(found, (first + first + mean + mean + last + last) * gain)
         if self.stored_in is None:
             return found
         # The last term holds 1/σ twice, and the whole once more; the mean is subtracted in it from each element.
-        along = np.sum(grad_output.value * centred, axis=self.axes, keepdims=True) * (self.scale * self.gain / count)
-        in_last = self.stored_in.rounding(2 * centred * along * self.scale)
-        of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(along * self.scale)
-        return with_more(found, in_last + of_mean + self.stored_in.rounding(plain.value))
+        of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(along)
+        in_last = self.stored_in.rounding(2 * centred * along)
+        of_products = self._of_products(products, self.axes) * x.model.raised(centred)
+        return with_more(found, in_last + of_mean + of_products + self.stored_in.rounding(plain.value))
+
+    def _of_products(self, products: Floats, axes: tuple[int, ...]) -> Twofold:
+        """The rounding of the terms of Σ g (x - μ), difference and product: a kernel rounds both if g is not contiguous."""
+        assert self.stored_in is not None
+        terms = self.stored_in.rounding(products)
+        return (terms + terms).mapped(lambda own: np.sum(own, axis=axes, keepdims=True))
 
     def _terms_of_mean(self) -> Floats:
         terms: Floats = self.mean.scale_or_own + np.square(self.mean.value)
@@ -98,8 +124,10 @@ def of_norm(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) -> Any:
         return None
     channels = 0 if instance and x.ndim == int(spec.type[-2]) + 1 else 1  # 0 without a batch
     axes = tuple(range(channels + 1, x.ndim)) if instance else (0, *range(2, x.ndim))
-    weight = case.params.get(f"{key.layer}.weight", 1.0)
-    moments = Moments.of(x, weight, float(spec.options.get("eps", 1e-5)), channels, axes)
+    weight = np.asarray(case.params.get(f"{key.layer}.weight", 1.0))
+    weight = weight.reshape([-1 if axis == channels else 1 for axis in range(x.ndim)]) if weight.ndim else weight
+    summed = tuple(axis for axis in range(x.ndim) if axis != channels)
+    moments = Moments.of(x, weight, float(spec.options.get("eps", 1e-5)), axes, summed)
     if key.quantity == "output":
         return moments.output(x, known["output"])
     made = moments.grad_weight if key.quantity == "grad.weight" else moments.grad_input

@@ -16,6 +16,11 @@ class Geometry:
     def __init__(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> None:
         self.shape, self.strides, self.offset = tuple(shape), tuple(strides), offset
 
+    @classmethod
+    def row_of(cls, shape: tuple[int, ...]) -> Geometry:
+        """That of an array whose elements follow each other in their order."""
+        return cls(shape, tuple(int(np.prod(shape[axis + 1 :], dtype=np.int64)) for axis in range(len(shape))))
+
     @property
     def _steps(self) -> list[tuple[int, int]]:
         """(size, stride) of the dimensions that have more than one element."""

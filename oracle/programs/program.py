@@ -68,6 +68,8 @@ class Event:
     Attributes:
         written: the positions of results that were written to an argument's memory, with that argument.
         number: the number of nodes in the autograd graph at the time of the call.
+        unrepeated: for a view of an array some of whose elements are the same memory, the position of each result in a row of all
+            elements of that array.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Event:
     written: tuple[tuple[Held, int | None], ...] = ()
     place: Place = NOWHERE
     number: int = 0
+    unrepeated: tuple[Geometry, ...] = ()
 
 
 class Ref(NamedTuple):

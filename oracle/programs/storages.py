@@ -11,6 +11,7 @@ from oracle.programs.table import NoRule
 
 # A piece of a storage whose values somebody has overwritten in part.
 LOST = -1
+REPEATED = "it is a view of memory whose elements are repeated"
 
 
 class Storages:
@@ -31,7 +32,10 @@ class Storages:
         pieces = self.pieces.setdefault(held.storage, [])
         found = next((own for own in pieces if own[0] == held.geometry and own[2] == held.dtype), None)
         if found is None:
-            found = next((own for own in pieces if own[0].covers(held.geometry)), None)
+            covering = [own for own in pieces if own[0].covers(held.geometry)]
+            found = next((own for own in covering if not own[0].repeats), None)
+            if covering and found is None:  # which of several equal elements it is, memory does not tell
+                raise NoRule(REPEATED)
         if found is not None and (found[1] == LOST or found[2] != held.dtype):
             raise NoRule("it reads memory that was written in another form")
         if found is None:
@@ -93,6 +97,8 @@ class Storages:
         if not fresh and not event.written:  # a view, which is read when somebody uses it
             for own in arguments:
                 self.read(own, event.place)
+            if event.unrepeated:
+                self._view_repeated(event)
             return
         args = replaced(event.args, Held, lambda own: self.read(own, event.place))
         kwargs = replaced(dict(event.kwargs), Held, lambda own: self.read(own, event.place))
@@ -121,6 +127,23 @@ class Storages:
                     (geometry, LOST if geometry.meets(argument.geometry) else value, dtype)
                     for geometry, value, dtype in self.pieces.get(argument.storage, [])
                 ]
+
+    def _view_repeated(self, event: Event) -> None:
+        """Reads a view of an array whose elements are repeated, and of which nothing else is known, element by element."""
+        source = next(own for own in _helds(event.args))
+        pieces = self.pieces[source.storage]
+        if not source.geometry.repeats or any(
+            geometry.covers(source.geometry) and not geometry.repeats for geometry, _, _ in pieces
+        ):
+            return
+        if len(set(event.unrepeated)) > len({held.geometry for held in event.results}):
+            raise NoRule(REPEATED)
+        for held, part in zip(event.results, event.unrepeated, strict=True):
+            if held.geometry == source.geometry:
+                continue
+            value, row = self.new(), Geometry.row_of(source.shape)
+            self.calls.append(Call("view", (self.read(source), row, part), {}, (value,), (held,), place=event.place))
+            pieces.insert(0, (held.geometry, value, held.dtype))
 
 
 def _helds(arguments: Any) -> list[Held]:

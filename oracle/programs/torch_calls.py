@@ -89,7 +89,10 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = tuple(self.held(own, enabled) for own in ((output,) if single else output))
         self.wrote([tensor for tensor, _ in into])
         writes = tuple((self.held(tensor, enabled), result) for tensor, result in into)
-        self.events.append(Event(name, tuple(given[0]), given[1], results, single, writes, self.place(), number))
+        unrepeated = () if into else _unrepeated(func, args, kwargs)
+        self.events.append(
+            Event(name, tuple(given[0]), given[1], results, single, writes, self.place(), number, unrepeated)
+        )
         return output
 
     def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
@@ -139,6 +142,17 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def geometry_of(tensor: torch.Tensor) -> Geometry:
     return Geometry(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
+
+
+def _unrepeated(func: Any, args: Any, kwargs: Any) -> tuple[Geometry, ...]:
+    """For a view of a tensor that is expanded or overlaps itself, the positions of its results in a contiguous tensor."""
+    first = args[0] if args else None
+    by_elements = func.is_view and func is not torch.ops.aten.as_strided.default
+    if not (by_elements and isinstance(first, torch.Tensor) and torch._debug_has_internal_overlap(first)):
+        return ()
+    with torch.utils._python_dispatch._disable_current_modes():
+        made = func(torch.empty(first.shape, dtype=first.dtype, device="meta"), *args[1:], **kwargs)
+    return tuple(map(geometry_of, made if isinstance(made, (tuple, list)) else (made,)))
 
 
 def _numbers(tensor: torch.Tensor) -> Array:

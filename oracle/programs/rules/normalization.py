@@ -11,6 +11,7 @@ from oracle.execution.norm_formulas import Moments
 from oracle.programs.adjoint import plain
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
+from oracle.running_error.stores import with_more
 from refbp import functional
 from refbp.normalization import layer_norm
 
@@ -40,14 +41,18 @@ def native_batch_norm(
         return (y, None, None), lambda g, *_: back(g)
     given = [own for own in (weight, bias, running_mean, running_var) if own is not None]
     keeps = all(own.model.stored is not None for own in given)  # with float32 parameters the statistics are float32
-    gain = 1.0 if weight is None else plain(weight)
-    moments = Moments.of(input, gain, eps, 1, (0, *range(2, input.ndim)), keeps)
+    others = (0, *range(2, input.ndim))
+    scaled_by = 1.0 if weight is None else plain(weight).reshape(-1, *[1] * (input.ndim - 2))
+    moments = Moments.of(input, scaled_by, eps, others, others, keeps)
 
     def backward(g: Any, *_: Any) -> Any:
         grad_input, grad_weight, grad_bias = back(g)
         grad_input = covering(grad_input, moments.grad_input(input, g, grad_input))
         if grad_weight is not None:
             grad_weight = covering(grad_weight, moments.grad_weight(input, g, grad_weight))
+        if grad_bias is not None and moments.narrow is not None:
+            # Σ g is stored in g's 16 bits if g is not contiguous: reports/findings/torch-batch-norm-strided-gradient.md.
+            grad_bias = with_more(grad_bias, moments.narrow.rounding(grad_bias.value))
         return grad_input, grad_weight, grad_bias
 
     other = moments.output(input, y)
@@ -64,11 +69,22 @@ def native_batch_norm_without_statistics(
 
 @rule("native_group_norm")
 def native_group_norm(input: Any, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float) -> Any:
-    """`refbp.functional.group_norm`."""
-    y, back = functional.group_norm(input.reshape(N, C, HxW), group, weight, bias, eps)
+    """`refbp.functional.group_norm`, also from the statistics that its kernels store for the gradients."""
+    made: Any = functional.group_norm(input.reshape(N, C, HxW), group, weight, bias, eps)
+    y, back = made
+    apart, moments = (N, group, C // group, HxW), None
+    if isinstance(input, ErrorArray) and input.size:
+        keeps = all(own is None or own.model.stored is not None for own in (weight, bias))
+        scaled_by = 1.0 if weight is None else plain(weight).reshape(group, C // group, 1)
+        moments = Moments.of(input.reshape(apart), scaled_by, eps, (2, 3), (0, 3), keeps)
 
     def backward(g: Any, *_: Any) -> Any:
         grad_input, grad_weight, grad_bias = back(g.reshape(N, C, HxW))
+        if moments is not None:
+            x, g, grad_input = (own.reshape(apart) for own in (input, g, grad_input))
+            grad_input = covering(grad_input, moments.grad_input(x, g, grad_input))
+            if grad_weight is not None:
+                grad_weight = covering(grad_weight, moments.grad_weight(x, g, grad_weight))
         return grad_input.reshape(input.shape), grad_weight, grad_bias
 
     return (y.reshape(input.shape), None, None), backward

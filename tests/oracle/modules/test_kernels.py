@@ -104,6 +104,32 @@ def test_batch_norm_of_two_elements_as_a_function_in_16_bits(dtype: torch.dtype)
         assert not report.blame, report.blame
 
 
+class Joined(nn.Module):
+    """Norms side by side: the gradient that arrives at each is a slice, for which torch has other kernels."""
+
+    def __init__(self, make: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(3, 8, 3) for _ in range(2))
+        self.one, self.two = make(), make()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.one(self.convs[0](x)), self.two(self.convs[1](x))], 1)
+
+
+@pytest.mark.parametrize("make", [lambda: nn.BatchNorm2d(8), lambda: nn.GroupNorm(2, 8)], ids=["batch", "group"])
+@pytest.mark.parametrize("how", ["bfloat16", "float16", "autocast"])
+def test_norms_whose_gradient_is_a_slice(make: Callable[[], nn.Module], how: str) -> None:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        module, x = Joined(make), torch.randn(2, 3, 5, 5)
+        if how == "autocast":
+            with torch.autocast("cpu", torch.bfloat16):
+                report = oracle.check_module(module, x)
+        else:
+            report = oracle.check_module(module.to(getattr(torch, how)), x.to(getattr(torch, how)))
+        assert not report.blame, report.blame
+
+
 def test_a_running_mean_whose_two_terms_cancel() -> None:
     """Torch stores both products in 16 bits before it adds them: the sum errs as the larger of them does."""
     torch.manual_seed(0)

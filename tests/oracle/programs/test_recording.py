@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import oracle
 from oracle.programs.execution import Plain, Run, WithErrors
 from oracle.programs.table import NoRule
 from oracle.programs.torch_calls import record
@@ -25,6 +26,15 @@ def in_place(x: torch.Tensor) -> torch.Tensor:
 def views(x: torch.Tensor) -> torch.Tensor:
     first, second = x.t().split(2)
     return (first.unsqueeze(0).expand(3, -1, -1) * second[None]).permute(2, 0, 1).reshape(4, -1)
+
+
+def views_of_repeated_elements(x: torch.Tensor) -> torch.Tensor:
+    """Each a node of its own, which begins with elements that are the same memory."""
+    wide = x[:, None].expand(-1, 3, -1)
+    turned = wide.permute(1, 2, 0)
+    first, *others = wide.transpose(0, 2).unbind(2)
+    slid = x.unfold(1, 2, 1).permute(2, 0, 1)
+    return (turned.sum(2) * first.t()) @ others[1] + slid.square().sum() + wide.select(0, 2).mean()
 
 
 def overlapping(x: torch.Tensor) -> torch.Tensor:
@@ -64,7 +74,9 @@ def random(x: torch.Tensor) -> torch.Tensor:
     return F.dropout(x, 0.5, training=True) * torch.rand_like(x)
 
 
-@pytest.mark.parametrize("fn", [in_place, views, overlapping, filled, without_gradient, custom, random])
+@pytest.mark.parametrize(
+    "fn", [in_place, views, views_of_repeated_elements, overlapping, filled, without_gradient, custom, random]
+)
 def test_a_program_as_it_ran(fn: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Its values and gradients are torch's."""
     x = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -77,6 +89,22 @@ def test_a_program_as_it_ran(fn: Callable[[torch.Tensor], torch.Tensor]) -> None
     run = Run(record(fn, x.requires_grad_())[0], Plain())
     np.testing.assert_allclose(run.outputs[0], due.detach().numpy(), rtol=1e-12)
     np.testing.assert_allclose(run.gradients([upstream.numpy()])[0], grad.numpy(), rtol=1e-12)
+
+
+class Calls(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return views_of_repeated_elements(x)
+
+
+def test_each_view_of_repeated_elements_is_an_operation() -> None:
+    """As in relative position embeddings: memory does not tell which of several equal elements a view shows."""
+    x = torch.randn(4, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    report = oracle.check_module(Calls(), x)
+    assert report.passed, report
+    by_strides = torch.nn.Flatten()
+    by_strides.forward = lambda x: x[:, None].expand(-1, 3, -1).as_strided((2, 2), (4, 1)) * 2  # type: ignore[method-assign]
+    report = oracle.check_module(by_strides, x)
+    assert not report.blame and "elements are repeated" in str(report.unjudged)
 
 
 def test_each_result_is_rounded_to_its_own_dtype() -> None:

@@ -31,9 +31,11 @@ def _with_rounded_weights(spec: Spec, dtype: str) -> Spec:
 
 def _spelled_out(spec: Spec, dtype: str) -> Spec:
     """A layer or optimizer with dtype-dependent defaults written as numbers: eps of RMSNorm and Adafactor."""
-    eps = float(limits(np.dtype(dtype)).eps)
+    own = np.dtype(dtype)
     if spec.type == "RMSNorm" and spec.options.get("eps") is None:
-        return replace(spec, options={**spec.options, "eps": eps})
+        computed_in = np.dtype("float32") if own.itemsize == 2 else own
+        return replace(spec, options={**spec.options, "eps": float(limits(computed_in).eps)})
+    eps = float(limits(own).eps)
     if spec.type == "Adafactor":
         first, second = spec.options.get("eps", (None, 1e-3))
         groups = tuple(

@@ -16,12 +16,26 @@ from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
 
 assert _rules
-# Kernels that add up in the 16 bits of their operands, on the processor at least: layer norm the gradients of its rows, the
-# negative log likelihood its terms (LossNLL.cpp), an embedding and an index the gradients of what was read several times
-# (Embedding.cpp, cpu/IndexKernel.cpp).
+# Torch's kernels for 16-bit numbers usually compute in float32 and round the result once. The others, on the processor;
+# tests/oracle/programs/test_rules.py holds every rule against torch.
+# They add up in 16 bits: layer norm the gradients of its rows, the negative log likelihood its terms (LossNLL.cpp), an embedding
+# and an index the gradients of what was read several times (Embedding.cpp, cpu/IndexKernel.cpp), pooling in three dimensions its
+# windows (AdaptiveAveragePooling3d.cpp).
 IN_16_BITS = (
-    *("native_layer_norm", "nll_loss_forward", "nll_loss2d_forward"),
-    *("embedding", "index", "_unsafe_index", "index_select", "gather"),
+    *("native_layer_norm", "nll_loss_forward", "nll_loss2d_forward", "_adaptive_avg_pool3d"),
+    *("embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "_unsafe_index", "index_select", "gather"),
+)
+# They add up gradients alone in 16 bits: where windows overlap, or an edge is repeated (AdaptiveMaxPoolKernel.cpp and its like).
+GRADIENTS_IN_16_BITS = (
+    *(f"max_pool{rank}_with_indices" for rank in ("2d", "3d")),
+    *(f"avg_pool{rank}" for rank in ("1d", "2d", "3d")),
+    *("_adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool3d", "im2col"),
+    *(f"{kind}_pad{rank}" for kind in ("reflection", "replication") for rank in ("1d", "2d", "3d")),
+)
+# They round each step to 16 bits: a composition of several calls, or a kernel written in the dtype of its operands.
+STEP_BY_STEP = (
+    *("_prelu_kernel", "mse_loss", "soft_margin_loss", "binary_cross_entropy_with_logits", "_trilinear"),
+    *("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d"),
 )
 # Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.
 BY_CALLS = ("arithmetic", "functions", "reductions")
@@ -36,8 +50,8 @@ class Arithmetic(Protocol):
     def lifted(self, numbers: Array) -> Any:
         """A recorded array, which is exact by definition."""
 
-    def widened(self, x: Any, rule: Rule) -> Any:
-        """An array in the dtype in which the operation's kernel computes."""
+    def widened(self, x: Any, rule: Rule, gradients: bool) -> Any:
+        """An array in the dtype in which the operation's kernel computes, or the one that computes its gradients."""
 
     def stored(self, x: Any, dtype: str) -> Any:
         """A result stored in this dtype."""
@@ -50,7 +64,7 @@ class Plain:
     def lifted(self, numbers: Array) -> Any:
         return numbers if numbers.dtype.kind in "biu" else numbers.astype(np.float64)
 
-    def widened(self, x: Any, rule: Rule) -> Any:
+    def widened(self, x: Any, rule: Rule, gradients: bool) -> Any:
         return x
 
     def stored(self, x: Any, dtype: str) -> Any:
@@ -72,15 +86,16 @@ class WithErrors:
             return numbers
         return ErrorArray.exact(numbers, self.model.of(numbers.dtype.name))
 
-    def widened(self, x: Any, rule: Rule) -> Any:
+    def widened(self, x: Any, rule: Rule, gradients: bool) -> Any:
         """16-bit numbers in float32, except for kernels that add up in 16 bits, and operations made of several calls."""
         if not isinstance(x, ErrorArray) or x.dtype.itemsize != 2:
             return x
         model = self.model.of(x.dtype.name)
-        declared = self.accumulate is not None
-        if self.accumulate == x.dtype.name if declared else rule.name in IN_16_BITS:
+        narrow = rule.name in IN_16_BITS or (gradients and rule.name in GRADIENTS_IN_16_BITS)
+        if narrow if self.accumulate is None else self.accumulate == x.dtype.name:
             return converted(x, replace(model, accumulate=None))
-        return x if rule.moves or rule.family in BY_CALLS else converted(x, model.inside_kernels)
+        by_steps = rule.moves or rule.family in BY_CALLS or rule.name in STEP_BY_STEP
+        return x if by_steps else converted(x, model.inside_kernels)
 
     def stored(self, x: Any, dtype: str) -> Any:
         if dtype not in FLOATS:
@@ -135,10 +150,15 @@ class Run:
         if rule is None:
             self._take(call)
             return
-        args, kwargs = replaced((args, kwargs), ErrorArray, lambda own: self.arithmetic.widened(own, rule))
-        if rule.shown:
-            kwargs["shown"] = call.recorded
-        output, backward = rule.function(*args, **kwargs)
+        shown = {"shown": call.recorded} if rule.shown else {}
+
+        def made_by(gradients: bool) -> tuple[Any, Callable[..., Any]]:
+            own, named = replaced((args, kwargs), ErrorArray, lambda x: self.arithmetic.widened(x, rule, gradients))
+            return rule.function(*own, **named, **shown)
+
+        output, backward = made_by(gradients=False)
+        if rule.name in GRADIENTS_IN_16_BITS and any(map(_is_narrow, _arrays((args, kwargs)))):
+            _, backward = made_by(gradients=True)
         for value, held, made in zip(call.results, call.recorded, (output,) if call.single else output, strict=False):
             if value is not None and made is not None:
                 self.values[value] = made if held is None else self.arithmetic.stored(made, held.dtype)
@@ -188,7 +208,7 @@ class Run:
         grads = [None if value is None else arrived.pop(value, None) for value in step.call.results]
         if all(grad is None for grad in grads):
             return
-        grads = [None if grad is None else self.arithmetic.widened(grad, step.rule) for grad in grads]
+        grads = [None if grad is None else self.arithmetic.widened(grad, step.rule, gradients=True) for grad in grads]
         found = step.backward(grads[0]) if step.call.single else step.backward(*grads)
         found = found if isinstance(found, (tuple, list)) else (found,)
         for argument, grad in zip(step.call.args, found, strict=False):
@@ -216,6 +236,10 @@ def _arrays(arguments: Any) -> list[Any]:
     if isinstance(arguments, dict):
         return _arrays(list(arguments.values()))
     return [arguments] if isinstance(arguments, (np.ndarray, ErrorArray, ErrorMask)) else []
+
+
+def _is_narrow(x: Any) -> bool:
+    return isinstance(x, ErrorArray) and x.dtype.itemsize == 2
 
 
 def _is_floating(x: Any) -> bool:

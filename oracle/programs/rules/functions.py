@@ -128,10 +128,13 @@ def erf(input: Any) -> Any:
 
 @rule("logaddexp")
 def logaddexp(input: Any, other: Any) -> Any:
-    """ln(e^x + e^y); g e^(x-f), and g e^(y-f)."""
+    """ln(e^x + e^y); g / (1 + e^(y-x)), and g / (1 + e^(x-y))."""
     larger = np.maximum(plain(input), plain(other))
     f = np.log(np.exp(input - larger) + np.exp(other - larger)) + larger
-    return f, lambda g: (summed_to(g * np.exp(input - f), input), summed_to(g * np.exp(other - f), other))
+    return f, lambda g: (
+        summed_to(g / (1.0 + np.exp(other - input)), input),
+        summed_to(g / (1.0 + np.exp(input - other)), other),
+    )
 
 
 @rule("xlogy")

@@ -1,4 +1,4 @@
-"""Every rule held against torch on its own samples: values and gradients in float64, errors in float32."""
+"""Every rule held against torch on its own samples: values and gradients in float64, errors in float32 and in 16 bits."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from torch.testing._internal.common_methods_invocations import op_db
 
+from oracle.judging.derived import expected_of
+from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, Row
+from oracle.judging.verdict import compare
 from oracle.programs.execution import Arithmetic, Plain, Run, WithErrors
 from oracle.programs.torch_calls import record
-from oracle.running_error import LAMBDA, ErrorModel
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
+from oracle.subjects.torch import array
 
 # OpInfo's names, by family of rules.
 OPS = {
@@ -135,7 +139,7 @@ def run(
 ) -> tuple[list[Any], list[Any]]:
     program, _ = record(fn, *inputs)
     made = Run(program, arithmetic)
-    grads = made.gradients([None if own is None else arithmetic.lifted(own.numpy()) for own in upstream])
+    grads = made.gradients([None if own is None else arithmetic.lifted(array(own)) for own in upstream])
     return made.outputs, grads
 
 
@@ -172,3 +176,21 @@ def test_errors(name: str, variant: str) -> None:
             error = np.abs(due.detach().numpy(force=True).astype(np.float64) - got.value)
             finite = np.isfinite(got.value)
             assert (error[finite] <= LAMBDA * got.sigma[finite]).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("family", OPS)
+def test_torch_is_not_accused_in_16_bits(family: str, dtype: torch.dtype) -> None:
+    """Each kernel that does not compute in float32 and round once is known as what it is."""
+    for name, variant in cases():
+        if name not in OPS[family].split() or dtype not in INFOS[name, variant].dtypes:
+            continue
+        for fn, given in samples(name, variant, dtype):
+            inputs, upstream, due = torch_gradients(fn, given)
+            outputs, grads = run(fn, inputs, upstream, WithErrors(ErrorModel(np.dtype("float32"))))
+            for place, (made, got) in enumerate(zip([*outputs, *grads], [*fn(*inputs), *due], strict=True)):
+                if isinstance(made, ErrorArray) and got is not None:
+                    row = Row(name, str(got.dtype).removeprefix("torch."), 0, variant, "", str(place), LOCAL, PASS)
+                    row = compare(row, array(got.detach() + 0), expected_of(made), structured=True, no_terms=False)
+                    assert row.verdict not in DISCREPANCIES, row

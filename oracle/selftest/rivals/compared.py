@@ -36,7 +36,8 @@ def everything(quantity: str) -> bool:
 def comparisons(run: Implementation, case: Case, shows: Callable[[str], bool] = everything) -> list[Comparison]:
     """Pairs the floating-point arrays that torch computes for a case with the subject's.
 
-    Inputs, masks, upstream gradients, and quantities that `shows` excludes are left out. If the subject raises an
+    Inputs, masks, upstream gradients, an optimizer's count of steps, which some keep as an integer, and quantities that `shows`
+    excludes are left out. If the subject raises an
     exception, the arrays that its trace lacks are missing.
 
     Raises: Incomparable.
@@ -51,7 +52,12 @@ def comparisons(run: Implementation, case: Case, shows: Callable[[str], bool] = 
         got = getattr(error, "trace", Trace())
     found = []
     for key, reference in eager.arrays.items():
-        if key.quantity in WIRING or not _is_floating(reference.dtype.name) or key not in exact.arrays:
+        if (
+            key.quantity in WIRING
+            or key.quantity.startswith("step.")
+            or not _is_floating(reference.dtype.name)
+            or key not in exact.arrays
+        ):
             continue
         if not shows(key.quantity):
             continue

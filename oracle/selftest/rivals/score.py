@@ -113,7 +113,7 @@ class Rivalry:
         for dtype in DTYPES:
             best = self.best_fixed(dtype)
             bugs = [o.tolerance > best for o in self.outcomes if o.job.is_bug and o.job.dtype == dtype and o.refused]
-            row[f"{dtype}: caught"] = f"{sum(bugs)} of {len(bugs)}, at {best:g}" if math.isfinite(best) else "-"
+            row[f"{dtype}: caught"] = f"{sum(bugs)} of {len(bugs)}, at {best:g}" if math.isfinite(best) else "none does"
             row[f"{dtype}: accused"] = "0" if math.isfinite(best) else "-"
         rows.append({**row, "source": "rtol = atol, sought here"})
         return pd.DataFrame(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -186,7 +187,8 @@ def test_torch_is_not_accused_in_16_bits(family: str, dtype: torch.dtype) -> Non
     for name, variant in cases():
         if name not in OPS[family].split() or dtype not in INFOS[name, variant].dtypes:
             continue
-        for fn, given in samples(name, variant, dtype):
+        few = MOST if dtype == torch.bfloat16 else 1  # whose kernels are the same
+        for fn, given in islice(samples(name, variant, dtype), few):
             inputs, upstream, due = torch_gradients(fn, given)
             outputs, grads = run(fn, inputs, upstream, WithErrors(ErrorModel(np.dtype("float32"))))
             for place, (made, got) in enumerate(zip([*outputs, *grads], [*fn(*inputs), *due], strict=True)):

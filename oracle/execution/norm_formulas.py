@@ -54,7 +54,7 @@ class Moments:
             return None
         gain = self.scale * self.weight
         of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(gain)
-        return with_more(plain, self.stored_in.rounding((x.value - self.mean.value) * gain) + of_mean)
+        return with_more(plain, self._of_scale((x.value - self.mean.value) * gain) + of_mean)
 
     def grad_weight(self, x: Any, grad_output: Any, plain: Any) -> Any:
         """Σ g x̂. The error of a mean is common to all elements from which it is subtracted, and so adds up over them."""
@@ -62,8 +62,7 @@ class Moments:
         outside = tuple(axis for axis in self.summed if axis not in self.axes)
         if self.stored_in is not None:
             products = grad_output.value * (x.value - self.mean.value) * self.scale
-            stored = self.stored_in.rounding(np.sum(products, axis=inside, keepdims=True))
-            stored = stored + self._of_products(products, inside)
+            stored = self._of_scale(np.sum(products, axis=inside, keepdims=True)) + self._of_products(products, inside)
             plain = with_more(plain, stored.mapped(lambda own: self._as_weight(own, outside, plain)))
         off = x.model.raised(np.sum(grad_output.value, axis=inside, keepdims=True) * self.scale)
         error = (self.mean.error_or_zero * off).mapped(lambda own: self._as_weight(own, outside, plain))
@@ -99,9 +98,15 @@ class Moments:
             return found
         # The last term holds 1/σ twice, and the whole once more; the mean is subtracted in it from each element.
         of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(along)
-        in_last = self.stored_in.rounding(2 * centred * along)
+        in_last = self._of_scale(2 * centred * along)
         of_products = self._of_products(products, self.axes) * x.model.raised(centred)
-        return with_more(found, in_last + of_mean + of_products + self.stored_in.rounding(plain.value))
+        return with_more(found, in_last + of_mean + of_products + self._of_scale(plain.value))
+
+    def _of_scale(self, product: Floats) -> Twofold:
+        """The error of a product with 1/σ: it is stored, and σ² may be taken around the stored mean, which adds (δμ)²."""
+        assert self.stored_in is not None
+        shift = self.stored_in.rounding(self.mean.value).statistical * np.square(self.scale) / 2
+        return self.stored_in.rounding(product) + self.stored_in.raised(product * shift)
 
     def _of_products(self, products: Floats, axes: tuple[int, ...]) -> Twofold:
         """The rounding of the terms of Σ g (x - μ), difference and product: a kernel rounds both if g is not contiguous."""

@@ -104,6 +104,16 @@ def test_batch_norm_of_two_elements_as_a_function_in_16_bits(dtype: torch.dtype)
         assert not report.blame, report.blame
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0, 5.0])
+def test_numbers_whose_spread_is_that_of_the_stored_mean(offset: float) -> None:
+    """Torch takes σ around the mean as it stored it, in 16 bits, which is then as far off as the numbers are apart."""
+    for seed in range(2):
+        torch.manual_seed(seed)
+        x = (torch.randn(2, 300) * 0.004 + 0.58 + offset).bfloat16().requires_grad_()
+        report = oracle.check_module(nn.BatchNorm1d(300).bfloat16(), x)
+        assert not report.blame, report.blame
+
+
 class Joined(nn.Module):
     """Norms side by side: the gradient that arrives at each is a slice, for which torch has other kernels."""
 

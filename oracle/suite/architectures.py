@@ -14,18 +14,18 @@ STEPS = 2
 
 
 def cases() -> Iterator[Case]:
-    why = "whole training steps through"
-    yield classifier(
-        "vgg", f"{why} three stages of convolution, batch norm, ReLU and max pooling", vgg(), (4, 3, 16, 16)
-    )
+    why, whys = "a whole training step through", "whole training steps through"
+    stages = f"{whys} three stages of convolution, batch norm, ReLU and max pooling"
+    yield classifier("vgg", stages, vgg(), (4, 3, 16, 16), steps=STEPS)
     yield classifier(
         "resnet18", f"{why} ResNet-18 in its form for CIFAR, eight residual blocks", resnet18(4), (2, 3, 32, 32)
     )
     why_deep = "rounding and branches through forty convolutions, in one step"
-    yield classifier("deep", why_deep, deep(40), (2, 3, 16, 16), steps=1)
+    yield classifier("deep", why_deep, deep(40), (2, 3, 16, 16))
     yield classifier("densenet", f"{why} a dense block: every layer sees all earlier ones", densenet(), (3, 3, 12, 12))
     yield classifier("inception", f"{why} an Inception block: four branches side by side", inception(), (3, 3, 12, 12))
-    yield classifier("mlp_adam", f"{why} an MLP with layer norm, GELU and dropout, by Adam", mlp(), (8, 20), ADAM)
+    by_adam = f"{whys} an MLP with layer norm, GELU and dropout, by Adam"
+    yield classifier("mlp_adam", by_adam, mlp(), (8, 20), ADAM, steps=STEPS)
     yield reconstruction(
         "unet", f"{why} a U-Net: skips around transposed convolutions", unet(), (2, 1, 16, 16), (2, 1, 16, 16)
     )
@@ -40,7 +40,7 @@ def cases() -> Iterator[Case]:
 
 
 def classifier(
-    name: str, why: str, layers: list[Spec], shape: tuple[int, ...], optimizer: Spec = SGD, steps: int = STEPS
+    name: str, why: str, layers: list[Spec], shape: tuple[int, ...], optimizer: Spec = SGD, steps: int = 1
 ) -> Case:
     target = generator(f"{name}/target").integers(0, 10, shape[0])
     return network_case(
@@ -64,7 +64,7 @@ def reconstruction(name: str, why: str, layers: list[Spec], shape: tuple[int, ..
         loss=Spec("MSELoss"),
         targets=((generator(f"{name}/target").standard_normal(target),),),
         optimizer=SGD,
-        steps=STEPS,
+        steps=1,
     )
 
 

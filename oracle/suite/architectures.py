@@ -20,8 +20,8 @@ def cases() -> Iterator[Case]:
     yield classifier(
         "resnet18", f"{why} ResNet-18 in its form for CIFAR, eight residual blocks", resnet18(4), (2, 3, 32, 32)
     )
-    why_deep = "rounding and branches through forty convolutions, in one step"
-    yield classifier("deep", why_deep, deep(40), (2, 3, 16, 16))
+    why_deep = "rounding and branches through twenty-four convolutions, in one step"
+    yield classifier("deep", why_deep, deep(24), (2, 3, 16, 16))
     yield classifier("densenet", f"{why} a dense block: every layer sees all earlier ones", densenet(), (3, 3, 12, 12))
     yield classifier("inception", f"{why} an Inception block: four branches side by side", inception(), (3, 3, 12, 12))
     by_adam = f"{whys} an MLP with layer norm, GELU and dropout, by Adam"

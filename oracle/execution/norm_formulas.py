@@ -76,24 +76,25 @@ class Moments:
     def grad_input(self, x: Any, grad_output: Any, plain: Any) -> Any:
         """(h - mean(h) - x̂ mean(h x̂)) / σ with h = g w, and the mean's common error in its last term."""
         count = max(1, x.size // max(1, self.mean.size))
-        weighted, centred = grad_output.value * self.weight, x.value - self.mean.value
-        off = x.model.raised(np.sum(weighted, axis=self.axes, keepdims=True) * self.scale)
-        share = self.scale * self.scale / count
-        spread = x.model.raised(centred * share)
+        total = np.sum(grad_output.value * self.weight, axis=self.axes, keepdims=True)
+        off, share = x.model.raised(total * self.scale), self.scale * self.scale / count
+        spread = x.model.raised((x.value - self.mean.value) * share)
         # An error of the mean as large as x - mean counts in both factors of the last term.
-        found = with_more(
-            plain,
-            self.mean.error_or_zero * off * (spread + self.mean.error_or_zero * x.model.raised(share)),
-            self._terms_of_mean() * off.statistical * spread.statistical,
-        )
-        products = weighted * centred * (share * self.scale)
+        error = self.mean.error_or_zero * off
+        common = error * spread + error * self.mean.error_or_zero * x.model.raised(share)
+        found = with_more(plain, common, spread.statistical * (self._terms_of_mean() * off.statistical))
+        return found if self.narrow is None else self._narrow_grad_input(x, grad_output, plain, found, self.narrow)
+
+    def _narrow_grad_input(self, x: Any, grad_output: Any, plain: Any, found: Any, narrow: ErrorModel) -> Any:
+        """The gradient by 16-bit kernels. Of g that is not contiguous each term is stored, and so are differences:
+        aten/src/ATen/native/Normalization.cpp."""
+        count = max(1, x.size // max(1, self.mean.size))
+        weighted, centred = grad_output.value * self.weight, x.value - self.mean.value
+        products = weighted * centred * (self.scale**3 / count)
         along = np.sum(products, axis=self.axes, keepdims=True)
-        if self.narrow is not None:
-            # Of g that is not contiguous each term is stored, and so are differences: aten/src/ATen/native/Normalization.cpp.
-            total = np.sum(weighted, axis=self.axes, keepdims=True) / count
-            gain = x.model.raised(self.scale)
-            first, mean, last = (self.narrow.rounding(own) for own in (weighted, total, centred * along / self.scale))
-            found = with_more(found, (first + first + mean + mean + last + last) * gain)
+        terms = weighted, np.sum(weighted, axis=self.axes, keepdims=True) / count, centred * along / self.scale
+        first, mean, last = (narrow.rounding(own) for own in terms)
+        found = with_more(found, (first + first + mean + mean + last + last) * x.model.raised(self.scale))
         if self.stored_in is None:
             return found
         # The last term holds 1/σ twice, and the whole once more; the mean is subtracted in it from each element.

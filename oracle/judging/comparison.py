@@ -199,7 +199,7 @@ class Comparison:
             row = self._compared(blank, key, got) if errs else row
         if row.verdict in DISCREPANCIES and row.n_outside:
             return self._explained(row, key, got)
-        if row.verdict in (PASS, UNDECIDED) and not np.isfinite(prediction.sigma).all():
+        if row.verdict in (PASS, UNDECIDED) and not np.isfinite(prediction.error_or_zero.statistical).all():
             return self._out_of_range(row)
         return row
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from oracle.running_error.closing import closed
 from oracle.running_error.dispatch import ArrayLike
 from oracle.running_error.model import ErrorModel, Floats, Twofold, added, either, merged, quantum_of
 from oracle.running_error.orders import Orders, in_order
@@ -100,9 +101,8 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
             if self.quantum is None or not self.model.sum_is_exact(self.quantum, self.terms, self.count):
                 self.quantum = None
                 with np.errstate(all="ignore"):
-                    rounding = self.model.sum_rounding(self.value, self.terms, self.count, self.rounded)
-                    self.own_error = added(self.own_error, rounding)
-                    hidden = self.model.hidden(self.value, self.own_error, self.terms, self.count)
+                    known = self.own_error, self.terms, self.count, self.rounded
+                    self.own_error, hidden = closed(self.model, self.value, *known)
                     self.own_hidden = either(self.own_hidden, hidden)
             self.terms, self.rounded = None, 0.0
         self.release()

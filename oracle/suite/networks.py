@@ -23,7 +23,7 @@ DIGITS_SGD = Spec("SGD", {"lr": 0.05, "momentum": 0.9})
 def cases() -> Iterator[Case]:
     yield from worked_example()
     yield from mlps()
-    yield lenet("lenet5/random", "a LeNet-5 on random images: every layer type at once, three steps of SGD", steps=3)
+    yield lenet("lenet5/random", "a LeNet-5 on random images: every layer type at once, five steps of SGD", steps=5)
     for network in digit_networks():
         yield network.training_case()
 

@@ -16,6 +16,8 @@ from oracle.suite.build import generator, layer, network_case
 
 BATCH_SIZE = 128
 TEST_IMAGES = 360
+# Steps of the training on the digits that are judged; all of it is trained freely.
+FIRST_BATCHES = 5
 MOMENTUM_SGD = Spec("SGD", {"lr": 0.02, "momentum": 0.9})
 DIGITS_SGD = Spec("SGD", {"lr": 0.05, "momentum": 0.9})
 
@@ -25,7 +27,7 @@ def cases() -> Iterator[Case]:
     yield from mlps()
     yield lenet("lenet5/random", "a LeNet-5 on random images: every layer type at once, five steps of SGD", steps=5)
     for network in digit_networks():
-        yield network.training_case()
+        yield network.training_case(FIRST_BATCHES)
 
 
 def worked_example() -> Iterator[Case]:
@@ -164,10 +166,11 @@ class DigitNetwork:
     why: str
     layers: tuple[Spec, ...]
 
-    def training_case(self) -> Case:
-        """One epoch of SGD with momentum, batch after batch in the order of the data."""
+    def training_case(self, most: int | None = None) -> Case:
+        """An epoch of SGD with momentum, or its first steps, batch after batch in the order of the data."""
         images, labels = digits()
         count = (len(images) - TEST_IMAGES) // BATCH_SIZE
+        count = count if most is None else min(most, count)
         batches = [slice(BATCH_SIZE * i, BATCH_SIZE * (i + 1)) for i in range(count)]
         return network_case(
             self.name,
@@ -191,7 +194,7 @@ def digit_networks() -> list[DigitNetwork]:
     )
     return [
         DigitNetwork(
-            "digits/lenet", "a LeNet-style CNN trained on real handwritten digits for an epoch", tuple(lenet_layers(8))
+            "digits/lenet", "the first steps of a LeNet-style CNN on real handwritten digits", tuple(lenet_layers(8))
         ),
-        DigitNetwork("digits/mlp", "an MLP trained on real handwritten digits for an epoch", mlp),
+        DigitNetwork("digits/mlp", "the first steps of an MLP on real handwritten digits", mlp),
     ]

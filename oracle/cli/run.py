@@ -86,7 +86,7 @@ def run(
     run.check_names(reference, dtypes)
     # The whole suite takes seconds to build, in which its workers start.
     own = [] if chosen == "all" else list(suite.matching(chosen)) if isinstance(chosen, str) else chosen
-    jobs = len(dtypes) * len(own) if own else apart.MANY + 1
+    jobs = len(dtypes) * len(own) if own else sys.maxsize
     with apart.workers(judged, jobs, time_limit, workers, scheduler) as pool:
         apart.named(pool, judged)
         require_writable(out)

@@ -114,17 +114,13 @@ class _Rows:
         ]
 
     def backward(self, run: Derived) -> list[Row]:
-        operation, found = self.operation, []
+        operation, model, found = self.operation, self.arithmetic.model, []
         for place, (position, grad) in enumerate(zip(operation.inputs, self._grads(run, self.arithmetic), strict=True)):
             held = operation.inputs[position]
             if held.dtype not in FLOATS:
                 continue
             got = operation.gradients.get(position, np.zeros(held.shape, np.dtype(held.dtype)))
-            due = (
-                grad
-                if grad is not None
-                else ErrorArray.exact(np.zeros(held.shape), self.arithmetic.model.of(held.dtype))
-            )
+            due = grad if grad is not None else ErrorArray.exact(np.zeros(held.shape), model.of(held.dtype))
             row = self.row(held.dtype, _quantity(operation, position), got, due)
             if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_kink(place, got):
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")

@@ -91,8 +91,10 @@ class WithErrors:
         if not isinstance(x, ErrorArray) or x.dtype.itemsize != 2:
             return x
         model = self.model.of(x.dtype.name)
-        narrow = rule.name in IN_16_BITS or (gradients and rule.name in GRADIENTS_IN_16_BITS)
-        if narrow if self.accumulate is None else self.accumulate == x.dtype.name:
+        adds_up_in_16_bits = rule.name in IN_16_BITS or (gradients and rule.name in GRADIENTS_IN_16_BITS)
+        if self.accumulate is not None:
+            adds_up_in_16_bits = self.accumulate == x.dtype.name
+        if adds_up_in_16_bits:
             return converted(x, replace(model, accumulate=None))
         by_steps = rule.moves or rule.family in BY_CALLS or rule.name in STEP_BY_STEP
         return x if by_steps else converted(x, model.inside_kernels)

@@ -156,7 +156,7 @@ class ErrorModel:
 
     @cached_property
     def dtype_of_sums(self) -> Any:
-        """The dtype in which a plain loop adds up; never 16 bits, in which a sum soon stops growing."""
+        """The dtype of sums that are kept: that in which they are added up, but never 16 bits."""
         return np.float64 if (self.accumulate or self.dtype.name) == "float64" else np.float32
 
     @cached_property

@@ -116,9 +116,10 @@ def total(x: Floats, axes: tuple[int, ...], squares: Floats, count: Floats, mode
 
 
 def sequential_error(terms: Floats, model: ErrorModel) -> Floats:
-    """The squared error of a plain loop over the last axis."""
-    low = np.cumsum(terms.astype(model.dtype_of_sums), axis=-1, dtype=model.dtype_of_sums)[..., -1]
-    return squared_error(low, terms, model)
+    """The squared error of a plain loop over the last axis, in 16 bits too, in which a sum soon stops growing."""
+    dtype = np.dtype(model.accumulate or model.dtype)
+    low = np.cumsum(terms.astype(dtype), axis=-1, dtype=dtype)[..., -1]
+    return squared_error(low.astype(np.float64), terms, model)
 
 
 def squared_error(sums: Floats, terms: Floats, model: ErrorModel) -> Floats:

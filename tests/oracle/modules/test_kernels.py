@@ -140,6 +140,17 @@ def test_norms_whose_gradient_is_a_slice(make: Callable[[], nn.Module], how: str
         assert not report.blame, report.blame
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_sum_in_16_bits_that_stops_growing(dtype: torch.dtype) -> None:
+    """LayerNorm's kernel adds up row after row in 16 bits: terms below half a unit of the sum are all lost, and so of one sign."""
+    torch.manual_seed(0)
+    layer, x = nn.LayerNorm(64).to(dtype), torch.randn(400, 64).to(dtype).requires_grad_()
+    upstream = torch.full((400, 64), -0.08 * torch.finfo(dtype).eps, dtype=dtype)
+    upstream[0] = 0.25
+    report = oracle.check_module(layer, x, loss=lambda y, grad: (y * grad).sum(), target=upstream)
+    assert not report.blame, report.blame
+
+
 def test_a_running_mean_whose_two_terms_cancel() -> None:
     """Torch stores both products in 16 bits before it adds them: the sum errs as the larger of them does."""
     torch.manual_seed(0)

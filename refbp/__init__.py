@@ -84,6 +84,7 @@ from refbp.margin_losses import SoftMarginLoss as SoftMarginLoss
 from refbp.max_pooling import MaxPool1d as MaxPool1d
 from refbp.max_pooling import MaxPool2d as MaxPool2d
 from refbp.max_pooling import MaxPool3d as MaxPool3d
+from refbp.muon import Muon as Muon
 from refbp.normalization import GroupNorm as GroupNorm
 from refbp.normalization import LayerNorm as LayerNorm
 from refbp.normalization import LocalResponseNorm as LocalResponseNorm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,3 +29,34 @@ def as_array(value: Any) -> Any:
 def machine_epsilon(dtype: np.dtype[Any]) -> float:
     """The distance from 1 to the next number of a floating-point dtype, also of bfloat16, which np.finfo does not know."""
     return float(np.nextafter(np.ones((), dtype), np.full((), 2, dtype))) - 1.0
+
+
+def in_bfloat16(x: Array) -> Array:
+    """x rounded to the nearest bfloat16, halves to even; in its own dtype, or in float32 if that has 16 bits.
+
+    A bfloat16 has 8 significant bits, and is a multiple of 2^-133.
+
+    >>> in_bfloat16(np.array([1.003, 1.005, 257.0]))
+    array([1.0000e+00, 1.0078125e+00, 2.5600e+02])
+    """
+    wide = x.astype(np.float32) if x.dtype.itemsize == 2 else x
+    unit = np.maximum(np.frexp(wide)[1] - 8, -133)
+    rounded: Array = np.ldexp(np.rint(np.ldexp(wide, -unit)), unit)
+    return rounded
+
+
+def dispatched(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator: arrays of another type than NumPy's may compute the function in their own way, by NumPy's protocol (NEP 18).
+
+    The error of such a function follows from its mathematics, and not from its steps.
+    """
+
+    @wraps(function)
+    def either(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(x, np.ndarray) and hasattr(x, "__array_function__"):
+            found = x.__array_function__(either, (type(x),), (x, *args), kwargs)
+            if found is not NotImplemented:
+                return found
+        return function(x, *args, **kwargs)
+
+    return either

@@ -43,6 +43,7 @@ from refbp import (
 from refbp import batch_norm as _batch_norm
 from refbp import dropout as _dropout
 from refbp import linear as _linear
+from refbp import muon as _muon
 from refbp import softmax as _softmax
 
 celu = checks.checked(activations.celu)
@@ -151,6 +152,7 @@ adam = adam_rules.adam
 adamax = adam_rules.adamax
 nadam = adam_rules.nadam
 radam = adam_rules.radam
+muon = _muon.muon
 asgd = update_rules.asgd
 rprop = update_rules.rprop
 sgd = update_rules.sgd

@@ -59,6 +59,7 @@ class Optimizer:
         for parameter in options["params"]:
             if parameter in seen:
                 raise ValueError(f"{name} expects each parameter once, got {parameter.name} in two places")
+            self.check_parameter(parameter)
             seen.add(parameter)
         self.param_groups.append(options)
 
@@ -72,6 +73,9 @@ class Optimizer:
                 number >= 0 for number in (value if isinstance(value, (tuple, list)) else [value])
             ):
                 raise ValueError(f"{type(self).__name__} expects {name} of at least 0, got {value}")
+
+    def check_parameter(self, parameter: Parameter) -> None:
+        """Raises: ValueError for a parameter that the rule cannot update; most take any."""
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case, named_layers
+from oracle.execution import newton_schulz as _rule
 from oracle.execution.formulas import covering, other_formula
 from oracle.execution.network import Results, execute
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
@@ -17,6 +18,7 @@ from oracle.running_error.array import stored
 from oracle.running_error.model import BranchLog, Twofold
 from oracle.trace import Key
 
+assert _rule  # it registers itself
 # A share below which a difference is float64's own rounding.
 SAME = 1e-9
 

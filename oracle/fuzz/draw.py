@@ -108,7 +108,7 @@ def _loss(type: str, name: str, seed: int, point: int, rng: np.random.Generator)
 
 def _optimizer(type: str, name: str, seed: int, point: int, rng: np.random.Generator) -> tuple[Case, Choice]:
     choice = at({**optimizers.levels(type), "dtype": data.DTYPES, "magnitude": data.SIZES}, seed, type, point)
-    shapes = optimizers.SHAPES[choice["shape"]]
+    shapes = optimizers.shapes(type)[choice["shape"]]
     options = optimizers.options(type, rng, choice)
     groups: tuple[dict[str, Any], ...] = ()
     if choice["grouped"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,30 @@ RANGES: dict[str, tuple[float, float]] = {
     "initial_accumulator_value": (0, 1),
     "eps": (1e-8, 0.1),
 }
+# How the others are drawn that are no plain number.
+DRAWN: dict[str, Callable[[np.random.Generator], Any]] = {
+    "betas": lambda rng: (number(rng, 0, 0.99), number(rng, 0.1, 0.9999)),
+    "etas": lambda rng: (number(rng, 0.1, 0.9), number(rng, 1.05, 2)),
+    "ns_steps": lambda rng: int(rng.integers(0, 9)),
+    "ns_coefficients": lambda rng: (number(rng, 3, 3.8), number(rng, -5.2, -4.3), number(rng, 1.8, 2.3)),
+}
+
+
+def shapes(name: str) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The shapes of the parameters that the class updates, by what they are like."""
+    if name != "Muon":
+        return SHAPES
+    matrices = {
+        kind: {own: shape for own, shape in several.items() if len(shape) == 2} for kind, several in SHAPES.items()
+    }
+    return {kind: several for kind, several in matrices.items() if several}
 
 
 def levels(name: str) -> Levels:
     """Each option of the class: at a usual value, at another, or drawn."""
     return {
         **dict.fromkeys(LEVELS[name], ("usual", "other", "drawn")),
-        "shape": tuple(SHAPES),
+        "shape": tuple(shapes(name)),
         "grads": tuple(DISTRIBUTIONS),
         "steps": (1, 2, 5),
         "grouped": (False, False, True),
@@ -55,13 +73,11 @@ def options(name: str, rng: np.random.Generator, choice: Choice) -> Choice:
 
 
 def _value(name: str, values: list[Any], rng: np.random.Generator, kind: str) -> Any:
-    if kind != "drawn" or isinstance(values[0], bool):
+    if kind != "drawn" or values[0] is None or isinstance(values[0], bool):
         return values[kind == "other"]
+    if name in DRAWN:
+        return DRAWN[name](rng)
     if isinstance(values[0], tuple):
         first, second = values[0]
-        if name == "betas":
-            return number(rng, 0, 0.99), number(rng, 0.1, 0.9999)
-        if name == "etas":
-            return number(rng, 0.1, 0.9), number(rng, 1.05, 2)
         return (first if first is None else first * number(rng, 0.3, 3)), second * number(rng, 0.3, 3)
     return number(rng, *RANGES[name])

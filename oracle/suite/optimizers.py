@@ -11,6 +11,7 @@ from oracle.suite.build import apart, generator, label, pairs
 STEPS = 4
 WEIGHT = {"0.weight": (4, 3)}
 SHAPES = {**WEIGHT, "0.bias": (4,)}
+MATRICES = {**WEIGHT, "1.weight": (3, 5)}  # for rules that update nothing else
 WHY = "each step starts from its own state: the order of decay, momentum and correction, and the first step's state"
 COMMON: dict[str, list[Any]] = {"weight_decay": [0, 0.1], "maximize": [False, True], "lr": [0.1, 0.01]}
 LEVELS: dict[str, dict[str, list[Any]]] = {
@@ -47,6 +48,16 @@ LEVELS: dict[str, dict[str, list[Any]]] = {
         **COMMON,
         "lr": [0.1, 0.7],
     },
+    "Muon": {
+        "momentum": [0.95, 0.5],
+        "nesterov": [True, False],
+        "ns_coefficients": [(3.4445, -4.7750, 2.0315), (2.0, -1.5, 0.5)],
+        "eps": [1e-7, 5.0],
+        "ns_steps": [5, 2],
+        "adjust_lr_fn": [None, "match_rms_adamw", "original"],
+        "weight_decay": [0.1, 0.5],
+        "lr": [0.1, 0.01],
+    },
     "Adagrad": {"lr_decay": [0, 0.1], "initial_accumulator_value": [0, 0.5], "eps": [1e-10, 1e-3], **COMMON},
 }
 
@@ -54,7 +65,7 @@ LEVELS: dict[str, dict[str, list[Any]]] = {
 def cases() -> Iterator[Case]:
     for type, levels in LEVELS.items():
         for options in pairs(levels, can_be_built):
-            yield update_case(f"optimizer/{type}{label(options)}", WHY, Spec(type, options))
+            yield update_case(f"optimizer/{type}{label(options)}", WHY, Spec(type, options), shapes_for(type))
         for options in apart({name: own for name, own in levels.items() if name != "lr"}, can_be_built):
             name = f"optimizer/{type}{label(options)}"
             yield update_case(name, WHY, Spec(type, {"lr": levels["lr"][0], **options}), WEIGHT, 3)
@@ -67,11 +78,19 @@ def cases() -> Iterator[Case]:
         own = (
             {"weight_decay": 1.0} if "weight_decay" in levels else {name: levels[name][1] for name in list(levels)[:1]}
         )
+        shapes = shapes_for(type)
+        first, second = shapes
         yield update_case(
             f"optimizer/{type},groups",
             "each parameter group has its own options",
-            Spec(type, {"lr": 0.1}, groups=({"params": ["0.weight"], **own}, {"params": ["0.bias"], "lr": 0.01})),
+            Spec(type, {"lr": 0.1}, groups=({"params": [first], **own}, {"params": [second], "lr": 0.01})),
+            shapes,
         )
+
+
+def shapes_for(type: str) -> Mapping[str, tuple[int, ...]]:
+    """The parameters that a case of this optimizer updates."""
+    return MATRICES if type == "Muon" else SHAPES
 
 
 def can_be_built(options: dict[str, Any]) -> bool:

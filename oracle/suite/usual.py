@@ -11,7 +11,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec
 from oracle.suite.build import generator, label, layer, network_case
 from oracle.suite.losses import CLASS_WEIGHT, PER_CLASS, classes, first_argument, real, shares, unit
-from oracle.suite.optimizers import update_case
+from oracle.suite.optimizers import shapes_for, update_case
 
 TAG = "usual"
 WHY = "a setting that is in everyday use"
@@ -86,6 +86,7 @@ OPTIMIZERS: dict[str, tuple[dict[str, Any], ...]] = {
     "AdamW": ({}, {"lr": 6e-4, "betas": (0.9, 0.95), "weight_decay": 0.1}),
     "RMSprop": ({}, {"momentum": 0.9}),
     **{own: ({},) for own in ("Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "ASGD", "Rprop", "Adafactor")},
+    "Muon": ({}, {"lr": 0.02}, {"adjust_lr_fn": "match_rms_adamw"}),
 }
 
 
@@ -106,7 +107,8 @@ def cases() -> Iterator[Case]:
     yield from losses()
     for type, several in OPTIMIZERS.items():
         for options in several:
-            yield update_case(f"usual/{type}{label(options)}", WHY, Spec(type, options), tags=(TAG,))
+            name = f"usual/{type}{label(options)}"
+            yield update_case(name, WHY, Spec(type, options), shapes_for(type), tags=(TAG,))
 
 
 def losses() -> Iterator[Case]:

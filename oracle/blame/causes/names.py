@@ -57,6 +57,7 @@ CAUSES: Mapping[str, str] = {
     "one slice": "a single slice is wrong",
     "option": "as if an option had another value",
     "options rounded": "options are rounded to the parameter's precision",
+    "orthogonalization": "the singular values of Muon's update are not brought close to 1",
     "order": "the right numbers in another order",
     "output": "the output is another function of the input",
     "overwritten": "windows that overlap overwrite each other",

@@ -340,3 +340,30 @@ def size_before(param: Any, grad: Any, old: Any, new: Any, options: Any) -> Any:
     """Rprop that moves by the step size before its update."""
     size = np.full_like(param, options["lr"]) if old[2] is None else old[2]
     return param - size * np.sign(new[1])
+
+
+# Muon
+
+
+def muon_without_orthogonalization(param: Any, grad: Any, old: Any, new: Any, options: Any) -> Any:
+    """Muon that steps along the momentum itself."""
+    ahead = grad + options["momentum"] * (new[0] - grad) if options["nesterov"] else new[0]
+    return param * (1.0 - options["lr"] * options["weight_decay"]) - options["lr"] * ahead
+
+
+def momentum_as_sum(rule: Rule) -> Rule:
+    """Muon with v ← momentum v + grad: the right one of a gradient that is larger."""
+
+    def other(param: Any, grad: Any, buffer: Any = None, *, momentum: float, nesterov: bool, **options: Any) -> Any:
+        v = momentum * zeros_for(param, buffer) + grad
+        ahead = grad + momentum * v if nesterov else v
+        return rule(param, ahead, None, momentum=0.0, nesterov=False, **options)[0], v
+
+    return other
+
+
+def decay_in_gradient(rule: Rule) -> Rule:
+    def other(param: Any, grad: Any, *state: Any, weight_decay: float, **options: Any) -> Any:
+        return rule(param, grad + weight_decay * param, *state, weight_decay=0.0, **options)
+
+    return other

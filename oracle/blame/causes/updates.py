@@ -28,7 +28,7 @@ WITH_STATE = tuple(OPTIMIZERS)
 ADAMS = ("Adam", "AdamW")
 DECAYING = ("Adam", "AdamW", "NAdam", "RAdam")
 COUNTING = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")
-COUPLED = tuple(name for name in OPTIMIZERS if name not in ("AdamW", "Rprop", "Adafactor"))
+COUPLED = tuple(name for name in OPTIMIZERS if name not in ("AdamW", "Rprop", "Adafactor", "Muon"))
 
 WRONG_RULES: tuple[WrongRule, ...] = (
     WrongRule(WITH_STATE, "state lost", "the state is begun anew in each step", rules.state_lost),
@@ -85,7 +85,15 @@ WRONG_RULES: tuple[WrongRule, ...] = (
         "decay is of the new parameter",
         rules.decayed_last,
     ),
-    WrongRule(DECAYING, "decay rate", "decay is not scaled by the rate", rules.decay_not_scaled),
+    WrongRule((*DECAYING, "Muon"), "decay rate", "decay is not scaled by the rate", rules.decay_not_scaled),
+    WrongRule(("Muon",), "decay decoupled", "decay is within the gradient, and should not", rules.decay_in_gradient),
+    WrongRule(("Muon",), "momentum", "the momentum is a sum of gradients, not their mean", rules.momentum_as_sum),
+    WrongRule(
+        ("Muon",),
+        "orthogonalization",
+        "the step is along the momentum itself",
+        rules.with_step(rules.muon_without_orthogonalization),
+    ),
     WrongRule(ADAMS, "epsilon", "ε is inside of the root", rules.with_step(rules.epsilon_inside)),
     WrongRule(("RMSprop", "Adagrad"), "epsilon", "ε is inside of the root", rules.with_step(rules.root_with_epsilon)),
     WrongRule(("Adadelta",), "epsilon", "ε is outside of the roots", rules.delta_of(False, False)),

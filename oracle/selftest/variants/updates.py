@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from oracle.selftest.variants.variant import Variant, of_rule
+from refbp.arrays import in_bfloat16
 
 
 def variants() -> Iterator[Variant]:
@@ -25,6 +26,7 @@ def variants() -> Iterator[Variant]:
     yield of_rule("ASGD: decay in the gradient", "ASGD", {"lr": 0.1, "lambd": 0.1}, asgd)
     yield of_rule("ASGD: the average as a weighted sum", "ASGD", {"lr": 0.1, "t0": 0.0}, asgd)
     yield of_rule("Rprop: by masks", "Rprop", lr, rprop)
+    yield of_rule("Muon: every product rounded", "Muon", lr, muon)
     yield of_rule("Adafactor: rows and columns one after the other", "Adafactor", lr, adafactor)
 
 
@@ -227,3 +229,29 @@ def adafactor(
     rate = max(1e-3, np.linalg.norm(p) / p.size**0.5) * min(lr, t**-0.5)
     moved = (update * (rate / max(1.0, size))).astype(p.dtype)
     return p - moved, t, rows, columns, v
+
+
+def muon(
+    p: Any,
+    g: Any,
+    v: Any = None,
+    *,
+    lr: Any,
+    weight_decay: Any,
+    momentum: Any,
+    ns_coefficients: Any,
+    ns_steps: Any,
+    **_: Any,
+) -> Any:
+    """Keller Jordan's own code, each of whose operations rounds to bfloat16."""
+    v = momentum * zero(p, v) + (1 - momentum) * g
+    x = in_bfloat16((1 - momentum) * g + momentum * v)
+    is_tall, (a, b, c) = x.shape[0] > x.shape[1], ns_coefficients
+    x = x.T if is_tall else x
+    x = in_bfloat16(x / in_bfloat16(np.linalg.norm(x)))
+    for _ in range(ns_steps):
+        gram = in_bfloat16(x @ x.T)
+        update = in_bfloat16(in_bfloat16(b * gram) + in_bfloat16(in_bfloat16(c * gram) @ gram))
+        x = in_bfloat16(in_bfloat16(a * x) + in_bfloat16(update @ x))
+    step = (x.T if is_tall else x) * (max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
+    return p * (1 - lr * weight_decay) - (lr * step).astype(p.dtype), v

@@ -142,7 +142,7 @@ def test_norms_whose_gradient_is_a_slice(make: Callable[[], nn.Module], how: str
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_a_sum_in_16_bits_that_stops_growing(dtype: torch.dtype) -> None:
-    """LayerNorm's kernel adds up row after row in 16 bits: terms below half a unit of the sum are all lost, and so of one sign."""
+    """LayerNorm's kernel adds up row after row in 16 bits: terms below half a unit of the sum are all lost, with one sign."""
     torch.manual_seed(0)
     layer, x = nn.LayerNorm(64).to(dtype), torch.randn(400, 64).to(dtype).requires_grad_()
     upstream = torch.full((400, 64), -0.08 * torch.finfo(dtype).eps, dtype=dtype)

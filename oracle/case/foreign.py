@@ -10,6 +10,11 @@ import numpy as np
 
 from oracle.case.arrays import Array
 
+# What torch and NumPy exchange as integers only.
+FOREIGN: dict[str, np.dtype[Any]] = {
+    np.dtype(own).name: np.dtype(own) for own in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
+}
+
 
 def numpy_of(value: Any) -> Array:
     """The values of a number or of an array of NumPy, torch, JAX, CuPy or any library with DLPack, in the same dtype.
@@ -20,11 +25,7 @@ def numpy_of(value: Any) -> Array:
     """
     torch = sys.modules.get("torch")  # whoever has a tensor has imported it
     if torch is not None and isinstance(value, torch.Tensor):
-        plain = value.detach().cpu()
-        is_foreign = plain.dtype == torch.bfloat16  # which torch and NumPy exchange as integers only
-        return np.asarray(
-            plain.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16) if is_foreign else plain.numpy()
-        )
+        return _of_tensor(torch, value.detach().cpu())
     if isinstance(value, (np.ndarray, np.generic, bool, int, float)):
         return np.asarray(value)
     if hasattr(value, "__cuda_array_interface__") and hasattr(
@@ -41,3 +42,11 @@ def numpy_of(value: Any) -> Array:
     raise TypeError(
         f"got {type(value).__name__}: an array of NumPy, torch, JAX or CuPy is expected, or one that speaks DLPack"
     )
+
+
+def _of_tensor(torch: Any, plain: Any) -> Array:
+    foreign = FOREIGN.get(str(plain.dtype).removeprefix("torch."))
+    if foreign is None:
+        return np.asarray(plain.numpy())
+    integers = getattr(torch, f"int{8 * foreign.itemsize}")
+    return np.asarray(plain.contiguous().view(integers).numpy().view(foreign))

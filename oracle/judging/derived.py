@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from oracle.judging.figures import Expected
-from oracle.running_error import UNIT_ROUNDOFF, ErrorArray
+from oracle.running_error import ErrorArray
+from oracle.running_error.model import ROUNDOFF
 
 
 def expected_of(made: ErrorArray) -> Expected:
     """The expected value. The reference rounds in float64 too, as much as a float64 implementation does."""
-    ratio = UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF[made.dtype.name]
+    ratio = ROUNDOFF["float64"] / ROUNDOFF[made.dtype.name]
     bound = made.bound
     return Expected(
         made.value,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
-from oracle.running_error.model import Floats, limits
+from oracle.running_error import LAMBDA
+from oracle.running_error.model import ROUNDOFF, Floats, limits
 
 # A tolerance above this share of the terms that were added up would let a wrong value hide.
 DECIDABLE = 0.1
@@ -63,7 +63,7 @@ class Errors:
         largest = float(limits(got.dtype).max)
         actual = got.astype(np.float64)
         size = np.abs(actual - value)
-        most = largest * (1 + UNIT_ROUNDOFF[got.dtype.name])
+        most = largest * (1 + ROUNDOFF[got.dtype.name])
         if size.max(initial=0.0) < math.inf and np.abs(value).max(initial=0.0) <= most:  # and not NaN
             return cls(actual, value, size, None)
         decreed = ~np.isfinite(value)
@@ -191,8 +191,8 @@ class Figures:
         if narrow.all():
             return narrow
         decided: Array = narrow | (sigma == 0)
-        if got.dtype.itemsize == 2:  # that a result is stored in 16 bits is no width of the sum
-            stored = UNIT_ROUNDOFF[got.dtype.name] * errors.value
+        if got.dtype.itemsize <= 2:  # that a result is stored in 16 or 8 bits is no width of the sum
+            stored = ROUNDOFF[got.dtype.name] * errors.value
             before = LAMBDA * np.sqrt(np.maximum(np.square(sigma) - np.square(stored), 0.0))
             decided |= before <= DECIDABLE * expected.scale
             self.n_stored += int(np.count_nonzero(decided & ~narrow & (sigma > 0)))

@@ -13,7 +13,7 @@ from oracle.judging.misshapen import looks_like
 from oracle.judging.rows import IMPRECISE, LOCAL, LOOSE, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 from oracle.running_error.conditioning import digits_left, relative_error
-from oracle.running_error.model import Floats
+from oracle.running_error.model import ROUNDOFF, Floats
 
 # Precisions that a kernel may fall back to, by unit roundoff; TF32 keeps fp16's 11 bits.
 LOWER_PRECISIONS = (
@@ -76,7 +76,7 @@ def _is_handed_on(dtype: str, due: str, given: Iterable[Array]) -> bool:
 def _measured(
     row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool, before: Array | None
 ) -> Row:
-    u, figures = UNIT_ROUNDOFF[row.dtype], measured(got, expected)
+    u, figures = ROUNDOFF[row.dtype], measured(got, expected)
 
     def errors() -> Errors:
         return Errors.of(got, expected.value, infinite_for_nan(expected.sigma))
@@ -145,7 +145,7 @@ def _outside(
     row: Row, errors: Errors, expected: Expected, figures: Figures, *, structured: bool, step: Floats | None
 ) -> Row:
     """The row of a quantity with elements outside their tolerance."""
-    u, error, sigma = UNIT_ROUNDOFF[row.dtype], errors.size, infinite_for_nan(expected.sigma)
+    u, error, sigma = ROUNDOFF[row.dtype], errors.size, infinite_for_nan(expected.sigma)
     known = (sigma > 0) & np.isfinite(sigma) & np.isfinite(error)
     rounds = known & np.isfinite(errors.value)
     # Not the rounding of this dtype's sums: how far the terms themselves can be trusted.

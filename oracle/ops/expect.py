@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,11 @@ from oracle.programs.program import Program
 from oracle.programs.table import NoRule
 from oracle.report.report import Discrepancy
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
-from oracle.running_error.model import Floats
+from oracle.running_error.model import OF_8_BITS, Floats, limits
 from oracle.wording.figures import exact_share
+
+# The share by which a variance that was added up from others may be smaller than one of them.
+ROUGHLY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,13 @@ class Quantity:
 
     @property
     def tolerance(self) -> Floats:
-        return LAMBDA * self.sigma
+        """λσ. For a result stored in 8 bits, λσ of what is stored, and the largest error of storing it."""
+        if self.dtype not in OF_8_BITS:
+            return LAMBDA * self.sigma
+        stored = ErrorModel(np.dtype(self.dtype)).rounding(self.value).statistical
+        rounds = np.square(self.sigma) >= stored * (1 - ROUGHLY)  # and is no copy of numbers of 8 bits
+        before = np.sqrt(np.maximum(np.square(self.sigma) - stored, 0.0))
+        return np.where(rounds, LAMBDA * before + np.sqrt(stored), LAMBDA * self.sigma)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -100,7 +109,8 @@ def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype:
 
     Args:
         fn: a function or module of torch, for tensors; or a function in NumPy, for arrays.
-        inputs: tensors or arrays. They count as exact, after conversion to `dtype` if it is given.
+        inputs: tensors or arrays. They count as exact, after conversion to `dtype` if it is given. Products take those of 8 bits,
+            float8_e4m3fn and float8_e5m2, with scales: torch._scaled_mm, or their product in float32 that is stored once.
         grad_output: the gradient of the output, or a tuple for several outputs. By default it is random, the same in every call.
         dtype: the dtype in which the implementation computes, as a name ("bfloat16") or as torch's or NumPy's; by default the
             inputs' own.
@@ -222,6 +232,21 @@ def assert_close(actual: Any, expected: Any) -> None:
         raise Discrepancy(said)
 
 
+def _of_8_bits(got: Array, due: Quantity) -> tuple[Array, Expected]:
+    """An array of 8 bits and what is expected of it, with its own tolerance where it is beyond. What is out of range may be the
+    largest number, infinite or NaN, and is left out then."""
+    expected, tolerance, actual = due.expected, due.tolerance, got.astype(np.float64)
+    largest = float(limits(got.dtype).max)
+    beyond = np.abs(due.value) + tolerance > largest
+    out = beyond & (~np.isfinite(actual) | (actual == np.copysign(largest, due.value)))
+    near = np.abs(actual - due.value) <= tolerance
+    sigma = np.where(near, expected.sigma, np.minimum(expected.sigma, tolerance / LAMBDA))
+    zero = got.dtype.type(0)
+    return np.where(out, zero, got), replace(
+        expected, value=np.where(out, 0.0, due.value), sigma=np.where(out, 0.0, sigma)
+    )
+
+
 def _difference(got: Array, due: Quantity) -> str:
     """The discrepancy in one sentence; empty if there is none."""
     if due.dtype not in FLOATS:
@@ -230,6 +255,8 @@ def _difference(got: Array, due: Quantity) -> str:
         return f"{due.name}: not the {due.dtype} values that are expected, which are exact"
     row = Row("expect", due.dtype, 0, "", "", due.name, LOCAL, PASS)
     expected = due.expected
+    if due.dtype in OF_8_BITS and got.dtype.name == due.dtype and got.shape == due.shape:
+        got, expected = _of_8_bits(got, due)
     row = compare(row, got, expected, structured=False, no_terms=not due.value.size)
     if row.verdict not in DISCREPANCIES:
         return ""

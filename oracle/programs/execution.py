@@ -14,6 +14,7 @@ from oracle.programs.program import Call, Held, Program, Ref, refs, replaced
 from oracle.programs.table import NoRule, Rule, rule_of
 from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
+from oracle.running_error.model import ROUNDOFF
 
 assert _rules
 # Torch's kernels for 16-bit numbers usually compute in float32 and round the result once. The others, on the processor;
@@ -39,7 +40,7 @@ STEP_BY_STEP = (
 )
 # Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.
 BY_CALLS = ("arithmetic", "functions", "reductions")
-FLOATS = ("float64", "float32", "float16", "bfloat16")
+FLOATS = tuple(ROUNDOFF)
 UNFILLED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
 KNOWN = (*FLOATS, "bool", "int64", "int32", "int16", "int8", "uint8")
 
@@ -87,8 +88,8 @@ class WithErrors:
         return ErrorArray.exact(numbers, self.model.of(numbers.dtype.name))
 
     def widened(self, x: Any, rule: Rule, gradients: bool) -> Any:
-        """16-bit numbers in float32, except for kernels that add up in 16 bits, and operations made of several calls."""
-        if not isinstance(x, ErrorArray) or x.dtype.itemsize != 2:
+        """Numbers of 16 and 8 bits in float32, except for kernels that add up in 16 bits, and operations made of several calls."""
+        if not isinstance(x, ErrorArray) or x.dtype.itemsize > 2:
             return x
         model = self.model.of(x.dtype.name)
         adds_up_in_16_bits = rule.name in IN_16_BITS or (gradients and rule.name in GRADIENTS_IN_16_BITS)

@@ -10,7 +10,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from oracle.running_error.closing import closed
 from oracle.running_error.dispatch import ArrayLike
-from oracle.running_error.model import ErrorModel, Floats, Twofold, added, either, merged, quantum_of
+from oracle.running_error.model import ErrorModel, Floats, Twofold, added, either, held_in, merged, quantum_of
 from oracle.running_error.orders import Orders, in_order
 
 
@@ -347,8 +347,7 @@ def converted(x: ErrorArray, model: ErrorModel) -> ErrorArray:
     error, narrower = x.error, model.unit_roundoff > x.model.unit_roundoff
     value, quantum = x.value, x.quantum
     if narrower and error is None:
-        with np.errstate(over="ignore"):
-            value = value.astype(model.dtype).astype(np.float64)
+        value = held_in(model.dtype, value)
         quantum = quantum_of(value)
     elif narrower:
         error, quantum = added(error, model.rounding(value)), None

@@ -28,6 +28,9 @@ NEAR_SUBNORMAL = 2.0**7
 # Of so many terms one is a tenth of them all, √Σt².
 FEW_TERMS = 100
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+# Of those in which products may be given and stored, and nothing is computed.
+OF_8_BITS = {"float8_e4m3fn": 2.0**-4, "float8_e5m2": 2.0**-3}
+ROUNDOFF = {**UNIT_ROUNDOFF, **OF_8_BITS}
 
 
 @cache
@@ -131,24 +134,24 @@ class ErrorModel:
     others: dict[str, ErrorModel] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def of(self, dtype: str) -> ErrorModel:
-        """The same model for another dtype; kernels for 16 bits add up in float32."""
+        """The same model for another dtype; kernels for 16 bits and 8 bits add up in float32."""
         if dtype == self.dtype.name:
             return self
         if dtype not in self.others:
             kind = np.dtype(dtype)
-            narrow = "float32" if kind.itemsize == 2 else None
+            narrow = "float32" if kind.itemsize <= 2 else None
             self.others[dtype] = replace(self, dtype=kind, accumulate=narrow, stored=None)
             self.others[dtype].others[self.dtype.name] = self
         return self.others[dtype]
 
     @cached_property
     def inside_kernels(self) -> ErrorModel:
-        """The model inside a kernel for this 16-bit dtype, which computes in float32."""
+        """The model inside a kernel for this dtype of 16 or 8 bits, which computes in float32."""
         return replace(self, dtype=np.dtype("float32"), accumulate=None, stored=self.dtype.name)
 
     @cached_property
     def unit_roundoff(self) -> float:
-        return UNIT_ROUNDOFF[self.dtype.name] if self.rounds else NEXT_TO_NOTHING
+        return ROUNDOFF[self.dtype.name] if self.rounds else NEXT_TO_NOTHING
 
     @cached_property
     def roundoff_of_sums(self) -> float:
@@ -175,10 +178,15 @@ class ErrorModel:
         return max(tiny, 2.0**-510 / self.unit_roundoff), tiny
 
     @cached_property
+    def is_short(self) -> bool:
+        """Whether the dtype has a small range, in which subnormal numbers are used."""
+        return self.dtype == np.float16 or self.dtype.itemsize == 1
+
+    @cached_property
     def least_lost(self) -> tuple[float, float]:
         """The largest loss below the normal range, in each model: the whole number, since subnormals may be flushed to zero;
-        float16's are not flushed, because its range is small."""
-        share = self.unit_roundoff if self.dtype == np.float16 or not self.rounds else 1.0
+        those of float16 and of 8 bits are not flushed, because their range is small."""
+        share = self.unit_roundoff if self.is_short or not self.rounds else 1.0
         statistical, worst = self.smallest_normal
         return statistical * share, worst * share
 
@@ -192,9 +200,9 @@ class ErrorModel:
     def rounding(self, value: Floats, ulps: float = 1.0) -> Twofold:
         """The rounding error of one operation with this result, accurate to `ulps` units in the last place.
 
-        Functions of 16-bit numbers are computed in a wider precision and rounded once.
+        Functions of 16-bit and 8-bit numbers are computed in a wider precision and rounded once.
         """
-        ulps = 1.0 if self.dtype.itemsize == 2 else ulps
+        ulps = 1.0 if self.dtype.itemsize <= 2 else ulps
         error = self.raised(value * (ulps * self.unit_roundoff))
         size = np.abs(value)
         lost = self.underflow(size)
@@ -211,7 +219,7 @@ class ErrorModel:
 
         A product of several factors that is just above the normal range may underflow if multiplied in another order.
         """
-        reach = 1.0 if self.dtype == np.float16 else NEAR_SUBNORMAL
+        reach = 1.0 if self.is_short else NEAR_SUBNORMAL
         low = (size < 2 * reach * self.smallest_normal[0]) & (size > 0)
         if not low.any():
             return None
@@ -324,6 +332,14 @@ class ErrorModel:
         result = error + wide
         result.statistical = np.square(np.sqrt(error.statistical) + wide.statistical / LAMBDA)
         return result
+
+
+def held_in(dtype: np.dtype[Any], value: Floats) -> Floats:
+    """The values as the dtype holds them. What is out of the range of one without infinities stays: it becomes NaN, or the
+    largest number."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        held = value.astype(dtype).astype(np.float64)
+    return np.where(np.isnan(held), value, held)
 
 
 def quantum_of(value: Floats) -> float | None:

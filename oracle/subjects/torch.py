@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import torch
 
 from oracle.case.arrays import Array, Constant, buffer_of, element_strides
 from oracle.case.case import CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
-from oracle.case.foreign import numpy_of
+from oracle.case.foreign import FOREIGN, numpy_of
 from oracle.case.names import TRANSPOSE, kept_as, quantity_of
 from oracle.trace import Trace, Unsupported
 
@@ -71,8 +70,8 @@ def class_names() -> list[str]:
 
 def tensor(array: Array) -> torch.Tensor:
     """A tensor of the array's values in its memory layout; negative strides, which torch lacks, become contiguous."""
-    if array.dtype == ml_dtypes.bfloat16:  # which torch and NumPy exchange as integers only
-        return tensor(array.view(np.int16)).view(torch.bfloat16)
+    if array.dtype.name in FOREIGN:
+        return tensor(array.view(f"int{8 * array.itemsize}")).view(getattr(torch, array.dtype.name))
     strides = element_strides(array)
     if array.flags.c_contiguous or any(stride < 0 for stride in strides):
         return torch.from_numpy(np.array(array, order="C"))
@@ -84,8 +83,8 @@ def shared(array: Array) -> torch.Tensor:
     """A tensor that shares the array's memory, so that a write to one changes the other; a copy where torch cannot share it."""
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         return tensor(array)
-    if array.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    if array.dtype.name in FOREIGN:
+        return torch.from_numpy(array.view(f"int{8 * array.itemsize}")).view(getattr(torch, array.dtype.name))
     return torch.from_numpy(array)
 
 

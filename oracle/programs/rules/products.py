@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from oracle.programs.adjoint import matrix_t, summed_to
-from oracle.programs.table import rule
+from oracle.programs.table import NoRule, rule
 
 
 @rule("mm", "bmm")
@@ -46,6 +46,33 @@ def addmm(input: Any, mat1: Any, mat2: Any, beta: Any = 1, alpha: Any = 1) -> An
         scaled = g if alpha == 1 else g * float(alpha)
         back = g if beta == 1 else g * float(beta)
         return summed_to(back, input), scaled @ matrix_t(mat2), matrix_t(mat1) @ scaled
+
+    return z, backward
+
+
+@rule("_scaled_mm")
+def scaled_mm(
+    self: Any,
+    mat2: Any,
+    scale_a: Any,
+    scale_b: Any,
+    bias: Any = None,
+    scale_result: Any = None,
+    out_dtype: Any = None,
+    use_fast_accum: bool = False,
+) -> Any:
+    """s t A B + c, of numbers of 8 bits; s t g Bᵀ, s t Aᵀ g, and of each scale the sum of t g A B, or of s g A B."""
+    if scale_result is not None:
+        raise NoRule("there is no rule for _scaled_mm with a scale_result")
+    product = self @ mat2
+    z = product * (scale_a * scale_b)
+    z = z if bias is None else z + bias
+
+    def backward(g: Any) -> Any:
+        scaled = g * (scale_a * scale_b)
+        of_scales = (summed_to(g * product * other, own) for own, other in ((scale_a, scale_b), (scale_b, scale_a)))
+        of_bias = None if bias is None else summed_to(g, bias)
+        return scaled @ matrix_t(mat2), matrix_t(self) @ scaled, *of_scales, of_bias
 
     return z, backward
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from oracle.running_error import UNIT_ROUNDOFF, ErrorArray, ErrorModel
-from oracle.running_error.model import Twofold, quantum_of
+from oracle.running_error.model import ROUNDOFF, Twofold, quantum_of
 
 MODEL = ErrorModel(np.dtype("float32"), bounds=True)
 U = 2.0**-24
@@ -38,10 +38,10 @@ def test_the_quantum_of_numbers(values: list[float], quantum: float | None) -> N
     assert quantum_of(np.array(values)) == quantum
 
 
-@pytest.mark.parametrize("dtype", UNIT_ROUNDOFF)
+@pytest.mark.parametrize("dtype", ROUNDOFF)
 def test_the_unit_roundoff_is_half_a_unit_in_the_last_place(dtype: str) -> None:
     """Of 1, as the type's own limits have it."""
-    assert UNIT_ROUNDOFF[dtype] == float(ml_dtypes.finfo(dtype).eps) / 2  # type: ignore[no-untyped-call]
+    assert ROUNDOFF[dtype] == float(ml_dtypes.finfo(dtype).eps) / 2  # type: ignore[no-untyped-call]
 
 
 def test_what_is_below_the_normal_range_may_be_lost() -> None:

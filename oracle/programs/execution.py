@@ -88,7 +88,7 @@ class WithErrors:
         return ErrorArray.exact(numbers, self.model.of(numbers.dtype.name))
 
     def widened(self, x: Any, rule: Rule, gradients: bool) -> Any:
-        """Numbers of 16 and 8 bits in float32, except for kernels that add up in 16 bits, and operations made of several calls."""
+        """Numbers of 16 and 8 bits in float32, but for kernels that add up in 16 bits, and operations made of several calls."""
         if not isinstance(x, ErrorArray) or x.dtype.itemsize > 2:
             return x
         model = self.model.of(x.dtype.name)

@@ -36,7 +36,9 @@ from oracle.trace import Trace, Unsupported
 # Read by tinygrad when it is imported.
 os.environ.setdefault("DEV", "CPU" if shutil.which("clang") else "PYTHON")
 os.environ.setdefault("NOOPT", "1")
-os.environ.setdefault("PARALLEL", "0")  # its processes that compile are replaced after 16 kernels each, which takes longer
+os.environ.setdefault(
+    "PARALLEL", "0"
+)  # its processes that compile are replaced after 16 kernels each, which takes longer
 
 import tinygrad
 from tinygrad import nn

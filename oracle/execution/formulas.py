@@ -68,6 +68,14 @@ def sigmoid_by_tanh(quantity: str, spec: Spec, known: Known) -> Any:
     return y if quantity == "output" else known["grad_output"] * (y * (1.0 - y))
 
 
+def slope_from_logarithm(quantity: str, spec: Spec, known: Known) -> Any:
+    """The slope of ln(1 + e^(β z)) / β computed as e^(β (z - y)), and that of ln σ(z) as e^(y - z), as logaddexp is differentiated:
+    its error grows with |z|."""
+    z, y = known["input"], known["output"]
+    power = y - z if spec.type == "LogSigmoid" else (z - y) * float(spec.options.get("beta", 1.0))
+    return known["grad_output"] * np.exp(power)
+
+
 def with_rounded_constants(known: Known) -> Any:
     """a (x or α') + b with a and b computed in the subject's dtype, each by a power and a few products."""
     y = known["output"]
@@ -80,6 +88,7 @@ ACTIVATIONS: dict[str, tuple[tuple[str, ...], OfActivation]] = {
     "GELU": (("output", "grad_input"), gelu_from_distribution),
     "Sigmoid": (("output", "grad_input"), sigmoid_by_tanh),
     **dict.fromkeys(("ELU", "CELU", "SELU"), (("grad_input",), exponential_unit_from_output)),
+    **dict.fromkeys(("Softplus", "LogSigmoid"), (("grad_input",), slope_from_logarithm)),
 }
 # The same for other layers and losses, with a function of (case, key, spec, known).
 Formula: TypeAlias = Callable[[Case, Key, Spec, Known], Any]

@@ -103,7 +103,8 @@ class Optimizer:
 
         if self.type == "SGD":
             mass = self.options["momentum"]
-            rate = self.options["lr"] * (1 - self.options["dampening"]) / (1 - mass)
+            dampening = self.options["dampening"] if mass else 0  # which torch ignores without momentum
+            rate = self.options["lr"] * (1 - dampening) / (1 - mass)
             made = optimizers.sgd(gradient, start, num_iters=steps, step_size=rate, mass=mass)
         else:
             b1, b2 = self.options["betas"]

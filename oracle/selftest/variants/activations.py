@@ -52,6 +52,15 @@ def of_activations() -> Iterator[Variant]:
     )
     yield activation("by the sigmoid", "GELU", gelu_tanh, gelu_tanh_slope, approximate="tanh")
     yield activation("by logaddexp", "Softplus", lambda x: np.logaddexp(x, x.dtype.type(0)), lambda x, y: sigma(x))
+    yield activation(
+        "slope from the output",
+        "Softplus",
+        lambda x: np.logaddexp(x, x.dtype.type(0)),
+        lambda x, y: np.exp(x - y),
+    )
+    yield activation(
+        "slope from the output", "LogSigmoid", lambda x: -np.logaddexp(x.dtype.type(0), -x), lambda x, y: np.exp(y - x)
+    )
     yield activation("rational", "Mish", lambda x: x * ratio(x), mish_slope)
     yield activation("a product with a mask", "ReLU", lambda x: x * (x > 0), lambda x, y: (x > 0).astype(x.dtype))
     yield activation("half of x + |x|", "ReLU", lambda x: (x + np.abs(x)) / 2, lambda x, y: (y > 0).astype(x.dtype))

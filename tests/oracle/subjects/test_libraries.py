@@ -42,13 +42,27 @@ class Part(NamedTuple):
 
 PARTS = {
     "jax": Part(
-        ("worked-example/plain", "activation/ELU,large", "conv/Conv2d*", "optimizer/Adam*"),
+        (
+            "worked-example/plain",
+            "activation/ELU,large",
+            "activation/Softplus,large",
+            "conv/Conv2d*",
+            "optimizer/Adam*",
+        ),
         frozenset(),
         "optimizer/Adagrad,groups",
     ),
     "mygrad": Part(
-        (*EVERYWHERE, "conv/Conv2d*", "pool/MaxPool2d*", "norm/BatchNorm2d*", "kink/LeakyReLU", "activation/ELU,large"),
-        frozenset({"mygrad-float64"}),
+        (
+            *EVERYWHERE,
+            "conv/Conv2d*",
+            "conv/Conv3d,dilation=2",
+            "pool/MaxPool2d*",
+            "norm/BatchNorm2d*",
+            "kink/LeakyReLU",
+            "activation/ELU,large",
+        ),
+        frozenset({"mygrad-float64", "mygrad-dilation"}),
         "lenet5/random",
     ),
     "autograd": Part(
@@ -59,6 +73,8 @@ PARTS = {
             "kink/ReLU",
             "nonfinite/Softplus",
             "optimizer/SGD,momentum+damp*",
+            "optimizer/SGD,dampening=*",
+            "network/frozen",
         ),
         frozenset({"autograd-logaddexp-infinity"}),
         "lenet5/random",
@@ -70,8 +86,10 @@ PARTS = {
             "kink/CELU",
             "loss/CrossEntropyLoss*",
             "conv/ConvTranspose1d,*output_padding=1*",
+            "conv/ConvTranspose2d,stride=2,padding=2x1,output_padding=1*",
+            "value/BCEWithLogitsLoss*",
         ),
-        frozenset({"mlx-float64", "mlx-equal-sides", "mlx-conv-transpose-output-padding"}),
+        frozenset({"mlx-float64", "mlx-equal-sides", "mlx-conv-transpose-output-padding", "mlx-logaddexp"}),
         "conv/Conv3d,depthwise",
     ),
     "tinygrad": Part(

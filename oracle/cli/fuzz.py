@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -18,6 +19,10 @@ from oracle.cli.app import (
     print_json,
     require_writable,
 )
+
+if TYPE_CHECKING:
+    from oracle.fuzz.campaign import Campaign
+    from oracle.fuzz.mutation import Mutation
 
 CASES, MOST_CASES = 1000, 10**7
 # Of the subject's time limit: the time for the reference and the judge too.
@@ -43,6 +48,9 @@ def fuzz(
     time_limit: TimeLimit = 60.0,
     memory: Annotated[float, typer.Option(min=0.5, help="Gigabytes that a child process may take.")] = 8.0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the campaign in --out.")] = False,
+    mutate: Annotated[
+        bool, typer.Option("--mutate", help="Plant faults of falling size, and find the smallest that is caught.")
+    ] = False,
     out: Annotated[
         Path, typer.Option(help="Folder for the table of cases, the report, and a page for each group.")
     ] = Path("fuzz"),
@@ -50,9 +58,10 @@ def fuzz(
 ) -> None:
     """Judge a subject on random cases that nobody chose, and say who errs.
 
-    A case is drawn from its seed and number alone, and runs in a child process.
+    A case is drawn from its seed and number alone, and runs in a child process. With --mutate the judge is tried instead: faults
+    are planted into the subject's right results.
     """
-    from oracle.fuzz import campaign, draw, pages
+    from oracle.fuzz import campaign, draw, mutation
     from oracle.fuzz.trial import Settings
     from oracle.harness import apart, cluster, executors, run
     from oracle.report import terminal
@@ -63,6 +72,7 @@ def fuzz(
         raise ValueError(f"unknown kind {unknown[0]!r}: known are {', '.join(dict.fromkeys(draw.KINDS))}")
     count = cases or (CASES if minutes is None else MOST_CASES)
     limits = executors.Limits(time_limit, str(Path.cwd()), memory, WHOLE * time_limit)
+    settings = Settings(subject, reference, seed, chosen)
     with terminal.progress_bar() as bar, cluster.pool(workers, scheduler, limits) as pool:
         apart.named(pool, subject)
         require_writable(out)
@@ -71,17 +81,36 @@ def fuzz(
         def progress(done: int, total: int, name: str) -> None:
             bar.update(task, advance=1 if done else 0, description=name[:40].ljust(40))
 
-        found = campaign.run(
-            Settings(subject, reference, seed, chosen),
-            count,
-            out,
-            resume=resume,
-            minutes=minutes,
-            executor=pool,
-            progress=progress,
-        )
+        how: dict[str, Any] = {"resume": resume, "minutes": minutes, "executor": pool, "progress": progress}
+        found = mutation.run(settings, count, out, **how) if mutate else campaign.run(settings, count, out, **how)
+    if isinstance(found, mutation.Mutation):
+        _mutated(found, out, as_json)
     with cluster.pool(workers, scheduler, limits._replace(whole=None)) as pool:
-        written = pages.write(found, out, pool)
+        _judged(found, out, pool, as_json)
+
+
+def _mutated(found: Mutation, out: Path, as_json: bool) -> NoReturn:
+    """Writes and prints the result of --mutate."""
+    from oracle.fuzz import mutation
+    from oracle.report import terminal
+
+    mutation.write(found, out)
+    if as_json:
+        print_json({"faults": found.by_class().to_dict(orient="records"), "warnings": list(found.warnings())})
+    else:
+        show = terminal.console()
+        show.print(terminal.plain_table(mutation.in_words(found.summary())))
+        for line in found.warnings():
+            show.print(line, soft_wrap=True, markup=False, highlight=False)
+    _said(found, f"{out}/{mutation.REPORT}, {mutation.TABLE}, {mutation.CASES}")
+
+
+def _judged(found: Campaign, out: Path, pool: Executor, as_json: bool) -> NoReturn:
+    """Writes and prints the result of a campaign."""
+    from oracle.fuzz import campaign, pages
+    from oracle.report import terminal
+
+    written = pages.write(found, out, pool)
     if as_json:
         print_json({"verdicts": dict(found.verdicts), "cases": [own._asdict() for own in found.outcomes if own.owner]})
     else:
@@ -96,8 +125,15 @@ def fuzz(
                 markup=False,
                 highlight=False,
             )
+    _said(found, f"{out}/{pages.REPORT}, {campaign.TABLE}, {len(written)} pages in {pages.PAGES}/")
+
+
+def _said(found: Campaign | Mutation, files: str) -> NoReturn:
+    """Says how fast it was and where the files are, and ends with the status."""
+    from oracle.report import terminal
+
     notes = terminal.console(stderr=True)
     rate = found.fresh / found.seconds if found.seconds else 0.0
     notes.print(f"{found.fresh:,} cases in {found.seconds:.0f} s, {rate:.1f} a second", soft_wrap=True)
-    notes.print(f"fuzz: {out}/{pages.REPORT}, {campaign.TABLE}, {len(written)} pages in {pages.PAGES}/", soft_wrap=True)
+    notes.print(f"fuzz: {files}", soft_wrap=True)
     raise typer.Exit(found.status)

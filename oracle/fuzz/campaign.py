@@ -6,10 +6,11 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from oracle.fuzz.trial import REFUSED, Job, Outcome, Settings, judged, lost
 from oracle.harness.jobs import Progress
@@ -19,6 +20,16 @@ from oracle.judging.rows import DISCREPANCIES, FAILED, GRAVITY, PASS
 TABLE, ABOUT = "cases.csv", "fuzz.json"
 # So many jobs are handed out at a time: a run that time ends has not listed all that it will never reach.
 BLOCK = 2000
+
+
+class OfNumber(Protocol):
+    """The row of a case."""
+
+    @property
+    def number(self) -> int: ...
+
+
+Numbered = TypeVar("Numbered", bound=OfNumber)
 
 
 @dataclass(frozen=True)
@@ -118,15 +129,10 @@ def run(
     """
     start = time.monotonic()
     if folder is not None:
-        _write_about(folder, settings, resume)
+        write_about(folder / ABOUT, settings, resume)
     kept = Kept(None if folder is None else folder / TABLE, resume, Outcome._asdict, _of_row)
     before = len(kept.outcomes)
-    for first in range(0, cases, BLOCK):
-        left = None if minutes is None else minutes - (time.monotonic() - start) / 60
-        if left is not None and left <= 0:
-            break
-        jobs = [Job(settings, number) for number in range(first, min(first + BLOCK, cases))]
-        kept.complete(judged, jobs, lambda own: Job(settings, own.number), progress, executor, left, lost)
+    complete(kept, judged, lost, settings, cases, minutes=minutes, executor=executor, progress=progress)
     return Campaign(settings, tuple(kept.outcomes), time.monotonic() - start, len(kept.outcomes) - before)
 
 
@@ -134,9 +140,29 @@ def _of_row(row: dict[str, object]) -> Outcome:
     return Outcome(**{**row, "number": int(str(row["number"]))})  # type: ignore[arg-type]
 
 
-def _write_about(folder: Path, settings: Settings, resume: bool) -> None:
+def complete(
+    kept: Kept[Numbered],
+    work: Callable[[Job], Numbered],
+    lost: Callable[[Job, BrokenExecutor], Numbered],
+    settings: Settings,
+    cases: int,
+    *,
+    minutes: float | None,
+    executor: Executor | None,
+    progress: Progress | None,
+) -> None:
+    """Does the work on the first `cases` cases of a seed, in the order of their numbers, but for those that are kept already."""
+    start = time.monotonic()
+    for first in range(0, cases, BLOCK):
+        left = None if minutes is None else minutes - (time.monotonic() - start) / 60
+        if left is not None and left <= 0:
+            break
+        jobs = [Job(settings, number) for number in range(first, min(first + BLOCK, cases))]
+        kept.complete(work, jobs, lambda own: Job(settings, own.number), progress, executor, left, lost)
+
+
+def write_about(path: Path, settings: Settings, resume: bool) -> None:
     """Write what the campaign is into its folder. Raises: ValueError if its table is another campaign's."""
-    path = folder / ABOUT
     about = {**settings._asdict(), "subject": str(settings.subject), "kinds": list(settings.kinds)}
     if resume and path.exists() and (there := json.loads(path.read_text(encoding="utf-8"))) != about:
         raise ValueError(f"--resume expects the campaign of {path}, {there}, got {about}")

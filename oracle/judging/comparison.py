@@ -166,7 +166,7 @@ class Comparison:
             return {key._replace(layer=names.get(key.layer, key.layer)): own for key, own in results.items()}
 
         whole.__dict__.pop("with_open_ties", None)
-        whole.__dict__.pop("_with_bounds", None)
+        whole.__dict__.pop("with_bounds", None)
         whole.by_convention = {}
         whole.part, whole.case, whole.bench, whole.guides = part, part.case, bench, _guides(bench, 1)
         whole.predicted, whole.values = renamed(self.predicted), Trace(renamed(self.values.arrays))
@@ -352,13 +352,13 @@ class Comparison:
 
     def _bound(self, key: Key) -> Array | None:
         """The worst-case bound of a quantity; of an error in norm there is none."""
-        made = self._with_bounds[key]
+        made = self.with_bounds[key]
         if self.normwise or not isinstance(made, ErrorArray) or made.bound is None:
             return None
         return made.bound * self.bound_factor
 
     @cached_property
-    def _with_bounds(self) -> Results:
+    def with_bounds(self) -> Results:
         """The predictions with bounds, which are needed only where an element is outside its tolerance."""
         return self._by_kernel(lambda model: predict(self.case, model, self.guides), bounds=True, branches=BranchLog())
 

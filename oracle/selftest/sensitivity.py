@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,16 +13,14 @@ import pandas as pd
 from oracle import suite
 from oracle.case.arrays import Array
 from oracle.case.case import Case
-from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, layer_types
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.harness.alone import Alone, quantities
 from oracle.harness.jobs import Progress, in_turn
-from oracle.judging.comparison import Bench, Comparison
-from oracle.judging.parts import local_parts
 from oracle.judging.profile import Profile
-from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, Row
+from oracle.judging.rows import DISCREPANCIES
 from oracle.report.markdown import table
-from oracle.running_error import UNIT_ROUNDOFF, ErrorArray
+from oracle.running_error import UNIT_ROUNDOFF
 from oracle.subjects import refbp as honest
-from oracle.trace import Key, Trace
 
 DTYPES = ("float32", "float64")
 # Errors start at one unit roundoff u and double. These are the exponents of the largest one, which is 100 %.
@@ -67,32 +64,17 @@ def measure(type: str, case: Case, dtype: str) -> Iterator[Sensitivity]:
     case = case.astype(dtype)
     with np.errstate(all="ignore"):
         trace = honest.run(case)
-    step = case.steps - 1
-    blank = Row(case.name, dtype, step, "", "", "", LOCAL, PASS)
-    bench = Bench(trace, None, Profile(), layer_types(case), blank)
-    for part in local_parts(case, trace, step):
-        compared = Comparison(part, bench)
-        for key, prediction in compared.predicted.items():
-            layer = part.names.get(key.layer, "")
-            got = trace.get(step, layer, key.quantity)
-            given = key.quantity in ("input", "mask") or (key.quantity == "grad_output" and not bench.end_to_end)
-            if key.step != compared.step or given or got is None or not isinstance(prediction, ErrorArray):
-                continue
-            if got.dtype.kind != "f" or not np.isfinite(got).all() or not got.any():
-                continue
-            yield Sensitivity(type, key.quantity, dtype, *_smallest_errors(compared, key, layer, got))
+    for own in quantities(case, trace, None, Profile()):
+        yield Sensitivity(type, own.quantity, dtype, *_smallest_errors(own))
 
 
-def _smallest_errors(compared: Comparison, key: Key, layer: str, got: Array) -> tuple[float, float]:
+def _smallest_errors(own: Alone) -> tuple[float, float]:
     """The smallest error of a uniform factor, and that of one element."""
-    bench, wide, dtype = compared.bench, got.astype(np.float64), got.dtype.name
-    size, middle, place = math.sqrt(float(np.mean(np.square(wide)))), got.size // 2, key._replace(layer=layer)
-    place = place._replace(step=bench.blank.step)
+    wide, dtype = own.got.astype(np.float64), own.got.dtype.name
+    size, middle = math.sqrt(float(np.mean(np.square(wide)))), wide.size // 2
 
     def is_caught(changed: Array) -> bool:
-        other = copy(compared)
-        other.bench = replace(bench, trace=Trace({**bench.trace.arrays, place: changed.astype(dtype)}))
-        return other.row(key, layer).verdict in DISCREPANCIES
+        return own.row(changed.astype(dtype)).verdict in DISCREPANCIES
 
     def moved(error: float) -> Array:
         flat = wide.reshape(-1).copy()

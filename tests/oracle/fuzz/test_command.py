@@ -21,6 +21,15 @@ def test_a_campaign_is_begun_and_continued(tmp_path: Path, capsys: pytest.Captur
     assert sum(json.loads(said.out)["verdicts"].values()) == 5 and "2 cases in " in said.err
 
 
+def test_faults_are_planted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a table of the smallest that are caught, on standard output and in the folder."""
+    typed = ["fuzz", "--mutate", "--kinds", "losses", "--seed", "3", "--workers", "1", "--out", str(tmp_path)]
+    assert main([*typed, "--cases", "2"]) == 0
+    said = capsys.readouterr()
+    assert "element" in said.out and "largest / u" in said.out and "2 cases in " in said.err
+    assert {"mutation.md", "mutation.csv", "mutated.csv"} <= {own.name for own in tmp_path.iterdir()}
+
+
 @pytest.mark.parametrize("typed", [["--kinds", "programmes"], ["--subject", "nobody"], ["--reference", "jax"]])
 def test_what_there_is_not_is_a_sentence(typed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before a folder is made."""

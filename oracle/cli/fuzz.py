@@ -96,7 +96,7 @@ def _mutated(found: Mutation, out: Path, as_json: bool) -> NoReturn:
 
     mutation.write(found, out)
     if as_json:
-        print_json({"faults": found.by_class().to_dict(orient="records"), "warnings": list(found.warnings())})
+        print_json(found.to_json())
     else:
         show = terminal.console()
         show.print(terminal.plain_table(mutation.in_words(found.summary())))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -65,6 +66,12 @@ class Mutation:
                 if one.hidden is not None:
                     where = f"{name}, {own.dtype}: {one.operation} {one.quantity}, {one.fault}"
                     yield f"{where} of size {figure(one.hidden)} hides ({one.words}), and `decided` is 1"
+
+    def to_json(self) -> dict[str, Any]:
+        """The table by class, with None where nothing was caught, and the warnings."""
+        frame = self.by_class().astype(object)
+        rows = frame.where(frame.notna(), None).to_dict(orient="records")
+        return {"faults": rows, "warnings": list(self.warnings())}
 
     def _by(self, keys: list[str]) -> pd.DataFrame:
         plain = pd.DataFrame(

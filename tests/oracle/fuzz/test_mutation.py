@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -100,6 +101,8 @@ def test_a_blind_judge_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(
         line.startswith("fuzz/layers+losses-5-7, float64: Linear grad.weight, factor") for line in result.warnings()
     )
+    told = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert {row["largest"] for row in told["faults"]} == {None} and len(told["warnings"]) == len(KINDS)
     judging(monkeypatch, lambda error: WRONG if error > 1e-8 else PASS)
     assert all(one.hidden is None for one in planted._of_quantity(own, np.random.default_rng(0)))
 

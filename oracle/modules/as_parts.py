@@ -14,6 +14,7 @@ from oracle.case.case import Case, Spec
 from oracle.judging.masks import CHANNEL_DROPOUTS, channel_positions
 from oracle.judging.parts import Part
 from oracle.modules.calls import Call
+from oracle.modules.sampled.draws import Draw, Shape
 from oracle.running_error import UNIT_ROUNDOFF
 
 DROPOUTS = ("Dropout", *CHANNEL_DROPOUTS, "AlphaDropout")
@@ -33,7 +34,8 @@ class Observed:
 
     Attributes: `made`, the results by layer and quantity; `expected`, the quantities that must be present; `drawn`, the mask that
         a layer drew; `if_output`, whether the part is judged only if its output, which is judged elsewhere, is right; `device`,
-        the kind of device on which it was computed.
+        the kind of device on which it was computed; `sampled`, if it is a part of a layer, the whole shape of each quantity,
+        and the elements that are drawn.
     """
 
     part: Part
@@ -43,6 +45,7 @@ class Observed:
     drawn: Drawn | None = None
     if_output: bool = False
     device: str = "cpu"
+    sampled: Mapping[str, tuple[Shape, Draw]] = field(default_factory=dict)
 
 
 def mixed(call: Call) -> str:
@@ -53,6 +56,16 @@ def mixed(call: Call) -> str:
     if call.input.dtype.name not in UNIT_ROUNDOFF:
         return f"its input is {call.input.dtype.name}: judged are {', '.join(UNIT_ROUNDOFF)}"
     return f"it mixes {' and '.join(dtypes)}" if len(dtypes) > 1 else ""
+
+
+def of_calls(call: Call, case: str) -> list[Observed]:
+    """The parts of a layer's call: one, or the smaller calls of which elements were drawn."""
+    if not call.pieces:
+        return [of_call(call, case)]
+    sampled = {
+        quantity: (call.made[quantity].shape, own) for quantity, own in call.draws.items() if quantity in call.made
+    }
+    return [replace(of_call(own, case), sampled=sampled) for own in call.parts()]
 
 
 def of_call(call: Call, case: str) -> Observed:

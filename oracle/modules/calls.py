@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,6 +11,9 @@ import torch
 
 from oracle.case.arrays import Array
 from oracle.case.case import Spec
+from oracle.modules.sampled.draws import Draw, Take
+from oracle.modules.sampled.plans import Plan
+from oracle.subjects.torch import array
 
 Node: TypeAlias = Any  # torch.autograd.graph.Node
 
@@ -52,6 +56,8 @@ class Call:
         learns: the names of its parameters that have a gradient.
         keeps: the norm of torch.nn that keeps statistics, for a class that derives from one and has its own forward.
         spoilt: "input" or "grad_output" if the call changed them unnoticed by autograd, although other code reads them.
+        pieces: if elements of it are drawn, the smaller calls that hold them; its own arrays then hold no numbers.
+        draws: of each quantity, the elements that are drawn.
     """
 
     layer: str
@@ -69,6 +75,8 @@ class Call:
     keeps: Spec | None = None
     spoilt: list[str] = field(default_factory=list)
     learns: list[str] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list, repr=False)
+    draws: Mapping[str, Draw] = field(default_factory=dict, repr=False)
     # How autograd knows what went in, and how young its nodes were then.
     edges: dict[tuple[Node, int], tuple[str, Slice | None]] = field(default_factory=dict, repr=False)
     version: int = 0
@@ -81,8 +89,63 @@ class Call:
         """The name of the leaf, without the number of the call."""
         return self.layer.partition("#")[0]
 
+    def cut(self, plans: Sequence[Plan], given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
+        """Takes the parts of an input and of a state that the plans need, instead of the whole."""
+        self.input = blank_of(given)
+        self.state = {name: blank_of(value) for name, value in state.items()}
+        self.draws = {quantity: own for plan in plans for quantity, own in plan.draws.items()}
+        for plan in plans:
+            small = Call(self.layer, self.kind, plan.spec, training=self.training, device=self.device)
+            small.input = taken(plan.takes["input"], given)
+            small.state = {
+                name: taken(plan.takes[name], value) if name in plan.takes else copy_of(value)
+                for name, value in state.items()
+            }
+            self.pieces.append(Piece(plan, small))
+
+    def add(self, quantity: str, tensor: torch.Tensor) -> None:
+        """Adds a share of a result."""
+        if not self.pieces:
+            before, share = self.made.get(quantity), array(tensor)
+            self.made[quantity] = np.array(share) if before is None else before + share
+            return
+        if quantity in self.draws and not self.draws[quantity].fits(tuple(tensor.shape)):
+            self.refuse(f"its {quantity} has the shape {tuple(tensor.shape)}, from which nothing was drawn")
+        self.made[quantity] = blank_of(tensor)
+        for piece in self.pieces if self.spec is not None else []:
+            if quantity in piece.plan.draws:
+                share, before = taken(piece.plan.draws[quantity], tensor), piece.call.made.get(quantity)
+                piece.call.made[quantity] = share if before is None else before + share
+
+    def arrive(self, gradient: torch.Tensor) -> None:
+        """Takes the upstream gradient."""
+        if not self.pieces:
+            self.grad_output = copy_of(gradient)
+            return
+        self.grad_output = blank_of(gradient)
+        for piece in self.pieces:
+            if "grad_output" in piece.plan.takes:
+                piece.call.grad_output = taken(piece.plan.takes["grad_output"], gradient)
+
+    def holds(self, name: str, tensor: torch.Tensor) -> bool:
+        """Whether a tensor still has the values that were recorded of it; of one of which parts were taken, those of one part."""
+        for piece in self.pieces:
+            if name in piece.plan.takes:
+                before = piece.call.input if name == "input" else piece.call.grad_output
+                return before is None or same(taken(piece.plan.takes[name], tensor), before)
+        before = self.input if name == "input" else self.grad_output
+        return before is None or bool(self.pieces) or same(array(tensor.detach()), before)
+
+    def parts(self) -> list[Call]:
+        """The smaller calls that stand for this one."""
+        for piece in self.pieces:
+            piece.call.expected = [own for own in self.expected if own in piece.plan.draws]
+        return [piece.call for piece in self.pieces]
+
     def add_zeros(self) -> None:
         """Adds the gradients that autograd leaves out because they are zero."""
+        for part in self.parts():
+            part.add_zeros()
         for quantity in self.expected:
             if quantity not in self.made:
                 name = quantity.partition(".")[2]
@@ -96,10 +159,37 @@ class Call:
         def light(array: Array) -> Array:
             return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 
+        self.pieces = []
         self.input = None if self.input is None else light(self.input)
         self.grad_output = None if self.grad_output is None else light(self.grad_output)
         self.state = {name: light(value) for name, value in self.state.items()}
         self.made = {quantity: light(value) for quantity, value in self.made.items()}
 
     def refuse(self, reason: str) -> None:
-        self.spec, self.reason = None, reason
+        self.spec, self.reason, self.pieces, self.draws = None, reason, [], {}
+
+
+@dataclass
+class Piece:
+    """A smaller call of the same layer."""
+
+    plan: Plan
+    call: Call
+
+
+def copy_of(tensor: torch.Tensor) -> Array:
+    return np.array(array(tensor.detach()))
+
+
+def taken(take: Take, tensor: torch.Tensor) -> Array:
+    """A copy of a part of a tensor, without one of the whole."""
+    return np.array(array(take.of(tensor.detach())))
+
+
+def blank_of(tensor: torch.Tensor) -> Array:
+    """An array of the tensor's shape and dtype without its numbers, which takes no memory."""
+    return np.broadcast_to(np.zeros((), array(torch.empty(0, dtype=tensor.dtype)).dtype), tuple(tensor.shape))
+
+
+def same(one: Array, other: Array) -> bool:
+    return np.array_equal(one, other, equal_nan=other.dtype.kind not in "iub")

@@ -21,15 +21,17 @@ from oracle.case.arrays import Array
 from oracle.case.case import Spec
 from oracle.case.names import is_buffer
 from oracle.modules.as_parts import mixed
-from oracle.modules.calls import Call, Node, Slice
+from oracle.modules.calls import Call, Node, Slice, blank_of
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, unrecorded
+from oracle.modules.sampled.plans import Plan
+from oracle.modules.sampled.sampler import Sampler, TooLarge
 from oracle.modules.specs import MOVING, layer_spec, layer_type, own_forward, state_of
 from oracle.subjects.torch import array
 
 
 class Capture:
     """Records every leaf of a module, and calls `done` with each call whose gradients are complete,
-    and `copied` with each tensor and the copy of its values.
+    and `copied` with each tensor and the copy of its values. With a sampler only a part of large ones is copied.
 
     Attributes:
         calls: the calls, in order.
@@ -43,8 +45,9 @@ class Capture:
         names: Mapping[torch.Tensor, str],
         done: Callable[[Call], None],
         copied: Callable[[torch.Tensor, Array], None],
+        sampler: Sampler | None = None,
     ) -> None:
-        self.names, self.done, self.copied = names, done, copied
+        self.names, self.done, self.copied, self.sampler = names, done, copied, sampler
         self.calls: list[Call] = []
         self.reached: list[Call] = []
         self.open: list[Call] = []
@@ -106,7 +109,7 @@ class Capture:
                 call.refuse(f"it gives a {type(output).__name__}, and a {call.kind} gives one tensor")
             if call.spec is not None:
                 (given,) = (*args, *kwargs.values())
-                if given._version == call.version and _differs(given, call.input):
+                if given._version == call.version and not call.holds("input", given):
                     call.spoilt.append("input")
                 state = state_of(module, call.spec)
                 self.leave(call, output, {short: value for short, value in state.items() if is_buffer(short)})
@@ -128,8 +131,18 @@ class Capture:
 
     def enter(self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
         """Copies the input of a call, and records its place in autograd's graph."""
-        call.input, call.version, call.device = self._copied(given), given._version, given.device.type
-        call.state = {name: self._copied(value) for name, value in state.items()}
+        call.version, call.device = given._version, given.device.type
+        try:
+            plans = self._plans(call, given, state)
+        except TooLarge as reason:
+            call.input = blank_of(given)
+            call.refuse(str(reason))
+            return
+        if plans is None:
+            call.input = self._copied(given)
+            call.state = {name: self._copied(value) for name, value in state.items()}
+        else:
+            call.cut(plans, given, state)
         if torch.is_grad_enabled():
             if given.requires_grad:
                 call.edges[edge_of(given)] = ("grad_input", None)
@@ -142,10 +155,21 @@ class Capture:
                     call.edges[edge_of(value)] = (f"grad.{name}", None)
         call.age = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
 
+    def _plans(self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> Sequence[Plan] | None:
+        """The parts of a call that are judged; None for all of it. Raises: TooLarge."""
+        if self.sampler is None or call.spec is None or not given.is_floating_point():
+            return None
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        return self.sampler.plans(call.layer, call.spec, tuple(given.shape), shapes)
+
     def leave(self, call: Call, output: torch.Tensor, buffers: Mapping[str, torch.Tensor]) -> None:
         """Copies the result of a call, and registers hooks for its gradients."""
-        call.made["output"] = self._copied(output)
-        call.made |= {f"buffer.{name}": self._copied(value) for name, value in buffers.items()}
+        shown = {"output": output, **{f"buffer.{name}": value for name, value in buffers.items()}}
+        for quantity, value in shown.items():
+            if call.pieces:
+                call.add(quantity, value)
+            else:
+                call.made[quantity] = self._copied(value)
         call.expected = list(call.made)
         if reason := mixed(call):
             call.refuse(reason)
@@ -163,24 +187,26 @@ class Capture:
             return
         call.joined = True
         arrived: list[torch.Tensor] = []
-        self._hooks.append(node.register_prehook(self._arriving(call, output.shape, number, part, arrived)))
+        self._hooks.append(node.register_prehook(self._arriving(call, output, number, part, arrived)))
         self._hooks.append(node.register_hook(self._left(call, part, arrived)))
         for own in nodes_as_young(node, call.age):
             self.owned[own] = call
             self._listen(call, own)
 
     def _arriving(
-        self, call: Call, shape: torch.Size, number: int, part: Slice | None, arrived: list[torch.Tensor]
+        self, call: Call, output: torch.Tensor, number: int, part: Slice | None, arrived: list[torch.Tensor]
     ) -> Callable[..., None]:
+        shape, dtype = output.shape, output.dtype
+
         def hook(gradients: tuple[torch.Tensor | None, ...]) -> None:
             if not self.differentiating:  # such as a gradient that the network takes within its forward pass
                 return
             gradient = gradients[number]
             if gradient is not None:
-                call.grad_output = np.array(array(gradient if part is None else part(gradient)))
+                call.arrive(gradient if part is None else part(gradient))
                 arrived.append(gradient)
             else:
-                call.grad_output = np.zeros(shape, call.made["output"].dtype)
+                call.arrive(torch.zeros((), dtype=dtype).expand(shape))
             self.reached.append(call)
             self.order.append(call.layer)
 
@@ -189,7 +215,7 @@ class Capture:
     def _left(self, call: Call, part: Slice | None, arrived: list[torch.Tensor]) -> Callable[..., None]:
         def hook(*_: Any) -> None:
             for gradient in arrived:
-                if _differs(gradient if part is None else part(gradient), call.grad_output):
+                if not call.holds("grad_output", gradient if part is None else part(gradient)):
                     call.spoilt.append("grad_output")
             arrived.clear()
 
@@ -206,9 +232,7 @@ class Capture:
                 gradient = gradients[place]
                 if gradient is None or not self.differentiating:
                     continue
-                share = array(gradient if part is None else part(gradient))
-                before = call.made.get(quantity)
-                call.made[quantity] = np.array(share) if before is None else before + share
+                call.add(quantity, gradient if part is None else part(gradient))
             if self.differentiating:
                 call.pending -= 1
                 if not call.pending:
@@ -293,7 +317,3 @@ def statistics(module: torch.nn.Module) -> Spec | None:
         return layer_spec(module, kind) if kept and own_forward(module, kind) else None
     except AttributeError:
         return None
-
-
-def _differs(tensor: torch.Tensor, before: Array | None) -> bool:
-    return before is not None and not np.array_equal(array(tensor), before, equal_nan=before.dtype.kind not in "iub")

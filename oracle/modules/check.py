@@ -16,7 +16,7 @@ from oracle.judging.profile import Profile
 from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError, check_references, checked, checked_profile
-from oracle.modules.as_parts import Observed, mixed, of_call, of_loss, of_statistics, of_update
+from oracle.modules.as_parts import Observed, mixed, of_calls, of_loss, of_statistics, of_update
 from oracle.modules.calls import Call
 from oracle.modules.capture import leaves
 from oracle.modules.covered import Covered
@@ -44,6 +44,8 @@ def check_module(
     profile: Profile | None = None,
     references: Mapping[Any, Callable[..., Any]] | None = None,
     unjudged: str = "fail",
+    effort: str = "full",
+    seed: int = 0,
 ) -> Report:
     """Compare every layer of a torch module, and every operation between and inside layers, with the reference, on the arrays
     that it really receives in a training step of the module.
@@ -78,6 +80,10 @@ def check_module(
             the intended gradient where it is not the derivative of the forward, such as a straight-through estimator's:
             lambda x: (np.rint(x), lambda g: g). A hook that changes the gradient is unjudged without a reference.
         unjudged: with "fail", the default, a report in which something is unjudged has not passed; "allow" permits it.
+        effort: "full" judges every element. "sample" is for networks that are too large for that: it judges some elements of each
+            large tensor and all of every small one, by the same rules, and copies only what these need. The report says how many
+            elements that is, and the chances to miss a fault of one element, row or channel (`report.coverage.sample`).
+        seed: that of the elements that are drawn; each step draws others.
     Returns: a report with one case, named after the module's class. If the module raises an exception, the verdict is `crashed`,
         after the rows of everything computed before it.
     Raises: ModuleError, a ValueError, for arguments that cannot be used.
@@ -86,10 +92,15 @@ def check_module(
     if unjudged not in ("fail", "allow"):
         raise ModuleError(f"unjudged is 'fail' or 'allow', got {unjudged!r}")
     inputs = x if isinstance(x, tuple) else (x,)
+    if effort not in ("full", "sample"):
+        raise ModuleError(f"effort is 'full' or 'sample', got {effort!r}")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ModuleError(f"seed is a whole number from 0 on, got {seed!r}")
     references = {} if references is None else references
     check_references(torch_module, references)
     declared = checked_profile(profile)
-    run = _Run(torch_module, inputs, loss, targets, optimizer, references, declared)
+    drawn = seed if effort == "sample" else None
+    run = _Run(torch_module, inputs, loss, targets, optimizer, references, declared, drawn)
     start, around = time.perf_counter(), Surroundings()
     with untouched(torch_module, optimizer, list(nested.tensors_in(inputs))):
         seen = tuple(run.steps(steps))
@@ -98,7 +109,9 @@ def check_module(
     judgement = judge_step(ModuleStep(run.case, seen), run.training.profile, known_as)
     seconds = time.perf_counter() - start
     given = {"loss, target": loss, "optimizer": optimizer, "profile=profile": profile}
-    call = f"oracle.check_module({', '.join(['module, x', *(name for name, own in given.items() if own is not None)])})"
+    arguments = ["module, x", *(name for name, own in given.items() if own is not None)]
+    arguments += [f'effort="sample", seed={seed}'] if drawn is not None else []
+    call = f"oracle.check_module({', '.join(arguments)})"
     dtypes = list(dict.fromkeys(row.dtype for row in judgement.rows))
     about = About.here(
         subject=run.case,
@@ -111,7 +124,11 @@ def check_module(
     )
     rows = sorted(judgement.rows, key=lambda row: dtypes.index(row.dtype))
     report = Report.of(rows, about, {(run.case, dtype): seconds for dtype in dtypes}, (), judgement.details)
-    return replace(report, coverage=run.covered.coverage()).reproduced_by(call).declaring(declared.in_words())
+    return (
+        replace(report, coverage=run.covered.coverage(judgement.rows))
+        .reproduced_by(call)
+        .declaring(declared.in_words())
+    )
 
 
 def takes_numbers(call: Call) -> bool:
@@ -131,17 +148,18 @@ class _Run:
         optimizer: torch.optim.Optimizer | None,
         references: Mapping[Any, Callable[..., Any]],
         profile: Profile,
+        seed: int | None,
     ) -> None:
         self.case = type(module).__name__
         self.kinds = {name or self.case: layer_type(own) or type(own).__name__ for name, own in module.named_modules()}
         names: dict[torch.Tensor, str] = {
             own: name if "." in name else f"{self.case}.{name}" for name, own in module.named_parameters()
         }
-        self.training = Training(self.case, module, inputs, loss, targets, optimizer, names, references, profile)
+        self.training = Training(self.case, module, inputs, loss, targets, optimizer, names, references, profile, seed)
         self.targets = tuple(np.array(array(own)) for own in targets if isinstance(own, torch.Tensor))
         floating = [own for own in [*nested.tensors_in(inputs), *names] if own.is_floating_point()]
         self.dtype = str(floating[0].dtype).removeprefix("torch.") if floating else "float32"
-        self.covered = Covered()
+        self.covered = Covered(seed)
         self.not_asked_for: dict[str, None] = {}
 
     def steps(self, count: int) -> Iterator[Seen]:
@@ -164,9 +182,11 @@ class _Run:
         ) as raised:  # whatever a module raises is a finding about the module, also what would end the process
             error = raised
         calls = step.capture.calls + ([step.loss_call] if step.loss_call is not None else [])
-        parts = list(step.parts.values())
+        parts = [part for own in step.parts.values() for part in own]
         late = [call for call in calls if call.layer not in step.parts]
-        observed = [self._part(call, call is step.loss_call) for call in late if not self._is_refused(call)]
+        observed = [
+            own for call in late if not self._is_refused(call) for own in self._parts(call, call is step.loss_call)
+        ]
         observed += [own for own in (of_statistics(call, self.case) for call in late) if own is not None]
         operations = sorted(step.operations, key=lambda own: own[0].age)
         self._cover(step, calls, operations)
@@ -189,8 +209,8 @@ class _Run:
             call.refuse(reason)
         return call.spec is None
 
-    def _part(self, call: Call, is_loss: bool) -> Observed:
-        return of_loss(call, self.case, self.targets) if is_loss else of_call(call, self.case)
+    def _parts(self, call: Call, is_loss: bool) -> list[Observed]:
+        return [of_loss(call, self.case, self.targets)] if is_loss else of_calls(call, self.case)
 
     def _cover(self, step: Step, calls: Sequence[Call], operations: Sequence[tuple[Operation, Judged]]) -> None:
         for call in calls:

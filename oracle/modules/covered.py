@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from oracle.judging.rows import Row
 from oracle.modules.calls import Call
 from oracle.modules.operation_rows import Judged
 from oracle.modules.operations import Operation
+from oracle.modules.sampled.draws import sampled_of
 from oracle.programs.execution import FLOATS
-from oracle.report.coverage import Coverage, Unjudged
+from oracle.report.coverage import Coverage, Sample, Sampled, Unjudged
 
 
 @dataclass
@@ -17,10 +20,14 @@ class Covered:
     """Counts over all steps.
 
     Attributes:
+        seed: that of the elements that are drawn; None if all are judged.
+        sampled: the tensors of which elements were drawn.
         learnt: the parameters that received a gradient.
         judged, open: those with a part that was judged, and those with a part that was not.
     """
 
+    seed: int | None = None
+    sampled: list[Sampled] = field(default_factory=list)
     learnt: set[str] = field(default_factory=set)
     judged: set[str] = field(default_factory=set)
     open: set[str] = field(default_factory=set)
@@ -31,23 +38,34 @@ class Covered:
     unjudged: dict[Unjudged, None] = field(default_factory=dict)
 
     def add_operation(self, operation: Operation, judged: Judged) -> None:
-        sizes = [size for place, size in operation.sizes.items() if operation.dtypes.get(place, "") in FLOATS]
-        self._add(sum(sizes), [name for name in operation.names.values() if name], not judged.reason)
+        sizes = {place: size for place, size in operation.sizes.items() if operation.dtypes.get(place, "") in FLOATS}
+        drawn = {place: own.drawn for place, own in judged.drawn_gradients.items()}
+        counts = sum(drawn.get(place, size) for place, size in sizes.items())
+        names = [name for name in operation.names.values() if name]
+        self._add(sum(sizes.values()), 0 if judged.reason else counts, names, not judged.reason)
+        self.sampled += [] if judged.reason else judged.sampled
         if judged.reason:
             where = f"{judged.reason} ({operation.where})" if operation.where else judged.reason
             self.unjudged[Unjudged(operation.layer, operation.kind, where)] = None
 
     def add_call(self, call: Call, names: Iterable[str]) -> None:
         """Counts a leaf, or the loss, that received a gradient."""
-        sizes = [value.size for quantity, value in call.made.items() if quantity.startswith("grad")]
-        self._add(sum(sizes), names, True)
+        sampled = {
+            quantity: sampled_of(call.layer, quantity, value.shape, call.draws[quantity])
+            for quantity, value in call.made.items()
+            if quantity in call.draws and value.ndim
+        }
+        sizes = {quantity: value.size for quantity, value in call.made.items() if quantity.startswith("grad")}
+        counts = sum(sampled[own].drawn if own in sampled else size for own, size in sizes.items())
+        self._add(sum(sizes.values()), counts, names, True)
+        self.sampled += [own for own in sampled.values() if own.drawn < own.elements]
 
-    def _add(self, size: int, names: Iterable[str], is_judged: bool) -> None:
+    def _add(self, size: int, judged: int, names: Iterable[str], is_judged: bool) -> None:
         self.elements += size
         self.met += 1
         (self.judged if is_judged else self.open).update(names)
         if is_judged:
-            self.judged_elements += size
+            self.judged_elements += judged
             self.judged_met += 1
 
     def add_learnt(self, sizes: Mapping[str, int]) -> None:
@@ -59,7 +77,8 @@ class Covered:
                 None
             )
 
-    def coverage(self) -> Coverage:
+    def coverage(self, rows: Iterable[Row]) -> Coverage:
+        """The coverage of a report with these rows."""
         whole = self.learnt & (self.judged - self.open)
         return Coverage(
             len(whole) / len(self.learnt) if self.learnt else 1.0,
@@ -68,4 +87,9 @@ class Covered:
             self.elements,
             self.met,
             tuple(self.unjudged),
+            None if self.seed is None else self._sample(self.seed, rows),
         )
+
+    def _sample(self, seed: int, rows: Iterable[Row]) -> Sample:
+        judged = [(row.n, math.prod(row.shape)) for row in rows if row.n and row.quantity != "mask"]
+        return Sample(seed, sum(n for n, _ in judged), sum(size for _, size in judged), tuple(self.sampled))

@@ -39,7 +39,17 @@ def judged_part(observed: Observed, case: str, number: int, profile: Profile) ->
         (layer,) = observed.part.names.values()
         (spec,) = observed.part.case.layers
         rows = [mask_row(bench.row(layer, "mask"), spec, observed.drawn.mask, observed.drawn.known), *rows]
+    rows = [_in_whole(row, observed) for row in rows]
     return JudgedPart(tuple(rows), observed if any(row.verdict in DISCREPANCIES for row in rows) else None)
+
+
+def _in_whole(row: Row, observed: Observed) -> Row:
+    """The row of elements that were drawn, with the shape of the whole tensor and the place of the worst element in it."""
+    shape, drawn = observed.sampled.get(row.quantity, ((), None))
+    if drawn is None or not row.shape:
+        return row
+    at = drawn.place(shape, row.worst_index) if len(row.worst_index) == len(row.shape) else row.worst_index
+    return row.having(shape=shape, worst_index=at)
 
 
 def bench_of(observed: Observed, case: str, number: int, profile: Profile) -> Bench:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -15,10 +15,12 @@ from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, PASS, Row
 from oracle.judging.verdict import compare
 from oracle.modules.operations import Operation
 from oracle.modules.references import Derived, by_reference
+from oracle.modules.sampled.draws import Draw, Shape, sampled_of
 from oracle.programs.execution import FLOATS, Run, WithErrors
 from oracle.programs.program import Held
 from oracle.programs.storages import program_of
 from oracle.programs.table import NoRule
+from oracle.report.coverage import Sampled
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog
 from oracle.wording.errors import in_a_line
@@ -31,6 +33,7 @@ class Judged:
     Attributes:
         wrong: the rows with a discrepancy, with the received and the expected array.
         given: the first input and the first upstream gradient, if there are any.
+        sampled: the arrays of which elements were drawn; `drawn_gradients`, those of the gradients by edge.
     """
 
     forward: list[Row]
@@ -38,6 +41,8 @@ class Judged:
     reason: str = ""
     wrong: tuple[tuple[Row, Array, Expected], ...] = ()
     given: tuple[Array | None, Array | None] = (None, None)
+    sampled: tuple[Sampled, ...] = ()
+    drawn_gradients: Mapping[int, Sampled] = field(default_factory=dict)
 
 
 def judged(operation: Operation, case: str, step: int, accumulate: str | None = None) -> Judged:
@@ -47,6 +52,9 @@ def judged(operation: Operation, case: str, step: int, accumulate: str | None = 
     """
     if operation.reason:
         return Judged([], [], operation.reason)
+    if operation.parts:
+        parts = [own.operation for own in operation.parts]
+        return _joined(operation, parts, [judged(own, case, step, accumulate) for own in parts])
     try:
         with np.errstate(all="ignore"):
             found = _judged(operation, case, step, accumulate)
@@ -56,6 +64,28 @@ def judged(operation: Operation, case: str, step: int, accumulate: str | None = 
         return Judged([], [], str(lacking))
     except Exception as error:  # a rule that cannot is a gap in the reference, and no finding about the module
         return Judged([], [], f"the reference cannot run it: {in_a_line(error)}")
+
+
+def _joined(operation: Operation, parts: Sequence[Operation], found: Sequence[Judged]) -> Judged:
+    """The rows of all parts of an operation, or the reason why one was not judged."""
+    reason = next((own.reason for own in found if own.reason), "")
+    outputs, gradients = dict[str, Sampled](), dict[int, Sampled]()
+    for part in parts:
+        for number, (shape, drawn) in part.drawn_outputs.items():
+            quantity = f"output#{number}" if len(part.outputs) > 1 else "output"
+            outputs[quantity] = sampled_of(operation.layer, quantity, shape, drawn)
+        for edge, (shape, drawn) in part.drawn_gradients.items():
+            gradients[edge] = sampled_of(operation.layer, _quantity(operation, edge), shape, drawn)
+    told = [*outputs.values(), *gradients.values()] if operation.computes else []
+    return Judged(
+        [] if reason else [row for own in found for row in own.forward],
+        [] if reason else [row for own in found for row in own.backward],
+        reason,
+        tuple(wrong for own in found for wrong in own.wrong),
+        found[0].given,
+        tuple(own for own in told if own.drawn < own.elements),
+        gradients,
+    )
 
 
 def _judged(operation: Operation, case: str, step: int, accumulate: str | None, bounds: bool = False) -> Judged:
@@ -81,7 +111,7 @@ def _runs(operation: Operation, held: list[Held]) -> Callable[[WithErrors], Deri
     called = operation.called
     if called is not None:
         return lambda arithmetic: by_reference(called, held, arithmetic)
-    program = program_of(operation.events, held, list(operation.outputs.values()))
+    program = operation.program or program_of(operation.events, held, list(operation.outputs.values()))
     if any(value in program.constants for value in program.outputs):
         raise NoRule("no ATen call makes its output: it is opaque")
     return lambda arithmetic: Run(program, arithmetic)
@@ -97,18 +127,22 @@ class _Rows:
     blank: Row
     wrong: list[tuple[Row, Array, Expected]] = field(default_factory=list)
 
-    def row(self, dtype: str, quantity: str, got: Array, made: ErrorArray) -> Row:
+    def row(
+        self, dtype: str, quantity: str, got: Array, made: ErrorArray, drawn: tuple[Shape, Draw] | None = None
+    ) -> Row:
         expected = expected_of(made)
         row = replace(self.blank, dtype=dtype, quantity=quantity)
         row = compare(row, got, expected, structured=True, no_terms=False)
+        if drawn is not None and len(row.worst_index) == got.ndim:
+            row = row.having(shape=drawn[0], worst_index=drawn[1].place(drawn[0], row.worst_index))
         if row.verdict in DISCREPANCIES and got.shape == expected.value.shape:
             self.wrong.append((row, got, expected))
         return row
 
     def forward(self, run: Derived) -> list[Row]:
-        several = len(self.operation.outputs) > 1
+        several, drawn = len(self.operation.outputs) > 1, self.operation.drawn_outputs
         return [
-            self.row(held.dtype, f"output#{number}" if several else "output", held.numbers, made)
+            self.row(held.dtype, f"output#{number}" if several else "output", held.numbers, made, drawn.get(number))
             for (number, held), made in zip(self.operation.outputs.items(), run.outputs, strict=True)
             if isinstance(made, ErrorArray) and held.dtype in FLOATS
         ]
@@ -121,7 +155,8 @@ class _Rows:
                 continue
             got = operation.gradients.get(position, np.zeros(held.shape, np.dtype(held.dtype)))
             due = grad if grad is not None else ErrorArray.exact(np.zeros(held.shape), model.of(held.dtype))
-            row = self.row(held.dtype, _quantity(operation, position), got, due)
+            drawn = operation.drawn_gradients.get(position)
+            row = self.row(held.dtype, _quantity(operation, position), got, due, drawn)
             if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_kink(place, got):
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
             if row.verdict in DISCREPANCIES and operation.called is None and not operation.kind.startswith("aten."):

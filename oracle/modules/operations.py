@@ -6,8 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
+
 from oracle.case.arrays import Array
-from oracle.programs.program import Event, Held, replaced
+from oracle.modules.calls import same, taken
+from oracle.modules.graph import values_of
+from oracle.modules.sampled.draws import Draw, Shape, Take
+from oracle.programs.program import Event, Held, Program, replaced
+from oracle.subjects.torch import array
 
 
 class Cut(NamedTuple):
@@ -45,6 +51,10 @@ class Operation:
         age: the number of nodes created before it.
         computes: whether it is more than a view.
         spoils: whether it changed its upstream gradient.
+        program: its program, if it is a part of an operation.
+        drawn_outputs, drawn_gradients: of such a part by number and by edge, the shape of the operation's array, and the elements
+            that are drawn of it.
+        parts: the parts of an operation of which elements are drawn.
     """
 
     layer: str
@@ -64,6 +74,42 @@ class Operation:
     age: int = 0
     computes: bool = True
     spoils: bool = False
+    program: Program | None = None
+    drawn_outputs: dict[int, tuple[Shape, Draw]] = field(default_factory=dict)
+    drawn_gradients: dict[int, tuple[Shape, Draw]] = field(default_factory=dict)
+    parts: list[OperationPart] = field(default_factory=list)
+
+    def arrive(self, gradients: Mapping[int, torch.Tensor]) -> None:
+        """Takes the upstream gradients."""
+        if not self.parts:
+            self.upstream = {number: values_of(own) for number, own in gradients.items()}
+        for part in self.parts:
+            part.operation.upstream = {
+                number: taken(part.upstream[number], own)
+                for number, own in gradients.items()
+                if number in part.upstream
+            }
+
+    def holds(self, gradients: Mapping[int, torch.Tensor]) -> bool:
+        """Whether the upstream gradients still have the values that were taken of them."""
+        if not self.parts:
+            return all(same(array(own), self.upstream[number]) for number, own in gradients.items())
+        first = self.parts[0]
+        return all(
+            same(taken(first.upstream[number], own), first.operation.upstream[number])
+            for number, own in gradients.items()
+            if number in first.upstream
+        )
+
+    def add(self, edge: int, gradient: torch.Tensor) -> None:
+        """Adds a share of the gradient that is passed on over an edge."""
+        if not self.parts:
+            own, so_far = values_of(gradient), self.gradients.get(edge)
+            self.gradients[edge] = own if so_far is None else so_far + own
+        for part in self.parts:
+            if edge in part.gradients:
+                own, so_far = taken(part.gradients[edge], gradient), part.operation.gradients.get(edge)
+                part.operation.gradients[edge] = own if so_far is None else so_far + own
 
     def add_hidden(self, gradients: Mapping[str, Array]) -> None:
         """Adds the gradients that parameters without an edge received while the operation was differentiated."""
@@ -76,7 +122,16 @@ class Operation:
     def release(self) -> None:
         """Releases recorded arrays that are not needed any more."""
         self.events, self.inputs, self.outputs, self.called, self.hidden = [], {}, {}, None, {}
-        self.upstream, self.gradients = {}, {}
+        self.upstream, self.gradients, self.parts = {}, {}, []
+
+
+@dataclass
+class OperationPart:
+    """A smaller operation, and what it takes of each upstream gradient and of each gradient, by number and by edge."""
+
+    operation: Operation
+    upstream: Mapping[int, Take]
+    gradients: Mapping[int, Draw]
 
 
 def main_call(events: list[Event], outputs: list[Held]) -> Event | None:

@@ -16,12 +16,13 @@ from oracle.case.names import quantity_of
 from oracle.judging.profile import Profile
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError
-from oracle.modules.as_parts import Update, mixed, of_call
+from oracle.modules.as_parts import Update, mixed, of_calls
 from oracle.modules.calls import Call
 from oracle.modules.capture import Capture, is_in_one_graph
 from oracle.modules.module_step import JudgedPart, judged_part
 from oracle.modules.operation_rows import Judged, judged
 from oracle.modules.operations import Cut, Operation
+from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.modules.watch import Watch
 from oracle.subjects.torch import array
@@ -32,7 +33,7 @@ Loss: TypeAlias = Callable[..., torch.Tensor]
 @dataclass(frozen=True)
 class Training:
     """A module with everything that its step needs: `names`, those of its parameters, each with the name of a layer in front;
-    `references`, by custom autograd.Function, module or hook."""
+    `references`, by custom autograd.Function, module or hook; `seed`, of the elements that are drawn, None if all are judged."""
 
     case: str
     module: torch.nn.Module
@@ -43,6 +44,7 @@ class Training:
     names: Mapping[torch.Tensor, str]
     references: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
     profile: Profile = field(default_factory=Profile)
+    seed: int | None = None
 
 
 class Step:
@@ -55,9 +57,10 @@ class Step:
 
     def __init__(self, training: Training, number: int = 0) -> None:
         self.training = training
-        self.watch = Watch(training.module, training.names, training.references)
-        self.capture = Capture(training.names, self._judge_call, self.watch.copied)
-        self.parts: dict[str, JudgedPart] = {}
+        sampler = None if training.seed is None else Sampler(training.seed, number)
+        self.watch = Watch(training.module, training.names, training.references, sampler)
+        self.capture = Capture(training.names, self._judge_call, self.watch.copied, sampler)
+        self.parts: dict[str, list[JudgedPart]] = {}
         self.operations: list[tuple[Operation, Judged]] = []
         self.cuts: list[tuple[Cut, list[str]]] = []
         self.learnt: dict[str, int] = {}
@@ -134,10 +137,10 @@ class Step:
             return
         run = self.training
         try:
-            part = judged_part(of_call(call, run.case), run.case, self.number, run.profile)
+            parts = [judged_part(own, run.case, self.number, run.profile) for own in of_calls(call, run.case)]
         except Exception:  # not the module's: it is judged again after the step, where the exception is nobody else's
             return
-        self.parts[call.layer] = part
+        self.parts[call.layer] = parts
         call.release()
 
     def _done(self, operation: Operation) -> None:

@@ -13,22 +13,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.autograd import Function
 from torch.nn.modules import module as hooks
 from torch.utils.checkpoint import CheckpointFunction
 
 from oracle.case.arrays import Array
-from oracle.modules.calls import Node
+from oracle.modules.calls import Node, taken
 from oracle.modules.graph import is_compiled, nodes_behind, values_of
 from oracle.modules.operations import Called, Cut, Operation, computes, main_call, plain_name
 from oracle.modules.referenced import Referenced
+from oracle.modules.sampled.operations import parts_of
+from oracle.modules.sampled.plans import DRAWN
+from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.tensor_hooks import TensorHooks
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
 from oracle.programs.torch_calls import Recording, frame_of_user
-from oracle.subjects.torch import array
 
 Edge = tuple[Node, int]
 
@@ -40,6 +41,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         module: the module, whose submodules name the places.
         names: the names of parameters.
         references: the user's references, by custom autograd.Function, module or hook.
+        sampler: draws elements of large operations; None if all of them are recorded.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         module: torch.nn.Module,
         names: Mapping[torch.Tensor, str],
         references: Mapping[Any, Callable[..., Any]] | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         super().__init__(self._here)
+        self.sampler = sampler
         self.references = {
             kind: own
             for kind, own in (references or {}).items()
@@ -168,6 +172,22 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             key = tensors[0].untyped_storage()._cdata
             self._detached[key] = (Cut(layer, "aten.detach", f"{place.file}:{place.line}"), tensors[0].grad_fn)
 
+    def keep(self, tensor: torch.Tensor) -> None:
+        """Copies the recorded values in a tensor's memory before it is overwritten; of a large array, elements that are drawn."""
+        if self.sampler is None:
+            super().keep(tensor)
+            return
+        copies: dict[tuple[Geometry, str], Array] = {}
+        with torch.utils._python_dispatch._disable_current_modes():
+            for held in self._held.pop(tensor.untyped_storage()._cdata, ()):
+                if held.source is None or held.geometry.size <= DRAWN:
+                    _ = held.numbers if held.kept is None else None
+                    continue
+                drawn, elements = self.sampler.points(held.shape), (held.geometry, held.dtype)
+                if elements not in copies:
+                    copies[elements] = taken(drawn, held.source)
+                held.keep(drawn, copies[elements])
+
     def wrote(self, tensors: list[torch.Tensor]) -> None:
         """Records tensors that a call changed unnoticed by autograd, although others may read them."""
         if torch._C._functorch.peek_interpreter_stack() is not None:  # whose tensors count for themselves
@@ -244,6 +264,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 until = ages[place + 1] if place + 1 < len(ages) else numbers[-1] + 1 if numbers else age
                 first, last = bisect_right(numbers, age), bisect_right(numbers, until)
             operation = self._operation(node, first, last, counts)
+            if self.sampler is not None:
+                operation.parts = parts_of(operation, self.sampler)
             found.append(operation)
             self._follow(node, operation, done)
         read = [tensor for reads in self._read.values() for tensor, _, _ in reads]
@@ -323,17 +345,15 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             self.at = operation.layer
             if operation.hidden:
                 self._learnt.append({})
-            operation.upstream = {i: values_of(own) for i, own in enumerate(gradients) if own is not None}
             given.update({i: own for i, own in enumerate(gradients) if own is not None})
+            operation.arrive(given)
 
         def leaving(gradients: tuple[torch.Tensor | None, ...], _: Any) -> None:
-            operation.spoils = any(not same(own, operation.upstream[i]) for i, own in given.items())
+            operation.spoils = not operation.holds(given)
             given.clear()
             for position, gradient in enumerate(gradients):
                 if gradient is not None and position < len(edges) and edges[position][0] is not None:
-                    first = edges.index(edges[position])
-                    own, so_far = values_of(gradient), operation.gradients.get(first)
-                    operation.gradients[first] = own if so_far is None else so_far + own
+                    operation.add(edges.index(edges[position]), gradient)
             if operation.hidden:
                 operation.add_hidden(self._learnt.pop())
             done(operation)
@@ -354,7 +374,3 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 def _is_ours(node: Node) -> bool:
     cls = getattr(node, "_forward_cls", None)
     return cls is not None and cls.__module__.startswith("oracle.modules")
-
-
-def same(tensor: torch.Tensor, before: Array) -> bool:
-    return np.array_equal(array(tensor.detach()), before, equal_nan=True)

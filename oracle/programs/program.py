@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from oracle.case.arrays import Array
 from oracle.programs.geometry import Geometry
+from oracle.programs.table import NoRule
 
 
 class Place(NamedTuple):
@@ -28,23 +29,35 @@ class Held:
     Attributes:
         storage: identifies the memory of which it is a part.
         differentiable: whether a gradient may flow through this use of it.
+        source: that from which its values are read, if a part of them can be read alone.
+        kept: a part of its values, if only that was copied before they were overwritten: what it is, and the values.
     """
 
-    __slots__ = ("__weakref__", "_numbers", "_read", "differentiable", "dtype", "geometry", "storage")
+    __slots__ = ("__weakref__", "_numbers", "_read", "differentiable", "dtype", "geometry", "kept", "source", "storage")
 
     def __init__(
-        self, storage: int, geometry: Geometry, dtype: str, read: Callable[[], Array], differentiable: bool = True
+        self,
+        storage: int,
+        geometry: Geometry,
+        dtype: str,
+        read: Callable[[], Array],
+        differentiable: bool = True,
+        source: Any = None,
     ) -> None:
         self.storage, self.geometry, self.dtype, self.differentiable = storage, geometry, dtype, differentiable
         self._read: Callable[[], Array] | None = read
         self._numbers: Array | None = None
+        self.source = source
+        self.kept: tuple[Any, Array] | None = None
 
     @property
     def numbers(self) -> Array:
         """Its values, copied when they are first needed."""
         if self._numbers is None:
+            if self.kept is not None:
+                raise NoRule("it was overwritten, and only a part of it was copied before")
             assert self._read is not None
-            self._numbers, self._read = self._read(), None
+            self._numbers, self._read, self.source = self._read(), None, None
         return self._numbers
 
     @property
@@ -54,7 +67,12 @@ class Held:
     def take(self, copy: Array) -> None:
         """Takes a copy of its values that was made for somebody else, instead of making one."""
         if self._numbers is None:
-            self._numbers, self._read = copy, None
+            self._numbers, self._read, self.source = copy, None, None
+
+    def keep(self, part: Any, values: Array) -> None:
+        """Takes a copy of a part of its values, which are about to be overwritten."""
+        if self._numbers is None and self.kept is None:
+            self.kept, self._read, self.source = (part, values), None, None
 
     @property
     def shape(self) -> tuple[int, ...]:

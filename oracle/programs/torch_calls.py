@@ -135,7 +135,8 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return Held(id(tensor), nowhere, kind.removeprefix("torch."), lambda: _numbers(tensor), differentiable)
         own = tensor.detach()
         key = own.untyped_storage()._cdata
-        held = Held(key, geometry_of(own), str(own.dtype).removeprefix("torch."), lambda: _numbers(own), differentiable)
+        dtype = str(own.dtype).removeprefix("torch.")
+        held = Held(key, geometry_of(own), dtype, lambda: _numbers(own), differentiable, own)
         self._held.setdefault(key, WeakSet()).add(held)
         return held
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +17,78 @@ class Unjudged(NamedTuple):
     reason: str
 
 
+class Sampled(NamedTuple):
+    """A tensor of which elements were drawn, and the chances that a fault is missed which touches so much of it.
+
+    Attributes:
+        place, quantity: which tensor it is.
+        drawn, elements: the number of elements that were judged, and of all.
+        element, row: a single element; one row, along the last axis.
+        channel: all elements that share an index of an axis, such as a channel; of the axis where it is likeliest to be missed.
+    """
+
+    place: str
+    quantity: str
+    drawn: int
+    elements: int
+    element: float
+    row: float
+    channel: float
+
+
+class Chance(NamedTuple):
+    """The mean over tensors of the chance to miss a fault, and the largest."""
+
+    mean: float
+    most: float
+
+    @classmethod
+    def of(cls, chances: Sequence[float]) -> Chance:
+        return cls(sum(chances) / len(chances), max(chances)) if chances else cls(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The elements that were drawn in a step; of a second step other ones are drawn.
+
+    Attributes:
+        seed: that of the drawings.
+        drawn, elements: the number of elements of all judged tensors that were judged, and of all; small tensors count too.
+        tensors: those of which elements were drawn.
+    """
+
+    seed: int
+    drawn: int = 0
+    elements: int = 0
+    tensors: tuple[Sampled, ...] = ()
+
+    @property
+    def element(self) -> Chance:
+        return Chance.of([own.element for own in self.tensors])
+
+    @property
+    def row(self) -> Chance:
+        return Chance.of([own.row for own in self.tensors])
+
+    @property
+    def channel(self) -> Chance:
+        return Chance.of([own.channel for own in self.tensors])
+
+    @classmethod
+    def of_json(cls, kept: dict[str, Any]) -> Sample:
+        return cls(**{**kept, "tensors": tuple(Sampled(*own) for own in kept["tensors"])})
+
+    def __str__(self) -> str:
+        if not self.tensors:
+            return f"no tensor was large enough to draw elements of it (seed {self.seed})"
+        kinds = (("one element", self.element), ("one row", self.row), ("one channel", self.channel))
+        chances = ", ".join(f"{what} {exact_share(own.mean)} (at most {exact_share(own.most)})" for what, own in kinds)
+        return (
+            f"drawn by seed {self.seed} were {self.drawn:,} of {counted(self.elements, 'element')}, of "
+            f"{counted(len(self.tensors), 'large tensor')} a part: the mean chance over these to miss a fault of {chances}"
+        )
+
+
 @dataclass(frozen=True)
 class Coverage:
     """The shares that were judged, from 0 to 1; 1 if there was nothing to judge.
@@ -27,6 +100,8 @@ class Coverage:
         elements: the number of elements of gradients.
         met: the number of layers and operations.
         unjudged: a list of everything that was not judged.
+        sample: the elements that were drawn, with effort="sample", where a gradient counts as judged if a part of it was; else
+            None.
     """
 
     parameters: float = 1.0
@@ -35,13 +110,18 @@ class Coverage:
     elements: int = 0
     met: int = 0
     unjudged: tuple[Unjudged, ...] = ()
+    sample: Sample | None = None
 
     @classmethod
     def of_json(cls, kept: dict[str, Any]) -> Coverage:
-        return cls(**{**kept, "unjudged": tuple(Unjudged(*own) for own in kept["unjudged"])})
+        sample = None if kept.get("sample") is None else Sample.of_json(kept["sample"])
+        return cls(**{**kept, "unjudged": tuple(Unjudged(*own) for own in kept["unjudged"]), "sample": sample})
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "unjudged": [list(own) for own in self.unjudged]}
+        sample = (
+            None if self.sample is None else {**asdict(self.sample), "tensors": list(map(list, self.sample.tensors))}
+        )
+        return {**asdict(self), "unjudged": [list(own) for own in self.unjudged], "sample": sample}
 
     def __str__(self) -> str:
         """The shares in words; empty if nothing was counted, as in a run over cases, in which everything is judged."""
@@ -50,5 +130,5 @@ class Coverage:
         judged = self.met - round(self.met * (1 - self.operations))
         return (
             f"judged {exact_share(self.gradients)} of {counted(self.elements, 'gradient element')}, "
-            f"{judged:,} of {counted(self.met, 'operation')}"
+            f"{judged:,} of {counted(self.met, 'operation')}{'' if self.sample is None else f'; {self.sample}'}"
         )

@@ -151,8 +151,12 @@ def _fits(value: Any, kind: str) -> bool:
 
 def _coverage(kept: Any) -> Coverage:
     made = Coverage.of_json(kept)
-    numbers = [getattr(made, field.name) for field in fields(Coverage) if field.name != "unjudged"]
+    numbers = [getattr(made, field.name) for field in fields(Coverage) if field.name not in ("unjudged", "sample")]
     texts = [text for own in made.unjudged for text in own]
+    if made.sample is not None:
+        texts += [text for own in made.sample.tensors for text in own[:2]]
+        numbers += [made.sample.seed, made.sample.drawn, made.sample.elements]
+        numbers += [number for own in made.sample.tensors for number in own[2:]]
     if any(type(number) not in (int, float) for number in numbers) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"its coverage is {shown(kept)}")
     return made

@@ -1,0 +1,80 @@
+"""Draws what is judged of each layer of a training step."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from oracle.case.case import Spec
+from oracle.modules.sampled.convolutions import convolution
+from oracle.modules.sampled.draws import Cells, Draw, Shape
+from oracle.modules.sampled.plans import (
+    ALONG_AN_AXIS,
+    DRAWN,
+    ELEMENTWISE,
+    WHOLE,
+    Layer,
+    Plan,
+    Planner,
+    along_an_axis,
+    by_channels,
+    by_groups,
+    elementwise,
+    linear,
+    of_parameters,
+    of_planes,
+)
+
+BY_PLANES = ("MaxPool", "AvgPool", "LPPool", "AdaptiveMaxPool", "AdaptiveAvgPool", "Dropout")
+PADDINGS = ("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad")
+PLANNERS: dict[str, Planner] = {
+    **dict.fromkeys(ELEMENTWISE, elementwise),
+    **dict.fromkeys(ALONG_AN_AXIS, along_an_axis),
+    **{f"{name}{rank}d": of_planes for name in (*BY_PLANES, *PADDINGS) for rank in (1, 2, 3)},
+    **{f"{name}Norm{rank}d": by_channels for name in ("Batch", "Instance") for rank in (1, 2, 3)},
+    **{f"Conv{rank}d": convolution for rank in (1, 2, 3)},
+    "Upsample": of_planes,
+    "Linear": linear,
+    "GroupNorm": by_groups,
+    "PReLU": of_parameters,
+}
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Attributes: `seed`, of all drawings; `step`, the number of the training step, each of which draws other elements."""
+
+    seed: int
+    step: int = 0
+    _points: dict[Shape, Draw] = field(default_factory=dict, repr=False, compare=False)
+
+    def generator(self, place: str) -> np.random.Generator:
+        """The generator of a place, which does not depend on what was drawn elsewhere."""
+        return np.random.default_rng((self.seed, self.step, zlib.crc32(place.encode())))
+
+    def points(self, shape: Shape) -> Draw:
+        """Elements of every tensor of this shape that operations compute element by element: the same, so that they are known
+        before the operation is that reads them."""
+        if shape not in self._points:
+            cells = Cells.drawn(self.generator(f"elements of {shape}"), range(len(shape)), shape, DRAWN)
+            self._points[shape] = Draw((cells,))
+        return self._points[shape]
+
+    def plans(self, place: str, spec: Spec, shape: Shape, state: Mapping[str, Shape]) -> list[Plan] | None:
+        """The smaller layers of a layer; none if it is judged whole. Raises: TooLarge."""
+        sizes = [math.prod(own) for own in (shape, *state.values())]
+        if max(sizes) <= DRAWN:
+            return None
+        planner = PLANNERS.get(spec.type)
+        plans = None if planner is None else planner(Layer(spec, shape, state, self.generator(place)))
+        if plans is None and max(sizes) > WHOLE:
+            raise TooLarge(f"it is too large to be judged whole, and no part of a {spec.type} is drawn")
+        return plans
+
+
+class TooLarge(Exception):
+    """Neither a part nor the whole of a layer is judged. The message is a reason for a report."""

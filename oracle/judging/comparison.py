@@ -17,22 +17,20 @@ from oracle.execution.network import Results
 from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.disputes import settled
-from oracle.judging.figures import Errors, Expected, differs, measured
+from oracle.judging.figures import Expected, differs
 from oracle.judging.given import all_given, given, may_overflow, same
 from oracle.judging.in_numbers import spelled_out
 from oracle.judging.kernels import Kernels
 from oracle.judging.parts import Part, step_part
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, IMPRECISE, MISSING, PASS, UNDECIDED, WRONG, Row
-from oracle.judging.verdict import BEHAVES_LIKE, MANY, compare, patterned
+from oracle.judging.verdict import adds_up_in_16_bits, compare, in_16_bits
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog
 from oracle.trace import Key, Subject, Trace
 
 ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
 BRANCHES = ("input", "mask")
-# Errors with a smaller rms of z, in units of sums in 16 bits, are too small to be theirs.
-LEAST_RMS = 0.02
 
 
 class ReferenceFailed(Exception):
@@ -255,18 +253,16 @@ class Comparison:
         known = self._convention(row, key, got)
         if known is not None:
             return row.found(CONVENTION, known)
-        if row.verdict == WRONG and self._adds_up_in_16_bits(row, key, got):
-            return row.found(IMPRECISE, f"{BEHAVES_LIKE} sums added up in {row.dtype}, where float32 is due")
+        if row.verdict in (WRONG, IMPRECISE) and self._adds_up_in_16_bits(row, key, got):
+            return in_16_bits(row)
         return row
 
     def _adds_up_in_16_bits(self, row: Row, key: Key, got: Array) -> bool:
-        """Whether the errors of a sum that is due in float32 are ordinary ones of the same sum in 16 bits."""
-        if self.kernels is None or got.size < MANY or got.shape != self.predicted[key].shape:
+        if self.kernels is None:
             return False
         found = self._in_16_bits[key]
         expected = self._expected(key, found) if isinstance(found, ErrorArray) else self.expected(key)
-        figures, errors = measured(got, expected), Errors.of(got, expected.value, expected.sigma)
-        return not figures.n_outside and figures.z_rms > LEAST_RMS and not patterned(row, errors, None)
+        return adds_up_in_16_bits(row, got, expected)
 
     @cached_property
     def _in_16_bits(self) -> Results:

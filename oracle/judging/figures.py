@@ -99,6 +99,7 @@ class Figures:
         has_terms: whether a nonzero term was added up anywhere; is_finite: whether all expected values are finite.
         worst, place, index: z of the worst element, and its position in memory and in the array.
         got, expected, tolerance: those of the worst element.
+        sigma_squares: the sum of the squares of the standard deviations, as far as they are finite.
         squares, expected_squares, products: sums over regular elements, for the cosine.
     """
 
@@ -123,6 +124,7 @@ class Figures:
     got: float = math.nan
     expected: float = math.nan
     tolerance: float = math.nan
+    sigma_squares: float = 0.0
     squares: float = 0.0
     expected_squares: float = 0.0
     products: float = 0.0
@@ -130,6 +132,12 @@ class Figures:
     @property
     def z_rms(self) -> float:
         return math.sqrt(self.z_squares / self.n_rounding) if self.n_rounding else 0.0
+
+    @property
+    def relative_error(self) -> float | None:
+        """The rms of the standard deviations, relative to that of the values; None where nothing is rounded, or all is zero."""
+        known = self.sigma_squares > 0 and self.expected_squares > 0
+        return math.sqrt(self.sigma_squares / self.expected_squares) if known else None
 
     @property
     def z_mean(self) -> float:
@@ -151,6 +159,8 @@ class Figures:
             self.is_finite &= bool(finite.all())
         self.n_decided += int(np.count_nonzero(decided))
         n_rounding = int(np.count_nonzero(rounds))
+        allowed = (sigma if n_rounding == sigma.size else sigma[rounds]).ravel()
+        self.sigma_squares += float(allowed @ allowed)
         self.n_rounding += n_rounding
         self.has_terms = self.has_terms or bool((expected.scale > 0).any())
         self._add_products(errors)

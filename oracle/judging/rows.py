@@ -36,6 +36,7 @@ class Row:
             and end to end, where no bound is computed.
         effective_bits: -log2 of the error's rms relative to the size that the terms of the sums allow; about 24 for a correct
             float32 implementation.
+        digits_left: the decimal digits that a tolerance of λ standard deviations leaves; NaN where nothing is rounded.
         n_outside: the number of elements beyond their tolerance.
         n_ambiguous, n_adopted: the number of branches that rounding can flip, and of those taken from the subject.
         decided: the share of elements with a tolerance narrower than a typical term, before they are stored in 16 bits.
@@ -63,6 +64,7 @@ class Row:
     z_rms: float = math.nan
     bound_ratio: float = math.nan
     effective_bits: float = math.nan
+    digits_left: float = math.nan
     n_outside: int = 0
     n_ambiguous: int = 0
     n_adopted: int = 0

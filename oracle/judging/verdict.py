@@ -12,7 +12,7 @@ from oracle.judging.figures import Errors, Expected, Figures, cosine, infinite_f
 from oracle.judging.misshapen import looks_like
 from oracle.judging.rows import IMPRECISE, LOCAL, LOOSE, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
-from oracle.running_error.conditioning import digits_left, relative_error
+from oracle.running_error.conditioning import digits_left
 from oracle.running_error.model import ROUNDOFF, Floats
 
 # Precisions that a kernel may fall back to, by unit roundoff; TF32 keeps fp16's 11 bits.
@@ -28,6 +28,8 @@ MANY, FEWEST = 16, 8
 # Of z, over all elements of a local row: TOLERANCES.md has the measurements.
 MOST_RMS, MOST_MEAN = 2.5, 2.0
 BEHAVES_LIKE = "behaves like"
+# Errors with a smaller rms of z, in units of sums in 16 bits, are too small to be theirs.
+LEAST_RMS = 0.02
 # Of numbers that are not zero, the share that a lower precision leaves within a standard deviation at the most.
 MOST_RIGHT = 0.25
 # The cosine from which on an error goes along with something. Of a sample of errors, how near neighbours are that repeat each
@@ -90,6 +92,7 @@ def _measured(
         z_rms=figures.z_rms,
         bound_ratio=figures.bound_ratio,
         effective_bits=_bits(u * figures.z_rms),
+        digits_left=math.nan if figures.relative_error is None else digits_left(figures.relative_error),
         n_outside=figures.n_outside,
         decided=figures.n_decided / got.size,
         worst_index=figures.index,
@@ -106,20 +109,19 @@ def _measured(
     if not no_terms and not figures.has_terms and figures.is_finite:
         return row.found(UNDECIDED, "every term that was added up is zero: nothing was tested")
     if row.decided < 0.5:
-        return row.found(UNDECIDED, _too_wide(row, figures, expected, u))
+        return row.found(UNDECIDED, _too_wide(row, figures, u))
     return row.found(PASS, _hidden_by_storing(row, figures))
 
 
-def _too_wide(row: Row, figures: Figures, expected: Expected, u: float) -> str:
+def _too_wide(row: Row, figures: Figures, u: float) -> str:
     if 2 * figures.n_hidden > row.n:
         said = "the sum has so many terms that its tolerance exceeds a typical one"
         return f"{said}, at {figures.n_hidden / row.n:.0%} of the elements"
     said = f"the tolerance is too wide at {1 - row.decided:.0%} of the elements"
-    relative = relative_error(expected.value, expected.sigma)
+    relative = figures.relative_error
     if relative is None:
         return said
-    left = digits_left(relative)
-    return f"ill-conditioned: rounding is amplified {relative / u:.2g} times, {left:.1f} digits are left; {said}"
+    return f"ill-conditioned: rounding is amplified {relative / u:.2g} times, {row.digits_left:.1f} digits are left; {said}"
 
 
 def _hidden_by_storing(row: Row, figures: Figures) -> str:
@@ -167,6 +169,19 @@ def _outside(
             f"less precise than {row.dtype}: beyond {LAMBDA:g} sigma on random data, within the worst-case bound",
         )
     return row.found(WRONG)
+
+
+def adds_up_in_16_bits(row: Row, got: Array, expected: Expected) -> bool:
+    """Whether the errors of a sum that is due in float32 are ordinary ones of the same sum in 16 bits, which is expected here."""
+    if got.size < MANY or got.shape != expected.value.shape:
+        return False
+    figures, errors = measured(got, expected), Errors.of(got, expected.value, expected.sigma)
+    return not figures.n_outside and figures.z_rms > LEAST_RMS and not patterned(row, errors, None)
+
+
+def in_16_bits(row: Row) -> Row:
+    """The row of a sum that was added up in 16 bits."""
+    return row.found(IMPRECISE, f"{BEHAVES_LIKE} sums added up in {row.dtype}, where float32 is due")
 
 
 def _bits(relative: float) -> float:

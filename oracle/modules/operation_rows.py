@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected, measured
-from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, PASS, Row
-from oracle.judging.verdict import compare
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, IMPRECISE, LOCAL, PASS, WRONG, Row
+from oracle.judging.verdict import adds_up_in_16_bits, compare, in_16_bits
 from oracle.modules.operations import Operation
 from oracle.modules.references import Derived, by_reference
 from oracle.modules.sampled.draws import Draw, Shape, sampled_of
@@ -128,11 +129,23 @@ class _Rows:
     wrong: list[tuple[Row, Array, Expected]] = field(default_factory=list)
 
     def row(
-        self, dtype: str, quantity: str, got: Array, made: ErrorArray, drawn: tuple[Shape, Draw] | None = None
+        self,
+        dtype: str,
+        quantity: str,
+        got: Array,
+        made: ErrorArray,
+        low: Callable[[str], Any],
+        drawn: tuple[Shape, Draw] | None = None,
     ) -> Row:
+        """The row of a quantity; `low` gives the same quantity where all sums are added up in this dtype."""
         expected = expected_of(made)
         row = replace(self.blank, dtype=dtype, quantity=quantity)
         row = compare(row, got, expected, structured=True, no_terms=False)
+        is_narrow = np.dtype(dtype).itemsize == 2 and got.dtype == np.dtype(dtype)
+        if row.verdict in (WRONG, IMPRECISE) and is_narrow and dtype != self.arithmetic.accumulate:
+            other = low(dtype)
+            if isinstance(other, ErrorArray) and adds_up_in_16_bits(row, got, expected_of(other)):
+                row = in_16_bits(row)
         if drawn is not None and len(row.worst_index) == got.ndim:
             row = row.having(shape=drawn[0], worst_index=drawn[1].place(drawn[0], row.worst_index))
         if row.verdict in DISCREPANCIES and got.shape == expected.value.shape:
@@ -142,8 +155,17 @@ class _Rows:
     def forward(self, run: Derived) -> list[Row]:
         several, drawn = len(self.operation.outputs) > 1, self.operation.drawn_outputs
         return [
-            self.row(held.dtype, f"output#{number}" if several else "output", held.numbers, made, drawn.get(number))
-            for (number, held), made in zip(self.operation.outputs.items(), run.outputs, strict=True)
+            self.row(
+                held.dtype,
+                f"output#{number}" if several else "output",
+                held.numbers,
+                made,
+                lambda dtype, place=place: self._low(dtype)[0].outputs[place],  # type: ignore[misc]
+                drawn.get(number),
+            )
+            for place, ((number, held), made) in enumerate(
+                zip(self.operation.outputs.items(), run.outputs, strict=True)
+            )
             if isinstance(made, ErrorArray) and held.dtype in FLOATS
         ]
 
@@ -155,8 +177,14 @@ class _Rows:
                 continue
             got = operation.gradients.get(position, np.zeros(held.shape, np.dtype(held.dtype)))
             due = grad if grad is not None else ErrorArray.exact(np.zeros(held.shape), model.of(held.dtype))
-            drawn = operation.drawn_gradients.get(position)
-            row = self.row(held.dtype, _quantity(operation, position), got, due, drawn)
+            row = self.row(
+                held.dtype,
+                _quantity(operation, position),
+                got,
+                due,
+                lambda dtype, place=place: self._grads(*self._low(dtype))[place],  # type: ignore[misc]
+                operation.drawn_gradients.get(position),
+            )
             if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_kink(place, got):
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
             if row.verdict in DISCREPANCIES and operation.called is None and not operation.kind.startswith("aten."):
@@ -164,6 +192,11 @@ class _Rows:
                 row = replace(row, diagnosis=f"{row.diagnosis}; {said}" if row.diagnosis else said)
             found.append(row)
         return found
+
+    def _low(self, dtype: str) -> tuple[Derived, WithErrors]:
+        """The run in which every sum is added up in this dtype."""
+        other = replace(self.arithmetic, model=replace(self.arithmetic.model, branches=BranchLog()), accumulate=dtype)
+        return self.run(other), other
 
     def _is_at_kink(self, place: int, got: Array) -> bool:
         other = self._with_open_ties[place]

@@ -19,15 +19,16 @@ from oracle.running_error.model import ROUNDOFF
 assert _rules
 # Torch's kernels for 16-bit numbers usually compute in float32 and round the result once. The others, on the processor;
 # tests/oracle/programs/test_rules.py holds every rule against torch.
-# They add up in 16 bits: layer norm the gradients of its rows, the negative log likelihood its terms (LossNLL.cpp), an embedding
-# and an index the gradients of what was read several times (Embedding.cpp, cpu/IndexKernel.cpp), pooling in three dimensions its
-# windows (AdaptiveAveragePooling3d.cpp).
+# They add up in 16 bits: the negative log likelihood its terms (LossNLL.cpp), an embedding and an index the gradients of what was
+# read several times (Embedding.cpp, cpu/IndexKernel.cpp), pooling in three dimensions its windows (AdaptiveAveragePooling3d.cpp).
 IN_16_BITS = (
-    *("native_layer_norm", "nll_loss_forward", "nll_loss2d_forward", "_adaptive_avg_pool3d"),
+    *("nll_loss_forward", "nll_loss2d_forward", "_adaptive_avg_pool3d"),
     *("embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "_unsafe_index", "index_select", "gather"),
 )
-# They add up gradients alone in 16 bits: where windows overlap, or an edge is repeated (AdaptiveMaxPoolKernel.cpp and its like).
+# They add up gradients alone in 16 bits: layer norm those of its rows, and all where windows overlap, or an edge is repeated
+# (AdaptiveMaxPoolKernel.cpp and its like).
 GRADIENTS_IN_16_BITS = (
+    "native_layer_norm",
     *(f"max_pool{rank}_with_indices" for rank in ("2d", "3d")),
     *(f"avg_pool{rank}" for rank in ("1d", "2d", "3d")),
     *("_adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool3d", "im2col"),

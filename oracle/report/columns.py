@@ -56,6 +56,7 @@ SHOWN = (
     Column("max_rel", FIGURE, 76, "relative", "largest relative error", True),
     Column("max_ulp", FIGURE, 76, "in ulp", "largest error in ulp", True),
     Column("effective_bits", FIGURE, 104, "effective bits", "effective bits"),
+    Column("digits_left", FIGURE, 84, "digits left", "digits that rounding leaves"),
     Column("bound_ratio", FIGURE, 92, "of the bound", is_logarithmic=True),
     Column("n", COUNT, 66),
     Column("n_outside", COUNT, 78, "outside"),

@@ -15,13 +15,14 @@ from oracle.report.columns import written
 from oracle.report.environment import Environment
 from oracle.report.findings import Findings
 from oracle.report.kinds import Kind
-from oracle.report.table import branch_counts
+from oracle.report.table import branch_counts, digits_lost
 from oracle.wording.figures import counted, figure
 
 # Classes whose options that were never tried are named.
 MOST_CLASSES = 100
-# Places that were left unjudged.
+# Places that were left unjudged, and places where digits are lost.
 MOST_PLACES = 100
+MOST_LOST = 10
 
 
 def report(found: Findings) -> str:
@@ -42,6 +43,10 @@ def report(found: Findings) -> str:
     ]
     if found.blame:
         parts += ["## Discrepancies", "\n".join(discrepancy(kind) for kind in found.grouped)]
+    lost = digits_lost(rows, MOST_LOST)
+    if len(lost):
+        said = "The places where rounding leaves the fewest decimal digits, of those that its dtype holds."
+        parts += ["## Digits lost", said, table(lost, figures=("of",))]
     undecided = rows[rows["verdict"] == "undecided"]
     if len(undecided):
         parts += ["## Undecided", table(reasons(undecided))]

@@ -27,6 +27,7 @@ from oracle.judging.rows import (
 )
 from oracle.report.case_line import CaseLine
 from oracle.report.columns import CASE_COLUMNS, COLUMNS, names
+from oracle.running_error.conditioning import MOST_DIGITS
 from oracle.running_error.model import Floats
 from oracle.wording.figures import counted
 
@@ -162,6 +163,15 @@ def layer_lines(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, list[d
         line["verdict"] = max(both["verdict"], key=lambda verdict: GRAVITY[verdict])
         lines.append(line)
     return step, sorted(lines, key=lambda line: -forward[line["layer"]])
+
+
+def digits_lost(table: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The places where rounding leaves the fewest digits, and takes a digit or more; of several steps the worst."""
+    full = table["dtype"].map(MOST_DIGITS)
+    lost = table[table["digits_left"] <= full - 1].sort_values("digits_left", kind="stable")
+    places = ["case", "dtype", "layer", "quantity", "mode"]
+    first = lost.drop_duplicates(places)[[*places, "digits_left"]].head(most)
+    return first.assign(of=first["dtype"].map(MOST_DIGITS)).reset_index(drop=True)
 
 
 def unsupported_runs(table: pd.DataFrame) -> int:

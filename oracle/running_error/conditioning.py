@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from oracle.running_error.model import LAMBDA, Floats
+from oracle.running_error.model import LAMBDA, ROUNDOFF, Floats
 
 
 def relative_error(value: Floats, sigma: Floats) -> float | None:
@@ -16,6 +16,10 @@ def relative_error(value: Floats, sigma: Floats) -> float | None:
     size = np.sqrt(np.mean(np.square(value[known]))) if known.any() else 0.0
     error = np.sqrt(np.mean(np.square(sigma[known]))) if known.any() else 0.0
     return float(error / size) if error > 0 and size > 0 else None
+
+
+# Those of a number that is rounded once.
+MOST_DIGITS = {dtype: -math.log10(LAMBDA * u) for dtype, u in ROUNDOFF.items()}
 
 
 def digits_left(relative: float) -> float:

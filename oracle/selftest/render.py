@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
+
 import pandas as pd
 
 from oracle.report.markdown import table
 from oracle.selftest.controls import FAILS, PASSES
+from oracle.selftest.narrow.planted import Found
 from oracle.selftest.score import SelfTest
 from oracle.wording.figures import figure
 
@@ -34,6 +37,11 @@ def markdown(result: SelfTest, about: str) -> str:
         "an operation with a wrong backward, or wrong code beside a right reference, in a small module of torch. Its repaired "
         "twin must not be accused.",
         table(between(result)),
+        "## 16 bits",
+        "Kernels that add up in 16 bits where float32 is due have to be `imprecise`, and the report has to say why. Those that "
+        "are wrong by 2 % have to be `wrong`. The twin computes in float32 and stores once, and must not be accused; `width` is "
+        "the median of its tolerance / largest error. Mixed is a module in float32 whose activations are stored in bfloat16.",
+        table(narrow(result), figures=("width",)),
         "## Controls",
         "Every case of the suite, with its upstream gradient exchanged: the gradients of the whole step must be found wrong. "
         "A control says nothing where it changes no gradient.",
@@ -67,6 +75,11 @@ def summary_table(result: SelfTest) -> pd.DataFrame:
             f"{len(result.between)} bugs in operations between layers: caught, operation and quantity named",
             f"{sum(own.named for own in result.between)} of {len(result.between)}",
         ),
+        (
+            f"{len(result.narrow)} bugs in 16-bit kernels, sums and formulas: caught, and of the right kind",
+            f"{sum(own.named for own in result.narrow)} of {len(result.narrow)}",
+        ),
+        ("16-bit kernels: tolerance / largest error, median", figure(result.narrow_width)),
         ("false alarms", f"{alarms:,} in {elements:,} elements"),
         (f"{len(result.programs):,} ordinary programs by torch: accused", f"{len(result.accused):,}"),
         (
@@ -98,6 +111,21 @@ def between(result: SelfTest) -> pd.DataFrame:
     return pd.DataFrame([{"operation": operation, **row} for operation, row in rows.items()])
 
 
+def narrow(result: SelfTest) -> pd.DataFrame:
+    """One row per precision and kind: number of bugs, of those named, of accused twins, and the twins' median width."""
+    frame = pd.DataFrame([asdict(own) for own in result.narrow], columns=[own.name for own in fields(Found)])
+    frame["twins accused"] = frame["twin"] != ""
+    grouped = frame.groupby(["precision", "kind"], sort=False)
+    return grouped.agg(
+        **{
+            "planted": ("named", "size"),
+            "named": ("named", "sum"),
+            "twins accused": ("twins accused", "sum"),
+            "width": ("width", "median"),
+        }
+    ).reset_index()
+
+
 def failures(result: SelfTest) -> str:
     """Everything that missed its target, by name."""
     lines = [f"- missed: {bug.bug} ({bug.dtype})" for bug in result.missed]
@@ -117,6 +145,8 @@ def failures(result: SelfTest) -> str:
         if not own.named
     ]
     lines += [f"- accused: the repaired twin of {own.name}: {own.twin}" for own in result.between if own.twin]
+    lines += [f"- 16 bits: {own.name} is {own.verdict or 'not caught'}" for own in result.narrow if not own.named]
+    lines += [f"- accused: the twin of {own.name}: {own.twin}" for own in result.narrow if own.twin]
     lines += [f"- let through: {own.control} on {own.case}" for own in result.let_through]
     lines += [f"- wrong cause: {bug.bug} ({bug.dtype}) is called {bug.cause!r}" for bug in result.misnamed]
     unnamed = dict.fromkeys(bug.bug for bug in result.unnamed)

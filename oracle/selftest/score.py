@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
@@ -22,6 +22,9 @@ from oracle.selftest.between.bugs import all_bugs as all_between
 from oracle.selftest.between.planted import Met, met
 from oracle.selftest.bugs import all_bugs, expected_causes
 from oracle.selftest.controls import CONTROLS, FAILS, PASSES, outcome
+from oracle.selftest.narrow.planted import WIDEST, Found
+from oracle.selftest.narrow.planted import all_bugs as all_narrow
+from oracle.selftest.narrow.planted import found as found_narrow
 from oracle.selftest.ordinary import Ordinary, ordinary
 from oracle.selftest.plain import Plain, found, plain_bugs
 from oracle.selftest.variants import all_variants
@@ -37,7 +40,7 @@ CAUSES_RIGHT, CAUSES_WRONG = 0.94, 0.005
 
 
 class Job(NamedTuple):
-    kind: str  # "bug", "variant", "program", "plain", "between" or a control's name
+    kind: str  # "bug", "variant", "program", "plain", "between", "narrow" or a control's name
     name: str
     dtype: str
 
@@ -107,6 +110,7 @@ class SelfTest:
     controls: list[Control] = field(default_factory=list)
     plain: list[Plain] = field(default_factory=list)
     between: list[Met] = field(default_factory=list)
+    narrow: list[Found] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -149,13 +153,23 @@ class SelfTest:
         return [own for own in self.between if not own.named or own.twin]
 
     @property
+    def unfound(self) -> list[Found]:
+        """Bugs in 16-bit kernels of which the report does not say the right kind, or whose honest twin is accused."""
+        return [own for own in self.narrow if not own.named or own.twin]
+
+    @property
+    def narrow_width(self) -> float:
+        """The median over the honest 16-bit kernels of tolerance / largest error; NaN if there are none."""
+        return float(pd.Series([own.width for own in self.narrow], dtype=float).median())
+
+    @property
     def passed(self) -> bool:
         """Every bug is caught and placed, nothing right is accused, no control passes, and enough causes are right."""
         right = sum(bug.cause_right for bug in self.bugs)
         few = max(1, CAUSES_WRONG * len(self.bugs))  # a single wrong cause is always allowed
         named = right >= CAUSES_RIGHT * len(self.bugs) and len(self.misnamed) <= few
         accused = self.alarmed or self.accused
-        elsewhere = self.overlooked or self.unmet
+        elsewhere = self.overlooked or self.unmet or self.unfound or self.narrow_width > WIDEST
         return named and not (self.missed or self.misplaced or accused or self.let_through or elsewhere)
 
     def bug_table(self) -> pd.DataFrame:
@@ -211,7 +225,16 @@ class SelfTest:
             "seconds": self.seconds,
             **{
                 name: [asdict(own) for own in getattr(self, name)]
-                for name in ("missed", "misplaced", "alarmed", "accused", "let_through", "overlooked", "unmet")
+                for name in (
+                    "missed",
+                    "misplaced",
+                    "alarmed",
+                    "accused",
+                    "let_through",
+                    "overlooked",
+                    "unmet",
+                    "unfound",
+                )
             },
             "bugs": self.families().to_dict(orient="records"),
             "variants": [
@@ -247,6 +270,8 @@ def run(quick: bool = False, progress: Progress | None = None, executor: Executo
             result.plain.append(scored)
         elif isinstance(scored, Met):
             result.between.append(scored)
+        elif isinstance(scored, Found):
+            result.narrow.append(scored)
         else:
             result.controls.append(scored)
     result.seconds = time.perf_counter() - start
@@ -263,21 +288,16 @@ def _jobs(dtypes: tuple[str, ...]) -> Iterable[Job]:
         yield from (Job("variant", name, dtype) for name, own in all_variants().items() if dtype in own.dtypes)
     yield from (Job("plain", name, "float32") for name in plain_bugs())
     yield from (Job("between", name, "float32") for name in all_between())
+    yield from (Job("narrow", name, "") for name in all_narrow())
     yield from (Job(control, name, "float32") for name in suite.all_cases() for control in CONTROLS)
 
 
-def _scored(job: Job) -> Planted | Legal | Ordinary | Plain | Met | Control:
-    if job.kind == "program":
-        return ordinary(int(job.name))
+def _scored(job: Job) -> Planted | Legal | Ordinary | Plain | Met | Found | Control:
     with np.errstate(all="ignore"):  # a bug may overflow or divide by zero
-        if job.kind == "bug":
-            return planted(job.name, job.dtype)
-        if job.kind == "variant":
-            return legal(job.name, job.dtype)
-        if job.kind == "plain":
-            return found(job.name)
-        if job.kind == "between":
-            return met(all_between()[job.name])
+        return SCORED[job.kind](job) if job.kind in SCORED else _control(job)
+
+
+def _control(job: Job) -> Control:
     case = suite.all_cases()[job.name]
     return Control(job.kind, job.name, outcome(case.astype(job.dtype), job.kind))
 
@@ -339,3 +359,14 @@ def _alarms(row: Row) -> int:
 def _width(rows: Iterable[Row]) -> float:
     widths = [LAMBDA / row.z_max for row in rows if row.z_max > 0 and np.isfinite(row.z_max)]
     return float(np.median(widths)) if widths else float("nan")
+
+
+# How the jobs of each kind are scored, but for the controls.
+SCORED: dict[str, Callable[[Job], Planted | Legal | Ordinary | Plain | Met | Found]] = {
+    "bug": lambda job: planted(job.name, job.dtype),
+    "variant": lambda job: legal(job.name, job.dtype),
+    "program": lambda job: ordinary(int(job.name)),
+    "plain": lambda job: found(job.name),
+    "between": lambda job: met(all_between()[job.name]),
+    "narrow": lambda job: found_narrow(all_narrow()[job.name]),
+}

@@ -200,6 +200,15 @@ class CaseView {
     return kind === "text" ? row[name] : written(this.store, row.row, name, kind);
   }
 
+  // Where rounding leaves the fewest digits: at least one fewer than a number of the dtype has.
+  digits() {
+    const most = this.data.digits[this.dtype.value], host = document.getElementById("digits");
+    const lost = this.rows.filter((row) => row.digits_left <= most - 1).sort((a, b) => a.digits_left - b.digits_left).slice(0, 6);
+    const places = lost.flatMap((row) => [` ${row.digits_left.toFixed(1)} in `, element("button", { type: "button", class: "link", onclick: () => this.choose(row.layer, row.quantity) }, `${row.layer} ${row.quantity}`), ` (${row.mode})`, row === lost[lost.length - 1] ? "." : ","]);
+    host.hidden = most === undefined;
+    if (most !== undefined) host.replaceChildren(...(lost.length ? [`Of the ${most.toFixed(1)} digits of ${this.dtype.value}, rounding leaves`, ...places] : [`Of the ${most.toFixed(1)} digits of ${this.dtype.value}, rounding takes less than one anywhere.`]));
+  }
+
   growth() {
     const name = this.figureName.value, points = new Map();
     for (const row of this.rows) {
@@ -208,6 +217,7 @@ class CaseView {
       if (!points.has(key)) points.set(key, { label: row.quantity === "output" ? row.layer : `∂ ${row.layer}`, local: NaN, whole: NaN });
       if (row.mode === "local") points.get(key).local = row[name]; else if (row.mode === "end to end") points.get(key).whole = row[name];
     }
+    this.digits();
     const host = document.getElementById("growth");
     document.getElementById("growth-figure").hidden = points.size < 2;
     if (points.size >= 2) drawGrowth(host, [...points.values()], this.data.shown.find((column) => column.name === name), this.data.lambda);

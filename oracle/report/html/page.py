@@ -16,6 +16,7 @@ from oracle.report.html import payload
 from oracle.report.html.templates import environment, records, text
 from oracle.report.table import unsupported_runs
 from oracle.running_error import LAMBDA
+from oracle.running_error.conditioning import MOST_DIGITS
 
 # In the order in which they are loaded; a library's licence goes wherever its code goes.
 LIBRARIES = ("slick.core.js", "slick.interactions.js", "slick.grid.js", "uPlot.iife.min.js")
@@ -76,6 +77,7 @@ def render(found: Findings) -> str:
                 "cases": payload.cases(found.described),
                 "again": again,
                 "lambda": LAMBDA,
+                "digits": {dtype: round(digits, 2) for dtype, digits in MOST_DIGITS.items()},
                 "discrepancies": sorted(DISCREPANCIES),
                 "gravity": VERDICTS,
             }

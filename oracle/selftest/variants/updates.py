@@ -248,8 +248,8 @@ def muon(
     x = in_bfloat16((1 - momentum) * g + momentum * v)
     is_tall, (a, b, c) = x.shape[0] > x.shape[1], ns_coefficients
     x = x.T if is_tall else x
-    x = in_bfloat16(x / in_bfloat16(np.linalg.norm(x)))
-    for _ in range(ns_steps):
+    x = in_bfloat16(x / in_bfloat16(np.asarray(np.linalg.norm(x), x.dtype)))
+    for _place in range(ns_steps):
         gram = in_bfloat16(x @ x.T)
         update = in_bfloat16(in_bfloat16(b * gram) + in_bfloat16(in_bfloat16(c * gram) @ gram))
         x = in_bfloat16(in_bfloat16(a * x) + in_bfloat16(update @ x))

@@ -25,6 +25,7 @@ from oracle.judging.rows import (
 )
 from oracle.judging.verdict import compare
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
+from oracle.running_error.conditioning import digits_left, relative_error
 
 Array = npt.NDArray[Any]
 # The largest float32, as a float64.
@@ -260,6 +261,16 @@ def test_a_tolerance_that_hides_wrong_values_is_undecided() -> None:
     assert (row.verdict, row.decided) == (UNDECIDED, 0.25)
     assert "too wide at 75%" in row.diagnosis
     assert row.diagnosis.startswith("ill-conditioned: rounding is amplified 1.5e+07 times, 0.0 digits are left")
+
+
+def test_a_row_says_how_many_digits_rounding_leaves() -> None:
+    """As many as `oracle explain` shows; none are said of what is exact."""
+    value = np.linspace(1.0, 2.0, 50)
+    row = judged(value, known(value, sigma=1e-4))
+    relative = relative_error(value, np.full(50, 1e-4))
+    assert relative is not None
+    assert row.digits_left == pytest.approx(digits_left(relative))
+    assert np.isnan(judged(value, known(value, sigma=0.0, bound=0.0)).digits_left)
 
 
 def test_few_wide_elements_do_not_hide_the_others() -> None:

@@ -318,6 +318,24 @@ def test_training_and_growth_are_drawn(opened: Any) -> None:
     assert "Parameters first differ after step 4" in text and "losses differ from step 22 on" in text
 
 
+def test_digits_lost_are_shown_by_place(browser: Any, tmp_path: Path) -> None:
+    """Under the drawing along depth, the worst first; a click opens the place."""
+    import torch
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(6, 8), torch.nn.LayerNorm(8), torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8)
+    )
+    report = oracle.check_module(net, torch.randn(16, 6))
+    report.to_html(tmp_path / "report.html")
+    show(browser, tmp_path / "report.html", "")
+    text = one(browser, "#digits").text
+    assert text.startswith("Of the 6.4 digits of float32, rounding leaves") and "in 2 grad.bias (local)" in text
+    one(browser, "#digits button").click()
+    assert one(browser, "#quantity h3").text.startswith("2 grad.bias")
+    assert "## Digits lost" in report.to_markdown() and "| 2 | grad.bias | local |" in report.to_markdown()
+
+
 def test_the_theme_can_be_turned(opened: Any) -> None:
     before = opened.execute_script("return getComputedStyle(document.body).backgroundColor")
     one(opened, "#theme").click()

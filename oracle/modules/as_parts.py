@@ -34,8 +34,8 @@ class Observed:
 
     Attributes: `made`, the results by layer and quantity; `expected`, the quantities that must be present; `drawn`, the mask that
         a layer drew; `if_output`, whether the part is judged only if its output, which is judged elsewhere, is right; `device`,
-        the kind of device on which it was computed; `sampled`, if it is a part of a layer, the whole shape of each quantity,
-        and the elements that are drawn.
+        the kind of device on which it was computed; `sampled`, the whole shape of each quantity of which elements are drawn,
+        and these, by layer and quantity.
     """
 
     part: Part
@@ -45,7 +45,7 @@ class Observed:
     drawn: Drawn | None = None
     if_output: bool = False
     device: str = "cpu"
-    sampled: Mapping[str, tuple[Shape, Draw]] = field(default_factory=dict)
+    sampled: Mapping[tuple[str, str], tuple[Shape, Draw]] = field(default_factory=dict)
 
 
 def mixed(call: Call) -> str:
@@ -63,7 +63,9 @@ def of_calls(call: Call, case: str) -> list[Observed]:
     if not call.pieces:
         return [of_call(call, case)]
     sampled = {
-        quantity: (call.made[quantity].shape, own) for quantity, own in call.draws.items() if quantity in call.made
+        (call.layer, quantity): (call.made[quantity].shape, own)
+        for quantity, own in call.draws.items()
+        if quantity in call.made
     }
     return [replace(of_call(own, case), sampled=sampled) for own in call.parts()]
 
@@ -117,13 +119,19 @@ def of_loss(call: Call, case: str, targets: tuple[Array, ...]) -> Observed:
 
 @dataclass
 class Update:
-    """A step of an optimizer: its inputs and results, by full parameter name."""
+    """A step of an optimizer: its inputs and results, by full parameter name; `draws`, the elements drawn of a parameter,
+    with its shape."""
 
     spec: Spec
     params: dict[str, Array]
     grads: dict[str, Array]
     state: dict[str, dict[str, Array]]
     made: dict[tuple[str, str], Array] = field(default_factory=dict)
+    draws: dict[str, tuple[Shape, Draw]] = field(default_factory=dict)
+
+    def drawn(self, name: str) -> Draw:
+        """The elements that are judged of a parameter and of its state."""
+        return self.draws[name][1] if name in self.draws else Draw()
 
 
 def of_update(update: Update, case: str, kinds: Mapping[str, str]) -> list[Observed]:
@@ -150,7 +158,12 @@ def of_update(update: Update, case: str, kinds: Mapping[str, str]) -> list[Obser
             {layer: layer for layer in layers},
         )
         made = {key: value for key, value in update.made.items() if key[0] in layers}
-        parts.append(Observed(part, kinds, made, ["*"]))
+        sampled = {
+            key: update.draws[name]
+            for key in made
+            if (name := f"{key[0]}.{key[1].partition('.')[2]}") in update.draws and made[key].ndim
+        }
+        parts.append(Observed(part, kinds, made, ["*"], sampled=sampled))
     return parts
 
 

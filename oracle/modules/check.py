@@ -197,7 +197,9 @@ class _Run:
         if error is None:
             notes += self._never_called(number, calls)
             notes += self._unknown_optimizer(number, step)
-            observed += of_update(step.updated, self.case, self.kinds) if step.updated is not None else []
+            if step.updated is not None:
+                observed += of_update(step.updated, self.case, self.kinds)
+                self.covered.add_update(step.updated)
         parts += [judged_part(own, self.case, number, self.training.profile) for own in observed]
         ages = {call.layer: call.age for call in calls} | {own.layer: own.age for own, _ in operations}
         arrived = {layer: place for place, layer in enumerate(step.capture.order)}

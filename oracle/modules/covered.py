@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from oracle.judging.rows import Row
+from oracle.modules.as_parts import Update
 from oracle.modules.calls import Call
 from oracle.modules.operation_rows import Judged
 from oracle.modules.operations import Operation
@@ -59,6 +60,12 @@ class Covered:
         counts = sum(sampled[own].drawn if own in sampled else size for own, size in sizes.items())
         self._add(sum(sizes.values()), counts, names, True)
         self.sampled += [own for own in sampled.values() if own.drawn < own.elements]
+
+    def add_update(self, update: Update) -> None:
+        """Counts the parameters of which elements are drawn."""
+        for name, (shape, drawn) in update.draws.items():
+            layer, _, short = name.rpartition(".")
+            self.sampled.append(sampled_of(layer, f"param.{short}", shape, drawn))
 
     def _add(self, size: int, judged: int, names: Iterable[str], is_judged: bool) -> None:
         self.elements += size

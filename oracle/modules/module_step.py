@@ -45,7 +45,7 @@ def judged_part(observed: Observed, case: str, number: int, profile: Profile) ->
 
 def _in_whole(row: Row, observed: Observed) -> Row:
     """The row of elements that were drawn, with the shape of the whole tensor and the place of the worst element in it."""
-    shape, drawn = observed.sampled.get(row.quantity, ((), None))
+    shape, drawn = observed.sampled.get((row.layer, row.quantity), ((), None))
     if drawn is None or not row.shape:
         return row
     at = drawn.place(shape, row.worst_index) if len(row.worst_index) == len(row.shape) else row.worst_index

@@ -153,6 +153,8 @@ class _Rows:
         return row
 
     def forward(self, run: Derived) -> list[Row]:
+        if not self.operation.judges_outputs:
+            return []
         several, drawn = len(self.operation.outputs) > 1, self.operation.drawn_outputs
         return [
             self.row(
@@ -172,8 +174,8 @@ class _Rows:
     def backward(self, run: Derived) -> list[Row]:
         operation, model, found = self.operation, self.arithmetic.model, []
         for place, (position, grad) in enumerate(zip(operation.inputs, self._grads(run, self.arithmetic), strict=True)):
-            held = operation.inputs[position]
-            if held.dtype not in FLOATS:
+            held, edges = operation.inputs[position], operation.judged_edges
+            if held.dtype not in FLOATS or (edges is not None and position not in edges):
                 continue
             got = operation.gradients.get(position, np.zeros(held.shape, np.dtype(held.dtype)))
             due = grad if grad is not None else ErrorArray.exact(np.zeros(held.shape), model.of(held.dtype))

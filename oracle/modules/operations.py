@@ -54,6 +54,7 @@ class Operation:
         program: its program, if it is a part of an operation.
         drawn_outputs, drawn_gradients: of such a part by number and by edge, the shape of the operation's array, and the elements
             that are drawn of it.
+        judges_outputs, judged_edges: whether such a part judges outputs, and the gradients that it judges; None for all.
         parts: the parts of an operation of which elements are drawn.
     """
 
@@ -77,6 +78,8 @@ class Operation:
     program: Program | None = None
     drawn_outputs: dict[int, tuple[Shape, Draw]] = field(default_factory=dict)
     drawn_gradients: dict[int, tuple[Shape, Draw]] = field(default_factory=dict)
+    judges_outputs: bool = True
+    judged_edges: frozenset[int] | None = None
     parts: list[OperationPart] = field(default_factory=list)
 
     def arrive(self, gradients: Mapping[int, torch.Tensor]) -> None:
@@ -94,7 +97,7 @@ class Operation:
         """Whether the upstream gradients still have the values that were taken of them."""
         if not self.parts:
             return all(same(array(own), self.upstream[number]) for number, own in gradients.items())
-        first = self.parts[0]
+        first = next((own for own in self.parts if own.upstream), self.parts[0])
         return all(
             same(taken(first.upstream[number], own), first.operation.upstream[number])
             for number, own in gradients.items()

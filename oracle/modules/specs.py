@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from oracle.case.case import CONTAINERS, Spec
@@ -102,10 +103,17 @@ def state_of(module: torch.nn.Module, spec: Spec) -> dict[str, torch.Tensor]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+class _Zeros(np.random.Generator):
+    """Draws nothing: a large layer's initial values take long, and only their names are asked for."""
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        return np.zeros(() if size is None else size)
+
+
 @cache
 def _names(type: str, options: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
     try:
-        made = LAYERS[type](**dict(options))
+        made = LAYERS[type](**dict(options), rng=_Zeros(np.random.PCG64(0)))
     except (ValueError, TypeError):  # which is told where it is judged
         return ()
     return (*made.params, *made.buffers)

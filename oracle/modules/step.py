@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -17,17 +17,20 @@ from oracle.judging.profile import Profile
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError
 from oracle.modules.as_parts import Update, mixed, of_calls
-from oracle.modules.calls import Call
+from oracle.modules.calls import Call, taken
 from oracle.modules.capture import Capture, is_in_one_graph
 from oracle.modules.module_step import JudgedPart, judged_part
 from oracle.modules.operation_rows import Judged, judged
 from oracle.modules.operations import Cut, Operation
+from oracle.modules.sampled.draws import Draw, Shape
+from oracle.modules.sampled.plans import DRAWN
 from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.modules.watch import Watch
-from oracle.subjects.torch import array
 
 Loss: TypeAlias = Callable[..., torch.Tensor]
+# Optimizers that update an element by others of its parameter.
+TOGETHER = ("Adafactor", "Muon")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Step:
 
     def __init__(self, training: Training, number: int = 0) -> None:
         self.training = training
-        sampler = None if training.seed is None else Sampler(training.seed, number)
+        self.sampler = sampler = None if training.seed is None else Sampler(training.seed, number)
         self.watch = Watch(training.module, training.names, training.references, sampler)
         self.capture = Capture(training.names, self._judge_call, self.watch.copied, sampler)
         self.parts: dict[str, list[JudgedPart]] = {}
@@ -163,17 +166,25 @@ class Step:
         if optimizer is not None:
             kind = optimizer_type(optimizer)
             held = [own for group in optimizer.param_groups for own in group["params"] if own in run.names]
-            update = None if kind is None else _before(optimizer, kind, held, run.names)
+            update = None if kind is None else _before(optimizer, kind, held, run.names, self._drawn(kind, held))
             optimizer.step()
             for own in held if update is not None else []:
                 assert update is not None
                 layer, _, short = run.names[own].rpartition(".")
-                shown = {f"{quantity}.{short}": value for quantity, value in _state(optimizer, own).items()}
-                shown[f"param.{short}"] = np.array(array(own))
+                drawn = update.drawn(run.names[own])
+                shown = {f"{quantity}.{short}": value for quantity, value in _state(optimizer, own, drawn).items()}
+                shown[f"param.{short}"] = taken(drawn, own)
                 update.made.update({(layer, quantity): value for quantity, value in shown.items()})
             self.updated = update
         for own in run.names:
             own.grad = None
+
+    def _drawn(self, kind: str, held: Sequence[torch.Tensor]) -> dict[str, tuple[Shape, Draw]]:
+        """The elements that are drawn of large parameters, of optimizers that update each element alone."""
+        if self.sampler is None or kind in TOGETHER:
+            return {}
+        large = {self.training.names[own]: tuple(own.shape) for own in held if own.numel() > DRAWN}
+        return {name: (shape, self.sampler.points(shape)) for name, shape in large.items()}
 
     def place(self) -> tuple[str, str]:
         """The layer and quantity that were being computed."""
@@ -223,27 +234,32 @@ def upstream(output: torch.Tensor) -> torch.Tensor:
 
 
 def _before(
-    optimizer: torch.optim.Optimizer, kind: str, held: list[torch.Tensor], names: Mapping[torch.Tensor, str]
+    optimizer: torch.optim.Optimizer,
+    kind: str,
+    held: list[torch.Tensor],
+    names: Mapping[torch.Tensor, str],
+    draws: dict[str, tuple[Shape, Draw]],
 ) -> Update:
     """The inputs of an update."""
-    update = Update(
-        optimizer_spec(optimizer, kind, names),
-        {names[own]: np.array(array(own)) for own in held},
-        {names[own]: np.array(array(own.grad)) for own in held if own.grad is not None},
-        {},
-    )
+    update = Update(optimizer_spec(optimizer, kind, names), {}, {}, {}, draws=draws)
     for own in held:
-        for quantity, value in _state(optimizer, own).items():
-            update.state.setdefault(quantity, {})[names[own]] = value
+        name = names[own]
+        drawn = update.drawn(name)
+        update.params[name] = taken(drawn, own)
+        if own.grad is not None:
+            update.grads[name] = taken(drawn, own.grad)
+        for quantity, value in _state(optimizer, own, drawn).items():
+            update.state.setdefault(quantity, {})[name] = value
     return update
 
 
-def _state(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> dict[str, Array]:
+def _state(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, drawn: Draw) -> dict[str, Array]:
     """An optimizer's state by name. Scalars in it have torch's default dtype, whatever the parameter's; counts are unchanged."""
     state: dict[str, Array] = {}
     for name, value in optimizer.state.get(parameter, {}).items():
         if value is not None:
             kept = torch.as_tensor(value)
             number = kept.ndim == 0 and kept.is_floating_point() and name != "step"
-            state[quantity_of(name)] = np.array(array(kept.to(parameter.dtype) if number else kept))
+            kept = kept.to(parameter.dtype) if number else kept
+            state[quantity_of(name)] = taken(drawn if kept.shape == parameter.shape else Draw(), kept)
     return state

@@ -77,6 +77,13 @@ def _piece(operation: Operation, program: Program, part: Smaller) -> OperationPa
     gradients = dict(zip(operation.inputs, (part.gradients[own] for own in values), strict=True))
     small.drawn_outputs = {number: (operation.outputs[number].shape, own) for number, own in upstream.items()}
     small.drawn_gradients = {edge: (operation.inputs[edge].shape, own) for edge, own in gradients.items()}
+    if part.only is not None:
+        small.drawn_outputs = {} if not part.only & set(program.outputs) else small.drawn_outputs
+        judged = {edge for edge, value in zip(operation.inputs, values, strict=True) if value in part.only}
+        small.drawn_gradients = {edge: own for edge, own in small.drawn_gradients.items() if edge in judged}
+        small.judges_outputs, small.judged_edges = bool(small.drawn_outputs), frozenset(judged)
+        gradients = {edge: own for edge, own in gradients.items() if edge in judged}
+        upstream = upstream if judged else {}
     return OperationPart(small, upstream, gradients)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from oracle.modules.sampled.draws import Cells, Draw, Shape, Take
-from oracle.modules.sampled.plans import DRAWN
+from oracle.modules.sampled.plans import DRAWN, READ, WORK
 from oracle.modules.sampled.sampler import Sampler
 from oracle.programs.program import Call, Program, Ref, refs
 from oracle.programs.table import RULES
@@ -42,6 +42,7 @@ class Smaller:
         outputs: for each output the elements that the smaller program's are.
         gradients: the same of each input's gradient.
         recorded: the part of recorded results, which rules of random numbers read; None if there are none.
+        only: the values that are judged with it: outputs, and inputs for their gradients; None for all.
     """
 
     takes: Mapping[int, Take]
@@ -49,6 +50,7 @@ class Smaller:
     gradients: Mapping[int, Draw]
     calls: tuple[Call, ...] | None = None
     recorded: Take | None = None
+    only: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -221,9 +223,63 @@ def _attention(shaped: Shaped) -> list[Smaller] | None:
     return [replace(found, takes={**found.takes, mask.value: Expanded(drawn, whole)})]
 
 
+def _product(shaped: Shaped) -> list[Smaller] | None:
+    """Elements of a product of two matrices and of its gradients, by rows and columns, as those of a linear layer."""
+    (call,) = shaped.program.calls
+    (out,), found = shaped.program.outputs, [own.value for own in call.args if isinstance(own, Ref)]
+    if not 2 <= len(found) <= 3 or found[-2] == found[-1] or any(own not in shaped.shapes for own in found):
+        return None
+    *first, left, right = found
+    (rows, inner), (_, columns) = shaped.shapes[left], shaped.shapes[right]
+    if any(shaped.shapes[own] != (columns,) for own in first):
+        return None
+
+    def chosen(size: int, count: int) -> Cells:
+        return Cells.drawn(shaped.rng, (0,), (size,), max(1, count))
+
+    def part(by: tuple[Cells | None, Cells | None, Cells | None], only: set[int]) -> Smaller:
+        """The product with some of its rows, inner indices and columns."""
+        of = {left: _drawn(by[0], by[1]), right: _drawn(by[1], by[2]), **{own: _drawn(by[2]) for own in first}}
+        inputs = {own: of[own] for own in shaped.inputs}
+        return Smaller(dict(of), {out: _drawn(by[0], by[2])}, inputs, only=frozenset(only))
+
+    across = chosen(columns, READ // inner)
+    along = chosen(rows, min(DRAWN // len(across.chosen), WORK // (len(across.chosen) * inner)))
+    parts = [part((along, None, across), {out})]
+    if left in shaped.inputs:
+        across = chosen(inner, READ // columns)
+        along = chosen(rows, min(DRAWN // len(across.chosen), WORK // (3 * len(across.chosen) * columns)))
+        parts.append(part((along, across, None), {left}))
+    if right in shaped.inputs or any(own in shaped.inputs for own in first):
+        side = math.isqrt(min(DRAWN, WORK // (3 * rows)))
+        parts.append(part((None, chosen(inner, side), chosen(columns, side)), {right, *first}))
+    return parts
+
+
+def _drawn(*by: Cells | None) -> Draw:
+    """The indices drawn on each axis; None for all of them."""
+    return Draw(tuple(replace(own, axes=(axis,)) for axis, own in enumerate(by) if own is not None))
+
+
+def _batches(shaped: Shaped) -> list[Smaller] | None:
+    """Some of the products of a batch."""
+    shapes = (
+        {shaped.shapes[own][:1] for own in shaped.read}
+        if all(len(shaped.shapes[own]) == 3 for own in shaped.read)
+        else set()
+    )
+    if len(shapes) != 1:
+        return None
+    whole = shaped.shapes[shaped.program.outputs[0]]
+    cells = Cells.drawn(shaped.rng, (0,), whole, max(1, DRAWN // math.prod(whole[1:])))
+    return [shaped.all_by(Draw((cells,)))]
+
+
 CUTTERS: dict[str, Cutter] = {
     **dict.fromkeys(BY_PLANES, _by_planes),
     **dict.fromkeys(ALONG, _along_an_axis),
     **dict.fromkeys(REDUCED, _reduced),
+    **dict.fromkeys(("mm", "addmm"), _product),
+    **dict.fromkeys(("bmm", "baddbmm"), _batches),
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
 }

@@ -32,13 +32,14 @@ class Attending(nn.Module):
         super().__init__()
         self.token, self.place = nn.Parameter(torch.randn(1, 1, 32)), nn.Parameter(torch.randn(1, 65, 32))
         self.gain, self.qkv = nn.Parameter(torch.randn(32)), nn.Linear(32, 96)
+        self.mix, self.shift = nn.Parameter(torch.randn(32, 32)), nn.Parameter(torch.randn(32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.place
         q, k, v = self.qkv(x * self.gain).reshape(len(x), 65, 3, 2, 16).permute(2, 0, 3, 1, 4).unbind(0)
         attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
-        return F.gelu((x + attended).softmax(-1)).mean(1)
+        return F.gelu((F.linear(x + attended, self.mix, self.shift) @ self.mix).softmax(-1)).mean(1)
 
 
 def networks() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
@@ -255,6 +256,8 @@ def test_each_step_draws_other_elements_and_the_report_says_how_many(tmp_path: A
     optimizer = torch.optim.Adam(net.parameters())
     report = oracle.check_module(net, x, optimizer=optimizer, steps=2, effort="sample", seed=7)
     assert report.passed
+    updated = report.table.query("layer == '0' and quantity == 'param.weight'")
+    assert set(updated["n"]) == {DRAWN} and set(updated["shape"]) == {"70 80"}
     worst = report.table.query("layer == '0' and quantity == 'grad.weight'")["worst_index"].tolist()
     assert len(worst) == 2 and worst[0] != worst[1]
     report.save(tmp_path / "report")

@@ -49,7 +49,8 @@ class Kernels:
         for patterns, split in ((self.by_sample, _samples), (self.by_place, _places)):
             own = _fitting(found, patterns)
             for key in own if usual.rounds else ():
-                found = {**found, key: with_more(found[key], added_in_stores(_shares(split(case), key), usual))}
+                more = added_in_stores(_shares(split(case), key), found[key].value, usual)
+                found = {**found, key: with_more(found[key], more)}
         return found
 
 

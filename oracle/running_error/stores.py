@@ -25,14 +25,29 @@ def each_place(weight: Floats) -> Iterator[Floats]:
         yield alone
 
 
-def added_in_stores(shares: Iterable[Floats], model: ErrorModel) -> Twofold | None:
-    """The error of storing, in the model's dtype, each share of a sum and each partial sum but the last; None for one share."""
-    error: Twofold | None = None
-    total: Any = None
-    before: Twofold | None = None
+def added_in_stores(shares: Iterable[Floats], total: Floats, model: ErrorModel) -> Twofold | None:
+    """The error of storing, in the model's dtype, each share of a sum and each partial sum, of which the last is the total.
+
+    Kernels add up the shares in their order or backwards, as the memory layout has it. The larger error counts.
+    None for one share.
+    """
+    stored: Twofold | None = None
+    forwards: Twofold | None = None
+    backwards: Twofold | None = None
+    before = so_far = np.zeros(total.shape)
+    count = 0
     for share in shares:
-        if total is not None:
-            error = added(error, before)
-        total = share if total is None else total + share
-        before = model.rounding(total) + model.rounding(share)
-    return error
+        if count > 1:
+            forwards = added(forwards, model.rounding(so_far))
+            backwards = added(backwards, model.rounding(total - before))
+        before, so_far, count = so_far, so_far + share, count + 1
+        stored = added(stored, _where_it_rounds(share, model))
+    if count < 2:
+        return None
+    return stored if forwards is None or backwards is None else added(stored, forwards.mapped(np.maximum, backwards))
+
+
+def _where_it_rounds(numbers: Floats, model: ErrorModel) -> Twofold:
+    """The rounding of numbers that the dtype does not hold."""
+    is_held = numbers.astype(model.dtype).astype(np.float64) == numbers
+    return model.rounding(numbers).mapped(lambda own: np.where(is_held, 0.0, own))

@@ -47,18 +47,19 @@ def _in_stores(op: Any, input: Any, weight: Any, bias: Any, transposed: bool, y:
         grad_input, grad_weight, grad_bias = back(g)
         if not transposed:
             shares = (op(x, alone, None)[1](g.value)[0] for alone in each_place(w))
-            grad_input = with_more(grad_input, added_in_stores(shares, narrow))
+            grad_input = with_more(grad_input, added_in_stores(shares, grad_input.value, narrow))
         samples = (slice(place, place + 1) for place in range(len(x)))
         weights = (op(x[own], w, None)[1](g.value[own])[1] for own in samples)
         if grad_bias is not None:
             biases = (own.sum(tuple(range(1, own.ndim))) for own in g.value)
-            grad_bias = with_more(grad_bias, added_in_stores(biases, narrow))
-        return grad_input, with_more(grad_weight, added_in_stores(weights, narrow)), grad_bias
+            grad_bias = with_more(grad_bias, added_in_stores(biases, grad_bias.value, narrow))
+        more = added_in_stores(weights, grad_weight.value, narrow)
+        return grad_input, with_more(grad_weight, more), grad_bias
 
     if transposed:
         each = (op(x, alone, None)[0] for alone in each_place(w))
         last = () if bias is None else (bias.value.reshape(-1, *(1,) * (w.ndim - 2)) + np.zeros(y.shape),)
-        y = with_more(y, added_in_stores(chain(each, last), narrow))
+        y = with_more(y, added_in_stores(chain(each, last), y.value, narrow))
     return y, backward
 
 

@@ -151,6 +151,20 @@ def test_a_sum_in_16_bits_that_stops_growing(dtype: torch.dtype) -> None:
     assert not report.blame, report.blame
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["rows", "channels"])
+def test_the_places_of_a_window_are_added_up_in_either_order(layout: torch.memory_format) -> None:
+    """Torch begins with the last place where channels are last in memory: a large number there is then in every partial sum."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 8, 11, padding=5, groups=8, bias=False).bfloat16()
+    with torch.no_grad():
+        conv.weight.mul_(0.01)
+        for place in ((0, 0), (10, 10)):
+            conv.weight[:, :, *place] = 1
+            x = torch.randn(2, 8, 12, 12).bfloat16().to(memory_format=layout).requires_grad_()
+            report = oracle.check_module(conv, x)
+            assert not report.blame, report.blame
+
+
 def test_a_running_mean_whose_two_terms_cancel() -> None:
     """Torch stores both products in 16 bits before it adds them: the sum errs as the larger of them does."""
     torch.manual_seed(0)
@@ -242,7 +256,7 @@ def test_a_profile_says_what_operations_add_up_in() -> None:
     assert set(known["verdict"]) <= {"pass", "undecided"}
     product, picked = ("mm", "grad.weight"), ("index", "grad.table")
     assert known["decided"][product] > 0.9 > narrow["decided"][product]
-    assert narrow["verdict"][picked] != "wrong" and wide["verdict"][picked] == "wrong"
+    assert narrow["verdict"][picked] == "undecided" and wide["verdict"][picked] == "imprecise"
 
 
 def test_a_profile_is_one() -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pandas as pd
 
 from oracle.report.markdown import table
+from oracle.running_error.model import LAMBDA
 from oracle.scoreboard.scoreboard import COUNTS, Scoreboard
 from oracle.subjects import libraries
 
 FIGURES = ("z_max", "effective_bits")
-EXPLAINED = """A run is a case in one precision; it counts by the gravest verdict of its rows. `conform` passes, or what does not
+EXPLAINED = f"""A run is a case in one precision; it counts by the gravest verdict of its rows. `conform` passes, or what does not
 is undecided or has an excuse that the report names; `convention` follows another valid rule that the library documents or the
 project knows; `unsupported` is what the library, or its adapter, has not; `imprecise` would pass in a lower precision; `crashed`
-raised an error. `z_max` is the largest error of a row that passes in units of its standard deviation (the limit is 8),
+raised an error. `z_max` is the largest error of a row that passes in units of its standard deviation (the limit is {LAMBDA:g}),
 `effective_bits` the fewest of such a row. torch is held against refbp, everything else against torch."""
 
 

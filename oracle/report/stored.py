@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -27,6 +28,8 @@ from oracle.report.described import Described
 from oracle.report.plain_text import TEXTS, visible_values
 
 FORMAT = 2
+# Figures that earlier reports of this format lack.
+LATER = ("digits_left",)
 MOST_ROWS, MOST_BYTES = 20_000_000, 1024 * MIB
 KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "None": (type(None),)
@@ -78,6 +81,7 @@ def _table(data: bytes) -> pd.DataFrame:
     if held.num_rows > MOST_ROWS or size > MOST_BYTES or held.num_columns > 4 * len(COLUMNS):
         raise ValueError("its table is larger than any report's")
     table = pd.read_parquet(io.BytesIO(data))
+    table = table.assign(**{name: math.nan for name in LATER if name not in table})
     lacking = [name for name in names(COLUMNS) if name not in table]
     if lacking:
         raise ValueError(f"they lack {', '.join(lacking)}")

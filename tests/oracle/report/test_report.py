@@ -166,6 +166,16 @@ def test_a_report_without_rows_comes_back(tmp_path: Path) -> None:
     assert list(back.cases.columns) == list(report.cases.columns)
 
 
+def test_a_report_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """A figure that it did not have yet is unknown, so that runs of both can be compared."""
+    report = mixed()
+    report.save(tmp_path)
+    pd.read_parquet(tmp_path / "table.parquet").drop(columns="digits_left").to_parquet(tmp_path / "table.parquet")
+    back = load_report(tmp_path)
+    assert back.table["digits_left"].isna().all()
+    assert list(back.table["verdict"]) == list(report.table["verdict"])
+
+
 def test_csv_holds_every_figure(tmp_path: Path) -> None:
     """What a spreadsheet reads is what was found, not something rounded."""
     report = mixed()

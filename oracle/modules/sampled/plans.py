@@ -16,7 +16,7 @@ from oracle.modules.sampled.draws import Cells, Draw, Shape, Take
 DRAWN = 2**12
 # Products that the judge computes for a quantity, elements of a weight that it reads, and elements of a norm's channels, unless
 # a single element, or channel, needs more.
-WORK, READ, NORM = 2**21, 2**17, 2**14
+WORK, READ, NORM = 2**20, 2**17, 2**13
 # Elements of a tensor that is read whole for the sake of a gradient that adds all of it up.
 WHOLE = 2**22
 

@@ -172,7 +172,7 @@ def test_a_kernel_that_is_wrong_in_one_channel_is_found(name: str, monkeypatch: 
         return made
 
     monkeypatch.setattr(F, name, wrong)
-    x = torch.randn(4, 4, 40, 40, requires_grad=True)
+    x = torch.randn(4, 4, 20, 20, requires_grad=True)
     report = oracle.check_module(nn.Sequential(layer, nn.Tanh()), x, effort="sample")
     assert ("0", "output") in {(own.layer, own.quantity) for own in report.blame}
     sample = report.coverage.sample

@@ -124,7 +124,8 @@ def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:
     """`plain` with the larger error of the two formulas; where the other's is not finite, with its own."""
 
     def larger(own: Any, else_: Any) -> Any:
-        return np.where(np.isfinite(else_), np.maximum(own, else_), own)
+        finite, most = np.isfinite(else_), np.maximum(own, else_)
+        return most if finite.all() else np.where(finite, most, own)
 
     error = plain.error_or_zero.mapped(larger, other.error_or_zero)
     scale = larger(plain.scale_or_own, other.scale_or_own)

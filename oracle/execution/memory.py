@@ -1,11 +1,14 @@
-"""A limit on the memory that a piece of work may allocate, which the operating system enforces."""
+"""The memory of the process: a limit that the operating system enforces, and the return of what was freed."""
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case
@@ -49,3 +52,17 @@ def at_most(size: int) -> Iterator[None]:
     finally:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def give_back() -> None:
+    """Returns freed memory between arrays in use to the operating system, if the C library can: by itself it keeps that."""
+    _trim()(0)
+
+
+@cache
+def _trim() -> Callable[[int], Any]:
+    try:
+        trim: Callable[[int], Any] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return lambda keep: None
+    return trim

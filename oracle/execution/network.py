@@ -41,11 +41,27 @@ LOSSES = _public(refbp.Loss)
 OPTIMIZERS = _public(refbp.Optimizer)
 
 
-class Network:
-    """The layers of a case as refbp objects, with their names; `taps` reports the inputs and results of every named layer."""
+class Undrawn(np.random.Generator):
+    """A generator that draws no initial values: each is zero, and all of them are one number in memory."""
 
-    def __init__(self, case: Case, tap: Callable[[str, str, Layer], Layer] | None = None) -> None:
-        self.case = case
+    def __init__(self, seed: int, dtype: str) -> None:
+        super().__init__(np.random.default_rng(seed).bit_generator)
+        self.zero = np.zeros((), dtype)
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        return np.broadcast_to(self.zero, size)
+
+
+class Network:
+    """The layers of a case as refbp objects, with their names; `taps` reports the inputs and results of every named layer.
+
+    drawn: whether its parameters have initial values, which `load` replaces.
+    """
+
+    def __init__(
+        self, case: Case, tap: Callable[[str, str, Layer], Layer] | None = None, *, drawn: bool = True
+    ) -> None:
+        self.case, self.drawn = case, drawn
         self.leaves: dict[str, Layer] = {}
         self.tap = tap or (lambda name, owner, layer: layer)
         self.root = refbp.Sequential(
@@ -83,7 +99,8 @@ class Network:
                 layer = LAYERS[spec.type](children, **spec.options)
             else:
                 named = f"{self.case.name}/{name}".encode(errors="surrogatepass")
-                rng = np.random.default_rng(zlib.crc32(named))
+                seed = zlib.crc32(named)
+                rng = np.random.default_rng(seed) if self.drawn else Undrawn(seed, self.case.dtype)
                 layer = LAYERS[spec.type](**spec.options, dtype=self.case.dtype, rng=rng)
         except (TypeError, ValueError) as error:
             raise CaseError(f"case {self.case.name}: layer {name} ({spec.type}): {error}") from error
@@ -227,9 +244,12 @@ class Tap(Layer):
         if mask is not None:  # of whole channels, one number each
             self.report(self.name, "mask", np.broadcast_to(mask, input.shape))
 
+        backwards = [inner_backward]
+        del inner_backward
+
         def backward(grad_output: Array) -> Array:
-            with placed(self.name, "grad_input"):
-                grad_input = inner_backward(self.report(self.name, "grad_output", grad_output))
+            with placed(self.name, "grad_input"):  # once: what it keeps of the forward pass is released
+                grad_input = backwards.pop()(self.report(self.name, "grad_output", grad_output))
             if not self.layer.children:
                 for short, grad in self.layer.grads.items():
                     self.layer.grads[short] = self.report(self.owner, f"grad.{short}", grad)
@@ -259,7 +279,7 @@ def execute(
         results[key] = array
         return array
 
-    network = Network(case, lambda name, owner, layer: Tap(name, owner, layer, report))
+    network = Network(case, lambda name, owner, layer: Tap(name, owner, layer, report), drawn=False)
     network.load(lift)
     network.prepare()
     parameters = network.parameters()

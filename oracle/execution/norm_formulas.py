@@ -81,8 +81,10 @@ class Moments:
         spread = x.model.raised((x.value - self.mean.value) * share)
         # An error of the mean as large as x - mean counts in both factors of the last term.
         error = self.mean.error_or_zero * off
-        common = error * spread + error * self.mean.error_or_zero * x.model.raised(share)
-        found = with_more(plain, common, spread.statistical * (self._terms_of_mean() * off.statistical))
+        common = (error * spread).increased(error * self.mean.error_or_zero * x.model.raised(share))
+        terms = spread.statistical
+        terms *= self._terms_of_mean() * off.statistical
+        found = with_more(plain, common, terms)
         return found if self.narrow is None else self._narrow_grad_input(x, grad_output, plain, found, self.narrow)
 
     def _narrow_grad_input(self, x: Any, grad_output: Any, plain: Any, found: Any, narrow: ErrorModel) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from oracle.case.case import Case, CaseError
 from oracle.case.names import is_buffer
 from oracle.execution.network import layer_types
+from oracle.judging.blocks import rows_in_blocks
 from oracle.judging.comparison import BRANCHES, Bench, Comparison, ReferenceFailed
 from oracle.judging.handovers import is_torn, judge_handovers
 from oracle.judging.masks import judge_branches, judge_masks
@@ -178,6 +180,9 @@ def crashed(case: Case, error: BaseException) -> Row:
 
 def judge_part(part: Part, bench: Bench) -> list[Row]:
     """Rows for every quantity of a part; a single row if its inputs do not fit together. Raises: ReferenceFailed."""
+    with suppress(CaseError):  # which is told of the whole
+        if (rows := rows_in_blocks(part, bench)) is not None:
+            return rows
     compared = _compared(part, bench)
     return compared.rows() if isinstance(compared, Comparison) else compared
 

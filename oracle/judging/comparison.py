@@ -87,7 +87,7 @@ def _terms_alone(case: Case, results: Results, model: ErrorModel, guides: Mappin
     return {key._replace(step=0): own for key, own in found.items() if key.step == last - first}
 
 
-def _is_judged(key: Key, part: Part, bench: Bench) -> bool:
+def is_judged(key: Key, part: Part, bench: Bench) -> bool:
     if key.quantity in BRANCHES or key.layer not in part.names:
         return False
     layer = part.names[key.layer]
@@ -177,7 +177,7 @@ class Comparison:
         return [
             self.row(key, self.part.names[key.layer])
             for key in self.predicted
-            if key.step == self.step and _is_judged(key, self.part, self.bench)
+            if key.step == self.step and is_judged(key, self.part, self.bench)
         ]
 
     def row(self, key: Key, layer: str) -> Row:

@@ -90,6 +90,7 @@ class Figures:
     """The figures of all elements seen so far.
 
     Attributes:
+        n: the number of elements.
         z_squares, z_sum, n_rounding: the sums of z² and of signed z over the elements that can be rounded, and their number.
         n_decided: the number of elements whose tolerance is narrow enough.
         n_stored: the number of these whose tolerance is too wide after they are stored in 16 bits.
@@ -103,6 +104,7 @@ class Figures:
         squares, expected_squares, products: sums over regular elements, for the cosine.
     """
 
+    n: int = 0
     max_abs: float = 0.0
     max_rel: float = 0.0
     max_ulp: float = 0.0
@@ -143,8 +145,15 @@ class Figures:
     def z_mean(self) -> float:
         return self.z_sum / self.n_rounding if self.n_rounding else 0.0
 
+    @property
+    def has_cosine(self) -> bool:
+        """Whether the sums give the cosine: there are no zeros alone, and no squares whose product is not representable."""
+        least, most = sorted((self.squares, self.expected_squares))
+        return 1e-150 < least <= most < 1e150
+
     def add(self, start: int, got: Array, expected: Expected) -> None:
         """Add a block whose first element has the position `start`."""
+        self.n += got.size
         sigma, bound = infinite_for_nan(expected.sigma), expected.bound
         errors, tolerance = Errors.of(got, expected.value, sigma), LAMBDA * sigma
         decided = self._narrow(got, tolerance, sigma, errors, expected)
@@ -241,6 +250,12 @@ class Figures:
 def measured(got: Array, expected: Expected) -> Figures:
     """The figures of a whole array."""
     figures = Figures(bound_ratio=math.nan if expected.bound is None else 0.0)
+    gather(figures, got, expected, (0,) * got.ndim)
+    return figures
+
+
+def gather(figures: Figures, got: Array, expected: Expected, first: tuple[int, ...]) -> None:
+    """Adds an array that is a part of another, in which its first element has the index `first`."""
     order = range(got.ndim)
     if not expected.sigma.flags.c_contiguous:  # as it lies in memory
         order = np.argsort([-abs(stride) for stride in expected.sigma.strides], kind="stable").tolist()
@@ -251,6 +266,7 @@ def measured(got: Array, expected: Expected) -> Figures:
     value, sigma, scale, own = flat(expected.value), flat(expected.sigma), flat(expected.scale), flat(got)
     bound = None if expected.bound is None else flat(expected.bound)
     hidden = None if expected.hidden is None else flat(expected.hidden)
+    figures.place = -1
     for start in range(0, own.size, BLOCK):
         here = slice(start, start + BLOCK)
         part = Expected(
@@ -261,9 +277,9 @@ def measured(got: Array, expected: Expected) -> Figures:
             None if hidden is None else hidden[here],
         )
         figures.add(start, own[here], part)
-    place = dict(zip(order, np.unravel_index(figures.place, [got.shape[axis] for axis in order]), strict=True))
-    figures.index = tuple(int(place[axis]) for axis in range(got.ndim))
-    return figures
+    if figures.place >= 0:  # the worst element is here
+        place = dict(zip(order, np.unravel_index(figures.place, [got.shape[axis] for axis in order]), strict=True))
+        figures.index = tuple(first[axis] + int(place[axis]) for axis in range(got.ndim))
 
 
 def differs(got: Array, expected: Expected) -> bool:
@@ -274,14 +290,18 @@ def differs(got: Array, expected: Expected) -> bool:
 
 def cosine(figures: Figures, errors: Callable[[], Errors]) -> float:
     """The cosine of the angle between the received and the expected array; NaN if both are zero, 0 if one is."""
-    a, b, both = figures.squares, figures.expected_squares, figures.products
-    if not 1e-150 < min(a, b) <= max(a, b) < 1e150:  # squares whose product is not representable, or zeros
-        got, expected = (of_size_one(array) for array in errors().regular_pair())
-        a, b, both = float(got @ got), float(expected @ expected), float(got @ expected)
+    if figures.has_cosine:
+        return direct_cosine(figures)
+    got, expected = (of_size_one(array) for array in errors().regular_pair())
+    a, b, both = float(got @ got), float(expected @ expected), float(got @ expected)
     if a == b == 0:
         return math.nan
     norms = math.sqrt(a * b)
     return both / norms if norms else 0.0
+
+
+def direct_cosine(figures: Figures) -> float:
+    return figures.products / math.sqrt(figures.squares * figures.expected_squares)
 
 
 def of_size_one(array: Floats) -> Floats:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.judging.figures import Errors, Expected, Figures, cosine, infinite_for_nan, measured
+from oracle.judging.figures import Errors, Expected, Figures, cosine, direct_cosine, infinite_for_nan, measured
 from oracle.judging.misshapen import looks_like
 from oracle.judging.rows import IMPRECISE, LOCAL, LOOSE, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
@@ -83,23 +83,7 @@ def _measured(
     def errors() -> Errors:
         return Errors.of(got, expected.value, infinite_for_nan(expected.sigma))
 
-    row = row.having(
-        max_abs=figures.max_abs,
-        max_rel=figures.max_rel,
-        max_ulp=figures.max_ulp,
-        cosine=cosine(figures, errors),
-        z_max=figures.z_max,
-        z_rms=figures.z_rms,
-        bound_ratio=figures.bound_ratio,
-        effective_bits=_bits(u * figures.z_rms),
-        digits_left=math.nan if figures.relative_error is None else digits_left(figures.relative_error),
-        n_outside=figures.n_outside,
-        decided=figures.n_decided / got.size,
-        worst_index=figures.index,
-        got=figures.got,
-        expected=figures.expected,
-        tolerance=figures.tolerance,
-    )
+    row = _with_figures(row, got, figures, cosine(figures, errors))
     if row.n_outside:
         step = None if before is None else expected.value - before.astype(np.float64)
         return _outside(row, errors(), expected, figures, structured=structured, step=step)
@@ -111,6 +95,42 @@ def _measured(
     if row.decided < 0.5:
         return row.found(UNDECIDED, _too_wide(row, figures, u))
     return row.found(PASS, _hidden_by_storing(row, figures))
+
+
+def _with_figures(row: Row, got: Array, figures: Figures, angle: float) -> Row:
+    return row.having(
+        max_abs=figures.max_abs,
+        max_rel=figures.max_rel,
+        max_ulp=figures.max_ulp,
+        cosine=angle,
+        z_max=figures.z_max,
+        z_rms=figures.z_rms,
+        bound_ratio=figures.bound_ratio,
+        effective_bits=_bits(ROUNDOFF[row.dtype] * figures.z_rms),
+        digits_left=math.nan if figures.relative_error is None else digits_left(figures.relative_error),
+        n_outside=figures.n_outside,
+        decided=figures.n_decided / got.size,
+        worst_index=figures.index,
+        got=figures.got,
+        expected=figures.expected,
+        tolerance=figures.tolerance,
+    )
+
+
+def passed(row: Row, got: Array, figures: Figures) -> Row | None:
+    """The row of an array whose figures were gathered part by part, if it passes; None if it takes the whole array to tell."""
+    if (
+        got.dtype.name != row.dtype
+        or figures.n != got.size
+        or figures.n_outside
+        or not (figures.has_cosine and figures.has_terms)
+    ):
+        return None
+    if row.mode == LOCAL and figures.n_rounding >= MANY and _together(figures):
+        return None
+    row = row.having(shape=tuple(got.shape), n=int(got.size))
+    row = _with_figures(row, got, figures, direct_cosine(figures))
+    return row.found(PASS, _hidden_by_storing(row, figures)) if row.decided >= 0.5 else None
 
 
 def _too_wide(row: Row, figures: Figures, u: float) -> str:

@@ -83,6 +83,8 @@ class Call:
     age: int = 0
     # The nodes with edges out of the call through which the backward pass has not gone yet.
     pending: int = 0
+    # The results that are still in a tensor's memory.
+    borrowed: list[str] = field(default_factory=list, repr=False)
 
     @property
     def name(self) -> str:
@@ -104,10 +106,11 @@ class Call:
             self.pieces.append(Piece(plan, small))
 
     def add(self, quantity: str, tensor: torch.Tensor) -> None:
-        """Adds a share of a result."""
+        """Adds a share of a result. It may stay in the tensor's memory until `own`."""
         if not self.pieces:
             before, share = self.made.get(quantity), array(tensor)
-            self.made[quantity] = np.array(share) if before is None else before + share
+            self.made[quantity] = share if before is None else before + share
+            self.borrowed.append(quantity)
             return
         if quantity in self.draws and not self.draws[quantity].fits(tuple(tensor.shape)):
             self.refuse(f"its {quantity} has the shape {tuple(tensor.shape)}, from which nothing was drawn")
@@ -116,6 +119,11 @@ class Call:
             if quantity in piece.plan.draws:
                 share, before = taken(piece.plan.draws[quantity], tensor), piece.call.made.get(quantity)
                 piece.call.made[quantity] = share if before is None else before + share
+
+    def own(self) -> None:
+        """Copies results that are in a tensor's memory, if they are not judged yet."""
+        self.made.update({quantity: np.array(self.made[quantity]) for quantity in self.borrowed})
+        self.borrowed.clear()
 
     def arrive(self, gradient: torch.Tensor) -> None:
         """Takes the upstream gradient."""
@@ -160,6 +168,7 @@ class Call:
             return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 
         self.pieces = []
+        self.borrowed.clear()
         self.input = None if self.input is None else light(self.input)
         self.grad_output = None if self.grad_output is None else light(self.grad_output)
         self.state = {name: light(value) for name, value in self.state.items()}

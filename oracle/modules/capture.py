@@ -28,10 +28,14 @@ from oracle.modules.sampled.sampler import Sampler, TooLarge
 from oracle.modules.specs import MOVING, layer_spec, layer_type, own_forward, state_of
 from oracle.subjects.torch import array
 
+# Integers of the same size, by bytes.
+BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 class Capture:
     """Records every leaf of a module, and calls `done` with each call whose gradients are complete,
-    and `copied` with each tensor and the copy of its values. With a sampler only a part of large ones is copied.
+    and `copied` with each tensor and the copy of its values. With a sampler only a part of large ones is copied. `kept` are
+    copies of parameters that exist anyway, by the tensor's id; one is used while it has the parameter's values.
 
     Attributes:
         calls: the calls, in order.
@@ -46,8 +50,9 @@ class Capture:
         done: Callable[[Call], None],
         copied: Callable[[torch.Tensor, Array], None],
         sampler: Sampler | None = None,
+        kept: Mapping[int, torch.Tensor] | None = None,
     ) -> None:
-        self.names, self.done, self.copied, self.sampler = names, done, copied, sampler
+        self.names, self.done, self.copied, self.sampler, self.kept = names, done, copied, sampler, kept or {}
         self.calls: list[Call] = []
         self.reached: list[Call] = []
         self.open: list[Call] = []
@@ -238,6 +243,7 @@ class Capture:
                 if not call.pending:
                     call.add_zeros()
                     self.done(call)
+            call.own()
 
         call.pending += 1
         self._hooks.append(node.register_hook(hook))
@@ -265,7 +271,8 @@ class Capture:
         """A copy of a tensor's current values; a layer's output that is the next one's input is copied only once."""
         if self._last is not None and self._last[0] is tensor and self._last[1] == tensor._version:
             return self._last[2]
-        copy = np.array(array(tensor))
+        kept = self.kept.get(id(tensor))
+        copy = array(kept) if kept is not None and _is_same(tensor, kept) else np.array(array(tensor))
         copy.flags.writeable = False
         self.copied(tensor, copy)
         if tensor.grad_fn is not None:
@@ -317,3 +324,11 @@ def statistics(module: torch.nn.Module) -> Spec | None:
         return layer_spec(module, kind) if kept and own_forward(module, kind) else None
     except AttributeError:
         return None
+
+
+def _is_same(tensor: torch.Tensor, copy: torch.Tensor) -> bool:
+    """Whether a tensor in the processor's memory is the same to the bit as this copy."""
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.dtype != copy.dtype:
+        return False
+    bits = BITS.get(copy.element_size())
+    return bits is not None and torch.equal(tensor.detach().view(bits), copy.view(bits))

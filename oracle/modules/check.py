@@ -102,7 +102,8 @@ def check_module(
     drawn = seed if effort == "sample" else None
     run = _Run(torch_module, inputs, loss, targets, optimizer, references, declared, drawn)
     start, around = time.perf_counter(), Surroundings()
-    with untouched(torch_module, optimizer, list(nested.tensors_in(inputs))):
+    with untouched(torch_module, optimizer, list(nested.tensors_in(inputs))) as kept:
+        run.training = replace(run.training, kept=kept)
         seen = tuple(run.steps(steps))
     left = around.put_back()
     known_as = {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])}

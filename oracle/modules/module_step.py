@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from oracle.blame.details import place_of
 from oracle.blame.search import Evidenced, evidence_of_numbers, of_part
+from oracle.case.arrays import read_only
 from oracle.judging.case_rows import judge_part
 from oracle.judging.comparison import Bench
 from oracle.judging.masks import mask_row
@@ -27,6 +30,14 @@ class JudgedPart:
 
     rows: tuple[Row, ...]
     wrong: Observed | None
+
+    def keeping_copies(self) -> JudgedPart:
+        """The same with copies of its results, which may be in memory that is about to change."""
+        if self.wrong is None:
+            return self
+        return replace(
+            self, wrong=replace(self.wrong, made={key: np.array(own) for key, own in self.wrong.made.items()})
+        )
 
 
 def judged_part(observed: Observed, case: str, number: int, profile: Profile) -> JudgedPart:
@@ -53,7 +64,8 @@ def _in_whole(row: Row, observed: Observed) -> Row:
 
 
 def bench_of(observed: Observed, case: str, number: int, profile: Profile) -> Bench:
-    trace = Trace({Key(number, *place): value for place, value in observed.made.items()})
+    trace = Trace()
+    trace.arrays.update({Key(number, *place): read_only(value) for place, value in observed.made.items()})  # no copies
     blank = Row(case, observed.part.case.dtype, number, "", "", "", LOCAL, PASS)
     shown = tuple(own for own in observed.expected if profile.shows(own)) or NOTHING
     shown = profile.quantities if "*" in observed.expected else shown

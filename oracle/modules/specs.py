@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 
 from oracle.case.case import CONTAINERS, Spec
-from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, Undrawn
 
 # Arguments that change no number, or that an instance no longer holds because others say the same.
 LEFT_OUT = frozenset(
@@ -103,17 +102,10 @@ def state_of(module: torch.nn.Module, spec: Spec) -> dict[str, torch.Tensor]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-class _Zeros(np.random.Generator):
-    """Draws nothing: a large layer's initial values take long, and only their names are asked for."""
-
-    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
-        return np.zeros(() if size is None else size)
-
-
 @cache
 def _names(type: str, options: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
     try:
-        made = LAYERS[type](**dict(options), rng=_Zeros(np.random.PCG64(0)))
+        made = LAYERS[type](**dict(options), rng=Undrawn(0, "float64"))
     except (ValueError, TypeError):  # which is told where it is judged
         return ()
     return (*made.params, *made.buffers)

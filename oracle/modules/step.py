@@ -13,6 +13,7 @@ import torch
 
 from oracle.case.arrays import Array
 from oracle.case.names import quantity_of
+from oracle.execution.memory import give_back
 from oracle.judging.profile import Profile
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError
@@ -31,12 +32,15 @@ from oracle.modules.watch import Watch
 Loss: TypeAlias = Callable[..., torch.Tensor]
 # Optimizers that update an element by others of its parameter.
 TOGETHER = ("Adafactor", "Muon")
+# Elements of an array of a layer from which on freed memory is worth returning.
+LARGE = 2**18
 
 
 @dataclass(frozen=True)
 class Training:
     """A module with everything that its step needs: `names`, those of its parameters, each with the name of a layer in front;
-    `references`, by custom autograd.Function, module or hook; `seed`, of the elements that are drawn, None if all are judged."""
+    `references`, by custom autograd.Function, module or hook; `seed`, of the elements that are drawn, None if all are judged;
+    `kept`, copies of its parameters from before, by the tensor's id."""
 
     case: str
     module: torch.nn.Module
@@ -48,6 +52,7 @@ class Training:
     references: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
     profile: Profile = field(default_factory=Profile)
     seed: int | None = None
+    kept: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
 
 class Step:
@@ -62,7 +67,7 @@ class Step:
         self.training = training
         self.sampler = sampler = None if training.seed is None else Sampler(training.seed, number)
         self.watch = Watch(training.module, training.names, training.references, sampler)
-        self.capture = Capture(training.names, self._judge_call, self.watch.copied, sampler)
+        self.capture = Capture(training.names, self._judge_call, self.watch.copied, sampler, training.kept)
         self.parts: dict[str, list[JudgedPart]] = {}
         self.operations: list[tuple[Operation, Judged]] = []
         self.cuts: list[tuple[Cut, list[str]]] = []
@@ -121,6 +126,7 @@ class Step:
 
     def _backward(self) -> None:
         self.at = "backward"
+        give_back()
         learning = [own for own in self.outputs if own.requires_grad]
         if learning:
             self.watch.watch(learning, set(self.capture.owned), self._done)
@@ -143,8 +149,11 @@ class Step:
             parts = [judged_part(own, run.case, self.number, run.profile) for own in of_calls(call, run.case)]
         except Exception:  # not the module's: it is judged again after the step, where the exception is nobody else's
             return
-        self.parts[call.layer] = parts
+        self.parts[call.layer] = [own.keeping_copies() for own in parts]
+        is_large = max(own.size for own in (call.input, *call.state.values()) if own is not None) > LARGE
         call.release()
+        if is_large:
+            give_back()
 
     def _done(self, operation: Operation) -> None:
         """Called when an operation's gradients have arrived: judges it, and releases its arrays."""

@@ -15,10 +15,10 @@ WITHOUT_GENERATORS = ("cpu", "meta", "mps")
 @contextmanager
 def untouched(
     module: torch.nn.Module, optimizer: torch.optim.Optimizer | None, inputs: Iterable[torch.Tensor]
-) -> Iterator[None]:
+) -> Iterator[dict[int, torch.Tensor]]:
     """Restores mode, parameters, buffers, gradients, the optimizer's state and all random generators afterwards.
 
-    Inside, parameters start without gradients.
+    Inside, parameters start without gradients. Yields the copies from which their values are restored, by the tensor's id.
     """
     tensors = {id(tensor): tensor for tensor in [*module.parameters(), *module.buffers()]}
     if optimizer is not None:
@@ -27,14 +27,15 @@ def untouched(
         after.enter_context(_generators([*tensors.values(), *inputs]))
         for own in module.modules():
             after.callback(_registers(own))
-        for tensor in tensors.values():
-            after.callback(_values(tensor))
+        copies = {own: tensor.detach().clone() for own, tensor in tensors.items()}
+        for own, tensor in tensors.items():
+            after.callback(_values(tensor, copies[own]))
         if optimizer is not None:
             after.callback(_state(optimizer))
         for tensor in tensors.values():
             if tensor.is_leaf:
                 tensor.grad = None
-        yield
+        yield copies
 
 
 @contextmanager
@@ -70,9 +71,9 @@ def _registers(module: torch.nn.Module) -> Callable[[], None]:
     return back
 
 
-def _values(tensor: torch.Tensor) -> Callable[[], None]:
-    """A tensor's storage, its values and its gradient."""
-    storage, copy = tensor.data, tensor.detach().clone()
+def _values(tensor: torch.Tensor, copy: torch.Tensor) -> Callable[[], None]:
+    """A tensor's storage, its values, of which this is a copy, and its gradient."""
+    storage = tensor.data
     gradient = tensor.grad if tensor.is_leaf else None
 
     def back() -> None:
@@ -88,7 +89,7 @@ def _values(tensor: torch.Tensor) -> Callable[[], None]:
 def _state(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
     found = {parameter: dict(own) for parameter, own in optimizer.state.items()}
     tensors = [value for own in found.values() for value in own.values() if isinstance(value, torch.Tensor)]
-    values = [_values(tensor) for tensor in tensors]
+    values = [_values(tensor, tensor.detach().clone()) for tensor in tensors]
     groups = [dict(group) for group in optimizer.param_groups]
 
     def back() -> None:

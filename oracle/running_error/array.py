@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from oracle.running_error.closing import closed
+from oracle.running_error.closing import closed, settled
 from oracle.running_error.dispatch import ArrayLike
 from oracle.running_error.model import ErrorModel, Floats, Twofold, added, either, held_in, merged, quantum_of
-from oracle.running_error.orders import Orders, in_order
+from oracle.running_error.orders import Orders
 
 
 class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
@@ -112,8 +112,8 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         """Add to an open sum's error what its orders say; a further addition is then no part of these."""
         if self.orders is not None and self.terms is not None:
             with np.errstate(all="ignore"):
-                beyond = self.orders.beyond(self.value, self.terms.statistical, self.count, self.model)
-                self.own_error = added(self.own_error, in_order(beyond, self.value, self.model))
+                beyond = settled(self.orders, self.value, self.terms, self.count, self.model)
+                self.own_error = added(self.own_error, beyond)
         self.orders = None
 
     @property

@@ -48,6 +48,10 @@ class Orders(NamedTuple):
     in_memory: Floats
     by_sample: tuple[Floats, ...]
 
+    def part(self, index: Any) -> Orders:
+        """Those of the sums at an index."""
+        return Orders(self.in_memory[index], tuple(group[index] for group in self.by_sample))
+
     def followed_by(self, total: Floats, other: Orders, value: Floats, count: Floats | int) -> Orders:
         """The orders of a running total, after it was `total` and another sum of `count` terms was added, which is `value`.
 
@@ -127,6 +131,14 @@ def squared_error(sums: Floats, terms: Floats, model: ErrorModel) -> Floats:
     return np.where(np.isfinite(error), error, 0.0)
 
 
+def parts_of(given: int, made: int, terms: int) -> int:
+    """The number of parts of a product after which its partial sums are looked at: as many as cost little beside it.
+
+    Args: the numbers of elements of its two factors together and of the result, and of the terms of an element.
+    """
+    return min(PARTS, max(given // (4 * made), min(terms // FEW, 4), 1))
+
+
 def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[Floats, Floats | None, Orders | None]:
     """x @ y, the variance by which terms that repeat exceed a random order's, or None if there is none, and the orders.
 
@@ -135,9 +147,7 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
     n, samples = x.shape[-1], model.branches.samples
     if n < FEW or not squares.size or x.ndim < 2 or y.ndim < 2:
         return x @ y, None, None
-    # As many parts as cost little beside the product itself.
-    room = (x.size + y.size) // (4 * squares.size)
-    parts = min(PARTS, max(room, min(n // FEW, 4), 1))
+    parts = parts_of(x.size + y.size, squares.size, n)
     by_sample = 1 < samples < n and n % samples == 0
     value, real = np.empty(squares.shape), np.empty(squares.shape)
     step = max(1, CHUNK * squares.shape[-2] // squares.size)

@@ -82,7 +82,9 @@ def filled_like(x: Any, value: float, dtype: Any = None, shape: Any = None) -> A
     if dtype is not None and np.dtype(dtype).kind in "biu":
         return np.full(shape, value, dtype=dtype)
     number = constant(value, x.model)
-    return ErrorArray(np.full(shape, number.value), x.model, number.error, quantum=number.quantum)
+    # Zeros take no memory before something is written to them.
+    filled = np.zeros(shape) if value == 0 else np.full(shape, number.value)
+    return ErrorArray(filled, x.model, number.error, quantum=number.quantum)
 
 
 FUNCTIONS.update(

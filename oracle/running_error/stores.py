@@ -12,9 +12,25 @@ from oracle.running_error.model import ErrorModel, Floats, Twofold, added
 
 
 def with_more(plain: ErrorArray, more: Twofold | None, terms: Any = 0.0) -> ErrorArray:
-    """The array with an additional error of an independent cause, which is that of these terms²."""
-    error, scale = added(plain.error, more), plain.scale_or_own + terms
-    return ErrorArray(plain.value, plain.model, error, scale=scale, guide=plain.guide, hidden=plain.hidden)
+    """The array with an additional error of an independent cause, which is that of these terms². Both are used up."""
+
+    def onto(own: Any, more: Any) -> Any:
+        """Their sum, in the memory of the second where that is of its shape: large layers have many such arrays."""
+        if not isinstance(more, np.ndarray) or more.shape != plain.shape or not more.flags.writeable:
+            return own + more
+        more += own
+        return more
+
+    error = more if more is None or plain.error is None else plain.error.mapped(onto, more)
+    scale = onto(plain.scale_or_own, terms)
+    return ErrorArray(
+        plain.value,
+        plain.model,
+        plain.error if error is None else error,
+        scale=scale,
+        guide=plain.guide,
+        hidden=plain.hidden,
+    )
 
 
 def each_place(weight: Floats) -> Iterator[Floats]:

@@ -41,7 +41,9 @@ def fuzz(
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other cases.")] = 0,
     kinds: Annotated[
         list[str] | None,
-        typer.Option(help="layers, losses, optimizers or networks; may be repeated. Default: all of them."),
+        typer.Option(
+            help="layers, losses, optimizers or networks; may be repeated. Default: all. Or programs, of torch."
+        ),
     ] = None,
     workers: WorkerCount = None,
     scheduler: Scheduler = None,
@@ -62,14 +64,18 @@ def fuzz(
     are planted into the subject's right results.
     """
     from oracle.fuzz import campaign, draw, mutation
-    from oracle.fuzz.trial import Settings
+    from oracle.fuzz.outcome import Settings
     from oracle.harness import apart, cluster, executors, run
     from oracle.report import terminal
 
     run.check_names(reference, run.DTYPES)
     chosen = tuple(dict.fromkeys(kinds or ())) or draw.KINDS
-    if unknown := [kind for kind in chosen if kind not in draw.KINDS]:
-        raise ValueError(f"unknown kind {unknown[0]!r}: known are {', '.join(dict.fromkeys(draw.KINDS))}")
+    if unknown := [kind for kind in chosen if kind not in draw.KNOWN]:
+        raise ValueError(f"unknown kind {unknown[0]!r}: known are {', '.join(draw.KNOWN)}")
+    if draw.PROGRAMS in chosen and subject != "torch":
+        raise ValueError(f"programs are run by torch: --kinds programs needs --subject torch, got {subject}")
+    if draw.PROGRAMS in chosen and mutate:
+        raise ValueError("--mutate plants faults into layers, losses, optimizers and networks, not into programs")
     count = cases or (CASES if minutes is None else MOST_CASES)
     limits = executors.Limits(time_limit, str(Path.cwd()), memory, WHOLE * time_limit)
     settings = Settings(subject, reference, seed, chosen)

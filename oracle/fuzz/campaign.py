@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from oracle.fuzz.trial import REFUSED, Job, Outcome, Settings, judged, lost
+from oracle.fuzz.outcome import REFUSED, Job, Outcome, Settings
+from oracle.fuzz.trial import judged, lost
 from oracle.harness.jobs import Progress
 from oracle.harness.kept import Kept
 from oracle.judging.rows import DISCREPANCIES, FAILED, GRAVITY, PASS

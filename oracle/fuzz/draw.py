@@ -21,6 +21,10 @@ from oracle.wording.errors import in_a_line
 
 # Kinds of cases, in turn: mostly single layers, of which there are the most; a network takes as long as ten of them.
 KINDS = ("layers", "losses", "layers", "optimizers", "layers", "layers", "losses", "layers", "networks", "layers")
+# Programs of torch, which have no class and no layers: see `programs`. They do not come unless they are asked for, so that the
+# numbers of all other cases stay.
+PROGRAMS = "programs"
+KNOWN = (*dict.fromkeys(KINDS), PROGRAMS)
 WHY = "a combination that nobody chose"
 COMMON: Levels = {
     "dtype": data.DTYPES,
@@ -51,14 +55,19 @@ def named(seed: int, number: int, kinds: Iterable[str] = KINDS) -> str:
     return f"fuzz/{seed}-{number}" if tuple(kinds) == KINDS else f"fuzz/{'+'.join(kinds)}-{seed}-{number}"
 
 
+def turn_of(number: int, kinds: tuple[str, ...]) -> tuple[str, int]:
+    """The kind of a number's case, and how many of this kind come before it."""
+    lap, turn = divmod(number, len(kinds))
+    kind = kinds[turn]
+    return kind, lap * kinds.count(kind) + kinds[:turn].count(kind)
+
+
 def drawn(seed: int, number: int, kinds: tuple[str, ...] = KINDS) -> Drawn:
     """The case of a number.
 
     The kind of case and the class come in turn, and the class's choices are the next point of its walk.
     """
-    lap, turn = divmod(number, len(kinds))
-    kind = kinds[turn]
-    point = lap * kinds.count(kind) + kinds[:turn].count(kind)
+    kind, point = turn_of(number, kinds)
     classes = CLASSES[kind]
     lap, turn = divmod(point, len(classes))
     order = generator(seed, kind, "order", lap).permutation(len(classes)).tolist()

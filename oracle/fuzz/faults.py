@@ -70,8 +70,9 @@ def planted(own: Alone, kind: str, rng: np.random.Generator) -> list[tuple[float
     if kind == SIGN:
         return list(_signs(own.got, x))
     direction = _term(own, rng) if kind == TERM else FAULTS[kind](x, rng)
-    usable = direction is not None and np.isfinite(direction).all()
-    return list(_falling(own.got, x, direction)) if usable else []
+    if direction is None or not np.isfinite(direction).all():
+        return []
+    return list(_falling(own.got, x, direction))
 
 
 def _falling(got: Array, x: Array, direction: Array) -> Iterator[tuple[float, Array]]:

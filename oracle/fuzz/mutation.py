@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from oracle.fuzz import campaign, draw
+from oracle.fuzz.outcome import Settings
 from oracle.fuzz.planted import Found, Mutated, lost, mutated
-from oracle.fuzz.trial import Settings
 from oracle.harness.jobs import Progress
 from oracle.harness.kept import Kept
 from oracle.report.markdown import literal, table

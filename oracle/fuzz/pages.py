@@ -12,7 +12,7 @@ from typing import Any
 from oracle.case.case import Case
 from oracle.fuzz import draw
 from oracle.fuzz.campaign import Campaign, Group
-from oracle.fuzz.trial import quiet
+from oracle.fuzz.outcome import Job, quiet
 from oracle.harness import apart
 from oracle.harness.script import script
 from oracle.harness.shrink import Shrunk, shrink
@@ -44,6 +44,11 @@ def _page(campaign: Campaign, group: Group, page: Path, executor: Executor | Non
     lines += [f"**Cases.** {len(group.outcomes)} of {len(campaign.outcomes)}: {_names(campaign, group)}.", ""]
     if known := known_as(group):
         lines += [f"**Known.** Perhaps {', '.join(f'reports/findings/{name}.md' for name in known)}.", ""]
+    job = Job(settings, own.number)
+    if job.is_program:
+        text = apart.done(executor, script_of_program, job)
+        page.with_suffix(".py").write_text(text + "\n", encoding="utf-8")
+        return "\n".join([*lines, "```python", text, "```", ""])
     try:
         shrunk = _shrunk(campaign, group, executor)
     except ValueError as error:  # it cannot be shrunk, or ended its process
@@ -53,6 +58,12 @@ def _page(campaign: Campaign, group: Group, page: Path, executor: Executor | Non
     text = script(shrunk, file.name, settings.subject)
     page.with_suffix(".py").write_text(text + "\n", encoding="utf-8")
     return "\n".join([*lines, "```python", text, "```", ""])
+
+
+def script_of_program(job: Job) -> str:
+    from oracle.fuzz import program_trial
+
+    return program_trial.script(job)
 
 
 def _shrunk(campaign: Campaign, group: Group, executor: Executor | None) -> Shrunk:

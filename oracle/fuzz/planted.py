@@ -14,7 +14,7 @@ from oracle import subjects
 from oracle.case.arrays import Array
 from oracle.fuzz import draw
 from oracle.fuzz.faults import KINDS, planted
-from oracle.fuzz.trial import Job, quiet
+from oracle.fuzz.outcome import Job, quiet
 from oracle.fuzz.walk import generator
 from oracle.harness import called
 from oracle.harness.alone import Alone, quantities

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
-from typing import Any, NamedTuple
-
-import numpy as np
 
 from oracle import subjects
 from oracle.blame.blame import Blame, blame
 from oracle.case.case import Case
 from oracle.fuzz import draw
+from oracle.fuzz.outcome import REFUSED, Job, Outcome, Settings, quiet, short
 from oracle.fuzz.owner import JUDGE, Owner, owner
 from oracle.harness import called
 from oracle.harness.judge import Trial, tried
@@ -22,62 +16,15 @@ from oracle.judging.rows import CONVENTION, CRASHED, DISCREPANCIES, FAILED, GRAV
 from oracle.trace import Subject, Trace, Unsupported
 from oracle.wording.errors import failure, in_a_line
 
-# One side raises an error where another gives numbers, or all do.
-REFUSED = "refused"
-MOST_WORDS = 300
-
-
-class Settings(NamedTuple):
-    """What a campaign's cases have in common."""
-
-    subject: str | Any
-    reference: str
-    seed: int
-    kinds: tuple[str, ...] = draw.KINDS
-
-
-class Job(NamedTuple):
-    """One case of a campaign."""
-
-    settings: Settings
-    number: int
-
-    def __str__(self) -> str:
-        return draw.named(self.settings.seed, self.number, self.settings.kinds)
-
-
-class Outcome(NamedTuple):
-    """The row of a case.
-
-    Attributes:
-        operation: the classes in the case; of a discrepancy the class of the layer, loss or optimizer that shows it.
-        verdict: the gravest of its quantities, or "refused".
-        owner: who errs; "" if nobody does, or it is a choice.
-        cause: the name of the likely cause.
-        words: the diagnosis, and the reason for the owner.
-    """
-
-    number: int
-    dtype: str
-    operation: str
-    verdict: str
-    owner: str = ""
-    quantity: str = ""
-    cause: str = ""
-    words: str = ""
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Inside, no warning is shown: numbers at the ends of the range, and no numbers at all, are drawn on purpose."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
 
 def judged(job: Job) -> Outcome:
     """The outcome of a case. A failure of the harness is the judge's."""
     settings = job.settings
+    if job.is_program:
+        from oracle.fuzz import program_trial
+
+        with quiet():
+            return program_trial.judged(job)
     with quiet():
         drawn = draw.drawn(settings.seed, job.number, settings.kinds)
     blank = Outcome(job.number, drawn.case.dtype, _operation(drawn.case), PASS)
@@ -94,11 +41,14 @@ def _judged(settings: Settings, drawn: draw.Drawn, blank: Outcome) -> Outcome:
         trial = tried(drawn.case, subject, reference)
         return _outcome(blank, drawn.case, trial, subject, reference)
     except Exception as error:  # of the harness: it costs this case only
-        return blank._replace(verdict=FAILED, owner=JUDGE, words=_short(failure(error)))
+        return blank._replace(verdict=FAILED, owner=JUDGE, words=short(failure(error)))
 
 
 def lost(job: Job, error: BrokenExecutor) -> Outcome:
     """The outcome of a case whose process ended: in the subject's code, or in the reference's or the judge's."""
+    if job.is_program:
+        words = short(f"the process that it ran in {error}")
+        return Outcome(job.number, "", draw.PROGRAMS, FAILED, f"{job.settings.subject} or {JUDGE}", words=words)
     drawn = draw.drawn(job.settings.seed, job.number, job.settings.kinds)
     in_subject = getattr(error, "in_subject", False)
     return Outcome(
@@ -107,7 +57,7 @@ def lost(job: Job, error: BrokenExecutor) -> Outcome:
         _operation(drawn.case),
         CRASHED if in_subject else FAILED,
         str(job.settings.subject) if in_subject else f"{job.settings.reference} or {JUDGE}",
-        words=_short(f"the process that it ran in {error}"),
+        words=short(f"the process that it ran in {error}"),
     )
 
 
@@ -120,7 +70,7 @@ def _outcome(blank: Outcome, case: Case, trial: Trial, subject: Subject, referen
         operation=blank.operation if case.grads else gravest.layer_type or blank.operation,
         verdict=gravest.verdict,
         quantity=gravest.quantity,
-        words=_short(gravest.diagnosis),
+        words=short(gravest.diagnosis),
     )
     if gravest.verdict == FAILED and (said := _refusal(reference, case)):
         return _refused(blank, case, {reference.name: said}, subject)
@@ -136,7 +86,7 @@ def _outcome(blank: Outcome, case: Case, trial: Trial, subject: Subject, referen
         owner=who.name,
         quantity=culprit.quantity,
         cause=culprit.cause_name,
-        words=_short(f"{culprit.diagnosis}; {who.why}"),
+        words=short(f"{culprit.diagnosis}; {who.why}"),
     )
 
 
@@ -170,17 +120,11 @@ def _refused(blank: Outcome, case: Case, said: dict[str, str], other: Subject) -
     ((name, words),) = said.items()
     theirs = words if other.name == name else _refusal(other, case)
     if theirs:
-        return blank._replace(verdict=REFUSED, words=_short(f"{name} and {other.name} refuse it: {words}"))
-    return blank._replace(verdict=REFUSED, owner=name, words=_short(f"{name} refuses what {other.name} takes: {words}"))
+        return blank._replace(verdict=REFUSED, words=short(f"{name} and {other.name} refuse it: {words}"))
+    return blank._replace(verdict=REFUSED, owner=name, words=short(f"{name} refuses what {other.name} takes: {words}"))
 
 
 def _operation(case: Case) -> str:
     """The classes in a case, without those inside of containers."""
     specs = [*case.layers, *(own for own in (case.loss, case.optimizer) if own is not None)]
     return "+".join(dict.fromkeys(own.type for own in specs))
-
-
-def _short(text: str) -> str:
-    """The text in one line of the table."""
-    line = re.sub(r"\s+", " ", text)
-    return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 1]}…"

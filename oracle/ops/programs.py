@@ -57,7 +57,8 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
     seconds = (time.perf_counter() - start) / len(dtypes)
     said = getattr(reference, "__name__", type(reference).__name__)
     about = About.here(subject=name, reference=said, dtypes=tuple(dtypes), cases=1)
-    report = Report.of(rows, about, {(name, dtype): seconds for dtype in dtypes}, (), details)
+    told = dict.fromkeys([*dtypes, *(row.dtype for row in rows)])
+    report = Report.of(rows, about, {(name, dtype): seconds for dtype in told}, (), details)
     call = (
         f"oracle.check_op({called(reference, 'reference')}, {called(fn)}, {', '.join(f'{own}={own}' for own in given)}"
     )
@@ -132,7 +133,8 @@ class ProgramStep:
         return [numpy_of(own) for own in output], grads
 
     def _row(self, quantity: str, got: Array | None, due: Quantity) -> Row:
-        row = Row(self.name, self.dtype, 0, self.name, "", quantity, LOCAL, PASS)
+        dtype = due.dtype if due.dtype in FLOATS else self.dtype
+        row = Row(self.name, dtype, 0, self.name, "", quantity, LOCAL, PASS)
         if got is None:
             return row.found(MISSING, "it gives no gradient there")
         if due.dtype not in FLOATS:

@@ -10,8 +10,9 @@ from oracle import subjects
 from oracle.case.case import Case
 from oracle.fuzz import campaign, owner, pages
 from oracle.fuzz.draw import drawn
+from oracle.fuzz.outcome import Job, Outcome, Settings, quiet
 from oracle.fuzz.owner import JUDGE
-from oracle.fuzz.trial import Job, Outcome, Settings, judged, lost, quiet
+from oracle.fuzz.trial import judged, lost
 from oracle.harness import executors
 from oracle.harness.jobs import in_turn
 from oracle.trace import Subject, Trace

@@ -13,7 +13,7 @@ import pytest
 
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.fuzz.draw import CLASSES, KINDS, drawn
-from oracle.fuzz.trial import quiet
+from oracle.fuzz.outcome import quiet
 from oracle.fuzz.walk import at
 
 LEVELS = {

@@ -15,7 +15,7 @@ import pytest
 import oracle
 from oracle.cli import main
 from oracle.fuzz import campaign
-from oracle.fuzz.trial import Settings
+from oracle.fuzz.outcome import Settings
 from oracle.harness import cluster
 from oracle.harness.executors import Limits, Lost
 

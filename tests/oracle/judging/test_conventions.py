@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from oracle import Case, Profile, Report, Spec, Trace, check_op, run
+from oracle.subjects import refbp as honest
+from oracle.trace import Key
 
 
 class Updates:
@@ -81,6 +83,28 @@ def test_an_update_rule_is_legal_for_who_declares_it(name: str) -> None:
     assert report.passed, str(report)
     assert "convention" in set(report.table.verdict)
     assert not run(Updates(None, kept, rule), cases=[case]).passed
+
+
+def test_a_step_at_a_zero_gradient_is_no_matter_of_choice() -> None:
+    """Rprop keeps its step where a gradient is zero. Halved there it is wrong, not another derivative."""
+    case = Case(
+        "zero gradients",
+        params={"0.weight": np.array([0.5, -0.25])},
+        grads=({"0.weight": np.array([1.0, -1.0])}, {"0.weight": np.zeros(2)}),
+        optimizer=Spec("Rprop", {"lr": 0.01}),
+        steps=2,
+    )
+
+    class Halving:
+        name = "halving"
+
+        def run(self, case: Case) -> Trace:
+            trace = honest.run(case)
+            trace.record(1, "0", "step_size.weight", trace.arrays[Key(1, "0", "step_size.weight")] / 2)
+            return trace
+
+    assert run("refbp", cases=[case], dtypes=["float64"]).passed
+    assert run(Halving(), cases=[case], dtypes=["float64"]).blame[0].quantity == "step_size.weight"
 
 
 def log_softmax(x: Any) -> Any:

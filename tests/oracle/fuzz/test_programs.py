@@ -20,9 +20,9 @@ SETTINGS = Settings("torch", "torch", 3, ("programs",))
 
 def test_honest_torch_is_not_accused() -> None:
     """A fixed seed in every test run: in float32, float64, 16 bits and autocast."""
-    found = campaign.run(SETTINGS, 24).outcomes
+    found = campaign.run(SETTINGS, 18).outcomes
     assert [own for own in found if own.verdict in DISCREPANCIES | {FAILED}] == []
-    assert sum(own.verdict == "pass" for own in found) >= 8
+    assert sum(own.verdict == "pass" for own in found) >= 6
     assert {own.dtype for own in found} == {"float64", "float32", "float16", "bfloat16"}
 
 
@@ -48,7 +48,7 @@ def test_each_operation_comes_in_turn() -> None:
 
 def test_a_wrong_rule_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where the rules and torch differ in double precision, nobody is said to err before somebody has looked."""
-    number = next(own for own in range(200) if "erf(" in programs.drawn(3, own, "p").source)
+    number = next(own for own in range(200) if programs.drawn(3, own, "p").operation == "erf")
     from oracle.programs.table import RULES
 
     right = RULES["erf"]

@@ -141,6 +141,20 @@ def test_all_of_a_program_is_judged(name: str) -> None:
     assert coverage.parameters == coverage.gradients == coverage.operations == 1 and not coverage.unjudged
 
 
+class Same(nn.Module):
+    """Attention whose query, key and value are three views of the same memory."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.scaled_dot_product_attention(x[None], x[None], x[None])[0]
+
+
+def test_inputs_that_are_the_same_memory_share_their_gradient() -> None:
+    """Each of the three views has a gradient of its own, and the recorded program one value for all."""
+    torch.manual_seed(0)
+    report = oracle.check_module(Same(), torch.randn(2, 3, 4).requires_grad_())
+    assert report.passed, report
+
+
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_a_recomputed_forward_pass_with_another_mask_is_wrong(reentrant: bool) -> None:
     """What a checkpoint computes anew has to be what it computed first."""

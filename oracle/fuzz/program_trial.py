@@ -92,7 +92,7 @@ def owner(program: RandomProgram) -> Owner:
     function, given = double.function, [tensor(own).requires_grad_() for own in double.arrays.values()]
     recorded, _ = record(function, *given)
     output, run = function(*given), Run(recorded, Plain())
-    upstream = np.random.default_rng(0).standard_normal(tuple(output.shape))
+    upstream = np.asarray(np.random.default_rng(0).standard_normal(tuple(output.shape)))
     theirs = torch.autograd.grad(output, given, tensor(upstream), allow_unused=True)
     pairs = [(output.detach(), run.outputs[0]), *zip(theirs, run.gradients([upstream]), strict=True)]
     for got, due in pairs:

@@ -175,11 +175,11 @@ class _Rows:
         operation, model, found = self.operation, self.arithmetic.model, []
         grads, order = self._grads(run, self.arithmetic), list(operation.inputs)
         for position, held in operation.inputs.items():
-            edges, place = operation.judged_edges, order.index(self._alike(position)[0])
+            edges, place = operation.judged_edges, order.index(self._alike(position, grads)[0])
             grad = grads[place]
             if held.dtype not in FLOATS or (edges is not None and position not in edges):
                 continue
-            got = self._arrived(position)
+            got = self._arrived(position, grads)
             due = grad if grad is not None else ErrorArray.exact(np.zeros(held.shape), model.of(held.dtype))
             row = self.row(
                 held.dtype,
@@ -202,24 +202,28 @@ class _Rows:
         other = replace(self.arithmetic, model=replace(self.arithmetic.model, branches=BranchLog()), accumulate=dtype)
         return self.run(other), other
 
-    def _arrived(self, position: int) -> Array:
+    def _arrived(self, position: int, grads: Sequence[ErrorArray | None]) -> Array:
         """The gradient of an input. Where several inputs are the same view of the same memory, as of x[None] three times, the
         recorded program has one value for them, and its gradient is that of all."""
         own = self.operation.inputs[position]
         gradients = self.operation.gradients
-        found = [gradients[other] for other in self._alike(position) if other in gradients]
+        found = [gradients[other] for other in self._alike(position, grads) if other in gradients]
         if not found:
             return np.zeros(own.shape, np.dtype(own.dtype))
         total = np.sum([grad.astype(np.float64) for grad in found], axis=0)
         return found[0] if len(found) == 1 else np.asarray(total).astype(found[0].dtype)
 
-    def _alike(self, position: int) -> list[int]:
+    def _alike(self, position: int, grads: Sequence[ErrorArray | None]) -> list[int]:
         """The inputs that are the same value of the recorded program as this one, itself included."""
         inputs, one = self.operation.inputs, self.operation.inputs[position]
         if self.operation.called is not None or self.operation.drawn_gradients:
             return [position]
         place = one.storage, one.geometry, one.dtype
-        return [other for other, held in inputs.items() if (held.storage, held.geometry, held.dtype) == place]
+        same = [other for other, held in inputs.items() if (held.storage, held.geometry, held.dtype) == place]
+        order = list(
+            inputs
+        )  # of one value the first has the gradient of all; memory that was written to has several values
+        return same if all(grads[order.index(other)] is None for other in same[1:]) else [position]
 
     def _is_at_kink(self, place: int, got: Array) -> bool:
         other = self._with_open_ties[place]

@@ -102,6 +102,8 @@ class Network:
                 seed = zlib.crc32(named)
                 rng = np.random.default_rng(seed) if self.drawn else Undrawn(seed, self.case.dtype)
                 layer = LAYERS[spec.type](**spec.options, dtype=self.case.dtype, rng=rng)
+                if not self.drawn:
+                    layer.rng = np.random.default_rng(seed)  # for the masks of dropout
         except (TypeError, ValueError) as error:
             raise CaseError(f"case {self.case.name}: layer {name} ({spec.type}): {error}") from error
         if not children:

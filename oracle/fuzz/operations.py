@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -29,14 +30,14 @@ class Values:
 
     def beside(self, x: str, within: bool = False) -> str:
         """A value that broadcasts with x; `within`, to the shape of x. Raises: Unfit."""
-        shape = self.held[x].shape
+        shape = tuple(self.held[x].shape)
 
         def fits(own: torch.Tensor) -> bool:
             try:
-                made = torch.broadcast_shapes(own.shape, shape)
-            except RuntimeError:
+                made = np.broadcast_shapes(tuple(own.shape), shape)
+            except ValueError:
                 return False
-            return made == shape if within else made.numel() <= 600
+            return made == shape if within else math.prod(made) <= 600
 
         return self.one(fits)
 

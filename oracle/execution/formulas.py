@@ -69,8 +69,9 @@ def sigmoid_by_tanh(quantity: str, spec: Spec, known: Known) -> Any:
 
 
 def slope_from_logarithm(quantity: str, spec: Spec, known: Known) -> Any:
-    """The slope of ln(1 + e^(β z)) / β computed as e^(β (z - y)), and that of ln σ(z) as e^(y - z): so is logaddexp.
-    The error grows with |z|."""
+    """The slope of ln(1 + e^(β z)) / β computed as e^(β (z - y)), and that of ln σ(z) as e^(y - z).
+
+    This is how logaddexp is differentiated. The error grows with |z|."""
     z, y = known["input"], known["output"]
     power = y - z if spec.type == "LogSigmoid" else (z - y) * float(spec.options.get("beta", 1.0))
     return known["grad_output"] * np.exp(power)

@@ -44,11 +44,11 @@ class Course:
     def of(cls, x: Floats, norm: float, coefficients: tuple[float, float, float], steps: int) -> Course:
         left, first, right = np.linalg.svd(x, full_matrices=False)
         a, b, c = coefficients
-        values = [first / norm]
+        values: list[Floats] = [first / norm]
         for _ in range(steps):
             s = values[-1]
             values.append(a * s + b * s**3 + c * s**5)
-        slopes = [np.ones_like(first)]
+        slopes: list[Floats] = [np.ones_like(first)]
         for s in reversed(values[:-1]):
             slopes.append(slopes[-1] * (a + 3 * b * s**2 + 5 * c * s**4))
         return cls(left, right.T, values, slopes[::-1])
@@ -116,7 +116,8 @@ def iterated(x: Any, coefficients: tuple[float, float, float], steps: int, eps: 
 def _iterated(x: ErrorArray, coefficients: tuple[float, float, float], steps: int, eps: float) -> ErrorArray:
     inside = replace(x.model, dtype=np.dtype("float32"), accumulate=None, stored=None)
     given = rounded(ErrorArray(x.value, inside, x.error))
-    norm = rounded(np.maximum(rounded(np.sqrt(np.sum(np.square(given)))), eps))
+    length: Any = rounded(np.sqrt(np.sum(np.square(given))))
+    norm = rounded(np.maximum(length, eps))
     course = Course.of(x.value, float(norm.value), coefficients, steps)
     total = course.reached(rounded(given / float(norm.value)).error_or_zero, 0)
     # The error of the norm is one factor for all singular values.
@@ -147,14 +148,16 @@ def error_of_step(x: Floats, coefficients: tuple[float, float, float], power: in
     of_square = of_gram @ size(gram) + size(gram) @ of_gram + store(square)
     of_update = size(b) * of_gram + store(b * gram) + size(c) * of_square + store(c * square) + store(update)
     moved = update @ x
-    return of_update @ size(x) + store(moved) + store(a * x) + store(a * x + moved)
+    error: Floats = of_update @ size(x) + store(moved) + store(a * x) + store(a * x + moved)
+    return error
 
 
 def distribution(value: Floats, power: int) -> Floats:
     """The error of rounding to bfloat16, which is distributed evenly over the distance of two neighbours: its variance for the
     power 2, its bound for 1."""
     distance = np.where(value == 0, 0.0, np.ldexp(1.0, np.frexp(value)[1] - BITS))
-    return distance**2 / 12 if power == 2 else distance / 2
+    error: Floats = distance**2 / 12 if power == 2 else distance / 2
+    return error
 
 
 def rounded(x: ErrorArray) -> ErrorArray:

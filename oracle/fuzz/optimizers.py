@@ -49,7 +49,7 @@ def shapes(name: str) -> dict[str, dict[str, tuple[int, ...]]]:
     """The shapes of the parameters that the class updates, by what they are like."""
     if name != "Muon":
         return SHAPES
-    matrices = {
+    matrices: dict[str, dict[str, tuple[int, ...]]] = {
         kind: {own: shape for own, shape in several.items() if len(shape) == 2} for kind, several in SHAPES.items()
     }
     return {kind: several for kind, several in matrices.items() if several}

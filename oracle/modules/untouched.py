@@ -27,9 +27,9 @@ def untouched(
         after.enter_context(_generators([*tensors.values(), *inputs]))
         for own in module.modules():
             after.callback(_registers(own))
-        copies = {own: tensor.detach().clone() for own, tensor in tensors.items()}
-        for own, tensor in tensors.items():
-            after.callback(_values(tensor, copies[own]))
+        copies = {key: tensor.detach().clone() for key, tensor in tensors.items()}
+        for key, tensor in tensors.items():
+            after.callback(_values(tensor, copies[key]))
         if optimizer is not None:
             after.callback(_state(optimizer))
         for tensor in tensors.values():

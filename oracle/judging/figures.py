@@ -138,8 +138,8 @@ class Figures:
     @property
     def relative_error(self) -> float | None:
         """The rms of the standard deviations, relative to that of the values; None where nothing is rounded, or all is zero."""
-        known = self.sigma_squares > 0 and self.expected_squares > 0
-        return math.sqrt(self.sigma_squares / self.expected_squares) if known else None
+        share = self.sigma_squares / self.expected_squares if self.expected_squares > 0 else 0.0
+        return math.sqrt(share) if share > 0 else None  # also of a share that underflows
 
     @property
     def z_mean(self) -> float:

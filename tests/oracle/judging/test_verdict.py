@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from oracle.judging.figures import Expected
+from oracle.judging.figures import Expected, Figures
 from oracle.judging.rows import (
     DISCREPANCIES,
     END_TO_END,
@@ -562,3 +562,8 @@ def test_a_single_wrong_element_is_found_at_any_size(dtype: str) -> None:
     got[67_890] -= 1e-2
     row = judged(got, expected)
     assert (row.verdict, row.n_outside, row.worst_index) == (WRONG, 2, (67_890,))
+
+
+def test_a_share_that_underflows_is_none() -> None:
+    """An error that is nothing beside the values leaves no number of digits to state."""
+    assert Figures(sigma_squares=1e-320, expected_squares=1e10).relative_error is None

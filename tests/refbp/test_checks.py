@@ -11,7 +11,7 @@ import pytest
 import refbp
 from refbp import functional as F
 
-RULES = {name for name in F.__all__ if getattr(F, name).__module__.endswith("_rules")}
+RULES = {name for name in F.__all__ if getattr(F, name).__module__.endswith(("_rules", ".muon"))}
 LOSSES = {name for name in F.__all__ if name.endswith(("_loss", "entropy", "logits")) or name == "kl_div"}
 X, IMAGE = np.ones((3, 4)), np.ones((2, 2, 4, 4))
 

@@ -44,8 +44,8 @@ OPTIMIZERS = _public(refbp.Optimizer)
 class Undrawn(np.random.Generator):
     """A generator that draws no initial values: each is zero, and all of them are one number in memory."""
 
-    def __init__(self, seed: int, dtype: str) -> None:
-        super().__init__(np.random.default_rng(seed).bit_generator)
+    def __init__(self, dtype: str) -> None:
+        super().__init__(np.random.PCG64(0))
         self.zero = np.zeros((), dtype)
 
     def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
@@ -99,11 +99,9 @@ class Network:
                 layer = LAYERS[spec.type](children, **spec.options)
             else:
                 named = f"{self.case.name}/{name}".encode(errors="surrogatepass")
-                seed = zlib.crc32(named)
-                rng = np.random.default_rng(seed) if self.drawn else Undrawn(seed, self.case.dtype)
-                layer = LAYERS[spec.type](**spec.options, dtype=self.case.dtype, rng=rng)
-                if not self.drawn:
-                    layer.rng = np.random.default_rng(seed)  # for the masks of dropout
+                rng, dtype = np.random.default_rng(zlib.crc32(named)), self.case.dtype
+                layer = LAYERS[spec.type](**spec.options, dtype=dtype, rng=rng if self.drawn else Undrawn(dtype))
+                layer.rng = rng  # which draws the masks of dropout
         except (TypeError, ValueError) as error:
             raise CaseError(f"case {self.case.name}: layer {name} ({spec.type}): {error}") from error
         if not children:

@@ -128,13 +128,11 @@ def run(
     executor: runs the cases in child processes; without one they run in this process.
     Raises: ValueError for a folder of another campaign.
     """
-    start = time.monotonic()
     if folder is not None:
         write_about(folder / ABOUT, settings, resume)
     kept = Kept(None if folder is None else folder / TABLE, resume, Outcome._asdict, _of_row)
-    before = len(kept.outcomes)
-    complete(kept, judged, lost, settings, cases, minutes=minutes, executor=executor, progress=progress)
-    return Campaign(settings, tuple(kept.outcomes), time.monotonic() - start, len(kept.outcomes) - before)
+    took, fresh = complete(kept, judged, lost, settings, cases, minutes=minutes, executor=executor, progress=progress)
+    return Campaign(settings, tuple(kept.outcomes), took, fresh)
 
 
 def _of_row(row: dict[str, object]) -> Outcome:
@@ -151,15 +149,19 @@ def complete(
     minutes: float | None,
     executor: Executor | None,
     progress: Progress | None,
-) -> None:
-    """Does the work on the first `cases` cases of a seed, in the order of their numbers, but for those that are kept already."""
-    start = time.monotonic()
+) -> tuple[float, int]:
+    """Does the work on the first `cases` cases of a seed, in the order of their numbers, but for those that are kept already.
+
+    Returns: the seconds that it took, and how many cases it added.
+    """
+    start, before = time.monotonic(), len(kept.outcomes)
     for first in range(0, cases, BLOCK):
         left = None if minutes is None else minutes - (time.monotonic() - start) / 60
         if left is not None and left <= 0:
             break
         jobs = [Job(settings, number) for number in range(first, min(first + BLOCK, cases))]
         kept.complete(work, jobs, lambda own: Job(settings, own.number), progress, executor, left, lost)
+    return time.monotonic() - start, len(kept.outcomes) - before
 
 
 def write_about(path: Path, settings: Settings, resume: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -109,13 +108,13 @@ def run(
     progress: Progress | None = None,
 ) -> Mutation:
     """Plants faults into the first `cases` cases of a seed. The arguments are those of `campaign.run`."""
-    start = time.monotonic()
     if folder is not None:
         campaign.write_about(folder / ABOUT, settings, resume)
     kept = Kept(None if folder is None else folder / CASES, resume, Mutated.row, Mutated.of_row)
-    before = len(kept.outcomes)
-    campaign.complete(kept, mutated, lost, settings, cases, minutes=minutes, executor=executor, progress=progress)
-    return Mutation(settings, tuple(kept.outcomes), time.monotonic() - start, len(kept.outcomes) - before)
+    took, fresh = campaign.complete(
+        kept, mutated, lost, settings, cases, minutes=minutes, executor=executor, progress=progress
+    )
+    return Mutation(settings, tuple(kept.outcomes), took, fresh)
 
 
 def write(found: Mutation, folder: Path) -> None:

@@ -65,7 +65,8 @@ class _Exchanged:
 
     def judged(self, profile: Profile) -> list[Row]:
         own = self.own
-        assert own.compared.with_bounds is not None and own.compared.with_open_ties is not None  # once for all copies
+        for name in ("with_bounds", "with_open_ties"):
+            getattr(own.compared, name)  # computed once, and then by all copies
         compared = copy(own.compared)
         place = own.key._replace(step=compared.bench.blank.step, layer=own.layer)
         compared.bench = replace(compared.bench, trace=Trace({place: self.shown}))

@@ -105,7 +105,7 @@ def state_of(module: torch.nn.Module, spec: Spec) -> dict[str, torch.Tensor]:
 @cache
 def _names(type: str, options: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
     try:
-        made = LAYERS[type](**dict(options), rng=Undrawn(0, "float64"))
+        made = LAYERS[type](**dict(options), rng=Undrawn("float64"))
     except (ValueError, TypeError):  # which is told where it is judged
         return ()
     return (*made.params, *made.buffers)

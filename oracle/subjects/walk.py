@@ -224,10 +224,11 @@ class _Run:
                 layer, _, short = name.rpartition(".")
                 self._record(layer, f"param.{short}", value)
             self.params.update(updated)
-        updated_names = {name for _, names in self.optimizers for name in names}
-        for name in self.params.keys() - updated_names if updated_names else ():  # frozen
-            layer, _, short = name.rpartition(".")
-            self._record(layer, f"param.{short}", self.params[name])
+        held = {name for _, names in self.optimizers for name in names}
+        for name in self.params if held else ():
+            if name not in held:  # frozen
+                layer, _, short = name.rpartition(".")
+                self._record(layer, f"param.{short}", self.params[name])
 
     def _forward_backward(self) -> dict[str, Tensor]:
         """Records a forward pass, then differentiates one with taps. Returns the parameters' gradients by full name."""

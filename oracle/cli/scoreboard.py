@@ -7,18 +7,22 @@ from typing import Annotated
 
 import typer
 
-from oracle.cli.app import Dtype, app, require_writable
+from oracle.cli.app import Dtype, Scheduler, WorkerCount, app, require_writable
 
 
 @app.command()
 def scoreboard(
     cases: Annotated[str, typer.Option(help="Part of a case's name, or a pattern with * and ?.")] = "all",
     dtype: Dtype = None,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for scoreboard.md and scoreboard.csv.")] = Path("reports"),
 ) -> None:
     """Judge every installed library on the cases of the suite, and write where each conforms."""
     from oracle import suite
-    from oracle.harness import executors, run
+    from oracle.harness import cluster, run
+    from oracle.harness.executors import Limits
     from oracle.report import terminal
     from oracle.scoreboard import page, scoreboard
 
@@ -26,13 +30,13 @@ def scoreboard(
     run.check_names("torch", dtypes)
     chosen = list(suite.matching(cases))
     require_writable(out)
-    with terminal.progress_bar() as bar, executors.pool() as executor:
+    with terminal.progress_bar() as bar, cluster.pool(workers, scheduler, Limits()) as executor:
         task = bar.add_task("runs", total=None)
 
         def progress(done: int, total: int, name: str) -> None:
             bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
 
-        board = scoreboard.run(chosen, dtypes, executor, progress)
+        board = scoreboard.run(chosen, dtypes, executor, progress, kept=out / "scoreboard.jsonl", resume=resume)
     (out / "scoreboard.md").write_text(page.markdown(board), encoding="utf-8")
     board.scores.to_csv(out / "scoreboard.csv", index=False, float_format="%.3g")
     show, notes = terminal.console(), terminal.console(stderr=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from oracle.cli.app import Json, app, print_json, require_writable
+from oracle.cli.app import Json, Scheduler, WorkerCount, app, print_json, require_writable
 
 
 @app.command()
@@ -30,12 +30,14 @@ def selftest(
         bool, typer.Option("--quick", help="Only a seventh, in float32; of the other tests a smaller part.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="With --rivals, --corpus or --models: continue the run in --out.")
+        bool, typer.Option("--resume", help="Continue the run in --out; not with --sensitivity.")
     ] = False,
     minutes: Annotated[
         float | None,
         typer.Option(min=0, help="With --rivals, --corpus or --models: start nothing new after this time."),
     ] = None,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report and its table, such as selftest.md and selftest.csv.")
     ] = None,
@@ -48,23 +50,31 @@ def selftest(
     """
     if rivals + corpus + models + sensitivity > 1:
         raise typer.BadParameter("choose one of --rivals, --corpus, --models and --sensitivity")
-    if resume and not (out and rivals + corpus + models):
-        raise typer.BadParameter("--resume needs --out and one of --rivals, --corpus and --models")
+    if resume and (sensitivity or out is None):
+        raise typer.BadParameter("--resume needs --out, and a run other than --sensitivity")
     if minutes is not None and not rivals + corpus + models:
         raise typer.BadParameter("--minutes needs one of --rivals, --corpus and --models")
     if out is not None:
         require_writable(out)
     how = {"resume": resume, "minutes": minutes}
+    where = Where(workers, scheduler)
     if rivals:
-        _rivals(quick, how, out, as_json)
+        _rivals(quick, how, where, out, as_json)
     elif corpus:
-        _corpus(quick, how, out, as_json)
+        _corpus(quick, how, where, out, as_json)
     elif models:
-        _models(quick, how, out, as_json)
+        _models(quick, how, where, out, as_json)
     elif sensitivity:
-        _sensitivity(out, as_json)
+        _sensitivity(where, out, as_json)
     else:
-        _selftest(quick, out, as_json)
+        _selftest(quick, resume, where, out, as_json)
+
+
+class Where(NamedTuple):
+    """Where the jobs are done: by so many processes, or on the cluster of a scheduler."""
+
+    workers: int | None
+    scheduler: str | None
 
 
 def _about() -> str:
@@ -74,12 +84,13 @@ def _about() -> str:
     return f"{terminal.opening(environment())}."
 
 
-def _with_progress(what: str, work: Callable[[Any, Any], Any]) -> Any:
+def _with_progress(what: str, where: Where, work: Callable[[Any, Any], Any]) -> Any:
     """work(progress, executor) while a bar is shown."""
-    from oracle.harness import executors
+    from oracle.harness import cluster
+    from oracle.harness.executors import Limits
     from oracle.report import terminal
 
-    with terminal.progress_bar() as bar, executors.pool() as executor:
+    with terminal.progress_bar() as bar, cluster.pool(*where, Limits()) as executor:
         task = bar.add_task(what, total=None)
 
         def progress(done: int, total: int, name: str) -> None:
@@ -108,10 +119,13 @@ def _write(name: str, render: Any, result: Any, out: Path | None) -> None:
         (out / f"{name}.md").write_text(render.markdown(result, _about()), encoding="utf-8")
 
 
-def _selftest(quick: bool, out: Path | None, as_json: bool) -> None:
+def _selftest(quick: bool, resume: bool, where: Where, out: Path | None, as_json: bool) -> None:
     from oracle.selftest import render, score
 
-    result = _with_progress("self-test", lambda progress, executor: score.run(quick, progress, executor))
+    kept = None if out is None else out / "selftest.jsonl"
+    result = _with_progress(
+        "self-test", where, lambda progress, executor: score.run(quick, progress, executor, kept, resume)
+    )
     _write("selftest", render, result, out)
     if out is not None:
         result.bug_table().to_csv(out / "selftest.csv", index=False)
@@ -122,12 +136,14 @@ def _selftest(quick: bool, out: Path | None, as_json: bool) -> None:
     raise typer.Exit(0 if result.passed else 1)
 
 
-def _rivals(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -> None:
+def _rivals(quick: bool, how: dict[str, Any], where: Where, out: Path | None, as_json: bool) -> None:
     from oracle.report import terminal
     from oracle.selftest.rivals import render, score
 
     kept = None if out is None else out / "rivals.csv"
-    result = _with_progress("rivals", lambda progress, executor: score.run(quick, progress, executor, kept, **how))
+    result = _with_progress(
+        "rivals", where, lambda progress, executor: score.run(quick, progress, executor, kept, **how)
+    )
     _write("rivals", render, result, out)
     if as_json:
         print_json(result.table().to_dict(orient="records"))
@@ -139,11 +155,13 @@ def _rivals(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -
     raise typer.Exit(0 if result.passed else 1)
 
 
-def _corpus(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -> None:
+def _corpus(quick: bool, how: dict[str, Any], where: Where, out: Path | None, as_json: bool) -> None:
     from oracle.selftest.corpus import render, score
 
     kept = None if out is None else out / "corpus.csv"
-    result = _with_progress("corpus", lambda progress, executor: score.run(quick, progress, executor, kept, **how))
+    result = _with_progress(
+        "corpus", where, lambda progress, executor: score.run(quick, progress, executor, kept, **how)
+    )
     _write("corpus", render, result, out)
     if out is not None:
         result.table().to_csv(out / "corpus.csv", index=False)
@@ -154,11 +172,13 @@ def _corpus(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -
     raise typer.Exit(0 if result.passed else 1)
 
 
-def _models(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -> None:
+def _models(quick: bool, how: dict[str, Any], where: Where, out: Path | None, as_json: bool) -> None:
     from oracle.selftest.models import render, score
 
     kept = None if out is None else out / "models.csv"
-    result = _with_progress("models", lambda progress, executor: score.run(quick, progress, executor, kept, **how))
+    result = _with_progress(
+        "models", where, lambda progress, executor: score.run(quick, progress, executor, kept, **how)
+    )
     _write("models", render, result, out)
     if as_json:
         print_json({"passed": result.passed, "models": result.table().to_dict(orient="records")})
@@ -167,11 +187,11 @@ def _models(quick: bool, how: dict[str, Any], out: Path | None, as_json: bool) -
     raise typer.Exit(0 if result.passed else 1)
 
 
-def _sensitivity(out: Path | None, as_json: bool) -> None:
+def _sensitivity(where: Where, out: Path | None, as_json: bool) -> None:
     from oracle.report import terminal
     from oracle.selftest import sensitivity
 
-    found = _with_progress("sensitivity", sensitivity.run)
+    found = _with_progress("sensitivity", where, sensitivity.run)
     if out is not None:
         (out / "sensitivity.md").write_text(sensitivity.markdown(found, _about()), encoding="utf-8")
     if as_json:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, replace
-from typing import Any
+from concurrent.futures import BrokenExecutor, Executor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from oracle import subjects
+from oracle.blame.details import Detail, Place
 from oracle.case.case import Case
-from oracle.harness.jobs import Progress, in_turn
-from oracle.harness.work import Job, judged, lost
+from oracle.harness import work
+from oracle.harness.jobs import Judged, Progress
+from oracle.harness.kept import Kept
+from oracle.harness.work import Job
 from oracle.judging.rows import (
     CONVENTION,
     CRASHED,
@@ -25,6 +30,7 @@ from oracle.judging.rows import (
     UNSUPPORTED,
     VERDICTS,
     WRONG,
+    Row,
 )
 from oracle.report.about import About
 from oracle.report.report import Report
@@ -83,18 +89,64 @@ class Scoreboard:
         return sums.join(grouped["z_max"].max()).join(grouped["effective_bits"].min()).reset_index()
 
 
+class Run(NamedTuple):
+    """A subject's run of a case in a dtype. Of its discrepancies the causes that fit are kept, and no arrays."""
+
+    subject: str
+    case: str
+    dtype: str
+    rows: tuple[Row, ...]
+    causes: tuple[tuple[Place, tuple[tuple[str, str], ...]], ...]
+
+    @classmethod
+    def of(cls, job: Job, done: Judged) -> Run:
+        causes = tuple((detail.place, detail.causes) for detail in done.details)
+        return cls(*named(job), tuple(done.rows), causes)
+
+    def as_row(self) -> dict[str, Any]:
+        return {**self._asdict(), "rows": [asdict(row) for row in self.rows]}
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> Run:
+        rows = [Row(**own) for own in row["rows"]]
+        rows = [replace(own, shape=tuple(own.shape), worst_index=tuple(own.worst_index)) for own in rows]
+        causes = [(Place(*place), tuple((name, said) for name, said in fitting)) for place, fitting in row["causes"]]
+        return cls(row["subject"], row["case"], row["dtype"], tuple(rows), tuple(causes))
+
+    @property
+    def details(self) -> list[Detail]:
+        none = np.zeros(0)
+        return [Detail(place, none, none, none, (0,), (0,), causes) for place, causes in self.causes]
+
+
+def named(job: Job) -> tuple[str, str, str]:
+    return str(job.subject), job.case.name, job.case.dtype
+
+
+def judged(job: Job) -> Run:
+    return Run.of(job, work.judged(job))
+
+
+def lost(job: Job, error: BrokenExecutor) -> Run:
+    return Run.of(job, work.lost(job, error))
+
+
 def run(
     cases: Sequence[Case],
     dtypes: Sequence[str],
     executor: Executor,
     progress: Progress,
     names: Iterable[str] = subjects.BUILT_IN,
+    kept: Path | None = None,
+    resume: bool = False,
 ) -> Scoreboard:
     """Judge every installed subject on every case, in parallel: torch against refbp, all others against torch.
 
     Args:
         names: the subjects to judge; those that are not installed are left out.
         progress: called with (runs done, runs in all, what comes next).
+        kept: a file to which each run is added at once.
+        resume: whether the runs in that file are kept, and not made again.
     """
     names = tuple(names)
     present = [name for name in names if libraries.versions(name)]
@@ -104,13 +156,15 @@ def run(
         for case in cases
         for dtype in dtypes
     ]
-    rows: dict[str, list[Any]] = {name: [] for name in present}
-    details: dict[str, list[Any]] = {name: [] for name in present}
-    for job, done in in_turn(judged, jobs, lambda job: f"{job.subject}: {job.case.name}", progress, executor, lost):
-        rows[job.subject] += done.rows
-        details[job.subject] += done.details
+    log = Kept(kept, resume, Run.as_row, Run.of_row)
+    made = log.complete(judged, jobs, lambda own: own[:3], progress, executor, lost=lost, named=named)
     about = About.here(subject="libraries", reference="torch", dtypes=tuple(dtypes), cases=len(cases))
-    reports = {name: Report.of(rows[name], replace(about, subject=name), {}, details=details[name]) for name in present}
+    chosen = set(map(named, jobs))
+    reports = {}
+    for name in present:
+        own = [one for one in made if one.subject == name and one[:3] in chosen]
+        rows, details = [row for one in own for row in one.rows], [detail for one in own for detail in one.details]
+        reports[name] = Report.of(rows, replace(about, subject=name), {}, details=details)
     return Scoreboard.of(reports, about, tuple(name for name in names if name not in present))
 
 

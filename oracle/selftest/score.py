@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from oracle import suite
 from oracle.blame.blame import blame
-from oracle.harness.jobs import Progress, in_turn
+from oracle.harness.jobs import Progress
 from oracle.harness.judge import CaseStep, judge_step
+from oracle.harness.kept import Kept
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES, LOOSE, UNDECIDED, Row
 from oracle.running_error import LAMBDA
@@ -98,6 +100,25 @@ class Control:
     control: str
     case: str
     outcome: str
+
+
+Scored: TypeAlias = Planted | Legal | Ordinary | Plain | Met | Found | Control
+Kind = TypeVar("Kind", bound=Scored)
+
+
+class Done(NamedTuple):
+    """A job and its result."""
+
+    job: Job
+    result: Scored
+
+    def as_row(self) -> dict[str, Any]:
+        return {**self.job._asdict(), "result": asdict(self.result)}
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> Done:
+        kind: type[Scored] = RESULTS.get(row["kind"], Control)
+        return cls(Job(row["kind"], row["name"], row["dtype"]), kind(**row["result"]))
 
 
 @dataclass
@@ -250,32 +271,39 @@ class SelfTest:
         }
 
 
-def run(quick: bool = False, progress: Progress | None = None, executor: Executor | None = None) -> SelfTest:
+def run(
+    quick: bool = False,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    kept: Path | None = None,
+    resume: bool = False,
+) -> SelfTest:
     """The whole self-test.
 
     quick: takes every seventh job and 30 ordinary programs, and bugs and variants in float32 only.
+    kept: a file to which each result is added at once.
+    resume: whether the results in that file are kept, and their jobs skipped.
     """
     start = time.perf_counter()
     jobs = list(_thinned(_jobs(("float32",) if quick else ("float64", "float32")), quick))
     jobs += [Job("program", str(seed), "") for seed in range(QUICK_PROGRAMS if quick else PROGRAMS)]
-    result = SelfTest()
-    for _, scored in in_turn(_scored, jobs, lambda job: job.name, progress, executor):
-        if isinstance(scored, Planted):
-            result.bugs.append(scored)
-        elif isinstance(scored, Legal):
-            result.variants.append(scored)
-        elif isinstance(scored, Ordinary):
-            result.programs.append(scored)
-        elif isinstance(scored, Plain):
-            result.plain.append(scored)
-        elif isinstance(scored, Met):
-            result.between.append(scored)
-        elif isinstance(scored, Found):
-            result.narrow.append(scored)
-        else:
-            result.controls.append(scored)
-    result.seconds = time.perf_counter() - start
-    return result
+    log = Kept(kept, resume, Done.as_row, Done.of_row)
+    done = dict(log.complete(_done, jobs, lambda own: own.job, progress, executor))
+    results = [done[job] for job in jobs]
+    return SelfTest(
+        bugs=_of(Planted, results),
+        variants=_of(Legal, results),
+        programs=_of(Ordinary, results),
+        controls=_of(Control, results),
+        plain=_of(Plain, results),
+        between=_of(Met, results),
+        narrow=_of(Found, results),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _of(kind: type[Kind], results: list[Scored]) -> list[Kind]:
+    return [result for result in results if isinstance(result, kind)]
 
 
 def _thinned(jobs: Iterable[Job], quick: bool) -> Iterable[Job]:
@@ -292,9 +320,9 @@ def _jobs(dtypes: tuple[str, ...]) -> Iterable[Job]:
     yield from (Job(control, name, "float32") for name in suite.all_cases() for control in CONTROLS)
 
 
-def _scored(job: Job) -> Planted | Legal | Ordinary | Plain | Met | Found | Control:
+def _done(job: Job) -> Done:
     with np.errstate(all="ignore"):  # a bug may overflow or divide by zero
-        return SCORED[job.kind](job) if job.kind in SCORED else _control(job)
+        return Done(job, SCORED[job.kind](job) if job.kind in SCORED else _control(job))
 
 
 def _control(job: Job) -> Control:
@@ -345,7 +373,7 @@ def legal(name: str, dtype: str) -> Legal:
         elements=sum(row.n for row in rows),
         alarms=sum(_alarms(row) for row in rows),
         undecided=sum(row.verdict == UNDECIDED for row in rows) / len(rows),
-        z_max=max(row.z_max for row in rows),
+        z_max=max((row.z_max for row in rows if not np.isnan(row.z_max)), default=0.0),
         width=_width(rows),
     )
 
@@ -362,11 +390,19 @@ def _width(rows: Iterable[Row]) -> float:
 
 
 # How the jobs of each kind are scored, but for the controls.
-SCORED: dict[str, Callable[[Job], Planted | Legal | Ordinary | Plain | Met | Found]] = {
+SCORED: dict[str, Callable[[Job], Scored]] = {
     "bug": lambda job: planted(job.name, job.dtype),
     "variant": lambda job: legal(job.name, job.dtype),
     "program": lambda job: ordinary(int(job.name)),
     "plain": lambda job: found(job.name),
     "between": lambda job: met(all_between()[job.name]),
     "narrow": lambda job: found_narrow(all_narrow()[job.name]),
+}
+RESULTS: dict[str, type[Scored]] = {
+    "bug": Planted,
+    "variant": Legal,
+    "program": Ordinary,
+    "plain": Plain,
+    "between": Met,
+    "narrow": Found,
 }

@@ -8,11 +8,15 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from oracle import suite
+from oracle.blame.details import Detail, place_of
 from oracle.cli import main
+from oracle.harness import work
+from oracle.harness.jobs import Judged
 from oracle.harness.run import DTYPES
 from oracle.judging.rows import Row
 from oracle.report.about import About
@@ -89,6 +93,37 @@ def test_installed_subjects_are_judged_and_others_left_out(monkeypatch: pytest.M
     assert list(made.totals["subject"]) == ["torch", "torch", "autograd", "autograd", "refbp", "refbp"]
     assert made.lacking == ("mygrad",) and made.totals["conform"].sum() == 6
     assert seen[-1][:2] == (6, 6)
+
+
+def test_a_run_that_ended_early_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run is made once, half a line again, and the scoreboard is that of one go: with the causes that fit in both dtypes."""
+    cases, kept = [suite.named(name) for name in ("kink/ReLU", "worked-example/plain")], tmp_path / "scoreboard.jsonl"
+    made: list[str] = []
+    judge = work.judged
+
+    def wrong(job: work.Job) -> Judged:
+        """As of a subject whose every gradient is twice as large."""
+        made.append(job.case.name)
+        done = judge(job)
+        rows = [replace(own, verdict="wrong", cause="a", cause_name="a") for own in done.rows]
+        nothing = np.zeros(())
+        causes = (("a", "a"), ("b", "b")) if job.case.dtype == "float64" else (("b", "b"),)
+        details = [Detail(place_of(own), nothing, nothing, nothing, (), (), causes) for own in rows]
+        return done._replace(rows=rows, details=details)
+
+    def run(resume: bool) -> Scoreboard:
+        made.clear()
+        with ThreadPoolExecutor(1) as executor:
+            return scoreboard.run(cases, DTYPES, executor, lambda *_: None, ("refbp",), kept, resume)
+
+    monkeypatch.setattr(work, "judged", wrong)
+    whole = run(False)
+    assert len(made) == 4 and set(whole.faults["cause"]) == {"b"}
+    kept.write_bytes(b"".join(kept.read_bytes().splitlines(keepends=True)[:3])[:-9])
+    resumed = run(True)
+    assert len(made) == 2
+    assert resumed.faults.equals(whole.faults) and resumed.scores.equals(whole.scores)
+    assert run(True).scores.equals(whole.scores) and not made
 
 
 def test_the_command_writes_both_files(

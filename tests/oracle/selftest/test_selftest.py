@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,3 +148,26 @@ def test_what_lies_between_layers_is_blamed_at_its_place(name: str) -> None:
     """A container's mistake has no layer to run again: it is placed all the same, and the search for its cause does not fail."""
     found = score.planted(name, "float32")
     assert (found.caught, found.layer_right, found.quantity_right) == (True, True, True)
+
+
+def test_a_self_test_that_ended_early_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every kind of job one: what is kept is not done again, and the result is that of one go."""
+    of_kind = {job.kind: job for job in score._jobs(("float32",)) if job.kind not in controls.CONTROLS}
+    jobs = [*of_kind.values(), score.Job(next(iter(controls.CONTROLS)), "kink/ReLU", "float32")]
+    monkeypatch.setattr(score, "_jobs", lambda dtypes: iter(jobs))
+    monkeypatch.setattr(score, "PROGRAMS", 1)
+    kept, done = tmp_path / "selftest.jsonl", []
+    whole = score.run(kept=kept)
+    kept.write_bytes(b"".join(kept.read_bytes().splitlines(keepends=True)[:4])[:-9])
+    original = score._done
+
+    def seen(job: score.Job) -> score.Done:
+        done.append(job)
+        return original(job)
+
+    monkeypatch.setattr(score, "_done", seen)
+    resumed = score.run(kept=kept, resume=True)
+    assert len(done) == len(jobs) + 1 - 3
+    assert repr(replace(resumed, seconds=whole.seconds)) == repr(whole)  # NaN differs from itself
+    for name in ("bugs", "variants", "programs", "controls", "plain", "between", "narrow"):
+        assert len(getattr(whole, name)) == 1

@@ -1,7 +1,7 @@
-"""Judges a large layer a block of samples or features at a time: the memory that it takes does not grow with the layer.
+"""Judges a large layer a block of samples, features or channels at a time: the memory it takes does not grow with the layer.
 
 Each block is a smaller layer of the same class with the same numbers, and so are its errors. Only figures are kept of it. A layer
-that does not pass is judged once more as a whole, which says what is wrong.
+that has an element outside its tolerance is judged once more as a whole, which says what is wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from oracle.judging.comparison import Bench, Comparison, is_judged
 from oracle.judging.figures import Figures, gather
 from oracle.judging.parts import Part
 from oracle.judging.rows import Row
-from oracle.judging.verdict import passed
+from oracle.judging.verdict import within
 from oracle.running_error import ErrorArray
 from oracle.running_error.orders import parts_of
 from oracle.trace import Key
@@ -28,6 +28,7 @@ from refbp.activations import Activation
 BLOCK, LARGE = 2**17, 2**19
 WEIGHT_BLOCK, LARGE_WEIGHT = 2**19, 2**22
 POOLS = ("MaxPool", "AvgPool", "LPPool")
+NORMS = ("BatchNorm", "InstanceNorm")  # of each channel by itself
 
 Index = tuple[slice, ...]
 ALL = slice(None)
@@ -42,21 +43,21 @@ class Block:
 
 
 def rows_in_blocks(part: Part, bench: Bench) -> list[Row] | None:
-    """The rows of a large layer that passes; None for any other part."""
+    """The rows of a large layer whose elements are all within their tolerance; None for any other part."""
     if bench.end_to_end or bench.reference is not None:
         return None
-    found: dict[Key, Figures] = {}
+    found: dict[Key, Figures | None] = {}
     for block in blocks_of(part.case):
         compared = Comparison(replace(part, case=block.case), bench)
         if compared.normwise or not _added(found, compared, block):
             return None
-    rows = [_row(key, own, part, bench) for key, own in found.items()]
-    passing = [row for row in rows if row is not None]
-    return passing if len(passing) == len(rows) > 0 else None
+    made = [_row(key, own, part, bench) for key, own in found.items()]
+    rows = [row for row in made if row is not None]
+    return rows if len(rows) == len(made) > 0 else None
 
 
-def _added(found: dict[Key, Figures], compared: Comparison, block: Block) -> bool:
-    """Adds the figures of a block; False if it does not pass, or takes more than figures to tell."""
+def _added(found: dict[Key, Figures | None], compared: Comparison, block: Block) -> bool:
+    """Adds the figures of a block, none of an exact count; False if it takes the whole to tell."""
     for key, prediction in compared.predicted.items():
         index = block.index.get(key.quantity)
         if index is None or not is_judged(key, compared.part, compared.bench):
@@ -64,8 +65,14 @@ def _added(found: dict[Key, Figures], compared: Comparison, block: Block) -> boo
         whole = compared.bench.trace.get(compared.bench.blank.step, compared.part.names[key.layer], key.quantity)
         if whole is None or whole.ndim < len(index):
             return False
-        got, figures = whole[index], found.setdefault(key, Figures())
-        if not isinstance(prediction, ErrorArray) or got.shape != prediction.shape:
+        got = whole[index]
+        if not isinstance(prediction, ErrorArray):
+            if not np.array_equal(got, prediction):
+                return False
+            found[key] = None
+            continue
+        figures = found.setdefault(key, Figures())
+        if figures is None or got.shape != prediction.shape:
             return False
         if not np.isfinite(prediction.error_or_zero.statistical).all():
             return False
@@ -78,12 +85,14 @@ def _added(found: dict[Key, Figures], compared: Comparison, block: Block) -> boo
     return True
 
 
-def _row(key: Key, figures: Figures, part: Part, bench: Bench) -> Row | None:
+def _row(key: Key, figures: Figures | None, part: Part, bench: Bench) -> Row | None:
     row = bench.row(part.names[key.layer], key.quantity)
+    if figures is None:
+        return row
     got = bench.trace.get(row.step, row.layer, key.quantity)
     assert got is not None
     with np.errstate(all="ignore"):
-        return passed(row, got, figures)
+        return within(row, got, figures)
 
 
 def blocks_of(case: Case) -> Iterator[Block]:
@@ -96,6 +105,8 @@ def blocks_of(case: Case) -> Iterator[Block]:
         spec.type.startswith(POOLS) and x.ndim == rank + 2
     ):
         yield from _by_sample(case)
+    elif spec.type.startswith(NORMS) and x.ndim in (rank + 2, 2 if spec.type == "BatchNorm1d" else 0):
+        yield from _by_channel(case, spec)
     elif (spec.type == "Linear" and x.ndim >= 2) or (spec.type.startswith("Conv") and _is_linear(case, spec, rank)):
         yield from _by_feature(case, spec)
 
@@ -113,6 +124,28 @@ def _by_sample(case: Case) -> Iterator[Block]:
     for own in cut(len(x), x.size // len(x), BLOCK):
         grads = tuple(grad[own] for grad in case.grad_outputs)
         yield Block(replace(case, inputs=(x[own],), grad_outputs=grads), {"output": (own,), "grad_input": (own,)})
+
+
+def _by_channel(case: Case, spec: Spec) -> Iterator[Block]:
+    (x,), size = case.inputs, case.inputs[0].shape[1]
+    if x.size < LARGE or np.dtype(case.dtype).itemsize < 4:
+        return
+    for own in cut(size, x.size // size, BLOCK):
+        of_channels = {name: value[own] if value.ndim else value for name, value in case.params.items()}
+        options = {**spec.options, "num_features": own.stop - own.start}
+        quantities = (f"{kind}.{name.rpartition('.')[2]}" for name in of_channels for kind in ("grad", "buffer"))
+        index: dict[str, Index] = dict.fromkeys(quantities, (own,))
+        index |= {"output": (ALL, own), "grad_input": (ALL, own), "buffer.num_batches_tracked": ()}
+        yield Block(
+            replace(
+                case,
+                layers=(replace(spec, options=options),),
+                params=of_channels,
+                inputs=(x[:, own],),
+                grad_outputs=tuple(grad[:, own] for grad in case.grad_outputs),
+            ),
+            index,
+        )
 
 
 def _is_linear(case: Case, spec: Spec, rank: int) -> bool:

@@ -78,7 +78,7 @@ def _is_handed_on(dtype: str, due: str, given: Iterable[Array]) -> bool:
 def _measured(
     row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool, before: Array | None
 ) -> Row:
-    u, figures = ROUNDOFF[row.dtype], measured(got, expected)
+    figures = measured(got, expected)
 
     def errors() -> Errors:
         return Errors.of(got, expected.value, infinite_for_nan(expected.sigma))
@@ -90,10 +90,15 @@ def _measured(
     if row.mode == LOCAL and figures.n_rounding >= MANY and (why := _together(figures)):
         is_factor = _systematic(errors().size, expected.value, row)
         return row.found(WRONG if is_factor else IMPRECISE, why)
+    return _within(row, figures, no_terms)
+
+
+def _within(row: Row, figures: Figures, no_terms: bool) -> Row:
+    """The row of elements that are all within their tolerance."""
     if not no_terms and not figures.has_terms and figures.is_finite:
         return row.found(UNDECIDED, "every term that was added up is zero: nothing was tested")
     if row.decided < 0.5:
-        return row.found(UNDECIDED, _too_wide(row, figures, u))
+        return row.found(UNDECIDED, _too_wide(row, figures, ROUNDOFF[row.dtype]))
     return row.found(PASS, _hidden_by_storing(row, figures))
 
 
@@ -117,20 +122,18 @@ def _with_figures(row: Row, got: Array, figures: Figures, angle: float) -> Row:
     )
 
 
-def passed(row: Row, got: Array, figures: Figures) -> Row | None:
-    """The row of an array whose figures were gathered part by part, if it passes; None if it takes the whole array to tell."""
-    if (
-        got.dtype.name != row.dtype
-        or figures.n != got.size
-        or figures.n_outside
-        or not (figures.has_cosine and figures.has_terms)
-    ):
+def within(row: Row, got: Array, figures: Figures) -> Row | None:
+    """The row of an array whose figures were gathered part by part, if all of it is within its tolerance; None if it takes the
+    whole array to tell."""
+    if got.dtype.name != row.dtype or figures.n != got.size or figures.n_outside:
         return None
     if row.mode == LOCAL and figures.n_rounding >= MANY and _together(figures):
         return None
+    if not figures.has_cosine and figures.has_terms:
+        return None
     row = row.having(shape=tuple(got.shape), n=int(got.size))
-    row = _with_figures(row, got, figures, direct_cosine(figures))
-    return row.found(PASS, _hidden_by_storing(row, figures)) if row.decided >= 0.5 else None
+    row = _with_figures(row, got, figures, direct_cosine(figures) if figures.has_cosine else math.nan)
+    return _within(row, figures, no_terms=False)
 
 
 def _too_wide(row: Row, figures: Figures, u: float) -> str:

@@ -21,10 +21,14 @@ LAYERS: dict[str, tuple[Callable[[], torch.nn.Module], tuple[int, ...]]] = {
     "ReLU": (torch.nn.ReLU, (7, 150)),
     "MaxPool2d": (lambda: torch.nn.MaxPool2d(3, 2, 1), (5, 3, 9, 8)),
     "AvgPool1d": (lambda: torch.nn.AvgPool1d(3), (5, 4, 60)),
+    "BatchNorm2d": (lambda: torch.nn.BatchNorm2d(12), (8, 12, 10, 12)),
+    "BatchNorm1d of features": (lambda: torch.nn.BatchNorm1d(150, affine=False), (8, 150)),
+    "InstanceNorm1d": (lambda: torch.nn.InstanceNorm1d(12, affine=True, track_running_stats=True), (4, 12, 40)),
     "Linear": (lambda: torch.nn.Linear(70, 48), (8, 70)),
     "Linear of positions": (lambda: torch.nn.Linear(300, 160, bias=False), (2, 1, 300)),
     "Conv2d of the whole image": (lambda: torch.nn.Conv2d(12, 160, (3, 4)), (2, 12, 3, 4)),
 }
+OF_THE_WORST = ("max_abs", "max_rel", "max_ulp", "worst_index", "got", "expected", "tolerance")
 
 
 @pytest.fixture
@@ -43,7 +47,11 @@ def made(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("name", LAYERS)
 def test_blocks_give_the_rows_of_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verdicts, figures and the worst element; sums over all elements to their rounding."""
+    """Verdicts, figures and the worst element; sums over all elements to their rounding.
+
+    Whether the sums of a norm look ordered is judged by those of a block: with so few in each the figures differ a little.
+    """
+    alike = 0.1 if "Norm" in name else 1e-9
     judged = []
 
     def seen(part: Part, bench: Bench) -> list[Row] | None:
@@ -58,8 +66,10 @@ def test_blocks_give_the_rows_of_the_whole(name: str, monkeypatch: pytest.Monkey
     assert len(whole) == len(in_blocks) > 1
     for one, other in zip(whole, in_blocks, strict=True):
         for figure, value in one.items():
+            if "Norm" in name and figure in OF_THE_WORST:  # which another element may be
+                continue
             if isinstance(value, float):
-                assert np.isclose(value, other[figure], rtol=1e-9, atol=0, equal_nan=True), (one["quantity"], figure)
+                assert np.isclose(value, other[figure], rtol=alike, atol=0, equal_nan=True), (one["quantity"], figure)
             else:
                 assert value == other[figure], (one["quantity"], figure)
 

@@ -88,7 +88,7 @@ def batched(input: Array, rank: int, channels: int, name: str) -> Array:
     return input if input.ndim == rank + 2 else np.expand_dims(input, 0)
 
 
-def _padding_sides(padding: str | Ints, g: Geometry, name: str) -> Sides:
+def padding_sides(padding: str | Ints, g: Geometry, name: str) -> Sides:
     """(before, after) per dimension; "same" puts an odd element after, as torch does."""
     if padding == "valid":
         padding = 0
@@ -170,7 +170,7 @@ def conv(
     x = batch_last(batched(input, rank, weight.shape[1] * groups, name))
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"{name} expects bias ({weight.shape[0]},) for weight {weight.shape}, got {bias.shape}")
-    sides = _padding_sides(padding, g, name)
+    sides = padding_sides(padding, g, name)
     _check_padding_mode(padding_mode, name)
     inner = x.shape[2:]
     zeros = padding_mode == "zeros"
@@ -244,7 +244,7 @@ class _Convolution(ConvNd):
             (in_channels, out_channels), (out_channels, in_channels // max(groups, 1), *kernel), groups, bias, options
         )
         _check_padding_mode(padding_mode, name)
-        _padding_sides(padding, geometry_of(self.params["weight"], stride, dilation, groups, name), name)
+        padding_sides(padding, geometry_of(self.params["weight"], stride, dilation, groups, name), name)
         self.arguments = (stride, padding, dilation, groups, padding_mode)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:

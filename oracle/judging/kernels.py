@@ -12,9 +12,11 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.execution.network import Results, execute
 from oracle.running_error import ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog
+from oracle.running_error.model import BranchLog, Twofold
 from oracle.running_error.stores import added_in_stores, each_place, with_more
 from oracle.trace import Key
+from refbp.conv import geometry_of, padding_sides
+from refbp.functional import pad
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Kernels:
         inside: those computed in float32 and rounded once.
         by_sample: those added up in float32 within a sample, and in 16 bits from sample to sample.
         by_place: those added up in float32 at a place in a convolution's window, stored, and in 16 bits from place to place and
-            to the bias; a linear layer has one place.
+            to the bias; a linear layer has one place. A padding that repeats elements is a step of its own before.
     """
 
     in_16_bits: tuple[str, ...] = ()
@@ -47,9 +49,11 @@ class Kernels:
                 other = predicting(replace(model, branches=BranchLog()))
                 found = {**found, **{key: other[key] for key in own}}
         for patterns, split in ((self.by_sample, _samples), (self.by_place, _places)):
-            own = _fitting(found, patterns)
-            for key in own if usual.rounds else ():
-                more = added_in_stores(_shares(split(case), key), found[key].value, usual)
+            for key in _fitting(found, patterns) if usual.rounds else ():
+                if split is _places and key.quantity == "grad_input" and _repeats(case):
+                    more: Twofold | None = _added_at_edges(case, key, usual)
+                else:
+                    more = added_in_stores(_shares(split(case), key), found[key].value, usual)
                 found = {**found, key: with_more(found[key], more)}
         return found
 
@@ -79,6 +83,31 @@ def _places(case: Case) -> Iterator[Case]:
         yield replace(case, params=none | {"layer.weight": alone})
     if "layer.bias" in none and case.layers[0].type.startswith(("ConvTranspose", "Linear")):
         yield replace(case, params={**case.params, "layer.weight": np.zeros_like(weight)})
+
+
+def _repeats(case: Case) -> bool:
+    """Whether the padding repeats elements of the input."""
+    return bool(case.layers[0].options.get("padding_mode", "zeros") != "zeros")
+
+
+def _added_at_edges(case: Case, key: Key, model: ErrorModel) -> Twofold:
+    """The error of a gradient that is stored for the padded input, and then added up at the elements that are repeated."""
+    (spec,), (x,), weight = case.layers, case.inputs, case.params["layer.weight"]
+    options = dict(spec.options)
+    geometry = geometry_of(weight, options.get("stride", 1), options.get("dilation", 1), 1, spec.type)
+    sides = padding_sides(options.pop("padding", 0), geometry, spec.type)
+    padded, added_back = pad(
+        x.astype(np.float64), [own for side in reversed(sides) for own in side], options.pop("padding_mode")
+    )
+    alone = replace(case, layers=(replace(spec, options=options),), inputs=(padded,))
+    (stored,) = _shares((alone,), key)
+
+    inside = added_in_stores(_shares(_places(alone), key), stored, model)
+    count, squares, sizes = map(added_back, (np.ones_like(stored), np.square(stored), np.abs(stored)))
+    # What is stored, and at most so large partial sums of it.
+    partial = np.sqrt(squares + np.maximum(count - 2, 0) * np.square(sizes))
+    at_edges = model.rounding(np.where(count > 1, partial, 0.0))
+    return at_edges if inside is None else at_edges + inside.mapped(added_back)
 
 
 def _shares(parts: Iterable[Case], key: Key) -> Iterator[Array]:

@@ -37,7 +37,7 @@ GRADIENTS_IN_16_BITS = (
 # They round each step to 16 bits: a composition of several calls, or a kernel written in the dtype of its operands.
 STEP_BY_STEP = (
     *("_prelu_kernel", "mse_loss", "soft_margin_loss", "binary_cross_entropy_with_logits", "_trilinear"),
-    *("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d"),
+    *("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d", "mkldnn_rnn_layer"),
 )
 # Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.
 BY_CALLS = ("arithmetic", "functions", "reductions")

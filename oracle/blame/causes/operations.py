@@ -167,7 +167,7 @@ OPERATIONS: tuple[tuple[tuple[str, ...] | str, str, str, str, Callable[[Any], An
         "Conv",
         "padding offset",
         "the odd element of the padding goes before instead of after",
-        "refbp.conv:_padding_sides",
+        "refbp.conv:padding_sides",
         lambda right: lambda *arguments: [(after, before) for before, after in right(*arguments)],
     ),
     (

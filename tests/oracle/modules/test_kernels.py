@@ -13,11 +13,16 @@ import oracle
 from oracle.modules.kernels import BY_CLASS, kernels_of
 
 DTYPES = [torch.bfloat16, torch.float16]
+# There oneDNN adds up convolutions in float32 throughout, which is within what the table allows.
+HAS_16_BITS = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Linear": (lambda: nn.Linear(256, 16), (256,)),
     "Conv1d": (lambda: nn.Conv1d(4, 8, 5, padding=2), (4, 30)),
     "Conv1d, dilated": (lambda: nn.Conv1d(32, 64, 3, dilation=4), (32, 24)),
     "Conv2d": (lambda: nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=2), (8, 9, 9)),
+    "Conv2d, circular": (lambda: nn.Conv2d(8, 8, 3, padding=2, padding_mode="circular"), (8, 6, 6)),
+    "Conv2d, reflected": (lambda: nn.Conv2d(8, 8, (3, 2), (2, 1), 1, (1, 2), padding_mode="reflect"), (8, 9, 9)),
+    "Conv2d, replicated": (lambda: nn.Conv2d(8, 8, (3, 2), (2, 1), 2, (1, 2), padding_mode="replicate"), (8, 9, 9)),
     "Conv3d": (lambda: nn.Conv3d(4, 4, 3), (4, 5, 5, 5)),
     "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 8, 4, stride=2), (4, 30)),
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(8, 4, 3, stride=2), (8, 7, 7)),
@@ -196,6 +201,8 @@ def test_torch_is_never_accused_in_16_bits(name: str, dtype: torch.dtype) -> Non
 )
 def test_each_exception_adds_up_in_16_bits(name: str, quantity: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its line in the table torch would be accused: no line is wider than it has to be."""
+    if HAS_16_BITS and name.startswith("Conv"):
+        pytest.skip("this processor has 16-bit instructions, with which oneDNN adds up in float32")
     report = checked(name, torch.bfloat16, 24)
     assert report.passed
     kept = BY_CLASS[name]
@@ -219,7 +226,7 @@ def test_a_profile_says_what_is_added_up_in() -> None:
     assert known > 0.9
     assert declared.table["decided"].min() < 0.1
     assert "adds up in bfloat16" in str(declared)
-    accused = checked("Conv2d", torch.bfloat16, 24, oracle.Profile(accumulate="float32"))
+    accused = checked("LayerNorm", torch.bfloat16, 24, oracle.Profile(accumulate="float32"))
     assert not accused.passed
 
 

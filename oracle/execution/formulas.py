@@ -77,6 +77,12 @@ def slope_from_logarithm(quantity: str, spec: Spec, known: Known) -> Any:
     return known["grad_output"] * np.exp(power)
 
 
+def shrinkage_by_cosh(quantity: str, spec: Spec, known: Known) -> Any:
+    """The slope tanh² z computed as 1 - 1 / cosh² z, with a cosh accurate to a few units in its last place."""
+    cosh, delta = np.cosh(known["input"]), known["grad_output"]
+    return delta - delta / (cosh * cosh)
+
+
 def with_rounded_constants(known: Known) -> Any:
     """a (x or α') + b with a and b computed in the subject's dtype, each by a power and a few products."""
     y = known["output"]
@@ -90,6 +96,7 @@ ACTIVATIONS: dict[str, tuple[tuple[str, ...], OfActivation]] = {
     "Sigmoid": (("output", "grad_input"), sigmoid_by_tanh),
     **dict.fromkeys(("ELU", "CELU", "SELU"), (("grad_input",), exponential_unit_from_output)),
     **dict.fromkeys(("Softplus", "LogSigmoid"), (("grad_input",), slope_from_logarithm)),
+    "Tanhshrink": (("grad_input",), shrinkage_by_cosh),
 }
 # The same for other layers and losses, with a function of (case, key, spec, known).
 Formula: TypeAlias = Callable[[Case, Key, Spec, Known], Any]

@@ -43,6 +43,12 @@ def of_activations() -> Iterator[Variant]:
         "derivative from exponentials", "Sigmoid", sigma, lambda x, y: np.exp(-x) / np.square(1 + np.exp(-x))
     )
     yield activation("derivative (1 - y)(1 + y)", "Tanh", np.tanh, lambda x, y: (1 - y) * (1 + y))
+    yield activation(
+        "slope by the hyperbolic cosine",
+        "Tanhshrink",
+        lambda x: x - np.tanh(x),
+        lambda x, y: 1 - 1 / np.square(np.cosh(x)),
+    )
     yield activation("a quotient", "SiLU", lambda x: x / (1 + np.exp(-x)), lambda x, y: sigma(x) + y * (1 - sigma(x)))
     yield activation(
         "by the complementary error function",

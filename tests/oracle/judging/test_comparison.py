@@ -264,8 +264,9 @@ def test_a_product_that_overflows_in_float64_is_undecided() -> None:
     with np.errstate(all="ignore"):
         trace = refbp_subject.run(case)
     key = Key(0, "0", "grad.weight")
-    other = trace.arrays[key].copy()
-    assert np.isinf(other[0]).all() and np.isnan(torch_subject.run(case).arrays[key][0]).all()
+    other, expected = trace.arrays[key].copy(), torch_subject.run(case).arrays[key][0]
+    assert not np.isfinite(expected).any()  # which of both, and so the subject's, depends on the processor
+    other[0] = np.inf if np.isnan(expected).any() else np.nan
 
     def verdict() -> str:
         rows = judge(case, Trace({**trace.arrays, key: other}), torch_subject)

@@ -18,7 +18,7 @@ from refbp.layer import LayerOptions
 from refbp.max_pooling import Indices, PoolWithIndices, shares, tournament, winners
 from refbp.ranks import OfRank
 from refbp.special import where
-from refbp.windows import Positions, evenly
+from refbp.windows import Positions, as_slice
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None
 
@@ -38,7 +38,7 @@ class _Bins(NamedTuple):
 
     def at(self, positions: Positions) -> tuple[Any, ...]:
         """The index that selects these positions of this dimension, and all of the others."""
-        return (..., evenly(positions), *(slice(None),) * (-1 - self.axis))
+        return (..., as_slice(positions), *(slice(None),) * (-1 - self.axis))
 
     def resized(self, shape: tuple[int, ...], size: int) -> tuple[int, ...]:
         """`shape` with `size` elements in this dimension."""
@@ -93,17 +93,17 @@ def _bins(input: Array, rank: int, output_size: OutputSize, name: str) -> list[_
 def _sums(x: Array, bins: _Bins) -> Array:
     """The sum of each bin along its dimension."""
     result = np.zeros_like(x, shape=bins.resized(x.shape, len(bins.starts)))
-    for own, elements in bins.pairs():
+    for holders, elements in bins.pairs():
         part = x[elements]
-        result[own] += part if part.shape == result[own].shape else np.sum(part, axis=bins.axis, keepdims=True)
+        result[holders] += part if part.shape == result[holders].shape else np.sum(part, axis=bins.axis, keepdims=True)
     return result
 
 
 def _spread(grad: Array, bins: _Bins) -> Array:
     """The adjoint of `_sums`: each element receives the sum over all bins that hold it."""
     result = np.zeros_like(grad, shape=bins.resized(grad.shape, bins.size))
-    for own, elements in bins.pairs():
-        result[elements] += grad[own]
+    for holders, elements in bins.pairs():
+        result[elements] += grad[holders]
     return result
 
 
@@ -151,8 +151,8 @@ def _largest(x: Array, bins: _Bins) -> tuple[Array, Callable[[Indices], Indices]
     def backward(grad: Array) -> Array:
         result = np.zeros_like(grad, shape=bins.resized(grad.shape, bins.size))
         for tap, share in zip(reversed(bins.taps()), shares(rounds, grad), strict=True):
-            for own, elements in bins.distinct(tap):
-                result[elements] += share[own]
+            for holders, elements in bins.distinct(tap):
+                result[elements] += share[holders]
         return result
 
     return best, winning, backward

@@ -22,8 +22,8 @@ def _divisors(g: PoolGeometry, count_include_pad: bool, divisor_override: int | 
         starts = np.arange(count) * s - p
         # What ceil_mode adds beyond the padding never counts.
         ends = np.minimum(starts + k, n + p if count_include_pad else n)
-        own = ends - (starts if count_include_pad else np.maximum(starts, 0))
-        result = result * own.reshape([count if i == axis else 1 for i in range(len(g.counts))])
+        lengths = ends - (starts if count_include_pad else np.maximum(starts, 0))
+        result = result * lengths.reshape([count if i == axis else 1 for i in range(len(g.counts))])
     return result
 
 

@@ -76,18 +76,18 @@ def _batch_norm(
         running = (running_mean.reshape((1, *shape)), running_var.reshape((1, *shape)))
     if eps < 0 or (training and eps == 0):
         raise ValueError(f"batch_norm expects a positive eps in training, else one of at least 0, got {eps}")
-    y, mean, variance = (np.empty_like(input, shape=own) for own in (input.shape, (1, *shape), (1, *shape)))
+    y, mean, variance = (np.empty_like(input, shape=size) for size in (input.shape, (1, *shape), (1, *shape)))
     width = max(1, BLOCK // max(count, 1))
     parts = [slice(first, first + width) for first in range(0, input.shape[1], width)]
     backwards = []
     for part in parts:
         given = None if running is None else (running[0][:, part], running[1][:, part])
-        w, b = (None if own is None else own.reshape((1, *shape))[:, part] for own in (weight, bias))
+        w, b = (None if param is None else param.reshape((1, *shape))[:, part] for param in (weight, bias))
         y[:, part], backward_part, (mean[:, part], variance[:, part]) = _normalized(input[:, part], w, b, eps, given)
         backwards.append(backward_part)
 
     def backward(grad_output: Array) -> tuple[Array, Array | None, Array | None]:
-        grad_input, weighted, total = (np.empty_like(own) for own in (input, mean, mean))
+        grad_input, weighted, total = (np.empty_like(like) for like in (input, mean, mean))
         for part, backward_part in zip(parts, backwards, strict=True):
             grad_input[:, part], weighted[:, part], total[:, part] = backward_part(grad_output[:, part])
         grad_weight = None if weight is None else weighted.reshape(weight.shape)
@@ -189,10 +189,10 @@ def updated_statistics(
 class _RunningStatistics(OfRank):
     """The options, parameters and buffers that batch and instance normalisation share.
 
-    ranks: numbers of dimensions that the layer takes.
+    dimensions: the numbers of dimensions that an input may have.
     """
 
-    ranks: tuple[int, ...]
+    dimensions: tuple[int, ...]
     buffer_names = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(
@@ -215,9 +215,9 @@ class _RunningStatistics(OfRank):
 
     def check_input(self, input: Array) -> None:
         super().check_input(input)
-        if input.ndim not in self.ranks:
-            ranks = " or ".join(map(str, self.ranks))
-            raise ValueError(f"{type(self).__name__} expects an input of {ranks} dimensions, got shape {input.shape}")
+        if input.ndim not in self.dimensions:
+            taken = " or ".join(map(str, self.dimensions))
+            raise ValueError(f"{type(self).__name__} expects an input of {taken} dimensions, got shape {input.shape}")
 
     def running(self, input: Array) -> tuple[Array | None, Array | None]:
         """Running mean and variance in the input's dtype; None if they are not tracked."""
@@ -228,9 +228,9 @@ class _RunningStatistics(OfRank):
 
     def track(self, input: Array, momentum: float, per_sample: bool, statistics: Statistics | None = None) -> None:
         """Move the running statistics towards the input's."""
-        own = self._buffers
-        own["running_mean"], own["running_var"] = updated_statistics(
-            input, own["running_mean"], own["running_var"], momentum, per_sample, statistics
+        buffers = self._buffers
+        buffers["running_mean"], buffers["running_var"] = updated_statistics(
+            input, buffers["running_mean"], buffers["running_var"], momentum, per_sample, statistics
         )
 
 
@@ -258,7 +258,7 @@ class _BatchNorm(_RunningStatistics):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, options)
-        self.ranks = (2, 3) if self.rank == 1 else (self.rank + 2,)
+        self.dimensions = (2, 3) if self.rank == 1 else (self.rank + 2,)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
         own_statistics = self.training or not self.track_running_stats
@@ -298,10 +298,10 @@ class _InstanceNorm(_RunningStatistics):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, options)
-        self.ranks = (self.rank + 1, self.rank + 2)
+        self.dimensions = (self.rank + 1, self.rank + 2)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:
-        batched = input.ndim == max(self.ranks)
+        batched = input.ndim == max(self.dimensions)
         x = input if batched else np.expand_dims(input, 0)
         own_statistics = self.training or not self.track_running_stats
         y, backward_x = instance_norm(

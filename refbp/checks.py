@@ -12,7 +12,7 @@ from refbp.arrays import OTHER_KINDS, Array, Backward, as_array, is_array
 
 P = ParamSpec("P")
 Output = TypeVar("Output")
-LossBackward = TypeVar("LossBackward", bound=Callable[..., Any])
+BackwardT = TypeVar("BackwardT", bound=Callable[..., Any])
 
 
 def silence() -> np.errstate:
@@ -75,14 +75,14 @@ def checked(op: Callable[P, tuple[Output, Backward]]) -> Callable[P, tuple[Outpu
     return with_checks
 
 
-def checked_loss(op: Callable[P, tuple[Output, LossBackward]]) -> Callable[P, tuple[Output, LossBackward]]:
+def checked_loss(op: Callable[P, tuple[Output, BackwardT]]) -> Callable[P, tuple[Output, BackwardT]]:
     """A decorator for a loss from (input, ...) to (value, backward), which checks the shapes of its arrays itself.
 
     Raises: ValueError for an input that is not a floating-point array, or a list or tuple in place of an array.
     """
 
     @wraps(op)
-    def with_checks(*args: P.args, **kwargs: P.kwargs) -> tuple[Output, LossBackward]:
+    def with_checks(*args: P.args, **kwargs: P.kwargs) -> tuple[Output, BackwardT]:
         for argument in (*args, *kwargs.values()):
             if isinstance(argument, list | tuple):
                 raise ValueError(f"{op.__name__} expects arrays, got {type(argument).__name__}")

@@ -52,15 +52,16 @@ class Columns:
     def of(self, view: Array, part: slice) -> Array:
         """X: a part of the windows as columns."""
         rank, groups = len(self.g.kernel), self.g.groups
-        own = view[(slice(None),) * (1 + rank) + (part,)]
-        return own.reshape((groups, len(own) // groups * math.prod(self.g.kernel), math.prod(own.shape[1 + rank :])))
+        piece = view[(slice(None),) * (1 + rank) + (part,)]  # (C, *kernel, *counts, N)
+        rows, count = len(piece) // groups * math.prod(self.g.kernel), math.prod(piece.shape[1 + rank :])
+        return piece.reshape((groups, rows, count))
 
     def rows(self, z: Array, part: slice) -> Array:
         """Z: the features of z as rows."""
-        own = np.moveaxis(z[:, :, part], 0, -1)  # (F, *counts, N)
-        return own.reshape((self.g.groups, own.shape[0] // self.g.groups, math.prod(own.shape[1:])))
+        moved = np.moveaxis(z[:, :, part], 0, -1)  # (F, *counts, N)
+        return moved.reshape((self.g.groups, moved.shape[0] // self.g.groups, math.prod(moved.shape[1:])))
 
-    def as_array(self, like: Array, features: int, made: Callable[[slice], Array]) -> Array:
+    def from_rows(self, like: Array, features: int, made: Callable[[slice], Array]) -> Array:
         """The inverse of `rows`: z from the Z that is made of each part."""
         z = empty_batch_last(like, (self.samples, features, *self.counts))
         for part in self.parts:

@@ -45,7 +45,7 @@ def correlate(x: Array, weight: Array, bias: Array | None, g: Geometry) -> Array
             Z += bias.reshape((*W.shape[:2], 1))
         return Z
 
-    return columns.as_array(x, len(weight), product)
+    return columns.from_rows(x, len(weight), product)
 
 
 def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array:

@@ -180,8 +180,8 @@ class Layer:
             grad_input, *param_grads = grads if isinstance(grads, tuple) else (grads,)
             present = (grad for grad in param_grads if grad is not None)
             for name, grad in zip(self._params, present, strict=True):
-                own, so_far = grad.astype(self._params[name].dtype, copy=False), self._grads[name]
-                self._grads[name] = own if so_far is self._zeros[name] else so_far + own
+                added, so_far = grad.astype(self._params[name].dtype, copy=False), self._grads[name]
+                self._grads[name] = added if so_far is self._zeros[name] else so_far + added
             return as_array(grad_input)  # type: ignore[no-any-return]
 
         return output, backward
@@ -254,13 +254,13 @@ class Layer:
 
         Raises: ValueError, which names the keys or the shape that do not fit; nothing is loaded then.
         """
-        own = self.params | self.buffers
-        if own.keys() != state.keys():
-            missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        expected = self.params | self.buffers
+        if expected.keys() != state.keys():
+            missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: missing keys {missing}, unexpected keys {unexpected}"
             )
-        for key, array in own.items():
+        for key, array in expected.items():
             shape = np.shape(state[key])
             if shape != array.shape:
                 raise ValueError(
@@ -269,8 +269,8 @@ class Layer:
         self._load(state, "")
 
     def _load(self, state: Mapping[str, npt.ArrayLike], prefix: str) -> None:
-        for own in (self._params, self._buffers):
-            for name, array in own.items():
-                own[name] = np.array(state[prefix + name], dtype=array.dtype)
+        for arrays in (self._params, self._buffers):
+            for name, array in arrays.items():
+                arrays[name] = np.array(state[prefix + name], dtype=array.dtype)
         for name, child in self.children.items():
             child._load(state, f"{prefix}{name}.")

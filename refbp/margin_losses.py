@@ -144,15 +144,15 @@ def multi_margin_loss(
     check_classes(name, target, input.shape[:-1], classes)
     chosen = np.expand_dims(target, -1) == np.arange(classes)
     weights = class_weight(name, input, weight, classes)
-    own_weight = np.sum(where(chosen, weights, 0.0), axis=-1, keepdims=True)
-    own = np.sum(where(chosen, input, 0.0), axis=-1, keepdims=True)
-    z = margin - own + input
+    w_t = np.sum(where(chosen, weights, 0.0), axis=-1, keepdims=True)
+    x_t = np.sum(where(chosen, input, 0.0), axis=-1, keepdims=True)
+    z = margin - x_t + input
     active = (z > 0) & ~chosen
     hinge = where(active, z if p == 1 else z * z, 0.0)
-    terms = np.sum(hinge * own_weight, axis=-1) / classes
+    terms = np.sum(hinge * w_t, axis=-1) / classes
 
     def gradients(delta: Array) -> Gradients:
-        share = np.expand_dims(delta, -1) * own_weight / classes
+        share = np.expand_dims(delta, -1) * w_t / classes
         pushed = where(active, share if p == 1 else 2.0 * z * share, 0.0)
         pulled = where(chosen, np.sum(pushed, axis=-1, keepdims=True), 0.0)
         return pushed - pulled, None, None
@@ -177,8 +177,8 @@ def multilabel_margin_loss(input: Array, target: Array, *, reduction: str = "mea
     is_label = np.logical_and.accumulate(target >= 0, axis=-1)  # (*, T)
     places = (np.expand_dims(np.where(is_label, target, -1), -1) == np.arange(classes)) & np.expand_dims(is_label, -1)
     others = ~np.any(places, axis=-2)  # (*, C)
-    own = np.take_along_axis(input, np.where(is_label, target, 0), -1)
-    z = 1.0 - np.expand_dims(own, -1) + np.expand_dims(input, -2)  # (*, T, C)
+    x_t = np.take_along_axis(input, np.where(is_label, target, 0), -1)
+    z = 1.0 - np.expand_dims(x_t, -1) + np.expand_dims(input, -2)  # (*, T, C)
     active = (z > 0) & (np.expand_dims(is_label, -1) & np.expand_dims(others, -2))
     terms = np.sum(where(active, z, 0.0), axis=(-2, -1)) / classes
 

@@ -54,7 +54,7 @@ def max_pool(
     places = padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides, -1)
     within = [places[positions] >= 0 if g.reaches_out else None for positions in g.taps()]
     # Copied: what lies in one piece is compared several times as fast.
-    best, rounds = tournament((np.copy(x[positions]), own) for positions, own in zip(g.taps(), within, strict=True))
+    best, rounds = tournament((np.copy(x[positions]), mask) for positions, mask in zip(g.taps(), within, strict=True))
 
     def backward(grad_output: Array) -> Array:
         result = np.zeros_like(x)

@@ -71,7 +71,7 @@ def muon(
     Conventions: v = 0 before the first step. The weight decay is decoupled, and r does not scale it. O is computed in bfloat16
         whatever the parameter's dtype is.
     """
-    rows, columns = sides(param.shape, "param")
+    rows, columns = matrix_shape(param.shape, "param")
     v = np.zeros_like(param) if momentum_buffer is None else momentum_buffer
     v = v + (1.0 - momentum) * (grad - v)
     ahead = grad + momentum * (v - grad) if nesterov else v
@@ -82,7 +82,7 @@ def muon(
     return (1.0 - lr * weight_decay) * param - step, v
 
 
-def sides(shape: tuple[int, ...], name: str) -> tuple[int, int]:
+def matrix_shape(shape: tuple[int, ...], name: str) -> tuple[int, int]:
     """The numbers of rows and columns of a matrix. Raises: ValueError for another shape."""
     if len(shape) != 2:
         raise ValueError(f"Muon expects each parameter as a matrix, got {name} of shape {shape}")
@@ -128,7 +128,7 @@ class Muon(Optimizer):
         )
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        numbers = {name: own for name, own in options.items() if name not in ("ns_coefficients", "adjust_lr_fn")}
+        numbers = {name: value for name, value in options.items() if name not in ("ns_coefficients", "adjust_lr_fn")}
         super().check_options(numbers)
         if options["adjust_lr_fn"] not in ADJUSTMENTS:
             known = ", ".join(map(repr, ADJUSTMENTS))
@@ -139,4 +139,4 @@ class Muon(Optimizer):
             raise ValueError(f"Muon expects ns_steps of at most {MOST_STEPS}, got {options['ns_steps']}")
 
     def check_parameter(self, parameter: Parameter) -> None:
-        sides(parameter.data.shape, parameter.name)
+        matrix_shape(parameter.data.shape, parameter.name)

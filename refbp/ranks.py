@@ -43,9 +43,9 @@ class OfRank(Layer):
         if rank is None:
             return
         cls.rank = rank
-        own, *examples = cleandoc(cls.__doc__ or "").partition(EXAMPLE)
+        inserted, *examples = cleandoc(cls.__doc__ or "").partition(EXAMPLE)
         first, _, rest = cleandoc(cls.__mro__[1].__doc__ or "").partition("\n\n")
-        text = "\n\n".join((first, own, rest)).replace("{name}", cls.__name__).replace("{rank}", str(rank))
+        text = "\n\n".join((first, inserted, rest)).replace("{name}", cls.__name__).replace("{rank}", str(rank))
         cls.__doc__ = _spelled_out(text, rank) + "".join(examples)
 
 

@@ -61,7 +61,7 @@ def where(mask: Any, x: Any, y: Any) -> Array:
     if bits is None or not all(isinstance(value, float) or getattr(value, "dtype", None) == dtype for value in (x, y)):
         branching: Array = np.where(mask, x, y)
         return branching
-    own, other = (np.asarray(value, dtype).view(bits) for value in (x, y))
+    x_bits, y_bits = (np.asarray(value, dtype).view(bits) for value in (x, y))
     picked = (-mask.view(np.int8)).astype(bits)  # all bits set, or none
-    result: Array = (other ^ ((own ^ other) & picked)).view(dtype)
+    result: Array = (y_bits ^ ((x_bits ^ y_bits) & picked)).view(dtype)
     return result

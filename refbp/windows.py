@@ -99,7 +99,7 @@ def added_back(grad: Array, inner: Sizes, sources: Sequence[Positions]) -> Array
     return grad
 
 
-def evenly(positions: Positions) -> slice | Positions:
+def as_slice(positions: Positions) -> slice | Positions:
     """The positions as a slice if they ascend in equal steps, so that indexing gives a view; else the positions themselves."""
     if len(positions) == 0:
         return slice(0, 0)
@@ -168,8 +168,8 @@ def add_windows(result: Array, grads: Array, kernel: Sizes, stride: Sizes, dilat
     """
     rank = len(kernel)
     for tap, positions in taps(kernel, stride, dilation, grads.shape[-2 * rank : -rank], first):
-        own: Index = (..., *tap)
-        result[positions] += grads[own]
+        at_tap: Index = (..., *tap)
+        result[positions] += grads[at_tap]
 
 
 class PoolGeometry(NamedTuple):

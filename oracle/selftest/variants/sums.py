@@ -135,7 +135,7 @@ def convolution(dot: Dot) -> Any:
         columns.parts = [whole]
         (patches,) = columns.of(columns.view(input), whole)  # (C*K, P*N)
         kernel = weight.reshape(len(weight), -1)
-        z = columns.as_array(input, len(weight), lambda _: (dot(patches.T, kernel.T) + bias).T)
+        z = columns.from_rows(input, len(weight), lambda _: (dot(patches.T, kernel.T) + bias).T)
 
         def backward(grad_output: Array) -> Any:
             (rows,) = columns.rows(grad_output, whole)  # (F, P*N)

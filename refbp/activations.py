@@ -38,6 +38,13 @@ class Activation(Layer):
         return type(self).function(input, *params, *self.arguments)
 
 
+class InplaceActivation(Activation):
+    """An activation with torch's argument `inplace`, which has no effect here, and no other."""
+
+    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
+        super().__init__(**options)
+
+
 def sigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = 1 / (1 + e^-z),  f' = f (1 - f). Neither sign of z overflows."""
     decay = np.exp(-abs(input))
@@ -108,13 +115,10 @@ def silu(input: Array) -> tuple[Array, Backward]:
 
 
 @documented_by(silu)
-class SiLU(Activation):
+class SiLU(InplaceActivation):
     """torch.nn.SiLU, element by element: `refbp.functional.silu`. `inplace` has no effect."""
 
     function = staticmethod(silu)
-
-    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
 
 
 def mish(input: Array) -> tuple[Array, Backward]:
@@ -126,13 +130,10 @@ def mish(input: Array) -> tuple[Array, Backward]:
 
 
 @documented_by(mish)
-class Mish(Activation):
+class Mish(InplaceActivation):
     """torch.nn.Mish, element by element: `refbp.functional.mish`. `inplace` has no effect."""
 
     function = staticmethod(mish)
-
-    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
 
 
 def gelu(input: Array, approximate: str = "none") -> tuple[Array, Backward]:
@@ -274,10 +275,7 @@ class CELU(Activation):
 
 
 @documented_by(selu)
-class SELU(Activation):
+class SELU(InplaceActivation):
     """torch.nn.SELU, element by element: `refbp.functional.selu`. `inplace` has no effect."""
 
     function = staticmethod(selu)
-
-    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)

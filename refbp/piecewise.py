@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from refbp.activations import Activation
+from refbp.activations import Activation, InplaceActivation
 from refbp.arrays import Array, Backward
 from refbp.docstring import documented_by
 from refbp.layer import LayerOptions
@@ -39,13 +39,10 @@ def relu(input: Array) -> tuple[Array, Backward]:
 
 
 @documented_by(relu)
-class ReLU(Activation):
+class ReLU(InplaceActivation):
     """torch.nn.ReLU, element by element: `refbp.functional.relu`. `inplace` has no effect."""
 
     function = staticmethod(relu)
-
-    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
 
 
 def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0) -> tuple[Array, Backward]:
@@ -92,13 +89,10 @@ def relu6(input: Array) -> tuple[Array, Backward]:
 
 
 @documented_by(relu6)
-class ReLU6(Activation):
+class ReLU6(InplaceActivation):
     """torch.nn.ReLU6, element by element: `refbp.functional.relu6`. `inplace` has no effect."""
 
     function = staticmethod(relu6)
-
-    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
 
 
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]:
@@ -176,13 +170,10 @@ def hardsigmoid(input: Array) -> tuple[Array, Backward]:
 
 
 @documented_by(hardsigmoid)
-class Hardsigmoid(Activation):
+class Hardsigmoid(InplaceActivation):
     """torch.nn.Hardsigmoid, element by element: `refbp.functional.hardsigmoid`. `inplace` has no effect."""
 
     function = staticmethod(hardsigmoid)
-
-    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
 
 
 def hardswish(input: Array) -> tuple[Array, Backward]:
@@ -202,13 +193,10 @@ def hardswish(input: Array) -> tuple[Array, Backward]:
 
 
 @documented_by(hardswish)
-class Hardswish(Activation):
+class Hardswish(InplaceActivation):
     """torch.nn.Hardswish, element by element: `refbp.functional.hardswish`. `inplace` has no effect."""
 
     function = staticmethod(hardswish)
-
-    def __init__(self, inplace: bool = False, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(**options)
 
 
 def hardshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:

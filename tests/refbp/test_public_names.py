@@ -15,7 +15,7 @@ import torch
 import refbp
 
 # What others are made of.
-BASES = {"Activation", "ConvNd", "OfRank", "PoolWithIndices", "WeightedLoss"}
+BASES = {"Activation", "ConvNd", "InplaceActivation", "OfRank", "PoolWithIndices", "WeightedLoss"}
 
 
 def defined() -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""refbp: backpropagation for MLPs and CNNs, written by hand in NumPy, to be read and to be compared with.
+"""refbp: backpropagation for MLPs and CNNs, written by hand in NumPy, for readers and as a reference to compare with.
 
 Layers and losses have the names, arguments and defaults of torch.nn, optimizers those of torch.optim. `Layer`, `Loss` and
 `Optimizer` document what all of a kind share. `refbp.functional` holds the mathematics without state. Docstrings cite

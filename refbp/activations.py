@@ -96,7 +96,8 @@ class Tanh(Activation):
 def tanhshrink(input: Array) -> tuple[Array, Backward]:
     """f(z) = z - tanh z,  f'(z) = 1 - (1 - tanh² z).
 
-    The derivative is evaluated in torch's order, in which it loses digits by cancellation near zero."""
+    The derivative is evaluated in torch's order, in which it loses digits by cancellation near zero.
+    """
     t = np.tanh(input)
     return elementwise(input - t, 1.0 - (1.0 - t * t))
 

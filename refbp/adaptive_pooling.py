@@ -53,7 +53,7 @@ class _Bins(NamedTuple):
         return self.starts + np.minimum(tap, self.lengths - 1)
 
     def pairs(self) -> Iterator[tuple[Any, Any]]:
-        """Indices of bins and of their elements, together every pair: by bin or by tap, whichever takes fewer rounds."""
+        """Indices of bins and of their elements; every pair comes once, by bin or by tap, whichever takes fewer rounds."""
         if len(self.starts) > len(self.taps()):
             for tap in self.taps():
                 yield from self.distinct(tap)
@@ -62,7 +62,7 @@ class _Bins(NamedTuple):
                 yield self.at(np.arange(i, i + 1)), self.at(np.arange(start, start + length))
 
     def distinct(self, tap: int) -> Iterator[tuple[Any, Any]]:
-        """Indices of the bins that have an element number `tap`, and of that element; within one pair no element repeats."""
+        """Indices of the bins that have an element number `tap`, and of that element. No index names an element twice."""
         at_once = -(-len(self.starts) // self.size)
         for first in range(at_once):
             bins = np.arange(first, len(self.starts), at_once)
@@ -134,7 +134,7 @@ def adaptive_avg_pool(rank: int, input: Array, output_size: OutputSize) -> tuple
 
 
 def _largest(x: Array, bins: _Bins) -> tuple[Array, Callable[[Indices], Indices], Backward]:
-    """The largest element of each bin along its dimension, the winners' entries of `places`, and the backward."""
+    """The largest element of each bin along its dimension, a function that takes these elements' places, and the backward."""
     sources = [bins.sources(tap) for tap in bins.taps()]
     column = (-1, *(1,) * (-1 - bins.axis))
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 Backward: TypeAlias = Callable[[Array], Any]
 
-# Kinds of NumPy's dtypes that are no floating-point numbers; ml_dtypes' bfloat16 is of another kind again.
+# The kinds of NumPy's dtypes that are not floating-point. ml_dtypes' bfloat16, which is, has a kind of its own.
 OTHER_KINDS = "biucOSUMm"
 
 
@@ -46,9 +46,9 @@ def in_bfloat16(x: Array) -> Array:
 
 
 def dispatched(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator: arrays of another type than NumPy's may compute the function in their own way, by NumPy's protocol (NEP 18).
+    """A decorator for a function that other array types may compute in their own way, by NumPy's protocol (NEP 18).
 
-    The error of such a function follows from its mathematics, and not from its steps.
+    Arrays that carry errors use it where the error of the result follows from the mathematics, and not from the steps.
     """
 
     @wraps(function)

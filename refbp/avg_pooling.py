@@ -20,7 +20,7 @@ def _divisors(g: PoolGeometry, count_include_pad: bool, divisor_override: int | 
     result = np.ones(g.counts, dtype=np.int64)
     for axis, (n, k, s, p, count) in enumerate(zip(g.inner, g.kernel, g.stride, g.padding, g.counts, strict=True)):
         starts = np.arange(count) * s - p
-        # What ceil_mode adds beyond the padding never counts.
+        # Elements that ceil_mode adds beyond the padding never count.
         ends = np.minimum(starts + k, n + p if count_include_pad else n)
         lengths = ends - (starts if count_include_pad else np.maximum(starts, 0))
         result = result * lengths.reshape([count if i == axis else 1 for i in range(len(g.counts))])

@@ -51,7 +51,7 @@ def batch_norm(
     return y, backward
 
 
-# Elements of the channels that are normalised at a time: as many as stay, with what is made of them, in a processor's cache.
+# Elements that are normalised at a time: few enough that they and the arrays made of them stay in the processor's cache.
 BLOCK = 2**16
 
 
@@ -64,7 +64,7 @@ def _batch_norm(
     training: bool,
     eps: float,
 ) -> tuple[Array, Backward, Statistics]:
-    """Output, backward, and the mean and variance used, (1, C, 1, ...). A few channels, which are independent, at a time."""
+    """Output, backward, and the mean and variance used, (1, C, 1, ...). Channels are independent: it takes a few at a time."""
     shape = channel_shape(input, running_mean, running_var, weight, bias, name="batch_norm")
     count = math.prod((input.shape[0], *input.shape[2:]))
     running = None
@@ -109,7 +109,7 @@ def _normalized(
     axes = (0, *range(2, x.ndim))
     mean, variance = moments(x, axes) if running is None else running
     s = 1.0 / np.sqrt(variance + eps)
-    # Folded to one product and one shift, as kernels do: their rounding where x is close to the mean is then allowed for.
+    # One product and one shift, as in kernels. Where x is close to the mean it rounds differently from (x - mean) s.
     x_hat = x * s - mean * s
     y = x_hat if weight is None else x_hat * weight
     scale = s if weight is None else s * weight

@@ -16,7 +16,7 @@ BackwardT = TypeVar("BackwardT", bound=Callable[..., Any])
 
 
 def silence() -> np.errstate:
-    """A context or decorator that suppresses NumPy's warnings about NaN and infinities, which are results like any other."""
+    """A context or decorator without NumPy's warnings about NaN and infinities, which are results like any other."""
     return np.errstate(all="ignore")
 
 
@@ -45,7 +45,7 @@ def require_counts(name: str, least: int = 0, /, **counts: Any) -> None:
 
 
 def checked(op: Callable[P, tuple[Output, Backward]]) -> Callable[P, tuple[Output, Backward]]:
-    """A decorator for an op from (input, ...) to (output, backward): it checks input and grad_output.
+    """A decorator that checks the input and the grad_output of an op, a function from (input, ...) to (output, backward).
 
     Raises: ValueError for an input that is not a floating-point array, or a grad_output whose shape is not the output's.
     Conventions: results without dimensions are arrays, not NumPy scalars. grad_output is cast to the output's dtype. NaN and
@@ -76,7 +76,9 @@ def checked(op: Callable[P, tuple[Output, Backward]]) -> Callable[P, tuple[Outpu
 
 
 def checked_loss(op: Callable[P, tuple[Output, BackwardT]]) -> Callable[P, tuple[Output, BackwardT]]:
-    """A decorator for a loss from (input, ...) to (value, backward), which checks the shapes of its arrays itself.
+    """A decorator that checks the arguments of a loss, a function from (input, ...) to (value, backward).
+
+    The loss itself checks the shapes of its arrays.
 
     Raises: ValueError for an input that is not a floating-point array, or a list or tuple in place of an array.
     """
@@ -113,6 +115,7 @@ def as_weight(op: str, input: Array, weight: Array, shape: tuple[int, ...], name
 
 
 def broadcasts_to(shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+    """Whether an array of the first shape can be broadcast to the second."""
     sizes = zip(shape[::-1], full[::-1], strict=False)
     return len(shape) <= len(full) and all(size in (1, wanted) for size, wanted in sizes)
 
@@ -126,6 +129,7 @@ def check_elements(op: str, name: str, valid: Any, expected: str) -> None:
 
 
 def class_axis(op: str, input: Array) -> int:
+    """The dimension of the classes. Raises: ValueError for an input without one, or without classes."""
     axis = 0 if input.ndim == 1 else 1
     if input.ndim == 0 or input.shape[axis] == 0:
         raise ValueError(f"{op} expects input (C), (N, C) or (N, C, d1, …) with C > 0, got {input.shape}")
@@ -133,6 +137,7 @@ def class_axis(op: str, input: Array) -> int:
 
 
 def class_weight(op: str, input: Array, weight: Array | None, classes: int) -> Array:
+    """One weight per class, 1 for a weight of None. Raises: ValueError for another number of weights."""
     if weight is None:
         return np.ones_like(input, shape=(classes,))
     if weight.shape != (classes,):
@@ -141,7 +146,7 @@ def class_weight(op: str, input: Array, weight: Array | None, classes: int) -> A
 
 
 def check_classes(op: str, target: Array, shape: tuple[int, ...], classes: int, besides: int | None = None) -> None:
-    """Raises: ValueError unless `target` has this shape and holds class indices, or `besides`; it names the first other value."""
+    """Raises: ValueError unless `target` has this shape and holds class indices or `besides`; it names the first other value."""
     if target.dtype.kind not in "iu":
         raise ValueError(f"{op} expects class indices (integers) as target, got an array of {target.dtype}")
     if target.shape != shape:

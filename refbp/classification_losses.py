@@ -261,7 +261,7 @@ def _indexed_loss(
         return grad_input, None, None
 
     total = np.sum(w_target)
-    if smoothing > 0:  # the mean of what does not count is NaN, whatever the smoothing adds
+    if smoothing > 0:  # a mean over no weights is NaN, although the smoothed terms are not all zero
         total = where(np.isnan(total / total), math.nan, total)
     return reduced(terms, gradients, (input, target, weight), reduction, total)
 

@@ -59,10 +59,10 @@ def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array
 
 
 def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
-    """Eq. (9): ∂L/∂X = Wᵀ Δ, of which each number is added to the element of x that its window read.
+    """Eq. (9): ∂L/∂X = Wᵀ Δ; each number of it is added to the element of x that its window read.
 
-    Element i receives delta_o W_t from every window o and tap t with o * stride + t * dilation = i. Read as a sum over t at
-    fixed i that is the full convolution of delta with the kernel turned by 180 degrees.
+    Element i receives delta_o W_t from every window o and tap t with o * stride + t * dilation = i. For a fixed i this sum over
+    t is the full convolution of delta with the kernel turned by 180 degrees.
     """
     W, columns = per_group(weight, g.groups), Columns(len(delta), delta.shape[2:], weight, g)
 

@@ -76,7 +76,7 @@ def conv_transpose(
 
     def backward(grad_output: Array) -> tuple[Array, Array, Array | None]:
         delta = batch_last(grad_output.reshape(z.shape))
-        # What output_padding adds beyond the last window reaches no input.
+        # Elements that output_padding adds beyond the last window reach no input.
         read = padded(delta, sides)[inside(reached, [(0, 0)] * rank)]
         grad_input = correlate(read, weight, None, g)
         grad_weight = weight_gradient(read, x, weight, g)

@@ -1,4 +1,4 @@
-"""Docstrings that include another one: `help` of a class shows the equation of its op, which is written only once."""
+"""Docstrings that include another one, so that `help` of a class shows the equation of its op."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _by_channel(input: Array, rank: int, name: str) -> tuple[int, ...]:
     return (*input.shape[:lead], *(1,) * (input.ndim - lead))
 
 
-# What SELU saturates at, -scale * alpha.
+# The limit of SELU at -∞, -scale * alpha.
 SATURATED = -1.7580993408473766
 
 

@@ -167,7 +167,7 @@ class Layer:
         Containers compose these, so that the two calls of a layer that stands twice in a network stay separate.
         """
         self.check_input(input)
-        # The input's dtype rules: y = layer(x) keeps it, whatever the parameters are stored in.
+        # The output keeps the input's dtype, so the parameters are cast to it.
         params = [p if p.dtype == input.dtype else p.astype(input.dtype) for p in self._params.values()]
         with silence():
             result, op_backward = self.op(input, *params)

@@ -110,7 +110,7 @@ class Loss:
     A subclass defines `op(*arguments)`, which returns the value and its backward.
     """
 
-    # Which arguments are predictions: `backward` returns their gradients.
+    # The positions of the arguments whose gradients `backward` returns.
     predictions: tuple[int, ...] = (0,)
 
     def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> None:

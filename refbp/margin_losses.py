@@ -57,7 +57,7 @@ def hinge_embedding_loss(
     return reduced(terms, gradients, (input, target), reduction)
 
 
-# What torch adds to both squared lengths.
+# torch adds this to both squared lengths.
 COSINE_EPS = 1e-12
 
 

@@ -53,7 +53,7 @@ def max_pool(
     x = padded(input, g.sides, -math.inf)
     places = padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides, -1)
     within = [places[positions] >= 0 if g.reaches_out else None for positions in g.taps()]
-    # Copied: what lies in one piece is compared several times as fast.
+    # Copied, because contiguous arrays are compared several times as fast.
     best, rounds = tournament((np.copy(x[positions]), mask) for positions, mask in zip(g.taps(), within, strict=True))
 
     def backward(grad_output: Array) -> Array:
@@ -103,7 +103,7 @@ def shares(rounds: list[Any], grad: Array) -> Iterator[Array]:
 
 
 class PoolWithIndices(OfRank):
-    """A pooling layer whose forward returns the maxima's indices as well if return_indices; in a container the output alone."""
+    """A pooling layer whose forward also returns the indices of the maxima, if return_indices and not in a container."""
 
     return_indices: bool
     _indices: Indices | None = None

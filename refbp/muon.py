@@ -13,7 +13,7 @@ from refbp.docstring import documented_by
 from refbp.layer import Parameter
 from refbp.optimizer import Optimizer, Params
 
-# Those of Keller Jordan's post: small singular values grow as fast as possible.
+# The coefficients of Keller Jordan's post, with which small singular values grow as fast as possible.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ADJUSTMENTS = (None, "original", "match_rms_adamw")
 MOST_STEPS = 99
@@ -69,7 +69,7 @@ def muon(
     Shape: param, grad and momentum_buffer (n, m); none of them is changed.
     Raises: ValueError for a parameter that is not a matrix.
     Conventions: v = 0 before the first step. The weight decay is decoupled, and r does not scale it. O is computed in bfloat16
-        whatever the parameter's dtype is.
+        for parameters of every dtype.
     """
     rows, columns = matrix_shape(param.shape, "param")
     v = np.zeros_like(param) if momentum_buffer is None else momentum_buffer

@@ -31,7 +31,7 @@ def mean_over(x: Array, axes: Axes) -> Array:
 
 
 def moments(x: Array, axes: Axes) -> tuple[Array, Array]:
-    """Mean and biased variance over `axes`, which keep the size 1; in two passes, so that a large mean causes no cancellation."""
+    """Mean and biased variance over `axes`, which keep the size 1. Two passes, so that a large mean causes no cancellation."""
     mean = mean_over(x, axes)
     return mean, mean_over(np.square(x - mean), axes)
 
@@ -46,10 +46,10 @@ def standardized(x: Array, axes: Axes, eps: float, constant: float = math.inf) -
     s = 1.0 / np.sqrt(variance + eps)
     if eps == 0:
         s = where(np.isinf(s), constant, s)
-    # Folded to one product and one shift, as kernels do: their rounding where x is close to the mean is then allowed for.
+    # One product and one shift, as in kernels. Where x is close to the mean it rounds differently from (x - mean) s.
     x_hat = x * s - mean * s
 
-    def backward(g: Array) -> Array:  # folded, too
+    def backward(g: Array) -> Array:
         return s * g - s * mean_over(g, axes) - x_hat * (s * mean_over(g * x_hat, axes))
 
     return x_hat, backward
@@ -89,6 +89,7 @@ def channel_shape(input: Array, *per_channel: Array | None, name: str) -> tuple[
 
 
 def require_several(count: int, input: Array, name: str, unit: str) -> None:
+    """Raises: ValueError for a count of 1: a single value has no variance."""
     if count == 1:
         raise ValueError(f"{name} expects more than 1 value per {unit} to take statistics of, got shape {input.shape}")
 
@@ -166,9 +167,8 @@ def group_norm(
     samples, channels = input.shape[:2]
     if num_groups < 1 or channels % num_groups:
         raise ValueError(f"group_norm expects groups that divide {channels} channels, got {num_groups}")
-    # Not each group's count: this is what torch checks.
-    require_several(samples * (channels // num_groups) * math.prod(input.shape[2:]), input, "group_norm", "group")
     members = channels // num_groups * math.prod(input.shape[2:])
+    require_several(samples * members, input, "group_norm", "group")  # as in torch: not the count of each group
     grouped = input.reshape((samples, num_groups, members))  # (N, C, *) -> (N, G, C/G * positions)
     x_hat, backward_x = standardized(grouped, (2,), eps)
 
@@ -181,9 +181,9 @@ def group_norm(
 def rms_norm(
     input: Array, normalized_shape: NormalizedShape, weight: Array | None = None, eps: float | None = None
 ) -> tuple[Array, Backward]:
-    """y = x / √(mean(x²) + eps) w, the mean over the last dimensions; eps None is the machine epsilon of input's dtype, of 16-bit
-    input that of float32, in which kernels compute.
+    """y = x / √(mean(x²) + eps) w, the mean over the last dimensions.
 
+    An eps of None is the machine epsilon of the input's dtype; for 16-bit input it is that of float32, in which kernels compute.
     Source: Zhang and Sennrich, arXiv:1910.07467.
 
     Shape: input and output (*, *normalized_shape), weight normalized_shape.

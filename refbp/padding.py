@@ -55,7 +55,7 @@ def _constant(input: Array, sides: Sides, value: float) -> tuple[Array, Backward
         raise ValueError(f"pad expects to crop at most what there is of {input.shape}, got sides {list(sides)}")
     kept: Index = (..., *(slice(start, stop) for start, stop in spans))
     grown = [(max(a, 0), max(b, 0)) for a, b in sides]
-    core = input[kept].copy()  # an output of its own, also where nothing is padded
+    core = input[kept].copy()  # the output shares no memory with the input, even if nothing is padded
 
     def backward(grad_output: Array) -> Array:
         result = np.zeros_like(grad_output, shape=input.shape)

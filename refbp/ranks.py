@@ -32,8 +32,8 @@ def of_rank(op: Callable[Concatenate[int, P], Made], rank: int) -> Callable[P, M
 class OfRank(Layer):
     """The base of a family of layers in one, two and three dimensions: `class MaxPool2d(_MaxPool, rank=2)`.
 
-    Each layer has the family's docstring, with its name in place of {name} and its rank in place of {rank}. The layer's own
-    docstring is inserted after the first paragraph.
+    Each layer gets the family's docstring, with its name in place of {name} and its rank in place of {rank}. The docstring of
+    the layer itself is inserted after the first paragraph.
     """
 
     rank: int

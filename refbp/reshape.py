@@ -37,7 +37,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> tuple[Array,
 
     def backward(grad_output: Array) -> Array:
         grad_input = grad_output.reshape(input.shape)
-        return batch_last(grad_input) if images else grad_input  # as convolution and pooling lay out what they hand on
+        return batch_last(grad_input) if images else grad_input  # the memory order of convolution and pooling
 
     return input.reshape(shape), backward
 
@@ -47,7 +47,7 @@ def unflatten(input: Array, dim: int, unflattened_size: Sequence[int]) -> tuple[
 
     Shape: (*before, size, *after) -> (*before, *unflattened_size, *after).
     Gradients: grad_output in the input's shape.
-    Raises: ValueError for a dimension that the input does not have, or sizes that do not make up its own.
+    Raises: ValueError for a dimension that the input does not have, or sizes whose product is not its size.
     """
     axis = dim + input.ndim if dim < 0 else dim
     if not 0 <= axis < input.ndim:

@@ -23,7 +23,7 @@ def _dimension(input: Array, dim: int | None, name: str) -> int:
 
 
 def as_row(x: Array) -> Array:
-    """The input, a number without dimensions as a row of one element, as torch takes it."""
+    """The input; an array without dimensions becomes a row of one element, as in torch."""
     return x.reshape(x.shape or (1,))
 
 
@@ -100,6 +100,8 @@ def glu(input: Array, dim: int = -1) -> tuple[Array, Backward]:
 
 
 class _AlongDimension(Layer):
+    """An activation along a dimension: its op, and the dimension."""
+
     function: Callable[[Array, int | None], tuple[Array, Backward]]
 
     def __init__(self, dim: int | None = None, **options: Unpack[LayerOptions]) -> None:

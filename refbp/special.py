@@ -26,7 +26,7 @@ def erf(x: Array) -> Array:
         wide = x.astype(np.promote_types(x.dtype, np.float32), copy=False)  # SciPy has no half precision
         result: Array = special.erf(wide).astype(x.dtype, copy=False)
         return result
-    z = np.minimum(np.maximum(x, -7.0), 7.0)  # beyond, it is ±1 to the last bit
+    z = np.minimum(np.maximum(x, -7.0), 7.0)  # beyond ±7 erf is ±1 to the last bit
     term = z
     total = z
     for n in range(1, 180):

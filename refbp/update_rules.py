@@ -41,7 +41,7 @@ def sgd(
         return param - lr * d, None
     new = (1.0 - dampening) * d if dampening else d
     v = d.copy() if momentum_buffer is None else momentum * momentum_buffer + new
-    # The product first: NumPy then adds in its memory.
+    # The product comes first, so that NumPy adds the parameter in its memory.
     return -lr * (d + momentum * v if nesterov else v) + param, v
 
 

@@ -48,7 +48,7 @@ def upsample(
         i s in single precision, where some products round across a whole number, as `nearest_idx` (torch, UpSampleKernel.cpp)
         and `nearest_neighbor_compute_source_index` (UpSample.h) do. torch does so in every backward pass, and in forward passes
         to two sides of up to 128 elements in sum or over channels-last memory. Its other forward passes multiply in the
-        input's precision, so that at some sizes they read another element than the backward pass sends the gradient to.
+        input's precision. At some sizes they read one element, and the backward pass sends the gradient to another.
     """
     rank = input.ndim - 2
     if rank not in MODES:
@@ -117,7 +117,7 @@ def _nearest(n: int, m: int, scale: float) -> _Mix:
 
 def _mix(input: Array, n: int, m: int, scale: float, align_corners: bool) -> _Mix:
     index = np.arange(m)
-    # Positions are computed in the input's precision: their rounding is part of the weights'.
+    # Positions are computed in the input's precision, because their rounding goes into the weights.
     place = index.astype(input.dtype)
     if m == n:
         return _Mix(index, index, np.zeros_like(place))

@@ -39,17 +39,17 @@ def sizes(value: int | Sequence[int], rank: int, name: str, least: int | None = 
 def batch_last(x: Array) -> Array:
     """`x` with its first dimension, the batch, innermost in memory; `x` itself if it is so already.
 
-    The shape stays. Windows and taps over the other dimensions are then long contiguous runs of memory even for small images,
-    and a sum over batch and positions is one run per channel.
+    The shape stays the same. Windows and taps over the other dimensions are then long contiguous runs of memory even for small
+    images, and a sum over batch and positions is one run per channel.
     """
     moved = np.moveaxis(x, 0, -1)
-    return np.moveaxis(moved.reshape(-1).reshape(moved.shape), -1, 0)  # a flat array is a copy unless it is a view
+    return np.moveaxis(moved.reshape(-1).reshape(moved.shape), -1, 0)  # flattening copies unless memory has this order
 
 
 def empty_batch_last(x: Array, shape: Sizes) -> Array:
     """An uninitialised array of this shape and of `x`'s class and dtype, in the memory layout of `batch_last`."""
-    none_of_it = x[:0].reshape(-1)  # what is made like it has no order of x's to keep
-    return np.moveaxis(np.empty_like(none_of_it, shape=(*shape[1:], shape[0])), -1, 0)
+    flat = x[:0].reshape(-1)  # empty_like would keep the order of x's dimensions
+    return np.moveaxis(np.empty_like(flat, shape=(*shape[1:], shape[0])), -1, 0)
 
 
 def padded(x: Array, sides: Sides, value: float = 0.0) -> Array:

@@ -137,7 +137,7 @@ def test_no_bins(name: str) -> None:
     ],
 )
 def test_argument_errors(name: str, shape: tuple[int, ...], output_size: Any, message: str) -> None:
-    """What torch refuses is refused, in words; each of these raises in torch too."""
+    """Each of these raises in torch too; here the error says what was expected."""
     with pytest.raises((RuntimeError, ValueError)):
         getattr(torch.nn.functional, f"{name}2d")(torch.ones(shape), output_size)
     with pytest.raises(ValueError, match=message):

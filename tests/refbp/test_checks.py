@@ -1,4 +1,4 @@
-"""What every op of refbp.functional refuses, and that a number is an array without dimensions to all of them."""
+"""Every op of refbp.functional refuses anything but floating-point arrays, and takes a number as an array without dimensions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ X, IMAGE = np.ones((3, 4)), np.ones((2, 2, 4, 4))
 
 
 def test_every_op_is_checked() -> None:
-    """All but the losses, whose backward takes a number, and the rules of optimizers, which have none."""
+    """Exceptions are the losses, whose backward takes a number, and the update rules, which have no backward."""
     assert len(LOSSES) == 18
     for name in set(F.__all__) - RULES - LOSSES:
         assert getattr(F, name).__wrapped__.__name__ == name
@@ -40,7 +40,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_what_would_be_broadcast_or_cut_off_is_refused(name: str) -> None:
-    """Integers, lists and another upstream gradient than the output's shape, each in one sentence."""
+    """Integers, lists and upstream gradients of another shape than the output's: each raises one sentence."""
     x = IMAGE if name.endswith("2d") else X
     for wrong, kind in ((x.astype(int), "an array of int64"), (x.tolist(), "list"), (None, "NoneType")):
         with pytest.raises(ValueError, match=f"^{name} expects a floating-point array, got {kind}$"):
@@ -61,7 +61,7 @@ def test_the_input_may_be_given_by_name() -> None:
 
 
 def test_the_gradient_has_the_outputs_dtype() -> None:
-    """Whatever the upstream gradient's is; the same in a layer."""
+    """It does not depend on the dtype of the upstream gradient, in an op or in a layer."""
     x, upstream = X.astype(np.float32), np.full((3, 4), 0.1)
     layer = refbp.Sequential(refbp.Tanh(), refbp.Concat(refbp.Sigmoid(), dim=0))
     layer(x)
@@ -79,7 +79,7 @@ ELEMENTWISE = [
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_a_number_stays_an_array(name: str) -> None:
-    """Of no dimensions, in the input's dtype, forward and backward."""
+    """It has no dimensions and the input's dtype, forward and backward."""
     more = {
         "prelu": {"weight": np.ones(1, np.float16)},
         "dropout": {"training": True},
@@ -117,7 +117,7 @@ def test_a_layer_of_a_number_gives_an_array(name: str) -> None:
 
 
 def test_sizes_may_be_integers_of_numpy() -> None:
-    """As everywhere in torch."""
+    """As in torch."""
     four, two = np.int64(4), np.int32(2)
     for layer in (refbp.LayerNorm(four), refbp.RMSNorm((two, four)), refbp.LayerNorm(np.array([4]))):
         assert layer(IMAGE[:, :, :2]).shape == (2, 2, 2, 4)
@@ -127,7 +127,7 @@ def test_sizes_may_be_integers_of_numpy() -> None:
 
 
 def test_an_activation_takes_no_arguments_but_its_own() -> None:
-    """Python's own sentence, at the call that is wrong."""
+    """Python itself refuses the call."""
     for name in ("Sigmoid", "Tanh", "Softsign", "LogSigmoid", "Tanhshrink"):
         with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
             getattr(refbp, name)(3)

@@ -127,7 +127,7 @@ def test_same_padding_puts_the_odd_element_last(kernel: int, dilation: int) -> N
 
 
 def test_the_kernel_is_turned_in_the_input_gradient() -> None:
-    """The source's statement, written out: full convolution of delta with the kernel turned by 180 degrees."""
+    """Eq. (9) for a stride of 1, written out: the full convolution of delta with the kernel turned by 180 degrees."""
     rng = np.random.default_rng(4)
     x, weight, delta = (rng.standard_normal(shape) for shape in ((1, 1, 5, 6), (1, 1, 2, 3), (1, 1, 4, 4)))
     grad_input, grad_weight, grad_bias = conv2d(x, weight)[1](delta)
@@ -265,10 +265,9 @@ def of_shapes(op: Any, x: Any, weight: Any, bias: Any = None, **options: Any) ->
     ],
 )
 def test_argument_errors(op: Any, shapes: Any, options: dict[str, Any], message: str) -> None:
-    """What does not fit is refused, not broadcast or cut; each of these raises in torch too."""
-    arrays = [None if shape is None else torch.ones(shape) for shape in shapes]
+    """Shapes that do not fit are refused, not broadcast or cut; each of these raises in torch too."""
     with pytest.raises((RuntimeError, ValueError)):
-        getattr(torch.nn.functional, op.__name__)(*arrays, **options)
+        getattr(torch.nn.functional, op.__name__)(*map(torch.ones, shapes), **options)
     with pytest.raises(ValueError, match=message):
         of_shapes(op, *shapes, **options)
 

@@ -12,7 +12,6 @@ import refbp
 from refbp import functional as F
 
 X, UPSTREAM = np.random.default_rng(0).standard_normal((2, 4, 6, 5, 3))
-SATURATED = -1.7580993408473766
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ def test_follows_torch(name: str, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("p", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("name", ["Dropout", "AlphaDropout"])
 def test_what_is_not_finite_is_multiplied_too(name: str, p: float) -> None:
-    """By zero infinity becomes NaN, in the output and in the gradient, as in torch, under the mask that torch drew."""
+    """Infinity times zero is NaN, in the output and in the gradient, as in torch, under the mask that torch drew."""
     x, upstream = np.random.default_rng(0).choice([1.0, -2.0, np.inf, -np.inf, np.nan, 0.0], (2, 60))
     theirs = getattr(torch.nn, name)(p)
     torch.manual_seed(0)
@@ -80,7 +79,7 @@ def test_three_dimensions_are_a_batch_to_dropout2d_alone(shape: tuple[int, ...])
 
 @pytest.mark.parametrize("op", [F.dropout, F.alpha_dropout])
 def test_probabilities_of_none_and_all(op: Any) -> None:
-    """0 keeps everything as it is, 1 nothing at all, without a division by zero."""
+    """0 keeps everything and 1 nothing, without a division by zero."""
     for p, expected in ((0.0, X), (1.0, 0 * X)):
         y, backward = op(X, p, True)
         np.testing.assert_allclose(y, expected, atol=1e-15)
@@ -89,8 +88,22 @@ def test_probabilities_of_none_and_all(op: Any) -> None:
         op(X, -0.1)
 
 
+def test_dropout_keeps_its_rate_and_scale() -> None:
+    """Each call draws a new mask, whole channels where the class says so."""
+    layer = refbp.Dropout(0.25, rng=np.random.default_rng(0))
+    x = np.ones((100, 100))
+    y = layer(x)
+    assert set(np.unique(y)) == {0.0, 1 / 0.75}
+    assert abs(y.mean() - 1) < 0.05
+    first = layer.mask
+    layer(x)
+    assert not np.array_equal(first, layer.mask)
+    channels = refbp.Dropout2d(0.5, rng=np.random.default_rng(0))(np.ones((4, 8, 3, 3)))
+    np.testing.assert_array_equal(channels.min((2, 3)), channels.max((2, 3)))
+
+
 def test_alpha_dropout_keeps_mean_and_variance() -> None:
-    """Of numbers with mean 0 and variance 1, from the generator that it is given."""
+    """The input has mean 0 and variance 1; the given generator decides the mask."""
     x = np.random.default_rng(1).standard_normal(200_000)
     y, _ = F.alpha_dropout(x, 0.3, True, rng=np.random.default_rng(2))
     assert abs(y.mean()) < 0.01 and abs(y.var() - 1) < 0.02

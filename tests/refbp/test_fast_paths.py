@@ -55,7 +55,7 @@ def row_by_row(init: Any) -> Any:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_batch_norm_in_parts(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Channels know nothing of each other: one at a time gives what all at once do, but for the order of their sums."""
+    """Channels are independent: one at a time gives the results of all at once, except for the order of the sums."""
     rng = np.random.default_rng(0)
     x, g = (rng.standard_normal((4, 7, 3, 5)).astype(dtype) for _ in range(2))
 
@@ -95,8 +95,8 @@ def test_a_masked_array_is_the_choice(dtype: str, special: float) -> None:
     np.testing.assert_array_equal(got, np.where(mask, x, np.zeros((), dtype)))
 
 
-def test_a_zero_gradient_takes_no_memory_until_somebody_looks() -> None:
-    """The first backward's gradient takes its place; what somebody wrote there, or put there, is added to."""
+def test_a_zero_gradient_takes_no_memory_until_it_is_read() -> None:
+    """The first backward's gradient replaces it. It is added to a gradient that the user wrote or put there."""
     layer = refbp.Linear(3, 2, bias=False)
     x, g, four = np.ones((4, 3)), np.ones((4, 2)), np.full((2, 3), 4.0)
     layer.zero_grad()

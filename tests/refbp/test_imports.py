@@ -1,4 +1,4 @@
-"""refbp stands on NumPy and scipy.special alone: it is a witness of its own, whatever it is compared with."""
+"""refbp imports NumPy and scipy.special alone, so that it shares no code with the libraries that it is compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import refbp
 
-# Packages that an import brings along beside the standard library; what Cython's modules share is no package of its own.
+# Packages that an import brings along beside the standard library. cython_runtime, which Cython's modules share, is not one.
 IMPORTED = """
 import sys
 before = set(sys.modules)

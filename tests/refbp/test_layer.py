@@ -1,4 +1,4 @@
-"""What every layer does beside its mathematics: gradients that add up, calls kept apart, dtypes, mode, state, errors."""
+"""Every layer beside its mathematics: gradients that add up, calls kept apart, dtypes, mode, state, errors."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def test_grads_are_rebound_not_written_into() -> None:
 
 @pytest.mark.parametrize("stored", ["float32", "float64"])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
-def test_the_inputs_dtype_rules(stored: str, dtype: str) -> None:
-    """Output and grad_input have it, the parameters and their gradients keep their own."""
+def test_the_output_keeps_the_inputs_dtype(stored: str, dtype: str) -> None:
+    """And so does grad_input; the parameters and their gradients keep theirs."""
     layer = Sequential(Linear(3, 3, dtype=stored), BatchNorm1d(3, dtype=stored), ReLU())
     x = random(4, 3).astype(dtype)
     assert layer(x).dtype == x.dtype
@@ -100,7 +100,7 @@ def test_backward_needs_a_forward() -> None:
     [np.ones((2, 3)), np.ones(2), np.ones(()), np.ones((1, 2)), 1.0, [[1.0, 1.0]] * 4, torch.ones(4, 2)],
 )
 def test_grad_output_of_another_shape(grad_output: Any) -> None:
-    """It would broadcast somewhere, or fail deep inside."""
+    """Without the check it would broadcast somewhere, or fail deep inside."""
     layer = Linear(3, 2)
     layer(random(4, 3))
     with pytest.raises(ValueError, match=r"^Linear\.backward expects grad_output of the output's shape \(4, 2\), got "):
@@ -120,27 +120,21 @@ def test_grad_output_of_another_shape(grad_output: Any) -> None:
         (torch.ones(2, 3), "Tensor"),
     ],
 )
-def test_input_that_is_no_floating_array(input: Any, received: str) -> None:
+def test_an_input_that_is_not_a_floating_point_array(input: Any, received: str) -> None:
     """An int array would silently truncate, a list has no dtype to keep."""
     with pytest.raises(ValueError, match=f"^ReLU expects a floating-point array, got {received}$"):
         ReLU()(input)
 
 
-def test_apply_checks_the_gradient_too() -> None:
-    """Its backward belongs to containers and to whoever composes calls: nothing is broadcast there either."""
-    _, backward = Linear(3, 2).apply(random(4, 3))
-    with pytest.raises(ValueError, match=r"grad_output of the output's shape \(4, 2\), got \(1, 2\)"):
-        backward(random(1, 2))
-
-
-LEAVES = [
+LAYERS = [
     getattr(refbp, name)
     for name in refbp.__all__
-    if inspect.isclass(getattr(refbp, name)) and issubclass(getattr(refbp, name), Layer) and name != "Layer"
+    if inspect.isclass(getattr(refbp, name)) and issubclass(getattr(refbp, name), Layer)
 ]
+CONTAINERS = (Sequential, Residual, Concat)
 
 
-@pytest.mark.parametrize("kind", [leaf for leaf in LEAVES if leaf not in (Sequential, Residual, Concat)])
+@pytest.mark.parametrize("kind", [kind for kind in LAYERS if kind is not Layer and kind not in CONTAINERS])
 def test_every_layer_takes_a_dtype_and_a_generator(kind: Any) -> None:
     """Also where it has nothing to store and nothing to draw."""
     parameters = inspect.signature(kind).parameters.values()
@@ -167,6 +161,7 @@ def test_a_copy_has_its_own_gradients_and_no_forward(copied: Any) -> None:
 
 
 def test_a_network_shows_its_layers() -> None:
+    """One a line, indented by their depth."""
     net = Sequential(Linear(3, 2), Residual(Sequential(ReLU())))
     assert repr(net) == "\n".join(
         [
@@ -199,7 +194,7 @@ def test_state_dict_copies() -> None:
 
 
 def test_load_state_dict_casts_to_the_layers_dtype() -> None:
-    """The layer decides in which precision it stores; what array-like the mapping holds does not matter."""
+    """The layer decides in which precision it stores; the mapping may hold any array-like."""
     layer = Linear(1, 2, dtype="float32")
     layer.load_state_dict({"weight": np.array([[1.0], [2.0]]), "bias": [3, 4]})
     assert {array.dtype for array in layer.params.values()} == {np.dtype("float32")}
@@ -215,7 +210,7 @@ def test_load_state_dict_casts_to_the_layers_dtype() -> None:
     ],
 )
 def test_load_state_dict_all_or_nothing(change: Any, message: str) -> None:
-    """What does not fit is named, and no earlier key has been loaded by then."""
+    """The error names the key that does not fit, and nothing has been loaded."""
     network = Sequential(Linear(2, 2), BatchNorm1d(2))
     before = network.state_dict()
     state = {key: value + 1 for key, value in before.items()}
@@ -255,8 +250,8 @@ def test_mode_is_returned_to_chain() -> None:
     assert layer.train() is layer and layer.training is True
 
 
-def test_a_layer_of_ones_own() -> None:
-    """op and add_param are all it takes; a missing op says so."""
+def test_your_own_layer() -> None:
+    """It needs op and add_param only; without an op the class says so."""
 
     class Scale(Layer):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Linear follows torch in values, gradients, shapes and initial distribution, whatever the memory layout."""
+"""Linear follows torch in values, gradients, shapes and initial distribution, in every memory layout."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_memory_layouts(layout: str) -> None:
     against_torch(x, weight, rng.standard_normal(8)[::-2], upstream=upstream)
 
 
-def test_source_equations() -> None:
-    """Eq. (4) and (5) for one sample, written with columns as the source text has them."""
+def test_equations_4_and_5() -> None:
+    """For one sample, written with columns as in DERIVATION.md."""
     rng = np.random.default_rng(2)
     W, n, b, delta = (rng.standard_normal(shape) for shape in ((3, 2), (2, 1), (3, 1), (3, 1)))
     z, backward = linear(n.T, W, b[:, 0])
@@ -79,7 +79,7 @@ def test_source_equations() -> None:
 
 
 def test_nan_stays_in_its_row() -> None:
-    """What does not depend on the NaN does not become one."""
+    """Elements that do not depend on the NaN do not become one."""
     x = np.ones((3, 2))
     x[1, 0] = np.nan
     z, backward = linear(x, np.ones((2, 2)), np.ones(2))
@@ -112,12 +112,14 @@ def test_initial_values(in_features: int) -> None:
 
 
 def test_no_features() -> None:
-    """As in torch, an input without features leaves the bias."""
+    """As in torch, the output is the bias. It starts at zero, since there is no fan-in to take a bound from."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch finds nothing to initialise
-        assert torch.nn.Linear(0, 3)(torch.ones(2, 0)).shape == (2, 3)
+        assert torch.nn.Linear(0, 3)(torch.ones(2, 0)).tolist() == [[0.0] * 3] * 2
     layer = Linear(0, 3)
-    np.testing.assert_array_equal(layer(np.ones((2, 0))), [layer.params["bias"]] * 2)
+    assert layer.params["bias"].tolist() == [0.0] * 3
+    layer.params["bias"] = np.arange(3.0)
+    np.testing.assert_array_equal(layer(np.ones((2, 0))), [[0.0, 1.0, 2.0]] * 2)
 
 
 @pytest.mark.parametrize(
@@ -131,11 +133,6 @@ def test_no_features() -> None:
     ],
 )
 def test_argument_errors(shapes: Any, message: str) -> None:
-    """What does not fit is refused, not broadcast."""
+    """Shapes that do not fit are refused, not broadcast."""
     with pytest.raises(ValueError, match=message):
         linear(*(None if shape is None else np.ones(shape) for shape in shapes))
-
-
-def test_without_inputs_the_bias_starts_at_zero() -> None:
-    """As in torch: there is no fan-in to take a bound from."""
-    assert Linear(0, 3).params["bias"].tolist() == [0.0, 0.0, 0.0]

@@ -71,7 +71,7 @@ LOSSES: list[tuple[str, dict[str, Any], tuple[Any, ...], tuple[int, ...]]] = [
 ]
 
 
-# Whose gradients `backward` returns, where that is not the first argument alone.
+# The arguments whose gradients `backward` returns, where it is not the first alone.
 PREDICTIONS = {"GaussianNLLLoss": (0, 2), "MarginRankingLoss": (0, 1), "CosineEmbeddingLoss": (0, 1)}
 
 
@@ -110,8 +110,8 @@ def test_follows_torch(
 
 
 def test_poissons_gradient_by_a_target_of_zero() -> None:
-    """That of the terms that are there; torch's is NaN, from the Stirling term that it leaves out."""
-    _, backward = refbp.functional.poisson_nll_loss(np.zeros(1), np.zeros(1), full=True, log_input=False, eps=1.0)
+    """It is that of the terms that are added; torch's is NaN, from the Stirling term that it leaves out."""
+    _, backward = F.poisson_nll_loss(np.zeros(1), np.zeros(1), full=True, log_input=False, eps=1.0)
     assert backward()[1] == 0
 
 
@@ -129,17 +129,17 @@ def test_batchmean_divides_by_the_first_size(log_target: bool) -> None:
 
 def test_the_gradient_of_class_weights() -> None:
     """Of cross entropy of probabilities, by differences: the weight is an argument of the op too."""
-    op, step = refbp.functional.cross_entropy, 1e-6
-    _, backward = op(X, PROBABILITIES, WEIGHT, label_smoothing=0.2)
+    step = 1e-6
+    _, backward = F.cross_entropy(X, PROBABILITIES, WEIGHT, label_smoothing=0.2)
     for index, got in enumerate(backward()[2]):  # type: ignore[arg-type]
         moved = [np.where(np.arange(4) == index, WEIGHT + sign * step, WEIGHT) for sign in (1, -1)]
-        high, low = (op(X, PROBABILITIES, weight, label_smoothing=0.2)[0] for weight in moved)
+        high, low = (F.cross_entropy(X, PROBABILITIES, weight, label_smoothing=0.2)[0] for weight in moved)
         np.testing.assert_allclose(got, (high - low) / (2 * step), rtol=1e-8)
 
 
 def test_where_torchs_conventions_lie() -> None:
     """Hinges pass at exactly zero or not, all ignored is NaN with a gradient of zero, saturated logarithms stay finite."""
-    F, one, zero = refbp.functional, np.ones(1), np.zeros(1)
+    one, zero = np.ones(1), np.zeros(1)
     assert F.margin_ranking_loss(zero, zero, one)[1]()[0] == -1
     assert F.hinge_embedding_loss(one, -one)[1]()[0] == -1
     np.testing.assert_array_equal(F.hinge_embedding_loss(one, zero, margin=3.0)[0], 1 + 2)  # counts as both
@@ -160,8 +160,8 @@ def test_where_torchs_conventions_lie() -> None:
     ("size_average", "reduce", "reduction"),
     [(True, None, "mean"), (False, None, "sum"), (None, False, "none"), (False, True, "sum"), (None, True, "mean")],
 )
-def test_deprecated_words_for_the_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> None:
-    """They win over `reduction`, as in torch, and say so."""
+def test_deprecated_arguments_for_the_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> None:
+    """They override `reduction`, with a warning, as in torch."""
     with pytest.warns(UserWarning, match=f"use reduction='{reduction}' instead") as warned:
         assert refbp.MSELoss(size_average, reduce, "sum").reduction == reduction
     assert warned[0].filename == __file__
@@ -172,21 +172,21 @@ def test_deprecated_words_for_the_reduction(size_average: bool | None, reduce: b
 @pytest.mark.parametrize(
     "name", sorted({name for name, *_ in LOSSES if "reduce" in inspect.signature(getattr(refbp, name)).parameters})
 )
-def test_every_loss_hears_the_deprecated_words(name: str) -> None:
-    """Each of the two in its own place."""
+def test_every_loss_takes_the_deprecated_arguments(name: str) -> None:
+    """A loss that passed one of them on in the other's place would have another reduction."""
     with pytest.warns(UserWarning, match="reduction='sum'"):
         assert getattr(refbp, name)(size_average=False, reduce=True).reduction == "sum"
 
 
 def test_a_variance_may_be_zero() -> None:
     """As in torch it counts as eps; only a negative one is refused."""
-    value, _ = refbp.functional.gaussian_nll_loss(np.ones(2), np.ones(2), np.zeros(2))
+    value, _ = F.gaussian_nll_loss(np.ones(2), np.ones(2), np.zeros(2))
     np.testing.assert_allclose(value, np.log(1e-6) / 2)
 
 
 def test_the_values_dtype_is_the_inputs() -> None:
-    """Whatever target, weight and upstream gradient come in."""
-    value, backward = refbp.functional.nll_loss(X.astype("float32"), CLASSES, WEIGHT)
+    """It does not depend on the dtypes of target, weight and upstream gradient."""
+    value, backward = F.nll_loss(X.astype("float32"), CLASSES, WEIGHT)
     assert value.dtype == np.float32
     grad = backward(np.array(2.0))[0]
     assert grad is not None and grad.dtype == np.float32
@@ -203,8 +203,15 @@ def test_a_copy_has_no_forward(copied: Any) -> None:
     assert loss.backward().shape == (2, 3)
 
 
-def test_a_loss_of_ones_own() -> None:
-    """`op` is all it takes; without it the class says so."""
+def test_the_upstream_gradient_may_be_a_number() -> None:
+    """The value is an array without dimensions."""
+    loss = refbp.MSELoss()
+    assert loss(X, Y).shape == ()
+    np.testing.assert_allclose(loss.backward(2.0), 4 * (X - Y) / X.size)
+
+
+def test_your_own_loss() -> None:
+    """It needs `op` only; without it the class says so."""
     with pytest.raises(TypeError, match="Loss defines no op"):
         Loss()(X, Y)
 
@@ -228,7 +235,7 @@ WRONG: dict[str, tuple[Any, str]] = {
         "BCEWithLogitsLoss expects arrays beside its input, got list",
     ),
     "upstream": (
-        lambda: refbp.functional.mse_loss(X, Y)[1](np.ones(3)),
+        lambda: F.mse_loss(X, Y)[1](np.ones(3)),
         r"a loss's backward expects grad_output of the value's shape \(\), got \(3,\)",
     ),
     "weight": (
@@ -236,19 +243,19 @@ WRONG: dict[str, tuple[Any, str]] = {
         r"binary_cross_entropy expects weight that broadcasts to \(5, 4\), got \(3,\)",
     ),
     "no classes": (
-        lambda: refbp.functional.nll_loss(np.ones((2, 0)), np.zeros(2, int)),
+        lambda: F.nll_loss(np.ones((2, 0)), np.zeros(2, int)),
         r"nll_loss expects input \(C\), \(N, C\) or \(N, C, d1, …\) with C > 0, got \(2, 0\)",
     ),
     "ignored probabilities": (
-        lambda: refbp.functional.cross_entropy(X, PROBABILITIES, ignore_index=0),
+        lambda: F.cross_entropy(X, PROBABILITIES, ignore_index=0),
         "cross_entropy expects class indices as target with an ignore_index, got float64",
     ),
     "multilabel": (
-        lambda: refbp.functional.multilabel_margin_loss(IMAGE, LABELS),
+        lambda: F.multilabel_margin_loss(IMAGE, LABELS),
         r"multilabel_margin_loss expects input \(N, C\) or \(C\), got \(2, 4, 3, 2\)",
     ),
     "soft multilabel": (
-        lambda: refbp.functional.multilabel_soft_margin_loss(np.ones(()), np.ones(())),
+        lambda: F.multilabel_soft_margin_loss(np.ones(()), np.ones(())),
         r"multilabel_soft_margin_loss expects input \(N, C\) or \(C\), got \(\)",
     ),
 }
@@ -268,7 +275,7 @@ def test_wrong_arguments_are_named(name: str) -> None:
     [("l1_loss", {}), ("smooth_l1_loss", {"beta": 0.0}), ("smooth_l1_loss", {"beta": 0.5}), ("huber_loss", {})],
 )
 def test_nan_has_torchs_sign(name: str, options: dict[str, Any], reduction: str) -> None:
-    """Zero in the gradient of an absolute value, while a smooth middle hands NaN on."""
+    """The gradient of an absolute value is zero there; that of a smooth middle is NaN."""
     x, t = np.array([np.nan, 1.0, np.inf]), np.array([0.0, np.nan, np.inf])
     tensor, target = (torch.tensor(array, requires_grad=True) for array in (x, t))
     expected = getattr(torch.nn.functional, name)(tensor, target, reduction=reduction, **options)
@@ -282,7 +289,7 @@ def test_nan_has_torchs_sign(name: str, options: dict[str, Any], reduction: str)
 @pytest.mark.parametrize("weight", [[0.0, 1.0], [0.0, 0.0]])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_a_mean_over_weights_of_zero_is_nan(weight: list[float], smoothing: float) -> None:
-    """Also where smoothing finds something to divide."""
+    """Also where smoothing makes the terms other than zero."""
     x = np.array([[1.0, 2.0], [3.0, 1.0]])
     tensor = torch.tensor(x, requires_grad=True)
     options = {"label_smoothing": smoothing}

@@ -144,7 +144,7 @@ def test_memory_layouts(name: str, layout: str, training: bool) -> None:
 @each
 @pytest.mark.parametrize("training", [True, False])
 def test_float32(name: str, training: bool) -> None:
-    """Computed in the input's precision, whatever the layer stores its parameters in."""
+    """A layer computes in the input's precision, also where its parameters are stored in another."""
     arguments, options, shape = ONE_OF_EACH[name]
     x, upstream = np.random.default_rng(9).standard_normal((2, *shape)).astype("float32")
     ours, theirs = pair(name, *arguments, dtype="float32", **options)
@@ -176,20 +176,12 @@ def test_an_empty_batch(name: str, training: bool) -> None:
 
 
 @each
-def test_nan_goes_where_torch_sends_it(name: str) -> None:
-    """Through the statistics to everything normalised by them, and no further."""
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_goes_where_torch_sends_it(name: str, value: float) -> None:
+    """It goes through the statistics to everything normalised by them, and no further."""
     arguments, options, shape = ONE_OF_EACH[name]
     x, upstream = np.random.default_rng(10).standard_normal((2, *shape))
-    x[1, 2, 0] = np.nan
-    compare(*pair(name, *arguments, **options), x, upstream)
-
-
-@each
-def test_infinity_goes_where_torch_sends_it(name: str) -> None:
-    """A mean of infinity leaves NaN behind."""
-    arguments, options, shape = ONE_OF_EACH[name]
-    x, upstream = np.random.default_rng(10).standard_normal((2, *shape))
-    x[1, 2, 0] = np.inf
+    x[1, 2, 0] = value
     with np.errstate(invalid="ignore"):
         compare(*pair(name, *arguments, **options), x, upstream)
 

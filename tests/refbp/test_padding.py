@@ -53,7 +53,7 @@ def test_follows_torch(mode: str, sides: list[int], lead: tuple[int, ...]) -> No
 @pytest.mark.parametrize("sides", [(), (1, 2), (0, 0), (-1, 1, 2, -1)])
 @pytest.mark.parametrize("value", [None, 2.5, -np.inf, np.nan])
 def test_constant_on_any_shape(shape: tuple[int, ...], sides: Any, value: float | None) -> None:
-    """A constant needs no batch or channels, and may be no finite number."""
+    """A constant needs no batch or channels, and may be infinite or NaN."""
     if len(sides) // 2 > len(shape) or (sides[2:] and 0 in shape):
         return
     against_torch(np.random.default_rng(2).standard_normal(shape), sides, "constant", value)
@@ -141,7 +141,7 @@ def test_what_torch_leaves_empty_is_empty(shape: tuple[int, ...], arguments: tup
     ],
 )
 def test_argument_errors(shape: tuple[int, ...], arguments: tuple[Any, ...], message: str) -> None:
-    """What torch refuses is refused, in words; each of these raises in torch too."""
+    """Each of these raises in torch too; here the error says what was expected."""
     with pytest.raises((RuntimeError, ValueError, NotImplementedError, TypeError)):
         torch.nn.functional.pad(torch.ones(shape), *arguments)
     with pytest.raises(ValueError, match=message):

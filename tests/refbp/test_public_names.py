@@ -1,4 +1,4 @@
-"""Nothing that is written is forgotten in the two lists of public names, `refbp` and `refbp.functional`."""
+"""Every class and every op is in one of the two lists of public names, `refbp` and `refbp.functional`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 import refbp
 
-# What others are made of.
+# Base classes, which are not public.
 BASES = {"Activation", "ConvNd", "InplaceActivation", "OfRank", "PoolWithIndices", "WeightedLoss"}
 
 
@@ -28,9 +28,9 @@ def defined() -> Iterator[tuple[str, Any]]:
 
 
 def ops(name: str, value: Any) -> list[str]:
-    """The ops that a function is: it takes an input and returns an output with its backward; or it updates a parameter.
+    """The ops that a function is. An op takes an input and returns an output with its backward, or it updates a parameter.
 
-    One whose first argument is a rank is an op in each of three.
+    A function whose first argument is a rank is three ops.
     """
     if not inspect.isfunction(value):
         return []
@@ -91,7 +91,7 @@ def test_arguments_of_a_class_have_torchs_defaults(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPS)
 def test_arguments_of_an_op_have_torchs_defaults(name: str) -> None:
-    """Those of torch's function, or where that is written in C, of the class that stands above the op."""
+    """They are those of torch's function or, where that is written in C, of the class that applies the op."""
     own, expected = defaults(getattr(refbp.functional, name)), torchs(name)
     if expected:
         assert [a for a in own if a in expected] == [a for a in expected if a in own]
@@ -102,7 +102,7 @@ def test_arguments_of_an_op_have_torchs_defaults(name: str) -> None:
 
 
 def test_every_docstring_says_what_the_gradient_is() -> None:
-    """A class's too, by taking in its op's: `help` of it is enough."""
+    """A class's docstring includes that of its op, so that `help` of the class is enough."""
     derivative = re.compile(r"f'|grad|∂|Gradients|W ←")
     for module in (refbp, refbp.functional):
         for name in module.__all__:

@@ -111,7 +111,7 @@ LEVELS: dict[str, dict[str, list[Any]]] = {
 
 @pytest.fixture(autouse=True)
 def numbers_in_float64() -> Iterator[None]:
-    """torch keeps the numbers of NAdam's and ASGD's state in its default dtype, whatever the parameters are in."""
+    """torch keeps the numbers of NAdam's and ASGD's state in its default dtype, not in that of the parameters."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
@@ -262,7 +262,7 @@ def test_rules_write_into_nothing(rule: Any) -> None:
 
 
 def test_step_binds_new_arrays() -> None:
-    """Whoever holds a parameter's array, such as a backward of an earlier forward, keeps the old values."""
+    """The backward of an earlier forward, for example, keeps the old array and its values."""
     layer = Linear(2, 2)
     held = layer.params["weight"]
     copy = held.copy()

@@ -121,7 +121,7 @@ def test_padded(sides: Any, value: float, lead: tuple[int, ...]) -> None:
 @settings(deadline=None)
 @given(sides_of_two, st.sampled_from(sorted(NUMPY_MODES)), st.sampled_from([(), (2,), (0,)]))
 def test_padding_with_own_elements(sides: Any, mode: str, lead: tuple[int, ...]) -> None:
-    """What NumPy's padding takes, and the adjoint brings each element's gradient back to where it was taken."""
+    """It takes the elements that np.pad takes, and the adjoint adds each gradient to the element that it comes from."""
     x = np.random.default_rng(3).standard_normal((*lead, 3, 4))
     sources = padding_sources((3, 4), sides, mode)
     expected = np.pad(x, [(0, 0)] * len(lead) + list(sides), mode=NUMPY_MODES[mode])  # type: ignore[call-overload]
@@ -148,7 +148,7 @@ def test_sizes(value: Any, rank: int, expected: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("value", [-1, (1, -1), (1, 2, 3), (), 1.5, (1, 2.0), "ab", None])
 def test_sizes_refuses(value: Any) -> None:
-    """Whatever else is given: one sentence that says what was expected and what came."""
+    """Anything else raises one sentence that says what was expected and what was received."""
     with pytest.raises(ValueError, match="stride expects an int of at least 0, or 2 of them, got"):
         sizes(value, 2, "stride")
 

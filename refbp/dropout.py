@@ -7,6 +7,7 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from refbp.activations import SELU_ALPHA, SELU_SCALE
 from refbp.arrays import Array, Backward
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
@@ -74,8 +75,8 @@ def _by_channel(input: Array, rank: int, name: str) -> tuple[int, ...]:
     return (*input.shape[:lead], *(1,) * (input.ndim - lead))
 
 
-# The limit of SELU at -∞, -scale * alpha.
-SATURATED = -1.7580993408473766
+# The limit of SELU at -∞.
+SATURATED = -SELU_SCALE * SELU_ALPHA
 
 
 def alpha_dropout(

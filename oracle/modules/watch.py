@@ -155,7 +155,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     def _here(self) -> Place:
         frame = frame_of_user()
         path = self.stack[-1] if self.stack else ""
-        return Place(path, "", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place(path)
+        return Place(path, Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place(path)
 
     def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
         """Records the place in the graph of a tensor that is about to be read, or was returned."""

@@ -17,15 +17,15 @@ from oracle.running_error.array import converted
 from oracle.running_error.model import ROUNDOFF
 
 assert _rules
-# Torch's kernels for 16-bit numbers usually compute in float32 and round the result once. The others, on the processor;
-# tests/oracle/programs/test_rules.py holds every rule against torch.
-# They add up in 16 bits: the negative log likelihood its terms (LossNLL.cpp), an embedding and an index the gradients of what was
+# On the CPU torch's kernels for 16-bit numbers usually compute in float32 and round the result once. The following lists are the
+# exceptions; tests/oracle/programs/test_rules.py compares every rule with torch.
+# These add up in 16 bits: the negative log likelihood its terms (LossNLL.cpp), an embedding and an index the gradients of what was
 # read several times (Embedding.cpp, cpu/IndexKernel.cpp), pooling in three dimensions its windows (AdaptiveAveragePooling3d.cpp).
 IN_16_BITS = (
     *("nll_loss_forward", "nll_loss2d_forward", "_adaptive_avg_pool3d"),
     *("embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "_unsafe_index", "index_select", "gather"),
 )
-# They add up gradients alone in 16 bits: layer norm those of its rows, and all where windows overlap, or an edge is repeated
+# These add up only gradients in 16 bits: layer norm those of its rows, the others where windows overlap or an edge is repeated
 # (AdaptiveMaxPoolKernel.cpp and its like).
 GRADIENTS_IN_16_BITS = (
     "native_layer_norm",
@@ -34,7 +34,7 @@ GRADIENTS_IN_16_BITS = (
     *("_adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool3d", "im2col"),
     *(f"{kind}_pad{rank}" for kind in ("reflection", "replication") for rank in ("1d", "2d", "3d")),
 )
-# They round each step to 16 bits: a composition of several calls, or a kernel written in the dtype of its operands.
+# These round each step to 16 bits: a composition of several calls, or a kernel written in the dtype of its operands.
 STEP_BY_STEP = (
     *("_prelu_kernel", "mse_loss", "soft_margin_loss", "binary_cross_entropy_with_logits", "_trilinear"),
     *("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d", "mkldnn_rnn_layer"),
@@ -125,14 +125,13 @@ class Run:
     Raises: NoRule for an operation without a rule.
     """
 
-    def __init__(self, program: Program, arithmetic: Arithmetic, given: Sequence[Any] | None = None) -> None:
+    def __init__(self, program: Program, arithmetic: Arithmetic) -> None:
         self.program, self.arithmetic = program, arithmetic
         self.values: dict[int, Any] = {}
         self._depends = {value for value, _ in program.inputs}
         self._steps: list[_Step] = []
-        arrays = given if given is not None else [self._lifted(held) for _, held in program.inputs]
-        for (value, _), own in zip(program.inputs, arrays, strict=True):
-            self.values[value] = own
+        for value, held in program.inputs:
+            self.values[value] = self._lifted(held)
         used = {ref.value for call in program.calls for ref in refs((call.args, call.kwargs))}
         for value, held in program.constants.items():
             if value in used or value in program.outputs:

@@ -29,7 +29,7 @@ UFUNCS = {
     np.greater: "gt", np.greater_equal: "ge", np.less: "lt", np.less_equal: "le", np.equal: "eq", np.not_equal: "ne",
     np.logical_and: "logical_and", np.logical_or: "logical_or", np.logical_not: "logical_not", np.isnan: "isnan",
 }  # fmt: skip
-# What only puts numbers into other places: recorded as the places that they come from.
+# Functions that only move numbers. They are recorded as the places that the numbers come from.
 MOVES = (
     np.reshape, np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze, np.broadcast_to, np.flip, np.roll,
     np.repeat, np.tile, np.take, np.take_along_axis, np.ravel, np.rot90, np.diagonal, np.tril, np.triu,
@@ -171,9 +171,7 @@ class NumpyRecording:
 
     def moved(self, function: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
         """Records a rearrangement: a view if it is one, else the positions from which its numbers come."""
-        made = function(x.value, *args, **kwargs)
-        if not isinstance(made, np.ndarray):
-            made = np.asarray(made)
+        made = np.asarray(function(x.value, *args, **kwargs))
         if np.may_share_memory(made, x.value):
             self.events.append(Event("view", (self._of(x.value),), {}, (self._of(made),), True))
             return Recorded(made, self)
@@ -250,9 +248,12 @@ def _joined(name: str, function: Any) -> Callable[..., Any]:
     return adapted
 
 
-def _filled(recording: NumpyRecording, function: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-    made = function(x.value, *args, **{name: own for name, own in kwargs.items() if name != "subok"})
-    return Recorded(made, recording)
+def _filled(function: Any) -> Callable[..., Any]:
+    def adapted(recording: NumpyRecording, x: Any, *args: Any, **kwargs: Any) -> Any:
+        made = function(x.value, *args, **{name: own for name, own in kwargs.items() if name != "subok"})
+        return Recorded(made, recording)
+
+    return adapted
 
 
 ADAPTED: dict[str, Callable[..., Any]] = {
@@ -277,14 +278,14 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "einsum": lambda recording, equation, *arrays: recording.call(
         "einsum", lambda *own: np.einsum(equation, *own), arrays, (equation,)
     ),
-    "zeros_like": lambda recording, x, *args, **kwargs: _filled(recording, np.zeros_like, x, *args, **kwargs),
-    "ones_like": lambda recording, x, *args, **kwargs: _filled(recording, np.ones_like, x, *args, **kwargs),
-    "empty_like": lambda recording, x, *args, **kwargs: _filled(recording, np.zeros_like, x, *args, **kwargs),
-    "full_like": lambda recording, x, *args, **kwargs: _filled(recording, np.full_like, x, *args, **kwargs),
+    "zeros_like": _filled(np.zeros_like),
+    "ones_like": _filled(np.ones_like),
+    "empty_like": _filled(np.zeros_like),
+    "full_like": _filled(np.full_like),
 }
 
 
-# Whose own np.zeros is meant as it is; numpy's compiled code above all, which would end the process.
+# Packages in whose modules np.zeros stays NumPy's own. Replacing it inside numpy itself would end the process.
 KEPT = frozenset({"numpy", "scipy", "pandas", "torch", "oracle", "sys", "builtins"})
 
 

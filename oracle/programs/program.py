@@ -12,10 +12,9 @@ from oracle.programs.table import NoRule
 
 
 class Place(NamedTuple):
-    """The place of a call: the path of the module that makes it, the function that it is part of, and the source line."""
+    """The place of a call: the path of the module that makes it, and the source line."""
 
     module: str = ""
-    function: str = ""
     file: str = ""
     line: int = 0
 
@@ -29,8 +28,8 @@ class Held:
     Attributes:
         storage: identifies the memory of which it is a part.
         differentiable: whether a gradient may flow through this use of it.
-        source: that from which its values are read, if a part of them can be read alone.
-        kept: a part of its values, if only that was copied before they were overwritten: what it is, and the values.
+        source: the tensor that has its values, if a part of them can be read alone.
+        kept: if only a part of its values was copied before they were overwritten, this part: which it is, and its values.
     """
 
     __slots__ = ("__weakref__", "_numbers", "_read", "differentiable", "dtype", "geometry", "kept", "source", "storage")
@@ -124,7 +123,6 @@ class Call:
     results: tuple[int | None, ...]
     recorded: tuple[Held | None, ...]
     single: bool = True
-    place: Place = NOWHERE
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class Program:
     Attributes:
         inputs: the input values, with their recorded arrays.
         constants: other values that it reads, with their recorded arrays.
-        outputs: the output values; None for one that is not an array, or that the program does not compute.
+        outputs: the output values.
     """
 
     inputs: tuple[tuple[int, Held], ...]

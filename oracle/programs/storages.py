@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from oracle.programs.geometry import Geometry
-from oracle.programs.program import NOWHERE, Call, Event, Held, Place, Program, Ref, needed, replaced
+from oracle.programs.program import Call, Event, Held, Program, Ref, needed, replaced
 from oracle.programs.table import NoRule
 
-# A piece of a storage whose values somebody has overwritten in part.
+# Marks a piece of a storage whose values were overwritten in part.
 LOST = -1
 REPEATED = "it is a view of memory whose elements are repeated"
 
@@ -27,27 +27,27 @@ class Storages:
         self.count += 1
         return self.count - 1
 
-    def read(self, held: Held, place: Place = NOWHERE) -> Ref:
+    def read(self, held: Held) -> Ref:
         """The current value of an array. Raises: NoRule."""
         pieces = self.pieces.setdefault(held.storage, [])
         found = next((own for own in pieces if own[0] == held.geometry and own[2] == held.dtype), None)
         if found is None:
             covering = [own for own in pieces if own[0].covers(held.geometry)]
             found = next((own for own in covering if not own[0].repeats), None)
-            if covering and found is None:  # which of several equal elements it is, memory does not tell
+            if covering and found is None:  # memory does not tell which of several equal elements it is
                 raise NoRule(REPEATED)
         if found is not None and (found[1] == LOST or found[2] != held.dtype):
             raise NoRule("it reads memory that was written in another form")
         if found is None:
-            return Ref(self._first_read(held, pieces, place), held.differentiable)
+            return Ref(self._first_read(held, pieces), held.differentiable)
         geometry, value, _ = found
         if geometry != held.geometry:
             part = self.new()
-            self.calls.append(Call("view", (Ref(value), geometry, held.geometry), {}, (part,), (held,), place=place))
+            self.calls.append(Call("view", (Ref(value), geometry, held.geometry), {}, (part,), (held,)))
             value = part
         return Ref(value, held.differentiable)
 
-    def _first_read(self, held: Held, pieces: list[tuple[Geometry, int, str]], place: Place) -> int:
+    def _first_read(self, held: Held, pieces: list[tuple[Geometry, int, str]]) -> int:
         """The value of an array of which only parts are known: a constant with these parts written to it. Raises: NoRule."""
         whole = self.new()
         self.constants[whole] = held
@@ -58,11 +58,11 @@ class Storages:
                 raise NoRule("it reads memory that was written in another form")
             before, whole = whole, self.new()
             arguments = (Ref(before), Ref(value), held.geometry, geometry)
-            self.calls.append(Call("write", arguments, {}, (whole,), (None,), place=place))
+            self.calls.append(Call("write", arguments, {}, (whole,), (None,)))
         pieces.insert(0, (held.geometry, whole, held.dtype))
         return whole
 
-    def write(self, held: Held, value: int, place: Place = NOWHERE) -> None:
+    def write(self, held: Held, value: int) -> None:
         """Sets the contents of an array's memory."""
         kept: list[tuple[Geometry, int, str]] = []
         own, is_held = held.geometry, False
@@ -73,9 +73,7 @@ class Storages:
                 kept.append((geometry, before, dtype))
             elif geometry.covers(own) and dtype == held.dtype:
                 after = self.new()
-                self.calls.append(
-                    Call("write", (Ref(before), Ref(value), geometry, own), {}, (after,), (None,), place=place)
-                )
+                self.calls.append(Call("write", (Ref(before), Ref(value), geometry, own), {}, (after,), (None,)))
                 kept.append((geometry, after, dtype))
                 is_held = True
             elif not own.covers(geometry):
@@ -94,14 +92,14 @@ class Storages:
             for position, own in enumerate(event.results)
             if isinstance(own, Held) and (position in written or own.storage not in known)
         ]
-        if not fresh and not event.written:  # a view, which is read when somebody uses it
+        if not fresh and not event.written:  # a view, which is read when it is used
             for own in arguments:
-                self.read(own, event.place)
+                self.read(own)
             if event.unrepeated:
                 self._view_repeated(event)
             return
-        args = replaced(event.args, Held, lambda own: self.read(own, event.place))
-        kwargs = replaced(dict(event.kwargs), Held, lambda own: self.read(own, event.place))
+        args = replaced(event.args, Held, self.read)
+        kwargs = replaced(dict(event.kwargs), Held, self.read)
         results: list[int | None] = [None] * len(event.results)
         for position in fresh:
             results[position] = self.new()
@@ -113,16 +111,15 @@ class Storages:
                 tuple(results),
                 tuple(own if isinstance(own, Held) else None for own in event.results),
                 event.single,
-                event.place,
             )
         )
         into = {position: argument for argument, position in event.written if position is not None}
         for position in fresh:
             value = results[position]
             assert value is not None
-            self.write(into.get(position, event.results[position]), value, event.place)
+            self.write(into.get(position, event.results[position]), value)
         for argument, result in event.written:
-            if result is None:  # whose new values no result shows: it is read as it was found afterwards
+            if result is None:  # no result shows the new values, so they are read as they were found afterwards
                 self.pieces[argument.storage] = [
                     (geometry, LOST if geometry.meets(argument.geometry) else value, dtype)
                     for geometry, value, dtype in self.pieces.get(argument.storage, [])
@@ -130,7 +127,7 @@ class Storages:
 
     def _view_repeated(self, event: Event) -> None:
         """Reads a view of an array whose elements are repeated, and of which nothing else is known, element by element."""
-        source = next(own for own in _helds(event.args))
+        source = _helds(event.args)[0]
         pieces = self.pieces[source.storage]
         if not source.geometry.repeats or any(
             geometry.covers(source.geometry) and not geometry.repeats for geometry, _, _ in pieces
@@ -142,7 +139,7 @@ class Storages:
             if held.geometry == source.geometry:
                 continue
             value, row = self.new(), Geometry.row_of(source.shape)
-            self.calls.append(Call("view", (self.read(source), row, part), {}, (value,), (held,), place=event.place))
+            self.calls.append(Call("view", (self.read(source), row, part), {}, (value,), (held,)))
             pieces.insert(0, (held.geometry, value, held.dtype))
 
 

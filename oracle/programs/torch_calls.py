@@ -21,7 +21,7 @@ from oracle.programs.program import Event, Held, Place, Program
 from oracle.programs.storages import program_of
 from oracle.subjects.torch import array
 
-# Whose lines nobody looks for.
+# Code of torch and of this package, whose lines a user does not look for.
 OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
 # Arguments that say where and how a result is held, which the result itself shows.
 LEFT_OUT = frozenset({"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "out", "generator"})
@@ -64,7 +64,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # to load the compiler takes seconds
+        return False  # loading the compiler takes seconds
 
     def __init__(self, place: Callable[[], Place] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -171,7 +171,7 @@ def frame_of_user() -> FrameType | None:
 
 def _place() -> Place:
     frame = frame_of_user()
-    return Place("", "", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place()
+    return Place("", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place()
 
 
 def record(fn: Callable[..., Any], *inputs: torch.Tensor) -> tuple[Program, list[torch.Tensor]]:

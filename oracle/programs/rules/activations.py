@@ -30,31 +30,23 @@ def _in_any_formula(spec: Spec, input: Any, made: tuple[Any, Backward]) -> tuple
     return covered("output", output), lambda g: covered("grad_input", backward(g), grad_output=g)
 
 
-def _activation(name: str, function: Callable[..., Any]) -> None:
-    """A rule made of an op of refbp that has ATen's arguments."""
+def _activation(name: str) -> None:
+    """A rule made of the op of refbp of this name, which has ATen's arguments."""
+    function = getattr(functional, name)
 
     def of_refbp(input: Any, *options: Any, **named: Any) -> Any:
         return function(input, *options, **named)
 
-    of_refbp.__doc__ = f"`refbp.functional.{function.__name__}`."
+    of_refbp.__doc__ = f"`refbp.functional.{name}`."
     of_refbp.__module__ = __name__
     rule(name)(of_refbp)
 
 
 for _name in (
-    "relu",
-    "relu6",
-    "silu",
-    "hardtanh",
-    "hardsigmoid",
-    "hardswish",
-    "leaky_relu",
-    "mish",
-    "softplus",
+    *("relu", "relu6", "silu", "hardtanh", "hardsigmoid", "hardswish", "leaky_relu", "mish", "softplus"),
+    *("hardshrink", "softshrink", "threshold", "glu"),
 ):
-    _activation(_name, getattr(functional, _name))
-for _name in ("hardshrink", "softshrink", "threshold", "glu"):
-    _activation(_name, getattr(functional, _name))
+    _activation(_name)
 
 
 @rule("gelu")

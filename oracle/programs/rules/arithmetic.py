@@ -44,8 +44,8 @@ def mul(input: Any, other: Any) -> Any:
 def div(input: Any, other: Any, rounding_mode: str | None = None) -> Any:
     """x / y; g / y, and -g (x/y) / y."""
     if rounding_mode is not None:
-        raise_to = {"floor": np.floor, "trunc": np.trunc}[rounding_mode]
-        return raise_to(input / other), lambda g: (summed_to(g * 0.0, input), summed_to(g * 0.0, other))
+        rounded = {"floor": np.floor, "trunc": np.trunc}[rounding_mode]
+        return rounded(input / other), lambda g: (summed_to(g * 0.0, input), summed_to(g * 0.0, other))
     quotient = input / other
     return quotient, lambda g: (summed_to(g / other, input), summed_to(-g * (quotient / other), other))
 

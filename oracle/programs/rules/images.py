@@ -63,10 +63,10 @@ def _in_stores(op: Any, input: Any, weight: Any, bias: Any, transposed: bool, y:
     return y, backward
 
 
-def _sides(given: Any, rank: int, default: Any = None) -> Any:
-    """ATen's list of one number, or of one per dimension; empty for the default."""
+def _sides(given: Any, rank: int) -> Any:
+    """One number per dimension, from ATen's one number or list of one or of all; None for an empty list, the default."""
     sides = tuple(given) if isinstance(given, (list, tuple)) else (given,)
-    return default if not sides else sides * rank if len(sides) == 1 else sides
+    return None if not sides else sides * rank if len(sides) == 1 else sides
 
 
 @rule("max_pool2d_with_indices")
@@ -99,9 +99,8 @@ def avg_pool2d(
     count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Any:  # fmt: skip
     """`refbp.functional.avg_pool2d`."""
-    sides = (_sides(kernel_size, 2), _sides(stride, 2), _sides(padding, 2))
-    y, back = functional.avg_pool2d(input, *sides, ceil_mode, count_include_pad, divisor_override)
-    return y, lambda g: (back(g),)
+    rest = (ceil_mode, count_include_pad, divisor_override)
+    return _avg_pool(functional.avg_pool2d, 2, input, kernel_size, stride, padding, *rest)
 
 
 @rule("avg_pool3d")
@@ -110,9 +109,8 @@ def avg_pool3d(
     count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Any:  # fmt: skip
     """`refbp.functional.avg_pool3d`."""
-    sides = (_sides(kernel_size, 3), _sides(stride, 3), _sides(padding, 3))
-    y, back = functional.avg_pool3d(input, *sides, ceil_mode, count_include_pad, divisor_override)
-    return y, lambda g: (back(g),)
+    rest = (ceil_mode, count_include_pad, divisor_override)
+    return _avg_pool(functional.avg_pool3d, 3, input, kernel_size, stride, padding, *rest)
 
 
 @rule("avg_pool1d")
@@ -125,8 +123,11 @@ def avg_pool1d(
     count_include_pad: bool = True,
 ) -> Any:
     """`refbp.functional.avg_pool1d`."""
-    sides = (_sides(kernel_size, 1), _sides(stride, 1), _sides(padding, 1))
-    y, back = functional.avg_pool1d(input, *sides, ceil_mode, count_include_pad)
+    return _avg_pool(functional.avg_pool1d, 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+def _avg_pool(op: Any, rank: int, input: Any, kernel: Any, stride: Any, padding: Any, *rest: Any) -> Any:
+    y, back = op(input, _sides(kernel, rank), _sides(stride, rank), _sides(padding, rank), *rest)
     return y, lambda g: (back(g),)
 
 
@@ -289,16 +290,19 @@ def _resized(input: Any, size: Any, scales: Any, mode: str, align_corners: bool 
 @rule("pixel_shuffle")
 def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
     """`refbp.functional.pixel_shuffle`."""
-    shape = (math.prod(input.shape[:-3]), *input.shape[-3:])
-    y, back = functional.pixel_shuffle(input.reshape(shape), upscale_factor)
-    return y.reshape((*input.shape[:-3], *y.shape[-3:])), lambda g: (back(g.reshape(y.shape)).reshape(input.shape),)
+    return _shuffled(functional.pixel_shuffle, input, upscale_factor)
 
 
 @rule("pixel_unshuffle")
 def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
     """`refbp.functional.pixel_unshuffle`."""
+    return _shuffled(functional.pixel_unshuffle, input, downscale_factor)
+
+
+def _shuffled(op: Any, input: Any, factor: int) -> Any:
+    """Applies the op to the last three dimensions."""
     shape = (math.prod(input.shape[:-3]), *input.shape[-3:])
-    y, back = functional.pixel_unshuffle(input.reshape(shape), downscale_factor)
+    y, back = op(input.reshape(shape), factor)
     return y.reshape((*input.shape[:-3], *y.shape[-3:])), lambda g: (back(g.reshape(y.shape)).reshape(input.shape),)
 
 

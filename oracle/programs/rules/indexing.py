@@ -74,8 +74,13 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     """Slices along a dimension; g added to those that were read."""
     if not input.ndim:
         return input.reshape(-1)[np.asarray(index).reshape(-1)].reshape(()), lambda g: (g,)
-    places = (slice(None),) * (dim % input.ndim) + (np.asarray(index).reshape(-1),)
+    places = _slices(index, dim, input.ndim)
     return mapped(input, lambda own: own[places]), lambda g: (_added_at(places, g, input),)
+
+
+def _slices(index: Any, dim: int, ndim: int) -> tuple[Any, ...]:
+    """The full index of slices along one dimension."""
+    return (slice(None),) * (dim % ndim) + (np.asarray(index).reshape(-1),)
 
 
 def _along(index: Any, dim: int) -> tuple[Any, ...]:
@@ -160,7 +165,7 @@ def index_add(input: Any, dim: int, index: Any, source: Any, alpha: Any = 1) -> 
     scale = 1.0 if alpha == 1 else float(alpha)
     if not input.ndim:
         return input + source * scale, lambda g: (g, None, None, g * scale)
-    places = (slice(None),) * (dim % input.ndim) + (np.asarray(index).reshape(-1),)
+    places = _slices(index, dim, input.ndim)
     y, addend = input.copy(), source if scale == 1 else source * scale
     np.add.at(y, places, addend.reshape(y[places].shape))
 
@@ -194,7 +199,7 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
 @rule("index_copy", moves=True)
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     """x with slices along a dimension replaced; g where it was kept, and g read there."""
-    places = (slice(None),) * (dim % max(input.ndim, 1)) + (index.reshape(-1),) if input.ndim else ()
+    places = _slices(index, dim, input.ndim) if input.ndim else ()
     y, backward = index_put(input, places, source.reshape(np.empty(input.shape)[places].shape))
 
     def back(g: Any) -> Any:
@@ -208,7 +213,7 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """x with slices along a dimension filled; g where x was kept, and the sum of the other g."""
     filled = np.zeros(input.shape, bool)
-    filled[(slice(None),) * (dim % max(input.ndim, 1)) + (np.asarray(index),) if input.ndim else ...] = True
+    filled[_slices(index, dim, input.ndim) if input.ndim else ...] = True
     return np.where(filled, value, input), lambda g: (
         np.where(filled, 0.0, g),
         None,

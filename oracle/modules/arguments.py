@@ -38,6 +38,16 @@ def checked(module: Any, x: Any, loss: Any, target: Any, optimizer: Any, steps: 
     return made
 
 
+def check_words(unjudged: Any, effort: Any, seed: Any) -> None:
+    """Raises: ModuleError."""
+    if unjudged not in ("fail", "allow"):
+        raise ModuleError(f"unjudged is 'fail' or 'allow', got {unjudged!r}")
+    if effort not in ("full", "sample"):
+        raise ModuleError(f"effort is 'full' or 'sample', got {effort!r}")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ModuleError(f"seed is a whole number from 0 on, got {seed!r}")
+
+
 def check_references(module: torch.nn.Module, references: Any) -> None:
     """Raises: ModuleError."""
     if not isinstance(references, Mapping):

@@ -21,10 +21,10 @@ DROPOUTS = ("Dropout", *CHANNEL_DROPOUTS, "AlphaDropout")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """The mask of a dropout layer, and which of its elements are known from the layer's output."""
+class Mask:
+    """The elements that a dropout layer kept, and those of which its output tells whether it kept them."""
 
-    mask: Array
+    kept: Array
     known: Array
 
 
@@ -32,17 +32,21 @@ class Drawn:
 class Observed:
     """A part with the results from which its rows are made.
 
-    Attributes: `made`, the results by layer and quantity; `expected`, the quantities that must be present; `drawn`, the mask that
-        a layer drew; `if_output`, whether the part is judged only if its output, which is judged elsewhere, is right; `device`,
-        the kind of device on which it was computed; `sampled`, the whole shape of each quantity of which elements are drawn,
-        and these, by layer and quantity.
+    Attributes:
+        kinds: the class of each layer.
+        made: the results, by layer and quantity.
+        expected: the quantities that must be present.
+        mask: the mask that a dropout layer drew.
+        if_output: whether the part is judged only if its output, which is judged elsewhere, is right.
+        device: the kind of device on which it was computed.
+        sampled: of each quantity of which elements are drawn, the whole shape and these elements, by layer and quantity.
     """
 
     part: Part
     kinds: Mapping[str, str]
     made: Mapping[tuple[str, str], Array]
     expected: Sequence[str]
-    drawn: Drawn | None = None
+    mask: Mask | None = None
     if_output: bool = False
     device: str = "cpu"
     sampled: Mapping[tuple[str, str], tuple[Shape, Draw]] = field(default_factory=dict)
@@ -60,20 +64,20 @@ def mixed(call: Call) -> str:
 
 def of_calls(call: Call, case: str) -> list[Observed]:
     """The parts of a layer's call: one, or the smaller calls of which elements were drawn."""
-    if not call.pieces:
+    if not call.parts:
         return [of_call(call, case)]
     sampled = {
         (call.layer, quantity): (call.made[quantity].shape, own)
         for quantity, own in call.draws.items()
         if quantity in call.made
     }
-    return [replace(of_call(own, case), sampled=sampled) for own in call.parts()]
+    return [replace(of_call(own, case), sampled=sampled) for own in call.small_calls()]
 
 
 def of_call(call: Call, case: str) -> Observed:
     """The part of a layer with its inputs."""
     assert call.spec is not None and call.input is not None
-    drawn = mask_of(call) if call.training and call.kind in DROPOUTS else None
+    mask = mask_of(call) if call.training and call.kind in DROPOUTS else None
     part = Part(
         Case(
             name=f"{case}/{call.layer}",
@@ -82,13 +86,13 @@ def of_call(call: Call, case: str) -> Observed:
             params={f"layer.{name}": value for name, value in call.state.items()},
             inputs=(call.input,),
             grad_outputs=() if call.grad_output is None else (call.grad_output,),
-            masks={} if drawn is None else {"layer": drawn.mask},
+            masks={} if mask is None else {"layer": mask.kept},
             training=call.training,
         ),
         {"layer": call.layer},
     )
     made = {(call.layer, quantity): value for quantity, value in call.made.items()}
-    return Observed(part, {call.layer: call.kind}, made, call.expected, drawn, device=call.device)
+    return Observed(part, {call.layer: call.kind}, made, call.expected, mask, device=call.device)
 
 
 def of_statistics(call: Call, case: str) -> Observed | None:
@@ -167,7 +171,7 @@ def of_update(update: Update, case: str, kinds: Mapping[str, str]) -> list[Obser
     return parts
 
 
-def mask_of(call: Call) -> Drawn:
+def mask_of(call: Call) -> Mask:
     """The elements that a dropout layer kept, found by comparing its output with the values for kept and for dropped elements.
 
     Where these are equal the gradient decides; where it is zero too, it makes no difference.
@@ -178,7 +182,7 @@ def mask_of(call: Call) -> Drawn:
     p = float(call.spec.options.get("p", 0.5))
     kept, lost = (op(x, p, True, mask=np.full(x.shape, choice))[0] for choice in (True, False))
     if y.shape != x.shape:
-        return Drawn(np.ones(x.shape, bool), np.zeros(x.shape, bool))
+        return Mask(np.ones(x.shape, bool), np.zeros(x.shape, bool))
     with np.errstate(invalid="ignore"):
         mask = np.where(np.isinf(x), ~np.isnan(y), np.abs(y - kept) < np.abs(y - lost))  # infinity times zero is NaN
         known = (kept != lost) & ~np.isnan(x)
@@ -188,4 +192,4 @@ def mask_of(call: Call) -> Drawn:
     if call.kind in CHANNEL_DROPOUTS:
         positions = channel_positions(call.kind, x.ndim)
         mask = np.where(known, mask, mask.any(positions, keepdims=True))
-    return Drawn(mask, known)
+    return Mask(mask, known)

@@ -48,15 +48,16 @@ class Call:
         layer: the dotted name of the leaf; "name#2" for its second call.
         kind: its class of torch.nn; for a leaf that cannot be judged, its own class.
         spec: its options; None if it cannot be judged, for the `reason`.
-        given: its input, and its parameters and buffers by short name, as they were at the call; `device`, the kind of device
-            that they are on.
+        input, state: its input, and its parameters and buffers by short name, as they were at the call.
+        device: the kind of device that they are on.
+        grad_output: the upstream gradient.
         made: its results, by quantity.
         expected: the quantities that it must have.
         joined: whether its output is part of autograd's graph.
         learns: the names of its parameters that have a gradient.
         keeps: the norm of torch.nn that keeps statistics, for a class that derives from one and has its own forward.
         spoilt: "input" or "grad_output" if the call changed them unnoticed by autograd, although other code reads them.
-        pieces: if elements of it are drawn, the smaller calls that hold them; its own arrays then hold no numbers.
+        parts: if elements of it are drawn, the smaller calls that hold them; its own arrays then hold no numbers.
         draws: of each quantity, the elements that are drawn.
     """
 
@@ -75,15 +76,15 @@ class Call:
     keeps: Spec | None = None
     spoilt: list[str] = field(default_factory=list)
     learns: list[str] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list, repr=False)
+    parts: list[CallPart] = field(default_factory=list, repr=False)
     draws: Mapping[str, Draw] = field(default_factory=dict, repr=False)
-    # How autograd knows what went in, and how young its nodes were then.
+    # Its input and state in autograd's graph: their edges, the version of the input, and the age of the graph at the call.
     edges: dict[tuple[Node, int], tuple[str, Slice | None]] = field(default_factory=dict, repr=False)
     version: int = 0
     age: int = 0
-    # The nodes with edges out of the call through which the backward pass has not gone yet.
+    # The number of nodes with edges out of the call that the backward pass has not reached.
     pending: int = 0
-    # The results that are still in a tensor's memory.
+    # The results, by quantity, that are still in a tensor's memory.
     borrowed: list[str] = field(default_factory=list, repr=False)
 
     @property
@@ -92,7 +93,7 @@ class Call:
         return self.layer.partition("#")[0]
 
     def cut(self, plans: Sequence[Plan], given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
-        """Takes the parts of an input and of a state that the plans need, instead of the whole."""
+        """Records only the parts of an input and of a state that the plans need."""
         self.input = blank_of(given)
         self.state = {name: blank_of(value) for name, value in state.items()}
         self.draws = {quantity: own for plan in plans for quantity, own in plan.draws.items()}
@@ -103,11 +104,11 @@ class Call:
                 name: taken(plan.takes[name], value) if name in plan.takes else copy_of(value)
                 for name, value in state.items()
             }
-            self.pieces.append(Piece(plan, small))
+            self.parts.append(CallPart(plan, small))
 
     def add(self, quantity: str, tensor: torch.Tensor) -> None:
-        """Adds a share of a result. It may stay in the tensor's memory until `own`."""
-        if not self.pieces:
+        """Adds a share of a result. It may stay in the tensor's memory until `copy_borrowed`."""
+        if not self.parts:
             before, share = self.made.get(quantity), array(tensor)
             self.made[quantity] = share if before is None else before + share
             self.borrowed.append(quantity)
@@ -115,45 +116,45 @@ class Call:
         if quantity in self.draws and not self.draws[quantity].fits(tuple(tensor.shape)):
             self.refuse(f"its {quantity} has the shape {tuple(tensor.shape)}, from which nothing was drawn")
         self.made[quantity] = blank_of(tensor)
-        for piece in self.pieces if self.spec is not None else []:
-            if quantity in piece.plan.draws:
-                share, before = taken(piece.plan.draws[quantity], tensor), piece.call.made.get(quantity)
-                piece.call.made[quantity] = share if before is None else before + share
+        for part in self.parts if self.spec is not None else []:
+            if quantity in part.plan.draws:
+                share, before = taken(part.plan.draws[quantity], tensor), part.call.made.get(quantity)
+                part.call.made[quantity] = share if before is None else before + share
 
-    def own(self) -> None:
-        """Copies results that are in a tensor's memory, if they are not judged yet."""
+    def copy_borrowed(self) -> None:
+        """Copies the results that are still in a tensor's memory. Once the call was judged there are none."""
         self.made.update({quantity: np.array(self.made[quantity]) for quantity in self.borrowed})
         self.borrowed.clear()
 
     def arrive(self, gradient: torch.Tensor) -> None:
         """Takes the upstream gradient."""
-        if not self.pieces:
+        if not self.parts:
             self.grad_output = copy_of(gradient)
             return
         self.grad_output = blank_of(gradient)
-        for piece in self.pieces:
-            if "grad_output" in piece.plan.takes:
-                piece.call.grad_output = taken(piece.plan.takes["grad_output"], gradient)
+        for part in self.parts:
+            if "grad_output" in part.plan.takes:
+                part.call.grad_output = taken(part.plan.takes["grad_output"], gradient)
 
     def holds(self, name: str, tensor: torch.Tensor) -> bool:
-        """Whether a tensor still has the values that were recorded of it; of one of which parts were taken, those of one part."""
-        for piece in self.pieces:
-            if name in piece.plan.takes:
-                before = piece.call.input if name == "input" else piece.call.grad_output
-                return before is None or same(taken(piece.plan.takes[name], tensor), before)
+        """Whether a tensor still has the recorded values. If only parts of it were recorded, one of them is compared."""
+        for part in self.parts:
+            if name in part.plan.takes:
+                before = part.call.input if name == "input" else part.call.grad_output
+                return before is None or same(taken(part.plan.takes[name], tensor), before)
         before = self.input if name == "input" else self.grad_output
-        return before is None or bool(self.pieces) or same(array(tensor.detach()), before)
+        return before is None or bool(self.parts) or same(array(tensor.detach()), before)
 
-    def parts(self) -> list[Call]:
+    def small_calls(self) -> list[Call]:
         """The smaller calls that stand for this one."""
-        for piece in self.pieces:
-            piece.call.expected = [own for own in self.expected if own in piece.plan.draws]
-        return [piece.call for piece in self.pieces]
+        for part in self.parts:
+            part.call.expected = [own for own in self.expected if own in part.plan.draws]
+        return [part.call for part in self.parts]
 
     def add_zeros(self) -> None:
         """Adds the gradients that autograd leaves out because they are zero."""
-        for part in self.parts():
-            part.add_zeros()
+        for call in self.small_calls():
+            call.add_zeros()
         for quantity in self.expected:
             if quantity not in self.made:
                 name = quantity.partition(".")[2]
@@ -167,7 +168,7 @@ class Call:
         def light(array: Array) -> Array:
             return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 
-        self.pieces = []
+        self.parts = []
         self.borrowed.clear()
         self.input = None if self.input is None else light(self.input)
         self.grad_output = None if self.grad_output is None else light(self.grad_output)
@@ -175,11 +176,11 @@ class Call:
         self.made = {quantity: light(value) for quantity, value in self.made.items()}
 
     def refuse(self, reason: str) -> None:
-        self.spec, self.reason, self.pieces, self.draws = None, reason, [], {}
+        self.spec, self.reason, self.parts, self.draws = None, reason, [], {}
 
 
 @dataclass
-class Piece:
+class CallPart:
     """A smaller call of the same layer."""
 
     plan: Plan
@@ -187,6 +188,7 @@ class Piece:
 
 
 def copy_of(tensor: torch.Tensor) -> Array:
+    """A copy of a tensor's values."""
     return np.array(array(tensor.detach()))
 
 

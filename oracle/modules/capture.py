@@ -28,18 +28,23 @@ from oracle.modules.sampled.sampler import Sampler, TooLarge
 from oracle.modules.specs import MOVING, layer_spec, layer_type, own_forward, state_of
 from oracle.subjects.torch import array
 
-# Integers of the same size, by bytes.
+# Integer types by their size in bytes.
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Capture:
-    """Records every leaf of a module, and calls `done` with each call whose gradients are complete,
-    and `copied` with each tensor and the copy of its values. With a sampler only a part of large ones is copied. `kept` are
-    copies of parameters that exist anyway, by the tensor's id; one is used while it has the parameter's values.
+    """Records every leaf of a module.
 
+    Args:
+        names: the names of parameters.
+        done: called with each call whose gradients are complete.
+        copied: called with each tensor that is copied, and the copy of its values.
+        sampler: draws elements of large calls, so that only these are copied; None if all of them are.
+        kept: copies of parameters that exist anyway, by the tensor's id; one is used while it has the parameter's values.
     Attributes:
         calls: the calls, in order.
-        reached: the calls whose output received a gradient, in order of arrival; `order` has their names and operations'.
+        reached: the calls whose output received a gradient, in order of arrival.
+        order: the names of these, and of operations, in order of arrival.
         owned: the nodes of autograd's graph that are part of a call.
         open: the calls that have not returned.
     """
@@ -171,7 +176,7 @@ class Capture:
         """Copies the result of a call, and registers hooks for its gradients."""
         shown = {"output": output, **{f"buffer.{name}": value for name, value in buffers.items()}}
         for quantity, value in shown.items():
-            if call.pieces:
+            if call.parts:
                 call.add(quantity, value)
             else:
                 call.made[quantity] = self._copied(value)
@@ -243,7 +248,7 @@ class Capture:
                 if not call.pending:
                     call.add_zeros()
                     self.done(call)
-            call.own()
+            call.copy_borrowed()
 
         call.pending += 1
         self._hooks.append(node.register_hook(hook))
@@ -289,7 +294,7 @@ def leaves(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
 
 def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
     """A hook that torch.compile does not compile: it then compiles the code between hooks layer by layer."""
-    compiler_is_there = "torch._dynamo" in sys.modules  # to load it takes longer than most modules take to be judged
+    compiler_is_there = "torch._dynamo" in sys.modules  # loading it takes longer than judging most modules
     return torch.compiler.disable(hook) if compiler_is_there else hook  # type: ignore[no-untyped-call]
 
 

@@ -15,12 +15,12 @@ from oracle.harness.surroundings import Surroundings
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
 from oracle.modules import nested
-from oracle.modules.arguments import ModuleError, check_references, checked, checked_profile
+from oracle.modules.arguments import ModuleError, check_references, check_words, checked, checked_profile
 from oracle.modules.as_parts import Observed, mixed, of_calls, of_loss, of_statistics, of_update
 from oracle.modules.calls import Call
 from oracle.modules.capture import leaves
 from oracle.modules.covered import Covered
-from oracle.modules.module_step import ModuleStep, Seen, judged_part
+from oracle.modules.module_step import ModuleStep, RecordedStep, judged_part
 from oracle.modules.operation_rows import Judged
 from oracle.modules.operations import Operation
 from oracle.modules.specs import layer_type, optimizer_type
@@ -89,13 +89,8 @@ def check_module(
     Raises: ModuleError, a ValueError, for arguments that cannot be used.
     """
     targets = checked(torch_module, x, loss, target, optimizer, steps)
-    if unjudged not in ("fail", "allow"):
-        raise ModuleError(f"unjudged is 'fail' or 'allow', got {unjudged!r}")
+    check_words(unjudged, effort, seed)
     inputs = x if isinstance(x, tuple) else (x,)
-    if effort not in ("full", "sample"):
-        raise ModuleError(f"effort is 'full' or 'sample', got {effort!r}")
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ModuleError(f"seed is a whole number from 0 on, got {seed!r}")
     references = {} if references is None else references
     check_references(torch_module, references)
     declared = checked_profile(profile)
@@ -104,10 +99,10 @@ def check_module(
     start, around = time.perf_counter(), Surroundings()
     with untouched(torch_module, optimizer, list(nested.tensors_in(inputs))) as kept:
         run.training = replace(run.training, kept=kept)
-        seen = tuple(run.steps(steps))
+        recorded = tuple(run.steps(steps))
     left = around.put_back()
     known_as = {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])}
-    judgement = judge_step(ModuleStep(run.case, seen), run.training.profile, known_as)
+    judgement = judge_step(ModuleStep(run.case, recorded), run.training.profile, known_as)
     seconds = time.perf_counter() - start
     given = {"loss, target": loss, "optimizer": optimizer, "profile=profile": profile}
     arguments = ["module, x", *(name for name, own in given.items() if own is not None)]
@@ -138,7 +133,7 @@ def takes_numbers(call: Call) -> bool:
 
 
 class _Run:
-    """A module's steps: recorded results, and rows."""
+    """Makes the training steps of a module, and the rows of each."""
 
     def __init__(
         self,
@@ -163,24 +158,22 @@ class _Run:
         self.covered = Covered(seed)
         self.not_asked_for: dict[str, None] = {}
 
-    def steps(self, count: int) -> Iterator[Seen]:
+    def steps(self, count: int) -> Iterator[RecordedStep]:
         """Makes the steps, up to one that ends early."""
         for number in range(count):
-            seen = self.step(number)
-            yield seen
-            if seen.fell is not None:
+            step = self.step(number)
+            yield step
+            if step.crash is not None:
                 return
 
-    def step(self, number: int) -> Seen:
+    def step(self, number: int) -> RecordedStep:
         """Makes one step."""
         step, error = Step(self.training, number), None
         try:
             step.make()
         except (ModuleError, KeyboardInterrupt):
             raise
-        except (
-            BaseException
-        ) as raised:  # whatever a module raises is a finding about the module, also what would end the process
+        except BaseException as raised:  # a finding about the module, even if it would end the process
             error = raised
         calls = step.capture.calls + ([step.loss_call] if step.loss_call is not None else [])
         parts = [part for own in step.parts.values() for part in own]
@@ -204,8 +197,8 @@ class _Run:
         parts += [judged_part(own, self.case, number, self.training.profile) for own in observed]
         ages = {call.layer: call.age for call in calls} | {own.layer: own.age for own, _ in operations}
         arrived = {layer: place for place, layer in enumerate(step.capture.order)}
-        fell = None if error is None else self._note(number, *step.place(), CRASHED, in_a_line(error))
-        return Seen(number, tuple(parts), tuple(own for _, own in operations), tuple(notes), ages, arrived, fell)
+        crash = None if error is None else self._note(number, *step.place(), CRASHED, in_a_line(error))
+        return RecordedStep(number, tuple(parts), tuple(own for _, own in operations), tuple(notes), ages, arrived, crash)
 
     def _is_refused(self, call: Call) -> bool:
         if call.spec is not None and (reason := mixed(call)):
@@ -227,25 +220,22 @@ class _Run:
 
     def _of_operation(self, step: int, operation: Operation, judged: Judged) -> Iterator[Row]:
         if judged.reason:
-            said = f"{judged.reason} ({operation.where})" if operation.where else judged.reason
-            yield self._note(step, operation.layer, "", UNJUDGED, said, operation.kind)
+            yield self._note(step, operation.layer, "", UNJUDGED, operation.located(judged.reason), operation.kind)
         if operation.spoils:
             said = "it writes into the gradient that it is given: whoever else reads it, reads something else"
             yield self._note(step, operation.layer, "grad_output", WRONG, said, operation.kind)
         rows = [*judged.forward, *judged.backward]
-        if operation.computes or any(row.verdict != PASS for row in rows):  # a view is told of when it is wrong
+        if operation.computes or any(row.verdict != PASS for row in rows):  # a view has rows only if it is wrong
             yield from rows
 
     def _note(self, step: int, layer: str, quantity: str, verdict: str, reason: str, kind: str = "") -> Row:
-        """Adds a row without figures."""
+        """A row without figures."""
         kind = kind or self.kinds.get(layer.partition("#")[0], "")
         return Row(self.case, self.dtype, step, layer, kind, quantity, LOCAL, verdict, reason)
 
     def _notes(self, step: int, call: Call, error: BaseException | None) -> Iterator[Row]:
-        """Adds rows for layers that were not judged, or not completely; once, at the first step."""
-        if step:
-            return
-        if call.spec is None:  # it is judged by its operations
+        """Rows for layers that were not judged completely; once, at the first step."""
+        if step or call.spec is None:  # a layer without a spec is judged by its operations
             return
         if call.grad_output is None and error is None and any(own.startswith("grad") for own in call.expected):
             if call.joined:
@@ -256,13 +246,14 @@ class _Run:
                 yield self._note(step, call.layer, "grad_input", MISSING, said)
 
     def _spoilt(self, step: int, call: Call) -> Iterator[Row]:
-        """Adds rows for inputs and upstream gradients to which a layer wrote, although other code reads them."""
+        """Rows for inputs and upstream gradients to which a layer wrote, although other code reads them."""
         for quantity in call.spoilt:
             what = "input" if quantity == "input" else "gradient"
             said = f"it writes into the {what} that it is given: whoever else reads it, reads something else"
             yield self._note(step, call.layer, quantity, WRONG, said)
 
     def _cut_off(self, number: int, step: Step) -> Iterator[Row]:
+        """Rows for writes that autograd did not notice, and for places that keep gradients from parameters."""
         for layer in step.watch.spoilt:
             said = "it writes into what it is given behind autograd's back: whoever else reads it, reads something else"
             yield self._note(number, layer, "input", WRONG, said)

@@ -24,10 +24,13 @@ class Covered:
         seed: that of the elements that are drawn; None if all are judged.
         sampled: the tensors of which elements were drawn.
         learnt: the parameters that received a gradient.
-        judged, open: those with a part that was judged, and those with a part that was not.
+        judged, open: the parameters of a place that was judged, and those of a place that was not.
+        elements, judged_elements: the elements of gradients, and how many of them were judged.
+        met, judged_met: the layers and operations that received a gradient, and how many of them were judged.
+        unjudged: the places that were not judged.
     """
 
-    seed: int | None = None
+    seed: int | None
     sampled: list[Sampled] = field(default_factory=list)
     learnt: set[str] = field(default_factory=set)
     judged: set[str] = field(default_factory=set)
@@ -46,8 +49,7 @@ class Covered:
         self._add(sum(sizes.values()), 0 if judged.reason else counts, names, not judged.reason)
         self.sampled += [] if judged.reason else judged.sampled
         if judged.reason:
-            where = f"{judged.reason} ({operation.where})" if operation.where else judged.reason
-            self.unjudged[Unjudged(operation.layer, operation.kind, where)] = None
+            self.unjudged[Unjudged(operation.layer, operation.kind, operation.located(judged.reason))] = None
 
     def add_call(self, call: Call, names: Iterable[str]) -> None:
         """Counts a leaf, or the loss, that received a gradient."""

@@ -6,15 +6,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch.autograd.graph import get_gradient_edge
 
-from oracle.case.arrays import Array
 from oracle.modules.calls import Node
-from oracle.subjects.torch import array
 
-# Nodes that add a gradient to a leaf tensor are as young as can be: they belong to no call.
+# The age of nodes that add a gradient to a leaf tensor; they belong to no call.
 AGELESS = 2**63
 
 
@@ -62,11 +59,6 @@ def nodes_as_young(node: Node, age: int) -> Iterator[Node]:
             if behind is not None and behind not in found and age <= age_of(behind) < AGELESS:
                 found.add(behind)
                 waiting.append(behind)
-
-
-def values_of(tensor: torch.Tensor) -> Array:
-    """A copy of a tensor's values as an array."""
-    return np.array(array(tensor.detach()))
 
 
 def unrecorded(hook: Callable[..., None]) -> Callable[..., None]:

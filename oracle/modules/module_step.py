@@ -20,7 +20,7 @@ from oracle.modules.kernels import kernels_of
 from oracle.modules.operation_rows import Judged
 from oracle.trace import Key, Trace
 
-# The pattern of what is never missing, because it is given.
+# A quantity that is never missing, because it is given: with it alone nothing has to be shown.
 NOTHING = ("input",)
 
 
@@ -46,10 +46,10 @@ def judged_part(observed: Observed, case: str, number: int, profile: Profile) ->
     if observed.if_output:
         is_right = all(row.verdict == PASS for row in rows if row.quantity == "output")
         rows = [row for row in rows if is_right and row.quantity != "output"]
-    if observed.drawn is not None and observed.drawn.mask.size:
+    if observed.mask is not None and observed.mask.kept.size:
         (layer,) = observed.part.names.values()
         (spec,) = observed.part.case.layers
-        rows = [mask_row(bench.row(layer, "mask"), spec, observed.drawn.mask, observed.drawn.known), *rows]
+        rows = [mask_row(bench.row(layer, "mask"), spec, observed.mask.kept, observed.mask.known), *rows]
     rows = [_in_whole(row, observed) for row in rows]
     return JudgedPart(tuple(rows), observed if any(row.verdict in DISCREPANCIES for row in rows) else None)
 
@@ -76,16 +76,16 @@ def bench_of(observed: Observed, case: str, number: int, profile: Profile) -> Be
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecordedStep:
     """One recorded training step.
 
     Attributes:
         parts: layers, loss and update; layers are judged as soon as their gradients have arrived.
         operations: the operations between and inside layers, which are judged in the same way.
-        notes: rows for what is not judged.
+        notes: the rows of the operations, and rows for what is not judged.
         ages: the age of each place in the forward pass.
         arrived: the places in the order in which gradients arrived.
-        fell: the row of an exception, if there was one; nothing counts as missing in such a step.
+        crash: the row of an exception, if there was one; nothing counts as missing in such a step.
     """
 
     number: int
@@ -94,7 +94,7 @@ class Seen:
     notes: tuple[Row, ...]
     ages: Mapping[str, int]
     arrived: Mapping[str, int]
-    fell: Row | None = None
+    crash: Row | None = None
 
     def order(self, row: Row) -> tuple[int, int]:
         """The order of rows: forward by age, backward by arrival of gradients, then those about the whole step."""
@@ -108,23 +108,23 @@ class ModuleStep:
     """The training steps of a module."""
 
     case: str
-    steps: tuple[Seen, ...]
+    steps: tuple[RecordedStep, ...]
 
     def judged(self, profile: Profile) -> Iterator[Row]:
-        for seen in self.steps:
-            rows = [row for part in seen.parts for row in part.rows if seen.fell is None or row.verdict != MISSING]
-            yield from sorted([*seen.notes, *rows], key=seen.order)
-            if seen.fell is not None:
-                yield seen.fell
+        for step in self.steps:
+            rows = [row for part in step.parts for row in part.rows if step.crash is None or row.verdict != MISSING]
+            yield from sorted([*step.notes, *rows], key=step.order)
+            if step.crash is not None:
+                yield step.crash
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterator[Evidenced]:
-        for seen in self.steps:
-            for observed in (part.wrong for part in seen.parts if part.wrong is not None):
-                own = [row for row in rows if row.step == seen.number and row.layer in observed.part.names.values()]
+        for step in self.steps:
+            for observed in (part.wrong for part in step.parts if part.wrong is not None):
+                own = [row for row in rows if row.step == step.number and row.layer in observed.part.names.values()]
                 if own:
-                    yield from of_part(observed.part, bench_of(observed, self.case, seen.number, profile), own)
+                    yield from of_part(observed.part, bench_of(observed, self.case, step.number, profile), own)
             places = {place_of(row): row for row in rows}
-            for judged in seen.operations:
+            for judged in step.operations:
                 for wrong, got, expected in judged.wrong:
                     if place_of(wrong) in places:
                         row = places[place_of(wrong)]

@@ -46,10 +46,10 @@ class Judged:
     drawn_gradients: Mapping[int, Sampled] = field(default_factory=dict)
 
 
-def judged(operation: Operation, case: str, step: int, accumulate: str | None = None) -> Judged:
+def judged(operation: Operation, case: str, step: int, accumulate: str | None) -> Judged:
     """The rows for an operation's output and the gradients of its inputs.
 
-    accumulate: the dtype in which all kernels add up 16-bit numbers, if the user declares one.
+    accumulate: the dtype in which all kernels add up 16-bit numbers, if the user declares one; else None.
     """
     if operation.reason:
         return Judged([], [], operation.reason)
@@ -63,7 +63,7 @@ def judged(operation: Operation, case: str, step: int, accumulate: str | None = 
             return _judged(operation, case, step, accumulate, bounds=True) if found.wrong else found
     except NoRule as lacking:
         return Judged([], [], str(lacking))
-    except Exception as error:  # a rule that cannot is a gap in the reference, and no finding about the module
+    except Exception as error:  # a rule that fails is a gap in the reference, and not a finding about the module
         return Judged([], [], f"the reference cannot run it: {in_a_line(error)}")
 
 

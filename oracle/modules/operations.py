@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from oracle.case.arrays import Array
-from oracle.modules.calls import same, taken
-from oracle.modules.graph import values_of
+from oracle.modules.calls import copy_of, same, taken
 from oracle.modules.sampled.draws import Draw, Shape, Take
 from oracle.programs.program import Event, Held, Program, replaced
 from oracle.subjects.torch import array
@@ -82,10 +81,14 @@ class Operation:
     judged_edges: frozenset[int] | None = None
     parts: list[OperationPart] = field(default_factory=list)
 
+    def located(self, reason: str) -> str:
+        """A reason with file and line, where these are known."""
+        return f"{reason} ({self.where})" if self.where else reason
+
     def arrive(self, gradients: Mapping[int, torch.Tensor]) -> None:
         """Takes the upstream gradients."""
         if not self.parts:
-            self.upstream = {number: values_of(own) for number, own in gradients.items()}
+            self.upstream = {number: copy_of(own) for number, own in gradients.items()}
         for part in self.parts:
             part.operation.upstream = {
                 number: taken(part.upstream[number], own)
@@ -107,7 +110,7 @@ class Operation:
     def add(self, edge: int, gradient: torch.Tensor) -> None:
         """Adds a share of the gradient that is passed on over an edge."""
         if not self.parts:
-            own, so_far = values_of(gradient), self.gradients.get(edge)
+            own, so_far = copy_of(gradient), self.gradients.get(edge)
             self.gradients[edge] = own if so_far is None else so_far + own
         for part in self.parts:
             if edge in part.gradients:

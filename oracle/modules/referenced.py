@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree
 
-from oracle.modules.calls import Node
-from oracle.modules.graph import edge_of, nodes_as_young, unrecorded, values_of
+from oracle.modules.calls import Node, copy_of
+from oracle.modules.graph import edge_of, nodes_as_young, unrecorded
 from oracle.modules.operations import Called, Operation
 from oracle.programs.program import Held
 
@@ -135,7 +135,7 @@ class Referenced:
             for number, (own, place) in call.made.items():
                 gradient = gradients[place] if own is node else None
                 if gradient is not None:
-                    call.operation.upstream[number] = values_of(gradient)
+                    call.operation.upstream[number] = copy_of(gradient)
 
         return hook
 
@@ -146,7 +146,7 @@ class Referenced:
             for place, position in out:
                 gradient, so_far = gradients[place], call.operation.gradients.get(position)
                 if gradient is not None:
-                    share = values_of(gradient)
+                    share = copy_of(gradient)
                     call.operation.gradients[position] = share if so_far is None else so_far + share
 
         if out:

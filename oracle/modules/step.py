@@ -30,17 +30,23 @@ from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer
 from oracle.modules.watch import Watch
 
 Loss: TypeAlias = Callable[..., torch.Tensor]
-# Optimizers that update an element by others of its parameter.
+# Optimizers that update each element by others of its parameter as well, so that all of it is judged.
 TOGETHER = ("Adafactor", "Muon")
-# Elements of an array of a layer from which on freed memory is worth returning.
+# From so many elements of a layer's array on, freed memory is returned to the system.
 LARGE = 2**18
 
 
 @dataclass(frozen=True)
 class Training:
-    """A module with everything that its step needs: `names`, those of its parameters, each with the name of a layer in front;
-    `references`, by custom autograd.Function, module or hook; `seed`, of the elements that are drawn, None if all are judged;
-    `kept`, copies of its parameters from before, by the tensor's id."""
+    """A module with everything that its step needs.
+
+    Attributes:
+        case: the name of the case, which is that of the module's class.
+        names: those of its parameters, each with the name of a layer in front.
+        references: by custom autograd.Function, module or hook.
+        seed: that of the elements that are drawn; None if all are judged.
+        kept: copies of its parameters from before, by the tensor's id.
+    """
 
     case: str
     module: torch.nn.Module
@@ -49,21 +55,25 @@ class Training:
     targets: tuple[Any, ...]
     optimizer: torch.optim.Optimizer | None
     names: Mapping[torch.Tensor, str]
-    references: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
-    profile: Profile = field(default_factory=Profile)
-    seed: int | None = None
+    references: Mapping[Any, Callable[..., Any]]
+    profile: Profile
+    seed: int | None
     kept: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
 
 class Step:
     """A step, and its recorded results.
 
-    Attributes: `capture`, that of its layers; `parts`, the layers that are judged already, by name; `operations`, those between
-        and inside layers; `learnt`, the sizes of the parameters that have a gradient; `loss_call` and `updated`, those of the
-        loss and of the optimizer, if the reference has them; `at`, the stage that was reached.
+    Attributes:
+        capture: the record of its layers.
+        parts: the layers that are judged already, by name.
+        operations: those between and inside layers.
+        learnt: the sizes of the parameters that have a gradient, by name.
+        loss_call, updated: the calls of the loss and of the optimizer, if the reference has them.
+        at: the stage that was reached.
     """
 
-    def __init__(self, training: Training, number: int = 0) -> None:
+    def __init__(self, training: Training, number: int) -> None:
         self.training = training
         self.sampler = sampler = None if training.seed is None else Sampler(training.seed, number)
         self.watch = Watch(training.module, training.names, training.references, sampler)
@@ -147,7 +157,7 @@ class Step:
         run = self.training
         try:
             parts = [judged_part(own, run.case, self.number, run.profile) for own in of_calls(call, run.case)]
-        except Exception:  # not the module's: it is judged again after the step, where the exception is nobody else's
+        except Exception:  # of the judge: the layer is judged again after the step, where it cannot be taken for the module's
             return
         self.parts[call.layer] = [own.keeping_copies() for own in parts]
         is_large = max(own.size for own in (call.input, *call.state.values()) if own is not None) > LARGE

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from oracle.modules.graph import values_of
+from oracle.modules.calls import copy_of
 from oracle.modules.operations import Called, Operation
 from oracle.programs.program import Held
 
@@ -58,10 +58,10 @@ class TensorHooks:
 
     def _follow(self, tensor: torch.Tensor, operation: Operation, done: Callable[[Operation], None]) -> None:
         def before(gradient: torch.Tensor) -> None:
-            operation.upstream[0] = values_of(gradient)
+            operation.upstream[0] = copy_of(gradient)
 
         def after(gradient: torch.Tensor) -> None:
-            operation.gradients[0] = values_of(gradient)
+            operation.gradients[0] = copy_of(gradient)
             changed = not np.array_equal(operation.gradients[0], operation.upstream[0], equal_nan=True)
             if changed and operation.called is None:
                 operation.reason = (

@@ -19,8 +19,8 @@ from torch.nn.modules import module as hooks
 from torch.utils.checkpoint import CheckpointFunction
 
 from oracle.case.arrays import Array
-from oracle.modules.calls import Node, taken
-from oracle.modules.graph import is_compiled, nodes_behind, values_of
+from oracle.modules.calls import Node, copy_of, taken
+from oracle.modules.graph import is_compiled, nodes_behind
 from oracle.modules.operations import Called, Cut, Operation, computes, main_call, plain_name
 from oracle.modules.referenced import Referenced
 from oracle.modules.sampled.operations import parts_of
@@ -48,18 +48,18 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self,
         module: torch.nn.Module,
         names: Mapping[torch.Tensor, str],
-        references: Mapping[Any, Callable[..., Any]] | None = None,
-        sampler: Sampler | None = None,
+        references: Mapping[Any, Callable[..., Any]],
+        sampler: Sampler | None,
     ) -> None:
         super().__init__(self._here)
         self.sampler = sampler
         self.references = {
             kind: own
-            for kind, own in (references or {}).items()
+            for kind, own in references.items()
             if isinstance(kind, type) and issubclass(kind, Function)
         }
-        self.referenced = Referenced(module, references or {}, names, self.held)
-        self.tensor_hooks = TensorHooks(references or {}, names)
+        self.referenced = Referenced(module, references, names, self.held)
+        self.tensor_hooks = TensorHooks(references, names)
         self.called: dict[int, Called] = {}
         self.paths = {id(own): name for name, own in module.named_modules()}
         self.parameters = dict(names)
@@ -81,7 +81,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     def forward(self, place: str = "") -> Iterator[None]:
         """Inside, calls are recorded with the module that makes them, or with this place if there is none."""
         self.stack = [place]
-        if self.compiled:  # hooks and modes would make the compiler leave it as it is
+        if self.compiled:  # with hooks and modes the compiler would not compile it
             yield
             return
         entering = hooks.register_module_forward_pre_hook(lambda own, _: self.stack.append(self._path(own)))
@@ -112,7 +112,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                     setattr(kind, "forward", own)  # noqa: B010
 
     def _showing(self, kind: Any, forward: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
-        has_context = kind.setup_context is Function.setup_context  # else forward is called without it
+        has_context = kind.setup_context is Function.setup_context  # otherwise forward gets no ctx
 
         def shown(*args: Any) -> Any:
             number = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
@@ -190,10 +190,10 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     def wrote(self, tensors: list[torch.Tensor]) -> None:
         """Records tensors that a call changed unnoticed by autograd, although others may read them."""
-        if torch._C._functorch.peek_interpreter_stack() is not None:  # whose tensors count for themselves
+        if torch._C._functorch.peek_interpreter_stack() is not None:  # tensors of a transform count versions of their own
             return
         for tensor in tensors:
-            if tensor.requires_grad:  # which is part of the graph, as the parts are that torch.unsafe_chunk gives
+            if tensor.requires_grad:  # it is part of the graph, like the chunks of torch.unsafe_chunk
                 continue
             own = self.held(tensor)
             for read, version, geometry in self._read.get(own.storage, ()):
@@ -201,7 +201,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                     self._written.append((self.stack[-1], read, version))
 
     def _settle(self) -> None:
-        """Compares version counters: at the next call autograd has counted those writes of the last one that it noticed."""
+        """Compares version counters. At the next call, autograd has counted the writes of the last one that it noticed."""
         self.spoilt.update({place: None for place, read, version in self._written if read._version == version})
         self._written = []
 
@@ -241,9 +241,9 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     def watch(
         self, outputs: Iterable[torch.Tensor], owned: set[Node], done: Callable[[Operation], None]
-    ) -> list[Operation]:
-        """The operations that lead to these outputs, in order of execution, without nodes owned by others; calls `done` for each
-        as soon as its gradients have arrived."""
+    ) -> None:
+        """Follows the operations that lead to these outputs, without nodes owned by others; calls `done` for each as soon as its
+        gradients have arrived."""
         outputs = list(outputs)
         self.seen("", outputs)
         owned = owned | self.referenced.owned()
@@ -253,12 +253,12 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         )
         ages = [own._sequence_nr() for own in nodes]
         numbers = [event.number for event in self.events]
-        found, counts = [], dict[str, int]()
+        hides_parameters, counts = False, dict[str, int]()
         for place, node in enumerate(nodes):
             if node in owned or _is_ours(node):
                 continue
             age = ages[place]
-            if node.name().endswith("CopySlices"):  # which is made after the call that it stands for
+            if node.name().endswith("CopySlices"):  # it is made after the call that it stands for
                 first, last = bisect_left(numbers, age), bisect_right(numbers, age)
             else:
                 until = ages[place + 1] if place + 1 < len(ages) else numbers[-1] + 1 if numbers else age
@@ -266,23 +266,22 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             operation = self._operation(node, first, last, counts)
             if self.sampler is not None:
                 operation.parts = parts_of(operation, self.sampler)
-            found.append(operation)
+            hides_parameters |= bool(operation.hidden)
             self._follow(node, operation, done)
         read = [tensor for reads in self._read.values() for tensor, _, _ in reads]
         self.tensor_hooks.watch([*read, *self.parameters], self.held, done)
         self.events, self.edges, self.leaves, self._read, self._detached = [], {}, {}, {}, {}
-        if any(own.hidden for own in found):
+        if hides_parameters:
             self._hooks += [
                 own.register_hook(self._learning(name))  # type: ignore[no-untyped-call]
                 for own, name in self.parameters.items()
                 if own.requires_grad
             ]
-        return found
 
     def _learning(self, name: str) -> Callable[[torch.Tensor], None]:
         def hook(gradient: torch.Tensor) -> None:
             for learnt in self._learnt[-1:]:
-                own = values_of(gradient)
+                own = copy_of(gradient)
                 learnt[name] = learnt[name] + own if name in learnt else own
 
         return hook

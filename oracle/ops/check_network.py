@@ -121,8 +121,9 @@ def _checked(layers: Mapping[str, Any], x: Any, loss: Any, types: Any) -> Array:
     """The input as an array. Raises: NetworkError."""
     if not layers:
         raise NetworkError("check_network expects at least one layer, got none")
-    owners = [*((f"layer {name}", own, "backward(grad_output)") for name, own in layers.items())]
-    for name, own, backward in [*owners, *([("the loss", loss, "backward()")] if loss is not None else [])]:
+    owners = [(f"layer {name}", own, "backward(grad_output)") for name, own in layers.items()]
+    owners += [("the loss", loss, "backward()")] if loss is not None else []
+    for name, own, backward in owners:
         for method in ("forward", "backward"):
             if not callable(getattr(own, method, None)):
                 said = "forward(x)" if method == "forward" else backward
@@ -141,7 +142,7 @@ class _Training:
     def __init__(self, layers: Mapping[str, Any], x: Array, target: Any, loss: Any, names: Mapping[str, str]) -> None:
         self.names, self.dtype = names, x.dtype.name
         self.parts: list[Part] = []
-        self.fell: Row | None = None
+        self.crash: Row | None = None
         self.random = np.random.get_state()
         try:
             self._run(layers, x, target, loss)
@@ -150,7 +151,7 @@ class _Training:
         except BaseException as error:  # whatever a layer raises is a finding about it, also what would end the process
             at = self.at
             kind = type(self.layers[at]).__name__ if at in self.layers else ""
-            self.fell = Row(CASE, self.dtype, 0, at, kind, "", LOCAL, CRASHED, in_a_line(error))
+            self.crash = Row(CASE, self.dtype, 0, at, kind, "", LOCAL, CRASHED, in_a_line(error))
 
     def _run(self, layers: Mapping[str, Any], x: Array, target: Any, loss: Any) -> None:
         self.layers = {name: copy.deepcopy(own) for name, own in layers.items()}
@@ -211,7 +212,7 @@ class NetworkStep:
     def __init__(self, training: _Training) -> None:
         self.training = training
         self._how: dict[str, str] = {}
-        self._wrong: list[tuple[Row, Array, Expected, Part]] = []
+        self._compared: list[tuple[Row, Array, Expected, Part]] = []
 
     def references(self) -> str:
         """How the expected gradients were obtained, in words."""
@@ -234,15 +235,15 @@ class NetworkStep:
                 continue
             self._how[part.name] = due.how
             yield from self._rows(part, due, blank)
-        if self.training.fell is not None:
-            yield self.training.fell
+        if self.training.crash is not None:
+            yield self.training.crash
 
     def _rows(self, part: Part, due: _Due, blank: Row) -> Iterator[Row]:
         for quantity, expected in due.expected.items():
             row = replace(blank, quantity=quantity)
             came = part.output if quantity == "output" else part.made.get(quantity)
-            if came is None and self.training.fell is not None and self.training.fell.layer == part.name:
-                continue  # what it raised is told
+            if came is None and self.training.crash is not None and self.training.crash.layer == part.name:
+                continue  # its exception has a row of its own
             if came is None:
                 yield row.found(MISSING, f"{quantity} is missing after the backward pass")
                 continue
@@ -255,7 +256,7 @@ class NetworkStep:
                 got = got.reshape(-1)[due.elements[quantity]]
             row = compare(row, got, expected, structured=True, no_terms=False)
             if got.shape == expected.value.shape:
-                self._wrong.append((row, got, expected, part))
+                self._compared.append((row, got, expected, part))
             yield row
 
     def _shape(self, part: Part, quantity: str) -> tuple[int, ...]:
@@ -263,7 +264,7 @@ class NetworkStep:
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterable[Evidenced]:
         wanted = {(row.layer, row.quantity): row for row in rows}
-        for row, got, expected, part in self._wrong:
+        for row, got, expected, part in self._compared:
             if (row.layer, row.quantity) in wanted:
                 own = wanted[row.layer, row.quantity]
                 yield own, evidence_of_numbers(CASE, own, got, expected, part.input, part.upstream), got

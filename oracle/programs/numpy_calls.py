@@ -111,10 +111,7 @@ class Recorded(NDArrayOperatorsMixin):
 
 
 class NumpyRecording:
-    """Records the calls of a NumPy program.
-
-    Attributes: `events`, the calls so far.
-    """
+    """Records the calls of a NumPy program; `events` are the calls so far."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

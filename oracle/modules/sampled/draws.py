@@ -27,8 +27,10 @@ class Take(Protocol):
 
 
 class Misses(NamedTuple):
-    """The chances that a fault is missed which touches one element, one row (along the last axis), or one channel: all elements
-    that share an index of an axis; of the axis where that is likeliest."""
+    """The chances to miss a fault of one element, of one row (along the last axis), or of one channel.
+
+    A channel is all elements that share an index of an axis; the chance is that of the axis where a miss is likeliest.
+    """
 
     element: float
     row: float
@@ -39,7 +41,10 @@ class Misses(NamedTuple):
 class Cells:
     """Cells drawn without replacement, each as likely as the others, from the product of some axes.
 
-    Attributes: `axes`, in order; `sizes`, of these axes; `chosen`, the cells by their positions in row-major order, sorted.
+    Attributes:
+        axes: these axes, in order.
+        sizes: their sizes.
+        chosen: the cells by their positions in row-major order, sorted.
     """
 
     axes: Shape
@@ -71,12 +76,13 @@ def _log_choose(n: int, k: int) -> float:
 
 @dataclass(frozen=True)
 class Draw:
-    """The elements that stand in all of several drawings, each of cells of its own axes. Axes without a drawing are whole.
+    """The elements that several drawings, each of cells of its own axes, have in common. Axes without a drawing are whole.
 
     Attributes:
+        cells: the drawings.
         blocks: the sizes of blocks by axis of the tensor. Such an axis becomes two, that of the blocks and that within a block,
             and the axes of the drawings are counted after that.
-        ones: the axes of size 1 that the part of a tensor has in addition.
+        ones: axes of size 1 that are added to the part.
     """
 
     cells: tuple[Cells, ...] = ()
@@ -183,8 +189,10 @@ class Draw:
 class Patches:
     """Windows of a tensor (N, C, *sides), each as a sample of its own.
 
-    Attributes: `samples`, of each window; `places`, for each side the positions that each window reads, (windows, size), -1 for
-        padding with zeros; `channels`, those that are read.
+    Attributes:
+        samples: the sample of each window.
+        places: for each side the positions that each window reads, (windows, size); -1 for padding with zeros.
+        channels: the channels that are read.
     """
 
     samples: Array

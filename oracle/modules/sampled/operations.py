@@ -45,10 +45,10 @@ def parts_of(operation: Operation, sampler: Sampler) -> list[OperationPart]:
         if largest > (WHOLE if moves else MOST):
             operation.reason = "it is too large to be judged whole, and no part of it is drawn"
         return []
-    return [_piece(operation, program, own) for own in parts]
+    return [_operation_part(operation, program, own) for own in parts]
 
 
-def _piece(operation: Operation, program: Program, part: Smaller) -> OperationPart:
+def _operation_part(operation: Operation, program: Program, part: Smaller) -> OperationPart:
     values = {value: held_part(held, part.takes[value]) for value, held in program.inputs}
     constants = {
         value: held_part(held, part.takes[value]) for value, held in program.constants.items() if value in part.takes

@@ -69,19 +69,18 @@ class Expanded:
 
 @dataclass(frozen=True)
 class Shaped:
-    """What a program reads and gives: the shapes of its values as far as they are recorded, and those that are differentiated."""
+    """A program with the shapes of its values, as far as they are recorded, and the generator of its place."""
 
     program: Program
     shapes: Mapping[int, Shape]
     sampler: Sampler
-    place: str
     rng: np.random.Generator = field(repr=False)
 
     @classmethod
     def of(cls, program: Program, outputs: Sequence[Shape], sampler: Sampler, place: str) -> Shaped:
         shapes = {value: held.shape for value, held in [*program.inputs, *program.constants.items()]}
         shapes |= dict(zip(program.outputs, outputs, strict=True))
-        return cls(program, shapes, sampler, place, sampler.generator(place))
+        return cls(program, shapes, sampler, sampler.generator(place))
 
     @property
     def inputs(self) -> list[int]:

@@ -46,7 +46,12 @@ PLANNERS: dict[str, Planner] = {
 
 @dataclass(frozen=True)
 class Sampler:
-    """Attributes: `seed`, of all drawings; `step`, the number of the training step, each of which draws other elements."""
+    """Draws elements of layers and of operations.
+
+    Attributes:
+        seed: that of all drawings.
+        step: the number of the training step; each step draws other elements.
+    """
 
     seed: int
     step: int = 0

@@ -16,7 +16,9 @@ from oracle.programs.geometry import Geometry
 class Shown:
     """The elements of a view that are these elements of memory; zero where the view does not show one.
 
-    Attributes: `places`, for each axis of the view; `is_shown`, for each element.
+    Attributes:
+        places: the index of each element, axis by axis of the view.
+        is_shown: for each element, whether the view shows it.
     """
 
     places: tuple[Array, ...]

@@ -47,7 +47,7 @@ def by_reference(called: Called, inputs: Sequence[Held], arithmetic: WithErrors)
     lifted = [arithmetic.lifted(own.numbers) for own in tensors]
     try:
         made = _call(called, lifted)
-    except Exception as refused:  # which is written in torch, then
+    except Exception as refused:  # then it is written in torch
         return _recorded(called, tensors, inputs, arithmetic, refused)
     if isinstance(made, tuple) and len(made) == 2 and callable(made[1]):
         return Meant(*made, places)

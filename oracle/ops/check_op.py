@@ -67,17 +67,17 @@ def check_op(
         raise ValueError(f"check_op expects a function fn(x, …) -> (y, backward), got {type(fn).__name__}")
     if profile is not None and not isinstance(profile, Profile):
         raise ValueError(f"check_op expects an oracle.Profile as profile, got {type(profile).__name__}")
+    declared = profile or Profile()
     if not isinstance(reference, str):
-        return check_program(reference, fn, dtypes, profile or Profile(), options)
+        return check_program(reference, fn, dtypes, declared, options)
     known = Op.named(reference)
     given = known.sorted_out(options)
     chosen = [own_case(known, given)] if "input" in given.arrays else cases_of(known, given)
-    subject = OpSubject(known, fn, profile or Profile())
+    subject = OpSubject(known, fn, declared)
     shown = "".join(f", {name}={value!r}" for name, value in given.options.items())
     shown += "".join(f", {name}={name}" for name in ("x" if own == "input" else own for own in given.arrays))
     shown += "" if profile is None else ", profile=profile"
-    report = run(subject, cases=chosen, dtypes=dtypes, reference=_reference(known))
-    report = report.declaring((profile or Profile()).in_words())
+    report = run(subject, cases=chosen, dtypes=dtypes, reference=_reference(known)).declaring(declared.in_words())
     call = f"oracle.check_op({reference!r}, {called(fn)}{shown}"
     return report.reproduced_by(f"{call}, dtypes={tuple(dtypes)!r})", f"{call}, dtypes=({{dtype}},))")
 
@@ -103,7 +103,7 @@ class OpSubject:
         """The trace of a case. An exception has what was computed before it as its attribute `trace`."""
         trace = Trace()
         try:
-            with np.errstate(all="ignore"):  # that a case holds infinities is the suite's doing
+            with np.errstate(all="ignore"):  # some cases of the suite hold infinities
                 self._run(case, trace)
         except Exception as error:
             error.trace = trace  # type: ignore[attr-defined]

@@ -116,7 +116,7 @@ def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype:
             inputs' own.
     Raises: NoRule, which names an operation that has no rule; `oracle list ops` shows those that have one.
     """
-    name = None if dtype is None else str(dtype).removeprefix("torch.") if "torch." in str(dtype) else _name(dtype)
+    name = _name(dtype)
     if not isinstance(fn, refbp.Layer | refbp.Loss) and all(isinstance(own, np.ndarray) for own in inputs) and inputs:
         program, _ = numpy_calls.record(fn, *(own if name is None else cast(own, name) for own in inputs))
         return expectation(program, (), grad_output)
@@ -126,11 +126,14 @@ def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype:
     return expectation(program, parameters, grad_output)
 
 
-def _name(dtype: Any) -> str:
-    return str(np.dtype(dtype).name)
+def _name(dtype: Any) -> str | None:
+    """The name of a dtype of torch or NumPy, or of one that is named already."""
+    if dtype is None:
+        return None
+    return str(dtype).removeprefix("torch.") if "torch." in str(dtype) else str(np.dtype(dtype).name)
 
 
-def expectation(program: Program, parameters: Sequence[str], grad_output: Any = None) -> Expectation:
+def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -> Expectation:
     """The expectation of a recorded program whose last inputs are these parameters."""
     held = [own for _, own in program.inputs]
     first = next((own.dtype for own in held if own.dtype in FLOATS), "float32")
@@ -144,25 +147,18 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any = 
     upstream = _upstream(run.outputs, grad_output)
     grads = run.gradients([None if own is None else arithmetic.lifted(own) for own in upstream])
     given = held[0].numbers if held else None, next((own for own in upstream if own is not None), None)
-    several = len(run.outputs) > 1
-    outputs = [
-        _quantity(made, f"output[{place}]" if several else "output", given) for place, made in enumerate(run.outputs)
-    ]
     found: list[tuple[int, Quantity]] = []
     for place, (own, grad) in enumerate(zip(held, grads, strict=True)):
         if own.dtype in FLOATS:
             due = grad if grad is not None else ErrorArray.exact(np.zeros(own.shape), model.of(own.dtype))
-            by_name = place - len(held) + len(parameters)
-            name = f"grads[{parameters[by_name]!r}]" if by_name >= 0 else f"grads[{len(found)}]"
-            found.append((by_name, _quantity(due, name, given)))
-    return Expectation(
-        tuple(outputs) if several else outputs[0],
-        tuple(upstream) if several else upstream[0],
-        Gradients([own for by, own in found if by < 0], {parameters[by]: own for by, own in found if by >= 0}),
-    )
+            number = place - len(held) + len(parameters)  # of the parameter; negative for an input
+            name = f"grads[{parameters[number]!r}]" if number >= 0 else f"grads[{len(found)}]"
+            found.append((number, _quantity(due, name, given)))
+    by_name = {parameters[by]: own for by, own in found if by >= 0}
+    return _of(run.outputs, upstream, given, Gradients([own for by, own in found if by < 0], by_name))
 
 
-def of_pair(fn: Callable[..., Any], arrays: Sequence[Array], grad_output: Any = None) -> Expectation:
+def of_pair(fn: Callable[..., Any], arrays: Sequence[Array], grad_output: Any) -> Expectation:
     """The expectation of a function that returns its output and its backward, such as those of refbp.functional."""
     first = next(own.dtype.name for own in arrays if own.dtype.kind not in "biu")
     arithmetic = WithErrors(ErrorModel(np.dtype(first)))
@@ -172,15 +168,18 @@ def of_pair(fn: Callable[..., Any], arrays: Sequence[Array], grad_output: Any = 
     found = backward(*(arithmetic.lifted(own) for own in upstream if own is not None))
     grads = [*found] if isinstance(found, tuple) else [found]
     given = arrays[0], next((own for own in upstream if own is not None), None)
-    several = len(outputs) > 1
-    quantities = [
-        _quantity(own, f"output[{place}]" if several else "output", given) for place, own in enumerate(outputs)
-    ]
-    return Expectation(
-        tuple(quantities) if several else quantities[0],
-        tuple(upstream) if several else upstream[0],
-        Gradients([_quantity(own, f"grads[{i}]", given) for i, own in enumerate(grads) if own is not None], {}),
-    )
+    quantities = [_quantity(own, f"grads[{i}]", given) for i, own in enumerate(grads) if own is not None]
+    return _of(outputs, upstream, given, Gradients(quantities, {}))
+
+
+def _of(
+    outputs: Sequence[Any], upstream: Sequence[Array | None], given: tuple[Array | None, Array | None], grads: Gradients
+) -> Expectation:
+    """The expectation of one output, or of several, with these gradients."""
+    if len(outputs) > 1:
+        quantities = tuple(_quantity(made, f"output[{place}]", given) for place, made in enumerate(outputs))
+        return Expectation(quantities, tuple(upstream), grads)
+    return Expectation(_quantity(outputs[0], "output", given), upstream[0], grads)
 
 
 def _upstream(outputs: Sequence[Any], grad_output: Any) -> list[Array | None]:
@@ -233,8 +232,8 @@ def assert_close(actual: Any, expected: Any) -> None:
 
 
 def _of_8_bits(got: Array, due: Quantity) -> tuple[Array, Expected]:
-    """An array of 8 bits and what is expected of it, with its own tolerance where it is beyond. What is out of range may be the
-    largest number, infinite or NaN, and is left out then."""
+    """An array of 8 bits and what is expected of it, with its own tolerance where it is beyond. A number out of range may be stored
+    as the largest one, as infinity or as NaN; it is then left out."""
     expected, tolerance, actual = due.expected, due.tolerance, got.astype(np.float64)
     largest = float(limits(got.dtype).max)
     beyond = np.abs(due.value) + tolerance > largest

@@ -23,6 +23,7 @@ from oracle.judging.rows import LOCAL, MISSING, PASS, UNSUPPORTED, Row
 from oracle.judging.verdict import compare
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called
+from oracle.ops.suite_cases import GRADIENT
 from oracle.programs import numpy_calls
 from oracle.programs.execution import FLOATS, WithErrors
 from oracle.report.about import About
@@ -31,8 +32,6 @@ from oracle.running_error import ErrorModel
 from oracle.suite.build import generator
 from oracle.trace import Unsupported
 from oracle.wording.errors import in_a_line
-
-GRADIENT = "grad_output"
 
 
 def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profile, given: Mapping[str, Any]) -> Report:
@@ -110,7 +109,7 @@ class ProgramStep:
             )
         try:
             program, _ = numpy_calls.record(self.reference, *values)
-        except Exception as refused:  # it is written in torch, then
+        except Exception as refused:  # then it is written in torch
             from oracle.ops.torch_programs import recorded
 
             try:

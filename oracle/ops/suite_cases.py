@@ -17,9 +17,12 @@ from oracle.case.arrays import Array, is_numeric
 from oracle.case.case import Case, Spec
 from oracle.case.foreign import numpy_of
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, check
+from oracle.execution.options import defaults
+from oracle.execution.options import options as filled
 from oracle.suite.build import generator, label, network_case
 from oracle.suite.special import every_second
 
+MADE: dict[str, type] = {**LAYERS, **LOSSES}
 # Ops whose class has another name, or several: one for each number of dimensions, or kind.
 CLASSES = {
     "batch_norm": ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"),
@@ -27,14 +30,14 @@ CLASSES = {
     "binary_cross_entropy": ("BCELoss",),
     "binary_cross_entropy_with_logits": ("BCEWithLogitsLoss",),
 }
-# Those that no function can be held against by itself, and why.
+# Ops with which no function can be compared by itself, and why.
 WITHOUT = {
     **dict.fromkeys(("dropout", "alpha_dropout"), "its mask is random"),
     **dict.fromkeys((own.rule.__name__ for own in OPTIMIZERS.values()), "it is an update, not differentiable"),  # type: ignore[attr-defined]
     "pad": "each of its modes is a layer of its own",
 }
 GRADIENT = "grad_output"
-# Arguments of a class that say how large its arrays are, or which it has: those of the suite's case stay.
+# Arguments of a class that say how large its arrays are, or which it has. They stay as in the suite's case.
 OF_ARRAYS = frozenset(
     {
         "in_channels",
@@ -47,8 +50,9 @@ OF_ARRAYS = frozenset(
         "init",
     }
 )
-# What layers and losses raise for options that they cannot have, or whose type they do not look at.
+# The exceptions of layers and losses for options that they cannot have, or whose type they do not check.
 REFUSALS = (ValueError, TypeError, IndexError, ZeroDivisionError)
+# Options that give a class all of its arrays.
 PRESENT = {"affine": True, "elementwise_affine": True, "track_running_stats": True}
 
 
@@ -157,7 +161,7 @@ def cases_of(op: Op, given: Given) -> list[Case]:
         if own is None:
             continue
         wanted = options_of(op, given, own)
-        if wanted == {**_defaults(own), **own.options} and case.training == training_of(op, given, case):
+        if wanted == filled(MADE, own) and case.training == training_of(op, given, case):
             exact.append(case)
         else:
             others.setdefault(_shapes(case, own), case)
@@ -205,21 +209,14 @@ def _single(case: Case, op: Op) -> Spec | None:
     if not alone or (case.loss is None and not case.grad_outputs):
         return None
     if op.name == "instance_norm" and case.inputs[0].ndim != int(specs[0].type[-2]) + 2:
-        return None  # without a batch dimension: which the class tells by its name, and the op cannot
+        return None  # without a batch dimension: only the class, by its name, can tell
     return specs[0]
-
-
-def _defaults(spec: Spec) -> dict[str, Any]:
-    made = {**LAYERS, **LOSSES}[spec.type]
-    parameters = [p for p in inspect.signature(made).parameters.values() if p.kind is not p.POSITIONAL_ONLY]
-    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in ("dtype", "rng")}
 
 
 def options_of(op: Op, given: Given, own: Spec) -> dict[str, Any]:
     """The constructor options for which a class is the op with the given options; sizes of arrays are those of the case."""
-    made = {**LAYERS, **LOSSES}[own.type]
-    known = inspect.signature(made).parameters
-    wanted = {**_defaults(own), **own.options}
+    known = inspect.signature(MADE[own.type]).parameters
+    wanted = filled(MADE, own)
     wanted |= {name: value for name, value in PRESENT.items() if name in known}
     if "bias" in known:
         wanted["bias"] = "bias" not in given.absent
@@ -251,7 +248,8 @@ def _with_options(op: Op, given: Given, case: Case) -> Case | Exception:
     own = _single(case, op)
     assert own is not None
     wanted = options_of(op, given, own)
-    spec = Spec(own.type, {name: value for name, value in wanted.items() if value != _defaults(own).get(name, own)})
+    usual = defaults(MADE[own.type])
+    spec = Spec(own.type, {name: value for name, value in wanted.items() if value != usual.get(name, own)})
     shape = case.inputs[0].shape
     if "in_channels" in wanted:
         rank = int(own.type[-2])

@@ -69,29 +69,29 @@ class PlainSubject:
     name: str = "plain"
 
     def run(self, case: Case) -> Trace:
-        wrong = self.told(case)
+        wrong = self.altered(case)
         if wrong is None:
             raise Unsupported("another layer, or another option")
         return honest.run(wrong)
 
-    def told(self, case: Case) -> Case | None:
-        """The case as the subject runs it, with the wrong option; None if it does not support the case."""
+    def altered(self, case: Case) -> Case | None:
+        """The case with the wrong option, as the subject runs it; None if it does not support the case."""
         specs = [*(spec for _, spec in named_layers(case.layers)), case.loss, case.optimizer]
         present = [spec for spec in specs if spec is not None]
         if len(present) != 1 or not is_plain(present[0]):
             return None
         return replace(
             case,
-            layers=tuple(map(self._told, case.layers)),
-            loss=None if case.loss is None else self._told(case.loss),
-            optimizer=None if case.optimizer is None else self._told(case.optimizer),
+            layers=tuple(map(self._altered, case.layers)),
+            loss=None if case.loss is None else self._altered(case.loss),
+            optimizer=None if case.optimizer is None else self._altered(case.optimizer),
         )
 
-    def _told(self, spec: Spec) -> Spec:
+    def _altered(self, spec: Spec) -> Spec:
         if spec.type != self.bug.type:
             return spec
-        wrong = {**options_of(spec), **self.bug.other(options_of(spec))}
-        return replace(spec, options={name: value for name, value in wrong.items() if name not in ("dtype", "rng")})
+        given = options_of(spec)
+        return replace(spec, options={**given, **self.bug.other(given)})
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Plain:
 def found(name: str) -> Plain:
     """Tries the suite's cases of the bug's class in float32, until one finds the bug."""
     subject = PlainSubject(plain_bugs()[name])
-    supported = [case for case in suite.all_cases().values() if subject.told(case) is not None]
+    supported = [case for case in suite.all_cases().values() if subject.altered(case) is not None]
     own = [case for case in supported if any(spec.type == subject.bug.type for spec in _specs(case))]
     for case in own:
         rows = tried(case.astype("float32"), subject, honest, causes=False).judgement.rows

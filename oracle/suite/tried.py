@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from oracle.case.case import Case, Spec, named_layers
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.execution.options import options
 from oracle.suite.usual import TAG
 
 MADE = {**LAYERS, **LOSSES, **OPTIMIZERS}
@@ -15,8 +15,7 @@ MADE = {**LAYERS, **LOSSES, **OPTIMIZERS}
 
 def options_of(spec: Spec) -> dict[str, Any]:
     """All options of a layer, loss or optimizer, with defaults for those that are not given."""
-    parameters = inspect.signature(MADE[spec.type]).parameters.values() if spec.type in MADE else ()
-    return {**{own.name: own.default for own in parameters if own.default is not own.empty}, **spec.options}
+    return options(MADE, spec)
 
 
 def set_apart(spec: Spec) -> set[str]:
@@ -29,7 +28,7 @@ def set_apart(spec: Spec) -> set[str]:
 def never_tried(chosen: Iterable[Case], left_out: Collection[str]) -> tuple[list[str], str]:
     """For each class that was tried, the options that vary only in unsupported cases; and the number of usual settings tried.
 
-    Args: left_out: the names of the unsupported cases. The result is empty if there are none.
+    left_out: the names of the unsupported cases. If there are none, the result is empty.
     """
     asked: dict[str, set[str]] = {}
     tried: dict[str, set[str]] = {}

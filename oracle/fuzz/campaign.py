@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from oracle.fuzz.outcome import REFUSED, Job, Outcome, Settings
+from oracle.fuzz.outcome import REFUSED, Job, Outcome, Settings, without_numbers
 from oracle.fuzz.trial import judged, lost
 from oracle.harness.jobs import Progress
 from oracle.harness.kept import Kept
 from oracle.judging.rows import DISCREPANCIES, FAILED, GRAVITY, PASS
 
 TABLE, ABOUT = "cases.csv", "fuzz.json"
-# So many jobs are handed out at a time: a run that time ends has not listed all that it will never reach.
+# So many jobs are handed out at a time, so that a run with a time limit does not list jobs that it will never reach.
 BLOCK = 2000
 
 
@@ -100,14 +99,14 @@ def grouped(outcomes: Iterable[Outcome]) -> list[Group]:
     for own in outcomes:
         if own.verdict == PASS or (not own.owner and own.verdict in _SILENT):
             continue
-        words = "" if own.verdict in DISCREPANCIES else re.sub(r"\d[\d.e+-]*", "#", own.words)
+        words = "" if own.verdict in DISCREPANCIES else without_numbers(own.words)
         key = (own.verdict, own.owner, own.operation if own.owner else "", own.quantity, own.cause, words)
         found.setdefault(key, []).append(own)
     groups = [Group(tuple(own)) for own in found.values()]
     return sorted(groups, key=lambda own: (-GRAVITY.get(own.first.verdict, 0), -len(own.outcomes), own.first.number))
 
 
-# Said by their number alone.
+# Verdicts without a group of their own, unless somebody errs: their number says enough.
 _SILENT = ("undecided", "unsupported", REFUSED)
 
 

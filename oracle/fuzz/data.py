@@ -41,11 +41,11 @@ DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Array]
     "one-hot": lambda rng, shape: np.where(np.arange(int(np.prod(shape))).reshape(shape) % 7 == 3, 1.0, 0.0),
     "far from zero": lambda rng, shape: 1000 + rng.standard_normal(shape),
 }
-# As often as numbers on purpose, which decide less, come those that are random.
+# Random numbers come about as often as those chosen on purpose, which decide less.
 KINDS = (*("normal", "uniform", "positive", "heavy-tailed") * 3, *DISTRIBUTIONS)
-# Not random: the rounding errors of equal or sorted terms may be correlated.
+# Numbers that are not random: the rounding errors of equal or sorted terms may be correlated.
 STRUCTURED = frozenset({"sparse", "integers", "near ties", "sorted", "constant", "zeros", "one-hot"})
-# What the numbers are multiplied by: a number, or a share of the dtype's range.
+# Sizes by which the numbers are multiplied: a factor, or the name of a share of the dtype's range.
 SIZES = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1e-4, 30.0, 1e3, "subnormal", "smallest", "root", "largest")
 DTYPES = (*("float32", "float64") * 5, "float16", "bfloat16")
 
@@ -55,7 +55,7 @@ def limits(dtype: str) -> Any:
 
 
 def scale(size: Any, dtype: str) -> float:
-    """The factor of a size. "root" squared is still in the range, but little more than that."""
+    """The factor of a size. The square of "root" is just within the range."""
     least, most = float(limits(dtype).smallest_normal), min(float(limits(dtype).max), 1e300)
     named = {
         "subnormal": least / 8,
@@ -81,5 +81,5 @@ def laid_out(array: Array, layout: str) -> Array:
     return LAYOUTS[layout](array)
 
 
-# Channels last twice: it is the layout in which people run images.
+# Channels last comes twice, since people run images in this layout.
 LAYOUT_NAMES = (PLAIN, PLAIN, "channels_last", *LAYOUTS)

@@ -94,7 +94,7 @@ def _elementwise(name: str) -> Plan:
                 options[own] = levels[int(rng.integers(len(levels)))]
         rest = {"scalar": (), "row": (7,), "image": (3, 2, 5), "long": (257,)}[choice["shape"]]
         if name == "PReLU":
-            options["num_parameters"] = rest[0] if rest and choice["batch"] not in ("unbatched",) else 1
+            options["num_parameters"] = rest[0] if rest and choice["batch"] != "unbatched" else 1
         return options, rest if choice["shape"] == "scalar" else batched(rng, choice["batch"], rest)
 
     return Plan({"options": ("listed", "drawn"), "shape": ("scalar", "row", "image", "long"), "batch": BATCHES}, make)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -14,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from oracle.fuzz import campaign, draw
-from oracle.fuzz.outcome import Settings
+from oracle.fuzz.outcome import Settings, without_numbers
 from oracle.fuzz.planted import Found, Mutated, lost, mutated
 from oracle.harness.jobs import Progress
 from oracle.harness.kept import Kept
@@ -22,7 +21,7 @@ from oracle.report.markdown import literal, table
 from oracle.running_error import UNIT_ROUNDOFF
 from oracle.wording.figures import figure
 
-# By class, as a report, case by case, and what the campaign is.
+# The files: the table by class, the report, the table case by case, and the settings of the campaign.
 TABLE, REPORT, CASES, ABOUT = "mutation.csv", "mutation.md", "mutated.csv", "mutation.json"
 NOTHING = "no quantity of floating-point numbers passes"
 SIZES = ("median", "largest", "median / u", "largest / u")
@@ -132,7 +131,7 @@ def markdown(found: Mutation) -> str:
     """The report: a summary, the faults that hide, the cases without a fault, and the table by class."""
     settings, planted = found.settings, [own for own in found.cases if own.found]
     warnings = [literal(line) for line in found.warnings()]
-    without = Counter(re.sub(r"\d[\d.e+-]*", "#", own.words or NOTHING) for own in found.cases if not own.found)
+    without = Counter(without_numbers(own.words or NOTHING) for own in found.cases if not own.found)
     parts = [
         "# How small a fault is caught in random cases",
         f"{settings.subject} against {settings.reference}, seed {settings.seed}: faults in {len(planted):,} of "

@@ -1,4 +1,4 @@
-"""What a campaign's cases have in common, one of its cases, and the row of one."""
+"""The settings of a campaign, its jobs, and their outcomes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 
 from oracle.fuzz import draw
 
-# One side raises an error where another gives numbers, or all do.
+# The verdict where one side raises an error and another gives numbers, or where all raise one.
 REFUSED = "refused"
-MOST_WORDS = 300
+MOST_CHARACTERS = 300
 
 
 class Settings(NamedTuple):
-    """What a campaign's cases have in common."""
+    """The settings that all cases of a campaign share."""
 
     subject: str | Any
     reference: str
@@ -63,13 +63,18 @@ class Outcome(NamedTuple):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, no warning is shown: numbers at the ends of the range, and no numbers at all, are drawn on purpose."""
+    """Inside, no warning is shown: extreme numbers and empty arrays are drawn on purpose."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def short(text: str) -> str:
-    """The text in one line of the table."""
+    """The text as one line of the table, cut off where it is long."""
     line = re.sub(r"\s+", " ", text)
-    return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 1]}…"
+    return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…"
+
+
+def without_numbers(text: str) -> str:
+    """The text with "#" in the place of each number, so that texts that differ by numbers alone are equal."""
+    return re.sub(r"\d[\d.e+-]*", "#", text)

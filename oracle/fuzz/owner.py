@@ -30,7 +30,7 @@ WITNESSES = ("torch", "refbp")
 
 
 class Owner(NamedTuple):
-    """Who errs, and why it is said."""
+    """Who errs, and why."""
 
     name: str
     why: str
@@ -115,7 +115,7 @@ def _between(part: Case, key: Key, honest: dict[str, Subject]) -> Owner | None:
 
 
 def _argument(part: Case, key: Key) -> str | None:
-    """The argument of a single layer or loss of which the quantity is the gradient, "" for the input; None if it is none."""
+    """The argument whose gradient the quantity is, for a single layer or loss: "" for the input, None for other quantities."""
     if part.steps > 1 or part.grads or len(part.layers) > 1 or any(spec.layers for spec in part.layers):
         return None
     if key.quantity == "grad_input":
@@ -125,8 +125,11 @@ def _argument(part: Case, key: Key) -> str | None:
 
 
 def _by_precision(part: Case, key: Key, theirs: Array, ours: Array) -> Owner:
-    """Who of the two is nearer to the same formula in extended precision. It shares refbp's formula, so it accuses of rounding
-    alone: one that is as far from it in relation as a formula would be stays unsettled."""
+    """Who of the two is farther from refbp's formula in extended precision.
+
+    The formula is refbp's own, so it can only convict of rounding. A difference as large as another formula would make stays
+    unsettled.
+    """
     try:
         exact = subjects.load("refbp").run(part.astype("longdouble")).get(*key)
     except Exception as error:  # whatever it raises: there is no third value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,7 +30,7 @@ class Plan:
 
     levels: Levels
     make: Callable[[np.random.Generator, Choice], Made]
-    modes: tuple[bool, ...] = field(default=(True,))
+    modes: tuple[bool, ...] = (True,)
 
 
 def number(rng: np.random.Generator, low: float, high: float) -> float:
@@ -44,7 +44,7 @@ def drawn(rng: np.random.Generator, low: int, high: int, count: int) -> Shape:
 
 
 def batched(rng: np.random.Generator, batch: str, rest: Shape) -> Shape:
-    """The shape with its batch: none, empty, of one sample, or of several."""
+    """The shape with its batch: without one, empty, of one sample, or of several."""
     if batch == "unbatched":
         return rest
     return ({"none": 0, "one": 1}.get(batch, int(rng.integers(2, 6))), *rest)

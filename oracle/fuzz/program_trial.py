@@ -21,7 +21,7 @@ from oracle.report.report import Report
 from oracle.subjects.torch import array, from_torch, tensor
 from oracle.wording.errors import failure
 
-# From here on formulas differ, and not their rounding.
+# The largest relative difference by which rounding alone can set two results in double precision apart.
 SAME = 1e-9
 
 
@@ -86,8 +86,8 @@ def _outcome(blank: Outcome, program: RandomProgram, reports: list[Report]) -> O
 
 
 def owner(program: RandomProgram) -> Owner:
-    """Who errs where a program is accused. If the rules and torch agree in double precision, their formulas are the same, and
-    what is left is rounding."""
+    """Who errs where a program is accused. If the rules and torch agree in double precision, their formulas are the same, and the
+    difference is one of rounding."""
     double = replace(program, autocast=False, arrays={n: own.astype(np.float64) for n, own in program.arrays.items()})
     function, given = double.function, [tensor(own).requires_grad_() for own in double.arrays.values()]
     recorded, _ = record(function, *given)
@@ -104,7 +104,7 @@ def owner(program: RandomProgram) -> Owner:
 
 
 def script(job: Job) -> str:
-    """The program with its numbers' names, and how it is judged again."""
+    """A script that shows the program and judges it again."""
     program = of_number(job)
     seed, kinds = job.settings.seed, job.settings.kinds
     lines = [

@@ -24,7 +24,7 @@ LEVELS: Levels = {
     "magnitude": (1.0, 1.0, 1.0, 1e-3, 30.0),
     "shape": ((4, 3), (2, 3, 4), (5,), (1, 6), (3, 1, 2), (8, 5), (2, 17)),
 }
-# Beyond this a value is not used on: what follows would say little.
+# A line is refused if its value is larger, or holds more numbers: the lines after it would say little.
 LARGEST, MOST_NUMBERS = 1e3, 2000
 # A line that nothing fits is drawn again.
 ATTEMPTS = 12
@@ -36,14 +36,14 @@ class RandomProgram:
 
     Attributes:
         arrays: its inputs, by name, in their dtype.
-        lines: its statements; the last value is its result.
-        operation: the one that it was drawn for.
+        lines: its statements.
+        operation: the operation that it was drawn for.
+        result: the name of its last value, which it returns.
     """
 
     name: str
     dtype: str
     autocast: bool
-    structured: bool
     operation: str
     arrays: dict[str, Array]
     lines: tuple[str, ...]
@@ -51,7 +51,7 @@ class RandomProgram:
 
     @property
     def source(self) -> str:
-        """It as a function of torch."""
+        """The program as a function of torch, in Python."""
         body = [f"    {line}" for line in (*self.lines, f"return {self.result}")]
         if self.autocast:
             body = ['    with torch.autocast("cpu", torch.bfloat16):', *(f"    {line}" for line in body)]
@@ -78,8 +78,7 @@ def drawn(seed: int, point: int, name: str) -> RandomProgram:
     }
     lines = _lines(rng, arrays, bool(autocast), choice["length"], operation)
     arrays = {own: array for own, array in arrays.items() if _uses(lines, own)}
-    structured = choice["data"] in data.STRUCTURED
-    return RandomProgram(name, dtype, bool(autocast), structured, operation, arrays, tuple(lines), f"v{len(lines) - 1}")
+    return RandomProgram(name, dtype, bool(autocast), operation, arrays, tuple(lines), f"v{len(lines) - 1}")
 
 
 def _numbers(rng: np.random.Generator, shape: tuple[int, ...], kind: str, size: float, dtype: str) -> Array:
@@ -113,7 +112,7 @@ def _lines(rng: np.random.Generator, arrays: dict[str, Array], autocast: bool, l
 
 
 def _result(arrays: dict[str, Array], lines: list[str], autocast: bool) -> str:
-    """The last value, with the sums of some that nothing else uses: so most lines count."""
+    """The last value, plus the sums of some values that nothing else uses, so that most lines count."""
     names = [line.partition(" = ")[0] for line in lines if _assigns(line)]
     text = f"v{len(lines)} = {names[-1]} * 1.0"
     for name in names[:-1]:

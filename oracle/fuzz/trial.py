@@ -27,8 +27,7 @@ def judged(job: Job) -> Outcome:
             return program_trial.judged(job)
     with quiet():
         drawn = draw.drawn(settings.seed, job.number, settings.kinds)
-    blank = Outcome(job.number, drawn.case.dtype, _operation(drawn.case), PASS)
-    with quiet():
+        blank = Outcome(job.number, drawn.case.dtype, _operation(drawn.case), PASS)
         return _judged(settings, drawn, blank)
 
 
@@ -91,7 +90,7 @@ def _outcome(blank: Outcome, case: Case, trial: Trial, subject: Subject, referen
 
 
 def _said_to_err(row: Row, *sides: Subject) -> str:
-    """The side whose known error, or error of its layout or rounding, a convention names; "" if it is a choice."""
+    """The side to which a convention ascribes an error: a known one, or one of its layout or rounding; "" if it is a choice."""
     said = ("known error of {}", "{} errs here", "{} rounds here")
     own = (side.name for side in sides for text in said if row.diagnosis.startswith(text.format(side.name)))
     return next(own, "") if row.verdict == CONVENTION else ""

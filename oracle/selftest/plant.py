@@ -201,12 +201,12 @@ def replaced(type: str, change: Callable[[Any], Any]) -> Implementation:
     return run
 
 
-def told(alter: Callable[[Case], Case]) -> Implementation:
-    """refbp runs another case than it was given, as with an ignored option or a mixed-up batch."""
+def altered_case(alter: Callable[[Case], Case]) -> Implementation:
+    """refbp running another case than it was given, as with an ignored option or a mixed-up batch."""
     return lambda case: honest.run(alter(case))
 
 
-def retold(alter: Callable[[Trace], None]) -> Implementation:
+def altered_trace(alter: Callable[[Trace], None]) -> Implementation:
     """refbp with a trace that is altered afterwards, as by a bug in the harness."""
 
     def run(case: Case) -> Trace:

@@ -25,7 +25,7 @@ from oracle.suite import (
     values,
 )
 
-# What the names of each family's cases begin with, in front of their one "/".
+# The words with which the names of each family's cases begin, in front of their one "/".
 FAMILIES: dict[ModuleType, tuple[str, ...]] = {
     networks: ("digits", "lenet5", "mlp", "worked-example"),
     architectures: ("network",),

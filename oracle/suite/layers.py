@@ -47,7 +47,7 @@ class Sweep:
             for training in self.training if number < len(swept) else self.training[:1]:
                 name = f"{family}/{self.type}{label(options)}{self.tag}{'' if training else ',eval'}"
                 if number >= len(swept) and len(options) == len(self.levels):
-                    continue  # of a single option each level is there already
+                    continue  # with a single option, each of its values has a case already
                 spec = layer(self.type, **{**self.fixed, **options})
                 yield network_case(name, self.why, [spec], shape, draw=self.draw, training=training)
 

@@ -10,7 +10,7 @@ import numpy as np
 from oracle.case.case import Case
 from oracle.suite.build import layer, network_case
 from oracle.suite.convolution import per_dimension
-from oracle.suite.layers import Options, Sweep, ranked
+from oracle.suite.layers import SIDES, Options, Sweep, ranked
 
 WINNER = "the maximum of each window gets the gradient, and windows that overlap add up"
 SPREAD = "each window's gradient is spread by its divisor, and windows that overlap add up"
@@ -62,11 +62,8 @@ def sweeps(rank: int) -> Iterator[Sweep]:
         turned=True,
     )
     uneven = per_dimension(rank, 3, 4, 5)
-    sizes: list[Any] = [1, 2, uneven, SIDES_EQUAL[rank]]
+    sizes: list[Any] = [1, 2, uneven, per_dimension(rank, *SIDES[rank])]
     if rank > 1:
         sizes.append((None, *(2,) * (rank - 1)))
     for type in (f"AdaptiveAvgPool{rank}d", f"AdaptiveMaxPool{rank}d"):
         yield Sweep(type, {"output_size": sizes}, shape, BINS)
-
-
-SIDES_EQUAL = {1: 11, 2: (7, 9), 3: (5, 6, 7)}

@@ -64,7 +64,7 @@ def upsampling() -> Iterator[Case]:
                     yield network_case(
                         f"reshape/Upsample,rank={rank}{label(options)}", why, [layer("Upsample", **options)], shape
                     )
-    # Sizes at which single precision, in which torch looks for the nearest input, finds another one than exact arithmetic.
+    # torch looks for the nearest input in single precision, which at these sizes finds another one than exact arithmetic.
     odd: tuple[tuple[dict[str, Any], tuple[int, ...], str], ...] = (
         ({"size": (46, 22), "mode": "nearest"}, (1, 2, 14, 26), "the nearest input is found in single precision"),
         (

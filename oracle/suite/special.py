@@ -10,7 +10,7 @@ import numpy as np
 from oracle.case.arrays import Array, laid_out
 from oracle.case.case import Case, Spec
 from oracle.suite.activations import ELEMENTWISE
-from oracle.suite.build import generator, integers, layer, network_case
+from oracle.suite.build import generator, integers, label, layer, network_case
 
 SMALL_CNN = [
     layer("Conv2d", 2, 4, 3, padding=1, name="conv"),
@@ -48,7 +48,7 @@ def ties() -> Iterator[Case]:
         {"kernel_size": 3, "stride": 2, "padding": 1},
     )
     for options in windows:
-        name = "tie/MaxPool2d" + "".join(f",{key}={value}" for key, value in options.items())
+        name = f"tie/MaxPool2d{label(options)}"
         yield network_case(name, why, [layer("MaxPool2d", **options)], inputs=(few,), tags=("tie",))
     yield network_case(
         "tie/MaxPool2d,constant", why, [layer("MaxPool2d", 3, stride=1)], inputs=(np.ones((1, 1, 5, 5)),), tags=("tie",)
@@ -159,7 +159,7 @@ SAMPLES: dict[str, tuple[list[Spec], tuple[int, ...]]] = {
 }
 for _name in ELEMENTWISE:
     SAMPLES.setdefault(_name, ([layer(_name, **THRESHOLD if _name == "Threshold" else {})], (2, 4, 5)))
-# Training needs more than one value per channel, and torch's reflection padding more than no image.
+# In training these need more than one value per channel, so they have no case with a batch of one or none.
 NEEDS_SAMPLES = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d")
 
 

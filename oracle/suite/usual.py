@@ -16,7 +16,7 @@ from oracle.suite.optimizers import shapes_for, update_case
 TAG = "usual"
 WHY = "a setting that is in everyday use"
 
-# Options by class. What is not named is at torch's default.
+# Options by class; those that are not named have torch's defaults.
 WINDOWS: dict[str, tuple[dict[str, Any], ...]] = {
     "Conv{}d": (
         {"kernel_size": 3, "stride": 1, "padding": 1},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -87,14 +87,14 @@ def bugs() -> Iterator[Bug]:
     yield Bug(
         "Sequential: a layer is skipped backward",
         skipping,
-        replaced("Sequential", skipped_backward),
+        replaced("Sequential", backward_by(without_the_second)),
         "first",
         "grad_output",
     )
     yield Bug(
         "Sequential: layers run backward in forward order",
         skipping,
-        replaced("Sequential", forward_order),
+        replaced("Sequential", backward_by(in_forward_order)),
         "third",
         "grad_output",
     )
@@ -143,40 +143,34 @@ def shares_rolled(self: Any, input: Array) -> Any:
     return joined, backward
 
 
-def skipped_backward(apply: Any) -> Any:
-    def wrong(self: Any, input: Array) -> Any:
-        x, backwards = input, []
-        for child in self.children.values():
-            x, backward = child.apply(x)
-            backwards.append(backward)
+def backward_by(order: Callable[[list[Any], Array], Array]) -> Any:
+    """Changes a Sequential: order(backwards of its layers, grad_output) -> wrong grad_input."""
 
-        def backward_all(grad_output: Array) -> Array:
-            grad = backwards[2](grad_output)
-            backwards[1](grad)
-            result: Array = backwards[0](grad)
-            return result
+    def wrapped(apply: Any) -> Any:
+        def wrong(self: Any, input: Array) -> Any:
+            x, backwards = input, []
+            for child in self.children.values():
+                x, backward = child.apply(x)
+                backwards.append(backward)
+            return x, lambda grad_output: order(backwards, grad_output)
 
-        return x, backward_all
+        return wrong
 
-    return wrong
+    return wrapped
 
 
-def forward_order(apply: Any) -> Any:
-    def wrong(self: Any, input: Array) -> Any:
-        x, backwards = input, []
-        for child in self.children.values():
-            x, backward = child.apply(x)
-            backwards.append(backward)
+def without_the_second(backwards: list[Any], grad_output: Array) -> Array:
+    grad = backwards[2](grad_output)
+    backwards[1](grad)
+    result: Array = backwards[0](grad)
+    return result
 
-        def backward_all(grad_output: Array) -> Array:
-            grad = grad_output
-            for backward in backwards:
-                grad = backward(grad)
-            return grad
 
-        return x, backward_all
-
-    return wrong
+def in_forward_order(backwards: list[Any], grad_output: Array) -> Array:
+    grad = grad_output
+    for backward in backwards:
+        grad = backward(grad)
+    return grad
 
 
 def overwriting_gradients() -> Implementation:

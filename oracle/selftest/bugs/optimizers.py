@@ -10,7 +10,7 @@ import numpy as np
 
 from oracle.case.case import Case, Spec
 from oracle.selftest.bugs.bug import Bug
-from oracle.selftest.plant import Implementation, patched, told
+from oracle.selftest.plant import Implementation, altered_case, patched
 from oracle.suite.build import generator
 
 SGD = {"lr": 0.1, "momentum": 0.9}
@@ -53,7 +53,7 @@ def ignored(name: str, type: str, options: Mapping[str, Any], quantity: str = "p
         assert case.optimizer is not None
         return replace(case, optimizer=replace(case.optimizer, options={**case.optimizer.options, **taken}))
 
-    return Bug(name, case_of(name, type, options), told(alter), "0", quantity)
+    return Bug(name, case_of(name, type, options), altered_case(alter), "0", quantity)
 
 
 def of_sgd() -> Iterator[Bug]:
@@ -218,7 +218,7 @@ def of_groups() -> Iterator[Bug]:
             assert case.optimizer is not None
             return replace(case, optimizer=replace(case.optimizer, groups=wrong))
 
-        return Bug(name, case_of(name, "SGD", SGD, groups), told(alter), "0", quantity)
+        return Bug(name, case_of(name, "SGD", SGD, groups), altered_case(alter), "0", quantity)
 
     yield group("groups: decay on biases too", (groups[0], {**groups[1], "weight_decay": 0.1}), "momentum.bias")
     yield group("groups: a group's own rate ignored", (groups[0], {"params": ["0.bias"]}), "param.bias")
@@ -293,4 +293,4 @@ def reversed_gradients() -> Implementation:
     def alter(case: Case) -> Case:
         return replace(case, grads=tuple({**grads, "0.weight": grads["0.weight"][::-1]} for grads in case.grads))
 
-    return told(alter)
+    return altered_case(alter)

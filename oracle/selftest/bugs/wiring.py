@@ -11,7 +11,7 @@ import numpy as np
 from oracle.case.case import Case, Spec
 from oracle.selftest.bugs.bug import Bug, in_layer, with_layer
 from oracle.selftest.changes import factor, negated, one_element_off
-from oracle.selftest.plant import patched, retold, told
+from oracle.selftest.plant import altered_case, altered_trace, patched
 from oracle.suite.build import layer, network_case
 from oracle.trace import Key, Trace
 
@@ -39,7 +39,7 @@ def of_the_wiring() -> Iterator[Bug]:
     """Bugs of a harness: it passes on or reports other values than were computed."""
 
     def reported(name: str, alter: Any, layer_at_fault: str, quantity: str) -> Bug:
-        return Bug(name, chain(name), retold(alter), layer_at_fault, quantity)
+        return Bug(name, chain(name), altered_trace(alter), layer_at_fault, quantity)
 
     def swap(trace: Trace, first: Key, second: Key) -> None:
         trace.arrays[first], trace.arrays[second] = trace.arrays[second], trace.arrays[first]
@@ -108,12 +108,12 @@ def of_the_wiring() -> Iterator[Bug]:
         "grad_output",
     )
     name = "wiring: the first batch is used in every step"
-    yield Bug(name, chain(name), told(lambda case: replace(case, inputs=case.inputs[:1])), "first", "input")
+    yield Bug(name, chain(name), altered_case(lambda case: replace(case, inputs=case.inputs[:1])), "first", "input")
     name = "wiring: samples and targets shuffled apart"
     yield Bug(
         name,
         chain(name),
-        told(lambda case: replace(case, targets=tuple((t[::-1],) for (t,) in case.targets))),
+        altered_case(lambda case: replace(case, targets=tuple((t[::-1],) for (t,) in case.targets))),
         "loss",
         "output",
     )
@@ -121,7 +121,7 @@ def of_the_wiring() -> Iterator[Bug]:
     yield Bug(
         name,
         chain(name),
-        told(lambda case: replace(case, optimizer=Spec("SGD", {"lr": 0.1001, "momentum": 0.9}))),
+        altered_case(lambda case: replace(case, optimizer=Spec("SGD", {"lr": 0.1001, "momentum": 0.9}))),
         "first",
         "param.weight",
     )
@@ -142,7 +142,7 @@ def of_the_engine() -> Iterator[Bug]:
     yield in_layer("engine: one element off deep inside", layer("Tanh"), (5, 4), grad_input=one_element_off)
     name = "engine: evaluation instead of training"
     case = with_layer(f"selftest/{name}", layer("BatchNorm1d", 4), (5, 4))
-    yield Bug(name, case, told(lambda case: replace(case, training=False)), quantity="output")
+    yield Bug(name, case, altered_case(lambda case: replace(case, training=False)), quantity="output")
 
 
 def zeroed_once(op: Any) -> Any:

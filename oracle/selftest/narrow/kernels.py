@@ -92,22 +92,18 @@ OPS: dict[str, Op] = {
 }
 
 
-def in_float32(op: Op) -> Kernel:
-    """Computed in float32 and stored once, in the dtype of the first argument."""
+def in_float32(op: Op, factor: float = 1.0) -> Kernel:
+    """Computed in float32, times a factor, and stored once, in the dtype of the first argument."""
 
     def kernel(*args: Any, **options: Any) -> Tensor:
         wide = (own.float() if isinstance(own, Tensor) and own.is_floating_point() else own for own in args)
-        return op.real(*wide, **options).to(args[0].dtype)
+        return (op.real(*wide, **options) * factor).to(args[0].dtype)
 
     return kernel
 
 
 def wrong_by_2_percent(op: Op) -> Kernel:
-    def kernel(*args: Any, **options: Any) -> Tensor:
-        wide = (own.float() if isinstance(own, Tensor) and own.is_floating_point() else own for own in args)
-        return (op.real(*wide, **options) * FACTOR).to(args[0].dtype)
-
-    return kernel
+    return in_float32(op, FACTOR)
 
 
 def with_forward(op: Op, forward: Kernel, stored: torch.dtype) -> tuple[Kernel, dict[Any, Kernel]]:

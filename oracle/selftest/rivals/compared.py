@@ -36,9 +36,8 @@ def everything(quantity: str) -> bool:
 def comparisons(run: Implementation, case: Case, shows: Callable[[str], bool] = everything) -> list[Comparison]:
     """Pairs the floating-point arrays that torch computes for a case with the subject's.
 
-    Inputs, masks, upstream gradients, an optimizer's count of steps, which some keep as an integer, and quantities that `shows`
-    excludes are left out. If the subject raises an
-    exception, the arrays that its trace lacks are missing.
+    Inputs, masks and upstream gradients are left out, and so are quantities that `shows` excludes and an optimizer's count of steps,
+    which some keep as an integer. If the subject raises an exception, the arrays that its trace lacks are missing.
 
     Raises: Incomparable.
     """
@@ -57,9 +56,8 @@ def comparisons(run: Implementation, case: Case, shows: Callable[[str], bool] = 
             or key.quantity.startswith("step.")
             or not _is_floating(reference.dtype.name)
             or key not in exact.arrays
+            or not shows(key.quantity)
         ):
-            continue
-        if not shows(key.quantity):
             continue
         found.append(Comparison(kind_of(key.quantity), key.step, got.arrays.get(key), reference, exact.arrays[key]))
     return found

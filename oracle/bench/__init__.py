@@ -18,7 +18,7 @@ SECTIONS = {
     "scale": "oracle.bench.scale:Scale",
 }
 
-# What a section's process has in its environment beside what every process has.
+# Environment variables that a section's process gets in addition.
 ONE_THREAD = dict.fromkeys(("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 ENVIRONMENTS = {"training-one-thread": ONE_THREAD, "layers": ONE_THREAD}
 

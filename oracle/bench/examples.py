@@ -49,7 +49,7 @@ class Example:
         return int(self.inputs[0].size)
 
 
-# What the tables tell of; every other class is called as in the suite.
+# The examples whose sizes are chosen here; every other class is called as in the suite.
 SPELLED: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "Conv2d": ("Conv2d", {"in_channels": 32, "out_channels": 32, "kernel_size": 3, "padding": 1}, IMAGES),
     "Conv2d, 1 x 1": ("Conv2d", {"in_channels": 32, "out_channels": 64, "kernel_size": 1}, IMAGES),

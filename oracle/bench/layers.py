@@ -17,10 +17,10 @@ from oracle.bench.timing import Action, interleaved, milliseconds
 from oracle.execution.network import LAYERS, LOSSES
 from oracle.running_error import ErrorArray, ErrorModel
 
-# refbp / torch, at most; and of what is hardly more than a matrix product or a pass over windows.
+# refbp / torch, at most; TIGHT is for classes that are hardly more than a matrix product or a pass over windows.
 TIMES, TIGHT = 3.0, 1.2
 TIGHT_KINDS = ("Conv", "MaxPool", "AvgPool", "LPPool", "Linear")
-# log(time) / log(elements), at most, between two inputs of which one has GROWTH times as many elements.
+# log(time) / log(elements), at most, between an input and one with GROWTH times as many elements.
 EXPONENT, GROWTH = 1.1, 4
 ROUNDS, QUICK_ROUNDS = 5, 3
 
@@ -49,7 +49,7 @@ def shown(value: str | float) -> str:
 
 
 def beside_torch(example: Example, rounds: int) -> tuple[list[Measurement], dict[str, str | float]]:
-    """The time of forward and backward relative to torch's; None for a class that torch lacks."""
+    """The time of forward and backward relative to torch's, and a row of times. A class that torch lacks has no ratio."""
     contenders = {"refbp": whole(*passes(example, lambda x: x))}
     if hasattr(torch.nn, example.kind):
         contenders["torch"] = torchs(example)
@@ -96,7 +96,7 @@ def whole(forward: Action, backward: Action) -> Action:
 
 
 def torchs(example: Example) -> Action:
-    """The same by torch."""
+    """Forward and backward of the example by torch."""
     module = getattr(torch.nn, example.kind)(**example.options)
     input, *targets = (torch.from_numpy(x.astype(np.float32) if x.dtype.kind == "f" else x) for x in example.inputs)
     leaf = input.requires_grad_()

@@ -11,7 +11,7 @@ from oracle.report.environment import environment
 
 
 class Others:
-    """The number of cores that other processes kept busy since this object was made, which invalidates a measurement."""
+    """The number of cores that other processes kept busy since this object was made. Busy ones make a measurement worthless."""
 
     def __init__(self) -> None:
         self.start = self._now()

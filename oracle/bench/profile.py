@@ -47,7 +47,7 @@ def by_kind(case: Case, passes: int, clock: Clock) -> dict[str, float]:
     loss = build_loss(case, case.loss)
     for number in range(passes + 1):
         if number == 1:
-            seconds.clear()  # the first is for what is set up once
+            seconds.clear()  # the first pass sets up what later ones share
         loss(network.root(case.inputs[0]), case.targets[0][0])
         network.root.backward(loss.backward())
     return {kind: total / passes for kind, total in seconds.items()}

@@ -14,7 +14,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec
 from oracle.case.names import is_buffer
 from oracle.execution.network import LAYERS, LOSSES, Network, build_loss, build_optimizer
-from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor, own
+from oracle.subjects.walk import Framework, Layer, Op, Options, Tensor, short_names
 
 
 class Contender(NamedTuple):
@@ -53,7 +53,7 @@ def peer(framework: Framework, case: Case, ops: Mapping[str, Op]) -> Contender:
     x, target = framework.array(case.inputs[0].copy()), framework.array(case.targets[0][0].copy())
 
     def made(kind: Mapping[str, type], spec: Spec, name: str, leaves: Mapping[str, Tensor]) -> Layer:
-        params = {short: leaves[f"{name}.{short}"] for short in own(name, leaves)}
+        params = {short: leaves[f"{name}.{short}"] for short in short_names(name, leaves)}
         return Layer(spec.type, Options.of(kind, spec), params, {}, True, case.dtype, framework.array)
 
     def value(leaves: Mapping[str, Tensor]) -> Tensor:

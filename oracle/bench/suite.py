@@ -107,7 +107,7 @@ class Clocked:
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self.cases = cases
-        self.seconds()  # what is set up once
+        self.seconds()  # the first call sets up what later ones share
 
     @classmethod
     def of(cls, family: str) -> Clocked:

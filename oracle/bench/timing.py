@@ -15,7 +15,7 @@ Action = Callable[[], object]
 Clock = Callable[[], float]
 Times = npt.NDArray[np.float64]
 
-# Idle threads of a BLAS or OpenMP pool spin for some 20 ms after their last work: they must not slow down who comes next.
+# Idle threads of a BLAS or OpenMP pool spin for some 20 ms after their last work. They must not slow down the next contender.
 PAUSE = 0.05
 
 
@@ -28,8 +28,8 @@ def interleaved(
 ) -> dict[str, Times]:
     """The seconds per call of each contender, with one sample per round; samples of the same round belong together.
 
-    In every round each contender is called once untimed, then repeatedly for at least `least_seconds`. The order rotates from
-    round to round. After `most_seconds` no further round begins, but there are at least three. `clock` reads the time.
+    In every round each contender is called once untimed, then repeatedly for at least `least_seconds`. Every second round takes
+    them in reverse order. After `most_seconds` no further round begins, but there are at least three. `clock` reads the time.
     """
     calls = {name: _calls(action, least_seconds, clock) for name, action in contenders.items()}
     samples: dict[str, list[float]] = {name: [] for name in contenders}
@@ -45,7 +45,7 @@ def interleaved(
 
 
 def _calls(action: Action, least_seconds: float, clock: Clock) -> int:
-    action()  # what is set up once
+    action()  # the first call sets up what later ones share
     return max(1, math.ceil(least_seconds / _seconds(action, 1, clock)))
 
 

@@ -18,12 +18,12 @@ LIMITS = {
     **{(name, "float64"): 1.0 for name in networks.NETWORKS},
     **{(name, "float32"): 1.0 if name == "mlp" else 1.5 for name in networks.NETWORKS},
 }
-# Networks that a peer has the layers for (a step of the vgg takes autograd a minute). A peer / refbp, at least.
+# The networks of whose layers a peer has all; a step of the vgg would take autograd a minute. A peer / refbp, at least.
 PEERS = {"lenet5": ("mygrad", "autograd"), "vgg": ("mygrad",)}
 PEERS_SLOWER = 3.0
 ROUNDS, QUICK_ROUNDS = 25, 3
 PASSES = 5  # of which the profile is the mean
-# After which a network in one precision begins no further round.
+# After so long a network in one precision begins no further round.
 SECONDS = 25.0
 
 

@@ -198,7 +198,9 @@ class _Run:
         ages = {call.layer: call.age for call in calls} | {own.layer: own.age for own, _ in operations}
         arrived = {layer: place for place, layer in enumerate(step.capture.order)}
         crash = None if error is None else self._note(number, *step.place(), CRASHED, in_a_line(error))
-        return RecordedStep(number, tuple(parts), tuple(own for _, own in operations), tuple(notes), ages, arrived, crash)
+        return RecordedStep(
+            number, tuple(parts), tuple(own for _, own in operations), tuple(notes), ages, arrived, crash
+        )
 
     def _is_refused(self, call: Call) -> bool:
         if call.spec is not None and (reason := mixed(call)):

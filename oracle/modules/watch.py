@@ -54,9 +54,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         super().__init__(self._here)
         self.sampler = sampler
         self.references = {
-            kind: own
-            for kind, own in references.items()
-            if isinstance(kind, type) and issubclass(kind, Function)
+            kind: own for kind, own in references.items() if isinstance(kind, type) and issubclass(kind, Function)
         }
         self.referenced = Referenced(module, references, names, self.held)
         self.tensor_hooks = TensorHooks(references, names)
@@ -190,7 +188,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     def wrote(self, tensors: list[torch.Tensor]) -> None:
         """Records tensors that a call changed unnoticed by autograd, although others may read them."""
-        if torch._C._functorch.peek_interpreter_stack() is not None:  # tensors of a transform count versions of their own
+        if torch._C._functorch.peek_interpreter_stack() is not None:  # its tensors have versions of their own
             return
         for tensor in tensors:
             if tensor.requires_grad:  # it is part of the graph, like the chunks of torch.unsafe_chunk
@@ -239,9 +237,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         if base is not None:
             self._note(base)
 
-    def watch(
-        self, outputs: Iterable[torch.Tensor], owned: set[Node], done: Callable[[Operation], None]
-    ) -> None:
+    def watch(self, outputs: Iterable[torch.Tensor], owned: set[Node], done: Callable[[Operation], None]) -> None:
         """Follows the operations that lead to these outputs, without nodes owned by others; calls `done` for each as soon as its
         gradients have arrived."""
         outputs = list(outputs)

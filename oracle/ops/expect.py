@@ -232,8 +232,10 @@ def assert_close(actual: Any, expected: Any) -> None:
 
 
 def _of_8_bits(got: Array, due: Quantity) -> tuple[Array, Expected]:
-    """An array of 8 bits and what is expected of it, with its own tolerance where it is beyond. A number out of range may be stored
-    as the largest one, as infinity or as NaN; it is then left out."""
+    """An array of 8 bits and what is expected of it, with its own tolerance where it is beyond.
+
+    A number out of range may be stored as the largest one, as infinity or as NaN; it is then left out.
+    """
     expected, tolerance, actual = due.expected, due.tolerance, got.astype(np.float64)
     largest = float(limits(got.dtype).max)
     beyond = np.abs(due.value) + tolerance > largest

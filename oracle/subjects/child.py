@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import IO
 
 CHUNK = 1 << 16
-# A longer line is no answer.
+# A longer line is not an answer.
 LONGEST_ANSWER = 1 << 30
-# Of standard error, what is kept to quote its last line from.
+# So many bytes of standard error are kept, of which an error quotes the last line.
 TAIL = 4096
-# A child that died may have left its pipes to a child of its own: so often, in seconds, its pulse is felt.
+# Seconds between two looks whether the child is alive. If it died, a child of its own may still hold its pipes open.
 PULSE = 0.2
 
 
@@ -100,7 +100,7 @@ class Child:
             self.unsent = self.unsent[os.write(self._stdin.fileno(), self.unsent[:CHUNK]) :]
         except BlockingIOError:
             return
-        except BrokenPipeError:  # what it had to say about that is read
+        except BrokenPipeError:  # its output and its complaints are still read
             self.unsent = memoryview(b"")
         if not self.unsent:
             self.selector.unregister(self._stdin)

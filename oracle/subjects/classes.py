@@ -21,7 +21,7 @@ from oracle.trace import Trace
 
 Back: TypeAlias = Callable[[Array], list[tuple["Node", Array]]]
 Arrays: TypeAlias = dict[str, Array]
-# What is shown where nothing else is declared: a loss of such a framework seldom has the gradient of its target.
+# The quantities that are shown if none are declared: a loss of such a framework seldom has the gradient of its target.
 SHOWN = ("output", "grad_output", "grad_input", "grad.weight", "grad.bias")
 
 
@@ -111,7 +111,8 @@ class Classes:
 
 
 def _loss(make: Callable[[Layer], Any], alone: list[str]) -> Op:
-    """alone: to which a loss is added that has the gradient of its input only; what the walk takes for the others' is none."""
+    """alone: each loss that has the gradient of its input only is added to it. The walk's gradients of its other arguments are
+    then left out."""
 
     def op(layer: Layer, x: Node, *targets: Node) -> Node:
         made = make(layer)

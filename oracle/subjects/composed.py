@@ -1,6 +1,6 @@
 """Layers and losses that an array library lacks, written as its users write them: the forward pass only.
 
-`np` is the library's namespace of NumPy's functions. This tests its derivatives of sums, products, powers and choices.
+`np` is the library's namespace of NumPy's functions. So its derivatives of sums, products, powers and choices are tested.
 """
 
 from __future__ import annotations
@@ -11,15 +11,7 @@ from typing import Any
 import numpy
 
 from oracle.running_error.model import limits
-from oracle.subjects.shapes import (
-    channelwise,
-    flattened,
-    reduced,
-    softmax_dim,
-    times_weight,
-    trailing,
-    unflattened,
-)
+from oracle.subjects.shapes import channelwise, flattened, reduced, softmax_dim, times_weight, trailing, unflattened
 from oracle.subjects.walk import Layer, Op, Tensor
 
 
@@ -136,13 +128,13 @@ def losses(np: Any) -> dict[str, Op]:
         layer.options.refuse("a binary cross entropy by logaddexp", pos_weight=None)
         return reduced(layer, times_weight(layer, np.logaddexp(x, 0.0) - target * x))
 
-    def huber(layer: Layer, error: Tensor, delta: float) -> Tensor:
+    def huber(error: Tensor, delta: float) -> Tensor:
         size = np.abs(error)
         return np.where(size < delta, 0.5 * error * error, delta * (size - 0.5 * delta))
 
     def smooth_l1(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
         beta = layer.options["beta"]
-        return reduced(layer, huber(layer, x - target, beta) / beta if beta else np.abs(x - target))
+        return reduced(layer, huber(x - target, beta) / beta if beta else np.abs(x - target))
 
     def margin_ranking(layer: Layer, x: Tensor, input2: Tensor, target: Tensor) -> Tensor:
         return reduced(layer, np.maximum(-target * (x - input2) + layer.options["margin"], 0.0))
@@ -150,7 +142,7 @@ def losses(np: Any) -> dict[str, Op]:
     return {
         "MSELoss": lambda layer, x, target: reduced(layer, (x - target) ** 2),
         "L1Loss": lambda layer, x, target: reduced(layer, np.abs(x - target)),
-        "HuberLoss": lambda layer, x, target: reduced(layer, huber(layer, x - target, layer.options["delta"])),
+        "HuberLoss": lambda layer, x, target: reduced(layer, huber(x - target, layer.options["delta"])),
         "SmoothL1Loss": smooth_l1,
         "BCEWithLogitsLoss": binary_cross_entropy_with_logits,
         "SoftMarginLoss": lambda layer, x, target: reduced(layer, np.logaddexp(-target * x, 0.0)),

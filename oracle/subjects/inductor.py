@@ -31,7 +31,7 @@ class _Compiled(TorchRun):
 
 
 def run(case: Case) -> Trace:
-    # Not in torch's `clean` state, which switches off the dispatch that the compiler traces with.
+    # Without `clean` of oracle.subjects.torch, which switches off the dispatch that the compiler traces with.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.default_generator.manual_seed(0)

@@ -261,20 +261,20 @@ def binary_cross_entropy_with_logits(layer: Layer, x: Tensor, target: Tensor) ->
     return reduced(layer, times_weight(layer, terms))
 
 
-def huber(layer: Layer, error: Tensor, delta: float) -> Tensor:
+def huber(error: Tensor, delta: float) -> Tensor:
     size = error.abs()
     return (size < delta).where(0.5 * error * error, delta * (size - 0.5 * delta))
 
 
 def smooth_l1(layer: Layer, x: Tensor, target: Tensor) -> Tensor:
     beta = layer.options["beta"]
-    return reduced(layer, huber(layer, x - target, beta) / beta if beta else (x - target).abs())
+    return reduced(layer, huber(x - target, beta) / beta if beta else (x - target).abs())
 
 
 LOSSES: dict[str, Op] = {
     "MSELoss": lambda layer, x, target: reduced(layer, (x - target).square()),
     "L1Loss": lambda layer, x, target: reduced(layer, (x - target).abs()),
-    "HuberLoss": lambda layer, x, target: reduced(layer, huber(layer, x - target, layer.options["delta"])),
+    "HuberLoss": lambda layer, x, target: reduced(layer, huber(x - target, layer.options["delta"])),
     "SmoothL1Loss": smooth_l1,
     "CrossEntropyLoss": cross_entropy,
     "NLLLoss": nll,

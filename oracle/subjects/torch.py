@@ -247,7 +247,7 @@ class TorchRun:
         else:
             owner = self.modules[spec.same_as or name]
             made = _transposed(owner, given) if spec.type == TRANSPOSE else self._leaf(name, owner, given)
-        # A layer may hand its input through; its output is a place of its own all the same.
+        # A layer may return its input itself. The view gives its output a gradient of its own.
         made = made.view_as(made)
         made.retain_grad()
         self._record(name, "output", made)
@@ -285,7 +285,7 @@ def _transposed(module: torch.nn.Module, given: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.linear(given, weight.t())
 
 
-# Of SELU: what AlphaDropout puts in the place of an element, -scale * alpha.
+# The number that AlphaDropout puts in the place of an element: -scale * alpha of SELU.
 ALPHA = -1.7580993408473766
 
 

@@ -138,7 +138,7 @@ class Framework:
         if case.dtype not in self.dtypes:
             raise Unsupported(f"{self.name} has no {case.dtype} here")
         with np.errstate(all="ignore"), warnings.catch_warnings():
-            # Of NaN and infinities, which are results like any others, those that compute in NumPy would warn.
+            # Libraries that compute in NumPy would warn of NaN and infinities, which are results like any others.
             warnings.simplefilter("ignore", RuntimeWarning)
             return _Run(self, case).trace
 
@@ -259,7 +259,7 @@ class _Run:
         for name, owner in reversed(recorded.finished):
             self._record(name, "grad_output", grads[f"out {name}"])
             self._record(name, "grad_input", grads[self._tap_name(name)])
-            for short in own(owner, self.params):
+            for short in short_names(owner, self.params):
                 self._record(owner, f"grad.{short}", grads[f"{owner}.{short}"])
         return grads
 
@@ -335,12 +335,12 @@ class _Run:
     def _leaf(self, now: _Pass, name: str, spec: Spec, x: Tensor) -> Tensor:
         owner, transposed = spec.same_as or name, spec.type == TRANSPOSE
         spec = self.owners.setdefault(owner, spec)
-        params = {short: now.leaves[f"{owner}.{short}"] for short in own(owner, self.params)}
+        params = {short: now.leaves[f"{owner}.{short}"] for short in short_names(owner, self.params)}
         layer = Layer(
             spec.type,
             Options.of(LAYERS, spec),
             {"weight": params["weight"].T} if transposed else params,
-            {short: now.buffers[f"{owner}.{short}"] for short in own(owner, self.buffers)},
+            {short: now.buffers[f"{owner}.{short}"] for short in short_names(owner, self.buffers)},
             self.case.training,
             self.case.dtype,
             self.framework.array,
@@ -358,6 +358,6 @@ class _Run:
         return known[spec.type]
 
 
-def own(layer: str, values: Mapping[str, Tensor]) -> list[str]:
+def short_names(layer: str, values: Mapping[str, Tensor]) -> list[str]:
     """The entries of a layer by short name."""
     return [name.rpartition(".")[2] for name in values if name.rpartition(".")[0] == layer]

@@ -22,7 +22,7 @@ NORMS: dict[str, tuple[Spec, tuple[int, ...]]] = {
     "RMSNorm": (layer("RMSNorm", (6,)), (4, 6)),
     "GroupNorm": (layer("GroupNorm", 2, 4), (3, 4, 5, 3)),
 }
-# Classes that are tried with 1, 17 and 24 channels, and with as many as the width: their argument for channels, and other options.
+# Classes that are tried with 1, 17 and 24 channels, and with as many as the width: the argument for channels, and other options.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "Conv1d": ("channels", {"kernel_size": 3, "padding": 1}),
     "Conv2d": ("channels", {"kernel_size": 3, "padding": 1}),

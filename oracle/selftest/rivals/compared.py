@@ -36,8 +36,8 @@ def everything(quantity: str) -> bool:
 def comparisons(run: Implementation, case: Case, shows: Callable[[str], bool] = everything) -> list[Comparison]:
     """Pairs the floating-point arrays that torch computes for a case with the subject's.
 
-    Inputs, masks and upstream gradients are left out, and so are quantities that `shows` excludes and an optimizer's count of steps,
-    which some keep as an integer. If the subject raises an exception, the arrays that its trace lacks are missing.
+    Inputs, masks and upstream gradients are left out, and so are quantities that `shows` excludes, and an optimizer's count of
+    steps, which some keep as an integer. If the subject raises an exception, the arrays that its trace lacks are missing.
 
     Raises: Incomparable.
     """

@@ -9,10 +9,7 @@ import optax
 from jax import numpy as jnp
 
 from oracle.subjects import composed
-from oracle.subjects.shapes import (
-    reduced,
-    times_weight,
-)
+from oracle.subjects.shapes import reduced, times_weight
 from oracle.subjects.walk import Layer, Op, Tensor
 from oracle.trace import Unsupported
 

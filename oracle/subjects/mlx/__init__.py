@@ -52,7 +52,7 @@ def gradient(
 
 
 def tensor(array: Array) -> Tensor:
-    if array.dtype == ml_dtypes.bfloat16:  # which MLX and NumPy do not exchange
+    if array.dtype == ml_dtypes.bfloat16:  # MLX and NumPy cannot exchange it
         return mx.array(array.astype(np.float32)).astype(mx.bfloat16)
     return mx.array(array, getattr(mx, "bool_" if array.dtype == bool else array.dtype.name))
 
@@ -79,7 +79,7 @@ FRAMEWORK = Framework(
 )
 
 
-# What MLX says of an operation that it does not have for a dtype or a rank, all of it as ValueErrors.
+# Messages of the ValueErrors that MLX raises for an operation that it lacks in a dtype or a rank.
 LACKING = ("unsupported data type", "Can only handle groups")
 
 

@@ -8,10 +8,7 @@ import mlx.core as mx
 from mlx import nn
 
 from oracle.subjects import composed
-from oracle.subjects.shapes import (
-    reduced,
-    times_weight,
-)
+from oracle.subjects.shapes import reduced, times_weight
 from oracle.subjects.walk import Layer, Op, Tensor
 from oracle.trace import Unsupported
 

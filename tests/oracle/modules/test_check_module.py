@@ -696,7 +696,7 @@ def test_inputs_keep_what_they_require(frozen: bool, needs: bool) -> None:
         net[0].requires_grad_(False)
     report = oracle.check_module(net, torch.randn(5, 4).double().requires_grad_(needs))
     assert report.passed == needs
-    assert needs or {own.quantity for own in report.blame} == {"grad.weight"}
+    assert needs or culprits(report) == [("1.Lazy" if frozen else "0.Lazy", "grad.weight")]
 
 
 def test_the_report_says_which_gradient_nobody_asked_for() -> None:
@@ -877,31 +877,6 @@ def test_nested_inputs_and_outputs() -> None:
     report = oracle.check_module(net, x, loss, target)
     assert report.passed and report.coverage.gradients == 1, report
     assert verdicts(report)["loss.mse_loss", "grad_input"] == "pass"
-
-
-def test_inputs_keep_whether_they_require_a_gradient() -> None:
-    """A backward that goes wrong only where its input needs none."""
-
-    class Lazy(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-            ctx.save_for_backward(x, weight)
-            return x @ weight.T
-
-        @staticmethod
-        def backward(ctx: Any, grad: torch.Tensor) -> Any:
-            x, weight = ctx.saved_tensors
-            if not ctx.needs_input_grad[0]:
-                return None, torch.zeros_like(weight)
-            return grad @ weight, grad.T @ x
-
-    class Layer(nn.Linear):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return Lazy.apply(x, self.weight)  # type: ignore[no-any-return]
-
-    net, x = nn.Sequential(Layer(4, 3)).double(), torch.randn(5, 4).double()
-    assert culprits(oracle.check_module(net, x)) == [("0.Lazy", "grad.weight")]
-    assert oracle.check_module(net, x.requires_grad_()).passed
 
 
 def test_without_a_gradient_nothing_was_decided() -> None:

@@ -157,9 +157,7 @@ class Step:
         run = self.training
         try:
             parts = [judged_part(own, run.case, self.number, run.profile) for own in of_calls(call, run.case)]
-        except (
-            Exception
-        ):  # of the judge: the layer is judged again after the step, where it cannot be taken for the module's
+        except Exception:  # the judge failed: it tries again after the step, outside of the module's code
             return
         self.parts[call.layer] = [own.keeping_copies() for own in parts]
         is_large = max(own.size for own in (call.input, *call.state.values()) if own is not None) > LARGE

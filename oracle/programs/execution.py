@@ -19,8 +19,8 @@ from oracle.running_error.model import ROUNDOFF
 assert _rules
 # On the CPU torch's kernels for 16-bit numbers usually compute in float32 and round the result once. The following lists are the
 # exceptions; tests/oracle/programs/test_rules.py compares every rule with torch.
-# These add up in 16 bits: the negative log likelihood its terms (LossNLL.cpp), an embedding and an index the gradients of elements
-# that were read several times (Embedding.cpp, cpu/IndexKernel.cpp), and pooling in three dimensions its windows
+# These add up in 16 bits: the negative log likelihood its terms (LossNLL.cpp), an embedding and an index the gradients of
+# elements that were read several times (Embedding.cpp, cpu/IndexKernel.cpp), and pooling in three dimensions its windows
 # (AdaptiveAveragePooling3d.cpp).
 IN_16_BITS = (
     *("nll_loss_forward", "nll_loss2d_forward", "_adaptive_avg_pool3d"),

@@ -25,7 +25,7 @@ from oracle.suite.build import layer
 DECADES, QUICK_DECADES = (4, 5, 6, 7, 8), (4, 5, 6)
 # The cost grows with the multiply-adds to this power, at most, over the upper decades.
 POWER = 1.05
-# Of ResNet-18 on two images of 224 x 224.
+# ResNet-18: the side of its images, their number, and the most seconds and GiB that judging it may take.
 SIZE, IMAGES, SECONDS, GIBIBYTES = 224, 2, 60.0, 8.0
 ROUNDS = 5
 

@@ -22,7 +22,7 @@ LIMITS = {
 PEERS = {"lenet5": ("mygrad", "autograd"), "vgg": ("mygrad",)}
 PEERS_SLOWER = 3.0
 ROUNDS, QUICK_ROUNDS = 25, 3
-PASSES = 5  # of which the profile is the mean
+PASSES = 5  # the profile is their mean
 # After so long a network in one precision begins no further round.
 SECONDS = 25.0
 

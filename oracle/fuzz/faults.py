@@ -15,7 +15,7 @@ from oracle.subjects import refbp as honest
 
 # Sizes are powers of this: two binary digits apart.
 FALLS_BY = 4.0
-# From an array and its rng to what a fault of size 1 adds to it; None where there is no such fault.
+# It takes an array and a generator, and returns what a fault of size 1 adds to the array; None if it has no such fault.
 Fault: TypeAlias = Callable[[Array, np.random.Generator], Array | None]
 
 
@@ -51,7 +51,7 @@ def _slice(axis: int) -> Fault:
     return fault
 
 
-# Each relative to the elements that it changes; the offset to the root mean square of all.
+# Sizes are relative to the elements that a fault changes; that of the offset is relative to the root mean square of all.
 FAULTS: dict[str, Fault] = {
     "factor": _factor,
     "offset": _offset,

@@ -41,7 +41,7 @@ def labels(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Array, ...
     return (np.asarray(rng.integers(0, shape[axis], shape[:axis] + shape[axis + 1 :])),)
 
 
-# Of an empty batch torch's multi-margin losses return memory that nobody wrote: reports/findings/torch-empty-margin-losses.md.
+# For an empty batch torch's multi-margin losses return uninitialised memory: reports/findings/torch-empty-margin-losses.md.
 FULL = ("rows", "one row", "one column", "long")
 ROWS = (*FULL, "none")
 PLANS: dict[str, LossPlan] = {

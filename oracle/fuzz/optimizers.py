@@ -19,7 +19,7 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "image": {"0.weight": (2, 3, 3, 3)},
     "row": {"0.weight": (1, 7), "0.bias": (1,)},
 }
-# Between which numbers an option is drawn.
+# The numbers between which an option is drawn.
 RANGES: dict[str, tuple[float, float]] = {
     "lr": (1e-4, 0.5),
     "weight_decay": (0, 1),
@@ -36,7 +36,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "initial_accumulator_value": (0, 1),
     "eps": (1e-8, 0.1),
 }
-# How the others are drawn that are no plain number.
+# How options are drawn that are not plain numbers.
 DRAWN: dict[str, Callable[[np.random.Generator], Any]] = {
     "betas": lambda rng: (number(rng, 0, 0.99), number(rng, 0.1, 0.9999)),
     "etas": lambda rng: (number(rng, 0.1, 0.9), number(rng, 1.05, 2)),

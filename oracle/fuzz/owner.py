@@ -96,7 +96,7 @@ def _between(part: Case, key: Key, honest: dict[str, Subject]) -> Owner | None:
     try:
         said = {name: honest[name].run(double).get(*key) for name in WITNESSES}
         sigma = predict(double, ErrorModel(np.dtype("float64")))[key].sigma
-    except Exception as error:  # whatever one of them raises: it has no value to compare
+    except Exception as error:  # then there is no value to compare
         return Owner(UNSETTLED, f"torch or refbp has no value: {error}")
     theirs, ours = said["torch"], said["refbp"]
     if theirs is None or ours is None or theirs.shape != ours.shape:
@@ -132,7 +132,7 @@ def _by_precision(part: Case, key: Key, theirs: Array, ours: Array) -> Owner:
     """
     try:
         exact = subjects.load("refbp").run(part.astype("longdouble")).get(*key)
-    except Exception as error:  # whatever it raises: there is no third value
+    except Exception as error:  # then there is no third value
         return Owner(UNSETTLED, f"torch and refbp differ, and extended precision has no value: {error}")
     if exact is None:
         return Owner(UNSETTLED, "torch and refbp differ, and extended precision shows no value")

@@ -26,7 +26,7 @@ from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 from oracle.trace import Trace, Unsupported
 from oracle.wording.errors import failure
 
-# Of a case so many quantities, chosen at random: a network has dozens.
+# So many quantities of a case are tried, chosen at random, since a network has dozens.
 MOST_QUANTITIES = 4
 # If so many of the largest are missed, smaller ones are not tried.
 MISSES = 3
@@ -93,7 +93,7 @@ def mutated(job: Job) -> Mutated:
             return blank._replace(found=tuple(one for place in chosen for one in _of_quantity(own[place], rng)))
         except Unsupported as error:
             return blank._replace(words=f"not supported: {error}")
-        except Exception as error:  # of anybody: it costs this case only
+        except Exception as error:  # no matter whose: it costs this case only
             return blank._replace(words=failure(error))
 
 
@@ -112,7 +112,7 @@ def _of_quantity(own: Alone, rng: np.random.Generator) -> Iterator[Found]:
     right = own.row(own.got)
     if right.verdict != PASS:
         return
-    # An array per promise: one error above it shows in a row whose elements are all decided.
+    # Errors above these show in a row whose elements are all decided.
     promised = _promised(own.expected, right.dtype) if right.decided == 1 else None
     for kind in KINDS:
         tries = _Tries(own, planted(own, kind, rng))

@@ -109,7 +109,7 @@ def _refusal(who: Subject, case: Case) -> str:
         who.run(case.handed_out())
     except Unsupported as error:
         return f"not supported: {error}"
-    except Exception as error:  # whatever it raises is its refusal
+    except Exception as error:  # any exception counts as a refusal
         return in_a_line(error)
     return ""
 

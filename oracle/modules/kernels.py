@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from oracle.judging.kernels import Kernels
 
-# Found by holding torch's kernels against the usual way; tests/oracle/modules/test_kernels.py holds them again.
+# Found by comparing torch's kernels with the usual way; tests/oracle/modules/test_kernels.py repeats the comparison.
 OVERLAPPING = ("MaxPool", "AdaptiveMaxPool", "AvgPool", "AdaptiveAvgPool", "LPPool")
 BY_CLASS: dict[str, Kernels] = {
-    "Linear": Kernels(
-        by_place=("output",)
-    ),  # of rows that are not contiguous the product is stored before the bias is added
+    # If the rows are not contiguous, the product is stored before the bias is added.
+    "Linear": Kernels(by_place=("output",)),
     "LayerNorm": Kernels(in_16_bits=("grad.*",), inside=("output",)),
     "GroupNorm": Kernels(inside=("output",)),
     **dict.fromkeys(("Softmax", "Softmin", "Softmax2d", "LogSoftmax"), Kernels(inside=("output",))),

@@ -221,7 +221,7 @@ class _Rows:
         place = one.storage, one.geometry, one.dtype
         same = [other for other, held in inputs.items() if (held.storage, held.geometry, held.dtype) == place]
         order = list(inputs)
-        # Of one value the first has the gradient of all. Memory that was written to has several values.
+        # If all are one value, the first has its whole gradient and the others none. Memory that was written to has several.
         return same if all(grads[order.index(other)] is None for other in same[1:]) else [position]
 
     def _is_at_kink(self, place: int, got: Array) -> bool:

@@ -12,11 +12,11 @@ import torch
 from oracle.case.case import CONTAINERS, Spec
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, Undrawn
 
-# Arguments that change no number, or that an instance no longer holds because others say the same.
+# Arguments that change no number, or that an instance no longer holds, since other attributes say the same.
 LEFT_OUT = frozenset(
     {"dtype", "rng", "inplace", "return_indices", "init", "min_value", "max_value", "size_average", "reduce", "params"}
 )
-# What an instance of a norm moves as it runs, beside a count.
+# The running statistics of a norm, beside its count of batches.
 MOVING = ("running_mean", "running_var")
 
 
@@ -106,6 +106,6 @@ def state_of(module: torch.nn.Module, spec: Spec) -> dict[str, torch.Tensor]:
 def _names(type: str, options: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
     try:
         made = LAYERS[type](**dict(options), rng=Undrawn("float64"))
-    except (ValueError, TypeError):  # which is told where it is judged
+    except (ValueError, TypeError):  # the error is reported where the layer is judged
         return ()
     return (*made.params, *made.buffers)

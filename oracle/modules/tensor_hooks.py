@@ -74,7 +74,7 @@ class TensorHooks:
         assert hooks is not None
         theirs = list(hooks.items())
         self._handles.append(tensor.register_hook(before))  # type: ignore[no-untyped-call]
-        for key, own in theirs:  # which are called in the order in which they were entered
+        for key, own in theirs:  # hooks are called in the order of the dict, so these come after `before`
             del hooks[key]
             hooks[key] = own
         self._handles.append(tensor.register_hook(after))  # type: ignore[no-untyped-call]

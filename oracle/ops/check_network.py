@@ -148,7 +148,7 @@ class _Training:
             self._run(layers, x, target, loss)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # whatever a layer raises is a finding about it, also what would end the process
+        except BaseException as error:  # a finding about the layer, even if it would end the process
             at = self.at
             kind = type(self.layers[at]).__name__ if at in self.layers else ""
             self.crash = Row(CASE, self.dtype, 0, at, kind, "", LOCAL, CRASHED, in_a_line(error))

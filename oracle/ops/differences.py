@@ -50,7 +50,7 @@ def by_differences(forward: Callable[[], Array], array: Array, upstream: Array, 
         each = (4 * narrow - wide) / 3
         value, squares, count = float(np.sum(each)), float(np.sum(each * each)), int(np.count_nonzero(each))
         rounded = u * u * (count / 3 * value * value + (1 + count / 6 + FUNCTION_ULPS**2) * squares)
-        left = abs(value - float(np.sum(narrow))) + 2 * rounding  # of 4/3 of the narrow one and 1/3 of the wide one
+        left = abs(value - float(np.sum(narrow))) + 2 * rounding  # 4/3 narrow - 1/3 wide has at most twice its rounding
         values.append(value)
         sigmas.append(np.sqrt(rounded) + left / LAMBDA)
         scales.append(np.sqrt(squares))

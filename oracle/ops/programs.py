@@ -91,7 +91,7 @@ class ProgramStep:
         except Unsupported as error:
             yield unjudged(case, UNSUPPORTED, str(error))
             return
-        except Exception as error:  # whatever it raises is a finding about it
+        except Exception as error:  # a finding about the function
             yield crashed(case, error)
             return
         due = expected.output if isinstance(expected.output, tuple) else (expected.output,)

@@ -18,7 +18,7 @@ class Geometry:
 
     @classmethod
     def row_of(cls, shape: tuple[int, ...]) -> Geometry:
-        """That of an array whose elements follow each other in their order."""
+        """The geometry of a contiguous array."""
         return cls(shape, tuple(int(np.prod(shape[axis + 1 :], dtype=np.int64)) for axis in range(len(shape))))
 
     @property
@@ -122,7 +122,7 @@ def gathered(g: Any, own: Geometry, other: Geometry) -> Any:
     """The adjoint of `viewed`: every element of g is added to the element from which it was read."""
     low, high = own.ends
     shape, strides, axis = list(other.shape), list(other.strides), 0
-    for size, stride in zip(other.shape, other.strides, strict=True):  # what was expanded is summed up
+    for size, stride in zip(other.shape, other.strides, strict=True):  # expanded dimensions are summed up
         if stride == 0 and size != 1:
             g = np.sum(g, axis=axis)
             del shape[axis], strides[axis]

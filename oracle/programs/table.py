@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-# From the operation's arguments to its result, or a tuple of results, and the backward of these.
+# It takes the operation's arguments, and returns the result, or a tuple of results, with the backward.
 Function: TypeAlias = Callable[..., tuple[Any, Callable[..., Any]]]
 
 

@@ -39,7 +39,7 @@ def described(function: Any) -> tuple[str, tuple[tuple[int | str, int | None], .
     if base.endswith("_") and not base.endswith("__"):
         base = base[:-1]
     results: dict[str, int] = {}
-    if torch.Tag.inplace_view in function.tags:  # which changes the form of a tensor, and none of its numbers
+    if torch.Tag.inplace_view in function.tags:  # it changes the form of a tensor, but no number
         return f"{base}{dot}{overload}", ()
     for place, own in enumerate(schema.returns):
         if own.alias_info is not None and own.alias_info.is_write:

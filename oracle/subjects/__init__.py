@@ -113,7 +113,7 @@ def _imported(module: str, subject: str) -> Any:
         return importlib.import_module(module)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever it raises, SystemExit among others, is about the subject
+    except BaseException as error:  # any exception is about the subject, SystemExit too
         if subject in BUILT_IN and not libraries.versions(subject):
             lacking = " and ".join(libraries.DISTRIBUTIONS[subject])
             raise SubjectError(

@@ -136,7 +136,7 @@ class _Cut:
         reads, padding = [], []
         for axis, block in enumerate(places):
             stride, before, reach = sizes.stride[axis], sizes.before[axis], sizes.reach[axis]
-            pad = reach - 1 + (before - reach + 1) % stride  # so that windows begin where they do
+            pad = reach - 1 + (before - reach + 1) % stride  # windows then begin where those of the layer do
             first = (block * stride + before - pad) // stride
             windows = (stride + 2 * pad - reach) // stride + 1
             reads.append(_within(first[:, None] + np.arange(windows), sizes.outer[axis]))

@@ -19,7 +19,7 @@ from oracle.programs.storages import program_of
 from oracle.programs.table import RULES, NoRule
 from oracle.subjects.torch import tensor as tensor_of
 
-# Elements of the largest array of an operation that is computed whole where it cannot be cut.
+# An operation that cannot be cut is computed whole if its largest array has at most so many elements.
 MOST = 2**18
 _numbers = count(-1, -1)
 
@@ -37,7 +37,7 @@ def parts_of(operation: Operation, sampler: Sampler) -> list[OperationPart]:
     try:
         program = program_of(operation.events, list(operation.inputs.values()), list(operation.outputs.values()))
     except NoRule:
-        return []  # which is told where it is judged
+        return []  # the reason is reported where the operation is judged
     shaped = Shaped.of(program, [own.shape for own in operation.outputs.values()], sampler, operation.layer)
     parts = smaller(shaped)
     if parts is None:

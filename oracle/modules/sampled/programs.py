@@ -16,14 +16,14 @@ from oracle.modules.sampled.sampler import Sampler
 from oracle.programs.program import Call, Program, Ref, refs
 from oracle.programs.table import RULES
 
-# Families of rules that compute each element by itself, and others that do.
+# Families of rules that compute each element by itself, and single rules of other families that do.
 ALONE = ("arithmetic", "functions")
 ALONE_TOO = (
     *("relu", "relu6", "silu", "hardtanh", "hardsigmoid", "hardswish", "leaky_relu", "mish", "softplus", "hardshrink"),
     *("softshrink", "threshold", "gelu", "celu", "selu", "elu", "log_sigmoid_forward", "sigmoid", "tanh"),
     *("where", "masked_fill", "native_dropout", "clone", "contiguous", "alias", "_to_copy", "copy"),
 )
-# Those that treat each sample and channel, or all but one axis, alone.
+# Rules that treat each sample and channel alone, rules that work along one axis, and sums.
 BY_PLANES = (
     *("max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "upsample_nearest2d", "upsample_bilinear2d"),
     *("upsample_bicubic2d", "reflection_pad2d", "replication_pad2d", "_upsample_nearest_exact2d"),
@@ -196,7 +196,7 @@ def _reduced(shaped: Shaped) -> list[Smaller] | None:
     others = [own for own in range(len(shape)) if own not in axes]
     count = max(1, DRAWN // math.prod(shape[axis] for axis in axes))
     cells = Cells.drawn(shaped.rng, others, shape, count)
-    order = sorted([others[0], *axes])  # of the axes of the part
+    order = sorted([others[0], *axes])  # the axes of the part, in their order
     args = (call.args[0], [order.index(axis) for axis in axes], *call.args[2:])
     left = cells if keeps else replace(cells, axes=tuple(range(len(others))))
     return [shaped.all_by(Draw((cells,)), (replace(call, args=args),), Draw((left,)))]

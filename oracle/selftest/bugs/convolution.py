@@ -122,7 +122,7 @@ def in_weight_gradient() -> Iterator[Bug]:
         IMAGE,
         weight=lambda g, c: np.concatenate([g, g], 1),
     )
-    yield replace(shape, case=replace(shape.case, optimizer=None))  # which could not step with it
+    yield replace(shape, case=replace(shape.case, optimizer=None))  # no step with such a shape
     yield in_layer("conv: weight gradient shifted by a kernel column", PLAIN, IMAGE, weight=shifted(-1))
     yield in_layer("conv: weight gradient multiplies in bfloat16", PLAIN, IMAGE, weight=rounded_operands(8))
     yield in_layer("conv: weight gradient multiplies in TF32", PLAIN, IMAGE, weight=rounded_operands(11))

@@ -26,7 +26,7 @@ def case_of(name: str, type: str, options: Mapping[str, Any], groups: tuple[Mapp
     """The parameters of two layers, and their gradients in four steps."""
     rng = generator(f"{name}/gradients")
     shapes = {"0.weight": (3, 4), "0.bias": (3,), "1.weight": (2, 3)}
-    if type == "Muon":  # which updates matrices alone
+    if type == "Muon":  # it updates only matrices
         shapes = {"0.weight": (12, 16), "1.weight": (2, 3)}
     return Case(
         f"selftest/{name}",

@@ -103,7 +103,7 @@ def of_rule(name: str, type: str, options: Mapping[str, Any], rule: Callable[...
 
     rng = generator(f"{name}/gradients")
     shapes = {"0.weight": (300, 200), "0.bias": (300,)}
-    if type == "Muon":  # which updates matrices alone
+    if type == "Muon":  # it updates only matrices
         del shapes["0.bias"]
     case = Case(
         f"selftest/{name}",

@@ -83,7 +83,7 @@ NARROW = {
     ],
 )
 def test_contenders_make_the_same_steps(library: str, name: str) -> None:
-    """What is compared does the same work: after three steps the parameters agree."""
+    """The contenders do the same work: after three steps their parameters agree."""
     pytest.importorskip(library)
     shape = {"lenet5": (4, 1, 28, 28), "vgg": (4, 3, 28, 28), "resnet18": (2, 3, 32, 32)}[name]
     case = networks.of_layers(name, NARROW[name], shape, "float64")
@@ -159,7 +159,7 @@ def test_runs_stand_side_by_side() -> None:
 
 
 def test_a_section_measured_anew_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever measures one section keeps what was measured of the others, in all three files."""
+    """Measuring one section keeps the measurements of the others, in all three files."""
     monkeypatch.setitem(bench.SECTIONS, "other", "oracle.bench.training:Training")
     entry: Any = lambda *ratios: {"machine": MACHINE, "runs": [result(*ratios).to_json()]}  # noqa: E731
     kept.save(tmp_path, {"training": entry(0.5), "other": entry(0.7)})

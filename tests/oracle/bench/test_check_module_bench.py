@@ -29,6 +29,6 @@ def test_the_power_of_growth_is_found(power: float) -> None:
 @pytest.mark.parametrize("kind", scale.LAYERS)
 @pytest.mark.parametrize("decade", [4, 6])
 def test_a_layer_has_about_the_work_that_was_asked_for(kind: str, decade: int) -> None:
-    """What stands on the axis of the plot is the layer's own number of multiply-adds."""
+    """The axis of the plot shows the layer's own number of multiply-adds."""
     found = scale.multiply_adds(*scale.LAYERS[kind](10.0**decade))
     assert abs(np.log10(found) - decade) < 0.2

@@ -73,7 +73,7 @@ def test_a_fault_ends_at_the_ends_of_the_range(kind: str) -> None:
 
 
 def test_a_dropped_term_is_the_share_of_one_upstream_number() -> None:
-    """Of a weight gradient the product of this number with its sample, in one row."""
+    """For a weight gradient it is the product of this number with its sample, in one row."""
     own = alone("grad.weight")
     case = own.compared.case
     upstream, x = case.grad_outputs[0], case.inputs[0]

@@ -447,7 +447,7 @@ def test_the_upstream_gradient_is_random_where_there_is_no_loss() -> None:
 @pytest.mark.parametrize("made", OPTIMIZERS)
 def test_updates_are_judged_over_several_steps(made: str) -> None:
     """Parameters and the optimizer's state after each step, in groups with options of their own."""
-    has_bias = made != "Muon"  # which updates matrices alone
+    has_bias = made != "Muon"  # it updates only matrices
     net = nn.Sequential(nn.Linear(3, 4, bias=has_bias), nn.Tanh(), nn.Linear(4, 2, bias=has_bias)).double()
     options = {"momentum": 0.9, "nesterov": True} if made == "SGD" else {}
     own = {} if made == "Rprop" else {"weight_decay": 0.1}
@@ -597,7 +597,7 @@ def test_a_compiled_module_is_judged_layer_by_layer(compiled: Callable[..., nn.M
 
 
 def test_layers_of_one_graph_cannot_be_watched() -> None:
-    """What shows no layers is refused in a sentence, and nothing is accused."""
+    """A module that shows no layers is refused in a sentence, and nothing is accused."""
     whole = torch.compile(nn.Sequential(nn.Linear(2, 2)), backend="eager", fullgraph=True)
     with pytest.raises(ValueError, match=r"OptimizedModule is compiled with fullgraph=True, .*: compile it without"):
         oracle.check_module(whole, torch.ones(1, 2))
@@ -846,7 +846,7 @@ def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
 
 @dataclass
 class Answer:
-    """What a model of several heads gives."""
+    """The output of a model with several heads."""
 
     logits: torch.Tensor
     more: dict[str, tuple[torch.Tensor, ...]]
@@ -886,7 +886,7 @@ def test_without_a_gradient_nothing_was_decided() -> None:
 
 
 def test_layers_are_judged_and_released_as_their_gradients_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a check holds does not grow with the depth: of a judged layer its rows stay, and of a wrong one its arrays too."""
+    """A check's memory does not grow with the depth: a judged layer keeps only its rows, and a wrong one its arrays too."""
     made: list[Step] = []
 
     class Kept(Step):

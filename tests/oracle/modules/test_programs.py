@@ -132,7 +132,7 @@ PROGRAMS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*enable_nested_tensor", "ignore:None of the inputs")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_all_of_a_program_is_judged(name: str) -> None:
-    """What lies inside of torch's own modules, too, and what transforms of torch make of them."""
+    """Also the operations inside torch's own modules, and those that torch's transforms make of them."""
     torch.manual_seed(0)
     module, x = PROGRAMS[name]()
     report = oracle.check_module(module, x)
@@ -157,7 +157,7 @@ def test_inputs_that_are_the_same_memory_share_their_gradient() -> None:
 
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_a_recomputed_forward_pass_with_another_mask_is_wrong(reentrant: bool) -> None:
-    """What a checkpoint computes anew has to be what it computed first."""
+    """A checkpoint has to compute the same a second time."""
     torch.manual_seed(0)
     report = oracle.check_module(Checkpointed(reentrant, preserve_rng_state=False), torch.randn(5, 6))
     assert {(own.verdict, own.quantity[:4]) for own in report.blame} == {("wrong", "grad")}

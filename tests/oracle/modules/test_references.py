@@ -1,4 +1,4 @@
-"""What the user says that a call stands for: of custom autograd.Functions, of modules, and of hooks."""
+"""References of the user: what custom autograd.Functions, modules and hooks are meant to compute."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Reverse(torch.autograd.Function):
 
 
 class Outside(torch.autograd.Function):
-    """What no ATen call shows, as of an extension."""
+    """A function whose work no ATen call shows, like that of an extension."""
 
     @staticmethod
     def forward(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -140,7 +140,7 @@ def clipped(gradient: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_hook_that_changes_a_gradient_is_held_against_its_reference() -> None:
-    """It is unjudged without one, so that a hook which nobody meant is seen; one that only looks is nobody's business."""
+    """Without a reference it is unjudged, so that an unintended hook is seen. A hook that only looks is not reported."""
     torch.manual_seed(0)
     x, seen = torch.randn(5, 4).double(), list[torch.Tensor]()
     assert oracle.check_module(Hooked(seen.append).double(), x).passed and seen

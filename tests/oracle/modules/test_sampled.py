@@ -218,7 +218,7 @@ def test_the_chance_to_miss_a_fault_is_true(quantity: str, kind: str, monkeypatc
 
 
 def test_the_chance_follows_a_hypergeometric_distribution() -> None:
-    """Of ten elements in two rows, three drawn: a row is missed with 5·4·3 / (10·9·8)."""
+    """Three of ten elements in two rows are drawn: a row is missed with 5·4·3 / (10·9·8)."""
     drawn = Draw((Cells.drawn(np.random.default_rng(0), (0, 1), (2, 5), 3),))
     assert drawn.misses((2, 5)).element == pytest.approx(0.7) and drawn.misses((2, 5)).row == pytest.approx(60 / 720)
 
@@ -268,7 +268,7 @@ def test_each_step_draws_other_elements_and_the_report_says_how_many(tmp_path: A
 
 
 def test_a_layer_of_which_nothing_is_drawn_and_that_is_too_large_is_unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told, with the reason; nothing counts as judged that was not."""
+    """The report gives the reason; nothing counts as judged that was not."""
     monkeypatch.setattr(sampler, "WHOLE", 5000)
     monkeypatch.setattr(operations, "WHOLE", 5000)
     monkeypatch.setattr(operations, "MOST", 5000)

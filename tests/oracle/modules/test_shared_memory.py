@@ -1,4 +1,4 @@
-"""What check_module does not copy: parameters that are copied anyway, and gradients that are judged where autograd holds them."""
+"""check_module does not copy parameters that are copied anyway, nor gradients that are judged where autograd holds them."""
 
 from __future__ import annotations
 

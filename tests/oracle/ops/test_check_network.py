@@ -214,7 +214,7 @@ def test_the_layers_are_left_as_they_were() -> None:
 
 
 def test_what_is_raised_is_the_layers() -> None:
-    """What was judged before it is kept."""
+    """Parts that were judged before it keep their rows."""
 
     class Falling(Relu):
         def backward(self, grad: np.ndarray) -> np.ndarray:

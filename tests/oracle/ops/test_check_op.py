@@ -309,7 +309,7 @@ def test_what_a_user_gets_wrong_is_said_in_one_sentence(op: str, options: dict[s
 
 @pytest.mark.parametrize("op, options", [("leaky_relu", {"negative_slope": 0.3}), ("softmax", {"dim": 1})])
 def test_what_is_kept_from_an_earlier_call_is_found_out(op: str, options: dict[str, Any]) -> None:
-    """Of options that the suite has nowhere, too: one of the shapes comes twice, with other numbers."""
+    """Also with options that the suite lacks: one of the shapes comes twice, with other numbers."""
     kept: dict[Any, Any] = {}
 
     def stale(x: Any) -> tuple[Any, Backward]:

@@ -151,7 +151,7 @@ def test_what_is_out_of_range_may_saturate_or_not() -> None:
 
 
 def test_the_gradients_of_a_scaled_product() -> None:
-    """Of the scales in float32; of the 8-bit numbers as they would be stored in 8 bits."""
+    """Those of the scales in float32; those of the 8-bit numbers as stored in 8 bits."""
     x, w, s, t = (own.requires_grad_() for own in arrays(torch.float8_e4m3fn))
     program = scaled(torch.float32)
     expected = oracle.expect(program, x, w, s, t)

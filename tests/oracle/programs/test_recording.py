@@ -133,7 +133,7 @@ def narrow_of(x: torch.Tensor) -> np.ndarray:
 
 
 def test_an_operation_without_a_rule_is_said() -> None:
-    """It is not passed over."""
+    """It is not skipped silently."""
     with pytest.raises(NoRule, match="no rule for special_bessel_j0"):
         Run(record(torch.special.bessel_j0, torch.ones(3))[0], Plain())
 

@@ -40,7 +40,7 @@ def recorded(layer: torch.nn.Module, x: torch.Tensor) -> tuple[Program, Callable
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_values_gradients_and_errors(name: str) -> None:
-    """What runs in one call in float32, such as all steps of an LSTM, is torch's own mathematics; its errors are foreseen."""
+    """Rules for calls that do much at once, such as all steps of an LSTM: their values are torch's, and so are their errors."""
     torch.manual_seed(0)
     layer = LAYERS[name]()
     x = torch.randn(SHAPES.get(name, (5, 2, 3)))

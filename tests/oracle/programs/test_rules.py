@@ -166,7 +166,7 @@ def test_values_and_gradients(name: str, variant: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0")
 @pytest.mark.parametrize(("name", "variant"), cases())
 def test_errors(name: str, variant: str) -> None:
-    """What torch makes of it in float32 lies within the derived tolerance."""
+    """torch's own results in float32 lie within the derived tolerance."""
     for fn, given in samples(name, variant, torch.float32):
         inputs, upstream, expected = torch_gradients(fn, given)
         outputs, grads = run(fn, inputs, upstream, WithErrors(ErrorModel(np.dtype("float32"))))

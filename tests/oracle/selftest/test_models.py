@@ -51,7 +51,7 @@ def test_all_of_a_language_model_is_judged(name: str, dtype: str) -> None:
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the table holds is not done again, and every outcome is in it as soon as it is there."""
+    """Jobs in the table are not done again, and every outcome is in it at once."""
     kept, done = tmp_path / "models.csv", list[score.Job]()
 
     def judged(job: score.Job) -> score.Outcome:

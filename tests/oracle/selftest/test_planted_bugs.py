@@ -413,7 +413,7 @@ def test_a_planted_bug_is_found_and_placed(bug: Bug, dtype: str, monkeypatch: py
 def test_the_command_line_exits_with_1_and_names_the_culprit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a user sees of a kernel that is not turned by 180 degrees."""
+    """The output that a user sees for a kernel that is not turned by 180 degrees."""
     monkeypatch.setattr(refbp.conv, "spread", flipped(refbp.conv.spread))
     assert main(["run", "--cases", "lenet5", "--dtype", "float32", "--out", str(tmp_path)]) == 1
     shown = capsys.readouterr().out

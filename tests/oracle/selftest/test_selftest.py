@@ -39,7 +39,7 @@ def test_the_libraries_are_as_large_as_promised() -> None:
 
 @pytest.mark.parametrize("name", list(all_bugs())[::13])
 def test_the_case_of_a_bug_passes_without_it(name: str) -> None:
-    """What is caught is the bug and not the case; and planting it leaves refbp as it was."""
+    """The bug is caught, and not its case; planting it leaves refbp as it was."""
     bug = all_bugs()[name]
     case = bug.case.astype("float32")
     before = honest.run(case).arrays
@@ -78,7 +78,7 @@ def alike(got: Trace, right: Trace, tolerance: float) -> bool:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_bug_does_something_and_every_variant_the_same(family: str) -> None:
-    """Whichever are judged: a bug that changes nothing cannot be caught, a variant that computes something else should be."""
+    """All of them: a bug that changes nothing cannot be caught, and a variant that computes something else should be."""
     for own in (*all_bugs().values(), *all_variants().values()):
         if own.family == family:
             case = own.case.astype(own.dtypes[-1])
@@ -121,7 +121,7 @@ def test_a_bug_in_the_wrong_place_is_reported() -> None:
 
 @pytest.mark.parametrize("name", [name for name in all_variants() if "declared normwise" in name])
 def test_normwise_convolutions_need_their_declaration(name: str) -> None:
-    """What errs by norm passes if it says so, and is no discrepancy; if it does not, its precision is called into question."""
+    """An implementation that errs by norm passes if it declares so; otherwise it is at most called imprecise or wrong."""
     variant = all_variants()[name]
     case = variant.case.astype("float32")
     trace = variant.run(case)

@@ -11,7 +11,7 @@ from oracle.selftest import sensitivity
 
 
 def test_every_class_has_a_case() -> None:
-    """Of its own, so that nothing else is measured."""
+    """A case of its own, so that nothing else is measured."""
     lacking = {*LAYERS, *LOSSES, *OPTIMIZERS} - sensitivity.representatives().keys()
     assert lacking <= {"Sequential", "Residual", "Concat"}, lacking
 

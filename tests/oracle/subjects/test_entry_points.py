@@ -27,7 +27,7 @@ nothing = 3
 
 
 def package(folder: Path, name: str, points: dict[str, str], module: str = SUBJECT) -> None:
-    """What installing a small package leaves behind: its module, and a .dist-info with its entry points."""
+    """Writes what installing a small package leaves behind: its module, and a .dist-info with its entry points."""
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.py").write_text(module)
     info = folder / f"{name}-1.0.dist-info"

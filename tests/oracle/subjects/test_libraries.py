@@ -33,7 +33,7 @@ EVERYWHERE = (
 
 
 class Part(NamedTuple):
-    """Of each pattern the first two cases; pages that tell of all that is found in them; a case that is unsupported."""
+    """Patterns, of each of which two cases are run; the pages about all that is found in them; a case that is unsupported."""
 
     patterns: tuple[str, ...]
     pages: frozenset[str]
@@ -126,7 +126,7 @@ def judged(subject: str) -> oracle.Report:
 
 @pytest.mark.parametrize("subject", PARTS)
 def test_a_part_of_the_suite_comes_out_as_written_up(subject: str) -> None:
-    """Whatever is found is told on a page, and whatever a page tells of is found: an adapter's own fault has no page."""
+    """Each culprit has a page, and each page a culprit. A fault of the adapter itself would have no page."""
     report = judged(subject)
     told = {str(culprit): page_of(subject, culprit) for culprit in report.blame}
     assert [culprit for culprit, page in told.items() if not page] == []
@@ -174,7 +174,7 @@ def test_every_built_in_library_is_tried_here() -> None:
 
 
 def test_every_written_error_has_its_page_and_is_of_an_adapter() -> None:
-    """What the scoreboard points to is there."""
+    """The pages to which the scoreboard points exist."""
     assert {written.page for written in WRITTEN} <= PAGES
     assert {subject for written in WRITTEN for subject in written.subjects} <= set(BUILT_IN)
 

@@ -1,4 +1,4 @@
-"""What a subject of few options was never tried with is said."""
+"""The report names the options with which a subject was never tried."""
 
 from __future__ import annotations
 

@@ -110,10 +110,10 @@ def torchs(example: Example) -> Action:
     return run
 
 
-def fastest(action: Action, calls: int = 5) -> float:
-    """The least of several calls' seconds of CPU time of this thread."""
+def fastest(action: Action) -> float:
+    """The least of five calls' seconds of CPU time of this thread."""
     action()
-    return min(seconds(action) for _ in range(calls))
+    return min(seconds(action) for _ in range(5))
 
 
 def seconds(action: Action) -> float:

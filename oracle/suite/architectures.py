@@ -21,7 +21,7 @@ def cases() -> Iterator[Case]:
         "resnet18", f"{why} ResNet-18 in its form for CIFAR, eight residual blocks", resnet18(4), (2, 3, 32, 32)
     )
     why_deep = "rounding and branches through twenty-four convolutions, in one step"
-    yield classifier("deep", why_deep, deep(24), (2, 3, 16, 16))
+    yield classifier("deep", why_deep, deep(), (2, 3, 16, 16))
     yield classifier("densenet", f"{why} a dense block: every layer sees all earlier ones", densenet(), (3, 3, 12, 12))
     yield classifier("inception", f"{why} an Inception block: four branches side by side", inception(), (3, 3, 12, 12))
     by_adam = f"{whys} an MLP with layer norm, GELU and dropout, by Adam"
@@ -117,7 +117,8 @@ def resnet18(width: int) -> list[Spec]:
     return [*layers, *head(channels)]
 
 
-def densenet(growth: int = 4, depth: int = 3) -> list[Spec]:
+def densenet() -> list[Spec]:
+    growth, depth = 4, 3
     layers = [layer("Conv2d", 3, 6, 3, padding=1, name="stem")]
     channels = 6
     for index in range(depth):
@@ -148,7 +149,9 @@ def double_conv(channels: int, features: int) -> list[Spec]:
     return [*conv_norm(channels, features), layer("ReLU"), *conv_norm(features, features), layer("ReLU")]
 
 
-def unet(width: int = 4, depth: int = 2) -> list[Spec]:
+def unet() -> list[Spec]:
+    width, depth = 4, 2
+
     def level(channels: int, remaining: int) -> list[Spec]:
         features = channels * 2
         below = [layer("MaxPool2d", 2), *double_conv(channels, features)]
@@ -187,8 +190,9 @@ def mlp() -> list[Spec]:
     return [*layers, layer("Linear", 24, 10)]
 
 
-def deep(depth: int, features: int = 12) -> list[Spec]:
+def deep() -> list[Spec]:
     """Plain convolutions with batch norm and ReLU, max pooling after the first and second quarter."""
+    depth, features = 24, 12
     layers: list[Spec] = []
     for index in range(depth):
         layers += [*conv_norm(features if index else 3, features), layer("ReLU")]

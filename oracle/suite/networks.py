@@ -25,7 +25,7 @@ DIGITS_SGD = Spec("SGD", {"lr": 0.05, "momentum": 0.9})
 def cases() -> Iterator[Case]:
     yield from worked_example()
     yield from mlps()
-    yield lenet("lenet5/random", "a LeNet-5 on random images: every layer type at once, five steps of SGD", steps=5)
+    yield lenet()
     for network in digit_networks():
         yield network.training_case(FIRST_BATCHES)
 
@@ -120,7 +120,7 @@ def mlps() -> Iterator[Case]:
             )
 
 
-def lenet_layers(side: int, activation: str = "ReLU", pool: str = "MaxPool2d", hidden: int = 32) -> list[Spec]:
+def lenet_layers(side: int, activation: str = "ReLU", pool: str = "MaxPool2d") -> list[Spec]:
     """LeNet-5's shape with 3 x 3 kernels, for square images of one channel."""
     features = 16 * (side // 4) ** 2
     return [
@@ -131,23 +131,24 @@ def lenet_layers(side: int, activation: str = "ReLU", pool: str = "MaxPool2d", h
         layer(activation, name="act2"),
         layer(pool, 2, name="pool2"),
         layer("Flatten", name="flatten"),
-        layer("Linear", features, hidden, name="fc1"),
+        layer("Linear", features, 32, name="fc1"),
         layer(activation, name="act3"),
-        layer("Linear", hidden, 10, name="fc2"),
+        layer("Linear", 32, 10, name="fc2"),
     ]
 
 
-def lenet(name: str, why: str, steps: int) -> Case:
+def lenet() -> Case:
+    name = "lenet5/random"
     target = generator(name + "/target").integers(0, 10, 4)
     return network_case(
         name,
-        why,
+        "a LeNet-5 on random images: every layer type at once, five steps of SGD",
         lenet_layers(12, "Tanh", "AvgPool2d"),
         (4, 1, 12, 12),
         loss=Spec("CrossEntropyLoss"),
         targets=((target,),),
         optimizer=MOMENTUM_SGD,
-        steps=steps,
+        steps=5,
     )
 
 

@@ -29,12 +29,12 @@ def torchvision_loads() -> torch.library.Library | None:
     return None
 
 
-def architecture(name: str, seed: int = 1, **options: Any) -> torch.nn.Module:
+def architecture(name: str, **options: Any) -> torch.nn.Module:
     """The model of timm or, as "torchvision/…", of torchvision, with random weights, none of them constant."""
     torchvision_loads()
     library, _, own = name.rpartition("/")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(1)
         if library == "torchvision":
             from torchvision import models
 
@@ -43,7 +43,7 @@ def architecture(name: str, seed: int = 1, **options: Any) -> torch.nn.Module:
             import timm
 
             model = timm.create_model(own, **options)
-    _randomize_constants(model, torch.Generator().manual_seed(seed))
+    _randomize_constants(model, torch.Generator().manual_seed(1))
     return model
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.random import Generator
 
 from oracle.judging.rows import DISCREPANCIES, LOOSE, UNDECIDED
 from oracle.running_error import LAMBDA
@@ -19,7 +20,6 @@ from oracle.running_error import LAMBDA
 # torch is imported only where a program is made, because code that reads results does not need it.
 Module: TypeAlias = Any
 Tensor: TypeAlias = Any
-Draw: TypeAlias = np.random.Generator
 
 CLASSES, FEATURES, CHANNELS = 10, 20, 3
 # Most elements of an input, so that a program takes a fraction of a second.
@@ -38,21 +38,21 @@ class Program:
         build: makes the layers of the network.
     """
 
-    shape: Callable[[Draw], tuple[int, ...]]
+    shape: Callable[[Generator], tuple[int, ...]]
     output: Callable[[tuple[int, ...]], tuple[int, ...]]
     build: Callable[[Any, tuple[int, ...]], list[Module]]
 
 
-def flat(rng: Draw) -> tuple[int, ...]:
+def flat(rng: Generator) -> tuple[int, ...]:
     return (FEATURES,)
 
 
-def image(rng: Draw) -> tuple[int, ...]:
+def image(rng: Generator) -> tuple[int, ...]:
     size = int(rng.choice([8, 12, 16, 32]))
     return (CHANNELS, size, size)
 
 
-def signal(rng: Draw) -> tuple[int, ...]:
+def signal(rng: Generator) -> tuple[int, ...]:
     return (CHANNELS, int(rng.choice([16, 64, 200])))
 
 
@@ -169,17 +169,17 @@ PROGRAMS = {
 }
 
 
-def smooth(rng: Draw, shape: tuple[int, ...]) -> Any:
+def smooth(rng: Generator, shape: tuple[int, ...]) -> Any:
     """A sine along the last dimension, with a random phase for each sample."""
     phase = rng.uniform(0, 6, (shape[0], *[1] * (len(shape) - 1)))
     return np.sin(np.linspace(0, 3, shape[-1]) + phase) + np.zeros(shape)
 
 
-def one_hot(rng: Draw, shape: tuple[int, ...]) -> Any:
+def one_hot(rng: Generator, shape: tuple[int, ...]) -> Any:
     return np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])]
 
 
-DATA: dict[str, Callable[[Draw, tuple[int, ...]], Any]] = {
+DATA: dict[str, Callable[[Generator, tuple[int, ...]], Any]] = {
     "uniform": lambda rng, shape: rng.uniform(0, 1, shape),
     "normal": lambda rng, shape: rng.standard_normal(shape),
     "sparse": lambda rng, shape: rng.standard_normal(shape) * (rng.uniform(0, 1, shape) < 0.1),
@@ -214,7 +214,7 @@ LOSSES = {
 ONE_ROW = ("MultiMarginLoss", "MultiLabelSoftMarginLoss")  # take one row of scores per sample
 
 
-def targets(rng: Draw, kind: str, shape: tuple[int, ...]) -> Any:
+def targets(rng: Generator, kind: str, shape: tuple[int, ...]) -> Any:
     """Random targets of this kind for an output of this shape."""
     if "classes" in kind:
         return rng.integers(0, shape[1], (shape[0], *shape[2:]))
@@ -283,7 +283,7 @@ def draw(seed: int) -> Drawn:
     return Drawn(name, dtype, module, x, criterion, target, optimizer)
 
 
-def train(module: Module, x: Tensor, criterion: Module, target: Tensor, rng: Draw) -> None:
+def train(module: Module, x: Tensor, criterion: Module, target: Tensor, rng: Generator) -> None:
     """Trains with Adam for at most 150 steps. A step that makes the state infinite or NaN is undone and ends it."""
     import torch
 

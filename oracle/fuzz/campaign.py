@@ -106,7 +106,7 @@ def grouped(outcomes: Iterable[Outcome]) -> list[Group]:
     return sorted(groups, key=lambda own: (-GRAVITY.get(own.first.verdict, 0), -len(own.outcomes), own.first.number))
 
 
-# Verdicts without a group of their own, unless somebody errs: their number says enough.
+# Outcomes that form no group if neither side errs: how many there are says enough.
 _SILENT = ("undecided", "unsupported", REFUSED)
 
 

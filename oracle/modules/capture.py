@@ -112,7 +112,7 @@ class Capture:
         def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if not self.watching:
                 return
-            while self.open[-1].name != name:  # it raised, and somebody caught it
+            while self.open[-1].name != name:  # calls that raised, and whose error was caught
                 self.open.pop()
             call = self.open[-1]
             if call.spec is not None and not isinstance(output, torch.Tensor):

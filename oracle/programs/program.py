@@ -64,7 +64,7 @@ class Held:
         return self._numbers is not None
 
     def take(self, copy: Array) -> None:
-        """Takes a copy of its values that was made for somebody else, instead of making one."""
+        """Takes a copy of its values that already exists, instead of making one."""
         if self._numbers is None:
             self._numbers, self._read, self.source = copy, None, None
 

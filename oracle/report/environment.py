@@ -65,11 +65,12 @@ def environment() -> Environment:
         python=platform.python_version(),
         seeds="each case's generator is seeded by the CRC-32 of its name",
         processors=os.cpu_count(),
-        versions=tuple((package, _version(package)) for package in PACKAGES),
+        versions=tuple((package, version_of(package)) for package in PACKAGES),
     )
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The installed version of a package, or "not installed"."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

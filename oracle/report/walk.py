@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from oracle.case.arrays import SPECIAL
+from oracle.exchange.numbers import spelled
 from oracle.execution.walk import GIVEN, Section
 from oracle.report.html.templates import environment
 from oracle.report.network_drawing import drawing
@@ -68,7 +70,7 @@ class Walk:
 
     def to_json(self) -> str:
         """Everything as JSON; a number that is not finite is the word nan, inf or -inf."""
-        return json.dumps(spelled(asdict(self)), ensure_ascii=False, indent=1)
+        return json.dumps(spelled(asdict(self), SPECIAL), ensure_ascii=False, indent=1)
 
     def to_html(self) -> str:
         """A complete HTML page: the network with its numbers, then every section."""
@@ -103,13 +105,3 @@ def rows(section: Section) -> list[tuple[str, list[str]]]:
         values = [line.value] if line.reference is None else [line.value, line.reference]
         found.append((section.symbol + place, [f"{value:.16g}" for value in values]))
     return found
-
-
-def spelled(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: spelled(own) for key, own in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [spelled(own) for own in value]
-    if isinstance(value, float) and value - value != 0:
-        return str(value)
-    return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from oracle.exchange.tensors import packed
 from oracle.harness import run
 from oracle.harness.jobs import Progress, in_turn
 from oracle.judging.comparison import ReferenceFailed
+from oracle.report.environment import version_of
 from oracle.subjects import refbp
 from oracle.vectors.expected import expectations
 from oracle.vectors.folder import MANIFEST, Entry, Manifest, cleared, digest, documents, json_text, write
@@ -63,7 +63,7 @@ def export(
     for path, data in documents().items():
         write(folder, path, data)
         hashes[path] = digest(data)
-    versions = {package: _version(package) for package in sorted({*PACKAGES, reference})}
+    versions = {package: version_of(package) for package in sorted({*PACKAGES, reference})}
     ordered = tuple(sorted(entries, key=lambda entry: (entry.case, entry.dtype)))
     manifest = Manifest(reference, versions, ordered, left_out, hashes)
     write(folder, MANIFEST, manifest.text().encode())
@@ -96,10 +96,3 @@ def with_masks(case: Case) -> Case:
         key.layer: array for key, array in refbp.run(replace(case, steps=1)).arrays.items() if key.quantity == "mask"
     }
     return replace(case, masks={**drawn, **case.masks})
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -100,16 +100,11 @@ def one_of_each_kind(blames: Iterable[Blame]) -> list[Blame]:
 class Court:
     """A subject and the reference by which it is judged."""
 
-    subject: Subject
+    subject: called.Called
     reference: Subject
 
-    @property
-    def option(self) -> str:
-        """The subject's name on the command line."""
-        return str(getattr(self.subject, "option", self.subject.name))
-
     def tried(self, case: Case, *, causes: bool = True) -> Trial:
-        """The culprits of a run of the case; none if it cannot be judged."""
+        """The result of a run of the case; without rows if it cannot be judged."""
         try:
             return tried(case, self.subject, self.reference, causes=causes)
         except (CaseError, ReferenceFailed):
@@ -117,7 +112,7 @@ class Court:
 
     def first(self, trial: Trial) -> Blame | None:
         """The first culprit, or None."""
-        return next(iter(blame(trial.judgement.rows, self.option)), None)
+        return next(iter(blame(trial.judgement.rows, self.subject.option)), None)
 
     def still_fails(self, case: Case, known: Blame) -> bool:
         """Whether a run shows the same: layer type, quantity, verdict, and cause, and the cause at least as certainly."""

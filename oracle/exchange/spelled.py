@@ -11,7 +11,7 @@ from oracle.case.case import ARRAY_FIELDS, Case, CaseError, Spec, named_layers
 from oracle.case.names import TRANSPOSE
 from oracle.exchange.numbers import spelled, unspelled
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
-from oracle.execution.options import options as filled_options
+from oracle.execution.options import filled_options
 
 FORMAT = 1
 

@@ -11,7 +11,7 @@ from typing import Any
 from oracle.case.case import Case, Spec
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 
-# What constructors take and an option is not.
+# Arguments of constructors that are not options.
 NO_OPTIONS = ("dtype", "rng", "params")
 
 
@@ -23,7 +23,7 @@ def defaults(kind: type) -> Mapping[str, Any]:
     return {p.name: p.default for p in named if p.default is not p.empty and p.name not in NO_OPTIONS}
 
 
-def options(kinds: Mapping[str, type], spec: Spec) -> dict[str, Any]:
+def filled_options(kinds: Mapping[str, type], spec: Spec) -> dict[str, Any]:
     """All arguments of the class by name; for a class that refbp lacks, those that are given."""
     known = defaults(kinds[spec.type]) if spec.type in kinds else {}
     return {**known, **spec.options}
@@ -31,10 +31,23 @@ def options(kinds: Mapping[str, type], spec: Spec) -> dict[str, Any]:
 
 def filled(case: Case) -> Case:
     """The case with every option of every class written out."""
-    loss = case.loss and replace(case.loss, options=options(LOSSES, case.loss))
-    optimizer = case.optimizer and replace(case.optimizer, options=options(OPTIMIZERS, case.optimizer))
+    loss = case.loss and replace(case.loss, options=filled_options(LOSSES, case.loss))
+    optimizer = case.optimizer and replace(case.optimizer, options=filled_options(OPTIMIZERS, case.optimizer))
     return replace(case, layers=tuple(map(_filled, case.layers)), loss=loss, optimizer=optimizer)
 
 
 def _filled(spec: Spec) -> Spec:
-    return replace(spec, options=options(LAYERS, spec), layers=tuple(map(_filled, spec.layers)))
+    return replace(spec, options=filled_options(LAYERS, spec), layers=tuple(map(_filled, spec.layers)))
+
+
+def with_group(optimizer: Spec, group: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimizer's options in a parameter group, whose own override the others."""
+    return {**optimizer.options, **{name: value for name, value in group.items() if name != "params"}}
+
+
+def update_options(case: Case, name: str) -> dict[str, Any]:
+    """The optimizer's options for a parameter; none without an optimizer."""
+    if case.optimizer is None:
+        return {}
+    own = next((group for group in case.optimizer.groups if name in group.get("params", ())), {})
+    return with_group(case.optimizer, own)

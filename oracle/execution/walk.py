@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case, at_step, named_layers
+from oracle.execution.options import update_options, with_group
 from oracle.execution.predict import predict
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.conditioning import digits_left, relative_error
-from oracle.trace import Key, Subject, Trace, Unsupported
-from oracle.trace import traced as shown_by
+from oracle.trace import Key, Subject, Trace, Unsupported, traced
 from oracle.wording.errors import in_a_line
 
 GIVEN, FORWARD, LOSS, BACKWARD, UPDATE = "given", "forward", "loss", "backward", "update"
@@ -126,7 +125,7 @@ def walk(
         adds_up_in: the dtype in which the subject adds up, if it is wider than its own.
     Raises: ValueError for a subject or reference that cannot run the case.
     """
-    ours, theirs = traced(case, subject), traced(case.astype("float64"), reference)
+    ours, theirs = trace_of(case, subject), trace_of(case.astype("float64"), reference)
     found, left = [*given(case, ours, step, most)], _digits(case, adds_up_in)
 
     def section(stage: str, place: str, what: str, layer: str, quantity: str, symbol: str) -> None:
@@ -161,7 +160,7 @@ def walk(
         section(BACKWARD, place, equations.grad_input, name, "grad_input", symbol)
     for name in case.params:
         layer, _, short = name.rpartition(".")
-        decay = "with its weight decay" if options_of(case, name).get("weight_decay") else "without decay"
+        decay = "with its weight decay" if update_options(case, name).get("weight_decay") else "without decay"
         section(UPDATE, name, f"the new value, eq. (6) {decay}", layer, f"param.{short}", short)
     return found
 
@@ -197,24 +196,16 @@ def given(case: Case, trace: Trace, step: int, most: int | None) -> Iterator[Sec
     if case.optimizer is not None:
         groups = case.optimizer.groups or ({},)
         for group in groups:
-            options = {**case.optimizer.options, **{key: value for key, value in group.items() if key != "params"}}
+            options = with_group(case.optimizer, group)
             of = f" of {', '.join(group['params'])}" if "params" in group else ""
             said = ", ".join(f"{key} = {value}" for key, value in options.items())
             yield Section(GIVEN, f"update ({case.optimizer.type})", f"{said}{of}", "", (), ())
 
 
-def options_of(case: Case, name: str) -> Mapping[str, Any]:
-    """The optimizer's options for a parameter; those of its group override the others."""
-    if case.optimizer is None:
-        return {}
-    own = [group for group in case.optimizer.groups if name in group.get("params", ())]
-    return {**case.optimizer.options, **(own[0] if own else {})}
-
-
-def traced(case: Case, subject: Subject) -> Trace:
+def trace_of(case: Case, subject: Subject) -> Trace:
     """The subject's trace. Raises: ValueError, in one sentence, if there is none."""
     try:
-        trace = shown_by(subject, case)
+        trace = traced(subject, case)
     except Exception as error:  # whatever it raises
         why = str(error) if isinstance(error, Unsupported) else in_a_line(error)
         raise ValueError(f"{subject.name} cannot run {case.name}: {' '.join(why.split())}") from error

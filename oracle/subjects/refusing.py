@@ -7,7 +7,7 @@ from typing import Any
 
 from oracle.case.case import Case, Spec, named_layers
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
-from oracle.execution.options import options as filled
+from oracle.execution.options import filled_options
 from oracle.trace import Unsupported
 
 
@@ -46,7 +46,7 @@ def refuse(
 def _check(kinds: Mapping[str, type], spec: Spec, has: Collection[str], known: Mapping[str, Mapping[str, Any]]) -> None:
     if spec.type not in has:
         raise Unsupported(f"no {spec.type} here")
-    given = filled(kinds, spec)
+    given = filled_options(kinds, spec)
     for name, accepted in known.get(spec.type, {}).items():
         values = accepted if isinstance(accepted, list) else [accepted]
         if name in given and given[name] not in values:

@@ -18,7 +18,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import CHOOSING, CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
 from oracle.case.names import BUFFERS, TRANSPOSE
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
-from oracle.execution.options import options
+from oracle.execution.options import filled_options
 from oracle.trace import Trace, Unsupported
 
 # An array of the framework.
@@ -32,7 +32,7 @@ class Options(dict[str, Any]):
 
     @classmethod
     def of(cls, kind: Mapping[str, type], spec: Spec) -> Options:
-        return cls(options(kind, spec))
+        return cls(filled_options(kind, spec))
 
     def each(self, name: str, rank: int) -> tuple[int, ...]:
         """An argument, given as one number or one per dimension, as one per dimension."""

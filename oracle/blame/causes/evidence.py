@@ -64,6 +64,11 @@ class Evidence:
         return self.quantity.partition(".")[2]
 
     @property
+    def parameter(self) -> str:
+        """The name of this parameter in the part."""
+        return f"{self.key.layer}.{self.param}" if self.key.layer else self.param
+
+    @property
     def spec(self) -> Spec | None:
         """The layer or loss; None for an update."""
         return self.case.layers[0] if self.case.layers else self.case.loss
@@ -79,8 +84,7 @@ class Evidence:
     @property
     def of_parameter(self) -> Evidence:
         """The evidence of an update reduced to this parameter, so that reruns are cheap."""
-        name = f"{self.key.layer}.{self.param}" if self.key.layer else self.param
-        optimizer = self.case.optimizer
+        name, optimizer = self.parameter, self.case.optimizer
         if optimizer is None or len(self.case.params) < 2 or name not in self.case.params:
             return self
         groups = tuple(

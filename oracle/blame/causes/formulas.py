@@ -137,14 +137,13 @@ def of_outputs(e: Evidence) -> Iterator[Hypothesis]:
         for words, value in (("the absolute value", np.abs(x)), ("the input itself", x)):
             yield Hypothesis("output", f"the output is {words}", value, allowed(e, value))
     y = e.expected.value
-    for params in [{name.rpartition(".")[2]: value.astype(np.float64) for name, value in e.case.params.items()}]:
-        if {"weight", "bias"} <= params.keys() and params["weight"].ndim == 1 and y.ndim > 1:
-            shape = (1, -1, *(1,) * (y.ndim - 2))
-            if y.shape[1] == params["bias"].size:
-                weight, bias = params["weight"].reshape(shape), params["bias"].reshape(shape)
-                yield Hypothesis(
-                    "bias scaled", "the bias is added before scaling", y - bias + weight * bias, 4 * e.expected.sigma
-                )
+    params = {name.rpartition(".")[2]: value.astype(np.float64) for name, value in e.case.params.items()}
+    if {"weight", "bias"} <= params.keys() and params["weight"].ndim == 1 and y.ndim > 1:
+        shape = (1, -1, *(1,) * (y.ndim - 2))
+        if y.shape[1] == params["bias"].size:
+            weight, bias = params["weight"].reshape(shape), params["bias"].reshape(shape)
+            words = "the bias is added before scaling"
+            yield Hypothesis("bias scaled", words, y - bias + weight * bias, 4 * e.expected.sigma)
     if y.ndim and x.size:
         for axis in range(y.ndim):
             mean = y.mean(axis, keepdims=True)

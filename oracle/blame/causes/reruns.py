@@ -15,6 +15,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Spec
 from oracle.case.names import is_buffer
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
+from oracle.execution.options import filled_options
 from oracle.judging.conventions import CONVENTIONS
 from oracle.running_error.model import BranchLog
 
@@ -38,7 +39,7 @@ USUAL: Mapping[str, tuple[Any, ...]] = {
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
-    yield from of_running(e)
+    yield from of_conventions(e)
     yield from of_upstream(e)
     yield from of_options(e)
     yield from of_parameters(e)
@@ -133,12 +134,9 @@ def rounded(spec: Spec, dtype: np.dtype[Any]) -> Spec:
             return tuple(map(own, value))
         return float(np.asarray(value, dtype)) if isinstance(value, float) else value
 
-    signature = inspect.signature(OPTIMIZERS[spec.type]).parameters.values()
-    defaults = {one.name: one.default for one in signature if one.default is not inspect.Parameter.empty}
+    every = {name: own(value) for name, value in filled_options(OPTIMIZERS, spec).items()}
     groups = tuple({name: own(value) for name, value in group.items()} for group in spec.groups)
-    return replace(
-        spec, options={name: own(value) for name, value in {**defaults, **spec.options}.items()}, groups=groups
-    )
+    return replace(spec, options=every, groups=groups)
 
 
 def without_default(options: dict[str, Any], name: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -254,8 +252,8 @@ AXES = {
 }
 
 
-def of_running(e: Evidence) -> Iterator[Hypothesis]:
-    """Running statistics updated by another rule."""
+def of_conventions(e: Evidence) -> Iterator[Hypothesis]:
+    """What a convention that is not declared would give; and running statistics that are not updated."""
     if not (e.case.inputs or e.case.grads):  # of what is handed over between layers there is nothing to run
         return
     for name, convention in CONVENTIONS.items():

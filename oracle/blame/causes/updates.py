@@ -12,6 +12,7 @@ from oracle.blame.causes import rules
 from oracle.blame.causes.arrays import told_apart
 from oracle.blame.causes.evidence import Evidence, Hypothesis
 from oracle.execution.network import OPTIMIZERS
+from oracle.execution.options import update_options
 from oracle.execution.rules import Rule, rule_replaced
 
 
@@ -24,19 +25,19 @@ class WrongRule(NamedTuple):
     change: Callable[[Rule], Rule]
 
 
-WITH_STATE = tuple(OPTIMIZERS)
+ALL = tuple(OPTIMIZERS)
 ADAMS = ("Adam", "AdamW")
 DECAYING = ("Adam", "AdamW", "NAdam", "RAdam")
 COUNTING = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")
 COUPLED = tuple(name for name in OPTIMIZERS if name not in ("AdamW", "Rprop", "Adafactor", "Muon"))
 
 WRONG_RULES: tuple[WrongRule, ...] = (
-    WrongRule(WITH_STATE, "state lost", "the state is begun anew in each step", rules.state_lost),
+    WrongRule(ALL, "state lost", "the state is begun anew in each step", rules.state_lost),
     WrongRule(
         COUNTING, "state lost", "the state is begun anew in each step, but for its count", rules.state_lost_but_counted
     ),
     WrongRule(
-        WITH_STATE, "parameter for gradient", "the parameter stands in for its gradient", rules.parameter_for_gradient
+        ALL, "parameter for gradient", "the parameter stands in for its gradient", rules.parameter_for_gradient
     ),
     WrongRule(("SGD",), "dampened first step", "the first step is dampened too", rules.first_step_dampened),
     WrongRule(("SGD",), "rate in the buffer", "the rate is inside the buffer", rules.rate_in_the_buffer),
@@ -176,30 +177,18 @@ def of_rules(e: Evidence) -> Iterator[Hypothesis]:
 def of_count(e: Evidence, names: list[str]) -> Iterator[Hypothesis]:
     """One step count for all parameters, which each of them increments."""
     assert e.case.optimizer is not None
-    if e.case.optimizer.type not in COUNTING or len(names) < 2 or parameter(e) not in names:
+    if e.case.optimizer.type not in COUNTING or len(names) < 2 or e.parameter not in names:
         return
-    place = names.index(parameter(e))
+    place = names.index(e.parameter)
     with rule_replaced(e.case.optimizer.type, rules.counted(lambda step: step * len(names) + place)):
         found = e.rerun("bias correction", "each parameter counts the step once more")
     yield from found
 
 
-def parameter(e: Evidence) -> str:
-    return f"{e.key.layer}.{e.param}" if e.key.layer else e.param
-
-
-def options(e: Evidence) -> dict[str, Any]:
-    """The options of the parameter's group."""
-    assert e.case.optimizer is not None
-    name = parameter(e)
-    own = next((group for group in e.case.optimizer.groups if name in group["params"]), {})
-    return {**e.case.optimizer.options, **{key: value for key, value in own.items() if key != "params"}}
-
-
 def of_state(e: Evidence) -> Iterator[Hypothesis]:
     """Gradients that are changed before the step; a parameter that is not updated, or in the wrong direction."""
     assert e.case.optimizer is not None
-    name = parameter(e)
+    name = e.parameter
     if any(name not in grads for grads in e.case.grads):
         return
     changes: dict[str, Callable[[Any], Any]] = {
@@ -221,7 +210,7 @@ def of_state(e: Evidence) -> Iterator[Hypothesis]:
 def of_groups(e: Evidence) -> Iterator[Hypothesis]:
     """The options of another group, or the defaults."""
     assert e.case.optimizer is not None
-    name = parameter(e)
+    name = e.parameter
     if e.case.optimizer.groups:
         for group in e.case.optimizer.groups:
             if name not in group["params"]:
@@ -245,7 +234,7 @@ def of_groups(e: Evidence) -> Iterator[Hypothesis]:
 
 def of_a_number(e: Evidence) -> Iterator[Hypothesis]:
     """A wrong learning rate: the step is a constant times the right one."""
-    name = parameter(e)
+    name = e.parameter
     if not e.quantity.startswith("param.") or name not in e.case.params:
         return
     before = e.case.params[name].astype(np.float64)
@@ -261,7 +250,7 @@ def of_a_number(e: Evidence) -> Iterator[Hypothesis]:
 
 def of_momentum(e: Evidence) -> Iterator[Hypothesis]:
     """SGD with another momentum coefficient."""
-    name, own = parameter(e), options(e)
+    name, own = e.parameter, update_options(e.case, e.parameter)
     kept = e.case.optimizer_state.get("momentum", {}).get(name)
     if kept is None or not e.quantity.startswith("momentum.") or name not in e.case.grads[0] or not own.get("momentum"):
         return
@@ -277,11 +266,11 @@ def of_momentum(e: Evidence) -> Iterator[Hypothesis]:
 def of_correction(e: Evidence) -> Iterator[Hypothesis]:
     """The correction of the second moment computed in the case's dtype, where 1 - β^t inherits the rounding error of β^t."""
     assert e.case.optimizer is not None
-    name = parameter(e)
+    name = e.parameter
     if e.case.optimizer.type not in ADAMS or e.case.dtype == "float64" or not e.quantity.startswith("param."):
         return
     step = int(e.case.optimizer_state.get("step", {}).get(name, np.asarray(0))) + 1
-    _, beta = options(e).get("betas", (0.9, 0.999))
+    _, beta = update_options(e.case, e.parameter).get("betas", (0.9, 0.999))
     moved = np.abs(e.expected.value - e.case.params[name].astype(np.float64))
     lost = 4 * e.model.unit_roundoff / (1 - beta**step)
     words = f"the bias correction 1 - β^t is computed in {e.case.dtype}"

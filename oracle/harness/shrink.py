@@ -25,7 +25,7 @@ from oracle.harness import called
 from oracle.harness.judge import Judgement, Trial, tried
 from oracle.judging.comparison import ReferenceFailed
 from oracle.judging.long_runs import stretch
-from oracle.judging.parts import local_parts
+from oracle.judging.parts import local_parts, update_of
 from oracle.judging.wiring import completed
 from oracle.trace import Subject, Trace
 
@@ -158,18 +158,10 @@ def named(part: Case, culprit: Blame) -> Case:
 
 def of_parameter(part: Case, name: str) -> Case:
     """The update of one parameter."""
+    part = update_of(replace(part, grads=part.grads[:1]), (name,))
     assert part.optimizer is not None
-    groups = tuple({**group, "params": [name]} for group in part.optimizer.groups if name in group["params"])
-    return replace(
-        part,
-        params={name: part.params[name]},
-        grads=({name: part.grads[0][name]},),
-        optimizer=replace(part.optimizer, groups=groups),
-        optimizer_state={
-            kind: {own: value for own, value in state.items() if own == name}
-            for kind, state in part.optimizer_state.items()
-        },
-    )
+    groups = tuple(group for group in part.optimizer.groups if group["params"])
+    return replace(part, optimizer=replace(part.optimizer, groups=groups))
 
 
 def smallest(case: Case, smaller: Smaller, fails: Callable[[Case], bool]) -> Case:

@@ -297,31 +297,39 @@ def _update_part(case: Case, trace: Trace, step: int) -> Iterator[Part]:
     start = _last_known(case, trace, step, learnt)
     params = params_before(case, trace, start)
     given = [_grads(case, trace, own, params) for own in _updates(case, start, step)]
-    updated = {name: value for name, value in params.items() if all(name in grads for grads in given)}
+    updated = {name for name in params if all(name in grads for grads in given)}
     if not updated:
         return
-    optimizer = replace(
-        case.optimizer,
-        groups=tuple(
-            {**group, "params": [n for n in group["params"] if n in updated]} for group in case.optimizer.groups
-        ),
+    whole = Case(
+        name=f"{case.name}/update",
+        dtype=case.dtype,
+        params=params,
+        grads=tuple(given),
+        optimizer=case.optimizer,
+        optimizer_state=state_before(case, trace, start),
+        steps=len(given),
+        structured=case.structured,
     )
     layers = {name.rpartition(".")[0] for name in updated}
-    yield Part(
-        Case(
-            name=f"{case.name}/update",
-            dtype=case.dtype,
-            params=updated,
-            grads=tuple({name: grads[name] for name in updated} for grads in given),
-            optimizer=optimizer,
-            optimizer_state={
-                quantity: {name: value for name, value in values.items() if name in updated}
-                for quantity, values in state_before(case, trace, start).items()
-            },
-            steps=len(given),
-            structured=case.structured,
-        ),
-        {layer: layer for layer in layers},
+    yield Part(update_of(whole, updated), {layer: layer for layer in layers})
+
+
+def update_of(case: Case, names: Collection[str]) -> Case:
+    """The case of an update, reduced to these parameters."""
+    assert case.optimizer is not None
+
+    def of_these(held: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: value for name, value in held.items() if name in names}
+
+    groups = tuple(
+        {**group, "params": [name for name in group["params"] if name in names]} for group in case.optimizer.groups
+    )
+    return replace(
+        case,
+        params=of_these(case.params),
+        grads=tuple(map(of_these, case.grads)),
+        optimizer=replace(case.optimizer, groups=groups),
+        optimizer_state={quantity: of_these(values) for quantity, values in case.optimizer_state.items()},
     )
 
 

@@ -13,6 +13,7 @@ from oracle.case.case import Case, CaseError, Spec
 from oracle.execution.network import Results
 from oracle.execution.predict import predict
 from oracle.judging.figures import Expected
+from oracle.judging.parts import update_of
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog, Floats
 from oracle.trace import Key
@@ -84,23 +85,9 @@ class Evidence:
     @property
     def of_parameter(self) -> Evidence:
         """The evidence of an update reduced to this parameter, so that reruns are cheap."""
-        name, optimizer = self.parameter, self.case.optimizer
-        if optimizer is None or len(self.case.params) < 2 or name not in self.case.params:
+        if self.case.optimizer is None or len(self.case.params) < 2 or self.parameter not in self.case.params:
             return self
-        groups = tuple(
-            {**group, "params": [own for own in group["params"] if own == name]} for group in optimizer.groups
-        )
-        case = replace(
-            self.case,
-            params={name: self.case.params[name]},
-            grads=tuple({own: grads[own] for own in grads if own == name} for grads in self.case.grads),
-            optimizer=replace(optimizer, groups=groups),
-            optimizer_state={
-                kind: {own: value for own, value in values.items() if own == name}
-                for kind, values in self.case.optimizer_state.items()
-            },
-        )
-        return replace(self, case=case)
+        return replace(self, case=update_of(self.case, (self.parameter,)))
 
     def outside(self) -> Any:
         with np.errstate(invalid="ignore"):

@@ -16,6 +16,7 @@ from oracle.case.case import CONTAINERS, Case, named_layers
 from oracle.execution.network import Results
 from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.conventions import CONVENTIONS
+from oracle.judging.derived import reference_factors
 from oracle.judging.disputes import settled
 from oracle.judging.figures import Expected, differs
 from oracle.judging.given import all_given, given, may_overflow, same
@@ -29,7 +30,6 @@ from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.model import BranchLog
 from oracle.trace import Key, Subject, Trace
 
-ROUNDOFF_OF_REFERENCE = UNIT_ROUNDOFF["float64"]
 BRANCHES = ("input", "mask")
 
 
@@ -119,9 +119,7 @@ class Comparison:
         self.branches = self.model.branches
         several = part.case.steps > part.case.update_every and bool(case.inputs)
         self.alone = _terms_alone(case, self.predicted, self.model, guides) if several else None
-        # The reference rounds too: in float64, against a float64 implementation, as much as that one.
-        ratio = ROUNDOFF_OF_REFERENCE / UNIT_ROUNDOFF[case.dtype]
-        self.sigma_factor, self.bound_factor = np.sqrt(1 + ratio * ratio), 1 + ratio
+        self.sigma_factor, self.bound_factor = reference_factors(case.dtype)
         self.by_convention: dict[str, Results] = {}
         dropped = bool(case.masks) and len(case.masks) == len(case.layers) and not any(map(np.any, case.masks.values()))
         self.empty = dropped or (bool(case.inputs) and case.inputs[0].size == 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from oracle.judging.figures import Expected
@@ -9,14 +11,23 @@ from oracle.running_error import ErrorArray
 from oracle.running_error.model import ROUNDOFF
 
 
+def reference_factors(dtype: str) -> tuple[float, float]:
+    """The factors by which the reference's own rounding enlarges an error: of its standard deviation, and of its bound.
+
+    The reference computes in float64. Its error is as large as that of a float64 implementation, and negligible for others.
+    """
+    ratio = ROUNDOFF["float64"] / ROUNDOFF[dtype]
+    return math.sqrt(1 + ratio * ratio), 1 + ratio
+
+
 def expected_of(made: ErrorArray) -> Expected:
-    """The expected value. The reference rounds in float64 too, as much as a float64 implementation does."""
-    ratio = ROUNDOFF["float64"] / ROUNDOFF[made.dtype.name]
+    """The expected value, with an error that includes the reference's."""
+    of_sigma, of_bound = reference_factors(made.dtype.name)
     bound = made.bound
     return Expected(
         made.value,
-        made.sigma * np.sqrt(1 + ratio * ratio),
-        None if bound is None else bound * (1 + ratio),
+        made.sigma * of_sigma,
+        None if bound is None else bound * of_bound,
         np.sqrt(made.spelled_out(made.scale_or_own)),
         None if made.hidden is None else np.broadcast_to(made.hidden, made.shape),
     )

@@ -13,6 +13,7 @@ from oracle.exchange.received import entry_name
 from oracle.execution.network import Results, layer_types
 from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.comparison import BRANCHES, ReferenceFailed
+from oracle.judging.derived import reference_factors
 from oracle.judging.figures import Expected
 from oracle.judging.in_numbers import spelled_out
 from oracle.judging.known import with_known
@@ -47,6 +48,10 @@ class Expectation:
     flipped: Floats | None = None
     low: Floats | None = None
     high: Floats | None = None
+
+    def as_expected(self) -> Expected:
+        """The form in which the judge compares it."""
+        return Expected(self.expected, self.tolerance / LAMBDA, None, self.scale)
 
     def arrays(self, key: Key) -> dict[str, Array]:
         """The arrays by name, without those that are None."""
@@ -116,8 +121,7 @@ class Predictor:
     def __init__(self, case: Case, model: ErrorModel, values: Trace, reference: str) -> None:
         self.case, self.model, self.values, self.reference = case, model, values, reference
         self.types = layer_types(case)
-        # The reference rounds too.
-        self.factor = np.sqrt(1 + (UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF[case.dtype]) ** 2)
+        self.factor, _ = reference_factors(case.dtype)
 
     def expectation(
         self,
@@ -160,9 +164,8 @@ class Predictor:
         value = own if theirs is None or self._is_disputed(key, theirs, own, tolerance, scale) else theirs
         largest = float(limits(np.dtype(self.case.dtype)).max)
         overflown = np.abs(value) > largest * (1 + UNIT_ROUNDOFF[self.case.dtype])
-        return np.where(
-            overflown, np.copysign(np.inf, value), value
-        )  # what the dtype cannot hold, it holds as infinity
+        # A value that the dtype cannot hold becomes an infinity.
+        return np.where(overflown, np.copysign(np.inf, value), value)
 
     def _is_disputed(self, key: Key, theirs: Array, own: Floats, tolerance: Floats, scale: Floats) -> bool:
         """Whether the reference disagrees with refbp. Raises: ReferenceFailed unless that is a known error."""

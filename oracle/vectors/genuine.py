@@ -9,10 +9,8 @@ import numpy as np
 
 from oracle.case.case import Case
 from oracle.judging.comparison import ReferenceFailed
-from oracle.judging.figures import Expected
 from oracle.judging.rows import DISCREPANCIES, FAILED, PASS, Row
 from oracle.judging.verdict import compare
-from oracle.running_error import LAMBDA
 from oracle.running_error.model import Floats
 from oracle.subjects import refbp
 from oracle.trace import Key
@@ -49,9 +47,7 @@ def _why_not(case: Case, key: Key, stored: Expectation, own: Expectation) -> str
     row = Row(case.name, case.dtype, *key[:2], "", key.quantity, STORED, PASS)
     with np.errstate(over="ignore"):
         value = stored.expected.astype(case.dtype)
-    row = compare(
-        row, value, Expected(own.expected, own.tolerance / LAMBDA, None, own.scale), structured=True, no_terms=True
-    )
+    row = compare(row, value, own.as_expected(), structured=True, no_terms=True)
     if row.verdict in DISCREPANCIES:
         return (
             f"the vectors cannot be right: they expect {row.got:.9g} at {row.worst_index}, "
@@ -60,11 +56,9 @@ def _why_not(case: Case, key: Key, stored: Expectation, own: Expectation) -> str
     for name in ("tolerance", "scale"):
         if not _alike(getattr(stored, name), getattr(own, name)):
             return f"the vectors cannot be right: their {name} is more than {MOST_TIMES} times or less than a tenth of refbp's"
-    return (
-        ""
-        if _reaches(stored, own)
-        else "the vectors cannot be right: the range that they allow at kinks and ties is not refbp's"
-    )
+    if not _reaches(stored, own):
+        return "the vectors cannot be right: the range that they allow at kinks and ties is not refbp's"
+    return ""
 
 
 def _alike(one: Floats, other: Floats) -> bool:

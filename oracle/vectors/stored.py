@@ -10,7 +10,6 @@ from oracle.case.arrays import Array
 from oracle.case.case import CONTAINERS, Case
 from oracle.execution.network import layer_types
 from oracle.judging.case_rows import as_loose, is_right
-from oracle.judging.figures import Expected
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, MISSING, PASS, UNDECIDED, WRONG, Row
 from oracle.judging.verdict import compare
@@ -41,8 +40,7 @@ def judged(row: Row, got: Array, own: Expectation, *, structured: bool, no_terms
     if own.expected.dtype.kind == "i":
         same = np.array_equal(got, own.expected)
         return row.found(PASS) if same else row.found(WRONG, f"{got}, expected {own.expected}")
-    expected = Expected(own.expected, own.tolerance / LAMBDA, None, own.scale)
-    row = compare(row, got, expected, structured=structured, no_terms=no_terms)
+    row = compare(row, got, own.as_expected(), structured=structured, no_terms=no_terms)
     if row.verdict in DISCREPANCIES and row.n_outside:
         with np.errstate(invalid="ignore"):
             error = np.abs(got.astype(np.float64) - own.expected)

@@ -66,6 +66,22 @@ def show_layers(report: Report, case: str) -> None:
         out.print(terminal.layer_table(lines, f"{case}, {dtype}, step {step}", out))
 
 
+def show_run(report: Report, out: Path, *, as_json: bool) -> None:
+    """Print the report, and where its files are."""
+    from oracle.report import terminal
+
+    if as_json:
+        print_json(report.to_json())
+    else:
+        if report.about.cases == 1:
+            show_layers(report, str(report.cases["case"].iloc[0]))
+        terminal.show_report(terminal.console(), report)
+    terminal.console(stderr=True).print(
+        f"report: {out}/report.html, report.md, table.csv, table.parquet, cases.csv, details.npz, report.json",
+        soft_wrap=True,
+    )
+
+
 def status(report: Report) -> int:
     """The exit status of a command that made a report."""
     from oracle.judging.rows import FAILED

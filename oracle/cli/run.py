@@ -19,9 +19,8 @@ from oracle.cli.app import (
     TimeLimit,
     WorkerCount,
     app,
-    print_json,
     require_writable,
-    show_layers,
+    show_run,
     status,
 )
 from oracle.wording.errors import visible
@@ -90,12 +89,7 @@ def run(
     with apart.workers(judged, jobs, time_limit, workers, scheduler) as pool:
         apart.named(pool, judged)
         require_writable(out)
-        with terminal.progress_bar() as bar:
-            task = bar.add_task("cases", total=None)
-
-            def progress(done: int, total: int, name: str) -> None:
-                bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
-
+        with terminal.progress("cases") as progress:
             report = run.run(
                 judged,
                 reference,
@@ -114,23 +108,6 @@ def run(
             by_name = {} if isinstance(chosen, str) else {case.name: case for case in chosen}
             write_shrunk(report, judged, by_name, out / "shrunk", pool, quiet=as_json)
     raise typer.Exit(status(report))
-
-
-def show_run(report: Report, out: Path, *, as_json: bool) -> None:
-    """Print the report, and where its files are."""
-    from oracle.report import terminal
-
-    if as_json:
-        print_json(report.to_json())
-    else:
-        show = terminal.console()
-        if report.about.cases == 1:
-            show_layers(report, str(report.cases["case"].iloc[0]))
-        terminal.show_report(show, report)
-    terminal.console(stderr=True).print(
-        f"report: {out}/report.html, report.md, table.csv, table.parquet, cases.csv, details.npz, report.json",
-        soft_wrap=True,
-    )
 
 
 def started(subject: str, command: str, seconds: float) -> Program:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from oracle.cli.app import Dtype, Json, Reference, app, print_json, require_writable, show_layers, status
+from oracle.cli.app import Dtype, Json, Reference, app, require_writable, show_run, status
 from oracle.wording.errors import visible
 
 vectors = typer.Typer(
@@ -32,12 +32,7 @@ def export(
     from oracle.vectors import export as write
 
     # Workers compute with one thread each: the same bytes whatever the machine is doing.
-    with terminal.progress_bar() as bar, executors.pool() as executor:
-        task = bar.add_task("cases", total=None)
-
-        def progress(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
-
+    with terminal.progress("cases") as progress, executors.pool() as executor:
         manifest = write(folder, cases, tuple(dtype or run.DTYPES), reference, progress=progress, executor=executor)
     for name, reason in manifest.left_out.items():
         terminal.console(stderr=True).print(f"left out: {name}: {reason}", soft_wrap=True)
@@ -59,20 +54,9 @@ def judge(
     from oracle.vectors import judge as judged
 
     require_writable(out)
-    with terminal.progress_bar() as bar, executors.pool() as executor:
-        task = bar.add_task("cases", total=None)
-
-        def progress(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
-
+    with terminal.progress("cases") as progress, executors.pool() as executor:
         report = judged(folder, results, progress=progress, executor=executor)
     report = report.by_command(visible(shlex.join(["oracle", *context.obj])))
     report.save(out)
-    if as_json:
-        print_json(report.to_json())
-    else:
-        if report.about.cases == 1:
-            show_layers(report, str(report.cases["case"].iloc[0]))
-        terminal.show_report(terminal.console(), report)
-    terminal.console(stderr=True).print(f"report: {out}/report.html and the files beside it", soft_wrap=True)
+    show_run(report, out, as_json=as_json)
     raise typer.Exit(status(report))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -40,13 +41,25 @@ def console(stderr: bool = False) -> Console:
 
 def progress_bar() -> Progress:
     return Progress(
-        TextColumn("{task.description}", table_column=None, markup=False),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console(stderr=True),
         transient=True,
     )
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Shows a progress bar. Yields the function that moves it, called with (jobs done, jobs in all, name of the next)."""
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=None)
+
+        def moved(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
+
+        yield moved
 
 
 def opening(about: Environment) -> str:

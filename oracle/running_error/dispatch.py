@@ -12,10 +12,14 @@ AT: dict[np.ufunc, Callable[..., None]] = {}
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
 
-class Dispatching:
-    """Sends NumPy calls to the registered rules. An operation without a rule raises an error; it never counts as exact."""
+class ArrayLike:
+    """The base of error arrays and masks, with NumPy's attributes and methods for rearranging. NumPy calls go to the rules.
+
+    A subclass has a `value`, and says how it is `mapped`. An operation without a rule raises an error; it never counts as exact.
+    """
 
     __slots__ = ()
+    value: Any
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "at" and ufunc in AT and not kwargs:
@@ -30,13 +34,6 @@ class Dispatching:
             return NotImplemented
         with np.errstate(all="ignore"):
             return FUNCTIONS[function](*args, **kwargs)
-
-
-class ArrayLike(Dispatching):
-    """The attributes and methods by which NumPy's arrays are rearranged, for a class that has a `value` and is `mapped`."""
-
-    __slots__ = ()
-    value: Any
 
     def mapped(self, function: Callable[[Any], Any]) -> Any:
         """Applies a rearrangement to every component."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from oracle.report.source import place_of
+from oracle.report.source import source_of
 from tests.programs import program
 
 ROOT = Path(__file__).parents[1]
@@ -94,12 +94,12 @@ def test_the_place_is_read_and_nothing_is_run(
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").write_text("raise RuntimeError('was run')")
     (tmp_path / "pack" / "inner.py").write_text(SUBJECT)
-    assert place_of(subject) == (tmp_path / "pack" / "inner.py", line)
+    assert source_of(subject) == (tmp_path / "pack" / "inner.py", line)
 
 
 @pytest.mark.parametrize("subject", ["refbp", "nowhere:subject", "math:pi", "pytest.nowhere:x"])
 def test_where_there_is_no_source_there_is_no_place(subject: str) -> None:
-    assert place_of(subject) is None
+    assert source_of(subject) is None
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: str(path.name))

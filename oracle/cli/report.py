@@ -82,7 +82,7 @@ def diff(
     from oracle.case.arrays import SPECIAL
     from oracle.exchange.numbers import spelled
     from oracle.report import diff, pages, terminal
-    from oracle.report.report import load_report, written
+    from oracle.report.report import load_report, write_file
 
     if html is not None and as_json:
         raise ValueError("choose one way to show a comparison, got --html and --json")
@@ -90,7 +90,7 @@ def diff(
     found = diff.changes(reports[0].table, reports[1].table)
     worse = diff.got_worse(found)
     if html is not None:
-        written(html, pages.diff_page((str(before), reports[0]), (str(after), reports[1])))
+        write_file(html, pages.diff_page((str(before), reports[0]), (str(after), reports[1])))
         print_place(html)
     elif as_json:
         print_json({"worse": worse, "changes": spelled([asdict(change) for change in found], SPECIAL)})
@@ -108,11 +108,11 @@ def print_place(html: Path) -> None:
 def show_history(folder: Path, html: Path | None) -> None:
     from oracle.report import pages, terminal
     from oracle.report.history import courses, load_history
-    from oracle.report.report import written
+    from oracle.report.report import write_file
 
     runs = load_history(folder)
     if html is not None:
-        written(html, pages.history_page(runs))
+        write_file(html, pages.history_page(runs))
         print_place(html)
         return
     out = terminal.console()

@@ -20,7 +20,7 @@ from oracle.judging.derived import reference_factors
 from oracle.judging.disputes import settled
 from oracle.judging.figures import Expected, differs
 from oracle.judging.given import all_given, given, may_overflow, same
-from oracle.judging.in_numbers import spelled_out
+from oracle.judging.in_numbers import with_numbers
 from oracle.judging.kernels import Kernels
 from oracle.judging.parts import Part, step_part
 from oracle.judging.profile import Profile
@@ -108,7 +108,7 @@ class Comparison:
 
     def __init__(self, part: Part, bench: Bench) -> None:
         self.part, self.step = part, part.case.steps - 1
-        case = spelled_out(part.case)
+        case = with_numbers(part.case)
         guides = _guides(bench, part.case.steps) if bench.end_to_end else None
         self.case, self.bench, self.guides = case, bench, guides
         dtype = np.dtype(case.dtype)
@@ -311,7 +311,7 @@ class Comparison:
             value,
             sigma if self.sigma_factor == 1 else sigma * self.sigma_factor,
             None,
-            prediction.spelled_out(np.sqrt(terms.scale_or_own)),
+            prediction.broadcast(np.sqrt(terms.scale_or_own)),
             None if terms.hidden is None else np.broadcast_to(terms.hidden, prediction.shape),
         )
         return by_norm(expected) if self.normwise else expected

@@ -28,6 +28,6 @@ def expected_of(made: ErrorArray) -> Expected:
         made.value,
         made.sigma * of_sigma,
         None if bound is None else bound * of_bound,
-        np.sqrt(made.spelled_out(made.scale_or_own)),
+        np.sqrt(made.broadcast(made.scale_or_own)),
         None if made.hidden is None else np.broadcast_to(made.hidden, made.shape),
     )

@@ -1,4 +1,4 @@
-"""What depends on a case's dtype, as numbers, so that the case means the same to a reference that computes in float64."""
+"""Writes the options whose value depends on the dtype as numbers: a reference that computes in float64 then reads the same case."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from oracle.case.case import Case, Spec
 from oracle.running_error.model import limits
 
 
-def spelled_out(case: Case) -> Case:
+def with_numbers(case: Case) -> Case:
     """A case with its defaults as numbers and its loss's weights rounded."""
-    layers = tuple(_spelled_out(spec, case.dtype) for spec in case.layers)
-    optimizer = None if case.optimizer is None else _spelled_out(case.optimizer, case.dtype)
+    layers = tuple(_with_numbers(spec, case.dtype) for spec in case.layers)
+    optimizer = None if case.optimizer is None else _with_numbers(case.optimizer, case.dtype)
     loss = None if case.loss is None else _with_rounded_weights(case.loss, case.dtype)
     if (layers, optimizer, loss) == (case.layers, case.optimizer, case.loss):
         return case
@@ -29,7 +29,7 @@ def _with_rounded_weights(spec: Spec, dtype: str) -> Spec:
     return replace(spec, options=options)
 
 
-def _spelled_out(spec: Spec, dtype: str) -> Spec:
+def _with_numbers(spec: Spec, dtype: str) -> Spec:
     """A layer or optimizer with dtype-dependent defaults written as numbers: eps of RMSNorm and Adafactor."""
     own = np.dtype(dtype)
     if spec.type == "RMSNorm" and spec.options.get("eps") is None:
@@ -44,4 +44,4 @@ def _spelled_out(spec: Spec, dtype: str) -> Spec:
         )
         options = {**spec.options, "eps": (eps if first is None else first, second)}
         return replace(spec, options=options, groups=groups)
-    return replace(spec, layers=tuple(_spelled_out(child, dtype) for child in spec.layers))
+    return replace(spec, layers=tuple(_with_numbers(child, dtype) for child in spec.layers))

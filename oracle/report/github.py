@@ -12,7 +12,7 @@ from oracle.blame.blame import Blame
 from oracle.judging.rows import FAILED, GRAVITY, UNDECIDED
 from oracle.report import markdown
 from oracle.report.findings import Findings
-from oracle.report.source import place_of
+from oracle.report.source import source_of
 from oracle.report.table import HARNESS_FAILED, failed_runs
 from oracle.wording.figures import exact_share, figure
 
@@ -89,11 +89,11 @@ def _inline(text: str) -> str:
 
 def _at(subject: str) -> dict[str, str]:
     """The file, relative to the repository's root, and line of a subject that is given as module:object."""
-    place = place_of(subject)
-    if place is None:
+    source = source_of(subject)
+    if source is None:
         return {}
     root = os.environ.get("GITHUB_WORKSPACE", ".")
-    return {"file": os.path.relpath(place.file, root), "line": str(place.line)}
+    return {"file": os.path.relpath(source.file, root), "line": str(source.line)}
 
 
 def _command(kind: str, title: str, message: str, at: Mapping[str, str] = MappingProxyType({})) -> str:

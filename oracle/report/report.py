@@ -195,10 +195,7 @@ class Report(Findings):
 
         Raises: ReportError if it cannot be written.
         """
-        written(path, self._page())
-
-    def _page(self) -> str:
-        return html.render(self)
+        write_file(path, html.render(self))
 
     def save(self, folder: Path | str) -> None:
         """Write table.parquet, table.csv, cases.csv, details.npz, report.json, report.md and report.html.
@@ -219,7 +216,7 @@ class Report(Findings):
             (staging / "report.json").write_text(json.dumps(self.to_json(), allow_nan=False), encoding="utf-8")
             details.save(self.details, staging / "details.npz")
             (staging / "report.md").write_text(self.to_markdown(), encoding="utf-8")
-            (staging / "report.html").write_text(self._page(), encoding="utf-8")
+            (staging / "report.html").write_text(html.render(self), encoding="utf-8")
             placing.put_in_place(staging, folder)
         except OSError as error:
             raise ReportError(f"folder {folder} cannot be written: {error.strerror}") from error
@@ -227,7 +224,7 @@ class Report(Findings):
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def written(path: Path | str, text: str) -> None:
+def write_file(path: Path | str, text: str) -> None:
     """Write a file. Raises: ReportError if it cannot be written."""
     try:
         Path(path).write_text(text, encoding="utf-8")

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class Source(NamedTuple):
+    """A line of a file."""
+
     file: Path
     line: int
 
 
-def place_of(subject: str) -> Place | None:
-    """The place of a subject. For module:object it is `run` of the object's class, or else the statement that binds the name;
+def source_of(subject: str) -> Source | None:
+    """The source of a subject. For module:object it is `run` of the object's class, or else the statement that binds the name;
     for a module that is a subject, its `run`. None without source.
     """
     module, colon, name = subject.partition(":")
@@ -35,7 +37,7 @@ def place_of(subject: str) -> Place | None:
     if isinstance(found, ast.ClassDef):
         methods = [own for own in found.body if isinstance(own, ast.FunctionDef) and own.name == "run"]
         found = methods[0] if methods else found
-    return Place(file, found.lineno if found else 1)
+    return Source(file, found.lineno if found else 1)
 
 
 def _names(node: ast.stmt) -> list[str]:

@@ -127,7 +127,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         error = self.error
         if error is None:
             return Twofold(np.zeros(self.shape), np.zeros(self.shape) if self.model.bounds else None)
-        return error.mapped(self.spelled_out)
+        return error.mapped(self.broadcast)
 
     @property
     def sigma(self) -> Floats:
@@ -166,7 +166,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         """The value that comparisons use: the subject's own if it is known."""
         return self.value if self.guide is None else self.guide
 
-    def spelled_out(self, component: Any) -> Any:
+    def broadcast(self, component: Any) -> Any:
         """A component in the value's shape."""
         return component if component.shape == self.value.shape else np.broadcast_to(component, self.value.shape)
 
@@ -189,7 +189,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         self.settle()
 
         def component(array: Any) -> Any:
-            return function(self.spelled_out(array))
+            return function(self.broadcast(array))
 
         return ErrorArray(
             function(self.value),

@@ -15,10 +15,10 @@ from typing import Any
 
 from oracle.case.case import Case
 from oracle.case.files import MOST_ARRAYS, parsed, read
+from oracle.exchange.description import description, named_arrays
 from oracle.exchange.introduction import JSON, PROTOCOL, Introduction, introduction
 from oracle.exchange.numbers import array_from_object, array_to_object, shown
 from oracle.exchange.received import received
-from oracle.exchange.spelled import description, named_arrays
 from oracle.exchange.tensors import Tensors, packed, unpacked
 from oracle.judging.profile import Profile
 from oracle.subjects import SubjectError

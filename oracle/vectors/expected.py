@@ -15,7 +15,7 @@ from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.comparison import BRANCHES, ReferenceFailed
 from oracle.judging.derived import reference_factors
 from oracle.judging.figures import Expected
-from oracle.judging.in_numbers import spelled_out
+from oracle.judging.in_numbers import with_numbers
 from oracle.judging.known import with_known
 from oracle.judging.parts import step_part
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, Row
@@ -76,7 +76,7 @@ def expectations(case: Case, reference: Subject) -> dict[Key, Expectation]:
 
     Raises: ReferenceFailed if the reference cannot run the case, or disagrees with refbp.
     """
-    case = spelled_out(case)
+    case = with_numbers(case)
     try:
         values = reference.run(case.astype("float64"))
     except Exception as error:  # whatever the reference raises, it is the reference that cannot

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from oracle import subjects, suite
 from oracle.case.case import Case
-from oracle.exchange.spelled import description, named_arrays
+from oracle.exchange.description import description, named_arrays
 from oracle.exchange.tensors import packed
 from oracle.harness import run
 from oracle.harness.jobs import Progress, in_turn

@@ -14,10 +14,10 @@ from oracle.blame.details import Detail
 from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.case.files import MIB, MOST_ARRAYS, parsed, read
+from oracle.exchange.description import case_of
 from oracle.exchange.introduction import PROTOCOL, Introduction, introduction
 from oracle.exchange.numbers import shown
 from oracle.exchange.received import entry_name, received
-from oracle.exchange.spelled import case_of
 from oracle.exchange.tensors import unpacked
 from oracle.execution.network import check
 from oracle.execution.quantities import wanted

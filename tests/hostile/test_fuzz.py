@@ -25,9 +25,9 @@ import oracle
 from oracle import suite, vectors
 from oracle.blame import details
 from oracle.case.case import CaseError
+from oracle.exchange.description import description, named_arrays
 from oracle.exchange.numbers import array_to_object
 from oracle.exchange.received import entry_name
-from oracle.exchange.spelled import description, named_arrays
 from oracle.exchange.tensors import unpacked
 from oracle.harness.run import load_cases
 from oracle.report import stored
@@ -220,7 +220,7 @@ def test_manifests(exported: Path) -> None:
 
 def test_descriptions(exported: Path) -> None:
     """Of cases in a folder of vectors, with arrays that fit the good one."""
-    from oracle.exchange.spelled import case_of
+    from oracle.exchange.description import case_of
     from oracle.execution.network import check
 
     arrays = named_arrays(PLAIN)

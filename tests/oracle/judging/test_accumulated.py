@@ -11,8 +11,8 @@ import oracle
 from oracle import suite
 from oracle.case.case import Case, CaseError, Spec
 from oracle.case.names import TRANSPOSE
+from oracle.exchange.description import case_of, description, named_arrays
 from oracle.exchange.introduction import introduction
-from oracle.exchange.spelled import case_of, description, named_arrays
 from oracle.execution.network import check
 from oracle.harness import work
 from oracle.harness.work import judged_case

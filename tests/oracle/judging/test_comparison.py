@@ -15,8 +15,9 @@ from oracle.execution.network import layer_types
 from oracle.execution.predict import predict
 from oracle.judging import comparison
 from oracle.judging.case_rows import judge
-from oracle.judging.comparison import Bench, Comparison, by_norm, spelled_out
+from oracle.judging.comparison import Bench, Comparison, by_norm
 from oracle.judging.figures import Expected
+from oracle.judging.in_numbers import with_numbers
 from oracle.judging.parts import local_parts
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
@@ -162,8 +163,8 @@ def test_a_default_that_depends_on_the_dtype_is_the_subjects() -> None:
             rows = judge(own, torch_subject.run(own), reference)
             assert {row.verdict for row in rows} == {PASS}
     given = replace(case, layers=(layer("RMSNorm", (6,), eps=0.5),))
-    assert spelled_out(given) is given
-    (half,) = spelled_out(replace(given, layers=(norm,), dtype="float16")).layers
+    assert with_numbers(given) is given
+    (half,) = with_numbers(replace(given, layers=(norm,), dtype="float16")).layers
     assert half.options["eps"] == 2.0**-23
 
 
@@ -171,7 +172,7 @@ def test_adafactors_default_eps_is_the_subjects() -> None:
     """Also in a group, and only where none is given."""
     optimizer = Spec("Adafactor", groups=({"params": ["a"], "eps": (None, 0.5)}, {"params": ["b"], "eps": (0.25, 0.5)}))
     ones = {"a": np.ones(2), "b": np.ones(2)}
-    case = spelled_out(Case("eps", params=ones, grads=(ones,), optimizer=optimizer, dtype="float32"))
+    case = with_numbers(Case("eps", params=ones, grads=(ones,), optimizer=optimizer, dtype="float32"))
     assert case.optimizer is not None
     assert case.optimizer.options["eps"] == (2.0**-23, 1e-3)
     assert [group["eps"] for group in case.optimizer.groups] == [(2.0**-23, 0.5), (0.25, 0.5)]

@@ -22,10 +22,10 @@ from hypothesis.extra import numpy as hnp
 import oracle
 from oracle import suite
 from oracle.cli import main
+from oracle.exchange.description import case_of, description, named_arrays
 from oracle.exchange.introduction import introduction
 from oracle.exchange.numbers import array_from_object, array_to_object
 from oracle.exchange.received import entry_name, received
-from oracle.exchange.spelled import case_of, description, named_arrays
 from oracle.exchange.tensors import packed, unpacked
 from oracle.harness import executors
 from oracle.subjects import SubjectError, process

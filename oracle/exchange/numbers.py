@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import ml_dtypes  # noqa: F401, which makes NumPy know bfloat16
 import numpy as np
 
 from oracle.case.arrays import Array

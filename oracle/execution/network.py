@@ -53,9 +53,12 @@ class Undrawn(np.random.Generator):
 
 
 class Network:
-    """The layers of a case as refbp objects, with their names; `taps` reports the inputs and results of every named layer.
+    """The layers of a case as refbp objects, by name.
 
-    drawn: whether its parameters have initial values, which `load` replaces.
+    Args:
+        tap: called with every layer, its name, and the name of the layer that owns its parameters; what it returns takes the
+            layer's place.
+        drawn: whether parameters get initial values, which `load` replaces.
     """
 
     def __init__(
@@ -130,8 +133,7 @@ class Network:
             if (value.dtype.kind in "biu") != (own[name].dtype.kind in "biu"):
                 raise CaseError(f"case {self.case.name}: {full} expects {own[name].dtype} numbers, got {value.dtype}")
             own[name] = lift(value)
-        for leaf in self.leaves.values():
-            leaf.zero_grad()
+        self.zero_grad()
 
     def prepare(self) -> None:
         """Set the layers' mode and impose the case's dropout masks."""
@@ -140,8 +142,8 @@ class Network:
             if name in self.case.masks:
                 leaf.imposed_mask = self.case.masks[name]  # type: ignore[attr-defined]
 
-    def zero_grad(self, is_due: bool) -> None:
-        for leaf in self.leaves.values() if is_due else ():
+    def zero_grad(self) -> None:
+        for leaf in self.leaves.values():
             leaf.zero_grad()
 
     def parameters(self) -> dict[str, Parameter]:
@@ -285,7 +287,8 @@ def execute(
     parameters = network.parameters()
     optimizer = build_optimizer(case, parameters, lift) if case.optimizer else None
     for step in range(case.steps):
-        network.zero_grad(case.since_update(step) == step)
+        if case.since_update(step) == step:
+            network.zero_grad()
         grads = at_step(case.grads, step) if case.grads else {}
         if case.grads:
             for name, value in grads.items():
@@ -377,12 +380,12 @@ def check(case: Case) -> None:
         raise
     except MemoryError as error:
         raise CaseError(f"case {case.name} asks for too much memory: {in_a_line(error)}") from error
-    except Exception as error:  # whatever refbp says to what does not fit
+    except Exception as error:  # refbp may raise anything for a case that does not fit together
         raise CaseError(f"case {case.name} cannot be run: {in_a_line(error)}") from error
 
 
 def layer_types(case: Case) -> dict[str, str]:
-    """Layer name -> class name, including "loss"; for parameters without a network, the class of the optimizer."""
+    """Layer name -> class name, including "loss"."""
     types = {name: spec.type for name, spec in named_layers(case.layers)}
     if case.loss is not None:
         types["loss"] = case.loss.type

@@ -41,7 +41,9 @@ class Trace:
     """The arrays that a subject computed, by `Key`, in the order of computation. They are copies, never the subject's memory.
 
     Shape: torch's. An array whose dtype is not the case's gets the verdict `wrong`.
-    Attributes: arrays, by key; faults, the reason for each array that a program or file delivered and that cannot be used.
+    Attributes:
+        arrays: the arrays, by key.
+        faults: the reason for each array that a program or file delivered and that cannot be used, by key.
 
     This subject knows one layer type, and takes the derivative of the other side at the kink:
 
@@ -64,14 +66,14 @@ class Trace:
 
     arrays: dict[Key, Array] = field(default_factory=dict)
     faults: dict[Key, str] = field(default_factory=dict)
-    # What `record` has copied: nobody else holds it.
+    # The copies that `record` made, which no one else can change.
     _copies: dict[Key, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         given, self.arrays = self.arrays, {}
         for key, array in given.items():
             if isinstance(array, np.ndarray) and array.flags.owndata and not array.flags.writeable:
-                self._keep(_place(*key), array)
+                self._keep(_key(*key), array)
             else:
                 self.record(*key, array)
 
@@ -92,10 +94,10 @@ class Trace:
 
         Raises: TypeError for a step, layer or quantity of another type, or values that are not real numbers.
         """
-        key = _place(step, layer, quantity)
+        key = _key(step, layer, quantity)
         try:
             copy = np.array(array if isinstance(array, (list, tuple)) else numpy_of(array))
-        except Exception as error:  # whatever a library raises where it converts
+        except Exception as error:  # a library may raise anything when it converts an array
             said = " ".join(message(error).split())
             raise TypeError(f"{layer} {quantity} at step {step} is no array: {said}") from error
         self._keep(key, copy)
@@ -122,7 +124,7 @@ class Trace:
         return len(self.arrays)
 
 
-def _place(step: Any, layer: Any, quantity: Any) -> Key:
+def _key(step: Any, layer: Any, quantity: Any) -> Key:
     """The key. Raises: TypeError for a step, layer or quantity of another type."""
     if not isinstance(step, (int, np.integer)) or not all(isinstance(name, str) for name in (layer, quantity)):
         raise TypeError(

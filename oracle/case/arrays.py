@@ -15,7 +15,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 # Above this many elements JSON holds base64 of the compressed bytes instead of readable numbers.
 READABLE_SIZE = 256
-# Of one array in a file; gaps between its elements, as multiples of their number; NumPy's own limit of dimensions.
+# Limits of an array in a file: its bytes, the gaps between its elements (in units of their number), and NumPy's own dimensions.
 MOST_BYTES, MOST_GAPS, MOST_DIMENSIONS = 1 << 32, 1024, 64
 DTYPES = (
     "float64",

@@ -80,7 +80,7 @@ class Case:
         tags: kinds of data in the case, such as "kink", "tie", "non-finite".
         dtype: the dtype of all floating-point arrays; `astype` converts the case.
         structured: whether the data is constant, sorted or otherwise not random, so that rounding errors may be correlated.
-    Shape: whatever the layers take. Arrays are made read-only and keep their memory layout.
+    Shape: as the layers expect it. Arrays are made read-only and keep their memory layout.
     Raises: CaseError for fields of a wrong type. `from_json`, `load` and `oracle.run` also raise it for specs and arrays of
         which no network can be built.
 
@@ -215,7 +215,7 @@ class Case:
             value = parsed(read(path))
         except OSError as error:
             raise CaseError(f"case file {path} cannot be read: {error.strerror}") from error
-        except ValueError as error:  # also of a path that there cannot be
+        except ValueError as error:  # also for an impossible path
             raise CaseError(f"case file {path} is not JSON: {error}") from error
         try:
             return cls.from_json(value)
@@ -378,7 +378,7 @@ def named_layers(layers: tuple[Spec, ...], prefix: str = "") -> Iterator[tuple[s
         yield from named_layers(spec.layers, f"{name}.")
 
 
-# What follows a loss's first argument, where that is not just the target.
+# The arguments of a loss after its first, for losses that take more than the target.
 LOSS_ARGUMENTS = {
     "MarginRankingLoss": ("input2", "target"),
     "CosineEmbeddingLoss": ("input2", "target"),

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 MIB = 1 << 20
-# Of JSON that people and programs write; arrays of large cases have files of their own, and a limit of their own.
+# The largest JSON file, and the largest file of arrays.
 MOST_TEXT, MOST_ARRAYS = 512 * MIB, 4096 * MIB
-# Python's own limit of recursion is met earlier in some readers than in others: this is far above any case.
+# The deepest nesting of a JSON value, far above that of any case. Python's own limit of recursion depends on the reader.
 DEEPEST = 100
 
 
@@ -27,13 +27,13 @@ def read(path: Path | str, most: int = MOST_TEXT, inside: Path | str | None = No
     if inside is not None and not path.resolve().is_relative_to(Path(inside).resolve()):
         raise _refused(path, f"it leads out of the folder {inside}")
     _require_regular(path, path.stat(), most)
-    # It may have been exchanged meanwhile: a FIFO would wait for a writer.
+    # The file may have been replaced in the meantime, and opening a FIFO would wait for a writer.
     with os.fdopen(
         os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)), "rb"
     ) as file:
         _require_regular(path, os.fstat(file.fileno()), most)
         data = file.read(most + 1)
-    if len(data) > most:  # one that grows, or does not say how large it is
+    if len(data) > most:  # a file that grows, or whose reported size is wrong
         raise _too_large(path, most)
     return data
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 
-# What torch and NumPy exchange as integers only.
+# The dtypes that torch and NumPy can only exchange as integers.
 FOREIGN: dict[str, np.dtype[Any]] = {
     np.dtype(own).name: np.dtype(own) for own in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
 }
@@ -23,7 +23,7 @@ def numpy_of(value: Any) -> Array:
 
     Raises: TypeError for anything else.
     """
-    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+    torch = sys.modules.get("torch")  # a tensor exists only where torch has been imported
     if torch is not None and isinstance(value, torch.Tensor):
         return _of_tensor(torch, value.detach().cpu())
     if isinstance(value, (np.ndarray, np.generic, bool, int, float)):

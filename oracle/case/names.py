@@ -6,7 +6,7 @@ import inspect
 
 import refbp
 
-# What layers keep beside their parameters, as refbp's classes say.
+# The arrays that layers keep in addition to their parameters, as refbp's classes name them.
 BUFFERS = tuple(
     dict.fromkeys(
         name
@@ -15,9 +15,9 @@ BUFFERS = tuple(
         for name in made.buffer_names
     )
 )
-# A Linear once more, with its weight transposed; no class of torch's, so that only those run it who know what it is.
+# A second use of a Linear, with its weight transposed. torch has no such class, so only a subject that knows it runs it.
 TRANSPOSE = "LinearTranspose"
-# What an optimizer keeps goes by its own name, but for this one.
+# A state of an optimizer has the same name as its quantity, except for this one.
 QUANTITIES = {"momentum_buffer": "momentum"}
 KEPT = {quantity: kept for kept, quantity in QUANTITIES.items()}
 

@@ -21,7 +21,7 @@ from oracle.running_error.stores import with_more
 from oracle.trace import Key
 from refbp.activations import SELU_ALPHA, SELU_SCALE
 
-# What was computed before, by quantity.
+# The quantities that were computed before, by name.
 Known: TypeAlias = Mapping[str, Any]
 
 
@@ -111,11 +111,11 @@ for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in 
 def other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
     """A quantity by another formula than refbp's; None if no other is known."""
     if key.quantity != "output" and key.layer != "loss" and "grad_output" not in known:
-        return None  # of a layer that stands twice: its parameters' gradients begin where it stands last
+        return None  # a layer that is used twice: the gradients of its parameters begin at its last use
     quantities, formula = FORMULAS.get(spec.type, ((), None))
     if formula is None or key.quantity not in quantities:
         return other_activation(key.quantity, spec, known)
-    with np.errstate(all="ignore"):  # of what is not finite nothing follows
+    with np.errstate(all="ignore"):  # where this formula gives nothing finite, refbp's error counts
         return formula(case, key, spec, known)
 
 

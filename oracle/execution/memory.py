@@ -13,12 +13,12 @@ from typing import Any
 from oracle.case.arrays import Array
 from oracle.case.case import Case
 
-# A case may take so many times the bytes of its own arrays, and at least so many.
+# The memory of a case: this multiple of the bytes of its own arrays, and at least this many bytes.
 TIMES, LEAST = 1000, 1 << 31
 
 
 def of_case(case: Case) -> int:
-    """The bytes that a case may allocate: a multiple of the size of its own arrays, whatever its options ask for."""
+    """The bytes that a case may allocate: a multiple of the size of its own arrays. Its options do not change the limit."""
     held = 0
 
     def count(array: Array) -> Array:
@@ -55,7 +55,7 @@ def at_most(size: int) -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Returns freed memory between arrays in use to the operating system, if the C library can: by itself it keeps that."""
+    """Returns freed memory to the operating system, which the C library would keep. It does nothing where the library cannot."""
     _trim()(0)
 
 

@@ -21,7 +21,7 @@ from refbp.muon import newton_schulz
 
 # Significant bits of a bfloat16.
 BITS = 8
-# A share below which two singular values are the same.
+# Two singular values whose relative difference is below this count as equal.
 SAME = 1e-6
 
 

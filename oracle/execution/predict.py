@@ -18,8 +18,8 @@ from oracle.running_error.array import stored
 from oracle.running_error.model import BranchLog, Twofold
 from oracle.trace import Key
 
-assert _rule  # it registers itself
-# A share below which a difference is float64's own rounding.
+assert _rule  # its import registers the rule
+# A relative difference below this is the rounding of float64 itself.
 SAME = 1e-9
 
 
@@ -72,6 +72,6 @@ def reaching(plain: Any, ties: Any) -> Any:
     deviation = ties.bound
     if not (deviation > SAME * np.sqrt(ties.scale_or_own)).any():
         return plain
-    with np.errstate(over="ignore"):  # of what lies near the end of the range
+    with np.errstate(over="ignore"):  # near the end of the range
         variance = np.square(plain.sigma + deviation * (1 + SAME) / LAMBDA)
     return ErrorArray(ties.value, plain.model, Twofold(variance), scale=ties.scale_or_own)

@@ -65,7 +65,7 @@ class Equations:
     grad_bias: str = "∂L/∂b = δ, eq. (5)"
 
 
-# By the start of a class's name; the first that fits counts.
+# The equations by the beginning of a class's name; the first that fits counts.
 EQUATIONS: dict[str, Equations] = {
     "Linear": Equations("z = W n + b", "Wᵀ δ, the bracket of eq. (4)"),
     "ConvTranspose": Equations(
@@ -206,7 +206,7 @@ def trace_of(case: Case, subject: Subject) -> Trace:
     """The subject's trace. Raises: ValueError, in one sentence, if there is none."""
     try:
         trace = traced(subject, case)
-    except Exception as error:  # whatever it raises
+    except Exception as error:  # a subject may raise anything
         why = str(error) if isinstance(error, Unsupported) else in_a_line(error)
         raise ValueError(f"{subject.name} cannot run {case.name}: {' '.join(why.split())}") from error
     if not isinstance(trace, Trace):

@@ -76,7 +76,7 @@ def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
     else:
         try:
             found = _whole(part, through, compared)
-        except CaseError as error:  # what does not fit together is the layers' fault, and judged there
+        except CaseError as error:  # shapes that do not fit are the layers' fault, and judged there
             why = str(error)
         except ReferenceFailed as error:
             if not runs(case, reference):
@@ -121,7 +121,7 @@ def runs(case: Case, reference: Subject) -> bool:
     """Whether the reference can run the case at all; if so, it refused a part of it because of the subject's values."""
     try:
         reference.run(case.astype("float64"))
-    except Exception:  # whatever it raises
+    except Exception:  # a reference may raise anything
         return False
     return True
 
@@ -150,7 +150,7 @@ def is_right(row: Row) -> bool:
     return row.verdict in (PASS, CONVENTION, LOOSE) or (row.verdict == UNDECIDED and row.decided == 1)
 
 
-# What the words of an error say of its cause: a pattern, the cause's name, and words.
+# Causes that the text of an error shows: a pattern of the text, the cause's name, and the cause in words.
 RAISED = (
     ("read-only", "in place", "it writes into the array that it was given"),
     ("could not be broadcast|must match the size", "shape", "arrays meet whose shapes do not fit"),
@@ -180,7 +180,7 @@ def crashed(case: Case, error: BaseException) -> Row:
 
 def judge_part(part: Part, bench: Bench) -> list[Row]:
     """Rows for every quantity of a part; a single row if its inputs do not fit together. Raises: ReferenceFailed."""
-    with suppress(CaseError):  # which is told of the whole
+    with suppress(CaseError):  # the judgement of the whole part reports it
         if (rows := rows_in_blocks(part, bench)) is not None:
             return rows
     compared = _compared(part, bench)

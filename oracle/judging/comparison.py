@@ -129,7 +129,7 @@ class Comparison:
         if bench.reference is not None and not any(seen.adopted for seen in self.branches.by_place.values()):
             try:
                 self.values = bench.reference.run(case.astype("float64"))
-            except Exception as error:  # whatever the reference raises, it is the reference that cannot
+            except Exception as error:  # any exception here is the reference's
                 raise ReferenceFailed(
                     f"the reference {bench.reference.name} cannot run it: {type(error).__name__}: {error}"
                 ) from error
@@ -347,7 +347,7 @@ class Comparison:
         return self.by_convention[name]
 
     def _bound(self, key: Key) -> Array | None:
-        """The worst-case bound of a quantity; of an error in norm there is none."""
+        """The worst-case bound of a quantity; None for an error in norm, which has no bound."""
         made = self.with_bounds[key]
         if self.normwise or not isinstance(made, ErrorArray) or made.bound is None:
             return None

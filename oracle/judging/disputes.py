@@ -89,7 +89,7 @@ def _asked_again(case: Case, key: Key, reference: Subject) -> Array | None:
     )
     try:
         return reference.run(plain.astype("float64")).get(*key)
-    except Exception:  # whatever it raises, it says nothing
+    except Exception:  # a reference that fails says nothing
         return None
 
 

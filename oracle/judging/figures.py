@@ -15,9 +15,9 @@ from oracle.running_error.model import ROUNDOFF, Floats, limits
 
 # A tolerance above this share of the terms that were added up would let a wrong value hide.
 DECIDABLE = 0.1
-# Elements whose figures are computed together: what all of them need fits into a processor's second cache.
+# The number of elements whose figures are computed together: their arrays fit into a processor's second cache.
 BLOCK = 2**14
-# Stands for a sigma of 0 where the worst element is looked for: of those that must be exact, the one that is farthest off.
+# Replaces a sigma of 0 in the search for the worst element: among elements that must be exact, the one with the largest error.
 LEAST = 2.0**-510
 
 
@@ -67,7 +67,7 @@ class Errors:
         if size.max(initial=0.0) < math.inf and np.abs(value).max(initial=0.0) <= most:  # and not NaN
             return cls(actual, value, size, None)
         decreed = ~np.isfinite(value)
-        # What the dtype cannot hold, it holds as infinity; near the edge rounding decides.
+        # A value that the dtype cannot hold becomes an infinity; near the end of the range rounding decides.
         value = np.where(np.abs(value) - LAMBDA * sigma > most, np.copysign(np.inf, value), value)
         finite = np.isfinite(value)
         same = (actual == value) | (np.isnan(actual) & np.isnan(value))
@@ -210,7 +210,7 @@ class Figures:
         if narrow.all():
             return narrow
         decided: Array = narrow | (sigma == 0)
-        if got.dtype.itemsize <= 2:  # that a result is stored in 16 or 8 bits is no width of the sum
+        if got.dtype.itemsize <= 2:  # storing a result in 16 or 8 bits does not make the sum less exact
             stored = ROUNDOFF[got.dtype.name] * errors.value
             before = LAMBDA * np.sqrt(np.maximum(np.square(sigma) - np.square(stored), 0.0))
             decided |= before <= DECIDABLE * expected.scale

@@ -1,4 +1,4 @@
-"""Writes the options whose value depends on the dtype as numbers: a reference that computes in float64 then reads the same case."""
+"""Writes options that depend on the dtype as numbers, so that a reference that computes in float64 reads the same case."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from oracle.case.names import BUFFERS, TRANSPOSE, is_buffer
 from oracle.execution.network import execute
 from oracle.trace import Trace
 
-# A count beyond this is none.
+# A larger number is not a count of steps.
 MOST_STEPS = 2**31
 
 

@@ -18,7 +18,7 @@ from oracle.running_error.model import Twofold
 from oracle.trace import Key
 
 Guides = Mapping[Key, Array] | None
-# Whose statistics may be taken in one pass.
+# The layers whose statistics may be taken in one pass.
 NORMS = ("BatchNorm", "InstanceNorm", "LayerNorm", "GroupNorm")
 LEAST_PROBABILITY = 1e-7
 

@@ -14,11 +14,11 @@ from oracle.running_error import UNIT_ROUNDOFF
 
 PLAIN = ("output", "grad_output", "grad_input", "input", "mask")
 STATES = {quantity_of(name) for made in OPTIMIZERS.values() for name in made.state_names}  # type: ignore[attr-defined]
-# What a parameter or buffer has, as "grad.weight", and what these are usually called; an update alone may have names of its own.
+# The quantities of a parameter or buffer, as in "grad.weight", and the usual names of these. An update alone may use other names.
 KINDS = ("grad", "param", "buffer", *sorted(STATES))
 USUAL = ("weight", "bias", "target", *BUFFERS, *(name for names in LOSS_ARGUMENTS.values() for name in names))
 
-# Layers that are sums of products: others have no errors that are spread by the algorithm.
+# The layers that are sums of products. In others an algorithm does not spread errors over the whole array.
 ADDS_UP = tuple(name for name in LAYERS if name.startswith(("Linear", "Conv")))
 
 

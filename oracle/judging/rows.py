@@ -8,9 +8,9 @@ from typing import Any
 
 PASS, LOOSE, IMPRECISE, WRONG, CONVENTION = "pass", "loose", "imprecise", "wrong", "convention"
 UNDECIDED, MISSING, UNSUPPORTED, CRASHED = "undecided", "missing", "unsupported", "crashed"
-UNJUDGED = "unjudged"  # nothing could be held against it
+UNJUDGED = "unjudged"  # there was nothing to compare it with
 FAILED = "failed"  # the harness itself: nothing is known about the subject
-# From the best to the gravest; the verdict of a case is the gravest of its rows.
+# The verdicts from the best to the gravest. A case has the gravest verdict of its rows.
 VERDICTS = (PASS, UNDECIDED, CONVENTION, LOOSE, UNSUPPORTED, UNJUDGED, IMPRECISE, MISSING, WRONG, CRASHED, FAILED)
 GRAVITY = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
 LOCAL, END_TO_END = "local", "end to end"

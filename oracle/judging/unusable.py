@@ -11,7 +11,7 @@ from oracle.execution.quantities import wanted
 from oracle.judging.rows import LOCAL, MISSING, WRONG, Row
 from oracle.trace import Key, Trace
 
-# What a trace may hold beside what is judged.
+# Quantities that a trace may hold and that are not judged.
 GIVEN = ("input", "mask", "grad_output")
 MOST_NAMED = 4
 

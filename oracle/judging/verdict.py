@@ -21,20 +21,21 @@ LOWER_PRECISIONS = (
     ("TF32 or float16", UNIT_ROUNDOFF["float16"]),
     ("bfloat16", UNIT_ROUNDOFF["bfloat16"]),
 )
-# Root mean square of the error of a product whose two factors were rounded, in units of roundoff: uniform in the last place.
+# The rms of the error of a product whose two factors were rounded, in units of roundoff: it is uniform in the last place.
 ROUNDED_OPERANDS = 0.6
-# Elements from which on an array says something that its elements do not, and from which on a direction is no chance.
+# The least number of elements by which an array is judged as a whole, and the least number whose direction is not chance.
 MANY, FEWEST = 16, 8
-# Of z, over all elements of a local row: TOLERANCES.md has the measurements.
+# The largest rms and mean of z over all elements of a local row. TOLERANCES.md has the measurements.
 MOST_RMS, MOST_MEAN = 2.5, 2.0
 BEHAVES_LIKE = "behaves like"
 # Errors with a smaller rms of z, in units of sums in 16 bits, are too small to be theirs.
 LEAST_RMS = 0.02
-# Of numbers that are not zero, the share that a lower precision leaves within a standard deviation at the most.
+# The largest share of nonzero numbers that a lower precision leaves within a standard deviation.
 MOST_RIGHT = 0.25
-# The cosine from which on an error goes along with something. Of a sample of errors, how near neighbours are that repeat each
-# other, and which share of them does where a pattern is behind it: of what is rounded, a seventh at the most.
+# The cosine from which on an error counts as proportional to something.
 ALONG = 0.99
+# The errors of a sample are compared: their number, the relative distance at which two are the same, and the share of repetitions
+# that shows a pattern. At most a seventh of rounding errors repeat each other.
 SAMPLE, SAME, REPEATED = 64, 0.01, 0.75
 
 
@@ -173,7 +174,7 @@ def _outside(
     u, error, sigma = ROUNDOFF[row.dtype], errors.size, infinite_for_nan(expected.sigma)
     known = (sigma > 0) & np.isfinite(sigma) & np.isfinite(error)
     rounds = known & np.isfinite(errors.value)
-    # Not the rounding of this dtype's sums: how far the terms themselves can be trusted.
+    # These bits say how far the terms can be trusted, not how the sums of this dtype are rounded.
     row = row.having(effective_bits=_bits(_relative_to_terms(error[rounds], expected.scale[rounds])))
     counted = errors.value != 0
     is_spread = np.count_nonzero(counted & (error <= sigma)) <= MOST_RIGHT * np.count_nonzero(counted)
@@ -247,7 +248,7 @@ def _follows(errors: Errors, step: Floats | None) -> bool:
 
 
 def patterned(row: Row, errors: Errors, step: Floats | None) -> bool:
-    """Whether errors have a pattern, which rounding has not."""
+    """Whether errors have a pattern, as rounding errors do not."""
     along = _systematic(errors.size, errors.value, row) or _follows(errors, step)
     return along or _by_channel(errors) or _repeats(errors)
 

@@ -18,7 +18,7 @@ def relative_error(value: Floats, sigma: Floats) -> float | None:
     return float(error / size) if error > 0 and size > 0 else None
 
 
-# Those of a number that is rounded once.
+# The decimal digits of a number that is rounded once, by dtype.
 MOST_DIGITS = {dtype: -math.log10(LAMBDA * u) for dtype, u in ROUNDOFF.items()}
 
 

@@ -23,12 +23,12 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
 NEXT_TO_NOTHING = 2.0**-100
-# Factor of a product that brings it back from below the normal range, at most: what was lost there is as many times larger.
+# The largest factor by which a product may be brought back into the normal range. It multiplies what was lost below that range.
 NEAR_SUBNORMAL = 2.0**7
-# Of so many terms one is a tenth of them all, √Σt².
+# The number of terms of which a single one is a tenth of them all, √Σt².
 FEW_TERMS = 100
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-# Of those in which products may be given and stored, and nothing is computed.
+# The unit roundoff of dtypes in which factors of a product may be stored, and in which nothing is computed.
 OF_8_BITS = {"float8_e4m3fn": 2.0**-4, "float8_e5m2": 2.0**-3}
 ROUNDOFF = {**UNIT_ROUNDOFF, **OF_8_BITS}
 
@@ -39,7 +39,7 @@ def limits(dtype: np.dtype[Any]) -> Any:
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
 
 
-# In units of sigma: a correct implementation stays below. TOLERANCES.md says from which measurements it was chosen.
+# The tolerance in units of sigma: a correct implementation stays below it. TOLERANCES.md has the measurements.
 LAMBDA = 6.5
 
 
@@ -47,9 +47,13 @@ LAMBDA = 6.5
 class Branches:
     """Counts of the comparisons in one place.
 
-    Attributes: compared: all comparisons. ambiguous: those that rounding can flip. widened: ambiguous ones whose outcome in the
-    subject is unknown, which widens later tolerances. adopted: those with the subject's outcome instead of the reference's.
-    inadmissible: adopted ones that rounding cannot explain. out_of_range: values computed from one that the dtype cannot hold.
+    Attributes:
+        compared: all comparisons.
+        ambiguous: those that rounding can flip.
+        widened: ambiguous ones whose outcome in the subject is unknown, which widens later tolerances.
+        adopted: those with the subject's outcome instead of the reference's.
+        inadmissible: adopted ones that rounding cannot explain.
+        out_of_range: values computed from one that the dtype cannot hold.
     """
 
     compared: int = 0
@@ -62,8 +66,13 @@ class Branches:
 
 @dataclass
 class BranchLog:
-    """Branches by place. `place` is the layer that is being computed, `samples` its number of samples. `overflown` is set once a
-    value exceeds the range of the dtype."""
+    """Branches by place.
+
+    Attributes:
+        place: the layer that is being computed.
+        samples: its number of samples.
+        overflown: whether a value has exceeded the range of the dtype.
+    """
 
     place: str = ""
     samples: int = 0
@@ -335,8 +344,8 @@ class ErrorModel:
 
 
 def held_in(dtype: np.dtype[Any], value: Floats) -> Floats:
-    """The values as the dtype holds them. What is out of the range of one without infinities stays: it becomes NaN, or the
-    largest number."""
+    """The values as the dtype holds them. A dtype without infinities makes NaN or its largest number of a value that is out of
+    its range: such a value stays as it is."""
     with np.errstate(over="ignore", invalid="ignore"):
         held = value.astype(dtype).astype(np.float64)
     return np.where(np.isnan(held), value, held)

@@ -17,15 +17,15 @@ import numpy as np
 
 from oracle.running_error.model import ErrorModel, Floats, Twofold
 
-# Of fewer terms no order is far from a random one.
+# With fewer terms every order is close to a random one.
 FEW = 16
-# Parts of a product's terms after which its partial sums are looked at, at most.
+# The largest number of parts of a product's terms; partial sums are looked at after each part.
 PARTS = 16
 # Elements that are added up together: they stay in a processor's second cache.
 CHUNK = 2**15
-# Numbers of a row that tell whether they repeat; elements of a product whose terms are then looked at, and their terms, at most.
+# Limits of the search for terms that repeat: numbers of a row, elements of a product, and terms of these elements.
 LOOK, ELEMENTS, TERMS = 64, 64, 2**17
-# Square of a sequential sum's error, in variances of the model: less where terms do not repeat.
+# The squared error of a sequential sum, in variances of the model. It is smaller where terms do not repeat.
 USUAL = 0.25
 
 
@@ -169,7 +169,7 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
     error = np.maximum(sequential_error(terms, model), squared_error(value[alike][some], terms, model))
     if by_sample:
         error = np.maximum(error, sequential_error(sample_after_sample(terms, samples), model))
-    # Of some elements it is far larger than of others, and nobody knows of which.
+    # The error of some elements is far larger than that of others, and it is not known which these are.
     repeated = np.zeros(squares.shape)
     repeated[alike] = np.max(error / np.maximum(usual[some], np.finfo(float).tiny)) * usual
     return value, repeated, found

@@ -28,7 +28,7 @@ def comparison(
         outcome = np.asarray(compare(x.branching_value, y.branching_value))
         distance = np.abs(x.value - y.value)
 
-        # What is known is exact; a constant that the dtype does not hold is not.
+        # The subject's own values are exact; a constant that the dtype does not hold is not.
         error = added(None if x.guide is not None else x.error, None if y.guide is not None else y.error)
         ambiguous = near = None if error is None else model.within(distance, error)
         branches = model.branches.here() if counted else Branches()
@@ -136,7 +136,7 @@ UFUNCS.update(
     }
 )
 
-# The larger of two is continuous in both: nothing but a gradient hangs on which it is, and that asks for itself.
+# The larger of two numbers is continuous in both. Only a gradient depends on which one it is, and makes its own comparison.
 larger, smaller = comparison(np.greater, counted=False), comparison(np.less, counted=False)
 
 

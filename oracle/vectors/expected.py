@@ -79,7 +79,7 @@ def expectations(case: Case, reference: Subject) -> dict[Key, Expectation]:
     case = with_numbers(case)
     try:
         values = reference.run(case.astype("float64"))
-    except Exception as error:  # whatever the reference raises, it is the reference that cannot
+    except Exception as error:  # any exception here is the reference's
         raise ReferenceFailed(f"{reference.name} cannot run it: {type(error).__name__}: {error}") from error
     model = ErrorModel(np.dtype(case.dtype))
     guides = {key: array for key, array in values.arrays.items() if key.quantity == "input"}

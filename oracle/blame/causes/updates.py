@@ -36,9 +36,7 @@ WRONG_RULES: tuple[WrongRule, ...] = (
     WrongRule(
         COUNTING, "state lost", "the state is begun anew in each step, but for its count", rules.state_lost_but_counted
     ),
-    WrongRule(
-        ALL, "parameter for gradient", "the parameter stands in for its gradient", rules.parameter_for_gradient
-    ),
+    WrongRule(ALL, "parameter for gradient", "the parameter stands in for its gradient", rules.parameter_for_gradient),
     WrongRule(("SGD",), "dampened first step", "the first step is dampened too", rules.first_step_dampened),
     WrongRule(("SGD",), "rate in the buffer", "the rate is inside the buffer", rules.rate_in_the_buffer),
     WrongRule(("RMSprop",), "rate in the buffer", "the rate is inside the buffer", rules.rate_in_the_squares_buffer),

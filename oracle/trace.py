@@ -99,7 +99,7 @@ class Trace:
             copy = np.array(array if isinstance(array, (list, tuple)) else numpy_of(array))
         except Exception as error:  # a library may raise anything when it converts an array
             said = " ".join(message(error).split())
-            raise TypeError(f"{layer} {quantity} at step {step} is no array: {said}") from error
+            raise TypeError(f"{layer} {quantity} at step {step} is not an array: {said}") from error
         self._keep(key, copy)
         self._copies[key] = copy
 

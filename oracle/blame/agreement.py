@@ -13,10 +13,10 @@ from oracle.judging.rows import LOCAL, WRONG, Row
 Named: TypeAlias = tuple[str, str]  # a cause by name and in words
 # Causes with a number that was fitted.
 NUMBERED = ("factor", "rate", "momentum")
-# Of causes that fit alike so many are said, with this between them.
+# The most causes that a text names, and what stands between two of them.
 MOST_SAID, ANOTHER = 3, "; or: "
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
-# Numbers that are fitted to float32 are this near to those that are fitted to float64.
+# The relative difference between a number that is fitted in float32 and the same number fitted in float64.
 NEAR = 1e-3
 
 

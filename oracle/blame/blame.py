@@ -19,10 +19,13 @@ MOST_FOLLOWS = 4
 class Blame:
     """One culprit: a quantity that is wrong although it was computed from the subject's own, given inputs.
 
-    Attributes: case, dtype, step, layer, layer_type, quantity, verdict: as in the table. diagnosis: the discrepancy in words.
-    reproduce: the command that shows it again. cause: the likely cause in words; cause_name: its name. follows: the quantities
-    of the same step that are wrong end to end only, because of this one. map: a drawing in characters of the positions of the
-    error in the tensor, or "".
+    Attributes:
+        case, dtype, step, layer, layer_type, quantity, verdict: as in the table.
+        diagnosis: the discrepancy in words.
+        reproduce: the command that shows it again.
+        cause, cause_name: the likely cause in words, and its name.
+        follows: the quantities of the same step that are wrong end to end only, because of this one.
+        map: a drawing in characters of the positions of the error in the tensor, or "".
     """
 
     case: str
@@ -123,7 +126,7 @@ def reproduce(subject: str, case: str, dtype: str) -> str:
     return f"oracle run --cases {shlex.quote(case)} --dtype {dtype} {option}"
 
 
-# What a step hands on; everything else belongs to one parameter.
+# The quantities that a step hands on. Every other one belongs to a single parameter.
 HANDED_ON = ("output", "input", "mask", "grad_output", "grad_input")
 
 

@@ -25,7 +25,7 @@ from oracle.wording.errors import Sentence
 
 MOST_ELEMENTS = 8_192
 MOST_PER_REPORT = 80
-# Of a file's entry, and of what reading one may take whatever its header says.
+# The largest entry of a file, and the memory that reading it may take. Its header may say anything.
 LARGEST_ENTRY, MOST_MEMORY = 16 * MOST_ELEMENTS, 1 << 30
 ARRAYS = ("got", "expected", "tolerance")
 
@@ -150,7 +150,7 @@ def load(data: bytes, places: Iterable[Place]) -> tuple[Detail, ...]:
         with ZipFile(io.BytesIO(data)) as packed:
             if any(entry.file_size > LARGEST_ENTRY for entry in packed.infolist()):
                 raise ValueError("an array in it is larger than a report keeps")
-        # No objects, whose bytes would be a program.
+        # Objects are not loaded: their bytes would run as a program.
         with np.load(io.BytesIO(data), allow_pickle=False) as kept:
             return tuple(_loaded(kept, number, place) for number, place in enumerate(places))
     except (KeyError, ValueError, EOFError, BadZipFile, MemoryError, NotImplementedError, zlib.error) as error:
@@ -173,8 +173,8 @@ def _loaded(kept: Mapping[str, Array], number: int, place: Place) -> Detail:
 def _array(kept: Mapping[str, Array], name: str) -> Array:
     with at_most(MOST_MEMORY):
         array = kept[name]
-    if array.dtype == "V2":  # as which NumPy's files hold it
+    if array.dtype == "V2":  # the form in which NumPy's files hold bfloat16
         array = array.view(ml_dtypes.bfloat16)
     if not isinstance(array, np.ndarray) or not is_numeric(array.dtype) or array.size > MOST_ELEMENTS:
-        raise ValueError(f"{name} is no array of numbers that a report keeps")
+        raise ValueError(f"{name} is not an array of numbers that a report keeps")
     return array

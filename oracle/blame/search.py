@@ -124,7 +124,7 @@ def _in_common(
     names = [{other.name for other in found[place_of(own)]} for own in near if _same_parameter(own, row)]
 
     def rank(cause: Cause) -> tuple[bool, int, int]:
-        """That the numbers are in another order is true of whatever moved them, and explains least."""
+        """Another order comes last: any mistake that moves numbers leads to it, so it explains least."""
         return (
             cause.name == "order",
             -sum(cause.words in own for own in words),
@@ -181,13 +181,13 @@ def of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced
     """The evidence about those rows that belong to the part."""
     try:
         compared = Comparison(part, bench)
-    except (CaseError, ReferenceFailed):  # what the trace shows does not fit together: the row says so, nothing to draw
+    except (CaseError, ReferenceFailed):  # the trace contradicts itself: the row says so, and there are no arrays
         return
     inside = {name: key for key, name in part.names.items()}
     values_of = {key: own.value for key, own in compared.predicted.items() if isinstance(own, ErrorArray)}
     for row in rows:
         if row.mode == LOCAL and row.quantity in ("input", "grad_output"):
-            continue  # which is given here: it is the wiring's
+            continue  # it is given here, and belongs to the wiring
         key = Key(compared.step, inside.get(row.layer, ""), row.quantity)
         prediction, got = compared.predicted.get(key), bench.trace.get(row.step, row.layer, row.quantity)
         if got is None or not isinstance(prediction, ErrorArray) or prediction.shape != got.shape:

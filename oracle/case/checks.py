@@ -51,7 +51,7 @@ def _require_used(case: Case) -> None:
     layers = dict(named_layers(case.layers))
     for name in case.masks:
         if name not in layers or "Dropout" not in layers[name].type:
-            raise CaseError(f"case {case.name}: masks names {name!r}, which is no dropout")
+            raise CaseError(f"case {case.name}: masks names {name!r}, which is not a dropout layer")
     for grads in case.grads:
         if strange := sorted(grads.keys() - case.params.keys()):
             raise CaseError(f"case {case.name}: grads names {strange[0]!r}, known: {', '.join(case.params)}")

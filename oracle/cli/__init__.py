@@ -23,7 +23,7 @@ import typer
 
 from oracle.wording import errors
 
-# Each registers its commands; in the order in which the help shows them.
+# Each import registers its commands, in the order in which the help shows them.
 from oracle.cli import run as run  # isort: skip
 from oracle.cli import init as init  # isort: skip
 from oracle.cli import look as look  # isort: skip
@@ -37,7 +37,7 @@ from oracle.cli.app import app
 
 INTERRUPTED = 128 + signal.SIGINT  # as shells have it; typer does too
 ENDING = ("SIGTERM", "SIGHUP")
-# Errors of a stream, and not of a file: those are ReportErrors and the like, which say which file.
+# Errors of a stream. An error of a file is a ReportError or the like, which names the file.
 OF_STREAMS = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG)
 
 
@@ -102,7 +102,7 @@ def _failed(error: BaseException) -> int:
 
 
 def _say(sentence: str) -> None:
-    for stream in (sys.stderr, sys.stdout):  # where one is full or closed, the other may take it
+    for stream in (sys.stderr, sys.stdout):  # if one is full or closed, the other may take the sentence
         with suppress(OSError, ValueError):
             stream.write(f"oracle: {errors.visible(sentence)}\n")
             stream.flush()

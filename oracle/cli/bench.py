@@ -41,7 +41,7 @@ def bench(
             machine, result = process.measure(name, quick)
             results.append(result)
             measured[name] = {"machine": machine, "runs": [result.to_json() for result in results]}
-            files = kept.save(out, measured)  # whoever interrupts it keeps what there is
+            files = kept.save(out, measured)  # after an interrupt the results so far are there
         if not as_json:
             show.print(render.where(machine), soft_wrap=True)
             show.print(terminal.plain_table(render.goals(results)))

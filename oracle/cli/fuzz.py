@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from oracle.fuzz.mutation import Mutation
 
 CASES, MOST_CASES = 1000, 10**7
-# Of the subject's time limit: the time for the reference and the judge too.
+# The time limit of a whole case, with reference and judge, in units of the subject's.
 WHOLE = 5
 
 

@@ -14,7 +14,7 @@ from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.judging.conventions import CONVENTIONS
 from oracle.subjects import libraries
 
-# What is said before a list whose entries do not explain themselves.
+# The text before a list whose entries do not explain themselves.
 ABOUT = {
     "conventions": "An implementation that differs from torch on purpose declares the convention in its profile, by the word in "
     'the first column: profile = oracle.Profile(conventions=("biased_running_variance",)). These quantities are then judged '

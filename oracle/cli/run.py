@@ -81,9 +81,9 @@ def run(
     judged: str | Program = subject if subject_command is None else started(subject, subject_command, time_limit)
     who = judged if isinstance(judged, str) else judged.name
     notes.print(f"{who} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True)
-    # Before a folder is made: a wrong argument leaves nothing behind.
+    # This comes before a folder is made, so that a wrong argument leaves nothing behind.
     run.check_names(reference, dtypes)
-    # The whole suite takes seconds to build, in which its workers start.
+    # Building the whole suite takes seconds. It is built later, while its workers start.
     own = [] if chosen == "all" else list(suite.matching(chosen)) if isinstance(chosen, str) else chosen
     jobs = len(dtypes) * len(own) if own else sys.maxsize
     with apart.workers(judged, jobs, time_limit, workers, scheduler) as pool:

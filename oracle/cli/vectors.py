@@ -31,7 +31,7 @@ def export(
     from oracle.report import terminal
     from oracle.vectors import export as write
 
-    # Workers compute with one thread each: the same bytes whatever the machine is doing.
+    # Each worker computes with one thread, so that the bytes do not depend on the load of the machine.
     with terminal.progress("cases") as progress, executors.pool() as executor:
         manifest = write(folder, cases, tuple(dtype or run.DTYPES), reference, progress=progress, executor=executor)
     for name, reason in manifest.left_out.items():

@@ -10,7 +10,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 
-# In what is exchanged with other programs; in what is oracle's own, it is arrays.SPECIAL.
+# Words in files that are exchanged with other programs. oracle's own files have those of `arrays.SPECIAL`.
 SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "bool")
 

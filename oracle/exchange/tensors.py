@@ -41,7 +41,7 @@ class Tensors(NamedTuple):
 
 def packed(arrays: Mapping[str, Array]) -> bytes:
     """The arrays as a file, sorted and without metadata, so that equal arrays give equal bytes."""
-    # The library writes the memory as it lies, whatever its layout.
+    # The library writes the bytes of the memory, and ignores its layout.
     return save({name: np.array(arrays[name], order="C") for name in sorted(arrays)})
 
 

@@ -80,7 +80,7 @@ class Network:
         if spec.same_as:
             if spec.same_as not in self.leaves:
                 raise CaseError(
-                    f"case {self.case.name}: layer {name} is same_as {spec.same_as!r}, which is no earlier layer"
+                    f"case {self.case.name}: layer {name} is same_as {spec.same_as!r}, which is not an earlier layer"
                 )
             owner = self.leaves[spec.same_as]
             if spec.type == TRANSPOSE:

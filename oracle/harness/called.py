@@ -44,7 +44,10 @@ class Called:
         not a trace."""
         around = Surroundings()
         try:
-            with warnings.catch_warnings(), _answerable():  # every import may add a filter: put back, and not said
+            with (
+                warnings.catch_warnings(),
+                _answerable(),
+            ):  # an import may add a filter of warnings, which is removed silently
                 return owned(self.subject.run(filled(case).handed_out() if self.is_users else case))
         finally:
             self.left = tuple(dict.fromkeys((*self.left, *around.put_back())))
@@ -71,7 +74,7 @@ def _answerable() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and not is_worker():  # of a worker it is none of the user's
+        if isinstance(error, KeyboardInterrupt) and not is_worker():  # in a worker it does not come from the user
             raise
         if isinstance(error, Exception) and _can_be_asked(error):
             raise

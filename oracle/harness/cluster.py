@@ -50,7 +50,7 @@ class Cluster(Executor):
         try:
             made: Any = Client
             self._client = made(address, timeout=ANSWER, set_as_default=False)
-        except Exception as error:  # of any of its protocols
+        except Exception as error:  # each of its protocols raises errors of its own
             raise ClusterError(f"no scheduler answers at {address}: {in_a_line(error)}") from error
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -84,7 +84,7 @@ class Cluster(Executor):
 
 # --- in a Dask worker --------------------------------------------------------------------------------------------------------
 
-_OWN = threading.local()  # of each thread of the worker, which does one job at a time
+_OWN = threading.local()  # for each thread of the worker, which does one job at a time
 
 
 def apart(limits: Limits, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

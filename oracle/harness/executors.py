@@ -25,11 +25,11 @@ from typing import Any, NamedTuple
 from oracle.wording import errors
 
 READY, DONE, RAISED, CALLS, RETURNS = "ready", "done", "raised", "calls", "returns"
-# A process that ends before it is ready is started again so often; it may have been killed.
+# How often a process is started that ends before it is ready; it may have been killed.
 STARTS = 3
 # Seconds that a worker has for its own end, before it is killed.
 GRACE = 3.0
-# Waiting longer than this at a time is more than a system call takes.
+# The longest wait in seconds that a system call accepts.
 LONGEST_WAIT = 3600.0
 
 
@@ -229,7 +229,7 @@ class Worker:
 
 # --- in the worker --------------------------------------------------------------------------------------------------------
 
-_PARENT: list[Connection] = []  # of a worker its one connection
+_PARENT: list[Connection] = []  # in a worker its one connection to the run; else empty
 
 
 def calls_subject() -> None:
@@ -279,7 +279,7 @@ def _work(connection: Connection, limits: Limits) -> None:
             kind, value = DONE, work(*arguments, **options)
         except Exception as error:
             kind, value = RAISED, error
-        except BaseException as error:  # no answer of a job is lost for it
+        except BaseException as error:  # the run gets an answer for every job
             kind, value = RAISED, Lost(f"was left by {errors.in_a_line(error)}")
         _answer(connection, kind, value)
 

@@ -1,4 +1,4 @@
-"""Brings subjects and judge together: runs cases and collects the rows. Only this module imports both."""
+"""`oracle.run`: judges a subject on cases, and collects the rows in a report."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def run(
             return run(subject, reference, cases, dtypes, **how, executor=pool)
     check_names(reference, dtypes)
     dtypes = tuple(dict.fromkeys(dtypes))
-    # Where cases are judged side by side, nothing of a user's subject runs here.
+    # With workers no code of a user's subject runs in this process.
     who = apart.named(executor, subject)
     chosen = list(suite.matching(cases)) if isinstance(cases, str) else checked(cases)
     jobs = [
@@ -78,7 +78,7 @@ def run(
     ]
     names = {case.name for case in chosen}
     networks = [network for network in suite.networks.digit_networks() if network.name in names]
-    # The longest jobs come first, so that no worker has to be waited for at the end.
+    # The longest jobs come first, so that no worker is waited for at the end.
     training = in_turn(
         trained_freely,
         [FreeRun(network, subject, reference) for network in networks],

@@ -12,7 +12,7 @@ from oracle.case.case import Case
 from oracle.harness.shrink import Shrunk
 from oracle.subjects.process import Program
 
-# Of a larger array only the worst element is shown.
+# The largest array that is shown in full. Of a larger one only the worst element is shown.
 MOST_ELEMENTS = 36
 
 

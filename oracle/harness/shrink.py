@@ -30,9 +30,9 @@ from oracle.judging.wiring import completed
 from oracle.trace import Subject, Trace
 
 EXAMPLES = 400
-# Sizes of an input that are tried; a shrunk case is for reading.
+# The largest size of an input that is tried: a shrunk case is meant to be read.
 LARGEST = 8
-# Numbers that no order of summation rounds, and how many of them are made simpler one by one.
+# The range of the numbers, which no order of summation rounds; seeds; and how many numbers are made simpler one by one.
 VALUES, SEEDS, MOST_VALUES = (-2, 3), 9, 100
 # Options that fix a dimension of the input.
 CHANNELS = {"in_channels": 1, "in_features": -1, "num_features": 1, "num_channels": 1}

@@ -1,4 +1,4 @@
-"""The work on a case, in this process or in a worker, which imports nothing else: judging, or free training."""
+"""The jobs of a run, in this process or in a worker: judging a case, or training a network freely."""
 
 from __future__ import annotations
 

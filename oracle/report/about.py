@@ -8,7 +8,7 @@ from typing import Any
 
 from oracle.report.environment import Environment, commit, environment
 
-# Layers that are named one by one.
+# The most layers that are named one by one.
 MOST_LAYERS = 3
 
 

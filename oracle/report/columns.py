@@ -13,9 +13,9 @@ from oracle.judging.rows import Row
 from oracle.report.case_line import CaseLine
 from oracle.wording.figures import exact_share, figure
 
-# What a column holds, by which its digits are chosen.
+# The kinds of values in a column, which decide how many digits are shown.
 TEXT, COUNT, FIGURE = "text", "count", "figure"
-SHARE, COSINE = "share", "cosine"  # their distance from 1 is what they say
+SHARE, COSINE = "share", "cosine"  # their distance from 1 matters
 MEASURED = "measured"  # as many digits as the tolerance beside it leaves
 KINDS = {"str": TEXT, "tuple[int, ...]": TEXT, "int": COUNT, "float": FIGURE}
 
@@ -40,7 +40,7 @@ class Column:
     is_logarithmic: bool = False
 
 
-# In the order of the page's table. One that is in `Row` and not here follows at its end.
+# The columns in the order of the page's table. A column that is in `Row` and not here follows at the end.
 SHOWN = (
     Column("case", TEXT, 250),
     Column("dtype", TEXT, 66),
@@ -87,7 +87,7 @@ def _usual(name: str, kind: str) -> Column:
 
 
 COLUMNS, CASE_COLUMNS = columns_of(Row), columns_of(CaseLine)
-# Those of the page's table, in its order.
+# The columns of the page's table, in its order.
 PAGE_COLUMNS = (*SHOWN, *(column for column in COLUMNS if column not in SHOWN))
 NAMED = {column.name: column for column in (*PAGE_COLUMNS, *CASE_COLUMNS)}
 

@@ -31,7 +31,7 @@ from oracle.report.table import (
 )
 from oracle.wording.figures import counted, exact_share, figure
 
-# Classes of which the conclusion names the options that were never tried.
+# The most classes whose untried options the conclusion names.
 MOST_CLASSES = 3
 
 

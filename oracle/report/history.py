@@ -11,7 +11,7 @@ import pandas as pd
 from oracle.judging.rows import CONVENTION
 from oracle.report.report import Report, ReportError, load_report
 
-# The effective bits of a handful of elements are a matter of chance.
+# The least number of elements whose effective bits are not a matter of chance.
 FEWEST_ELEMENTS = 64
 
 
@@ -36,7 +36,7 @@ def load_history(folder: Path | str) -> list[tuple[str, Report]]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ReportError(f"{folder} is no folder of reports")
+        raise ReportError(f"{folder} is not a folder of reports")
     found = sorted(path.parent for path in folder.glob("*/report.json"))
     if not found:
         raise ReportError(f"{folder} holds no reports: subfolders that `oracle run --out` wrote are expected")

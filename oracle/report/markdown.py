@@ -18,9 +18,9 @@ from oracle.report.kinds import Kind
 from oracle.report.table import branch_counts, digits_lost
 from oracle.wording.figures import counted, figure
 
-# Classes whose options that were never tried are named.
+# The most classes whose untried options are named.
 MOST_CLASSES = 100
-# Places that were left unjudged, and places where digits are lost.
+# The most places that are listed as not judged, and as places where digits are lost.
 MOST_PLACES = 100
 MOST_LOST = 10
 

@@ -35,7 +35,7 @@ class Weights:
     gradients: dict[tuple[int, ...], float]
 
 
-# Of a picture that stands alone; a page has colours of its own.
+# The style of a picture that stands alone. A page has its own colours.
 STYLE = Markup(
     "<style>svg { background: #fff } text { font: 12px sans-serif; text-anchor: middle; fill: #1b1f24 } "
     ".name { font-weight: 700 } circle, rect { fill: #fff; stroke: #1b1f24 } .gradient { fill: #b23a0a } "

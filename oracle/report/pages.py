@@ -16,7 +16,7 @@ from oracle.report.report import Report
 from oracle.running_error import LAMBDA
 from oracle.wording.figures import counted, figure
 
-# Groups of rows that a page lists.
+# The most groups of rows that a page lists.
 MOST_CHANGES = 500
 FACTS = ("subject", "reference", "date", "commit", "command", "python", "software", "blas", "processor", "declared")
 

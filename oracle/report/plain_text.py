@@ -15,7 +15,7 @@ from oracle.report.about import About
 from oracle.wording.errors import visible
 
 TEXTS = tuple(field.name for field in fields(Row) if field.type == "str")
-# With these a spreadsheet takes a cell for a formula.
+# The first characters of a cell that a spreadsheet takes for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

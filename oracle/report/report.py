@@ -212,7 +212,7 @@ class Report(Findings):
             (staging / "table.csv").write_bytes(_csv(for_spreadsheets(self.table)))
             cases = for_spreadsheets(self.cases.drop(columns="seconds"))
             cases.to_csv(staging / "cases.csv", index=False, encoding="utf-8")
-            # As one text: json.dump writes it piece by piece, and takes several times as long.
+            # json.dumps makes one text. json.dump would write it in pieces, and take several times as long.
             (staging / "report.json").write_text(json.dumps(self.to_json(), allow_nan=False), encoding="utf-8")
             details.save(self.details, staging / "details.npz")
             (staging / "report.md").write_text(self.to_markdown(), encoding="utf-8")
@@ -258,7 +258,7 @@ def load_report(folder: Path | str) -> Report:
         raise ReportError(
             f"{folder} holds no report: {error.strerror or error} ({Path(error.filename or folder).name})"
         ) from error
-    except Exception as error:  # whatever does not fit together, or a library says to it
+    except Exception as error:  # a library may raise anything for a damaged file
         said = visible(" ".join(message(error).split()))
         raise ReportError(f"{folder} holds no report: its files are damaged ({said[:300]})") from error
     return Report(

@@ -42,7 +42,7 @@ class Parts:
     def __init__(self, folder: Path) -> None:
         kept = parsed(read(folder / "report.json", MOST_BYTES, inside=folder))
         if not isinstance(kept, dict):
-            raise ValueError(f"report.json is no object but {shown(kept)}")
+            raise ValueError(f"report.json is not an object but {shown(kept)}")
         if kept.get("format") != FORMAT:
             raise OtherFormat(kept.get("format"))
         self.about = _about(visible_values(kept["environment"]))
@@ -63,7 +63,7 @@ class OtherFormat(Exception):
 def _about(kept: Any) -> About:
     """The description of the run; attributes that only a later version knows are skipped."""
     if not isinstance(kept, dict):
-        raise ValueError(f"its environment is no object but {shown(kept)}")
+        raise ValueError(f"its environment is not an object but {shown(kept)}")
     values = {own: kept[name] for own, name in NAMES.items() if name in kept}
     lacking = [own.name for own in fields(About) if own.default is MISSING and own.name not in values]
     if lacking:

@@ -109,7 +109,7 @@ def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
     for family, own in cases.groupby("family", sort=False):
         rows = table[families == family]
         counts = rows["verdict"].value_counts()
-        judged = rows[rows["verdict"] != CONVENTION]  # what differs by convention differs by more than rounding
+        judged = rows[rows["verdict"] != CONVENTION]  # a difference by convention is larger than rounding
         entries.append(
             {
                 "family": family,
@@ -184,7 +184,7 @@ def judged_rows(table: pd.DataFrame) -> int:
     return int((~table["verdict"].isin((UNSUPPORTED, UNJUDGED, FAILED))).sum())
 
 
-# What is computed before anything is differentiated, or handed over; all else a layer, a loss or an update makes of a gradient.
+# Quantities of the forward pass, and those that are only handed over. All others are computed from a gradient.
 FORWARD = ("output", "input", "mask", "branches", "grad_output", "")
 
 

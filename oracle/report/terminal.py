@@ -24,14 +24,14 @@ from oracle.report.table import branch_counts
 from oracle.running_error import LAMBDA
 from oracle.wording.figures import counted, figure
 
-# A verdict reads without colour too: the word stands beside it. Blue and orange, not green and red.
-# Both are readable on dark and on light.
+# A verdict is a word too, so that nobody needs its colour. Blue and orange are easier to tell apart than green and red,
+# and are readable on dark and on light.
 STYLES = {PASS: "deep_sky_blue3", **dict.fromkeys(DISCREPANCIES, "bold dark_orange")}
-FOLLOWS = "dim"  # what is wrong because of something else looks like no culprit
+FOLLOWS = "dim"  # a consequence does not look like a culprit
 
 
 def console(stderr: bool = False) -> Console:
-    # What is printed is shown as it is: names and reasons may hold what looks like markup, or a smiley's name.
+    # Text is printed as it is: names and reasons may look like markup, or like the name of an emoji.
     made = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False, emoji=False)
     if not made.is_terminal:
         width = max(made.width, 120)
@@ -185,7 +185,7 @@ def layer_table(lines: list[dict[str, Any]], title: str, out: Console) -> Table:
     made.add_column("verdict", no_wrap=True)
     for line in lines:
         z = line["z_end_to_end"] if math.isnan(line["z_local"]) else line["z_local"]
-        follows = line["verdict"] in DISCREPANCIES - {MISSING}  # what is not delivered follows from nothing
+        follows = line["verdict"] in DISCREPANCIES - {MISSING}  # a missing quantity is not a consequence
         style = FOLLOWS if follows and not line["at_fault"] else STYLES.get(line["verdict"], "")
         says = line["verdict"] + (" ◀" if line["at_fault"] else ", follows" if follows else "")
         made.add_row(

@@ -178,7 +178,7 @@ def _check_paths(manifest: Manifest) -> None:
     for path in (*manifest.files, *(entry.results for entry in manifest.cases)):
         parts = PurePosixPath(path).parts
         if not parts or ".." in parts or PurePosixPath(path).is_absolute() or "\0" in path:
-            raise ValueError(f"{shown(path)} is no path inside the folder")
+            raise ValueError(f"{shown(path)} is not a path inside the folder")
 
 
 def verify(folder: Path, manifest: Manifest) -> None:

@@ -16,9 +16,9 @@ from oracle.subjects import refbp
 from oracle.trace import Key
 from oracle.vectors.expected import STORED, Expectation, expectations
 
-# Steps of a case that are computed again.
+# The most steps of a case that are computed again.
 MOST_STEPS = 4
-# Another version may derive another tolerance; by more than this it is another tolerance altogether.
+# The largest factor between a stored tolerance and refbp's. Another version may derive a somewhat different tolerance.
 MOST_TIMES = 10
 
 
@@ -66,7 +66,7 @@ def _alike(one: Floats, other: Floats) -> bool:
 
 
 def _reaches(stored: Expectation, own: Expectation) -> bool:
-    """Whether the range that the vectors allow beside the tolerance is at most as wide as refbp's."""
+    """Whether the range that the vectors allow in addition to the tolerance is at most as wide as refbp's."""
     widest = own.tolerance if own.flipped is None else own.flipped
     if stored.flipped is not None and not np.all(stored.flipped <= MOST_TIMES * widest):
         return False

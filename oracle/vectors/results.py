@@ -37,7 +37,7 @@ from oracle.vectors.stored import excused, stored_rows
 from oracle.wording.errors import message, visible
 
 INTRODUCTION = "introduction.json"
-# Beside the place of results that there are not: a text that says what is lacking.
+# The ending of a file in place of results: a text that says what the subject lacks.
 UNSUPPORTED_NOTE = ".unsupported"
 LONGEST_NOTE = 500
 
@@ -63,7 +63,7 @@ def judge(
     manifest = read_manifest(folder)
     verify(folder, manifest)
     if not results.is_dir():
-        raise VectorsError(f"{results} is no folder of results")
+        raise VectorsError(f"{results} is not a folder of results")
     who = _introduced(results)
     jobs = [Job(folder, results, entry, who) for entry in manifest.cases]
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""Describes exceptions and ends of processes in one line of text that is safe to show, whatever its origin."""
+"""Describes an exception, or how a process ended, in one line of text that is safe to show."""
 
 from __future__ import annotations
 

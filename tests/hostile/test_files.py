@@ -95,7 +95,10 @@ CASES: dict[str, tuple[str, str]] = {
         case(**PLAIN | {"steps": 1, "inputs": PLAIN["inputs"] * 2}),
         "has 2 inputs, and no more steps than 1 that would take them",
     ),
-    "a mask of no dropout": (case(**PLAIN | {"masks": {"hidden1": [[True]]}}), "masks names 'hidden1', which is no dropout"),
+    "a mask of no dropout": (
+        case(**PLAIN | {"masks": {"hidden1": [[True]]}}),
+        "masks names 'hidden1', which is not a dropout layer",
+    ),
     "layers in a loss": (
         case(**PLAIN | {"loss": {"type": "MSELoss", "layers": [{"type": "ReLU"}]}}),
         "MSELoss, loss, takes no 'layers'",

@@ -162,8 +162,11 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "a number for a name": (manifest_is(lambda m: entry_of(m).update(case=3)), "a text is expected, got 3"),
     "a list of files": (manifest_is(lambda m: m.update(files=[])), "files is an object of texts, got []"),
     "no reference": (manifest_is(lambda m: m.update(reference=None)), "a text is expected, got None"),
-    "a path upwards": (manifest_is(lambda m: entry_of(m).update(results="../x")), "is no path inside the folder"),
-    "an absolute path": (manifest_is(lambda m: entry_of(m).update(results="/etc/x")), "is no path inside the folder"),
+    "a path upwards": (manifest_is(lambda m: entry_of(m).update(results="../x")), "is not a path inside the folder"),
+    "an absolute path": (
+        manifest_is(lambda m: entry_of(m).update(results="/etc/x")),
+        "is not a path inside the folder",
+    ),
     "an unknown field": (manifest_is(lambda m: m.update(colour=1)), "manifest.json is damaged"),
     "a manifest that is a link": (lambda folder: linked(folder, "manifest.json"), "it leads out of the folder"),
     "arrays that are a link": (lambda folder: linked(folder, EXPECTED), "it leads out of the folder"),

@@ -75,7 +75,7 @@ def factors(e: Evidence) -> dict[float, str]:
         counts["the share that is kept"] = 1 - p
     if e.case.loss is not None and not e.case.layers and e.case.inputs:
         counts["half the number of elements"] = e.input.size / 2
-    counts["2"] = 2.0  # the number of something in this case comes before the number alone
+    counts["2"] = 2.0  # last, because a count of this case explains more than a bare number
     found: dict[float, list[str]] = {}
     for words, count in counts.items():
         if count not in (0, 1):

@@ -45,7 +45,7 @@ def causes_of(evidence: Evidence) -> list[Cause]:
     return sorted(found.values(), key=rank)
 
 
-# What is said only after anything more specific, or before it.
+# The order of causes: a larger number comes later, and 0 is the usual place.
 VAGUE = {
     "derivative at the output": -1,  # of a negative slope it is the same as a slope that is left out, and the commoner mistake
     "zero": 1,
@@ -65,15 +65,15 @@ VAGUE = {
 
 
 def _tells_apart(hypothesis: Hypothesis, expected: Floats, outside: Array) -> bool:
-    """Whether an element that is wrong is not what it should be under the hypothesis either: a tolerance that holds both, as on
-    a kink, explains nothing. What is about rounding alone has the right values, and more of it."""
+    """Whether the hypothesis gives another value than the right one at an element that is wrong. A tolerance that holds both, as
+    at a kink, explains nothing. A hypothesis about rounding alone has the right values, and a larger error."""
     near = np.abs(hypothesis.value - expected) <= LAMBDA * hypothesis.sigma
     return hypothesis.value is expected or not bool(np.all(near[outside]))
 
 
 def _all(evidence: Evidence) -> Iterator[Hypothesis]:
     yield from arrays.hypotheses(evidence)
-    if evidence.is_refbps_own():  # then refbp run again in another way tells nothing
+    if evidence.is_refbps_own():  # then another run of refbp shows nothing
         return
     yield from mistakes.hypotheses(evidence)
     yield from updates.hypotheses(evidence)

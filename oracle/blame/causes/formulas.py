@@ -65,7 +65,7 @@ def of_elementwise(e: Evidence) -> Iterator[Hypothesis]:
         "1 where the upstream gradient is positive": (g > 0).astype(float),
     }.items():
         value = g * slope
-        if not (slope == 1).all():  # then it is rather left out
+        if not (slope == 1).all():  # a slope of 1 is more likely one that is left out
             yield Hypothesis("derivative", f"the derivative is {words}", value, allowed(e, value))
     for axis in range(x.ndim):
         total = np.sum(g * y, axis=axis, keepdims=True)

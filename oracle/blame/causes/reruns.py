@@ -27,7 +27,7 @@ MODES: Mapping[str, tuple[Any, ...]] = {
     "align_corners": (True, False),
     "dim": (0, 1, 2, -1),
 }
-# Numbers that options without a default, or with a default of their own, are mistaken for.
+# Usual values of options, which code may assume in place of the given value.
 USUAL: Mapping[str, tuple[Any, ...]] = {
     "eps": (0.0, 1e-8, 1e-6, 1e-5),
     "value": (0.0, 1.0),
@@ -254,7 +254,7 @@ AXES = {
 
 def of_conventions(e: Evidence) -> Iterator[Hypothesis]:
     """What a convention that is not declared would give; and running statistics that are not updated."""
-    if not (e.case.inputs or e.case.grads):  # of what is handed over between layers there is nothing to run
+    if not (e.case.inputs or e.case.grads):  # an array that layers hand over: there is nothing to run
         return
     for name, convention in CONVENTIONS.items():
         if any(fnmatchcase(e.quantity, pattern) for pattern in convention.quantities):
@@ -366,5 +366,5 @@ def of_place(e: Evidence) -> Iterator[Hypothesis]:
             "the derivative is taken at the upstream gradient instead of the input",
             inputs=(e.upstream,),
         )
-        # Where that derivative is one everywhere, it is rather left out.
+        # If that derivative is one everywhere, it is more likely left out.
         yield from (own for own in found if not np.array_equal(own.value, e.upstream))

@@ -11,7 +11,7 @@ from oracle.blame.causes.evidence import Evidence, Hypothesis
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
-    if not e.quantity.startswith("grad") or not e.case.inputs:  # what is handed over between layers has none
+    if not e.quantity.startswith("grad") or not e.case.inputs:  # an array that layers hand over has no inputs
         return
     yield from taken_twice(e)
     yield from misread(e)
@@ -34,7 +34,7 @@ def misread(e: Evidence) -> Iterator[Hypothesis]:
     g, value = e.upstream, e.expected.value
     if e.quantity != "grad_input" or value.size < 2 or not (e.case.layers or e.case.loss):
         return
-    if g is None or g.size == 1:  # a loss's own, where none is given
+    if g is None or g.size == 1:  # None is a loss's own upstream gradient of 1
         first = np.zeros(value.shape)
         first.flat[0] = value.flat[0]
         words = "the upstream gradient, a single number, is read like an array: it reaches the first element alone"

@@ -18,7 +18,7 @@ from oracle.report.table import unsupported_runs
 from oracle.running_error import LAMBDA
 from oracle.running_error.conditioning import MOST_DIGITS
 
-# In the order in which they are loaded; a library's licence goes wherever its code goes.
+# The libraries in the order in which they are loaded. The page holds the licence of each library beside its code.
 LIBRARIES = ("slick.core.js", "slick.interactions.js", "slick.grid.js", "uPlot.iife.min.js")
 STYLES = ("vendor/slick.grid.css", "vendor/uPlot.min.css", "page.css")
 LICENCES = {"SlickGrid": "slickgrid.LICENSE", "uPlot": "uplot.LICENSE"}
@@ -34,9 +34,9 @@ SCRIPTS = (
     "case.js",
     "main.js",
 )
-# What the page says of a run in words of its own.
+# The facts about a run that the page's own text states.
 TOLD = ("command", "again", "date", "commit", "subject", "reference", "versions", "cases")
-# Lists in the page's own text; the table holds everything.
+# The longest lists in the page's own text. The table holds everything.
 MOST_BLAMES = 40
 MOST_CASES = 100
 MOST_CLASSES = 100

@@ -59,7 +59,7 @@ def columns(table: pd.DataFrame, blames: Iterable[Blame]) -> dict[str, Any]:
 def _each_once(change: Callable[[float], float], values: pd.Series[Any]) -> list[Any]:
     """The numbers of a column changed, each of those that come often once."""
     codes, different = pd.factorize(values)
-    made = [*(number(change(value)) for value in different.tolist()), None]  # the last for what is no number
+    made = [*(number(change(value)) for value in different.tolist()), None]  # the last entry stands for NaN
     return [made[code] for code in codes.tolist()]
 
 

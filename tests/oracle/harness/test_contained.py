@@ -223,10 +223,10 @@ def test_a_trace_from_a_dictionary_is_recorded_like_any_other() -> None:
         (
             (0, "0", "output"),
             [[1.0], [1.0, 2.0]],
-            "0 output at step 0 is no array: setting an array element with a sequence",
+            "0 output at step 0 is not an array: setting an array element with a sequence",
         ),
         ((0, "0", "output"), ["x"], "0 output at step 0 holds <U1, expected real numbers"),
-        ((0, "0", "output"), None, "0 output at step 0 is no array: got NoneType: an array of NumPy, torch"),
+        ((0, "0", "output"), None, "0 output at step 0 is not an array: got NoneType: an array of NumPy, torch"),
         ((1.5, "0", "output"), 1.0, "got (1.5, '0', 'output')"),
     ):
         with pytest.raises(TypeError, match=re.escape(sentence)):

@@ -132,7 +132,7 @@ def test_history_follows_each_family(good: oracle.Report, bad: oracle.Report) ->
     "line, sentence",
     [
         ("diff /no/such/a /no/such/b", "holds no report"),
-        ("report /no/such --history", "is no folder of reports"),
+        ("report /no/such --history", "is not a folder of reports"),
         ("report {empty} --history", "holds no reports"),
         ("report {kept} --format pdf", "unknown format 'pdf'"),
         ("report {kept} --html /no/such/folder/x.html", "cannot be written"),

@@ -480,7 +480,7 @@ def test_wrong_arguments_end_in_a_sentence(plain: Path, tmp_path: Path, capsys: 
     """Results that are not there, an introduction that is none, cases and dtypes that there are not."""
     (tmp_path / "introduction.json").write_text("[]")
     lines = {
-        f"judge {plain} /no/such/folder": "/no/such/folder is no folder of results",
+        f"judge {plain} /no/such/folder": "/no/such/folder is not a folder of results",
         f"judge {plain} {tmp_path}": "introduction.json: an introduction is an object",
         f"export {tmp_path / 'v'} --cases nonsense": "no case matches",
         f"export {tmp_path / 'v'} --dtype float8": "unknown dtype",

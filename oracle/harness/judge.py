@@ -68,7 +68,7 @@ def judge_step(step: Step, profile: Profile, known_as: Collection[str], *, cause
         return Judgement(tuple(rows))
     try:
         found, details = explained(rows, lambda wanted: step.behind(wanted, profile))
-    except Exception as error:  # where the search fails itself, the verdicts stand without it
+    except Exception as error:  # if the search itself fails, the verdicts stand without it
         said = f"not found: the search for it failed, please report this: {errors.failure(error)}"
         found, details = [_without_cause(row, said) for row in rows], []
     return Judgement(tuple(found), tuple(details))
@@ -123,7 +123,7 @@ def tried(case: Case, subject: Subject, reference: Subject, *, causes: bool = Tr
         trace = traced(subject, case)
     except Unsupported as error:
         return Trial(Judgement((unjudged(case, UNSUPPORTED, str(error)),)))
-    except Exception as error:  # whatever a subject raises is a finding about the subject
+    except Exception as error:  # any exception here is a finding about the subject
         shown = getattr(error, "trace", None)
         so_far = shown if isinstance(shown, Trace) else Trace()
         step = CaseStep(case, so_far, reference, error)

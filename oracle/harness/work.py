@@ -77,7 +77,7 @@ def trained_freely(run: FreeRun) -> TrainingRun | str:
         return trained(run.network, called.load(run.subject), subjects.load(run.reference))
     except ValueError as error:
         return str(error)
-    except Exception as error:  # whatever a subject raises is a finding about the subject
+    except Exception as error:  # any exception here is a finding about the subject
         return f"{run.network.name}: {in_a_line(error)}"
 
 

@@ -39,10 +39,13 @@ class ReferenceFailed(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """The context for judging one step of a case: trace, reference, profile, and the blank row from which others are made.
+    """The context for judging one step of a case.
 
-    Without a reference the expected values are refbp's predictions. `kernels` says how each 16-bit quantity is computed, if that
-    is known of the subject; without it all are as the profile says.
+    Attributes:
+        reference: gives the expected values; if it is None, refbp's predictions are expected.
+        types: the class name of each layer.
+        blank: the row from which others are made.
+        kernels: how the subject computes each 16-bit quantity; if it is None, all are computed as the profile says.
     """
 
     trace: Trace

@@ -27,7 +27,13 @@ Guides = Mapping[Key, Array] | None
 
 @dataclass(frozen=True)
 class Convention:
-    """A convention: what it does instead of torch's rule, the quantities that it changes, and the values expected under it."""
+    """A rule that differs from torch's.
+
+    Attributes:
+        what: the rule in words.
+        quantities: patterns of the quantities that it changes.
+        expected: computes the values that are expected under it.
+    """
 
     what: str
     quantities: tuple[str, ...]
@@ -61,7 +67,7 @@ def _biased_running_variance(case: Case, model: ErrorModel, guides: Guides) -> R
 
 def _dampened_first_step(case: Case, model: ErrorModel, guides: Guides) -> Results:
     """The momentum buffer starts at zero, so that the first gradient is dampened too."""
-    if case.optimizer is None or case.optimizer.type != "SGD":  # none other is dampened
+    if case.optimizer is None or case.optimizer.type != "SGD":  # no other optimizer is dampened
         return predict(case, model, guides)
     started = case.optimizer_state.get("momentum", {})
     learnt = {name: value for name, value in case.params.items() if not is_buffer(name)}
@@ -75,7 +81,7 @@ def _selu_in_six_digits(case: Case, model: ErrorModel, guides: Guides) -> Result
     alike = tuple(
         replace(spec, type="ELU", options={"alpha": 1.67326}) if spec.type == "SELU" else spec for spec in case.layers
     )
-    if len(alike) != 1 or alike == case.layers:  # through a whole network it is the layer's difference that goes on
+    if len(alike) != 1 or alike == case.layers:  # in a network the difference of the layer goes on
         return predict(case, model, guides)
     plain = predict(replace(case, layers=alike), model, guides)
     return {key: plain[key] * 1.0507 if key.quantity in ("output", "grad_input") else plain[key] for key in plain}

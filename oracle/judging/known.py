@@ -14,11 +14,15 @@ from oracle.judging.rows import CONVENTION, DISCREPANCIES, Row
 
 
 class Finding(NamedTuple):
-    """A known error: where it appears, and the largest relative difference between finite values that it explains.
+    """A known error.
 
-    `implementation` is a subject's name, or that of an optimizer ("torch.optim.NAdam"). Layer type and quantity may be patterns;
-    for a crash both are empty. `cases` is a pattern of the cases where it is known. `infinite` says whether it also explains a
-    NaN or an infinity on one side only.
+    Attributes:
+        implementation: a subject's name, or that of an optimizer ("torch.optim.NAdam").
+        layer_type, quantity: patterns of the place where it appears; both are empty for a crash.
+        max_rel: the largest relative difference between finite values that it explains.
+        report: the name of the page that describes it.
+        cases: a pattern of the cases where it is known.
+        infinite: whether it also explains a NaN or an infinity on one side only.
     """
 
     implementation: str

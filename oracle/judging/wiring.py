@@ -18,7 +18,10 @@ Computed: TypeAlias = Callable[[ErrorModel], ErrorArray]
 class Connection(NamedTuple):
     """A quantity of a layer that its neighbours determine.
 
-    Attributes: `sources` for one that is computed from others, `copied` for one that is passed on unchanged.
+    Attributes:
+        expected: computes its value.
+        sources: the arrays from which it is computed; empty if it is passed on unchanged.
+        copied: the array that is passed on unchanged; None if it is computed.
     """
 
     layer: str
@@ -27,8 +30,8 @@ class Connection(NamedTuple):
     sources: tuple[Array, ...] = ()
     copied: Array | None = None
 
-    def told(self, dtype: np.dtype[Any]) -> Array:
-        """Its value in the case's dtype, or, if it was passed on in another precision, in that."""
+    def value(self, dtype: np.dtype[Any]) -> Array:
+        """Its value in the case's dtype, or in the dtype in which it was passed on."""
         if self.copied is not None and self.copied.dtype.kind not in "biu":
             return self.copied
         return np.asarray(self.expected(ErrorModel(dtype)).value.astype(dtype))
@@ -46,14 +49,14 @@ def completed(case: Case, trace: Trace) -> Trace:
             before = len(result)
             for wire in connections(case, result, step):
                 if result.get(step, wire.layer, wire.quantity) is None:
-                    result.record(step, wire.layer, wire.quantity, wire.told(dtype))
+                    result.record(step, wire.layer, wire.quantity, wire.value(dtype))
             if len(result) == before:
                 break
     return result
 
 
 def connections(case: Case, trace: Trace, step: int) -> Iterator[Connection]:
-    """Every connection whose ends the trace shows or the case gives. Each is judged like a layer, on the subject's own values."""
+    """Every connection whose ends are in the trace or in the case. Each is judged like a layer, on the subject's own values."""
     wires = _Wires(trace, step)
     given = at_step(case.inputs, step) if case.inputs else None
     if case.layers:

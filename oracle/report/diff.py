@@ -19,9 +19,11 @@ class Change:
     """Rows of a case that changed in the same way.
 
     Attributes:
-        first: the place of the first of them; rows: their number.
+        kind: WORSE, APPEARED, VANISHED or BETTER.
         before, after: their verdicts; "" if there was no such row.
-        z: the largest z before and after; NaN if there is none.
+        first: the place of the first of them.
+        rows: their number.
+        z_before, z_after: the largest z; NaN if there is none.
     """
 
     kind: str

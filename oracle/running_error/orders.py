@@ -41,8 +41,9 @@ def in_order(beyond: Floats | None, value: Floats, model: ErrorModel) -> Twofold
 class Orders(NamedTuple):
     """The partial sums of products that are added up, as far as they can be larger than a random order's.
 
-    in_memory is the sum of their squares in the order of the terms in memory. by_sample holds the sums of groups of samples, as
-    the subject's sums hold them, or nothing if the terms do not come sample by sample. A later product's are added to both.
+    Attributes:
+        in_memory: the sum of their squares, in the order of the terms in memory.
+        by_sample: the sums of groups of samples, in the dtype of the subject's sums; empty if terms do not come sample by sample.
     """
 
     in_memory: Floats

@@ -27,7 +27,12 @@ class VectorsError(Sentence):
 
 @dataclass(frozen=True)
 class Entry:
-    """A case in one dtype: the paths of its files relative to the folder, and of `results` relative to the results' folder."""
+    """A case in one dtype, with the paths of its files.
+
+    Attributes:
+        description, arrays, expected: paths relative to the folder of vectors.
+        results: a path relative to the folder of results.
+    """
 
     case: str
     dtype: str
@@ -51,8 +56,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The list of a folder's contents: the source of the expected values, the cases, the cases left out with the reason, and
-    the SHA-256 of every file by path."""
+    """The list of a folder's contents.
+
+    Attributes:
+        reference, versions: the source of the expected values, and the versions of the packages that computed them.
+        left_out: the reason for each case that is left out.
+        files: the SHA-256 of every file by path.
+    """
 
     reference: str
     versions: Mapping[str, str]

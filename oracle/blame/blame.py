@@ -9,6 +9,7 @@ from itertools import groupby
 
 from oracle.blame.details import Detail, place_of
 from oracle.blame.text_map import text_map
+from oracle.judging.profile import PLAIN
 from oracle.judging.rows import DISCREPANCIES, END_TO_END, LOCAL, PASS, Row
 from oracle.wording.figures import exact_share
 
@@ -126,10 +127,6 @@ def reproduce(subject: str, case: str, dtype: str) -> str:
     return f"oracle run --cases {shlex.quote(case)} --dtype {dtype} {option}"
 
 
-# The quantities that a step hands on. Every other one belongs to a single parameter.
-HANDED_ON = ("output", "input", "mask", "grad_output", "grad_input")
-
-
 def _follows(bad: Sequence[Row], culprits: Sequence[Row]) -> dict[tuple[str, str], list[str]]:
     """For each culprit the wrong quantities after it in the same step; each goes to the nearest culprit that can cause it."""
     found: dict[tuple[str, str], list[str]] = {(row.layer, row.quantity): [] for row in culprits}
@@ -151,7 +148,7 @@ def _follows(bad: Sequence[Row], culprits: Sequence[Row]) -> dict[tuple[str, str
 
 def _reaches(culprit: Row, row: Row) -> bool:
     """Whether the culprit's quantity can have caused an error of the row's, later in the same step."""
-    if culprit.quantity not in HANDED_ON:
+    if culprit.quantity not in PLAIN:  # it belongs to a single parameter
         name, other = (own.quantity.partition(".")[2] for own in (culprit, row))
         return (row.layer, other) == (culprit.layer, name)
     return culprit.quantity != "grad_input" or row.layer != culprit.layer

@@ -18,6 +18,7 @@ from oracle.judging.figures import Expected
 from oracle.judging.parts import local_parts
 from oracle.judging.profile import Profile
 from oracle.judging.rows import LOCAL, PASS, Row
+from oracle.judging.unusable import GIVEN
 from oracle.running_error import ErrorArray
 from oracle.trace import Key, Subject, Trace
 
@@ -91,8 +92,12 @@ def quantities(
         for key, prediction in compared.predicted.items():
             layer = part.names.get(key.layer, "")
             got = trace.get(step, layer, key.quantity)
-            given = key.quantity in ("input", "mask", "grad_output")
-            if key.step != compared.step or given or got is None or not isinstance(prediction, ErrorArray):
+            if (
+                key.step != compared.step
+                or key.quantity in GIVEN
+                or got is None
+                or not isinstance(prediction, ErrorArray)
+            ):
                 continue
             if got.dtype.kind not in "biu" and np.isfinite(got).all() and got.any():
                 yield Alone(compared, key, layer, got, profile, frozenset(known_as))

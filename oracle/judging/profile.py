@@ -12,6 +12,7 @@ from oracle.execution.network import LAYERS, OPTIMIZERS
 from oracle.judging.conventions import CONVENTIONS
 from oracle.running_error import UNIT_ROUNDOFF
 
+# The quantities that do not belong to a parameter or buffer.
 PLAIN = ("output", "grad_output", "grad_input", "input", "mask")
 STATES = {quantity_of(name) for made in OPTIMIZERS.values() for name in made.state_names}  # type: ignore[attr-defined]
 # The quantities of a parameter or buffer, as in "grad.weight", and the usual names of these. An update alone may use other names.

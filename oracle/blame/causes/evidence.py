@@ -83,6 +83,11 @@ class Evidence:
         return self.case.grad_outputs[-1] if self.case.grad_outputs else None
 
     @property
+    def upstream_or_one(self) -> Any:
+        """The upstream gradient in float64; 1 for a loss to which none is given."""
+        return 1.0 if self.upstream is None else self.upstream.astype(np.float64)
+
+    @property
     def of_parameter(self) -> Evidence:
         """The evidence of an update reduced to this parameter, so that reruns are cheap."""
         if self.case.optimizer is None or len(self.case.params) < 2 or self.parameter not in self.case.params:

@@ -69,8 +69,7 @@ def reduced(e: Evidence, cause: str, words: str, losses: Any, slopes: Any) -> It
     assert e.case.loss is not None
     reduction = e.case.loss.options.get("reduction", "mean")
     if e.quantity == "grad_input":
-        upstream: Any = 1.0 if e.upstream is None else e.upstream.astype(np.float64)
-        value = slopes * upstream / (losses.size if reduction == "mean" else 1)
+        value = slopes * e.upstream_or_one / (losses.size if reduction == "mean" else 1)
         size = np.abs(value) + np.max(np.abs(value), initial=0.0) / 8
     elif reduction == "none":
         value = losses

@@ -129,14 +129,20 @@ def ignored_rows(e: Evidence) -> Iterator[Hypothesis]:
     x = e.input.astype(np.float64)
     p = np.exp(x - x.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
-    upstream: Any = 1.0 if e.upstream is None else e.upstream.astype(np.float64)
+    upstream = _by_row(e)
     shares = {"mean": (1 / (~ignored).sum(), 1 / len(x))}.get(options.get("reduction", "mean"), (1.0,))
     for share in shares:
         for scaled in (1.0, share * (~ignored).sum()):
-            own = p * share * (upstream[:, None] if np.ndim(upstream) else upstream)
+            own = p * share * upstream
             value = np.where(ignored[:, None], own, e.expected.value * scaled)
             sigma = 2 * e.expected.sigma + 4 * e.model.unit_roundoff * np.abs(own)
             yield Hypothesis("ignored rows", "rows that should be ignored get a gradient", value, sigma)
+
+
+def _by_row(e: Evidence) -> Any:
+    """The upstream gradient of each row as a column, or of the whole loss as a number."""
+    upstream = e.upstream_or_one
+    return upstream[:, None] if np.ndim(upstream) else upstream
 
 
 def _smoothed(e: Evidence, ignored: Any) -> Iterator[Hypothesis]:
@@ -155,10 +161,10 @@ def _smoothed(e: Evidence, ignored: Any) -> Iterator[Hypothesis]:
         added = own if reduction == "none" else own.sum()
         size = np.abs(added)
     else:
-        upstream: Any = 1.0 if e.upstream is None else e.upstream.astype(np.float64)
-        own = (np.exp(log_p) - 1 / x.shape[1]) * share * (upstream[:, None] if np.ndim(upstream) else upstream)
+        upstream = _by_row(e)
+        own = (np.exp(log_p) - 1 / x.shape[1]) * share * upstream
         added = np.where(ignored[:, None], own, 0.0)
-        size = np.where(ignored[:, None], share * np.abs(upstream[:, None] if np.ndim(upstream) else upstream), 0.0)
+        size = np.where(ignored[:, None], share * np.abs(upstream), 0.0)
     sigma = 2 * e.expected.sigma + 4 * e.model.unit_roundoff * size
     words = "rows that should be ignored keep their share of the label smoothing"
     yield Hypothesis("ignored rows", words, e.expected.value + added, sigma)

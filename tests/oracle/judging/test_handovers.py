@@ -25,7 +25,7 @@ from ..tampered import Array, Change, at_fault, rows_of, tiny
     ids=["another dtype", "NaN"],
 )
 def test_what_is_wrong_already_may_be_handed_over_as_it_is(change: Change, said: str) -> None:
-    """The layer that put it out is at fault, not the wire behind it, on which it went to the bit."""
+    """The fault lies with the layer that computed it. The connection passed it on to the bit."""
     rows = rows_of(tiny().astype("float32"), {("first", "output"): change, ("act", "input"): change})
     assert not [row for row in rows if row.quantity == "input"]
     (found,) = [row for row in rows if row.mode == LOCAL and (row.layer, row.quantity) == ("first", "output")]
@@ -33,7 +33,7 @@ def test_what_is_wrong_already_may_be_handed_over_as_it_is(change: Change, said:
 
 
 def test_a_loss_has_the_input_that_the_case_gives() -> None:
-    """A subject that clamps it first, and shows what it then had, is right on that alone: nothing excuses the value."""
+    """A subject clamps the input first, and shows that. The loss is right on the clamped input; its value is still wrong."""
     rng = np.random.default_rng(3)
     case = network_case(
         "wired/loss", "", [], inputs=(rng.random((5, 4)),), loss=Spec("BCELoss"), targets=((rng.random((5, 4)),),)
@@ -57,7 +57,7 @@ def test_an_update_has_the_gradients_that_the_case_gives() -> None:
 
 
 def test_what_is_handed_over_as_it_should_be_is_no_row() -> None:
-    """The inputs of layers and of the loss, and the gradients of an update: they are rows where something is wrong only."""
+    """Inputs of layers and of the loss, and gradients of an update, have a row only if something is wrong."""
     update = Case(
         "wired/update",
         params={"0.weight": np.ones(2)},
@@ -88,7 +88,7 @@ def judged(case: Case, trace: Trace, name: str, quantity: str) -> Row:
 
 @pytest.mark.parametrize("quantity", ["output", "grad_input"])
 def test_what_a_container_adds_up_is_held_against_its_bound_too(quantity: str) -> None:
-    """One addition of float32 errs by half a unit in the last place at most, which is the bound; many units lie beyond."""
+    """One float32 addition errs by at most half a unit in the last place, which is its bound. Many units are beyond it."""
     body = layer("Tanh", name="body")
     case = network_case("wired/residual", "a sum", [layer("Residual", layers=[body], name="sum")], (50, 4))
     case = case.astype("float32")
@@ -103,7 +103,7 @@ def test_what_a_container_adds_up_is_held_against_its_bound_too(quantity: str) -
 
 @pytest.mark.parametrize("share, verdict", [(0.0, PASS), (0.9, IMPRECISE), (1.5, WRONG)])
 def test_a_sum_of_many_branches_is_wrong_only_beyond_its_bound(share: float, verdict: str) -> None:
-    """Within (n - 1) u sum |t| of the n = 40 gradients t that a Concat's branches hand back some order of summation errs."""
+    """The n = 40 branches of a Concat hand back gradients t. Some order of summation errs by up to (n - 1) u sum |t|."""
     n, name = 40, "all.b{}".format
     branches = [layer("Tanh", name=f"b{index}") for index in range(n)]
     case = network_case("wired/concat", "a sum of forty", [layer("Concat", layers=branches, name="all")], (6, 2))
@@ -118,7 +118,7 @@ def test_a_sum_of_many_branches_is_wrong_only_beyond_its_bound(share: float, ver
 
 
 def test_zeros_that_are_handed_on_are_all_there_is_to_say() -> None:
-    """An upstream gradient of zeros: a layer adds up nothing but zeros and is not tested by it, what it hands on is right."""
+    """A layer that adds up only zeros is not tested by an upstream gradient of zeros. The zeros that it hands on are right."""
     case = replace(tiny(), loss=None, targets=(), grad_outputs=(np.zeros((5, 2)),))
     rows = {(row.layer, row.quantity): row.verdict for row in rows_of(case, {}) if row.mode == LOCAL}
     assert rows["act", "grad_output"] == rows["first", "grad_output"] == PASS
@@ -126,7 +126,7 @@ def test_zeros_that_are_handed_on_are_all_there_is_to_say() -> None:
 
 
 def test_what_a_layer_was_given_excuses_nothing_unless_it_is_shown_where_it_comes_from() -> None:
-    """A doubled gradient and a doubled input to go with it, while the output that it should be is hidden: wrong end to end."""
+    """A gradient and an input are both doubled, and the output that gives the input is hidden. The step is wrong end to end."""
     case = tiny()
     trace = refbp_subject.run(case)
     for name in ("input", "grad.weight"):

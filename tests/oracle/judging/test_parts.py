@@ -53,9 +53,9 @@ BIASES, WEIGHTS = ({"params": [f"{name}.{kind}" for name in ("first", "last")]} 
     ids=["momentum", "momentum of a group", "RMSprop", "nothing to hide"],
 )
 def test_an_update_whose_state_is_hidden_is_judged_on_all_steps_up_to_it(optimizer: Spec) -> None:
-    """Each step's parameters follow from all gradients so far: they pass, and one that is altered is wrong at its step.
+    """The parameters of a step follow from all gradients so far. Right ones pass, and an altered one is wrong at its step.
 
-    End to end a step that begins in a state that nobody knows says nothing about its parameters.
+    End to end the parameters of a step are not judged if the state before it is unknown.
     """
     case = replace(tiny(steps=3), optimizer=optimizer)
     trace = showing(case, WITHOUT_STATE)
@@ -81,7 +81,7 @@ def test_an_update_whose_state_is_hidden_is_judged_on_all_steps_up_to_it(optimiz
     ],
 )
 def test_an_update_whose_state_is_shown_is_judged_from_it(type: str, options: dict[str, Any], state: str) -> None:
-    """In both modes and every step. A state that is not what went on is wrong where it is shown, and what follows is too."""
+    """In both modes and every step. If the shown state is not the one that was used, it is wrong, and so is the next update."""
     case = replace(tiny(steps=3), optimizer=Spec(type, {"lr": 0.1, **options}))
     trace = refbp_subject.run(case)
     rows = judge(case, trace, torch_subject)
@@ -98,7 +98,7 @@ def test_an_update_whose_state_is_shown_is_judged_from_it(type: str, options: di
 @pytest.mark.parametrize("reference", [refbp_subject, torch_subject])
 @pytest.mark.parametrize("hidden", ["exp_avg", "exp_avg_sq", "step"])
 def test_an_update_whose_state_is_shown_in_part_is_judged_as_if_it_were_hidden(hidden: str, reference: Any) -> None:
-    """From a part of its state nothing follows: the honest subject is not accused, and a wrong one is found all the same."""
+    """Nothing can be computed from a part of the state. A correct subject is not accused, and a wrong one is still found."""
     case = replace(tiny(steps=3), optimizer=Spec("Adam", {"lr": 0.1}))
     kinds = {"exp_avg", "exp_avg_sq", "step"} - {hidden}
     profile = Profile(quantities=(*WITHOUT_STATE.quantities, *(f"{kind}.*" for kind in kinds)))
@@ -115,7 +115,7 @@ def test_an_update_whose_state_is_shown_in_part_is_judged_as_if_it_were_hidden(h
 def test_a_state_that_is_of_no_use_is_at_fault_where_it_is_shown_and_no_later(
     change: Change | None, reference: Any
 ) -> None:
-    """One parameter's is flattened, made integers, left out: the next update is judged on what led to it instead."""
+    """The state of one parameter is flattened, made integers or left out. The next update is judged on the updates before it."""
     case = replace(tiny(steps=2), optimizer=Spec("RMSprop", {"lr": 0.1}))
     rows = judge(case, altered(case, {("last", "square_avg.weight"): change}), reference)
     assert {(row.step, row.layer, row.quantity) for row in rows if row.verdict != PASS} == {
@@ -125,7 +125,7 @@ def test_a_state_that_is_of_no_use_is_at_fault_where_it_is_shown_and_no_later(
 
 
 def test_a_state_that_a_case_gives_is_what_its_first_step_begins_with() -> None:
-    """As that of a long run that is gone on with; judged on no state at all, each parameter would be wrong."""
+    """A long run continues with such a state. Without it each parameter would be wrong."""
     momentum = {name: np.full_like(value, 0.5) for name, value in tiny().params.items()}
     case = replace(tiny(steps=2), optimizer_state={"momentum": momentum})
     rows = judge(case, refbp_subject.run(case), torch_subject)
@@ -139,7 +139,7 @@ def test_a_state_that_a_case_gives_is_what_its_first_step_begins_with() -> None:
 
 
 def test_an_update_alone_is_a_whole_step() -> None:
-    """A case of nothing but an optimizer: each parameter, in both modes, under its own name."""
+    """A case with only an optimizer has a row for each parameter, in both modes and under its own name."""
     case = next(case for case in suite.matching("optimizer/*") if case.steps > 1)
     rows = judge(case, refbp_subject.run(case), torch_subject)
     for mode in (LOCAL, END_TO_END):
@@ -150,7 +150,7 @@ def test_an_update_alone_is_a_whole_step() -> None:
 
 
 def test_a_parameter_whose_gradient_is_hidden_stays_out_of_the_update() -> None:
-    """The others of its group are judged as before."""
+    """The other parameters of its group are judged as usual."""
     case = replace(tiny(), optimizer=Spec("SGD", {"lr": 0.1}, groups=({**WEIGHTS, "weight_decay": 0.5}, BIASES)))
     trace = refbp_subject.run(case)
     del trace.arrays[Key(0, "last", "grad.weight")]
@@ -165,8 +165,8 @@ WITHOUT_PARAMETERS = Profile(quantities=("output", "grad_*", "grad.*"))
 
 @pytest.mark.parametrize("optimizer, steps", [(Spec("SGD", {"lr": 0.1}), {0}), (None, {0, 1})], ids=["trained", "kept"])
 def test_a_layer_is_judged_where_the_parameters_before_it_are_known(optimizer: Spec | None, steps: set[int]) -> None:
-    """Hidden ones are those of the case as long as nothing changes them; else it is judged end to end alone, and one that
-    has none as before."""
+    """Hidden parameters are the case's until an update. After that the layer is judged end to end only. A layer without
+    parameters is judged as usual."""
     case = replace(tiny(steps=2), optimizer=optimizer)
     rows = judge(case, showing(case, WITHOUT_PARAMETERS), refbp_subject, WITHOUT_PARAMETERS)
     assert {row.verdict for row in rows} == {PASS}
@@ -182,7 +182,7 @@ def test_a_layer_is_judged_where_the_parameters_before_it_are_known(optimizer: S
 @pytest.mark.parametrize("reference", [refbp_subject, torch_subject])
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
 def test_steps_whose_beginning_is_hidden_go_on_from_the_last_that_is_known(reference: Any, optimizer: str) -> None:
-    """From the case's own parameters, or those that were shown last: each later step is judged, and what is wrong is found."""
+    """They start from the case's parameters, or from the last shown ones. Each later step is judged, and errors are found."""
     case = replace(tiny(steps=4), optimizer=Spec(optimizer, {"lr": 0.1}))
     trace = showing(case, WITHOUT_PARAMETERS)
     full = refbp_subject.run(case)
@@ -206,7 +206,7 @@ def test_steps_whose_beginning_is_hidden_go_on_from_the_last_that_is_known(refer
 
 
 def test_parameters_that_came_of_a_wrong_update_are_found_though_they_are_hidden() -> None:
-    """A subject that takes a tenth of the rate and shows no parameter: every step after the first is wrong."""
+    """A subject uses a tenth of the rate and shows no parameter. Every step after the first is wrong."""
     case = tiny(steps=3)
     slow = replace(case, optimizer=Spec("SGD", {"lr": 0.01, "momentum": 0.9}))
     rows = judge(case, showing(slow, WITHOUT_PARAMETERS), refbp_subject, WITHOUT_PARAMETERS)
@@ -215,7 +215,7 @@ def test_parameters_that_came_of_a_wrong_update_are_found_though_they_are_hidden
 
 @pytest.mark.parametrize("hidden", [None, (3, 4)])
 def test_a_parameter_that_is_not_shown_in_its_form_is_gone_on_with(hidden: tuple[int, ...] | None) -> None:
-    """Its own row says what is wrong with it; the steps after it are judged on the reference's, as the others' are."""
+    """Its own row says what is wrong with it. The steps after it are judged on the reference's parameter, like all others."""
     case = tiny(steps=3)
     trace = refbp_subject.run(case)
     key = Key(0, "first", "param.weight")
@@ -229,7 +229,7 @@ def test_a_parameter_that_is_not_shown_in_its_form_is_gone_on_with(hidden: tuple
 
 
 def test_parameters_that_nothing_moves_are_those_of_the_case() -> None:
-    """Whatever a trace shows of them: a subject that trains without an optimizer is wrong in the next step."""
+    """The trace cannot change them: a subject that trains without an optimizer is wrong in the next step."""
     case = replace(tiny(steps=2), optimizer=None)
     trace = refbp_subject.run(case)
     trace.record(0, "first", "param.weight", np.zeros((3, 4)))
@@ -246,9 +246,9 @@ def test_parameters_that_nothing_moves_are_those_of_the_case() -> None:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("hidden", ["buffer.", "buffer.num_batches_tracked"])
 def test_hidden_buffers_hide_nothing_else(training: bool, hidden: str) -> None:
-    """In training nothing else depends on them, and in evaluation they stay: each layer is judged on its own in every step.
+    """In training nothing else depends on them, and in evaluation they do not change. So each layer is judged in every step.
 
-    Those that are shown beside a hidden one may depend on it: their layer is then judged end to end.
+    A shown buffer may depend on a hidden one of the same layer. The layer is then judged end to end.
     """
     layers = [layer("Linear", 3, 4, name="first"), layer("BatchNorm1d", 4, momentum=None, name="norm")]
     case = network_case(
@@ -269,7 +269,7 @@ def test_hidden_buffers_hide_nothing_else(training: bool, hidden: str) -> None:
 
 
 def test_what_cannot_be_gone_on_with_is_said_to_be_unjudged() -> None:
-    """Behind masks that dropout drew anew in each step a hidden parameter cannot be followed: an undecided row for each step."""
+    """A hidden parameter cannot be followed through new dropout masks in each step. Each step has an undecided row."""
     layers = [layer("Linear", 3, 4, name="first"), layer("Dropout", name="drop")]
     case = network_case("hidden/drop", "masks", layers, (6, 3), optimizer=Spec("SGD", {"lr": 0.1}), steps=3)
     trace = refbp_subject.run(case)
@@ -287,7 +287,7 @@ def test_what_cannot_be_gone_on_with_is_said_to_be_unjudged() -> None:
 
 
 def test_a_subject_without_an_optimizer_ends_after_the_first_step() -> None:
-    """It shows nothing of the later steps: each is undecided; if it declares parameters, all of it is missing."""
+    """It shows nothing of the later steps, which are undecided. If it declares parameters, all quantities are missing."""
     case = tiny(steps=3)
     trace = showing(case, WITHOUT_PARAMETERS)
     for key in [key for key in trace if key.step > 0]:
@@ -310,7 +310,7 @@ def test_a_subject_without_an_optimizer_ends_after_the_first_step() -> None:
 
 
 def test_what_neighbours_tell_is_no_row_of_its_own() -> None:
-    """An upstream gradient that a subject does not show is its neighbour's: counted there, once."""
+    """An upstream gradient that a subject does not show is its neighbour's result, and is counted there once."""
     case = tiny()
     trace = showing(case, Profile(quantities=("output", "grad_input", "grad.*", "param.*", "momentum.*")))
     rows = judge(case, trace, torch_subject)
@@ -320,7 +320,7 @@ def test_what_neighbours_tell_is_no_row_of_its_own() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_each_step_has_its_own_batch_and_the_buffers_that_the_one_before_it_left(training: bool) -> None:
-    """Two batches through a BatchNorm: the running statistics of the second begin where those of the first end."""
+    """Two batches go through a BatchNorm. The running statistics of the second begin where those of the first end."""
     rng = np.random.default_rng(3)
     layers = [layer("Linear", 3, 4, name="first"), layer("BatchNorm1d", 4, name="norm")]
     inputs, upstream = (tuple(rng.standard_normal((2, 6, size))) for size in (3, 4))
@@ -343,7 +343,7 @@ def test_each_step_has_its_own_batch_and_the_buffers_that_the_one_before_it_left
 
 
 def test_integers_stand_for_the_numbers_that_they_are() -> None:
-    """That they are integers is the fault of who handed them over; the layer that got them is judged on them."""
+    """The fault lies with the layer that handed them over. The layer that received them is judged on their values."""
     layers = [layer("Linear", 3, 4, name="first"), layer("Tanh", name="act")]
     case = network_case("integers/net", "small integers", layers, (5, 3), draw=integers)
     rows = rows_of(case, {("first", "input"): lambda x: x.astype(np.int64)})
@@ -352,7 +352,7 @@ def test_integers_stand_for_the_numbers_that_they_are() -> None:
 
 
 def test_pieces_keep_what_the_case_says_of_its_data() -> None:
-    """Whether it is random decides what an excess within the bound is; a loss may have an upstream gradient of its own."""
+    """The verdict of an excess within the bound depends on whether the data is random. A loss may have an upstream gradient."""
     case = replace(tiny(), structured=True)
     parts = list(local_parts(case, refbp_subject.run(case), 0))
     assert len(parts) == 5 and all(part.case.structured for part in parts)
@@ -364,7 +364,7 @@ def test_pieces_keep_what_the_case_says_of_its_data() -> None:
 
 
 def test_a_layer_that_stands_twice_is_not_judged_on_one_of_its_places() -> None:
-    """Its parameters' gradients are sums over both: right end to end, and judged there alone."""
+    """The gradients of its parameters are sums over both places. They are right end to end, and are judged only there."""
     case = suite.named("network/shared_layer")
     trace = refbp_subject.run(case)
     rows = judge(case, trace, torch_subject)
@@ -382,7 +382,7 @@ def test_a_layer_that_stands_twice_is_not_judged_on_one_of_its_places() -> None:
 
 @pytest.mark.parametrize("subject, reference", [(refbp_subject, torch_subject), (torch_subject, refbp_subject)])
 def test_masks_that_a_subject_drew_are_taken_over_in_every_step(subject: Any, reference: Any) -> None:
-    """Locally and through the whole network: another's own draws would be another function."""
+    """They are used locally and through the whole network: with other masks the network would be another function."""
     layers = [layer("Linear", 8, 40, name="first"), layer("Dropout", 0.5, name="drop"), layer("Linear", 40, 2)]
     case = network_case("masks/drawn", "a dropout between two layers", layers, (6, 8), steps=2)
     trace = subject.run(case)
@@ -400,7 +400,7 @@ COUNTS = [-1.0, 0.5, float("nan"), float("inf"), 1e30, [1.0], True]
 @pytest.mark.parametrize("count", COUNTS, ids=str)
 @pytest.mark.parametrize("optimizer", ["Adam", "RMSprop"])
 def test_what_cannot_be_a_number_of_steps_is_wrong_where_it_is_shown(count: Any, optimizer: str) -> None:
-    """It goes in nowhere: nothing raises, and the next step is judged on the gradients that led to it."""
+    """It is not used as an input. Nothing raises, and the next step is judged on all gradients before it."""
     case = replace(tiny(steps=2), optimizer=Spec(optimizer, {"lr": 0.1}))
     trace = refbp_subject.run(case)
     key = Key(0, "first", "step.weight")
@@ -413,7 +413,7 @@ def test_what_cannot_be_a_number_of_steps_is_wrong_where_it_is_shown(count: Any,
 
 @pytest.mark.parametrize("count", COUNTS, ids=str)
 def test_what_cannot_be_a_number_of_batches_is_wrong_where_it_is_shown(count: Any) -> None:
-    """A cumulative average divides by it."""
+    """A cumulative average divides by this number."""
     layers = [layer("BatchNorm1d", 4, momentum=None, name="norm")]
     case = network_case("counted/norm", "batches", layers, (6, 4), steps=2)
     trace = refbp_subject.run(case)
@@ -429,7 +429,7 @@ def test_what_cannot_be_a_number_of_batches_is_wrong_where_it_is_shown(count: An
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_count_of_no_batches_and_a_wrong_variance_have_a_verdict(training: bool) -> None:
-    """The rule of a biased variance, which is tried as a cause, divides by the count."""
+    """The convention of a biased variance, which is tried as a cause, divides by the count."""
     layers = [layer("BatchNorm1d", 4, momentum=None, name="norm")]
     case = network_case("counted/norm", "batches", layers, (6, 4), steps=2, training=training)
     trace = refbp_subject.run(case)
@@ -455,7 +455,7 @@ class Shown:
 
 @pytest.mark.parametrize("made", ["SGD", "Adam", "AdamW", "RMSprop"])
 def test_a_parameter_without_a_gradient_is_left_alone(made: str) -> None:
-    """As torch does: no decay, no momentum, no step of its count; a gradient of zeros is another thing."""
+    """As in torch it gets no decay and no momentum, and its steps are not counted. A gradient of zeros is different."""
     rng = np.random.default_rng(0)
     params = {name: rng.standard_normal((3, 4)) for name in ("0.weight", "1.weight")}
     optimizer = Spec(made, {"lr": 0.1, "weight_decay": 0.1})

@@ -455,7 +455,7 @@ WRONG_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "format": (lambda f: manifest_with(f, format=99), "vectors of format 99, this version reads format 1"),
     "a field": (lambda f: manifest_with(f, colour="red"), "is damaged"),
     "an entry": (lambda f: manifest_with(f, cases=[{"case": "x"}]), "is damaged"),
-    "a path": (lambda f: manifest_with(f, files={"../x": "0"}, cases=[]), "no path inside the folder"),
+    "a path": (lambda f: manifest_with(f, files={"../x": "0"}, cases=[]), "is not a path inside the folder"),
     "a file": (lambda f: (f / f"{PLAIN}.float64.json").unlink(), "is incomplete: worked-example/plain.float64.json"),
     "a byte": (
         lambda f: (f / f"{PLAIN}.float64.expected.safetensors").write_bytes(b"x"),

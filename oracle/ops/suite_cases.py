@@ -17,8 +17,7 @@ from oracle.case.arrays import Array, is_numeric
 from oracle.case.case import Case, Spec
 from oracle.case.foreign import numpy_of
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, check
-from oracle.execution.options import defaults
-from oracle.execution.options import options as filled
+from oracle.execution.options import defaults, filled_options
 from oracle.suite.build import generator, label, network_case
 from oracle.suite.special import every_second
 
@@ -161,7 +160,7 @@ def cases_of(op: Op, given: Given) -> list[Case]:
         if own is None:
             continue
         wanted = options_of(op, given, own)
-        if wanted == filled(MADE, own) and case.training == training_of(op, given, case):
+        if wanted == filled_options(MADE, own) and case.training == training_of(op, given, case):
             exact.append(case)
         else:
             others.setdefault(_shapes(case, own), case)
@@ -216,7 +215,7 @@ def _single(case: Case, op: Op) -> Spec | None:
 def options_of(op: Op, given: Given, own: Spec) -> dict[str, Any]:
     """The constructor options for which a class is the op with the given options; sizes of arrays are those of the case."""
     known = inspect.signature(MADE[own.type]).parameters
-    wanted = filled(MADE, own)
+    wanted = filled_options(MADE, own)
     wanted |= {name: value for name, value in PRESENT.items() if name in known}
     if "bias" in known:
         wanted["bias"] = "bias" not in given.absent

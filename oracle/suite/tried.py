@@ -7,7 +7,7 @@ from typing import Any
 
 from oracle.case.case import Case, Spec, named_layers
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
-from oracle.execution.options import options
+from oracle.execution.options import filled_options
 from oracle.suite.usual import TAG
 
 MADE = {**LAYERS, **LOSSES, **OPTIMIZERS}
@@ -15,7 +15,7 @@ MADE = {**LAYERS, **LOSSES, **OPTIMIZERS}
 
 def options_of(spec: Spec) -> dict[str, Any]:
     """All options of a layer, loss or optimizer, with defaults for those that are not given."""
-    return options(MADE, spec)
+    return filled_options(MADE, spec)
 
 
 def set_apart(spec: Spec) -> set[str]:

@@ -156,7 +156,8 @@ PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 def upsample(layer: Layer, x: Tensor) -> Tensor:
     """Resizes by scale_and_translate, which samples at (i + 0.5) / scale - 0.5, as torch does without align_corners."""
-    layer.options.refuse("jax.image.scale_and_translate", align_corners=layer.options["mode"] == "nearest" or False)
+    if layer.options["align_corners"]:
+        raise Unsupported("jax.image.scale_and_translate has no align_corners=True")
     spatial = x.shape[2:]
     factors, size = layer.options["scale_factor"], layer.options["size"]
     if size is None:
@@ -174,6 +175,8 @@ def upsample(layer: Layer, x: Tensor) -> Tensor:
         return jax.image.resize(x, shape, "nearest")
     if layer.options["mode"] == "bicubic":
         raise Unsupported("jax.image has cubic interpolation with another coefficient than torch")
+    if tuple(size) == spatial:  # torch then copies, whatever the factors are
+        return x
     scale = jnp.array(factors, x.dtype)
     dims = tuple(range(2, x.ndim))
     return jax.image.scale_and_translate(x, shape, dims, scale, jnp.zeros_like(scale), "linear", antialias=False)

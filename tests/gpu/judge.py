@@ -148,7 +148,7 @@ def image_net(device: str, layout: torch.memory_format = torch.contiguous_format
 
 def gpt(device: str) -> tuple[nn.Module, Tensor, Tensor]:
     torch.manual_seed(1)
-    words = tokens(4).to(device)
+    words = tokens(4, 2).to(device)
     return Placed(device).to(device), words, words.roll(-1, 1).reshape(-1)
 
 

@@ -1,0 +1,75 @@
+"""In 16 bits nearly every element of a training step is decided: at most a fiftieth has a tolerance that would hide a term."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import oracle
+from oracle.selftest.models.architectures import architecture
+from oracle.selftest.models.language import language_model, tokens
+
+MOST = 0.02
+# As people train in float16: gradients of a mean over a batch would be below its normal range.
+LOSS_SCALE = {"float16": 1024.0}
+
+
+def lenet() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.Sigmoid(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.Sigmoid(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.Sigmoid(),
+        nn.Linear(120, 84),
+        nn.Sigmoid(),
+        nn.Linear(84, 10),
+    )
+
+
+def made(name: str) -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(0)
+    if name == "GPT":
+        words = tokens(8, 2)
+        return language_model("GPT-2"), words, words.roll(-1, 1).reshape(-1)
+    labels = torch.arange(8) % 10
+    if name == "LeNet-5":
+        return lenet(), torch.rand(8, 1, 28, 28), labels
+    return architecture("resnet18", num_classes=10), torch.randn(8, 3, 64, 64), labels
+
+
+class Autocast(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.inner(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "autocast"])
+@pytest.mark.parametrize("name", ["LeNet-5", "GPT", "ResNet-18"])
+def test_nearly_everything_is_decided(name: str, precision: str) -> None:
+    module, x, target = made(name)
+    if precision == "autocast":
+        module = Autocast(module)
+    else:
+        dtype = getattr(torch, precision)
+        module, x = module.to(dtype), x.to(dtype) if x.is_floating_point() else x
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        scores = output.reshape(-1, output.shape[-1]).float()
+        return nn.functional.cross_entropy(scores, target) * LOSS_SCALE.get(precision, 1.0)
+
+    report = oracle.check_module(module, x, loss, target)
+    assert not report.blame, report.blame
+    judged = report.table[report.table["n"] > 0]
+    undecided = ((1 - judged["decided"]) * judged["n"]).sum() / judged["n"].sum()
+    assert undecided <= MOST

@@ -16,11 +16,12 @@ SECTIONS = {
     "judge": "oracle.bench.check_module:Judge",
     "suite": "oracle.bench.suite:Suite",
     "scale": "oracle.bench.scale:Scale",
+    "fuzz": "oracle.bench.fuzz:Fuzz",
 }
 
 # Environment variables that a section's process gets in addition.
 ONE_THREAD = dict.fromkeys(("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-ENVIRONMENTS = {"training-one-thread": ONE_THREAD, "layers": ONE_THREAD}
+ENVIRONMENTS = {"training-one-thread": ONE_THREAD, "layers": ONE_THREAD, "fuzz": ONE_THREAD}
 
 
 def load(name: str) -> Section:

@@ -85,7 +85,7 @@ def fuzz(
         task = bar.add_task("cases", total=None if minutes is not None else count)
 
         def progress(done: int, total: int, name: str) -> None:
-            bar.update(task, advance=1 if done else 0, description=name[:40].ljust(40))
+            bar.update(task, completed=done, description=name[:40].ljust(40))
 
         how: dict[str, Any] = {"resume": resume, "minutes": minutes, "executor": pool, "progress": progress}
         found = mutation.run(settings, count, out, **how) if mutate else campaign.run(settings, count, out, **how)

@@ -7,19 +7,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from oracle.fuzz.outcome import REFUSED, Job, Outcome, Settings, without_numbers
 from oracle.fuzz.trial import judged, lost
-from oracle.harness.jobs import Progress
+from oracle.harness.jobs import Progress, as_done
 from oracle.harness.kept import Kept
 from oracle.judging.rows import DISCREPANCIES, FAILED, GRAVITY, PASS
 
 TABLE, ABOUT = "cases.csv", "fuzz.json"
-# So many jobs are handed out at a time, so that a run with a time limit does not list jobs that it will never reach.
-BLOCK = 2000
 
 
 class OfNumber(Protocol):
@@ -131,7 +130,7 @@ def run(
         write_about(folder / ABOUT, settings, resume)
     kept = Kept(None if folder is None else folder / TABLE, resume, Outcome._asdict, _of_row)
     took, fresh = complete(kept, judged, lost, settings, cases, minutes=minutes, executor=executor, progress=progress)
-    return Campaign(settings, tuple(kept.outcomes), took, fresh)
+    return Campaign(settings, in_order(kept.outcomes), took, fresh)
 
 
 def _of_row(row: dict[str, object]) -> Outcome:
@@ -149,18 +148,27 @@ def complete(
     executor: Executor | None,
     progress: Progress | None,
 ) -> tuple[float, int]:
-    """Does the work on the first `cases` cases of a seed, in the order of their numbers, but for those that are kept already.
+    """Does the work on the first `cases` cases of a seed, but on those that are kept already. Outcomes are kept as they come.
 
     Returns: the seconds that it took, and how many cases it added.
     """
-    start, before = time.monotonic(), len(kept.outcomes)
-    for first in range(0, cases, BLOCK):
-        left = None if minutes is None else minutes - (time.monotonic() - start) / 60
-        if left is not None and left <= 0:
-            break
-        jobs = [Job(settings, number) for number in range(first, min(first + BLOCK, cases))]
-        kept.complete(work, jobs, lambda own: Job(settings, own.number), progress, executor, left, lost)
-    return time.monotonic() - start, len(kept.outcomes) - before
+    start, done = time.monotonic(), {own.number for own in kept.outcomes}
+    jobs = (Job(settings, number) for number in range(cases) if number not in done)
+    fresh = 0
+    with closing(as_done(work, jobs, executor, lost)) as outcomes:
+        for job, outcome in outcomes:
+            kept.add(outcome)
+            fresh += 1
+            if progress is not None:
+                progress(len(kept.outcomes), cases, str(job))
+            if minutes is not None and time.monotonic() - start > 60 * minutes:
+                break
+    return time.monotonic() - start, fresh
+
+
+def in_order(outcomes: Iterable[Numbered]) -> tuple[Numbered, ...]:
+    """The outcomes in the order of their numbers."""
+    return tuple(sorted(outcomes, key=lambda own: own.number))
 
 
 def write_about(path: Path, settings: Settings, resume: bool) -> None:

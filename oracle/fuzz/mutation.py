@@ -113,7 +113,7 @@ def run(
     took, fresh = campaign.complete(
         kept, mutated, lost, settings, cases, minutes=minutes, executor=executor, progress=progress
     )
-    return Mutation(settings, tuple(kept.outcomes), took, fresh)
+    return Mutation(settings, campaign.in_order(kept.outcomes), took, fresh)
 
 
 def write(found: Mutation, folder: Path) -> None:

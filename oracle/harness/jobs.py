@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
+from functools import partial
+from itertools import islice
+from queue import SimpleQueue
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from oracle.blame.details import Detail
@@ -81,15 +84,63 @@ def _results(
             if futures is None:
                 yield job, work(job)
                 continue
-            try:
-                result = futures.popleft().result()
-            except BrokenExecutor as error:
-                if lost is None:
-                    raise WorkerDied(f"{name(job)}: the process that it ran in {error}") from error
-                result = lost(job, error)
-            yield job, result
+            yield job, _result(job, futures.popleft(), name, lost)
     finally:
         for future in futures or ():
             future.cancel()
     if progress is not None:
         progress(len(jobs), len(jobs), "")
+
+
+def _result(
+    job: Job,
+    future: Future[Result],
+    name: Callable[[Job], str],
+    lost: Callable[[Job, BrokenExecutor], Result] | None,
+) -> Result:
+    try:
+        return future.result()
+    except BrokenExecutor as error:
+        if lost is None:
+            raise WorkerDied(f"{name(job)}: the process that it ran in {error}") from error
+        return lost(job, error)
+
+
+def as_done(
+    work: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    executor: Executor | None = None,
+    lost: Callable[[Job, BrokenExecutor], Result] | None = None,
+    ahead: int = 2000,
+) -> Generator[tuple[Job, Result], None, None]:
+    """Each job with its result, in the order in which they are done: no job waits for a slower one before it.
+
+    ahead: how many jobs are handed out at a time, at most. Of endless jobs the rest is never listed.
+    executor, lost: as in `in_turn`.
+    Raises: WorkerDied if a job is lost and `lost` is not given.
+    """
+    if executor is None:
+        yield from ((job, work(job)) for job in jobs)
+        return
+    left, done, waiting = iter(jobs), SimpleQueue[tuple[Job, Future[Result]]](), set[Future[Result]]()
+
+    def hand_out(count: int) -> None:
+        for job in islice(left, count):
+            future = executor.submit(work, job)
+            waiting.add(future)
+            future.add_done_callback(partial(_put, done, job))
+
+    try:
+        hand_out(ahead)
+        while waiting:
+            job, future = done.get()
+            waiting.discard(future)
+            hand_out(1)
+            yield job, _result(job, future, str, lost)
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _put(done: SimpleQueue[tuple[Job, Future[Result]]], job: Job, future: Future[Result]) -> None:
+    done.put((job, future))

@@ -6,10 +6,12 @@ values may be lists and objects too.
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import BrokenExecutor, Executor
+from math import isnan
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -33,7 +35,14 @@ def _read_table(path: Path) -> list[AsRow]:
 
 
 def _append_to_table(path: Path, row: AsRow) -> None:
-    pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
+    is_new = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, row, lineterminator="\n")
+        if is_new:
+            table.writeheader()
+        table.writerow(
+            {name: "" if isinstance(value, float) and isnan(value) else value for name, value in row.items()}
+        )
 
 
 def _read_lines(path: Path) -> list[AsRow]:
@@ -110,9 +119,12 @@ class Kept(Generic[Outcome]):
         done, start = {job_of(own) for own in self.outcomes}, time.monotonic()
         left = [job for job in jobs if named(job) not in done]
         for _, outcome in in_turn(judged, left, lambda job: str(named(job)), progress, executor, lost):
-            self.outcomes.append(outcome)
-            if self.path is not None:
-                self._format.append(self.path, self.as_row(outcome))
+            self.add(outcome)
             if minutes is not None and time.monotonic() - start > 60 * minutes:
                 break
         return self.outcomes
+
+    def add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        if self.path is not None:
+            self._format.append(self.path, self.as_row(outcome))

@@ -106,6 +106,9 @@ class Placed(nn.Module):
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
+    if not torch.cuda.is_available():
+        yield
+        return
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:

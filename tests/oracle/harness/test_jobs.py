@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import count, islice
+from threading import Event
 from typing import Any
 
-from oracle.harness.jobs import in_turn
+from oracle.harness.jobs import as_done, in_turn
 
 
 class Recorded(Executor):
@@ -38,3 +41,25 @@ def test_jobs_in_this_process_begin_in_their_turn() -> None:
     assert not done
     next(results)
     assert done == [1]
+
+
+def test_no_job_waits_for_a_slower_one_before_it() -> None:
+    """With two jobs handed out at a time, all others are done while the first one runs; endless jobs are not listed."""
+    over, listed = Event(), []
+
+    def work(job: int) -> int:
+        if job == 0:
+            assert over.wait(60)
+        return job * job
+
+    def jobs() -> Iterator[int]:
+        for number in count():
+            listed.append(number)
+            yield number
+
+    with ThreadPoolExecutor(2) as executor, closing(as_done(work, jobs(), executor, ahead=2)) as results:
+        first = list(islice(results, 10))
+        assert first == [(number, number * number) for number in range(1, 11)]
+        assert len(listed) <= 13
+        over.set()
+        assert (0, 0) in list(islice(results, 3))

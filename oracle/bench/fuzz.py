@@ -1,0 +1,171 @@
+"""The speed of random cases in this process and in child processes, and what a thousand workers would come to."""
+
+from __future__ import annotations
+
+import heapq
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import count, cycle, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from oracle.bench.section import Measurement, Result
+from oracle.fuzz.campaign import TABLE
+from oracle.fuzz.outcome import Job, Outcome, Settings
+from oracle.fuzz.trial import judged
+from oracle.harness import executors
+from oracle.harness.jobs import as_done
+from oracle.harness.kept import Kept
+
+SETTINGS = Settings("refbp", "torch", 0)
+CASES, QUICK_CASES = 600, 60
+WORKERS = (1, 2, 4)
+# Cases per second and core, at least: in this process, and in child processes.
+ALONE, APART = 100.0, 40.0
+TASKS, QUICK_TASKS = 4000, 400  # from which the scheduler's time for one is taken
+SIMULATED, AHEAD = 1000, 2000  # workers; jobs that are handed out at a time
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of a simulated run.
+
+    Attributes:
+        cases: of cases, which the workers take in turn.
+        scheduler: of the scheduler for a case.
+        run: of the run that hands out cases and keeps their outcomes, for a case.
+    """
+
+    cases: Sequence[float]
+    scheduler: float
+    run: float
+
+
+class Fuzz:
+    title = "Random cases"
+    about = (
+        "The first cases of seed 0, refbp against torch: in one process, and in child processes of one thread each. The "
+        "scheduler is Dask's on this machine, with tasks that do nothing. A simulation of many workers draws on these times: "
+        "the scheduler and the run each serve one case after the other, and 2,000 cases are handed out at a time."
+    )
+
+    def measure(self, quick: bool, note: Callable[[str], None]) -> Result:
+        cases = QUICK_CASES if quick else CASES
+        jobs = [Job(SETTINGS, number) for number in range(cases)]
+        seconds, outcomes = one_by_one(jobs)
+        alone = cases / sum(seconds)
+        note(f"in this process: {alone:.1f} cases a second")
+        measurements = [single("cases a second in this process", alone, limit=ALONE, at_least=True)]
+        rates = {}
+        for workers in WORKERS:
+            with executors.pool(workers) as pool:
+                rates[workers] = rate(jobs, pool, workers)
+            note(f"{workers} workers: {rates[workers]:.1f} cases a second")
+            limit = APART if workers == 1 else None
+            what = f"cases a second, {workers} child process{'es' if workers > 1 else ''}"
+            measurements.append(single(what, rates[workers], limit=limit, at_least=True))
+        sent = [len(pickle.dumps((executors.Limits(), judged, (job,)))) for job in jobs]
+        received = [len(pickle.dumps(outcome)) for outcome in outcomes]
+        measurements.append(Measurement.of("bytes of a case to a worker", sent, unit=" B"))
+        measurements.append(Measurement.of("bytes of its outcome", received, unit=" B"))
+        keeping = seconds_to_keep(outcomes)
+        measurements.append(single("keeping an outcome", 1e3 * keeping, unit=" ms"))
+        scheduler = seconds_of_scheduler(QUICK_TASKS if quick else TASKS)
+        if scheduler is None:
+            return Result(tuple(measurements), remarks=("distributed is not installed: nothing is simulated.",))
+        measurements.append(single("the scheduler's time for a case", 1e3 * scheduler, unit=" ms"))
+        share = cases / rates[1] / sum(seconds)
+        costs = Costs([own * share for own in seconds], scheduler, keeping)
+        for workers in (10, 100, SIMULATED):
+            reached, busy = simulated(workers, costs, 50 * workers)
+            note(f"{workers} workers, simulated: {reached:.0f} cases a second, busy {busy:.0%}")
+            measurements.append(single(f"{workers:,} workers, simulated: cases a second", reached))
+            measurements.append(single(f"{workers:,} workers, simulated: share of time they work", busy))
+        return Result(tuple(measurements))
+
+
+def single(
+    what: str, value: float, *, limit: float | None = None, at_least: bool = False, unit: str = ""
+) -> Measurement:
+    return Measurement(what, value, value, value, limit, at_least, unit)
+
+
+def one_by_one(jobs: Sequence[Job]) -> tuple[list[float], list[Outcome]]:
+    """The seconds of each job in this process, and its outcome."""
+    judged(jobs[0])  # imports
+    seconds, outcomes = [], []
+    for job in jobs:
+        begin = time.perf_counter()
+        outcomes.append(judged(job))
+        seconds.append(time.perf_counter() - begin)
+    return seconds, outcomes
+
+
+def rate(jobs: Sequence[Job], pool: Executor, workers: int) -> float:
+    """Cases per second, after each worker has started."""
+    list(as_done(judged, jobs[: 2 * workers], pool))
+    begin = time.perf_counter()
+    list(as_done(judged, jobs, pool))
+    return len(jobs) / (time.perf_counter() - begin)
+
+
+def seconds_to_keep(outcomes: Sequence[Outcome]) -> float:
+    with TemporaryDirectory() as folder:
+        kept: Kept[Outcome] = Kept(Path(folder) / TABLE, False, Outcome._asdict, lambda row: Outcome(**row))
+        begin = time.perf_counter()
+        for outcome in outcomes:
+            kept.add(outcome)
+        return (time.perf_counter() - begin) / len(outcomes)
+
+
+def seconds_of_scheduler(tasks: int) -> float | None:
+    """The time of Dask's scheduler, client and workers for a task that does nothing; None without it."""
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        return None
+    local: Any = LocalCluster
+    connected: Any = Client
+    with local(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster, connected(cluster) as client:
+        client.gather(client.map(abs, range(50), pure=False))
+        begin = time.perf_counter()
+        client.gather([client.submit(abs, number, pure=False) for number in range(tasks)])
+        return (time.perf_counter() - begin) / tasks
+
+
+def simulated(workers: int, costs: Costs, cases: int) -> tuple[float, float]:
+    """Cases per second, and the share of their time in which workers work.
+
+    Whoever serves one case after the other begins when it is free and the case has come.
+    """
+    lengths, events = cycle(costs.cases), list[tuple[float, int, str]]()
+    numbers, idle, queued = count(), workers, 0
+    scheduler = run = worked = 0.0
+    handed_out = min(AHEAD, cases)
+    for _ in range(handed_out):
+        heapq.heappush(events, (0.0, next(numbers), "arrives"))
+    done, now = 0, 0.0
+    while done < cases:
+        now, _, what = heapq.heappop(events)
+        if what == "arrives":
+            queued += 1
+        elif what == "ends":
+            idle += 1
+            run = max(run, now) + costs.run
+            heapq.heappush(events, (run, next(numbers), "is kept"))
+        else:
+            done += 1
+            if handed_out < cases:
+                handed_out += 1
+                heapq.heappush(events, (now, next(numbers), "arrives"))
+        while idle and queued:
+            idle, queued = idle - 1, queued - 1
+            scheduler = max(scheduler, now) + costs.scheduler
+            (length,) = islice(lengths, 1)
+            worked += length
+            heapq.heappush(events, (scheduler + length, next(numbers), "ends"))
+    return cases / now, worked / (workers * now)

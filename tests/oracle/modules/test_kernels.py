@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pandas as pd
@@ -209,6 +212,17 @@ def test_each_exception_adds_up_in_16_bits(name: str, quantity: str, monkeypatch
     monkeypatch.setitem(BY_CLASS, name, type(kept)(inside=(*kept.inside, quantity)))
     table = checked(name, torch.bfloat16, 24).table.set_index("quantity")
     assert table["verdict"][quantity] in ("wrong", "imprecise")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_16_BITS, reason="this processor has no 16-bit instructions to be left out")
+def test_convolutions_of_a_processor_without_16_bit_instructions() -> None:
+    """In a process that uses none: the same tests of convolutions pass, and those that this processor skips are run."""
+    chosen = "Conv and (never_accused or each_exception)"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", chosen]
+    older = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run(command, env=older, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "skipped" not in done.stdout, done.stdout[-3000:]
 
 
 @pytest.mark.parametrize("name", ["Linear", "Conv2d", "ConvTranspose2d", "BatchNorm2d", "InstanceNorm2d"])

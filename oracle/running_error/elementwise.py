@@ -15,7 +15,7 @@ from scipy.special import erf
 from oracle.running_error.array import ErrorArray, constant, in_range, operands
 from oracle.running_error.dispatch import UFUNCS
 from oracle.running_error.mask import ErrorMask
-from oracle.running_error.model import ErrorModel, Floats, Twofold, added, merged
+from oracle.running_error.model import LAMBDA, ErrorModel, Floats, Twofold, added, merged
 from oracle.running_error.selection import greater, less, where
 
 
@@ -157,10 +157,9 @@ def square(x: ErrorArray) -> ErrorArray:
     rounding, quantum = rounded(value, model, None if x.quantum is None else x.quantum**2)
     scale = None if x.scale is None else np.square(x.scale)
     error = None
-    if (
-        x.error is not None
-    ):  # of second order the square of the error itself, on average three times the squared variance
-        error = x.error * (model.raised(2 * x.value) + x.error * model.constant(3.0, 1.0))
+    if x.error is not None:
+        # Of second order the square of the error itself: λ standard deviations of it are the square of λ of x's.
+        error = x.error * (model.raised(2 * x.value) + x.error * model.constant(LAMBDA**2, 1.0))
     return ErrorArray(value, model, added(error, rounding), scale=scale, quantum=quantum)
 
 

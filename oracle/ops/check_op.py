@@ -42,7 +42,8 @@ def check_op(
     Args:
         reference: the name of an op of `refbp.functional`; or a program: a forward function in torch or NumPy, or a layer or
             loss of refbp. For a program all arrays are given by name, in the order of its arguments, x first; a tuple of
-            whole numbers stands for a random array of that shape.
+            whole numbers stands for a random array of that shape. A function that runs in both libraries is taken for one
+            of torch if fn is made by `from_torch` or an array is a tensor, for one of NumPy if an array is NumPy's.
         fn: called with the op's arrays only, in the op's order, as copies in NumPy: fn(x, weight, bias) for a convolution,
             fn(x) for an activation, fn(x, target) for a loss. It returns (y, backward); backward(dy) returns the gradients of
             the arrays as a tuple, in the same order. Neither may write to its arguments, except running statistics. Results

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,8 @@ from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called
 from oracle.ops.suite_cases import GRADIENT
 from oracle.programs import numpy_calls
-from oracle.programs.execution import FLOATS, WithErrors
+from oracle.programs.execution import FLOATS, Plain, Run, WithErrors
+from oracle.programs.program import Program
 from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import ErrorModel
@@ -36,7 +37,7 @@ from oracle.wording.errors import in_a_line
 
 def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profile, given: Mapping[str, Any]) -> Report:
     """`check_op` against a program. Raises: ValueError if arrays are missing, or do not fit."""
-    arrays = {name: _array(value, name) for name, value in given.items()}
+    arrays, library = {name: _array(value, name) for name, value in given.items()}, _library(fn, given.values())
     upstream = arrays.pop(GRADIENT, None)
     if not arrays:
         raise ValueError(
@@ -48,7 +49,7 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
     details: list[Detail] = []
     for dtype in dtypes:
         step = ProgramStep(
-            name, reference, fn, {own: cast(value, dtype) for own, value in arrays.items()}, upstream, dtype
+            name, reference, fn, {own: cast(value, dtype) for own, value in arrays.items()}, upstream, dtype, library
         )
         judgement = judge_step(step, profile, {name})
         rows += judgement.rows
@@ -71,9 +72,23 @@ def _array(value: Any, name: str) -> Array:
     return numpy_of(value)
 
 
+def _library(fn: Any, given: Iterable[Any]) -> str | None:
+    """The library in which the reference is written, by what stands beside it.
+
+    That is torch beside tensors or a function made by `from_torch`, NumPy beside arrays. None if only shapes are given.
+    """
+    kinds = [type(value) for value in given if not isinstance(value, tuple)]
+    if getattr(fn, "library", None) == "torch" or any(kind.__module__.partition(".")[0] == "torch" for kind in kinds):
+        return "torch"
+    return "NumPy" if kinds else None
+
+
 @dataclass
 class ProgramStep:
-    """One call of a function and its backward in one dtype, and the results of the program for the same arrays."""
+    """One call of a function and its backward in one dtype, and the results of the program for the same arrays.
+
+    library: the one in which the reference is written, if that is known.
+    """
 
     name: str
     reference: Any
@@ -81,6 +96,7 @@ class ProgramStep:
     arrays: Mapping[str, Array]
     upstream: Array | None
     dtype: str
+    library: str | None = None
     shown: dict[str, tuple[Array, Quantity]] = field(default_factory=dict)
 
     def judged(self, profile: Profile) -> Iterator[Row]:
@@ -107,15 +123,7 @@ class ProgramStep:
             return of_pair(
                 lifted_layer(self.reference, WithErrors(ErrorModel(np.dtype(self.dtype)))), values, self.upstream
             )
-        try:
-            program, _ = numpy_calls.record(self.reference, *values)
-        except Exception as refused:  # then it is written in torch
-            from oracle.ops.torch_programs import recorded
-
-            try:
-                program, _ = recorded(self.reference, values, None)
-            except Exception as error:
-                raise ValueError(f"the reference cannot run on these arrays: {in_a_line(error)}") from refused
+        program = _recorded(self.reference, values, self.library)
         return expectation(program, (), self.upstream)
 
     def _made(self, expected: Expectation) -> tuple[list[Array], list[Array | None]]:
@@ -147,6 +155,49 @@ class ProgramStep:
                 got, due = self.shown[row.quantity]
                 if got.shape == due.shape:
                     yield row, evidence_of_numbers(self.name, row, got, due.expected, *due.given), got
+
+
+def _recorded(reference: Any, values: Sequence[Array], library: str | None) -> Program:
+    """The reference as a program. Many a function runs on NumPy's arrays and on torch's tensors, and not always with one meaning.
+
+    Raises: ValueError if it runs on neither, or if it gives other results on each and nothing says which is meant.
+    """
+    found: dict[str, Program] = {}
+    refused: dict[str, Exception] = {}
+    for name, record in (("NumPy", _in_numpy), ("torch", _in_torch)):
+        try:
+            found[name] = record(reference, values)
+        except Exception as error:
+            refused[name] = error
+    if not found:
+        raise ValueError(f"the reference cannot run on these arrays: {in_a_line(refused['torch'])}") from refused[
+            "NumPy"
+        ]
+    if library is None and len(found) > 1 and not _agree(*found.values()):
+        raise ValueError(
+            "the reference gives one result on NumPy's arrays and another on torch's tensors: give an array of the library "
+            "that is meant, in place of its shape"
+        )
+    return found.get(library or "NumPy") or next(iter(found.values()))
+
+
+def _in_numpy(reference: Any, values: Sequence[Array]) -> Program:
+    return numpy_calls.record(reference, *values)[0]
+
+
+def _in_torch(reference: Any, values: Sequence[Array]) -> Program:
+    from oracle.ops.torch_programs import recorded
+
+    return recorded(reference, values, None)[0]
+
+
+def _agree(one: Program, other: Program) -> bool:
+    """Whether two programs have the same outputs, computed in double precision."""
+    found, due = ([np.asarray(own) for own in Run(program, Plain()).outputs] for program in (one, other))
+    alike = (
+        a.shape == b.shape and np.allclose(a, b, rtol=1e-6, equal_nan=True) for a, b in zip(found, due, strict=False)
+    )
+    return len(found) == len(due) and all(alike)
 
 
 def lifted_layer(layer: Any, arithmetic: WithErrors) -> Callable[..., tuple[Any, Callable[[Any], Any]]]:

@@ -339,6 +339,7 @@ def from_torch(fn: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Ten
         return output, backward
 
     differentiable.__name__ = getattr(fn, "__name__", type(fn).__name__)
+    differentiable.library = "torch"  # type: ignore[attr-defined]  # in which its reference is written too
     return differentiable
 
 

@@ -106,3 +106,25 @@ def test_what_raises_is_crashed() -> None:
 
     report = oracle.check_op(np.tanh, broken, x=(2, 2))
     assert set(report.table["verdict"]) == {"crashed"} and "no such kernel" in report.blame[0].diagnosis
+
+
+def test_a_reference_that_means_something_else_in_numpy() -> None:
+    """Torch's `w.transpose(0, 1)` exchanges two dimensions; NumPy's names the order of all, and here leaves them as they are."""
+
+    def meant(x: Any, w: Any) -> Any:
+        return x @ w.transpose(0, 1)
+
+    def by_hand(x: Any, w: Any) -> Any:  # as torch means it
+        return x @ w.T, lambda g: (g @ w, g.T @ x)
+
+    def in_numpy(x: Any, w: Any) -> Any:
+        return x @ w, lambda g: (g @ w.T, x.T @ g)
+
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 4)), rng.standard_normal((4, 4))
+    assert oracle.check_op(meant, oracle.from_torch(lambda x, w: x @ w.T), x=(3, 4), w=(4, 4)).passed
+    assert oracle.check_op(meant, by_hand, x=torch.tensor(x), w=(4, 4)).passed
+    assert oracle.check_op(meant, in_numpy, x=x, w=w).passed
+    with pytest.raises(ValueError, match="one result on NumPy's arrays and another on torch's tensors"):
+        oracle.check_op(meant, by_hand, x=(3, 4), w=(4, 4))
+    assert oracle.check_op(lambda x, w: x @ w.T, by_hand, x=(3, 4), w=(4, 4)).passed  # the same in both

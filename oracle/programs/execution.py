@@ -14,7 +14,8 @@ from oracle.programs.program import Call, Held, Program, Ref, refs, replaced
 from oracle.programs.table import NoRule, Rule, rule_of
 from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
-from oracle.running_error.model import ROUNDOFF
+from oracle.running_error.model import ROUNDOFF, UNIT_ROUNDOFF
+from oracle.running_error.stores import where_it_rounds, with_more
 
 assert _rules
 # On the CPU torch's kernels for 16-bit numbers usually compute in float32 and round the result once. The following lists are the
@@ -25,6 +26,7 @@ assert _rules
 IN_16_BITS = (
     *("nll_loss_forward", "nll_loss2d_forward", "_adaptive_avg_pool3d"),
     *("embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "_unsafe_index", "index_select", "gather"),
+    *("index_add", "index_put", "_unsafe_index_put", "put"),
 )
 # These add up only gradients in 16 bits: layer norm those of its rows, the others where windows overlap or an edge is repeated
 # (AdaptiveMaxPoolKernel.cpp and its like).
@@ -37,12 +39,13 @@ GRADIENTS_IN_16_BITS = (
 )
 # These round each step to 16 bits: a composition of several calls, or a kernel written in the dtype of its operands.
 STEP_BY_STEP = (
-    *("_prelu_kernel", "mse_loss", "soft_margin_loss", "binary_cross_entropy_with_logits", "_trilinear"),
+    *("_prelu_kernel", "mse_loss", "soft_margin_loss", "binary_cross_entropy_with_logits", "_trilinear", "where"),
     *("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d", "mkldnn_rnn_layer"),
 )
 # Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.
 BY_CALLS = ("arithmetic", "functions", "reductions")
 FLOATS = tuple(ROUNDOFF)
+NARROW = tuple(name for name, roundoff in ROUNDOFF.items() if roundoff > UNIT_ROUNDOFF["float32"])
 UNFILLED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
 KNOWN = (*FLOATS, "bool", "int64", "int32", "int16", "int8", "uint8")
 
@@ -156,8 +159,15 @@ class Run:
             return
         shown = {"shown": call.recorded} if rule.shown else {}
 
+        narrow = next((held.dtype for held in call.recorded[:1] if held is not None and held.dtype in NARROW), None)
+
+        def taken(x: ErrorArray, gradients: bool) -> Any:
+            if narrow is not None and x.ndim == 0 and x.dtype.itemsize > 2:
+                x = _perhaps_rounded(x, narrow)
+            return self.arithmetic.widened(x, rule, gradients)
+
         def made_by(gradients: bool) -> tuple[Any, Callable[..., Any]]:
-            own, named = replaced((args, kwargs), ErrorArray, lambda x: self.arithmetic.widened(x, rule, gradients))
+            own, named = replaced((args, kwargs), ErrorArray, lambda x: taken(x, gradients))
             return rule.function(*own, **named, **shown)
 
         output, backward = made_by(gradients=False)
@@ -240,6 +250,11 @@ def _arrays(arguments: Any) -> list[Any]:
     if isinstance(arguments, dict):
         return _arrays(list(arguments.values()))
     return [arguments] if isinstance(arguments, (np.ndarray, ErrorArray, ErrorMask)) else []
+
+
+def _perhaps_rounded(x: ErrorArray, dtype: str) -> ErrorArray:
+    """A number without dimensions, which some kernels round to the dtype of the tensor beside it, and others do not."""
+    return with_more(x, where_it_rounds(x.value, x.model.of(dtype)))
 
 
 def _is_narrow(x: Any) -> bool:

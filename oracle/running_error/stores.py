@@ -57,13 +57,13 @@ def added_in_stores(shares: Iterable[Floats], total: Floats, model: ErrorModel) 
             forwards = added(forwards, model.rounding(so_far))
             backwards = added(backwards, model.rounding(total - before))
         before, so_far, count = so_far, so_far + share, count + 1
-        stored = added(stored, _where_it_rounds(share, model))
+        stored = added(stored, where_it_rounds(share, model))
     if count < 2:
         return None
     return stored if forwards is None or backwards is None else added(stored, forwards.mapped(np.maximum, backwards))
 
 
-def _where_it_rounds(numbers: Floats, model: ErrorModel) -> Twofold:
+def where_it_rounds(numbers: Floats, model: ErrorModel) -> Twofold:
     """The rounding of numbers that the dtype does not hold."""
     is_held = numbers.astype(model.dtype).astype(np.float64) == numbers
     return model.rounding(numbers).mapped(lambda own: np.where(is_held, 0.0, own))

@@ -104,8 +104,8 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Any:
     """x + v a b; g, v g b, and v g a."""
     return input + _times(tensor1 * tensor2, value), lambda g: (
         summed_to(g, input),
-        summed_to(_times(g * tensor2, value), tensor1),
-        summed_to(_times(g * tensor1, value), tensor2),
+        summed_to(g * _times(tensor2, value), tensor1),  # in torch's order: the product may be one in 16 bits
+        summed_to(g * _times(tensor1, value), tensor2),
     )
 
 

@@ -10,6 +10,8 @@ from scipy.special import erf as error_function
 
 from oracle.programs.adjoint import plain, summed_to
 from oracle.programs.table import rule
+from oracle.running_error import ErrorArray
+from oracle.running_error.stores import with_more
 
 TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 
@@ -123,7 +125,12 @@ def atanh(input: Any) -> Any:
 @rule("erf")
 def erf(input: Any) -> Any:
     """erf x; g 2/√π e^(-x²)."""
-    return error_function(input), lambda g: (g * TWO_OVER_ROOT_PI * np.exp(-np.square(input)),)
+    y = error_function(input)
+    if (
+        isinstance(y, ErrorArray) and y.dtype.itemsize == 2
+    ):  # in float32 as 1 - P(|x|) e^(-x²), which errs in relation to 1
+        y = with_more(y, y.model.of("float32").rounding(np.ones_like(y.value), ulps=2))
+    return y, lambda g: (g * TWO_OVER_ROOT_PI * np.exp(-np.square(input)),)
 
 
 @rule("logaddexp")

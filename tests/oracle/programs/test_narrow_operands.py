@@ -1,0 +1,66 @@
+"""Operations in 16 bits beside wider numbers, near zero, and at repeated places: torch's kernels are not accused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import oracle
+
+DTYPES = [torch.bfloat16, torch.float16]
+PLACES = torch.tensor([4, 0, 4, 1, 4, 4])
+OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "x + s": lambda x, s: x + s,
+    "s - x": lambda x, s: s - x,
+    "x * s": lambda x, s: x * s,
+    "s * x": lambda x, s: s * x,
+    "x / s": lambda x, s: x / s,
+    "where": lambda x, s: torch.where(x > 0, x, s),
+    "index_add": lambda x, s: x.index_add(0, PLACES, x[:6] * 1.7),
+    "index_put": lambda x, s: x.index_put((PLACES,), x[:6] * 1.7, accumulate=True),
+    "scatter_add": lambda x, s: x.scatter_add(0, PLACES[:, None].expand(6, 8), x[:6] * 1.7),
+    "erf near zero": lambda x, s: torch.erf(x * 1e-6),
+    "addcmul": lambda x, s: torch.addcmul(x.float(), x, x.float(), value=0.3),
+    "addcmul, sides exchanged": lambda x, s: torch.addcmul(x.float(), x.float(), x, value=0.3),
+}
+
+
+class Operation(nn.Module):
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function, self.number = function, nn.Parameter(torch.tensor(25.3712))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x * 9.0, self.number)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_torch_is_not_accused(name: str, dtype: torch.dtype) -> None:
+    """A float32 number without dimensions is rounded to the 16 bits beside it in some kernels and not in others."""
+    for seed in range(3):
+        torch.manual_seed(seed)
+        x = torch.randn(12, 8).to(dtype).requires_grad_()
+        report = oracle.check_module(Operation(OPERATIONS[name]), x)
+        assert not report.blame, report.blame
+
+
+def test_a_wrong_number_beside_16_bits_is_found() -> None:
+    """A tenth of it is more than its rounding."""
+
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: Tensor, s: Tensor) -> Tensor:
+            return x + s
+
+        @staticmethod
+        def backward(ctx: object, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+            return grad, 0.9 * grad.sum().float()
+
+    torch.manual_seed(0)
+    x = torch.randn(12, 8).bfloat16().requires_grad_()
+    report = oracle.check_module(Operation(Wrong.apply), x)
+    assert [row.quantity for row in report.blame] == ["grad.number"]

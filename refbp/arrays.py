@@ -14,6 +14,7 @@ Backward: TypeAlias = Callable[[Array], Any]
 
 # The kinds of NumPy's dtypes that are not floating-point. ml_dtypes' bfloat16, which is, has a kind of its own.
 OTHER_KINDS = "biucOSUMm"
+LARGEST_BFLOAT16 = 2.0**128 - 2.0**120
 
 
 def is_array(value: Any) -> bool:
@@ -34,15 +35,17 @@ def machine_epsilon(dtype: np.dtype[Any]) -> float:
 def in_bfloat16(x: Array) -> Array:
     """x rounded to the nearest bfloat16, halves to even; in its own dtype, or in float32 if that has 16 bits.
 
-    A bfloat16 has 8 significant bits, and is a multiple of 2^-133.
+    A bfloat16 has 8 significant bits, and is a multiple of 2^-133. The range is that of float32: what rounds to 2^128 or more
+    becomes infinite, also in a dtype that holds larger numbers.
 
     >>> in_bfloat16(np.array([1.003, 1.005, 257.0])).tolist()
     [1.0, 1.0078125, 256.0]
     """
     wide = x.astype(np.float32) if x.dtype.itemsize == 2 else x
     unit = np.maximum(np.frexp(wide)[1] - 8, -133)
-    rounded: Array = np.ldexp(np.rint(np.ldexp(wide, -unit)), unit)
-    return rounded
+    rounded = np.ldexp(np.rint(np.ldexp(wide, -unit)), unit)
+    held: Array = np.where(np.abs(rounded) > LARGEST_BFLOAT16, np.copysign(np.inf, rounded), rounded)
+    return held
 
 
 def dispatched(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -132,6 +132,28 @@ def test_rounds_as_bfloat16_does() -> None:
     assert in_bfloat16(x).dtype == np.float32
 
 
+def test_the_range_is_bfloat16s() -> None:
+    """A float64 holds numbers that no bfloat16 does; halfway to 2^128 is the first that becomes infinite."""
+    halfway = 2.0**128 - 2.0**119
+    x = np.array([halfway, np.nextafter(halfway, 0), 1e149, -1e300, 2.0**128, np.inf, np.nan, 0.0])
+    largest = float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)
+    np.testing.assert_array_equal(in_bfloat16(x), [np.inf, largest, np.inf, -np.inf, np.inf, np.inf, np.nan, 0.0])
+    assert in_bfloat16(x).dtype == np.float64
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_gradient_beyond_the_range_of_bfloat16() -> None:
+    """The update of a float64 parameter is then NaN, as torch's is: it divides an infinity by an infinite norm."""
+    layer = layer_of(4, 3)
+    twin = torch.nn.Parameter(torch.tensor(layer.params["weight"]))
+    layer.grads["weight"] = np.full((4, 3), 1e149)
+    twin.grad = torch.tensor(layer.grads["weight"])
+    Muon(layer).step()
+    torch.optim.Muon([twin]).step()
+    np.testing.assert_array_equal(layer.params["weight"], twin.detach().numpy())
+    assert np.isnan(layer.params["weight"]).all()
+
+
 def test_arrays_of_another_type_may_have_their_own_rule() -> None:
     """NumPy's protocol: NotImplemented leaves the function as it is."""
 

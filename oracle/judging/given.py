@@ -33,12 +33,16 @@ def same(one: Array, other: Array) -> bool:
 def may_overflow(case: Case) -> bool:
     """Whether inputs and parameters are finite, and sums of their products may leave the range, or a state has left it.
 
-    A state is not counted as given, since it overflows first.
+    A state is not counted as given, since it overflows first. Nor is a parameter with such a state: the update that made the
+    state infinite has made the parameter from it.
     """
-    sizes = [np.abs(own.astype(np.float64)) for own in (*given(case), *case.params.values()) if own.size]
+    states = [(name, own) for held in case.optimizer_state.values() for name, own in held.items()]
+    lost = {name for name, own in states if not np.isfinite(own).all()}
+    params = [own for name, own in case.params.items() if name not in lost]
+    sizes = [np.abs(own.astype(np.float64)) for own in (*given(case), *params) if own.size]
     if not all(np.isfinite(own).all() for own in sizes):
         return False
-    if not all(np.isfinite(own).all() for held in case.optimizer_state.values() for own in held.values()):
+    if lost:
         return True
     largest = [float(own.max()) for own in sizes]
     one, two = sorted([1.0, 1.0, *largest, *largest])[-2:]

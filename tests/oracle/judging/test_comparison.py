@@ -17,6 +17,7 @@ from oracle.judging import comparison
 from oracle.judging.case_rows import judge
 from oracle.judging.comparison import Bench, Comparison, by_norm
 from oracle.judging.figures import Expected
+from oracle.judging.given import may_overflow
 from oracle.judging.in_numbers import with_numbers
 from oracle.judging.parts import local_parts
 from oracle.judging.profile import Profile
@@ -276,6 +277,45 @@ def test_a_product_that_overflows_in_float64_is_undecided() -> None:
     assert verdict() == UNDECIDED
     other[1, 2] *= 1.5
     assert verdict() == WRONG
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value")
+def test_an_update_after_its_state_left_the_range_is_undecided() -> None:
+    """Infinite or NaN by how a running mean is computed. The first update has made the parameter NaN too."""
+    grad = np.zeros((3, 2))
+    grad[1, 0] = 1e200
+    case = Case(
+        "overflow",
+        params={"0.weight": np.ones((3, 2))},
+        grads=({"0.weight": grad}, {"0.weight": grad[::-1].copy()}),
+        optimizer=Spec("Adafactor", {"beta2_decay": -0.3}),
+        steps=2,
+    )
+    trace, key = refbp_subject.run(case), Key(1, "0", "row_var.weight")
+    assert np.isnan(trace.arrays[Key(0, "0", "param.weight")]).any()
+    assert (np.isfinite(trace.arrays[key]) == [[True], [False], [True]]).all()
+
+    def verdict(array: Array) -> str:
+        rows = judge(case, Trace({**trace.arrays, key: array}), torch_subject)
+        return next(row.verdict for row in rows if row.quantity == key.quantity and (row.step, row.mode) == (1, LOCAL))
+
+    either = [np.where(np.isfinite(trace.arrays[key]), trace.arrays[key], other) for other in (np.inf, np.nan)]
+    assert {verdict(array) for array in either} == {PASS, UNDECIDED}
+    assert verdict(np.where(np.isfinite(trace.arrays[key]), 1.0, np.inf)) == WRONG
+
+
+def test_a_parameter_that_is_given_as_infinite_has_not_overflown() -> None:
+    case = Case(
+        "infinite",
+        params={"0.weight": np.array([[np.inf, 1.0]])},
+        grads=({"0.weight": np.full((1, 2), 1e200)},),
+        optimizer=Spec("SGD", {"lr": 1.0}),
+    )
+    state = {"momentum": {"0.weight": np.array([[1.0, 2.0]])}}
+    assert not may_overflow(case)
+    assert not may_overflow(replace(case, optimizer_state=state))
+    state["momentum"]["0.weight"][0, 1] = np.nan
+    assert may_overflow(replace(case, optimizer_state=state))
 
 
 def test_the_mean_of_nothing_is_nan() -> None:

@@ -22,12 +22,13 @@ from oracle.judging.figures import Expected, differs
 from oracle.judging.given import all_given, given, may_overflow, same
 from oracle.judging.in_numbers import with_numbers
 from oracle.judging.kernels import Kernels
+from oracle.judging.outcomes import counts_as_equal, of_each
 from oracle.judging.parts import Part, step_part
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, IMPRECISE, MISSING, PASS, UNDECIDED, WRONG, Row
 from oracle.judging.verdict import adds_up_in_16_bits, compare, in_16_bits
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog
+from oracle.running_error.model import EQUAL, EXACT, BranchLog
 from oracle.trace import Key, Subject, Trace
 
 BRANCHES = ("input", "mask")
@@ -164,8 +165,8 @@ class Comparison:
         def renamed(results: Mapping[Key, Any]) -> dict[Key, Any]:
             return {key._replace(layer=names.get(key.layer, key.layer)): own for key, own in results.items()}
 
-        whole.__dict__.pop("with_open_ties", None)
-        whole.__dict__.pop("with_bounds", None)
+        for cached in ("with_open_ties", "with_bounds", "outcomes"):
+            whole.__dict__.pop(cached, None)
         whole.by_convention = {}
         whole.part, whole.case, whole.bench, whole.guides = part, part.case, bench, _guides(bench, 1)
         whole.predicted, whole.values = renamed(self.predicted), Trace(renamed(self.values.arrays))
@@ -190,6 +191,8 @@ class Comparison:
         if not isinstance(prediction, ErrorArray):  # a count or an index: exact
             return row if np.array_equal(got, prediction) else row.found(WRONG, f"{got}, expected {prediction}")
         row = self._compared(row, key, got)
+        if row.verdict != PASS and (chosen := self._by_outcome(key, got)) is not None:
+            row = self._held_against(chosen, self.bench.row(layer, key.quantity), key, got)
         if row.verdict in DISCREPANCIES and self.bench.reference is not None:
             blank = self.bench.row(layer, key.quantity)
             errs = self._reference_errs(key, row)
@@ -349,6 +352,19 @@ class Comparison:
             self.by_convention[name] = self._by_kernel(lambda model: convention.expected(self.case, model, self.guides))
         return self.by_convention[name]
 
+    def _by_outcome(self, key: Key, got: Array) -> Expected | None:
+        """What is expected of an update with comparisons that rounding can change, by the outcome that the subject had for each
+        element. None if it is outside the tolerance."""
+        compares = any(seen.widened for seen in self.branches.by_place.values())
+        if not (self.case.grads and compares) or got.shape != self.predicted[key].shape:
+            return None
+        (exact, equal), shown = self.outcomes, self.bench.trace.of_step(self.bench.blank.step)
+        arrays = {own: shown.get((self.part.names.get(own.layer, ""), own.quantity)) for own in exact}
+        other = replace(self._expected(key, equal[key]), value=equal[key].value)  # the reference has the exact outcome
+        mask = counts_as_equal(key, arrays, exact, equal) & (equal[key].value != exact[key].value)
+        chosen = of_each(mask, self._expected(key, exact[key]), other)
+        return None if differs(got, chosen) else chosen
+
     def _bound(self, key: Key) -> Array | None:
         """The worst-case bound of a quantity; None for an error in norm, which has no bound."""
         made = self.with_bounds[key]
@@ -360,6 +376,12 @@ class Comparison:
     def with_bounds(self) -> Results:
         """The predictions with bounds, which are needed only where an element is outside its tolerance."""
         return self._by_kernel(lambda model: predict(self.case, model, self.guides), bounds=True, branches=BranchLog())
+
+    @cached_property
+    def outcomes(self) -> list[Results]:
+        """The predictions with each outcome of comparisons that rounding can change: of the exact numbers, and of equal ones."""
+        alone = [{"outcome": own, "branches": BranchLog()} for own in (EXACT, EQUAL)]
+        return [self._by_kernel(lambda model: predict(self.case, model, self.guides), **own) for own in alone]
 
     @cached_property
     def with_open_ties(self) -> Results:

@@ -39,6 +39,7 @@ def limits(dtype: np.dtype[Any]) -> Any:
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
 
 
+OPEN, EXACT, EQUAL = "open", "exact", "equal"
 # The tolerance in units of sigma: a correct implementation stays below it. TOLERANCES.md has the measurements.
 LAMBDA = 6.5
 
@@ -131,6 +132,8 @@ class ErrorModel:
         open_ties: leave the choice at an exact tie or kink open, as if rounding could flip it: the value is halfway
             between the two sides, and the error reaches both.
         rounds: if False, rounding errors are negligibly small, and the bounds show the effect of open ties alone.
+        outcome: that of a comparison which rounding can change: OPEN leaves it open and widens what depends on it, EXACT is
+            that of the exact numbers, EQUAL that of two equal ones, as where a product underflows.
     """
 
     dtype: np.dtype[Any]
@@ -139,6 +142,7 @@ class ErrorModel:
     stored: str | None = None
     open_ties: bool = False
     rounds: bool = True
+    outcome: str = OPEN
     branches: BranchLog = field(default_factory=BranchLog)
     others: dict[str, ErrorModel] = field(init=False, default_factory=dict, compare=False, repr=False)
 

@@ -10,7 +10,7 @@ import numpy as np
 from oracle.running_error.array import ErrorArray, operands
 from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
 from oracle.running_error.mask import ErrorMask
-from oracle.running_error.model import Branches, Floats, Twofold, added, merged
+from oracle.running_error.model import EQUAL, OPEN, Branches, Floats, Twofold, added, merged
 
 
 def comparison(
@@ -41,6 +41,10 @@ def comparison(
             branches.adopted += int(np.count_nonzero(flipped))
             branches.inadmissible += int(np.count_nonzero(flipped if near is None else flipped & ~near.statistical))
         branches.ambiguous += count_of(near)
+        if counted and model.outcome != OPEN:
+            if model.outcome == EQUAL and near is not None:
+                outcome = np.where(near.statistical, compare(0.0, 0.0), outcome)
+            ambiguous = None
         if model.open_ties and by_order:
             tied = (x.branching_value == y.branching_value) & np.isfinite(x.branching_value)
             either = Twofold(tied, tied if model.bounds else None)

@@ -1,0 +1,48 @@
+"""Which outcome a subject had of an update's comparisons that rounding can change, as where Rprop's product underflows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from oracle.case.arrays import Array
+from oracle.judging.figures import Expected
+from oracle.running_error import ErrorArray
+from oracle.trace import Key
+
+# The largest distance of one quantity, in units of that between the two outcomes: a wrong one does not outvote the others.
+FARTHEST = 2.0
+
+
+def counts_as_equal(
+    key: Key, got: Mapping[Key, Array | None], exact: Mapping[Key, Any], equal: Mapping[Key, Any]
+) -> Array:
+    """The mask where the update of a parameter, all its quantities taken together, is nearer to the outcome of equal numbers."""
+    shape = exact[key].shape
+    nearer = np.zeros(shape)
+    for own in _of_the_same(key, exact):
+        one, other, array = exact[own], equal[own], got.get(own)
+        if not isinstance(one, ErrorArray) or array is None or not one.shape == array.shape == shape:
+            continue
+        with np.errstate(all="ignore"):
+            apart, actual = np.abs(one.value - other.value), array.astype(np.float64)
+            far = [np.minimum(np.abs(actual - side.value) / apart, FARTHEST) for side in (one, other)]
+            nearer += np.where(apart > 0, np.nan_to_num(far[0] - far[1]), 0.0)
+    found: Array = nearer > 0
+    return found
+
+
+def _of_the_same(key: Key, results: Iterable[Key]) -> list[Key]:
+    """The quantities of the same update and parameter."""
+    short = key.quantity.partition(".")[2]
+    return [own for own in results if own[:2] == key[:2] and own.quantity.partition(".")[2] == short]
+
+
+def of_each(mask: Array, one: Expected, other: Expected) -> Expected:
+    """What is expected of each element: the second where the mask is set."""
+    value, sigma, scale = (
+        np.where(mask, getattr(other, own), getattr(one, own)) for own in ("value", "sigma", "scale")
+    )
+    return Expected(value, sigma, None, scale)

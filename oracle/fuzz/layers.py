@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from oracle.fuzz import windows
@@ -74,7 +76,13 @@ def _upsample() -> Plan:
             options["scale_factor"] = number(rng, 0.6, 3.3) if choice["by"] == "factor" else 2.0
             options["recompute_scale_factor"] = choice["recompute"]
         batch = "several" if choice["batch"] == "unbatched" else choice["batch"]
-        return options, batched(rng, batch, (2, *sides(rng, choice["sides"], rank, (2,) * rank)))
+        shape = batched(rng, batch, (2, *sides(rng, choice["sides"], rank, (2,) * rank)))
+        factor = options.get("scale_factor", 0.0)
+        # Where a factor leaves a side as it is, or doubles it, torch errs: reports/findings/torch-nearest-index.md.
+        keeps = any(math.floor(n * factor) in (n, 2 * n) for n in shape[2:])
+        if choice["by"] == "factor" and not choice["smooth"] and rank != 2 and keeps:
+            options["recompute_scale_factor"] = True
+        return options, shape
 
     levels = {"rank": (1, 2, 3), "smooth": BOTH, "align_corners": BOTH, "by": ("size", "factor", "two")}
     return Plan({**levels, "recompute": (None, None, True), "batch": BATCHES, "sides": SIDES}, make)

@@ -9,12 +9,16 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.fuzz.draw import CLASSES, KINDS, drawn
+from oracle.fuzz.layers import PLANS
 from oracle.fuzz.outcome import quiet
 from oracle.fuzz.walk import at
+from refbp import functional as F
 
 LEVELS = {
     "stride": (1, 2, 3),
@@ -78,3 +82,21 @@ def test_nearly_all_cases_are_legal() -> None:
     assert any(0 in own.case.inputs[0].shape for own in cases if own.case.inputs)
     assert any(not array.flags.c_contiguous for own in cases for array in own.case.grad_outputs)
     assert set(KINDS) == {"layers", "losses", "optimizers", "networks"}
+
+
+def test_torch_reads_the_nearest_input_that_its_gradient_goes_to() -> None:
+    """It does not where a factor leaves a side nearly as it is, or nearly doubles it, so no such factor is drawn."""
+    plan, rng = PLANS["Upsample"], np.random.default_rng(5)
+    near = 0
+    for point in range(3_000):
+        choice = at(plan.levels, 5, "Upsample", point)
+        options, shape = plan.make(rng, choice)
+        if options["mode"] != "nearest" or 0 in shape:
+            continue
+        for dtype in ("float64", "float32"):
+            x = np.arange(math.prod(shape), dtype=dtype).reshape(shape)
+            y, _ = F.upsample(x, **options)
+            np.testing.assert_array_equal(torch.nn.functional.interpolate(torch.tensor(x), **options).numpy(), y)
+        kept = any(m in (n, 2 * n) for n, m in zip(shape[2:], y.shape[2:], strict=True))
+        near += choice["by"] == "factor" and kept
+    assert near > 50

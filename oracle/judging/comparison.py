@@ -77,13 +77,17 @@ def _guides(bench: Bench, steps: int) -> dict[Key, Array]:
     }
 
 
+def _traced(results: Results) -> Trace:
+    """The values of a prediction."""
+    own = {key: result.value if isinstance(result, ErrorArray) else result for key, result in results.items()}
+    return Trace(own)
+
+
 def _terms_alone(case: Case, results: Results, model: ErrorModel, guides: Mapping[Key, Array] | None) -> Results:
     """A prediction for the last of several steps alone (with those that add to its gradients), from the state in these results.
     Over many steps the size of the terms that were added up would grow or shrink until it is useless."""
-    last, plain = case.steps - 1, Trace()
-    for key, result in results.items():
-        plain.record(*key, result.value if isinstance(result, ErrorArray) else result)
-    part = step_part(case, plain, last)
+    last = case.steps - 1
+    part = step_part(case, _traced(results), last)
     assert part is not None
     first = case.steps - part.case.steps
     own = {key._replace(step=key.step - first): array for key, array in (guides or {}).items() if key.step >= first}
@@ -279,7 +283,8 @@ class Comparison:
         The order of the operations decides then which of them an element becomes. What is due to be NaN or infinite without an
         overflow, such as the mean of nothing, has to be so.
         """
-        if got.shape != self.predicted[key].shape or not may_overflow(self.case):
+        due_there = _traced(self.predicted) if self.bench.end_to_end else None
+        if got.shape != self.predicted[key].shape or not may_overflow(self.case, key.quantity, due_there):
             return False
         due = self.expected(key)
         finite = np.isfinite(due.value) & np.isfinite(due.sigma)

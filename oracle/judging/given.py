@@ -8,7 +8,10 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.case.case import Case
+from oracle.judging.parts import local_parts
+from oracle.judging.wiring import completed
 from oracle.running_error.model import limits
+from oracle.trace import Trace
 
 
 def given(case: Case) -> Iterator[Array]:
@@ -30,16 +33,33 @@ def same(one: Array, other: Array) -> bool:
     return one.dtype == other.dtype and np.array_equal(one, other)
 
 
-def may_overflow(case: Case) -> bool:
+def may_overflow(case: Case, quantity: str, due: Trace | None = None) -> bool:
+    """Whether sums of products may leave the range on the way to a quantity of a case.
+
+    due: what is due in a network, of which each layer, the loss and the update are then asked too.
+    """
+    if due is None:
+        return _overflows(case, quantity)
+    whole = completed(case, due)
+    parts = (part.case for step in range(case.steps) for part in local_parts(case, whole, step))
+    return any(_overflows(own, name) for own in (case, *parts) for name in ("output", quantity))
+
+
+def _overflows(case: Case, quantity: str) -> bool:
     """Whether inputs and parameters are finite, and sums of their products may leave the range, or a state has left it.
 
     A state is not counted as given, since it overflows first. Nor is a parameter with such a state: the update that made the
-    state infinite has made the parameter from it.
+    state infinite has made the parameter from it. Nor is the upstream gradient, for a quantity of the forward pass: it is NaN
+    because an output has overflown.
     """
     states = [(name, own) for held in case.optimizer_state.values() for name, own in held.items()]
     lost = {name for name, own in states if not np.isfinite(own).all()}
     params = [own for name, own in case.params.items() if name not in lost]
-    sizes = [np.abs(own.astype(np.float64)) for own in (*given(case), *params) if own.size]
+    forward = quantity == "output" or quantity.startswith("buffer.")
+    own_given = case.inputs if forward else tuple(given(case))
+    if not own_given:
+        return False
+    sizes = [np.abs(own.astype(np.float64)) for own in (*own_given, *params) if own.size]
     if not all(np.isfinite(own).all() for own in sizes):
         return False
     if lost:

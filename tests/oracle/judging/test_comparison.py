@@ -318,6 +318,38 @@ def test_a_parameter_that_is_given_as_infinite_has_not_overflown() -> None:
     assert may_overflow(replace(case, optimizer_state=state))
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+@pytest.mark.parametrize("mode", [LOCAL, END_TO_END])
+def test_an_output_in_a_network_that_overflows_is_undecided(mode: str) -> None:
+    """Also where the loss behind it sends back NaN, and where only the products of several layers leave the range."""
+    dense = [Spec("Linear", {"in_features": n, "out_features": m, "bias": False}) for n, m in ((1, 1), (1, 2), (2, 1))]
+    case = Case(
+        "overflow/network",
+        layers=tuple(dense),
+        loss=Spec("MSELoss", {"reduction": "mean"}),
+        params={
+            "0.weight": np.array([[1e100]]),
+            "1.weight": np.array([[1e100], [-1e100]]),
+            "2.weight": np.array([[1e10, 3e10]]),
+        },
+        inputs=(np.array([[1e100], [1e-100]]),),
+        targets=((np.zeros((2, 1)),),),
+    )
+    with np.errstate(all="ignore"):
+        trace, reference = refbp_subject.run(case), torch_subject.run(case)
+    key = Key(0, "2", "output")
+    output = reference.arrays[key].copy()
+    assert not np.isfinite(output[0]).any() and np.isfinite(output[1]).all()
+    output[0] = np.inf if np.isnan(output[0]).any() else np.nan
+
+    def verdict() -> str:
+        return seen(judge(case, Trace({**trace.arrays, key: output}), torch_subject), mode)["2", "output"]
+
+    assert verdict() == UNDECIDED
+    output[1] *= 1.5
+    assert verdict() == WRONG
+
+
 def test_the_mean_of_nothing_is_nan() -> None:
     """That is no overflow: 0 in its place is wrong."""
     options = {"reduction": "mean"}

@@ -128,13 +128,20 @@ def runs(case: Case, reference: Subject) -> bool:
 
 def _excused(whole: list[Row], local: Sequence[Row]) -> list[Row]:
     """The end-to-end rows; `loose` replaces a discrepancy if every layer was judged, is right on its own inputs, and received
-    exactly its neighbours' results. The excess is then rounding that the statistical model wrongly takes to be independent."""
+    exactly its neighbours' results. The excess is then rounding that the statistical model wrongly takes to be independent.
+
+    The gradients and buffers of a layer that stands twice are judged end to end alone: they must be right as they are.
+    """
     judged = {(row.layer, row.quantity) for row in local}
 
     def is_choice(row: Row) -> bool:
         return row.quantity in (*BRANCHES, "branches")
 
-    if all(map(is_right, local)) and all(is_choice(row) or (row.layer, row.quantity) in judged for row in whole):
+    def is_known(row: Row) -> bool:
+        ends_here = row.quantity.startswith(("grad.", "buffer.")) and is_right(row)
+        return is_choice(row) or ends_here or (row.layer, row.quantity) in judged
+
+    if all(map(is_right, local)) and all(map(is_known, whole)):
         return [row if is_choice(row) else as_loose(row) for row in whole]
     return whole
 

@@ -583,6 +583,24 @@ def test_errors_of_one_cause_that_are_right_in_every_layer_are_loose_end_to_end(
     assert LOOSE not in {row.verdict for row in rows}
 
 
+def test_a_layer_that_stands_twice_leaves_the_others_their_excuse() -> None:
+    """Its own gradients, a sum over both places, are judged end to end alone, and have to be right there."""
+    layers = [layer("ReLU"), *(layer("Linear", 4, 4) for _ in range(12)), replace(layer("Linear", 4, 4), same_as="12")]
+    case = network_case("bias/twice", "", layers, (5, 4), draw_params=lambda rng, shape: rng.uniform(0.1, 0.4, shape))
+    case = case.astype("float32")
+    trace = patched("refbp.linear:linear", outwards)(case)
+    key = Key(0, "12", "grad.weight")
+    for own in (key, key._replace(quantity="grad.bias")):  # as if without the errors that add up
+        trace.arrays[own] = refbp_subject.run(case).arrays[own]
+    rows = judge(case, trace, refbp_subject)
+    assert not at_fault(rows) and not at_fault(rows, END_TO_END)
+    assert {row.layer for row in rows if row.verdict == LOOSE} >= {"10", "11", "12", "13"}
+    trace.arrays[key] = one_off(trace.arrays[key])
+    rows = judge(case, trace, refbp_subject)
+    assert ("12", "grad.weight", WRONG) in at_fault(rows, END_TO_END) and not at_fault(rows)
+    assert LOOSE not in {row.verdict for row in rows}
+
+
 def test_what_was_not_tested_is_right_and_what_cannot_be_told_is_not() -> None:
     """A sum whose terms are all zero leaves nothing to err; a tolerance that is too wide may hide an error."""
     row = Row("case", "float32", 0, "fc", "Linear", "output", LOCAL, UNDECIDED)

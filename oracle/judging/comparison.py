@@ -18,7 +18,7 @@ from oracle.execution.predict import predict, with_open_ties
 from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.derived import reference_factors
 from oracle.judging.disputes import settled
-from oracle.judging.figures import Expected, differs
+from oracle.judging.figures import Expected, by_norm, differs
 from oracle.judging.given import all_given, given, may_overflow, same
 from oracle.judging.in_numbers import with_numbers
 from oracle.judging.kernels import Kernels
@@ -391,12 +391,3 @@ class Comparison:
     @cached_property
     def with_open_ties(self) -> Results:
         return with_open_ties(self.case, self.model, self.guides, self.predicted)
-
-
-def by_norm(expected: Expected) -> Expected:
-    """The same error in norm, spread evenly over all elements."""
-
-    def even(size: Array) -> Array:
-        return np.full(size.shape, np.sqrt(np.mean(np.square(size)))) if size.size else size
-
-    return replace(expected, sigma=even(expected.sigma), bound=None, scale=even(expected.scale))

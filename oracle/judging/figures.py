@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,15 @@ class Expected:
     bound: Floats | None
     scale: Floats
     hidden: Array | None = None
+
+
+def by_norm(expected: Expected) -> Expected:
+    """The same error in norm, spread evenly over all elements."""
+
+    def even(size: Array) -> Array:
+        return np.full(size.shape, np.sqrt(np.mean(np.square(size)))) if size.size else size
+
+    return replace(expected, sigma=even(expected.sigma), bound=None, scale=even(expected.scale))
 
 
 @dataclass(frozen=True)

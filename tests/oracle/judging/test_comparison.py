@@ -15,8 +15,8 @@ from oracle.execution.network import layer_types
 from oracle.execution.predict import predict
 from oracle.judging import comparison
 from oracle.judging.case_rows import judge
-from oracle.judging.comparison import Bench, Comparison, by_norm
-from oracle.judging.figures import Expected
+from oracle.judging.comparison import Bench, Comparison
+from oracle.judging.figures import Expected, by_norm
 from oracle.judging.given import may_overflow
 from oracle.judging.in_numbers import with_numbers
 from oracle.judging.parts import local_parts
@@ -312,10 +312,10 @@ def test_a_parameter_that_is_given_as_infinite_has_not_overflown() -> None:
         optimizer=Spec("SGD", {"lr": 1.0}),
     )
     state = {"momentum": {"0.weight": np.array([[1.0, 2.0]])}}
-    assert not may_overflow(case)
-    assert not may_overflow(replace(case, optimizer_state=state))
+    assert not may_overflow(case, "param.weight")
+    assert not may_overflow(replace(case, optimizer_state=state), "param.weight")
     state["momentum"]["0.weight"][0, 1] = np.nan
-    assert may_overflow(replace(case, optimizer_state=state))
+    assert may_overflow(replace(case, optimizer_state=state), "param.weight")
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")

@@ -43,7 +43,7 @@ def dropout(
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
 
     def f(x: Array) -> Array:
-        return x * scale * chosen
+        return x * chosen * scale  # scaled first, a number that is dropped could overflow
 
     return f(input), f
 
@@ -104,7 +104,7 @@ def alpha_dropout(
     chosen = kept(input.shape, p, rng) if mask is None else _fitting(mask, input, "alpha_dropout")
     a = ((1.0 - p) * (1.0 + p * SATURATED**2)) ** -0.5 if p < 1 else 0.0
     output = where(chosen, input, input * 0.0 + SATURATED) * a + (-a * p * SATURATED)
-    return output, lambda grad_output: grad_output * a * chosen
+    return output, lambda grad_output: grad_output * chosen * a
 
 
 class _Dropout(Layer):

@@ -67,6 +67,18 @@ def test_what_is_not_finite_is_multiplied_too(name: str, p: float) -> None:
     assert np.isnan(ours(x)).sum() > np.isnan(x).sum() or p == 0
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("name", ["Dropout", "AlphaDropout"])
+def test_what_is_dropped_is_not_scaled(name: str) -> None:
+    """The largest number is dropped to zero: scaled first, it would be an infinity, whose product with zero is NaN."""
+    ours = getattr(refbp, name)(0.9)
+    ours.imposed_mask = np.array([False, True, False])
+    x = np.array([65504, 1, -65504], np.float16)
+    kept = ours(x)
+    assert np.isfinite(kept).all() and kept.dtype == x.dtype
+    np.testing.assert_array_equal(ours.backward(x) == 0, [True, False, True])
+
+
 @pytest.mark.parametrize("shape", [(6, 3), (5, 6, 3)])
 def test_three_dimensions_are_a_batch_to_dropout2d_alone(shape: tuple[int, ...]) -> None:
     """One decision per channel of each sample; Dropout1d takes two dimensions as channels and their side."""

@@ -164,15 +164,19 @@ def square(x: ErrorArray) -> ErrorArray:
 
 
 def square_root(x: Any) -> ErrorArray:
-    """The rule of the square root, whose error is at most the root of x's error even if x is close to zero."""
+    """The rule of the square root, whose error is at most the root of x's error even if x is close to zero. Where x may be zero,
+    its root may be zero as well: the error is then no smaller than the root itself, of which the slope at x gives half."""
     x = in_range(x)
     model, value = x.model, np.sqrt(x.value)
     error = model.rounding(value)
     if x.error is not None:
-        slope = model.raised(0.5 / value)
-        error = error + x.error.mapped(
-            lambda own, slope: np.where(own == 0, 0.0, np.minimum(slope * own, np.sqrt(own))), slope
-        )
+
+        def propagated(own: Floats, slope: Floats, size: Floats, root: Floats) -> Floats:
+            near = np.minimum(slope * own, np.sqrt(own))
+            return np.where(own == 0, 0.0, np.where(own >= size, np.maximum(near, root), near))
+
+        slope, size, root = model.raised(0.5 / value), model.raised(x.value), model.raised(value)
+        error = error + x.error.mapped(propagated, slope, size, root)
     scale = None if x.scale is None else np.maximum(np.square(value), 0.25 / x.value * x.scale)
     return ErrorArray(value, model, error, scale=scale)
 

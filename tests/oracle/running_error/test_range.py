@@ -101,6 +101,13 @@ def test_a_root_near_zero_is_off_by_no_more_than_the_root_of_the_error() -> None
     np.testing.assert_allclose(np.sqrt(noise(1, 1e-3, 4.0)).sigma, np.hypot(2.5e-4, 2 * 2.0**-24), rtol=1e-9)
 
 
+def test_a_root_of_what_may_be_zero_may_be_zero() -> None:
+    """Half of its error's share would be left of the first order, and a quotient by the root would seem to be bounded."""
+    assert np.sqrt(noise(1, 1.0, 1.0)).sigma >= 1.0
+    assert np.isinf((1.0 / np.sqrt(noise(1, 1.2, 1.0))).sigma).all()
+    assert np.isfinite((1.0 / np.sqrt(noise(1, 0.9, 1.0))).sigma).all()
+
+
 def test_ordinary_zeros_among_the_terms_change_nothing() -> None:
     """Noise is what has an error larger than itself: the usual sum adds the squares of its terms' errors."""
     rng = np.random.default_rng(0)

@@ -146,12 +146,12 @@ larger, smaller = comparison(np.greater, counted=False), comparison(np.less, cou
 
 def maximum(x: Any, y: Any) -> Any:
     x, y = operands(x, y)
-    return where(larger(x, y) | np.isnan(x.value), x, y)
+    return where(larger(x, y) | np.isnan(x.branching_value), x, y)
 
 
 def minimum(x: Any, y: Any) -> Any:
     x, y = operands(x, y)
-    return where(smaller(x, y) | np.isnan(x.value), x, y)
+    return where(smaller(x, y) | np.isnan(x.branching_value), x, y)
 
 
 def clipped(x: Any, low: Any, high: Any) -> Any:

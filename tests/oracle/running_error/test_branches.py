@@ -156,6 +156,13 @@ def test_only_an_open_choice_has_the_larger_scale() -> None:
     np.testing.assert_array_equal(other.scale_or_own, [9, 1, 25, 36])
 
 
+@pytest.mark.parametrize("choose", [np.maximum, np.minimum])
+def test_nan_in_the_subject_is_the_larger_and_the_smaller(choose: Any) -> None:
+    """Its number is open where it left the range, and its own NaN goes on: it is not the other number, which has no error."""
+    x = uncertain([-1.0, 1.0], [np.inf, np.inf], [np.nan, np.nan])
+    assert np.isinf(choose(x, 0.0).sigma).all()
+
+
 @pytest.mark.parametrize("guided", ["x", "y", "both"])
 def test_what_the_subject_had_is_known_behind_a_choice_too(guided: str) -> None:
     """A second comparison adopts the subject's branch, whichever side it comes from; where nothing is known, all stays open."""

@@ -90,7 +90,7 @@ def multiply(x: Any, y: Any) -> ErrorArray:
     if x is y:
         return square(x)
     if is_mask(y):  # a choice between x and zero, which rounds nothing; zero times infinity is NaN
-        chosen: ErrorArray = where(y, x, 0.0 if np.isfinite(getattr(x, "value", x)).all() else x * 0.0)
+        chosen: ErrorArray = where(y, x, 0.0 if np.isfinite(x).all() else x * 0.0)
         return chosen
     x, y = map(in_range, operands(x, y))
     model, value = x.model, x.value * y.value
@@ -141,14 +141,22 @@ def elementwise(
 
 
 def exponential(x: Any) -> ErrorArray:
-    """The rule of exp; a result of zero counts as an underflow."""
+    """The rule of exp; a result of zero counts as an underflow, but not of a number that may as well be infinite or NaN."""
     result = elementwise(np.exp, lambda x, y: y, 4)(x)
     lost = (result.value == 0) & (x.value > -np.inf)
+    if x.model.branches.left_range:
+        lost &= np.isfinite(x.error_or_zero.statistical)
     if lost.any() and result.own_error is not None:
         least, least_worst = x.model.least_lost
         floor = x.model.constant(least * least, least_worst)
         result.own_error = result.own_error.mapped(lambda own, floor: np.where(lost, floor, own), floor)
     return result
+
+
+def finite(x: ErrorArray) -> Any:
+    """The mask where x is a finite number in every implementation."""
+    known = np.isfinite(x.value)
+    return known & np.isfinite(in_range(x).error_or_zero.statistical) if x.model.branches.left_range else known
 
 
 def square(x: ErrorArray) -> ErrorArray:
@@ -251,6 +259,6 @@ UFUNCS.update(
         erf: elementwise(erf, lambda x, y: TWO_OVER_ROOT_PI * np.exp(-x * x), 4),
         np.isnan: lambda x: np.isnan(x.value),
         np.isinf: lambda x: np.isinf(x.value),
-        np.isfinite: lambda x: np.isfinite(x.value),
+        np.isfinite: finite,
     }
 )

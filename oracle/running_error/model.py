@@ -80,6 +80,11 @@ class BranchLog:
     overflown: bool = False
     by_place: dict[str, Branches] = field(default_factory=dict)
 
+    @property
+    def left_range(self) -> bool:
+        """Whether a value was, or may have been, an infinity or NaN in the dtype: an infinite error may then stand for one."""
+        return self.overflown or any(own.out_of_range for own in self.by_place.values())
+
     def here(self) -> Branches:
         return self.by_place.setdefault(self.place, Branches())
 

@@ -9,6 +9,7 @@ import pytest
 
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.model import Twofold, limits
+from refbp.special import masked
 
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -72,6 +73,25 @@ def test_a_result_beyond_the_range_is_known_to_be_infinite() -> None:
     assert np.isfinite(np.square(x).sigma).all()
     assert np.isfinite((x * 1e30).sigma).all()
     assert np.isfinite(np.exp(exact([100.0])).sigma).all()
+
+
+def test_zero_times_a_number_beyond_the_range_is_open() -> None:
+    """It is NaN of an infinity, which only a choice leaves at zero: dropped numbers are a product, masked ones a choice."""
+    kept = np.array([False, True, False])
+    beyond = np.square(exact([1e22, 2.0, 3.0]))
+    dropped, chosen = beyond * kept, masked(beyond, kept)
+    assert np.isfinite(dropped.sigma).tolist() == [False, True, True]
+    np.testing.assert_array_equal(dropped.value, [0.0, 4.0, 0.0])
+    assert np.isfinite(chosen.sigma).all() and not chosen.sigma[0]
+
+
+def test_a_zero_exponential_of_what_may_be_infinite_is_open() -> None:
+    """1e44 - 2e44 is NaN in float32, and so is its exponential; that of -1e44 alone is zero for everybody."""
+    beyond = np.square(exact([1e22]))
+    assert not np.isfinite(np.exp(beyond - beyond * 2.0).sigma).any()
+    assert (np.exp(-beyond).sigma <= TINY).all()
+    huge = exact([1e200], "float64")
+    assert (np.exp(huge - huge * 3.0).sigma < 1e-100).all()  # its squared error overflows, and it does not
 
 
 def noise(size: int, sigma: float, value: float = 0.0) -> ErrorArray:

@@ -19,7 +19,7 @@ from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.derived import reference_factors
 from oracle.judging.disputes import settled
 from oracle.judging.figures import Expected, by_norm, differs
-from oracle.judging.given import all_given, given, may_overflow, same
+from oracle.judging.given import all_finite, all_given, given, may_overflow, products_may_overflow, same
 from oracle.judging.in_numbers import with_numbers
 from oracle.judging.kernels import Kernels
 from oracle.judging.outcomes import counts_as_equal, of_each
@@ -278,17 +278,24 @@ class Comparison:
         return predict(self.case, replace(self.model, accumulate=None, branches=BranchLog()), self.guides)
 
     def _has_overflown(self, key: Key, got: Array) -> bool:
-        """Whether all that differs is due to be infinite or NaN only because products of the given numbers overflow.
+        """Whether all that differs is due to be infinite or NaN only because what is computed from the given numbers overflows.
 
         The order of the operations decides then which of them an element becomes. What is due to be NaN or infinite without an
         overflow, such as the mean of nothing, has to be so.
         """
-        due_there = _traced(self.predicted) if self.bench.end_to_end else None
-        if got.shape != self.predicted[key].shape or not may_overflow(self.case, key.quantity, due_there):
+        own = self.predicted[key]
+        if got.shape != own.shape:
             return False
         due = self.expected(key)
-        finite = np.isfinite(due.value) & np.isfinite(due.sigma)
-        return not differs(got[finite], Expected(due.value[finite], due.sigma[finite], None, due.scale[finite]))
+        lost = ~np.isfinite(due.value)
+        if not all_finite(self.case, key.quantity):  # an infinity, to which one of the other sign may be added
+            lost &= np.isinf(due.value) & np.isnan(got) & products_may_overflow(self.case, key.quantity)
+        elif not may_overflow(self.case, key.quantity, _traced(self.predicted) if self.bench.end_to_end else None):
+            return False
+        known = ~lost
+        return bool(lost.any()) and not differs(
+            got[known], Expected(due.value[known], due.sigma[known], None, due.scale[known])
+        )
 
     def _out_of_range(self, row: Row) -> Row:
         """The row of a quantity whose error is infinite: the dtype cannot hold an intermediate number, or one that is divided by

@@ -46,24 +46,40 @@ def may_overflow(case: Case, quantity: str, due: Trace | None = None) -> bool:
 
 
 def _overflows(case: Case, quantity: str) -> bool:
-    """Whether inputs and parameters are finite, and sums of their products may leave the range, or a state has left it.
+    """Whether inputs and parameters are finite, and sums of their products may leave the range, or a state has left it."""
+    if not _sizes(case, quantity) or not all_finite(case, quantity):
+        return False
+    return bool(_lost(case)) or products_may_overflow(case, quantity)
+
+
+def _lost(case: Case) -> set[str]:
+    """The parameters whose optimizer state has left the range."""
+    states = [(name, own) for held in case.optimizer_state.values() for name, own in held.items()]
+    return {name for name, own in states if not np.isfinite(own).all()}
+
+
+def _sizes(case: Case, quantity: str) -> list[Array]:
+    """The sizes of what is given for a quantity, and of the parameters.
 
     A state is not counted as given, since it overflows first. Nor is a parameter with such a state: the update that made the
     state infinite has made the parameter from it. Nor is the upstream gradient, for a quantity of the forward pass: it is NaN
     because an output has overflown.
     """
-    states = [(name, own) for held in case.optimizer_state.values() for name, own in held.items()]
-    lost = {name for name, own in states if not np.isfinite(own).all()}
+    lost = _lost(case)
     params = [own for name, own in case.params.items() if name not in lost]
     forward = quantity == "output" or quantity.startswith("buffer.")
     own_given = case.inputs if forward else tuple(given(case))
-    if not own_given:
-        return False
-    sizes = [np.abs(own.astype(np.float64)) for own in (*own_given, *params) if own.size]
-    if not all(np.isfinite(own).all() for own in sizes):
-        return False
-    if lost:
-        return True
-    largest = [float(own.max()) for own in sizes]
+    return [np.abs(own.astype(np.float64)) for own in (*own_given, *params) if own.size] if own_given else []
+
+
+def all_finite(case: Case, quantity: str) -> bool:
+    """Whether what is given for a quantity, and the parameters, are finite."""
+    return all(np.isfinite(own).all() for own in _sizes(case, quantity))
+
+
+def products_may_overflow(case: Case, quantity: str) -> bool:
+    """Whether sums of products of those given numbers that are finite may leave the range."""
+    sizes = _sizes(case, quantity)
+    largest = [float(own.max(where=np.isfinite(own), initial=0.0)) for own in sizes]
     one, two = sorted([1.0, 1.0, *largest, *largest])[-2:]
     return one > float(limits(np.dtype(case.dtype)).max) / (two * max((own.size for own in sizes), default=1))

@@ -350,6 +350,30 @@ def test_an_output_in_a_network_that_overflows_is_undecided(mode: str) -> None:
     assert verdict() == WRONG
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+@pytest.mark.parametrize(("size", "verdict"), [(1e30, UNDECIDED), (1.0, WRONG)])
+def test_an_infinity_may_meet_an_overflow_of_the_other_sign(size: float, verdict: str) -> None:
+    """-inf + 1e40 is NaN in float32, if the terms overflow; the infinity itself was given. A number in its place is wrong."""
+    rng = np.random.default_rng(1)
+    upstream = rng.uniform(1, 2, (6, 3)) * size
+    upstream[2, 1] = -np.inf
+    case = Case(
+        "given infinity",
+        layers=(Spec("Linear", {"in_features": 4, "out_features": 3, "bias": False}),),
+        params={"0.weight": rng.uniform(1, 2, (3, 4)) * size},
+        inputs=(rng.standard_normal((6, 4)),),
+        grad_outputs=(upstream,),
+    ).astype("float32")
+    trace = refbp_subject.run(case)
+    key = Key(0, "0", "grad_input")
+    assert np.isneginf(torch_subject.run(case.astype("float64")).arrays[key][2]).all()
+    for other, due in ((np.nan, verdict), (1.0, WRONG), (np.inf, WRONG)):
+        got = trace.arrays[key].copy()
+        got[2] = other
+        rows = judge(case, Trace({**trace.arrays, key: got}), torch_subject)
+        assert seen(rows, LOCAL)["0", "grad_input"] == due
+
+
 def test_the_mean_of_nothing_is_nan() -> None:
     """That is no overflow: 0 in its place is wrong."""
     options = {"reduction": "mean"}

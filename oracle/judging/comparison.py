@@ -19,7 +19,7 @@ from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.derived import reference_factors
 from oracle.judging.disputes import settled
 from oracle.judging.figures import Expected, by_norm, differs
-from oracle.judging.given import all_finite, all_given, given, may_overflow, products_may_overflow, same
+from oracle.judging.given import all_given, given, overflown, same
 from oracle.judging.in_numbers import with_numbers
 from oracle.judging.kernels import Kernels
 from oracle.judging.outcomes import counts_as_equal, of_each
@@ -278,24 +278,15 @@ class Comparison:
         return predict(self.case, replace(self.model, accumulate=None, branches=BranchLog()), self.guides)
 
     def _has_overflown(self, key: Key, got: Array) -> bool:
-        """Whether all that differs is due to be infinite or NaN only because what is computed from the given numbers overflows.
-
-        The order of the operations decides then which of them an element becomes. What is due to be NaN or infinite without an
-        overflow, such as the mean of nothing, has to be so.
-        """
+        """Whether all that differs is infinite or NaN only because what is computed from the given numbers overflows."""
         own = self.predicted[key]
         if got.shape != own.shape:
             return False
         due = self.expected(key)
-        lost = ~np.isfinite(due.value)
-        if not all_finite(self.case, key.quantity):  # an infinity, to which one of the other sign may be added
-            lost &= np.isinf(due.value) & np.isnan(got) & products_may_overflow(self.case, key.quantity)
-        elif not may_overflow(self.case, key.quantity, _traced(self.predicted) if self.bench.end_to_end else None):
-            return False
-        known = ~lost
-        return bool(lost.any()) and not differs(
-            got[known], Expected(due.value[known], due.sigma[known], None, due.scale[known])
-        )
+        through = _traced(self.predicted) if self.bench.end_to_end else None
+        known = ~overflown(self.case, key.quantity, through, due.value, own.value, own.sigma, got)
+        left = Expected(due.value[known], due.sigma[known], None, due.scale[known])
+        return not known.all() and not differs(got[known], left)
 
     def _out_of_range(self, row: Row) -> Row:
         """The row of a quantity whose error is infinite: the dtype cannot hold an intermediate number, or one that is divided by

@@ -10,7 +10,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.judging.parts import local_parts
 from oracle.judging.wiring import completed
-from oracle.running_error.model import limits
+from oracle.running_error.model import Floats, limits
 from oracle.trace import Trace
 
 
@@ -83,3 +83,24 @@ def products_may_overflow(case: Case, quantity: str) -> bool:
     largest = [float(own.max(where=np.isfinite(own), initial=0.0)) for own in sizes]
     one, two = sorted([1.0, 1.0, *largest, *largest])[-2:]
     return one > float(limits(np.dtype(case.dtype)).max) / (two * max((own.size for own in sizes), default=1))
+
+
+def overflown(
+    case: Case, quantity: str, through: Trace | None, due: Floats, own: Floats, sigma: Floats, got: Array
+) -> Array:
+    """The mask where an infinity or NaN is due only because what is computed from the given numbers overflows.
+
+    The order of the operations decides then which of them an element becomes. What is due to be NaN or infinite without an
+    overflow, such as the mean of nothing, has to be so.
+
+    Args:
+        through: what is due on the way, in a network.
+        due: the reference's value.
+        own, sigma: refbp's prediction and its error.
+    """
+    lost: Array = ~np.isfinite(due)
+    if not all_finite(case, quantity):  # an infinity, to which one of the other sign may be added
+        return lost & np.isinf(due) & np.isnan(got) & products_may_overflow(case, quantity)
+    if not may_overflow(case, quantity, through):  # only the reference's formula leaves the range, where the prediction's may
+        return lost & np.isfinite(own) & ~np.isfinite(sigma)
+    return lost

@@ -21,7 +21,7 @@ from oracle.judging.given import may_overflow
 from oracle.judging.in_numbers import with_numbers
 from oracle.judging.parts import local_parts
 from oracle.judging.profile import Profile
-from oracle.judging.rows import DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, LOCAL, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import ErrorArray
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
@@ -372,6 +372,31 @@ def test_an_infinity_may_meet_an_overflow_of_the_other_sign(size: float, verdict
         got[2] = other
         rows = judge(case, Trace({**trace.arrays, key: got}), torch_subject)
         assert seen(rows, LOCAL)["0", "grad_input"] == due
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize(("size", "verdict"), [(3e148, UNDECIDED), (3.0, CONVENTION)])
+def test_a_formula_of_the_reference_may_leave_the_range_alone(size: float, verdict: str) -> None:
+    """The cube of a scale overflows although no product of two given numbers does; otherwise its NaN is an error of its own."""
+
+    class Cubed:
+        name = "cubed"
+
+        def run(self, case: Case) -> Trace:
+            trace = torch_subject.run(case)
+            lost = {key: np.full_like(own, np.nan) for key, own in trace.arrays.items() if key.quantity == "grad_input"}
+            return Trace({**trace.arrays, **lost})
+
+    rng = np.random.default_rng(1)
+    case = Case(
+        "cubed",
+        layers=(Spec("LayerNorm", {"normalized_shape": (4,)}),),
+        params={"0.weight": rng.standard_normal(4), "0.bias": np.zeros(4)},
+        inputs=(rng.standard_normal(4) * size,),
+        grad_outputs=(rng.standard_normal(4) * size,),
+    )
+    rows = judge(case, refbp_subject.run(case), Cubed())
+    assert seen(rows, LOCAL)["0", "grad_input"] == verdict
 
 
 def test_the_mean_of_nothing_is_nan() -> None:

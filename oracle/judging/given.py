@@ -101,6 +101,8 @@ def overflown(
     lost: Array = ~np.isfinite(due)
     if not all_finite(case, quantity):  # an infinity, to which one of the other sign may be added
         return lost & np.isinf(due) & np.isnan(got) & products_may_overflow(case, quantity)
-    if not may_overflow(case, quantity, through):  # only the reference's formula leaves the range, where the prediction's may
+    if not may_overflow(
+        case, quantity, through
+    ):  # only the reference's formula leaves the range, where the prediction's may
         return lost & np.isfinite(own) & ~np.isfinite(sigma)
     return lost

@@ -9,7 +9,7 @@ import pandas as pd
 from oracle.report.markdown import table
 from oracle.selftest.controls import FAILS, PASSES
 from oracle.selftest.narrow.planted import Found
-from oracle.selftest.score import SelfTest
+from oracle.selftest.result import SelfTest
 from oracle.wording.figures import figure
 
 

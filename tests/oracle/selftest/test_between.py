@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from oracle.selftest import render, score
+from oracle.selftest import render
 from oracle.selftest.between.bugs import all_bugs
 from oracle.selftest.between.planted import met
+from oracle.selftest.result import SelfTest
 
 ONE_OF_EACH_WAY = ("Residual: drops its branch", "OwnSoftmax: not divided by its sum", "detach: a branch is cut off")
 
@@ -29,8 +30,8 @@ def test_an_operation_is_blamed_with_its_quantity_and_its_twin_is_not(name: str)
 def test_what_is_missed_fails_the_self_test_and_is_told() -> None:
     """A wrong place, and a twin that is accused."""
     right = met(all_bugs()[ONE_OF_EACH_WAY[0]])
-    assert not score.SelfTest(between=[right]).unmet
-    result = score.SelfTest(between=[replace(right, blamed="", named=False), replace(right, twin="somebody")])
+    assert not SelfTest(between=[right]).unmet
+    result = SelfTest(between=[replace(right, blamed="", named=False), replace(right, twin="somebody")])
     assert len(result.unmet) == 2 and not result.passed
     told = render.failures(result)
     assert f"between layers: {right.name} is at Residual grad_input#1, blamed is nobody" in told

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from oracle.selftest import render, score
+from oracle.selftest import render
 from oracle.selftest.narrow.planted import FORMULA, SUMS, WIDEST, Found, all_bugs, found
+from oracle.selftest.result import SelfTest
 
 
 @pytest.mark.parametrize("name", all_bugs())
@@ -32,13 +33,13 @@ def test_every_precision_has_both_kinds() -> None:
 def test_what_is_missed_or_wide_fails_the_self_test_and_is_told() -> None:
     """A bug of another kind, a twin that is accused, and tolerances that are too wide."""
     right = Found("Linear, bfloat16: sums", "Linear", "bfloat16", SUMS, "imprecise", True, "", 7.0)
-    assert not score.SelfTest(narrow=[right]).unfound
-    result = score.SelfTest(narrow=[replace(right, verdict="", named=False), replace(right, twin="somebody")])
+    assert not SelfTest(narrow=[right]).unfound
+    result = SelfTest(narrow=[replace(right, verdict="", named=False), replace(right, twin="somebody")])
     assert len(result.unfound) == 2 and not result.passed
     told = render.failures(result)
     assert "16 bits: Linear, bfloat16: sums is not caught" in told
     assert "accused: the twin of Linear, bfloat16: sums: somebody" in told
-    assert score.SelfTest(narrow=[right]).passed
-    assert not score.SelfTest(narrow=[replace(right, width=WIDEST + 1)]).passed
-    (row,) = render.narrow(score.SelfTest(narrow=[right])).to_dict(orient="records")
+    assert SelfTest(narrow=[right]).passed
+    assert not SelfTest(narrow=[replace(right, width=WIDEST + 1)]).passed
+    (row,) = render.narrow(SelfTest(narrow=[right])).to_dict(orient="records")
     assert (row["planted"], row["named"], row["twins accused"], row["width"]) == (1, 1, 0, 7.0)

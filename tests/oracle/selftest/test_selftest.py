@@ -20,6 +20,7 @@ from oracle.running_error import LAMBDA
 from oracle.selftest import controls, render, score
 from oracle.selftest.bugs import all_bugs
 from oracle.selftest.plain import found, plain_bugs
+from oracle.selftest.result import SelfTest
 from oracle.selftest.variants import all_variants
 from oracle.subjects import refbp as honest
 from oracle.suite import all_cases, named
@@ -96,7 +97,7 @@ def test_a_weakened_judge_misses_bugs_and_says_which(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(oracle.judging.figures, "LAMBDA", 2000 * LAMBDA)
     for limit in ("MOST_RMS", "MOST_MEAN"):
         monkeypatch.setattr(oracle.judging.verdict, limit, 1000 * getattr(oracle.judging.verdict, limit))
-    weak = score.SelfTest(bugs=[score.planted(name, "float32") for name in SUBTLE[::4]])
+    weak = SelfTest(bugs=[score.planted(name, "float32") for name in SUBTLE[::4]])
     assert len(weak.missed) > len(weak.bugs) / 3
     assert not weak.passed
     assert f"missed: {weak.missed[0].bug} (float32)" in render.markdown(weak, "")
@@ -108,7 +109,7 @@ def test_a_tightened_judge_accuses_and_says_whom(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(oracle.judging.figures, "LAMBDA", LAMBDA / 20)
     accused = score.legal("linear: plain loop", "float32")
     assert accused.alarms > 0
-    assert "accused: linear: plain loop" in render.failures(score.SelfTest(variants=[accused]))
+    assert "accused: linear: plain loop" in render.failures(SelfTest(variants=[accused]))
 
 
 def test_a_bug_in_the_wrong_place_is_reported() -> None:
@@ -116,7 +117,7 @@ def test_a_bug_in_the_wrong_place_is_reported() -> None:
     right = score.planted("conv: kernel not turned", "float32")
     assert (right.caught, right.layer_right, right.quantity_right) == (True, True, True)
     misplaced = replace(right, quantity_right=False)
-    assert score.SelfTest(bugs=[misplaced]).misplaced and not score.SelfTest(bugs=[misplaced]).passed
+    assert SelfTest(bugs=[misplaced]).misplaced and not SelfTest(bugs=[misplaced]).passed
 
 
 @pytest.mark.parametrize("name", [name for name in all_variants() if "declared normwise" in name])

@@ -15,14 +15,11 @@ from oracle.judging.profile import Profile
 from oracle.judging.rows import FAILED, GRAVITY, PASS
 from oracle.modules.check import check_module
 from oracle.ops.programs import check_program
-from oracle.programs.execution import Plain, Run
+from oracle.programs.execution import SAME, Plain, Run
 from oracle.programs.torch_calls import record
 from oracle.report.report import Report
 from oracle.subjects.torch import array, from_torch, tensor
 from oracle.wording.errors import failure
-
-# The largest relative difference by which rounding alone can set two results in double precision apart.
-SAME = 1e-9
 
 
 class Program(torch.nn.Module):

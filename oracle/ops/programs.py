@@ -25,7 +25,7 @@ from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called
 from oracle.ops.suite_cases import GRADIENT
 from oracle.programs import numpy_calls
-from oracle.programs.execution import FLOATS, Plain, Run, WithErrors
+from oracle.programs.execution import FLOATS, SAME, Plain, Run, WithErrors
 from oracle.programs.program import Program
 from oracle.report.about import About
 from oracle.report.report import Report
@@ -195,7 +195,7 @@ def _agree(one: Program, other: Program) -> bool:
     """Whether two programs have the same outputs, computed in double precision."""
     found, due = ([np.asarray(own) for own in Run(program, Plain()).outputs] for program in (one, other))
     alike = (
-        a.shape == b.shape and np.allclose(a, b, rtol=1e-6, equal_nan=True) for a, b in zip(found, due, strict=False)
+        a.shape == b.shape and np.allclose(a, b, rtol=SAME, equal_nan=True) for a, b in zip(found, due, strict=False)
     )
     return len(found) == len(due) and all(alike)
 

@@ -45,6 +45,8 @@ STEP_BY_STEP = (
 # Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.
 BY_CALLS = ("arithmetic", "functions", "reductions")
 FLOATS = tuple(ROUNDOFF)
+# The largest relative difference by which rounding alone can set two results in double precision apart.
+SAME = 1e-9
 NARROW = tuple(name for name, roundoff in ROUNDOFF.items() if roundoff > UNIT_ROUNDOFF["float32"])
 UNFILLED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
 KNOWN = (*FLOATS, "bool", "int64", "int32", "int16", "int8", "uint8")

@@ -173,9 +173,14 @@ def square(x: ErrorArray) -> ErrorArray:
 
 def square_root(x: Any) -> ErrorArray:
     """The rule of the square root, whose error is at most the root of x's error even if x is close to zero. Where x may be zero,
-    its root may be zero as well: the error is then no smaller than the root itself, of which the slope at x gives half."""
+    its root may be zero as well: the error is then no smaller than the root itself, of which the slope at x gives half. Where
+    rounding alone makes x negative, the root may be NaN or a number: its error is infinite."""
     x = in_range(x)
-    model, value = x.model, np.sqrt(x.value)
+    model, value, below = x.model, np.sqrt(x.value), x.value < 0
+    if x.error is not None and below.any():
+        below &= model.within(-x.value, x.error).statistical
+        model.branches.here().out_of_range += int(np.count_nonzero(below))
+        value = np.where(below, 0.0, value)
     error = model.rounding(value)
     if x.error is not None:
 
@@ -185,6 +190,8 @@ def square_root(x: Any) -> ErrorArray:
 
         slope, size, root = model.raised(0.5 / value), model.raised(x.value), model.raised(value)
         error = error + x.error.mapped(propagated, slope, size, root)
+        if below.any():
+            error = error.mapped(lambda own: np.where(below, np.inf, own))
     scale = None if x.scale is None else np.maximum(np.square(value), 0.25 / x.value * x.scale)
     return ErrorArray(value, model, error, scale=scale)
 

@@ -200,3 +200,13 @@ def test_a_divisor_that_may_be_zero_leaves_the_quotient_open() -> None:
     small = exact(np.array([1e-4, 1e-1]), "float16")
     quotient = 1.0 / np.sqrt(np.square(small))
     assert np.isinf(quotient.sigma).tolist() == [True, False]
+
+
+def test_a_root_of_what_rounding_makes_negative_is_a_number_or_nan() -> None:
+    """As of a variance that is a difference of equal squares. What is negative beyond rounding has no root in any precision."""
+    x = ErrorArray(np.array([-1e-9, -1.0, 4.0]), ErrorModel(np.dtype("float32")), Twofold(np.full(3, 1e-16)))
+    with np.errstate(invalid="ignore"):
+        root = np.sqrt(x)
+    assert root.value[0] == 0 and np.isnan(root.value[1]) and root.value[2] == 2
+    assert np.isinf(root.sigma[0]) and root.sigma[2] < 2e-7
+    assert x.model.branches.left_range

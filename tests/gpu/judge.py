@@ -2,7 +2,8 @@
 
 Run it from the root of a checkout on a machine that has torch, Triton and oracle's other dependencies. It takes a few minutes.
 Each row says what is expected: a kernel that computes in TF32 is `imprecise` for a judge that was told float32, a planted bug
-is `wrong`, and everything else conforms. The exit status is 1 if a row differs from that.
+is `wrong`, and everything else conforms. The exit status is 1 if a row differs from that. A second table measures which
+quantities of which layers are not added up in float32; nothing is expected of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,12 @@ import oracle
 from oracle.judging.rows import DISCREPANCIES, IMPRECISE, PASS, UNDECIDED, WRONG
 from oracle.report.report import Report
 from oracle.selftest.models.language import Gpt, tokens
+from tests.oracle.modules.layers_in_16_bits import DTYPES, LAYERS, checked
 
 CONFORMS = "conforms"
 # A GPU's kernels add up 16-bit numbers in float32; what those of a processor do is known to the judge.
 IN_16_BITS = {"cuda": oracle.Profile(accumulate="float32")}
-SIDE, BATCH = 32, 8
+SIDE, BATCH, ROWS = 32, 8, 64
 
 
 @dataclass(frozen=True)
@@ -238,15 +241,30 @@ def kernels(device: str) -> Iterator[Judged]:
         yield row_of(name, "float32", expected, check)
 
 
+def sums(device: str) -> list[dict[str, Any]]:
+    """The quantities of layers in 16 bits that exceed the tolerance of sums in float32 which are rounded once."""
+    found: list[dict[str, Any]] = []
+    for name, dtype in product(LAYERS, DTYPES):
+        report = checked(name, dtype, ROWS, oracle.Profile(accumulate="float32"), device)
+        beyond = report.table[report.table["verdict"].isin(DISCREPANCIES)]
+        found += [
+            {"layer": name, "dtype": str(dtype), "quantity": row.quantity, "z": row.z_max} for row in beyond.itertuples()
+        ]
+    return found
+
+
 def markdown(rows: list[Judged], device: str, seconds: float) -> str:
     where = torch.cuda.get_device_name() if device == "cuda" else "the processor"
     wrong = sum(not own.is_right for own in rows)
     frame = pd.DataFrame([asdict(own) for own in rows])
     frame["undecided"] = [f"{own.undecided:.2%}" for own in rows]
-    lines = ["| " + " | ".join(frame.columns) + " |", "|" + "---|" * len(frame.columns)]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
     head = f"# Judged on {where}\n\ntorch {torch.__version__}; {len(rows)} rows in {seconds:.0f} s, {wrong} not as expected.\n"
-    return "\n".join([head, *lines, ""])
+    return "\n".join([head, *_table(frame), ""])
+
+
+def _table(frame: pd.DataFrame) -> list[str]:
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + "---|" * len(frame.columns)]
+    return lines + ["| " + " | ".join(_cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
 
 
 def _cell(value: Any) -> str:
@@ -264,6 +282,8 @@ def main(typed: list[str] | None = None) -> int:
             rows.append(own)
             print(f"{own.what}, {own.precision}: {own.found}, {own.seconds:.1f} s; {own.first[:160]}", flush=True)
     text = markdown(rows, given.device, time.perf_counter() - start)
+    beyond = pd.DataFrame(sums(given.device), columns=["layer", "dtype", "quantity", "z"])
+    text = "\n".join([text, "## Not added up in float32 and rounded once\n", *_table(beyond), ""])
     if given.out is not None:
         given.out.write_text(text, encoding="utf-8")
     return int(not all(own.is_right for own in rows))

@@ -14,8 +14,8 @@ from oracle.execution import newton_schulz as _rule
 from oracle.execution.formulas import covering, other_formula
 from oracle.execution.network import Results, execute
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
-from oracle.running_error.array import stored
 from oracle.running_error.model import BranchLog, Twofold
+from oracle.running_error.stores import stored
 from oracle.trace import Key
 
 assert _rule  # its import registers the rule
@@ -31,8 +31,14 @@ def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = 
     Raises: CaseError if the case's shapes do not fit together.
     """
 
+    parameters = {id(value) for value in case.params.values()}
+
     def lift(array: Array) -> Any:
-        return array if array.dtype.kind in "biu" else ErrorArray.exact(array, model)
+        if array.dtype.kind in "biu":
+            return array
+        lifted = ErrorArray.exact(array, model)
+        lifted.of_samples = id(array) not in parameters
+        return lifted
 
     specs = {name: spec for name, spec in named_layers(case.layers) if not spec.layers}
     if case.loss is not None:

@@ -35,6 +35,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         written_to: whether its components were made by writing to it, each in the value's shape, and are shared with no array
             except those read at an index of it.
         origin: for an array that was read at an index, the array and the index.
+        of_samples: whether elements may belong to single samples; those of a layer's parameters never do.
         dtype: the dtype in which the subject computes (value is float64).
     """
 
@@ -42,6 +43,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         "count",
         "guide",
         "model",
+        "of_samples",
         "orders",
         "origin",
         "own_error",
@@ -72,7 +74,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         self.value, self.model, self.own_error = value, model, error
         self.terms, self.count, self.rounded, self.orders = terms, count, rounded, orders
         self.scale, self.quantum, self.guide = scale, quantum, guide
-        self.written_to = False
+        self.written_to, self.of_samples = False, True
         self.origin: tuple[ErrorArray, Any] | None = None
         self.own_hidden = hidden
 
@@ -191,7 +193,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         def component(array: Any) -> Any:
             return function(self.broadcast(array))
 
-        return ErrorArray(
+        made = ErrorArray(
             function(self.value),
             self.model,
             None if self.own_error is None else self.own_error.mapped(component),
@@ -203,6 +205,8 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
             guide=None if self.guide is None else component(self.guide),
             hidden=None if self.own_hidden is None else component(self.own_hidden),
         )
+        made.of_samples = self.of_samples
+        return made
 
     def __iadd__(self, other: Any) -> ErrorArray:
         """Adds the addend to this array's open sum, in place if no other array shares the components."""
@@ -352,12 +356,6 @@ def converted(x: ErrorArray, model: ErrorModel) -> ErrorArray:
     elif narrower:
         error, quantum = added(error, model.rounding(value)), None
     return ErrorArray(value, model, error, scale=x.scale, quantum=quantum, guide=x.guide, hidden=x.own_hidden)
-
-
-def stored(x: Any) -> Any:
-    """An array as one kernel passes it to the next or reads it again later: in 16 bits if the model stores 16 bits."""
-    model = x.model if isinstance(x, ErrorArray) else None
-    return x if model is None or model.stored is None else converted(converted(x, model.of(model.stored)), model)
 
 
 def constant(value: Any, model: ErrorModel) -> ErrorArray:

@@ -238,6 +238,8 @@ class ErrorModel:
         A product of several factors that is just above the normal range may underflow if multiplied in another order.
         """
         reach = 1.0 if self.is_short else NEAR_SUBNORMAL
+        if size.min(initial=np.inf) >= 2 * reach * self.smallest_normal[0]:
+            return None
         low = (size < 2 * reach * self.smallest_normal[0]) & (size > 0)
         if not low.any():
             return None
@@ -286,13 +288,17 @@ class ErrorModel:
         variance = error.statistical
         if self.accumulate:
             variance = variance - self.rounding(value).statistical
-        found = (LAMBDA**2 * variance * count > terms.statistical) & (terms.statistical > 0) & (count > FEW_TERMS)
+        found = LAMBDA**2 * count * variance > terms.statistical
+        if found.any():
+            found = found & (terms.statistical > 0) & (count > FEW_TERMS)
         return found if found.any() else None
 
     def lost_terms(self, value: Floats, terms: Twofold, count: Floats) -> Twofold | None:
         """The loss of products and partial sums by underflow; None if it is negligible compared with their rounding."""
         (least, least_worst), squares = self.least_lost, terms.statistical
-        low = (squares <= count * (2.0**10 * least / self.roundoff_of_sums) ** 2) & ((squares > 0) | (value != 0))
+        low = squares <= count * (2.0**10 * least / self.roundoff_of_sums) ** 2
+        if low.any():
+            low = low & ((squares > 0) | (value != 0))
         if not low.any():
             return None
         return self.constant(least * least, least_worst).mapped(lambda own: np.where(low, count * own, 0.0))
@@ -317,9 +323,10 @@ class ErrorModel:
         A sum that is not in range itself may become an infinity of the other sign, or NaN, if its terms have both signs. A single
         term becomes what it is.
         """
-        reached = count * squares  # at least the square of any partial sum
-        if reached.max(initial=0.0) <= self.largest_of_sums**2 and np.abs(value).max(initial=0.0) <= self.largest:
+        most = max(value.max(initial=0.0), -value.min(initial=0.0))
+        if np.max(count, initial=0) * squares.max(initial=0.0) <= self.largest_of_sums**2 and most <= self.largest:
             return error
+        reached = count * squares  # at least the square of any partial sum
         inside = np.abs(value) <= self.largest
         over = (inside | (count > 1)) & (reached > self.largest_of_sums**2) & np.isfinite(reached)
         self.branches.overflown |= bool((~inside & np.isfinite(value)).any())

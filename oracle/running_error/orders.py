@@ -140,12 +140,14 @@ def parts_of(given: int, made: int, terms: int) -> int:
     return min(PARTS, max(given // (4 * made), min(terms // FEW, 4), 1))
 
 
-def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[Floats, Floats | None, Orders | None]:
+def product(
+    x: Floats, y: Floats, squares: Floats, model: ErrorModel, samples: int = 0
+) -> tuple[Floats, Floats | None, Orders | None]:
     """x @ y, the variance by which terms that repeat exceed a random order's, or None if there is none, and the orders.
 
-    Args: squares holds the sums of term².
+    Args: squares holds the sums of term², samples is the number of samples whose terms are added up; 0 if these are no samples'.
     """
-    n, samples = x.shape[-1], model.branches.samples
+    n = x.shape[-1]
     if n < FEW or not squares.size or x.ndim < 2 or y.ndim < 2:
         return x @ y, None, None
     parts = parts_of(x.size + y.size, squares.size, n)
@@ -154,8 +156,7 @@ def product(x: Floats, y: Floats, squares: Floats, model: ErrorModel) -> tuple[F
     step = max(1, CHUNK * squares.shape[-2] // squares.size)
     for own in (np.s_[..., first : first + step, :] for first in range(0, squares.shape[-2], step)):
         value[own], real[own] = partial_sums(in_memory_order(x[own], y, parts))
-    every = sample_by_sample(x, y, samples, parts) if by_sample else ()
-    groups = tuple((one @ other).astype(model.dtype_of_sums, copy=False) for one, other in every)
+    groups = tuple(sums_by_sample(x, y, samples, parts, model.dtype_of_sums)) if by_sample else ()
     found = Orders(real, groups) if parts > 1 else None
     alike = alike_in_both(x, y, samples if by_sample else 1)
     if alike is None or not alike.any():
@@ -197,14 +198,17 @@ def in_memory_order(x: Floats, y: Floats, parts: int) -> Iterator[tuple[Floats, 
         yield x[..., own], y[..., own, :]
 
 
-def sample_by_sample(x: Floats, y: Floats, samples: int, parts: int) -> Iterator[tuple[Floats, Floats]]:
-    """Single samples, or a power of two of groups if there are more than `parts`, of terms that lie position by position."""
+def sums_by_sample(x: Floats, y: Floats, samples: int, parts: int, dtype: Any) -> Iterator[Floats]:
+    """The sums of single samples, or of a power of two of groups if there are more than `parts`, whose terms lie position by
+    position. Their squares matter, so the subject's dtype of sums is precise enough."""
     groups = samples if samples <= parts else 1 << (parts.bit_length() - 1)
-    rows, columns = (a.reshape(*a.shape[:-1], -1, samples) for a in (x, np.swapaxes(y, -1, -2)))
+
+    rows = sample_after_sample(x.astype(dtype, copy=False), samples)
+    columns = np.swapaxes(sample_after_sample(np.swapaxes(y, -1, -2).astype(dtype, copy=False), samples), -1, -2)
+    positions = x.shape[-1] // samples
     for group in range(groups):
-        own = slice(group * samples // groups, (group + 1) * samples // groups)
-        one, other = (a[..., own].reshape(*a.shape[:-2], -1) for a in (rows, columns))
-        yield one, np.swapaxes(other, -1, -2)
+        own = slice(group * samples // groups * positions, (group + 1) * samples // groups * positions)
+        yield rows[..., own] @ columns[..., own, :]
 
 
 def alike_in_both(x: Floats, y: Floats, samples: int) -> Floats | None:
@@ -240,4 +244,5 @@ def terms_of(x: Floats, y: Floats, shape: tuple[int, ...], places: tuple[Any, ..
 
 def sample_after_sample(terms: Floats, samples: int) -> Floats:
     """Rows of terms that lie position by position, reordered sample by sample."""
-    return np.swapaxes(terms.reshape(len(terms), -1, samples), 1, 2).reshape(terms.shape)
+    by_position = terms.reshape(*terms.shape[:-1], -1, samples)
+    return np.swapaxes(by_position, -1, -2).reshape(terms.shape)

@@ -7,8 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from oracle.running_error.array import ErrorArray
+from oracle.running_error.array import ErrorArray, converted
 from oracle.running_error.model import ErrorModel, Floats, Twofold, added
+
+
+def stored(x: Any) -> Any:
+    """An array as one kernel passes it to the next or reads it again later: in 16 bits if the model stores 16 bits."""
+    model = x.model if isinstance(x, ErrorArray) else None
+    return x if model is None or model.stored is None else converted(converted(x, model.of(model.stored)), model)
 
 
 def with_more(plain: ErrorArray, more: Twofold | None, terms: Any = 0.0) -> ErrorArray:

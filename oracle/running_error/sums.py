@@ -88,7 +88,8 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     if quantum is not None and model.sum_is_exact(quantum, terms, count):
         value = x.value @ y.value
     else:
-        value, repeated, own = orders.product(x.value, y.value, terms.statistical, model)
+        samples = model.branches.samples if x.of_samples and y.of_samples else 0
+        value, repeated, own = orders.product(x.value, y.value, terms.statistical, model, samples)
         error = orders.in_order(repeated, value, model)
         quantum, rounded = None, model.unit_roundoff if count == 1 else model.roundoff_of_sums
     if x.error is not None:

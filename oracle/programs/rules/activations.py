@@ -12,7 +12,7 @@ from oracle.execution.formulas import covering, other_activation
 from oracle.programs.adjoint import plain, summed_to
 from oracle.programs.table import NoRule, rule
 from oracle.running_error import ErrorArray
-from oracle.running_error.array import stored
+from oracle.running_error.stores import stored
 from refbp import functional
 from refbp.arrays import Backward
 

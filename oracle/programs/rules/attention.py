@@ -9,7 +9,7 @@ import numpy as np
 
 from oracle.programs.adjoint import matrix_t, summed_to
 from oracle.programs.table import NoRule, rule
-from oracle.running_error.array import stored
+from oracle.running_error.stores import stored
 from refbp import functional
 
 

@@ -80,6 +80,23 @@ def test_products_know_the_partial_sums_of_samples(rows: int, columns: int, last
     assert (sigma < 1.5 * partial).all()
 
 
+def test_a_product_with_a_parameter_adds_up_no_samples() -> None:
+    """Its terms are of channels: every eighth of them belongs to no sample, and no kernel adds them up apart."""
+    rng, n = np.random.default_rng(0), 512
+    y = rng.uniform(0.5, 1, (n, 4)) * np.tile([1.0, -1.0], n // 2)[:, None]
+    model = ErrorModel(MODEL.dtype)
+
+    def sigma(samples: int, of_samples: bool) -> Any:
+        model.branches.samples = samples
+        weight = exact(numbers, model)
+        weight.of_samples = of_samples
+        return (weight.reshape(64, n) @ exact(y, model)).sigma
+
+    numbers = rng.uniform(0.5, 1, (64, 8, n // 8))
+    assert (sigma(2, True) > 1.1 * sigma(0, True)).all()
+    np.testing.assert_array_equal(sigma(2, False), sigma(0, False))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_whose_terms_repeat(dtype: str) -> None:
     """Constant data: a loop over the samples errs by many times what a random order says, and so may the reference in float64."""

@@ -80,8 +80,8 @@ class Errors:
         value = np.where(np.abs(value) - LAMBDA * sigma > most, np.copysign(np.inf, value), value)
         finite = np.isfinite(value)
         same = (actual == value) | (np.isnan(actual) & np.isnan(value))
-        reaches = np.abs(value) + LAMBDA * sigma > largest
-        overflow = ~np.isfinite(actual) & finite & reaches & (np.sign(actual) == np.sign(value))
+        above, below = value + LAMBDA * sigma > largest, value - LAMBDA * sigma < -largest
+        overflow = finite & (((actual == math.inf) & above) | ((actual == -math.inf) & below))
         size = np.where(same | overflow, 0.0, np.abs(actual - value))
         size = np.where(np.isnan(size), np.inf, size)
         impossible = decreed & ~same

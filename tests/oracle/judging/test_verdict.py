@@ -401,6 +401,15 @@ def test_near_the_largest_number_both_sides_of_overflow_are_honest() -> None:
     assert judged(np.float32([np.inf]), below).verdict == WRONG
 
 
+def test_an_error_that_reaches_beyond_the_largest_number_allows_infinity() -> None:
+    """Whatever the sign of the value, such as that of a variance whose deviations are rounding errors of large numbers."""
+    wide = known(np.zeros(1), sigma=LARGEST, bound=10 * LARGEST, scale=LARGEST)
+    for due in (wide, replace(wide, value=np.array([-1.0]))):
+        for came in (np.inf, -np.inf):
+            assert judged(np.float32([came]), due).verdict == UNDECIDED
+        assert judged(np.float32([np.nan]), due).verdict == WRONG
+
+
 def test_a_wrong_shape_is_wrong_and_says_so() -> None:
     """A wrong shape is wrong even where NumPy would broadcast it."""
     row = judged(np.zeros((3, 1), np.float32), known(np.zeros(3)))

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from refbp.arrays import Array, Backward
+from refbp.blocks import in_blocks
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
 from refbp.special import erf, where
@@ -45,6 +46,7 @@ class InplaceActivation(Activation):
         super().__init__(**options)
 
 
+@in_blocks
 def sigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = 1 / (1 + e^-z),  f' = f (1 - f). Neither sign of z overflows."""
     decay = np.exp(-abs(input))
@@ -66,6 +68,7 @@ class Sigmoid(Activation):
     function = staticmethod(sigmoid)
 
 
+@in_blocks
 def logsigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = ln σ(z) = min(z, 0) - ln(1 + e^-|z|),  f'(z) = 1 / (1 + e^z)."""
     decay = np.exp(-abs(input))
@@ -109,6 +112,7 @@ class Tanhshrink(Activation):
     function = staticmethod(tanhshrink)
 
 
+@in_blocks
 def silu(input: Array) -> tuple[Array, Backward]:
     """f(z) = z σ(z),  f' = σ (1 + z (1 - σ)). Source: Elfwing et al., arXiv:1702.03118."""
     s, _ = sigmoid(input)
@@ -122,6 +126,7 @@ class SiLU(InplaceActivation):
     function = staticmethod(silu)
 
 
+@in_blocks
 def mish(input: Array) -> tuple[Array, Backward]:
     """f(z) = z t with t = tanh(ln(1 + e^z)),  f' = t + z σ(z) (1 - t²). Source: Misra, arXiv:1908.08681."""
     s, _ = sigmoid(input)
@@ -137,6 +142,7 @@ class Mish(InplaceActivation):
     function = staticmethod(mish)
 
 
+@in_blocks
 def gelu(input: Array, approximate: str = "none") -> tuple[Array, Backward]:
     """f(z) = z Φ(z), Φ the normal distribution function and φ its density,  f' = Φ + z φ.
 
@@ -169,6 +175,7 @@ class GELU(Activation):
         self.arguments = (approximate,)
 
 
+@in_blocks
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0) -> tuple[Array, Backward]:
     """f(z) = ln(1 + e^(β z)) / β,  f'(z) = σ(β z);  f(z) = z and f'(z) = 1 where β z > threshold.
 
@@ -193,6 +200,7 @@ class Softplus(Activation):
         self.arguments = (beta, threshold)
 
 
+@in_blocks
 def softsign(input: Array) -> tuple[Array, Backward]:
     """f(z) = z / (1 + |z|),  f'(z) = 1 / (1 + |z|) - |z| / (1 + |z|)², evaluated in torch's order.
 
@@ -240,6 +248,7 @@ def selu(input: Array) -> tuple[Array, Backward]:
     return _exponential_unit(input, SELU_ALPHA, SELU_SCALE, 1.0)
 
 
+@in_blocks
 def _exponential_unit(input: Array, alpha: float, scale: float, rate: float) -> tuple[Array, Backward]:
     """f(z) = s z where z > 0, else s α (e^(r z) - 1);  f'(z) = s or s α r e^(r z)."""
     positive = input > 0

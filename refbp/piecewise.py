@@ -11,6 +11,7 @@ import numpy as np
 
 from refbp.activations import Activation, InplaceActivation
 from refbp.arrays import Array, Backward
+from refbp.blocks import in_blocks
 from refbp.docstring import documented_by
 from refbp.layer import LayerOptions
 from refbp.special import masked, where
@@ -95,6 +96,7 @@ class ReLU6(InplaceActivation):
     function = staticmethod(relu6)
 
 
+@in_blocks
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]:
     """f(z) = z where z > 0, else negative_slope z;  f'(z) = 1 or negative_slope.
 
@@ -160,6 +162,7 @@ class PReLU(Activation):
         self.add_param("weight", np.full(num_parameters, init))
 
 
+@in_blocks
 def hardsigmoid(input: Array) -> tuple[Array, Backward]:
     """f(z) = min(max(z + 3, 0), 6) / 6,  f'(z) = 1/6 between -3 and 3, else 0. Source: Howard et al., arXiv:1905.02244.
 
@@ -176,13 +179,14 @@ class Hardsigmoid(InplaceActivation):
     function = staticmethod(hardsigmoid)
 
 
+@in_blocks
 def hardswish(input: Array) -> tuple[Array, Backward]:
     """f(z) = z min(max(z + 3, 0), 6) / 6,  f'(z) = z / 3 + 1/2 between -3 and 3, 0 below, 1 above.
 
     Source: Howard et al., arXiv:1905.02244.
     Conventions: f'(-3) = 0, f'(3) = 1, f'(NaN) = NaN.
     """
-    ramp, _ = hardtanh(input + 3.0, 0.0, 6.0)
+    ramp = np.clip(input + 3.0, 0.0, 6.0)
     low, high = input <= -3.0, input >= 3.0
 
     def backward(grad_output: Array) -> Array:
@@ -215,6 +219,7 @@ class Hardshrink(Activation):
         self.arguments = (lambd,)
 
 
+@in_blocks
 def softshrink(input: Array, lambd: float = 0.5) -> tuple[Array, Backward]:
     """f(z) = z - λ above λ, z + λ below -λ, else 0;  f'(z) = 1 or 0.
 

@@ -63,5 +63,9 @@ def where(mask: Any, x: Any, y: Any) -> Array:
         return branching
     x_bits, y_bits = (np.asarray(value, dtype).view(bits) for value in (x, y))
     picked = (-mask.view(np.int8)).astype(bits)  # all bits set, or none
-    result: Array = (y_bits ^ ((x_bits ^ y_bits) & picked)).view(dtype)
-    return result
+    if y_bits.ndim == 0 and y_bits == 0:
+        result: Array = x_bits & picked
+    else:
+        result = (x_bits ^ y_bits) & picked
+        result ^= y_bits
+    return result.view(dtype)

@@ -18,7 +18,7 @@ from refbp.layer import LayerOptions
 from refbp.max_pooling import Indices, PoolWithIndices, shares, tournament, winners
 from refbp.ranks import OfRank
 from refbp.special import where
-from refbp.windows import Positions, as_slice
+from refbp.windows import Positions, as_slice, batch_last
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None
 
@@ -140,7 +140,7 @@ def _largest(x: Array, bins: _Bins) -> tuple[Array, Callable[[Indices], Indices]
 
     def challengers() -> Iterator[tuple[Array, None]]:
         for tap, source in enumerate(sources):
-            elements, within = np.take(x, source, bins.axis), tap < bins.lengths
+            elements, within = x[bins.at(source)], tap < bins.lengths
             yield elements if within.all() else where(within.reshape(column), elements, -math.inf), None
 
     best, rounds = tournament(challengers())
@@ -149,7 +149,7 @@ def _largest(x: Array, bins: _Bins) -> tuple[Array, Callable[[Indices], Indices]
         return winners(rounds, [np.take(places, source, bins.axis) for source in sources])
 
     def backward(grad: Array) -> Array:
-        result = np.zeros_like(grad, shape=bins.resized(grad.shape, bins.size))
+        result = np.zeros_like(x)
         for tap, share in zip(reversed(bins.taps()), shares(rounds, grad), strict=True):
             for holders, elements in bins.distinct(tap):
                 result[elements] += share[holders]
@@ -172,13 +172,13 @@ def adaptive_max_pool(
     Conventions: of equal elements the first in row-major order receives all of the gradient. NaN exceeds every number; of
         several NaN the last one receives it.
     """
-    best, steps = input, []
+    best, steps = batch_last(input), []
     for bins in _bins(input, rank, output_size, f"adaptive_max_pool{rank}d"):
         best, *step = _largest(best, bins)
         steps.append(step)
 
     def backward(grad_output: Array) -> Array:
-        grad = grad_output
+        grad = batch_last(grad_output)
         for _, step_backward in reversed(steps):
             grad = step_backward(grad)
         return grad

@@ -10,7 +10,7 @@ from refbp.arrays import Array, Backward
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
 from refbp.ranks import OfRank
-from refbp.windows import Ints, PoolGeometry, Positions, inside, padded, pool_geometry
+from refbp.windows import Ints, PoolGeometry, Positions, batch_last, empty_batch_last, inside, padded, pool_geometry
 
 
 def _divisors(g: PoolGeometry, count_include_pad: bool, divisor_override: int | None) -> Positions:
@@ -57,13 +57,15 @@ def avg_pool(
     divisors = _divisors(g, count_include_pad, divisor_override)
     # One number serves all windows unless some of them reach beyond the input.
     divisor: Any = int(divisors.flat[0]) if (divisors == divisors.flat[0]).all() else divisors.astype(input.dtype)
-    x = padded(input, g.sides)
-    total = np.zeros_like(x, shape=(*x.shape[:-rank], *g.counts))
+    x = padded(batch_last(input), g.sides)
+    total = empty_batch_last(x, (*x.shape[:-rank], *g.counts))
+    total[...] = 0.0
     for positions in g.taps():
         total += x[positions]
 
     def backward(grad_output: Array) -> Array:
-        result = np.zeros_like(grad_output, shape=x.shape)
+        result = np.zeros_like(x)
+        grad_output = batch_last(grad_output)
         share = grad_output / divisor
         for positions in g.taps():
             result[positions] += share

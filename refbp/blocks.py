@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, TypeVar
 
 import numpy as np
 
 from refbp.arrays import Array, Backward
 
-P = ParamSpec("P")
+Op = TypeVar("Op", bound=Callable[..., tuple[Array, Backward]])
 
 # Elements that are taken at a time.
 BLOCK = 2**16
 
 
-def in_blocks(
-    op: Callable[Concatenate[Array, P], tuple[Array, Backward]],
-) -> Callable[Concatenate[Array, P], tuple[Array, Backward]]:
+def in_blocks(op: Op) -> Op:
     """A decorator for an element-wise op, which then takes a large array block by block. Arrays of other types it takes whole."""
 
     @wraps(op)
-    def blocked(input: Array, *args: P.args, **kwargs: P.kwargs) -> tuple[Array, Backward]:
+    def blocked(input: Array, *args: Any, **kwargs: Any) -> tuple[Array, Backward]:
         if type(input) is not np.ndarray or input.size <= BLOCK:
             return op(input, *args, **kwargs)
         output = np.empty_like(input)
@@ -39,7 +37,7 @@ def in_blocks(
 
         return output, backward
 
-    return blocked
+    return blocked  # type: ignore[return-value]
 
 
 def blocks(x: Array, made: Array) -> Iterator[tuple[Array, Array]]:

@@ -14,7 +14,7 @@ from refbp.layer import LayerOptions
 from refbp.max_pooling import max_pool
 from refbp.ranks import OfRank
 from refbp.special import sign, where
-from refbp.windows import Ints, sizes
+from refbp.windows import Ints, batch_last, sizes
 
 
 def lp_pool(
@@ -36,23 +36,23 @@ def lp_pool(
         NaN. A window whose sum is zero has the gradient 0; for p = 1 also one whose sum is NaN. p = ±inf gives the largest or
         smallest |x|, with the gradient 0 at NaN.
     """
-    p = float(norm_type)
+    p, x = float(norm_type), batch_last(input)
     if math.isinf(p):
         way = math.copysign(1.0, p)
-        extreme, extreme_backward = max_pool(rank, way * abs(input), kernel_size, stride, 0, 1, ceil_mode)
-        return way * extreme, lambda grad_output: extreme_backward(grad_output) * sign(input)
+        extreme, extreme_backward = max_pool(rank, way * abs(x), kernel_size, stride, 0, 1, ceil_mode)
+        return way * extreme, lambda grad_output: extreme_backward(grad_output) * sign(x)
     if p == 0:
         raise ValueError(f"lp_pool{rank}d expects a norm_type other than 0")
     window = float(math.prod(sizes(kernel_size, rank, f"kernel_size of lp_pool{rank}d", 1)))
-    average, average_backward = avg_pool(rank, input**p, kernel_size, stride, 0, ceil_mode)
+    average, average_backward = avg_pool(rank, x**p, kernel_size, stride, 0, ceil_mode)
     total = average * window
     output = total if p == 1 else total ** (1.0 / p)
 
     def backward(grad_output: Array) -> Array:
         empty = (total == 0) | np.isnan(total) if p == 1 else total == 0
         slope = 1.0 if p == 1 else where(empty, 1.0, total) ** (1.0 / p - 1.0) / p
-        grad_powers: Array = average_backward(where(empty, 0.0, grad_output * slope) * window)
-        return grad_powers if p == 1 else grad_powers * (input ** (p - 1.0) * p)
+        grad_powers: Array = average_backward(where(empty, 0.0, batch_last(grad_output) * slope) * window)
+        return grad_powers if p == 1 else grad_powers * (x ** (p - 1.0) * p)
 
     return output, backward
 

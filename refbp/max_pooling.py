@@ -14,7 +14,7 @@ from refbp.docstring import documented_by
 from refbp.layer import LayerOptions
 from refbp.ranks import OfRank
 from refbp.special import masked
-from refbp.windows import Ints, inside, padded, pool_geometry
+from refbp.windows import Ints, batch_last, inside, padded, pool_geometry
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 
@@ -50,7 +50,7 @@ def max_pool(
             [0., 0.]]]))
     """
     g = pool_geometry(input, rank, kernel_size, stride, padding, dilation, ceil_mode, f"max_pool{rank}d")
-    x = padded(input, g.sides, -math.inf)
+    x = padded(batch_last(input), g.sides, -math.inf)
     places = padded(np.arange(math.prod(g.inner)).reshape(g.inner), g.sides, -1)
     within = [places[positions] >= 0 if g.reaches_out else None for positions in g.taps()]
     # Copied, because contiguous arrays are compared several times as fast.
@@ -58,7 +58,7 @@ def max_pool(
 
     def backward(grad_output: Array) -> Array:
         result = np.zeros_like(x)
-        for positions, share in zip(reversed(g.taps()), shares(rounds, grad_output), strict=True):
+        for positions, share in zip(reversed(g.taps()), shares(rounds, batch_last(grad_output)), strict=True):
             result[positions] += share
         return result[inside(g.inner, g.sides)]
 

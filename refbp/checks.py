@@ -151,6 +151,8 @@ def check_classes(op: str, target: Array, shape: tuple[int, ...], classes: int, 
         raise ValueError(f"{op} expects class indices (integers) as target, got an array of {target.dtype}")
     if target.shape != shape:
         raise ValueError(f"{op} expects target {shape}, got {target.shape}")
-    outside = ((target < 0) | (target >= classes)) & (target != besides)
+    outside = (target < 0) | (target >= classes)
+    if besides is not None:
+        outside &= target != besides
     if outside.any():
         raise ValueError(f"{op} expects class indices from 0 to {classes - 1}, got {target[outside].flat[0]}")

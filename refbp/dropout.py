@@ -41,16 +41,17 @@ def dropout(
         return input, lambda grad_output: grad_output
     chosen = kept(input.shape, p, rng) if mask is None else _fitting(mask, input, "dropout")
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
+    factor = chosen.astype(input.dtype) * scale  # and not x scale: a number that is dropped could overflow
 
     def f(x: Array) -> Array:
-        return x * chosen * scale  # scaled first, a number that is dropped could overflow
+        return x * factor
 
     return f(input), f
 
 
 def kept(shape: tuple[int, ...], p: float, rng: np.random.Generator | None) -> Mask:
     """A random mask, True with probability 1 - p."""
-    drawn: Any = (rng or np.random.default_rng()).uniform(size=shape) >= p
+    drawn: Any = (rng or np.random.default_rng()).random(shape) >= p
     return np.asarray(drawn)
 
 

@@ -49,15 +49,15 @@ def reduced(
 
     def backward(grad_output: Array | float = 1.0) -> Gradients:
         if isinstance(grad_output, int | float):
-            delta = np.full_like(terms, float(grad_output))
+            delta = np.full_like(value, float(grad_output))
         elif is_array(grad_output) and grad_output.shape in ((), value.shape):
-            delta = np.broadcast_to(grad_output.astype(value.dtype, copy=False), terms.shape)
+            delta = grad_output.astype(value.dtype, copy=False)
         else:
             received = grad_output.shape if is_array(grad_output) else type(grad_output).__name__
             raise ValueError(
                 f"a loss's backward expects grad_output of the value's shape {value.shape}, got {received}"
             )
-        grads = gradients(delta / count if reduction == "mean" else delta)
+        grads = gradients(np.broadcast_to(delta / count if reduction == "mean" else delta, terms.shape))
         return tuple(
             None if grad is None or argument is None or is_integer(argument) else summed_to(grad, argument.shape)
             for grad, argument in zip(grads, arguments, strict=True)

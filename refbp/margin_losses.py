@@ -10,6 +10,7 @@ from refbp.checks import as_target, as_weight, check_classes, class_axis, class_
 from refbp.docstring import documented_by
 from refbp.loss import Gradients, Loss, LossBackward, WeightedLoss, reduced, shaped
 from refbp.special import where
+from refbp.windows import batch_last
 
 
 def margin_ranking_loss(
@@ -142,11 +143,14 @@ def multi_margin_loss(
         raise ValueError(f"{name} expects input (N, C) or (C), got {input.shape}")
     classes = input.shape[class_axis(name, input)]
     check_classes(name, target, input.shape[:-1], classes)
-    chosen = np.expand_dims(target, -1) == np.arange(classes)
+    x = batch_last(input)
+    chosen = np.moveaxis(
+        np.equal.outer(np.arange(classes), target), 0, -1
+    )  # (N, C), with the batch innermost in memory
     weights = class_weight(name, input, weight, classes)
     w_t = np.sum(where(chosen, weights, 0.0), axis=-1, keepdims=True)
-    x_t = np.sum(where(chosen, input, 0.0), axis=-1, keepdims=True)
-    z = margin - x_t + input
+    x_t = np.sum(where(chosen, x, 0.0), axis=-1, keepdims=True)
+    z = margin - x_t + x
     active = (z > 0) & ~chosen
     hinge = where(active, z if p == 1 else z * z, 0.0)
     terms = np.sum(hinge * w_t, axis=-1) / classes
@@ -174,11 +178,13 @@ def multilabel_margin_loss(input: Array, target: Array, *, reduction: str = "mea
         raise ValueError(f"{name} expects input (N, C) or (C), got {input.shape}")
     classes = input.shape[class_axis(name, input)]
     check_classes(name, target, input.shape, classes, besides=-1)
-    is_label = np.logical_and.accumulate(target >= 0, axis=-1)  # (*, T)
-    places = (np.expand_dims(np.where(is_label, target, -1), -1) == np.arange(classes)) & np.expand_dims(is_label, -1)
+    x, t = batch_last(input), batch_last(target)
+    is_label = np.logical_and.accumulate(t >= 0, axis=-1)  # (*, T)
+    labels = np.where(is_label, t, -1)
+    places = np.moveaxis(np.equal.outer(np.arange(classes), labels), 0, -1)  # (*, T, C)
     others = ~np.any(places, axis=-2)  # (*, C)
-    x_t = np.take_along_axis(input, np.where(is_label, target, 0), -1)
-    z = 1.0 - np.expand_dims(x_t, -1) + np.expand_dims(input, -2)  # (*, T, C)
+    x_t = batch_last(np.take_along_axis(input, np.where(is_label, t, 0), -1))
+    z = 1.0 - np.expand_dims(x_t, -1) + np.expand_dims(x, -2)  # (*, T, C)
     active = (z > 0) & (np.expand_dims(is_label, -1) & np.expand_dims(others, -2))
     terms = np.sum(where(active, z, 0.0), axis=(-2, -1)) / classes
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from refbp.arrays import Array
+from refbp.arrays import Array, Backward
+from refbp.blocks import in_blocks
 from refbp.checks import as_target
 from refbp.docstring import documented_by
 from refbp.loss import Gradients, Loss, LossBackward, reduced, shaped
@@ -82,15 +83,21 @@ def smooth_l1_loss(
         raise ValueError(f"smooth_l1_loss expects a beta of at least 0, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    difference = input - as_target("smooth_l1_loss", input, target)
-    near, size = abs(difference) < beta, abs(difference)
-    terms = where(near, 0.5 * (difference * difference) / beta, size - 0.5 * beta)
+    terms, backward = _smooth_l1(input - as_target("smooth_l1_loss", input, target), beta)
 
     def gradients(delta: Array) -> Gradients:
-        grad_input = where(near, difference * delta / beta, np.sign(difference) * delta)
+        grad_input = backward(delta)
         return grad_input, -grad_input
 
     return reduced(terms, gradients, (input, target), reduction)
+
+
+@in_blocks
+def _smooth_l1(d: Array, beta: float) -> tuple[Array, Backward]:
+    size = abs(d)
+    near = size < beta
+    terms = where(near, 0.5 * (d * d) / beta, size - 0.5 * beta)
+    return terms, lambda delta: where(near, d * delta / beta, np.sign(d) * delta)
 
 
 def huber_loss(
@@ -105,16 +112,21 @@ def huber_loss(
     """
     if delta <= 0:
         raise ValueError(f"huber_loss expects a delta above 0, got {delta}")
-    threshold = delta
-    difference = input - as_target("huber_loss", input, target)
-    near, size = abs(difference) <= threshold, abs(difference)
-    terms = where(near, 0.5 * (difference * difference), threshold * (size - 0.5 * threshold))
+    terms, backward = _huber(input - as_target("huber_loss", input, target), delta)
 
     def gradients(delta: Array) -> Gradients:
-        grad_input = where(near, difference * delta, np.sign(difference) * (threshold * delta))
+        grad_input = backward(delta)
         return grad_input, -grad_input
 
     return reduced(terms, gradients, (input, target), reduction)
+
+
+@in_blocks
+def _huber(d: Array, threshold: float) -> tuple[Array, Backward]:
+    size = abs(d)
+    near = size <= threshold
+    terms = where(near, 0.5 * (d * d), threshold * (size - 0.5 * threshold))
+    return terms, lambda delta: where(near, d * delta, np.sign(d) * (threshold * delta))
 
 
 def kl_div(

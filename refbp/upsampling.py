@@ -11,7 +11,7 @@ import numpy as np
 from refbp.arrays import Array, Backward
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
-from refbp.windows import Positions, Sizes, added_back, sizes, taken
+from refbp.windows import Positions, Sizes, added_back_along, sizes
 
 Factor: TypeAlias = float | Sequence[float]
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -66,13 +66,13 @@ def upsample(
         for n, m, s in zip(inner, outer, scales, strict=True)
     ]
     output = input
-    for axis, mix in enumerate(mixes):
+    for axis, mix in enumerate(mixes, 2):
         output = _mixed(output, axis, mix)
 
     def backward(grad_output: Array) -> Array:
         grad = grad_output
-        for axis, mix in reversed(list(enumerate(mixes))):
-            grad = _unmixed(grad, axis, mix, inner[axis])
+        for axis, mix in reversed(list(enumerate(mixes, 2))):
+            grad = _unmixed(grad, axis, mix, input.shape[axis])
         return grad
 
     return output, backward
@@ -131,33 +131,21 @@ def _mix(input: Array, n: int, m: int, scale: float, align_corners: bool) -> _Mi
     return _Mix(low, np.minimum(low + 1, n - 1), position - low.astype(input.dtype))
 
 
-def _along(x: Array, axis: int, positions: Positions) -> list[Positions]:
-    """These positions of dimension `axis`, and all positions of the other sides."""
-    return [positions if i == axis else np.arange(n) for i, n in enumerate(x.shape[2:])]
-
-
 def _mixed(x: Array, axis: int, mix: _Mix) -> Array:
-    low = taken(x, _along(x, axis, mix.low))
+    low = np.take(x, mix.low, axis)
     if mix.weight is None:
         return low
-    w = mix.weight.reshape([-1 if i == axis + 2 else 1 for i in range(x.ndim)])
-    high = taken(x, _along(x, axis, mix.high))
-    mixed: Array = (1.0 - w) * low + w * high
+    w = mix.weight.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    mixed: Array = (1.0 - w) * low + w * np.take(x, mix.high, axis)
     return mixed
 
 
 def _unmixed(grad: Array, axis: int, mix: _Mix, size: int) -> Array:
-    inner = tuple(size if i == axis else n for i, n in enumerate(grad.shape[2:]))
-
-    def back(share: Array, positions: Positions) -> Array:
-        sources = [positions if i == axis else np.arange(n) for i, n in enumerate(inner)]
-        return added_back(share, inner, sources)
-
     if mix.weight is None:
-        return back(grad, mix.low)
-    w = mix.weight.reshape([-1 if i == axis + 2 else 1 for i in range(grad.ndim)])
-    result = back((1.0 - w) * grad, mix.low)
-    result += back(w * grad, mix.high)
+        return added_back_along(axis, grad, size, mix.low)
+    w = mix.weight.reshape([-1 if i == axis else 1 for i in range(grad.ndim)])
+    result = added_back_along(axis, (1.0 - w) * grad, size, mix.low)
+    result += added_back_along(axis, w * grad, size, mix.high)
     return result
 
 

@@ -87,16 +87,22 @@ def taken(x: Array, sources: Sequence[Positions]) -> Array:
 
 def added_back(grad: Array, inner: Sizes, sources: Sequence[Positions]) -> Array:
     """The adjoint of `taken`: the gradient of each element that was taken is added to its position."""
-    lead = grad.ndim - len(sources)
-    for axis, source in enumerate(sources):
-        before: Index = (slice(None),) * (lead + axis)
-        shape = (*grad.shape[: lead + axis], inner[axis], *grad.shape[lead + axis + 1 :])
-        result = np.zeros_like(grad, shape=shape)
-        for position, origin in enumerate(source.tolist()):
-            there, here = (*before, origin), (*before, position)
-            result[there] += grad[here]
-        grad = result
+    for axis, (size, source) in enumerate(zip(inner, sources, strict=True), grad.ndim - len(sources)):
+        grad = added_back_along(axis, grad, size, source)
     return grad
+
+
+def added_back_along(axis: int, grad: Array, size: int, source: Positions) -> Array:
+    """The adjoint of `np.take(x, source, axis)`, for an x of this size along the axis."""
+    before: Index = (slice(None),) * axis
+    result = np.zeros_like(grad, shape=(*grad.shape[:axis], size, *grad.shape[axis + 1 :]))
+    # Positions that were taken one after the other are added as one run.
+    for run in np.split(np.arange(len(source)), np.flatnonzero(np.diff(source) != 1) + 1):
+        if len(run):
+            origin = int(source[run[0]])
+            there, here = (*before, slice(origin, origin + len(run))), (*before, slice(int(run[0]), int(run[-1]) + 1))
+            result[there] += grad[here]
+    return result
 
 
 def as_slice(positions: Positions) -> slice | Positions:

@@ -125,7 +125,7 @@ def adaptive_avg_pool(rank: int, input: Array, output_size: OutputSize) -> tuple
         total = _sums(total, bins)
 
     def backward(grad_output: Array) -> Array:
-        grad: Array = grad_output / divisors
+        grad: Array = batch_last(grad_output) / divisors
         for bins in dimensions:
             grad = _spread(grad, bins)
         return grad

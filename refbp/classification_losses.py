@@ -245,7 +245,7 @@ def _indexed_loss(
     ignored = target == ignore_index
     index = np.where(ignored, 0, target)
     along = (classes,) + (1,) * (input.ndim - axis - 1)
-    chosen = np.expand_dims(index, axis) == np.arange(classes).reshape(along)  # (N, C, d1, …)
+    chosen = np.moveaxis(np.equal.outer(np.arange(classes), index), 0, axis)  # (N, C, d1, …), C outermost in memory
     w = class_weight(op, input, weight, classes)
     w_target = where(ignored, 0.0, w[index])
     terms = -w_target * np.squeeze(np.take_along_axis(input, np.expand_dims(index, axis), axis), axis)

@@ -11,7 +11,7 @@ import numpy as np
 from refbp.arrays import Array, Backward
 from refbp.docstring import documented_by
 from refbp.layer import Layer, LayerOptions
-from refbp.windows import Positions, Sizes, added_back_along, sizes
+from refbp.windows import Positions, Sizes, added_back_along, batch_last, sizes
 
 Factor: TypeAlias = float | Sequence[float]
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -70,7 +70,7 @@ def upsample(
         output = _mixed(output, axis, mix)
 
     def backward(grad_output: Array) -> Array:
-        grad = grad_output
+        grad = batch_last(grad_output)
         for axis, mix in reversed(list(enumerate(mixes, 2))):
             grad = _unmixed(grad, axis, mix, input.shape[axis])
         return grad

@@ -54,8 +54,15 @@ def weight_gradient(x: Array, delta: Array, weight: Array, g: Geometry) -> Array
     view = columns.view(x)
     total = np.zeros_like(delta, shape=per_group(weight, g.groups).shape)
     for part in columns.parts:  # (G, F/G, P*N) @ (G, P*N, C/G*K) -> (G, F/G, C/G*K)
-        total += columns.rows(delta, part) @ np.swapaxes(columns.of(view, part), 1, 2)
+        total += times_transposed(columns.rows(delta, part), columns.of(view, part))
     return total.reshape(weight.shape)
+
+
+def times_transposed(Z: Array, X: Array) -> Array:
+    """Z Xᵀ. In single precision OpenBLAS computes X Zᵀ up to 40 % faster if X has more rows, with the same numbers."""
+    if type(Z) is np.ndarray and Z.dtype == np.float32 and X.shape[1] > Z.shape[1]:
+        return np.swapaxes(X @ np.swapaxes(Z, 1, 2), 1, 2)
+    return Z @ np.swapaxes(X, 1, 2)
 
 
 def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
@@ -67,7 +74,8 @@ def spread(delta: Array, weight: Array, size: Sizes, g: Geometry) -> Array:
     W, columns = per_group(weight, g.groups), Columns(len(delta), delta.shape[2:], weight, g)
 
     def product(part: slice) -> Array:
-        return np.swapaxes(W, 1, 2) @ columns.rows(delta, part)  # (G, C/G*K, F/G) @ (G, F/G, P*N)
+        Wt, Z = np.swapaxes(W, 1, 2), columns.rows(delta, part)  # (G, C/G*K, F/G), (G, F/G, P*N)
+        return Wt * Z if W.shape[1] == 1 else Wt @ Z  # NumPy's @ is slow at outer products
 
     return columns.added_up(delta, g.groups * weight.shape[1], size, product)
 

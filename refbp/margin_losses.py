@@ -144,9 +144,7 @@ def multi_margin_loss(
     classes = input.shape[class_axis(name, input)]
     check_classes(name, target, input.shape[:-1], classes)
     x = batch_last(input)
-    chosen = np.moveaxis(
-        np.equal.outer(np.arange(classes), target), 0, -1
-    )  # (N, C), with the batch innermost in memory
+    chosen = np.moveaxis(np.equal.outer(np.arange(classes), target), 0, -1)  # (N, C), the batch innermost in memory
     weights = class_weight(name, input, weight, classes)
     w_t = np.sum(where(chosen, weights, 0.0), axis=-1, keepdims=True)
     x_t = np.sum(where(chosen, x, 0.0), axis=-1, keepdims=True)

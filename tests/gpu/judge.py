@@ -248,7 +248,8 @@ def sums(device: str) -> list[dict[str, Any]]:
         report = checked(name, dtype, ROWS, oracle.Profile(accumulate="float32"), device)
         beyond = report.table[report.table["verdict"].isin(DISCREPANCIES)]
         found += [
-            {"layer": name, "dtype": str(dtype), "quantity": row.quantity, "z": row.z_max} for row in beyond.itertuples()
+            {"layer": name, "dtype": str(dtype), "quantity": row.quantity, "z": row.z_max}
+            for row in beyond.itertuples()
         ]
     return found
 

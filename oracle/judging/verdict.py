@@ -175,7 +175,8 @@ def _outside(
     known = (sigma > 0) & np.isfinite(sigma) & np.isfinite(error)
     rounds = known & np.isfinite(errors.value)
     # These bits say how far the terms can be trusted, not how the sums of this dtype are rounded.
-    row = row.having(effective_bits=_bits(_relative_to_terms(error[rounds], expected.scale[rounds])))
+    bits = _bits(_relative_to_terms(error[rounds], expected.scale[rounds]))
+    row = row.having(effective_bits=bits, max_rel=_largest_relative(errors, LAMBDA * sigma))
     counted = errors.value != 0
     is_spread = np.count_nonzero(counted & (error <= sigma)) <= MOST_RIGHT * np.count_nonzero(counted)
     if known.all() and is_spread and not patterned(row, errors, step):
@@ -193,6 +194,18 @@ def _outside(
             f"less precise than {row.dtype}: beyond {LAMBDA:g} sigma on random data, within the worst-case bound",
         )
     return row.found(WRONG)
+
+
+def _largest_relative(errors: Errors, tolerance: Floats) -> float:
+    """The largest relative error of the finite elements outside their tolerance; NaN if there are none.
+
+    Beside them a tiny number may have a large relative error that rounding explains.
+    """
+    finite = np.isfinite(errors.size) if errors.regular is None else errors.regular
+    outside = finite & (errors.size > tolerance)
+    if not outside.any():
+        return math.nan
+    return float(np.max(errors.size[outside] / np.abs(errors.value[outside])))
 
 
 def adds_up_in_16_bits(row: Row, got: Array, expected: Expected) -> bool:

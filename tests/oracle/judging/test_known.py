@@ -53,6 +53,22 @@ def test_a_mark_excuses_only_what_it_explains() -> None:
     assert with_known([row()], {"refbp", "mine"}) == [row()]
 
 
+def test_a_nan_is_known_beside_numbers_that_rounding_explains() -> None:
+    """A tiny number in float16 may be off by a large share of itself, within its tolerance, so it needs no excuse.
+
+    One outside has none, and neither has a wrong shape, of which nothing was measured.
+    """
+    nan = row(layer_type="PoissonNLLLoss", quantity="grad.target", dtype="float16", max_abs=math.inf, max_rel=math.nan)
+    rows = [nan, replace(nan, max_rel=2.0**-10), replace(nan, max_abs=math.nan), replace(nan, layer_type="MSELoss")]
+    assert [own.verdict for own in with_known(rows, {"torch"})] == [CONVENTION, WRONG, WRONG, WRONG]
+    near = math.log(2) + 1 / 4  # where the gradient for a count of 2 is zero
+    rates, counts = np.array([0.1, near]), np.array([0.0, 2.0])
+    case = Case("given", loss=Spec("PoissonNLLLoss", {"full": True}), inputs=(rates,), targets=((counts,),))
+    report = oracle.run("refbp", "torch", cases=[case], dtypes=("float16",))
+    known = report.table[report.table["verdict"] == CONVENTION]
+    assert report.passed and set(known["quantity"]) == {"grad.target"}
+
+
 def changed_hardsigmoid(change: Callable[[Array], Array]) -> Callable[[Case], Trace]:
     def run(case: Case) -> Trace:
         trace = refbp_subject.run(case)

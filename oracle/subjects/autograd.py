@@ -9,6 +9,7 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.misc import optimizers
 from autograd.scipy import signal, special
+from autograd.tracer import getval
 
 from oracle.case.case import Case
 from oracle.judging.profile import Profile
@@ -50,7 +51,7 @@ def log_softmax(layer: Layer, x: Tensor) -> Tensor:
 
 
 LAYERS: dict[str, Op] = {
-    **composed.layers(anp),
+    **composed.layers(anp, getval),
     **{f"Conv{rank}d": conv for rank in (1, 2, 3)},
     "GELU": gelu,
     "LogSoftmax": log_softmax,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -15,7 +16,9 @@ from oracle.subjects.shapes import channelwise, flattened, reduced, softmax_dim,
 from oracle.subjects.walk import Layer, Op, Tensor
 
 
-def layers(np: Any) -> dict[str, Op]:
+def layers(np: Any, constant: Callable[[Tensor], Tensor]) -> dict[str, Op]:
+    """The layers. `constant` gives an array's values without its derivative."""
+
     def linear(layer: Layer, x: Tensor) -> Tensor:
         z = np.matmul(x, layer.weight.T)
         return z if layer.bias is None else z + layer.bias
@@ -52,16 +55,16 @@ def layers(np: Any) -> dict[str, Op]:
             centred = x - channelwise(mean, x)
             return scaled(layer, centred / np.sqrt(channelwise(var, x) + layer.options["eps"]), 1)
         if mean is not None:
-            count = layer.buffers["num_batches_tracked"] + 1
+            layer.buffers["num_batches_tracked"] = count = layer.buffers["num_batches_tracked"] + 1
             momentum = 1 / float(count) if layer.options["momentum"] is None else layer.options["momentum"]
             size = math.prod(x.shape[axis] for axis in axes)
-            centred = x - np.mean(x, axis=axes, keepdims=True)
-            unbiased = np.sum(centred * centred, axis=axes) / (size - 1)
-            layer.buffers |= {
-                "num_batches_tracked": count,
-                "running_mean": (1 - momentum) * mean + momentum * np.mean(x, axis=axes),
-                "running_var": (1 - momentum) * var + momentum * unbiased,
-            }
+            if size:  # of no samples there are no statistics
+                centred = x - np.mean(x, axis=axes, keepdims=True)
+                unbiased = np.sum(centred * centred, axis=axes) / (size - 1)
+                layer.buffers |= {
+                    "running_mean": (1 - momentum) * mean + momentum * np.mean(x, axis=axes),
+                    "running_var": (1 - momentum) * var + momentum * unbiased,
+                }
         return scaled(layer, normalized(layer, x, axes), 1)
 
     def instance_norm(layer: Layer, x: Tensor) -> Tensor:
@@ -79,7 +82,7 @@ def layers(np: Any) -> dict[str, Op]:
 
     def softmax(layer: Layer, x: Tensor) -> Tensor:
         dim = softmax_dim(layer, x)
-        e = np.exp(x - np.max(x, axis=dim, keepdims=True))
+        e = np.exp(x - constant(np.max(x, axis=dim, keepdims=True)))
         return e / np.sum(e, axis=dim, keepdims=True)
 
     def threshold(layer: Layer, x: Tensor) -> Tensor:

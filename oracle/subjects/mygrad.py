@@ -62,8 +62,18 @@ def batch_norm(layer: Layer, x: Tensor) -> Tensor:
     return nnet.batchnorm(x, gamma=layer.weight, beta=layer.bias, eps=layer.options["eps"])
 
 
+def softmax(fn: Callable[[Tensor, int], Tensor]) -> Op:
+    def op(layer: Layer, x: Tensor) -> Tensor:
+        dim = -3 if layer.type == "Softmax2d" else softmax_dim(layer, x)
+        if not x.shape[dim]:
+            raise Unsupported("MyGrad's softmax takes the maximum of at least one number")
+        return fn(x, dim)
+
+    return op
+
+
 LAYERS: dict[str, Op] = {
-    **composed.layers(mygrad),
+    **composed.layers(mygrad, lambda tensor: tensor.data),
     **{f"Conv{rank}d": conv for rank in (1, 2, 3)},
     **{f"MaxPool{rank}d": max_pool for rank in (1, 2, 3)},
     **{f"BatchNorm{rank}d": batch_norm for rank in (1, 2, 3)},
@@ -73,14 +83,14 @@ LAYERS: dict[str, Op] = {
         x, lower_bound=layer.options["min_val"], upper_bound=layer.options["max_val"]
     ),
     "LeakyReLU": lambda layer, x: nnet.leaky_relu(x, layer.options["negative_slope"]),
-    "LogSoftmax": lambda layer, x: nnet.logsoftmax(x, softmax_dim(layer, x)),
+    "LogSoftmax": softmax(nnet.logsoftmax),
     "ReLU": lambda layer, x: nnet.relu(x),
     "SELU": lambda layer, x: nnet.selu(x),
     "SiLU": lambda layer, x: x * nnet.sigmoid(x),
     "Sigmoid": lambda layer, x: nnet.sigmoid(x),
-    "Softmax": lambda layer, x: nnet.softmax(x, softmax_dim(layer, x)),
-    "Softmax2d": lambda layer, x: nnet.softmax(x, -3),
-    "Softmin": lambda layer, x: nnet.softmax(-x, softmax_dim(layer, x)),
+    "Softmax": softmax(nnet.softmax),
+    "Softmax2d": softmax(nnet.softmax),
+    "Softmin": softmax(lambda x, dim: nnet.softmax(-x, dim)),
     "Softsign": lambda layer, x: nnet.soft_sign(x),
 }
 

@@ -87,8 +87,12 @@ def softmax_dim(layer: Layer, x: Tensor) -> int:
 
 
 def channelwise(values: Tensor, x: Tensor, dim: int = 1) -> Tensor:
-    """An array with a value per channel, reshaped so that it broadcasts along `dim` of x; None stays None."""
-    return None if values is None else values.reshape((-1,) + (1,) * (len(x.shape) - 1 - dim))
+    """An array with a value per channel, reshaped so that it broadcasts along `dim` of x; None stays None.
+
+    A single number has one channel.
+    """
+    rank = len(x.shape)
+    return None if values is None else values.reshape((-1,) + (1,) * (rank - 1 - dim) if rank else ())
 
 
 def trailing(layer: Layer, x: Tensor) -> tuple[int, ...]:

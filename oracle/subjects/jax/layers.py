@@ -196,7 +196,7 @@ def plain(function: Callable[[Tensor], Tensor], **accepted: Any) -> Op:
 
 
 LAYERS: dict[str, Op] = {
-    **composed.layers(jnp),
+    **composed.layers(jnp, jax.lax.stop_gradient),
     **{f"Conv{rank}d": conv for rank in (1, 2, 3)},
     **{f"ConvTranspose{rank}d": conv_transpose for rank in (1, 2, 3)},
     **{f"MaxPool{rank}d": max_pool for rank in (1, 2, 3)},

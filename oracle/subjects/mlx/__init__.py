@@ -54,6 +54,8 @@ def gradient(
 def tensor(array: Array) -> Tensor:
     if array.dtype == ml_dtypes.bfloat16:  # MLX and NumPy cannot exchange it
         return mx.array(array.astype(np.float32)).astype(mx.bfloat16)
+    if any(stride < 0 for stride in array.strides):  # which MLX does not take
+        array = array.copy()
     return mx.array(array, getattr(mx, "bool_" if array.dtype == bool else array.dtype.name))
 
 

@@ -216,7 +216,7 @@ def of(function: Callable[..., Tensor], *arguments: str) -> Op:
 
 
 LAYERS: dict[str, Op] = {
-    **composed.layers(mx),
+    **composed.layers(mx, mx.stop_gradient),
     **{f"Conv{rank}d": conv for rank in (1, 2, 3)},
     **{f"ConvTranspose{rank}d": conv_transpose for rank in (1, 2, 3)},
     **{f"{kind}Pool{rank}d": pool(f"{kind}Pool") for kind in ("Max", "Avg") for rank in (1, 2, 3)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ import pytest
 
 import oracle
 from oracle import subjects, suite
-from oracle.case.case import Case
+from oracle.case.case import Case, Spec
 from oracle.cli import main
+from oracle.execution.network import Network, upstream_shape
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, UNSUPPORTED
 from oracle.scoreboard.written import WRITTEN, page_of
 from oracle.subjects import BUILT_IN, libraries
@@ -234,6 +236,36 @@ def test_another_rule_is_a_convention_and_only_where_it_is_declared(subject: str
     assert marked["diagnosis"].str.startswith(ANOTHER_RULE[subject, case]).any()
     plain = oracle.run("refbp", cases=[suite.named(case)]).table
     assert not plain["diagnosis"].str.startswith(ANOTHER_RULE[subject, case]).any()
+
+
+def layer_case(type: str, options: dict[str, Any], x: np.ndarray[Any, Any], **more: Any) -> Case:
+    case = Case("given", layers=(Spec(type, options),), inputs=(x,), **more)
+    params = {f"0.{short}": own[short] for _, own, short, _ in Network(case).state()}
+    case = replace(case, params=params)
+    return case.with_upstream(np.random.default_rng(0).standard_normal(upstream_shape(case)))
+
+
+@pytest.mark.parametrize(
+    "case, several",
+    [
+        (layer_case("PReLU", {}, np.array(-0.7)), ("autograd", "mygrad", "mlx")),
+        (layer_case("Linear", {"in_features": 3, "out_features": 2}, np.eye(3)[:, ::-1]), ("mlx",)),
+        (layer_case("BatchNorm2d", {"num_features": 2}, np.zeros((0, 2, 3, 4))), ("autograd",)),
+    ],
+    ids=("a single number", "memory in reverse", "no samples"),
+)
+def test_an_adapter_makes_no_error_of_its_own(case: Case, several: tuple[str, ...]) -> None:
+    """Random cases blamed libraries for what their adapters did: a shape added to a single number, memory that the library does
+    not take, and statistics of nothing."""
+    for subject in several:
+        assert oracle.run(subject, cases=[case], dtypes=("float32",)).passed
+
+
+def test_the_largest_score_has_no_derivative_in_a_softmax() -> None:
+    """It is subtracted for the range alone. Its derivative is zero, and adding up what rounding leaves of it loses digits."""
+    rng = np.random.default_rng(0)
+    case = layer_case("Softmax", {"dim": 1}, rng.uniform(-1, 1, (4, 129, 5)))
+    assert oracle.run("autograd", cases=[case], dtypes=("float64",)).passed
 
 
 @pytest.mark.parametrize("subject", ("autograd", "mygrad"))

@@ -19,7 +19,7 @@ from oracle.execution.predict import predict
 from oracle.execution.rules import epsilon_inside_root, epsilon_uncorrected, rule_replaced, velocity_with_rate
 from oracle.judging.plainer_formulas import clipped_probability, one_pass_variance, unshifted_log_softmax
 from oracle.running_error import ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog, Floats
+from oracle.running_error.model import BranchLog, Floats, limits
 from oracle.trace import Key
 
 Guides = Mapping[Key, Array] | None
@@ -183,6 +183,20 @@ def _probabilities_on_the_simplex(case: Case, model: ErrorModel, guides: Guides)
     return results
 
 
+def _subnormals_as_zero(case: Case, model: ErrorModel, guides: Guides) -> Results:
+    """Each operation takes a subnormal number for zero. Those of float16 and 8 bits are normal in the precision that computes."""
+    if model.is_short:
+        return predict(case, model, guides)
+    least = float(limits(model.dtype).tiny)
+
+    def flushed(array: Array) -> Array:
+        return array if array.dtype.kind in "biu" else np.where(np.abs(array) < least, np.zeros_like(array), array)
+
+    return predict(
+        case.mapped(flushed), model, None if guides is None else {key: flushed(guides[key]) for key in guides}
+    )
+
+
 CONVENTIONS = {
     "biased_running_variance": Convention(
         "the running variance divides by n, not n - 1",
@@ -258,5 +272,10 @@ CONVENTIONS = {
         "SELU with λ = 1.0507 and α = 1.67326",
         ("output", "grad_input"),
         _selu_in_six_digits,
+    ),
+    "subnormals_as_zero": Convention(
+        "subnormal numbers count as zero",
+        ("*",),
+        _subnormals_as_zero,
     ),
 }

@@ -20,9 +20,11 @@ from oracle.execution.network import Network, upstream_shape
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, UNSUPPORTED
 from oracle.scoreboard.written import WRITTEN, page_of
 from oracle.subjects import BUILT_IN, libraries
-from oracle.trace import Key
+from oracle.subjects import refbp as refbp_subject
+from oracle.trace import Key, Trace
 
 from ...programs import program
+from .. import planted
 
 PAGES = {page.stem for page in (Path(__file__).parents[3] / "reports" / "findings").glob("*.md")}
 EVERYWHERE = (
@@ -266,6 +268,26 @@ def test_the_largest_score_has_no_derivative_in_a_softmax() -> None:
     rng = np.random.default_rng(0)
     case = layer_case("Softmax", {"dim": 1}, rng.uniform(-1, 1, (4, 129, 5)))
     assert oracle.run("autograd", cases=[case], dtypes=("float64",)).passed
+
+
+def test_a_library_may_take_subnormal_numbers_for_zero() -> None:
+    """JAX documents that it does. It is a convention, and nothing beside it is one: a normal number is not taken for zero."""
+    tiny = layer_case("ReflectionPad2d", {"padding": 1}, np.array([[[2e-39, 1.0], [3e-39, 2.0]]]))
+    report = oracle.run("jax", cases=[tiny], dtypes=("float32",))
+    said = report.table.set_index(["mode", "quantity"])["diagnosis"]
+    assert report.passed and said["local", "output"].startswith("subnormals_as_zero")
+
+    def without(case: Case) -> Trace:
+        trace = refbp_subject.run(case)
+        for key in trace:
+            trace.arrays[key] = np.where(np.abs(trace.arrays[key]) < 1e-3, 0, trace.arrays[key]).astype(case.dtype)
+        return trace
+
+    class Flushing(planted.Planted):
+        profile = oracle.Profile(conventions=("subnormals_as_zero",))
+
+    small = layer_case("ReflectionPad2d", {"padding": 1}, np.array([[[2e-5, 1.0], [3e-39, 2.0]]]))
+    assert not oracle.run(Flushing(without), cases=[small], dtypes=("float32",)).passed
 
 
 @pytest.mark.parametrize("subject", ("autograd", "mygrad"))

@@ -18,6 +18,9 @@ from oracle.running_error.mask import ErrorMask
 from oracle.running_error.model import LAMBDA, ErrorModel, Floats, Twofold, added, merged
 from oracle.running_error.selection import greater, less, where
 
+# The share of a divisor from which on its error is not small beside it.
+NEAR_DIVISOR = 2.0**-7
+
 
 def rounded(
     value: Floats, model: ErrorModel, quantum: float | None, exact: Any = None
@@ -78,6 +81,23 @@ def product_error(error: Twofold | None, factor: ErrorArray, model: ErrorModel) 
     return error * (model.raised(factor.value) + factor.error)
 
 
+def divisor_error(y: ErrorArray, value: Floats, model: ErrorModel) -> Twofold | None:
+    """The error that a divisor's error causes in a quotient.
+
+    The first order, r = σ/|y| of the quotient, is what a larger divisor costs. A smaller one costs more, r / (1 - r). That counts
+    where r is not small: a root that may be zero, plus a small ε, leaves ε.
+    """
+    error = scaled_error(y.error, value / y.value, model)
+    if error is None or y.error is None:
+        return None
+    size, own = np.square(y.value), y.error.statistical
+    near = (own > NEAR_DIVISOR**2 * size) & (own < size)
+    if near.any():
+        grown = np.square(1 - np.sqrt(np.divide(own, size, out=np.zeros_like(own + size), where=near)))
+        error.statistical = error.statistical / grown
+    return error
+
+
 def is_power_of_two(x: ErrorArray) -> bool:
     return x.ndim == 0 and x.error is None and math.frexp(float(x.value))[0] in (0.5, -0.5)
 
@@ -112,7 +132,7 @@ def divide(x: Any, y: Any) -> ErrorArray:
         x = x.mapped(lambda component: component)
         x.quantum = None
     model, value = x.model, x.value / y.value
-    error = added(scaled_error(x.error, 1 / y.value, model), scaled_error(y.error, value / y.value, model))
+    error = added(scaled_error(x.error, 1 / y.value, model), divisor_error(y, value, model))
     error = model.where_nothing_divides(error, y.value, y.error, value)
     scale = None if x.scale is None else x.scale * np.square(1 / y.value)
     if is_power_of_two(y) and (x.quantum is not None or abs(y.value) == 1):

@@ -306,11 +306,13 @@ class ErrorModel:
     def where_nothing_divides(
         self, error: Twofold | None, divisor: Floats, its_error: Twofold | None, value: Floats
     ) -> Twofold | None:
-        """The error of a quotient, infinite where the divisor may be zero: the dtype holds zero in its place, or its own error is
-        as large as it is."""
-        vanishing = (divisor != 0) & (np.abs(divisor) < float(limits(self.dtype).smallest_subnormal) / 2)
+        """The error of a quotient, infinite where the divisor may be zero: the dtype holds zero in its place, or in that of what
+        its own error leaves of it."""
+        half = float(limits(self.dtype).smallest_subnormal) / 2
+        vanishing = (divisor != 0) & (np.abs(divisor) < half)
         if its_error is not None:
-            vanishing = vanishing | ((its_error.statistical >= np.square(divisor)) & (its_error.statistical > 0))
+            left = np.maximum(np.abs(divisor) - half, 0.0)
+            vanishing = vanishing | ((its_error.statistical >= np.square(left)) & (its_error.statistical > 0))
         if not self.rounds or not vanishing.any():
             return error
         self.branches.here().out_of_range += int(np.count_nonzero(vanishing))

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import oracle
+from oracle.case.case import Case, Spec
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.model import Twofold, limits
 from refbp.special import masked
@@ -126,6 +128,30 @@ def test_a_root_of_what_may_be_zero_may_be_zero() -> None:
     assert np.sqrt(noise(1, 1.0, 1.0)).sigma >= 1.0
     assert np.isinf((1.0 / np.sqrt(noise(1, 1.2, 1.0))).sigma).all()
     assert np.isfinite((1.0 / np.sqrt(noise(1, 0.9, 1.0))).sigma).all()
+
+
+def test_a_quotient_errs_by_what_the_smaller_divisor_makes_of_it() -> None:
+    """The first order is what a larger divisor costs. 1 ± 0.9 may be 0.1, and its inverse 10. A small error costs the same."""
+    np.testing.assert_allclose((1.0 / noise(1, 0.9, 1.0)).sigma, 9.0, rtol=1e-6)
+    np.testing.assert_allclose((3.0 / noise(1, 1e-2, 2.0)).sigma, 1.5 * 5e-3, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "NAdam"])
+@pytest.mark.parametrize("eps", [1e-8, 1e-6, 1e-4])
+def test_a_second_moment_that_underflows_leaves_the_update_open(kind: str, eps: float) -> None:
+    """float16 holds (4e-3)² / 1000 as zero, so the step of an honest optimizer is divided by ε alone, or by zero where that is
+    lost too. float32 holds it, and is judged."""
+    rng = np.random.default_rng(0)
+    case = Case(
+        "given",
+        params={"0.weight": rng.standard_normal(4)},
+        grads=({"0.weight": np.array([1e-3, 4e-3, 1e-2, 0.3])},),
+        optimizer=Spec(kind, {"eps": eps, "lr": 0.01}),
+    )
+    verdicts = [oracle.run("refbp", cases=[case], dtypes=(own,)).table for own in ("float16", "float32")]
+    short, long = (own[own["quantity"] == "param.weight"]["verdict"].unique().tolist() for own in verdicts)
+    assert (short, long) == (["undecided"], ["pass"])
 
 
 def test_ordinary_zeros_among_the_terms_change_nothing() -> None:

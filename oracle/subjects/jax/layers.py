@@ -102,13 +102,13 @@ def batch_norm(layer: Layer, x: Tensor) -> Tensor:
     axes = (0, *range(2, x.ndim))
     mean, var = layer.buffers.get("running_mean"), layer.buffers.get("running_var")
     if layer.training and mean is not None:
-        count = layer.buffers["num_batches_tracked"] + 1
+        layer.buffers["num_batches_tracked"] = count = layer.buffers["num_batches_tracked"] + 1
         momentum = 1 / count if layer.options["momentum"] is None else layer.options["momentum"]
-        layer.buffers |= {
-            "num_batches_tracked": count,
-            "running_mean": ((1 - momentum) * mean + momentum * jnp.mean(x, axes)).astype(x.dtype),
-            "running_var": ((1 - momentum) * var + momentum * jnp.var(x, axes, ddof=1)).astype(x.dtype),
-        }
+        if x.size:  # of no samples there are no statistics
+            layer.buffers |= {
+                "running_mean": ((1 - momentum) * mean + momentum * jnp.mean(x, axes)).astype(x.dtype),
+                "running_var": ((1 - momentum) * var + momentum * jnp.var(x, axes, ddof=1)).astype(x.dtype),
+            }
     if layer.training or mean is None:
         mean = var = None
     return scaled(layer, standardized(layer, x, axes, channelwise(mean, x), channelwise(var, x)), x)

@@ -13,6 +13,7 @@ from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
 from oracle.running_error.stores import with_more
 from refbp import functional
+from refbp.dropout import dropout
 from refbp.normalization import layer_norm
 
 
@@ -104,15 +105,12 @@ def fused_rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: f
 
 @rule("native_dropout", shown=True)
 def native_dropout(input: Any, p: float, train: bool | None, *, shown: Any) -> Any:
-    """x m / (1 - p) with the mask that was drawn; g m / (1 - p)."""
-    if not train:
-        return (input, shown[1].numbers), lambda g, _: (g,)
-    mask, scale = shown[1].numbers, 0.0 if p == 1 else 1.0 / (1.0 - p)
-
-    def kept(x: Any) -> Any:
-        return np.where(mask, x * scale, 0.0)
-
-    return (kept(input), mask), lambda g, _: (kept(g),)
+    """`refbp.dropout.dropout` with the mask that was drawn: a product, so that an infinity that is dropped gives NaN."""
+    mask = shown[1].numbers
+    if train is not None and not train:
+        return (input, mask), lambda g, _: (g,)
+    y, back = dropout(input, p, mask=mask)
+    return (y, mask), lambda g, _: (back(g),)
 
 
 @rule("_weight_norm_interface")

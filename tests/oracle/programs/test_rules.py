@@ -199,3 +199,21 @@ def test_torch_is_not_accused_in_16_bits(family: str, dtype: torch.dtype) -> Non
                     row = Row(name, str(got.dtype).removeprefix("torch."), 0, variant, "", str(place), LOCAL, PASS)
                     row = compare(row, array(got.detach() + 0), expected_of(made), structured=True, no_terms=False)
                     assert row.verdict not in DISCREPANCIES, row
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_dropped_infinity_is_nan(train: bool) -> None:
+    """torch multiplies by the mask, and zero times infinity is NaN, forward and backward."""
+    x = torch.tensor([torch.inf, 1.0, -2.0, torch.nan] * 8, dtype=torch.float64, requires_grad=True)
+    upstream = x.detach().roll(1)
+
+    def fn(x: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(0)
+        return torch.native_dropout(x, 0.5, train)[0]
+
+    due = fn(x)
+    (grad,) = torch.autograd.grad(due, x, upstream)
+    (output,), (found,) = run(fn, [x], [upstream], Plain())
+    np.testing.assert_array_equal(output, due.detach().numpy())
+    np.testing.assert_array_equal(found, grad.numpy())
+    assert np.isnan(output).sum() == (12 if train else 8)

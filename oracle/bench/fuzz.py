@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import math
 import pickle
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import count, cycle, islice
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -17,7 +20,7 @@ from oracle.bench.section import Measurement, Result
 from oracle.fuzz.campaign import TABLE
 from oracle.fuzz.outcome import Job, Outcome, Settings
 from oracle.fuzz.trial import judged
-from oracle.harness import executors
+from oracle.harness import cluster, executors
 from oracle.harness.jobs import as_done
 from oracle.harness.kept import Kept
 
@@ -27,7 +30,8 @@ WORKERS = (1, 2, 4)
 # Cases per second and core, at least: in this process, and in child processes.
 ALONE, APART = 100.0, 40.0
 TASKS, QUICK_TASKS = 4000, 400  # from which the scheduler's time for one is taken
-SIMULATED, AHEAD = 1000, 2000  # workers; jobs that are handed out at a time
+SIMULATED, CASES_EACH = 1000, 1000  # workers, and the cases of each
+BATCH = 40  # jobs of the tasks from which the scheduler's time is taken
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Costs:
 
     Attributes:
         cases: of cases, which the workers take in turn.
-        scheduler: of the scheduler for a case.
+        scheduler: of the scheduler for a batch of cases.
         run: of the run that hands out cases and keeps their outcomes, for a case.
     """
 
@@ -49,8 +53,9 @@ class Fuzz:
     title = "Random cases"
     about = (
         "The first cases of seed 0, refbp against torch: in one process, and in child processes of one thread each. The "
-        "scheduler is Dask's on this machine, with tasks that do nothing. A simulation of many workers draws on these times: "
-        "the scheduler and the run each serve one case after the other, and 2,000 cases are handed out at a time."
+        f"scheduler is Dask's on this machine, with tasks of {BATCH} cases that do nothing. A simulation of many workers draws "
+        f"on these times: the scheduler serves one batch of about {cluster.BATCH:g} seconds after the other, and the run one "
+        "case."
     )
 
     def measure(self, quick: bool, note: Callable[[str], None]) -> Result:
@@ -73,15 +78,15 @@ class Fuzz:
         measurements.append(Measurement.of("bytes of a case to a worker", sent, unit=" B"))
         measurements.append(Measurement.of("bytes of its outcome", received, unit=" B"))
         keeping = seconds_to_keep(outcomes)
-        measurements.append(single("keeping an outcome", 1e3 * keeping, unit=" ms"))
-        scheduler = seconds_of_scheduler(QUICK_TASKS if quick else TASKS)
+        measurements.append(single("the run's time for a case", 1e3 * keeping, unit=" ms"))
+        scheduler = seconds_of_scheduler(QUICK_TASKS if quick else TASKS, outcomes[:BATCH])
         if scheduler is None:
             return Result(tuple(measurements), remarks=("distributed is not installed: nothing is simulated.",))
-        measurements.append(single("the scheduler's time for a case", 1e3 * scheduler, unit=" ms"))
+        measurements.append(single("the scheduler's time for a batch", 1e3 * scheduler, unit=" ms"))
         share = cases / rates[1] / sum(seconds)
         costs = Costs([own * share for own in seconds], scheduler, keeping)
         for workers in (10, 100, SIMULATED):
-            reached, busy = simulated(workers, costs, 50 * workers)
+            reached, busy = simulated(workers, costs, CASES_EACH * workers)
             note(f"{workers} workers, simulated: {reached:.0f} cases a second, busy {busy:.0%}")
             measurements.append(single(f"{workers:,} workers, simulated: cases a second", reached))
             measurements.append(single(f"{workers:,} workers, simulated: share of time they work", busy))
@@ -113,59 +118,83 @@ def rate(jobs: Sequence[Job], pool: Executor, workers: int) -> float:
     return len(jobs) / (time.perf_counter() - begin)
 
 
-def seconds_to_keep(outcomes: Sequence[Outcome]) -> float:
+class AtOnce(Executor):
+    """Has the outcome of each job ready."""
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes = cycle(outcomes)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(next(self.outcomes))
+        return future
+
+
+def seconds_to_keep(outcomes: Sequence[Outcome], cases: int = 10_000) -> float:
+    """The time of the run for a case, which hands it out and keeps its outcome."""
     with TemporaryDirectory() as folder:
         kept: Kept[Outcome] = Kept(Path(folder) / TABLE, False, Outcome._asdict, lambda row: Outcome(**row))
+        jobs = (Job(SETTINGS, number) for number in range(cases))
         begin = time.perf_counter()
-        for outcome in outcomes:
+        for _, outcome in as_done(judged, jobs, AtOnce(outcomes)):
             kept.add(outcome)
-        return (time.perf_counter() - begin) / len(outcomes)
+        return (time.perf_counter() - begin) / cases
 
 
-def seconds_of_scheduler(tasks: int) -> float | None:
-    """The time of Dask's scheduler, client and workers for a task that does nothing; None without it."""
+def returned(batch: Sequence[Outcome]) -> Sequence[Outcome]:
+    return batch
+
+
+def seconds_of_scheduler(tasks: int, batch: Sequence[Outcome]) -> float | None:
+    """The time of Dask's scheduler, client and workers for a task that hands back what it is given; None without it."""
     try:
         from distributed import Client, LocalCluster
     except ImportError:
         return None
     local: Any = LocalCluster
     connected: Any = Client
-    with local(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster, connected(cluster) as client:
+    with local(n_workers=1, threads_per_worker=2, dashboard_address=None) as made, connected(made) as client:
         client.gather(client.map(abs, range(50), pure=False))
         begin = time.perf_counter()
-        client.gather([client.submit(abs, number, pure=False) for number in range(tasks)])
+        client.gather([client.submit(returned, batch, pure=False) for _ in range(tasks)])
         return (time.perf_counter() - begin) / tasks
 
 
 def simulated(workers: int, costs: Costs, cases: int) -> tuple[float, float]:
     """Cases per second, and the share of their time in which workers work.
 
-    Whoever serves one case after the other begins when it is free and the case has come.
+    Batches are as large and as many as `cluster.Cluster` makes them. Whoever serves one after the other begins when it is free
+    and the next has come.
     """
-    lengths, events = cycle(costs.cases), list[tuple[float, int, str]]()
-    numbers, idle, queued = count(), workers, 0
-    scheduler = run = worked = 0.0
-    handed_out = min(AHEAD, cases)
-    for _ in range(handed_out):
-        heapq.heappush(events, (0.0, next(numbers), "arrives"))
-    done, now = 0, 0.0
+    lengths, size = cycle(costs.cases), cluster.batch_of(fmean(costs.cases))
+    numbers, events = count(), list[tuple[float, int, str, int]]()
+    idle, queued, left, done = workers, deque[int](), cases, 0
+    now = scheduler = run = worked = 0.0
+
+    def hand_out(most: int) -> None:
+        nonlocal left
+        batch = min(most, math.ceil(left / workers))
+        left -= batch
+        heapq.heappush(events, (now, next(numbers), "arrives", batch))
+
+    for _ in range(min(cluster.places(workers), cases)):
+        hand_out(1)  # before the first is done, nobody knows how long they take
     while done < cases:
-        now, _, what = heapq.heappop(events)
+        now, _, what, batch = heapq.heappop(events)
         if what == "arrives":
-            queued += 1
+            queued.append(batch)
         elif what == "ends":
             idle += 1
-            run = max(run, now) + costs.run
-            heapq.heappush(events, (run, next(numbers), "is kept"))
+            run = max(run, now) + batch * costs.run
+            heapq.heappush(events, (run, next(numbers), "is kept", batch))
         else:
-            done += 1
-            if handed_out < cases:
-                handed_out += 1
-                heapq.heappush(events, (now, next(numbers), "arrives"))
+            done += batch
+            if left:
+                hand_out(size)
         while idle and queued:
-            idle, queued = idle - 1, queued - 1
+            idle, batch = idle - 1, queued.popleft()
             scheduler = max(scheduler, now) + costs.scheduler
-            (length,) = islice(lengths, 1)
+            length = sum(islice(lengths, batch))
             worked += length
-            heapq.heappush(events, (scheduler + length, next(numbers), "ends"))
+            heapq.heappush(events, (scheduler + length, next(numbers), "ends", batch))
     return cases / now, worked / (workers * now)

@@ -17,6 +17,7 @@ from oracle.wording import errors
 
 # Called with (jobs done, jobs in all, name of the next).
 Progress: TypeAlias = Callable[[int, int, str], None]
+AHEAD = 2000  # jobs that are handed out at a time, unless an executor asks for more
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -111,11 +112,12 @@ def as_done(
     jobs: Iterable[Job],
     executor: Executor | None = None,
     lost: Callable[[Job, BrokenExecutor], Result] | None = None,
-    ahead: int = 2000,
+    ahead: int | None = None,
 ) -> Generator[tuple[Job, Result], None, None]:
     """Each job with its result, in the order in which they are done: no job waits for a slower one before it.
 
-    ahead: how many jobs are handed out at a time, at most. Of endless jobs the rest is never listed.
+    ahead: how many jobs are handed out at a time, at most; None for as many as keep the executor busy. Of endless jobs the rest
+        is never listed.
     executor, lost: as in `in_turn`.
     Raises: WorkerDied if a job is lost and `lost` is not given.
     """
@@ -124,18 +126,19 @@ def as_done(
         return
     left, done, waiting = iter(jobs), SimpleQueue[tuple[Job, Future[Result]]](), set[Future[Result]]()
 
-    def hand_out(count: int) -> None:
-        for job in islice(left, count):
+    def hand_out() -> None:
+        most = max(AHEAD, getattr(executor, "ahead", AHEAD)) if ahead is None else ahead
+        for job in islice(left, max(0, most - len(waiting))):
             future = executor.submit(work, job)
             waiting.add(future)
             future.add_done_callback(partial(_put, done, job))
 
     try:
-        hand_out(ahead)
+        hand_out()
         while waiting:
             job, future = done.get()
             waiting.discard(future)
-            hand_out(1)
+            hand_out()
             yield job, _result(job, future, str, lost)
     finally:
         for future in waiting:

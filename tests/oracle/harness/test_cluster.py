@@ -18,8 +18,10 @@ from oracle.fuzz import campaign
 from oracle.fuzz.outcome import Settings
 from oracle.harness import cluster
 from oracle.harness.executors import Limits, Lost
+from oracle.harness.jobs import as_done
 
 distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+dask = pytest.importorskip("dask", reason="dask is not installed")
 SETTINGS = Settings("refbp", "torch", 5, ("losses",))
 
 
@@ -81,14 +83,69 @@ def test_an_end_of_a_job_is_not_one_of_its_worker(local: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+def test_short_jobs_share_a_task(local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler takes as long for a task as a short job does. Each job is handed out once, and no batch is left behind."""
+    with cluster.pool(None, local.scheduler_address, Limits(30)) as pool:
+        client, sizes = pool._client, list[int]()  # type: ignore[attr-defined]
+        submit = client.submit
+
+        def counted(apart: Any, limits: Limits, batch: Any, **more: Any) -> Any:
+            sizes.append(len(batch))
+            return submit(apart, limits, batch, **more)
+
+        monkeypatch.setattr(client, "submit", counted)
+        numbers = list(range(-3000, 0))
+        found = dict(as_done(abs, numbers, pool))
+    assert found == {number: -number for number in numbers}
+    assert sum(sizes) >= len(numbers) > 10 * len(sizes)
+
+
+def sleeps(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_a_batch_of_slow_jobs_ends_early() -> None:
+    """No job waits for long behind slow ones, and little is lost with a worker: what is left goes to another batch."""
+    answers, seconds = cluster.apart(Limits(30), [(sleeps, (own,), {}) for own in (0.4, 0.8, 0.1, 0.1)])
+    assert [value for value, _ in answers] in ([0.4], [0.4, 0.8])  # the first waits for its process too
+    assert seconds >= cluster.BATCH
+    (lost, (value, error)), _ = cluster.apart(Limits(30), [(ends, (), {}), (sleeps, (0,), {})])
+    assert isinstance(lost[1], Lost) and (value, error) == (0, None)
+
+
+def ends_its_worker(number: int) -> int:
+    if number == 7:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    return number
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_job_that_ends_its_worker_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler gives up the batch; its jobs are done again one by one, and the guilty one alone is lost."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as made,
+        cluster.pool(None, made.scheduler_address, Limits(30)) as pool,
+    ):
+        pool._seconds = 0.05  # type: ignore[attr-defined]
+        found = list(as_done(ends_its_worker, range(12), pool, lambda number, error: -1))
+    assert sorted(found) == [(number, -1 if number == 7 else number) for number in range(12)]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_a_scheduler_that_goes_is_a_sentence() -> None:
     """No job is called a failure for it: the run ends, and can be continued."""
     made = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None)
     with cluster.pool(None, made.scheduler_address, Limits(30)) as pool:
-        future = pool.submit(time.sleep, 60)
+        futures = [pool.submit(time.sleep, 60) for _ in range(50)]
         made.close()
-        with pytest.raises(cluster.ClusterError, match="is gone"):
-            future.result(60)
+        for future in futures:
+            with pytest.raises(cluster.ClusterError, match="is gone"):
+                future.result(60)
 
 
 def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,3 +62,25 @@ def test_no_job_waits_for_a_slower_one_before_it() -> None:
         assert len(listed) == 12
         over.set()
         assert sorted(results) == [(0, 0)] + [(number, number * number) for number in range(11, 30)]
+
+
+def test_an_executor_with_many_workers_is_handed_as_many_jobs_as_it_asks_for() -> None:
+    """A cluster makes batches of those that wait. With too few of them its workers would stand idle; the rest is not listed."""
+
+    class Cluster(Recorded):
+        ahead = 3000
+
+    listed: list[int] = []
+
+    def jobs() -> Iterator[int]:
+        for number in range(9000):
+            listed.append(number)
+            yield number
+
+    with closing(as_done(str, jobs(), Cluster())) as results:
+        next(results)
+        assert len(listed) in (3000, 3001)
+    with closing(as_done(str, jobs(), Recorded())) as results:
+        listed.clear()
+        next(results)
+        assert len(listed) in (2000, 2001)

@@ -27,10 +27,12 @@ class Storages:
         self.count += 1
         return self.count - 1
 
-    def read(self, held: Held) -> Ref:
-        """The current value of an array. Raises: NoRule."""
+    def read(self, held: Held, whole: bool = False) -> Ref:
+        """The current value of an array, or, with `whole`, a part of the array of which it is a view. Raises: NoRule."""
         pieces = self.pieces.setdefault(held.storage, [])
-        found = next((own for own in pieces if own[0] == held.geometry and own[2] == held.dtype), None)
+        alike = [own for own in pieces if own[0] == held.geometry and own[2] == held.dtype]
+        larger = [own for own in pieces if own not in alike and own[0].covers(held.geometry) and not own[0].repeats]
+        found = next(iter((larger or alike) if whole else alike), None)
         if found is None:
             covering = [own for own in pieces if own[0].covers(held.geometry)]
             found = next((own for own in covering if not own[0].repeats), None)
@@ -98,8 +100,16 @@ class Storages:
             if event.unrepeated:
                 self._view_repeated(event)
             return
-        args = replaced(event.args, Held, self.read)
-        kwargs = replaced(dict(event.kwargs), Held, self.read)
+        places = [(own.storage, own.geometry) for own, _ in event.written]
+
+        def used(own: Held) -> Ref:
+            """torch differentiates a write into a view by the tensor of which it is one, and other uses of it by the view."""
+            if (own.storage, own.geometry) not in places:
+                return self.read(own)
+            places.remove((own.storage, own.geometry))
+            return self.read(own, whole=True)
+
+        args, kwargs = replaced(event.args, Held, used), replaced(dict(event.kwargs), Held, used)
         results: list[int | None] = [None] * len(event.results)
         for position in fresh:
             results[position] = self.new()

@@ -187,3 +187,38 @@ def test_a_group_norm_of_single_values_is_accused_of_nothing() -> None:
     torch.manual_seed(0)
     x = torch.randn(16, 8, 1, 1, requires_grad=True)
     assert oracle.check_module(nn.GroupNorm(8, 8, affine=False), x).passed
+
+
+class Steps(torch.nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+def of_two_views(x: torch.Tensor) -> torch.Tensor:
+    v = x * 1.5
+    v[1:].sub_(v[1:], alpha=0.3)
+    return v * v
+
+
+def of_one_view(x: torch.Tensor) -> torch.Tensor:
+    v = x * 1.5
+    columns = v[..., ::2]
+    columns.add_(columns, alpha=0.5)
+    return torch.sin(v) + columns.sum()
+
+
+@pytest.mark.parametrize("function", [of_two_views, of_one_view])
+def test_a_view_that_is_changed_by_itself_is_used_twice(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """torch differentiates what is written to by the whole tensor, and what is read by the view. Taken for one value, both
+    gradients were expected in the view."""
+    x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    report = oracle.check_module(Steps(function), x)
+    assert report.passed
+    operations = report.table[report.table["layer_type"].isin(["aten.sub", "aten.add"])]
+    assert {"grad_input#0", "grad_input#1"} <= set(operations["quantity"])

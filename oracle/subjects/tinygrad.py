@@ -317,7 +317,8 @@ class Optimizer:
         self.optimizer.params = list(own.values())
         for name, value in own.items():
             value.grad = grads[name]
-        self.optimizer.step()
+        with Context(TRAINING=1):  # type: ignore[no-untyped-call]  # a network in evaluation is updated all the same
+            self.optimizer.step()
         self.steps += 1
         return own
 

@@ -30,6 +30,7 @@ from oracle.judging.rows import (
     WRONG,
     Row,
 )
+from oracle.judging.shared import added_up
 from oracle.judging.wiring import completed
 from oracle.trace import Key, Subject, Trace
 from oracle.wording.errors import in_a_line
@@ -85,7 +86,12 @@ def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
         else:
             whole, order = found.rows() + list(judge_branches(found.branches, through)), found.predicted
             if not is_torn(case, trace, step):
-                whole = _excused(whole, local)
+                known = [own for own in compared if isinstance(own, Comparison)]
+                sums = (
+                    added_up(case, row, trace.get(step, row.layer, row.quantity), known)
+                    for row in _shared(whole, local)
+                )
+                whole = _excused(whole, [*local, *(row for row in sums if row is not None)])
     place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
     rows = sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
     rows = [row for row in rows if _is_told(row, shown)]
@@ -126,11 +132,21 @@ def runs(case: Case, reference: Subject) -> bool:
     return True
 
 
+def _shared(whole: Sequence[Row], local: Sequence[Row]) -> list[Row]:
+    """The discrepancies in gradients that are judged end to end alone, if all that is judged locally is right."""
+    if not all(map(is_right, local)):
+        return []
+    judged = {(row.layer, row.quantity) for row in local}
+    ours = [row for row in whole if row.quantity.startswith("grad.") and (row.layer, row.quantity) not in judged]
+    return [row for row in ours if row.verdict in DISCREPANCIES]
+
+
 def _excused(whole: list[Row], local: Sequence[Row]) -> list[Row]:
     """The end-to-end rows; `loose` replaces a discrepancy if every layer was judged, is right on its own inputs, and received
     exactly its neighbours' results. The excess is then rounding that the statistical model wrongly takes to be independent.
 
-    The gradients and buffers of a layer that stands twice are judged end to end alone: they must be right as they are.
+    The gradients and buffers of a layer that stands twice are judged end to end alone. They must be right as they are, or, of
+    gradients, as the sum of what each place gives.
     """
     judged = {(row.layer, row.quantity) for row in local}
 

@@ -214,7 +214,7 @@ class Comparison:
         found = self._held_against(expected, row, key, got)
         if not found.n_outside or self.bench.end_to_end:  # through a network a worst-case bound grows beyond use
             return found
-        return self._held_against(replace(expected, bound=self._bound(key)), row, key, got)
+        return self._held_against(replace(expected, bound=self.bound(key)), row, key, got)
 
     def _held_against(self, expected: Expected, row: Row, key: Key, got: Array) -> Row:
         return compare(
@@ -368,7 +368,7 @@ class Comparison:
         chosen = of_each(mask, self._expected(key, exact[key]), other)
         return None if differs(got, chosen) else chosen
 
-    def _bound(self, key: Key) -> Array | None:
+    def bound(self, key: Key) -> Array | None:
         """The worst-case bound of a quantity; None for an error in norm, which has no bound."""
         made = self.with_bounds[key]
         if self.normwise or not isinstance(made, ErrorArray) or made.bound is None:

@@ -601,6 +601,24 @@ def test_a_layer_that_stands_twice_leaves_the_others_their_excuse() -> None:
     assert LOOSE not in {row.verdict for row in rows}
 
 
+def test_gradients_of_a_layer_that_stands_twice_are_right_as_the_sum_of_both_places() -> None:
+    """They are judged end to end alone, where their errors add up as others do. The subject's own inputs at both places tell
+    whether their sum is right. The share of one place alone is wrong, and so is one element."""
+    layers = [layer("ReLU"), *(layer("Linear", 4, 4) for _ in range(12)), replace(layer("Linear", 4, 4), same_as="12")]
+    case = network_case("bias/twice", "", layers, (5, 4), draw_params=lambda rng, shape: rng.uniform(0.1, 0.4, shape))
+    case = case.astype("float32")
+    trace = patched("refbp.linear:linear", outwards)(case)
+    rows = judge(case, trace, refbp_subject)
+    shared = [row.verdict for row in rows if row.layer == "12" and row.quantity.startswith("grad.")]
+    assert not at_fault(rows) and not at_fault(rows, END_TO_END) and LOOSE in shared
+    key = Key(0, "12", "grad.weight")
+    upstream, given = (trace.arrays[key._replace(layer="13", quantity=own)] for own in ("grad_output", "input"))
+    for wrong in (one_off(trace.arrays[key]), upstream.T @ given):
+        rows = judge(case, Trace({**trace.arrays, key: wrong}), refbp_subject)
+        assert ("12", "grad.weight", WRONG) in at_fault(rows, END_TO_END)
+        assert LOOSE not in {row.verdict for row in rows}
+
+
 def test_what_was_not_tested_is_right_and_what_cannot_be_told_is_not() -> None:
     """A sum whose terms are all zero leaves nothing to err; a tolerance that is too wide may hide an error."""
     row = Row("case", "float32", 0, "fc", "Linear", "output", LOCAL, UNDECIDED)

@@ -58,7 +58,11 @@ def _part(case: Case, trace: Trace, culprit: Blame) -> Case:
     """The culprit's own part of the case with the subject's numbers; the whole case if the trace does not show it."""
     whole = completed(case, trace) if len(trace) else trace
     parts = local_parts(case, whole, culprit.step) if len(whole) else iter(())
-    return next((part.case for part in parts if culprit.layer in part.names.values()), case)
+    # A parameter and its optimizer's state are named after their layer, and made by the update.
+    is_updated = "." in culprit.quantity and not culprit.quantity.startswith(("grad.", "buffer."))
+    return next(
+        (own.case for own in parts if culprit.layer in own.names.values() and bool(own.case.grads) == is_updated), case
+    )
 
 
 def _plain(case: Case) -> Case:

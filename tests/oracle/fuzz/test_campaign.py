@@ -25,15 +25,15 @@ LOAD = subjects.load
 
 
 class Slanted:
-    """A subject with the weight gradient of its first layer a percent too large."""
+    """A subject with the weight gradient of its first layer a percent too large, or another quantity."""
 
-    def __init__(self, of: Subject) -> None:
-        self.of, self.name = of, of.name
+    def __init__(self, of: Subject, quantity: str = "grad.weight") -> None:
+        self.of, self.name, self.quantity = of, of.name, quantity
 
     def run(self, case: Case) -> Trace:
         trace = self.of.run(case)
         for key, array in list(trace.arrays.items()):
-            if key.quantity == "grad.weight":
+            if key.quantity == self.quantity:
                 trace.record(*key, (array * 1.01).astype(array.dtype))
         return trace
 
@@ -109,6 +109,12 @@ def test_a_fault_of_a_rare_combination_is_found() -> None:
 def test_where_honest_programs_are_called_wrong_the_judge_errs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "_is_called_wrong", lambda *_: True)
     assert judged(Job(Settings(rare, "torch", 0, ("layers",)), 4993)).owner == JUDGE
+
+
+def test_who_errs_in_an_update_is_told_by_the_update_alone() -> None:
+    """A parameter has the name of its layer, which does not make it. Held against the layer, no one had a value for it."""
+    found = judged(Job(Settings(Slanted(LOAD("refbp"), "param.bias"), "torch", 63), 1288))
+    assert (found.quantity, found.verdict, found.owner) == ("param.bias", "wrong", "refbp")
 
 
 @pytest.mark.parametrize("name", ["torch", "refbp"])

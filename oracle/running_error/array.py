@@ -10,7 +10,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from oracle.running_error.closing import closed, settled
 from oracle.running_error.dispatch import ArrayLike
-from oracle.running_error.model import ErrorModel, Floats, Twofold, added, either, held_in, merged, quantum_of
+from oracle.running_error.exact import held_in, merged, quantum_of
+from oracle.running_error.model import ErrorModel, Floats, Twofold, added, either
 from oracle.running_error.orders import Orders
 
 

@@ -14,8 +14,9 @@ from scipy.special import erf
 
 from oracle.running_error.array import ErrorArray, constant, in_range, operands
 from oracle.running_error.dispatch import UFUNCS
+from oracle.running_error.exact import merged
 from oracle.running_error.mask import ErrorMask
-from oracle.running_error.model import LAMBDA, ErrorModel, Floats, Twofold, added, merged
+from oracle.running_error.model import LAMBDA, ErrorModel, Floats, Twofold, added
 from oracle.running_error.selection import greater, less, where
 
 # The share of a divisor from which on its error is not small beside it.

@@ -9,8 +9,9 @@ import numpy as np
 
 from oracle.running_error.array import ErrorArray, operands
 from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
+from oracle.running_error.exact import merged
 from oracle.running_error.mask import ErrorMask
-from oracle.running_error.model import EQUAL, OPEN, Branches, Floats, Twofold, added, merged
+from oracle.running_error.model import EQUAL, OPEN, Branches, Floats, Twofold, added
 
 
 def comparison(

@@ -9,7 +9,8 @@ import numpy as np
 
 from oracle.running_error.array import ErrorArray, constant, operands
 from oracle.running_error.dispatch import FUNCTIONS
-from oracle.running_error.model import Twofold, merged
+from oracle.running_error.exact import merged
+from oracle.running_error.model import Twofold
 
 
 def rearrangement(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,8 @@ import numpy as np
 from oracle.running_error import orders
 from oracle.running_error.array import ErrorArray, in_range, operands
 from oracle.running_error.dispatch import AT, FUNCTIONS, UFUNCS
-from oracle.running_error.model import Twofold, added, merged
+from oracle.running_error.exact import merged
+from oracle.running_error.model import Twofold, added
 
 
 def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from oracle.running_error import UNIT_ROUNDOFF, ErrorArray, ErrorModel
-from oracle.running_error.model import ROUNDOFF, Twofold, quantum_of
+from oracle.running_error.exact import quantum_of
+from oracle.running_error.model import ROUNDOFF, Twofold
 
 MODEL = ErrorModel(np.dtype("float32"), bounds=True)
 U = 2.0**-24

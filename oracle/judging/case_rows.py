@@ -91,7 +91,7 @@ def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
                     added_up(case, row, trace.get(step, row.layer, row.quantity), known)
                     for row in _shared(whole, local)
                 )
-                whole = _excused(whole, [*local, *(row for row in sums if row is not None)])
+                whole = excused(whole, [*local, *(row for row in sums if row is not None)])
     place = {(key.layer, key.quantity): index for index, key in enumerate(order)}
     rows = sorted(local + whole, key=lambda row: place.get((row.layer, row.quantity), len(place)))
     rows = [row for row in rows if _is_told(row, shown)]
@@ -141,25 +141,39 @@ def _shared(whole: Sequence[Row], local: Sequence[Row]) -> list[Row]:
     return [row for row in ours if row.verdict in DISCREPANCIES]
 
 
-def _excused(whole: list[Row], local: Sequence[Row]) -> list[Row]:
+def excused(whole: list[Row], local: Sequence[Row]) -> list[Row]:
     """The end-to-end rows; `loose` replaces a discrepancy if every layer was judged, is right on its own inputs, and received
     exactly its neighbours' results. The excess is then rounding that the statistical model wrongly takes to be independent.
 
     The gradients and buffers of a layer that stands twice are judged end to end alone. They must be right as they are, or, of
-    gradients, as the sum of what each place gives.
+    gradients, as the sum of what each place gives. Where a parameter's gradient or a buffer is undecided, only what is computed
+    from it has no excuse.
     """
     judged = {(row.layer, row.quantity) for row in local}
+    doubtful = {(row.layer, _parameter(row)) for row in local if not is_right(row)}
 
     def is_choice(row: Row) -> bool:
         return row.quantity in (*BRANCHES, "branches")
 
     def is_known(row: Row) -> bool:
-        ends_here = row.quantity.startswith(("grad.", "buffer.")) and is_right(row)
-        return is_choice(row) or ends_here or (row.layer, row.quantity) in judged
+        return is_choice(row) or (ends_here(row) and is_right(row)) or (row.layer, row.quantity) in judged
 
-    if all(map(is_right, local)) and all(map(is_known, whole)):
-        return [row if is_choice(row) else as_loose(row) for row in whole]
+    def is_harmless(row: Row) -> bool:
+        return is_right(row) or (ends_here(row) and row.verdict == UNDECIDED)
+
+    if all(map(is_harmless, local)) and all(map(is_known, whole)):
+        return [row if is_choice(row) or (row.layer, _parameter(row)) in doubtful else as_loose(row) for row in whole]
     return whole
+
+
+def ends_here(row: Row) -> bool:
+    """Whether no other layer computes with it before the update."""
+    return row.quantity.startswith(("grad.", "buffer."))
+
+
+def _parameter(row: Row) -> str:
+    """The name of the parameter or buffer that a row is about; "" if it is about neither."""
+    return row.quantity.partition(".")[2]
 
 
 def as_loose(row: Row) -> Row:

@@ -16,7 +16,7 @@ from oracle.case.case import Case, Spec
 from oracle.exchange.received import entry_name, received
 from oracle.execution.predict import predict
 from oracle.harness.judge import CaseStep
-from oracle.judging.case_rows import is_right, judge
+from oracle.judging.case_rows import excused, is_right, judge
 from oracle.judging.comparison import Comparison, ReferenceFailed
 from oracle.judging.conventions import CONVENTIONS
 from oracle.judging.profile import Profile
@@ -581,6 +581,22 @@ def test_errors_of_one_cause_that_are_right_in_every_layer_are_loose_end_to_end(
     assert at_fault(rows) == {("3", "grad.weight", WRONG)}
     assert {row.layer for row in rows if row.mode == END_TO_END and row.quantity == "output" and row.n_outside} == loose
     assert LOOSE not in {row.verdict for row in rows}
+
+
+@pytest.mark.parametrize("verdict", [UNDECIDED, WRONG])
+def test_an_undecided_gradient_takes_the_excuse_from_its_own_parameter_alone(verdict: str) -> None:
+    """Constant data leaves a norm's weight gradient undecided: only the update computes with it. A wrong one excuses nothing."""
+
+    def row(mode: str, quantity: str, verdict: str) -> Row:
+        return Row(
+            "c", "float64", 0, "0", "BatchNorm2d", quantity, mode, verdict, n_outside=1, max_abs=1e-14, decided=0
+        )
+
+    quantities = ("output", "grad.weight", "grad.bias", "param.weight", "param.bias")
+    local = [row(LOCAL, own, verdict if own == "grad.weight" else PASS) for own in quantities]
+    found = excused([row(END_TO_END, own, WRONG) for own in quantities], local)
+    loose = {own.quantity for own in found if own.verdict == LOOSE}
+    assert loose == ({"output", "grad.bias", "param.bias"} if verdict == UNDECIDED else set())
 
 
 def test_a_layer_that_stands_twice_leaves_the_others_their_excuse() -> None:

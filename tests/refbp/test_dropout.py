@@ -100,6 +100,14 @@ def test_probabilities_of_none_and_all(op: Any) -> None:
         op(X, -0.1)
 
 
+@pytest.mark.parametrize("op", [F.dropout, F.alpha_dropout])
+def test_a_probability_of_one_drops_what_a_mask_would_keep(op: Any) -> None:
+    """Output and gradient are zero, as the docstrings say, also with a mask of the caller's."""
+    y, backward = op(X, 1.0, True, mask=np.ones(X.shape, np.bool_))
+    np.testing.assert_array_equal(y, 0 * X)
+    np.testing.assert_array_equal(backward(UPSTREAM), 0 * UPSTREAM)
+
+
 def test_dropout_keeps_its_rate_and_scale() -> None:
     """Each call draws a new mask, whole channels where the class says so."""
     layer = refbp.Dropout(0.25, rng=np.random.default_rng(0))

@@ -61,6 +61,7 @@ LOSSES: list[tuple[str, dict[str, Any], tuple[Any, ...], tuple[int, ...]]] = [
     ("HingeEmbeddingLoss", {"margin": 0.5}, (X, SIGNS), (0,)),
     ("CosineEmbeddingLoss", {"margin": -0.2}, (X, CLOSE, SIGNS[:, 0]), (0, 1)),
     ("CosineEmbeddingLoss", {}, (X[0], Y[0], np.array(1.0)), (0, 1)),
+    ("CosineEmbeddingLoss", {}, (X[0, :0], Y[0, :0], np.array(1.0)), (0, 1)),
     ("SoftMarginLoss", {}, (X, SIGNS), (0,)),
     ("MultiMarginLoss", {}, (X, CLASSES), (0,)),
     ("MultiMarginLoss", {"p": 2, "margin": 0.5, "weight": WEIGHT}, (X, CLASSES), (0,)),

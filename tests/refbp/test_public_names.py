@@ -107,3 +107,11 @@ def test_every_docstring_says_what_the_gradient_is() -> None:
     for module in (refbp, refbp.functional):
         for name in module.__all__:
             assert derivative.search(getattr(module, name).__doc__ or ""), name
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in CLASSES.values() if torchs(name) and name not in {"Optimizer", "Parameter"}]
+)
+def test_a_docstring_starts_with_the_class_of_torch(name: str) -> None:
+    """The op's docstring is added to the class's own and does not replace it."""
+    assert re.match(r"torch\.(nn|optim)\.", getattr(refbp, name).__doc__), name

@@ -101,6 +101,12 @@ def test_arguments_of_an_op_have_torchs_defaults(name: str) -> None:
     assert {a: own[a] for a in optional & expected.keys()} == {a: expected[a] for a in optional & expected.keys()}
 
 
+@pytest.mark.parametrize("name", refbp.functional.__all__)
+def test_an_op_takes_its_data_first(name: str) -> None:
+    """`help(F.conv2d)` shows the arguments that one has to give: the number of dimensions is in the name already."""
+    assert next(iter(defaults(getattr(refbp.functional, name)))) in {"input", "input1", "param"}
+
+
 def test_every_docstring_says_what_the_gradient_is() -> None:
     """A class's docstring includes that of its op, so that `help` of the class is enough."""
     derivative = re.compile(r"f'|grad|∂|Gradients|W ←")

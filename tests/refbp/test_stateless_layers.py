@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,21 @@ def test_the_function_flattens_everything_unless_told_otherwise() -> None:
     """As torch.flatten does; the layer keeps the batch."""
     x = np.arange(24.0).reshape(2, 3, 4)
     np.testing.assert_array_equal(F.flatten(x)[0], np.arange(24.0))
+
+
+@pytest.mark.parametrize("ndim", range(4))
+def test_flatten_takes_the_dimensions_that_torch_takes(ndim: int) -> None:
+    """And refuses those that torch refuses: counted from either end, of a number, a vector, a matrix and more."""
+    x = np.ones((2, 3, 4)[:ndim])
+    for start, end in product(range(-5, 5), repeat=2):
+        try:
+            expected = tuple(torch.flatten(torch.tensor(x), start, end).shape)
+        except (IndexError, RuntimeError):
+            with pytest.raises(ValueError, match="flatten expects start_dim <= end_dim within"):
+                F.flatten(x, start, end)
+        else:
+            y, backward = F.flatten(x, start, end)
+            assert (y.shape, backward(y).shape) == (expected, x.shape)
 
 
 def test_a_hardtanh_between_equal_ends_is_a_constant() -> None:

@@ -66,7 +66,7 @@ def _pair(x: Any, of_x: str, y: Any, of_y: str, wanted: str) -> tuple[Any, str]:
     right = np.transpose(y, [of_y.index(own) for own in (*batch, *inner, *columns)])
     made = left.reshape(size(batch), size(rows), size(inner)) @ right.reshape(size(batch), size(inner), size(columns))
     labels = [*batch, *rows, *columns]
-    return made.reshape(*(sizes[own] for own in labels)), "".join(labels)
+    return made.reshape(tuple(sizes[own] for own in labels)), "".join(labels)
 
 
 def dot(x: Any, y: Any) -> Any:

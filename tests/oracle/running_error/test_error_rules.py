@@ -16,6 +16,14 @@ MODEL = ErrorModel(np.dtype("float32"), bounds=True)
 U = 2.0**-24
 X, Y = np.random.default_rng(0).uniform(0.3, 1.7, (2, 40))  # where all of these are smooth
 
+
+def scattered(x: Any, y: Any) -> Any:
+    """Elements of y added to some of x, to one of them twice."""
+    into = x.copy()
+    np.add.at(into, np.array([3, 0, 3, 39]), y[:4])
+    return into
+
+
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "add": lambda x, y: x + y,
     "subtract": lambda x, y: x - y,
@@ -36,6 +44,17 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "tanh": lambda x, y: np.tanh(x),
     "sin": lambda x, y: np.sin(x),
     "cos": lambda x, y: np.cos(x),
+    "tan": lambda x, y: np.tan(x * 0.5),
+    "sinh": lambda x, y: np.sinh(x),
+    "cosh": lambda x, y: np.cosh(x),
+    "arcsin": lambda x, y: np.arcsin(x * 0.5),
+    "arccos": lambda x, y: np.arccos(x * 0.5),
+    "arctan": lambda x, y: np.arctan(x),
+    "arcsinh": lambda x, y: np.arcsinh(x),
+    "arctanh": lambda x, y: np.arctanh(x * 0.5),
+    "exp2": lambda x, y: np.exp2(x),
+    "log2": lambda x, y: np.log2(x),
+    "log10": lambda x, y: np.log10(x),
     "erf": lambda x, y: erf(x),
     "reciprocal": lambda x, y: np.reciprocal(x),
     "maximum": np.maximum,
@@ -49,6 +68,20 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "mean": lambda x, y: np.mean(x, keepdims=True),
     "means": lambda x, y: np.mean(x.reshape(4, 10), axis=0),
     "product": lambda x, y: x.reshape(1, -1) @ y.reshape(-1, 1),
+    "dot of vectors": lambda x, y: np.dot(x, y),
+    "dot with a vector": lambda x, y: np.dot(x.reshape(4, 10), y[:10]),
+    "dot of a vector": lambda x, y: np.dot(x[:4], y.reshape(4, 10)),
+    "dot of matrices": lambda x, y: np.dot(x.reshape(4, 10), y.reshape(10, 4)),
+    "dot with a number": lambda x, y: np.dot(x, y[0]),
+    "labelled": lambda x, y: np.einsum("ij,kj->ik", x.reshape(4, 10), y.reshape(4, 10)),
+    "labelled in batches": lambda x, y: np.einsum("bij,bkj->bki", x.reshape(2, 4, 5), y.reshape(2, 4, 5)),
+    "labelled in no order": lambda x, y: np.einsum("ba, cb", x.reshape(4, 10), y.reshape(10, 4)),
+    "labelled by one alone": lambda x, y: np.einsum("ij,jk->j", x.reshape(4, 10), y.reshape(10, 4)),
+    "labelled three": lambda x, y: np.einsum("ij,j,jk->ik", x.reshape(4, 10), Y[:10], y.reshape(10, 4)),
+    "diagonal": lambda x, y: np.einsum("iij->j", x[:18].reshape(3, 3, 2)),
+    "outer": lambda x, y: np.einsum("i,j->ij", x[:5], y[:4]),
+    "scattered": lambda x, y: scattered(x, y),
+    "running": lambda x, y: np.cumsum(x.reshape(4, 10), axis=1),
     "joined": lambda x, y: np.concatenate([x, y]),
     "stacked": lambda x, y: np.stack([x, y], axis=1),
     "repeated": lambda x, y: np.repeat(x.reshape(4, 10), 2, axis=1),

@@ -27,6 +27,7 @@ LAYERS: dict[str, tuple[Callable[[], torch.nn.Module], tuple[int, ...]]] = {
     "Linear": (lambda: torch.nn.Linear(70, 48), (8, 70)),
     "Linear of positions": (lambda: torch.nn.Linear(300, 160, bias=False), (2, 1, 300)),
     "Conv2d of the whole image": (lambda: torch.nn.Conv2d(12, 160, (3, 4)), (2, 12, 3, 4)),
+    "Conv2d of few features": (lambda: torch.nn.Conv2d(12, 8, 5), (2, 12, 5, 5)),
 }
 OF_THE_WORST = ("max_abs", "max_rel", "max_ulp", "worst_index", "got", "expected", "tolerance")
 
@@ -102,11 +103,30 @@ def test_a_wrong_element_is_found_in_its_block(name: str, place: tuple[int, ...]
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_an_output_that_is_longer_than_all_blocks_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("dim", "shape"), [(0, "(7, 5, 40)"), (2, "(6, 5, 41)")])
+def test_an_output_that_is_larger_than_all_blocks_is_wrong(
+    dim: int, shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = torch.nn.functional.gelu
-    monkeypatch.setattr(torch.nn.functional, "gelu", lambda x, approximate: torch.cat([right(x), right(x[:1])]))
+    monkeypatch.setattr(
+        torch.nn.functional, "gelu", lambda x, approximate: torch.cat([right(x), right(x.narrow(dim, 0, 1))], dim)
+    )
     table = oracle.check_module(torch.nn.GELU(), made("GELU")[1].detach()).table
-    assert "shape (7, 5, 40), expected (6, 5, 40)" in table.diagnosis.tolist()
+    assert f"shape {shape}, expected (6, 5, 40)" in table.diagnosis.tolist()
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_layer_is_judged_as_a_whole_where_its_blocks_have_other_partial_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block's tolerance would not be that of the whole."""
+    found: list[int] = []
+
+    def seen(part: Part, bench: Bench) -> list[Row] | None:
+        found.append(len(list(blocks.blocks_of(part.case))))
+        return blocks.rows_in_blocks(part, bench)
+
+    monkeypatch.setattr(case_rows, "rows_in_blocks", seen)
+    assert oracle.check_module(torch.nn.Conv2d(4, 160, (3, 4)), torch.randn(2, 4, 3, 4)).passed
+    assert found == [0]
 
 
 @pytest.mark.parametrize(

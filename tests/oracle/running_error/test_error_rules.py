@@ -70,6 +70,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "product": lambda x, y: x.reshape(1, -1) @ y.reshape(-1, 1),
     "dot of vectors": lambda x, y: np.dot(x, y),
     "dot with a vector": lambda x, y: np.dot(x.reshape(4, 10), y[:10]),
+    "dot of three dimensions": lambda x, y: np.dot(x.reshape(2, 4, 5), y[:5]),
     "dot of a vector": lambda x, y: np.dot(x[:4], y.reshape(4, 10)),
     "dot of matrices": lambda x, y: np.dot(x.reshape(4, 10), y.reshape(10, 4)),
     "dot with a number": lambda x, y: np.dot(x, y[0]),

@@ -215,7 +215,7 @@ CONVENTIONS = {
     ),
     "epsilon_inside_root": Convention(
         "ε is inside the root of the second moment",
-        ("param.*",),
+        ("momentum.*", "param.*"),
         _epsilon_inside_root,
     ),
     "velocity_holds_rate": Convention(

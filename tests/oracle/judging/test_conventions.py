@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 import pytest
 
 from oracle import Case, Profile, Report, Spec, Trace, check_op, run
+from oracle.execution.predict import predict
+from oracle.judging.conventions import CONVENTIONS
+from oracle.running_error import ErrorModel
 from oracle.subjects import refbp as honest
+from oracle.suite import matching
 from oracle.trace import Key
 
 
@@ -52,6 +57,13 @@ def rmsprop(w: Any, g: Any, step: int, s: Any, _: Any) -> Any:
     return w - kind(0.3) * g / np.sqrt(s + kind(1e-3)), s, np.asarray(step + 1)
 
 
+def rmsprop_with_momentum(w: Any, g: Any, step: int, s: Any, b: Any, _: Any) -> Any:
+    kind = w.dtype.type
+    s = kind(0.9) * (0 * w if s is None else s) + kind(0.1) * g * g
+    b = kind(0.5) * (0 * w if b is None else b) + g / np.sqrt(s + kind(1e-3))
+    return w - kind(0.3) * b, s, b, np.asarray(step + 1)
+
+
 def adagrad(w: Any, g: Any, step: int, s: Any, _: Any) -> Any:
     kind = w.dtype.type
     s = (0 * w if s is None else s) + g * g
@@ -70,6 +82,12 @@ INSIDE = "epsilon_inside_root"
 UPDATES = {
     "velocity": ("velocity_holds_rate", ("momentum",), velocity, update("SGD", lr=0.3, momentum=0.9)),
     "rmsprop": (INSIDE, ("square_avg", "step"), rmsprop, update("RMSprop", 0.1, lr=0.3, alpha=0.9, eps=1e-3)),
+    "rmsprop with momentum": (
+        INSIDE,
+        ("square_avg", "momentum", "step"),
+        rmsprop_with_momentum,
+        update("RMSprop", 0.1, lr=0.3, alpha=0.9, eps=1e-3, momentum=0.5),
+    ),
     "adagrad": (INSIDE, ("sum", "step"), adagrad, update("Adagrad", 0.1, lr=0.3, eps=1e-3)),
     "adam": (INSIDE, ("exp_avg", "exp_avg_sq", "step"), adam, update("Adam", 0.1, lr=0.3, betas=(0.9, 0.99), eps=1e-3)),
 }
@@ -189,3 +207,38 @@ def test_a_formula_is_legal_for_who_declares_it(name: str) -> None:
     plain = checked(name, declared=False)
     assert plain.table.z_max.max() > 2 * report.table.z_max.max() or "convention" in set(report.table.verdict)
     assert not checked(name, factor=1.01).passed
+
+
+# Layers, losses and optimizers to which some convention applies, or nearly does: in evaluation, without what it is about.
+NEARBY = (
+    "norm/BatchNorm1d,eps*momentum=[0N]*",
+    "activation/Leaky*=0.01",
+    "activation/SELU",
+    "activation/Hardswish",
+    "activation/Softplus,*threshold=0.5",
+    "activation/LogSoftmax,dim=1*",
+    "loss/GaussianNLLLoss,reduction=none*shape=5x4",
+    "loss/CrossEntropyLoss,reduction=none,weight=given*",
+    "loss/BCELoss*reduction=none*",
+    "optimizer/SGD,momentum=*lr=0.1",
+    "optimizer/Adam,amsgrad*",
+    "optimizer/RMSprop,momentum=*",
+    "optimizer/Adagrad,lr_decay=*",
+    "nonfinite/ReLU*",
+)
+
+
+@pytest.mark.parametrize("pattern", NEARBY)
+def test_a_convention_leaves_alone_what_it_does_not_name(pattern: str) -> None:
+    """Whoever declares one has every case judged: it changes the values of its own quantities in the first step, no others."""
+    for case in matching(pattern):
+        with np.errstate(all="ignore"):
+            plain = predict(case, ErrorModel(np.dtype("float64")))
+            for name, convention in CONVENTIONS.items():
+                found = convention.expected(case, ErrorModel(np.dtype("float64")), None)
+                assert plain.keys() <= found.keys(), name
+                for key, own in plain.items():
+                    if key.step or any(fnmatchcase(key.quantity, pattern) for pattern in convention.quantities):
+                        continue
+                    one, other = (np.asarray(getattr(x, "value", x), float) for x in (own, found[key]))
+                    np.testing.assert_allclose(other, one, rtol=1e-9, err_msg=f"{name}: {key}")

@@ -29,7 +29,7 @@ def counts_as_equal(
         with np.errstate(all="ignore"):
             apart, actual = np.abs(one.value - other.value), array.astype(np.float64)
             far = [np.minimum(np.abs(actual - side.value) / apart, FARTHEST) for side in (one, other)]
-            nearer += np.where(apart > 0, np.nan_to_num(far[0] - far[1]), 0.0)
+            nearer += np.nan_to_num(far[0] - far[1])  # nothing where both outcomes are alike
     found: Array = nearer > 0
     return found
 

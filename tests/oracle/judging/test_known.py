@@ -16,7 +16,7 @@ import torch
 import oracle
 from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec
-from oracle.judging.known import FINDINGS, with_known
+from oracle.judging.known import FINDINGS, Finding, with_known
 from oracle.judging.rows import CONVENTION, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace
@@ -67,6 +67,16 @@ def test_a_nan_is_known_beside_numbers_that_rounding_explains() -> None:
     report = oracle.run("refbp", "torch", cases=[case], dtypes=("float16",))
     known = report.table[report.table["verdict"] == CONVENTION]
     assert report.passed and set(known["quantity"]) == {"grad.target"}
+
+
+@pytest.mark.parametrize("finding", [own for own in FINDINGS if own.layer_type], ids=lambda own: own.report)
+def test_a_mark_explains_no_more_than_lost_digits(finding: Finding) -> None:
+    """A result that is wrong by a tenth is a discrepancy, whatever is known of its class."""
+    quantity, case = finding.quantity.replace("*", "weight"), finding.cases.replace("*", "mine")
+    found = row(layer_type=finding.layer_type, quantity=quantity, case=case)
+    for dtype in finding.dtypes:
+        tenth, little = replace(found, dtype=dtype, max_rel=0.1), replace(found, dtype=dtype, max_rel=finding.max_rel)
+        assert [own.verdict for own in with_known([tenth, little], {finding.implementation})] == [WRONG, CONVENTION]
 
 
 def changed_hardsigmoid(change: Callable[[Array], Array]) -> Callable[[Case], Trace]:

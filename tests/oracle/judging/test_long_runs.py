@@ -12,9 +12,9 @@ import oracle
 from oracle.case.case import Case, Spec
 from oracle.harness import work
 from oracle.judging import long_runs
-from oracle.judging.long_runs import STRETCH, lengths, resumed, stretch
+from oracle.judging.long_runs import STRETCH, condensed, lengths, resumed, stretch
 from oracle.judging.profile import Profile
-from oracle.judging.rows import UNDECIDED
+from oracle.judging.rows import LOCAL, PASS, UNDECIDED, WRONG, Row
 from oracle.subjects import refbp as refbp_subject
 from oracle.suite.build import layer, network_case
 from oracle.trace import Trace
@@ -55,6 +55,20 @@ def test_stretches_cover_every_step_with_its_own_batch() -> None:
     assert np.array_equal(second.inputs[0], case.inputs[STRETCH % 7])
     assert np.array_equal(second.targets[4][0], case.targets[(STRETCH + 4) % 7][0])
     assert len(second.inputs) == len(second.targets) == 5
+
+
+def test_one_row_for_all_steps_tells_of_the_first_discrepancy() -> None:
+    """Where training went wrong, not where it ended; the worst of steps that are all right; each quantity for itself."""
+
+    def row(step: int, verdict: str, z: float, quantity: str = "output") -> Row:
+        return Row("case", "float64", step, "last", "Linear", quantity, LOCAL, verdict, z_max=z)
+
+    rows = [row(2, PASS, 3.0), row(5, WRONG, 9.0), row(4, WRONG, 7.0), row(6, WRONG, 80.0)]
+    fine = [row(1, PASS, np.nan, "grad_input"), row(2, PASS, 2.0, "grad_input"), row(3, PASS, 1.0, "grad_input")]
+    assert [(own.step, own.verdict, own.quantity) for own in condensed(rows + fine)] == [
+        (4, WRONG, "output"),
+        (2, PASS, "grad_input"),
+    ]
 
 
 @pytest.mark.slow

@@ -140,3 +140,11 @@ def test_a_mask_of_numbers_is_a_mask_of_another_dtype() -> None:
     trace.arrays[key] = trace.arrays[key].ravel() > 0
     trace.arrays[Key(0, "drop", "input")] = trace.arrays[Key(0, "drop", "input")].ravel()
     assert ("mask", WRONG) in {(row.quantity, row.verdict) for row in judge(case, trace, torch_subject)}
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 3), (4, 5, 3, 3)])
+def test_dropout2d_drops_channels_of_three_dimensions_too(shape: tuple[int, ...]) -> None:
+    """Three dimensions are (N, C, L) to torch's Dropout2d: its mask is right, and judged."""
+    case = network_case("drop/out", "three dimensions", [layer("Dropout2d", name="drop")], shape)
+    rows = judge(case, refbp_subject.run(case), refbp_subject)
+    assert {(row.quantity, row.verdict) for row in rows if row.quantity == "mask"} == {("mask", PASS)}

@@ -155,7 +155,8 @@ class Run:
     def _make(self, call: Call) -> None:
         args, kwargs = replaced((list(call.args), dict(call.kwargs)), Ref, lambda ref: self.values[ref.value])
         depends = any(ref.value in self._depends for ref in refs((call.args, call.kwargs)))
-        rule = self._rule(call, depends, any(map(_is_floating, _arrays((args, kwargs)))))
+        is_unseen = all(held is None for held in call.recorded)  # an array after a part of it was written
+        rule = self._rule(call, depends, is_unseen or any(map(_is_floating, _arrays((args, kwargs)))))
         if rule is None:
             self._take(call)
             return
@@ -181,10 +182,10 @@ class Run:
         self._depends.update(value for value in call.results if value is not None and depends)
         self._steps.append(_Step(call, rule, backward))
 
-    def _rule(self, call: Call, depends: bool, is_floating: bool) -> Rule | None:
+    def _rule(self, call: Call, depends: bool, is_computed: bool) -> Rule | None:
         """The rule of a call; None if its recorded results are used: for random numbers, for integers only, and for an unknown
         operation that does not depend on an input."""
-        if not is_floating or call.name.partition(".")[0] in UNFILLED:
+        if not is_computed or call.name.partition(".")[0] in UNFILLED:
             return None
         try:
             rule = rule_of(call.name)

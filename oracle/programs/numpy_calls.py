@@ -162,6 +162,11 @@ class NumpyRecording:
         self._written(name, (*given, *extra), out)
         return out
 
+    def made(self, array: Array) -> Recorded:
+        """Records a new array of which all is known, so that it can be written to in parts that overlap."""
+        made: Recorded = self.call("clone", np.array, (array,))
+        return made
+
     def _written(self, name: str, args: tuple[Any, ...], into: Recorded) -> None:
         held = self._of(into.value)
         self.events.append(Event(name, args, {}, (held,), True, ((held, 0),)))
@@ -247,8 +252,9 @@ def _joined(name: str, function: Any) -> Callable[..., Any]:
 
 def _filled(function: Any) -> Callable[..., Any]:
     def adapted(recording: NumpyRecording, x: Any, *args: Any, **kwargs: Any) -> Any:
-        made = function(x.value, *args, **{name: own for name, own in kwargs.items() if name != "subok"})
-        return Recorded(made, recording)
+        return recording.made(
+            function(x.value, *args, **{name: own for name, own in kwargs.items() if name != "subok"})
+        )
 
     return adapted
 
@@ -299,7 +305,7 @@ class _Allocating(ModuleType):
 
 def _allocating(name: str, recording: NumpyRecording) -> Callable[..., Any]:
     plain = getattr(np, name)
-    return lambda *args, **kwargs: Recorded(plain(*args, **kwargs), recording)
+    return lambda *args, **kwargs: recording.made(plain(*args, **kwargs))
 
 
 @contextmanager

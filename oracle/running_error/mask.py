@@ -45,3 +45,18 @@ class ErrorMask(ArrayLike):
 
     def __getitem__(self, index: Any) -> ErrorMask:
         return self.mapped(lambda component: component[index])
+
+    def __setitem__(self, index: Any, other: Any) -> None:
+        value, ambiguous = (other.value, other.ambiguous) if isinstance(other, ErrorMask) else (other, None)
+        self.value[index] = value
+        known = ambiguous or self.ambiguous
+        if known is None:
+            return
+
+        def written(own: Any, new: Any) -> Any:
+            result = np.array(np.broadcast_to(own, self.shape))
+            result[index] = new
+            return result
+
+        none = known.mapped(lambda _: np.zeros((), bool))
+        self.ambiguous = (self.ambiguous or none).mapped(written, ambiguous or none)

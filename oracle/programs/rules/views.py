@@ -9,6 +9,7 @@ import numpy as np
 from oracle.programs.adjoint import is_floating, summed_to
 from oracle.programs.geometry import Geometry, gathered, mapped, viewed
 from oracle.programs.table import recorded, rule
+from oracle.running_error.mask import ErrorMask
 
 
 @rule("view", moves=True)
@@ -27,6 +28,8 @@ def write(storage: Any, part: Any, own: Geometry, other: Geometry) -> Any:
         kept[inside] = 0
         return kept.reshape(own.shape)
 
+    if isinstance(part, ErrorMask) and not isinstance(storage, ErrorMask):
+        storage = ErrorMask(storage, None)
     result = mapped(storage, np.copy).reshape(-1)
     result[inside] = part
     return result.reshape(own.shape), lambda g: (mapped(g, without), viewed(g, own, other))

@@ -32,6 +32,16 @@ def added_into_slices(x: Any, y: Any) -> Any:
     return out
 
 
+def written_twice(x: Any, y: Any) -> Any:
+    """Parts of new arrays that overlap: the later one counts."""
+    out, like = np.zeros((4, 6)), np.ones_like(x)
+    out[:3] = x[:3]
+    out[2:] = y[2:]
+    like[:, :4] = y[:, :4]
+    like[:, 2:5] = x[:, 2:5]
+    return out * like
+
+
 def given_numbers(x: Any, y: Any) -> Any:
     """Plain numbers, an array and a list's row take the place of what was there."""
     out = x * y
@@ -70,6 +80,14 @@ def with_out(x: Any, y: Any) -> Any:
     return out + np.ones_like(y) * 2.0 + np.full_like(x, 0.5) * y + np.empty_like(x) * 0.0
 
 
+def by_counts(x: Any, y: Any) -> Any:
+    """New arrays of integers and truth values choose, and carry no gradient."""
+    places, kept = np.zeros(3, dtype=np.int64), np.ones((4, 6), dtype=bool)
+    places[1:] = 2
+    kept[1] = False
+    return np.where(kept, x * y, y)[places]
+
+
 def by_reduce(x: Any, y: Any) -> Any:
     return np.add.reduce(x * y, axis=1) + np.maximum.reduce(x, axis=1) * np.minimum.reduce(y, axis=1)
 
@@ -93,11 +111,13 @@ PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     for own in (
         into_a_view,
         added_into_slices,
+        written_twice,
         given_numbers,
         scattered,
         overwritten,
         by_methods,
         with_out,
+        by_counts,
         by_reduce,
         chosen,
         joined,

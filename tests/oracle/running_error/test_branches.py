@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
+from oracle.running_error import LAMBDA, ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.model import Branches, Twofold
 
 MODEL = ErrorModel(np.dtype("float32"), bounds=True)
@@ -45,6 +45,28 @@ def test_masks_combine_as_truth_values_do() -> None:
     np.testing.assert_array_equal(np.where(positive, 1.0, 2.0), [2, 1, 1])
     for neither in (~positive, np.logical_not(positive), np.invert(positive)):
         np.testing.assert_array_equal(np.where(neither, x, 0.0).value, [-1, 0, 0])
+
+
+def test_a_mask_that_is_written_to_is_open_where_it_was_kept() -> None:
+    """And where what was written is open: in either model for itself, whichever of the two has open elements."""
+    for bounds in (True, False):
+        model = ErrorModel(np.dtype("float32"), bounds=bounds)
+
+        def compared(values: list[float], model: ErrorModel = model) -> ErrorMask:
+            error = Twofold(np.full(3, 0.01), np.full(3, 0.02) if model.bounds else None)
+            return ErrorArray(np.array(values), model, error) > 1.0
+
+        open_, clear = compared([1.0, 1.01, 0.99]), ErrorMask(np.array([True, True, False]), None)
+        open_[1:] = False
+        clear[:2] = compared([0.99, 5.0, 0.99])[:2]
+        for mask, value in ((open_, [False, False, False]), (clear, [False, True, False])):
+            np.testing.assert_array_equal(mask.value, value)
+            assert mask.ambiguous is not None and (mask.ambiguous.worst is not None) == bounds
+            for found in (mask.ambiguous.statistical, mask.ambiguous.worst if bounds else None):
+                assert found is None or found.tolist() == [True, False, False]
+        plain = ErrorMask(np.array([True, True]), None)
+        plain[0] = False
+        assert plain.ambiguous is None and plain.value.tolist() == [False, True]
 
 
 def test_what_is_open_in_one_mask_is_open_in_both() -> None:

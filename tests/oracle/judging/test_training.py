@@ -53,6 +53,14 @@ def test_who_computes_the_same_stays_together_and_learns() -> None:
     assert run.accuracy == run.reference_accuracy > 0.6
 
 
+def test_accuracy_is_that_of_evaluation() -> None:
+    """Dropout takes nothing away there: the network recognises what it does without."""
+    plain = SMALL.training_case()
+    flat, fc = plain.layers
+    dropping = replace(plain, layers=(flat, layer("Dropout", 0.99, name="drop"), fc))
+    assert training.accuracy(dropping, honest) == training.accuracy(plain, honest)
+
+
 def test_who_leaves_is_seen_to_leave_and_when() -> None:
     """The first gap is that of the step in which the inputs differ; the losses part with it, at the latest soon after."""
     run = training.trained(SMALL, Other(step=3, factor=3.0), honest)

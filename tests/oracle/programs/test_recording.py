@@ -156,6 +156,18 @@ def test_an_operation_without_a_rule_is_said() -> None:
         Run(record(torch.special.bessel_j0, torch.ones(3))[0], Plain())
 
 
+def test_numbers_whose_bits_were_changed_are_not_guessed() -> None:
+    """Memory that was written in another dtype has no value here, and the program is refused."""
+
+    def bits(x: torch.Tensor) -> torch.Tensor:
+        made = x.clone()
+        made.view(torch.int32)[0] = 0
+        return made * 2
+
+    with pytest.raises(NoRule, match="it reads memory that was written in another form"):
+        record(bits, torch.ones(3))
+
+
 def test_memory_that_nothing_has_filled_is_not_a_number() -> None:
     """An extension that writes without ATen calls must not look like one that gives what happens to be there."""
     run = Run(record(lambda x: torch.empty_like(x) + x, torch.ones(3))[0], Plain())

@@ -11,8 +11,9 @@ import pytest
 from oracle.case.case import CaseError
 from oracle.cli.lists import layers
 from oracle.suite import FAMILIES, all_cases, matching, named, of_family
-from oracle.suite.bug_classes import BUG_CLASSES
 from oracle.suite.build import pairs
+
+from .bug_classes import BUG_CLASSES
 
 TAGS = ("kink", "tie", "empty", "non-contiguous", "exact-integer", "extreme", "non-finite", "training", "real-data")
 

@@ -212,7 +212,8 @@ def adds_up_in_16_bits(row: Row, got: Array, expected: Expected) -> bool:
     """Whether the errors of a sum that is due in float32 are ordinary ones of the same sum in 16 bits, which is expected here."""
     if got.size < MANY or got.shape != expected.value.shape:
         return False
-    figures, errors = measured(got, expected), Errors.of(got, expected.value, expected.sigma)
+    with np.errstate(all="ignore"):
+        figures, errors = measured(got, expected), Errors.of(got, expected.value, expected.sigma)
     return not figures.n_outside and figures.z_rms > LEAST_RMS and not patterned(row, errors, None)
 
 

@@ -23,7 +23,7 @@ from oracle.judging.rows import (
     WRONG,
     Row,
 )
-from oracle.judging.verdict import compare
+from oracle.judging.verdict import adds_up_in_16_bits, compare
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.conditioning import digits_left, relative_error
 
@@ -578,3 +578,10 @@ def test_a_single_wrong_element_is_found_at_any_size(dtype: str) -> None:
 def test_a_share_that_underflows_is_none() -> None:
     """An error that is nothing beside the values leaves no number of digits to state."""
     assert Figures(sigma_squares=1e-320, expected_squares=1e10).relative_error is None
+
+
+def test_a_difference_where_none_is_allowed_is_not_a_sum_in_16_bits() -> None:
+    """Without a tolerance nothing is divided by it, so that no warning comes of a wrong result."""
+    value = np.ones((40, 30))
+    row = Row("case", "bfloat16", 0, "0", "Linear", "output", "local", WRONG)
+    assert not adds_up_in_16_bits(row, value * 1.5, exact(value))

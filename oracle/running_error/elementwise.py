@@ -19,6 +19,8 @@ from oracle.running_error.mask import ErrorMask
 from oracle.running_error.model import LAMBDA, ErrorModel, Floats, Twofold, added
 from oracle.running_error.selection import greater, less, where
 
+# The distance, in units of x or of 1, over which a function counts as straight.
+STRAIGHT = 2.0**-4
 # The share of a divisor from which on its error is not small beside it.
 NEAR_DIVISOR = 2.0**-7
 
@@ -141,6 +143,29 @@ def divide(x: Any, y: Any) -> ErrorArray:
     return ErrorArray(value, model, added(error, zero_where(x.value == 0, model.rounding(value))), scale=scale)
 
 
+def bent(function: Callable[[Floats], Floats], x: Floats, y: Floats, error: Twofold, caused: Twofold) -> Twofold:
+    """The error that x's error causes in y = f(x), which the slope at x alone tells where f is straight as far as x's error reaches.
+
+    Elsewhere, such as at a maximum of the cosine, it is what f changes by between x and x ± its error, where that is more.
+    """
+    reach = LAMBDA * np.sqrt(error.statistical)
+    wide = np.broadcast_to((reach > STRAIGHT * np.minimum(1.0, np.abs(x))) & (reach < np.inf), y.shape)
+    if not wide.any():
+        return caused
+
+    def changed(own: Floats, distance: Floats, units: Callable[[Floats], Floats]) -> Floats:
+        here, middle = np.broadcast_to(distance, y.shape)[wide], np.broadcast_to(x, y.shape)[wide]
+        change = np.fmax(*(np.abs(function(middle + side) - y[wide]) for side in (here, -here)))
+        result = np.array(np.broadcast_to(own, y.shape))
+        result[wide] = np.fmax(result[wide], units(change))
+        return result
+
+    statistical = changed(caused.statistical, reach, lambda own: np.square(own / LAMBDA))
+    if caused.worst is None or error.worst is None:
+        return Twofold(statistical)
+    return Twofold(statistical, changed(caused.worst, error.worst, lambda own: own))
+
+
 def elementwise(
     function: Callable[[Floats], Floats], derivative: Callable[[Floats, Floats], Any], ulps: float
 ) -> Callable[[Any], ErrorArray]:
@@ -153,7 +178,8 @@ def elementwise(
         if x.error is not None or x.scale is not None:
             slope = model.raised(derivative(x.value, value))
             if x.error is not None:
-                error = error + x.error.mapped(lambda own, slope: np.where(own == 0, 0.0, slope * own), slope)
+                caused = x.error.mapped(lambda own, slope: np.where(own == 0, 0.0, slope * own), slope)
+                error = error + bent(function, x.value, value, x.error, caused)
             if x.scale is not None:
                 scale = np.maximum(np.square(value), slope.statistical * x.scale)
         return ErrorArray(value, model, error, scale=scale)

@@ -10,6 +10,7 @@ import numpy as np
 from oracle.programs.adjoint import axes_of, gathered_last, kept_dims, plain, scattered_last, spread
 from oracle.programs.geometry import mapped
 from oracle.programs.table import recorded, rule
+from oracle.running_error.mask import ErrorMask
 
 
 @rule("sum")
@@ -110,10 +111,17 @@ def _extreme(input: Any, dim: Any, keepdim: bool, function: Any) -> Any:
     axes = axes_of(dim, input.ndim)
     rows = gathered_last(input, axes) if axes else input.reshape((*input.shape, 1))
     y = function(rows, axis=-1)
-    chosen = plain(rows) == np.expand_dims(plain(y), -1)
+    chosen = rows == np.expand_dims(y, -1)
+    equals = np.count_nonzero(plain(chosen), axis=-1)
+    if (
+        isinstance(chosen, ErrorMask) and chosen.ambiguous is not None
+    ):  # an element without rivals is chosen in any case
+        rivals = chosen.ambiguous.mapped(lambda own: own & (np.count_nonzero(own, axis=-1, keepdims=True) > 1))
+        chosen = ErrorMask(chosen.value, rivals)
+        equals = np.where(rivals.statistical.any(axis=-1), 1, equals)  # of rivals each may receive all, or nothing
 
     def backward(g: Any) -> Any:
-        share = g.reshape(y.shape) / np.sum(chosen, axis=-1).astype(float)
+        share = g.reshape(y.shape) / equals.astype(float)
         back = np.where(chosen, np.expand_dims(share, -1), 0.0)
         return (scattered_last(back, input.shape, axes) if axes else back.reshape(input.shape),)
 

@@ -64,6 +64,22 @@ def test_a_difference_is_said_with_its_likely_cause(change: Callable[[torch.Tens
     assert str(raised.value).startswith("grads[0]: ")
 
 
+def test_what_rounding_makes_equal_shares_the_gradient_of_the_largest() -> None:
+    """Roots that differ by less than float16 holds. An element far below the largest gets nothing in any case."""
+
+    def largest(x: torch.Tensor) -> torch.Tensor:
+        return torch.sqrt(x).amax(dim=1)
+
+    x = torch.tensor([[3.0, 3.002, 2.0, 0.3], [0.7, 0.5, 0.4, 0.3]], dtype=torch.float16, requires_grad=True)
+    expected = oracle.expect(largest, x)
+    (grad,) = torch.autograd.grad(largest(x), x, torch.tensor(expected.grad_output))
+    assert (grad[0, :2] != 0).all() and (grad[0, 3], grad[1, 1]) == (0, 0)
+    oracle.assert_close(grad, expected.grads[0])
+    with pytest.raises(oracle.Discrepancy):
+        oracle.assert_close(grad.flip(1), expected.grads[0])
+    assert (expected.grads[0].tolerance[1] < 0.01 * np.abs(expected.grad_output[1])).all()
+
+
 def test_a_module_gives_its_parameters_gradients_and_is_left_as_it_was() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.BatchNorm1d(4), torch.nn.ReLU(), torch.nn.Dropout(0.5))
     x, before = torch.randn(8, 6), {name: own.clone() for name, own in net.state_dict().items()}

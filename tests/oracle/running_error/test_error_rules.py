@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from oracle.running_error import ErrorArray, ErrorModel
+from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.model import Twofold
 
 MODEL = ErrorModel(np.dtype("float32"), bounds=True)
@@ -217,3 +217,18 @@ def test_arrays_made_like_it_carry_errors_unless_they_count() -> None:
     whole: Any = np.full_like(x, 2)
     whole[0] = 0.5
     np.testing.assert_array_equal(whole.value, [[0.5] * 3, [2.0] * 3])
+
+
+@pytest.mark.parametrize("function", [np.cos, np.exp, np.tanh, np.log, np.cosh])
+@pytest.mark.parametrize("error", [1e-9, 0.02, 0.3])
+def test_a_wide_error_where_a_function_bends(function: Callable[[Any], Any], error: float) -> None:
+    """Close to a maximum the slope is zero, and the function changes all the same. A small error is what the slope makes of it."""
+    x = np.array([0.01, 0.4, 3.1])
+    with np.errstate(invalid="ignore"):
+        got = function(uncertain(x, error))
+        change = [np.abs(function(x + side * LAMBDA * error) - function(x)) for side in (-1, 1)]
+    reached = np.fmax(*change)
+    assert (LAMBDA * got.sigma >= reached * (1 - 1e-6)).all()
+    slope = np.abs(function(x + 1e-6) - function(x - 1e-6)) / 2e-6 * error
+    expected = np.sqrt(np.square(np.fmax(slope, reached / LAMBDA)) + np.square(4 * U * function(x)))
+    np.testing.assert_allclose(got.sigma, expected, rtol=1e-3)

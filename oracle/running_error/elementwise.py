@@ -144,7 +144,7 @@ def divide(x: Any, y: Any) -> ErrorArray:
 
 
 def bent(function: Callable[[Floats], Floats], x: Floats, y: Floats, error: Twofold, caused: Twofold) -> Twofold:
-    """The error that x's error causes in y = f(x), which the slope at x alone tells where f is straight as far as x's error reaches.
+    """The error that x's error causes in y = f(x). The slope at x tells it where f is straight as far as that reaches.
 
     Elsewhere, such as at a maximum of the cosine, it is what f changes by between x and x ± its error, where that is more.
     """

@@ -92,6 +92,7 @@ class Cluster(Executor):
         self._waiting: deque[Task] = deque()
         self._away: dict[int, Any] = {}  # the scheduler forgets the result of a batch that nobody holds
         self._sent = self._threads = 0
+        self._is_alone = False  # whether what was sent last has the cluster for itself
         self._counted = -math.inf
         self._seconds = 0.0  # of a job; 0 before the first is done
 
@@ -133,9 +134,13 @@ class Cluster(Executor):
             remote.add_done_callback(lambda done, number=number, batch=batch: self._take_back(done, number, batch))
 
     def _next(self) -> tuple[int, list[Task]] | None:
-        """The next batch and its number; None if nothing waits, or there is no place. The last ones are shared out evenly."""
+        """The next batch and its number; None if nothing waits, or there is no place. The last ones are shared out evenly.
+
+        A job that is to be alone has the cluster for itself: of a worker that ends, the scheduler blames every task.
+        """
         with self._lock:
-            if len(self._away) >= self._places:
+            is_alone = self._is_alone or (bool(self._waiting) and self._waiting[0].alone)
+            if len(self._away) >= (1 if is_alone else self._places):
                 return None
             size = min(self._size, math.ceil(len(self._waiting) / max(1, self._threads)))
             batch: list[Task] = []
@@ -147,6 +152,7 @@ class Cluster(Executor):
                     break
             if not batch:
                 return None
+            self._is_alone = batch[0].alone
             self._sent += 1
             self._away[self._sent] = None
             return self._sent, batch
@@ -177,11 +183,11 @@ class Cluster(Executor):
             self._waiting.extendleft(reversed(left))
 
     def _failed(self, batch: list[Task], error: Exception) -> list[Task]:
-        """The jobs that are to be done again, one by one; none if it was the only one, whose error it then is."""
+        """The jobs that are to be done again, one by one; none if it was one that was alone, whose error it then is."""
         if self._client.status != "running":
             self._is_gone(batch, f": {in_a_line(error)}")
             return []
-        if len(batch) > 1:
+        if not batch[0].alone:
             return [task._replace(alone=True) for task in batch]
         batch[0].future.set_exception(error)
         return []

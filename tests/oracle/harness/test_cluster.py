@@ -124,7 +124,7 @@ def ends_its_worker(number: int) -> int:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_job_that_ends_its_worker_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scheduler gives up all batches of that worker; their jobs are done again one by one, and the guilty one alone is lost."""
+    """The scheduler gives up all batches of that worker. Their jobs are done again one by one; only the guilty one is lost."""
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as made,

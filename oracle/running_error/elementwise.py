@@ -120,7 +120,9 @@ def multiply(x: Any, y: Any) -> ErrorArray:
     error = added(product_error(x.error, y, model), scaled_error(y.error, x.value, model))
     quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
     if is_power_of_two(x) or is_power_of_two(y):
-        rounding = model.underflow(np.abs(value)) if quantum is None else None
+        size = np.abs(value)
+        model.notice_overflow(size)
+        rounding = model.underflow(size) if quantum is None else None
     else:
         rounding, quantum = rounded(value, model, quantum)
     scale = None if x.scale is None and y.scale is None else x.scale_or_own * y.scale_or_own
@@ -139,6 +141,7 @@ def divide(x: Any, y: Any) -> ErrorArray:
     error = model.where_nothing_divides(error, y.value, y.error, value)
     scale = None if x.scale is None else x.scale * np.square(1 / y.value)
     if is_power_of_two(y) and (x.quantum is not None or abs(y.value) == 1):
+        model.notice_overflow(np.abs(value))
         return ErrorArray(value, model, error, scale=scale, quantum=x.quantum and x.quantum / abs(float(y.value)))
     return ErrorArray(value, model, added(error, zero_where(x.value == 0, model.rounding(value))), scale=scale)
 

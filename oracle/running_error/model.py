@@ -227,9 +227,13 @@ class ErrorModel:
             error = error.mapped(np.maximum, lost)
         if size.max(initial=0.0) <= self.largest:
             return error
+        self.notice_overflow(size)
         finite = np.isfinite(value)
-        self.branches.overflown |= bool((finite & (size > self.largest)).any())
         return error.mapped(lambda own: np.where(finite, own, 0.0))
+
+    def notice_overflow(self, size: Floats) -> None:
+        """Record whether a number of this size exceeds the range, whose users are then unpredictable."""
+        self.branches.overflown |= bool(((size > self.largest) & (size < np.inf)).any())
 
     def underflow(self, size: Floats) -> Twofold | None:
         """The loss by underflow of results of this size; None if there is none.

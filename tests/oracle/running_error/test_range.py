@@ -236,3 +236,10 @@ def test_a_root_of_what_rounding_makes_negative_is_a_number_or_nan() -> None:
     assert root.value[0] == 0 and np.isnan(root.value[1]) and root.value[2] == 2
     assert np.isinf(root.sigma[0]) and root.sigma[2] < 2e-7
     assert x.model.branches.left_range
+
+
+@pytest.mark.parametrize("operation", [lambda x: x * 2.0, lambda x: x / 0.5, lambda x: (2.0 * x) / 1.0])
+def test_a_power_of_two_overflows_too(operation: Any) -> None:
+    """It rounds nothing, but what is computed from a number beyond the range cannot be predicted."""
+    whole = exact(np.array([40000.0, 3.0]), "float16")
+    assert (operation(whole) * 0.25).sigma.tolist() == [np.inf, 0.0]

@@ -31,7 +31,7 @@ def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = 
     Raises: CaseError if the case's shapes do not fit together.
     """
 
-    parameters = {id(value) for value in case.params.values()}
+    parameters = {id(value) for value in case.params.values()}  # an input may hold equal numbers
 
     def lift(array: Array) -> Any:
         if array.dtype.kind in "biu":

@@ -241,9 +241,10 @@ class ErrorModel:
         A product of several factors that is just above the normal range may underflow if multiplied in another order.
         """
         reach = 1.0 if self.is_short else NEAR_SUBNORMAL
-        if size.min(initial=np.inf) >= 2 * reach * self.smallest_normal[0]:
+        highest = 2 * reach * self.smallest_normal[0]
+        if size.min(initial=np.inf) >= highest:
             return None
-        low = (size < 2 * reach * self.smallest_normal[0]) & (size > 0)
+        low = (size < highest) & (size > 0)
         if not low.any():
             return None
 

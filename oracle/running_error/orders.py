@@ -202,7 +202,6 @@ def sums_by_sample(x: Floats, y: Floats, samples: int, parts: int, dtype: Any) -
     """The sums of single samples, or of a power of two of groups if there are more than `parts`, whose terms lie position by
     position. Their squares matter, so the subject's dtype of sums is precise enough."""
     groups = samples if samples <= parts else 1 << (parts.bit_length() - 1)
-
     rows = sample_after_sample(x.astype(dtype, copy=False), samples)
     columns = np.swapaxes(sample_after_sample(np.swapaxes(y, -1, -2).astype(dtype, copy=False), samples), -1, -2)
     positions = x.shape[-1] // samples

@@ -113,9 +113,8 @@ def _extreme(input: Any, dim: Any, keepdim: bool, function: Any) -> Any:
     y = function(rows, axis=-1)
     chosen = rows == np.expand_dims(y, -1)
     equals = np.count_nonzero(plain(chosen), axis=-1)
-    if (
-        isinstance(chosen, ErrorMask) and chosen.ambiguous is not None
-    ):  # an element without rivals is chosen in any case
+    # An element without rivals is chosen in any case.
+    if isinstance(chosen, ErrorMask) and chosen.ambiguous is not None:
         rivals = chosen.ambiguous.mapped(lambda own: own & (np.count_nonzero(own, axis=-1, keepdims=True) > 1))
         chosen = ErrorMask(chosen.value, rivals)
         equals = np.where(rivals.statistical.any(axis=-1), 1, equals)  # of rivals each may receive all, or nothing

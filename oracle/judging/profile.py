@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from oracle.case.case import LOSS_ARGUMENTS
@@ -90,6 +91,7 @@ class Profile:
         return any(fnmatchcase(quantity, pattern) for pattern in self.quantities)
 
 
+@cache
 def _fits_any(pattern: str) -> bool:
     """Whether a pattern can fit any quantity."""
     kind, dot, _ = pattern.partition(".")

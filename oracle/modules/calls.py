@@ -203,4 +203,6 @@ def blank_of(tensor: torch.Tensor) -> Array:
 
 
 def same(one: Array, other: Array) -> bool:
+    if one.shape == other.shape and bool((one == other).all()):
+        return True
     return np.array_equal(one, other, equal_nan=other.dtype.kind not in "iub")

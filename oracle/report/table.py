@@ -80,7 +80,7 @@ def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tu
                 seconds=seconds.get((case, dtype), float("nan")),
             )
         )
-    return pd.DataFrame(entries, columns=names(CASE_COLUMNS))
+    return pd.DataFrame({name: list(map(attrgetter(name), entries)) for name in names(CASE_COLUMNS)})
 
 
 def _places(table: pd.DataFrame) -> dict[tuple[str, str], list[int]]:

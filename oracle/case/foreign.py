@@ -45,6 +45,8 @@ def numpy_of(value: Any) -> Array:
 
 
 def _of_tensor(torch: Any, plain: Any) -> Array:
+    if plain._is_zerotensor() or plain.is_neg():  # zero, or the negative of its memory
+        plain = plain.clone().resolve_neg()
     foreign = FOREIGN.get(str(plain.dtype).removeprefix("torch."))
     if foreign is None:
         return np.asarray(plain.numpy())

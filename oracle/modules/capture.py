@@ -22,7 +22,7 @@ from oracle.case.case import Spec
 from oracle.case.names import is_buffer
 from oracle.modules.as_parts import mixed
 from oracle.modules.calls import Call, Node, Slice, blank_of
-from oracle.modules.graph import age_of, edge_of, nodes_as_young, unrecorded
+from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, unrecorded
 from oracle.modules.sampled.plans import Plan
 from oracle.modules.sampled.sampler import Sampler, TooLarge
 from oracle.modules.specs import MOVING, layer_spec, layer_type, own_forward, state_of
@@ -65,6 +65,7 @@ class Capture:
         self.differentiating = False
         self.order: list[str] = []
         self.owned: dict[Node, Call] = {}
+        self._entrances: set[tuple[Node, int]] = set()
         self._counts: dict[str, int] = {}
         self._hooks: list[Any] = []
         self._last: tuple[torch.Tensor, int, Array] | None = None
@@ -199,6 +200,7 @@ class Capture:
         arrived: list[torch.Tensor] = []
         self._hooks.append(node.register_prehook(self._arriving(call, output, number, part, arrived)))
         self._hooks.append(node.register_hook(self._left(call, part, arrived)))
+        self._entrances.add((node, number))
         for own in nodes_as_young(node, call.age):
             self.owned[own] = call
             self._listen(call, own)
@@ -253,12 +255,28 @@ class Capture:
         call.pending += 1
         self._hooks.append(node.register_hook(hook))
 
+    def leave_to_operations(self, outputs: Sequence[torch.Tensor]) -> None:
+        """Leaves to their operations the calls that gradients of these outputs also reach by another way than their own output.
+
+        Such a way starts where a gradient was differentiated (create_graph): it leads to what the call has kept for its backward.
+        """
+        entered: list[Call] = []
+        for node in nodes_behind(own.grad_fn for own in outputs if own.grad_fn is not None):
+            for edge in node.next_functions:
+                call = self.owned.get(edge[0])
+                if call is not None and self.owned.get(node) is not call and edge not in self._entrances:
+                    entered.append(call)
+        for call in entered:
+            call.refuse("a gradient of a gradient goes through it")
+        self.owned = {node: call for node, call in self.owned.items() if call.spec is not None}
+
     def release(self) -> None:
         """Releases autograd's graph: a node holds its hooks, which hold the calls, a cycle that Python's collector cannot see."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
         self.owned.clear()
+        self._entrances.clear()
         for call in self.calls:
             call.edges.clear()
 

@@ -139,6 +139,7 @@ class Step:
         give_back()
         learning = [own for own in self.outputs if own.requires_grad]
         if learning:
+            self.capture.leave_to_operations(learning)
             self.watch.watch(learning, set(self.capture.owned), self._done)
             scalar = self.training.loss is not None and learning[0].dim() == 0
             self.capture.backward(learning, [None] if scalar else [upstream(own) for own in learning])

@@ -43,7 +43,7 @@ STEP_BY_STEP = (
     *("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d", "mkldnn_rnn_layer"),
 )
 # Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.
-BY_CALLS = ("arithmetic", "functions", "reductions")
+BY_CALLS = ("arithmetic", "functions", "reductions", "derivatives")
 FLOATS = tuple(ROUNDOFF)
 # The largest relative difference by which rounding alone can set two results in double precision apart.
 SAME = 1e-9
@@ -138,9 +138,10 @@ class Run:
         self._steps: list[_Step] = []
         for value, held in program.inputs:
             self.values[value] = self._lifted(held)
-        used = {ref.value for call in program.calls for ref in refs((call.args, call.kwargs))}
+        self._used = {ref.value for call in program.calls for ref in refs((call.args, call.kwargs))}
+        self._without_rule: set[int] = set()
         for value, held in program.constants.items():
-            if value in used or value in program.outputs:
+            if value in self._used or value in program.outputs:
                 self.values[value] = self._lifted(held)
         with np.errstate(all="ignore"):
             for call in program.calls:
@@ -179,6 +180,10 @@ class Run:
         for value, held, made in zip(call.results, call.recorded, (output,) if call.single else output, strict=False):
             if value is not None and made is not None:
                 self.values[value] = made if held is None else self.arithmetic.stored(made, held.dtype)
+            elif value is not None and depends:
+                self._without_rule.add(value)
+                if value in self._used and held is not None:  # such as a norm's statistics, which its backward reads
+                    self.values[value] = self._lifted(held)
         self._depends.update(value for value in call.results if value is not None and depends)
         self._steps.append(_Step(call, rule, backward))
 
@@ -213,7 +218,7 @@ class Run:
         for value, grad in zip(self.program.outputs, grad_outputs, strict=True):
             if grad is None:
                 continue
-            if value not in self.values:
+            if value not in self.values or value in self._without_rule:
                 raise NoRule("a gradient arrives at a result for which there is no rule")
             _add(arrived, value, grad)
         with np.errstate(all="ignore"):
@@ -225,6 +230,10 @@ class Run:
         grads = [None if value is None else arrived.pop(value, None) for value in step.call.results]
         if all(grad is None for grad in grads):
             return
+        if not self._without_rule.isdisjoint(
+            own for own, g in zip(step.call.results, grads, strict=True) if g is not None
+        ):
+            raise NoRule("a gradient arrives at a result for which there is no rule")
         grads = [None if grad is None else self.arithmetic.widened(grad, step.rule, gradients=True) for grad in grads]
         found = step.backward(grads[0]) if step.call.single else step.backward(*grads)
         found = found if isinstance(found, (tuple, list)) else (found,)

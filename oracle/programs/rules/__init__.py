@@ -4,6 +4,7 @@ from oracle.programs.rules import activations as activations
 from oracle.programs.rules import arithmetic as arithmetic
 from oracle.programs.rules import attention as attention
 from oracle.programs.rules import contractions as contractions
+from oracle.programs.rules import derivatives as derivatives
 from oracle.programs.rules import functions as functions
 from oracle.programs.rules import images as images
 from oracle.programs.rules import indexing as indexing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,34 @@ from refbp.normalization import layer_norm
 def native_layer_norm(
     input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
-    """`refbp.functional.layer_norm`, without its checks, which would cast 16-bit gradients to the wider dtype of y."""
+    """`refbp.functional.layer_norm`, without its checks, which would cast 16-bit gradients to the wider dtype of y; μ and 1/σ."""
     y, back = layer_norm(input, tuple(normalized_shape), weight, bias, eps)
+    average, rstd, of_statistics = _statistics(input, tuple(range(input.ndim - len(normalized_shape), input.ndim)), eps)
 
-    def backward(g: Any, *_: Any) -> Any:
-        grad_input, grad_weight, grad_bias = back(g)
-        return grad_input, None, grad_weight, grad_bias
+    def backward(g: Any, g_average: Any, g_rstd: Any) -> Any:
+        grad_input, grad_weight, grad_bias = (None, None, None) if g is None else back(g)
+        return of_statistics(grad_input, g_average, g_rstd), None, grad_weight, grad_bias
 
-    return (y, None, None), backward
+    return (y, average, rstd), backward
+
+
+def _statistics(x: Any, axes: tuple[int, ...], eps: float) -> Any:
+    """The mean and 1/σ over dimensions, which are kept, and a function that adds their gradients to another of x."""
+    count = float(math.prod(x.shape[axis] for axis in axes))
+    average = np.sum(x, axis=axes, keepdims=True) / count
+    deviation = x - average
+    rstd = 1.0 / np.sqrt(np.sum(np.square(deviation), axis=axes, keepdims=True) / count + eps)
+
+    def added(grad: Any, g_average: Any, g_rstd: Any) -> Any:
+        if g_average is not None:
+            share = np.broadcast_to(g_average / count, x.shape)
+            grad = share if grad is None else grad + share
+        if g_rstd is not None:
+            share = deviation * (g_rstd * rstd**3 / -count)
+            grad = share if grad is None else grad + share
+        return grad
+
+    return average, rstd, added
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_functional")
@@ -70,7 +91,7 @@ def native_batch_norm_without_statistics(
 
 @rule("native_group_norm")
 def native_group_norm(input: Any, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float) -> Any:
-    """`refbp.functional.group_norm`, also from the statistics that its kernels store for the gradients."""
+    """`refbp.functional.group_norm`, also from the statistics that its kernels store for the gradients; μ and 1/σ."""
     made: Any = functional.group_norm(input.reshape(N, C, HxW), group, weight, bias, eps)
     y, back = made
     apart, moments = (N, group, C // group, HxW), None
@@ -79,7 +100,14 @@ def native_group_norm(input: Any, weight: Any, bias: Any, N: int, C: int, HxW: i
         scaled_by = 1.0 if weight is None else plain(weight).reshape(group, C // group, 1)
         moments = Moments.of(input.reshape(apart), scaled_by, eps, (2, 3), (0, 3), keeps)
 
-    def backward(g: Any, *_: Any) -> Any:
+    average, rstd, of_statistics = _statistics(input.reshape(N, group, -1), (2,), eps)
+
+    def backward(g: Any, g_average: Any, g_rstd: Any) -> Any:
+        if g_average is not None or g_rstd is not None:
+            shaped = (None if own is None else own.reshape(N, group, 1) for own in (g_average, g_rstd))
+            more = of_statistics(None, *shaped).reshape(input.shape)
+            grad_input, *others = (None, None, None) if g is None else backward(g, None, None)
+            return more if grad_input is None else grad_input + more, *others
         grad_input, grad_weight, grad_bias = back(g.reshape(N, C, HxW))
         if moments is not None:
             x, g, grad_input = (own.reshape(apart) for own in (input, g, grad_input))
@@ -88,7 +116,7 @@ def native_group_norm(input: Any, weight: Any, bias: Any, N: int, C: int, HxW: i
                 grad_weight = covering(grad_weight, moments.grad_weight(x, g, grad_weight))
         return grad_input.reshape(input.shape), grad_weight, grad_bias
 
-    return (y.reshape(input.shape), None, None), backward
+    return (y.reshape(input.shape), average.reshape(N, group), rstd.reshape(N, group)), backward
 
 
 @rule("_fused_rms_norm")

@@ -27,6 +27,9 @@ IN_16_BITS = (
     *("nll_loss_forward", "nll_loss2d_forward", "_adaptive_avg_pool3d"),
     *("embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "_unsafe_index", "index_select", "gather"),
     *("index_add", "index_put", "_unsafe_index_put", "put"),
+    *("avg_pool3d_backward", "max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward"),
+    *("adaptive_max_pool2d_backward", "embedding_dense_backward", "unfold_backward"),
+    *(f"{kind}_pad{rank}d_backward" for kind in ("reflection", "replication") for rank in (1, 2, 3)),
 )
 # These add up only gradients in 16 bits: layer norm those of its rows, the others where windows overlap or an edge is repeated
 # (AdaptiveMaxPoolKernel.cpp and its like).
@@ -41,6 +44,7 @@ GRADIENTS_IN_16_BITS = (
 STEP_BY_STEP = (
     *("_prelu_kernel", "mse_loss", "soft_margin_loss", "binary_cross_entropy_with_logits", "_trilinear", "where"),
     *("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d", "mkldnn_rnn_layer"),
+    *("upsample_linear1d_backward", "upsample_trilinear3d_backward"),
 )
 # Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.
 BY_CALLS = ("arithmetic", "functions", "reductions", "derivatives")

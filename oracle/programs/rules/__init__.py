@@ -13,4 +13,5 @@ from oracle.programs.rules import normalization as normalization
 from oracle.programs.rules import products as products
 from oracle.programs.rules import recurrent as recurrent
 from oracle.programs.rules import reductions as reductions
+from oracle.programs.rules import transposes as transposes
 from oracle.programs.rules import views as views

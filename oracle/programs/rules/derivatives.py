@@ -1,7 +1,7 @@
 """Rules of backward passes as operations of a program, which differentiates a gradient: autograd.grad with create_graph=True.
 
-Each is linear in the gradient g that it receives. So its own gradient by g is the same map, or the transposed one, of the gradient G
-that arrives, and that by x is G g f''(x) for an element-wise function f.
+Each is linear in the gradient g that it receives. So its own gradient by g is the same map, or the transposed one, of the
+gradient G that arrives, and that by x is G g f''(x) for an element-wise function f.
 """
 
 from __future__ import annotations

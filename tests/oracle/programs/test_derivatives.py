@@ -54,6 +54,24 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "layer_norm, two": lambda x: F.layer_norm(x, (4, 6)),
     "batch_norm": lambda x: F.batch_norm(x, None, None, WEIGHT[:4].to(x.dtype), training=True),
     "group_norm": lambda x: F.group_norm(x, 2, WEIGHT[:4].to(x.dtype)),
+    "avg_pool1d": lambda x: F.avg_pool1d(x, 2, 1),
+    "avg_pool2d": lambda x: F.avg_pool2d(x, 2, 1, 1, count_include_pad=False),
+    "avg_pool3d": lambda x: F.avg_pool3d(x[None], 2, 1),
+    "adaptive_avg_pool2d": lambda x: F.adaptive_avg_pool2d(x, (3, 4)),
+    "max_pool2d": lambda x: F.max_pool2d(x, 2, 1),
+    "max_pool3d": lambda x: F.max_pool3d(x[None], 2, 1),
+    "adaptive_max_pool2d": lambda x: F.adaptive_max_pool2d(x, (3, 4)),
+    "upsample nearest": lambda x: F.interpolate(x, scale_factor=2),
+    "upsample linear": lambda x: F.interpolate(x, 11, mode="linear"),
+    "upsample bilinear": lambda x: F.interpolate(x[None], (7, 5), mode="bilinear", align_corners=True),
+    "upsample trilinear": lambda x: F.interpolate(x[None, None], scale_factor=1.5, mode="trilinear"),
+    "reflection_pad1d": lambda x: F.pad(x, (2, 1), "reflect"),
+    "replication_pad2d": lambda x: F.pad(x[None], (2, 1, 1, 0), "replicate"),
+    "embedding": lambda x: F.embedding(torch.tensor([[1, 0, 3], [1, 2, 1]]), x[0], padding_idx=2),
+    "unfold": lambda x: x.unfold(1, 3, 1).square().sum(-1) + x.unfold(2, 4, 2)[:, :2].sum((2, 3))[..., None],
+    "slices": lambda x: x[:, 1::2, 2:-1].square() * x[0, 3, 1],
+    "lp_pool1d": lambda x: F.lp_pool1d(x + 3, 2, 2),
+    "local_response_norm": lambda x: F.local_response_norm(x, 2),
     "linear": lambda x: F.linear(x, KERNEL.reshape(6, 6).to(x.dtype)),
     "logsumexp": lambda x: torch.logsumexp(x, 1),
     "normalize": F.normalize,
@@ -86,6 +104,8 @@ def test_the_gradient_of_a_gradient(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_torch_is_not_accused(name: str, dtype: torch.dtype) -> None:
+    if name == "avg_pool3d" and dtype == torch.bfloat16:
+        pytest.skip("torch has no avg_pool3d in bfloat16")
     fn, given = differentiated(FUNCTIONS[name], dtype)
     inputs, upstream, expected = torch_gradients(lambda *own: [fn(*own)], given)
     outputs, grads = run(lambda *own: [fn(*own)], inputs, upstream, WithErrors(ErrorModel(np.dtype("float32"))))

@@ -1,6 +1,7 @@
 """Running error analysis as an array type: values that carry the rounding error that a correct implementation may have."""
 
 from oracle.running_error import contractions as contractions
+from oracle.running_error import decompositions as decompositions
 from oracle.running_error import elementwise as elementwise
 from oracle.running_error import selection as selection
 from oracle.running_error import shapes as shapes

@@ -100,7 +100,7 @@ def native_group_norm(input: Any, weight: Any, bias: Any, N: int, C: int, HxW: i
         scaled_by = 1.0 if weight is None else plain(weight).reshape(group, C // group, 1)
         moments = Moments.of(input.reshape(apart), scaled_by, eps, (2, 3), (0, 3), keeps)
 
-    average, rstd, of_statistics = _statistics(input.reshape(N, group, -1), (2,), eps)
+    average, rstd, of_statistics = _statistics(input.reshape(N, group, C // group * HxW), (2,), eps)
 
     def backward(g: Any, g_average: Any, g_rstd: Any) -> Any:
         if g_average is not None or g_rstd is not None:

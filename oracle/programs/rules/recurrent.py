@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from oracle.programs.adjoint import matrix_t, summed_to
+from oracle.programs.geometry import mapped
 from oracle.programs.table import NoRule, rule
 from refbp import functional
 
@@ -97,3 +98,22 @@ def lstm_layer(
         )
 
     return (y, h.reshape(hx.shape), c.reshape(cx.shape), None), backward
+
+
+@rule("_pack_padded_sequence", moves=True)
+def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool) -> Any:
+    """The elements of sequences up to their lengths, step by step; g to where each was, 0 beyond."""
+    steps = np.arange(int(np.max(lengths, initial=0)))
+    sizes = np.count_nonzero(np.asarray(lengths)[None, :] > steps[:, None], axis=1)
+    times, samples = np.repeat(steps, sizes), np.concatenate([np.arange(size) for size in sizes])
+    places = (samples, times) if batch_first else (times, samples)
+
+    def backward(g: Any, _: Any = None) -> Any:
+        def spread_out(component: Any) -> Any:
+            result = np.zeros(input.shape, component.dtype)
+            result[places] = component
+            return result
+
+        return (mapped(g, spread_out),)
+
+    return (mapped(input, lambda own: own[places]), sizes), backward

@@ -8,16 +8,34 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from oracle.programs.execution import Plain, Run, WithErrors
 from oracle.programs.program import Program
 from oracle.programs.torch_calls import record
 from oracle.running_error import LAMBDA, ErrorModel
 
+
+class Packed(torch.nn.Module):
+    """A GRU on sequences of different lengths, which are packed and padded again."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.first, self.gru = batch_first, torch.nn.GRU(3, 4, batch_first=batch_first)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        lengths = torch.tensor([2, 1, 1, 1, 1] if self.first else [5, 3])
+        packed = pack_padded_sequence(x, lengths, self.first)
+        made: torch.Tensor = pad_packed_sequence(self.gru(packed)[0], self.first, total_length=5)[0]
+        return made
+
+
 LAYERS: dict[str, Callable[[], torch.nn.Module]] = {
     "LSTM": lambda: torch.nn.LSTM(3, 4, 2, bidirectional=True),
     "LSTM, batch first, without biases": lambda: torch.nn.LSTM(3, 4, batch_first=True, bias=False),
     "GRU": lambda: torch.nn.GRU(3, 4, 2),
+    "GRU, packed": lambda: Packed(False),
+    "GRU, packed, batch first": lambda: Packed(True),
     "RNN": lambda: torch.nn.RNN(3, 4, nonlinearity="relu"),
     "Fold": lambda: torch.nn.Sequential(
         torch.nn.Unfold((2, 3), (1, 2), (1, 0), (2, 1)), torch.nn.Fold((3, 4), (2, 3), 1, 1)

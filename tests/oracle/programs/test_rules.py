@@ -66,6 +66,10 @@ OPS = {
         "topk sort take_along_dim index_copy __getitem__ "
         "nn.functional.embedding_bag"
     ),
+    "linear_algebra": (
+        "linalg.inv linalg.inv_ex linalg.solve linalg.solve_ex linalg.solve_triangular linalg.det linalg.slogdet logdet "
+        "linalg.cholesky linalg.cholesky_ex cholesky cholesky_solve linalg.tensorinv linalg.tensorsolve"
+    ),
     "losses": (
         "nn.functional.nll_loss nn.functional.cross_entropy nn.functional.mse_loss nn.functional.l1_loss "
         "nn.functional.smooth_l1_loss nn.functional.huber_loss nn.functional.binary_cross_entropy "
@@ -148,7 +152,7 @@ def cases() -> list[tuple[str, str]]:
     return [own for own in INFOS if own[0] in named and own not in WITHOUT_A_RULE]
 
 
-@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0")
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.cholesky is deprecated")
 @pytest.mark.parametrize(("name", "variant"), cases())
 def test_values_and_gradients(name: str, variant: str) -> None:
     """The mathematics is torch's: in float64 the two differ by rounding alone."""
@@ -163,7 +167,7 @@ def test_values_and_gradients(name: str, variant: str) -> None:
                 )
 
 
-@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0")
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.cholesky is deprecated")
 @pytest.mark.parametrize(("name", "variant"), cases())
 def test_errors(name: str, variant: str) -> None:
     """torch's own results in float32 lie within the derived tolerance."""
@@ -178,7 +182,7 @@ def test_errors(name: str, variant: str) -> None:
             assert (error[finite] <= LAMBDA * got.sigma[finite]).all()
 
 
-@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0")
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.cholesky is deprecated")
 @pytest.mark.parametrize(
     ("family", "dtype"),  # float16 has bfloat16's kernels, and another range
     [

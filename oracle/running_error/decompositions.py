@@ -1,0 +1,148 @@
+"""Error rules of matrix decompositions: inverse, solution, determinant and Cholesky factor of square matrices.
+
+A backward stable algorithm gives the exact result of a matrix that differs from the given one by rounding. So one perturbation is
+added to the matrix's own error, and propagated to first order. It is that of n updates of each element by rounded numbers as
+large as the largest of the matrix and of its factor U, once for each stage: the decomposition, and each triangular matrix that is
+solved with.
+
+Source: N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., ch. 9 (LU), 10 (Cholesky) and 14 (inverse).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from oracle.running_error.array import ErrorArray, in_range, operands
+from oracle.running_error.dispatch import FUNCTIONS
+from oracle.running_error.model import ErrorModel, Floats, Twofold, added
+
+# The decomposition, and two solutions with a triangular matrix.
+STAGES = 3
+
+
+def perturbed(a: ErrorArray, stages: int = STAGES, factor: Floats | None = None) -> Twofold:
+    """The error of the matrix for which the computed result is exact. Its factor is U, if it is not given."""
+    n, model = a.shape[-1], a.model
+    if factor is None:
+        from scipy.linalg import lu  # here: few programs need it
+
+        factor = lu(a.value, permute_l=True, check_finite=False)[1] if a.size else a.value
+    largest = np.max(np.maximum(np.abs(a.value), np.abs(factor)), axis=(-2, -1), keepdims=True, initial=0.0)
+    unit = model.raised(np.broadcast_to(largest * model.unit_roundoff, a.shape))
+    own = unit * model.constant(float(stages * n), float(stages * n * n))
+    made = added(a.error, own)
+    assert made is not None
+    return made
+
+
+def transposed(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+def inverse_of(value: Floats) -> Floats:
+    """The inverses; NaN for matrices that have none."""
+    try:
+        return np.linalg.inv(value)
+    except np.linalg.LinAlgError:
+        return np.full(value.shape, np.nan)
+
+
+def inverse(a: Any) -> ErrorArray:
+    """X = A⁻¹: δX = -X δA X."""
+    a = in_range(a)
+    model, value = a.model, inverse_of(a.value)
+    sizes = model.raised(value)
+    return ErrorArray(value, model, sizes @ perturbed(a) @ sizes + model.rounding(value))
+
+
+def solution(a: Any, b: Any) -> ErrorArray:
+    """A X = B: δX = A⁻¹ (δB - δA X)."""
+    a, b = map(in_range, operands(a, b))
+    try:
+        value = np.linalg.solve(a.value, b.value)
+    except np.linalg.LinAlgError:
+        value = inverse_of(a.value) @ b.value
+    return _solved(a, b, value, perturbed(a))
+
+
+def _solved(a: ErrorArray, b: ErrorArray, value: Floats, error: Twofold) -> ErrorArray:
+    model, back = a.model, inverse_of(a.value)
+    arriving = added(error @ model.raised(value), b.error)
+    assert arriving is not None
+    return ErrorArray(value, model, model.raised(back) @ arriving + model.rounding(value))
+
+
+def triangular_solution(a: ErrorArray, b: ErrorArray) -> ErrorArray:
+    """The solution with a triangular matrix, whose zeros are exact: only its own elements are perturbed, by n roundings each."""
+    a, b = map(in_range, operands(a, b))
+    n, model = a.shape[-1], a.model
+    own = model.raised(a.value * model.unit_roundoff) * model.constant(float(n), float(n))
+    error = added(a.error, own)
+    assert error is not None
+    return _solved(a, b, solved_by_substitution(a.value, b.value), error)
+
+
+def solved_by_substitution(a: Floats, b: Floats) -> Floats:
+    """A⁻¹ B for matrices of which one triangle is zero."""
+    from scipy.linalg import solve_triangular  # here: few programs need it
+
+    shape = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    left, right = np.broadcast_to(a, (*shape, *a.shape[-2:])), np.broadcast_to(b, (*shape, *b.shape[-2:]))
+    result = np.empty(right.shape)
+    for place in np.ndindex(shape):
+        lower = not np.triu(left[place], 1).any()
+        result[place] = solve_triangular(left[place], right[place], lower=lower, check_finite=False) if b.size else 0.0
+    return result
+
+
+def log_determinant(a: Any) -> tuple[Floats, ErrorArray]:
+    """sign and ln |det A|: δ ln |det A| = tr(A⁻¹ δA). The logarithms of n pivots are added up."""
+    a = in_range(a)
+    model, n = a.model, a.shape[-1]
+    sign, value = np.linalg.slogdet(a.value)
+    error = _trace_with(inverse_of(a.value), perturbed(a, 1), model)
+    pivots = np.abs(value) + n * np.log(np.maximum(np.max(np.abs(a.value), axis=(-2, -1), initial=0.0), 1.0))
+    rounding = model.rounding(pivots / max(n, 1), 4.0) * model.constant(float(n), float(n)) + model.rounding(value)
+    return sign, ErrorArray(value, model, error + rounding)
+
+
+def determinant(a: Any) -> ErrorArray:
+    """det A: δ det A = det A tr(A⁻¹ δA), and the roundings of the product of n pivots."""
+    a = in_range(a)
+    model, n = a.model, a.shape[-1]
+    value = np.linalg.det(a.value)
+    relative = _trace_with(inverse_of(a.value), perturbed(a, 1), model)
+    more = model.constant(n * model.unit_roundoff**2, n * model.unit_roundoff)
+    return ErrorArray(value, model, model.raised(value) * (relative + more) + model.rounding(value))
+
+
+def _trace_with(inverse: Floats, error: Twofold, model: ErrorModel) -> Twofold:
+    """The error of tr(A⁻¹ δA)."""
+    weighted = model.raised(transposed(inverse)) * error
+    return weighted.mapped(lambda own: np.asarray(own.sum((-2, -1))))
+
+
+def cholesky(a: Any) -> ErrorArray:
+    """A = L Lᵀ: δL = L Φ(L⁻¹ δA L⁻ᵀ), where Φ keeps the part below the diagonal, and half of the diagonal."""
+    a = in_range(a)
+    model, value = a.model, np.linalg.cholesky(a.value)
+    back = model.raised(inverse_of(value))
+    middle = back @ perturbed(a, 1, value) @ back.mapped(transposed)
+    kept = np.tril(np.ones(a.shape[-2:])) - 0.5 * np.eye(a.shape[-1])
+    error = model.raised(value) @ (middle * model.raised(kept))
+    lower = np.tril(np.ones(a.shape[-2:], bool))
+    error = (error + model.rounding(value)).mapped(lambda own: np.where(lower, own, 0.0))
+    return ErrorArray(value, model, error)
+
+
+FUNCTIONS.update(
+    {
+        np.linalg.inv: inverse,
+        np.linalg.solve: solution,
+        np.linalg.det: determinant,
+        np.linalg.slogdet: log_determinant,
+        np.linalg.cholesky: cholesky,
+    }
+)

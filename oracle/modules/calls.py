@@ -109,7 +109,7 @@ class Call:
     def add(self, quantity: str, tensor: torch.Tensor) -> None:
         """Adds a share of a result. It may stay in the tensor's memory until `copy_borrowed`."""
         if not self.parts:
-            before, share = self.made.get(quantity), array(tensor)
+            before, share = self.made.get(quantity), array(dense(tensor))
             self.made[quantity] = share if before is None else before + share
             self.borrowed.append(quantity)
             return
@@ -143,7 +143,7 @@ class Call:
                 before = part.call.input if name == "input" else part.call.grad_output
                 return before is None or same(taken(part.plan.takes[name], tensor), before)
         before = self.input if name == "input" else self.grad_output
-        return before is None or bool(self.parts) or same(array(tensor.detach()), before)
+        return before is None or bool(self.parts) or same(array(dense(tensor)), before)
 
     def small_calls(self) -> list[Call]:
         """The smaller calls that stand for this one."""
@@ -187,14 +187,19 @@ class CallPart:
     call: Call
 
 
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, with the zeros of a sparse one, such as an embedding's gradient."""
+    return tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()
+
+
 def copy_of(tensor: torch.Tensor) -> Array:
     """A copy of a tensor's values."""
-    return np.array(array(tensor.detach()))
+    return np.array(array(dense(tensor)))
 
 
 def taken(take: Take, tensor: torch.Tensor) -> Array:
     """A copy of a part of a tensor, without one of the whole."""
-    return np.array(array(take.of(tensor.detach())))
+    return np.array(array(take.of(dense(tensor))))
 
 
 def blank_of(tensor: torch.Tensor) -> Array:

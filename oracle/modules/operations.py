@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from oracle.case.arrays import Array
-from oracle.modules.calls import copy_of, same, taken
+from oracle.modules.calls import copy_of, dense, same, taken
 from oracle.modules.sampled.draws import Draw, Shape, Take
 from oracle.programs.program import Event, Held, Program, replaced
 from oracle.subjects.torch import array
@@ -99,7 +99,7 @@ class Operation:
     def holds(self, gradients: Mapping[int, torch.Tensor]) -> bool:
         """Whether the upstream gradients still have the values that were taken of them."""
         if not self.parts:
-            return all(same(array(own), self.upstream[number]) for number, own in gradients.items())
+            return all(same(array(dense(own)), self.upstream[number]) for number, own in gradients.items())
         first = next((own for own in self.parts if own.upstream), self.parts[0])
         return all(
             same(taken(first.upstream[number], own), first.operation.upstream[number])

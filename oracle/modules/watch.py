@@ -285,9 +285,12 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     def _operation(self, node: Node, first: int, last: int, counts: dict[str, int]) -> Operation:
         made = {number: self.edges[node, number] for number in range(64) if (node, number) in self.edges}
         last = min([last, *(until for _, until in made.values())])
-        events = self.events[first:last]
+        events, cls = self.events[first:last], getattr(node, "_forward_cls", None)
+        if (
+            cls is None
+        ):  # what ran without gradients before it is no part of it; a custom function on a view has nothing else
+            events = [own for own in events if own.enabled] or events
         main = main_call(events, [held for held, _ in made.values()])
-        cls = getattr(node, "_forward_cls", None)
         if cls is not None:
             kind, function = f"{cls.__module__}.{cls.__qualname__}", cls.__name__
         else:
@@ -316,6 +319,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     def _enter(self, node: Node, operation: Operation) -> None:
         """Records the inputs of a node, edge by edge, the same tensor once."""
         places: dict[Edge, int] = {}
+        read: dict[Any, Held] = {}
+        replaced([(own.args, own.kwargs) for own in operation.events], Held, lambda own: read.setdefault(own.edge, own))
         for position, (behind, number) in enumerate(node.next_functions):
             if behind is None:
                 continue
@@ -326,6 +331,11 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             held = (
                 self.leaves.get(id(variable)) if variable is not None else self.edges.get((behind, number), (None,))[0]
             )
+            own = read.get((id(variable), -1) if variable is not None else (behind._sequence_nr(), number))
+            if own is not None and not (
+                held is not None and own.is_of(held)
+            ):  # it was overwritten after it was first read
+                held = own
             operation.names[position] = self.parameters.get(variable, "") if variable is not None else ""
             if held is None:
                 operation.reason = operation.reason or "what goes into it is read by no ATen call"

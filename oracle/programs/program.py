@@ -30,9 +30,23 @@ class Held:
         differentiable: whether a gradient may flow through this use of it.
         source: the tensor that has its values, if a part of them can be read alone.
         kept: if only a part of its values was copied before they were overwritten, this part: which it is, and its values.
+        edge: where its gradient goes, if it has one.
     """
 
-    __slots__ = ("__weakref__", "_numbers", "_read", "differentiable", "dtype", "geometry", "kept", "source", "storage")
+    __slots__ = (
+        *(
+            "__weakref__",
+            "_numbers",
+            "_read",
+            "differentiable",
+            "dtype",
+            "edge",
+            "geometry",
+            "kept",
+            "source",
+            "storage",
+        ),
+    )
 
     def __init__(
         self,
@@ -42,11 +56,12 @@ class Held:
         read: Callable[[], Array],
         differentiable: bool = True,
         source: Any = None,
+        edge: Any = None,
     ) -> None:
         self.storage, self.geometry, self.dtype, self.differentiable = storage, geometry, dtype, differentiable
         self._read: Callable[[], Array] | None = read
         self._numbers: Array | None = None
-        self.source = source
+        self.source, self.edge = source, edge
         self.kept: tuple[Any, Array] | None = None
 
     @property
@@ -68,6 +83,13 @@ class Held:
         if self._numbers is None:
             self._numbers, self._read, self.source = copy, None, None
 
+    def is_of(self, other: Held) -> bool:
+        """Whether it is the same part of memory, of which no copy shows that it was overwritten between the two."""
+        place = self.storage, self.geometry, self.dtype
+        if place != (other.storage, other.geometry, other.dtype):
+            return False
+        return self._numbers is other._numbers and self.kept is None and other.kept is None
+
     def keep(self, part: Any, values: Array) -> None:
         """Takes a copy of a part of its values, which are about to be overwritten."""
         if self._numbers is None and self.kept is None:
@@ -85,6 +107,7 @@ class Event:
     Attributes:
         written: the positions of results that were written to an argument's memory, with that argument.
         number: the number of nodes in the autograd graph at the time of the call.
+        enabled: whether autograd recorded it; inside a custom function's forward it never does.
         unrepeated: for a view of an array some of whose elements are the same memory, the position of each result in a row of all
             elements of that array.
     """
@@ -97,6 +120,7 @@ class Event:
     written: tuple[tuple[Held, int | None], ...] = ()
     place: Place = NOWHERE
     number: int = 0
+    enabled: bool = True
     unrepeated: tuple[Geometry, ...] = ()
 
 

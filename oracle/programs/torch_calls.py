@@ -93,7 +93,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         writes = tuple((self.held(tensor, enabled), result) for tensor, result in into)
         unrepeated = () if into else _unrepeated(func, args, kwargs)
         self.events.append(
-            Event(name, tuple(given[0]), given[1], results, single, writes, self.place(), number, unrepeated)
+            Event(name, tuple(given[0]), given[1], results, single, writes, self.place(), number, enabled, unrepeated)
         )
         return output
 
@@ -138,9 +138,17 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         own = tensor.detach()
         key = own.untyped_storage()._cdata
         dtype = str(own.dtype).removeprefix("torch.")
-        held = Held(key, geometry_of(own), dtype, lambda: _numbers(own), differentiable, own)
+        held = Held(key, geometry_of(own), dtype, lambda: _numbers(own), differentiable, own, edge_of(tensor))
         self._held.setdefault(key, WeakSet()).add(held)
         return held
+
+
+def edge_of(tensor: torch.Tensor) -> tuple[int, int] | None:
+    """A leaf by its identity, or a result by the number of its node and of the node's output; None without a gradient."""
+    if not tensor.requires_grad:
+        return None
+    node = tensor.grad_fn
+    return (id(tensor), -1) if node is None else (node._sequence_nr(), tensor.output_nr)
 
 
 def geometry_of(tensor: torch.Tensor) -> Geometry:

@@ -97,7 +97,8 @@ def unfold_backward(grad_in: Any, input_sizes: Any, dim: int, size: int, step: i
 
     y = np.zeros_like(grad_in, shape=shape)
     ordered = mapped(grad_in, lambda own: np.moveaxis(own, -1, axis + 1))
-    np.add.at(y, (slice(None),) * axis + (windows,), ordered)
+    index: Any = (*(slice(None),) * axis, windows)
+    np.add.at(y, index, ordered)
     return y, lambda G: (opened(G),)
 
 

@@ -1,0 +1,111 @@
+"""Tensors that are overwritten before they are used, unseen by autograd: what an operation read then is what it is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import oracle
+
+
+def clamp_data(self: Scaled, y: Tensor) -> Tensor:
+    self.scale.data.clamp_(min=0)
+    return y * self.scale
+
+
+def divide_without_gradients(self: Scaled, y: Tensor) -> Tensor:
+    with torch.no_grad():
+        self.scale.div_(self.scale.norm())
+    return y * self.scale
+
+
+def reassign(self: Scaled, y: Tensor) -> Tensor:
+    self.scale.data = self.scale.data / self.scale.data.norm()
+    return y * self.scale
+
+
+def clamp_a_result(self: Scaled, y: Tensor) -> Tensor:
+    z = y * self.scale
+    with torch.no_grad():
+        z.clamp_(-1, 1)
+    return z * y
+
+
+def zero_a_row(self: Scaled, y: Tensor) -> Tensor:
+    z = torch.empty_like(y).copy_(y)
+    z.detach()[0] = 0
+    return z * self.scale
+
+
+def move_a_mean(self: Scaled, y: Tensor) -> Tensor:
+    with torch.no_grad():
+        self.mean.mul_(0.9).add_(y.mean(0), alpha=0.1)
+    return y * self.scale - self.mean
+
+
+def near_zero(self: Scaled, y: Tensor) -> Tensor:
+    """torch's formula raises the norms to at least eps without gradients."""
+    return F.cosine_similarity(y * 1e-9, self.scale[None] * 1e-9, dim=1)
+
+
+class Scaled(nn.Module):
+    def __init__(self, use: Callable[[Scaled, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.linear, self.scale, self.use = nn.Linear(6, 6), nn.Parameter(torch.randn(6)), use
+        self.register_buffer("mean", torch.zeros(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.use(self, self.linear(x))
+
+
+USES = (clamp_data, divide_without_gradients, reassign, clamp_a_result, zero_a_row, move_a_mean, near_zero)
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda own: own.__name__)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_what_is_overwritten_before_its_use(use: Callable[[Scaled, Tensor], Tensor], dtype: torch.dtype) -> None:
+    """Weights are clipped or renormalised so at the start of many a forward pass, and running means are moved."""
+    torch.manual_seed(0)
+    report = oracle.check_module(Scaled(use).to(dtype), torch.randn(5, 6).to(dtype))
+    assert not report.blame, report
+    assert report.coverage.gradients == 1
+
+
+@pytest.mark.parametrize("options", [{"max_norm": 0.5}, {"sparse": True}], ids=str)
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_embeddings_with_options(kind: Callable[..., nn.Module], options: dict[str, float]) -> None:
+    """max_norm rescales rows in place when they are read; a sparse gradient has zeros that are not stored."""
+    torch.manual_seed(0)
+    net = nn.Sequential(kind(7, 4, **options), nn.Linear(4, 3))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    report = oracle.check_module(net, torch.tensor([[1, 2, 2], [5, 2, 0]]), optimizer=optimizer)
+    assert report.passed, report
+
+
+def test_a_wrong_gradient_of_what_was_overwritten() -> None:
+    """The twin of the tests above: a gradient by the number before it was overwritten is found."""
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: torch.autograd.function.FunctionCtx, w: Tensor, before: Tensor) -> Tensor:
+            ctx.save_for_backward(before)
+            return w.square()
+
+        @staticmethod
+        def backward(ctx: torch.autograd.function.FunctionCtx, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+            (before,) = ctx.saved_tensors  # type: ignore[attr-defined]
+            return 2 * before * g, None
+
+    def use(self: Scaled, y: Tensor) -> Tensor:
+        before = self.scale.detach().clone()
+        self.scale.data.clamp_(min=0)
+        made: Tensor = y * Square.apply(self.scale, before)  # type: ignore[no-untyped-call]
+        return made
+
+    torch.manual_seed(0)
+    report = oracle.check_module(Scaled(use), torch.randn(5, 6))
+    assert [own.quantity for own in report.blame] == ["grad.scale"], report

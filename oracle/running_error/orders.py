@@ -112,12 +112,45 @@ def total(x: Floats, axes: tuple[int, ...], squares: Floats, count: Floats, mode
             partial[terms == 0] = 0.0
         real[part] = np.einsum("ij,ij->i", partial, partial) * (count[part] / np.maximum(added, 1))
     random = model.random_order(value, squares, count)
-    usual = np.maximum(random, real) + squares
-    share = sequential[usual > 0] / usual[usual > 0]
-    beyond = np.maximum(real - random, 0.0) + np.where(sequential > USUAL * usual, sequential, 0.0)
-    if share.size and np.mean(share) > USUAL:
-        beyond += np.mean(share) * usual
+    beyond = np.maximum(real - random, 0.0) + repeated(sequential, np.maximum(random, real) + squares)
     return value, beyond if beyond.any() else None
+
+
+def repeated(sequential: Floats, usual: Floats) -> Floats:
+    """The variance by which sums in a plain loop err more than usual, as sums of equal terms do.
+
+    Args: sequential is the squared error of the loop. It is that of one order, so its mean counts for all if that is large.
+    """
+    share = sequential[usual > 0] / usual[usual > 0]
+    beyond = np.where(sequential > USUAL * usual, sequential, 0.0)
+    return beyond + np.mean(share) * usual if share.size and np.mean(share) > USUAL else beyond
+
+
+def scattered(
+    start: Floats, to: Floats, terms: Floats, squares: Floats, model: ErrorModel
+) -> tuple[Floats, Floats | None]:
+    """The sums of terms that are added to elements one after another, and the variance that exceeds a random order's.
+
+    Args: start has the elements before, `to` the flat position of each term's element, squares the sums of all terms².
+    """
+    value, to, terms = start.reshape(-1).copy(), to.reshape(-1), terms.reshape(-1)
+    np.add.at(value, to, terms)
+    count = np.bincount(to, minlength=value.size)
+    if not count.size or count.max() < FEW:
+        return value.reshape(start.shape), None
+    dtype = np.dtype(model.accumulate or model.dtype)
+    low = start.reshape(-1).astype(dtype)
+    np.add.at(low, to, terms.astype(dtype))
+    order = np.argsort(to, kind="stable")
+    behind, partial = to[order], np.cumsum(terms[order])
+    first = np.cumsum(count) - count  # the place of each element's first term
+    before = np.where(first > 0, partial[np.maximum(first - 1, 0)], 0.0)
+    real = np.bincount(behind, np.square(partial - before[behind] + start.reshape(-1)[behind]), value.size)
+    random = model.random_order(value, squares.reshape(-1), count)
+    sequential = np.square((low.astype(np.float64) - value) / model.roundoff_of_sums)
+    sequential = np.where(np.isfinite(sequential), sequential, 0.0)
+    beyond = np.maximum(real - random, 0.0) + repeated(sequential, np.maximum(random, real) + squares.reshape(-1))
+    return value.reshape(start.shape), beyond if beyond.any() else None
 
 
 def sequential_error(terms: Floats, model: ErrorModel) -> Floats:

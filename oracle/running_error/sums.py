@@ -65,7 +65,8 @@ def mean(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
 
 
 def cumsum(x: ErrorArray, axis: int) -> ErrorArray:
-    """Cumulative sums: the error of each is that of the sum before it, plus its term's error and its own rounding."""
+    """Cumulative sums: the error of each is that of the sum before it, plus its term's error and its own rounding. Of equal
+    terms each rounds the same way in a plain loop."""
     model, value = x.model, np.cumsum(x.value, axis=axis)
     first = np.zeros(x.shape, bool)
     first[(slice(None),) * (axis % x.ndim) + (slice(0, 1),)] = True
@@ -73,7 +74,14 @@ def cumsum(x: ErrorArray, axis: int) -> ErrorArray:
     error = added(x.error, own)
     assert error is not None
     scale = np.cumsum(x.scale_or_own, axis=axis)
-    return ErrorArray(value, model, error.mapped(lambda component: np.cumsum(component, axis=axis)), scale=scale)
+    error = error.mapped(lambda component: np.cumsum(component, axis=axis))
+    dtype, unit = np.dtype(model.accumulate or model.dtype), model.roundoff_of_sums**2
+    low = np.cumsum(x.value.astype(dtype), axis=axis, dtype=dtype).astype(np.float64)
+    sequential = np.square(low - value)
+    usual = np.broadcast_to(error.statistical, value.shape)
+    more = orders.repeated(np.where(np.isfinite(sequential), sequential, 0.0), usual) / unit
+    error = added(error, orders.in_order(more if more.any() else None, value, model))
+    return ErrorArray(value, model, error, scale=scale)
 
 
 def matmul(x: Any, y: Any) -> ErrorArray:
@@ -124,7 +132,12 @@ def add_at(x: ErrorArray, index: Any, other: Any) -> None:
     x.count, x.terms = gathered(x.open_count, addend.open_count), x.open_terms.mapped(gathered, addend.open_terms)
     if any(error is not None for error in errors):
         x.own_error = (errors[0] or zero).mapped(gathered, errors[1] or zero)
-    x.value, x.quantum, x.guide = gathered(x.value, addend.value), merged(x.quantum, addend.quantum), None
+    to = np.broadcast_to(np.arange(x.size).reshape(shape)[index], where)
+    x.value, beyond = orders.scattered(
+        np.broadcast_to(x.value, shape), to, np.broadcast_to(addend.value, where), x.terms.statistical, model
+    )
+    x.own_error = added(x.own_error, orders.in_order(beyond, x.value, model))
+    x.quantum, x.guide = merged(x.quantum, addend.quantum), None
 
 
 AT[np.add] = add_at

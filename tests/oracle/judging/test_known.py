@@ -18,6 +18,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec
 from oracle.judging.known import FINDINGS, Finding, with_known
 from oracle.judging.rows import CONVENTION, WRONG, Row
+from oracle.selftest.models import architectures
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace
 
@@ -32,6 +33,8 @@ def test_the_reproducer_runs(page: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     if shutil.which("g++") is None and any(compiled in code for compiled in ("torch.compile(", "mlx import nn")):
         pytest.skip("inductor and MLX's compiled functions need g++, which is not installed")
+    if "from transformers" in code:
+        architectures.torchvision_loads()
     exec(compile(code, str(page), "exec"), {})
 
 

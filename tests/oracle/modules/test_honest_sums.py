@@ -191,3 +191,50 @@ def test_an_operation_may_be_computed_by_every_formula_of_its_layer(layer: Any, 
     )
     assert as_operation["output"] == pytest.approx(as_layer["output"], rel=1e-6)
     assert as_operation["grad_input"] == pytest.approx(as_layer["grad_input"], rel=1e-6)
+
+
+class Bag(nn.Module):
+    """The mean of the vectors of a text's words, by one of torch's ways of reading them."""
+
+    def __init__(self, read: str) -> None:
+        super().__init__()
+        self.words, self.read, self.out = nn.Parameter(torch.randn(5, 8)), read, nn.Linear(8, 3)
+
+    def forward(self, text: Any) -> Any:
+        vectors = {
+            "embedding": lambda: F.embedding(text, self.words).mean(1),
+            "index": lambda: self.words[text].mean(1),
+            "embedding_bag": lambda: F.embedding_bag(text, self.words),
+            "index_add": lambda: torch.stack(
+                [torch.zeros(1, 8).index_add(0, torch.zeros_like(own), self.words[own])[0] / len(own) for own in text]
+            ),
+        }
+        return self.out(vectors[self.read]())
+
+
+@pytest.mark.parametrize("length", [512, 4096])
+@pytest.mark.parametrize("read", ["embedding", "index", "embedding_bag", "index_add"])
+def test_words_that_are_read_many_times(read: str, length: int) -> None:
+    """The gradient of a word is a sum of equal terms, one after another, each of which rounds the same way; padding is such a
+    word in every batch."""
+    torch.manual_seed(0)
+    text = torch.randint(0, 5, (2, length))
+    text[:, length // 2 :] = 0
+    report = check_module(Bag(read), text, nn.CrossEntropyLoss(), torch.tensor([0, 1]))
+    assert report.passed, report
+    assert report.table["z_max"].max() < 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_running_sum_of_equal_terms(dtype: torch.dtype) -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.step = nn.Parameter(torch.randn(1, 4))
+
+        def forward(self, x: Any) -> Any:
+            return torch.cumsum(self.step.expand(3000, 4) * x, 0)
+
+    torch.manual_seed(0)
+    report = check_module(Sum().to(dtype), torch.ones(3000, 1, dtype=dtype))
+    assert not report.blame, report

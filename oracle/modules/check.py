@@ -74,11 +74,12 @@ def check_module(
             layers and operations add up in that dtype, whatever torch's kernels do: `oracle.Profile(accumulate="float32")` is
             for a module in 16 bits on a device whose kernels do so, and with "bfloat16" they may all add up in bfloat16.
         references: functions with which to compare a call instead of its own forward, {MyFused: reference}. A key is a custom
-            autograd.Function, a module class, a module's name, or a tensor's hook. A reference is called with the arguments of
-            the call; that of a module also gets by keyword those of the module's parameters that it takes. A function in torch
-            is the forward program of a call that cannot be recorded. A function in NumPy that returns (output, backward) gives
-            the intended gradient where it is not the derivative of the forward, such as a straight-through estimator's:
-            lambda x: (np.rint(x), lambda g: g). A hook that changes the gradient is unjudged without a reference.
+            autograd.Function, an operation of torch.library, a module class, a module's name, or a tensor's hook. A reference is
+            called with the arguments of the call; that of a module also gets by keyword those of the module's parameters that it
+            takes. A function in torch is the forward program of a call that cannot be recorded. A function in NumPy that returns
+            (output, backward) gives the intended gradient where it is not the derivative of the forward, such as a
+            straight-through estimator's: lambda x: (np.rint(x), lambda g: g). A hook that changes the gradient is unjudged
+            without a reference, and one that changes it after it was added up always is.
         unjudged: with "fail", the default, a report in which something is unjudged has not passed; "allow" permits it.
         effort: "full" judges every element. "sample" is for networks that are too large for that: it judges some elements of each
             large tensor and all of every small one, by the same rules, and copies only what these need. The report says how many

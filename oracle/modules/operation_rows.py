@@ -99,6 +99,8 @@ def _judged(operation: Operation, case: str, step: int, accumulate: str | None, 
     blank = Row(case, "", step, operation.layer, operation.kind, "", LOCAL, PASS)
     rows = _Rows(operation, _runs(operation, held), WithErrors(model, accumulate), blank)
     run = rows.run(rows.arithmetic)
+    if len(run.outputs) != len(operation.outputs):
+        raise NoRule(f"its reference gives {len(run.outputs)} results, and the call {len(operation.outputs)}")
     _check_filled(run, operation)
     forward, backward = rows.forward(run), rows.backward(run)
     shown = {row.quantity for row in (*forward, *backward) if row.verdict in DISCREPANCIES}

@@ -109,6 +109,8 @@ class Operation:
 
     def add(self, edge: int, gradient: torch.Tensor) -> None:
         """Adds a share of the gradient that is passed on over an edge."""
+        self.sizes.setdefault(edge, gradient.numel())  # of an input that no ATen call reads
+        self.dtypes.setdefault(edge, str(gradient.dtype).removeprefix("torch."))
         if not self.parts:
             own, so_far = copy_of(gradient), self.gradients.get(edge)
             self.gradients[edge] = own if so_far is None else so_far + own

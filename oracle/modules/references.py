@@ -75,10 +75,16 @@ def _recorded(
 
     def program(*values: torch.Tensor) -> list[torch.Tensor]:
         made = _call(called, values)
+        if isinstance(made, tuple) and len(made) == 2 and callable(made[1]):
+            raise NoRule(
+                "its reference gives a pair in torch: write (output, backward) in NumPy, or give the output alone"
+            )
         return [own for own in _pytree.tree_leaves(made) if isinstance(own, torch.Tensor)]
 
     try:
         made, _ = record(program, *given)
+    except NoRule:
+        raise
     except Exception as error:
         raise NoRule(f"its reference raises {type(error).__name__}: {error}") from refused
     run = Run(made, arithmetic)

@@ -40,6 +40,12 @@ class TensorHooks:
             if hooks and id(hooks) not in seen:
                 seen.add(id(hooks))
                 self._follow(tensor, self._operation(tensor, list(hooks.values()), held(tensor)), done)
+            afterwards = tensor._post_accumulate_grad_hooks
+            if afterwards and id(afterwards) not in seen:
+                seen.add(id(afterwards))
+                self._follow_accumulation(
+                    tensor, self._operation(tensor, list(afterwards.values()), held(tensor)), done
+                )
 
     def _operation(self, tensor: torch.Tensor, hooks: list[Any], held: Held) -> Operation:
         self._count += 1
@@ -78,6 +84,25 @@ class TensorHooks:
             del hooks[key]
             hooks[key] = own
         self._handles.append(tensor.register_hook(after))  # type: ignore[no-untyped-call]
+
+    def _follow_accumulation(
+        self, tensor: torch.Tensor, operation: Operation, done: Callable[[Operation], None]
+    ) -> None:
+        """Records the gradient that a parameter gets, and what is left in `grad` after the hooks that then run."""
+        before: list[torch.Tensor] = []
+
+        def arriving(gradient: torch.Tensor) -> None:
+            before[:] = [gradient.detach().clone() if tensor.grad is None else tensor.grad + gradient.detach()]
+
+        def after(parameter: torch.Tensor) -> None:
+            operation.upstream[0] = copy_of(before.pop())
+            left = parameter.grad
+            if left is None or not np.array_equal(copy_of(left), operation.upstream[0], equal_nan=True):
+                operation.reason = "a hook changes the gradient after it was added up, which has no reference"
+                done(operation)
+
+        self._handles.append(tensor.register_hook(arriving))  # type: ignore[no-untyped-call]
+        self._handles.append(tensor.register_post_accumulate_grad_hook(after))  # type: ignore[no-untyped-call]
 
     def release(self) -> None:
         for handle in self._handles:

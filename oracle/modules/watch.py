@@ -29,7 +29,7 @@ from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.tensor_hooks import TensorHooks
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
-from oracle.programs.torch_calls import Recording, frame_of_user
+from oracle.programs.torch_calls import Recording, frame_of_user, op_name
 
 Edge = tuple[Node, int]
 
@@ -40,7 +40,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     Args:
         module: the module, whose submodules name the places.
         names: the names of parameters.
-        references: the user's references, by custom autograd.Function, module or hook.
+        references: the user's references, by custom autograd.Function, operation of torch.library, module or hook.
         sampler: draws elements of large operations; None if all of them are recorded.
     """
 
@@ -56,6 +56,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.references = {
             kind: own for kind, own in references.items() if isinstance(kind, type) and issubclass(kind, Function)
         }
+        self.of_ops = {name: own for kind, own in references.items() if (name := op_name(kind)) is not None}
         self.referenced = Referenced(module, references, names, self.held)
         self.tensor_hooks = TensorHooks(references, names)
         self.called: dict[int, Called] = {}
@@ -308,6 +309,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             operation.reason = "it was compiled, which shows no ATen calls: check the module as it was written, too"
         operation.computes = cls is not None or (main is not None and computes(main))
         operation.called = self.called.get(node._sequence_nr()) if cls is not None else None
+        if main is not None and main.name.partition(".")[0] in self.of_ops:
+            operation.called = Called(self.of_ops[main.name.partition(".")[0]], main.args, main.kwargs)
         operation.age = node._sequence_nr()
         self._enter(node, operation)
         if cls is not None and operation.called is None:

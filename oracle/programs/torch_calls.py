@@ -54,6 +54,14 @@ def described(function: Any) -> tuple[str, tuple[tuple[int | str, int | None], .
     return full if namespace == "aten" else f"{namespace}::{full}", tuple(written)
 
 
+def op_name(kind: Any) -> str | None:
+    """The name of an operation of torch.library as calls of it are recorded; None for anything else."""
+    kind = getattr(kind, "_opoverload", kind)  # of torch.library.custom_op
+    if isinstance(kind, torch._ops.OpOverloadPacket):
+        return kind._qualified_op_name.removeprefix("aten::")
+    return described(kind)[0].partition(".")[0] if isinstance(kind, torch._ops.OpOverload) else None
+
+
 class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside it, every ATen call is recorded.
 

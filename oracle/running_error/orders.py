@@ -127,7 +127,7 @@ def repeated(sequential: Floats, usual: Floats) -> Floats:
 
 
 def scattered(
-    start: Floats, to: Floats, terms: Floats, squares: Floats, model: ErrorModel
+    start: Floats, to: Any, terms: Floats, squares: Floats, model: ErrorModel
 ) -> tuple[Floats, Floats | None]:
     """The sums of terms that are added to elements one after another, and the variance that exceeds a random order's.
 
@@ -135,7 +135,7 @@ def scattered(
     """
     value, to, terms = start.reshape(-1).copy(), to.reshape(-1), terms.reshape(-1)
     np.add.at(value, to, terms)
-    count = np.bincount(to, minlength=value.size)
+    count: Floats = np.bincount(to, minlength=value.size).astype(np.float64)
     if not count.size or count.max() < FEW:
         return value.reshape(start.shape), None
     dtype = np.dtype(model.accumulate or model.dtype)
@@ -143,7 +143,7 @@ def scattered(
     np.add.at(low, to, terms.astype(dtype))
     order = np.argsort(to, kind="stable")
     behind, partial = to[order], np.cumsum(terms[order])
-    first = np.cumsum(count) - count  # the place of each element's first term
+    first = (np.cumsum(count) - count).astype(np.int64)  # the place of each element's first term
     before = np.where(first > 0, partial[np.maximum(first - 1, 0)], 0.0)
     real = np.bincount(behind, np.square(partial - before[behind] + start.reshape(-1)[behind]), value.size)
     random = model.random_order(value, squares.reshape(-1), count)

@@ -157,6 +157,82 @@ def test_a_hook_that_changes_a_gradient_is_held_against_its_reference() -> None:
     assert len(net[0].weight._backward_hooks) == 1  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("hook", [lambda p: p.grad.mul_(2), lambda p: setattr(p, "grad", None)])
+def test_a_hook_after_accumulation_is_seen(hook: Callable[[Any], Any]) -> None:
+    """What it leaves in `grad` is what the optimizer takes. A hook that only looks is not reported."""
+    net, seen = nn.Sequential(nn.Linear(4, 2)), list[torch.Tensor]()
+    net[0].weight.register_post_accumulate_grad_hook(seen.append)
+    assert oracle.check_module(net, torch.randn(5, 4)).passed and seen
+    net[0].weight.register_post_accumulate_grad_hook(lambda p: None if hook(p) else None)
+    report = oracle.check_module(net, torch.randn(5, 4))
+    (unjudged,) = report.coverage.unjudged
+    assert unjudged.place == "0.weight.hook" and "after it was added up" in unjudged.reason and not report.passed
+
+
+@torch.library.custom_op("oracle_tests::sine", mutates_args=())
+def sine(x: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.sin(x.numpy()))
+
+
+def keep_input(ctx: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+    (ctx.x,) = inputs
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+@pytest.mark.parametrize("key", [sine, torch.ops.oracle_tests.sine, torch.ops.oracle_tests.sine.default], ids=str)
+def test_an_operation_of_a_library_has_a_reference(key: Any, factor: float) -> None:
+    """As for a kernel in another language, of which torch sees one call."""
+    sine.register_autograd(lambda ctx, g: factor * g * ctx.x.cos(), setup_context=keep_input)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = sine(self.linear(x))
+            return made
+
+    torch.manual_seed(0)
+    net, x = Net(), torch.randn(5, 4)
+    assert "there is no rule for oracle_tests::sine" in oracle.check_module(net, x).coverage.unjudged[0].reason
+    report = oracle.check_module(net, x, references={key: torch.sin})
+    assert report.passed == (factor == 1) and report.coverage.gradients == 1
+    assert [own.quantity for own in report.blame] == ([] if factor == 1 else ["grad_input"])
+
+
+class Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        return grad
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (
+            lambda x: (torch.sign(x), lambda g: g),
+            "its reference gives a pair in torch: write (output, backward) in NumPy",
+        ),
+        (lambda x: None, "its reference gives 0 results, and the call 1"),
+        (lambda x: 1 / 0, "its reference raises ZeroDivisionError"),
+    ],
+)
+def test_a_reference_that_cannot_be_used_says_why(reference: Callable[..., Any], said: str) -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = Sign.apply(x)  # type: ignore[no-untyped-call]
+            return made
+
+    x = torch.randn(5, 4, requires_grad=True)
+    (unjudged,) = oracle.check_module(Net(), x, references={Sign: reference}).coverage.unjudged
+    assert unjudged.reason.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("references", "said"),
     [

@@ -157,13 +157,22 @@ def test_a_hook_that_changes_a_gradient_is_held_against_its_reference() -> None:
     assert len(net[0].weight._backward_hooks) == 1  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("hook", [lambda p: p.grad.mul_(2), lambda p: setattr(p, "grad", None)])
+def doubled(parameter: torch.Tensor) -> None:
+    assert parameter.grad is not None
+    parameter.grad.mul_(2)
+
+
+def taken(parameter: torch.Tensor) -> None:
+    parameter.grad = None
+
+
+@pytest.mark.parametrize("hook", [doubled, taken])
 def test_a_hook_after_accumulation_is_seen(hook: Callable[[Any], Any]) -> None:
     """What it leaves in `grad` is what the optimizer takes. A hook that only looks is not reported."""
     net, seen = nn.Sequential(nn.Linear(4, 2)), list[torch.Tensor]()
     net[0].weight.register_post_accumulate_grad_hook(seen.append)
     assert oracle.check_module(net, torch.randn(5, 4)).passed and seen
-    net[0].weight.register_post_accumulate_grad_hook(lambda p: None if hook(p) else None)
+    net[0].weight.register_post_accumulate_grad_hook(hook)
     report = oracle.check_module(net, torch.randn(5, 4))
     (unjudged,) = report.coverage.unjudged
     assert unjudged.place == "0.weight.hook" and "after it was added up" in unjudged.reason and not report.passed

@@ -21,13 +21,14 @@ from oracle.judging.disputes import settled
 from oracle.judging.figures import Expected, by_norm, differs
 from oracle.judging.given import all_given, given, overflown, same
 from oracle.judging.in_numbers import with_numbers
-from oracle.judging.kernels import Kernels
+from oracle.judging.kernels import predicted
 from oracle.judging.outcomes import counts_as_equal, of_each
 from oracle.judging.parts import Part, step_part
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, IMPRECISE, MISSING, PASS, UNDECIDED, WRONG, Row
 from oracle.judging.verdict import adds_up_in_16_bits, compare, in_16_bits
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error.kernels import Kernels
 from oracle.running_error.model import EQUAL, EXACT, BranchLog
 from oracle.trace import Key, Subject, Trace
 
@@ -145,7 +146,7 @@ class Comparison:
     def _by_kernel(self, predicting: Callable[[ErrorModel], Results], **changes: Any) -> Results:
         """Predictions, each under the model of the kernels that compute the quantity."""
         model = replace(self.model, **changes) if changes else self.model
-        return predicting(model) if self.kernels is None else self.kernels.predicted(self.case, model, predicting)
+        return predicting(model) if self.kernels is None else predicted(self.kernels, self.case, model, predicting)
 
     def is_all_of(self, case: Case) -> bool:
         """Whether a case consists of just this layer, loss or update, on the same data."""

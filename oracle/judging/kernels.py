@@ -1,9 +1,9 @@
-"""How a subject's kernels compute 16-bit numbers, quantity by quantity."""
+"""Predicts the quantities of a layer or loss by how a subject's kernels compute 16-bit numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -12,50 +12,35 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.execution.network import Results, execute
 from oracle.running_error import ErrorArray, ErrorModel
+from oracle.running_error.kernels import Kernels
 from oracle.running_error.model import BranchLog, Twofold
-from oracle.running_error.stores import added_in_stores, each_place, with_more
+from oracle.running_error.stores import added_in_slices, added_in_stores, each_place, with_more
 from oracle.trace import Key
 from refbp.conv import geometry_of, padding_sides
 from refbp.functional import pad
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """Patterns of the quantities of a layer or loss that are not computed in the usual way, which adds up sums in float32, and
-    rounds every result of an operation to 16 bits.
-
-    Attributes:
-        in_16_bits: those whose sums are added up in 16 bits.
-        inside: those computed in float32 and rounded once.
-        by_sample: those added up in float32 within a sample, and in 16 bits from sample to sample.
-        by_place: those added up in float32 at a place in a convolution's window, stored, and in 16 bits from place to place and
-            to the bias; a linear layer has one place. A padding that repeats elements is a step of its own before.
-    """
-
-    in_16_bits: tuple[str, ...] = ()
-    inside: tuple[str, ...] = ()
-    by_sample: tuple[str, ...] = ()
-    by_place: tuple[str, ...] = ()
-
-    def predicted(self, case: Case, usual: ErrorModel, predicting: Callable[[ErrorModel], Results]) -> Results:
-        """The predictions of a case of a single layer or loss, each under the model of its kernels."""
-        found = predicting(usual)
-        for patterns, model in (
-            (self.in_16_bits, replace(usual, accumulate=None)),
-            (self.inside, usual.inside_kernels),
-        ):
-            own = _fitting(found, patterns)
-            if own:
-                other = predicting(replace(model, branches=BranchLog()))
-                found = {**found, **{key: other[key] for key in own}}
-        for patterns, split in ((self.by_sample, _samples), (self.by_place, _places)):
-            for key in _fitting(found, patterns) if usual.rounds else ():
-                if split is _places and key.quantity == "grad_input" and _repeats(case):
-                    more: Twofold | None = _added_at_edges(case, key, usual)
-                else:
-                    more = added_in_stores(_shares(split(case), key), found[key].value, usual)
-                found = {**found, key: with_more(found[key], more)}
-        return found
+def predicted(kernels: Kernels, case: Case, usual: ErrorModel, predicting: Callable[[ErrorModel], Results]) -> Results:
+    """The predictions of a case of a single layer or loss, each under the model of its kernels."""
+    found = predicting(usual)
+    for patterns, model in (
+        (kernels.in_16_bits, replace(usual, accumulate=None)),
+        (kernels.inside, usual.inside_kernels),
+    ):
+        own = _fitting(found, patterns)
+        if own:
+            other = predicting(replace(model, branches=BranchLog()))
+            found = {**found, **{key: other[key] for key in own}}
+    for patterns, split in ((kernels.by_sample, _samples), (kernels.by_place, _places)):
+        for key in _fitting(found, patterns) if usual.rounds else ():
+            if split is _places and key.quantity == "grad_input" and _repeats(case):
+                more: Twofold | None = _added_at_edges(case, key, usual)
+            else:
+                more = added_in_stores(_shares(split(case), key), found[key].value, usual)
+            found = {**found, key: with_more(found[key], more)}
+    for key in _fitting(found, kernels.by_slices) if usual.rounds else ():
+        found = {**found, key: with_more(found[key], added_in_slices(found[key], usual))}
+    return found
 
 
 def _fitting(found: Results, patterns: tuple[str, ...]) -> list[Key]:

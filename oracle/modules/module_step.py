@@ -16,8 +16,9 @@ from oracle.judging.masks import mask_row
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES, LOCAL, MISSING, PASS, Row
 from oracle.modules.as_parts import Observed
-from oracle.modules.kernels import kernels_of
 from oracle.modules.operation_rows import Judged
+from oracle.running_error.kernels import kernels_of
+from oracle.running_error.kernels.layers import OF_IMAGES
 from oracle.trace import Key, Trace
 
 # A quantity that is never missing, because it is given: with it alone nothing has to be shown.
@@ -71,7 +72,8 @@ def bench_of(observed: Observed, case: str, number: int, profile: Profile) -> Be
     shown = profile.quantities if "*" in observed.expected else shown
     of = observed.part.case
     own = [spec.type for spec in of.layers] + ([of.loss.type] if of.loss is not None else [])
-    kernels = kernels_of(own[0], observed.device) if own and profile.accumulate is None else None
+    kind = OF_IMAGES.format(own[0]) if of.loss is not None and of.inputs[0].ndim > 2 else "".join(own[:1])
+    kernels = kernels_of(kind, observed.device) if own and profile.accumulate is None else None
     return Bench(trace, None, replace(profile, quantities=shown), observed.kinds, blank, kernels)
 
 

@@ -97,7 +97,7 @@ def _judged(operation: Operation, case: str, step: int, accumulate: str | None, 
     leading = held[0].shape if held else ()
     model.branches.samples = leading[0] if len(leading) > 1 else 0
     blank = Row(case, "", step, operation.layer, operation.kind, "", LOCAL, PASS)
-    rows = _Rows(operation, _runs(operation, held), WithErrors(model, accumulate), blank)
+    rows = _Rows(operation, _runs(operation, held), WithErrors(model, accumulate, operation.device), blank)
     run = rows.run(rows.arithmetic)
     if len(run.outputs) != len(operation.outputs):
         raise NoRule(f"its reference gives {len(run.outputs)} results, and the call {len(operation.outputs)}")

@@ -48,6 +48,7 @@ class Operation:
         called: for a custom autograd.Function with a reference, the reference and the arguments of the call.
         reason: why it cannot be judged; "" if it can.
         age: the number of nodes created before it.
+        device: the kind of device on which it was computed.
         computes: whether it is more than a view.
         spoils: whether it changed its upstream gradient.
         program: its program, if it is a part of an operation.
@@ -72,6 +73,7 @@ class Operation:
     reason: str = ""
     called: Called | None = None
     age: int = 0
+    device: str = "cpu"
     computes: bool = True
     spoils: bool = False
     program: Program | None = None

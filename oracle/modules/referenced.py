@@ -102,6 +102,7 @@ class Referenced:
         if not tensor.requires_grad or edge_of(tensor) in call.edges:
             return
         operation, position = call.operation, len(call.edges)
+        operation.device = tensor.device.type
         held: Held = self.held(tensor)
         call.edges[edge_of(tensor)] = position
         operation.inputs[position], operation.names[position] = held, name

@@ -56,6 +56,7 @@ class TensorHooks:
         kind = getattr(hooks[0], "__qualname__", type(hooks[0]).__qualname__)
         operation = Operation(layer if name or self._count == 1 else f"{layer}#{self._count}", kind, where)
         operation.inputs[0] = operation.outputs[0] = held
+        operation.device = tensor.device.type
         operation.names[0], operation.sizes[0], operation.dtypes[0] = "", held.geometry.size, held.dtype
         reference = next((self.references[own] for own in hooks if own in self.references), None)
         if reference is not None and len(hooks) == 1:

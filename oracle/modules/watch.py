@@ -311,7 +311,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         operation.called = self.called.get(node._sequence_nr()) if cls is not None else None
         if main is not None and main.name.partition(".")[0] in self.of_ops:
             operation.called = Called(self.of_ops[main.name.partition(".")[0]], main.args, main.kwargs)
-        operation.age = node._sequence_nr()
+        operation.age, operation.device = node._sequence_nr(), at.device if at else "cpu"
         self._enter(node, operation)
         if cls is not None and operation.called is None:
             known = set(operation.names.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,40 +15,11 @@ from oracle.programs.program import Call, Held, Program, Ref, refs, replaced
 from oracle.programs.table import NoRule, Rule, rule_of
 from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
+from oracle.running_error.kernels import FAMILIES_BY_CALLS, Operations, operations_on
 from oracle.running_error.model import ROUNDOFF, UNIT_ROUNDOFF
-from oracle.running_error.stores import where_it_rounds, with_more
+from oracle.running_error.stores import added_in_slices, where_it_rounds, with_more
 
 assert _rules
-# On the CPU torch's kernels for 16-bit numbers usually compute in float32 and round the result once. The following lists are the
-# exceptions; tests/oracle/programs/test_rules.py compares every rule with torch.
-# These add up in 16 bits: the negative log likelihood its terms (LossNLL.cpp), an embedding and an index the gradients of
-# elements that were read several times (Embedding.cpp, cpu/IndexKernel.cpp), and pooling in three dimensions its windows
-# (AdaptiveAveragePooling3d.cpp).
-IN_16_BITS = (
-    *("nll_loss_forward", "nll_loss2d_forward", "_adaptive_avg_pool3d"),
-    *("embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "_unsafe_index", "index_select", "gather"),
-    *("index_add", "index_put", "_unsafe_index_put", "put"),
-    *("avg_pool3d_backward", "max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward"),
-    *("adaptive_max_pool2d_backward", "embedding_dense_backward", "unfold_backward"),
-    *(f"{kind}_pad{rank}d_backward" for kind in ("reflection", "replication") for rank in (1, 2, 3)),
-)
-# These add up only gradients in 16 bits: layer norm those of its rows, the others where windows overlap or an edge is repeated
-# (AdaptiveMaxPoolKernel.cpp and its like).
-GRADIENTS_IN_16_BITS = (
-    "native_layer_norm",
-    *(f"max_pool{rank}_with_indices" for rank in ("2d", "3d")),
-    *(f"avg_pool{rank}" for rank in ("1d", "2d", "3d")),
-    *("_adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_max_pool3d", "im2col"),
-    *(f"{kind}_pad{rank}" for kind in ("reflection", "replication") for rank in ("1d", "2d", "3d")),
-)
-# These round each step to 16 bits: a composition of several calls, or a kernel written in the dtype of its operands.
-STEP_BY_STEP = (
-    *("_prelu_kernel", "mse_loss", "soft_margin_loss", "binary_cross_entropy_with_logits", "_trilinear", "where"),
-    *("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d", "mkldnn_rnn_layer"),
-    *("upsample_linear1d_backward", "upsample_trilinear3d_backward"),
-)
-# Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.
-BY_CALLS = ("arithmetic", "functions", "reductions", "derivatives")
 FLOATS = tuple(ROUNDOFF)
 # The largest relative difference by which rounding alone can set two results in double precision apart.
 SAME = 1e-9
@@ -65,6 +37,12 @@ class Arithmetic(Protocol):
     def widened(self, x: Any, rule: Rule, gradients: bool) -> Any:
         """An array in the dtype in which the operation's kernel computes, or the one that computes its gradients."""
 
+    def differentiates_otherwise(self, rule: Rule) -> bool:
+        """Whether the kernel for the operation's gradients computes in another dtype than the one for its results."""
+
+    def sliced(self, x: Any, dtype: str, rule: Rule, argument: int | None) -> Any:
+        """A result that its kernel may have added up in slices; `argument` is that of which it is the gradient, if it is one."""
+
     def stored(self, x: Any, dtype: str) -> Any:
         """A result stored in this dtype."""
 
@@ -79,6 +57,12 @@ class Plain:
     def widened(self, x: Any, rule: Rule, gradients: bool) -> Any:
         return x
 
+    def differentiates_otherwise(self, rule: Rule) -> bool:
+        return False
+
+    def sliced(self, x: Any, dtype: str, rule: Rule, argument: int | None) -> Any:
+        return x
+
     def stored(self, x: Any, dtype: str) -> Any:
         return np.asarray(x) if dtype in FLOATS else np.asarray(x).astype(dtype)
 
@@ -88,10 +72,16 @@ class WithErrors:
     """Computes with error arrays, each in the precision in which the program held it.
 
     accumulate: the dtype in which all kernels add up 16-bit numbers; None for what is known of each.
+    device: the kind of device whose kernels these are.
     """
 
     model: ErrorModel
     accumulate: str | None = None
+    device: str = "cpu"
+
+    @cached_property
+    def kernels(self) -> Operations:
+        return operations_on(self.device)
 
     def lifted(self, numbers: Array) -> Any:
         if numbers.dtype.kind in "biu":
@@ -102,14 +92,26 @@ class WithErrors:
         """Numbers of 16 and 8 bits in float32, but for kernels that add up in 16 bits, and operations made of several calls."""
         if not isinstance(x, ErrorArray) or x.dtype.itemsize > 2:
             return x
-        model = self.model.of(x.dtype.name)
-        adds_up_in_16_bits = rule.name in IN_16_BITS or (gradients and rule.name in GRADIENTS_IN_16_BITS)
+        model, kernels = self.model.of(x.dtype.name), self.kernels
+        adds_up_in_16_bits = rule.name in kernels.in_16_bits or (
+            gradients and rule.name in kernels.gradients_in_16_bits
+        )
         if self.accumulate is not None:
             adds_up_in_16_bits = self.accumulate == x.dtype.name
         if adds_up_in_16_bits:
             return converted(x, replace(model, accumulate=None))
-        by_steps = rule.moves or rule.family in BY_CALLS or rule.name in STEP_BY_STEP
+        by_steps = rule.moves or rule.family in FAMILIES_BY_CALLS or rule.name in kernels.step_by_step
         return x if by_steps else converted(x, model.inside_kernels)
+
+    def differentiates_otherwise(self, rule: Rule) -> bool:
+        return rule.name in self.kernels.gradients_in_16_bits
+
+    def sliced(self, x: Any, dtype: str, rule: Rule, argument: int | None) -> Any:
+        own = self.kernels.by_slices.get(rule.name)
+        if own is None or self.accumulate is not None or dtype not in NARROW or not isinstance(x, ErrorArray):
+            return x
+        is_sum = own.output if argument is None else argument >= own.first
+        return with_more(x, added_in_slices(x, self.model.of(dtype))) if is_sum else x
 
     def stored(self, x: Any, dtype: str) -> Any:
         if dtype not in FLOATS:
@@ -179,11 +181,11 @@ class Run:
             return rule.function(*own, **named, **shown)
 
         output, backward = made_by(gradients=False)
-        if rule.name in GRADIENTS_IN_16_BITS and any(map(_is_narrow, _arrays((args, kwargs)))):
+        if self.arithmetic.differentiates_otherwise(rule) and any(map(_is_narrow, _arrays((args, kwargs)))):
             _, backward = made_by(gradients=True)
         for value, held, made in zip(call.results, call.recorded, (output,) if call.single else output, strict=False):
             if value is not None and made is not None:
-                self.values[value] = made if held is None else self.arithmetic.stored(made, held.dtype)
+                self.values[value] = made if held is None else self._stored(made, held.dtype, rule)
             elif value is not None and depends:
                 self._without_rule.add(value)
                 if value in self._used and held is not None:  # such as a norm's statistics, which its backward reads
@@ -241,19 +243,22 @@ class Run:
         grads = [None if grad is None else self.arithmetic.widened(grad, step.rule, gradients=True) for grad in grads]
         found = step.backward(grads[0]) if step.call.single else step.backward(*grads)
         found = found if isinstance(found, (tuple, list)) else (found,)
-        for argument, grad in zip(step.call.args, found, strict=False):
-            self._hand_back(argument, grad, arrived)
+        for place, (argument, grad) in enumerate(zip(step.call.args, found, strict=False)):
+            self._hand_back(argument, grad, arrived, step.rule, place)
 
-    def _hand_back(self, argument: Any, grad: Any, arrived: dict[int, Any]) -> None:
+    def _hand_back(self, argument: Any, grad: Any, arrived: dict[int, Any], rule: Rule, place: int) -> None:
         if grad is None:
             return
         if isinstance(argument, list):
             for own, part in zip(argument, grad, strict=True):
-                self._hand_back(own, part, arrived)
+                self._hand_back(own, part, arrived, rule, place)
         elif isinstance(argument, Ref) and argument.differentiable and _is_floating(self.values[argument.value]):
             of = self.values[argument.value]
             assert grad.shape == of.shape, f"{grad.shape} for {of.shape}"
-            _add(arrived, argument.value, self.arithmetic.stored(grad, of.dtype.name))
+            _add(arrived, argument.value, self._stored(grad, of.dtype.name, rule, place))
+
+    def _stored(self, x: Any, dtype: str, rule: Rule, argument: int | None = None) -> Any:
+        return self.arithmetic.stored(self.arithmetic.sliced(x, dtype, rule, argument), dtype)
 
 
 def _add(arrived: dict[int, Any], value: int, grad: Any) -> None:

@@ -110,6 +110,7 @@ class Event:
         enabled: whether autograd recorded it; inside a custom function's forward it never does.
         unrepeated: for a view of an array some of whose elements are the same memory, the position of each result in a row of all
             elements of that array.
+        device: the kind of device on which it was computed.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Event:
     number: int = 0
     enabled: bool = True
     unrepeated: tuple[Geometry, ...] = ()
+    device: str = "cpu"
 
 
 class Ref(NamedTuple):

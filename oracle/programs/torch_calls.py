@@ -100,8 +100,21 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.wrote([tensor for tensor, _ in into])
         writes = tuple((self.held(tensor, enabled), result) for tensor, result in into)
         unrepeated = () if into else _unrepeated(func, args, kwargs)
+        device = _device_of(output, args)
         self.events.append(
-            Event(name, tuple(given[0]), given[1], results, single, writes, self.place(), number, enabled, unrepeated)
+            Event(
+                name,
+                tuple(given[0]),
+                given[1],
+                results,
+                single,
+                writes,
+                self.place(),
+                number,
+                enabled,
+                unrepeated,
+                device,
+            )
         )
         return output
 
@@ -157,6 +170,11 @@ def edge_of(tensor: torch.Tensor) -> tuple[int, int] | None:
         return None
     node = tensor.grad_fn
     return (id(tensor), -1) if node is None else (node._sequence_nr(), tensor.output_nr)
+
+
+def _device_of(*values: Any) -> str:
+    """The kind of device of the first tensor."""
+    return next((own.device.type for own in _pytree.tree_leaves(values) if isinstance(own, torch.Tensor)), "cpu")
 
 
 def geometry_of(tensor: torch.Tensor) -> Geometry:

@@ -10,6 +10,9 @@ import numpy as np
 from oracle.running_error.array import ErrorArray, converted
 from oracle.running_error.model import ErrorModel, Floats, Twofold, added
 
+# The slices in which a library may add up a product. It does not say how many these are.
+SLICES = 8
+
 
 def stored(x: Any) -> Any:
     """An array as one kernel passes it to the next or reads it again later: in 16 bits if the model stores 16 bits."""
@@ -67,6 +70,22 @@ def added_in_stores(shares: Iterable[Floats], total: Floats, model: ErrorModel) 
     if count < 2:
         return None
     return stored if forwards is None or backwards is None else added(stored, forwards.mapped(np.maximum, backwards))
+
+
+def added_in_slices(total: ErrorArray, model: ErrorModel) -> Twofold | None:
+    """The error of a sum that is added up in slices: each share, and each partial sum of shares, is stored in the model's dtype.
+
+    Which terms a slice has is unknown, so the shares are those of a random order. None if no element has several terms.
+    """
+    own, terms = np.square(total.value), np.broadcast_to(total.scale_or_own, total.shape)
+    several = np.abs(terms - own) > 1e-9 * terms  # of one term the square is that of the sum
+    if not several.any():
+        return None
+    shares = own / SLICES + terms
+    partial = own * SLICES / 3 + shares * (1 + SLICES / 6)
+    stored = model.rounding(np.sqrt(several * shares)) + model.rounding(np.sqrt(several * partial))
+    # A bound adds up the sizes of SLICES numbers, of which the sum of squares is known.
+    return Twofold(stored.statistical, None if stored.worst is None else np.sqrt(SLICES) * stored.worst)
 
 
 def where_it_rounds(numbers: Floats, model: ErrorModel) -> Twofold:

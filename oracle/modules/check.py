@@ -59,8 +59,9 @@ def check_module(
 
     Args:
         torch_module: on any device, of any floating-point dtype, in training or evaluation mode. Layers in 16 bits are judged by
-            how torch's kernels compute them: on the CPU in float32, but for a few that add up in 16 bits, as LayerNorm does for
-            gradients of parameters, which are then undecided for many samples; on other devices they may add up in 16 bits.
+            how torch's kernels compute them: on the CPU and with CUDA in float32, but for a few that add up in 16 bits, as
+            LayerNorm does on the CPU for gradients of parameters, which are then undecided for many samples; on other devices
+            they may add up in 16 bits.
         x: the input, or a tuple of several arguments. Each may be a nested tuple, list, dict or dataclass of tensors, and so may
             the module's output. Gradients of inputs are computed for tensors that require them; the report names the layers
             whose input does not.

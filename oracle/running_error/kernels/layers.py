@@ -61,6 +61,9 @@ ON_BOTH: dict[str, Kernels] = {
     **_of_ranks(
         "AdaptiveAvgPool", _gradient_in_16_bits("cpu/AdaptiveAvgPoolKernel.cpp, cuda/AdaptiveAveragePooling.cu")
     ),
+    **_of_ranks("ReflectionPad", _gradient_in_16_bits("cpu/PaddingKernel.cpp, cuda/ReflectionPad.cu")),
+    **_of_ranks("ReplicationPad", _gradient_in_16_bits("cpu/PaddingKernel.cpp, cuda/ReplicationPadding.cu")),
+    **_of_ranks("CircularPad", _gradient_in_16_bits("PadNd.cpp")),  # by autograd, from stored gradients
 }
 ON_CPU: dict[str, Kernels] = {
     # If the rows are not contiguous, the product is stored before the bias is added.
@@ -116,9 +119,6 @@ ON_CUDA: dict[str, Kernels] = {
         ),
     ),
     # By atomic additions in 16 bits.
-    **_of_ranks("ReflectionPad", _gradient_in_16_bits("cuda/ReflectionPad.cu")),
-    **_of_ranks("ReplicationPad", _gradient_in_16_bits("cuda/ReplicationPadding.cu")),
-    **_of_ranks("CircularPad", _gradient_in_16_bits("PadNd.cpp")),  # by autograd, from stored gradients
     "Upsample": _gradient_in_16_bits("cuda/UpSampleLinear1d.cu, cuda/UpSampleBilinear2d.cu"),
     "MultiLabelMarginLoss": _gradient_in_16_bits("cuda/MultiLabelMarginCriterion.cu"),
     # Each block stores its share.

@@ -17,7 +17,7 @@ IN_16_BITS = {
     "_adaptive_avg_pool3d": "AdaptiveAveragePooling3d.cpp, cuda/AdaptiveAveragePooling3d.cu",
     "embedding": "Embedding.cpp, cuda/Embedding.cu",
     **dict.fromkeys(
-        ("index", "_unsafe_index", "index_select", "index_add", "index_put", "_unsafe_index_put", "put"),
+        ("index", "_unsafe_index", "index_select", "index_add", "index_put", "_unsafe_index_put", "put", "take"),
         "cpu/IndexKernel.cpp, TensorAdvancedIndexing.cpp, cuda/Indexing.cu, cuda/IndexKernel.cu",
     ),
     "gather": "cpu/ScatterGatherKernel.cpp, cuda/ScatterGatherKernel.cu",
@@ -80,7 +80,6 @@ ON_CUDA = Operations(
         **IN_16_BITS,
         "cumsum": "cuda/CumsumKernel.cu",
         "scatter_add": "cuda/ScatterGatherKernel.cu",
-        "take": "cuda/IndexKernel.cu",
         "_adaptive_avg_pool2d_backward": "cuda/AdaptiveAveragePooling.cu",
         **{f"{name}_backward": source for name, source in INTERPOLATIONS.items()},
     },

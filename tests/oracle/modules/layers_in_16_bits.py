@@ -40,6 +40,9 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "AdaptiveMaxPool2d": (lambda: nn.AdaptiveMaxPool2d(7), (4, 5, 5)),
     "MaxPool3d": (lambda: nn.MaxPool3d(3, 1), (2, 6, 6, 6)),
     "Upsample": (lambda: nn.Upsample(scale_factor=5, mode="bilinear"), (4, 4, 4)),
+    "ReflectionPad2d": (lambda: nn.ReflectionPad2d(3), (4, 5, 5)),
+    "ReplicationPad3d": (lambda: nn.ReplicationPad3d(2), (2, 3, 4, 4)),
+    "CircularPad2d": (lambda: nn.CircularPad2d(3), (4, 5, 5)),
     "LPPool2d": (lambda: nn.LPPool2d(2, 3), (4, 9, 9)),
 }
 

@@ -225,6 +225,19 @@ class Picked(nn.Module):
         return self.table[index] @ self.weight
 
 
+class Taken(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.take(x, torch.arange(60) % 5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_elements_that_are_taken_several_times(dtype: torch.dtype) -> None:
+    """Their gradients are added up in 16 bits, as those of an index are."""
+    torch.manual_seed(0)
+    report = oracle.check_module(Taken(), torch.randn(40, 8).to(dtype).requires_grad_())
+    assert not report.blame, report.blame
+
+
 def test_a_profile_says_what_operations_add_up_in() -> None:
     """As for layers, in both directions."""
     torch.manual_seed(0)

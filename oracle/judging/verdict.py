@@ -137,6 +137,13 @@ def within(row: Row, got: Array, figures: Figures) -> Row | None:
     return _within(row, figures, no_terms=False)
 
 
+def with_nothing_known(row: Row, got: Array) -> Row:
+    """The row of a quantity that passed; undecided if all of it is NaN, with which nothing was tested."""
+    if row.verdict != PASS or not got.size or got.dtype.kind in "biu" or got.flat[0] == got.flat[0]:
+        return row
+    return row.found(UNDECIDED, "every number is NaN: nothing was tested") if np.isnan(got).all() else row
+
+
 def _too_wide(row: Row, figures: Figures, u: float) -> str:
     if 2 * figures.n_hidden > row.n:
         said = "the sum has so many terms that its tolerance exceeds a typical one"

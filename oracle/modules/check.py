@@ -118,6 +118,7 @@ def check_module(
         cases=1,
         unjudged=unjudged,
         not_asked_for=tuple(run.not_asked_for),
+        not_reached=run.not_reached(recorded),
         left_changed=left,
     )
     rows = sorted(judgement.rows, key=lambda row: dtypes.index(row.dtype))
@@ -202,6 +203,14 @@ class _Run:
         crash = None if error is None else self._note(number, *step.place(), CRASHED, in_a_line(error))
         return RecordedStep(
             number, tuple(parts), tuple(own for _, own in operations), tuple(notes), ages, arrived, crash
+        )
+
+    def not_reached(self, steps: Sequence[RecordedStep]) -> tuple[str, ...]:
+        """The parameters that require a gradient and got none in any of these steps, of which none ended early."""
+        if any(step.crash is not None for step in steps):
+            return ()
+        return tuple(
+            name for own, name in self.training.names.items() if own.requires_grad and name not in self.covered.learnt
         )
 
     def _is_refused(self, call: Call) -> bool:

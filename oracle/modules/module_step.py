@@ -15,6 +15,7 @@ from oracle.judging.comparison import Bench
 from oracle.judging.masks import mask_row
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES, LOCAL, MISSING, PASS, Row
+from oracle.judging.verdict import with_nothing_known
 from oracle.modules.as_parts import Observed
 from oracle.modules.operation_rows import Judged
 from oracle.running_error.kernels import kernels_of
@@ -51,6 +52,8 @@ def judged_part(observed: Observed, case: str, number: int, profile: Profile) ->
         (layer,) = observed.part.names.values()
         (spec,) = observed.part.case.layers
         rows = [mask_row(bench.row(layer, "mask"), spec, observed.mask.kept, observed.mask.known), *rows]
+    made = observed.made
+    rows = [with_nothing_known(row, made.get((row.layer, row.quantity), np.empty(0))) for row in rows]
     rows = [_in_whole(row, observed) for row in rows]
     return JudgedPart(tuple(rows), observed if any(row.verdict in DISCREPANCIES for row in rows) else None)
 

@@ -13,7 +13,7 @@ from oracle.case.arrays import Array
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected, measured
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, IMPRECISE, LOCAL, PASS, WRONG, Row
-from oracle.judging.verdict import adds_up_in_16_bits, compare, in_16_bits
+from oracle.judging.verdict import adds_up_in_16_bits, compare, in_16_bits, with_nothing_known
 from oracle.modules.operations import Operation
 from oracle.modules.references import Derived, by_reference
 from oracle.modules.sampled.draws import Draw, Shape, sampled_of
@@ -142,7 +142,7 @@ class _Rows:
         """The row of a quantity; `low` gives the same quantity where all sums are added up in this dtype."""
         expected = expected_of(made)
         row = replace(self.blank, dtype=dtype, quantity=quantity)
-        row = compare(row, got, expected, structured=True, no_terms=False)
+        row = with_nothing_known(compare(row, got, expected, structured=True, no_terms=False), got)
         is_narrow = np.dtype(dtype).itemsize == 2 and got.dtype == np.dtype(dtype)
         if row.verdict in (WRONG, IMPRECISE) and is_narrow and dtype != self.arithmetic.accumulate:
             other = low(dtype)

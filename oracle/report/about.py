@@ -27,6 +27,7 @@ class About(Environment):
         usual_settings: how many of the settings of everyday use were tried.
         not_trained_freely: networks that could not be trained freely, and why.
         not_asked_for: the layers of a module whose input requires no gradient.
+        not_reached: the parameters of a module that require a gradient and got none.
         left_changed: the settings of the process that the subject left changed.
         command: a command or call that repeats the run.
         again: a command or call that repeats one case, see `oracle.blame.blame.reproduce`.
@@ -43,6 +44,7 @@ class About(Environment):
     usual_settings: str = ""
     not_trained_freely: tuple[str, ...] = ()
     not_asked_for: tuple[str, ...] = ()
+    not_reached: tuple[str, ...] = ()
     left_changed: tuple[str, ...] = ()
     command: str = ""
     again: str = ""
@@ -62,13 +64,14 @@ class About(Environment):
 
     @property
     def declared(self) -> str:
-        """How the subject's profile changes the judgement, and which input gradients were not requested and so have no row; ""
-        if there is nothing to say."""
-        if not self.not_asked_for:
-            return "; ".join(self.profile)
-        beyond = len(self.not_asked_for) - MOST_LAYERS
-        named = ", ".join(self.not_asked_for[:MOST_LAYERS]) + (f" and {beyond} more" if beyond > 0 else "")
-        return "; ".join((*self.profile, f"no grad_input of {named}, whose input requires no gradient"))
+        """How the subject's profile changes the judgement, which input gradients were not requested and so have no row, and which
+        parameters no gradient reached; "" if there is nothing to say."""
+        said = [*self.profile]
+        if self.not_asked_for:
+            said.append(f"no grad_input of {_named(self.not_asked_for)}, whose input requires no gradient")
+        if self.not_reached:
+            said.append(f"no gradient reached {_named(self.not_reached)}")
+        return "; ".join(said)
 
     def untried(self, most: int) -> str:
         """The options that were never tried, for a limited number of classes, and how many usual settings were tried; "" if all
@@ -86,3 +89,9 @@ class About(Environment):
 
 # The attributes, and how report.json names them.
 NAMES = {own.name: own.name.replace("_", " ") for own in fields(About)}
+
+
+def _named(places: tuple[str, ...]) -> str:
+    """The first few of some places, and how many more there are."""
+    beyond = len(places) - MOST_LAYERS
+    return ", ".join(places[:MOST_LAYERS]) + (f" and {beyond} more" if beyond > 0 else "")

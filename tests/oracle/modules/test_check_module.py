@@ -906,3 +906,30 @@ def test_layers_are_judged_and_released_as_their_gradients_arrive(monkeypatch: p
     for call in step.capture.calls:
         arrays = [call.input, call.grad_output, *call.state.values(), *call.made.values()]
         assert not any(any(array.strides) for array in arrays if array is not None)  # zeros that take no memory
+
+
+def test_nan_tells_nothing() -> None:
+    """Where everything is NaN on both sides, a wrong formula would be NaN as well."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid())
+    report = oracle.check_module(net, torch.full((5, 4), torch.nan))
+    row = report.table.set_index(["layer", "quantity"]).loc[("0", "grad.weight")]
+    assert (row["verdict"], row["diagnosis"]) == ("undecided", "every number is NaN: nothing was tested")
+    assert not report.passed and not report.blame
+
+
+class Cut(nn.Module):
+    """A branch whose numbers leave the graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept, self.lost = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.kept(x) + torch.tensor(self.lost(x).tolist())
+        return made
+
+
+def test_parameters_without_a_gradient_are_named() -> None:
+    """A branch that does not learn may be meant, so it is no discrepancy, but it is said."""
+    report = oracle.check_module(Cut(), torch.randn(2, 4))
+    assert report.passed and report.conclusion.endswith("no gradient reached lost.weight, lost.bias")

@@ -5,6 +5,7 @@ from oracle.running_error import decompositions as decompositions
 from oracle.running_error import elementwise as elementwise
 from oracle.running_error import selection as selection
 from oracle.running_error import shapes as shapes
+from oracle.running_error import special as special
 from oracle.running_error import sums as sums
 from oracle.running_error.array import ErrorArray as ErrorArray
 from oracle.running_error.mask import ErrorMask as ErrorMask

@@ -170,24 +170,54 @@ def bent(function: Callable[[Floats], Floats], x: Floats, y: Floats, error: Twof
 
 
 def elementwise(
-    function: Callable[[Floats], Floats], derivative: Callable[[Floats, Floats], Any], ulps: float
+    function: Callable[[Floats], Floats],
+    derivative: Callable[[Floats, Floats], Any],
+    ulps: float,
+    terms: Callable[[Floats, Floats], Floats] | None = None,
 ) -> Callable[[Any], ErrorArray]:
-    """The rule of y = f(x): the error is |f'(x)| times x's error, plus f's own error, given in units in the last place."""
+    """The rule of y = f(x): the error is |f'(x)| times x's error, plus f's own error, given in units in the last place.
+
+    terms: the size, from x and y, of terms that kernels add up to y and that may cancel; they err by as many units of their own.
+    """
 
     def rule(x: Any) -> ErrorArray:
         x = in_range(x)
         model, value = x.model, function(x.value)
         error, scale = model.rounding(value, ulps), None
+        if terms is not None:
+            sizes = terms(x.value, value)
+            sizes = np.where(np.isfinite(sizes), sizes, 0.0)
+            error = error + model.raised(sizes * (ulps * model.roundoff_of_sums))
+            scale = np.maximum(np.square(value), np.square(sizes))
         if x.error is not None or x.scale is not None:
             slope = model.raised(derivative(x.value, value))
             if x.error is not None:
                 caused = x.error.mapped(lambda own, slope: np.where(own == 0, 0.0, slope * own), slope)
                 error = error + bent(function, x.value, value, x.error, caused)
             if x.scale is not None:
-                scale = np.maximum(np.square(value), slope.statistical * x.scale)
+                scale = np.maximum(np.square(value) if scale is None else scale, slope.statistical * x.scale)
         return ErrorArray(value, model, error, scale=scale)
 
     return rule
+
+
+def periodic(
+    function: Callable[[Floats], Floats], derivative: Callable[[Floats, Floats], Any]
+) -> Callable[[Any], ErrorArray]:
+    """The rule of the sine and the cosine: where x may be anywhere in a period, y may be anywhere between -1 and 1."""
+    rule = elementwise(function, derivative, 4)
+
+    def covering(x: Any) -> ErrorArray:
+        result = rule(x)
+        if x.error is not None and result.own_error is not None:
+            whole = x.model.constant((2 / LAMBDA) ** 2, 2.0)
+            reach = Twofold(LAMBDA * np.sqrt(x.error.statistical), x.error.worst)
+            result.own_error = result.own_error.mapped(
+                lambda own, reach, whole: np.where(reach > math.pi / 2, own + whole, own), reach, whole
+            )
+        return result
+
+    return covering
 
 
 def exponential(x: Any) -> ErrorArray:
@@ -299,8 +329,8 @@ UFUNCS.update(
         np.log1p: elementwise(np.log1p, lambda x, y: 1 / (1 + x), 4),
         np.sqrt: square_root,
         np.tanh: elementwise(np.tanh, lambda x, y: 1 - y * y, 4),
-        np.sin: elementwise(np.sin, lambda x, y: np.cos(x), 4),
-        np.cos: elementwise(np.cos, lambda x, y: np.sin(x), 4),
+        np.sin: periodic(np.sin, lambda x, y: np.cos(x)),
+        np.cos: periodic(np.cos, lambda x, y: np.sin(x)),
         np.tan: elementwise(np.tan, lambda x, y: 1 + y * y, 4),
         np.sinh: elementwise(np.sinh, lambda x, y: np.cosh(x), 4),
         np.cosh: elementwise(np.cosh, lambda x, y: np.sinh(x), 4),

@@ -1,0 +1,122 @@
+"""Error rules of special functions, with scipy's functions as keys. ζ, which scipy has no key for, takes arrays of either kind.
+
+`ulps` is the accuracy of torch's kernels in float32 and float64, measured against mpmath over each function's range. Where a
+kernel adds up terms that cancel, its error is one of those terms instead of the result: `terms` gives their size, from the
+formula of the kernel (aten/src/ATen/native/Math.h). scipy's own values are replaced where they err by more than that.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from oracle.running_error.array import ErrorArray, in_range, operands
+from oracle.running_error.dispatch import UFUNCS
+from oracle.running_error.elementwise import TWO_OVER_ROOT_PI, elementwise, scaled_error
+from oracle.running_error.model import Floats, Twofold, added
+
+ROOT_TWO_PI = math.sqrt(2 * math.pi)
+
+
+def hypot(x: Any, y: Any) -> ErrorArray:
+    """The rule of √(x² + y²), whose slopes are at most 1; both count as 1 at zero."""
+    x, y = map(in_range, operands(x, y))
+    model, value = x.model, np.hypot(x.value, y.value)
+    error: Twofold | None = model.rounding(value, 4)
+    for own in (x, y):
+        error = added(error, scaled_error(own.error, np.where(value == 0, 1.0, own.value / value), model))
+    return ErrorArray(value, model, error)
+
+
+# Σ (ζ(k) - 1) (-x)^k / k from k = 2 on, whose terms fall at least like 4^(-k) for |x| <= 1/2.
+POWERS = np.arange(2, 32)
+COEFFICIENTS = special.zetac(POWERS) * np.where(POWERS % 2, -1.0, 1.0) / POWERS
+
+
+def log_gamma(x: Floats) -> Floats:
+    """ln |Γ(x)|, with a small relative error beside its zeros 1 and 2 too."""
+    offset = np.where((x > 0.5) & (x < 2.5), x - np.where(x < 1.5, 1.0, 2.0), 0.0)
+    beside_two = offset * (1 - np.euler_gamma + offset * np.polyval(COEFFICIENTS[::-1], offset))
+    beside = np.where(x < 1.5, beside_two - np.log1p(offset), beside_two)
+    return np.where((x > 0.5) & (x < 2.5), beside, np.where(x == -np.inf, np.inf, special.gammaln(x)))
+
+
+def erfc(x: Floats) -> Floats:
+    """1 - erf x, with e^(-x²) from the exact square of the first half of x's digits."""
+    coarse = np.clip(x, 0.0, 40.0).astype(np.float32).astype(np.float64)
+    power = np.exp(-np.square(coarse)) * np.exp(-(np.clip(x, 0.0, 40.0) - coarse) * (np.clip(x, 0.0, 40.0) + coarse))
+    return np.where(x > 0.5, special.erfcx(np.maximum(x, 0.0)) * power, special.erfc(x))
+
+
+def log_ndtr(x: Floats) -> Floats:
+    """The logarithm of the normal distribution's probability of less than x."""
+    return np.where(x > 0, np.log1p(-0.5 * erfc(np.maximum(x, 0.0) / math.sqrt(2))), special.log_ndtr(x))
+
+
+def lgamma_terms(x: Floats, y: Floats) -> Floats:
+    """Below zero ln|Γ(x)| is ln(π / |sin πx|) - ln Γ(1 - x), which cancel near its zeros."""
+    return np.where(x < 0, special.gammaln(1 - x), 0.0)
+
+
+def digamma_terms(x: Floats, y: Floats) -> Floats:
+    """Up to 10 the kernel adds -1/x - 1/(x+1) … to ψ of a number of at least 10, which is 2.25 or more. Below zero it subtracts
+    π / tan πr from ψ(1 - x), where r is the fractional part of x and πr is rounded."""
+    part = x - np.trunc(x)
+    reflected = special.psi(1 - x) + np.abs(part) * np.square(np.pi / np.sin(np.pi * part))
+    return np.where(x < 0, reflected, 0.0) + np.where(x < 10, 2.3, 0.0)
+
+
+def zeta(s: float, x: Any) -> Any:
+    """Hurwitz's ζ(s, x) = Σ (x + k)^(-s) for a whole s. Below zero its first terms may have either sign; and for s = 2 torch has
+    π² / sin² πx in their place, where πx is rounded."""
+    if not isinstance(x, ErrorArray):
+        return np.where(x == -np.inf, np.nan, special.zeta(s, x))
+
+    def terms(x: Floats, y: Floats) -> Floats:
+        part = x - np.floor(x)
+        sizes = special.zeta(s, part) + special.zeta(s, 1 - part)
+        return np.where(x < 0, sizes + (np.abs(x * slope(x, y)) if s == 2 else 0.0), 0.0)
+
+    def slope(x: Floats, _: Floats) -> Floats:
+        return -s * special.zeta(s + 1, x)
+
+    return elementwise(lambda x: zeta(s, x), slope, 8, terms)(x)
+
+
+def at_zero(x: Floats, value: float, elsewhere: Floats) -> Floats:
+    return np.where(x == 0, value, elsewhere)
+
+
+UFUNCS.update(
+    {
+        np.hypot: hypot,
+        np.arccosh: elementwise(np.arccosh, lambda x, y: 1 / np.sqrt(x * x - 1), 4),
+        special.gammaln: elementwise(log_gamma, lambda x, y: special.psi(x), 4, lgamma_terms),
+        special.psi: elementwise(special.psi, lambda x, y: special.zeta(2, x), 4, digamma_terms),
+        special.erfc: elementwise(erfc, lambda x, y: TWO_OVER_ROOT_PI * np.exp(-x * x), 4),
+        special.erfinv: elementwise(special.erfinv, lambda x, y: np.exp(y * y) / TWO_OVER_ROOT_PI, 4),
+        # e^(x²) and the tail of the normal distribution read a square or a quotient that has been rounded.
+        special.erfcx: elementwise(
+            special.erfcx,
+            lambda x, y: 2 * x * y - TWO_OVER_ROOT_PI,
+            8,
+            lambda x, y: np.where(x < 0, 2 * x * x * y, 0.0),
+        ),
+        special.log_ndtr: elementwise(
+            log_ndtr,
+            lambda x, y: np.exp(-x * x / 2 - y) / ROOT_TWO_PI,
+            4,
+            lambda x, y: np.where(x > 0, x * np.exp(-x * x / 2 - y) / ROOT_TWO_PI, 0.0),
+        ),
+        special.ndtri: elementwise(special.ndtri, lambda x, y: ROOT_TWO_PI * np.exp(y * y / 2), 8),
+        special.i0: elementwise(special.i0, lambda x, y: special.i1(x), 8),
+        special.i0e: elementwise(special.i0e, lambda x, y: special.i1e(x) - np.sign(x) * y, 8),
+        special.i1: elementwise(special.i1, lambda x, y: at_zero(x, 0.5, special.i0(x) - y / x), 16),
+        special.i1e: elementwise(
+            special.i1e, lambda x, y: at_zero(x, 0.5, special.i0e(x) - y * (np.sign(x) + 1 / x)), 16
+        ),
+    }
+)

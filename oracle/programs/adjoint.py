@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from oracle.case.arrays import Array
+from oracle.running_error import ErrorArray
+from oracle.running_error.array import converted
 
 
 def is_floating(x: Any) -> bool:
@@ -48,6 +51,20 @@ def matrix_t(x: Any) -> Any:
 def plain(x: Any) -> Array:
     """The values of an array, without their errors."""
     return np.asarray(getattr(x, "value", x))
+
+
+def sign_of(x: Any) -> Any:
+    """-1, 0 or 1; 0 for NaN, as in torch."""
+    return np.where(np.isnan(plain(x)), 0.0, np.sign(x))
+
+
+def in_one_kernel(function: Callable[..., Any], *arrays: Any) -> Any:
+    """The function of arrays as one kernel computes it: of 16-bit numbers in float32, and rounded once."""
+    models = [x.model for x in arrays if isinstance(x, ErrorArray)]
+    if not models or any(model.dtype.itemsize > 2 for model in models):
+        return function(*arrays)
+    wide = (converted(x, x.model.inside_kernels) if isinstance(x, ErrorArray) else x for x in arrays)
+    return converted(function(*wide), models[0])
 
 
 def gathered_last(x: Any, axes: tuple[int, ...]) -> Any:

@@ -4,6 +4,7 @@ from oracle.programs.rules import activations as activations
 from oracle.programs.rules import arithmetic as arithmetic
 from oracle.programs.rules import attention as attention
 from oracle.programs.rules import contractions as contractions
+from oracle.programs.rules import cumulative as cumulative
 from oracle.programs.rules import derivatives as derivatives
 from oracle.programs.rules import functions as functions
 from oracle.programs.rules import images as images
@@ -11,8 +12,10 @@ from oracle.programs.rules import indexing as indexing
 from oracle.programs.rules import linear_algebra as linear_algebra
 from oracle.programs.rules import losses as losses
 from oracle.programs.rules import normalization as normalization
+from oracle.programs.rules import order as order
 from oracle.programs.rules import products as products
 from oracle.programs.rules import recurrent as recurrent
 from oracle.programs.rules import reductions as reductions
+from oracle.programs.rules import special as special
 from oracle.programs.rules import transposes as transposes
 from oracle.programs.rules import views as views

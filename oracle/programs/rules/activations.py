@@ -10,8 +10,9 @@ import numpy as np
 from oracle.case.case import Spec
 from oracle.execution.formulas import covering, other_activation
 from oracle.programs.adjoint import plain, summed_to
-from oracle.programs.table import NoRule, rule
-from oracle.running_error import ErrorArray
+from oracle.programs.program import Held
+from oracle.programs.table import rule
+from oracle.running_error import LAMBDA, ErrorArray
 from oracle.running_error.stores import stored
 from refbp import functional
 from refbp.arrays import Backward
@@ -124,7 +125,7 @@ def tanh(input: Any) -> Any:
     return _from_output(functional.tanh, lambda g, y: g * (1.0 - np.square(y)))(input)
 
 
-@rule("_softmax", "_safe_softmax", "softmax")
+@rule("_softmax", "softmax")
 def softmax(input: Any, dim: int, half_to_float: Any = False, dtype: Any = None) -> Any:
     """`refbp.functional.softmax`."""
 
@@ -132,6 +133,14 @@ def softmax(input: Any, dim: int, half_to_float: Any = False, dtype: Any = None)
         return y * (g - np.sum(y * g, axis=dim, keepdims=True))
 
     return _from_output(functional.softmax, slope)(input, dim)
+
+
+@rule("_safe_softmax")
+def safe_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
+    """`refbp.functional.softmax`, 0 where all of a row is -∞; no gradient there."""
+    masked = np.all(plain(input) == -np.inf, axis=dim, keepdims=True)
+    y, back = softmax(np.where(masked, 0.0, input), dim)
+    return np.where(masked, 0.0, y), lambda g: np.where(masked, 0.0, back(g))
 
 
 @rule("_log_softmax", "log_softmax")
@@ -146,11 +155,27 @@ def log_softmax(input: Any, dim: int, half_to_float: Any = False) -> Any:
     return y, lambda g: g - np.exp(y) * stored(np.sum(g, axis=dim, keepdims=True))
 
 
-@rule("rrelu_with_noise")
+@rule("rrelu_with_noise", shown=True)
 def rrelu(
-    input: Any, noise: Any, lower: Any = 0.125, upper: Any = 1 / 3, training: bool = False, generator: Any = None
-) -> Any:
-    """x above 0, r x elsewhere, with the slope r that was drawn, in evaluation the mean of its limits; g or r g."""
-    if training:
-        raise NoRule("there is no rule for rrelu that draws its slopes")
-    return functional.leaky_relu(input, float(lower + upper) / 2)
+    input: Any, noise: Any, lower: Any = 0.125, upper: Any = 1 / 3, training: bool = False, generator: Any = None,
+    *, shown: Any,
+) -> Any:  # fmt: skip
+    """x above 0, r x elsewhere; g or r g. The slope r is the mean of its limits, in training the one that the output shows."""
+    if not training:
+        return functional.leaky_relu(input, float(lower + upper) / 2)
+    positive = ~(plain(input) <= 0)
+    slope = _drawn(input, shown[0], float(lower), float(upper))
+    return np.where(positive, input, input * slope), lambda g: (np.where(positive, g, g * slope),)
+
+
+def _drawn(input: Any, output: Held, lower: float, upper: float) -> Any:
+    """The slopes that an output shows, as precisely as it does; any within the limits where it shows none, as at 0."""
+    x, y, half = plain(input), output.numbers.astype(float), (upper - lower) / 2
+    known = np.isfinite(y) & (x != 0)
+    x = np.where(known, x, 1.0)
+    slope = np.where(known, np.clip(y / x, lower, upper), lower + half)
+    if not isinstance(input, ErrorArray):
+        return slope
+    of_output = input.model.of(output.dtype).rounding(y) * input.model.raised(1 / x)
+    open_choice = input.model.constant((half / LAMBDA) ** 2, half)
+    return ErrorArray(slope, input.model, of_output.mapped(lambda own, wide: np.where(known, own, wide), open_choice))

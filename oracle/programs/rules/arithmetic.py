@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import plain, summed_to
+from oracle.programs.adjoint import in_one_kernel, plain, sign_of, summed_to
 from oracle.programs.table import rule
+from oracle.running_error import ErrorArray
+from oracle.running_error.array import operands
+from oracle.running_error.model import limits
 
 
 def _times(x: Any, factor: Any) -> Any:
@@ -133,13 +137,13 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
 @rule("abs")
 def abs(input: Any) -> Any:
     """|x|; g sign x, 0 at 0."""
-    return np.abs(input), lambda g: (g * np.sign(input),)
+    return np.abs(input), lambda g: (g * sign_of(input),)
 
 
 @rule("sign", "sgn")
 def sign(input: Any) -> Any:
-    """-1, 0 or 1; no gradient."""
-    return np.sign(input), lambda g: (g * 0.0,)
+    """-1, 0 or 1, 0 for NaN; no gradient."""
+    return sign_of(input), lambda g: (g * 0.0,)
 
 
 @rule("floor")
@@ -239,7 +243,122 @@ def remainder(input: Any, other: Any) -> Any:
     return input - other * whole, lambda g: (summed_to(g, input), summed_to(-g * whole, other))
 
 
+@rule("fmod")
+def fmod(input: Any, other: Any) -> Any:
+    """x - y trunc(x/y), which has the sign of x and rounds nothing; g, and -g trunc(x/y)."""
+    given = [own for own in (input, other) if isinstance(own, ErrorArray)]
+    if given and all(own.error is None for own in operands(input, other)):
+        y: Any = ErrorArray.exact(np.fmod(plain(input), plain(other)), operands(input, other)[0].model)
+    elif given:
+        y = input - np.trunc(input / other) * other
+    else:
+        y = np.fmod(input, other)
+    return y, lambda g: (summed_to(g, input), summed_to(-g * np.trunc(input / other), other))
+
+
 @rule("frac")
 def frac(input: Any) -> Any:
     """The fractional part of x; g."""
     return input - np.trunc(plain(input)), lambda g: (g,)
+
+
+@rule("copysign")
+def copysign(input: Any, other: Any) -> Any:
+    """|x| with the sign of y; g times the sign of x y, 0 where x is 0, NaN where it is infinite, and nothing to y."""
+    negative = np.less(other, 0.0) | (np.signbit(plain(other)) & (plain(other) == 0))
+    size = np.abs(input)
+
+    def backward(g: Any) -> Any:
+        along = g * np.where(np.isinf(plain(input)), np.nan, np.sign(input))
+        return summed_to(np.where(negative, -along, along), input), None
+
+    return np.where(negative, -size, size), backward
+
+
+@rule("fmax")
+def fmax(input: Any, other: Any) -> Any:
+    """The larger of two, a number before NaN; g to x where x >= y or y is NaN, else to y."""
+    return _number_before_nan(input, other, np.maximum, np.greater_equal)
+
+
+@rule("fmin")
+def fmin(input: Any, other: Any) -> Any:
+    """The smaller of two, a number before NaN; g to x where x <= y or y is NaN, else to y."""
+    return _number_before_nan(input, other, np.minimum, np.less_equal)
+
+
+def _number_before_nan(input: Any, other: Any, extreme: Any, compare: Any) -> Any:
+    alone = np.isnan(plain(other))
+    y = np.where(alone, input, np.where(np.isnan(plain(input)), other, extreme(input, other)))
+
+    def backward(g: Any) -> Any:
+        first = compare(input, other) | alone
+        return summed_to(np.where(first, g, 0.0), input), summed_to(np.where(first, 0.0, g), other)
+
+    return y, backward
+
+
+@rule("hypot")
+def hypot(input: Any, other: Any) -> Any:
+    """√(x² + y²); g x / h, and g y / h."""
+    h = np.hypot(input, other)
+    return h, lambda g: (summed_to(g * input / h, input), summed_to(g * other / h, other))
+
+
+@rule("ldexp")
+def ldexp(input: Any, other: Any) -> Any:
+    """x 2^y; g 2^y, and g x 2^y ln 2."""
+    power = np.exp2(other if hasattr(other, "dtype") else float(other))
+    y = input * power
+    return y, lambda g: (summed_to(g * power, input), summed_to(g * y * math.log(2), other))
+
+
+@rule("frexp", shown=True)
+def frexp(input: Any, *, shown: Any) -> Any:
+    """x = m 2^e with 1/2 <= |m| < 1; of m, g / 2^e."""
+    exponent = shown[1].numbers
+    unit = np.exp2(exponent.astype(float))
+    return (input / unit, exponent), lambda g, _: (g / unit,)
+
+
+@rule("nan_to_num", shown=True)
+def nan_to_num(input: Any, nan: Any = None, posinf: Any = None, neginf: Any = None, *, shown: Any) -> Any:
+    """x with numbers in place of NaN, ∞ and -∞; g where x is finite."""
+    largest = float(limits(np.dtype(shown[0].dtype)).max)
+    values = plain(input)
+    y = np.where(np.isnan(values), 0.0 if nan is None else float(nan), input)
+    y = np.where(values == np.inf, largest if posinf is None else float(posinf), y)
+    y = np.where(values == -np.inf, -largest if neginf is None else float(neginf), y)
+    return y, lambda g: (g * np.isfinite(values),)
+
+
+@rule("nextafter", shown=True)
+def nextafter(input: Any, other: Any, *, shown: Any) -> Any:
+    """The number of the dtype that follows x on the way to y; g where they differ."""
+    kind = np.dtype(shown[0].dtype)
+    value = np.nextafter(plain(input).astype(kind), plain(other).astype(kind)).astype(float)
+    y = ErrorArray(value, input.model, input.error) if isinstance(input, ErrorArray) else value
+    return y, lambda g: (summed_to(np.where(input != other, g, 0.0), input), None)
+
+
+@rule("deg2rad")
+def deg2rad(input: Any) -> Any:
+    """x π / 180; g π / 180."""
+    return _in_other_units(input, math.pi / 180)
+
+
+@rule("rad2deg")
+def rad2deg(input: Any) -> Any:
+    """x 180 / π; g 180 / π."""
+    return _in_other_units(input, 180 / math.pi)
+
+
+def _in_other_units(input: Any, unit: float) -> Any:
+    return in_one_kernel(lambda x: x * unit, input), lambda g: (in_one_kernel(lambda g: g * unit, g),)
+
+
+@rule("angle")
+def angle(input: Any) -> Any:
+    """π below 0, else 0, and NaN for NaN; no gradient."""
+    turned = np.where(np.less(input, 0.0), np.full_like(input, math.pi), np.zeros_like(input))
+    return np.where(np.isnan(plain(input)), input, turned), lambda g: (np.zeros_like(input),)

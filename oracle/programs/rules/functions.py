@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf as error_function
 
-from oracle.programs.adjoint import plain, summed_to
+from oracle.programs.adjoint import in_one_kernel, plain, summed_to
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
 from oracle.running_error.stores import with_more
@@ -116,6 +116,12 @@ def asinh(input: Any) -> Any:
     return np.arcsinh(input), lambda g: (g / np.sqrt(np.square(input) + 1.0),)
 
 
+@rule("acosh")
+def acosh(input: Any) -> Any:
+    """arcosh x; g / √(x² - 1)."""
+    return np.arccosh(input), lambda g: (g / np.sqrt(np.square(input) - 1.0),)
+
+
 @rule("atanh")
 def atanh(input: Any) -> Any:
     """artanh x; g / (1 - x²)."""
@@ -136,12 +142,27 @@ def erf(input: Any) -> Any:
 @rule("logaddexp")
 def logaddexp(input: Any, other: Any) -> Any:
     """ln(e^x + e^y); g / (1 + e^(y-x)), and g / (1 + e^(x-y))."""
-    larger = np.maximum(plain(input), plain(other))
-    f = np.log(np.exp(input - larger) + np.exp(other - larger)) + larger
-    return f, lambda g: (
-        summed_to(g / (1.0 + np.exp(other - input)), input),
-        summed_to(g / (1.0 + np.exp(input - other)), other),
+    return _log_add_exp(input, other, np.exp, np.log)
+
+
+@rule("logaddexp2")
+def logaddexp2(input: Any, other: Any) -> Any:
+    """log₂(2^x + 2^y); g / (1 + 2^(y-x)), and g / (1 + 2^(x-y))."""
+    return _log_add_exp(input, other, np.exp2, np.log2)
+
+
+def _log_add_exp(input: Any, other: Any, exp: Any, log: Any) -> Any:
+    return in_one_kernel(lambda x, y: added_logs(x, y, exp, log), input, other), lambda g: (
+        summed_to(g / (1.0 + exp(other - input)), input),
+        summed_to(g / (1.0 + exp(input - other)), other),
     )
+
+
+def added_logs(x: Any, y: Any, exp: Any = np.exp, log: Any = np.log) -> Any:
+    """The logarithm of the sum of two numbers, given by their logarithms."""
+    larger = np.maximum(plain(x), plain(y))
+    larger = np.where(np.isfinite(larger), larger, 0.0)
+    return log(exp(x - larger) + exp(y - larger)) + larger
 
 
 @rule("xlogy")

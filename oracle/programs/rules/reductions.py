@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import axes_of, gathered_last, kept_dims, plain, scattered_last, spread
+from oracle.programs.adjoint import axes_of, gathered_last, kept_dims, plain, scattered_last, sign_of, spread, summed_to
 from oracle.programs.geometry import mapped
 from oracle.programs.table import recorded, rule
 from oracle.running_error.mask import ErrorMask
@@ -107,10 +107,33 @@ def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return _extreme(input, dim, keepdim, np.min)
 
 
+@rule("aminmax")
+def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
+    """The minimum and the maximum; the gradient of each shared evenly by all elements equal to it."""
+    low, back_low = _extreme(input, dim, keepdim, np.min)
+    high, back_high = _extreme(input, dim, keepdim, np.max)
+
+    def backward(g_low: Any, g_high: Any) -> Any:
+        found = [back(g)[0] for back, g in ((back_low, g_low), (back_high, g_high)) if g is not None]
+        return (found[0] if len(found) == 1 else found[0] + found[1],)
+
+    return (low, high), backward
+
+
 def _extreme(input: Any, dim: Any, keepdim: bool, function: Any) -> Any:
     axes = axes_of(dim, input.ndim)
     rows = gathered_last(input, axes) if axes else input.reshape((*input.shape, 1))
     y = function(rows, axis=-1)
+
+    def backward(g: Any) -> Any:
+        back = to_equals(g.reshape(y.shape), rows, y)
+        return (scattered_last(back, input.shape, axes) if axes else back.reshape(input.shape),)
+
+    return (kept_dims(y, input.shape, axes) if keepdim else y), backward
+
+
+def to_equals(g: Any, rows: Any, y: Any) -> Any:
+    """The gradient of elements y of rows, shared evenly by all that are equal to it; NaN where y is, as in torch."""
     chosen = rows == np.expand_dims(y, -1)
     equals = np.count_nonzero(plain(chosen), axis=-1)
     # An element without rivals is chosen in any case.
@@ -118,13 +141,8 @@ def _extreme(input: Any, dim: Any, keepdim: bool, function: Any) -> Any:
         rivals = chosen.ambiguous.mapped(lambda own: own & (np.count_nonzero(own, axis=-1, keepdims=True) > 1))
         chosen = ErrorMask(chosen.value, rivals)
         equals = np.where(rivals.statistical.any(axis=-1), 1, equals)  # of rivals each may receive all, or nothing
-
-    def backward(g: Any) -> Any:
-        share = g.reshape(y.shape) / equals.astype(float)
-        back = np.where(chosen, np.expand_dims(share, -1), 0.0)
-        return (scattered_last(back, input.shape, axes) if axes else back.reshape(input.shape),)
-
-    return (kept_dims(y, input.shape, axes) if keepdim else y), backward
+    share = np.expand_dims(g / np.maximum(equals, 1).astype(float), -1)
+    return np.where(np.isnan(plain(np.expand_dims(y, -1))), np.nan, np.where(chosen, share, 0.0))
 
 
 @rule("max.dim", shown=True)
@@ -198,6 +216,8 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     for place in range(count):
         before.append(before[-1] * rows[..., place])
     y = before[-1]
+    values = plain(rows)
+    divided = values.all() & ~np.isfinite(values)  # torch divides the product by an element, unless one is zero
 
     def backward(g: Any) -> Any:
         g, behind, parts = g.reshape(y.shape), np.ones_like(y), []
@@ -206,7 +226,7 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
             behind = behind * rows[..., place]
         if not parts:
             return (np.zeros_like(input),)
-        back = np.stack(parts[::-1], axis=-1)
+        back = np.where(divided, np.nan, np.stack(parts[::-1], axis=-1))
         return (scattered_last(back, input.shape, axes) if axes else back.reshape(input.shape),)
 
     return (kept_dims(y, input.shape, axes) if keepdim else y), backward
@@ -218,7 +238,8 @@ def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False
     axes, p = axes_of(dim, input.ndim), 2.0 if ord is None else float(ord)
     if math.isinf(p):
         y, back = _extreme(np.abs(input), dim, keepdim, np.max if p > 0 else np.min)
-        return y, lambda g: (back(g)[0] * np.sign(input),)
+        unknown = spread(np.isnan(plain(y)), input.shape, axes, keepdim)  # torch's sign of NaN is 0
+        return y, lambda g: (np.where(unknown, 0.0, back(g)[0] * sign_of(input)),)
     if p == 0:
         counted = np.where(plain(input) == 0, np.zeros_like(input), np.ones_like(input))
         return np.sum(counted, axis=axes, keepdims=keepdim), lambda g: (np.zeros_like(input),)
@@ -232,12 +253,55 @@ def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False
         if p == 2:
             return (np.where(none, 0.0, whole * (input / y)),)
         if p == 1:
-            return (whole * np.sign(input),)
+            return (whole * sign_of(input),)
         share = np.where(none | (plain(input) == 0), 0.0, (sizes / y) ** (p - 1))
-        return (whole * np.sign(input) * share,)
+        return (whole * sign_of(input) * share,)
 
     shape = tuple(size for axis, size in enumerate(input.shape) if axis not in axes)
     return (y if keepdim else y.reshape(shape)), backward
+
+
+@rule("dist")
+def dist(input: Any, other: Any, p: Any = 2) -> Any:
+    """The norm (Σ |x - y|^p)^(1/p) of a difference; its gradient, and the same with the other sign."""
+    y, back = vector_norm(input - other, p)
+
+    def backward(g: Any) -> Any:
+        (along,) = back(g)
+        return summed_to(along, input), summed_to(-along, other)
+
+    return y, backward
+
+
+@rule("renorm")
+def renorm(input: Any, p: Any, dim: int, maxnorm: Any) -> Any:
+    """x with each slice along a dimension scaled to the norm M if its norm n is larger; M / (n + 10⁻⁷) times g less
+    the gradient of n times Σ g x / (n + 10⁻⁷) there, else g."""
+    axes = tuple(axis for axis in range(input.ndim) if axis != dim % input.ndim)
+    norm, back = vector_norm(input, p, axes, True)
+    larger = np.greater(norm, float(maxnorm))
+    inverse = 1.0 / (norm + 1e-7)
+
+    def backward(g: Any) -> Any:
+        (through,) = back(np.sum(g * input, axis=axes, keepdims=True))
+        return (np.where(larger, inverse * float(maxnorm) * (g - inverse * through), g),)
+
+    return np.where(larger, input * (inverse * float(maxnorm)), input), backward
+
+
+@rule("nansum")
+def nansum(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """Σ x without NaN; g to each other term."""
+    axes, unknown = axes_of(dim, input.ndim), np.isnan(plain(input))
+    y = np.sum(np.where(unknown, 0.0, input), axis=axes, keepdims=keepdim)
+    return y, lambda g: (np.where(unknown, 0.0, spread(g, input.shape, axes, keepdim)),)
+
+
+@rule("trace")
+def trace(input: Any) -> Any:
+    """The sum of the diagonal; g to each of its elements."""
+    one = np.eye(*input.shape)
+    return np.sum(mapped(input, np.diagonal)), lambda g: (mapped(g, lambda own: one * own),)
 
 
 recorded("argmax", "argmin", "argsort", "any", "all", "nonzero", "searchsorted", "bucketize", "unique_dim", "_unique2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from oracle.running_error.kernels.table import Operations, Sliced
 
 # Families whose gradients torch composes of several calls (tools/autograd/derivatives.yaml), each of which stores its result.
-FAMILIES_BY_CALLS = ("arithmetic", "functions", "reductions", "derivatives")
+FAMILIES_BY_CALLS = ("arithmetic", "functions", "reductions", "special", "cumulative", "order", "derivatives")
 PADS = tuple(f"{kind}_pad{rank}" for kind in ("reflection", "replication") for rank in ("1d", "2d", "3d"))
 OF_PADS = "cpu/PaddingKernel.cpp, cuda/ReflectionPad.cu, cuda/ReplicationPadding.cu"
 BAGS = ("_embedding_bag", "_embedding_bag_forward_only")

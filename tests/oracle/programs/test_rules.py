@@ -27,16 +27,25 @@ from oracle.subjects.torch import array
 OPS = {
     "arithmetic": (
         "add sub rsub mul div neg pow square sqrt rsqrt reciprocal addcmul addcdiv lerp abs sign sgn floor ceil trunc round "
-        "maximum minimum clamp clamp_min clamp_max remainder frac"
+        "maximum minimum clamp clamp_min clamp_max remainder frac fmod fmax fmin copysign hypot ldexp frexp nan_to_num nextafter "
+        "deg2rad rad2deg angle"
     ),
     "functions": (
-        "exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh asin acos atan asinh atanh erf logaddexp xlogy atan2"
+        "exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh asin acos atan asinh atanh erf logaddexp xlogy atan2 "
+        "acosh logaddexp2"
+    ),
+    "special": (
+        "lgamma digamma polygamma mvlgamma erfc erfinv i0 logit sinc special.entr special.erfcx special.i0e special.i1 "
+        "special.i1e special.log_ndtr special.ndtri special.xlog1py special.polygamma"
     ),
     "products": "mm bmm addmm baddbmm matmul nn.functional.linear dot vdot mv einsum nn.functional.bilinear",
     "reductions": (
         "sum mean var std var_mean std_mean amax amin max min logsumexp cumsum prod norm linalg.vector_norm "
-        "nn.functional.normalize"
+        "nn.functional.normalize aminmax dist renorm nansum nanmean trace masked.amax masked.amin masked.norm masked.prod "
+        "masked.logaddexp"
     ),
+    "cumulative": "cumprod logcumsumexp cummax cummin masked.cumprod linalg.vander",
+    "order": "median nanmedian kthvalue mode masked.median",
     "views": (
         "transpose permute view expand split chunk unsqueeze select narrow cat stack diagonal unfold as_strided clone fill "
         "zero_ repeat roll flip tril triu tile"
@@ -46,7 +55,8 @@ OPS = {
         "nn.functional.hardtanh nn.functional.hardsigmoid nn.functional.hardswish nn.functional.leaky_relu nn.functional.mish "
         "nn.functional.softplus nn.functional.hardshrink nn.functional.softshrink nn.functional.threshold nn.functional.glu "
         "nn.functional.elu nn.functional.celu nn.functional.selu nn.functional.prelu nn.functional.logsigmoid "
-        "nn.functional.softsign nn.functional.tanhshrink nn.functional.softmin"
+        "nn.functional.softsign nn.functional.tanhshrink nn.functional.softmin nn.functional.rrelu "
+        "torch.ops.aten._safe_softmax.default"
     ),
     "images": (
         "nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d nn.functional.conv_transpose1d "
@@ -177,9 +187,9 @@ def test_errors(name: str, variant: str) -> None:
         for got, due in zip([*outputs, *grads], [*fn(*inputs), *expected], strict=True):
             if due is None or got is None or not due.is_floating_point():
                 continue
-            error = np.abs(due.detach().numpy(force=True).astype(np.float64) - got.value)
             finite = np.isfinite(got.value)
-            assert (error[finite] <= LAMBDA * got.sigma[finite]).all()
+            error = np.abs(due.detach().numpy(force=True).astype(np.float64)[finite] - got.value[finite])
+            assert (error <= LAMBDA * got.sigma[finite]).all()
 
 
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.cholesky is deprecated")
@@ -187,7 +197,7 @@ def test_errors(name: str, variant: str) -> None:
     ("family", "dtype"),  # float16 has bfloat16's kernels, and another range
     [
         *((own, torch.bfloat16) for own in OPS),
-        *((own, torch.float16) for own in ("functions", "losses", "activations")),
+        *((own, torch.float16) for own in ("functions", "special", "losses", "activations")),
     ],
 )
 def test_torch_is_not_accused_in_16_bits(family: str, dtype: torch.dtype) -> None:
@@ -196,7 +206,10 @@ def test_torch_is_not_accused_in_16_bits(family: str, dtype: torch.dtype) -> Non
         if name not in OPS[family].split() or dtype not in INFOS[name, variant].dtypes:
             continue
         for fn, given in samples(name, variant, dtype):
-            inputs, upstream, due = torch_gradients(fn, given)
+            try:
+                inputs, upstream, due = torch_gradients(fn, given)
+            except NotImplementedError:  # torch has the forward pass alone in this dtype
+                continue
             outputs, grads = run(fn, inputs, upstream, WithErrors(ErrorModel(np.dtype("float32"))))
             for place, (made, got) in enumerate(zip([*outputs, *grads], [*fn(*inputs), *due], strict=True)):
                 if isinstance(made, ErrorArray) and got is not None:

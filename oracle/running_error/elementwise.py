@@ -195,7 +195,7 @@ def elementwise(
                 caused = x.error.mapped(lambda own, slope: np.where(own == 0, 0.0, slope * own), slope)
                 error = error + bent(function, x.value, value, x.error, caused)
             if x.scale is not None:
-                scale = np.maximum(np.square(value) if scale is None else scale, slope.statistical * x.scale)
+                scale = np.fmax(np.square(value) if scale is None else scale, slope.statistical * x.scale)  # ∞ times 0
         return ErrorArray(value, model, error, scale=scale)
 
     return rule
@@ -210,7 +210,8 @@ def periodic(
     def covering(x: Any) -> ErrorArray:
         result = rule(x)
         if x.error is not None and result.own_error is not None:
-            whole = x.model.constant((2 / LAMBDA) ** 2, 2.0)
+            range_of_y = 2 * (1 + 2.0**-4)  # leaves room for the rounding of what is made of y
+            whole = x.model.constant((range_of_y / LAMBDA) ** 2, range_of_y)
             reach = Twofold(LAMBDA * np.sqrt(x.error.statistical), x.error.worst)
             result.own_error = result.own_error.mapped(
                 lambda own, reach, whole: np.where(reach > math.pi / 2, own + whole, own), reach, whole
@@ -272,7 +273,7 @@ def square_root(x: Any) -> ErrorArray:
         error = error + x.error.mapped(propagated, slope, size, root)
         if below.any():
             error = error.mapped(lambda own: np.where(below, np.inf, own))
-    scale = None if x.scale is None else np.maximum(np.square(value), 0.25 / x.value * x.scale)
+    scale = None if x.scale is None else np.fmax(np.square(value), 0.25 / x.value * x.scale)
     return ErrorArray(value, model, error, scale=scale)
 
 

@@ -238,22 +238,32 @@ def clamp_max(input: Any, max: Any) -> Any:
 
 @rule("remainder")
 def remainder(input: Any, other: Any) -> Any:
-    """x - y ⌊x/y⌋ (remainder); g, and -g ⌊x/y⌋."""
-    whole = np.floor(plain(input) / plain(other))
-    return input - other * whole, lambda g: (summed_to(g, input), summed_to(-g * whole, other))
+    """x - y ⌊x/y⌋, which has the sign of y; g, and -g ⌊x/y⌋."""
+    whole = np.floor_divide(plain(input), plain(other))
+    return _modulo(input, other, np.remainder, np.floor), lambda g: (
+        summed_to(g, input),
+        summed_to(-g * whole, other),
+    )
 
 
 @rule("fmod")
 def fmod(input: Any, other: Any) -> Any:
-    """x - y trunc(x/y), which has the sign of x and rounds nothing; g, and -g trunc(x/y)."""
-    given = [own for own in (input, other) if isinstance(own, ErrorArray)]
-    if given and all(own.error is None for own in operands(input, other)):
-        y: Any = ErrorArray.exact(np.fmod(plain(input), plain(other)), operands(input, other)[0].model)
-    elif given:
-        y = input - np.trunc(input / other) * other
-    else:
-        y = np.fmod(input, other)
-    return y, lambda g: (summed_to(g, input), summed_to(-g * np.trunc(input / other), other))
+    """x - y trunc(x/y), which has the sign of x; g, and -g trunc(x/y)."""
+    return _modulo(input, other, np.fmod, np.trunc), lambda g: (
+        summed_to(g, input),
+        summed_to(-g * np.trunc(input / other), other),
+    )
+
+
+def _modulo(input: Any, other: Any, function: Any, whole: Any) -> Any:
+    """x less a whole number of y. Of exact numbers fmod rounds nothing, and the remainder adds y to it where the signs differ."""
+    if not any(isinstance(own, ErrorArray) for own in (input, other)):
+        return function(input, other)
+    x, y = operands(input, other)
+    if x.error is not None or y.error is not None:
+        return input - whole(input / other) * other
+    value = function(x.value, y.value)
+    return ErrorArray(value, x.model, None if function is np.fmod else x.model.rounding(value))
 
 
 @rule("frac")

@@ -36,7 +36,7 @@ def cumprod(input: Any, dim: int) -> Any:
 
     def backward(g: Any) -> Any:
         zero = plain(input) == 0
-        sums = _turned(np.cumsum(_turned(g * y, axis), axis=axis), axis)
+        sums = _turned(in_one_kernel(lambda own: np.cumsum(own, axis=axis), _turned(g * y, axis)), axis)
         back = sums / np.where(zero, 1.0, input)
         if zero.any():
             one = np.ones_like(input, shape=tuple(1 if own == axis else size for own, size in enumerate(input.shape)))

@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import axes_of, gathered_last, kept_dims, plain, scattered_last, sign_of, spread, summed_to
+from oracle.programs.adjoint import (
+    axes_of,
+    gathered_last,
+    in_one_kernel,
+    kept_dims,
+    plain,
+    scattered_last,
+    sign_of,
+    spread,
+    summed_to,
+)
 from oracle.programs.geometry import mapped
 from oracle.programs.table import recorded, rule
 from oracle.running_error.mask import ErrorMask
@@ -203,7 +213,10 @@ def cumsum(input: Any, dim: int) -> Any:
     def turned(x: Any) -> Any:
         return mapped(x, lambda own: np.flip(own, axis))
 
-    return np.cumsum(input, axis=axis), lambda g: (turned(np.cumsum(turned(g), axis=axis)),)
+    def added(x: Any) -> Any:
+        return in_one_kernel(lambda x: np.cumsum(x, axis=axis), x)
+
+    return added(input), lambda g: (turned(added(turned(g))),)
 
 
 @rule("prod")
@@ -243,10 +256,13 @@ def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False
     if p == 0:
         counted = np.where(plain(input) == 0, np.zeros_like(input), np.ones_like(input))
         return np.sum(counted, axis=axes, keepdims=keepdim), lambda g: (np.zeros_like(input),)
-    sizes = np.abs(input)
-    raised = np.square(input) if p == 2 else sizes if p == 1 else sizes**p
-    total = np.sum(raised, axis=axes, keepdims=True)
-    y = np.sqrt(total) if p == 2 else total if p == 1 else total ** (1 / p)
+
+    def norm(x: Any) -> Any:
+        raised = np.square(x) if p == 2 else np.abs(x) if p == 1 else np.abs(x) ** p
+        total = np.sum(raised, axis=axes, keepdims=True)
+        return np.sqrt(total) if p == 2 else total if p == 1 else total ** (1 / p)
+
+    y, sizes = in_one_kernel(norm, input), np.abs(input)
 
     def backward(g: Any) -> Any:
         whole, none = spread(g, input.shape, axes, keepdim), plain(y) == 0
@@ -254,8 +270,9 @@ def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False
             return (np.where(none, 0.0, whole * (input / y)),)
         if p == 1:
             return (whole * sign_of(input),)
-        share = np.where(none | (plain(input) == 0), 0.0, (sizes / y) ** (p - 1))
-        return (whole * sign_of(input) * share,)
+        scale = whole / y ** (p - 1) if p > 1 else whole * y ** (1 - p)
+        powers = np.where(plain(input) == 0, 0.0, sign_of(input) * sizes ** (p - 1))
+        return (np.where(none, 0.0, powers * scale),)  # in torch's order: a power may leave the range
 
     shape = tuple(size for axis, size in enumerate(input.shape) if axis not in axes)
     return (y if keepdim else y.reshape(shape)), backward

@@ -118,21 +118,19 @@ def entr(input: Any) -> Any:
     """-x ln x, 0 at 0, -∞ below; -g (1 + ln x)."""
     zero = plain(input) == 0
     x = np.where(zero, 1.0, input)
-    y = in_one_kernel(lambda x: np.where(plain(x) < 0, -np.inf, -x * np.log(x)), x)
-    return np.where(zero, 0.0, y), lambda g: (g * -(np.log(input) + 1.0),)
+    y = np.where(zero, 0.0, np.where(plain(x) < 0, -np.inf, -x * np.log(x)))
+    return y, lambda g: (g * -(np.log(input) + 1.0),)
 
 
 @rule("special_xlog1py")
 def xlog1py(input: Any, other: Any) -> Any:
     """x ln(1 + y), 0 where x is 0; g ln(1 + y), and g x / (1 + y)."""
-    zero, unknown = plain(input) == 0, np.isnan(plain(other))
-
-    def product(x: Any, y: Any) -> Any:
-        return np.where(zero & ~unknown, 0.0, x * np.log1p(np.where(zero & ~unknown, 0.0, y)))
-
-    none = zero & (plain(other) <= -1)
-    return in_one_kernel(product, input, _array(other, input)), lambda g: (
-        summed_to(np.where(none, 0.0, g * np.log1p(np.where(none, 0.0, other))), input),
+    other_array = _array(other, input)
+    zero = (plain(input) == 0) & ~np.isnan(plain(other_array))
+    y = np.where(zero, 0.0, input * np.log1p(np.where(zero, 0.0, other_array)))
+    none = (plain(input) == 0) & (plain(other_array) <= -1)
+    return y, lambda g: (
+        summed_to(np.where(none, 0.0, g * np.log1p(np.where(none, 0.0, other_array))), input),
         summed_to(g * input / (other + 1.0), other),
     )
 

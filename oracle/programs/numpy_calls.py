@@ -27,6 +27,14 @@ UFUNCS = {
     np.cosh: "cosh", np.arctan: "atan", np.absolute: "abs", np.sign: "sign", np.floor: "floor", np.ceil: "ceil",
     np.maximum: "maximum", np.minimum: "minimum", np.matmul: "matmul", np.logaddexp: "logaddexp", special.erf: "erf",
     np.greater: "gt", np.greater_equal: "ge", np.less: "lt", np.less_equal: "le", np.equal: "eq", np.not_equal: "ne",
+    np.arcsin: "asin", np.arccos: "acos", np.arcsinh: "asinh", np.arccosh: "acosh", np.arctanh: "atanh", np.exp2: "exp2",
+    np.log10: "log10", np.logaddexp2: "logaddexp2", np.hypot: "hypot", np.arctan2: "atan2", np.copysign: "copysign",
+    np.fmax: "fmax", np.fmin: "fmin", np.fmod: "fmod", np.remainder: "remainder", np.trunc: "trunc", np.rint: "round",
+    np.deg2rad: "deg2rad", np.radians: "deg2rad", np.rad2deg: "rad2deg", np.degrees: "rad2deg", special.gammaln: "lgamma",
+    special.psi: "digamma", special.erfc: "erfc", special.erfinv: "erfinv", special.erfcx: "special_erfcx",
+    special.log_ndtr: "special_log_ndtr", special.ndtri: "special_ndtri", special.i0: "i0", special.i0e: "special_i0e",
+    special.i1: "special_i1", special.i1e: "special_i1e", special.entr: "special_entr", special.logit: "logit",
+    special.expit: "sigmoid", special.xlogy: "xlogy", special.xlog1py: "special_xlog1py",
     np.logical_and: "logical_and", np.logical_or: "logical_or", np.logical_not: "logical_not", np.isnan: "isnan",
 }  # fmt: skip
 # Functions that only move numbers. They are recorded as the places that the numbers come from.
@@ -262,6 +270,8 @@ def _filled(function: Any) -> Callable[..., Any]:
 ADAPTED: dict[str, Callable[..., Any]] = {
     "sum": _reduction("sum", np.sum),
     "mean": _reduction("mean", np.mean),
+    "prod": _reduction("prod", np.prod),
+    "nansum": _reduction("nansum", np.nansum),
     "max": _reduction("amax", np.max),
     "amax": _reduction("amax", np.max),
     "min": _reduction("amin", np.min),
@@ -276,6 +286,11 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "cumsum": lambda recording, x, axis=0: recording.call(
         "cumsum", lambda own: np.cumsum(own, axis=axis), (x,), (axis,)
     ),
+    "cumprod": lambda recording, x, axis=0: recording.call(
+        "cumprod", lambda own: np.cumprod(own, axis=axis), (x,), (axis,)
+    ),
+    "sinc": lambda recording, x: recording.call("sinc", np.sinc, (x,)),
+    "trace": lambda recording, x: recording.call("trace", np.trace, (x,)),
     "sort": lambda recording, x, axis=-1: np.take_along_axis(x, np.argsort(x, axis=axis, kind="stable"), axis),
     "dot": lambda recording, x, y: recording.call("matmul", np.dot, (x, y)),
     "einsum": lambda recording, equation, *arrays: recording.call(

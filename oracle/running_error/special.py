@@ -41,7 +41,7 @@ def log_gamma(x: Floats) -> Floats:
     offset = np.where((x > 0.5) & (x < 2.5), x - np.where(x < 1.5, 1.0, 2.0), 0.0)
     beside_two = offset * (1 - np.euler_gamma + offset * np.polyval(COEFFICIENTS[::-1], offset))
     beside = np.where(x < 1.5, beside_two - np.log1p(offset), beside_two)
-    return np.where((x > 0.5) & (x < 2.5), beside, np.where(x == -np.inf, np.inf, special.gammaln(x)))
+    return np.where((x > 0.5) & (x < 2.5), beside, special.gammaln(x))
 
 
 def erfc(x: Floats) -> Floats:

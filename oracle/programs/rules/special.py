@@ -18,8 +18,9 @@ ROOT_TWO_PI = math.sqrt(2 * math.pi)
 
 @rule("lgamma")
 def lgamma(input: Any) -> Any:
-    """ln |Γ(x)|; g ψ(x)."""
-    return special.gammaln(input), lambda g: (g * special.psi(input),)
+    """ln |Γ(x)|, ∞ at -∞; g ψ(x)."""
+    y = np.where(plain(input) == -np.inf, np.inf, special.gammaln(input))
+    return y, lambda g: (g * special.psi(input),)
 
 
 @rule("digamma")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 
 import oracle
 from oracle.programs.numpy_calls import record
@@ -106,6 +107,25 @@ def products(x: Any, y: Any) -> Any:
     return np.dot(x, y.T) + np.einsum("ij,kj->ik", x, y) + x @ y.T + np.dot(x[0], y[0])
 
 
+def elementary(x: Any, y: Any) -> Any:
+    share = x / 4.0
+    turned = np.arcsin(share) + np.arccos(share) * y + np.arctanh(share) + np.arcsinh(y) + np.arccosh(y + 1.0)
+    powers = np.exp2(x) + np.log10(y) + np.logaddexp2(x, y) + np.hypot(x, y) + np.arctan2(x, y)
+    signs = np.copysign(x, -y) + np.fmax(x, y) - np.fmin(x, y) + np.trunc(x) * y + np.rint(x) * y
+    return turned + powers + signs + np.fmod(x, 0.7) + np.remainder(x, 0.7) + np.radians(x) + np.degrees(y) + np.sinc(x)
+
+
+def of_scipy(x: Any, y: Any) -> Any:
+    share = special.expit(x)
+    gamma = special.gammaln(x) + special.psi(y) + special.entr(x) + special.xlogy(x, y) + special.xlog1py(y, x)
+    normal = special.erfinv(share) + special.ndtri(share) + special.log_ndtr(x) + special.erfc(y) + special.erfcx(x)
+    return gamma + normal + special.logit(share) + special.i0(x) + special.i0e(x) + special.i1(y) + special.i1e(y)
+
+
+def reduced(x: Any, y: Any) -> Any:
+    return np.cumprod(x, axis=1)[:, 2] * np.prod(y, axis=1) + np.nansum(x, axis=1) * np.trace(y) + np.prod(x)
+
+
 PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     own.__name__: own
     for own in (
@@ -122,6 +142,9 @@ PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
         chosen,
         joined,
         products,
+        elementary,
+        of_scipy,
+        reduced,
     )
 }
 

@@ -234,3 +234,111 @@ def test_a_dropped_infinity_is_nan(train: bool) -> None:
     np.testing.assert_array_equal(output, due.detach().numpy())
     np.testing.assert_array_equal(found, grad.numpy())
     assert np.isnan(output).sum() == (12 if train else 8)
+
+
+UNUSUAL = torch.tensor(
+    [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, torch.inf, -torch.inf, torch.nan], dtype=torch.float64
+)
+TIES = torch.tensor(
+    [[2.0, 1.0, 2.0, 2.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [0.0, 3.0, 0.0, 3.0, 5.0, 3.0]]
+).double()
+WITH_NAN = torch.where(torch.eye(3, 6, dtype=torch.bool), torch.nan, TIES)
+ROWS: dict[str, Any] = {
+    "cumprod": lambda x: torch.cumprod(x, 1),
+    "logcumsumexp": lambda x: torch.logcumsumexp(x, 1),
+    "cummax": lambda x: torch.cummax(x, 1)[0],
+    "cummin": lambda x: torch.cummin(x, 1)[0],
+    "median": lambda x: torch.median(x, 1)[0],
+    "median of all": torch.median,
+    "nanmedian": lambda x: torch.nanmedian(x, 1, keepdim=True)[0],
+    "nanmedian of all": torch.nanmedian,
+    "kthvalue": lambda x: torch.kthvalue(x, 4, 1)[0],
+    "mode": lambda x: torch.mode(x, 1)[0],
+    "amax": lambda x: torch.amax(x, 1),
+    "aminmax": lambda x: torch.stack(torch.aminmax(x, dim=1)),
+    "nansum": lambda x: torch.nansum(x, 1),
+    "norm": lambda x: torch.linalg.vector_norm(x, torch.inf, 1),
+    "safe softmax": lambda x: torch.ops.aten._safe_softmax(torch.where(x > 2, x, -torch.inf), 1),
+}
+# Without digamma and polygamma, of which torch's values are wrong there: reports/findings/torch-polygamma.md.
+ELEMENTS = (
+    *(
+        torch.lgamma,
+        torch.erfc,
+        torch.erfinv,
+        torch.sinc,
+        torch.logit,
+        torch.i0,
+        torch.angle,
+        torch.nan_to_num,
+        torch.acosh,
+    ),
+    *(
+        torch.special.entr,
+        torch.special.i0e,
+        torch.special.i1,
+        torch.special.i1e,
+        torch.special.erfcx,
+        torch.special.ndtri,
+    ),
+    *(torch.abs, torch.sign, torch.special.log_ndtr),
+)
+PAIRS = (
+    *(
+        torch.fmax,
+        torch.fmin,
+        torch.copysign,
+        torch.hypot,
+        torch.logaddexp,
+        torch.logaddexp2,
+        torch.fmod,
+        torch.nextafter,
+    ),
+    torch.special.xlog1py,
+)
+
+
+def same_as_torch(fn: Any, *given: torch.Tensor) -> None:
+    inputs, upstream, due = torch_gradients(lambda *own: [fn(*own)], list(given))
+    outputs, grads = run(fn, inputs, upstream, Plain())
+    for got, expected in zip([*outputs, *grads], [fn(*inputs), *due], strict=True):
+        if expected is not None:
+            shown = np.zeros(expected.shape) if got is None else got
+            np.testing.assert_allclose(shown, expected.detach().numpy(), rtol=1e-8, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("given", [TIES, WITH_NAN], ids=["ties", "NaN"])
+def test_ties_and_nan_are_torch_s(name: str, given: torch.Tensor) -> None:
+    """Of equal elements the same one is chosen, or each receives the same share."""
+    torch.manual_seed(0)
+    if name in ("cumprod", "logcumsumexp") and given is WITH_NAN:
+        pytest.skip("how far NaN spreads backwards depends on the order in which it is computed")
+    same_as_torch(ROWS[name], given)
+
+
+@pytest.mark.parametrize("fn", [*ELEMENTS, *PAIRS], ids=lambda own: own.__name__)
+def test_unusual_numbers_are_torch_s(fn: Any) -> None:
+    """Zeros, infinities, NaN and numbers outside of the domain: values and gradients."""
+    torch.manual_seed(0)
+    same_as_torch(fn, *([UNUSUAL] if fn in ELEMENTS else torch.meshgrid(UNUSUAL, UNUSUAL, indexing="ij")))
+
+
+@pytest.mark.parametrize("fn", [torch.lgamma, torch.sinc, torch.logit, torch.digamma, lambda x: torch.cumprod(x, 1)])
+def test_nothing_is_made_of_nothing(fn: Any) -> None:
+    same_as_torch(fn, torch.zeros(0, 3, dtype=torch.float64))
+
+
+def test_slopes_that_were_drawn_are_those_that_the_output_shows() -> None:
+    """At zero, and at an infinity, any within the limits is right."""
+    x = torch.tensor([2.0, -1.0, -3.0, 0.0, -torch.inf, torch.nan])
+
+    def fn(x: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(0)
+        return torch.nn.functional.rrelu(x, 0.2, 0.4, training=True)
+
+    inputs, upstream, (due,) = torch_gradients(lambda own: [fn(own)], [x])
+    assert due is not None
+    _, (grad,) = run(fn, inputs, upstream, WithErrors(ErrorModel(np.dtype("float32"))))
+    assert (np.abs(due.numpy() - grad.value) <= LAMBDA * grad.sigma).all()
+    assert grad.sigma[1] < 1e-6 < grad.sigma[3]

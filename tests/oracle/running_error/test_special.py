@@ -110,6 +110,6 @@ def test_values(function: Callable[[Any], Any], true: Callable[[Any], Any], x: l
     assert (np.abs(function(np.array(x, float)) / due - 1) <= (8 + steep) * 2.0**-53).all()
 
 
-def test_infinities() -> None:
-    assert log_gamma(np.array([-np.inf, np.inf, 0.0, -3.0])).tolist() == [np.inf] * 4
+def test_poles_and_infinities() -> None:
+    assert log_gamma(np.array([np.inf, 0.0, -3.0])).tolist() == [np.inf] * 3
     assert np.isnan(zeta(2.0, np.array([-np.inf]))).all()

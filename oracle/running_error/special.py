@@ -69,11 +69,23 @@ def digamma_terms(x: Floats, y: Floats) -> Floats:
     return np.where(x < 0, reflected, 0.0) + np.where(x < 10, 2.3, 0.0)
 
 
-def zeta(s: float, x: Any) -> Any:
-    """Hurwitz's ζ(s, x) = Σ (x + k)^(-s) for a whole s. Below zero its first terms may have either sign; and for s = 2 torch has
-    π² / sin² πx in their place, where πx is rounded."""
-    if not isinstance(x, ErrorArray):
+def hurwitz(s: float, x: Floats) -> Floats:
+    """ζ(s, x) = Σ (x + k)^(-s) for a whole s; for 2 and 3 by reflection, which takes no longer far below zero. NaN at -∞."""
+    if s > 3:
         return np.where(x == -np.inf, np.nan, special.zeta(s, x))
+    above = special.zeta(s, np.where(x < 0, 1 - x, x))
+    with np.errstate(all="ignore"):
+        turn = np.pi * (x - np.rint(x))
+        inverse = np.pi / np.sin(turn)
+        below = np.square(inverse) - above if s == 2 else above + inverse**3 * np.cos(turn)
+    return np.where(x < 0, below, above)
+
+
+def zeta(s: float, x: Any) -> Any:
+    """Hurwitz's ζ for a whole s. Below zero its first terms may have either sign; and for s = 2 torch has π² / sin² πx in
+    their place, where πx is rounded."""
+    if not isinstance(x, ErrorArray):
+        return hurwitz(s, x)
 
     def terms(x: Floats, y: Floats) -> Floats:
         part = x - np.floor(x)
@@ -81,9 +93,9 @@ def zeta(s: float, x: Any) -> Any:
         return np.where(x < 0, sizes + (np.abs(x * slope(x, y)) if s == 2 else 0.0), 0.0)
 
     def slope(x: Floats, _: Floats) -> Floats:
-        return -s * special.zeta(s + 1, x)
+        return -s * hurwitz(s + 1, x)
 
-    return elementwise(lambda x: zeta(s, x), slope, 8, terms)(x)
+    return elementwise(lambda x: hurwitz(s, x), slope, 8, terms)(x)
 
 
 def at_zero(x: Floats, value: float, elsewhere: Floats) -> Floats:
@@ -95,7 +107,7 @@ UFUNCS.update(
         np.hypot: hypot,
         np.arccosh: elementwise(np.arccosh, lambda x, y: 1 / np.sqrt(x * x - 1), 4),
         special.gammaln: elementwise(log_gamma, lambda x, y: special.psi(x), 4, lgamma_terms),
-        special.psi: elementwise(special.psi, lambda x, y: special.zeta(2, x), 4, digamma_terms),
+        special.psi: elementwise(special.psi, lambda x, y: hurwitz(2.0, x), 4, digamma_terms),
         special.erfc: elementwise(erfc, lambda x, y: TWO_OVER_ROOT_PI * np.exp(-x * x), 4),
         special.erfinv: elementwise(special.erfinv, lambda x, y: np.exp(y * y) / TWO_OVER_ROOT_PI, 4),
         # e^(x²) and the tail of the normal distribution read a square or a quotient that has been rounded.

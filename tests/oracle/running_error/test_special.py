@@ -11,7 +11,7 @@ from scipy import special
 
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import Twofold
-from oracle.running_error.special import erfc, log_gamma, log_ndtr, zeta
+from oracle.running_error.special import erfc, hurwitz, log_gamma, log_ndtr, zeta
 
 mpmath = pytest.importorskip("mpmath")
 MODEL = ErrorModel(np.dtype("float32"), bounds=True)
@@ -99,6 +99,14 @@ def test_the_zeros_of_log_gamma_at_whole_numbers_have_a_relative_error(zero: flo
             [0.4, 0.5, 0.51, 0.9, 1 - 1e-9, 1 + 1e-9, 1.3, 1.5, 1.9, 2 - 1e-9, 2.2, 2.49, 2.5, 9],
         ),
         (erfc, mpmath.erfc, [-3, -0.1, 1e-9, 0.4, 0.51, 1.0, 3.3, 7.7, 15.1, 26.0]),
+        *(
+            (
+                lambda x, s=s: hurwitz(s, x),
+                lambda x, s=s: mpmath.zeta(int(s), x),
+                [-7.6, -2.001, -1.4, -0.3, 0.2, 1.0, 9.3, 50.0],
+            )
+            for s in (2.0, 3.0, 4.0)
+        ),
         (log_ndtr, lambda x: mpmath.log(mpmath.erfc(-x / mpmath.sqrt(2)) / 2), [-40.0, -3, -0.2, 0.3, 2.0, 9.1, 20.0]),
     ],
 )
@@ -112,4 +120,6 @@ def test_values(function: Callable[[Any], Any], true: Callable[[Any], Any], x: l
 
 def test_poles_and_infinities() -> None:
     assert log_gamma(np.array([np.inf, 0.0, -3.0])).tolist() == [np.inf] * 3
-    assert np.isnan(zeta(2.0, np.array([-np.inf]))).all()
+    for s in (2.0, 3.0, 4.0):
+        assert np.isnan(zeta(s, np.array([-np.inf]))).all()
+    assert zeta(2.0, np.array([-(2.0**60)])) == np.inf  # at once

@@ -15,7 +15,7 @@ from oracle.running_error import ErrorArray
 
 @rule("median")
 def median(input: Any) -> Any:
-    """The lower median, NaN if an element is; g shared evenly by all elements equal to it."""
+    """The lower median, NaN if an element is; g shared evenly by all elements equal to it, and by all NaN."""
     return _of_all(input, False)
 
 
@@ -32,10 +32,7 @@ def _of_all(input: Any, skip: bool) -> Any:
     y = _at(row, _median_place(plain(row), skip), -1).reshape(())
 
     def backward(g: Any) -> Any:
-        if np.isnan(plain(y)):
-            unknown = np.isnan(plain(input))
-            return (np.where(unknown, g / float(np.count_nonzero(unknown)), 0.0),)
-        return (to_equals(g.reshape(()), row, y).reshape(input.shape),)
+        return (to_equals(g.reshape(()), row, y, with_nan=True).reshape(input.shape),)
 
     return y, backward
 

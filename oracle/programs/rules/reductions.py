@@ -105,16 +105,28 @@ def _with_mean(through: Any, g_mean: Any, shape: tuple[int, ...], axes: tuple[in
     return share if through is None else through + share
 
 
-@rule("amax", "max")
+@rule("amax")
 def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The maximum; g shared evenly by all elements equal to it."""
+    """The maximum; g shared evenly by all elements equal to it, NaN if it is NaN."""
     return _extreme(input, dim, keepdim, np.max)
 
 
-@rule("amin", "min")
+@rule("amin")
 def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The minimum; g shared evenly by all elements equal to it."""
+    """The minimum; g shared evenly by all elements equal to it, NaN if it is NaN."""
     return _extreme(input, dim, keepdim, np.min)
+
+
+@rule("max")
+def max_of_all(input: Any) -> Any:
+    """The maximum of all; g shared evenly by all elements equal to it, and by all NaN."""
+    return _extreme(input, None, False, np.max, with_nan=True)
+
+
+@rule("min")
+def min_of_all(input: Any) -> Any:
+    """The minimum of all; g shared evenly by all elements equal to it, and by all NaN."""
+    return _extreme(input, None, False, np.min, with_nan=True)
 
 
 @rule("aminmax")
@@ -130,21 +142,23 @@ def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
     return (low, high), backward
 
 
-def _extreme(input: Any, dim: Any, keepdim: bool, function: Any) -> Any:
+def _extreme(input: Any, dim: Any, keepdim: bool, function: Any, with_nan: bool = False) -> Any:
     axes = axes_of(dim, input.ndim)
     rows = gathered_last(input, axes) if axes else input.reshape((*input.shape, 1))
     y = function(rows, axis=-1)
 
     def backward(g: Any) -> Any:
-        back = to_equals(g.reshape(y.shape), rows, y)
+        back = to_equals(g.reshape(y.shape), rows, y, with_nan)
         return (scattered_last(back, input.shape, axes) if axes else back.reshape(input.shape),)
 
     return (kept_dims(y, input.shape, axes) if keepdim else y), backward
 
 
-def to_equals(g: Any, rows: Any, y: Any) -> Any:
-    """The gradient of elements y of rows, shared evenly by all that are equal to it; NaN where y is, as in torch."""
-    chosen = rows == np.expand_dims(y, -1)
+def to_equals(g: Any, rows: Any, y: Any, with_nan: bool) -> Any:
+    """The gradient of elements y of rows, shared evenly by all that are equal to it; where y is NaN, by all NaN, or NaN."""
+    chosen, unknown = rows == np.expand_dims(y, -1), np.isnan(plain(np.expand_dims(y, -1)))
+    if with_nan and unknown.any():
+        chosen = chosen | (np.isnan(plain(rows)) & unknown)
     equals = np.count_nonzero(plain(chosen), axis=-1)
     # An element without rivals is chosen in any case.
     if isinstance(chosen, ErrorMask) and chosen.ambiguous is not None:
@@ -152,7 +166,8 @@ def to_equals(g: Any, rows: Any, y: Any) -> Any:
         chosen = ErrorMask(chosen.value, rivals)
         equals = np.where(rivals.statistical.any(axis=-1), 1, equals)  # of rivals each may receive all, or nothing
     share = np.expand_dims(g / np.maximum(equals, 1).astype(float), -1)
-    return np.where(np.isnan(plain(np.expand_dims(y, -1))), np.nan, np.where(chosen, share, 0.0))
+    back = np.where(chosen, share, 0.0)
+    return back if with_nan or not unknown.any() else np.where(unknown, np.nan, back)
 
 
 @rule("max.dim", shown=True)

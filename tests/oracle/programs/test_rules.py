@@ -255,6 +255,8 @@ ROWS: dict[str, Any] = {
     "kthvalue": lambda x: torch.kthvalue(x, 4, 1)[0],
     "mode": lambda x: torch.mode(x, 1)[0],
     "amax": lambda x: torch.amax(x, 1),
+    "max of all": torch.max,
+    "min of all": torch.min,
     "aminmax": lambda x: torch.stack(torch.aminmax(x, dim=1)),
     "nansum": lambda x: torch.nansum(x, 1),
     "norm": lambda x: torch.linalg.vector_norm(x, torch.inf, 1),

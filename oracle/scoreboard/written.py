@@ -87,6 +87,8 @@ WRITTEN: tuple[Written, ...] = (
     ),
     Written("exp-far-from-zero", ("tinygrad",), ("Softplus",), GRAD_INPUT, cases=("*,large",)),
     Written("tinygrad-logaddexp", ("tinygrad",), ("Softplus", "LogSigmoid")),
+    Written("tinygrad-elu", ("tinygrad",), ELUS, GRAD_INPUT, cases=("nonfinite/*", "*,large")),
+    Written("tinygrad-elu", ("tinygrad",), ("ELU",), GRAD_INPUT, cases=("*,tiny",)),
     Written("tinygrad-tanh", ("tinygrad",), ("Tanh", "Tanhshrink", "Mish", *ELUS)),
 )
 

@@ -12,7 +12,7 @@ from oracle.fuzz.outcome import Job, Outcome, short
 from oracle.fuzz.owner import JUDGE, UNSETTLED, Owner
 from oracle.fuzz.programs import RandomProgram, drawn
 from oracle.judging.profile import Profile
-from oracle.judging.rows import FAILED, GRAVITY, PASS
+from oracle.judging.rows import CONVENTION, FAILED, GRAVITY, PASS
 from oracle.modules.check import check_module
 from oracle.ops.programs import check_program
 from oracle.programs.execution import SAME, Plain, Run
@@ -20,6 +20,8 @@ from oracle.programs.torch_calls import record
 from oracle.report.report import Report
 from oracle.subjects.torch import array, from_torch, tensor
 from oracle.wording.errors import failure
+
+KNOWN = "known error of torch"
 
 
 class Program(torch.nn.Module):
@@ -57,14 +59,18 @@ def judged(job: Job) -> Outcome:
     try:
         program = of_number(job)
         blank = blank._replace(dtype=program.dtype, operation=program.operation)
-        reports = [operation_by_operation(program), from_its_inputs(program)]
-        return _outcome(blank, program, reports)
+        return of_program(blank, program)
     except Exception as error:  # of the harness: it costs this program only
         return blank._replace(verdict=FAILED, owner=JUDGE, words=short(failure(error)))
 
 
-def _outcome(blank: Outcome, program: RandomProgram, reports: list[Report]) -> Outcome:
-    accused = next((report.blame[0] for report in reports if report.blame), None)
+def of_program(blank: Outcome, program: RandomProgram) -> Outcome:
+    """The outcome of a program, in both ways of judging."""
+    reports = [operation_by_operation(program), from_its_inputs(program)]
+    rows = [row for report in reports for row in report.table.to_dict(orient="records")]
+    known = next((row for row in rows if row["diagnosis"].startswith(KNOWN)), None)
+    # End to end a known error of an operation shows again, in whatever is computed from it.
+    accused = next((own.blame[0] for own in (reports[:1] if known else reports) if own.blame), None)
     if accused is not None:
         who = owner(program)
         return blank._replace(
@@ -75,7 +81,14 @@ def _outcome(blank: Outcome, program: RandomProgram, reports: list[Report]) -> O
             cause=accused.cause_name,
             words=short(f"{accused.layer}: {accused.diagnosis}; {who.why}"),
         )
-    rows = [row for report in reports for row in report.table.to_dict(orient="records")]
+    if known is not None:
+        return blank._replace(
+            operation=known["layer_type"],
+            verdict=CONVENTION,
+            owner="torch",
+            quantity=known["quantity"],
+            words=short(f"{known['layer']}: {known['diagnosis']}"),
+        )
     gravest = max(rows, key=lambda row: GRAVITY[row["verdict"]])
     if gravest["verdict"] == PASS:
         return blank

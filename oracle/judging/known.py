@@ -51,6 +51,7 @@ FINDINGS = (
         for own, kinds in {"NAdam": ("mu_product", "param"), "ASGD": ("eta", "mu", "ax", "param")}.items()
         for quantity in (f"{kind}.*" for kind in kinds)
     ),
+    Finding("torch", "aten.addc*", "grad*", ("float64",), 2.0**-23, "torch-addcmul-integer-factor"),
     Finding("torch", "", "", BOTH, 0.0, "torch-empty-pixel-shuffle", "batch/Pixel*huffle,batch=0"),
 )
 

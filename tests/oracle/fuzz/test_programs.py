@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from oracle.cli import main
@@ -65,6 +66,16 @@ def test_a_wrong_rule_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     (page,) = pages.write(campaign.Campaign(SETTINGS, (found,), 1.0, 1), tmp_path)
     text = page.read_text()
     assert "def program(" in text and "program_trial.of_number(job)" in text
+
+
+def test_a_known_error_of_torch_is_named() -> None:
+    """addcmul beside an integer factor has seven digits in float64; the judge does not err, and nor is it a new discrepancy."""
+    arrays = {name: np.random.default_rng(place).standard_normal(5) for place, name in enumerate("ab")}
+    lines = ("v0 = a * 0.8 + b", "v1 = torch.addcmul(v0, torch.tensor([1, 2, 4, 3, 5]), b, value=0.3)", "v2 = v1 * 1.0")
+    program = programs.RandomProgram("given", "float64", False, "addcmul", arrays, lines, "v2")
+    found = program_trial.of_program(Outcome(0, "float64", "addcmul", "pass"), program)
+    assert (found.verdict, found.owner, found.operation) == ("convention", "torch", "aten.addcmul"), found
+    assert "torch-addcmul-integer-factor" in found.words
 
 
 def test_where_the_formulas_agree_the_judge_errs() -> None:

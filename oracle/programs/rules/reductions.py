@@ -69,7 +69,7 @@ def std(input: Any, dim: Any = None, correction: Any = None, keepdim: bool = Fal
 
 
 def _std_back(g: Any, y: Any, deviation: Any, divisor: float, axes: tuple[int, ...], keepdim: bool, shape: Any) -> Any:
-    share = np.where(plain(y) == 0, 0.0, g / (y * divisor))
+    share = np.where(y == 0, 0.0, g / (y * divisor))
     return spread(share, shape, axes, keepdim) * deviation
 
 
@@ -159,14 +159,14 @@ def to_equals(g: Any, rows: Any, y: Any, with_nan: bool) -> Any:
     chosen, unknown = rows == np.expand_dims(y, -1), np.isnan(plain(np.expand_dims(y, -1)))
     if with_nan and unknown.any():
         chosen = chosen | (np.isnan(plain(rows)) & unknown)
-    equals = np.count_nonzero(plain(chosen), axis=-1)
-    # An element without rivals is chosen in any case.
+    equal, whole = plain(chosen), np.expand_dims(g, -1)
+    equals = np.count_nonzero(equal, axis=-1, keepdims=True)
+    back = np.where(equal, whole / np.maximum(equals, 1).astype(float), 0.0)
     if isinstance(chosen, ErrorMask) and chosen.ambiguous is not None:
+        # Of several rivals each may receive all, or nothing: the farther of the two widens its tolerance.
         rivals = chosen.ambiguous.mapped(lambda own: own & (np.count_nonzero(own, axis=-1, keepdims=True) > 1))
-        chosen = ErrorMask(chosen.value, rivals)
-        equals = np.where(rivals.statistical.any(axis=-1), 1, equals)  # of rivals each may receive all, or nothing
-    share = np.expand_dims(g / np.maximum(equals, 1).astype(float), -1)
-    back = np.where(chosen, share, 0.0)
+        shared: Any = ErrorMask(True, rivals)
+        back = np.where(shared, back, np.where(equal & (equals == 1), 0.0, whole))
     return back if with_nan or not unknown.any() else np.where(unknown, np.nan, back)
 
 
@@ -280,7 +280,7 @@ def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False
     y, sizes = in_one_kernel(norm, input), np.abs(input)
 
     def backward(g: Any) -> Any:
-        whole, none = spread(g, input.shape, axes, keepdim), plain(y) == 0
+        whole, none = spread(g, input.shape, axes, keepdim), y == 0
         if p == 2:
             return (np.where(none, 0.0, whole * (input / y)),)
         if p == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,12 @@ from oracle.running_error import orders
 from oracle.running_error.array import ErrorArray, in_range, operands
 from oracle.running_error.dispatch import AT, FUNCTIONS, UFUNCS
 from oracle.running_error.exact import merged
-from oracle.running_error.model import Twofold, added
+from oracle.running_error.model import Floats, Twofold, added
+
+# With fewer equal terms their errors add up to little more than errors of their own.
+FEWEST = 4
+# The largest array whose equal terms are counted; in a larger one they are looked for in a selection.
+SORTED = 2**14
 
 
 def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:
@@ -23,8 +29,8 @@ def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray
         return np.asarray(np.sum(np.broadcast_to(component, x.shape), axis=axis, keepdims=keepdims))
 
     terms, count = x.open_terms.mapped(reduced), reduced(x.open_count)
-    error = None if x.own_error is None else with_noise(x, x.own_error, reduced)
     axes = tuple(range(x.ndim)) if axis is None else tuple(np.atleast_1d(axis) % x.ndim)
+    error = None if x.own_error is None else with_repeated(x, with_noise(x, x.own_error, reduced), axes)
     few = x.size < orders.FEW * terms.statistical.size or not x.size
     if few or (x.quantum is not None and x.model.sum_is_exact(x.quantum, terms, count)):
         value = reduced(x.value)
@@ -56,6 +62,46 @@ def with_noise(x: ErrorArray, error: Twofold, reduced: Callable[[Any], Any]) -> 
         alike = np.square(reduced(np.where(noise, np.sqrt(error.statistical), 0.0)))
         together.statistical = np.maximum(together.statistical, alike)
     return together
+
+
+def with_repeated(x: ErrorArray, together: Twofold, axes: tuple[int, ...]) -> Twofold:
+    """The sum of the terms' own errors, of which those of equal terms are equal: the same numbers are rounded the same way.
+
+    Nothing is gained by it where terms are few, or their errors are small beside the rounding of the sum.
+    """
+    if x.own_error is None or x.size < FEWEST:
+        return together
+    n = math.prod(x.shape[axis] for axis in axes)
+    if n < FEWEST:
+        return together
+
+    def rows(component: Any) -> Any:
+        return np.moveaxis(x.broadcast(component), axes, range(-len(axes), 0)).reshape(-1, n)
+
+    values = rows(x.value)
+    alike = np.flatnonzero(_repeating(values))
+    if not alike.size:
+        return together
+    places = np.argsort(values[alike], axis=-1, kind="stable")
+    terms = np.take_along_axis(values[alike], places, -1)
+    errors = np.sqrt(np.take_along_axis(rows(x.own_error.statistical)[alike], places, -1))
+    begins = np.ones(terms.shape, bool)
+    begins[:, 1:] = terms[:, 1:] != terms[:, :-1]
+    of_group = np.square(np.add.reduceat(errors.ravel(), np.flatnonzero(begins)))
+    first = np.concatenate([[0], np.cumsum(np.count_nonzero(begins, axis=-1))[:-1]])
+    statistical = np.array(together.statistical, dtype=float, order="C")
+    flat = statistical.reshape(-1)
+    flat[alike] = np.maximum(flat[alike], np.add.reduceat(of_group, first))
+    return Twofold(statistical, together.worst)
+
+
+def _repeating(values: Floats) -> Any:
+    """The mask of rows with so many equal terms that their errors together may exceed those of all terms."""
+    if values.size > SORTED:
+        return orders.repeating(values, 1)
+    ordered = np.sort(values, axis=-1)
+    equal = np.count_nonzero((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != 0), axis=-1)
+    return np.square(equal) > values.shape[-1]
 
 
 def mean(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray:

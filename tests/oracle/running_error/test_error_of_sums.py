@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from oracle.running_error import UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error.model import Twofold
 
 MODEL = ErrorModel(np.dtype("float32"), bounds=True)
 U = 2.0**-24
@@ -135,3 +136,21 @@ def test_terms_that_were_exact_join_a_sum_unrounded(whole: str) -> None:
     rounding = 0.0 if whole == "both" else U * np.sqrt(np.sum(np.square(x * y)))
     expected = np.hypot(summed(np.concatenate([x * y, z])).sigma, rounding)
     np.testing.assert_allclose(total.sigma, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_equal_terms_have_equal_errors(axis: int) -> None:
+    """Those of a group add up, and those of different terms add in squares."""
+    grouped, different = np.repeat([0.3, 0.7, 0.9], 4), np.linspace(0.3, 0.9, 12)
+    for numbers, variance in ((grouped, 3 * 16e-6), (different, 12e-6)):
+        terms = np.stack([numbers, numbers + 1, numbers + 2], axis=1 - axis)
+        rounded = ErrorArray(terms, MODEL, Twofold(np.full(terms.shape, 1e-6), np.full(terms.shape, 1e-3)))
+        total = np.sum(rounded, axis=axis)
+        np.testing.assert_allclose(total.sigma, np.full(3, np.sqrt(variance)), rtol=1e-6)
+        np.testing.assert_allclose(total.bound, np.full(3, 12e-3), rtol=1e-2)
+
+
+def test_a_number_is_its_own_sum() -> None:
+    """Along its only dimension, which a number without dimensions lacks: a softmax of one names it all the same."""
+    number = ErrorArray(np.array(0.5), MODEL, Twofold(np.array(1e-6), np.array(1e-3)))
+    assert np.sum(number, axis=0, keepdims=True).sigma == np.sqrt(1e-6)

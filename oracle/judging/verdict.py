@@ -48,6 +48,7 @@ def compare(
     no_terms: bool,
     given: Iterable[Array] = (),
     before: Array | None = None,
+    together: bool = True,
 ) -> Row:
     """The row with its figures and verdict.
 
@@ -58,6 +59,7 @@ def compare(
         given: the arrays from which it was computed. If one has a wider dtype, so may the result: the layer that widened it is
             to blame.
         before: for an update, the value before it. The error is compared with the step, which is small beside the value.
+        together: whether elements have errors of their own, by which a local array can be judged as a whole too.
     """
     row = row.having(shape=tuple(got.shape), n=int(got.size))
     if got.shape != expected.value.shape:
@@ -68,7 +70,7 @@ def compare(
     if not got.size:
         return row.found(PASS, max_abs=0.0, max_rel=0.0, max_ulp=0.0, z_max=0.0, z_rms=0.0)
     with np.errstate(all="ignore"):
-        return _measured(row, got, expected, structured=structured, no_terms=no_terms, before=before)
+        return _measured(row, got, expected, structured, no_terms, before, together)
 
 
 def _is_handed_on(dtype: str, due: str, given: Iterable[Array]) -> bool:
@@ -77,7 +79,13 @@ def _is_handed_on(dtype: str, due: str, given: Iterable[Array]) -> bool:
 
 
 def _measured(
-    row: Row, got: Array, expected: Expected, *, structured: bool, no_terms: bool, before: Array | None
+    row: Row,
+    got: Array,
+    expected: Expected,
+    structured: bool,
+    no_terms: bool,
+    before: Array | None,
+    together: bool,
 ) -> Row:
     figures = measured(got, expected)
 
@@ -88,7 +96,7 @@ def _measured(
     if row.n_outside:
         step = None if before is None else expected.value - before.astype(np.float64)
         return _outside(row, errors(), expected, figures, structured=structured, step=step)
-    if row.mode == LOCAL and figures.n_rounding >= MANY and (why := _together(figures)):
+    if together and row.mode == LOCAL and (why := _together(figures)):
         is_factor = _systematic(errors().size, expected.value, row)
         return row.found(WRONG if is_factor else IMPRECISE, why)
     return _within(row, figures, no_terms)
@@ -128,7 +136,7 @@ def within(row: Row, got: Array, figures: Figures) -> Row | None:
     whole array to tell."""
     if got.dtype.name != row.dtype or figures.n != got.size or figures.n_outside:
         return None
-    if row.mode == LOCAL and figures.n_rounding >= MANY and _together(figures):
+    if row.mode == LOCAL and _together(figures):
         return None
     if not figures.has_cosine and figures.has_terms:
         return None
@@ -164,7 +172,12 @@ def _hidden_by_storing(row: Row, figures: Figures) -> str:
 
 
 def _together(figures: Figures) -> str:
-    """Why rounding cannot explain the errors of an array together, although it explains each element; "" if it can."""
+    """Why rounding cannot explain the errors of an array together, although it explains each element; "" if it can.
+
+    A few elements cannot show it. Neither can those whose tolerance is wide: an open choice has one error, not one for each.
+    """
+    if figures.n_rounding < MANY or 2 * (figures.n_decided + figures.n_hidden) < figures.n:
+        return ""
     if figures.z_rms > MOST_RMS:
         return f"less precise than it should be: the rms of z is {figures.z_rms:.3g}, with correct rounding at most {MOST_RMS:g}"
     if abs(figures.z_mean) > MOST_MEAN:
@@ -192,7 +205,7 @@ def _outside(
             said = f"{BEHAVES_LIKE} {precision} inside {row.dtype} ({row.effective_bits:.1f} effective bits)"
             return row.found(IMPRECISE, said)
     if not figures.beyond and row.bound_ratio == row.bound_ratio:
-        if figures.n_rounding >= MANY and _together(figures):
+        if _together(figures):
             return row.found(WRONG if _systematic(error, expected.value, row) else IMPRECISE, _together(figures))
         if structured:
             return row.found(LOOSE, f"beyond {LAMBDA:g} sigma, within the worst-case bound")

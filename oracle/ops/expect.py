@@ -17,7 +17,7 @@ from oracle.case.foreign import numpy_of
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected
 from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, Row
-from oracle.judging.verdict import compare
+from oracle.judging.verdict import MANY, compare
 from oracle.programs import numpy_calls
 from oracle.programs.execution import FLOATS, Run, WithErrors
 from oracle.programs.program import Program
@@ -41,6 +41,7 @@ class Quantity:
         tolerance: the largest error allowed, per element.
         dtype: the dtype in which an implementation returns it.
         name: "output", or "grads[0]".
+        together: whether its elements have errors of their own. They share those of a few numbers from which all are computed.
     """
 
     value: Floats
@@ -50,6 +51,7 @@ class Quantity:
     scale: Floats
     given: tuple[Array | None, Array | None] = (None, None)
     hidden: Array | None = None
+    together: bool = True
 
     @property
     def expected(self) -> Expected:
@@ -147,15 +149,16 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
     upstream = _upstream(run.outputs, grad_output)
     grads = run.gradients([None if own is None else arithmetic.lifted(own) for own in upstream])
     given = held[0].numbers if held else None, next((own for own in upstream if own is not None), None)
+    together = run.narrowest >= MANY
     found: list[tuple[int, Quantity]] = []
     for place, (own, grad) in enumerate(zip(held, grads, strict=True)):
         if own.dtype in FLOATS:
             due = grad if grad is not None else ErrorArray.exact(np.zeros(own.shape), model.of(own.dtype))
             number = place - len(held) + len(parameters)  # of the parameter; negative for an input
             name = f"grads[{parameters[number]!r}]" if number >= 0 else f"grads[{len(found)}]"
-            found.append((number, _quantity(due, name, given)))
+            found.append((number, _quantity(due, name, given, together)))
     by_name = {parameters[by]: own for by, own in found if by >= 0}
-    return _of(run.outputs, upstream, given, Gradients([own for by, own in found if by < 0], by_name))
+    return _of(run.outputs, upstream, given, Gradients([own for by, own in found if by < 0], by_name), together)
 
 
 def of_pair(fn: Callable[..., Any], arrays: Sequence[Array], grad_output: Any) -> Expectation:
@@ -173,13 +176,17 @@ def of_pair(fn: Callable[..., Any], arrays: Sequence[Array], grad_output: Any) -
 
 
 def _of(
-    outputs: Sequence[Any], upstream: Sequence[Array | None], given: tuple[Array | None, Array | None], grads: Gradients
+    outputs: Sequence[Any],
+    upstream: Sequence[Array | None],
+    given: tuple[Array | None, Array | None],
+    grads: Gradients,
+    together: bool = True,
 ) -> Expectation:
     """The expectation of one output, or of several, with these gradients."""
     if len(outputs) > 1:
-        quantities = tuple(_quantity(made, f"output[{place}]", given) for place, made in enumerate(outputs))
+        quantities = tuple(_quantity(made, f"output[{place}]", given, together) for place, made in enumerate(outputs))
         return Expectation(quantities, tuple(upstream), grads)
-    return Expectation(_quantity(outputs[0], "output", given), upstream[0], grads)
+    return Expectation(_quantity(outputs[0], "output", given, together), upstream[0], grads)
 
 
 def _upstream(outputs: Sequence[Any], grad_output: Any) -> list[Array | None]:
@@ -200,10 +207,10 @@ def _upstream(outputs: Sequence[Any], grad_output: Any) -> list[Array | None]:
     return found
 
 
-def _quantity(made: Any, name: str, given: tuple[Array | None, Array | None]) -> Quantity:
+def _quantity(made: Any, name: str, given: tuple[Array | None, Array | None], together: bool = True) -> Quantity:
     if isinstance(made, ErrorArray):
-        expected = expected_of(made)
-        return Quantity(expected.value, expected.sigma, made.dtype.name, name, expected.scale, given, expected.hidden)
+        own = expected_of(made)
+        return Quantity(own.value, own.sigma, made.dtype.name, name, own.scale, given, own.hidden, together)
     exact = np.asarray(made)
     zero = np.zeros(exact.shape)
     return Quantity(exact.astype(np.float64), zero, exact.dtype.name, name, zero, given)
@@ -258,7 +265,7 @@ def _difference(got: Array, due: Quantity) -> str:
     expected = due.expected
     if due.dtype in OF_8_BITS and got.dtype.name == due.dtype and got.shape == due.shape:
         got, expected = _of_8_bits(got, due)
-    row = compare(row, got, expected, structured=False, no_terms=not due.value.size)
+    row = compare(row, got, expected, structured=False, no_terms=not due.value.size, together=due.together)
     if row.verdict not in DISCREPANCIES:
         return ""
     if not row.n_outside:

@@ -147,7 +147,8 @@ class ProgramStep:
         if due.dtype not in FLOATS:
             return row
         self.shown[quantity] = got, due
-        return compare(row, got, due.expected, structured=False, no_terms=not due.value.size)
+        no_terms = not due.value.size
+        return compare(row, got, due.expected, structured=False, no_terms=no_terms, together=due.together)
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterator[Evidenced]:
         for row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -217,6 +218,16 @@ class Run:
         kind = np.float64 if held.dtype in FLOATS else np.dtype(held.dtype)
         numbers = np.full(held.shape, np.nan if held.dtype in FLOATS else 0, dtype=kind)
         return self.arithmetic.stored(numbers, held.dtype) if held.dtype in FLOATS else numbers
+
+    @property
+    def narrowest(self) -> float:
+        """The smallest number of elements of a value that was computed and rounded on the way to the outputs."""
+        computed = (value for step in self._steps for value in step.call.results if value not in self.program.outputs)
+        made = (self.values.get(value) for value in computed if value is not None)
+        rounded = (
+            own for own in made if isinstance(own, ErrorArray) and (own.own_error is not None or own.terms is not None)
+        )
+        return min((own.size for own in rounded), default=math.inf)
 
     def gradients(self, grad_outputs: Sequence[Any]) -> list[Any]:
         """The gradients of the inputs from those of the outputs; None where no gradient arrives. Raises: NoRule."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 import oracle
@@ -58,3 +59,43 @@ def test_a_deviation_that_is_zero_has_none() -> None:
     x = np.full((4, 2), 0.5)
     found = judged(lambda x: x.std(0), "float32", np.nan, x=x)
     assert verdicts(found)["grad_input"] == "wrong"
+
+
+class SoftmaxOfEqualNumbers(torch.nn.Module):
+    """Each of 17 shares is 1/17, which float16 rounds the same way, so that they do not add up to 1."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return ((x - x).softmax(1) * 0.3).sum()
+
+
+def test_equal_numbers_are_rounded_alike() -> None:
+    """The errors of equal terms add up as one error, in a kernel and in the sum of copies of a number."""
+    x = torch.randn(2, 17, dtype=torch.float16, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    report = oracle.check_module(SoftmaxOfEqualNumbers(), x)
+    assert report.passed, str(report)
+    softmax = report.table[report.table["layer_type"] == "aten.softmax"].set_index("quantity")
+    assert softmax.loc["grad_input", "z_rms"] < 1
+
+
+def copies(x: torch.Tensor) -> torch.Tensor:
+    return torch.cos(x).half().expand(400).float().sum() + torch.zeros(40)
+
+
+def test_copies_of_a_number_have_one_error() -> None:
+    """It is 400 times that of the number, which float16 has rounded."""
+    found = judged(copies, "float32", x=np.arccos([0.5 + 0.9 * 2.0**-12]))
+    assert verdicts(found)["output"] == "pass" and found.table["z_max"].max() < 1
+
+
+def shared_error(x: torch.Tensor) -> torch.Tensor:
+    return torch.exp(x).sum() + torch.zeros(64, dtype=x.dtype)
+
+
+def test_elements_that_share_an_error_are_one() -> None:
+    """Sixty-four copies of a sum say no more about its rounding than one."""
+    honest = oracle.expect(shared_error, torch.full((3,), 0.5)).output
+    off = (honest.value + 3 * honest.sigma).astype(np.float32)
+    oracle.assert_close(off, honest)
+    alone = oracle.expect(torch.exp, torch.linspace(0, 1, 64)).output
+    with pytest.raises(oracle.Discrepancy, match="less precise"):
+        oracle.assert_close((alone.value + 3 * alone.sigma).astype(np.float32), alone)

@@ -15,6 +15,7 @@ from oracle.judging.figures import Expected, differs
 from oracle.judging.known import FINDINGS, explains
 from oracle.judging.rows import PASS, WRONG, Row
 from oracle.judging.witness import along_directions
+from oracle.running_error import LAMBDA
 from oracle.trace import Key, Subject
 
 # How far the reference may be from an exact value by a mean of equal numbers.
@@ -62,10 +63,13 @@ def settled(case: Case, key: Key, row: Row, reference: Subject, said: Array, own
 
 
 def _rounds_alone(said: Array, own: Expected) -> bool:
-    """Whether the reference differs by its rounding alone from values that are exact by refbp's formula, such as a copy."""
+    """Whether the reference differs by its rounding alone from values that are exact by refbp's formula, such as a copy.
+
+    Beside them may be values that are rounded, which differ within their tolerance.
+    """
     exact = (own.sigma == 0) & np.isfinite(own.value)
-    other = said != own.value
-    return bool(np.all(exact[other] & (np.abs(said - own.value)[other] <= FEW_ULPS * np.abs(own.value)[other])))
+    reach = np.where(exact, FEW_ULPS * np.abs(own.value), LAMBDA * own.sigma)
+    return bool(np.all((said == own.value) | (np.abs(said - own.value) <= reach)))
 
 
 def _argument(key: Key) -> str | None:

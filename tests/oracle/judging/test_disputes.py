@@ -168,6 +168,26 @@ def test_a_reference_that_rounds_a_copy_does_not_accuse() -> None:
     assert {row.quantity for row in found} == {"buffer.running_mean"}
 
 
+def test_a_reference_may_round_a_kept_number_beside_others() -> None:
+    """Adafactor's mean of squares in the last column does not change, and refbp keeps it; torch takes a root and its square.
+    In the other column both round."""
+    weight = np.linspace(-1, 1, 8).reshape(4, 2)
+    grads = [np.array([[a, 3.0], [1.0, -2.0], [b, -1.0], [3.0, -2.0]]) for a, b in ((-2.0, 4.0), (1.0, -3.0))]
+    case = Case(
+        "kept",
+        params={"0.weight": weight},
+        grads=tuple({"0.weight": own} for own in grads),
+        optimizer=Spec("Adafactor", {"lr": 0.1, "beta2_decay": -0.3}),
+        steps=2,
+    ).astype("float32")
+    assert not [row for row in judge(case, refbp.run(case), torch) if row.verdict in DISCREPANCIES]
+    for column in (0, 1):
+        change = np.where(np.arange(2) == column, 1 + 1e-5, 1.0)
+        changed = Changed("col_var.weight", lambda array, change=change: array * change)  # type: ignore[misc]
+        found = [row for row in judge(case, changed.run(case), torch) if row.verdict in DISCREPANCIES]
+        assert "col_var.weight" in {row.quantity for row in found}
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_norm_without_a_batch_is_judged(rank: int, channels: int) -> None:

@@ -285,7 +285,8 @@ class Comparison:
             return False
         due = self.expected(key)
         through = _traced(self.predicted) if self.bench.end_to_end else None
-        known = ~overflown(self.case, key.quantity, through, due.value, own.value, own.sigma, got)
+        left_range = any(seen.out_of_range for seen in self.branches.by_place.values())
+        known = ~overflown(self.case, key.quantity, through, due.value, own.value, own.sigma, got, left_range)
         left = Expected(due.value[known], due.sigma[known], None, due.scale[known])
         return not known.all() and not differs(got[known], left)
 

@@ -86,7 +86,14 @@ def products_may_overflow(case: Case, quantity: str) -> bool:
 
 
 def overflown(
-    case: Case, quantity: str, through: Trace | None, due: Floats, own: Floats, sigma: Floats, got: Array
+    case: Case,
+    quantity: str,
+    through: Trace | None,
+    due: Floats,
+    own: Floats,
+    sigma: Floats,
+    got: Array,
+    left_range: bool = False,
 ) -> Array:
     """The mask where an infinity or NaN is due only because what is computed from the given numbers overflows.
 
@@ -97,10 +104,12 @@ def overflown(
         through: what is due on the way, in a network.
         due: the reference's value.
         own, sigma: refbp's prediction and its error.
+        left_range: whether a number on the way may have left the range, or have been divided by zero.
     """
     lost: Array = ~np.isfinite(due)
     if not all_finite(case, quantity):  # an infinity, to which one of the other sign may be added
-        return lost & np.isinf(due) & np.isnan(got) & products_may_overflow(case, quantity)
+        other = products_may_overflow(case, quantity) | (left_range & ~np.isfinite(sigma))
+        return lost & np.isinf(due) & np.isnan(got) & other
     if not may_overflow(
         case, quantity, through
     ):  # only the reference's formula leaves the range, where the prediction's may

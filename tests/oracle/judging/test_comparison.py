@@ -350,6 +350,25 @@ def test_an_output_in_a_network_that_overflows_is_undecided(mode: str) -> None:
     assert verdict() == WRONG
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered", "ignore:divide by zero")
+@pytest.mark.parametrize(("size", "verdict"), [(1e-4, UNDECIDED), (1.0, WRONG)])
+def test_an_infinity_may_meet_a_quotient_by_zero(size: float, verdict: str) -> None:
+    """The square of 1e-4 is zero in float16, and so is ε: AdamW then adds an infinity to the parameter, which was given as one of
+    the other sign. A number in its place is wrong, and so is NaN beside it."""
+    case = Case(
+        "given infinity",
+        params={"0.bias": np.array([-np.inf, 0.5])},
+        grads=({"0.bias": np.array([-size, 0.5])},),
+        optimizer=Spec("AdamW", {"lr": 0.1, "eps": 1e-8}),
+    ).astype("float16")
+    trace = refbp_subject.run(case)
+    key = Key(0, "0", "param.bias")
+    right = trace.arrays[key][1]
+    for got, due in (([np.nan, right], verdict), ([1.0, right], WRONG), ([-np.inf, np.nan], WRONG)):
+        rows = judge(case, Trace({**trace.arrays, key: np.array(got, np.float16)}), torch_subject)
+        assert seen(rows, LOCAL)["0", "param.bias"] == due
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
 @pytest.mark.parametrize(("size", "verdict"), [(1e30, UNDECIDED), (1.0, WRONG)])
 def test_an_infinity_may_meet_an_overflow_of_the_other_sign(size: float, verdict: str) -> None:

@@ -99,3 +99,15 @@ def test_elements_that_share_an_error_are_one() -> None:
     alone = oracle.expect(torch.exp, torch.linspace(0, 1, 64)).output
     with pytest.raises(oracle.Discrepancy, match="less precise"):
         oracle.assert_close((alone.value + 3 * alone.sigma).astype(np.float32), alone)
+
+
+def clamped_sine(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.sin(x * 0.8 + b).clamp(-0.9, 0.9)
+
+
+def test_an_open_choice_is_followed_by_rounding() -> None:
+    """Rounding 32.55 to bfloat16 decides whether its sine is clamped: the gradient is 0, or a cosine that was rounded too."""
+    given = {"x": np.array([-27.125]), "b": np.array([54.25])}
+    found = judged(clamped_sine, "bfloat16", **given)
+    assert not found.blame and 4 < found.table["z_max"].max() < 5
+    assert set(verdicts(judged(clamped_sine, "bfloat16", 2.0, **given)).values()) == {"pass", "wrong"}

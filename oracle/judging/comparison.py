@@ -173,7 +173,7 @@ class Comparison:
         for cached in ("with_open_ties", "with_bounds", "outcomes"):
             whole.__dict__.pop(cached, None)
         whole.by_convention = {}
-        whole.part, whole.case, whole.bench, whole.guides = part, part.case, bench, _guides(bench, 1)
+        whole.part, whole.case, whole.bench = part, part.case, bench  # its inputs are exact and need no guides
         whole.predicted, whole.values = renamed(self.predicted), Trace(renamed(self.values.arrays))
         seen = self.branches.by_place
         whole.branches = BranchLog(by_place={names.get(place, place): own for place, own in seen.items()})

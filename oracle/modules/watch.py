@@ -180,7 +180,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         with torch.utils._python_dispatch._disable_current_modes():
             for held in self._held.pop(tensor.untyped_storage()._cdata, ()):
                 if held.source is None or held.geometry.size <= DRAWN:
-                    _ = held.numbers if held.kept is None else None
+                    _ = held.numbers  # copies them
                     continue
                 drawn, elements = self.sampler.points(held.shape), (held.geometry, held.dtype)
                 if elements not in copies:

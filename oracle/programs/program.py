@@ -92,8 +92,7 @@ class Held:
 
     def keep(self, part: Any, values: Array) -> None:
         """Takes a copy of a part of its values, which are about to be overwritten."""
-        if self._numbers is None and self.kept is None:
-            self.kept, self._read, self.source = (part, values), None, None
+        self.kept, self._read, self.source = (part, values), None, None
 
     @property
     def shape(self) -> tuple[int, ...]:

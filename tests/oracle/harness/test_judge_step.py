@@ -116,3 +116,16 @@ def test_a_run_that_ends_early_is_judged_as_far_as_it_came() -> None:
     trial = tried(case, Falls(), torch_subject)
     assert not trial.ended_well and len(trial.trace) == 1
     assert [row.verdict for row in trial.judgement.rows if row.mode == LOCAL][-1] == "crashed"
+
+
+def test_what_goes_into_a_layer_that_the_case_does_not_have_is_not_judged() -> None:
+    """A subject may show inputs, masks and upstream gradients of more places than the case names; a result there is wrong."""
+    case, _ = tampered()
+    trace = refbp_subject.run(case)
+    for quantity in ("input", "mask", "grad_output"):
+        trace.record(0, "inner", quantity, np.zeros(3, np.float32))
+    step = CaseStep(case, trace, torch_subject)
+    assert not any(row.layer == "inner" or row.verdict in DISCREPANCIES for row in step.judged(Profile()))
+    trace.record(0, "inner", "output", np.zeros(3, np.float32))
+    (row,) = (row for row in step.judged(Profile()) if row.verdict in DISCREPANCIES)
+    assert (row.quantity, row.diagnosis) == ("output", "extra: the case has no quantity 0/inner/output")

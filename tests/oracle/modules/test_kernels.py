@@ -7,13 +7,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 import oracle
+from oracle.execution.predict import predict
+from oracle.judging.kernels import predicted
+from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.kernels import BY_CLASS, kernels_of
+from oracle.running_error.kernels.table import Kernels
+from oracle.suite.build import layer, network_case
+from oracle.trace import Key
 
 from .layers_in_16_bits import DTYPES, LAYERS, checked
 
@@ -264,3 +271,20 @@ def test_devices_that_nobody_measured_may_add_up_in_16_bits() -> None:
     """The tables for the CPU and for CUDA say nothing about another device."""
     assert kernels_of("Linear", "cpu") != kernels_of("Linear", "cuda")
     assert kernels_of("Linear", "mps") is None
+
+
+def test_only_elements_that_a_padding_repeats_are_added_up_once_more() -> None:
+    """Elsewhere the gradient errs as it does under zeros; between the edges that circular padding repeats nothing is added."""
+
+    def sigma(mode: str) -> np.ndarray:
+        conv = layer("Conv1d", 2, 3, 3, padding=1, padding_mode=mode, name="layer")
+        case = network_case("kernels/conv", "", [conv], (2, 2, 9)).astype("bfloat16")
+        model = ErrorModel(np.dtype(case.dtype), False, "float32")
+        kernels = Kernels(by_place=("grad_input",))
+        found = predicted(kernels, case, model, lambda own: predict(case, own))[Key(0, "layer", "grad_input")]
+        assert isinstance(found, ErrorArray)
+        return found.sigma
+
+    zeros, circular = sigma("zeros"), sigma("circular")
+    np.testing.assert_allclose(circular[..., 1:-1], zeros[..., 1:-1], rtol=1e-12)
+    assert (circular[..., [0, -1]] > zeros[..., [0, -1]]).all()

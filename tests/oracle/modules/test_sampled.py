@@ -277,3 +277,19 @@ def test_a_layer_of_which_nothing_is_drawn_and_that_is_too_large_is_unjudged(mon
     )
     assert not report.passed and report.coverage.operations == 0
     assert "too large to be judged whole" in report.coverage.unjudged[0].reason
+
+
+def test_what_only_moves_numbers_is_judged_whole_up_to_a_larger_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computing it costs a copy. An index is such an operation; beyond both limits it is unjudged."""
+    monkeypatch.setattr(operations, "MOST", 5000)
+    x = torch.randn(100, 60, requires_grad=True)
+
+    class Reversed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[torch.arange(len(x) - 1, -1, -1)]
+
+    report = oracle.check_module(Reversed(), x, effort="sample")
+    assert report.passed and report.coverage.operations == 1
+    monkeypatch.setattr(operations, "WHOLE", 5000)
+    report = oracle.check_module(Reversed(), x, effort="sample")
+    assert not report.passed and "too large to be judged whole" in report.coverage.unjudged[0].reason

@@ -344,3 +344,22 @@ def test_slopes_that_were_drawn_are_those_that_the_output_shows() -> None:
     _, (grad,) = run(fn, inputs, upstream, WithErrors(ErrorModel(np.dtype("float32"))))
     assert (np.abs(due.numpy() - grad.value) <= LAMBDA * grad.sigma).all()
     assert grad.sigma[1] < 1e-6 < grad.sigma[3]
+
+
+def test_a_rule_may_leave_out_the_last_results_of_an_operation() -> None:
+    """The batch norm of a decomposed program returns new statistics beside the output; the rule makes the output."""
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(size, dtype=torch.float64) for size in ((5, 3, 4), (3,), (3,)))
+    mean, var = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+
+    def fn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        made = torch.ops.aten._native_batch_norm_legit_functional(x, weight, bias, mean, var, True, 0.1, 1e-5)
+        assert len(made) == 5
+        output: torch.Tensor = made[0]
+        return output
+
+    inputs, upstream, due = torch_gradients(lambda *given: [fn(*given)], [x, weight, bias])
+    outputs, grads = run(fn, inputs, upstream, Plain())
+    for got, expected in zip([*outputs, *grads], [fn(*inputs), *due], strict=True):
+        assert expected is not None
+        np.testing.assert_allclose(got, expected.detach().numpy(), rtol=1e-9, atol=1e-12)

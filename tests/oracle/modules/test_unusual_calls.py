@@ -1,0 +1,84 @@
+"""A layer that is not called as its class is called, or is not what its class says, is judged by its operations all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import oracle
+
+
+class Model(nn.Module):
+    """One layer, and what is done with it."""
+
+    def __init__(self, layer: nn.Module, body: Callable[[Any, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.layer, self.body = layer, body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(self.layer, x)
+
+
+class Bare(nn.Linear):
+    """A linear layer without what the constructor of its class sets."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.weight, self.bias = nn.Parameter(torch.randn(3, 4)), None  # type: ignore[assignment]
+
+
+class BareNorm(nn.BatchNorm1d):
+    """Statistics, and a forward pass that does not use them."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.weight = nn.Parameter(torch.ones(4))
+        self.register_buffer("running_mean", torch.zeros(4))
+        self.register_buffer("running_var", torch.ones(4))
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return input * self.weight
+
+
+def after_an_error(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    try:
+        layer(x[:, :2])
+    except RuntimeError:
+        return layer(x)  # type: ignore[no-any-return]
+    raise AssertionError
+
+
+PLAIN, IMAGES = (5, 4), (2, 2, 4, 4)
+CALLS: dict[str, tuple[nn.Module, Callable[[Any, torch.Tensor], torch.Tensor], tuple[int, ...]]] = {
+    "with an argument more": (nn.ConvTranspose2d(2, 3, 3, 2), lambda up, x: up(x, output_size=(10, 10)), IMAGES),
+    "with two results": (nn.MaxPool2d(2, return_indices=True), lambda pool, x: pool(x)[0], IMAGES),
+    "after a call that failed": (nn.Linear(4, 3), after_an_error, PLAIN),
+    "without its options": (Bare(), lambda layer, x: layer(x), PLAIN),
+    "with statistics alone": (BareNorm(), lambda layer, x: layer(x), PLAIN),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_called_in_another_way_is_judged(name: str) -> None:
+    """torch is not accused, every operation and parameter is judged, and a result that is a hundredth too large is found."""
+    layer, body, shape = CALLS[name]
+    torch.manual_seed(0)
+    x = torch.randn(shape, requires_grad=True)
+    report = oracle.check_module(Model(layer, body), x)
+    assert report.passed and report.coverage.operations == report.coverage.parameters == 1, report
+
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return x * 1.0
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> Any:
+            return grad * 1.01
+
+    report = oracle.check_module(Model(layer, lambda own, x: body(own, Wrong.apply(x))), x)
+    assert [own.quantity for own in report.blame] == ["grad_input"], report

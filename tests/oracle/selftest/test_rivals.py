@@ -30,6 +30,7 @@ from oracle.selftest.rivals.rules import (
     wide,
     within,
 )
+from oracle.selftest.variants import all_variants
 from oracle.subjects import refbp
 from oracle.trace import Trace
 
@@ -157,3 +158,22 @@ def test_nobody_is_accused_for_counting_steps_in_integers() -> None:
     """torch counts them in floating-point numbers. Whoever compares what was trained does not look at the count."""
     found = score.judged(score.Job(False, "Rprop: by masks", "float64"))
     assert not found.refused["torch.testing.assert_close"] and found.tolerance < 1e-6
+
+
+IN_16_BITS = ("linear", "conv", "max pool", "batch norm", "Tanh", "PReLU", "CrossEntropyLoss")
+
+
+def test_in_bfloat16_the_layer_at_fault_is_judged_by_itself() -> None:
+    """The first bug and variant of some families: what is judged is one layer or loss. A bug that 16 bits do not show, an
+    optimizer and a wiring have no outcome."""
+    first: dict[tuple[str, bool], score.Job] = {}
+    for job in score._jobs():
+        family = (all_bugs() if job.is_bug else all_variants())[job.name].family
+        if job.dtype == "bfloat16":
+            first.setdefault((family, job.is_bug), job)
+    for family in IN_16_BITS:
+        assert score.judged(first[family, True]).refused[score.ORACLE]
+        assert not score.judged(first[family, False]).refused.get(score.ORACLE)
+    assert not any(score.judged(first[family, True]).refused for family in ("SGD", "wiring", "response norm"))
+    part = score.alone(all_bugs()[first["CrossEntropyLoss", True].name])
+    assert part is not None and not part.layers and not part.params and part.loss is not None

@@ -97,24 +97,30 @@ def gather(input: Any, dim: int, index: Any, sparse_grad: bool = False) -> Any:
         return np.zeros_like(input, shape=index.shape), lambda g: (np.zeros_like(input),)
     if not input.ndim:
         return input.reshape(index.shape), lambda g: (g.reshape(()),)
-    places = _along(index.reshape(index.shape or (1,)), dim)
-    return mapped(input, lambda own: own[places].reshape(index.shape)), lambda g: (
-        _added_at(places, g.reshape(index.shape or (1,)), input),
-    )
+    places = _along(_row(index), dim)
+    return mapped(input, lambda own: own[places].reshape(index.shape)), lambda g: (_added_at(places, _row(g), input),)
 
 
 @rule("scatter_add")
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     """x with y added at an index along a dimension; g, and g read there."""
-    if not input.ndim:
-        return input + src, lambda g: (g, None, None, g)
     if not index.size:
         return input, lambda g: (g, None, None, np.zeros_like(src))
-    places = _along(index, dim)
-    used = tuple(slice(size) for size in index.shape)
-    y = input.copy()
-    np.add.at(y, places, mapped(src, lambda own: own[used]))
-    return y, lambda g: (g, None, None, _into(mapped(g, lambda own: own[places]), used, src))
+    rows, source = _row(index), _row(src)
+    places, used = _along(rows, dim), tuple(slice(size) for size in rows.shape)
+    y = _row(input).copy()
+    np.add.at(y, places, mapped(source, lambda own: own[used]))
+    return y.reshape(input.shape), lambda g: (
+        g,
+        None,
+        None,
+        _into(mapped(_row(g), lambda own: own[places]), used, source).reshape(src.shape),
+    )
+
+
+def _row(x: Any) -> Any:
+    """The array; a number as a row of one, which torch takes for the same."""
+    return x.reshape(x.shape or (1,))
 
 
 def _into(part: Any, used: Any, like: Any) -> Any:
@@ -133,19 +139,21 @@ def scatter(input: Any, dim: int, index: Any, src: Any, reduce: str | None = Non
     """x overwritten at an index along a dimension; g where x was kept, and g read there."""
     if reduce is not None:
         raise NoRule(f"there is no rule for scatter with reduce={reduce!r}")
-    if not input.ndim or not index.size:
-        return input, lambda g: (g, None, None, np.zeros_like(src) if hasattr(src, "dtype") else None)
-    places, used = _along(index, dim), tuple(slice(size) for size in index.shape)
     is_array = hasattr(src, "dtype")
-    kept = np.ones(input.shape, bool)
+    if not index.size:
+        return input, lambda g: (g, None, None, np.zeros_like(src) if is_array else None)
+    rows, whole, source = _row(index), _row(input), _row(src) if is_array else src
+    places, used = _along(rows, dim), tuple(slice(size) for size in rows.shape)
+    kept = np.ones(whole.shape, bool)
     kept[places] = False
-    value = mapped(src, lambda own: own[used]) if is_array else float(src)
-    return np.where(kept, input, _written(value, places, input)), lambda g: (
-        np.where(kept, g, 0.0),
-        None,
-        None,
-        _into(mapped(g, lambda own: own[places]), used, src) if is_array else None,
-    )
+    value = mapped(source, lambda own: own[used]) if is_array else float(src)
+
+    def backward(g: Any) -> Any:
+        read = mapped(_row(g), lambda own: own[places])
+        grad_src = _into(read, used, source).reshape(src.shape) if is_array else None
+        return np.where(kept.reshape(input.shape), g, 0.0), None, None, grad_src
+
+    return np.where(kept, whole, _written(value, places, whole)).reshape(input.shape), backward
 
 
 def _written(value: Any, places: Any, like: Any) -> Any:

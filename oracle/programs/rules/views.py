@@ -120,7 +120,7 @@ def flip(input: Any, dims: Any) -> Any:
     """x reversed along dimensions; g reversed likewise."""
 
     def turned(x: Any) -> Any:
-        return mapped(x, lambda own: np.flip(own, tuple(dims)))
+        return mapped(x, lambda own: np.flip(own, tuple(dims)) if own.ndim else own)
 
     return turned(input), lambda g: (turned(g),)
 

@@ -78,3 +78,32 @@ def test_an_operation_is_judged_by_the_elements_that_are_drawn(name: str) -> Non
     assert (report.coverage.gradients < 1) == (name in CUT)
     largest = report.table.query("quantity.str.startswith('grad')")["n"].max()
     assert name in WHOLE or 0 < largest <= 2 * DRAWN
+
+
+# A layer and the shape of its input; of the first elements are drawn, the second are judged whole.
+LAYERS_CUT: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "rows of a softmax": (nn.Softmax(1), ROWS),
+    "columns of a softmax": (nn.LogSoftmax(0), ROWS),
+    "planes of a pool": (nn.AvgPool2d(2), IMAGES),
+    "groups of channels": (nn.GroupNorm(4, 8), IMAGES),
+    "channels of an instance norm": (nn.InstanceNorm2d(8, affine=True), IMAGES),
+    "channels of a PReLU": (nn.PReLU(8), IMAGES),
+    "rows and features": (nn.Linear(80, 60, bias=False), ROWS),
+}
+LAYERS_WHOLE: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "a softmax in the middle": (nn.Softmax(1), (20, 30, 12)),
+    "one softmax": (nn.Softmax(0), (6000,)),
+    "a pool without a batch": (nn.AvgPool2d(2), (32, 20, 20)),
+    "one slope": (nn.PReLU(), ROWS),
+    "a row": (nn.Linear(5000, 3), (5000,)),
+}
+
+
+@pytest.mark.parametrize("name", [*LAYERS_CUT, *LAYERS_WHOLE])
+def test_a_layer_is_judged_by_the_elements_that_are_drawn(name: str) -> None:
+    """Where its parts compute alone; what cannot be cut is not left out."""
+    layer, shape = (LAYERS_CUT | LAYERS_WHOLE)[name]
+    torch.manual_seed(0)
+    report = oracle.check_module(nn.Sequential(layer), torch.randn(shape, requires_grad=True), effort="sample")
+    assert report.passed and report.coverage.operations == report.coverage.parameters == 1, report
+    assert (report.coverage.gradients < 1) == (name in LAYERS_CUT)

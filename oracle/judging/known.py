@@ -38,8 +38,16 @@ class Finding(NamedTuple):
 BOTH = ("float64", "float32")
 ALL = (*BOTH, "float16", "bfloat16")
 FINDINGS = (
-    Finding("torch", "Hardsigmoid", "grad_input", ("float64",), 2.0**-24, "torch-hardsigmoid-float64"),
-    Finding("torch", "CELU", "grad_input", ("float64",), 2.0**-19, "torch-celu-float64"),
+    *(
+        Finding("torch", own, "grad_input", ("float64",), most, report)
+        for names, most, report in (
+            (("Hardsigmoid", "aten.hardsigmoid"), 2.0**-24, "torch-hardsigmoid-float64"),
+            (("CELU", "aten.celu"), 2.0**-19, "torch-celu-float64"),
+            (("aten.digamma", "aten.polygamma"), 2.0**-30, "torch-polygamma"),
+        )
+        for own in names
+    ),
+    Finding("torch", "aten.polygamma", "output", ("float64",), 2.0**-30, "torch-polygamma"),
     Finding("torch", "CosineEmbeddingLoss", "*", ("float64",), 2.0**-20, "torch-cosine-embedding-float64"),
     *(
         Finding("torch", own, "grad.target", ALL, 0.0, report, infinite=True)

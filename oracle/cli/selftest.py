@@ -20,7 +20,10 @@ def selftest(
         bool, typer.Option("--corpus", help="Judge published bugs of other projects, rebuilt here, and their repairs.")
     ] = False,
     models: Annotated[
-        bool, typer.Option("--models", help="Judge correct models of timm and torchvision, which must not be blamed.")
+        bool,
+        typer.Option(
+            "--models", help="Judge correct models of timm, torchvision and transformers, which must not be blamed."
+        ),
     ] = False,
     sensitivity: Annotated[
         bool,

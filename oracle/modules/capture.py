@@ -156,6 +156,7 @@ class Capture:
             call.cut(plans, given, state)
         if torch.is_grad_enabled():
             if given.requires_grad:
+                call.learns += [self.names[given]] if given in self.names else []  # its input is a parameter itself
                 call.edges[edge_of(given)] = ("grad_input", None)
                 if given._is_view() and given._base is not None and given._base.requires_grad:
                     call.edges[edge_of(given._base)] = ("grad_input", Slice.of(given))

@@ -43,11 +43,11 @@ def architecture(name: str, **options: Any) -> torch.nn.Module:
             import timm
 
             model = timm.create_model(own, **options)
-    _randomize_constants(model, torch.Generator().manual_seed(1))
+    randomize_constants(model, torch.Generator().manual_seed(1))
     return model
 
 
-def _randomize_constants(model: torch.nn.Module, generator: torch.Generator) -> None:
+def randomize_constants(model: torch.nn.Module, generator: torch.Generator) -> None:
     """Replaces weights that are created constant, such as 0, 1 or 1e-6, by random ones.
 
     A zero at the end of a residual branch, or a tiny LayerScale, would hide every error in the branch.

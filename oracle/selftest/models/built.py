@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 from oracle.selftest.models.architectures import architecture
 from oracle.selftest.models.language import language_model, tokens
+from oracle.selftest.models.published import IMAGE, MODELS, published_model
 
 CLASSES = 10
 # Sides of the image in pixels, in the order in which they are tried.
 SIDES = (48, 64, 96, 128, 160, 224, 240, 256)
+PUBLISHED_SIDE = 48
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ def built(name: str, dtype: str, mode: str, batch: int) -> Built:
     Raises: the model's own exception for the largest image, if it runs on none.
     """
     library, _, own = name.partition("/")
-    if library == "language":
-        module, side, loss = language_model(own), 0, of_words
+    if library == "language" or (library == "transformers" and MODELS[own][0] != IMAGE):
+        module = language_model(own) if library == "language" else published_model(own, CLASSES)
+        side, loss = 0, of_words
         x, target = tokens(batch, seed=2), tokens(batch, seed=3)
     else:
-        module, side = _of_images(name, batch)
+        is_published = library == "transformers"
+        module, side = (published_model(own, CLASSES), PUBLISHED_SIDE) if is_published else _of_images(name, batch)
         loss = of_classes
         generator = torch.Generator().manual_seed(2)
         x = torch.randn(batch, 3, side, side, generator=generator, dtype=torch.float64)

@@ -1,8 +1,8 @@
-"""The models that are tried: timm's test models, then small models of many timm and torchvision families."""
+"""The models that are tried: timm's test models, then small models of many families of timm, torchvision and transformers."""
 
 from __future__ import annotations
 
-from oracle.selftest.models.language import MODELS
+from oracle.selftest.models import language, published
 
 TEST = """
 test_resnet test_byobnet test_convnext test_convnext2 test_convnext3 test_efficientnet test_efficientnet_gn test_efficientnet_ln
@@ -34,7 +34,8 @@ TORCHVISION = """
 squeezenet1_1 mobilenet_v2 mobilenet_v3_small shufflenet_v2_x0_5 mnasnet0_5 resnet18 regnet_y_400mf googlenet efficientnet_b0
 """
 CLOSELY = (*TEST.split(), *LIGHT.split())
-LANGUAGE = tuple(f"language/{name}" for name in MODELS)
-FIRST = (*CLOSELY, *LANGUAGE, *(f"torchvision/{name}" for name in TORCHVISION.split()), *SMALL.split())
+LANGUAGE = tuple(f"language/{name}" for name in language.MODELS)
+PUBLISHED = tuple(f"transformers/{name}" for name in published.MODELS)
+FIRST = (*CLOSELY, *LANGUAGE, *PUBLISHED, *(f"torchvision/{name}" for name in TORCHVISION.split()), *SMALL.split())
 NAMES = (*FIRST, *LARGE.split())
-QUICK = ("test_resnet", "test_mambaout", "language/GPT-2", "language/Llama")
+QUICK = ("test_resnet", "test_mambaout", "language/GPT-2", "language/Llama", "transformers/mixtral")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from oracle.report.markdown import table
-from oracle.selftest.models.names import CLOSELY, LANGUAGE, NAMES
+from oracle.selftest.models.names import CLOSELY, LANGUAGE, NAMES, PUBLISHED
 from oracle.selftest.models.score import BATCH, LARGER, Job, Models, all_jobs, job_of
 from oracle.wording.figures import counted, exact_share, figure
 
@@ -62,11 +62,12 @@ def summary_table(result: Models) -> pd.DataFrame:
     """The main figures, one per line."""
     frame = result.table()
     names = list(dict.fromkeys(frame["name"]))
-    words = sum(name in LANGUAGE for name in names)
+    words, published = (sum(name in own for name in names) for own in (LANGUAGE, PUBLISHED))
     said = _about(frame)
     lines = [
         (
-            f"{len(names) - words} architectures and {counted(words, 'language model')} by torch: accused",
+            f"{len(names) - words} architectures, {published} of them of transformers, and {counted(words, 'language model')} by "
+            "torch: accused",
             f"{said['accused']} runs",
         ),
         ("false alarms", f"{int(frame['accused'].sum())} rows in {said['elements']} elements"),

@@ -10,6 +10,7 @@ import numpy as np
 from oracle.case.case import Spec
 from oracle.execution.formulas import covering, other_activation
 from oracle.programs.adjoint import plain, summed_to
+from oracle.programs.geometry import mapped
 from oracle.programs.program import Held
 from oracle.programs.table import rule
 from oracle.running_error import LAMBDA, ErrorArray
@@ -45,7 +46,7 @@ def _activation(name: str) -> None:
 
 for _name in (
     *("relu", "relu6", "silu", "hardtanh", "hardsigmoid", "hardswish", "leaky_relu", "mish", "softplus"),
-    *("hardshrink", "softshrink", "threshold", "glu"),
+    *("hardshrink", "softshrink", "threshold"),
 ):
     _activation(_name)
 
@@ -117,6 +118,19 @@ def sigmoid(input: Any) -> Any:
     """`refbp.functional.sigmoid`."""
     made = _from_output(functional.sigmoid, lambda g, y: g * (1.0 - y) * y)(input)
     return _in_any_formula(Spec("Sigmoid"), input, made)
+
+
+@rule("glu")
+def glu(input: Any, dim: int = -1) -> Any:
+    """`refbp.functional.glu`; in 16 bits by the stored σ of the second half, as in Activation.cpp."""
+    y, back = functional.glu(input, dim)
+    first, second = np.split(np.arange(input.shape[dim]), 2)
+    value, gate = (mapped(input, lambda own, part=part: np.take(own, part, axis=dim)) for part in (first, second))
+    share, _ = functional.sigmoid(gate)
+    kept = stored(share)
+    if kept is share:
+        return y, back
+    return y, lambda g: np.concatenate([g * kept, (1.0 - kept) * kept * value * g], axis=dim)
 
 
 @rule("tanh")

@@ -111,3 +111,17 @@ def test_an_open_choice_is_followed_by_rounding() -> None:
     found = judged(clamped_sine, "bfloat16", **given)
     assert not found.blame and 4 < found.table["z_max"].max() < 5
     assert set(verdicts(judged(clamped_sine, "bfloat16", 2.0, **given)).values()) == {"pass", "wrong"}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_gated_linear_unit_keeps_its_gate_in_16_bits(dtype: torch.dtype) -> None:
+    """Its gradient is made from the stored gate, and 1 minus a gate near one has few digits left."""
+
+    class Gated(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.glu(x * 1.0)
+
+    torch.manual_seed(0)
+    x = (torch.randn(400, 6) + torch.tensor([0.0, 0, 0, 3, 3, 3])).to(dtype).requires_grad_()
+    report = oracle.check_module(Gated(), x)
+    assert not report.blame, report

@@ -74,6 +74,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._learnt: list[dict[str, Array]] = []
         self._hooks: list[Any] = []
         self._written: list[tuple[str, torch.Tensor, int]] = []
+        self._only_seen: set[Edge] = set()
         self._read: dict[int, list[tuple[torch.Tensor, int, Geometry]]] = {}
 
     @contextmanager
@@ -160,7 +161,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         """Records the place in the graph of a tensor that is about to be read, or was returned."""
         self._settle()
         for tensor in tensors:
-            self._note(tensor)
+            self._note(tensor, only_seen=name == "detach")
             key = tensor.untyped_storage()._cdata if self._detached else 0
             if key in self._detached and not tensor.requires_grad and torch.is_grad_enabled():
                 cut, node = self._detached.pop(key)
@@ -220,7 +221,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             if names:
                 yield cut, names
 
-    def _note(self, tensor: torch.Tensor) -> None:
+    def _note(self, tensor: torch.Tensor, only_seen: bool = False) -> None:
+        """Records a tensor's place in the graph, and that its numbers are read, unless it is only seen."""
         if not tensor.requires_grad or not torch.is_tensor(tensor):
             return
         node = tensor.grad_fn
@@ -229,10 +231,14 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 self.leaves[id(tensor)] = self.held(tensor)
             return
         edge = (node, tensor.output_nr)
-        if edge in self.edges:
+        if edge in self.edges and (only_seen or edge not in self._only_seen):
             return
         held = self.held(tensor)
-        self.edges[edge] = (held, len(self.events))
+        self.edges.setdefault(edge, (held, len(self.events)))
+        if only_seen:  # such as y.data, whose numbers nobody has used before they are overwritten
+            self._only_seen.add(edge)
+            return
+        self._only_seen.discard(edge)
         self._read.setdefault(held.storage, []).append((tensor, tensor._version, held.geometry))
         base = tensor._base if tensor._is_view() else None
         if base is not None:
@@ -268,6 +274,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         read = [tensor for reads in self._read.values() for tensor, _, _ in reads]
         self.tensor_hooks.watch([*read, *self.parameters], self.held, done)
         self.events, self.edges, self.leaves, self._read, self._detached = [], {}, {}, {}, {}
+        self._only_seen.clear()
         if hides_parameters:
             self._hooks += [
                 own.register_hook(self._learning(name))  # type: ignore[no-untyped-call]

@@ -35,6 +35,12 @@ def clamp_a_result(self: Scaled, y: Tensor) -> Tensor:
     return z * y
 
 
+def round_straight_through(self: Scaled, y: Tensor) -> Tensor:
+    z = y * self.scale
+    z.data.round_()
+    return z * y
+
+
 def zero_a_row(self: Scaled, y: Tensor) -> Tensor:
     z = torch.empty_like(y).copy_(y)
     z.detach()[0] = 0
@@ -62,7 +68,10 @@ class Scaled(nn.Module):
         return self.use(self, self.linear(x))
 
 
-USES = (clamp_data, divide_without_gradients, reassign, clamp_a_result, zero_a_row, move_a_mean, near_zero)
+USES = (
+    *(clamp_data, divide_without_gradients, reassign, clamp_a_result, round_straight_through, zero_a_row),
+    *(move_a_mean, near_zero),
+)
 
 
 @pytest.mark.parametrize("use", USES, ids=lambda own: own.__name__)

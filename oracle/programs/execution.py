@@ -102,10 +102,11 @@ class WithErrors:
         if adds_up_in_16_bits:
             return converted(x, replace(model, accumulate=None))
         by_steps = rule.moves or rule.family in FAMILIES_BY_CALLS or rule.name in kernels.step_by_step
+        by_steps = by_steps or (not gradients and rule.name in kernels.outputs_step_by_step)
         return x if by_steps else converted(x, model.inside_kernels)
 
     def differentiates_otherwise(self, rule: Rule) -> bool:
-        return rule.name in self.kernels.gradients_in_16_bits
+        return rule.name in self.kernels.gradients_in_16_bits or rule.name in self.kernels.outputs_step_by_step
 
     def sliced(self, x: Any, dtype: str, rule: Rule, argument: int | None) -> Any:
         own = self.kernels.by_slices.get(rule.name)
@@ -156,13 +157,15 @@ class Run:
         self.outputs = [self.values.get(value) for value in program.outputs]
 
     def _lifted(self, held: Held) -> Any:
-        if held.dtype not in KNOWN:
-            raise NoRule(f"numbers of {held.dtype} are not judged")
+        _check_known(held)
         return self.arithmetic.lifted(held.numbers)
 
     def _make(self, call: Call) -> None:
         args, kwargs = replaced((list(call.args), dict(call.kwargs)), Ref, lambda ref: self.values[ref.value])
         depends = any(ref.value in self._depends for ref in refs((call.args, call.kwargs)))
+        for held in call.recorded:
+            if held is not None:
+                _check_known(held)
         is_unseen = all(held is None for held in call.recorded)  # an array after a part of it was written
         rule = self._rule(call, depends, is_unseen or any(map(_is_floating, _arrays((args, kwargs)))))
         if rule is None:
@@ -270,6 +273,12 @@ class Run:
 
     def _stored(self, x: Any, dtype: str, rule: Rule, argument: int | None = None) -> Any:
         return self.arithmetic.stored(self.arithmetic.sliced(x, dtype, rule, argument), dtype)
+
+
+def _check_known(held: Held) -> None:
+    """Raises NoRule for numbers of a dtype that error arrays do not have."""
+    if held.dtype not in KNOWN:
+        raise NoRule(f"numbers of {held.dtype} are not judged")
 
 
 def _add(arrived: dict[int, Any], value: int, grad: Any) -> None:

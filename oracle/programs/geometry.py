@@ -73,6 +73,24 @@ class Geometry:
         """Whether several of its elements are the same element of the storage."""
         return not self.is_dense and len(np.unique(self.elements)) != self.size
 
+    @cached_property
+    def overlaps(self) -> bool:
+        """Whether several of its elements are the same element of the storage, by more than an expanded dimension."""
+        if not self.size:
+            return False
+        reach = 1
+        for size, step in sorted(((size, abs(step)) for size, step in self._steps if step), key=lambda own: own[1]):
+            if step < reach:
+                return self.without_expansion.repeats
+            reach += (size - 1) * step
+        return False
+
+    @cached_property
+    def without_expansion(self) -> Geometry:
+        """Its geometry without the dimensions that were expanded."""
+        kept = [own for own in zip(self.shape, self.strides, strict=True) if own[1] or own[0] == 1]
+        return Geometry(tuple(size for size, _ in kept), tuple(step for _, step in kept), self.offset)
+
     def covers(self, other: Geometry) -> bool:
         """Whether it covers all elements of another."""
         (low, high), (first, last) = self.ends, other.ends
@@ -121,14 +139,9 @@ def viewed(x: Any, own: Geometry, other: Geometry) -> Any:
 def gathered(g: Any, own: Geometry, other: Geometry) -> Any:
     """The adjoint of `viewed`: every element of g is added to the element from which it was read."""
     low, high = own.ends
-    shape, strides, axis = list(other.shape), list(other.strides), 0
-    for size, stride in zip(other.shape, other.strides, strict=True):  # expanded dimensions are summed up
-        if stride == 0 and size != 1:
-            g = np.sum(g, axis=axis)
-            del shape[axis], strides[axis]
-        else:
-            axis += 1
-    part = Geometry(tuple(shape), tuple(strides), other.offset)
+    sides = enumerate(zip(other.shape, other.strides, strict=True))
+    expanded = tuple(axis for axis, (size, stride) in sides if stride == 0 and size != 1)
+    g, part = np.sum(g, axis=expanded) if expanded else g, other.without_expansion
     places = part.elements - low
     if part.repeats:
         storage = np.zeros_like(g, shape=(high - low,))

@@ -39,13 +39,13 @@ class Storages:
             if covering and found is None:  # memory does not tell which of several equal elements it is
                 raise NoRule(REPEATED)
         if found is not None and (found[1] == LOST or found[2] != held.dtype):
-            raise NoRule("it reads memory that was written in another form")
+            raise _in_another_form(found[2], held.dtype)
         if found is None:
             return Ref(self._first_read(held, pieces), held.differentiable)
         geometry, value, _ = found
         if geometry != held.geometry:
             part = self.new()
-            self.calls.append(Call("view", (Ref(value), geometry, held.geometry), {}, (part,), (held,)))
+            self.calls.append(_view(Ref(value), geometry, held.geometry, part, held))
             value = part
         return Ref(value, held.differentiable)
 
@@ -57,7 +57,7 @@ class Storages:
             if value in self.constants or not geometry.meets(held.geometry):
                 continue
             if value == LOST or dtype != held.dtype or not held.geometry.covers(geometry):
-                raise NoRule("it reads memory that was written in another form")
+                raise _in_another_form(dtype, held.dtype)
             before, whole = whole, self.new()
             arguments = (Ref(before), Ref(value), held.geometry, geometry)
             self.calls.append(Call("write", arguments, {}, (whole,), (None,)))
@@ -149,8 +149,21 @@ class Storages:
             if held.geometry == source.geometry:
                 continue
             value, row = self.new(), Geometry.row_of(source.shape)
-            self.calls.append(Call("view", (self.read(source), row, part), {}, (value,), (held,)))
+            self.calls.append(_view(self.read(source), row, part, value, held))
             pieces.insert(0, (held.geometry, value, held.dtype))
+
+
+def _in_another_form(*dtypes: str) -> NoRule:
+    """The exception for a read of memory that was written in another form."""
+    unknown = next((own for own in dtypes if own.startswith("complex")), None)
+    return NoRule(
+        f"numbers of {unknown} are not judged" if unknown else "it reads memory that was written in another form"
+    )
+
+
+def _view(source: Ref, own: Geometry, part: Geometry, value: int, held: Held) -> Call:
+    """The call that reads a part of a value's memory as another value."""
+    return Call("view_overlapping" if part.overlaps else "view", (source, own, part), {}, (value,), (held,))
 
 
 def _helds(arguments: Any) -> list[Held]:

@@ -194,7 +194,7 @@ def _unrepeated(func: Any, args: Any, kwargs: Any) -> tuple[Geometry, ...]:
 
 def _numbers(tensor: torch.Tensor) -> Array:
     with torch.utils._python_dispatch._disable_current_modes():
-        return np.array(array(tensor))
+        return np.array(array(tensor.resolve_conj().resolve_neg()))
 
 
 def frame_of_user() -> FrameType | None:

@@ -88,6 +88,6 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     def backward(g: Any) -> Any:
         flat = g.reshape(-1)
         kept = flat if accumulate else flat * (~np.isin(np.arange(input.size), index))
-        return kept.reshape(input.shape), None, flat[index.reshape(-1)].reshape(index.shape)
+        return kept.reshape(input.shape), None, flat[index.reshape(-1)].reshape(source.shape)
 
     return made.reshape(input.shape), backward

@@ -15,6 +15,9 @@ from oracle.running_error import ErrorArray
 from oracle.running_error.stores import added_in_stores, each_place, with_more
 from refbp import functional
 
+# Keys's parameter of cubic convolution, as torch has it.
+CUBIC = -0.75
+
 
 @rule("convolution", "_convolution", "convolution_overrideable")
 def convolution(
@@ -211,13 +214,13 @@ def upsample_linear(input: Any, output_size: Any, align_corners: bool, *scales: 
 @rule("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d")
 def upsample_nearest_exact(input: Any, output_size: Any, *scales: Any) -> Any:
     """The pixel nearest to the centre of each output; the sum of g over the outputs that read it."""
-    shape, ratios = _sizes(input, output_size, scales)
+    shape, ratios = sizes_of(input, output_size, scales)
     weights = []
     for size, made, ratio in zip(input.shape[2:], shape, ratios, strict=True):
         matrix = np.zeros((made, size))
         matrix[np.arange(made), np.minimum(np.floor((np.arange(made) + 0.5) * ratio).astype(int), size - 1)] = 1
         weights.append(matrix)
-    return _through(input, weights)
+    return through(input, weights)
 
 
 @rule("upsample_bicubic2d")
@@ -226,7 +229,7 @@ def upsample_bicubic(input: Any, output_size: Any, align_corners: bool, *scales:
 
     Source: R. G. Keys, "Cubic convolution interpolation for digital image processing" (1981), eq. (4).
     """
-    shape, ratios = _sizes(input, output_size, scales)
+    shape, ratios = sizes_of(input, output_size, scales)
     weights = []
     for size, made, ratio in zip(input.shape[2:], shape, ratios, strict=True):
         steps = np.zeros_like(input, shape=(made,)) + np.arange(
@@ -235,13 +238,13 @@ def upsample_bicubic(input: Any, output_size: Any, align_corners: bool, *scales:
         spacing = (size - 1) / (made - 1) if made > 1 else 0.0
         place = steps * spacing if align_corners else (steps + 0.5) * ratio - 0.5
         whole, matrix = np.floor(plain(place)), np.zeros_like(input, shape=(made, size))
-        for tap, taken in zip((-1, 0, 1, 2), _cubic(place - whole), strict=True):
+        for tap, taken in zip((-1, 0, 1, 2), cubic_weights(place - whole), strict=True):
             np.add.at(matrix, (np.arange(made), np.clip(whole.astype(int) + tap, 0, size - 1)), taken)
         weights.append(matrix)
-    return _through(input, weights)
+    return through(input, weights)
 
 
-def _cubic(t: Any, a: float = -0.75) -> list[Any]:
+def cubic_weights(t: Any, a: float = CUBIC) -> list[Any]:
     """The weights of four neighbouring pixels for a position at distance t after the second."""
 
     def near(x: Any) -> Any:
@@ -253,7 +256,7 @@ def _cubic(t: Any, a: float = -0.75) -> list[Any]:
     return [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)]
 
 
-def _sizes(input: Any, size: Any, scales: Any) -> tuple[tuple[int, ...], list[float]]:
+def sizes_of(input: Any, size: Any, scales: Any) -> tuple[tuple[int, ...], list[float]]:
     """The output's size, and for each dimension the distance of its pixels in those of the input."""
     given = scales[0] if len(scales) == 1 and isinstance(scales[0], (list, tuple)) else scales
     spatial = input.shape[2:]
@@ -262,7 +265,7 @@ def _sizes(input: Any, size: Any, scales: Any) -> tuple[tuple[int, ...], list[fl
     return shape, [1 / f if f else n / m for n, m, f in zip(spatial, shape, factors, strict=True)]
 
 
-def _through(input: Any, weights: list[Any]) -> Any:
+def through(input: Any, weights: list[Any]) -> Any:
     """Applies a matrix to each dimension after the second."""
 
     def applied(x: Any, matrices: list[Any]) -> Any:
@@ -367,20 +370,3 @@ def col2im(input: Any, output_size: Any, kernel_size: Any, dilation: Any, paddin
         return (_unfolded(g.reshape(y.shape), places, padding).reshape(input.shape),)
 
     return y.reshape(y.shape if input.ndim == 3 else y.shape[1:]), backward
-
-
-@rule("max_unpool2d", moves=True)
-def max_unpool2d(input: Any, indices: Any, output_size: Any) -> Any:
-    """Each element written at its index of an array of zeros; g at the index."""
-    planes = input.shape[:-2]
-    flat = indices.reshape(*planes, -1)
-
-    def placed(component: Any) -> Any:
-        result = np.zeros((*planes, math.prod(output_size)), component.dtype)
-        np.put_along_axis(result, flat, np.broadcast_to(component, input.shape).reshape(*planes, -1), -1)
-        return result.reshape(*planes, *output_size)
-
-    def read(component: Any) -> Any:
-        return np.take_along_axis(component.reshape(*planes, -1), flat, -1).reshape(input.shape)
-
-    return mapped(input, placed), lambda g: (mapped(g, read),)

@@ -9,7 +9,7 @@ import numpy as np
 from oracle.programs.adjoint import plain, summed_to
 from oracle.programs.geometry import mapped
 from oracle.programs.rules.reductions import put_along
-from oracle.programs.table import NoRule, rule
+from oracle.programs.table import rule
 
 
 @rule("embedding")
@@ -135,10 +135,8 @@ def _into(part: Any, used: Any, like: Any) -> Any:
 
 
 @rule("scatter", moves=True)
-def scatter(input: Any, dim: int, index: Any, src: Any, reduce: str | None = None) -> Any:
+def scatter(input: Any, dim: int, index: Any, src: Any) -> Any:
     """x overwritten at an index along a dimension; g where x was kept, and g read there."""
-    if reduce is not None:
-        raise NoRule(f"there is no rule for scatter with reduce={reduce!r}")
     is_array = hasattr(src, "dtype")
     if not index.size:
         return input, lambda g: (g, None, None, np.zeros_like(src) if is_array else None)

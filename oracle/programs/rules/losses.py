@@ -64,7 +64,12 @@ def multi_margin_loss(
     """`refbp.functional.multi_margin_loss`."""
     shape = input.shape or (1,)
     y, back = functional.multi_margin_loss(
-        input.reshape(shape), target, int(p), float(margin), weight, reduction=REDUCTIONS[reduction]
+        input.reshape(shape),
+        target if input.ndim > 1 else target.reshape(()),
+        int(p),
+        float(margin),
+        weight,
+        reduction=REDUCTIONS[reduction],
     )
     return y, lambda g: tuple(None if own is None else own.reshape(input.shape) for own in back(g)[:1])
 

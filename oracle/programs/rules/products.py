@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from oracle.programs.adjoint import matrix_t, summed_to
+from oracle.programs.geometry import mapped
 from oracle.programs.table import NoRule, rule
+from oracle.running_error.stores import stored
 
 
 @rule("mm", "bmm")
@@ -100,3 +102,83 @@ def trilinear(
         return of(y, z, i1, expand1), of(x, z, i2, expand2), of(x, y, i3, expand3)
 
     return np.sum(x * y * z, axis=summed), backward
+
+
+@rule("_grouped_mm")
+def grouped_mm(self: Any, mat2: Any, offs: Any = None, bias: Any = None, out_dtype: Any = None) -> Any:
+    """A product for each group, whose rows, columns or terms end at an offset; of each group g Bᵀ, and Aᵀ g."""
+    if offs is None:
+        return mm(self, mat2)
+    grouped = {(2, 3): self.shape[0], (3, 2): mat2.shape[-1], (2, 2): mat2.shape[0]}[self.ndim, mat2.ndim]
+    if not len(offs) or offs[-1] != grouped:
+        raise NoRule("the last offset leaves a part of _grouped_mm's result without a value")
+    groups: list[tuple[Any, Any, Any]] = []
+    for group, (first, last) in enumerate(zip([0, *offs[:-1]], offs, strict=True)):
+        own = slice(first, last)
+        if first == last:
+            continue
+        if self.ndim == 3:  # of columns
+            groups.append((group, np.s_[:, own], np.s_[:, own]))
+        else:  # of rows, or of terms
+            groups.append((own, group, own) if mat2.ndim == 3 else (np.s_[:, own], own, group))
+    shape = (
+        (self.shape[-2], mat2.shape[-1]) if self.ndim + mat2.ndim == 5 else (len(offs), self.shape[0], mat2.shape[1])
+    )
+    y = np.zeros_like(self, shape=shape)
+    for of_a, of_b, of_y in groups:
+        y[of_y] = self[of_a] @ mat2[of_b]
+
+    def backward(g: Any) -> Any:
+        grad_self, grad_mat2 = np.zeros_like(self), np.zeros_like(mat2)
+        for of_a, of_b, of_y in groups:
+            grad_self[of_a], grad_mat2[of_b] = g[of_y] @ matrix_t(mat2[of_b]), matrix_t(self[of_a]) @ g[of_y]
+        return grad_self, grad_mat2
+
+    return y, backward
+
+
+def _scaled(x: Any, factor: Any) -> Any:
+    return x if factor == 1 else x * float(factor)
+
+
+def _plus(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
+    """β c + α times a product; without c where β is 0."""
+    z = _scaled(product, alpha)
+    return z if beta == 0 else _scaled(input, beta) + z
+
+
+@rule("addbmm")
+def addbmm(input: Any, batch1: Any, batch2: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+    """β c + α Σ A B over a stack; β g, α g Bᵀ, and α Aᵀ g."""
+    z = _scaled(input, beta) if beta != 0 else None
+    for a, b in ((batch1[place], batch2[place]) for place in range(len(batch1))):  # each is added to what is stored
+        product = _scaled(a @ b, alpha)
+        z = stored(product if z is None else z + product)
+    if z is None:
+        z = np.zeros_like(input)
+    shape = batch1.shape[1], batch2.shape[2]
+    return mapped(z, lambda own: np.broadcast_to(own, shape)), lambda g: (
+        summed_to(_scaled(g, beta), input),
+        _scaled(g, alpha) @ matrix_t(batch2),
+        matrix_t(batch1) @ _scaled(g, alpha),
+    )
+
+
+@rule("addmv")
+def addmv(input: Any, mat: Any, vec: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+    """β c + α A v; β g, α g vᵀ, and α Aᵀ g."""
+    product, back = mv(mat, vec)
+    return _plus(input, product, beta, alpha), lambda g: (
+        summed_to(_scaled(g, beta), input),
+        *back(_scaled(g, alpha)),
+    )
+
+
+@rule("addr")
+def addr(input: Any, vec1: Any, vec2: Any, beta: Any = 1, alpha: Any = 1) -> Any:
+    """β c + α u vᵀ; β g, α g v, and α gᵀ u."""
+    return _plus(input, vec1.reshape(-1, 1) * vec2, beta, alpha), lambda g: (
+        summed_to(_scaled(g, beta), input),
+        (_scaled(g, alpha) @ vec2.reshape(-1, 1)).reshape(-1),
+        (matrix_t(_scaled(g, alpha)) @ vec1.reshape(-1, 1)).reshape(-1),
+    )

@@ -12,7 +12,7 @@ from oracle.programs.table import recorded, rule
 from oracle.running_error.mask import ErrorMask
 
 
-@rule("view", moves=True)
+@rule("view", "view_overlapping", moves=True)
 def view(storage: Any, own: Geometry, other: Geometry) -> Any:
     """An array in the memory of another; g to the elements that it read."""
     return viewed(storage, own, other), lambda g: (gathered(g, own, other),)
@@ -96,7 +96,9 @@ def repeat(input: Any, repeats: Any) -> Any:
     y = mapped(input, lambda own: np.tile(own.reshape(shape), repeats))
 
     def backward(g: Any) -> Any:
-        split = [size for pair in zip(repeats, shape, strict=True) for size in pair]
+        for _ in range(added):
+            g = np.sum(g, axis=0) * 1.0  # which ends the sum: torch stores that over each dimension that was added
+        split = [size for pair in zip(repeats[added:], input.shape, strict=True) for size in pair]
         copies = tuple(range(0, len(split), 2))
         return (np.sum(g.reshape(tuple(split)), axis=copies).reshape(input.shape),)
 

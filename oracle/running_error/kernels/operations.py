@@ -17,11 +17,17 @@ IN_16_BITS = {
     "_adaptive_avg_pool3d": "AdaptiveAveragePooling3d.cpp, cuda/AdaptiveAveragePooling3d.cu",
     "embedding": "Embedding.cpp, cuda/Embedding.cu",
     **dict.fromkeys(
-        ("index", "_unsafe_index", "index_select", "index_add", "index_put", "_unsafe_index_put", "put", "take"),
+        (
+            *("index", "_unsafe_index", "index_select", "index_add", "index_put", "_unsafe_index_put", "put", "take"),
+            *("_unsafe_masked_index", "_unsafe_masked_index_put_accumulate", "index_reduce"),
+        ),
         "cpu/IndexKernel.cpp, TensorAdvancedIndexing.cpp, cuda/Indexing.cu, cuda/IndexKernel.cu",
     ),
     "gather": "cpu/ScatterGatherKernel.cpp, cuda/ScatterGatherKernel.cu",
     "embedding_dense_backward": "Embedding.cpp, cuda/Embedding.cu",
+    # Views that overlap themselves, and copies of these.
+    **dict.fromkeys(("view_overlapping", "as_strided_copy"), "torch/csrc/autograd/FunctionsManual.cpp"),
+    "unfold_copy": "cpu/UnfoldBackwardKernel.cpp, cuda/UnfoldBackwardKernel.cu",
     "unfold_backward": "cpu/UnfoldBackwardKernel.cpp, cuda/UnfoldBackwardKernel.cu",
     "avg_pool3d_backward": "cpu/AvgPoolKernel.cpp, cuda/AveragePool3d.cu",
     "max_pool3d_with_indices_backward": "cpu/MaxPoolKernel.cpp, cuda/DilatedMaxPool3d.cu",
@@ -50,6 +56,12 @@ ON_CPU = Operations(
         "nll_loss_forward": "LossNLL.cpp",
         **dict.fromkeys(BAGS, "EmbeddingBag.cpp"),
         "max_pool2d_with_indices_backward": "cpu/MaxPoolKernel.cpp",
+        "col2im": "im2col.h",
+        "segment_reduce": "SegmentReduce.cpp",
+        **dict.fromkeys(
+            ("grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback"),
+            "cpu/GridSamplerKernel.cpp, GridSampler.cpp",
+        ),
     },
     gradients_in_16_bits={
         **GRADIENTS_IN_16_BITS,
@@ -68,7 +80,11 @@ ON_CPU = Operations(
             "cpu/UpSampleKernel.cpp, cpu/UpSampleMoreKernel.cpp",
         ),
         "mkldnn_rnn_layer": "mkldnn/RNN.cpp",
+        "linalg_cross": "cpu/CrossKernel.cpp",
+        "addmv": "BlasKernel.cpp",
+        "addr": "cpu/LinearAlgebraKernel.cpp",
     },
+    outputs_step_by_step={"upsample_bilinear2d": "cpu/UpSampleKernel.cpp"},  # of few channels
 )
 INTERPOLATIONS = {
     "upsample_linear1d": "cuda/UpSampleLinear1d.cu",
@@ -79,7 +95,7 @@ ON_CUDA = Operations(
     in_16_bits={
         **IN_16_BITS,
         "cumsum": "cuda/CumsumKernel.cu",
-        "scatter_add": "cuda/ScatterGatherKernel.cu",
+        **dict.fromkeys(("scatter_add", "scatter_reduce"), "cuda/ScatterGatherKernel.cu"),
         "_adaptive_avg_pool2d_backward": "cuda/AdaptiveAveragePooling.cu",
         **{f"{name}_backward": source for name, source in INTERPOLATIONS.items()},
     },
@@ -88,6 +104,7 @@ ON_CUDA = Operations(
         **dict.fromkeys(BAGS, "cuda/EmbeddingBag.cu"),  # of the largest elements of each bag
         **INTERPOLATIONS,
         "upsample_bicubic2d": "cuda/UpSampleBicubic2d.cu",
+        **dict.fromkeys(("grid_sampler_2d", "grid_sampler_3d"), "cuda/GridSampler.cu"),
         "multilabel_margin_loss_forward": "cuda/MultiLabelMarginCriterion.cu",
     },
     step_by_step={

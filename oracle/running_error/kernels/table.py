@@ -54,10 +54,12 @@ class Operations:
         gradients_in_16_bits: those that add up only gradients in 16 bits.
         step_by_step: those that round each step to 16 bits: a composition of several calls, or a kernel written in the dtype of
             its operands.
+        outputs_step_by_step: those that do so for their results alone.
         by_slices: those that add up in slices.
     """
 
     in_16_bits: Mapping[str, str] = field(default_factory=dict)
     gradients_in_16_bits: Mapping[str, str] = field(default_factory=dict)
     step_by_step: Mapping[str, str] = field(default_factory=dict)
+    outputs_step_by_step: Mapping[str, str] = field(default_factory=dict)
     by_slices: Mapping[str, Sliced] = field(default_factory=dict)

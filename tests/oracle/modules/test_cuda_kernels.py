@@ -66,7 +66,7 @@ def entries() -> Iterator[tuple[str, str]]:
     for device, classes in BY_CLASS.items():
         yield from ((f"{device} {name}", own.source) for name, own in classes.items())
     for device, own in BY_DEVICE.items():
-        for kind in (own.in_16_bits, own.gradients_in_16_bits, own.step_by_step):
+        for kind in (own.in_16_bits, own.gradients_in_16_bits, own.step_by_step, own.outputs_step_by_step):
             yield from ((f"{device} {name}", source) for name, source in kind.items())
         yield from ((f"{device} {name}", sliced.source) for name, sliced in own.by_slices.items())
 
@@ -77,7 +77,8 @@ def test_every_name_is_known() -> None:
     for classes in BY_CLASS.values():
         assert {name for name in classes if not hasattr(refbp, name)} <= images
     for own in BY_DEVICE.values():
-        names = {*own.in_16_bits, *own.gradients_in_16_bits, *own.step_by_step, *own.by_slices}
+        steps = {*own.step_by_step, *own.outputs_step_by_step}
+        names = {*own.in_16_bits, *own.gradients_in_16_bits, *steps, *own.by_slices}
         assert names <= RULES.keys()
         assert not own.in_16_bits.keys() & own.gradients_in_16_bits.keys()
 

@@ -23,6 +23,7 @@ from oracle.programs.torch_calls import record
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.subjects.torch import array
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta", "ignore:Using torch.cross without")
 # OpInfo's names, by family of rules.
 OPS = {
     "arithmetic": (
@@ -38,7 +39,7 @@ OPS = {
         "lgamma digamma polygamma mvlgamma erfc erfinv i0 logit sinc special.entr special.erfcx special.i0e special.i1 "
         "special.i1e special.log_ndtr special.ndtri special.xlog1py special.polygamma"
     ),
-    "products": "mm bmm addmm baddbmm matmul nn.functional.linear dot vdot mv einsum nn.functional.bilinear",
+    "products": "mm bmm addmm baddbmm matmul nn.functional.linear dot vdot mv einsum nn.functional.bilinear addbmm addmv addr",
     "reductions": (
         "sum mean var std var_mean std_mean amax amin max min logsumexp cumsum prod norm linalg.vector_norm "
         "nn.functional.normalize aminmax dist renorm nansum nanmean trace masked.amax masked.amin masked.norm masked.prod "
@@ -65,7 +66,7 @@ OPS = {
         "nn.functional.adaptive_avg_pool1d nn.functional.adaptive_avg_pool2d nn.functional.adaptive_avg_pool3d "
         "nn.functional.adaptive_max_pool1d nn.functional.adaptive_max_pool2d nn.functional.adaptive_max_pool3d "
         "nn.functional.pad nn.functional.interpolate nn.functional.pixel_shuffle nn.functional.pixel_unshuffle "
-        "nn.functional.unfold nn.functional.max_unpool2d"
+        "nn.functional.unfold"
     ),
     "normalization": (
         "nn.functional.layer_norm nn.functional.batch_norm nn.functional.group_norm nn.functional.instance_norm "
@@ -73,13 +74,28 @@ OPS = {
     ),
     "indexing": (
         "nn.functional.embedding where masked_fill gather scatter scatter_add index_select index_add index_put index_fill "
-        "topk sort take_along_dim index_copy __getitem__ "
+        "topk sort take_along_dim put index_copy __getitem__ "
         "nn.functional.embedding_bag"
     ),
     "linear_algebra": (
         "linalg.inv linalg.inv_ex linalg.solve linalg.solve_ex linalg.solve_triangular linalg.det linalg.slogdet logdet "
         "linalg.cholesky linalg.cholesky_ex cholesky cholesky_solve linalg.tensorinv linalg.tensorsolve"
     ),
+    "pooling": (
+        "nn.functional.max_unpool2d nn.functional.max_unpool3d nn.functional.fractional_max_pool2d "
+        "nn.functional.fractional_max_pool3d native_dropout_backward"
+    ),
+    "ctc": "nn.functional.ctc_loss",
+    "resizing": "_upsample_bilinear2d_aa",
+    "copies": (
+        "alias_copy as_strided_copy diagonal_copy expand_copy narrow_copy permute_copy squeeze_copy t_copy transpose_copy "
+        "unbind_copy unfold_copy unsqueeze_copy view_copy split_with_sizes_copy diagonal_scatter "
+        "select_scatter slice_scatter diag_embed rot90 block_diag"
+    ),
+    "masked": "masked_select masked_scatter _unsafe_masked_index _unsafe_masked_index_put_accumulate",
+    "distances": "cdist nn.functional.pdist cross linalg.cross",
+    "sampling": "grid_sampler_2d grid_sampler_3d nn.functional.grid_sample",
+    "scattering": "scatter_reduce index_reduce _segment_reduce",
     "losses": (
         "nn.functional.nll_loss nn.functional.cross_entropy nn.functional.mse_loss nn.functional.l1_loss "
         "nn.functional.smooth_l1_loss nn.functional.huber_loss nn.functional.binary_cross_entropy "

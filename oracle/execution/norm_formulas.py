@@ -61,8 +61,10 @@ class Moments:
         inside = tuple(axis for axis in self.summed if axis in self.axes)
         outside = tuple(axis for axis in self.summed if axis not in self.axes)
         if self.stored_in is not None:
-            products = grad_output.value * (x.value - self.mean.value) * self.scale
-            stored = self._of_scale(np.sum(products, axis=inside, keepdims=True)) + self._of_products(products, inside)
+            products = grad_output.value * (x.value - self.mean.value)
+            total = np.sum(products, axis=inside, keepdims=True)
+            rounded = self.stored_in.rounding(total) + self._of_products(products, inside)
+            stored = self._of_scale(total * self.scale) + rounded * x.model.raised(self.scale)
             plain = with_more(plain, stored.mapped(lambda own: self._as_weight(own, outside, plain)))
         off = x.model.raised(np.sum(grad_output.value, axis=inside, keepdims=True) * self.scale)
         error = (self.mean.error_or_zero * off).mapped(lambda own: self._as_weight(own, outside, plain))
@@ -92,8 +94,8 @@ class Moments:
         aten/src/ATen/native/Normalization.cpp."""
         count = max(1, x.size // max(1, self.mean.size))
         weighted, centred = grad_output.value * self.weight, x.value - self.mean.value
-        products = weighted * centred * (self.scale**3 / count)
-        along = np.sum(products, axis=self.axes, keepdims=True)
+        products, share = weighted * centred, self.scale**3 / count
+        along = np.sum(products, axis=self.axes, keepdims=True) * share
         terms = weighted, np.sum(weighted, axis=self.axes, keepdims=True) / count, centred * along / self.scale
         first, mean, last = (narrow.rounding(own) for own in terms)
         found = with_more(found, (first + first + mean + mean + last + last) * x.model.raised(self.scale))
@@ -102,7 +104,7 @@ class Moments:
         # The last term holds 1/σ twice, and the whole once more; the mean is subtracted in it from each element.
         of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(along)
         in_last = self._of_scale(2 * centred * along)
-        of_products = self._of_products(products, self.axes) * x.model.raised(centred)
+        of_products = self._of_products(products, self.axes) * x.model.raised(centred * share)
         return with_more(found, in_last + of_mean + of_products + self._of_scale(plain.value))
 
     def _of_scale(self, product: Floats) -> Twofold:
@@ -112,7 +114,8 @@ class Moments:
         return self.stored_in.rounding(product) + self.stored_in.raised(product * shift)
 
     def _of_products(self, products: Floats, axes: tuple[int, ...]) -> Twofold:
-        """The rounding of the terms of Σ g (x - μ), difference and product: a kernel rounds both if g is not contiguous."""
+        """The rounding of the terms of Σ g (x - μ), difference and product: a kernel rounds both if g is not contiguous,
+        and multiplies by 1/σ afterwards, which may bring them back into the normal range."""
         assert self.stored_in is not None
         terms = self.stored_in.rounding(products)
         return (terms + terms).mapped(lambda own: np.sum(own, axis=axes, keepdims=True))

@@ -24,8 +24,8 @@ def flash_attention(
     query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *, attn_mask: Any = None,
     scale: float | None = None,
 ) -> Any:  # fmt: skip
-    """softmax(Q Kᵀ s + mask) V = P V; with δ = softmax's gradient of g Vᵀ: s δ K, s δᵀ Q, and Pᵀ g. A head of K and V may serve
-    a group of consecutive heads of Q, of which it adds the gradients up."""
+    """softmax(Q Kᵀ s + mask) V = P V, 0 for a query without keys; with δ = softmax's gradient of g Vᵀ: s δ K, s δᵀ Q, and Pᵀ g. A
+    head of K and V may serve a group of consecutive heads of Q, of which it adds the gradients up."""
     if dropout_p:
         raise NoRule("there is no rule for fused attention that drops out")
     group = query.shape[-3] // key.shape[-3]
@@ -42,8 +42,9 @@ def flash_attention(
         scores = scores + attn_mask
     if is_causal:
         scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -math.inf)
-    weights, _ = functional.softmax(scores, -1)
-    weights = stored(weights)  # as its second product reads it
+    none = np.all(plain(scores) == -math.inf, axis=-1, keepdims=True)  # queries without a key, whose output is 0
+    weights, _ = functional.softmax(np.where(none, 0.0, scores) if none.any() else scores, -1)
+    weights = stored(np.where(none, 0.0, weights) if none.any() else weights)  # as its second product reads it
     output = stored(weights @ value)
 
     def backward(g: Any, _: Any = None) -> Any:

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.programs.adjoint import plain
+from oracle.programs.adjoint import matrix_t, plain
 from oracle.programs.geometry import mapped
 from oracle.programs.rules.images import CUBIC, cubic_weights
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
 from oracle.running_error.mask import ErrorMask
 from oracle.running_error.model import LAMBDA, Twofold
-from oracle.running_error.stores import with_more
+from oracle.running_error.stores import stored, with_more
 
 BILINEAR, NEAREST, BICUBIC = range(3)
 ZEROS, BORDER, REFLECTION = range(3)
@@ -230,3 +230,27 @@ def _weights(t: Any, one: Any, interpolation_mode: int) -> list[tuple[Any, Any]]
 
     slopes = [far(t + 1.0), near(t), -near(1.0 - t), -far(2.0 - t)]
     return list(zip(cubic_weights(t), slopes, strict=True))
+
+
+@rule("affine_grid_generator")
+def affine_grid(theta: Any, size: Any, align_corners: bool) -> Any:
+    """The positions of an output's pixels, from -1 to 1 along each dimension, moved by θ; Σ g p over the pixels p."""
+    spatial = tuple(size[2:])
+    rank = len(spatial)
+    lines = [_positions(theta, n, align_corners).reshape([n if own == axis else 1 for own in range(rank)])
+             for axis, n in enumerate(spatial)]  # fmt: skip
+    one = np.ones_like(theta, shape=(1,) * rank)
+    places = [np.broadcast_to(own, spatial).reshape(-1) for own in (*lines[::-1], one)]  # x first
+    pixels = np.stack(places, axis=1)  # (pixels, rank + 1)
+    y = pixels @ matrix_t(theta)
+
+    def backward(g: Any) -> Any:
+        return (matrix_t(g.reshape(y.shape)) @ pixels,)
+
+    return y.reshape(size[0], *spatial, rank), backward
+
+
+def _positions(like: Any, n: int, align_corners: bool) -> Any:
+    """n positions from -1 to 1, or the centres of n parts between, as they are stored on the way."""
+    line = stored(np.zeros_like(like, shape=(n,)) + (np.linspace(-1, 1, n) if n > 1 else np.zeros(1)))
+    return line if align_corners else stored(line * ((n - 1) / n))

@@ -288,3 +288,23 @@ def test_only_elements_that_a_padding_repeats_are_added_up_once_more() -> None:
     zeros, circular = sigma("zeros"), sigma("circular")
     np.testing.assert_allclose(circular[..., 1:-1], zeros[..., 1:-1], rtol=1e-12)
     assert (circular[..., [0, -1]] > zeros[..., [0, -1]]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_norm_of_small_gradients_that_are_not_contiguous(dtype: torch.dtype) -> None:
+    """torch stores each product g (x - μ), which for small spreads is below float16's normal range, and then divides by σ."""
+
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(16)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm((x * 1.0).transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
+
+    for seed in range(8):
+        torch.manual_seed(seed)
+        x = (0.1 * torch.randn(4, 4, 16)).to(dtype).requires_grad_()
+        upstream = (1e-4 * torch.randn(4, 4, 16)).to(dtype)
+        report = oracle.check_module(Turned().to(dtype), x, loss=lambda y, grad: (y * grad).sum(), target=upstream)
+        assert not report.blame, report

@@ -49,6 +49,16 @@ FUNCTIONS: dict[str, tuple[Function, list[tuple[int, ...]], tuple[torch.dtype, .
     "attention in groups": (attention(), heads(6, 9), ALL),
     "attention in groups, causal": (attention(is_causal=True), heads(9, 9), ALL),
     "attention in groups, masked": (attention(attn_mask=MASK), heads(6, 9), ALL),
+    "attention without keys for a query": (
+        attention(attn_mask=MASK & (torch.arange(6) != 2)[:, None]),
+        heads(6, 9),
+        ALL,
+    ),
+    **{
+        f"affine_grid, {align}": (lambda x, own=align: F.affine_grid(x, [2, 3, 5, 7], own), [(2, 2, 3)], ALL)
+        for align in (True, False)
+    },
+    "affine_grid in three dimensions": (lambda x: F.affine_grid(x, [2, 3, 4, 5, 6], False), [(2, 3, 4)], ALL),
     "attention of one head of keys": (attention(scale=0.3), heads(6, 9, 6, 1), ALL),
     "attention in many blocks": (attention(), heads(700, 20, 8, 1), ALL),
     "grouped rows": (grouped(8, 8, 200), [(200, 16), (3, 16, 24)], NARROW),

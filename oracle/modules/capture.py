@@ -138,6 +138,7 @@ class Capture:
             return
         if not torch._C._functorch.is_functorch_wrapped_tensor(given[0]):
             call.keeps, call.input, call.device = spec, self._copied(given[0]), given[0].device.type
+            call.age = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
             call.state = {name: self._copied(value) for name, value in state_of(module, spec).items()}
 
     def enter(self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,9 @@ class _Run:
                 observed += of_update(step.updated, self.case, self.kinds)
                 self.covered.add_update(step.updated)
         parts += [judged_part(own, self.case, number, self.training.profile) for own in observed]
-        ages = {call.layer: call.age for call in calls} | {own.layer: own.age for own, _ in operations}
+        # A layer that adds nothing to the graph ran before the operation of the same age.
+        ran = [(call.age, call.layer) for call in calls] + [(own.age, own.layer) for own, _ in operations]
+        ages = {layer: place for place, (_, layer) in enumerate(sorted(ran, key=itemgetter(0)))}
         arrived = {layer: place for place, layer in enumerate(step.capture.order)}
         crash = None if error is None else self._note(number, *step.place(), CRASHED, in_a_line(error))
         return RecordedStep(

@@ -12,7 +12,7 @@ class CaseLine:
     Attributes:
         family: the case's name before the slash.
         verdict: the gravest verdict of its rows.
-        layer, quantity: those of the first culprit; empty if there is none.
+        layer, quantity: those of the first culprit, or the first place that was not judged; empty if there is neither.
         rows, undecided: the number of rows, and of undecided rows.
         decided: the share of elements whose tolerance is narrow enough to decide something.
         seconds: wall time.

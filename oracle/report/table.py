@@ -53,25 +53,25 @@ def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tu
     first: dict[tuple[str, str], Blame] = {}
     for blame in blames:
         first.setdefault((blame.case, blame.dtype), blame)
-    columns = {
-        name: table[name].to_numpy() for name in ("verdict", "diagnosis", "z_max", "bound_ratio", "decided", "n")
-    }
+    needed = ("layer", "verdict", "diagnosis", "z_max", "bound_ratio", "decided", "n")
+    columns = {name: table[name].to_numpy() for name in needed}
     entries = []
     for (case, dtype), places in _places(table).items():
         culprit = first.get((case, dtype))
         own = {name: values[places] for name, values in columns.items()}
         verdicts = own["verdict"].tolist()
         verdict = max(verdicts, key=lambda verdict: GRAVITY[verdict])
-        unjudged = own["diagnosis"][verdicts.index(verdict)] if verdict in (UNSUPPORTED, FAILED) else ""
+        why = own["diagnosis"][verdicts.index(verdict)] if verdict in (UNSUPPORTED, UNJUDGED, FAILED) else ""
+        place = own["layer"][verdicts.index(verdict)] if verdict == UNJUDGED else ""
         entries.append(
             CaseLine(
                 case=case,
                 dtype=dtype,
                 family=case.partition("/")[0],
                 verdict=verdict,
-                layer=culprit.layer if culprit else "",
+                layer=culprit.layer if culprit else place,
                 quantity=culprit.quantity if culprit else "",
-                diagnosis=culprit.diagnosis if culprit else unjudged,
+                diagnosis=culprit.diagnosis if culprit else why,
                 rows=len(verdicts),
                 undecided=verdicts.count(UNDECIDED),
                 z_max=_largest(own["z_max"]),

@@ -1,6 +1,8 @@
 // One step of one case: its layers as a column, values going down on the left, gradients going up on the right.
 
 const CONTAINERS = new Set(["Sequential", "Residual", "Concat"]);
+// Of a network with more layers and operations, only modules with something to see are open.
+const MOST_OPEN = 40;
 
 class CaseView {
   constructor(store, data) {
@@ -73,31 +75,43 @@ class CaseView {
     const layers = new Map();
     for (const row of this.rows) layers.set(row.layer, row.layer_type);
     const names = [...layers.keys()];
-    const isTop = (name) => !names.some((other) => other && name.startsWith(`${other}.`));
+    const containers = names.filter((name) => CONTAINERS.has(layers.get(name)));
+    const isDrawnInside = (name) => containers.some((other) => name.startsWith(`${other}.`));
     const host = document.getElementById("network");
     this.layers = layers;
-    const top = names.filter((name) => name !== "loss" && isTop(name));
-    const parts = this.byModule(top).flatMap(([path, own]) => (path && own.length > 1 ? [this.module(path, own, names)] : own.flatMap((name) => this.piece(name, names))));
-    const last = layers.has("loss") ? [...this.edges("loss", layers.has("loss")), this.box("loss")] : [];
-    host.replaceChildren(element("div", { class: "terminal" }, "input"), ...parts, ...last, ...(layers.has("loss") ? [] : this.tail(top)));
+    const top = this.tree(names.filter((name) => !isDrawnInside(name)));
+    const last = top.filter((node) => node.path === "loss");
+    const drawn = [...top.filter((node) => node.path !== "loss"), ...last].flatMap((node) => this.node(node, "", names));
+    host.replaceChildren(element("div", { class: "terminal" }, "input"), ...drawn, ...(last.length ? [] : this.tail()));
   }
 
-  // What a module is made of, as long as it runs on its own: [its path, the names in it].
-  byModule(names) {
-    const runs = [];
+  // The modules by their dotted paths, each where the first of its parts runs: [{path, isRow: whether it has rows of its own, parts}].
+  tree(names) {
+    const top = [], nodes = new Map();
     for (const name of names) {
-      const path = name.slice(0, Math.max(name.lastIndexOf("."), 0));
-      if (runs.length && runs[runs.length - 1][0] === path) runs[runs.length - 1][1].push(name); else runs.push([path, [name]]);
+      let parts = top;
+      const words = name.split("."), paths = words.map((_, place) => words.slice(0, place + 1).join("."));
+      for (const path of paths) {
+        if (!nodes.has(path)) { nodes.set(path, { path, isRow: false, parts: [] }); parts.push(nodes.get(path)); }
+        parts = nodes.get(path).parts;
+      }
+      nodes.get(name).isRow = true;
     }
-    return runs;
+    return top;
   }
 
-  // Shut where all is well and there is much else.
-  module(path, own, names) {
-    const open = names.length <= 40 || this.rows.some((row) => own.includes(row.layer) && row.verdict !== "pass");
-    const made = element("details", { class: "module" }, element("summary", { title: path }, element("span", { class: "name" }, path), element("span", { class: "type" }, `${own.length} parts`)), ...own.flatMap((name) => this.piece(name, names)));
-    made.open = open;
-    return made;
+  // A layer, or a module with more than one part in a frame of its own; names are told from the module around.
+  node(node, around, names) {
+    while (!node.isRow && node.parts.length === 1) [node] = node.parts;
+    if (!node.parts.length) return this.piece(node.path, names, around);
+    const all = (own) => [...(own.isRow ? [own.path] : []), ...own.parts.flatMap(all)];
+    const held = new Set(all(node)), rows = this.rows.filter((row) => held.has(row.layer));
+    const made = element("details", { class: "module" },
+      element("summary", { title: node.path }, element("span", { class: "name" }, node.path), element("span", { class: "type" }, `${node.parts.length} part${node.parts.length === 1 ? "" : "s"}`), rows.some((row) => row.role === "culprit") ? element("span", { class: "culprit-mark" }, "◀ culprit") : null),
+      node.isRow ? this.box(node.path, around, true) : null,
+      ...node.parts.flatMap((part) => this.node(part, node.path, names)));
+    made.open = names.length <= MOST_OPEN || rows.some((row) => row.verdict !== "pass"); // shut where all is well and there is much else
+    return [made];
   }
 
   // The edges above a layer: its neighbour's output comes down beside them in the piece before.
@@ -106,18 +120,18 @@ class CaseView {
     return [element("div", { class: "edges" }, above === undefined ? this.blank("values") : this.edge(above, "output", "down"), this.edge(name, "grad_input", "up"))];
   }
 
-  tail(top) {
-    const lastLayer = top[top.length - 1];
+  tail() {
+    const lastLayer = this.previous;
     if (lastLayer === undefined) return [];
     return [element("div", { class: "edges" }, this.edge(lastLayer, "output", "down"), this.blank("upstream gradient", "up")), element("div", { class: "terminal" }, "output")];
   }
 
   blank(text, way = "down") { return element("span", { class: `edge v-absent ${way}` }, element("span", { class: "arrow" }), text); }
 
-  piece(name, names) {
+  piece(name, names, around = undefined) {
     const made = this.edges(name);
     const type = this.layers.get(name);
-    if (!CONTAINERS.has(type)) { made.push(this.box(name)); this.previous = name; return made; }
+    if (!CONTAINERS.has(type)) { made.push(this.box(name, around)); this.previous = name; return made; }
     const children = names.filter((other) => other.startsWith(`${name}.`) && !names.some((middle) => middle !== name && middle.startsWith(`${name}.`) && other.startsWith(`${middle}.`)));
     const inside = [];
     const entry = this.previous;
@@ -149,13 +163,14 @@ class CaseView {
     return this.button(layer, quantity, `edge ${way}`, element("span", { class: "arrow" }), `${quantity}${says}${Number.isNaN(z) || role === "consequence" ? "" : ` z ${figure(z)}`}`);
   }
 
-  box(name) {
+  // around: the module from which its name is told, by default the one that holds it; isWhole: all of its quantities are in the box.
+  box(name, around = name.slice(0, Math.max(name.lastIndexOf("."), 0)), isWhole = false) {
     const quantities = [...new Set(this.rows.filter((row) => row.layer === name).map((row) => row.quantity))];
     const atFault = this.rows.some((row) => row.layer === name && row.role === "culprit");
-    const pills = quantities.filter((quantity) => quantity !== "output" && quantity !== "grad_input").map((quantity) => this.button(name, quantity, "pill", quantity === "grad_output" ? "δ grad_output" : quantity || "no trace"));
-    if (name === "loss") pills.unshift(this.button(name, "output", "pill", "value"));
+    const pills = quantities.filter((quantity) => isWhole || (quantity !== "output" && quantity !== "grad_input")).map((quantity) => this.button(name, quantity, "pill", quantity === "grad_output" ? "δ grad_output" : quantity || this.find(name, quantity)[0].verdict));
+    if (name === "loss" && !isWhole) pills.unshift(this.button(name, "output", "pill", "value"));
     const options = this.told().layers[name];
-    const short = name.slice(name.lastIndexOf(".") + 1);
+    const short = around ? name.slice(around.length + 1) : name;
     return element("div", { class: `layer${atFault ? " at-fault" : ""}` },
       element("div", { class: "head", title: name }, element("span", { class: "name" }, short || "(whole case)"), element("span", { class: "type" }, this.layers.get(name)), atFault ? element("span", { class: "culprit-mark" }, "◀ culprit") : null),
       options ? element("div", { class: "options" }, options) : null,
@@ -167,7 +182,7 @@ class CaseView {
     for (const button of document.querySelectorAll("#network button")) button.setAttribute("aria-pressed", String(button.dataset.layer === layer && button.dataset.quantity === quantity));
     const pressed = document.querySelector('#network button[aria-pressed="true"]');
     const host = document.getElementById("network");
-    if (pressed?.closest("details")) pressed.closest("details").open = true;
+    for (let around = pressed?.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
     if (pressed && (pressed.offsetTop < host.scrollTop || pressed.offsetTop > host.scrollTop + host.clientHeight)) host.scrollTop = pressed.offsetTop - host.offsetTop - 120;
     const { rows, role } = this.state(layer, quantity);
     const labelled = Object.keys(this.store.columns).map((name) => this.data.shown.find((column) => column.name === name)).filter((column) => column.label);

@@ -393,6 +393,99 @@ def test_a_module_opens_to_its_operations(browser: Any, tmp_path: Path) -> None:
     assert browser.get_log("browser") == []
 
 
+def test_modules_are_nested_by_their_paths(browser: Any, tmp_path: Path) -> None:
+    """Each module with several parts holds them all where its first one ran, those of modules inside it too."""
+    import torch
+
+    class Mlp(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.act, self.fc2 = torch.nn.Linear(4, 8), Gelu(), torch.nn.Linear(8, 4)
+
+        def forward(self, x: Any) -> Any:
+            return self.fc2(self.act(self.fc1(x)))
+
+    class Gelu(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.nn.functional.gelu(x)
+
+    class Norm(torch.nn.BatchNorm1d):  # has statistics of its own, and is judged by its operations
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) * 1
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.mlp, self.skip = Norm(4), Mlp(), torch.nn.Identity()
+
+        def forward(self, x: Any) -> Any:
+            return self.skip(x) + self.mlp(self.norm(x)) * 2
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks, self.between = torch.nn.ModuleList(Block() for _ in range(2)), torch.nn.Linear(4, 4)
+
+        def forward(self, x: Any) -> Any:
+            return self.blocks[1](self.between(self.blocks[0](x)))
+
+    torch.manual_seed(0)
+    report = oracle.check_module(Net(), torch.randn(8, 4))
+    report.to_html(tmp_path / "report.html")
+    show(browser, tmp_path / "report.html")
+    block = ["{0}", "{0}.skip", "{0}.norm", "{0}.norm*", "{0}.norm.batch_norm", "{0}.norm.mul"]
+    block += ["{0}.mlp", "{0}.mlp.fc1", "{0}.mlp.act.gelu", "{0}.mlp.fc2", "{0}.mul", "{0}.add"]
+    shown = browser.execute_script(
+        """
+        const found = [];
+        for (const own of document.querySelectorAll("#network details.module > summary, #network .layer .head"))
+          found.push(own.title + (own.matches(".head") && own.closest("details")?.firstChild.title === own.title ? "*" : ""));
+        return found;
+        """
+    )
+    expected = [
+        "blocks",
+        *(own.format("blocks.0") for own in block),
+        *(own.format("blocks.1") for own in block),
+        "between",
+    ]
+    assert shown == expected
+    drawn = {
+        (button.get_attribute("data-layer"), button.get_attribute("data-quantity"))
+        for button in all_of(browser, "#network button:not(:disabled)")
+    }
+    assert drawn == set(zip(report.table["layer"], report.table["quantity"], strict=True))
+    assert one(browser, "[title='blocks.0.mlp.act.gelu']").text.startswith("act.gelu\n")
+    inner = one(browser, "[data-layer='blocks.1.mlp.fc1'][data-quantity='grad.weight']")
+    browser.execute_script("for (const own of document.querySelectorAll('details.module')) own.open = false")
+    assert not inner.is_displayed()
+    show(browser, tmp_path / "report.html", "#case=Net&dtype=float32&layer=blocks.1.mlp.fc1&quantity=grad.weight")
+    assert one(browser, "#network [aria-pressed='true']").is_displayed()
+    assert browser.get_log("browser") == []
+
+
+def test_what_is_not_judged_is_named(browser: Any, tmp_path: Path) -> None:
+    """By its place and the reason, in the list of runs and in the network."""
+    import torch
+
+    class Opaque(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = torch.nn.Linear(4, 4)
+
+        def forward(self, x: Any) -> Any:
+            return torch.linalg.svdvals(self.fc(x))
+
+    report = oracle.check_module(Opaque(), torch.randn(3, 4))
+    report.to_html(tmp_path / "report.html")
+    show(browser, tmp_path / "report.html")
+    (line,) = all_of(browser, "[aria-label='Runs that do not pass'] tbody tr")
+    assert "linalg_svd" in line.text and "there is no rule for _linalg_svd" in line.text
+    assert one(browser, "#network [data-layer='linalg_svd'][aria-pressed='true']").text == "unjudged"
+    assert "| linalg_svd |" in report.to_markdown()
+    assert browser.get_log("browser") == []
+
+
 def test_a_crash_is_shown_as_what_it_is(browser: Any, tmp_path: Path) -> None:
     report = oracle.run(Hostile(), cases="worked-example", dtypes=("float64",))
     report.to_html(tmp_path / "report.html")

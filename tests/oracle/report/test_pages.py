@@ -13,6 +13,7 @@ import pytest
 import oracle
 from oracle.cli import main
 from oracle.report import pages
+from oracle.selftest.models.language import language_model, tokens
 
 from .. import planted
 
@@ -76,6 +77,7 @@ def test_no_page_has_a_serious_fault_of_access(browser: Any, runs: Path, tmp_pat
     (tmp_path / "diff.html").write_text(pages.diff_page(("first", oracle.load_report(runs / "first")), ("second", bug)))
     (tmp_path / "history.html").write_text(pages.history_page([("first", second), ("second", bug)]))
     (tmp_path / "walk.html").write_text(oracle.explain(CASE).to_html())
+    oracle.check_module(language_model("GPT-2"), tokens(1, seed=0)).to_html(tmp_path / "module.html")
     axe = resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     for page in sorted(tmp_path.glob("*.html")):
         for theme, width in (("light", 1300), ("dark", 400)):

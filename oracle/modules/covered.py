@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from oracle.judging.rows import Row
+from oracle.judging.rows import PASS, Row
 from oracle.modules.as_parts import Update
 from oracle.modules.calls import Call
 from oracle.modules.operation_rows import Judged
@@ -23,6 +23,7 @@ class Covered:
     Attributes:
         seed: that of the elements that are drawn; None if all are judged.
         sampled: the tensors of which elements were drawn.
+        viewed: those among them that have no row, since they belong to a view that is right.
         learnt: the parameters that received a gradient.
         judged, open: the parameters of a place that was judged, and those of a place that was not.
         elements, judged_elements: the elements of gradients, and how many of them were judged.
@@ -32,6 +33,7 @@ class Covered:
 
     seed: int | None
     sampled: list[Sampled] = field(default_factory=list)
+    viewed: list[Sampled] = field(default_factory=list)
     learnt: set[str] = field(default_factory=set)
     judged: set[str] = field(default_factory=set)
     open: set[str] = field(default_factory=set)
@@ -48,6 +50,8 @@ class Covered:
         names = [name for name in operation.names.values() if name]
         self._add(sum(sizes.values()), 0 if judged.reason else counts, names, not judged.reason)
         self.sampled += [] if judged.reason else judged.sampled
+        if not operation.computes and all(row.verdict == PASS for row in judged.backward):
+            self.viewed += judged.sampled
         if judged.reason:
             self.unjudged[Unjudged(operation.layer, operation.kind, operation.located(judged.reason))] = None
 
@@ -101,4 +105,5 @@ class Covered:
 
     def _sample(self, seed: int, rows: Iterable[Row]) -> Sample:
         judged = [(row.n, math.prod(row.shape)) for row in rows if row.n and row.quantity != "mask"]
+        judged += [(own.drawn, own.elements) for own in self.viewed]
         return Sample(seed, sum(n for n, _ in judged), sum(size for _, size in judged), tuple(self.sampled))

@@ -77,7 +77,7 @@ def _joined(operation: Operation, parts: Sequence[Operation], found: Sequence[Ju
             outputs[quantity] = sampled_of(operation.layer, quantity, shape, drawn)
         for edge, (shape, drawn) in part.drawn_gradients.items():
             gradients[edge] = sampled_of(operation.layer, _quantity(operation, edge), shape, drawn)
-    told = [*outputs.values(), *gradients.values()] if operation.computes else []
+    told = [*outputs.values(), *gradients.values()]
     return Judged(
         [] if reason else [row for own in found for row in own.forward],
         [] if reason else [row for own in found for row in own.backward],

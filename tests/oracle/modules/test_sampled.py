@@ -241,6 +241,16 @@ def test_only_what_is_drawn_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["sample"] < found["full"] / 10, found
 
 
+def test_a_view_of_which_a_part_was_judged_is_listed() -> None:
+    """The instance norm of one sample is judged by its operations, whose views of the sample are large."""
+    x = torch.randn(32, 20, 20, requires_grad=True)
+    report = oracle.check_module(nn.Sequential(nn.Tanh(), nn.InstanceNorm2d(32)), x, effort="sample")
+    sample = report.coverage.sample
+    assert report.passed and sample is not None and 0 < sample.drawn < sample.elements
+    assert report.coverage.gradients < 1 and any(own.place.startswith("1.") for own in sample.tensors)
+    assert "no tensor was large enough" not in report.conclusion
+
+
 def test_an_effort_that_is_neither_word_is_refused_in_one_sentence() -> None:
     net, x = nn.Linear(2, 2), torch.randn(3, 2)
     with pytest.raises(ModuleError, match=r"^effort is 'full' or 'sample', got 'half'$"):

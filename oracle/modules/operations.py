@@ -154,6 +154,15 @@ def main_call(events: list[Event], outputs: list[Held]) -> Event | None:
     return events[0] if events else None
 
 
+def maker_of(events: list[Event], storage: int) -> str:
+    """The name of the last call that wrote to this memory; "" if none did."""
+    for event in reversed(events):
+        results = [*event.results, *(own for own, _ in event.written)]
+        if any(isinstance(own, Held) and own.storage == storage for own in results) and computes(event):
+            return event.name.partition(".")[0]
+    return ""
+
+
 def computes(event: Event) -> bool:
     """Whether a call computes numbers, instead of viewing existing memory."""
     given: set[int] = set()

@@ -21,10 +21,10 @@ from torch.utils.checkpoint import CheckpointFunction
 from oracle.case.arrays import Array
 from oracle.modules.calls import Node, copy_of, taken
 from oracle.modules.graph import is_compiled, nodes_behind
-from oracle.modules.operations import Called, Cut, Operation, computes, main_call, plain_name
+from oracle.modules.operations import Called, Cut, Operation, computes, main_call, maker_of, plain_name
 from oracle.modules.referenced import Referenced
+from oracle.modules.sampled.draws import Draw
 from oracle.modules.sampled.operations import parts_of
-from oracle.modules.sampled.plans import DRAWN
 from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.tensor_hooks import TensorHooks
 from oracle.programs.geometry import Geometry
@@ -173,20 +173,23 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             self._detached[key] = (Cut(layer, "aten.detach", f"{place.file}:{place.line}"), tensors[0].grad_fn)
 
     def keep(self, tensor: torch.Tensor) -> None:
-        """Copies the recorded values in a tensor's memory before it is overwritten; of a large array, elements that are drawn."""
+        """Copies the recorded values in a tensor's memory before it is overwritten; of a large array, what is drawn of it."""
         if self.sampler is None:
             super().keep(tensor)
             return
-        copies: dict[tuple[Geometry, str], Array] = {}
+        storage = tensor.untyped_storage()._cdata
+        maker = maker_of(self.events, storage)
+        copies: dict[tuple[Geometry, str], list[tuple[Draw, Array]]] = {}
         with torch.utils._python_dispatch._disable_current_modes():
-            for held in self._held.pop(tensor.untyped_storage()._cdata, ()):
-                if held.source is None or held.geometry.size <= DRAWN:
+            for held in self._held.pop(storage, ()):
+                draws = self.sampler.before(maker, held.shape) if held.source is not None else ()
+                if not draws:
                     _ = held.numbers  # copies them
                     continue
-                drawn, elements = self.sampler.points(held.shape), (held.geometry, held.dtype)
+                elements = held.geometry, held.dtype
                 if elements not in copies:
-                    copies[elements] = taken(drawn, held.source)
-                held.keep(drawn, copies[elements])
+                    copies[elements] = [(drawn, taken(drawn, held.source)) for drawn in draws]
+                held.keep(copies[elements])
 
     def wrote(self, tensors: list[torch.Tensor]) -> None:
         """Records tensors that a call changed unnoticed by autograd, although others may read them."""

@@ -29,7 +29,7 @@ class Held:
         storage: identifies the memory of which it is a part.
         differentiable: whether a gradient may flow through this use of it.
         source: the tensor that has its values, if a part of them can be read alone.
-        kept: if only a part of its values was copied before they were overwritten, this part: which it is, and its values.
+        kept: if only parts of its values were copied before they were overwritten, these: which each is, and its values.
         edge: where its gradient goes, if it has one.
     """
 
@@ -62,13 +62,13 @@ class Held:
         self._read: Callable[[], Array] | None = read
         self._numbers: Array | None = None
         self.source, self.edge = source, edge
-        self.kept: tuple[Any, Array] | None = None
+        self.kept: tuple[tuple[Any, Array], ...] = ()
 
     @property
     def numbers(self) -> Array:
         """Its values, copied when they are first needed."""
         if self._numbers is None:
-            if self.kept is not None:
+            if self.kept:
                 raise NoRule("it was overwritten, and only a part of it was copied before")
             assert self._read is not None
             self._numbers, self._read, self.source = self._read(), None, None
@@ -88,11 +88,11 @@ class Held:
         place = self.storage, self.geometry, self.dtype
         if place != (other.storage, other.geometry, other.dtype):
             return False
-        return self._numbers is other._numbers and self.kept is None and other.kept is None
+        return self._numbers is other._numbers and not self.kept and not other.kept
 
-    def keep(self, part: Any, values: Array) -> None:
-        """Takes a copy of a part of its values, which are about to be overwritten."""
-        self.kept, self._read, self.source = (part, values), None, None
+    def keep(self, parts: Iterable[tuple[Any, Array]]) -> None:
+        """Takes copies of parts of its values, which are about to be overwritten."""
+        self.kept, self._read, self.source = tuple(parts), None, None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from oracle.modules.operations import Operation, OperationPart
 from oracle.modules.sampled.draws import Take
 from oracle.modules.sampled.plans import DRAWN, WHOLE
 from oracle.modules.sampled.programs import Shaped, Smaller, smaller
-from oracle.modules.sampled.sampler import Sampler
+from oracle.modules.sampled.sampler import MOST, Sampler
 from oracle.modules.sampled.views import offsets, shown_by
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Held, Program
@@ -19,8 +19,6 @@ from oracle.programs.storages import program_of
 from oracle.programs.table import RULES, NoRule
 from oracle.subjects.torch import tensor as tensor_of
 
-# An operation that cannot be cut is computed whole if its largest array has at most so many elements.
-MOST = 2**18
 _numbers = count(-1, -1)
 
 
@@ -121,9 +119,9 @@ def held_part(held: Held, take: Take) -> Held:
 
 def _part(held: Held, take: Take) -> Array:
     """The values of a part. Raises: NoRule if they were overwritten."""
-    if held.kept is not None:
-        kept, values = held.kept
-        if kept is not take:
-            raise NoRule("it was overwritten, and only other elements of it were copied before")
-        return values
+    if held.kept:
+        for kept, values in held.kept:
+            if kept is take:
+                return values
+        raise NoRule("it was overwritten, and only other elements of it were copied before")
     return taken(take, held.source if held.source is not None else tensor_of(held.numbers))

@@ -12,17 +12,9 @@ import torch
 
 from oracle.modules.sampled.draws import Cells, Draw, Shape, Take
 from oracle.modules.sampled.plans import DRAWN, READ, WORK
-from oracle.modules.sampled.sampler import Sampler
+from oracle.modules.sampled.sampler import BY_CHANNELS, Sampler, is_alone
 from oracle.programs.program import Call, Program, Ref, refs
-from oracle.programs.table import RULES
 
-# Families of rules that compute each element by itself, and single rules of other families that do.
-ALONE = ("arithmetic", "functions")
-ALONE_TOO = (
-    *("relu", "relu6", "silu", "hardtanh", "hardsigmoid", "hardswish", "leaky_relu", "mish", "softplus", "hardshrink"),
-    *("softshrink", "threshold", "gelu", "celu", "selu", "elu", "log_sigmoid_forward", "sigmoid", "tanh"),
-    *("where", "masked_fill", "native_dropout", "clone", "contiguous", "alias", "_to_copy", "copy"),
-)
 # Rules that treat each sample and channel alone, rules that work along one axis, and sums.
 BY_PLANES = (
     *("max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "upsample_nearest2d", "upsample_bilinear2d"),
@@ -109,7 +101,7 @@ def smaller(shaped: Shaped) -> list[Smaller] | None:
     """The smaller programs of a program; None if it has none."""
     calls = shaped.program.calls
     names = {call.name.partition(".")[0] for call in calls}
-    if all(name in ALONE_TOO or (name in RULES and RULES[name].family in ALONE) for name in names):
+    if all(map(is_alone, names)):
         return _element_by_element(shaped)
     if len(calls) != 1:
         return None
@@ -202,6 +194,21 @@ def _reduced(shaped: Shaped) -> list[Smaller] | None:
     return [shaped.all_by(Draw((cells,)), (replace(call, args=args),), Draw((left,)))]
 
 
+def _channels(shaped: Shaped) -> list[Smaller] | None:
+    """Channels of a batch norm, with the elements of its parameters and statistics."""
+    (call,) = shaped.program.calls
+    (out, *others), given = shaped.program.outputs, call.args[0]
+    shape = shaped.shapes.get(given.value, ()) if isinstance(given, Ref) else ()
+    if others or len(shape) < 2 or shaped.shapes[out] != shape:
+        return None
+    drawn = shaped.sampler.channels(shape)
+    of_each = Draw(tuple(replace(own, axes=(0,)) for own in drawn.cells))
+    parts = {own: drawn if own == given.value else of_each for own in shaped.read}
+    if any(shaped.shapes[own] != shape[1:2] for own, part in parts.items() if part is of_each):
+        return None
+    return [Smaller(dict(parts), {out: drawn}, {own: parts[own] for own in shaped.inputs})]
+
+
 def _attention(shaped: Shaped) -> list[Smaller] | None:
     """Heads of samples."""
     (call,) = shaped.program.calls
@@ -280,5 +287,6 @@ CUTTERS: dict[str, Cutter] = {
     **dict.fromkeys(REDUCED, _reduced),
     **dict.fromkeys(("mm", "addmm"), _product),
     **dict.fromkeys(("bmm", "baddbmm"), _batches),
+    **dict.fromkeys(BY_CHANNELS, _channels),
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
 }

@@ -16,6 +16,7 @@ from oracle.modules.sampled.plans import (
     ALONG_AN_AXIS,
     DRAWN,
     ELEMENTWISE,
+    NORM,
     WHOLE,
     Layer,
     Plan,
@@ -28,7 +29,19 @@ from oracle.modules.sampled.plans import (
     of_parameters,
     of_planes,
 )
+from oracle.programs.table import RULES
 
+# An operation that cannot be cut is computed whole if its largest array has at most so many elements.
+MOST = 2**18
+# Families of rules that compute each element by itself, and single rules of other families that do; rules that treat each channel
+# alone.
+ALONE = ("arithmetic", "functions")
+ALONE_TOO = (
+    *("relu", "relu6", "silu", "hardtanh", "hardsigmoid", "hardswish", "leaky_relu", "mish", "softplus", "hardshrink"),
+    *("softshrink", "threshold", "gelu", "celu", "selu", "elu", "log_sigmoid_forward", "sigmoid", "tanh"),
+    *("where", "masked_fill", "native_dropout", "clone", "contiguous", "alias", "_to_copy", "copy"),
+)
+BY_CHANNELS = ("native_batch_norm", "_native_batch_norm_legit")
 BY_PLANES = ("MaxPool", "AvgPool", "LPPool", "AdaptiveMaxPool", "AdaptiveAvgPool", "Dropout")
 PADDINGS = ("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad")
 PLANNERS: dict[str, Planner] = {
@@ -56,6 +69,7 @@ class Sampler:
     seed: int
     step: int = 0
     _points: dict[Shape, Draw] = field(default_factory=dict, repr=False, compare=False)
+    _channels: dict[Shape, Draw] = field(default_factory=dict, repr=False, compare=False)
 
     def generator(self, place: str) -> np.random.Generator:
         """The generator of a place, which does not depend on what was drawn elsewhere."""
@@ -69,6 +83,22 @@ class Sampler:
             self._points[shape] = Draw((cells,))
         return self._points[shape]
 
+    def channels(self, shape: Shape) -> Draw:
+        """Channels of every tensor of this shape that an operation normalizes by channels: the same, for the same reason."""
+        if shape not in self._channels:
+            count = max(1, NORM // max(1, math.prod(shape) // shape[1]))
+            self._channels[shape] = Draw((Cells.drawn(self.generator(f"channels of {shape}"), (1,), shape, count),))
+        return self._channels[shape]
+
+    def before(self, maker: str, shape: Shape) -> tuple[Draw, ...]:
+        """What to copy of a tensor before it is overwritten: elements, and channels if such a call made it; () for all of it."""
+        if math.prod(shape) <= DRAWN:
+            return ()
+        if maker in BY_CHANNELS and len(shape) > 1:
+            return self.points(shape), self.channels(shape)
+        is_judged_whole = maker and not is_alone(maker) and math.prod(shape) <= MOST
+        return () if is_judged_whole else (self.points(shape),)
+
     def plans(self, place: str, spec: Spec, shape: Shape, state: Mapping[str, Shape]) -> list[Plan] | None:
         """The smaller layers of a layer; none if it is judged whole. Raises: TooLarge."""
         sizes = [math.prod(own) for own in (shape, *state.values())]
@@ -79,6 +109,11 @@ class Sampler:
         if plans is None and max(sizes) > WHOLE:
             raise TooLarge(f"it is too large to be judged whole, and no part of a {spec.type} is drawn")
         return plans
+
+
+def is_alone(name: str) -> bool:
+    """Whether a rule computes each element by itself."""
+    return name in ALONE_TOO or (name in RULES and RULES[name].family in ALONE)
 
 
 class TooLarge(Exception):

@@ -241,6 +241,33 @@ def test_only_what_is_drawn_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["sample"] < found["full"] / 10, found
 
 
+def test_what_is_overwritten_is_judged_by_what_was_copied_before() -> None:
+    """A norm by its channels, a product as a whole, an addition by elements."""
+
+    class Overwriting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.weight = nn.BatchNorm2d(16), nn.Parameter(torch.randn(16, 16, 1, 1) / 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            norm = self.norm
+            x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training)
+            y = F.conv2d(F.relu_(x), self.weight).mul_(2)
+            return (x + y).add_(1).relu_()
+
+    torch.manual_seed(0)
+    x = torch.randn(4, 16, 20, 20, requires_grad=True)
+    for training in (True, False):
+        net = Overwriting().train(training)
+        report = oracle.check_module(net, x, effort="sample", unjudged="allow")
+        assert report.passed and not report.coverage.unjudged, report.coverage.unjudged
+        sample = report.coverage.sample
+        assert sample is not None and {"batch_norm", "relu"} <= {own.place for own in sample.tensors}
+        assert sample.drawn < sample.elements * 0.75
+        norm = report.table.query("layer == 'batch_norm' and quantity in ('output', 'grad_input#0', 'grad.weight')")
+        assert len(norm) == 3 and (norm["decided"] > 0.9).all()
+
+
 def test_a_view_of_which_a_part_was_judged_is_listed() -> None:
     """The instance norm of one sample is judged by its operations, whose views of the sample are large."""
     x = torch.randn(32, 20, 20, requires_grad=True)

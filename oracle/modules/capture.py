@@ -25,7 +25,7 @@ from oracle.modules.calls import Call, Node, Slice, blank_of
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, unrecorded
 from oracle.modules.sampled.plans import Plan
 from oracle.modules.sampled.sampler import Sampler, TooLarge
-from oracle.modules.specs import MOVING, layer_spec, layer_type, own_forward, state_of
+from oracle.modules.specs import MOVING, class_name, layer_spec, layer_type, own_forward, state_of
 from oracle.subjects.torch import array
 
 # Integer types by their size in bytes.
@@ -326,7 +326,7 @@ def is_in_one_graph(error: Exception) -> bool:
 
 def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:
     """The class and options of a leaf, or the reason why there are none."""
-    kind, own = layer_type(module), type(module).__name__
+    kind, own = layer_type(module), class_name(type(module))
     if kind is None:
         return own, None, f"the reference has no {own}"
     if next(module.children(), None) is not None:

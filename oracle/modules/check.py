@@ -24,7 +24,7 @@ from oracle.modules.covered import Covered
 from oracle.modules.module_step import ModuleStep, RecordedStep, judged_part
 from oracle.modules.operation_rows import Judged
 from oracle.modules.operations import Operation
-from oracle.modules.specs import layer_type, optimizer_type
+from oracle.modules.specs import class_name, layer_type, optimizer_type
 from oracle.modules.step import Loss, Step, Training
 from oracle.modules.untouched import untouched
 from oracle.report.about import About
@@ -151,7 +151,9 @@ class _Run:
         seed: int | None,
     ) -> None:
         self.case = type(module).__name__
-        self.kinds = {name or self.case: layer_type(own) or type(own).__name__ for name, own in module.named_modules()}
+        self.kinds = {
+            name or self.case: layer_type(own) or class_name(type(own)) for name, own in module.named_modules()
+        }
         names: dict[torch.Tensor, str] = {
             own: name if "." in name else f"{self.case}.{name}" for name, own in module.named_parameters()
         }
@@ -288,5 +290,5 @@ class _Run:
 
     def _unknown_optimizer(self, number: int, step: Step) -> Iterator[Row]:
         if self.training.optimizer is not None and step.updated is None and not number:
-            kind = type(self.training.optimizer).__name__
+            kind = class_name(type(self.training.optimizer))
             yield self._note(number, "optimizer", "", UNSUPPORTED, f"the reference has no {kind}", kind)

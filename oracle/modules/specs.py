@@ -25,6 +25,12 @@ def layer_type(module: torch.nn.Module) -> str | None:
     return _known(type(module), "nn")
 
 
+def class_name(made: type) -> str:
+    """The name of a class for a report: with its module's path, unless it is one of torch.nn's or torch.optim's."""
+    is_torchs = made.__module__.startswith(("torch.nn.", "torch.optim."))
+    return made.__qualname__ if is_torchs else f"{made.__module__}.{made.__qualname__}"
+
+
 def loss_type(loss: Any) -> str | None:
     return _known(type(loss), "loss")
 

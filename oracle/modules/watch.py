@@ -303,7 +303,9 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             events = [own for own in events if own.enabled] or events
         main = main_call(events, [held for held, _ in made.values()])
         if cls is not None:
-            kind, function = f"{cls.__module__}.{cls.__qualname__}", cls.__name__
+            is_compilers = cls.__module__.startswith("torch._functorch._aot_autograd.")
+            kind = "compiled by torch.compile" if is_compilers else f"{cls.__module__}.{cls.__qualname__}"
+            function = cls.__name__
         else:
             function = plain_name(main.name if main else node.name().rstrip("0123456789").removesuffix("Backward"))
             kind = f"aten.{function}"

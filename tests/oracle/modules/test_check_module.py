@@ -596,6 +596,37 @@ def test_a_compiled_module_is_judged_layer_by_layer(compiled: Callable[..., nn.M
     assert len(graphs) >= 5  # one for each of the layers
 
 
+@pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning")
+def test_classes_are_named_by_their_modules() -> None:
+    """torch.nn's by their names, others with their paths; what the compiler made, by the compiler."""
+
+    class Never(nn.Module):
+        pass
+
+    class Spoiling(nn.BatchNorm1d):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            made = super().forward(input)
+            assert self.running_mean is not None
+            self.running_mean.data.mul_(2)
+            return made
+
+    net = nn.Sequential(Spoiling(3), nn.Linear(3, 3))
+    net[1].never = Never()
+    report = oracle.check_module(net, torch.randn(5, 3))
+    kinds = dict(zip(report.table["layer"], report.table["layer_type"], strict=True))
+    assert kinds["1.never"].endswith("test_check_module.test_classes_are_named_by_their_modules.<locals>.Never")
+    assert kinds["0"].endswith("<locals>.Spoiling") and kinds["1.addmm"] == "aten.addmm"
+    assert "test_check_module.test_classes_are_named_by_their_modules.<locals>.Spoiling) buffer" in str(report)
+
+    class Doubled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 2
+
+    compiled = torch.compile(nn.Sequential(nn.Linear(2, 2), Doubled(), nn.Linear(2, 2)), backend="aot_eager")
+    report = oracle.check_module(compiled, torch.ones(1, 2))
+    assert {own.kind for own in report.coverage.unjudged} == {"compiled by torch.compile"}
+
+
 def test_layers_of_one_graph_cannot_be_watched() -> None:
     """A module that shows no layers is refused in a sentence, and nothing is accused."""
     whole = torch.compile(nn.Sequential(nn.Linear(2, 2)), backend="eager", fullgraph=True)

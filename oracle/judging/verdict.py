@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -37,6 +37,9 @@ ALONG = 0.99
 # The errors of a sample are compared: their number, the relative distance at which two are the same, and the share of repetitions
 # that shows a pattern. At most a seventh of rounding errors repeat each other.
 SAMPLE, SAME, REPEATED = 64, 0.01, 0.75
+# Errors are compared with those of the nearest values: their number of each sign, and the largest squared difference between
+# neighbours, as a share of that between any two, at which the error follows the value. Of rounding errors it is 1 ± 0.2.
+FEW, SEVERAL, SMOOTH = 24, 256, 0.3
 
 
 def compare(
@@ -284,7 +287,7 @@ def _follows(errors: Errors, step: Floats | None) -> bool:
 def patterned(row: Row, errors: Errors, step: Floats | None) -> bool:
     """Whether errors have a pattern, as rounding errors do not."""
     along = _systematic(errors.size, errors.value, row) or _follows(errors, step)
-    return along or _by_channel(errors) or _repeats(errors)
+    return along or _by_channel(errors) or _repeats(errors) or _is_smooth(errors)
 
 
 def _by_channel(errors: Errors) -> bool:
@@ -313,12 +316,48 @@ def _repeats(errors: Errors) -> bool:
     return float(np.mean(near)) > REPEATED
 
 
+def _is_smooth(errors: Errors) -> bool:
+    """Whether relative errors of nearby values are alike, as those of an approximation are.
+
+    Numbers that a lower precision rounded to a few, whose errors may be alike as well, are left out.
+    """
+    actual, value = errors.regular_pair()
+    for sign in (1, -1):
+        own = np.flatnonzero(np.sign(value) == sign)[:SEVERAL]
+        value_of, places = np.unique(value[own], return_index=True)
+        relative = (actual[own[places]] - value_of) / np.abs(value_of)
+        if value_of.size < FEW or np.unique(actual[own[places]]).size < 0.9 * value_of.size:
+            continue
+        ranks = np.argsort(np.argsort(relative, kind="stable"), kind="stable").astype(np.float64)
+        if float(np.mean(np.square(np.diff(ranks)))) < SMOOTH * 2 * float(np.var(ranks)):
+            return True
+    return False
+
+
 def by_company(rows: Iterable[Row]) -> list[Row]:
     """The rows. A few elements alone cannot show a lower precision; they are `imprecise` only if a larger array is as well."""
     rows = list(rows)
     if any(row.verdict == IMPRECISE and row.n >= MANY for row in rows):
         return rows
     return [row.found(WRONG) if row.diagnosis.startswith(BEHAVES_LIKE) else row for row in rows]
+
+
+def beside_a_factor(rows: Iterable[Row], factors: Sequence[Row]) -> list[Row]:
+    """The rows of an operation. Beside a quantity that is wrong by a factor, the error of a sum is not that of a lower precision,
+    which has no factor: some of its terms are wrong by it."""
+    if not factors:
+        return list(rows)
+    why = f"some of its terms are wrong, as {factors[0].quantity} is, by a factor"
+    return [row.found(WRONG, why) if row.diagnosis.startswith(BEHAVES_LIKE) else row for row in rows]
+
+
+def is_off_by_a_factor(row: Row, got: Array, expected: Expected) -> bool:
+    """Whether a wrong quantity is proportional to the expected one."""
+    if row.verdict != WRONG or row.n < FEWEST or got.shape != expected.value.shape:
+        return False
+    with np.errstate(all="ignore"):
+        errors = Errors.of(got, expected.value, expected.sigma)
+        return errors.regular is None and _systematic(errors.size, errors.value, row)
 
 
 def _systematic(error: Floats, value: Floats, row: Row) -> bool:

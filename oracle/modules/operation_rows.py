@@ -13,7 +13,14 @@ from oracle.case.arrays import Array
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected, measured
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, IMPRECISE, LOCAL, PASS, WRONG, Row
-from oracle.judging.verdict import adds_up_in_16_bits, compare, in_16_bits, with_nothing_known
+from oracle.judging.verdict import (
+    adds_up_in_16_bits,
+    beside_a_factor,
+    compare,
+    in_16_bits,
+    is_off_by_a_factor,
+    with_nothing_known,
+)
 from oracle.modules.operations import Operation
 from oracle.modules.references import Derived, by_reference
 from oracle.modules.sampled.draws import Draw, Shape, sampled_of
@@ -193,11 +200,17 @@ class _Rows:
             )
             if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_kink(place, got):
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
-            if row.verdict in DISCREPANCIES and operation.called is None and not operation.kind.startswith("aten."):
-                said = "its backward is not the derivative of its forward"
-                row = replace(row, diagnosis=f"{row.diagnosis}; {said}" if row.diagnosis else said)
             found.append(row)
-        return found
+        factors = [row for row, got, due in self.wrong if row in found and is_off_by_a_factor(row, got, due)]
+        return [self._told(row) for row in beside_a_factor(found, factors)]
+
+    def _told(self, row: Row) -> Row:
+        """The row of a gradient; a wrong one of a custom function says what it should be."""
+        operation = self.operation
+        if row.verdict not in DISCREPANCIES or operation.called is not None or operation.kind.startswith("aten."):
+            return row
+        said = "its backward is not the derivative of its forward"
+        return replace(row, diagnosis=f"{row.diagnosis}; {said}" if row.diagnosis else said)
 
     def _low(self, dtype: str) -> tuple[Derived, WithErrors]:
         """The run in which every sum is added up in this dtype."""

@@ -123,8 +123,7 @@ class Operation:
 
     def add_hidden(self, gradients: Mapping[str, Array]) -> None:
         """Adds the gradients that parameters without an edge received while the operation was differentiated."""
-        for name in gradients.keys() & self.hidden.keys():
-            held = self.hidden[name]
+        for name, held in [own for own in self.hidden.items() if own[0] in gradients]:
             position = max(self.inputs, default=-1) + 1
             self.inputs[position], self.names[position], self.gradients[position] = held, name, gradients[name]
             self.sizes[position], self.dtypes[position] = held.geometry.size, held.dtype

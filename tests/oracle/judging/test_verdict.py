@@ -131,6 +131,20 @@ def test_an_error_with_a_pattern_is_no_lower_precision(pattern: str) -> None:
     assert judged((value + error).astype(np.float32), expected).verdict == WRONG
 
 
+@pytest.mark.parametrize("n", [80, 1000, 100_000])
+def test_an_approximation_is_not_a_lower_precision(n: int) -> None:
+    """Its error follows the value, from one element to the next in order; that of rounded operands or results does not."""
+    for seed in range(20):
+        x = np.random.default_rng(seed).standard_normal(n)
+        value = np.tanh(x)
+        expected = known(value, sigma=2.0**-24, bound=2.0**-22)
+        nearly = value * (1 + 2.0**-11 * np.cos(2 * x))  # of one sign, and of the other where |x| is large
+        assert judged(nearly.astype(np.float32), expected).verdict == WRONG
+        operand = np.tanh(kept_bits(x.astype(np.float32), 11).astype(np.float64)).astype(np.float32)
+        result = kept_bits(value.astype(np.float32), 11)
+        assert judged(operand, expected).verdict == judged(result, expected).verdict == IMPRECISE
+
+
 def test_what_nothing_rounds_is_not_imprecise() -> None:
     """Sums of small integers are exact even in TF32, so an error of TF32's size in them is `wrong`."""
     rng = np.random.default_rng(7)

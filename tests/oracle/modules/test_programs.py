@@ -163,6 +163,43 @@ def test_a_recomputed_forward_pass_with_another_mask_is_wrong(reentrant: bool) -
     assert {(own.verdict, own.quantity[:4]) for own in report.blame} == {("wrong", "grad")}
 
 
+def test_a_factor_inside_a_checkpoint_is_not_taken_for_a_lower_precision() -> None:
+    """Only one branch has the wrong factor, so that the input's gradient shows no pattern; those of the parameters do."""
+
+    class Five(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+            return grad * 2.1
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return x + Five.apply(torch.tanh(self.down(F.silu(self.up(x)))))  # type: ignore[no-untyped-call]
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block, self.first = Block(), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return checkpoint(self.block, self.first(x), use_reentrant=True)
+
+    for seed in range(3):
+        torch.manual_seed(seed)
+        report = oracle.check_module(Net(), torch.randn(5, 4))
+        found = {own.quantity: own for own in report.blame}
+        assert {own.verdict for own in found.values()} == {"wrong"} and "bfloat16" not in str(report)
+        assert "1.05" in found["grad.block.up.weight"].cause
+        assert "some of its terms are wrong, as grad.block.up.weight is, by a factor" in found["grad_input#0"].diagnosis
+
+
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True")
 def test_gradients_that_a_reentrant_checkpoint_loses_are_missed() -> None:
     """Its parameters learn only if one of its inputs requires a gradient."""

@@ -27,6 +27,7 @@ from .. import planted
 PAGES = sorted((Path(__file__).parents[3] / "reports" / "findings").glob("*.md"))
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce.. is in beta")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_reproducer_runs(page: Path) -> None:
     """When it fails, the implementation has been mended: take the finding and its mark away."""

@@ -25,6 +25,10 @@ def numpy_of(value: Any) -> Array:
     """
     torch = sys.modules.get("torch")  # a tensor exists only where torch has been imported
     if torch is not None and isinstance(value, torch.Tensor):
+        if value.is_meta:
+            raise TypeError("got a tensor on the meta device, which has no numbers")
+        if value.layout is not torch.strided:
+            raise TypeError(f"got a tensor with the layout {value.layout}: to_dense() makes one that can be compared")
         return _of_tensor(torch, value.detach().cpu())
     if isinstance(value, (np.ndarray, np.generic, bool, int, float)):
         return np.asarray(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,11 @@ from scipy import special
 
 import oracle
 from oracle.programs.numpy_calls import record
+from oracle.programs.table import NoRule
 
 X = np.random.default_rng(3).uniform(0.5, 2.0, (4, 6))
 Y = np.random.default_rng(4).uniform(0.5, 2.0, (4, 6))
+OUTSIDE = np.zeros((4, 6))
 MASK = np.arange(24).reshape(4, 6) % 5 < 2
 
 
@@ -169,11 +172,42 @@ def test_a_program_may_ask_for_numbers() -> None:
     asked: list[Any] = []
 
     def program(x: Any) -> Any:
-        asked.extend([len(x), x.shape, x.ndim, x.size, x.dtype, float(x[1]), int(x[2]), bool(x[0] < x[1])])
+        asked.extend([len(x), x.shape, x.ndim, x.size, x.dtype, len(x.T), int(x[2]), bool(x[0] < x[1])])
         return x * 2.0
 
     record(program, np.array([1.0, 2.5, 3.0]))
-    assert asked == [3, (3,), 1, 3, np.dtype("float64"), 2.5, 3, True]
+    assert asked == [3, (3,), 1, 3, np.dtype("float64"), 3, 3, True]
+
+
+@pytest.mark.parametrize(
+    ("program", "eps"),
+    [
+        (lambda x: np.float64(0.3) * x, 1e-15),
+        (lambda x: x * np.arange(1, 7) / 3, 1e-15),
+        (lambda x: np.sum(x, axis=1, dtype=np.float64), 1e-15),
+        (lambda x: np.add(x, 0.3), 1e-6),
+        (lambda x: np.float32(0.3) * x, 1e-6),
+    ],
+)
+def test_it_computes_in_the_dtype_of_its_result(program: Any, eps: float) -> None:
+    """NumPy converts the arguments first, so that float64 beside float32 gives the precision of float64."""
+    x = X.astype(np.float32)
+    expected = oracle.expect(program, x)
+    oracle.assert_close(program(x), expected.output)
+    assert np.max(expected.output.tolerance / np.abs(expected.output.value)) < 4 * eps
+
+
+def test_arrays_made_inside_are_written_to_and_integers_are_plain() -> None:
+    def program(x: Any, labels: Any) -> Any:
+        out = np.eye(4)
+        out[0, 1] = x[0, 0]
+        table = [2.0, 3.0, 4.0]
+        return np.identity(4) * out + out[labels] * table[labels[0]] + x[range(labels[1], 4), 0] * np.asarray(labels)
+
+    labels = np.array([0, 0, 2, 1])
+    expected = oracle.expect(program, X, labels)
+    oracle.assert_close(program(X, labels), expected.output)
+    assert len(expected.grads) == 1 and np.count_nonzero(expected.grads[0].value) == 3
 
 
 @pytest.mark.parametrize(
@@ -181,13 +215,34 @@ def test_a_program_may_ask_for_numbers() -> None:
     [
         (lambda x: x.sin(), AttributeError, "a recorded array has no sin"),
         (lambda x: x.nbytes * x, AttributeError, "a recorded array has no nbytes"),
-        (lambda x: np.asarray(x) + 1.0, TypeError, "which would lose its gradient"),
-        (np.add.accumulate, Exception, r"no rule for np\.add\.accumulate"),
-        (
-            np.linalg.norm,
-            Exception,
-            r"no rule for np\.norm|no rule for np\.linalg\.norm|lose its gradient",
-        ),
+        (lambda x: special.logsumexp(x) + 1.0, TypeError, "which would lose its gradient"),
+        (lambda x: OUTSIDE.__setitem__(0, x[0]), TypeError, "write only into arrays that np.zeros"),
+        (lambda x: np.add(x, 1.0, out=OUTSIDE), NoRule, r"np\.add writes into an array that the program did not make"),
+        (lambda x: np.sum(x, 0, out=OUTSIDE[0]), NoRule, r"np\.sum writes into an array that the program did not make"),
+        (lambda x: np.add.at(OUTSIDE, 0, x[0]), NoRule, r"np\.add\.at writes into an array"),
+        (lambda x: np.copyto(OUTSIDE, x), NoRule, r"np\.copyto writes into an array"),
+        (lambda x: x * float(x[0, 0]), NoRule, r"plain numbers by float\(\), which would lose their gradient"),
+        (lambda x: x * x[0, 0].item(), NoRule, r"plain numbers by \.item\(\)"),
+        (lambda x: x * complex(x[0, 0]), NoRule, r"plain numbers by complex\(\)"),
+        (lambda x: x * math.exp(x[0, 0]), NoRule, r"plain numbers by float\(\)"),
+        (lambda x: x.tolist(), NoRule, r"plain numbers by \.tolist\(\)"),
+        (lambda x: x.astype(complex).real, NoRule, "numbers of complex128 are not judged"),
+        (lambda x: x * 1j, NoRule, "numbers of complex128 are not judged"),
+        (np.modf, NoRule, r"^there is no rule for np\.modf$"),
+        (lambda x: np.exp(x, where=MASK), NoRule, r"^there is no rule for np\.exp with where$"),
+        (lambda x: np.add(x, x, dtype=float), NoRule, r"^there is no rule for np\.add with dtype$"),
+        (lambda x: np.add.reduceat(x, [0, 2]), NoRule, r"^there is no rule for np\.add\.reduceat"),
+        (np.maximum.accumulate, NoRule, r"^there is no rule for np\.maximum\.accumulate$"),
+        (lambda x: np.var(x, where=MASK), NoRule, r"^there is no rule for np\.var with where$"),
+        (lambda x: np.var(x, axis=()), NoRule, r"^there is no rule for a reduction over axis=\(\)$"),
+        (lambda x: np.einsum(x, [0, 1], [0]), NoRule, "give them as a text"),
+        (lambda x: np.pad(x, 1, "mean"), NoRule, r"^there is no rule for np\.pad with mode='mean'$"),
+        (lambda x: np.linalg.norm(x, 2), NoRule, r"^there is no rule for np\.linalg\.norm of matrices with ord=2$"),
+        (np.linalg.svd, NoRule, r"^there is no rule for np\.linalg\.svd$"),
+        (np.fft.fft, NoRule, r"^there is no rule for np\.fft\.fft$"),
+        (lambda x: np.maximum.at(x, np.zeros(200, int), 1.0), NoRule, "changes an element more than 100 times"),
+        (lambda x: np.sum(x, axis=5), ValueError, "axis 5 is out of bounds"),
+        (lambda x: np.sum(x, axes=0), TypeError, "unexpected keyword argument"),
         (lambda x: "x", ValueError, "the program gives str: it has to give an array, or several"),
     ],
 )

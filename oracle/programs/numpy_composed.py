@@ -1,0 +1,387 @@
+"""NumPy's functions that are made of others, written in these: the recording follows each call inside."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from oracle.programs.table import NoRule
+
+REPEATING = ("edge", "reflect", "symmetric", "wrap")
+
+
+def without_ellipsis(equation: str, ranks: Sequence[int]) -> str:
+    """An equation of einsum with all labels and its result written out."""
+    left, arrow, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    free = [own for own in string.ascii_letters if own not in equation]
+    counts = [
+        rank - len(term.replace("...", "")) if "..." in term else 0 for term, rank in zip(terms, ranks, strict=True)
+    ]
+    most = "".join(free[: max(counts, default=0)])
+    if not arrow:
+        every = left.replace(",", "").replace(".", "")
+        result = ("..." if "." in left else "") + "".join(sorted(own for own in set(every) if every.count(own) == 1))
+    terms = [term.replace("...", most[len(most) - count :]) for term, count in zip(terms, counts, strict=True)]
+    return f"{','.join(terms)}->{result.replace('...', most)}"
+
+
+def dot(a: Any, b: Any) -> Any:
+    a, b = _array(a), _array(b)
+    if not a.ndim or not b.ndim:
+        return np.multiply(a, b)
+    if b.ndim == 1 or (b.ndim == 2 and a.ndim <= 2) or a.ndim == 1:
+        return np.matmul(a, b)
+    return tensordot(a, b, (-1, -2))
+
+
+def vdot(a: Any, b: Any) -> Any:
+    return np.matmul(_array(a).reshape(-1), _array(b).reshape(-1))
+
+
+def inner(a: Any, b: Any) -> Any:
+    a, b = _array(a), _array(b)
+    return np.multiply(a, b) if not a.ndim or not b.ndim else tensordot(a, b, (-1, -1))
+
+
+def outer(a: Any, b: Any) -> Any:
+    return np.multiply(_array(a).reshape(-1, 1), _array(b).reshape(1, -1))
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    a, b = _array(a), _array(b)
+    of_a, of_b = (range(-axes, 0), range(axes)) if isinstance(axes, int) else axes
+    of_a, of_b = (
+        [own % max(x.ndim, 1) for own in np.atleast_1d(np.asarray(one, int))] for x, one in ((a, of_a), (b, of_b))
+    )
+    rows = [axis for axis in range(a.ndim) if axis not in of_a]
+    columns = [axis for axis in range(b.ndim) if axis not in of_b]
+    inside = int(np.prod([a.shape[axis] for axis in of_a], dtype=np.int64))
+    of_rows, of_columns = [a.shape[axis] for axis in rows], [b.shape[axis] for axis in columns]
+    left = a.transpose([*rows, *of_a]).reshape(int(np.prod(of_rows, dtype=np.int64)), inside)
+    right = b.transpose([*of_b, *columns]).reshape(inside, int(np.prod(of_columns, dtype=np.int64)))
+    return np.matmul(left, right).reshape((*of_rows, *of_columns))
+
+
+def kron(a: Any, b: Any) -> Any:
+    a, b = _array(a), _array(b)
+    ndim = max(a.ndim, b.ndim)
+    a, b = (x.reshape((1,) * (ndim - x.ndim) + x.shape) for x in (a, b))
+    left = a.reshape(tuple(size for own in a.shape for size in (own, 1)))
+    right = b.reshape(tuple(size for own in b.shape for size in (1, own)))
+    return np.multiply(left, right).reshape(tuple(p * q for p, q in zip(a.shape, b.shape, strict=True)))
+
+
+def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis, axis, axis)
+    a, b = np.moveaxis(_array(a), axisa, -1), np.moveaxis(_array(b), axisb, -1)
+    if a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise NoRule("there is no rule for np.cross of vectors in two dimensions")
+    parts = [a[..., i] * b[..., j] - a[..., j] * b[..., i] for i, j in ((1, 2), (2, 0), (0, 1))]
+    return np.moveaxis(np.stack(parts, axis=-1), -1, axisc)
+
+
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    x = _array(x)
+    if axis is None and (ord is None or x.ndim == 1 or (x.ndim == 2 and ord in ("fro", "f"))):
+        ord = None if ord in ("fro", "f") else ord
+        flat = np.linalg.vector_norm(x.reshape(-1), ord=2 if ord is None else ord)
+        return flat.reshape((1,) * x.ndim) if keepdims else flat
+    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if len(axes) == 1 or ord in (None, "fro", "f"):
+        if len(axes) == 1 and isinstance(ord, str):
+            raise ValueError(f"np.linalg.norm of vectors takes a number as ord, got {ord!r}")
+        return np.linalg.vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if ord in (None, "fro", "f") else ord)
+    if ord not in (1, -1, np.inf, -np.inf):
+        raise NoRule(f"there is no rule for np.linalg.norm of matrices with ord={ord!r}")
+    rows, columns = (own % x.ndim for own in axes)
+    summed, kept = (rows, columns) if abs(ord) == 1 else (columns, rows)
+    sums = np.sum(np.abs(x), axis=summed, keepdims=True)
+    made = (np.max if ord > 0 else np.min)(sums, axis=kept, keepdims=True)
+    return made if keepdims else np.squeeze(made, axis=(rows, columns))
+
+
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
+    return np.sum(np.diagonal(_array(a), offset, axis1, axis2), axis=-1, dtype=dtype)
+
+
+def diag(v: Any, k: int = 0) -> Any:
+    v = _array(v)
+    return np.diagonal(v, k) if v.ndim == 2 else _diagonal_matrix(v, k)
+
+
+def diagflat(v: Any, k: int = 0) -> Any:
+    return _diagonal_matrix(np.ravel(_array(v)), k)
+
+
+def _diagonal_matrix(v: Any, k: int) -> Any:
+    size = v.shape[0] + abs(k)
+    made, rows = np.zeros_like(v, shape=(size, size)), np.arange(v.shape[0])
+    made[rows + max(-k, 0), rows + max(k, 0)] = v
+    return made
+
+
+def tril(m: Any, k: int = 0) -> Any:
+    return np.where(_below(m, k), m, np.zeros(1, m.dtype))
+
+
+def triu(m: Any, k: int = 0) -> Any:
+    return np.where(_below(m, k - 1), np.zeros(1, m.dtype), m)
+
+
+def _below(m: Any, k: int) -> Any:
+    return np.tri(m.shape[-2:][0], m.shape[-1], k, dtype=bool)
+
+
+def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    x = _array(a)
+    parts = [None if own is None else _array(own) for own in (prepend, append)]
+    row = tuple(1 if place == axis % x.ndim else size for place, size in enumerate(x.shape))
+    before, after = (own if own is None or own.ndim else np.broadcast_to(own, row) for own in parts)
+    x = np.concatenate([own for own in (before, x, after) if own is not None], axis=axis) if n else x
+    for _ in range(n):
+        later, earlier = np.moveaxis(x, axis, 0)[1:], np.moveaxis(x, axis, 0)[:-1]
+        x = np.moveaxis(later - earlier if x.dtype != bool else later != earlier, 0, axis)
+    return x
+
+
+def ptp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
+
+
+def average(a: Any, axis: Any = None, weights: Any = None, keepdims: bool = False) -> Any:
+    a = _array(a)
+    if weights is None:
+        return np.mean(a, axis=axis, keepdims=keepdims)
+    weights = _array(weights)
+    if weights.shape != a.shape:
+        if isinstance(axis, tuple):
+            raise NoRule("there is no rule for np.average with weights of another shape over several axes")
+        weights = np.moveaxis(weights.reshape((1,) * (a.ndim - 1) + weights.shape), -1, axis)
+    total = np.sum(np.multiply(a, weights), axis=axis, keepdims=keepdims)
+    return total / np.sum(np.broadcast_to(weights, a.shape) if axis is None else weights, axis=axis, keepdims=keepdims)
+
+
+def median(a: Any, axis: Any = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+    a = _array(a)
+    axes = [own % a.ndim for own in (range(a.ndim) if axis is None else np.atleast_1d(axis))]
+    kept = [own for own in range(a.ndim) if own not in axes]
+    count = int(np.prod([a.shape[own] for own in axes], dtype=np.int64))
+    rows = a.transpose([*kept, *axes]).reshape((*(a.shape[own] for own in kept), count))
+    order = np.argsort(rows, axis=-1, kind="stable")  # NaN last
+    unknown = np.isnan(_plain(rows)).any(-1, keepdims=True)
+    ranks = sorted({(count - 1) // 2, count // 2}) if count else []
+    places = [np.zeros((*unknown.shape[:-1], 0), int), *(np.where(unknown, count - 1, rank) for rank in ranks)]
+    middle = np.take_along_axis(rows, np.take_along_axis(order, np.concatenate(places, axis=-1), -1), -1)
+    made = np.mean(middle, axis=-1)
+    return made.reshape(tuple(1 if own in axes else a.shape[own] for own in range(a.ndim))) if keepdims else made
+
+
+def pad(array: Any, pad_width: Any, mode: Any = "constant", constant_values: Any = 0, **options: Any) -> Any:
+    x = _array(array)
+    if options.pop("reflect_type", "even") != "even" or options or mode not in ("constant", *REPEATING):
+        raise NoRule(f"there is no rule for np.pad with mode={mode!r}" + "".join(f" and {own}" for own in options))
+    if not x.ndim:
+        return x.copy()
+    if mode != "constant":
+        return np.take(x, np.pad(np.arange(x.size).reshape(x.shape), pad_width, mode))
+    if hasattr(constant_values, "recording"):
+        raise NoRule("there is no rule for np.pad with constant_values that are recorded")
+    zeros = np.zeros(x.shape, x.dtype)
+    made = np.zeros_like(x, shape=np.pad(zeros, pad_width).shape)
+    made[...] = np.pad(zeros, pad_width, constant_values=constant_values)
+    made[np.nonzero(np.pad(np.ones(x.shape, bool), pad_width))] = x.reshape(-1)
+    return made
+
+
+def atleast_1d(*arys: Any) -> Any:
+    return _each(lambda x: x.reshape(1) if not x.ndim else x, arys)
+
+
+def atleast_2d(*arys: Any) -> Any:
+    return _each(lambda x: x.reshape((1,) * (2 - x.ndim) + x.shape) if x.ndim < 2 else x, arys)
+
+
+def atleast_3d(*arys: Any) -> Any:
+    return _each(lambda x: x[:, :, None] if x.ndim == 2 else atleast_2d(x)[..., None] if x.ndim < 2 else x, arys)
+
+
+def _each(function: Callable[[Any], Any], arrays: Sequence[Any]) -> Any:
+    found = tuple(function(_array(own)) for own in arrays)
+    return found if len(found) != 1 else found[0]
+
+
+def hstack(tup: Any, dtype: Any = None) -> Any:
+    parts = [atleast_1d(own) for own in tup]
+    return np.concatenate(parts, axis=0 if parts[0].ndim == 1 else 1, dtype=dtype)
+
+
+def vstack(tup: Any, dtype: Any = None) -> Any:
+    return np.concatenate([atleast_2d(own) for own in tup], axis=0, dtype=dtype)
+
+
+def dstack(tup: Any) -> Any:
+    return np.concatenate([atleast_3d(own) for own in tup], axis=2)
+
+
+def column_stack(tup: Any) -> Any:
+    return np.concatenate([x if x.ndim > 1 else x.reshape(-1, 1) for x in map(_array, tup)], axis=1)
+
+
+def block(arrays: Any) -> Any:
+    def depth(own: Any) -> int:
+        return 1 + max(map(depth, own)) if isinstance(own, list) else 0
+
+    def rank(own: Any) -> int:
+        return max(map(rank, own)) if isinstance(own, list) else int(np.ndim(_plain(own)))
+
+    whole, ndim = depth(arrays), max(depth(arrays), rank(arrays))
+
+    def joined(own: Any, level: int) -> Any:
+        if isinstance(own, list):
+            return np.concatenate([joined(part, level + 1) for part in own], axis=level - whole)
+        x = _array(own)
+        return x.reshape((1,) * (ndim - x.ndim) + x.shape)
+
+    return joined(arrays, 0)
+
+
+def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+    return np.concatenate([_array(arr), _array(values)], axis=axis)
+
+
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    x = np.moveaxis(_array(ary), axis, 0)
+    places = np.array_split(np.arange(x.shape[0]), indices_or_sections)
+    ends = np.cumsum([0, *map(len, places)])
+    starts = [int(own[0]) if len(own) else int(end) for own, end in zip(places, ends, strict=False)]
+    return [np.moveaxis(x[start : start + len(own)], 0, axis) for start, own in zip(starts, places, strict=True)]
+
+
+def hsplit(ary: Any, indices_or_sections: Any) -> Any:
+    return array_split(ary, indices_or_sections, 1 if ary.ndim > 1 else 0)
+
+
+def unstack(x: Any, axis: int = 0) -> Any:
+    return tuple(np.moveaxis(x, axis, 0))
+
+
+def broadcast_arrays(*args: Any) -> Any:
+    arrays = [_array(own) for own in args]
+    shape = np.broadcast_shapes(*(own.shape for own in arrays))
+    return tuple(own if own.shape == shape else np.broadcast_to(own, shape) for own in arrays)
+
+
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+    count = len(xi)
+    own = [_array(x).reshape((1,) * i + (-1,) + (1,) * (count - 1 - i)) for i, x in enumerate(xi)]
+    if indexing == "xy" and count > 1:
+        own = [np.swapaxes(x, 0, 1) for x in own]
+    found = own if sparse else broadcast_arrays(*own)
+    return tuple(x.copy() for x in found) if copy else tuple(found)
+
+
+def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    x = np.ravel(_array(a)) if axis is None else _array(a)
+    return np.take(x, np.flatnonzero(_plain(condition)), axis=0 if axis is None else axis)
+
+
+def extract(condition: Any, arr: Any) -> Any:
+    return np.take(np.ravel(_array(arr)), np.flatnonzero(_plain(condition)))
+
+
+def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    kind = np.result_type(*(getattr(own, "dtype", own) for own in (*choicelist, default)))
+    made = _array(default)
+    for condition, own in reversed(list(zip(condlist, choicelist, strict=True))):
+        made = np.where(condition, own, made)
+    return made if made.dtype == kind else made.astype(kind)
+
+
+def convolve(a: Any, v: Any, mode: Any = "full") -> Any:
+    a, v = atleast_1d(a, v)
+    a, v = (v, a) if v.shape[0] > a.shape[0] else (a, v)
+    rim = {"full": v.shape[0] - 1, "same": 0, "valid": 0}[mode]
+    wide = (v.shape[0] // 2, v.shape[0] - 1 - v.shape[0] // 2) if mode == "same" else (rim, rim)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(a, wide), v.shape[0])
+    return np.matmul(windows, v[::-1])
+
+
+def copyto(dst: Any, src: Any, where: Any = True) -> None:
+    if where is True:
+        dst[...] = src
+    else:
+        mask = np.broadcast_to(_plain(where), dst.shape)
+        dst[mask] = np.broadcast_to(_array(src), dst.shape)[mask]
+
+
+def put(a: Any, ind: Any, v: Any) -> None:
+    places = np.asarray(_plain(ind)).reshape(-1)
+    _put_in_order(a, np.where(places < 0, places + a.size, places), v, "put")
+
+
+def putmask(a: Any, mask: Any, values: Any) -> None:
+    mask, values = _plain(mask), _array(values)
+    if values.size not in (1, a.size):
+        raise NoRule("there is no rule for np.putmask with values of another size")
+    a[mask] = values.reshape(()) if values.size == 1 else values.reshape(a.shape)[mask]
+
+
+def place(arr: Any, mask: Any, vals: Any) -> None:
+    _put_in_order(arr, np.flatnonzero(_plain(mask)), vals, "place")
+
+
+def _put_in_order(a: Any, places: Any, values: Any, said: str) -> None:
+    values = np.ravel(_array(values))
+    if values.shape[0] < places.size:
+        if values.shape[0] != 1:
+            raise NoRule(f"there is no rule for np.{said} with fewer values than places")
+        values = np.broadcast_to(values, places.shape)
+    if a.ndim:
+        a[np.unravel_index(places, a.shape)] = values[: places.size]
+    elif places.size:
+        a[...] = values[0]
+
+
+def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = None) -> None:
+    indices = np.asarray(_plain(indices))
+    every = np.arange(arr.size).reshape(arr.shape)
+    places = np.take_along_axis(every, indices, axis)
+    arr[np.unravel_index(places, arr.shape)] = values
+
+
+def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
+    mask = np.zeros(a.shape, bool)
+    np.fill_diagonal(mask, True, wrap)
+    _put_in_order(a, np.flatnonzero(mask), val, "fill_diagonal")
+
+
+def _array(value: Any) -> Any:
+    """Of a list or number an array; lists of recorded arrays are stacked."""
+    if hasattr(value, "recording") or isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, (list, tuple)) and any(
+        hasattr(own, "recording") or isinstance(own, (list, tuple)) for own in value
+    ):
+        return np.stack([_array(own) for own in value])
+    return np.asarray(value)
+
+
+def _plain(value: Any) -> Any:
+    return np.asarray(getattr(value, "value", value))
+
+
+IN_PLACE: dict[str, Callable[..., Any]] = {
+    own.__name__: own for own in (copyto, put, putmask, place, put_along_axis, fill_diagonal)
+}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    own.__name__: own
+    for own in (
+        dot, vdot, inner, outer, tensordot, kron, cross, trace, diag, diagflat, tril, triu, diff, ptp, average, median, pad,
+        atleast_1d, atleast_2d, atleast_3d, hstack, vstack, dstack, column_stack, block, append, array_split, hsplit, unstack,
+        broadcast_arrays, meshgrid, compress, extract, select, convolve,
+    )
+} | {"linalg.norm": norm, "split": array_split, "vsplit": array_split} | IN_PLACE  # fmt: skip

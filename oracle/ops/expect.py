@@ -14,10 +14,12 @@ from oracle.blame.causes.find import causes_of
 from oracle.blame.search import evidence_of_numbers
 from oracle.case.arrays import Array, cast
 from oracle.case.foreign import numpy_of
+from oracle.case.nested import leaves, mapped
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected
 from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, Row
 from oracle.judging.verdict import MANY, compare
+from oracle.ops.inputs import arrays_among, is_array
 from oracle.programs import numpy_calls
 from oracle.programs.execution import FLOATS, Run, WithErrors
 from oracle.programs.program import Program
@@ -79,7 +81,14 @@ class Gradients(Sequence[Quantity]):
         self._of_inputs, self._of_parameters = tuple(of_inputs), dict(of_parameters)
 
     def __getitem__(self, place: Any) -> Any:
-        return self._of_parameters[place] if isinstance(place, str) else self._of_inputs[place]
+        if isinstance(place, str):
+            if place not in self._of_parameters:
+                known = ", ".join(self._of_parameters) or "none: those of inputs have numbers, from grads[0] on"
+                raise KeyError(f"there is no gradient of a parameter {place!r}; there are {known}")
+            return self._of_parameters[place]
+        if isinstance(place, int) and not -len(self) <= place < len(self):
+            raise IndexError(f"there is no grads[{place}]: the program has {len(self)} floating-point inputs")
+        return self._of_inputs[place]
 
     def __len__(self) -> int:
         return len(self._of_inputs)
@@ -111,16 +120,23 @@ def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype:
 
     Args:
         fn: a function or module of torch, for tensors; or a function in NumPy, for arrays.
-        inputs: tensors or arrays. They count as exact, after conversion to `dtype` if it is given. Products take those of 8 bits,
-            float8_e4m3fn and float8_e5m2, with scales: torch._scaled_mm, or their product in float32 that is stored once.
+        inputs: tensors or arrays, also in nested tuples, lists and dicts; numbers, texts and None are given to fn as they are.
+            Arrays count as exact, after conversion to `dtype` if it is given. Products take those of 8 bits, float8_e4m3fn and
+            float8_e5m2, with scales: torch._scaled_mm, or their product in float32 that is stored once.
         grad_output: the gradient of the output, or a tuple for several outputs. By default it is random, the same in every call.
         dtype: the dtype in which the implementation computes, as a name ("bfloat16") or as torch's or NumPy's; by default the
             inputs' own.
-    Raises: NoRule, which names an operation that has no rule; `oracle list ops` shows those that have one.
+    Raises: NoRule, which names an operation that has no rule; `oracle list ops` shows those that have one. TypeError or
+        ValueError for what cannot be recorded at all.
     """
-    name = _name(dtype)
-    if not isinstance(fn, refbp.Layer | refbp.Loss) and all(isinstance(own, np.ndarray) for own in inputs) and inputs:
-        program, _ = numpy_calls.record(fn, *(own if name is None else cast(own, name) for own in inputs))
+    if not callable(fn):
+        raise TypeError(f"expect takes a function or a module, got {type(fn).__name__}")
+    name, arrays = _name(dtype), arrays_among(inputs)
+    if isinstance(fn, refbp.Layer | refbp.Loss):
+        raise TypeError(f"expect takes a function, or a module of torch; check_op takes refbp's {type(fn).__name__}")
+    if all(isinstance(own, np.ndarray) for own in arrays) and arrays:
+        given = inputs if name is None else mapped(inputs, lambda own: cast(own, name) if is_array(own) else own)
+        program, _ = numpy_calls.record(fn, *given)
         return expectation(program, (), grad_output)
     from oracle.ops.torch_programs import recorded
 
@@ -129,10 +145,16 @@ def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype:
 
 
 def _name(dtype: Any) -> str | None:
-    """The name of a dtype of torch or NumPy, or of one that is named already."""
+    """The name of a dtype of torch or NumPy, or of one that is named already. Raises: ValueError."""
     if dtype is None:
         return None
-    return str(dtype).removeprefix("torch.") if "torch." in str(dtype) else str(np.dtype(dtype).name)
+    try:
+        name = str(dtype).removeprefix("torch.") if "torch." in str(dtype) else str(np.dtype(dtype).name)
+    except TypeError:
+        name = ""
+    if name not in FLOATS:
+        raise ValueError(f"expect computes in one of {', '.join(FLOATS)}, got dtype={dtype!r}")
+    return name
 
 
 def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -> Expectation:
@@ -220,22 +242,34 @@ def assert_close(actual: Any, expected: Any) -> None:
     """Assert that an array is within the tolerances that `expect` derived.
 
     Args:
-        actual: an array of any library; a tuple of them if several are expected.
-        expected: `expectation.output`, or one of `expectation.grads`.
+        actual: an array of any library; if several are expected, a tuple or dict of them, nested as the program gives them.
+        expected: `expectation.output`, or one of `expectation.grads`; or the whole expectation, which stands for its output.
     Raises: Discrepancy, an AssertionError, whose message names the worst element and, if one is found, the likely cause.
     """
-    if isinstance(expected, (tuple, Gradients)):
-        several = actual if isinstance(actual, (tuple, list)) else (actual,)
-        if len(several) != len(expected):
-            raise Discrepancy(f"got {len(several)} arrays, expected {len(expected)}")
-        for own, due in zip(several, expected, strict=True):
-            assert_close(own, due)
-        return
-    if not isinstance(expected, Quantity):
-        raise TypeError(f"assert_close expects what oracle.expect gives, got {type(expected).__name__}")
-    said = _difference(numpy_of(actual), expected)
-    if said:
-        raise Discrepancy(said)
+    expected = expected.output if isinstance(expected, Expectation) else expected
+    several = list(expected) if isinstance(expected, (tuple, list, Gradients)) else [expected]
+    for due in several:
+        if not isinstance(due, Quantity):
+            raise TypeError(
+                "assert_close(actual, expected) expects what oracle.expect gives as its second argument, such as "
+                f"expectation.output, got {type(due).__name__}"
+            )
+    arrays = [own for own in leaves(actual) if hasattr(own, "shape")]  # as expect does, without numbers beside arrays
+    given = arrays or (actual if len(several) != 1 and isinstance(actual, (tuple, list)) else [actual])
+    if len(given) != len(several):
+        named = several[0].name.partition("[")[0] if several else "expected"
+        raise Discrepancy(f"{named}: got {len(given)} arrays, expected {len(several)}")
+    for own, due in zip(given, several, strict=True):
+        said = _difference(_numbers(own, due.name), due)
+        if said:
+            raise Discrepancy(said)
+
+
+def _numbers(actual: Any, name: str) -> Array:
+    try:
+        return numpy_of(actual)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
 
 
 def _of_8_bits(got: Array, due: Quantity) -> tuple[Array, Expected]:

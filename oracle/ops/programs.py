@@ -68,8 +68,13 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
 def _array(value: Any, name: str) -> Array:
     """The given array, or a random array of the given shape, the same in every call."""
     if isinstance(value, tuple) and all(isinstance(own, int) for own in value):
+        if any(own < 0 for own in value):
+            raise ValueError(f"check_op expects an array or a shape as {name}, got {value}")
         return generator(f"program/{name}").standard_normal(value)
-    return numpy_of(value)
+    try:
+        return numpy_of(value)
+    except TypeError as error:
+        raise TypeError(f"check_op expects an array or a shape, a tuple, as {name}: {error}") from None
 
 
 def _library(fn: Any, given: Iterable[Any]) -> str | None:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.utils import _pytree
 
 from oracle.case.arrays import Array
+from oracle.case.nested import leaves, mapped
+from oracle.modules.nested import tensors_in
+from oracle.ops.inputs import is_array
 from oracle.programs.program import Program
 from oracle.programs.torch_calls import record
 from oracle.subjects.torch import tensor
@@ -25,7 +27,9 @@ def recorded(fn: Callable[..., Any], inputs: Sequence[Any], dtype: str | None) -
         copy = own.detach()
         return copy.to(kind) if kind is not None and copy.is_floating_point() else copy
 
-    given = [cast(_tensor(own)) for own in inputs]
+    if isinstance(fn, torch.jit.ScriptModule):
+        raise ValueError("a scripted module is not recorded: give the module of which torch.jit.script made it")
+    given = [cast(_tensor(own)) for own in leaves(inputs) if is_array(own)]
     parameters: dict[str, torch.Tensor] = {}
     buffers: dict[str, torch.Tensor] = {}
     if isinstance(fn, torch.nn.Module):
@@ -33,13 +37,14 @@ def recorded(fn: Callable[..., Any], inputs: Sequence[Any], dtype: str | None) -
         buffers = {name: cast(own).clone() for name, own in fn.named_buffers()}
 
     def called(*tensors: torch.Tensor) -> list[torch.Tensor]:
-        args = tensors[: len(given)]
+        own = iter(tensors)
+        args = mapped(tuple(inputs), lambda value: next(own) if is_array(value) else value)
         if isinstance(fn, torch.nn.Module):
             state = {**dict(zip(parameters, tensors[len(given) :], strict=True)), **buffers}
             made = torch.func.functional_call(fn, state, args)
         else:
             made = fn(*args)
-        found = [own for own in _pytree.tree_leaves(made) if isinstance(own, torch.Tensor)]
+        found = list(tensors_in(made))
         if not found:
             raise ValueError(f"the program returns {type(made).__name__}: it has to return a tensor, or several")
         return found

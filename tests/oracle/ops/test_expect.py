@@ -148,7 +148,7 @@ def test_a_numpy_program_is_one_like_any_other() -> None:
 def test_what_has_no_rule_is_named() -> None:
     with pytest.raises(Exception, match=r"no rule for np\.heaviside"):
         oracle.expect(lambda x: np.heaviside(x, 0.5), np.ones(3))
-    with pytest.raises(TypeError, match=r"expects what oracle\.expect gives, got Tensor"):
+    with pytest.raises(TypeError, match=r"expects what oracle\.expect gives .* got Tensor"):
         oracle.assert_close(torch.ones(1), torch.ones(1))
 
 

@@ -173,8 +173,8 @@ def test_layers_in_place_on_a_view_are_judged() -> None:
     report = oracle.check_module(net.double(), images())
     found = verdicts(report)
     assert found["2", "grad_input"] == found["3", "grad_input"] == found["0", "grad.weight"] == "pass"
-    seen = report.table[["layer", "quantity", "verdict", "diagnosis"]].to_string()
-    assert found.get(("1", "grad_output")) == "undecided", seen  # what flatten did backward, nobody used
+    # What flatten did backward, nobody used, unless a kernel gave it a layout that it had to copy.
+    assert found.get(("1", "grad_output")) == "undecided" or found["1", "grad_input"] == "pass", report
 
 
 def test_a_wrong_input_gradient_on_a_view_in_place_is_blamed() -> None:

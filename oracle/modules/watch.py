@@ -297,9 +297,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         made = {number: self.edges[node, number] for number in range(64) if (node, number) in self.edges}
         last = min([last, *(until for _, until in made.values())])
         events, cls = self.events[first:last], getattr(node, "_forward_cls", None)
-        if (
-            cls is None
-        ):  # what ran without gradients before it is no part of it; a custom function on a view has nothing else
+        # What ran without gradients before a call is not part of it. A custom function's forward runs without them.
+        if cls is None:
             events = [own for own in events if own.enabled] or events
         main = main_call(events, [held for held, _ in made.values()])
         if cls is not None:
@@ -347,9 +346,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 self.leaves.get(id(variable)) if variable is not None else self.edges.get((behind, number), (None,))[0]
             )
             own = read.get((id(variable), -1) if variable is not None else (behind._sequence_nr(), number))
-            if own is not None and not (
-                held is not None and own.is_of(held)
-            ):  # it was overwritten after it was first read
+            # The array was overwritten after it was first read.
+            if own is not None and (held is None or not own.is_of(held)):
                 held = own
             operation.names[position] = self.parameters.get(variable, "") if variable is not None else ""
             if held is None:

@@ -12,6 +12,8 @@ from oracle.programs.table import NoRule
 # Marks a piece of a storage whose values were overwritten in part.
 LOST = -1
 REPEATED = "it is a view of memory whose elements are repeated"
+# Copies that read their input's memory by strides, with the position of their argument `storage_offset`.
+BY_STRIDES = {"as_strided_copy": 3, "as_strided_scatter": 4}
 
 
 class Storages:
@@ -86,6 +88,7 @@ class Storages:
 
     def take(self, event: Event) -> None:
         """Adds a call. Raises: NoRule."""
+        _check_row(event)
         arguments = _helds((event.args, event.kwargs))
         known = {own.storage for own in arguments}
         written = {position for _, position in event.written if position is not None}
@@ -151,6 +154,19 @@ class Storages:
             value, row = self.new(), Geometry.row_of(source.shape)
             self.calls.append(_view(self.read(source), row, part, value, held))
             pieces.insert(0, (held.geometry, value, held.dtype))
+
+
+def _check_row(event: Event) -> None:
+    """Raises NoRule if a copy reads by strides from another memory than a contiguous input's own, which its rule sees."""
+    place = BY_STRIDES.get(event.name)
+    if place is None:
+        return
+    own: Geometry = event.args[0].geometry
+    offset = event.args[place] if len(event.args) > place else event.kwargs.get("storage_offset")
+    if own != Geometry(own.shape, Geometry.row_of(own.shape).strides, own.offset) or (
+        offset is not None and own.offset
+    ):
+        raise NoRule("it reads the memory of an array that is not contiguous, or that is a part of another")
 
 
 def _in_another_form(*dtypes: str) -> NoRule:

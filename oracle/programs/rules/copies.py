@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.programs.adjoint import is_floating, plain
+from oracle.programs.adjoint import is_floating
 from oracle.programs.geometry import mapped
 from oracle.programs.table import NoRule, rule
 
@@ -183,31 +183,23 @@ def _strided(size: Any, stride: Any, offset: int | None) -> View:
 
     def view(own: Array) -> Array:
         row = np.ascontiguousarray(own).reshape(-1)[offset or 0 :]
+        if np.prod(size) and 1 + sum((count - 1) * step for count, step in zip(size, stride, strict=True)) > row.size:
+            raise NoRule("it reads memory beyond the array")
         return np.lib.stride_tricks.as_strided(row, size, [row.itemsize * step for step in stride], writeable=False)
 
     return view
 
 
-@rule("as_strided_copy", moves=True, shown=True)
-def as_strided_copy(input: Any, size: Any, stride: Any, storage_offset: Any = None, *, shown: Any) -> Any:
+@rule("as_strided_copy", moves=True)
+def as_strided_copy(input: Any, size: Any, stride: Any, storage_offset: Any = None) -> Any:
     """A copy of a contiguous array's memory by strides; g added to the elements that were read."""
-    y, backward = _read(input, _strided(size, stride, storage_offset))
-    _check_memory(y, shown)
-    return y, backward
+    return _read(input, _strided(size, stride, storage_offset))
 
 
-@rule("as_strided_scatter", moves=True, shown=True)
-def as_strided_scatter(input: Any, src: Any, size: Any, stride: Any, storage_offset: Any = None, *, shown: Any) -> Any:
+@rule("as_strided_scatter", moves=True)
+def as_strided_scatter(input: Any, src: Any, size: Any, stride: Any, storage_offset: Any = None) -> Any:
     """A contiguous array with a part of its memory, by strides, overwritten; g where it was kept, and g of the part."""
-    y, backward = _written(input, src, _strided(size, stride, storage_offset))
-    _check_memory(y, shown)
-    return y, backward
-
-
-def _check_memory(y: Any, shown: Any) -> None:
-    """Raises NoRule if the recorded result was not read from contiguous memory."""
-    if shown[0] is not None and not np.allclose(plain(y), shown[0].numbers, rtol=0.1, atol=0.1, equal_nan=True):
-        raise NoRule("it reads the memory of an array that is not contiguous")
+    return _written(input, src, _strided(size, stride, storage_offset))
 
 
 @rule("diagonal_scatter", moves=True)

@@ -190,6 +190,24 @@ def test_known_errors_of_torch_are_found(function: Function, report: str) -> Non
     assert [(row.quantity, row.verdict) for row in blamed] == [("grad_input", "wrong")], report
 
 
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x: torch.as_strided_copy(x, (3,), (2,), 1), ""),
+        (lambda x: torch.as_strided_copy(x[1:], (3,), (2,)), ""),
+        (lambda x: torch.as_strided_copy(x.t(), (3,), (2,)), "not contiguous"),
+        (lambda x: torch.as_strided_copy(x[1:], (3,), (2,), 0), "a part of another"),
+        (lambda x: torch.as_strided_copy(x[:2], (3,), (6,)), "memory beyond the array"),
+    ],
+)
+def test_a_copy_by_strides_is_judged_where_the_memory_is_its_inputs(function: Function, reason: str) -> None:
+    """Small numbers: a comparison of values with a tolerance for all would not tell one memory from another."""
+    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)).mul_(1e-3).requires_grad_()
+    report = oracle.check_module(Module(function), x)
+    assert not report.blame
+    assert reason in "".join(report.unjudged) and bool(report.unjudged) == bool(reason)
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("dtype", ALL)
 @pytest.mark.parametrize("size", [(5, 7), (40, 60)])

@@ -31,6 +31,7 @@ from oracle.judging.rows import (
     Row,
 )
 from oracle.judging.shared import added_up
+from oracle.judging.verdict import UNDERFLOW
 from oracle.judging.wiring import completed
 from oracle.trace import Key, Subject, Trace
 from oracle.wording.errors import in_a_line
@@ -184,7 +185,9 @@ def as_loose(row: Row) -> Row:
 
 
 def is_right(row: Row) -> bool:
-    return row.verdict in (PASS, CONVENTION, LOOSE) or (row.verdict == UNDECIDED and row.decided == 1)
+    """Whether nothing that matters to other layers can be wrong in it: what is lost by underflow cannot."""
+    nothing_hides = row.decided == 1 or row.diagnosis.startswith(UNDERFLOW)
+    return row.verdict in (PASS, CONVENTION, LOOSE) or (row.verdict == UNDECIDED and nothing_hides)
 
 
 # Causes that the text of an error shows: a pattern of the text, the cause's name, and the cause in words.

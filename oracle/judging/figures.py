@@ -104,6 +104,7 @@ class Figures:
         n_decided: the number of elements whose tolerance is narrow enough.
         n_stored: the number of these whose tolerance is too wide after they are stored in 16 bits.
         n_hidden: the number of elements with a tolerance into which a typical term fits.
+        n_underflown: the number of elements whose tolerance is too wide only because the dtype holds no number so small.
         bound_ratio: the largest error relative to its bound; NaN without a bound.
         beyond: whether an element is outside its tolerance and, if there is one, its bound.
         has_terms: whether a nonzero term was added up anywhere; is_finite: whether all expected values are finite.
@@ -125,6 +126,7 @@ class Figures:
     n_decided: int = 0
     n_stored: int = 0
     n_hidden: int = 0
+    n_underflown: int = 0
     bound_ratio: float = math.nan
     beyond: bool = False
     has_terms: bool = False
@@ -175,7 +177,10 @@ class Figures:
             decided = decided | ~finite
             rounds &= errors.regular
             self.is_finite &= bool(finite.all())
-        self.n_decided += int(np.count_nonzero(decided))
+        n_decided = int(np.count_nonzero(decided))
+        self.n_decided += n_decided
+        if n_decided < got.size:
+            self.n_underflown += int(np.count_nonzero(~decided & (tolerance <= least_kept(got.dtype))))
         n_rounding = int(np.count_nonzero(rounds))
         allowed = (sigma if n_rounding == sigma.size else sigma[rounds]).ravel()
         self.sigma_squares += float(allowed @ allowed)
@@ -254,6 +259,13 @@ class Figures:
         self.squares += float(a @ a)
         self.expected_squares += float(b @ b)
         self.products += float(a @ b)
+
+
+def least_kept(dtype: np.dtype[Any]) -> float:
+    """The size below which a number, and all that it is multiplied by, may be lost by underflow: the smallest normal number
+    over the roundoff. float16 and 8 bits keep their subnormal numbers."""
+    tiny = float(limits(dtype).tiny)
+    return tiny if dtype == np.float16 or dtype.itemsize == 1 else tiny / ROUNDOFF[dtype.name]
 
 
 def measured(got: Array, expected: Expected) -> Figures:

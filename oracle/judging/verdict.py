@@ -28,6 +28,7 @@ MANY, FEWEST = 16, 8
 # The largest rms and mean of z over all elements of a local row. TOLERANCES.md has the measurements.
 MOST_RMS, MOST_MEAN = 2.5, 2.0
 BEHAVES_LIKE = "behaves like"
+UNDERFLOW = "underflow:"
 # Errors with a smaller rms of z, in units of sums in 16 bits, are too small to be theirs.
 LEAST_RMS = 0.02
 # The largest share of nonzero numbers that a lower precision leaves within a standard deviation.
@@ -159,6 +160,8 @@ def _too_wide(row: Row, figures: Figures, u: float) -> str:
     if 2 * figures.n_hidden > row.n:
         said = "the sum has so many terms that its tolerance exceeds a typical one"
         return f"{said}, at {figures.n_hidden / row.n:.0%} of the elements"
+    if figures.n_decided + figures.n_underflown == figures.n:
+        return f"{UNDERFLOW} {row.dtype} holds no number so small, at {1 - row.decided:.0%} of the elements"
     said = f"the tolerance is too wide at {1 - row.decided:.0%} of the elements"
     relative = figures.relative_error
     if relative is None:

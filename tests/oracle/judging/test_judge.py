@@ -19,6 +19,7 @@ from oracle.harness.judge import CaseStep
 from oracle.judging.case_rows import excused, is_right, judge
 from oracle.judging.comparison import Comparison, ReferenceFailed
 from oracle.judging.conventions import CONVENTIONS
+from oracle.judging.figures import Expected
 from oracle.judging.profile import Profile
 from oracle.judging.rows import (
     CONVENTION,
@@ -32,6 +33,7 @@ from oracle.judging.rows import (
     WRONG,
     Row,
 )
+from oracle.judging.verdict import compare
 from oracle.running_error import ErrorModel
 from oracle.selftest.plant import patched
 from oracle.subjects import refbp as refbp_subject
@@ -597,6 +599,25 @@ def test_an_undecided_gradient_takes_the_excuse_from_its_own_parameter_alone(ver
     found = excused([row(END_TO_END, own, WRONG) for own in quantities], local)
     loose = {own.quantity for own in found if own.verdict == LOOSE}
     assert loose == ({"output", "grad.bias", "param.bias"} if verdict == UNDECIDED else set())
+
+
+@pytest.mark.parametrize(("dtype", "excuses"), [("float32", True), ("float16", False)])
+def test_what_underflows_takes_the_excuse_from_no_other_layer(dtype: str, excuses: bool) -> None:
+    """A saturated SiLU gives numbers that float32 does not hold. They are too small to matter to the layers before it.
+
+    In float16 a tolerance of the same size relative to the smallest normal number may matter.
+    """
+    smallest = float(np.finfo(dtype).tiny)
+    value = np.array([1.0, 0.0, 0.0, 0.0], dtype)
+    sigma = np.array([1e-8, *[1e3 * smallest] * 3])
+    due = Expected(value.astype(float), sigma, None, np.abs(value.astype(float)))
+    blank = Row("c", dtype, 0, "0", "SiLU", "output", LOCAL, PASS)
+    silu = compare(blank, value, due, structured=False, no_terms=False)
+    assert (silu.verdict, silu.decided) == (UNDECIDED, 0.25)
+    assert silu.diagnosis.startswith("underflow: float32 holds no number so small, at 75%") == excuses
+    whole = Row("c", dtype, 0, "1", "Linear", "output", END_TO_END, WRONG, n_outside=1, max_abs=1e-14)
+    (found,) = excused([whole], [silu, replace(whole, mode=LOCAL, verdict=PASS)])
+    assert found.verdict == (LOOSE if excuses else WRONG)
 
 
 def test_a_layer_that_stands_twice_leaves_the_others_their_excuse() -> None:

@@ -108,10 +108,9 @@ class Twofold:
 
     def mapped(self, function: Callable[..., Any], *others: Twofold) -> Twofold:
         """The function applied to each component, together with the same component of the others."""
-        statistical = function(self.statistical, *(other.statistical for other in others))
-        if self.worst is None:
-            return Twofold(statistical)
-        return Twofold(statistical, function(self.worst, *(other.worst for other in others)))
+        statistical = function(self.statistical, *[other.statistical for other in others])
+        worst = None if self.worst is None else function(self.worst, *[other.worst for other in others])
+        return Twofold(statistical, worst)
 
     def __add__(self, other: Twofold) -> Twofold:
         return self.mapped(np.add, other)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO
 
+from oracle.wording.errors import ended
+
 CHUNK = 1 << 16
 # A longer line is not an answer.
 LONGEST_ANSWER = 1 << 30
@@ -125,9 +127,7 @@ class Child:
             self.process.wait(1)
         except subprocess.TimeoutExpired:
             return f"it closed its output before it answered{self._so_far()}"
-        status = self.process.returncode
-        how = f"ended with exit status {status}" if status >= 0 else f"was ended by {_signal_name(-status)}"
-        return f"it {how} before it answered{self._so_far()}"
+        return f"it {ended(self.process.returncode)} before it answered{self._so_far()}"
 
     def _so_far(self) -> str:
         return f", after {len(self.pending):,} bytes of an answer" if self.pending else ""
@@ -148,10 +148,3 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"signal {number}"

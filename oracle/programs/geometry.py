@@ -112,14 +112,18 @@ def flat(x: Any, own: Geometry) -> Any:
         order = sorted(range(len(own.shape)), key=lambda axis: -own.strides[axis] if own.shape[axis] != 1 else 0)
         return x.transpose(order).reshape(-1) if order else x.reshape(-1)
     low, high = own.ends
-    places = own.elements - low
+    return _put(x, own.elements - low, high - low)
 
-    def spread(component: Array) -> Array:
-        storage = np.zeros(high - low, component.dtype)
+
+def _put(x: Any, places: Array, size: int) -> Any:
+    """The elements at these places of a storage of this size, zero elsewhere; no two of them share a place."""
+
+    def put(component: Array) -> Array:
+        storage = np.zeros(size, component.dtype)
         storage[places] = component
         return storage
 
-    return mapped(x, spread)
+    return mapped(x, put)
 
 
 def viewed(x: Any, own: Geometry, other: Geometry) -> Any:
@@ -147,13 +151,7 @@ def gathered(g: Any, own: Geometry, other: Geometry) -> Any:
         storage = np.zeros_like(g, shape=(high - low,))
         np.add.at(storage, places.reshape(-1), g.reshape(-1))
     else:
-
-        def spread(component: Array) -> Array:
-            storage = np.zeros(high - low, component.dtype)
-            storage[places] = component
-            return storage
-
-        storage = mapped(g, spread)
+        storage = _put(g, places, high - low)
     whole = Geometry((high - low,), (1,), low)
     return viewed(storage, whole, own)
 

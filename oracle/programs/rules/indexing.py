@@ -10,6 +10,7 @@ from oracle.programs.adjoint import plain, summed_to
 from oracle.programs.geometry import mapped
 from oracle.programs.rules.reductions import put_along
 from oracle.programs.table import rule
+from refbp.softmax import as_row
 
 
 @rule("embedding")
@@ -97,8 +98,8 @@ def gather(input: Any, dim: int, index: Any, sparse_grad: bool = False) -> Any:
         return np.zeros_like(input, shape=index.shape), lambda g: (np.zeros_like(input),)
     if not input.ndim:
         return input.reshape(index.shape), lambda g: (g.reshape(()),)
-    places = _along(_row(index), dim)
-    return mapped(input, lambda own: own[places].reshape(index.shape)), lambda g: (_added_at(places, _row(g), input),)
+    places = _along(as_row(index), dim)
+    return mapped(input, lambda own: own[places].reshape(index.shape)), lambda g: (_added_at(places, as_row(g), input),)
 
 
 @rule("scatter_add")
@@ -106,21 +107,16 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     """x with y added at an index along a dimension; g, and g read there."""
     if not index.size:
         return input, lambda g: (g, None, None, np.zeros_like(src))
-    rows, source = _row(index), _row(src)
+    rows, source = as_row(index), as_row(src)
     places, used = _along(rows, dim), tuple(slice(size) for size in rows.shape)
-    y = _row(input).copy()
+    y = as_row(input).copy()
     np.add.at(y, places, mapped(source, lambda own: own[used]))
     return y.reshape(input.shape), lambda g: (
         g,
         None,
         None,
-        _into(mapped(_row(g), lambda own: own[places]), used, source).reshape(src.shape),
+        _into(mapped(as_row(g), lambda own: own[places]), used, source).reshape(src.shape),
     )
-
-
-def _row(x: Any) -> Any:
-    """The array; a number as a row of one, which torch takes for the same."""
-    return x.reshape(x.shape or (1,))
 
 
 def _into(part: Any, used: Any, like: Any) -> Any:
@@ -140,14 +136,14 @@ def scatter(input: Any, dim: int, index: Any, src: Any) -> Any:
     is_array = hasattr(src, "dtype")
     if not index.size:
         return input, lambda g: (g, None, None, np.zeros_like(src) if is_array else None)
-    rows, whole, source = _row(index), _row(input), _row(src) if is_array else src
+    rows, whole, source = as_row(index), as_row(input), as_row(src) if is_array else src
     places, used = _along(rows, dim), tuple(slice(size) for size in rows.shape)
     kept = np.ones(whole.shape, bool)
     kept[places] = False
     value = mapped(source, lambda own: own[used]) if is_array else float(src)
 
     def backward(g: Any) -> Any:
-        read = mapped(_row(g), lambda own: own[places])
+        read = mapped(as_row(g), lambda own: own[places])
         grad_src = _into(read, used, source).reshape(src.shape) if is_array else None
         return np.where(kept.reshape(input.shape), g, 0.0), None, None, grad_src
 

@@ -30,12 +30,7 @@ def scoreboard(
     run.check_names("torch", dtypes)
     chosen = list(suite.matching(cases))
     require_writable(out)
-    with terminal.progress_bar() as bar, cluster.pool(workers, scheduler, Limits()) as executor:
-        task = bar.add_task("runs", total=None)
-
-        def progress(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
-
+    with terminal.progress("runs") as progress, cluster.pool(workers, scheduler, Limits()) as executor:
         board = scoreboard.run(chosen, dtypes, executor, progress, kept=out / "scoreboard.jsonl", resume=resume)
     (out / "scoreboard.md").write_text(page.markdown(board), encoding="utf-8")
     board.scores.to_csv(out / "scoreboard.csv", index=False, float_format="%.3g")

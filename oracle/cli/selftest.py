@@ -93,12 +93,7 @@ def _with_progress(what: str, where: Where, work: Callable[[Any, Any], Any]) -> 
     from oracle.harness.executors import Limits
     from oracle.report import terminal
 
-    with terminal.progress_bar() as bar, cluster.pool(*where, Limits()) as executor:
-        task = bar.add_task(what, total=None)
-
-        def progress(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=name[:40].ljust(40))
-
+    with terminal.progress(what) as progress, cluster.pool(*where, Limits()) as executor:
         return work(progress, executor)
 
 

@@ -25,27 +25,13 @@ from oracle.report.table import layer_lines
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Trace
 
+from ..planted import Altered
+
 SMALL = "worked-example/plain"
 CONTRACT_COLUMNS = (
     "case dtype step layer layer_type quantity mode shape n max_abs max_rel max_ulp cosine z_max z_rms bound_ratio "
     "effective_bits n_outside worst_index got expected tolerance verdict"
 )
-
-
-class Altered:
-    """refbp with one quantity of its trace changed."""
-
-    name = "altered"
-
-    def __init__(self, layer: str, quantity: str, change: Any) -> None:
-        self.layer, self.quantity, self.change = layer, quantity, change
-
-    def run(self, case: Case) -> Trace:
-        trace = refbp_subject.run(case)
-        for key in trace:
-            if (key.layer, key.quantity) == (self.layer, self.quantity):
-                trace.arrays[key] = self.change(trace.arrays[key])
-        return trace
 
 
 class Raising:

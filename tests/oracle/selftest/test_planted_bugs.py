@@ -28,6 +28,7 @@ import refbp.regression_losses
 import refbp.softmax
 import refbp.update_rules
 from oracle.cli import main
+from oracle.selftest.bugs.convolution import overwritten
 
 Op = Callable[..., Any]
 
@@ -74,18 +75,6 @@ def flipped(op: Op) -> Op:
 
 def stride_and_dilation_swapped(op: Op) -> Op:
     return lambda result, grads, kernel, stride, dilation, first: op(result, grads, kernel, dilation, stride, first)
-
-
-def overwritten(op: Op) -> Op:
-    """Windows that overlap overwrite each other."""
-
-    def wrong(result: Any, grads: Any, kernel: Any, stride: Any, dilation: Any, first: int = 0) -> None:
-        counts = grads.shape[-2 * len(kernel) : -len(kernel)]
-        for tap, positions in refbp.windows.taps(kernel, stride, dilation, counts, first):
-            own: Any = (..., *tap)
-            result[positions] = grads[own]
-
-    return wrong
 
 
 def one_element_off(grad: Any) -> Any:

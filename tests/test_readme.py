@@ -107,5 +107,5 @@ def test_the_other_measurements_are_quoted_as_they_were_published() -> None:
     rows = [line for line in block.splitlines() if line.startswith("|")][2:]
     quoted = {name: sum(row in lines for row in rows) for name, lines in published.items()}
     assert sum(quoted.values()) == len(rows) and min(quoted.values()) >= 3, quoted
-    for limit in ("the project's own", "chosen with results in view", "random weights"):
+    for limit in ("the project's own", "made after results had been seen", "random weights"):
         assert limit in README, limit

@@ -53,7 +53,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
     for step in range(case.steps):
         bench = Bench(trace, reference, profile, types, Row(case.name, case.dtype, step, "", "", "", LOCAL, PASS))
         if _has_ended(case, shown, profile, step):
-            why = "its profile declares nothing that a step passes to the next, and it shows the first step only"
+            why = "it shows the first step only, and its profile declares no state that a step passes to the next"
             rows.append(_unjudged_step(bench, why))
         else:
             rows += _of_step(case, shown, bench)
@@ -104,8 +104,10 @@ def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
 
 
 def _has_ended(case: Case, shown: Trace, profile: Profile, step: int) -> bool:
-    """Whether the subject shows nothing of this step, and need not: its profile declares nothing that a step passes to the next,
-    that is no parameters after an update, or without an optimizer no buffers."""
+    """Whether the subject shows nothing of this step and its profile allows that.
+
+    It does if it declares no state that a step passes to the next: no parameters, or without an optimizer no buffers.
+    """
     names = {name.rpartition(".")[2] for name in case.params}
     buffers = {name for name in names if is_buffer(name) and case.training}
     moved = {f"buffer.{name}" for name in buffers} if case.optimizer is None else {f"param.{name}" for name in names}

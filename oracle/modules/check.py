@@ -60,9 +60,9 @@ def check_module(
 
     Args:
         torch_module: on any device, of any floating-point dtype, in training or evaluation mode. Layers in 16 bits are judged by
-            how torch's kernels compute them: on the CPU and with CUDA in float32, but for a few that add up in 16 bits, as
-            LayerNorm does on the CPU for gradients of parameters, which are then undecided for many samples; on other devices
-            they may add up in 16 bits.
+            how torch's kernels compute them. On the CPU and with CUDA most kernels add up in float32. A few add up in 16 bits,
+            such as LayerNorm's gradients of parameters on the CPU; for many samples these are undecided. On other devices
+            every layer may add up in 16 bits.
         x: the input, or a tuple of several arguments. Each may be a nested tuple, list, dict or dataclass of tensors, and so may
             the module's output. Gradients of inputs are computed for tensors that require them; the report names the layers
             whose input does not.
@@ -72,16 +72,16 @@ def check_module(
         optimizer: an optimizer of parameters of the module; each step then ends with an update. It is judged if it is one of
             torch.optim's that refbp has, or derives from one.
         steps: the number of steps; all use the same data.
-        profile: deliberate differences of the module's layers from torch, as a subject declares them. With `accumulate` its
-            layers and operations add up in that dtype, whatever torch's kernels do: `oracle.Profile(accumulate="float32")` is
-            for a module in 16 bits on a device whose kernels do so, and with "bfloat16" they may all add up in bfloat16.
+        profile: deliberate differences of the module's layers from torch, as a subject declares them. `accumulate` is the dtype
+            in which layers and operations add up, in place of what is known of torch's kernels. For a module in 16 bits,
+            `oracle.Profile(accumulate="float32")` requires float32; with "bfloat16" all sums may be added up in bfloat16.
         references: functions with which to compare a call instead of its own forward, {MyFused: reference}. A key is a custom
             autograd.Function, an operation of torch.library, a module class, a module's name, or a tensor's hook. A reference is
             called with the arguments of the call; that of a module also gets by keyword those of the module's parameters that it
             takes. A function in torch is the forward program of a call that cannot be recorded. A function in NumPy that returns
             (output, backward) gives the intended gradient where it is not the derivative of the forward, such as a
             straight-through estimator's: lambda x: (np.rint(x), lambda g: g). A hook that changes the gradient is unjudged
-            without a reference, and one that changes it after it was added up always is.
+            without a reference. A hook that changes a parameter's gradient after it was added up is always unjudged.
         unjudged: with "fail", the default, a report in which something is unjudged has not passed; "allow" permits it.
         effort: "full" judges every element. "sample" is for networks that are too large for that: it judges some elements of each
             large tensor and all of every small one, by the same rules, and copies only what these need. The report says how many
@@ -240,7 +240,7 @@ class _Run:
         if judged.reason:
             yield self._note(step, operation.layer, "", UNJUDGED, operation.located(judged.reason), operation.kind)
         if operation.spoils:
-            said = "it writes into the gradient that it is given: whoever else reads it, reads something else"
+            said = "it writes into the gradient that it is given, which other code may read"
             yield self._note(step, operation.layer, "grad_output", WRONG, said, operation.kind)
         rows = [*judged.forward, *judged.backward]
         if operation.computes or any(row.verdict != PASS for row in rows):  # a view has rows only if it is wrong
@@ -267,13 +267,13 @@ class _Run:
         """Rows for inputs and upstream gradients to which a layer wrote, although other code reads them."""
         for quantity in call.spoilt:
             what = "input" if quantity == "input" else "gradient"
-            said = f"it writes into the {what} that it is given: whoever else reads it, reads something else"
+            said = f"it writes into the {what} that it is given, which other code may read"
             yield self._note(step, call.layer, quantity, WRONG, said)
 
     def _cut_off(self, number: int, step: Step) -> Iterator[Row]:
         """Rows for writes that autograd did not notice, and for places that keep gradients from parameters."""
         for layer in step.watch.spoilt:
-            said = "it writes into what it is given behind autograd's back: whoever else reads it, reads something else"
+            said = "it writes, unnoticed by autograd, into an array that it is given, which other code may read"
             yield self._note(number, layer, "input", WRONG, said)
         for cut, names in step.cuts:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""

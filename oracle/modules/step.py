@@ -110,7 +110,7 @@ class Step:
             except Exception as error:
                 if is_in_one_graph(error):
                     raise ModuleError(
-                        f"{run.case} is compiled with fullgraph=True, which lets nobody watch its layers: compile it without"
+                        f"{run.case} is compiled with fullgraph=True, which hides its layers: compile it without"
                     ) from error
                 raise
             self.outputs = [own for own in nested.tensors_in(output) if own.is_floating_point()]

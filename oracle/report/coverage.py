@@ -18,13 +18,14 @@ class Unjudged(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """A tensor of which elements were drawn, and the chances that a fault is missed which touches so much of it.
+    """A tensor of which elements were drawn, and the chance to miss a fault, by the part of the tensor that is wrong.
 
     Attributes:
         place, quantity: which tensor it is.
-        drawn, elements: the number of elements that were judged, and of all.
-        element, row: a single element; one row, along the last axis.
-        channel: all elements that share an index of an axis, such as a channel; of the axis where it is likeliest to be missed.
+        drawn, elements: the number of judged elements, and of all elements.
+        element: the chance if a single element is wrong.
+        row: the chance if one row along the last axis is wrong.
+        channel: the chance if all elements with one index of an axis are wrong, for the axis with the largest chance.
     """
 
     place: str
@@ -84,8 +85,8 @@ class Sample:
         kinds = (("one element", self.element), ("one row", self.row), ("one channel", self.channel))
         chances = ", ".join(f"{what} {exact_share(own.mean)} (at most {exact_share(own.most)})" for what, own in kinds)
         return (
-            f"drawn by seed {self.seed} were {self.drawn:,} of {counted(self.elements, 'element')}, of "
-            f"{counted(len(self.tensors), 'large tensor')} a part: the mean chance over these to miss a fault of {chances}"
+            f"{self.drawn:,} of {counted(self.elements, 'element')} were judged, drawn by seed {self.seed} in "
+            f"{counted(len(self.tensors), 'large tensor')}: the mean chance over these to miss a fault of {chances}"
         )
 
 

@@ -85,7 +85,7 @@ def row_length(e: Evidence) -> Iterator[Hypothesis]:
     ):
         np.add.at(line, places, own)
         np.add.at(error, places, np.square(size) + np.square(2 * e.model.unit_roundoff * own))
-    words = "the length of a row is taken for the height, or the other way round"
+    words = "the height is used as the length of a row, or the other way round"
     yield Hypothesis("row length", words, moved.reshape(value.shape), np.sqrt(allowed).reshape(value.shape) * 2)
 
 

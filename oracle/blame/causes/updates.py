@@ -61,7 +61,10 @@ WRONG_RULES: tuple[WrongRule, ...] = (
         rules.with_step(rules.nesterov_before),
     ),
     WrongRule(
-        DECAYING, "decay decoupled", "decay is within the gradient, or apart from it, and should not", rules.decay_moved
+        DECAYING,
+        "decay decoupled",
+        "decay is coupled with the gradient where it should be decoupled, or the other way round",
+        rules.decay_moved,
     ),
     WrongRule(
         COUPLED,
@@ -85,7 +88,12 @@ WRONG_RULES: tuple[WrongRule, ...] = (
         rules.decayed_last,
     ),
     WrongRule((*DECAYING, "Muon"), "decay rate", "decay is not scaled by the rate", rules.decay_not_scaled),
-    WrongRule(("Muon",), "decay decoupled", "decay is within the gradient, and should not", rules.decay_in_gradient),
+    WrongRule(
+        ("Muon",),
+        "decay decoupled",
+        "decay is coupled with the gradient where it should be decoupled",
+        rules.decay_in_gradient,
+    ),
     WrongRule(("Muon",), "momentum", "the momentum is a sum of gradients, not their mean", rules.momentum_as_sum),
     WrongRule(
         ("Muon",),
@@ -121,7 +129,12 @@ WRONG_RULES: tuple[WrongRule, ...] = (
     WrongRule(
         COUNTING, "bias correction", "steps are counted from the wrong one", rules.counted(lambda step: step + 1)
     ),
-    WrongRule(ADAMS, "moment", "the second moment is that of the first", rules.second_of_first),
+    WrongRule(
+        ADAMS,
+        "moment",
+        "the second moment averages squares of the first moment, not of the gradient",
+        rules.second_of_first,
+    ),
     WrongRule(("NAdam",), "nesterov", "nesterov's step is left out: as Adam's", rules.with_step(rules.looks_not_ahead)),
     WrongRule(
         ("RAdam",), "rectification", "the rectification is left out: as Adam", rules.with_step(rules.not_rectified)

@@ -298,7 +298,7 @@ def test_a_subject_without_an_optimizer_ends_after_the_first_step() -> None:
         (2, "", UNDECIDED),
     ]
     assert rows[-1].diagnosis.endswith(
-        "its profile declares nothing that a step passes to the next, and it shows the first step only"
+        "it shows the first step only, and its profile declares no state that a step passes to the next"
     )
     declared = judge(case, trace, torch_subject, WITHOUT_STATE)
     assert {row.verdict for row in declared if row.step > 0} == {MISSING}

@@ -247,7 +247,7 @@ def test_a_layer_that_writes_into_what_it_is_given_is_blamed(dtype: torch.dtype)
     ):
         report = oracle.check_module(Branches(made).to(dtype), x)
         (written,) = [blame for blame in report.blame if (blame.layer, blame.quantity) == place]
-        assert "whoever else reads it" in written.diagnosis
+        assert "which other code may read" in written.diagnosis
     assert oracle.check_module(Branches(nn.ReLU()).to(dtype), x).passed
     in_place = nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True), nn.Linear(6, 6)).to(dtype)
     assert oracle.check_module(in_place, x).passed

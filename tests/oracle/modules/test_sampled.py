@@ -301,7 +301,7 @@ def test_each_step_draws_other_elements_and_the_report_says_how_many(tmp_path: A
     again = oracle.load_report(tmp_path / "report")
     assert again.coverage == report.coverage
     for text in (report.conclusion, report.to_markdown(), report._repr_html_()):
-        assert "drawn by seed 7 were " in text and "to miss a fault of one element" in text
+        assert "were judged, drawn by seed 7 in " in text and "to miss a fault of one element" in text
 
 
 def test_a_layer_of_which_nothing_is_drawn_and_that_is_too_large_is_unjudged(monkeypatch: pytest.MonkeyPatch) -> None:

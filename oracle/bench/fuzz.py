@@ -36,12 +36,12 @@ BATCH = 40  # jobs of the tasks from which the scheduler's time is taken
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of a simulated run.
+    """The times, in seconds, from which a run is simulated.
 
     Attributes:
-        cases: of cases, which the workers take in turn.
-        scheduler: of the scheduler for a batch of cases.
-        run: of the run that hands out cases and keeps their outcomes, for a case.
+        cases: the time of each case; the workers take the cases in turn.
+        scheduler: the time of the scheduler for a batch of cases.
+        run: the time of the run for a case, which it hands out and whose outcome it keeps.
     """
 
     cases: Sequence[float]
@@ -163,8 +163,8 @@ def seconds_of_scheduler(tasks: int, batch: Sequence[Outcome]) -> float | None:
 def simulated(workers: int, costs: Costs, cases: int) -> tuple[float, float]:
     """Cases per second, and the share of their time in which workers work.
 
-    Batches are as large and as many as `cluster.Cluster` makes them. Whoever serves one after the other begins when it is free
-    and the next has come.
+    Batches have the size and number that `cluster.Cluster` gives them. The scheduler and the run each serve one batch after the
+    other. They begin with the next as soon as they are free and it has arrived.
     """
     lengths, size = cycle(costs.cases), cluster.batch_of(fmean(costs.cases))
     numbers, events = count(), list[tuple[float, int, str, int]]()

@@ -111,8 +111,10 @@ def described(row: Row, evidence: Evidence) -> tuple[str, str]:
 def _in_common(
     row: Row, found: Mapping[Place, list[Cause]], rows: Sequence[Row], wanted: Sequence[Row], evidence_of: EvidenceOf
 ) -> list[Cause]:
-    """Those of a row's causes that explain the same place in later steps too, if it is wrong there; first those that also explain
-    what else is wrong with the same parameter, then those that explain the same of other parameters. None may be left."""
+    """The causes of a row that also explain the same place in later steps, if it is wrong there; there may be none.
+
+    Causes that explain more come first: what else is wrong with the same parameter, and the same quantity of other parameters.
+    """
     causes = found[place_of(row)]
     later = [own for own in rows if own.step > row.step and _same_place(own, row) and own.n_outside][:MOST_LATER]
     for _, evidence, _ in evidence_of(later) if later else ():

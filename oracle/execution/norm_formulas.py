@@ -22,10 +22,10 @@ class Moments:
         mean: the mean with its error, (1, C, 1, ...) for batch norm.
         scale: 1/σ, of the same shape.
         weight: the weight, of a shape that can be broadcast to the input's.
-        axes: those that the statistics are taken over.
-        summed: those that the gradient of a weight is summed over.
-        narrow: the model of the 16 bits that a kernel which computes in a wider dtype reads; else None.
-        stored_in: the same if it keeps both statistics in these, and rounds products to them; else None.
+        axes: the axes over which the statistics are taken.
+        summed: the axes over which the gradient of a weight is summed.
+        narrow: the error model of the 16-bit dtype that the kernel reads, if it computes in a wider one; else None.
+        stored_in: the same model, if the kernel also stores both statistics and its products in that dtype; else None.
     """
 
     mean: Any
@@ -40,7 +40,11 @@ class Moments:
     def of(
         cls, x: Any, weight: Any, eps: float, axes: tuple[int, ...], summed: tuple[int, ...], keeps: bool = True
     ) -> Moments:
-        """Those of an error array. weight: a plain array or number. keeps: whether statistics are stored as x is."""
+        """The statistics of an error array.
+
+        weight: a plain array or a number.
+        keeps: whether the kernel stores the statistics in the dtype in which it stores x.
+        """
         mean = np.mean(x, axis=axes, keepdims=True)
         scale = 1 / np.sqrt(np.var(x.value, axis=axes, keepdims=True) + eps)
         narrow = x.model.of(x.model.stored) if x.model.stored is not None else None
@@ -90,8 +94,10 @@ class Moments:
         return found if self.narrow is None else self._narrow_grad_input(x, grad_output, plain, found, self.narrow)
 
     def _narrow_grad_input(self, x: Any, grad_output: Any, plain: Any, found: Any, narrow: ErrorModel) -> Any:
-        """The gradient by 16-bit kernels. Of g that is not contiguous each term is stored, and so are differences:
-        aten/src/ATen/native/Normalization.cpp."""
+        """The gradient by 16-bit kernels. If g is not contiguous, they store each term and each difference in 16 bits.
+
+        Source: aten/src/ATen/native/Normalization.cpp.
+        """
         count = max(1, x.size // max(1, self.mean.size))
         weighted, centred = grad_output.value * self.weight, x.value - self.mean.value
         products, share = weighted * centred, self.scale**3 / count
@@ -114,8 +120,10 @@ class Moments:
         return self.stored_in.rounding(product) + self.stored_in.raised(product * shift)
 
     def _of_products(self, products: Floats, axes: tuple[int, ...]) -> Twofold:
-        """The rounding of the terms of Σ g (x - μ), difference and product: a kernel rounds both if g is not contiguous,
-        and multiplies by 1/σ afterwards, which may bring them back into the normal range."""
+        """The rounding of the terms of Σ g (x - μ). If g is not contiguous, a kernel rounds each difference and each product.
+
+        It multiplies by 1/σ afterwards, which may bring a subnormal product back into the normal range.
+        """
         assert self.stored_in is not None
         terms = self.stored_in.rounding(products)
         return (terms + terms).mapped(lambda own: np.sum(own, axis=axes, keepdims=True))

@@ -17,7 +17,7 @@ from oracle.subjects import SubjectError
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
-# Fewer jobs than this are done before another worker has started; with many, also those of this package are done side by side.
+# Starting a worker is worth it from JOBS_A_WORKER jobs on. With more than MANY jobs, this package's own subjects get workers too.
 JOBS_A_WORKER, MANY = 8, 200
 
 

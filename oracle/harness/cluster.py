@@ -136,7 +136,7 @@ class Cluster(Executor):
     def _next(self) -> tuple[int, list[Task]] | None:
         """The next batch and its number; None if nothing waits, or there is no place. The last ones are shared out evenly.
 
-        A job that is to be alone has the cluster for itself: of a worker that ends, the scheduler blames every task.
+        While a job runs that is to be alone, nothing else runs: if a worker ends, the scheduler blames every task that it had.
         """
         with self._lock:
             is_alone = self._is_alone or (bool(self._waiting) and self._waiting[0].alone)
@@ -183,7 +183,7 @@ class Cluster(Executor):
             self._waiting.extendleft(reversed(left))
 
     def _failed(self, batch: list[Task], error: Exception) -> list[Task]:
-        """The jobs that are to be done again, one by one; none if it was one that was alone, whose error it then is."""
+        """The jobs of a failed batch, to be done again one by one; none if a job was alone already, which then gets the error."""
         if self._client.status != "running":
             self._is_gone(batch, f": {in_a_line(error)}")
             return []

@@ -27,7 +27,7 @@ from oracle.wording import errors
 READY, DONE, RAISED, CALLS, RETURNS = "ready", "done", "raised", "calls", "returns"
 # How often a process is started that ends before it is ready; it may have been killed.
 STARTS = 3
-# Seconds that a worker has for its own end, before it is killed.
+# Seconds in which a worker may end by itself before it is killed.
 GRACE = 3.0
 # The longest wait in seconds that a system call accepts.
 LONGEST_WAIT = 3600.0

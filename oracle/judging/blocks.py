@@ -24,7 +24,8 @@ from oracle.running_error.orders import parts_of
 from oracle.trace import Key
 from refbp.activations import Activation
 
-# Elements of a block, and of an input from which on there are blocks; the same of a weight, whose blocks cost more each.
+# The elements of a block of an input, and the size from which an input is judged in blocks. The same for a weight: its blocks are
+# larger, since each costs more.
 BLOCK, LARGE = 2**17, 2**19
 WEIGHT_BLOCK, LARGE_WEIGHT = 2**19, 2**22
 POOLS = ("MaxPool", "AvgPool", "LPPool")
@@ -36,7 +37,12 @@ ALL = slice(None)
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a layer as a layer: its case, and the quantities in which it agrees with the whole, with their index there."""
+    """A part of a layer, as a smaller layer.
+
+    Attributes:
+        case: the case of the smaller layer.
+        index: the quantities that it shares with the whole layer, and where they stand in the whole.
+    """
 
     case: Case
     index: Mapping[str, Index]
@@ -57,7 +63,7 @@ def rows_in_blocks(part: Part, bench: Bench) -> list[Row] | None:
 
 
 def _added(found: dict[Key, Figures | None], compared: Comparison, block: Block) -> bool:
-    """Adds the figures of a block, none of an exact count; False if it takes the whole to tell."""
+    """Adds the figures of a block; an exact count has none. False if only the whole layer can be judged."""
     for key, prediction in compared.predicted.items():
         index = block.index.get(key.quantity)
         if index is None or not is_judged(key, compared.part, compared.bench):
@@ -112,7 +118,7 @@ def blocks_of(case: Case) -> Iterator[Block]:
 
 
 def cut(size: int, each: int, most: int) -> list[slice]:
-    """A range of this size, of which each element stands for a number of others, in blocks of at most so many of these."""
+    """Blocks of range(size). Each position stands for `each` elements, and a block has at most `most` elements."""
     step = max(1, most // max(1, each))
     return [slice(first, min(first + step, size)) for first in range(0, size, step)]
 
@@ -189,7 +195,7 @@ def _by_feature(case: Case, spec: Spec) -> Iterator[Block]:
 
 
 def _are_alike(n_out: int, n_in: int, samples: int, outs: list[slice], ins: list[slice]) -> bool:
-    """Whether partial sums are looked at in as many places in each block as in the whole: the errors are the same then."""
+    """Whether a block's sums are split into as many partial sums as those of the whole layer, so that the errors are the same."""
 
     def alike(terms: int, fixed: int, whole: int, blocks: list[slice]) -> bool:
         sizes = (whole, *(own.stop - own.start for own in blocks))

@@ -85,8 +85,11 @@ def _traced(results: Results) -> Trace:
 
 
 def _terms_alone(case: Case, results: Results, model: ErrorModel, guides: Mapping[Key, Array] | None) -> Results:
-    """A prediction for the last of several steps alone (with those that add to its gradients), from the state in these results.
-    Over many steps the size of the terms that were added up would grow or shrink until it is useless."""
+    """A prediction for the last of several steps alone, from the state that these results show before it.
+
+    It includes the steps that add to the last one's gradients. It gives the sizes of the terms that were added up; propagated
+    over many steps, these sizes would grow or shrink until they are useless.
+    """
     last = case.steps - 1
     part = step_part(case, _traced(results), last)
     assert part is not None
@@ -104,7 +107,8 @@ def is_judged(key: Key, part: Part, bench: Bench) -> bool:
         bench.types.get(layer) in CONTAINERS or not bench.profile.shows(key.quantity)
     ):
         return False
-    # Locally the upstream gradient is given; to the gradients and buffers of a shared layer others have added.
+    # Locally the upstream gradient is given, so it is not judged. Nor are gradients and buffers of a shared layer, to which its
+    # other places add.
     added_to = part.shared and key.quantity.startswith(("grad.", "buffer."))
     return bench.end_to_end or not (key.quantity == "grad_output" or added_to)
 

@@ -30,7 +30,7 @@ class Settled(NamedTuple):
 
 
 def settled(case: Case, key: Key, row: Row, reference: Subject, said: Array, own: Expected) -> Settled | None:
-    """The correction of a quantity of a part, if the reference is wrong about it; None if it is not, or that is unknown.
+    """The value that replaces the reference's for a quantity of a part; None unless the reference is known to be wrong about it.
 
     Args:
         case: the part, with the subject's own inputs.
@@ -63,9 +63,9 @@ def settled(case: Case, key: Key, row: Row, reference: Subject, said: Array, own
 
 
 def _rounds_alone(said: Array, own: Expected) -> bool:
-    """Whether the reference differs by its rounding alone from values that are exact by refbp's formula, such as a copy.
+    """Whether the reference only rounds values that are exact by refbp's formula, such as a copy.
 
-    Beside them may be values that are rounded, which differ within their tolerance.
+    Values that refbp's formula rounds as well have to agree within their tolerance.
     """
     exact = (own.sigma == 0) & np.isfinite(own.value)
     reach = np.where(exact, FEW_ULPS * np.abs(own.value), LAMBDA * own.sigma)

@@ -36,7 +36,7 @@ def same(one: Array, other: Array) -> bool:
 def may_overflow(case: Case, quantity: str, due: Trace | None = None) -> bool:
     """Whether sums of products may leave the range on the way to a quantity of a case.
 
-    due: what is due in a network, of which each layer, the loss and the update are then asked too.
+    due: the expected values in a network; with them each layer, the loss and the update are checked as well.
     """
     if due is None:
         return _overflows(case, quantity)
@@ -46,7 +46,7 @@ def may_overflow(case: Case, quantity: str, due: Trace | None = None) -> bool:
 
 
 def _overflows(case: Case, quantity: str) -> bool:
-    """Whether inputs and parameters are finite, and sums of their products may leave the range, or a state has left it."""
+    """Whether something may leave the range although inputs and parameters are finite: sums of their products, or a state."""
     if not _sizes(case, quantity) or not all_finite(case, quantity):
         return False
     return bool(_lost(case)) or products_may_overflow(case, quantity)
@@ -59,11 +59,13 @@ def _lost(case: Case) -> set[str]:
 
 
 def _sizes(case: Case, quantity: str) -> list[Array]:
-    """The sizes of what is given for a quantity, and of the parameters.
+    """The absolute values of the arrays from which a quantity is computed, and of the parameters.
 
-    A state is not counted as given, since it overflows first. Nor is a parameter with such a state: the update that made the
-    state infinite has made the parameter from it. Nor is the upstream gradient, for a quantity of the forward pass: it is NaN
-    because an output has overflown.
+    Three kinds of arrays are left out, because they become infinite or NaN only as a consequence of an overflow:
+
+    - the optimizer's state, which overflows first;
+    - a parameter whose state has overflown, because the same update computed it from that state;
+    - for a quantity of the forward pass, the upstream gradient, which is NaN after an output has overflown.
     """
     lost = _lost(case)
     params = [own for name, own in case.params.items() if name not in lost]
@@ -95,13 +97,13 @@ def overflown(
     got: Array,
     left_range: bool = False,
 ) -> Array:
-    """The mask where an infinity or NaN is due only because what is computed from the given numbers overflows.
+    """The mask where an infinity or NaN is expected only because something that is computed from the given numbers overflows.
 
-    The order of the operations decides then which of them an element becomes. What is due to be NaN or infinite without an
-    overflow, such as the mean of nothing, has to be so.
+    The order of the operations then decides whether an element becomes an infinity or NaN, so either is right. An element that is
+    NaN or infinite without an overflow, such as the mean of no numbers, is not in the mask.
 
     Args:
-        through: what is due on the way, in a network.
+        through: the expected values of the layers in between, in a network.
         due: the reference's value.
         own, sigma: refbp's prediction and its error.
         left_range: whether a number on the way may have left the range, or have been divided by zero.

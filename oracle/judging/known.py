@@ -19,7 +19,7 @@ class Finding(NamedTuple):
     Attributes:
         implementation: a subject's name, or that of an optimizer ("torch.optim.NAdam").
         layer_type, quantity: patterns of the place where it appears; both are empty for a crash.
-        max_rel: the largest relative difference that it explains between finite values beyond rounding.
+        max_rel: the largest relative difference between finite values that it explains, in addition to rounding.
         report: the name of the page that describes it.
         cases: a pattern of the cases where it is known.
         infinite: whether it also explains a NaN or an infinity on one side only.

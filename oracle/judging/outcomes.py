@@ -1,4 +1,7 @@
-"""Which outcome a subject had of an update's comparisons that rounding can change, as where Rprop's product underflows."""
+"""Finds which outcome a subject had where rounding can change a comparison in an update.
+
+Rprop, for example, looks at the sign of a product of two gradients, which may underflow to zero.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from oracle.judging.figures import Expected
 from oracle.running_error import ErrorArray
 from oracle.trace import Key
 
-# The largest distance of one quantity, in units of that between the two outcomes: a wrong one does not outvote the others.
+# The largest distance that counts for one quantity, in units of the distance between the two outcomes. So one wrong quantity does
+# not outvote the others.
 FARTHEST = 2.0
 
 
@@ -41,7 +45,7 @@ def _of_the_same(key: Key, results: Iterable[Key]) -> list[Key]:
 
 
 def of_each(mask: Array, one: Expected, other: Expected) -> Expected:
-    """What is expected of each element: the second where the mask is set."""
+    """The expected values: those of `other` where the mask is set, those of `one` elsewhere."""
     value, sigma, scale = (
         np.where(mask, getattr(other, own), getattr(one, own)) for own in ("value", "sigma", "scale")
     )

@@ -29,8 +29,8 @@ class Row:
         n: the number of elements.
         shape, worst_index: text in the table.
         max_abs, max_rel, max_ulp: the largest error: absolute, relative to the expected value, and in units in its last place.
-            max_rel covers values that are finite on both sides. If an element is outside its tolerance, it covers only those that
-            are, is infinite if 0 was expected of one, and NaN if none of them is finite.
+            max_rel covers values that are finite on both sides. If elements are outside their tolerance, it covers only these: it
+            is infinite if 0 was expected of one of them, and NaN if none of them is finite.
         cosine: the cosine of the angle between the received and the expected array.
         z_max, z_rms: the largest error, and its rms, in derived standard deviations.
         bound_ratio: the largest error relative to its worst-case bound; NaN where nothing is outside its tolerance,

@@ -29,17 +29,18 @@ MANY, FEWEST = 16, 8
 MOST_RMS, MOST_MEAN = 2.5, 2.0
 BEHAVES_LIKE = "behaves like"
 UNDERFLOW = "underflow:"
-# Errors with a smaller rms of z, in units of sums in 16 bits, are too small to be theirs.
+# The least rms of z, in units of the error of sums in 16 bits, at which errors can come from such sums.
 LEAST_RMS = 0.02
 # The largest share of nonzero numbers that a lower precision leaves within a standard deviation.
 MOST_RIGHT = 0.25
 # The cosine from which on an error counts as proportional to something.
 ALONG = 0.99
-# The errors of a sample are compared: their number, the relative distance at which two are the same, and the share of repetitions
-# that shows a pattern. At most a seventh of rounding errors repeat each other.
+# Repetitions are sought in a sample of errors: the size of the sample, the relative distance below which two errors are the same,
+# and the share of repetitions that shows a pattern. At most a seventh of rounding errors repeat each other.
 SAMPLE, SAME, REPEATED = 64, 0.01, 0.75
-# Errors are compared with those of the nearest values: their number of each sign, and the largest squared difference between
-# neighbours, as a share of that between any two, at which the error follows the value. Of rounding errors it is 1 ± 0.2.
+# An error that follows the value is alike at neighbouring values. FEW and SEVERAL bound the number of values of each sign that
+# are compared. SMOOTH is the largest mean squared difference between the ranks of neighbours, relative to that between any two;
+# rounding errors have 1 ± 0.2.
 FEW, SEVERAL, SMOOTH = 24, 256, 0.3
 
 
@@ -346,8 +347,11 @@ def by_company(rows: Iterable[Row]) -> list[Row]:
 
 
 def beside_a_factor(rows: Iterable[Row], factors: Sequence[Row]) -> list[Row]:
-    """The rows of an operation. Beside a quantity that is wrong by a factor, the error of a sum is not that of a lower precision,
-    which has no factor: some of its terms are wrong by it."""
+    """The rows of an operation. If a quantity is wrong by a factor, an `imprecise` one beside it becomes `wrong`.
+
+    A lower precision would not cause a factor. So the error of the other quantity has the same cause: some terms of its sum are
+    wrong by that factor.
+    """
     if not factors:
         return list(rows)
     why = f"some of its terms are wrong, as {factors[0].quantity} is, by a factor"

@@ -123,7 +123,7 @@ def directional_derivative(case: Case, argument: str, direction: Array) -> tuple
         first = [(4 * fine - coarse) / 3 for coarse, fine in pairwise(central)]
         second = (16 * first[1] - first[0]) / 15
         doubt = 3 * float(abs(second - central[2])) + 8 * lost
-        # The differences of a smooth function's quotients shrink fourfold, of one whose slope bends here only twofold.
+        # Each halving of t shrinks the change of the quotient fourfold for a smooth function, but only twofold beside a kink.
         slow = abs(central[1] - central[2]) > 0.35 * abs(central[0] - central[1]) + 16 * lost
         smooth = bool(bends[2] <= 0.75 * bends[0] + 16 * lost) and not slow
         if doubt < best[1]:

@@ -104,7 +104,7 @@ class Step:
             inputs = nested.mapped(run.inputs, entering)
             try:
                 with capture.of(run.module), self.watch.forward(), warnings.catch_warnings():
-                    # The compiler looks at its inputs' grad, and these are no leaves.
+                    # The compiler reads `grad` of its inputs, which are not leaf tensors, so that torch warns.
                     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
                     output = run.module(*inputs)
             except Exception as error:

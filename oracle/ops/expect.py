@@ -43,7 +43,7 @@ class Quantity:
         tolerance: the largest error allowed, per element.
         dtype: the dtype in which an implementation returns it.
         name: "output", or "grads[0]".
-        together: whether its elements have errors of their own. They share those of a few numbers from which all are computed.
+        together: whether the errors of its elements are independent; False if a few rounded numbers give all elements.
     """
 
     value: Floats
@@ -273,9 +273,9 @@ def _numbers(actual: Any, name: str) -> Array:
 
 
 def _of_8_bits(got: Array, due: Quantity) -> tuple[Array, Expected]:
-    """An array of 8 bits and what is expected of it, with its own tolerance where it is beyond.
+    """An array of 8 bits and its expected values. An element outside its tolerance gets a σ of at most tolerance / λ.
 
-    A number out of range may be stored as the largest one, as infinity or as NaN; it is then left out.
+    A number out of range may be stored as the largest one, as infinity or as NaN. If it is, the element is not compared.
     """
     expected, tolerance, actual = due.expected, due.tolerance, got.astype(np.float64)
     largest = float(limits(got.dtype).max)

@@ -84,7 +84,7 @@ class Held:
             self._numbers, self._read, self.source = copy, None, None
 
     def is_of(self, other: Held) -> bool:
-        """Whether it is the same part of memory, of which no copy shows that it was overwritten between the two."""
+        """Whether both are the same part of memory, and no copy was made between them because it was to be overwritten."""
         place = self.storage, self.geometry, self.dtype
         if place != (other.storage, other.geometry, other.dtype):
             return False
@@ -107,8 +107,8 @@ class Event:
         written: the positions of results that were written to an argument's memory, with that argument.
         number: the number of nodes in the autograd graph at the time of the call.
         enabled: whether autograd recorded it; inside a custom function's forward it never does.
-        unrepeated: for a view of an array some of whose elements are the same memory, the position of each result in a row of all
-            elements of that array.
+        unrepeated: for a view of an array that repeats elements of memory, the geometry that each result would have in a
+            contiguous copy of that array.
         device: the kind of device on which it was computed.
     """
 

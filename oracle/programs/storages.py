@@ -106,7 +106,8 @@ class Storages:
         places = [(own.storage, own.geometry) for own, _ in event.written]
 
         def used(own: Held) -> Ref:
-            """torch differentiates a write into a view by the tensor of which it is one, and other uses of it by the view."""
+            """The value that a call reads. torch differentiates a write into a view with respect to the view's base tensor, and
+            every other use with respect to the view."""
             if (own.storage, own.geometry) not in places:
                 return self.read(own)
             places.remove((own.storage, own.geometry))
@@ -157,7 +158,7 @@ class Storages:
 
 
 def _check_row(event: Event) -> None:
-    """Raises NoRule if a copy reads by strides from another memory than a contiguous input's own, which its rule sees."""
+    """Raises NoRule if a copy reads memory by strides that its rule cannot see: anything but that of a contiguous input."""
     place = BY_STRIDES.get(event.name)
     if place is None:
         return

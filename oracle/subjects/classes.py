@@ -111,8 +111,8 @@ class Classes:
 
 
 def _loss(make: Callable[[Layer], Any], alone: list[str]) -> Op:
-    """alone: each loss that has the gradient of its input only is added to it. The walk's gradients of its other arguments are
-    then left out."""
+    """The op of a loss. If the loss returns the gradient of its input only, its name is added to `alone`; the gradients of its
+    other arguments are then left out of the trace."""
 
     def op(layer: Layer, x: Node, *targets: Node) -> Node:
         made = make(layer)

@@ -36,7 +36,7 @@ def impossible(case: Case, stored: Mapping[Key, Expectation]) -> dict[Key, str]:
 
 
 def failed(case: Case, key: Key, why: str) -> Row:
-    """The row for such a quantity, about whose results nothing can be said."""
+    """The row of a quantity whose stored values cannot be right; it says nothing about the results."""
     return Row(case.name, case.dtype, key.step, key.layer, "", key.quantity, STORED, FAILED, why)
 
 

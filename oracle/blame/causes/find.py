@@ -65,8 +65,8 @@ VAGUE = {
 
 
 def _tells_apart(hypothesis: Hypothesis, expected: Floats, outside: Array) -> bool:
-    """Whether the hypothesis gives another value than the right one at an element that is wrong. A tolerance that holds both, as
-    at a kink, explains nothing. A hypothesis about rounding alone has the right values, and a larger error."""
+    """Whether the hypothesis gives another value than the right one at an element that is wrong. If its tolerance holds both
+    values, as at a kink, it explains nothing. A hypothesis about rounding alone has the right values, and a larger error."""
     near = np.abs(hypothesis.value - expected) <= LAMBDA * hypothesis.sigma
     return hypothesis.value is expected or not bool(np.all(near[outside]))
 

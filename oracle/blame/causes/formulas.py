@@ -80,7 +80,7 @@ def of_elementwise(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_pieces(e: Evidence) -> Iterator[Hypothesis]:
-    """A function of several pieces: one piece's derivative written for another argument, or going on behind its end."""
+    """Piecewise functions: the derivative of a piece is taken at another argument, or is used beyond the end of the piece."""
     spec, g, y = e.spec, e.upstream, e.after_output()
     if spec is None or g is None or y is None:
         return

@@ -83,14 +83,14 @@ class _Cut:
         self.rank = len(layer.shape) - 2
 
     def channels(self, many: int, count: int) -> Array:
-        """So many channels drawn of `many`; of a convolution by groups, groups of channels."""
+        """About `count` of `many` channels, drawn at random; for a convolution by groups, whole groups of channels."""
         size = many // self.groups if self.groups > 1 else 1
         drawn = Cells.drawn(self.layer.rng, (0,), (many // size,), max(1, count // size)).chosen
         every: Array = (drawn[:, None] * size + np.arange(size)).ravel()
         return every
 
     def _others(self, channels: Array, many: int, others: int) -> Array:
-        """The channels on the other side that these are computed from: those of the same groups."""
+        """The channels of the other side (input or output) that are connected with these: those of the same groups."""
         if self.groups == 1:
             return np.arange(others)
         chosen = np.unique(channels // (many // self.groups))

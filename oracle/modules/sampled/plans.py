@@ -14,10 +14,10 @@ from oracle.modules.sampled.draws import Cells, Draw, Shape, Take
 
 # Elements that are drawn from a tensor; a smaller one is judged whole.
 DRAWN = 2**12
-# Products that the judge computes for a quantity, elements of a weight that it reads, and elements of a norm's channels, unless
-# a single element, or channel, needs more.
+# Limits for one quantity: products that the judge computes, elements of a weight that it reads, elements of a norm's channels. A
+# single element or channel may exceed them.
 WORK, READ, NORM = 2**20, 2**17, 2**13
-# Elements of a tensor that is read whole for the sake of a gradient that adds all of it up.
+# The most elements of a tensor that is read whole, because a gradient is a sum over all of it.
 WHOLE = 2**22
 
 
@@ -27,9 +27,9 @@ class Plan:
 
     Attributes:
         spec: its options.
-        takes: for each array that it is given ("input", "grad_output", parameters and buffers by short name) the part that it is;
-            parameters and buffers without an entry are given whole.
-        draws: for each quantity that is judged with it, the elements of the layer's tensor that its own are.
+        takes: for each array that it is given ("input", "grad_output", parameters and buffers by short name), which part of the
+            whole layer's array that is. Parameters and buffers without an entry are given whole.
+        draws: for each quantity that is judged with it, which elements of the whole layer's tensor its elements are.
     """
 
     spec: Spec
@@ -54,7 +54,7 @@ class Layer:
         return replace(self.spec, options={**self.spec.options, **options})
 
     def draw(self, count: int, *axes: int, ones: Shape = (), shape: Shape | None = None) -> Draw:
-        """So many cells of the product of some axes."""
+        """`count` cells, drawn from the product of these axes."""
         return Draw((Cells.drawn(self.rng, axes, shape or self.shape, max(1, count)),), ones)
 
     def each(self, draws: Mapping[str, Draw]) -> dict[str, Draw]:
@@ -137,7 +137,7 @@ def by_groups(layer: Layer) -> list[Plan] | None:
 
 
 def _channels(layer: Layer, size: int, channels: int, groups: int) -> Draw:
-    """So many groups of channels, each of this size, all of their elements."""
+    """All elements of `groups` groups of channels, drawn at random; each group has `size` channels."""
     drawn = Cells.drawn(layer.rng, (0,), (channels // size,), max(1, groups)).chosen
     every = (drawn[:, None] * size + np.arange(size)).ravel()
     return Draw((Cells((1,), (channels,), every),))

@@ -33,8 +33,8 @@ from oracle.programs.table import RULES
 
 # An operation that cannot be cut is computed whole if its largest array has at most so many elements.
 MOST = 2**18
-# Families of rules that compute each element by itself, and single rules of other families that do; rules that treat each channel
-# alone.
+# ALONE and ALONE_TOO compute each element by itself: families of rules, and single rules of other families. BY_CHANNELS are rules
+# with statistics of each channel. BY_PLANES and PADDINGS are layers that treat each channel of a sample by itself.
 ALONE = ("arithmetic", "functions")
 ALONE_TOO = (
     *("relu", "relu6", "silu", "hardtanh", "hardsigmoid", "hardswish", "leaky_relu", "mish", "softplus", "hardshrink"),
@@ -76,22 +76,24 @@ class Sampler:
         return np.random.default_rng((self.seed, self.step, zlib.crc32(place.encode())))
 
     def points(self, shape: Shape) -> Draw:
-        """Elements of every tensor of this shape that operations compute element by element: the same, so that they are known
-        before the operation is that reads them."""
+        """The elements that are drawn of every tensor of this shape which element-wise operations compute or read.
+
+        They depend on the shape alone, so that they are known before the operation that reads the tensor is.
+        """
         if shape not in self._points:
             cells = Cells.drawn(self.generator(f"elements of {shape}"), range(len(shape)), shape, DRAWN)
             self._points[shape] = Draw((cells,))
         return self._points[shape]
 
     def channels(self, shape: Shape) -> Draw:
-        """Channels of every tensor of this shape that an operation normalizes by channels: the same, for the same reason."""
+        """The channels that are drawn of every tensor of this shape which is normalized by channels; see `points`."""
         if shape not in self._channels:
             count = max(1, NORM // max(1, math.prod(shape) // shape[1]))
             self._channels[shape] = Draw((Cells.drawn(self.generator(f"channels of {shape}"), (1,), shape, count),))
         return self._channels[shape]
 
     def before(self, maker: str, shape: Shape) -> tuple[Draw, ...]:
-        """What to copy of a tensor before it is overwritten: elements, and channels if such a call made it; () for all of it."""
+        """The parts of a tensor to copy before it is overwritten; () for all of it. `maker` is the call that computed it."""
         if math.prod(shape) <= DRAWN:
             return ()
         if maker in BY_CHANNELS and len(shape) > 1:

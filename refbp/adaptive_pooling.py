@@ -53,7 +53,7 @@ class _Bins(NamedTuple):
         return self.starts + np.minimum(tap, self.lengths - 1)
 
     def pairs(self) -> Iterator[tuple[Any, Any]]:
-        """Indices of bins and of their elements; every pair comes once, by bin or by tap, whichever takes fewer rounds."""
+        """Indices of bins and of their elements, each pair once. It loops over bins or over taps, whichever are fewer."""
         if len(self.starts) > len(self.taps()):
             for tap in self.taps():
                 yield from self.distinct(tap)
@@ -62,7 +62,7 @@ class _Bins(NamedTuple):
                 yield self.at(np.arange(i, i + 1)), self.at(np.arange(start, start + length))
 
     def distinct(self, tap: int) -> Iterator[tuple[Any, Any]]:
-        """Indices of the bins that have an element number `tap`, and of that element. No index names an element twice."""
+        """Indices of the bins that have an element number `tap`, and of these elements; within one index no element repeats."""
         at_once = -(-len(self.starts) // self.size)
         for first in range(at_once):
             bins = np.arange(first, len(self.starts), at_once)

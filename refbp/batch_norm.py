@@ -37,15 +37,15 @@ def batch_norm(
 ) -> tuple[Array, Backward]:
     """y = (x - μ) / √(σ² + eps) w + b per channel: in training with the batch's μ and σ² (biased), else the running ones.
 
-    The op reads the running statistics and never writes them; `refbp.batch_norm.updated_statistics` gives the new ones. Momentum
-    is an argument because torch has it, and has no effect. Source: Ioffe and Szegedy, arXiv:1502.03167.
+    The op reads the running statistics and never writes them; `refbp.batch_norm.updated_statistics` gives the new ones. The
+    momentum has no effect here; it is an argument because torch's function has it. Source: Ioffe and Szegedy, arXiv:1502.03167.
 
     Shape: input and output (N, C, *); running_mean, running_var, weight, bias (C).
     Gradients, with g = grad_output, x̂ = (x - μ) s and s = 1/√(σ² + eps); backward gives those of input, weight and bias:
         grad_input  = s (g w - mean(g w) - x̂ mean(g w x̂)) in training, the means over batch and positions, else s g w
         grad_weight = Σ g x̂ and grad_bias = Σ g over batch and positions
-    Raises: ValueError for a single value per channel or an eps of 0 in training, an eps below 0, no running statistics out of
-        training, or another number of channels.
+    Raises: ValueError for a single value per channel or an eps of 0 in training, an eps below 0, missing running statistics in
+        evaluation, or another number of channels.
     """
     y, backward, _ = _batch_norm(input, running_mean, running_var, weight, bias, training, eps)
     return y, backward
@@ -167,7 +167,7 @@ def updated_statistics(
 
     The statistics are the batch's mean and its *unbiased* variance. An empty batch changes nothing.
 
-    per_sample: True for instance_norm: the average of the statistics of all samples is taken.
+    per_sample: True for instance_norm; the statistic is then the mean over the samples' own statistics.
     statistics: the input's mean and biased variance, if they are known already.
     Raises: ValueError for a single value per channel, which has no unbiased variance.
     """

@@ -41,7 +41,7 @@ def in_blocks(op: Op) -> Op:
 
 
 def blocks(x: Array, made: Array) -> Iterator[tuple[Array, Array]]:
-    """The same elements of both, a flat block at a time, in the order of `made` in memory, which is contiguous."""
+    """Flat blocks of both arrays, a pair with the same elements at a time, in the memory order of `made`, which is contiguous."""
     order = sorted(range(made.ndim), key=lambda axis: -made.strides[axis])
     flat, flat_made = x.transpose(order).reshape(-1), made.transpose(order).reshape(-1)
     for first in range(0, made.size, BLOCK):

@@ -7,10 +7,10 @@ Names, arguments and defaults are those of torch.nn.functional. flatten and unfl
 torch.nn. Deprecated arguments, `inplace`, `dtype` and the weight of the regression losses are left out. Convolutions also take
 padding_mode, upsample takes recompute_scale_factor, and dropouts take mask and rng, the generator that draws the mask.
 
-`backward` belongs to the call that returned it and may be called again. It returns one array if the op takes one array, else a
-tuple in the order of the array arguments, without the running statistics. An entry is None for an argument that was None or
-that the op does not differentiate. A loss's `backward()` takes a grad_output of 1 by default; `refbp.Loss` explains its
-reduction. The update rules, such as sgd and adam, return the new parameter and the new state instead.
+`backward` belongs to the call that returned it and may be called again. It returns one gradient if the op takes one array, else
+a tuple of gradients in the order of the array arguments. Running statistics have no entry. An entry is None for an argument that
+was None or that the op does not differentiate. A loss's `backward()` takes a grad_output of 1 by default; `refbp.Loss` explains
+its reduction. The update rules, such as sgd and adam, return the new parameter and the new state instead.
 
 Arrays have a floating-point dtype, except class indices and masks. No argument is changed. An input or grad_output of another
 kind raises a ValueError, and so does a grad_output whose shape is not the output's. NaN and infinities cause no warning.

@@ -47,7 +47,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> tuple[Arra
 
 @documented_by(linear)
 class Linear(Layer):
-    """torch.nn.Linear: `refbp.functional.linear` with a weight and a bias of its own.
+    """torch.nn.Linear: `refbp.functional.linear` with a weight and a bias as parameters.
 
     Parameters: weight (out_features, in_features) and, unless bias=False, bias (out_features); initial values are uniform in
         ±1/√in_features.

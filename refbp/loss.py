@@ -101,7 +101,7 @@ class Loss:
     Args: reduction is "mean" (over the terms, unless the loss says otherwise), "sum", or "none" (a value per term). size_average
         and reduce are torch's deprecated arguments; they override reduction, with a warning.
     Gradients: those of the reduced value: after "mean" they contain the factor 1/N. `backward` returns the input's, or for a loss
-        of several inputs a tuple in their order. Only `refbp.functional` gives the gradients of targets.
+        of several inputs a tuple in their order. The gradients of targets come from `refbp.functional` only.
     Raises: ValueError for an input that is not a floating-point array, an unknown reduction, or a grad_output that is neither a
         number nor of the value's shape; RuntimeError for a backward without a forward.
     Conventions: the value has the input's dtype; logarithms are natural. A mean of no terms is NaN. Where torch's loss is

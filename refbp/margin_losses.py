@@ -21,7 +21,7 @@ def margin_ranking_loss(
     Shape: input1, input2 and target the same, any.
     Gradients: ∂/∂x₁ = -y = -∂/∂x₂ and ∂/∂y = -(x₁ - x₂) where -y (x₁ - x₂) + margin >= 0, else 0.
     Raises: ValueError for arrays of different shapes.
-    Conventions: where that expression is exactly zero the gradient is not 0, but as where it is positive.
+    Conventions: where that expression is exactly zero, the gradient is the one for positive values.
     """
     x2 = as_target("margin_ranking_loss", input1, input2, "input2")
     y = as_target("margin_ranking_loss", input1, target)
@@ -43,7 +43,7 @@ def hinge_embedding_loss(
     Shape: target as input, any.
     Gradients: ∂/∂x = 1, or -1 where margin - x >= 0, else 0; none for the target.
     Raises: ValueError for another shape.
-    Conventions: at exactly the margin the gradient is -1. A target that is neither 1 nor -1 counts as both.
+    Conventions: at exactly the margin the gradient is -1. A target that is neither 1 nor -1 has the sum of both terms.
     """
     y = as_target("hinge_embedding_loss", input, target)
     short = margin - input
@@ -70,7 +70,7 @@ def cosine_embedding_loss(
     Shape: input1 and input2 (N, D) or (D), target (N) or ().
     Gradients: ∂cos/∂x₁ = x₂ / (|x₁| |x₂|) - cos x₁ / |x₁|², and with 1 and 2 exchanged; none for the target.
     Raises: ValueError for shapes that do not fit.
-    Conventions: at exactly the margin the gradient is not 0, but as above the margin. 1e-12 is added to both squared lengths. A
+    Conventions: at exactly the margin the gradient is the one for a cosine above it. 1e-12 is added to both squared lengths. A
         target that is neither 1 nor -1 has the loss 0.
     """
     name = "cosine_embedding_loss"

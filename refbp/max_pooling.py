@@ -87,7 +87,7 @@ def tournament(taps: Iterable[tuple[Array, Any]]) -> tuple[Array, list[Any]]:
 
 
 def winners(rounds: list[Any], places: list[Indices]) -> Indices:
-    """The entry of `places` of the last tap that exceeds those before it, which is the maximum."""
+    """The entry of `places` for the winner: the last tap that exceeds all taps before it."""
     winner, *others = places
     for better, place in zip(rounds, others, strict=True):
         winner = np.where(better, place, winner)

@@ -17,8 +17,8 @@ class Optimizer:
     """The base of all optimizers: parameter groups, each with its own options, and a state per parameter.
 
     Args:
-        params: a Layer or Parameter; an iterable of these; or an iterable of groups. A group is a mapping with "params", one of
-            the former, and options of its own.
+        params: a Layer or Parameter; an iterable of these; or an iterable of groups. A group is a mapping. Its entry "params" is
+            a Layer, a Parameter or an iterable of these; its other entries are options of the group.
     Attributes:
         param_groups: a list of dicts: "params" (a list of Parameter) and every option. A new value takes effect in the next step.
         state: Parameter -> name -> array (an int for "step"), filled by the first step.
@@ -64,7 +64,7 @@ class Optimizer:
         self.param_groups.append(options)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Raises: ValueError for a number below zero (a dampening may be), or a beta outside [0, 1)."""
+        """Raises: ValueError for a beta outside [0, 1), or another number below zero; only a dampening may be negative."""
         for name, value in options.items():
             if name == "betas":
                 if len(value) != 2 or not all(0 <= beta < 1 for beta in value):

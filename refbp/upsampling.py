@@ -44,11 +44,12 @@ def upsample(
     Gradients: each output's gradient is added to the inputs that it was interpolated from, with the same weights.
     Raises: ValueError for both or neither of size and scale_factor, an unknown mode or one for another number of dimensions,
         align_corners with "nearest", recompute_scale_factor with a size, a side without elements before or after.
-    Conventions: if m = n the input is copied; if m = 2n "nearest" takes s = 1/2; both for any scale_factor. "nearest" computes
-        i s in single precision, where some products round across a whole number, as `nearest_idx` (torch, UpSampleKernel.cpp)
-        and `nearest_neighbor_compute_source_index` (UpSample.h) do. torch does so in every backward pass, and in forward passes
-        to two sides of up to 128 elements in sum or over channels-last memory. Its other forward passes multiply in the
-        input's precision. At some sizes they read one element, and the backward pass sends the gradient to another.
+    Conventions: if m = n the input is copied, and if m = 2n "nearest" takes s = 1/2, whatever the scale_factor is. "nearest"
+        computes i s in single precision, as torch's `nearest_idx` (UpSampleKernel.cpp) and
+        `nearest_neighbor_compute_source_index` (UpSample.h) do. So some products round across a whole number. torch uses single
+        precision in every backward pass. Its forward passes use it only for two sides of up to 128 elements in sum, or over
+        channels-last memory; otherwise they multiply in the input's precision. At some sizes they then read one element, and
+        the backward pass sends the gradient to another.
     """
     rank = input.ndim - 2
     if rank not in MODES:

@@ -118,8 +118,8 @@ def as_slice(positions: Positions) -> slice | Positions:
 def padding_sources(inner: Sizes, sides: Sides, mode: str) -> list[Positions]:
     """For each dimension the positions that the padded array copies: mode "reflect", "replicate" or "circular".
 
-    Raises: ValueError if the input has too few elements, or if every side would be empty. As in torch a single side may be
-        empty while another is not; in mode "circular" all may be.
+    Raises: ValueError if the input has too few elements, or if every side would be empty. As in torch one side may be empty if
+        another is not; in mode "circular" all sides may be empty.
     Conventions: negative numbers crop. As in torch "reflect" pads before it crops, "circular" crops before it pads.
     """
     least = 0 if mode == "circular" else 1

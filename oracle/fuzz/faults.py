@@ -97,7 +97,7 @@ def _signs(got: Array, x: Array) -> Iterator[tuple[float, Array]]:
 
 
 def _term(own: Alone, rng: np.random.Generator) -> Array | None:
-    """Without one number of the upstream gradient: gradients are linear in it, so this is the share that it adds, taken away."""
+    """Minus the share that one number of the upstream gradient adds; gradients are linear in it, so the fault drops that term."""
     case = own.compared.case
     is_gradient = own.quantity == "grad_input" or own.quantity.startswith("grad.")
     if case.steps > 1 or not case.grad_outputs or not is_gradient:

@@ -1,8 +1,8 @@
 """Who errs where a random case shows a discrepancy: the subject, torch, refbp, or the judge.
 
 The subject's own part of the case is run again on torch and on refbp, which share no code, in plain memory and in the case's
-precision. If both are called wrong too, an honest implementation is: the judge errs. If neither is, the subject errs. If torch
-and refbp differ in double precision, the third witness decides between the two.
+precision. If the judge calls both of them wrong too, it accuses correct implementations: the judge errs. If it does not, the
+subject errs. If torch and refbp differ in double precision, the third witness decides between the two.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Owner(NamedTuple):
 def owner(case: Case, trace: Trace, culprit: Blame, subject: Subject, reference: Subject) -> Owner:
     """The owner of a discrepancy.
 
-    trace: the subject's, from which its own part is taken; an empty one for a discrepancy that is seen end to end only.
+    trace: the subject's trace, from which the part of the case is made; empty for a discrepancy that is seen end to end only.
     """
     part = _plain(_part(case, trace, culprit))
     honest = {name: subjects.load(name) for name in WITNESSES}
@@ -131,8 +131,8 @@ def _argument(part: Case, key: Key) -> str | None:
 def _by_precision(part: Case, key: Key, theirs: Array, ours: Array) -> Owner:
     """Who of the two is farther from refbp's formula in extended precision.
 
-    The formula is refbp's own, so it can only convict of rounding. A difference as large as another formula would make stays
-    unsettled.
+    The formula is refbp's own, so it shows only who rounds badly. If the difference is so large that another formula may be the
+    cause, the question stays unsettled.
     """
     try:
         exact = subjects.load("refbp").run(part.astype("longdouble")).get(*key)

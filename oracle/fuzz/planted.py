@@ -153,7 +153,7 @@ class _Tries:
         return self.faults[caught][0]
 
     def hidden(self, promised: Array) -> tuple[float, Row] | None:
-        """The largest fault that was missed with an error that is promised to show."""
+        """The largest fault that was missed although its error is larger than TOLERANCES.md promises to show."""
         for place in sorted(self.rows):
             size, wrong = self.faults[place]
             if not self.is_caught(place) and _exceeds(wrong, self.own.expected, promised):
@@ -168,8 +168,8 @@ def _operation(own: Alone) -> str:
 
 
 def _promised(expected: Expected, dtype: str) -> Array:
-    """The errors from which on a decided element shows them, as TOLERANCES.md says: a tenth of its terms, and the rounding of
-    what is stored in 16 bits. Where nothing rounds, every error shows."""
+    """The least error that every decided element shows, as TOLERANCES.md promises: a tenth of the size of its terms, plus the
+    rounding of a result that is stored in 16 bits. Where nothing rounds, every error shows."""
     stored = LAMBDA * UNIT_ROUNDOFF[dtype] * np.abs(expected.value) if np.dtype(dtype).itemsize == 2 else 0.0
     return np.where(expected.sigma == 0, 0.0, DECIDABLE * expected.scale + stored)
 

@@ -90,7 +90,7 @@ def _assigns(line: str) -> bool:
 
 
 def _lines(rng: np.random.Generator, arrays: dict[str, Array], autocast: bool, length: int, wanted: str) -> list[str]:
-    """Lines that torch runs and differentiates. The wanted operation comes when a value fits it."""
+    """Lines that torch runs and differentiates. In the second half the wanted operation is tried until a value fits it."""
     lines, held = ["v0 = a * 0.8 + b"], None
     for place in range(length * 2):
         if len(lines) == length:

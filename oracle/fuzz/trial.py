@@ -90,7 +90,7 @@ def _outcome(blank: Outcome, case: Case, trial: Trial, subject: Subject, referen
 
 
 def _said_to_err(row: Row, *sides: Subject) -> str:
-    """The side to which a convention ascribes an error: a known one, or one of its layout or rounding; "" if it is a choice."""
+    """The side that errs according to a `convention` row: a known error, or one of layout or rounding. "" for a legal choice."""
     said = ("known error of {}", "{} errs here", "{} rounds here")
     own = (side.name for side in sides for text in said if row.diagnosis.startswith(text.format(side.name)))
     return next(own, "") if row.verdict == CONVENTION else ""

@@ -1,7 +1,8 @@
 """A walk through all combinations of some choices, on which every point can be computed without those before it.
 
-A random draw repeats itself long before it has seen every combination. The walk visits each once before it visits any again, and
-a pair of neighbouring choices long before that. It depends on a seed and a number alone, so any number of workers draws the same.
+A random draw repeats itself long before it has seen every combination. The walk visits each combination once before it visits any
+again, and meets each pair of neighbouring choices much earlier. A point depends on a seed and a number alone, so any number of
+workers draws the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rounding of a finished sum, a few rows at a time: it takes several arrays of the size that it is added to."""
+"""The rounding of a finished sum. It needs several arrays of the sum's size, so large sums are closed a few rows at a time."""
 
 from __future__ import annotations
 

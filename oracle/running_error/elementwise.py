@@ -87,8 +87,9 @@ def product_error(error: Twofold | None, factor: ErrorArray, model: ErrorModel) 
 def divisor_error(y: ErrorArray, value: Floats, model: ErrorModel) -> Twofold | None:
     """The error that a divisor's error causes in a quotient.
 
-    The first order, r = σ/|y| of the quotient, is what a larger divisor costs. A smaller one costs more, r / (1 - r). That counts
-    where r is not small: a root that may be zero, plus a small ε, leaves ε.
+    Let r = σ/|y| be the divisor's relative error. To first order the quotient has the relative error r, which covers a divisor
+    that is too large. A divisor that is too small causes a larger one, r / (1 - r). This matters where r is not small, as for
+    √v + ε with a root that may be zero.
     """
     error = scaled_error(y.error, value / y.value, model)
     if error is None or y.error is None:
@@ -147,9 +148,10 @@ def divide(x: Any, y: Any) -> ErrorArray:
 
 
 def bent(function: Callable[[Floats], Floats], x: Floats, y: Floats, error: Twofold, caused: Twofold) -> Twofold:
-    """The error that x's error causes in y = f(x). The slope at x tells it where f is straight as far as that reaches.
+    """The error that x's error causes in y = f(x).
 
-    Elsewhere, such as at a maximum of the cosine, it is what f changes by between x and x ± its error, where that is more.
+    Where f is nearly straight over the error of x, the slope at x gives it: that is `caused`. Elsewhere, such as at a maximum of
+    the cosine, it is the change of f between x and x ± its error, if that is larger.
     """
     reach = LAMBDA * np.sqrt(error.statistical)
     wide = np.broadcast_to((reach > STRAIGHT * np.minimum(1.0, np.abs(x))) & (reach < np.inf), y.shape)

@@ -315,8 +315,10 @@ class ErrorModel:
     def where_nothing_divides(
         self, error: Twofold | None, divisor: Floats, its_error: Twofold | None, value: Floats
     ) -> Twofold | None:
-        """The error of a quotient, infinite where the divisor may be zero: the dtype holds zero in its place, or in that of what
-        its own error leaves of it."""
+        """The error of a quotient, infinite where the divisor may be zero.
+
+        It may be zero if the dtype rounds it to zero, or if its own error can make it that small.
+        """
         half = float(limits(self.dtype).smallest_subnormal) / 2
         vanishing = (divisor != 0) & (np.abs(divisor) < half)
         if its_error is not None:
@@ -331,8 +333,8 @@ class ErrorModel:
     def out_of_range(self, error: Twofold, value: Floats, squares: Floats, count: Floats) -> Twofold:
         """The error, infinite for sums of which a partial sum may leave the range: their result cannot be predicted.
 
-        A sum that is not in range itself may become an infinity of the other sign, or NaN, if its terms have both signs. A single
-        term becomes what it is.
+        If the sum itself is out of range and its terms have both signs, it may become an infinity of the other sign, or NaN. A
+        single term has no partial sums, and its result is certain.
         """
         most = max(value.max(initial=0.0), -value.min(initial=0.0))
         if np.max(count, initial=0) * squares.max(initial=0.0) <= self.largest_of_sums**2 and most <= self.largest:

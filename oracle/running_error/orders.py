@@ -81,7 +81,7 @@ def joined(groups: tuple[Floats, ...], fewer: int) -> tuple[Floats, ...]:
 
 
 def squared_partial_sums(groups: tuple[Floats, ...], count: Floats | int) -> Floats:
-    """The sum of all squared partial sums, estimated from those between two groups of terms."""
+    """The sum of the squares of all partial sums, estimated from the partial sums after each group of terms."""
     total, squares = groups[0].astype(np.float64), np.zeros(groups[0].shape)
     for group in groups[1:]:
         squares += total * total

@@ -21,10 +21,10 @@ def stored(x: Any) -> Any:
 
 
 def with_more(plain: ErrorArray, more: Twofold | None, terms: Any = 0.0) -> ErrorArray:
-    """The array with an additional error of an independent cause, which is that of these terms². Both are used up."""
+    """The array with an additional independent error, and with `terms` added to its scale. `more` and `terms` are used up."""
 
     def onto(own: Any, more: Any) -> Any:
-        """Their sum, in the memory of the second where that is of its shape: large layers have many such arrays."""
+        """The sum of both, in the memory of `more` if that has the array's shape: large layers have many such arrays."""
         if not isinstance(more, np.ndarray) or more.shape != plain.shape or not more.flags.writeable:
             return own + more
         more += own

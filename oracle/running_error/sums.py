@@ -52,9 +52,10 @@ def total(x: ErrorArray, axis: Any = None, keepdims: bool = False) -> ErrorArray
 
 
 def with_noise(x: ErrorArray, error: Twofold, reduced: Callable[[Any], Any]) -> Twofold:
-    """The sum of the terms' own errors: as variances, but as absolute values for terms that are smaller than their errors.
+    """The sum of the terms' own errors: of variances, or, for terms that are smaller than their errors, of absolute values.
 
-    Such terms are rounding noise. Their errors share a cause, such as the error of a subtracted mean, or a sign, as squares do.
+    Such terms are rounding noise. Their errors are not independent: they share a cause, such as the error of a subtracted mean,
+    or they have one sign, as the errors of squares do.
     """
     together = error.mapped(reduced)
     noise = error.statistical > np.square(x.value)
@@ -65,9 +66,9 @@ def with_noise(x: ErrorArray, error: Twofold, reduced: Callable[[Any], Any]) -> 
 
 
 def with_repeated(x: ErrorArray, together: Twofold, axes: tuple[int, ...]) -> Twofold:
-    """The sum of the terms' own errors, of which those of equal terms are equal: the same numbers are rounded the same way.
+    """The sum of the terms' own errors, where equal terms have equal errors: the same numbers are rounded the same way.
 
-    Nothing is gained by it where terms are few, or their errors are small beside the rounding of the sum.
+    `together` is the sum of the variances. It is returned unchanged where terms are few, or repeat too rarely to matter.
     """
     if x.own_error is None or x.size < FEWEST:
         return together

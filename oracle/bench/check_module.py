@@ -32,8 +32,8 @@ class Judge:
         "oracle.check_module, which judges every layer on its own inputs, beside the module's own forward and backward pass, "
         f"and on LeNet-5 ({IMAGES} images, float64) beside torch.autograd.gradcheck with respect to input and parameters. "
         "The contenders take turns; a ratio is the median over the rounds of the quotient within a round, with quartiles. "
-        "Of larger networks the constant of 5 ms is taken off first. Memory is what NumPy allocates at its peak, beside all "
-        "arrays of the trace."
+        "For larger networks the constant of 5 ms is subtracted first. Memory is the peak of NumPy's allocations, compared "
+        "with the size of all arrays of the trace."
     )
 
     def measure(self, quick: bool, note: Callable[[str], None]) -> Result:

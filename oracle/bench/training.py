@@ -46,8 +46,8 @@ class Training:
         "each as there are cores. The contenders take turns; a ratio is the median over the rounds of the quotient "
         "within a round, with quartiles. refbp also computes the gradient of the network's input, the others only where "
         "that is said. "
-        "What its layers take, forward and backward, is listed by class. What is no product is element-wise work, for which "
-        "NumPy passes over memory once an operation, and with one core. "
+        "The table lists the time of its layers, forward and backward, by class. All but the matrix products is element-wise "
+        "work, for which NumPy passes over memory once for each operation, with one core. "
         "The bare products are the step's matrix products alone, by NumPy's BLAS on arrays that are ready."
     )
 

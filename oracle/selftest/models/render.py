@@ -16,10 +16,11 @@ LIMITS = (
     "weights, of natural images, of large sizes, or of another device."
 )
 HOW = (
-    "Each is run by torch itself, so that whoever is accused is accused wrongly. `judged` is the share of the gradient's "
-    "elements that was held against the reference, `undecided` the share of rows that say nothing, because a wrong value could "
-    "hide in their tolerance or because everything in them is zero; both are means over runs, with the least share judged. "
-    "`cost` is the processor time of the check divided by that of the model's own forward and backward pass; median."
+    "torch itself runs each model, so every accusation is wrong. `judged` is the share of the gradient's elements that was "
+    "compared with the reference, `least` the smallest share of a run. `undecided` is the share of rows that say nothing, "
+    "because a wrong value could hide in their tolerance or because everything in them is zero. `judged` and `undecided` are "
+    "means over runs. `cost` is the processor time of the check divided by that of the model's own forward and backward pass, as "
+    "the median over runs."
 )
 
 

@@ -52,7 +52,7 @@ def causes() -> list[dict[str, Any]]:
 
 
 def subject_entries() -> list[dict[str, Any]]:
-    """This package's subjects, then those of other packages. Each of the latter is loaded; a broken one causes a warning."""
+    """This package's subjects, then those of other packages. The latter are loaded, and a broken one causes a warning."""
     found = [{"subject": name, "installed": libraries.installed(name)} for name in subjects.BUILT_IN]
     for other in subjects.registered():
         if problem := subjects.problem(other):

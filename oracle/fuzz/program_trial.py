@@ -96,8 +96,8 @@ def of_program(blank: Outcome, program: RandomProgram) -> Outcome:
 
 
 def owner(program: RandomProgram) -> Owner:
-    """Who errs where a program is accused. If the rules and torch agree in double precision, their formulas are the same, and the
-    difference is one of rounding."""
+    """Who errs where a program is accused. If the rules and torch agree in double precision, they use the same formulas, and only
+    rounding differs."""
     double = replace(program, autocast=False, arrays={n: own.astype(np.float64) for n, own in program.arrays.items()})
     function, given = double.function, [tensor(own).requires_grad_() for own in double.arrays.values()]
     recorded, _ = record(function, *given)

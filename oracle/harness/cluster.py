@@ -158,7 +158,7 @@ class Cluster(Executor):
             return self._sent, batch
 
     def _take_back(self, done: Any, number: int, batch: list[Task]) -> None:
-        """Give the results of a batch to their futures. What is left of it waits again, before all others."""
+        """Give the results of a batch to their futures. Jobs without a result wait again, before all others."""
         left: list[Task] = []
         try:
             if done.status == "finished":

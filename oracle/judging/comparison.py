@@ -362,8 +362,8 @@ class Comparison:
         return self.by_convention[name]
 
     def _by_outcome(self, key: Key, got: Array) -> Expected | None:
-        """What is expected of an update with comparisons that rounding can change, by the outcome that the subject had for each
-        element. None if it is outside the tolerance."""
+        """The expected value of an update with comparisons that rounding can change, for each element by the outcome that the
+        subject had; None if the subject is outside the tolerance even so."""
         compares = any(seen.widened for seen in self.branches.by_place.values())
         if not (self.case.grads and compares) or got.shape != self.predicted[key].shape:
             return None

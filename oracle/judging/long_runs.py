@@ -11,7 +11,7 @@ from oracle.judging.parts import hides_state, params_before, state_before
 from oracle.judging.rows import DISCREPANCIES, Row
 from oracle.trace import Trace
 
-# Steps whose trace is held at a time.
+# The number of steps whose trace is held in memory at a time.
 STRETCH = 50
 
 

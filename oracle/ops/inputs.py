@@ -37,7 +37,7 @@ def arrays_among(inputs: Sequence[Any]) -> list[Any]:
 
 
 def _why_not(value: Any) -> str:
-    """What it is, if it is an array that no program can be recorded with."""
+    """A description of an array with which no program can be recorded; "" for any other value."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}" if value.dtype.kind in "OSUMmT" else ""
     if isinstance(value, np.generic):

@@ -360,7 +360,7 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
 
 
 def _array(value: Any) -> Any:
-    """Of a list or number an array; lists of recorded arrays are stacked."""
+    """A list or a number as an array; lists of recorded arrays are stacked."""
     if hasattr(value, "recording") or isinstance(value, np.ndarray):
         return value
     if isinstance(value, (list, tuple)) and any(

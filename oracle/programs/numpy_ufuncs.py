@@ -32,7 +32,7 @@ UFUNCS = {
     np.bitwise_xor: "bitwise_xor", np.logical_xor: "bitwise_xor", np.invert: "bitwise_not", np.fabs: "abs", np.positive: "clone",
     np.conjugate: "clone",
 }  # fmt: skip
-# Those whose results are choices or truth values: nothing is rounded, so that each argument keeps its precision.
+# Functions that choose or compare. They round nothing, so each argument keeps its precision.
 UNROUNDED = frozenset(("gt", "ge", "lt", "le", "eq", "ne", "isnan", "isinf", "isfinite", "signbit"))
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min, np.logical_and: np.all, np.logical_or: np.any,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-# It takes the operation's arguments, and returns the result, or a tuple of results, with the backward.
+# A rule takes the operation's arguments, and returns the result, or a tuple of results, with the backward.
 Function: TypeAlias = Callable[..., tuple[Any, Callable[..., Any]]]
 
 

@@ -56,7 +56,7 @@ def _commit(folder: Path) -> str:
 
 @cache
 def environment() -> Environment:
-    """This machine's."""
+    """The environment of this machine."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return Environment(
         blas=f"{blas.get('name')} {blas.get('version')}",

@@ -50,7 +50,7 @@ class Orders(NamedTuple):
     by_sample: tuple[Floats, ...]
 
     def part(self, index: Any) -> Orders:
-        """Those of the sums at an index."""
+        """The partial sums of the sums at an index."""
         return Orders(self.in_memory[index], tuple(group[index] for group in self.by_sample))
 
     def followed_by(self, total: Floats, other: Orders, value: Floats, count: Floats | int) -> Orders:

@@ -16,7 +16,7 @@ from oracle.wording.errors import ended
 CHUNK = 1 << 16
 # A longer line is not an answer.
 LONGEST_ANSWER = 1 << 30
-# So many bytes of standard error are kept, of which an error quotes the last line.
+# The number of bytes of standard error that are kept; an error quotes their last line.
 TAIL = 4096
 # Seconds between two looks whether the child is alive. If it died, a child of its own may still hold its pipes open.
 PULSE = 0.2

@@ -253,7 +253,7 @@ AXES = {
 
 
 def of_conventions(e: Evidence) -> Iterator[Hypothesis]:
-    """What a convention that is not declared would give; and running statistics that are not updated."""
+    """A convention that the profile does not declare; and running statistics that are not updated."""
     if not (e.case.inputs or e.case.grads):  # an array that layers hand over: there is nothing to run
         return
     for name, convention in CONVENTIONS.items():

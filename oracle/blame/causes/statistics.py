@@ -71,14 +71,14 @@ def of_kept(e: Evidence, rows: Rows) -> Iterator[Hypothesis]:
 
 
 def through(rows: Rows, hat: Floats, kept: Floats, product: Floats, e: Evidence) -> Floats:
-    """The input's gradient, for a mean of what goes through the variance."""
+    """The input's gradient, where `product` is the mean of the terms through the variance."""
     own = rows.g * rows.weight
     mean = own.mean(rows.axes, keepdims=True) if e.spec is not None and e.spec.type == "LayerNorm" else 0.0
     return np.asarray(kept * (own - mean - hat * product))
 
 
 def of_partial_means(e: Evidence, rows: Rows) -> Iterator[Hypothesis]:
-    """What goes through the variance, or the mean, sums up some of a row only: the blocks before are lost, or those behind."""
+    """The term through the variance, or through the mean, sums up only a part of a row: its first or its last elements."""
     n = rows.centred.shape[-1]
     if len(rows.axes) != 1 or not 2 <= n <= LONGEST:
         return

@@ -21,7 +21,7 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def taken_twice(e: Evidence) -> Iterator[Hypothesis]:
-    """What is multiplied by the upstream gradient once more."""
+    """The right gradient, multiplied by the upstream gradient once more."""
     g, value = e.upstream, e.expected.value
     if e.quantity == "grad_input" and g is not None and g.shape in (value.shape, ()) and not (g == 1).all():
         twice = value * g.astype(np.float64)

@@ -163,7 +163,7 @@ def to_equals(g: Any, rows: Any, y: Any, with_nan: bool) -> Any:
     equals = np.count_nonzero(equal, axis=-1, keepdims=True)
     back = np.where(equal, whole / np.maximum(equals, 1).astype(float), 0.0)
     if isinstance(chosen, ErrorMask) and chosen.ambiguous is not None:
-        # Of several rivals each may receive all, or nothing: the farther of the two widens its tolerance.
+        # Each of several rivals may receive all of the gradient or nothing; the farther of these widens its tolerance.
         rivals = chosen.ambiguous.mapped(lambda own: own & (np.count_nonzero(own, axis=-1, keepdims=True) > 1))
         shared: Any = ErrorMask(True, rivals)
         back = np.where(shared, back, np.where(equal & (equals == 1), 0.0, whole))

@@ -123,7 +123,7 @@ def _chosen(of: Callable[[Any], Any], axes: list[_Axis], taps: tuple[Any, ...] =
         return here
     before = _chosen(of, axes, (*taps, axis.before))
     gap = np.abs(here.value - before.value)
-    # Of a regular grid all positions may be at a pixel: an array of such choices is not to look imprecise as a whole.
+    # With a regular grid every position may lie on a pixel, where the choice is open. That must not look imprecise as a whole.
     difference = Twofold(np.square(gap / 2), gap if here.model.bounds else None)
     is_open = axis.later.ambiguous.mapped(lambda own: own[..., None])
     more = difference.mapped(lambda own, where: np.where(where, own, 0.0), is_open)

@@ -22,7 +22,7 @@ name = "jax"
 accumulates = True
 # optax counts no steps where its rule needs none.
 SHOWN = ("output", "grad*", "param.*", "buffer.*", "momentum.*", "exp_avg*", "square_avg.*")
-# That subnormal numbers become zero is one of JAX's documented sharp bits (jax-ml/jax#26668).
+# JAX flushes subnormal numbers to zero, as its documentation of sharp bits says (jax-ml/jax#26668).
 profile = Profile(quantities=SHOWN, conventions=("anything_at_nan", "softplus_uncut", "subnormals_as_zero"))
 
 

@@ -30,11 +30,12 @@ def is_users(subject: str | Any) -> bool:
 def workers(
     subject: str | Any, jobs: int, seconds: float | None = None, count: int | None = None, scheduler: str | None = None
 ) -> Iterator[Executor | None]:
-    """The executor for jobs with this subject; None, for this process, for a few jobs with a subject of this package.
+    """The executor for jobs with this subject. None stands for this process: a few jobs with a subject of this package run here.
 
-    jobs: how many there will be, at least: workers for many start at once, beside what is prepared here.
+    jobs: the least number of jobs. Workers for many jobs start at once, while this process prepares the jobs.
     seconds: the time limit for a call of a user's subject.
-    count, scheduler: so many processes, or the workers of this Dask scheduler, for any number of jobs.
+    count, scheduler: the number of processes, or the address of the Dask scheduler whose workers to use. Either overrides the
+        choice by number of jobs.
     Raises: SubjectError for an unknown name; ClusterError for a scheduler that does not answer.
     """
     if seconds is not None and not seconds > 0:

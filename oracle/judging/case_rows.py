@@ -148,9 +148,9 @@ def excused(whole: list[Row], local: Sequence[Row]) -> list[Row]:
     """The end-to-end rows; `loose` replaces a discrepancy if every layer was judged, is right on its own inputs, and received
     exactly its neighbours' results. The excess is then rounding that the statistical model wrongly takes to be independent.
 
-    The gradients and buffers of a layer that stands twice are judged end to end alone. They must be right as they are, or, of
-    gradients, as the sum of what each place gives. Where a parameter's gradient or a buffer is undecided, only what is computed
-    from it has no excuse.
+    The gradients and buffers of a layer that stands twice are judged end to end only, and have to be right there. A gradient may
+    also be right as the sum of the gradients of its places. If a parameter's gradient or a buffer is undecided, discrepancies of
+    the same parameter or buffer are not excused; all others are.
     """
     judged = {(row.layer, row.quantity) for row in local}
     doubtful = {(row.layer, _parameter(row)) for row in local if not is_right(row)}

@@ -14,7 +14,7 @@ from oracle.judging.rows import PASS, UNDECIDED, WRONG, Row
 from oracle.running_error.model import BranchLog
 
 CHANNEL_DROPOUTS = {"Dropout1d": 1, "Dropout2d": 2, "Dropout3d": 3}
-# A mask that chance makes as unlikely as this is taken for a wrong rate: once in a million honest ones.
+# If chance makes a mask less likely than this, the dropout rate is called wrong: once in a million correct masks.
 LEAST_LIKELY = 1e-6
 
 

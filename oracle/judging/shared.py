@@ -19,7 +19,7 @@ from oracle.trace import Key
 
 
 def added_up(case: Case, row: Row, got: Array | None, compared: Sequence[Comparison]) -> Row | None:
-    """The row of such a gradient judged on the subject's own inputs at all of its places; None if they are not all known.
+    """The row of a shared layer's gradient, judged on the subject's own inputs at all places; None if these are not all known.
 
     row: the gradient's row end to end.
     compared: the comparisons of all layers of the step.

@@ -97,23 +97,19 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
     @property
     def error(self) -> Twofold | None:
         """The error of the value, None if exact. Reading it closes an open sum."""
+        self.settle()
         if self.terms is not None:
-            self._close()
+            if self.scale is None:
+                self.scale = self.terms.statistical
+            if self.quantum is None or not self.model.sum_is_exact(self.quantum, self.terms, self.count):
+                self.quantum = None
+                with np.errstate(all="ignore"):
+                    known = self.own_error, self.terms, self.count, self.rounded
+                    self.own_error, hidden = closed(self.model, self.value, *known)
+                    self.own_hidden = either(self.own_hidden, hidden)
+            self.terms, self.rounded = None, 0.0
         self.release()
         return self.own_error
-
-    def _close(self) -> None:
-        self.settle()
-        assert self.terms is not None
-        if self.scale is None:
-            self.scale = self.terms.statistical
-        if self.quantum is None or not self.model.sum_is_exact(self.quantum, self.terms, self.count):
-            self.quantum = None
-            with np.errstate(all="ignore"):
-                known = self.own_error, self.terms, self.count, self.rounded
-                self.own_error, hidden = closed(self.model, self.value, *known)
-                self.own_hidden = either(self.own_hidden, hidden)
-        self.terms, self.rounded = None, 0.0
 
     def settle(self) -> None:
         """Add to an open sum's error what its orders say; a further addition is then no part of these."""
@@ -180,10 +176,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
     @property
     def root(self) -> ErrorArray:
         """The array that owns these components, or of which they are a part."""
-        root = self
-        while root.origin is not None:
-            root = root.origin[0]
-        return root
+        return self if self.origin is None else self.origin[0].root
 
     def release(self) -> None:
         """Record that another array may share the components, so that the next write copies them."""

@@ -10,7 +10,7 @@ import numpy as np
 from oracle.running_error.array import ErrorArray, converted
 from oracle.running_error.model import ErrorModel, Floats, Twofold, added
 
-# Libraries do not say in how many slices they add up a product. The tolerance for these holds up to about 32 (tests).
+# Libraries do not say in how many slices they add up a product. The tolerance for four also holds for up to 64 (tests).
 SLICES = 4
 
 

@@ -136,6 +136,12 @@ def takes_numbers(call: Call) -> bool:
     return call.input is not None and call.input.dtype.name in UNIT_ROUNDOFF
 
 
+def cut_off(row: Row) -> Row:
+    """The row of a place that keeps gradients from parameters."""
+    said = "the graph is cut here; if that is meant, requires_grad_(False) on the parameters before it says so"
+    return replace(row, cause_name="missing", cause=said)
+
+
 class _Run:
     """Makes the training steps of a module, and the rows of each."""
 
@@ -261,7 +267,7 @@ class _Run:
                 yield self._note(step, call.layer, "grad_output", UNDECIDED, said)
             else:
                 said = "its output is cut off from autograd's graph: nothing before it learns"
-                yield self._note(step, call.layer, "grad_input", MISSING, said)
+                yield cut_off(self._note(step, call.layer, "grad_input", MISSING, said))
 
     def _spoilt(self, step: int, call: Call) -> Iterator[Row]:
         """Rows for inputs and upstream gradients to which a layer wrote, although other code reads them."""
@@ -278,7 +284,7 @@ class _Run:
         for cut, names in step.cuts:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             said = f"nothing before it learns: {names[0]}{more} has no gradient ({cut.where})"
-            yield self._note(number, cut.layer, "grad_input", MISSING, said, cut.kind)
+            yield cut_off(self._note(number, cut.layer, "grad_input", MISSING, said, cut.kind))
 
     def _never_called(self, step: int, calls: Sequence[Call]) -> Iterator[Row]:
         called = {call.name for call in calls}

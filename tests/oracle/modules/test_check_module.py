@@ -144,17 +144,22 @@ def test_a_layer_whose_input_gradient_is_dropped_is_blamed() -> None:
 
 
 def test_a_layer_that_is_cut_off_from_the_graph_is_missing_its_gradient() -> None:
-    """A detach inside a layer stops all learning before it, and no gradient ever arrives to be compared."""
+    """A detach inside a layer stops all learning before it, and no gradient ever arrives to be compared.
+
+    Whoever means it, as to train a head on a fixed body, is told how to say so.
+    """
 
     class Cut(nn.Tanh):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
             return super().forward(input.detach())
 
-    report = oracle.check_module(
-        nn.Sequential(nn.Linear(3, 4), Cut(), nn.Linear(4, 2)).double(), torch.randn(5, 3).double()
-    )
+    module = nn.Sequential(nn.Linear(3, 4), Cut(), nn.Linear(4, 2)).double()
+    report = oracle.check_module(module, torch.randn(5, 3).double())
     assert culprits(report) == [("1.detach", "grad_input")]
     assert report.blame[0].verdict == "missing" and "0.bias and 1 more has no gradient" in report.blame[0].diagnosis
+    assert "if that is meant, requires_grad_(False)" in repr(report)
+    module[0].requires_grad_(False)
+    oracle.check_module(module, torch.randn(5, 3).double()).raise_for_discrepancy()
 
 
 def test_a_wrong_forward_in_place_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Spec
 from oracle.case.names import is_buffer
 from oracle.modules.as_parts import mixed
-from oracle.modules.calls import Call, Node, Slice, blank_of
+from oracle.modules.calls import Call, Node, Slice, blank_of, unreadable
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, unrecorded
 from oracle.modules.sampled.plans import Plan
 from oracle.modules.sampled.sampler import Sampler, TooLarge
@@ -102,8 +102,8 @@ class Capture:
             if len(given) != 1 or not isinstance(given[0], torch.Tensor):
                 call.refuse(f"it is called with {len(given)} arguments, and a {call.kind} takes one tensor")
                 return
-            if torch._C._functorch.is_functorch_wrapped_tensor(given[0]):
-                call.refuse("it is called inside a transform of torch.func, where tensors show no numbers")
+            if how := unreadable(given[0]):
+                call.refuse(f"it is called {how}")
                 return
             self.enter(call, given[0], state_of(module, call.spec))
 
@@ -136,7 +136,7 @@ class Capture:
         spec = statistics(module)
         if spec is None or len(given) != 1 or not isinstance(given[0], torch.Tensor):
             return
-        if not torch._C._functorch.is_functorch_wrapped_tensor(given[0]):
+        if not unreadable(given[0]):
             call.keeps, call.input, call.device = spec, self._copied(given[0]), given[0].device.type
             call.age = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
             call.state = {name: self._copied(value) for name, value in state_of(module, spec).items()}

@@ -152,16 +152,25 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return value
 
     def _of(self, tensor: torch.Tensor, differentiable: bool) -> Held:
-        if tensor.layout != torch.strided or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-            kind = "tensors inside of a transform" if tensor.layout == torch.strided else str(tensor.layout)
-            nowhere = Geometry(tuple(tensor.shape), (0,) * tensor.dim())
-            return Held(id(tensor), nowhere, kind.removeprefix("torch."), lambda: _numbers(tensor), differentiable)
+        if (kind := _no_array(tensor)) is not None:
+            shape = (tensor.numel(),) if tensor.is_nested else tuple(tensor.shape)
+            nowhere = Geometry(shape, (0,) * len(shape))
+            return Held(id(tensor), nowhere, kind, lambda: _numbers(tensor), differentiable)
         own = tensor.detach()
         key = own.untyped_storage()._cdata
         dtype = str(own.dtype).removeprefix("torch.")
         held = Held(key, geometry_of(own), dtype, lambda: _numbers(own), differentiable, own, edge_of(tensor))
         self._held.setdefault(key, WeakSet()).add(held)
         return held
+
+
+def _no_array(tensor: torch.Tensor) -> str | None:
+    """The kind of a tensor that shows no strided array of numbers; None for one that does."""
+    if tensor.is_nested:
+        return "nested tensors"
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return "tensors inside of a transform"
+    return None if tensor.layout == torch.strided else str(tensor.layout).removeprefix("torch.")
 
 
 def edge_of(tensor: torch.Tensor) -> tuple[int, int] | None:
@@ -185,7 +194,9 @@ def _unrepeated(func: Any, args: Any, kwargs: Any) -> tuple[Geometry, ...]:
     """For a view of a tensor that is expanded or overlaps itself, the positions of its results in a contiguous tensor."""
     first = args[0] if args else None
     by_elements = func.is_view and func is not torch.ops.aten.as_strided.default
-    if not (by_elements and isinstance(first, torch.Tensor) and torch._debug_has_internal_overlap(first)):
+    if not (by_elements and isinstance(first, torch.Tensor)) or _no_array(first) is not None:
+        return ()
+    if not torch._debug_has_internal_overlap(first):
         return ()
     with torch.utils._python_dispatch._disable_current_modes():
         made = func(torch.empty(first.shape, dtype=first.dtype, device="meta"), *args[1:], **kwargs)

@@ -1,4 +1,4 @@
-"""Rules of matrix decompositions. LU factors, QR, eigenvectors and singular vectors have none."""
+"""Rules of functions of matrices. LU factors, QR, eigenvectors and singular vectors have none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import numpy as np
 from oracle.programs.adjoint import matrix_t, summed_to
 from oracle.programs.table import NoRule, rule
 from oracle.running_error import ErrorArray
-from oracle.running_error.decompositions import solved_by_substitution, triangular_solution
+from oracle.running_error.decompositions import (
+    exponential,
+    gradient_of_exponential,
+    solved_by_substitution,
+    triangular_solution,
+)
 
 
 @rule("linalg_inv_ex")
@@ -64,6 +69,22 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitrian
 
 def _triangular(a: Any, b: Any) -> Any:
     return triangular_solution(a, b) if isinstance(a, ErrorArray) else solved_by_substitution(a, b)
+
+
+@rule("linalg_matrix_exp")
+def matrix_exp(A: Any) -> Any:
+    """exp A; the upper right block of exp [[Aᵀ, g], [0, Aᵀ]]. Source: Najfeld and Havel, Adv. Appl. Math. 16, 1995."""
+    if isinstance(A, ErrorArray):
+        return exponential(A), lambda g: (gradient_of_exponential(A, g),)
+    from scipy.linalg import expm, expm_frechet  # here: few programs need it
+
+    def backward(g: Any) -> Any:
+        grad = np.empty(A.shape)
+        for place in np.ndindex(A.shape[:-2]):
+            grad[place] = expm_frechet(A[place].T, g[place], compute_expm=False)
+        return (grad,)
+
+    return expm(A), backward
 
 
 @rule("_linalg_det")

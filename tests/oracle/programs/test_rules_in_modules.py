@@ -221,3 +221,24 @@ def test_an_exact_grid_is_not_accused(size: tuple[int, int], dtype: torch.dtype,
             module, (torch.randn(1, 3, *size).to(dtype).requires_grad_(), grid.to(dtype).requires_grad_())
         )
         assert not report.blame, (mode, report.blame)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("size", [1e-4, 1.0, 20.0])
+def test_exponentials_of_matrices_of_any_norm_are_judged(size: float, dtype: torch.dtype) -> None:
+    """Large ones are scaled and squared, where errors double with each product; both triangles of the gradient count."""
+
+    class Exponential(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(2, 6, 6, dtype=dtype) * size / 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.matrix_exp(self.weight) @ x
+
+    torch.manual_seed(0)
+    module, x = Exponential(), torch.randn(6, 3, dtype=dtype)
+    report = oracle.check_module(module, x, lambda output, _: output.square().mean(), torch.zeros(1))
+    report.raise_for_discrepancy()
+    found = report.table[report.table["layer"].str.startswith("linalg_matrix_exp")]
+    assert set(found["verdict"]) == {"pass"} and {"output", "grad.weight"} <= set(found["quantity"])

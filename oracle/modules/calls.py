@@ -54,6 +54,8 @@ class Call:
         made: its results, by quantity.
         expected: the quantities that it must have.
         joined: whether its output is part of autograd's graph.
+        behind: whether the module's outputs are computed from its output. If not, its gradients are taken inside of the
+            backward pass, by a hook for instance, and perhaps not all of them.
         learns: the names of its parameters that have a gradient.
         keeps: the norm of torch.nn that keeps statistics, for a class that derives from one and has its own forward.
         spoilt: "input" or "grad_output" if the call changed them unnoticed by autograd, although other code reads them.
@@ -73,6 +75,7 @@ class Call:
     made: dict[str, Array] = field(default_factory=dict)
     expected: list[str] = field(default_factory=list)
     joined: bool = False
+    behind: bool = True
     keeps: Spec | None = None
     spoilt: list[str] = field(default_factory=list)
     learns: list[str] = field(default_factory=list)
@@ -150,6 +153,13 @@ class Call:
         for part in self.parts:
             part.call.expected = [own for own in self.expected if own in part.plan.draws]
         return [part.call for part in self.parts]
+
+    def forget(self) -> None:
+        """Drops all gradients: only the forward pass is judged. Later ones are not taken."""
+        self.expected = [own for own in self.expected if not own.startswith("grad")]
+        for call in (self, *(part.call for part in self.parts)):
+            call.grad_output = None
+            call.made = {quantity: own for quantity, own in call.made.items() if not quantity.startswith("grad")}
 
     def add_zeros(self) -> None:
         """Adds the gradients that autograd leaves out because they are zero."""

@@ -213,8 +213,8 @@ class Capture:
         shape, dtype = output.shape, output.dtype
 
         def hook(gradients: tuple[torch.Tensor | None, ...]) -> None:
-            if not self.differentiating:  # such as a gradient that the network takes within its forward pass
-                return
+            if not self.differentiating or not any(own.startswith("grad") for own in call.expected):
+                return  # such as a gradient that the network takes within its forward pass
             gradient = gradients[number]
             if gradient is not None:
                 call.arrive(gradient if part is None else part(gradient))
@@ -244,9 +244,12 @@ class Capture:
         def hook(gradients: tuple[torch.Tensor | None, ...], _: Any) -> None:
             for place, (quantity, part) in out:
                 gradient = gradients[place]
-                if gradient is None or not self.differentiating:
+                if not self.differentiating or quantity not in call.expected:
                     continue
-                call.add(quantity, gradient if part is None else part(gradient))
+                if gradient is not None:
+                    call.add(quantity, gradient if part is None else part(gradient))
+                elif not call.behind:
+                    call.forget()
             if self.differentiating:
                 call.pending -= 1
                 if not call.pending:
@@ -258,12 +261,16 @@ class Capture:
         self._hooks.append(node.register_hook(hook))
 
     def leave_to_operations(self, outputs: Sequence[torch.Tensor]) -> None:
-        """Leaves to their operations the calls that gradients of these outputs also reach by another way than their own output.
+        """Leaves to their operations the calls that gradients of these outputs also reach by another way than their own output,
+        and finds the calls that these gradients do not reach.
 
         Such a way starts where a gradient was differentiated (create_graph): it leads to what the call has kept for its backward.
         """
         entered: list[Call] = []
-        for node in nodes_behind(own.grad_fn for own in outputs if own.grad_fn is not None):
+        behind = nodes_behind(own.grad_fn for own in outputs if own.grad_fn is not None)
+        for node, call in self.owned.items():
+            call.behind = node in behind
+        for node in behind:
             for edge in node.next_functions:
                 call = self.owned.get(edge[0])
                 if call is not None and self.owned.get(node) is not call and edge not in self._entrances:

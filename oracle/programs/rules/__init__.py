@@ -13,6 +13,7 @@ from oracle.programs.rules import functions as functions
 from oracle.programs.rules import images as images
 from oracle.programs.rules import indexing as indexing
 from oracle.programs.rules import linear_algebra as linear_algebra
+from oracle.programs.rules import loss_derivatives as loss_derivatives
 from oracle.programs.rules import losses as losses
 from oracle.programs.rules import masked as masked
 from oracle.programs.rules import normalization as normalization

@@ -105,6 +105,28 @@ def hardswish_backward(grad_output: Any, input: Any) -> Any:
     return _elementwise(grad_output, (first, np.where(inside, np.zeros_like(input) + 1 / 3, 0.0)))
 
 
+@rule("glu_backward")
+def glu_backward(grad_output: Any, input: Any, dim: int) -> Any:
+    """(g σ(b), g a σ'(b)) for y = a σ(b); the same map of G to g, and with σ' and σ'' the products G g to a and b."""
+    axis, half = dim % input.ndim, input.shape[dim] // 2
+
+    def halves(x: Any) -> Any:
+        before = (slice(None),) * axis
+        return x[(*before, slice(None, half))], x[(*before, slice(half, None))]
+
+    (a, b), g = halves(input), grad_output
+    gate = 1.0 / (np.exp(-b) + 1.0)
+    slope = gate * (1.0 - gate)
+
+    def backward(G: Any) -> Any:
+        of_a, of_b = halves(G)
+        through = of_b * g
+        bend = through * a * slope * (1.0 - gate * 2.0)
+        return of_a * gate + of_b * a * slope, np.concatenate([through * slope, of_a * g * slope + bend], axis=axis)
+
+    return np.concatenate([g * gate, g * a * slope], axis=axis), backward
+
+
 @rule("gelu_backward")
 def gelu_backward(grad_output: Any, input: Any, *, approximate: str = "none") -> Any:
     """g (Φ(x) + x φ(x)), or of the tanh formula; the same of G, and G g f''(x), without approximation G g φ(x) (2 - x²)."""
@@ -160,19 +182,6 @@ def log_softmax_backward(grad_output: Any, output: Any, dim: int, input_dtype: A
         return G - np.sum(G * shares, axis=dim, keepdims=True), -(G * shares * total)
 
     return grad_output - shares * total, backward
-
-
-@rule("mse_loss_backward")
-def mse_loss_backward(grad_output: Any, input: Any, target: Any, reduction: int) -> Any:
-    """2 (x - t) g, divided by the number of elements for a mean; Σ 2 (x - t) G, and ±2 G g."""
-    scale = 2.0 / (input.size if reduction == 1 else 1)
-    slope = (input - target) * scale
-
-    def backward(G: Any) -> Any:
-        of_g, of_x = G * slope, G * grad_output * scale
-        return of_g if reduction == 0 else np.sum(of_g).reshape(grad_output.shape), of_x, -of_x
-
-    return slope * grad_output, backward
 
 
 @rule("convolution_backward")

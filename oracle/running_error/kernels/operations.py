@@ -47,6 +47,9 @@ STEP_BY_STEP = {
     "_prelu_kernel": "cpu/Activation.cpp, cuda/ActivationPreluKernel.cu",
     "mse_loss": "cpu/BinaryOpsKernel.cpp, cuda/BinaryMiscOpsKernels.cu",
     **dict.fromkeys(("soft_margin_loss", "binary_cross_entropy_with_logits"), "Loss.cpp"),
+    **dict.fromkeys(
+        ("smooth_l1_loss_backward", "huber_loss_backward"), "torch/csrc/autograd/FunctionsManual.cpp"
+    ),  # by what they compare
     "_trilinear": "Linear.cpp",
     "where": "tools/autograd/derivatives.yaml",
 }

@@ -98,8 +98,9 @@ def _largest(values: Floats) -> float:
 
 
 def _decided(shares: Any, counts: Any) -> float:
+    """The share of all elements that were decided; NaN if there was none to decide."""
     elements = counts.sum()
-    return float((shares * counts).sum() / elements) if elements else 1.0
+    return float((shares * counts).sum() / elements) if elements else float("nan")
 
 
 def family_table(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def exact_share(value: float) -> str:
-    """A percentage that reads 0 or 100 only if it is exactly that."""
+    """A percentage that reads 0 or 100 only if it is exactly that; an empty string for a missing share."""
+    if math.isnan(value):
+        return ""
     percent = 100 * value
     if 0 < percent < 0.1:
         return "<0.1 %"

@@ -72,6 +72,17 @@ def test_a_printed_report_says_who_is_to_blame_and_how_it_ended() -> None:
     assert outcome == "mine against torch: discrepancies in 1 of 2 runs (5 rows, 20 % undecided, largest z 3.14)"
 
 
+def test_where_nothing_was_judged_no_share_was_decided(tmp_path: Path) -> None:
+    """No figure stands in any form of the report, where "100 %" would praise what was not looked at."""
+    lacking = replace(row("unsupported", diagnosis="no Linear"), shape=(), n=0, z_max=math.nan, max_abs=math.nan)
+    report = Report.of([lacking], ABOUT, {})
+    assert report.cases["decided"].isna().all() and report.families["decided"].isna().all()
+    report.to_html(tmp_path / "page.html")
+    page = re.sub(r"<(script|style).*?</\1>", "", (tmp_path / "page.html").read_text(), flags=re.DOTALL)
+    for text in (str(report), report.to_markdown(), page):
+        assert "100 %" not in text and "nan %" not in text
+
+
 def test_what_was_not_judged_does_not_count_as_conforming() -> None:
     """Neither a whole run, nor layers of one that was judged otherwise."""
     lacking = row("unsupported")
@@ -425,7 +436,7 @@ def test_figures_are_short_and_never_a_false_zero(value: float, text: str) -> No
 
 @pytest.mark.parametrize(
     "value, text",
-    [(0.0, "0 %"), (1e-12, "<0.1 %"), (0.5, "50 %"), (1 - 1e-12, ">99.9 %"), (1.0, "100 %")],
+    [(0.0, "0 %"), (1e-12, "<0.1 %"), (0.5, "50 %"), (1 - 1e-12, ">99.9 %"), (1.0, "100 %"), (math.nan, "")],
 )
 def test_shares_read_0_or_100_only_when_they_are(value: float, text: str) -> None:
     """One element among millions shows."""

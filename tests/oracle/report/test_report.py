@@ -417,6 +417,11 @@ def test_markdown_of_a_passing_report_says_that_it_conforms() -> None:
     assert "## Discrepancies" not in text
 
 
+def test_markdown_lists_the_other_runs_only_where_there_are_any() -> None:
+    assert Report.of([row()], ABOUT, {}).to_markdown().endswith("## Cases\n\nEvery run passes in every row.\n")
+    assert "0 of 1 runs pass in every row. The others:" in passing().to_markdown()
+
+
 @pytest.mark.parametrize(
     "value, text",
     [

@@ -135,7 +135,10 @@ def step_rows(table: pd.DataFrame, case: str, dtype: str) -> tuple[int, pd.DataF
     """The first step with a discrepancy, else the first, and its rows. Raises: ValueError without such rows."""
     rows = table[(table["case"] == case) & (table["dtype"] == dtype)]
     if rows.empty:
-        raise ValueError(f"the report holds no case {case!r} in {dtype}")
+        held = list(dict.fromkeys(table.loc[table["dtype"] == dtype, "case"]))
+        like = [name for name in held if case in name] or held
+        such = f", but {counted(len(held), 'case')}, such as {', '.join(like[:4])}" if held else ""
+        raise ValueError(f"the report holds no case {case!r} in {dtype}{such}")
     bad = rows[rows["verdict"].isin(DISCREPANCIES)]
     step = int((rows if bad.empty else bad)["step"].iloc[0])
     return step, rows[rows["step"] == step]

@@ -496,7 +496,7 @@ def test_a_saved_report_shows_again(tmp_path: Path, capsys: pytest.CaptureFixtur
     status, out, _ = command("report", str(tmp_path), "--case", "lenet5/random", capsys=capsys)
     assert out.index("loss (CrossEntropyLoss)") < out.index("fc2 (Linear)") < out.index("conv1 (Conv2d)")
     status, _, err = command("report", str(tmp_path), "--case", "nope", capsys=capsys)
-    assert status == 2 and "holds no case 'nope'" in err
+    assert status == 2 and "holds no case 'nope' in float32, but 1 case, such as lenet5/random" in err
 
 
 IMPORTS = {

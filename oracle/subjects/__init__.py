@@ -33,6 +33,7 @@ def load(subject: str | Any) -> Subject:
     """
     if not isinstance(subject, str):
         return _checked(subject, _shown(subject))
+    _refuse_path(subject)
     if subject in BUILT_IN:
         return _checked(_imported(f"oracle.subjects.{subject}", subject), subject)
     if ":" in subject:
@@ -46,11 +47,23 @@ def require_known(subject: str) -> dict[str, Registered]:
 
     Raises: SubjectError for a name that is neither a built-in or registered subject nor a module.
     """
+    _refuse_path(subject)
     others = {own.name: own for own in registered()}
     if subject not in BUILT_IN and subject not in others and ":" not in subject and not is_module(subject):
         known = ", ".join([*BUILT_IN, *others])
         raise SubjectError(f"unknown subject {subject!r}: known are {known}, or module:object for one of your own")
     return others
+
+
+def _refuse_path(subject: str) -> None:
+    """Raises: SubjectError for the path of a file in place of a module."""
+    path, _, attributes = subject.partition(":")
+    if path.endswith(".py") or "/" in path:
+        stem = Path(path).stem
+        raise SubjectError(
+            f"subject {subject!r} is a path, expected module:object, such as {stem}:{attributes or 'subject'} in the folder of "
+            f"{stem}.py"
+        )
 
 
 def is_module(name: str) -> bool:

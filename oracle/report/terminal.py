@@ -40,13 +40,16 @@ def console(stderr: bool = False) -> Console:
 
 
 def progress_bar() -> Progress:
+    """A bar on standard error; nothing, not even an empty line, where that is not a terminal."""
+    shown = console(stderr=True)
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=console(stderr=True),
+        console=shown,
         transient=True,
+        disable=not shown.is_terminal,
     )
 
 

@@ -93,3 +93,10 @@ def test_how_it_ended_is_the_last_line_however_narrow(report: oracle.Report) -> 
     assert isinstance(out.file, io.StringIO)
     last = out.file.getvalue().rstrip().splitlines()[-1]
     assert last == report.conclusion
+
+
+def test_progress_leaves_nothing_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even the empty line with which a bar ends: a log holds sentences only."""
+    with terminal.progress("cases") as moved:
+        moved(1, 2, "tiny/one")
+    assert capsys.readouterr() == ("", "")

@@ -10,7 +10,7 @@ from concurrent.futures import BrokenExecutor, Executor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from oracle.fuzz.outcome import REFUSED, Job, Outcome, Settings, without_numbers
 from oracle.fuzz.trial import judged, lost
@@ -174,6 +174,24 @@ def in_order(outcomes: Iterable[Numbered]) -> tuple[Numbered, ...]:
 def write_about(path: Path, settings: Settings, resume: bool) -> None:
     """Write what the campaign is into its folder. Raises: ValueError if its table is another campaign's."""
     about = {**settings._asdict(), "subject": str(settings.subject), "kinds": list(settings.kinds)}
-    if resume and path.exists() and (there := json.loads(path.read_text(encoding="utf-8"))) != about:
-        raise ValueError(f"--resume expects the campaign of {path}, {there}, got {about}")
+    if resume and path.exists():
+        there = _read_about(path)
+        if differ := [name for name in about if there.get(name) != about[name]]:
+            kept, asked = (", ".join(f"{name} {_shown(side.get(name))}" for name in differ) for side in (there, about))
+            raise ValueError(f"--resume expects the campaign of {path}, with {kept}, got {asked}")
     path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    """What the campaign of a folder is. Raises: ValueError if the file cannot be read or says something else."""
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--resume expects a campaign in {path}, which cannot be read: {error}") from error
+    if not isinstance(there, dict):
+        raise ValueError(f"--resume expects a campaign in {path}, an object of JSON, got {type(there).__name__}")
+    return there
+
+
+def _shown(value: Any) -> str:
+    return " and ".join(dict.fromkeys(map(str, value))) if isinstance(value, list) else str(value)

@@ -76,8 +76,22 @@ def test_the_rows_do_not_depend_on_the_workers(tmp_path: Path) -> None:
 
 def test_another_campaign_is_not_continued(tmp_path: Path) -> None:
     campaign.run(REFBP, 2, tmp_path)
-    with pytest.raises(ValueError, match="--resume expects the campaign of"):
-        campaign.run(REFBP._replace(seed=6), 2, tmp_path, resume=True)
+    with pytest.raises(ValueError, match=r"--resume expects the campaign of .*, with seed \d+, got seed 60$"):
+        campaign.run(REFBP._replace(seed=60), 2, tmp_path, resume=True)
+    other = REFBP._replace(reference="refbp", kinds=("losses", "layers", "losses"))
+    with pytest.raises(
+        ValueError, match=r"with reference torch, kinds .*, got reference refbp, kinds losses and layers$"
+    ):
+        campaign.run(other, 2, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("content, said", [("{", "which cannot be read"), ("[]", "an object of JSON, got list")])
+def test_a_damaged_campaign_is_not_continued(content: str, said: str, tmp_path: Path) -> None:
+    campaign.run(REFBP, 2, tmp_path)
+    (about,) = tmp_path.glob("*.json")
+    about.write_text(content)
+    with pytest.raises(ValueError, match=f"--resume expects a campaign in .*{about.name}, {said}"):
+        campaign.run(REFBP, 2, tmp_path, resume=True)
 
 
 @pytest.mark.slow

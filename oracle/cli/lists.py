@@ -16,12 +16,17 @@ from oracle.subjects import libraries
 
 # The text before a list whose entries do not explain themselves.
 ABOUT = {
+    "layers": "The classes of layers, losses and optimizers: name, kind, number of cases, the options that these set, and the "
+    "quantities that are judged.",
+    "ops": "The operations of torch that can be judged between and inside layers: name, family, and the rule.",
     "conventions": "An implementation that differs from torch on purpose declares the convention in its profile, by the word in "
     'the first column: profile = oracle.Profile(conventions=("biased_running_variance",)). These quantities are then judged '
     "by that rule.",
     "causes": "The causes that a report can name for a discrepancy. A cause is named if the mistake, applied to the right "
     "numbers, gives the subject's numbers. The word is in the column cause_name of the report's table.",
 }
+
+TABLES = ("conventions", "causes")  # the lists whose entries are narrow enough for columns with headings
 
 
 def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def list_(
         return
     if what in lists.ABOUT:
         typer.echo(textwrap.fill(lists.ABOUT[what], 100) + "\n")
-    for line in _columns(entries) if what in lists.ABOUT else map("  ".join, map(_texts, entries)):
+    for line in _columns(entries) if what in lists.TABLES else map("  ".join, map(_texts, entries)):
         typer.echo(line)
     if what == "layers" and (lacking := lists.lacking()):
         typer.echo(
@@ -61,7 +61,7 @@ def explain(
     case: Annotated[str, typer.Argument(help="A case's name.")],
     subject: Subject = "refbp",
     reference: Reference = "torch",
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    dtype: Annotated[str, typer.Option(help="float64, float32, float16 or bfloat16.")] = "float64",
     step: Annotated[int, typer.Option(help="The training step to show, from 0.")] = 0,
     every: Annotated[bool, typer.Option("--all", help="Show every number, also of large arrays.")] = False,
     format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")] = "text",

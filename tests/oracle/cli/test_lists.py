@@ -27,3 +27,12 @@ def test_a_list_says_what_its_words_are_for(
     assert all(line[place - 2 : place] == "  " and line[place] != " " for line in lines)
     assert main(["list", what, "--json"]) == 0
     assert {next(iter(entry.values())) for entry in json.loads(capsys.readouterr().out)} == set(known)
+
+
+@pytest.mark.parametrize("what, fields", [("layers", ("name", "kind", "number of cases")), ("ops", ("name", "family"))])
+def test_a_list_without_headings_says_what_its_fields_are(
+    what: str, fields: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", what]) == 0
+    about, _, lines = capsys.readouterr().out.partition("\n\n")
+    assert all(field in " ".join(about.split()) for field in fields) and len(lines.splitlines()) > 100

@@ -19,6 +19,7 @@ from oracle.cli.app import (
     print_json,
     require_writable,
 )
+from oracle.wording.figures import counted
 
 if TYPE_CHECKING:
     from oracle.fuzz.campaign import Campaign
@@ -131,7 +132,7 @@ def _judged(found: Campaign, out: Path, pool: Executor, as_json: bool) -> NoRetu
                 markup=False,
                 highlight=False,
             )
-    _said(found, f"{out}/{pages.REPORT}, {campaign.TABLE}, {len(written)} pages in {pages.PAGES}/")
+    _said(found, f"{out}/{pages.REPORT}, {campaign.TABLE}, {counted(len(written), 'page')} in {pages.PAGES}/")
 
 
 def _said(found: Campaign | Mutation, files: str) -> NoReturn:
@@ -140,6 +141,6 @@ def _said(found: Campaign | Mutation, files: str) -> NoReturn:
 
     notes = terminal.console(stderr=True)
     rate = found.fresh / found.seconds if found.seconds else 0.0
-    notes.print(f"{found.fresh:,} cases in {found.seconds:.0f} s, {rate:.1f} a second", soft_wrap=True)
+    notes.print(f"{counted(found.fresh, 'case')} in {found.seconds:.0f} s, {rate:.1f} a second", soft_wrap=True)
     notes.print(f"fuzz: {files}", soft_wrap=True)
     raise typer.Exit(found.status)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oracle.cli.app import Json, app, print_json, show_layers
+from oracle.wording.figures import counted
 
 if TYPE_CHECKING:
     from oracle.report.report import Report
@@ -116,7 +117,7 @@ def show_history(folder: Path, html: Path | None) -> None:
         print_place(html)
         return
     out = terminal.console()
-    out.print(f"{len(runs)} runs, {runs[0][0]} to {runs[-1][0]}", soft_wrap=True)
+    out.print(f"{counted(len(runs), 'run')}, {runs[0][0]} to {runs[-1][0]}", soft_wrap=True)
     out.print(terminal.history_table(courses([report.table for _, report in runs]), out))
 
 

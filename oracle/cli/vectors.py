@@ -10,6 +10,7 @@ import typer
 
 from oracle.cli.app import Dtype, Json, Reference, app, require_writable, show_run, status
 from oracle.wording.errors import visible
+from oracle.wording.figures import counted
 
 vectors = typer.Typer(
     no_args_is_help=True, help="Test vectors for any language: write them, or judge results for them."
@@ -37,7 +38,8 @@ def export(
     for name, reason in manifest.left_out.items():
         terminal.console(stderr=True).print(f"left out: {name}: {reason}", soft_wrap=True)
     size = sum((folder / path).stat().st_size for path in manifest.files)
-    typer.echo(f"{folder}: {len(manifest.cases):,} cases in {len(manifest.files):,} files, {size / 1e6:,.1f} MB")
+    cases_in_files = f"{counted(len(manifest.cases), 'case')} in {counted(len(manifest.files), 'file')}"
+    typer.echo(f"{folder}: {cases_in_files}, {size / 1e6:,.1f} MB")
 
 
 @vectors.command()

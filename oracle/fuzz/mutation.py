@@ -19,7 +19,7 @@ from oracle.harness.jobs import Progress
 from oracle.harness.kept import Kept
 from oracle.report.markdown import literal, table
 from oracle.running_error import UNIT_ROUNDOFF
-from oracle.wording.figures import figure
+from oracle.wording.figures import counted, figure
 
 # The files: the table by class, the report, the table case by case, and the settings of the campaign.
 TABLE, REPORT, CASES, ABOUT = "mutation.csv", "mutation.md", "mutated.csv", "mutation.json"
@@ -135,7 +135,7 @@ def markdown(found: Mutation) -> str:
     parts = [
         "# How small a fault is caught in random cases",
         f"{settings.subject} against {settings.reference}, seed {settings.seed}: faults in {len(planted):,} of "
-        f"{len(found.cases):,} cases of {', '.join(dict.fromkeys(settings.kinds))}.",
+        f"{counted(len(found.cases), 'case')} of {', '.join(dict.fromkeys(settings.kinds))}.",
         "Each fault is planted into one quantity that passes, and falls by a factor of four at a time. A size is relative to the "
         "elements that it changes: to the root mean square of the array for `offset`, to its largest element for `sign`, and to "
         "the share of one number of the upstream gradient for `dropped term`. `median` and `largest` are those of the smallest "

@@ -18,6 +18,7 @@ from oracle.harness.script import script
 from oracle.harness.shrink import Shrunk, shrink
 from oracle.judging.known import FINDINGS
 from oracle.subjects import SubjectError
+from oracle.wording.figures import counted
 
 REPORT, PAGES = "fuzz.md", "groups"
 MOST_NAMES = 8
@@ -107,7 +108,7 @@ def markdown(campaign: Campaign) -> str:
     """The report: how many cases of each verdict, and all groups."""
     settings = campaign.settings
     lines = ["# Random cases", "", f"{settings.subject} against {settings.reference}, seed {settings.seed}: "]
-    lines[-1] += f"{len(campaign.outcomes):,} cases of {', '.join(dict.fromkeys(settings.kinds))}."
+    lines[-1] += f"{counted(len(campaign.outcomes), 'case')} of {', '.join(dict.fromkeys(settings.kinds))}."
     lines += ["", "| verdict | cases |", "|---|---|"]
     lines += [f"| {verdict} | {count:,} |" for verdict, count in campaign.verdicts.most_common()]
     lines += ["", "| cases | what | who errs | the first | its diagnosis |", "|---|---|---|---|---|"]

@@ -8,6 +8,7 @@ from oracle.report.markdown import table
 from oracle.running_error.model import LAMBDA
 from oracle.scoreboard.scoreboard import COUNTS, Scoreboard
 from oracle.subjects import libraries
+from oracle.wording.figures import counted
 
 FIGURES = ("z_max", "effective_bits")
 EXPLAINED = f"""A run is a case in one precision; it counts by the gravest verdict of its rows. `conform` passes, or what does not
@@ -21,7 +22,7 @@ def markdown(board: Scoreboard) -> str:
     about = board.about
     parts = [
         "# Scoreboard",
-        f"{about.cases:,} cases in {' and '.join(about.dtypes)}.\n"
+        f"{counted(about.cases, 'case')} in {' and '.join(about.dtypes)}.\n"
         f"{about.software}; Python {about.python}; {about.blas}; {about.processor}.",
         EXPLAINED,
         table(board.totals),

@@ -63,7 +63,7 @@ class Case:
 
     Args:
         name: family/what, unique in the suite.
-        why: one sentence that says which error the case would catch.
+        why: one sentence that says what the case tests.
         layers: the network, a sequence of specs; empty to test a loss or an optimizer alone.
         params: parameters and buffers under torch's state_dict names ("0.weight").
         inputs: the network's input, per step.

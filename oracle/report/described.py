@@ -16,7 +16,7 @@ class Described:
     """A case without its arrays.
 
     Attributes:
-        why: the error that the case would catch.
+        why: what the case tests.
         layers: the name of each layer, and its options.
         loss, optimizer: class and options; empty if there is none.
     """

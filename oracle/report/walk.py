@@ -20,7 +20,7 @@ class Walk:
     """The numbers of one training step, the subject's beside the reference's.
 
     Attributes:
-        case, why: the case's name, and the error that it would catch.
+        case, why: the case's name, and what it tests.
         subject, dtype: the subject's name, and the dtype in which it computes.
         reference: the reference's name; it computes in float64.
         step: the step of the case, from 0.

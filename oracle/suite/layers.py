@@ -20,7 +20,7 @@ class Sweep:
 
     Args:
         shape: the shape of the input, or a function of the options that gives it.
-        why: the error that its cases would catch.
+        why: what its cases test.
         fixed: arguments that all cases share.
         valid: whether a combination can be built; options that are not in it have their defaults.
         turned: whether every second case has its sides in reverse order, so that height exceeds width as often as not.

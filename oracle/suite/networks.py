@@ -142,7 +142,7 @@ def lenet() -> Case:
     target = generator(name + "/target").integers(0, 10, 4)
     return network_case(
         name,
-        "a LeNet-5 on random images: every layer type at once, five steps of SGD",
+        "a LeNet-5 on random images: all its layers at once, five steps of SGD",
         lenet_layers(12, "Tanh", "AvgPool2d"),
         (4, 1, 12, 12),
         loss=Spec("CrossEntropyLoss"),

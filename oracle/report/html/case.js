@@ -48,10 +48,10 @@ class CaseView {
     this.growth();
   }
 
-  // Beside the layers: what the case would catch, what it ends with, and how to run it again.
+  // Beside the layers: what the case tests, what it ends with, and how to run it again.
   facts() {
     const told = this.told(), again = (this.data.again[this.name.value] || "").replaceAll("{dtype}", this.dtype.value);
-    const said = [["would catch", told.why], ["loss", told.loss], ["optimizer", told.optimizer]].filter(([, text]) => text);
+    const said = [["tests", told.why], ["loss", told.loss], ["optimizer", told.optimizer]].filter(([, text]) => text);
     const run = again ? element("p", {}, element("code", {}, again), " ", element("button", { type: "button", class: "copy" }, "copy")) : "";
     document.getElementById("case-facts").replaceChildren(...said.map(([name, text]) => element("p", {}, element("span", { class: "what" }, name), ` ${text}`)), run);
   }

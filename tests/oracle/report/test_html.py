@@ -274,7 +274,7 @@ def test_the_case_that_is_blamed_is_open_and_its_culprit_chosen(opened: Any) -> 
 def test_a_case_says_what_it_holds_and_how_to_run_it_again(opened: Any) -> None:
     """Its purpose and loss above the layers, the options in them; the command is of the dtype that is shown."""
     facts = one(opened, "#case-facts").text
-    assert facts.startswith("would catch ") and "loss CrossEntropyLoss()" in facts
+    assert facts.startswith("tests ") and "loss CrossEntropyLoss()" in facts
     assert "oracle.run(subject, cases='lenet5/random', dtypes=('float32',))" in facts
     assert "kernel_size=3" in one(opened, "#network .layer .options").text
 

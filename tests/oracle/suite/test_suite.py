@@ -19,7 +19,7 @@ TAGS = ("kink", "tie", "empty", "non-contiguous", "exact-integer", "extreme", "n
 
 
 def test_there_are_at_least_1500_cases_each_with_its_reason() -> None:
-    """Coverage does not shrink unnoticed, and every case says what it would catch."""
+    """Coverage does not shrink unnoticed, and every case says what it tests."""
     cases = all_cases()
     assert len(cases) >= 1500
     assert all(case.why.strip() for case in cases.values())

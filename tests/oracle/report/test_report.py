@@ -417,6 +417,15 @@ def test_markdown_of_a_passing_report_says_that_it_conforms() -> None:
     assert "## Discrepancies" not in text
 
 
+def test_the_page_does_not_blame_networks_that_drift_apart(tmp_path: Path) -> None:
+    """A free training is not judged: its gap has no colour of a verdict, and the page says why there is one."""
+    apart = replace(FREE, losses=((0.5, 0.5), (0.5, 0.6)))
+    Report.of([row()], ABOUT, {}, [apart]).to_html(tmp_path / "page.html")
+    shown = (tmp_path / "page.html").read_text().partition('<section id="training">')[2].partition("</section>")[0]
+    assert "losses differ by more than 1 % from step 2 on" in shown and "a gap alone is not a discrepancy" in shown
+    assert "v-wrong" not in shown
+
+
 def test_markdown_lists_the_other_runs_only_where_there_are_any() -> None:
     assert Report.of([row()], ABOUT, {}).to_markdown().endswith("## Cases\n\nEvery run passes in every row.\n")
     assert "0 of 1 runs pass in every row. The others:" in passing().to_markdown()

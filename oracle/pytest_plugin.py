@@ -121,7 +121,8 @@ class Suite(pytest.Directory):
         worker = getattr(self.config, "workerinput", {}).get("workerid", "gw0")
         for stale in ids if worker == "gw0" else ():  # under xdist each worker collects, and one says it
             path = self.config.option.oracle_known_failures
-            warnings.warn(StaleId(f"{path} lists {stale}, and the suite has no such test"), stacklevel=2)
+            named = "" if stale.endswith("]") else f": a test is named case[dtype], such as {test_id(stale, 'float32')}"
+            warnings.warn(StaleId(f"{path} lists {stale}, and the suite has no such test{named}"), stacklevel=2)
 
 
 class CaseItem(pytest.Item):

@@ -137,11 +137,12 @@ def test_known_failures_are_strict(folder: pytest.Pytester) -> None:
     result.assert_outcomes(xfailed=2, passed=2)
     assert result.ret == 0
     with folder.path.joinpath("known.txt").open("a") as file:
-        file.write(f"{PLAIN}[float32]\ngone/away[float64]\n{PLAIN}[bfloat16]\n")
+        file.write(f"{PLAIN}[float32]\ngone/away[float64]\n{PLAIN}[bfloat16]\n{PLAIN}\n")
     result = folder.runpytest_inprocess("-W", "default", *options)
-    result.assert_outcomes(xfailed=2, passed=1, failed=1, warnings=1)
+    result.assert_outcomes(xfailed=2, passed=1, failed=1, warnings=2)
     result.stdout.fnmatch_lines(["*XPASS(strict)*known failure, listed in known.txt*"])
-    result.stdout.fnmatch_lines(["*known.txt lists gone/away[[]float64[]], and the suite has no such test*"])
+    result.stdout.fnmatch_lines(["*known.txt lists gone/away[[]float64[]], and the suite has no such test"])
+    result.stdout.fnmatch_lines([f"*no such test: a test is named case[[]dtype[]], such as {PLAIN}[[]float32[]]"])
 
 
 def test_it_runs_under_xdist_and_warns_once(folder: pytest.Pytester) -> None:

@@ -91,11 +91,20 @@ def check_network(
     >>> report.blame[0].quantity, report.passed
     ('grad_input', False)
     """
+    if not isinstance(layers, (Mapping, Sequence)):
+        raise NetworkError(f"check_network expects a list or a mapping of layers, got {type(layers).__name__}")
     named = dict(layers) if isinstance(layers, Mapping) else {str(place): own for place, own in enumerate(layers)}
     array = _checked(named, x, loss, types)
+    if loss is None and target is not None:
+        raise NetworkError("check_network expects a loss with a target, got none")
+    if params is not None and not isinstance(params, Mapping):
+        raise NetworkError(f'params expects a mapping such as {{"W": "dW"}}, got {type(params).__name__}')
     specs = specs_of(types, list(named)) if types is not None else {}
     start = time.perf_counter()
-    step = NetworkStep(_Training(named, array, target, loss, params or {}))
+    training = _Training(named, array, target, loss, params or {})
+    if training.crash is None and (unknown := [name for name in training.names if not training.has(name)]):
+        raise NetworkError(f"params names {unknown[0]!r}, and no layer has such an attribute")
+    step = NetworkStep(training)
     judgement = judge_step(step, Profile(), ())
     rows, details = list(judgement.rows), list(judgement.details)
     for part in step.training.parts:
@@ -124,6 +133,8 @@ def _checked(layers: Mapping[str, Any], x: Any, loss: Any, types: Any) -> Array:
     owners = [(f"layer {name}", own, "backward(grad_output)") for name, own in layers.items()]
     owners += [("the loss", loss, "backward()")] if loss is not None else []
     for name, own, backward in owners:
+        if isinstance(own, type):
+            raise NetworkError(f"{name} is a class, expected an object: {own.__name__}(…)")
         for method in ("forward", "backward"):
             if not callable(getattr(own, method, None)):
                 said = "forward(x)" if method == "forward" else backward
@@ -183,6 +194,10 @@ class _Training:
         found = {name: own for name, own in getattr(layer, "params", {}).items() if isinstance(own, np.ndarray)}
         by_name = {name: getattr(layer, name) for name in self.names if hasattr(layer, name)}
         return {**found, **{name: own for name, own in by_name.items() if isinstance(own, np.ndarray)}}
+
+    def has(self, name: str) -> bool:
+        """Whether some layer has an attribute of this name after the step."""
+        return any(hasattr(own, name) for own in self.layers.values())
 
     def gradient(self, layer: Any, name: str) -> Any:
         if name in self.names and hasattr(layer, self.names[name]):

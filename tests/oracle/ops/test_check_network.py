@@ -244,6 +244,12 @@ def test_a_missing_gradient_is_missing() -> None:
     ("arguments", "said"),
     [
         (([], X), "at least one layer"),
+        ((Relu(), X), "check_network expects a list or a mapping of layers, got Relu"),
+        (([Relu], X), r"layer 0 is a class, expected an object: Relu\(…\)"),
+        (([Relu()], X, X, Relu), r"the loss is a class, expected an object: Relu\(…\)"),
+        (([Relu()], X, X), "check_network expects a loss with a target, got none"),
+        (([Relu()], X, None, None, {"W": "dW"}), "params names 'W', and no layer has such an attribute"),
+        (([Relu()], X, None, None, ["W"]), 'params expects a mapping such as {"W": "dW"}, got list'),
         (([object()], X), "layer 0, a object, has no method forward"),
         (([Relu()], np.array([1, 2])), "x expects floating-point numbers, got int64"),
         (([Relu()], X, None, object()), "the loss, a object, has no method forward"),

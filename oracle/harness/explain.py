@@ -38,6 +38,8 @@ def explain(
     """
     check_names(reference, (dtype,))
     chosen = suite.named(case) if isinstance(case, str) else case
+    if not isinstance(chosen, Case):
+        raise ValueError(f"explain expects the name of a case or an oracle.Case, got {type(chosen).__name__}")
     if not 0 <= step < chosen.steps:
         raise ValueError(f"case {chosen.name} has steps 0 to {chosen.steps - 1}, got step {step}")
     ours = called.load(subject)

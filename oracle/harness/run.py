@@ -64,6 +64,8 @@ def run(
     >>> report.table.columns[:6].tolist()
     ['case', 'dtype', 'step', 'layer', 'layer_type', 'quantity']
     """
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise ValueError(f"workers expects a whole number of at least 1, got {workers!r}")
     if executor is None and (workers is not None or scheduler is not None):
         with apart.workers(subject, 0, None, workers, scheduler) as pool:
             how: dict[str, Any] = {"witness": witness, "strict_conventions": strict_conventions, "progress": progress}

@@ -37,6 +37,14 @@ from oracle.wording.errors import in_a_line
 
 def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profile, given: Mapping[str, Any]) -> Report:
     """`check_op` against a program. Raises: ValueError if arrays are missing, or do not fit."""
+    if isinstance(reference, type):
+        raise ValueError(
+            f"check_op expects as reference a name, a function or an object, got a class: {reference.__name__}(…) makes one"
+        )
+    if not callable(reference):
+        raise ValueError(
+            f"check_op expects as reference a name, a function or an object, got {type(reference).__name__}"
+        )
     arrays, library = {name: _array(value, name) for name, value in given.items()}, _library(fn, given.values())
     upstream = arrays.pop(GRADIENT, None)
     if not arrays:

@@ -175,6 +175,8 @@ def test_a_copy_for_a_subject_differs_in_nothing(name: str) -> None:
         ),
         ({"cases": [suite.named("worked-example/plain")] * 2}, "2 cases have the same name 'worked-example/plain'"),
         ({"cases": 5}, "cases expects a pattern or a list of cases, got int"),
+        ({"workers": 0}, "workers expects a whole number of at least 1, got 0"),
+        ({"workers": "2"}, "workers expects a whole number of at least 1, got '2'"),
         ({"reference": Case("mine/one")}, "unknown reference "),
         ({"cases": Case("mine/one")}, "cases expects a pattern or a list of cases, got the case mine/one itself"),
         (

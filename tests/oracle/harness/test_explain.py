@@ -139,6 +139,8 @@ def test_a_case_cannot_put_anything_into_the_page() -> None:
 def test_what_cannot_be_walked_is_said(options: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         oracle.explain("worked-example/plain", **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"explain expects the name of a case or an oracle\.Case, got int"):
+        oracle.explain(3)  # type: ignore[arg-type]
 
 
 def test_every_kind_of_layer_with_equations_is_there() -> None:

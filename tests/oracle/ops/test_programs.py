@@ -92,6 +92,8 @@ def test_layers_and_losses_of_refbp() -> None:
     [
         (residual_rms, {}, "check_op needs arrays for a reference that is a program"),
         (residual_rms, {"x": (2, 3)}, "the reference cannot run on these arrays"),
+        (refbp.Linear, {"x": (2, 3)}, r"check_op expects as reference .*, got a class: Linear\(…\) makes one"),
+        (3, {"x": (2, 3)}, "check_op expects as reference a name, a function or an object, got int"),
     ],
 )
 def test_what_a_user_gets_wrong_is_said(reference: Any, arrays: dict[str, Any], said: str) -> None:

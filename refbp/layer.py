@@ -99,7 +99,10 @@ class Layer:
 
         dtype: of its parameters and buffers. rng: draws its initial values and dropout masks; a new generator if None.
         """
-        self.dtype = np.dtype(dtype)
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError as error:
+            raise ValueError(f"{type(self).__name__} expects a floating-point dtype, got {dtype!r}") from error
         if self.dtype.kind in OTHER_KINDS:
             raise ValueError(f"{type(self).__name__} expects a floating-point dtype, got {self.dtype}")
         if not isinstance(rng, np.random.Generator | None):

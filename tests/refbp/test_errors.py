@@ -17,6 +17,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "integers": (lambda: refbp.ReLU()(np.array([1, 2])), "ReLU expects a floating-point array, got an array of int64"),
     "a list": (lambda: refbp.Tanh()([1.0, 2.0]), "Tanh expects a floating-point array, got list"),  # type: ignore[arg-type]
     "integer parameters": (lambda: refbp.Linear(2, 2, dtype=int), "Linear expects a floating-point dtype, got int64"),
+    "no dtype": (lambda: refbp.Linear(2, 2, dtype="float23"), "Linear expects a floating-point dtype, got 'float23'"),
     "a seed": (
         lambda: refbp.Dropout(rng=0),  # type: ignore[arg-type]
         "Dropout expects rng as a numpy.random.Generator, got int",

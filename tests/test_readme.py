@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import oracle
+from oracle.running_error import LAMBDA
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {
@@ -109,3 +112,30 @@ def test_the_other_measurements_are_quoted_as_they_were_published() -> None:
     assert sum(quoted.values()) == len(rows) and min(quoted.values()) >= 3, quoted
     for limit in ("the project's own", "made after results had been seen", "random weights"):
         assert limit in README, limit
+
+
+def test_the_largest_z_is_quoted_as_it_was_published() -> None:
+    """The figures from which λ was chosen, in TOLERANCES.md: those of the self-test and of other people's models."""
+    stated = DOCUMENTS["oracle/TOLERANCES.md"]
+    rows = re.findall(r"^\| [^|]* \| ([\d.]+) · 10([⁰¹²³⁴⁵⁶⁷⁸⁹]+) \| ([\d.]+) \|$", stated, re.MULTILINE)
+    told = [(float(digits) * 10 ** int(unicodedata.normalize("NFKC", power)), float(z)) for digits, power, z in rows]
+    models = pd.read_csv(ROOT / "reports" / "models.csv")
+    narrow = models["dtype"].isin(("bfloat16", "autocast"))
+    published = (ROOT / "reports" / "selftest.md").read_text()
+    sections = {
+        name: published.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        for name in ("Ordinary programs", "Legal variants")
+    }
+    found = []
+    for section in sections.values():
+        cells = [line.split("|") for line in section.splitlines() if re.match(r"\| [^|]* \| \d", line)]
+        found.append((sum(int(own[3]) for own in cells), max(float(own[-3]) for own in cells)))
+    found += [(own["elements"].sum(), own["z_max"].max()) for own in (models[~narrow], models[narrow])]
+    assert len(told) == len(found) == 4
+    for (elements, z), (due, largest) in zip(told, found, strict=True):
+        assert elements == pytest.approx(due, rel=0.03) and z == pytest.approx(largest, abs=0.006)
+    high = models[narrow & (models["z_max"] > 6)]["name"]
+    assert "three ConvNeXts come above 6" in stated and high.nunique() == 3 and high.str.startswith("convnext").all()
+    ratio = LAMBDA / max(z for _, z in told[:3])
+    assert f"λ is {ratio:.1f} times the largest z in these tables" in stated
+    assert f"{LAMBDA / max(told[0][1], told[2][1]):.1f} times the largest of torch" in stated

@@ -121,7 +121,7 @@ def run(
     resume: bool = False,
     minutes: float | None = None,
 ) -> Models:
-    """Every model in every precision and mode; if `quick`, four models in float32 and training.
+    """Every model in every precision and mode; if `quick`, five models in float32 and training.
 
     kept: a table to which each outcome is added at once.
     resume: whether the outcomes in that table are kept, and their runs skipped.

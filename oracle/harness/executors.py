@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -59,6 +60,16 @@ class Limits(NamedTuple):
     folder: str | None = None
     gigabytes: float | None = None
     whole: float | None = None
+
+
+def _unguarded() -> str:
+    """What the caller's script lacks, which each worker imports first and which then wants workers too; "" if nothing."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is None or not Path(script).is_file() or "__name__" in Path(script).read_text("utf-8", "replace"):
+        return ""
+    return (
+        f'; {Path(script).name} has to call it under `if __name__ == "__main__":`, since each worker imports it first'
+    )
 
 
 def pool(workers: int | None = None, limits: Limits | None = None) -> Executor:
@@ -150,7 +161,7 @@ class Workers(Executor):
             except Lost as error:
                 self._end(worker, 0)
                 if attempt == STARTS - 1 or self._closed:
-                    raise RuntimeError(f"no worker can be started: the last one {error}") from error
+                    raise RuntimeError(f"no worker can be started: the last one {error}{_unguarded()}") from error
             else:
                 return worker
         raise AssertionError

@@ -52,7 +52,7 @@ def run(
         witness: also compare the subject's gradients with finite differences of refbp's forward pass.
         strict_conventions: count differences by convention as discrepancies.
         workers, scheduler: run cases in so many processes, or on the workers of the Dask scheduler at this address; the subject
-            must then be given by name.
+            must then be given by name. A script calls it under `if __name__ == "__main__":`, since each process imports it.
         executor: runs cases in parallel (see `oracle.harness.executors`); the subject must then be given by name.
         progress: called with (runs done, runs in all, name of the next case).
     Raises: ValueError (SubjectError, CaseError) for arguments that cannot be used. A subject that raises an exception does not

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from threading import Event
 from typing import Any
 
+import oracle
 from oracle.harness.jobs import as_done, in_turn
 
 
@@ -84,3 +89,13 @@ def test_an_executor_with_many_workers_is_handed_as_many_jobs_as_it_asks_for() -
         listed.clear()
         next(results)
         assert len(listed) in (2000, 2001)
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    """Each worker imports the script, which then wants workers of its own: the last line says what is lacking."""
+    script = tmp_path / "unguarded.py"
+    script.write_text("import oracle\noracle.run(cases='worked-example/plain', dtypes=('float64',), workers=1)\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(oracle.__file__).parents[1])}
+    done = subprocess.run([sys.executable, str(script)], env=environment, text=True, capture_output=True, check=False)
+    said = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and 'unguarded.py has to call it under `if __name__ == "__main__":`' in said

@@ -48,6 +48,7 @@ FINDINGS = (
         for own in names
     ),
     Finding("torch", "aten.polygamma", "output", ("float64",), 2.0**-30, "torch-polygamma"),
+    Finding("torch", "aten.fake_quantize*", "output", ("float64",), 2.0**-23, "torch-fake-quantize-float64"),
     Finding("torch", "CosineEmbeddingLoss", "*", ("float64",), 2.0**-20, "torch-cosine-embedding-float64"),
     *(
         Finding("torch", own, "grad.target", ALL, 0.0, report, infinite=True)

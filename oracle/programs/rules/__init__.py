@@ -20,6 +20,7 @@ from oracle.programs.rules import normalization as normalization
 from oracle.programs.rules import order as order
 from oracle.programs.rules import pooling as pooling
 from oracle.programs.rules import products as products
+from oracle.programs.rules import quantization as quantization
 from oracle.programs.rules import recurrent as recurrent
 from oracle.programs.rules import reductions as reductions
 from oracle.programs.rules import resizing as resizing

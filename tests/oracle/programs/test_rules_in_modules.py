@@ -242,3 +242,53 @@ def test_exponentials_of_matrices_of_any_norm_are_judged(size: float, dtype: tor
     report.raise_for_discrepancy()
     found = report.table[report.table["layer"].str.startswith("linalg_matrix_exp")]
     assert set(found["verdict"]) == {"pass"} and {"output", "grad.weight"} <= set(found["quantity"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_quantization_aware_training_is_judged(dtype: torch.dtype) -> None:
+    """Of activations by one scale and of weights by one for each channel, with numbers at the limits and beyond them."""
+
+    class Quantized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = torch.fake_quantize_per_tensor_affine(self.first(x), 0.05, 3, -10, 20)
+            scales, zeros = torch.tensor([0.02, 0.013, 0.1]), torch.tensor([0, 1, 2], dtype=torch.int32)
+            weight = torch.fake_quantize_per_channel_affine(self.second.weight, scales, zeros, 0, -8, 7)
+            return F.linear(h.relu(), weight, self.second.bias)
+
+    torch.manual_seed(0)
+    module, x = Quantized().to(dtype), 2 * torch.randn(5, 8).to(dtype)
+    report = oracle.check_module(module, x, nn.CrossEntropyLoss(), torch.tensor([0, 1, 2, 0, 1]))
+    report.raise_for_discrepancy()
+    found = report.table[report.table["layer"].str.startswith("fake_quantize")]
+    assert set(found["quantity"]) == {"output", "grad_input", "grad.weight"}
+    assert set(found["verdict"]) <= {"pass", "convention"} and report.coverage.gradients == 1
+
+
+def test_a_wrong_straight_through_gradient_is_found() -> None:
+    """A gradient that ignores the limits, as a bare straight-through estimator does, is not that of a fake quantization."""
+
+    class Bare(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -10, 10)
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+            return grad
+
+    class Module(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return Bare.apply(self.layer(x)).square()  # type: ignore[no-any-return, no-untyped-call]
+
+    torch.manual_seed(0)
+    right = lambda x: torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -10, 10)  # noqa: E731
+    report = oracle.check_module(Module(), torch.randn(5, 8), references={Bare: right})
+    assert [own.quantity for own in report.blame] == ["grad_input"] and report.blame[0].layer_type.endswith("Bare")

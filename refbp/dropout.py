@@ -41,10 +41,9 @@ def dropout(
         return input, lambda grad_output: grad_output
     chosen = kept(input.shape, p, rng) if mask is None else _fitting(mask, input, "dropout")
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
-    factor = chosen.astype(input.dtype) * scale  # x * scale could overflow where x is dropped
 
     def f(x: Array) -> Array:
-        return x * factor
+        return x * chosen * scale  # x * scale could overflow where x is dropped
 
     return f(input), f
 

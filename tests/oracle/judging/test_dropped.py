@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import oracle
+from oracle import Case, Spec
 from oracle.judging.masks import channel_positions
 from oracle.running_error import ErrorArray, ErrorModel
 
@@ -61,3 +62,10 @@ def test_what_is_dropped_altogether_was_tested() -> None:
     )
     report = oracle.run("refbp", reference="refbp", cases=[case])
     assert report.passed and set(report.table["verdict"]) == {"pass"}
+
+
+@pytest.mark.parametrize("subject", ["refbp", "torch"])
+def test_a_number_that_is_kept_is_scaled_by_a_rounded_factor(subject: str) -> None:
+    """A gradient of 0.5 multiplies exactly, so that the rounding of 1 / (1 - p) is all of the error."""
+    case = Case("number", layers=(Spec("Dropout", {"p": 0.3}),), inputs=(np.array(1.5),), grad_outputs=(np.array(0.5),))
+    oracle.run(subject, cases=[case]).raise_for_discrepancy()

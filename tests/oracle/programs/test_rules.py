@@ -108,6 +108,8 @@ OPS = {
 INFOS = {(info.name, info.variant_test_name): info for info in op_db}
 # So many samples of each, evenly over all that there are.
 MOST = 4
+# The same arguments come with smaller arrays too.
+LARGEST = 20_000
 # Arguments that change the weight in place, which is not the rule's.
 LEFT_OUT = {"nn.functional.embedding": {"max_norm", "sparse"}, "scatter": {"reduce"}}
 # torch rounds its constant 1/6 to float32: reports/findings/torch-hardsigmoid-float64.md.
@@ -118,12 +120,19 @@ GARBAGE_IN_16_BITS = {"matrix_exp"}
 WITHOUT_A_RULE = {("norm", "nuc")}
 
 
+def size(sample: Any) -> int:
+    """The number of elements of a sample's largest array."""
+    leaves = _pytree.tree_leaves((sample.input, sample.args, sample.kwargs))
+    return max((own.numel() for own in leaves if isinstance(own, torch.Tensor)), default=0)
+
+
 def samples(name: str, variant: str, dtype: torch.dtype) -> Iterator[tuple[Any, list[torch.Tensor]]]:
     """A function of some tensors, and these."""
     info = INFOS[name, variant]
     torch.manual_seed(0)
     found = list(info.sample_inputs("cpu", dtype, requires_grad=False))
     found = [sample for sample in found if LEFT_OUT.get(name, set()).isdisjoint(sample.kwargs)]
+    found = [sample for sample in found if size(sample) <= LARGEST] or found
     for sample in found[:: max(1, -(-len(found) // MOST))]:
         flat, spec = _pytree.tree_flatten((sample.input, sample.args, sample.kwargs))
         where = [i for i, own in enumerate(flat) if isinstance(own, torch.Tensor)]

@@ -12,6 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,13 @@ def layer(type: str, inputs: Any = IMAGE, **options: Any) -> str:
     return case(layers=[{"type": type, "options": options}], inputs=[inputs], grad_outputs=[[[1.0]]])
 
 
+@cache
+def zeros(number: int) -> str:
+    return base64.b64encode(zlib.compress(b"\0" * number, 9)).decode()
+
+
 def bomb(**more: Any) -> dict[str, Any]:
-    packed = base64.b64encode(zlib.compress(b"\0" * 100_000_000, 9)).decode()
-    return {"dtype": "float64", "shape": [2, 3], "base64": packed, **more}
+    return {"dtype": "float64", "shape": [2, 3], "base64": zeros(100_000_000), **more}
 
 
 # The text of a case file, and a part of the sentence.

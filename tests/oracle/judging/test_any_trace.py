@@ -69,5 +69,7 @@ def test_whatever_a_trace_holds_has_rows(pattern: str, change: Callable[[Array],
     case = next(iter(suite.matching(pattern))).astype("float32")
     rows, _ = judged_case(case, Changed(change), torch_subject)
     assert any(row.verdict in DISCREPANCIES for row in rows)
+    shown = {key.quantity for key in refbp_subject.run(case)}
     for quantity in ("input", "buffer.", "step.", "mask"):
-        assert judged_case(case, Changed(change, quantity), torch_subject)[0]
+        if any(own.startswith(quantity) for own in shown):
+            assert judged_case(case, Changed(change, quantity), torch_subject)[0]

@@ -10,7 +10,7 @@ import oracle
 from oracle.selftest.models.architectures import architecture
 from oracle.selftest.models.language import language_model, tokens
 
-MOST = 0.02
+MOST = {"LeNet-5": 0.02, "GPT": 0.02, "ResNet-18": 0.0045}  # 0.02 of a ResNet-18 with sums five times as long
 # As people train in float16: gradients of a mean over a batch would be below its normal range.
 LOSS_SCALE = {"float16": 1024.0}
 
@@ -37,10 +37,9 @@ def made(name: str) -> tuple[nn.Module, Tensor, Tensor]:
     if name == "GPT":
         words = tokens(8, 2)
         return language_model("GPT-2"), words, words.roll(-1, 1).reshape(-1)
-    labels = torch.arange(8) % 10
     if name == "LeNet-5":
-        return lenet(), torch.rand(8, 1, 28, 28), labels
-    return architecture("resnet18", num_classes=10), torch.randn(8, 3, 64, 64), labels
+        return lenet(), torch.rand(8, 1, 28, 28), torch.arange(8)
+    return architecture("resnet18", num_classes=10), torch.randn(4, 3, 40, 40), torch.arange(4)
 
 
 class Autocast(nn.Module):
@@ -72,4 +71,4 @@ def test_nearly_everything_is_decided(name: str, precision: str) -> None:
     assert not report.blame, report.blame
     judged = report.table[report.table["n"] > 0]
     undecided = ((1 - judged["decided"]) * judged["n"]).sum() / judged["n"].sum()
-    assert undecided <= MOST
+    assert undecided <= MOST[name]

@@ -19,6 +19,8 @@ def test_the_script_runs_on_the_processor(tmp_path: Path, monkeypatch: pytest.Mo
     judge = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "judge", judge)
     spec.loader.exec_module(judge)
+    few = ("LayerNorm", "Linear", "GELU")  # all of them are judged by tests/oracle/modules/test_kernels.py
+    monkeypatch.setattr(judge, "LAYERS", {name: judge.LAYERS[name] for name in few})
     assert judge.main(["--device", "cpu", "--out", str(tmp_path / "gpu.md")]) == 0
     text = (tmp_path / "gpu.md").read_text()
     assert "# Judged on the processor" in text and ", 0 not as expected." in text

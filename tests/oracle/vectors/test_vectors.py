@@ -85,10 +85,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_an_export_is_the_same_to_the_byte(tmp_path: Path) -> None:
     """Again into the same folder, and by another process; a CNN with long sums."""
-    export = f"vectors.export({str(tmp_path / 'first')!r}, 'lenet5', ('float32',))"
+    export = f"vectors.export({str(tmp_path / 'first')!r}, 'lenet5/', ('float32',))"
     subprocess.run([sys.executable, "-c", f"from oracle import vectors; {export}"], check=True)
     for _ in range(2):
-        vectors.export(tmp_path / "second", "lenet5", ("float32",))
+        vectors.export(tmp_path / "second", "lenet5/", ("float32",))
     assert len(contents(tmp_path / "first")) == 7 and contents(tmp_path / "first") == contents(tmp_path / "second")
 
 

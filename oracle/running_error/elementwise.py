@@ -132,9 +132,8 @@ def multiply(x: Any, y: Any) -> ErrorArray:
 
 def divide(x: Any, y: Any) -> ErrorArray:
     x, y = map(in_range, operands(x, y))
-    if x.terms is not None and not is_power_of_two(
-        y
-    ):  # a mean that is kept up to date, or of shares, is rounded on the way
+    if x.terms is not None and not (is_power_of_two(y) and abs(y.value) <= 2):
+        # A mean of more than two numbers that is kept up to date, or of shares, is rounded on the way.
         x = x.mapped(lambda component: component)
         x.quantum = None
     model, value = x.model, x.value / y.value

@@ -28,7 +28,13 @@ NARROW = ("bfloat16", "autocast")
 BATCH, LARGER = 2, 8
 # torch cannot run these on the CPU: oneDNN has no recurrent layer with 16-bit inputs and 32-bit weights, and grouped products, as
 # mixtures of experts make them, have no float64.
-IMPOSSIBLE = {("language/LSTM", "autocast"), *((f"transformers/{name}", "float64") for name in GROUPED_PRODUCTS)}
+IMPOSSIBLE = {
+    ("language/LSTM", "autocast"),
+    *((f"transformers/{name}", "float64") for name in GROUPED_PRODUCTS),
+    # A convolution of three dimensions, of whose gradient a part may be memory that nobody wrote, and so be NaN:
+    # reports/findings/torch-conv3d-bfloat16-memory.md.
+    ("lambda_resnet26t", "bfloat16"),
+}
 
 
 class Job(NamedTuple):

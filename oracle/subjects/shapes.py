@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from oracle.subjects.walk import Layer, Tensor
-from oracle.trace import Unsupported
 
 Sides: TypeAlias = list[tuple[int, int]]
 
@@ -47,8 +46,6 @@ def pool_sides(layer: Layer, x: Tensor) -> Sides:
     ):
         reach = d * (k - 1) + 1
         room = n + 2 * p - reach
-        if room < 0:
-            raise Unsupported(f"{layer.type} with windows that reach beyond the padded input")
         count = (-(-room // s) if layer.options["ceil_mode"] else room // s) + 1
         if layer.options["ceil_mode"] and (count - 1) * s >= n + p:
             count -= 1

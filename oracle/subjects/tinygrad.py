@@ -22,7 +22,6 @@ from oracle.subjects.shapes import (
     conv_sides,
     flattened,
     pad_sides,
-    pool_sides,
     reduced,
     softmax_dim,
     strides,
@@ -73,14 +72,12 @@ def conv_transpose(layer: Layer, x: Tensor) -> Tensor:
 
 def max_pool(layer: Layer, x: Tensor) -> Tensor:
     layer.options.refuse("a max pooling whose indices go on", return_indices=False)
-    pool_sides(layer, x)
     each = (layer.each("kernel_size"), strides(layer), layer.each("dilation"), layer.each("padding"))
     return batched(layer, x, lambda x: x.max_pool2d(*each, ceil_mode=layer.options["ceil_mode"]))
 
 
 def avg_pool(layer: Layer, x: Tensor) -> Tensor:
     layer.options.refuse("tinygrad's avg_pool2d", divisor_override=None)
-    pool_sides(layer, x)
     each = (layer.each("kernel_size"), strides(layer), 1, layer.each("padding"))
     how = (layer.options["ceil_mode"], layer.options["count_include_pad"])
     return batched(layer, x, lambda x: x.avg_pool2d(*each, *how))

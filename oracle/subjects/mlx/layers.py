@@ -15,7 +15,6 @@ from oracle.subjects.shapes import (
     channelwise,
     conv_sides,
     pad_sides,
-    pool_sides,
     softmax_dim,
     strides,
     trailing,
@@ -75,7 +74,6 @@ def pool(kind: str) -> Op:
             raise Unsupported(f"mlx.nn's {kind} has no dilation")
         if not layer.options.get("count_include_pad", True) and any(layer.each("padding")):
             raise Unsupported(f"mlx.nn's {kind} counts the padding in")
-        pool_sides(layer, x)
         module = getattr(nn, layer.type)(layer.each("kernel_size"), strides(layer), layer.each("padding"))
         return batched(layer, x, lambda x: first(module(last(x))))
 

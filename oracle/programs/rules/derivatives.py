@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
+from oracle.programs.adjoint import summed_to
 from oracle.programs.table import NoRule, rule
 
 Slopes = tuple[Any, Any]  # f'(x) and f''(x)
@@ -151,7 +152,7 @@ def prelu_backward(grad_output: Any, input: Any, weight: Any) -> Any:
 
     def backward(G: Any, G_weight: Any) -> Any:
         through = None if G is None else np.where(positive, G, G * weight)
-        of_weight = None if G is None else np.where(positive, 0.0, G * g)
+        of_weight = None if G is None else summed_to(np.where(positive, 0.0, G * g), weight)
         if G_weight is None:
             return through, None, of_weight
         more = np.where(positive, 0.0, G_weight * input)

@@ -16,6 +16,7 @@ from oracle.judging.derived import expected_of
 from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, Row
 from oracle.judging.verdict import compare
 from oracle.programs.execution import Plain, WithErrors
+from oracle.programs.table import NoRule
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.subjects.torch import array
 
@@ -127,6 +128,61 @@ def test_torch_is_not_accused(name: str, dtype: torch.dtype) -> None:
             row = Row(name, str(dtype).removeprefix("torch."), 0, name, "", str(place), LOCAL, PASS)
             row = compare(row, array(got.detach() + 0), expected_of(made), structured=True, no_terms=False)
             assert row.verdict not in DISCREPANCIES, row
+
+
+ROWS, VOLUME, FEATURES = torch.randn(6), torch.randn(3, 4, 3), torch.randn(4)
+# Functions of x and parameters, and these parameters.
+LEARNT: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
+    "prelu": (F.prelu, (FEATURES.abs(),)),
+    "conv1d": (lambda x, w, b: F.conv1d(x, w, b, padding=1), (VOLUME, FEATURES[:3])),
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (6,), w, b), (ROWS, ROWS.flip(0))),
+    "group_norm": (lambda x, w, b: F.group_norm(x, 2, w, b), (FEATURES, FEATURES.flip(0))),
+    "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), (FEATURES, FEATURES.flip(0))),
+}
+
+
+def by(wanted: tuple[int, ...], f: Callable[..., Tensor]) -> Callable[..., list[Tensor]]:
+    """The gradients of f by these of its arguments, as a function of all of them and of the gradient that it receives."""
+
+    def gradients(*given: Tensor) -> list[Tensor]:
+        *own, g = given
+        own = [value if value.requires_grad else value.detach().requires_grad_() for value in own]
+        return list(torch.autograd.grad(f(*own), [own[place] for place in wanted], g, create_graph=True))
+
+    return gradients
+
+
+@pytest.mark.parametrize(
+    "name, wanted",
+    [
+        (name, wanted)
+        for name, (_, params) in LEARNT.items()
+        for wanted in ((0,), (1,), (0, 1), (2,), (0, 1, 2))
+        if max(wanted) <= len(params)
+    ],
+)
+def test_the_gradients_of_parameters_gradients(name: str, wanted: tuple[int, ...]) -> None:
+    """As a gradient penalty or meta-learning needs them: whichever of a layer's gradients is differentiated, the others not."""
+    f, params = LEARNT[name]
+    torch.manual_seed(0)
+    given = [torch.randn(2, 4, 6).double(), *(own.double() for own in params)]
+    given.append(torch.randn_like(f(*given)))
+    fn = by(wanted, f)
+    inputs, upstream, expected = torch_gradients(fn, given)
+    outputs, grads = run(fn, inputs, upstream, Plain())
+    for got, due in zip([*outputs, *grads], [*fn(*inputs), *expected], strict=True):
+        if due is not None:
+            shown = np.zeros(tuple(due.shape)) if got is None else got
+            np.testing.assert_allclose(shown, due.detach().numpy(), rtol=1e-8, atol=1e-9)
+
+
+def test_what_has_no_second_derivative_here_is_refused_in_words() -> None:
+    """A batch norm in evaluation has another backward than in training, whose rule would give other numbers."""
+    statistics = torch.zeros(4).double(), torch.ones(4).double()
+    fn, given = differentiated(lambda x: F.batch_norm(x, *statistics), torch.float64)
+    inputs, upstream, _ = torch_gradients(lambda *own: [fn(*own)], given)
+    with pytest.raises(NoRule, match="a batch norm in evaluation, differentiated again"):
+        run(lambda *own: [fn(*own)], inputs, upstream, Plain())
 
 
 class Penalized(nn.Module):

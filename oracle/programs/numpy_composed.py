@@ -92,8 +92,6 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
         return flat.reshape((1,) * x.ndim) if keepdims else flat
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if len(axes) == 1 or ord in (None, "fro", "f"):
-        if len(axes) == 1 and isinstance(ord, str):
-            raise ValueError(f"np.linalg.norm of vectors takes a number as ord, got {ord!r}")
         return np.linalg.vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if ord in (None, "fro", "f") else ord)
     if ord not in (1, -1, np.inf, -np.inf):
         raise NoRule(f"there is no rule for np.linalg.norm of matrices with ord={ord!r}")

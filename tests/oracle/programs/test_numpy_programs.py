@@ -11,6 +11,7 @@ import pytest
 from scipy import special
 
 import oracle
+from oracle.programs import numpy_functions
 from oracle.programs.numpy_calls import record
 from oracle.programs.table import NoRule
 
@@ -129,6 +130,13 @@ def reduced(x: Any, y: Any) -> Any:
     return np.cumprod(x, axis=1)[:, 2] * np.prod(y, axis=1) + np.nansum(x, axis=1) * np.trace(y) + np.prod(x)
 
 
+def made_inside(x: Any, y: Any) -> Any:
+    """Arrays of a plain number, of a recorded one and of a list of both, also in another precision."""
+    shares = [x[0, 0], y[1, 1], 0.5, x[3, 3] * y[2, 2]]
+    single = np.asarray(np.array(x, np.float32), np.float64)
+    return np.full((4, 6), 2.0) * x + np.full((4, 6), y[0, 0]) * np.average(y, axis=0, weights=shares) + 0 * single
+
+
 PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     own.__name__: own
     for own in (
@@ -148,6 +156,7 @@ PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
         elementary,
         of_scipy,
         reduced,
+        made_inside,
     )
 }
 
@@ -238,6 +247,18 @@ def test_arrays_made_inside_are_written_to_and_integers_are_plain() -> None:
         (lambda x: np.einsum(x, [0, 1], [0]), NoRule, "give them as a text"),
         (lambda x: np.pad(x, 1, "mean"), NoRule, r"^there is no rule for np\.pad with mode='mean'$"),
         (lambda x: np.linalg.norm(x, 2), NoRule, r"^there is no rule for np\.linalg\.norm of matrices with ord=2$"),
+        (lambda x: x[0, 0].__setitem__((), 1.0), TypeError, "a number of NumPy does not support item assignment"),
+        (lambda x: np.linalg.norm(x, "fro", axis=0), ValueError, "Invalid norm order 'fro' for vectors"),
+        (lambda x: np.average(x.reshape(2, 2, 6), (0, 1), np.ones((2, 2))), NoRule, "another shape over several axes"),
+        (lambda x: np.pad(x, 1, constant_values=x[0, 0]), NoRule, "with constant_values that are recorded"),
+        (lambda x: np.putmask(x.copy(), MASK, np.ones(3)), NoRule, r"np\.putmask with values of another size"),
+        (lambda x: np.put(x.copy(), [0, 1, 2], [1.0, 2.0]), NoRule, r"np\.put with fewer values than places"),
+        (
+            lambda x: np.linalg.solve(x[:2, :4].reshape(2, 2, 2), x[:2, :2]),
+            NoRule,
+            "with fewer dimensions of the second array",
+        ),
+        (lambda x: np.add(x, 1.0, out=np.zeros((4, 6), int)), TypeError, "not written into an array of int64"),
         (np.linalg.svd, NoRule, r"^there is no rule for np\.linalg\.svd$"),
         (np.fft.fft, NoRule, r"^there is no rule for np\.fft\.fft$"),
         (lambda x: np.maximum.at(x, np.zeros(200, int), 1.0), NoRule, "changes an element more than 100 times"),
@@ -250,3 +271,11 @@ def test_what_cannot_be_followed_is_refused(program: Any, error: type[Exception]
     """Nothing is left out of a gradient in silence."""
     with pytest.raises(error, match=said):
         oracle.expect(program, X)
+
+
+@pytest.mark.parametrize("other", [np.sum, lambda a: np.mean(a) * 1.001, lambda a: np.mean(a, keepdims=True)])
+def test_what_does_not_compute_numpys_numbers_is_refused(other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function is recorded as a composition of others: one with another result or shape would have wrong gradients too."""
+    monkeypatch.setitem(numpy_functions.COMPOSED, "average", other)
+    with pytest.raises(NoRule, match=r"^there is no rule for np\.average with such arguments$"):
+        oracle.expect(np.average, X)

@@ -1,4 +1,4 @@
-"""Rules on a number without dimensions, on an empty index, and on bags of a table's rows: values and gradients are torch's."""
+"""Rules on a number without dimensions, on nothing, on bags of a table's rows, and on a part: their numbers are torch's."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
     "softmax": (lambda x: x.softmax(0), NUMBER),
     "mean": (lambda x: x.mean(0), NUMBER),
     "amax": (lambda x: x.amax(0), NUMBER),
+    "power zero": (lambda x: x**0, NUMBER),
+    "reflected in a single pixel": (
+        lambda x, grid: F.grid_sample(
+            x.reshape(1, 1, 1, 1), grid.reshape(1, 1, 1, 2), padding_mode="reflection", align_corners=True
+        ),
+        NUMBER,
+        (2,),
+    ),
 }
 EMPTY: dict[str, tuple[Any, ...]] = {
     "scatter a value": (lambda x: x.scatter(0, NONE, 5.0), THREE),
@@ -54,6 +62,10 @@ EMPTY: dict[str, tuple[Any, ...]] = {
     "index_add": (lambda x, y: x.index_add(0, NONE, y), TABLE, (0, 2)),
     "index_put": (lambda x, y: x.index_put((NONE,), y), TABLE, (0, 2)),
     "cat": (lambda x, y: torch.cat([x, y]), TABLE, (0,)),
+    "scatter_reduce": (lambda x, y: x.scatter_reduce(0, NONE, y, "sum"), THREE, (0,)),
+    "logcumsumexp": (lambda x: x.logcumsumexp(0), (0, 3)),
+    "median": (lambda x: x.median(1)[0], (0, 3)),
+    "sum of no products": (lambda x, a, b: torch.addbmm(x, a, b, beta=0), TABLE, (0, 3, 4), (0, 4, 2)),
 }
 
 
@@ -73,9 +85,18 @@ TABLES: dict[str, tuple[Any, ...]] = {
     "means with the last end": (bag("mean", torch.tensor([0, 2, 4]), include_last_offset=True), TABLE),
     "maxima with an empty bag": (bag("max", torch.tensor([0, 2, 2])), TABLE),
 }
+PARTS: dict[str, tuple[Any, ...]] = {
+    "one of the copies": (lambda x: torch.unbind_copy(x)[1], TABLE),
+    "the variance and not the mean": (lambda x: torch.var_mean(x, 0)[0], TABLE),
+    "the mean and not the variance": (lambda x: torch.var_mean(x, 0)[1], TABLE),
+    "a product in the place of what is there": (lambda x, a, b: torch.addmm(x, a, b, beta=0), TABLE, (3, 4), (4, 2)),
+    "a solution from the right": (lambda a, b: torch.linalg.solve(a, b, left=False), (2, 2), TABLE),
+    "the distances of rows": (lambda a, b: torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist"), TABLE, (4, 2)),
+    "the first of the polygammas": (lambda x: torch.polygamma(0, x.exp()).detach() * x, THREE),
+}
 ALL = {
     f"{what}: {name}": entry
-    for what, entries in (("a number", NUMBERS), ("an empty index", EMPTY), ("a table", TABLES))
+    for what, entries in (("a number", NUMBERS), ("an empty index", EMPTY), ("a table", TABLES), ("a part", PARTS))
     for name, entry in entries.items()
 }
 

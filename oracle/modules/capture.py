@@ -61,7 +61,6 @@ class Capture:
         self.calls: list[Call] = []
         self.reached: list[Call] = []
         self.open: list[Call] = []
-        self.watching = False
         self.differentiating = False
         self.order: list[str] = []
         self.owned: dict[Node, Call] = {}
@@ -74,7 +73,6 @@ class Capture:
     def of(self, module: torch.nn.Module) -> Iterator[None]:
         """Inside, calls of the module's leaves are recorded, after hooks that were registered before."""
         handles = []
-        self.watching = True
         try:
             for name, leaf in leaves(module):
                 entering = _uncompiled(unrecorded(self._entering(name)))
@@ -83,14 +81,12 @@ class Capture:
                 handles.append(leaf.register_forward_hook(leaving, prepend=True, with_kwargs=True))
             yield
         finally:
-            self.watching, self._last = False, None
+            self._last = None
             for handle in handles:
                 handle.remove()
 
     def _entering(self, name: str) -> Callable[..., None]:
         def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if not self.watching:  # such as a second forward pass during backward, by checkpointing
-                return
             self._counts[name] = self._counts.get(name, 0) + 1
             number = self._counts[name]
             call = Call(name if number == 1 else f"{name}#{number}", *identity(module), training=module.training)
@@ -111,8 +107,6 @@ class Capture:
 
     def _leaving(self, name: str) -> Callable[..., None]:
         def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            if not self.watching:
-                return
             while self.open[-1].name != name:  # calls that raised, and whose error was caught
                 self.open.pop()
             call = self.open[-1]

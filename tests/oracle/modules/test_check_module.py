@@ -258,6 +258,63 @@ def test_a_layer_that_writes_into_what_it_is_given_is_blamed(dtype: torch.dtype)
     assert oracle.check_module(in_place, x).passed
 
 
+def a_kernel_that_writes(into: str) -> Callable[..., torch.Tensor]:
+    """A leaky ReLU that is right in itself, and overwrites what it was given in memory, as C code does."""
+
+    class Kernel(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, slope: float) -> torch.Tensor:
+            y = torch.where(x > 0, x, slope * x)
+            ctx.save_for_backward(x > 0)
+            ctx.slope = slope
+            if into == "input":
+                x.detach().numpy()[...] *= 0.5
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> Any:
+            (positive,) = ctx.saved_tensors
+            result = torch.where(positive, grad, ctx.slope * grad)
+            if into == "grad_output":
+                grad.numpy()[...] *= 0.5
+            return result, None
+
+    return lambda x, slope, inplace: Kernel.apply(x, slope)
+
+
+@pytest.mark.parametrize("into", ["input", "grad_output"])
+def test_a_kernel_of_torch_that_writes_into_what_it_is_given_is_blamed(
+    into: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where torch itself notices nothing: the layer is its own class, and the layer's numbers are right."""
+    monkeypatch.setattr(F, "leaky_relu", a_kernel_that_writes(into))
+    report = oracle.check_module(Branches(nn.LeakyReLU()).double(), torch.randn(4, 6).double())
+    (written,) = [blame for blame in report.blame if blame.layer.startswith("branch")]
+    what = "gradient" if into == "grad_output" else "input"
+    assert (written.layer, written.quantity, written.verdict) == ("branch", into, "wrong")
+    assert written.diagnosis == f"it writes into the {what} that it is given, which other code may read"
+    monkeypatch.setattr(F, "leaky_relu", a_kernel_that_writes(""))
+    assert oracle.check_module(Branches(nn.LeakyReLU()).double(), torch.randn(4, 6).double()).passed
+
+
+def test_an_optimizer_that_the_reference_lacks_is_said() -> None:
+    """Its updates are not judged, and the gradients before them are all the same."""
+
+    class Own(torch.optim.Optimizer):
+        def __init__(self, params: Any) -> None:
+            super().__init__(params, {})
+
+        def step(self, closure: Any = None) -> None:
+            for parameter in self.param_groups[0]["params"]:
+                parameter.data.sub_(parameter.grad)
+
+    layer = nn.Linear(3, 2)
+    report = oracle.check_module(layer, torch.randn(4, 3), optimizer=Own(layer.parameters()))
+    (row,) = report.table[report.table["layer"] == "optimizer"].to_dict("records")
+    assert row["verdict"] == "unsupported" and row["diagnosis"].startswith("the reference has no ")
+    assert row["diagnosis"].endswith("Own") and report.coverage.gradients == 1 and not report.blame
+
+
 def test_each_call_of_a_shared_layer_has_its_own_gradients() -> None:
     """Only the second call is wrong, and only its row says so, although both add to the same parameter."""
 
@@ -813,6 +870,14 @@ class Texts(nn.Module):
         ((nn.Linear(2, 2), torch.ones(1, 2), nn.MSELoss()), "target is missing"),
         ((nn.Linear(2, 2), torch.ones(1, 2), None, torch.ones(1, 2)), "loss is missing"),
         ((nn.Linear(2, 2), torch.ones(1, 2), nn.MSELoss(), 3), "target is a tensor, or holds some, got int"),
+        (
+            (nn.Linear(2, 2), torch.ones(1, 2), "mse", torch.ones(1, 2)),
+            "loss is called as loss(output, target), got str",
+        ),
+        (
+            (nn.Linear(2, 2), torch.ones(1, 2), lambda y, t: 1.0, torch.ones(1, 2)),
+            "loss gives float: it has to give a tensor",
+        ),
         ((nn.Linear(2, 2), torch.ones(1, 2), None, None, "SGD"), "optimizer is a torch.optim.Optimizer, got str"),
         ((nn.Linear(2, 2), torch.ones(1, 2), None, None, None, 0), "steps is a whole number from 1 on, got 0"),
         ((nn.LazyLinear(2), torch.ones(1, 2)), "weight is not initialised yet"),

@@ -256,3 +256,53 @@ def test_references_that_stand_for_nothing_are_refused(references: Any, said: st
     """A misspelt name would leave a part unjudged, or judged as what it is not."""
     with pytest.raises(ValueError, match=said):
         oracle.check_module(nn.Sequential(nn.ReLU()), torch.randn(2, requires_grad=True), references=references)
+
+
+class Pair(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x * 2, x.sign()
+
+
+class Tripled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 3
+
+
+class Used(nn.Module):
+    """A part that has a reference, and what a network makes of it after a linear layer."""
+
+    def __init__(self, part: nn.Module, use: Callable[[nn.Module, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.part, self.use, self.linear = part, use, nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.use(self.part, self.linear(x))
+
+
+def doubled(x: Any) -> Any:
+    return x * 2, x
+
+
+@pytest.mark.parametrize(
+    ("part", "use", "reference", "wrong", "unjudged"),
+    [
+        (Pair(), lambda m, h: m(h)[0], lambda x: (x * 2, torch.sign(x)), [], []),
+        (Pair(), lambda m, h: m(h)[0], lambda x: (x * 3, torch.sign(x)), ["output", "grad_input"], []),
+        (Pair(), lambda m, h: m(h)[0], lambda x: (doubled(x), lambda a, b: 2 * a), [], ["one of them got none"]),
+        (nn.Identity(), lambda m, h: m(h), lambda x: x, [], ["it hands its input through"]),
+        (Tripled(), lambda m, h: m(h.detach()) + h, lambda x: x * 3, [], []),
+        (Tripled(), lambda m, h: (m(h), h)[1], lambda x: x * 4, [], []),
+        (Tripled(), lambda m, h: m(h) + m(h), lambda x: x * 3, [], []),
+        (Tripled(), lambda m, h: m(h), lambda x: x * 4, ["output", "grad_input"], []),
+    ],
+    ids=["a part", "wrong", "meant", "through", "constant", "unused", "twice", "wrong alone"],
+)
+def test_a_part_is_held_against_its_reference_as_far_as_a_gradient_reaches_it(
+    part: nn.Module, use: Any, reference: Any, wrong: list[str], unjudged: list[str]
+) -> None:
+    """By the outputs that have a gradient; where there is none, or nothing to compute, it says so or is silent."""
+    torch.manual_seed(0)
+    report = oracle.check_module(Used(part, use), torch.randn(5, 4), references={"part": reference}, unjudged="allow")
+    assert [own.quantity.partition("#")[0] for own in report.blame] == wrong
+    assert len(report.coverage.unjudged) == len(unjudged)
+    assert all(said in own.reason for own, said in zip(report.coverage.unjudged, unjudged, strict=True))

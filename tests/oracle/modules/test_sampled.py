@@ -278,10 +278,12 @@ def test_a_view_of_which_a_part_was_judged_is_listed() -> None:
     assert "no tensor was large enough" not in report.conclusion
 
 
-def test_an_effort_that_is_neither_word_is_refused_in_one_sentence() -> None:
+def test_an_argument_that_is_neither_word_is_refused_in_one_sentence() -> None:
     net, x = nn.Linear(2, 2), torch.randn(3, 2)
     with pytest.raises(ModuleError, match=r"^effort is 'full' or 'sample', got 'half'$"):
         oracle.check_module(net, x, effort="half")
+    with pytest.raises(ModuleError, match=r"^unjudged is 'fail' or 'allow', got 'ignore'$"):
+        oracle.check_module(net, x, unjudged="ignore")
     with pytest.raises(ModuleError, match=r"^seed is a whole number from 0 on, got -1$"):
         oracle.check_module(net, x, effort="sample", seed=-1)
 

@@ -32,9 +32,7 @@ class Kind:
         return [culprit for culprit in self.culprits if culprit is not self.example]
 
     def remark(self, most: int = 3) -> str:
-        """A line about the other discrepancies of this kind; empty if there are none."""
-        if not self.others:
-            return ""
+        """A line about the other discrepancies of this kind, of which there is at least one."""
         shown = [f"{own.case}/{own.layer}" if own.layer else own.case for own in self.others]
         places = list(dict.fromkeys(shown))
         more = f" and {len(places) - most} more places" if len(places) > most else ""

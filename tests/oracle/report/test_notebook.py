@@ -51,6 +51,8 @@ def test_figures_are_drawn(report: oracle.Report) -> None:
     drawn = report.plot_layers()
     assert "lenet5/random" in drawn.axes[0].get_title()
     assert report.plot_layers("lenet5/random", figure="effective_bits").axes
+    (marks,) = report.plot_layers("lenet5/random", "float32", "z_max").axes
+    assert "λ" in [text.get_text() for text in marks.get_legend().get_texts()]
     errors = report.plot_errors("lenet5/random", "conv2", "grad.weight")
     assert {"kernel", "kernel × channels", "got against expected"} <= {axes.get_title() for axes in errors.axes}
     plt.close("all")
@@ -61,6 +63,7 @@ def test_figures_are_drawn(report: oracle.Report) -> None:
     [
         (lambda report: report.plot_layers("nope"), "holds no case 'nope'"),
         (lambda report: report.plot_layers(figure="verdict"), "unknown figure 'verdict'"),
+        (lambda report: replace(report, table=report.table[:0]).plot_layers(), "the report holds no rows to draw"),
         (
             lambda report: report.plot_errors("lenet5/random", "fc1", "output"),
             "kept are lenet5/random/conv2 grad.weight",

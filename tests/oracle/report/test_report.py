@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -13,13 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import oracle
 from oracle.blame import details
 from oracle.blame.blame import Blame
 from oracle.judging.rows import DISCREPANCIES, FAILURES, VERDICTS, Row
 from oracle.judging.training import TrainingRun
+from oracle.report import github, terminal
 from oracle.report.about import About
+from oracle.report.diff import WORSE, Change
+from oracle.report.history import Course
 from oracle.report.report import Report, ReportError, load_report
 from oracle.wording.figures import exact_share, figure
 from tests.programs import program
@@ -98,6 +103,63 @@ def test_what_was_not_judged_does_not_count_as_conforming() -> None:
 def test_a_printed_report_is_no_longer_than_a_screen_or_two() -> None:
     rows = [row("wrong", case=f"tiny/{number}", n_outside=1) for number in range(25)]
     assert "\nand 5 more\nmine against torch: discrepancies in 25 of 25 runs" in repr(Report.of(rows, ABOUT, {}))
+
+
+def printed(show: Any, *given: Any, is_terminal: bool = False) -> str:
+    out = Console(file=io.StringIO(), width=120, force_terminal=is_terminal, no_color=True, highlight=False)
+    show(out, *given)
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+def test_the_terminal_shows_the_first_kinds_and_how_a_free_training_ended() -> None:
+    """Of more kinds than a screen holds it says how many are left; a gap between parameters has its step."""
+    most = terminal.MOST_BLAMES
+    rows = [row("wrong", case=f"tiny/{n}", layer_type=f"Kind{n}", n_outside=1) for n in range(most + 3)]
+    shown = printed(terminal.show_report, Report.of(rows, ABOUT, {}, [FREE]))
+    assert f"(Kind{most - 1})" in shown and f"(Kind{most})" not in shown
+    assert "\nand 3 kinds more, in the report's cases.csv\n" in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("digits/mlp")]
+    assert re.split(" {2,}", line.strip()) == ["digits/mlp", "2", "90.00%", "95.00%", "0 (step 1), inf (step 3)"]
+    assert "free training" not in printed(terminal.show_report, Report.of(rows[:1], ABOUT, {}))
+
+
+def test_the_terminal_shows_the_gravest_changes_and_counts_all() -> None:
+    change = Change(WORSE, "net", "float32", "pass", "wrong", "step 0", 2, 1.5, math.nan)
+    shown = printed(terminal.show_changes, [change] * (terminal.MOST_CHANGES + 2))
+    assert shown.count("(largest z 1.5)") == terminal.MOST_CHANGES
+    assert shown.endswith(f"and 2 more groups of rows, with --json\n{2 * terminal.MOST_CHANGES + 4} rows worse\n")
+    assert printed(terminal.show_changes, []) == "no verdict differs\n"
+
+
+def test_a_history_is_drawn_in_a_terminal_alone() -> None:
+    """In a pipe there are its first and last figures."""
+    courses = [Course("conv", (1.0, 2.0, 4.0), (20.0, math.nan, 10.0))]
+    plain, drawn = (
+        printed(lambda out: out.print(terminal.history_table(courses, out)), is_terminal=own) for own in (False, True)
+    )
+    assert "1 → 4" in plain and "20 → 10" in plain and not set(plain) & set(terminal.BLOCKS)
+    assert "▁" in drawn and "█" in drawn and "·" in drawn and "1 → 4" in drawn
+
+
+def test_a_terminal_has_its_own_width_and_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe is wide enough for a table, and has no colour."""
+    monkeypatch.setenv("COLUMNS", "70")
+    assert terminal.console().width == 120 and terminal.console().no_color
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    made = terminal.console()
+    assert made.is_terminal and made.width == 70 and not made.no_color
+
+
+def test_a_summary_has_the_free_training_and_an_annotation_the_failure() -> None:
+    """A run in which the harness failed is an error on the page of its check, although nobody is to blame."""
+    failed = Report.of([row("failed", diagnosis="disk full")], ABOUT, {})
+    (line,) = github.workflow_commands([], failed.table)
+    assert line.startswith("::error") and "disk full" in line
+    _, training = github.summary(mixed()).split("### Free training on digits")
+    assert "digits/mlp" in training
+    assert "Free training" not in github.summary(failed)
 
 
 def test_a_report_says_when_and_how_it_was_made_and_how_to_make_a_part_of_it_again() -> None:
@@ -248,11 +310,14 @@ def test_whole_or_not_at_all(owner: Any, method: str, tmp_path: Path, monkeypatc
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("lacking", [(), ("report.json", "cases.csv"), FILES], ids=len)
 def test_whole_or_not_at_all_when_files_cannot_take_their_places(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lacking: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half a new report beside half an old one would be a report that nobody made."""
+    """Half a new report beside half an old one would be a report that nobody made. What was not there before goes again."""
     passing().save(tmp_path)
+    for name in lacking:
+        (tmp_path / name).unlink()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     moved: list[Path] = []
     honest = Path.replace

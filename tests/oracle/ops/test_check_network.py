@@ -240,6 +240,64 @@ def test_a_missing_gradient_is_missing() -> None:
     assert {(own.quantity, own.verdict) for own in report.blame} == {("grad.b", "missing")}
 
 
+def test_a_gradient_of_another_shape_is_wrong() -> None:
+    """Also where only some of its elements are tried, since a layer's forward cannot be recorded."""
+
+    class Opaque(Dense):
+        def forward(self, x: np.ndarray) -> Any:
+            self.x = x
+            return np.array([[math.tanh(float(own)) for own in row] for row in x @ self.params["W"]]) + self.params["b"]
+
+        def backward(self, grad: np.ndarray) -> np.ndarray:
+            z = self.x @ self.params["W"]
+            inner = grad * (1 - np.tanh(z) ** 2)
+            self.grads = {"W": self.x.T @ inner, "b": grad.sum(axis=0)}
+            return inner @ self.params["W"].T
+
+    class Short(Opaque):
+        def backward(self, grad: np.ndarray) -> np.ndarray:
+            return super().backward(grad)[:-1]
+
+    assert oracle.check_network([Opaque(4, 3)], X).passed
+    (blame,) = oracle.check_network([Short(4, 3)], X).blame
+    assert (blame.quantity, blame.verdict) == ("grad_input", "wrong") and "expected (" in blame.diagnosis
+    (blame,) = oracle.check_network([type("Cut", (Relu,), {"backward": lambda self, g: g[:-1]})()], X).blame
+    assert (blame.layer, blame.quantity, blame.verdict) == ("0", "grad_input", "wrong")
+
+
+def test_behind_a_layer_that_hands_nothing_back_nothing_is_judged() -> None:
+    """The layer that gives no gradient is blamed; those before it, which got none, are not."""
+
+    class Forgets(Relu):
+        def backward(self, grad: np.ndarray) -> Any:
+            return None
+
+    report = oracle.check_network([Dense(4, 3), Forgets(), Dense(3, 2)], X, types=[None, "ReLU", "Linear"])
+    assert {(own.layer, own.quantity, own.verdict) for own in report.blame} == {("1", "grad_input", "missing")}
+    before = report.table.query("layer == '0' and quantity != 'output'")
+    assert not set(before["verdict"]) & {"wrong", "crashed", "imprecise"}
+
+
+def test_a_forward_pass_that_gives_something_else_each_time_is_unjudged() -> None:
+    """Its differences are those of its own changes: the layer would be accused of what the check did."""
+
+    class Counting(Relu):
+        calls = 0
+
+        def forward(self, x: Any) -> Any:
+            Counting.calls += 1
+            self.factor = float(Counting.calls)
+            return super().forward(x) * self.factor
+
+        def backward(self, grad: np.ndarray) -> np.ndarray:
+            return super().backward(grad) * self.factor
+
+    report = oracle.check_network([Dense(4, 3), Counting()], X)
+    assert not report.blame
+    (row,) = report.table[report.table["verdict"] == "unjudged"].to_dict("records")
+    assert row["layer"] == "1" and row["diagnosis"].endswith("it gives something else each time")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

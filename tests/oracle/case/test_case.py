@@ -115,6 +115,12 @@ def broken(**changes: Any) -> dict[str, Any]:
     return {key: item for key, item in value.items() if item is not None}
 
 
+def packed(**changes: Any) -> dict[str, Any]:
+    """An array as an object; None leaves a field out."""
+    value = {"dtype": "float64", "shape": [1, 2], "data": [1.0, -1.0], "strides": [2, 1]} | changes
+    return {key: item for key, item in value.items() if item is not None}
+
+
 WRONG_FILES = {
     "[1]": "a JSON object",
     "{": "not JSON",
@@ -143,6 +149,23 @@ WRONG_FILES = {
     json.dumps(broken(steps="two")): "steps expects int",
     json.dumps(broken(steps=0)): "steps",
     json.dumps(broken(format=99)): "format 99",
+    json.dumps(broken(grads=[{"0.weight": [[1.0, 2.0]]}])): "'optimizer', to which its 'grads' are given",
+    json.dumps(broken(layers=[{"type": 3}])): "an entry of layers needs the field 'type', a class name, got ",
+    json.dumps(
+        broken(layers=[{"type": "Linear", "options": [2, 1]}])
+    ): "options of 'Linear' in layers expects an object",
+    json.dumps(broken(params=[[1.0]])): "params expects an object of arrays by name, got list",
+    json.dumps(broken(inputs=[None])): "a nested list of numbers or an object, got NoneType",
+    json.dumps(broken(inputs=[packed(strides=None, data=None)])): "an array object needs 'data' or 'base64'",
+    json.dumps(broken(inputs=[packed(data=[1.0, 2.0, 3.0])])): r"shape \[1, 2\] needs 2 elements, got 3",
+    json.dumps(
+        broken(inputs=[packed(strides="2, 1")])
+    ): "strides are a list of whole numbers: a list of whole numbers is",
+    json.dumps(broken(inputs=[packed(strides=[1])])): r"shape \[1, 2\] needs 2 strides, got 1",
+    json.dumps(
+        broken(inputs=[packed(strides=[1, 10**6])])
+    ): "strides leave more than .* times its elements between them",
+    json.dumps(broken(inputs=[packed(shape=[1] * 99, data=[1.0])])): "needs a known 'dtype' and a 'shape'",
 }
 
 
@@ -168,3 +191,6 @@ def test_a_right_case_file_loads(tmp_path: Path) -> None:
     path = tmp_path / "case.json"
     path.write_text(json.dumps(good()))
     assert load_cases(str(path))[0].name == "mine"
+    path.write_text(json.dumps(broken(inputs=[packed(strides=[4, 2])])))
+    (case,) = load_cases(str(path))
+    assert case.inputs[0].tolist() == [[1.0, -1.0]] and element_strides(case.inputs[0]) == (4, 2)

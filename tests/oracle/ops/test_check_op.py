@@ -308,6 +308,11 @@ def test_what_a_user_gets_wrong_is_said_in_one_sentence(op: str, options: dict[s
     assert "\n" not in str(raised.value)
 
 
+def test_what_is_not_a_function_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^check_op expects a function fn\(x, …\) -> \(y, backward\), got ndarray$"):
+        oracle.check_op("relu", np.ones(3))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("op, options", [("leaky_relu", {"negative_slope": 0.3}), ("softmax", {"dim": 1})])
 def test_what_is_kept_from_an_earlier_call_is_found_out(op: str, options: dict[str, Any]) -> None:
     """Also with options that the suite lacks: one of the shapes comes twice, with other numbers."""

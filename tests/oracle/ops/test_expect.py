@@ -116,6 +116,8 @@ def test_several_outputs_and_a_gradient_of_ones_own() -> None:
     oracle.assert_close(x.exp(), expected.grads[0])
     with pytest.raises(oracle.Discrepancy, match=r"output\[1\]: not the int64 values"):
         oracle.assert_close((x.exp(), x.argmin(-1)), expected.output)
+    with pytest.raises(ValueError, match=r"grad_output has the output's shape \(3, 4\), got \(4,\)"):
+        oracle.expect(program, x, grad_output=(torch.ones(4), None))
     with pytest.raises(ValueError, match="grad_output has 1 arrays, for 2 outputs"):
         oracle.expect(program, x, grad_output=(torch.ones(3, 4),))
 

@@ -96,6 +96,20 @@ def test_arrays_of_other_libraries_are_refused_by_name() -> None:
         oracle.expect(jax.numpy.sin, jax.numpy.ones(3))
 
 
+def test_a_program_that_gives_no_tensor_is_refused() -> None:
+    with pytest.raises(ValueError, match="the program returns float: it has to return a tensor, or several"):
+        oracle.expect(lambda x: 1.0, X)
+
+
+def test_numbers_of_numpy_beside_the_arrays_are_constants() -> None:
+    """They are no inputs with a gradient, whatever their type."""
+    x = np.linspace(0.5, 2, 6)
+    for factor in (np.float64(3.0), np.int64(3), 3):
+        expected = oracle.expect(lambda x, c: x * c, x, factor)
+        assert len(expected.grads) == 1
+        oracle.assert_close(3 * x, expected.output)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_programs_that_are_not_recorded_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"give the module of which torch\.jit\.script made it$"):

@@ -110,6 +110,36 @@ def test_what_raises_is_crashed() -> None:
     assert set(report.table["verdict"]) == {"crashed"} and "no such kernel" in report.blame[0].diagnosis
 
 
+def test_a_function_of_another_form_is_crashed() -> None:
+    """It gives the output alone, as a forward does: said with what is expected."""
+    report = oracle.check_op(np.tanh, lambda x: np.tanh(x), x=(2, 2))  # noqa: PLW0108
+    assert {blame.verdict for blame in report.blame} == {"crashed"}
+    assert "returns a pair, output and backward; got ndarray" in report.blame[0].diagnosis
+
+
+def test_a_gradient_that_is_not_given_is_missing() -> None:
+    """Of the second array alone, which a backward for one argument does not know. Integers in a result have none."""
+
+    def first_alone(x: Any, w: Any) -> Any:
+        return x * w, lambda g: g * w
+
+    report = oracle.check_op(lambda x, w: x * w, first_alone, x=(2, 3), w=(2, 3), dtypes=("float64",))
+    assert [(own.quantity, own.verdict, own.diagnosis) for own in report.blame] == [
+        ("grad.w", "missing", "it gives no gradient there")
+    ]
+
+    def with_places(x: Any) -> Any:
+        return (np.max(x, 1), np.argmax(x, 1)), lambda g: g[:, None] * (np.arange(3) == np.argmax(x, 1)[:, None])
+
+    assert oracle.check_op(lambda x: (np.max(x, 1), np.argmax(x, 1)), with_places, x=(4, 3)).passed
+
+
+def test_a_gradient_of_another_shape_is_wrong_and_said_to_be_of_it() -> None:
+    report = oracle.check_op(np.tanh, lambda x: (np.tanh(x), lambda g: (g * (1 - np.tanh(x) ** 2))[:1]), x=(3, 2))
+    found = {(own.quantity, own.verdict, own.cause) for own in report.blame}
+    assert found == {("grad_input", "wrong", "2 too few along dimension 0")}
+
+
 def test_a_reference_that_means_something_else_in_numpy() -> None:
     """Torch's `w.transpose(0, 1)` exchanges two dimensions; NumPy's names the order of all, and here leaves them as they are."""
 

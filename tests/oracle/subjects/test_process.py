@@ -278,6 +278,8 @@ def test_whatever_an_introduction_is_ends_in_a_sentence(value: Any) -> None:
         ("profile", {"quantities": []}, "quantities are patterns of output, .*; got none"),
         ("profile", {"quantities": "output"}, "quantities is a list of names, got "),
         ("profile", {"conventions": "biased_running_variance"}, "conventions is a list of names, got "),
+        ("profile", {"accumulate": ["float64"]}, "accumulate is the name of a dtype, got "),
+        ("profile", {"accumulate": "float80"}, "accumulate is one of float64, .*, got 'float80'"),
         ("profile", {"normwise": ["conv2d"]}, "normwise are layers that add up, Conv1d, Conv2d, .*, got 'conv2d'"),
     ],
 )
@@ -285,6 +287,10 @@ def test_an_introduction_of_nothing_that_there_is_ends_in_a_sentence(field: str,
     """Else a program whose lists are misspelt would be given nothing, or be asked for nothing, and conform."""
     with pytest.raises(ValueError, match=said):
         introduction({"protocol": 1, "name": "x", field: value})
+    assert (
+        introduction({"protocol": 1, "name": "x", "profile": {"accumulate": "float64"}}).profile.accumulate == "float64"
+    )
+    assert introduction({"protocol": 1, "name": "x", "profile": {"accumulate": None}}).profile.accumulate is None
     assert (
         introduction({"protocol": 1, "name": "x", "supports": ["LSTM", "Linear"], "dtypes": ["int8", "float32"]}).name
         == "x"

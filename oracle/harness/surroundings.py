@@ -46,7 +46,7 @@ def _of_torch(torch: Any) -> Iterator[Setting]:
     yield Setting(
         "torch's dispatch modes",
         native._len_torch_dispatch_stack,
-        lambda old: _pop(native._len_torch_dispatch_stack, native._pop_torch_dispatch_stack, old),
+        lambda old: _pop(native._len_torch_dispatch_stack, lambda: native._pop_torch_dispatch_stack(None), old),
     )
     yield Setting("whether torch records gradients", torch.is_grad_enabled, torch.set_grad_enabled)
     yield Setting(

@@ -7,14 +7,18 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import oracle
 from oracle.case.case import Case
 from oracle.cli import main
+from oracle.harness.surroundings import Surroundings
 from oracle.report import github
 from oracle.subjects import refbp as refbp_subject
 from oracle.suite.build import layer, network_case
@@ -105,6 +109,28 @@ def test_torch_is_a_reference_whatever_its_process_does_to_it(changed: type) -> 
     with changed():
         report = oracle.run("refbp", cases=[CASE])
     assert report.passed, report
+
+
+class Redirected(TorchFunctionMode):
+    """Passes each call on; only its presence matters."""
+
+
+class Dispatched(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def test_modes_that_a_subject_leaves_on_are_taken_off_again() -> None:
+    """Those alone: a mode of the caller's own stays, beneath what was left on it."""
+    with Redirected() as own:
+        before = Surroundings()
+        Redirected().__enter__()
+        Dispatched().__enter__()
+        names = before.put_back()
+        assert torch.overrides._get_current_function_mode_stack() == [own]
+        assert torch._C._len_torch_dispatch_stack() == 0
+    assert names == ("torch's modes or default device", "torch's dispatch modes")
+    assert Surroundings().put_back() == ()
 
 
 @pytest.mark.contained

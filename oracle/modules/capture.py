@@ -262,8 +262,8 @@ class Capture:
         """
         entered: list[Call] = []
         behind = nodes_behind(own.grad_fn for own in outputs if own.grad_fn is not None)
-        for node, call in self.owned.items():
-            call.behind = node in behind
+        for node, owner in self.owned.items():
+            owner.behind = node in behind
         for node in behind:
             for edge in node.next_functions:
                 call = self.owned.get(edge[0])

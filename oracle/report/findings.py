@@ -10,10 +10,10 @@ import pandas as pd
 
 from oracle.blame.blame import Blame, reproduce
 from oracle.blame.details import Detail
-from oracle.judging.rows import DISCREPANCIES, FAILED, UNDECIDED, UNSUPPORTED
+from oracle.judging.rows import DISCREPANCIES, FAILED, UNDECIDED, UNJUDGED, UNSUPPORTED
 from oracle.judging.training import TrainingRun
 from oracle.report.about import About
-from oracle.report.coverage import Coverage
+from oracle.report.coverage import Coverage, Unjudged
 from oracle.report.described import Described
 from oracle.report.kinds import Kind, kind_table, kinds, sizes_of
 from oracle.report.table import (
@@ -86,7 +86,14 @@ class Findings:
     @property
     def is_open(self) -> bool:
         """Whether something is unjudged although the user did not allow it."""
-        return bool(self.coverage.unjudged) and self.about.unjudged != "allow"
+        return bool(self.not_judged) and self.about.unjudged != "allow"
+
+    @cached_property
+    def not_judged(self) -> tuple[Unjudged, ...]:
+        """Everything that was not judged, and why; of a report without shares by its rows."""
+        rows = self.table[self.table["verdict"] == UNJUDGED]
+        by_row = zip(rows["layer"], rows["layer_type"], rows["diagnosis"], strict=True)
+        return self.coverage.unjudged or tuple(Unjudged(*own) for own in by_row)
 
     @property
     def judged(self) -> str:
@@ -96,8 +103,8 @@ class Findings:
 
     @property
     def unjudged(self) -> list[str]:
-        """Everything that was not judged, and why."""
-        return [f"{place} ({kind}): {reason}" for place, kind, reason in self.coverage.unjudged]
+        """Everything that was not judged, and why, in words."""
+        return [f"{place} ({kind}): {reason}" for place, kind, reason in self.not_judged]
 
     @property
     def one_again(self) -> str:
@@ -137,7 +144,7 @@ class Findings:
             tail.append(f"largest z {largest}")
         failed = self.table[self.table["verdict"] == FAILED]
         if self.outcome == NOT_ALL_JUDGED:
-            first = self.coverage.unjudged[0]
+            first = self.not_judged[0]
             return f"{what}: {NOT_ALL_JUDGED} ({', '.join(tail)}), first {first.place} ({first.kind}): {first.reason}"
         if self.outcome == HARNESS_FAILED:
             return f"{what}: {failed_runs(failed)}"

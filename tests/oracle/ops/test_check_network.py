@@ -296,6 +296,7 @@ def test_a_forward_pass_that_gives_something_else_each_time_is_unjudged() -> Non
     assert not report.blame
     (row,) = report.table[report.table["verdict"] == "unjudged"].to_dict("records")
     assert row["layer"] == "1" and row["diagnosis"].endswith("it gives something else each time")
+    assert not report.passed and "not everything was judged" in repr(report) and "1 (Counting)" in repr(report)
 
 
 @pytest.mark.parametrize(

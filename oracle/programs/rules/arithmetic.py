@@ -196,7 +196,10 @@ def _to_chosen(g: Any, input: Any, other: Any, first: Any, second: Any) -> Any:
 
 @rule("clamp", "clip")
 def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
-    """min(max(x, low), high); g to x where low <= x <= high, else to the limit."""
+    """min(max(x, low), high); g to x where low <= x <= high, else to the limit, of crossed limits always to the upper one.
+
+    Where the limits are equal, the lower one gets nothing, as in torch: reports/findings/torch-clamp-equal-limits.md.
+    """
     y = input if min is None else np.maximum(input, min)
     y = y if max is None else np.minimum(y, max)
 
@@ -208,7 +211,8 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
             inside, high = np.where(above, 0.0, inside), np.where(crossed, g, np.where(above, g, 0.0))
         if min is not None:
             below = np.less(input, min)
-            inside, low = np.where(below, 0.0, inside), np.where(crossed, 0.0, np.where(below, g, 0.0))
+            counts = True if max is None else plain(min) < plain(max)
+            inside, low = np.where(below, 0.0, inside), np.where(counts, np.where(below, g, 0.0), 0.0)
         return (
             summed_to(inside, input),
             None if low is None else summed_to(low, min),

@@ -47,6 +47,7 @@ STEP_BY_STEP = {
     "_prelu_kernel": "cpu/Activation.cpp, cuda/ActivationPreluKernel.cu",
     "mse_loss": "cpu/BinaryOpsKernel.cpp, cuda/BinaryMiscOpsKernels.cu",
     **dict.fromkeys(("soft_margin_loss", "binary_cross_entropy_with_logits"), "Loss.cpp"),
+    "binary_cross_entropy": "Loss.cpp, cuda/Loss.cu",
     **dict.fromkeys(
         ("smooth_l1_loss_backward", "huber_loss_backward"), "torch/csrc/autograd/FunctionsManual.cpp"
     ),  # by what they compare
@@ -112,7 +113,7 @@ ON_CUDA = Operations(
     },
     step_by_step={
         **STEP_BY_STEP,
-        **dict.fromkeys(("nll_loss_forward", "binary_cross_entropy"), "cuda/Loss.cu"),
+        "nll_loss_forward": "cuda/Loss.cu",
         **dict.fromkeys(("smooth_l1_loss", "huber_loss"), "cuda/BinaryMiscOpsKernels.cu, cuda/PointwiseOpsKernel.cu"),
         "multi_margin_loss": "cuda/MultiMarginLoss.cu",
         "multilabel_margin_loss_forward": "cuda/MultiLabelMarginCriterion.cu",  # its terms

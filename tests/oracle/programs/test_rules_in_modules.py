@@ -292,3 +292,37 @@ def test_a_wrong_straight_through_gradient_is_found() -> None:
     right = lambda x: torch.fake_quantize_per_tensor_affine(x, 0.05, 0, -10, 10)  # noqa: E731
     report = oracle.check_module(Module(), torch.randn(5, 8), references={Bare: right})
     assert [own.quantity for own in report.blame] == ["grad_input"] and report.blame[0].layer_type.endswith("Bare")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_binary_cross_entropy_is_rounded_step_by_step_in_16_bits(dtype: torch.dtype) -> None:
+    """Its target's gradient is a difference of two rounded logarithms, which cancel where the probability is a half."""
+
+    class Module(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first, second = self.layer(x).sigmoid().chunk(2)
+            return F.binary_cross_entropy(first, second, reduction="none") * 2
+
+    for seed in range(5):
+        torch.manual_seed(seed)
+        report = oracle.check_module(Module().to(dtype), torch.randn(20, 8).to(dtype))
+        assert not report.blame, report
+
+
+def test_equal_limits_of_a_clamp_are_no_discrepancy() -> None:
+    """torch gives their gradient to neither where the number is below."""
+
+    class Module(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.low, self.high = nn.Parameter(torch.tensor([0.5, 1.0])), nn.Parameter(torch.tensor([0.5, 2.0]))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.clamp(x, self.low, self.high) * 2
+
+    x = torch.tensor([[0.0, 0.0], [0.5, 1.5], [3.0, 3.0]], requires_grad=True)
+    oracle.check_module(Module(), x).raise_for_discrepancy()

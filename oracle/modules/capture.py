@@ -187,7 +187,8 @@ class Capture:
         base = output._base if output._is_view() else None
         if base is not None and base.grad_fn is not None and age_of(base.grad_fn) >= call.age:  # changed in place
             node, number, part = base.grad_fn, base.output_nr, Slice.of(output)
-        if (node, number) in call.edges:  # handed through as it is
+        handed = edge_of(output) if node is None and output.requires_grad else (node, number)
+        if handed in call.edges:  # the input itself, which may be a parameter
             return
         call.expected += quantities
         if node is None or age_of(node) < call.age:

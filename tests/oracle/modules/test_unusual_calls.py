@@ -82,3 +82,21 @@ def test_what_is_called_in_another_way_is_judged(name: str) -> None:
 
     report = oracle.check_module(Model(layer, lambda own, x: body(own, Wrong.apply(x))), x)
     assert [own.quantity for own in report.blame] == ["grad_input"], report
+
+
+@pytest.mark.parametrize("layer", [nn.Identity(), nn.Dropout(0.3)], ids=str)
+def test_a_parameter_that_a_layer_hands_through_is_not_cut_off(layer: nn.Module) -> None:
+    """In evaluation a dropout gives the very tensor that it is given, as DeBERTa does with its positions: a leaf of the graph."""
+
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.layer, self.head = nn.Parameter(torch.randn(4, 8)), layer, nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x + self.layer(self.weight))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    report = oracle.check_module(Positions().eval(), torch.randn(5, 4, 8))
+    report.raise_for_discrepancy()
+    assert report.coverage.parameters == 1

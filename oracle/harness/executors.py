@@ -65,7 +65,11 @@ class Limits(NamedTuple):
 def _unguarded() -> str:
     """What the caller's script lacks, which each worker imports first and which then wants workers too; "" if nothing."""
     script = getattr(sys.modules["__main__"], "__file__", None)
-    if script is None or not Path(script).is_file() or "__name__" in Path(script).read_text("utf-8", "replace"):
+    if (
+        script is None
+        or not Path(script).is_file()
+        or "__name__" in Path(script).read_text(encoding="utf-8", errors="replace")
+    ):
         return ""
     return (
         f'; {Path(script).name} has to call it under `if __name__ == "__main__":`, since each worker imports it first'

@@ -130,9 +130,14 @@ def multiply(x: Any, y: Any) -> ErrorArray:
     return ErrorArray(value, model, added(error, rounding), scale=scale, quantum=quantum)
 
 
+def _of_equal_terms(x: ErrorArray, count: Floats) -> bool:
+    """Whether each sum is one of so many equal terms, of which every way to the mean is exact: (Σt)² = n Σt² for these alone."""
+    return np.array_equal(np.square(x.value), x.open_terms.statistical * count)
+
+
 def divide(x: Any, y: Any) -> ErrorArray:
     x, y = map(in_range, operands(x, y))
-    if x.terms is not None and not (is_power_of_two(y) and abs(y.value) <= 2):
+    if x.terms is not None and not (is_power_of_two(y) and (abs(y.value) <= 2 or _of_equal_terms(x, y.value))):
         # A mean of more than two numbers that is kept up to date, or of shares, is rounded on the way.
         x = x.mapped(lambda component: component)
         x.quantum = None

@@ -67,7 +67,8 @@ def test_the_judge_is_compared_with_the_module_and_with_gradcheck(monkeypatch: p
     row = result.details[-1]
     assert found["resnet18 float32, peak memory / trace"] == pytest.approx(row["peak, MiB"] / row["trace, MiB"])
     assert row["module, ms"] == pytest.approx(50) and len(notes) == len(found)
-    assert len(check_module.Judge().measure(True, notes.append).measurements) == len(found) // 2
+    quick = {one.what for one in check_module.Judge().measure(True, notes.append).measurements}
+    assert quick == {what for what in found if "slow" not in what and not what.startswith(("vgg", "resnet18"))}
 
 
 def test_a_layer_is_compared_with_torchs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ def test_means_of_whole_numbers_are_rounded_on_the_way() -> None:
     """
     assert np.mean(exact([0.0, -4.0, 2.0, 2.0, 0.0])).sigma > 0
     assert np.mean(exact([0.0, -4.0, 2.0, 2.0])).sigma > 0
-    assert np.mean(exact([0.0, -4.0])).error is None
+    assert np.mean(exact([0.0, -4.0])).error is None and np.mean(exact([0.5, 0.5, 0.5, 0.5])).error is None
     shifted = exact([0.0, -4.0, 2.0, 2.0, 0.0])
     centred = shifted - np.mean(shifted)
     assert (((centred * 0.3) + 0.7).sigma > 0.7 * 2.0**-24).all()

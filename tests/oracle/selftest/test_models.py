@@ -37,7 +37,7 @@ def test_what_is_promised_is_listed() -> None:
         assert len(kinds) == 2 * 2 * 2 + 2
     assert len(CLOSELY) == 40
     narrow = {(job.name, job.dtype) for job in jobs if job.dtype in score.NARROW}
-    assert len(narrow) == 2 * len(NAMES) - 1  # what torch cannot do
+    assert len(narrow) == 2 * len(NAMES) - 3  # what torch cannot do, or does wrong
     assert ("transformers/mixtral", "float64") not in {(job.name, job.dtype) for job in jobs}
 
 

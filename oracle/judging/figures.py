@@ -11,7 +11,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.running_error import LAMBDA
-from oracle.running_error.model import ROUNDOFF, Floats, limits
+from oracle.running_error.model import ROUNDOFF, Floats, is_short, limits
 
 # A tolerance above this share of the terms that were added up would let a wrong value hide.
 DECIDABLE = 0.1
@@ -262,10 +262,10 @@ class Figures:
 
 
 def least_kept(dtype: np.dtype[Any]) -> float:
-    """The size below which a number, and all that it is multiplied by, may be lost by underflow: the smallest normal number
-    over the roundoff. float16 and 8 bits keep their subnormal numbers."""
+    """The size below which a number, or a product with it, may be lost by underflow: the smallest normal number over the
+    roundoff, or the smallest normal number itself for a dtype whose subnormal numbers are used."""
     tiny = float(limits(dtype).tiny)
-    return tiny if dtype == np.float16 or dtype.itemsize == 1 else tiny / ROUNDOFF[dtype.name]
+    return tiny if is_short(dtype) else tiny / ROUNDOFF[dtype.name]
 
 
 def measured(got: Array, expected: Expected) -> Figures:

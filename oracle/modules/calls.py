@@ -197,15 +197,6 @@ class CallPart:
     call: Call
 
 
-def unreadable(tensor: torch.Tensor) -> str:
-    """How a layer is called whose input shows no array of numbers; "" if it shows one."""
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        return "inside a transform of torch.func, where tensors show no numbers"
-    if tensor.is_nested:
-        return "with a nested tensor, which is no single array"
-    return "" if tensor.layout == torch.strided else f"with a tensor of the layout {tensor.layout}"
-
-
 def dense(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, with the zeros of a sparse one, such as an embedding's gradient; of a nested one all numbers in a row."""
     if tensor.is_nested:

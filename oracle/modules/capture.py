@@ -21,11 +21,12 @@ from oracle.case.arrays import Array
 from oracle.case.case import Spec
 from oracle.case.names import is_buffer
 from oracle.modules.as_parts import mixed
-from oracle.modules.calls import Call, Node, Slice, blank_of, unreadable
+from oracle.modules.calls import Call, Node, Slice, blank_of
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, unrecorded
 from oracle.modules.sampled.plans import Plan
 from oracle.modules.sampled.sampler import Sampler, TooLarge
 from oracle.modules.specs import MOVING, class_name, layer_spec, layer_type, own_forward, state_of
+from oracle.programs.torch_calls import no_array
 from oracle.subjects.torch import array
 
 # Integer types by their size in bytes.
@@ -98,8 +99,8 @@ class Capture:
             if len(given) != 1 or not isinstance(given[0], torch.Tensor):
                 call.refuse(f"it is called with {len(given)} arguments, and a {call.kind} takes one tensor")
                 return
-            if how := unreadable(given[0]):
-                call.refuse(f"it is called {how}")
+            if (kind := no_array(given[0])) is not None:
+                call.refuse(f"numbers of {kind} are not judged")
                 return
             self.enter(call, given[0], state_of(module, call.spec))
 
@@ -130,7 +131,7 @@ class Capture:
         spec = statistics(module)
         if spec is None or len(given) != 1 or not isinstance(given[0], torch.Tensor):
             return
-        if not unreadable(given[0]):
+        if no_array(given[0]) is None:
             call.keeps, call.input, call.device = spec, self._copied(given[0]), given[0].device.type
             call.age = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
             call.state = {name: self._copied(value) for name, value in state_of(module, spec).items()}

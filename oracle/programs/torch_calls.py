@@ -152,7 +152,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return value
 
     def _of(self, tensor: torch.Tensor, differentiable: bool) -> Held:
-        if (kind := _no_array(tensor)) is not None:
+        if (kind := no_array(tensor)) is not None:
             shape = (tensor.numel(),) if tensor.is_nested else tuple(tensor.shape)
             nowhere = Geometry(shape, (0,) * len(shape))
             return Held(id(tensor), nowhere, kind, lambda: _numbers(tensor), differentiable)
@@ -164,7 +164,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return held
 
 
-def _no_array(tensor: torch.Tensor) -> str | None:
+def no_array(tensor: torch.Tensor) -> str | None:
     """The kind of a tensor that shows no strided array of numbers; None for one that does."""
     if tensor.is_nested:
         return "nested tensors"
@@ -194,7 +194,7 @@ def _unrepeated(func: Any, args: Any, kwargs: Any) -> tuple[Geometry, ...]:
     """For a view of a tensor that is expanded or overlaps itself, the positions of its results in a contiguous tensor."""
     first = args[0] if args else None
     by_elements = func.is_view and func is not torch.ops.aten.as_strided.default
-    if not (by_elements and isinstance(first, torch.Tensor)) or _no_array(first) is not None:
+    if not (by_elements and isinstance(first, torch.Tensor)) or no_array(first) is not None:
         return ()
     if not torch._debug_has_internal_overlap(first):
         return ()

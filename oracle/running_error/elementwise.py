@@ -137,7 +137,8 @@ def _of_equal_terms(x: ErrorArray, count: Floats) -> bool:
 
 def divide(x: Any, y: Any) -> ErrorArray:
     x, y = map(in_range, operands(x, y))
-    if x.terms is not None and not (is_power_of_two(y) and (abs(y.value) <= 2 or _of_equal_terms(x, y.value))):
+    is_exact_sum = x.terms is not None and x.quantum is not None
+    if is_exact_sum and not (is_power_of_two(y) and (abs(y.value) <= 2 or _of_equal_terms(x, y.value))):
         # A mean of more than two numbers that is kept up to date, or of shares, is rounded on the way.
         x = x.mapped(lambda component: component)
         x.quantum = None

@@ -39,6 +39,11 @@ def limits(dtype: np.dtype[Any]) -> Any:
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
 
 
+def is_short(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype has so small a range that kernels use its subnormal numbers: float16 and those of 8 bits."""
+    return dtype == np.float16 or dtype.itemsize == 1
+
+
 OPEN, EXACT, EQUAL = "open", "exact", "equal"
 # The tolerance in units of sigma: a correct implementation stays below it. TOLERANCES.md has the measurements.
 LAMBDA = 6.5
@@ -202,7 +207,7 @@ class ErrorModel:
     @cached_property
     def is_short(self) -> bool:
         """Whether the dtype has a small range, in which subnormal numbers are used."""
-        return self.dtype == np.float16 or self.dtype.itemsize == 1
+        return is_short(self.dtype)
 
     @cached_property
     def least_lost(self) -> tuple[float, float]:

@@ -48,9 +48,8 @@ STEP_BY_STEP = {
     "mse_loss": "cpu/BinaryOpsKernel.cpp, cuda/BinaryMiscOpsKernels.cu",
     **dict.fromkeys(("soft_margin_loss", "binary_cross_entropy_with_logits"), "Loss.cpp"),
     "binary_cross_entropy": "Loss.cpp, cuda/Loss.cu",
-    **dict.fromkeys(
-        ("smooth_l1_loss_backward", "huber_loss_backward"), "torch/csrc/autograd/FunctionsManual.cpp"
-    ),  # by what they compare
+    # The second derivative compares a distance that was stored.
+    **dict.fromkeys(("smooth_l1_loss_backward", "huber_loss_backward"), "torch/csrc/autograd/FunctionsManual.cpp"),
     "_trilinear": "Linear.cpp",
     "where": "tools/autograd/derivatives.yaml",
 }

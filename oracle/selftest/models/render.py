@@ -7,7 +7,7 @@ import pandas as pd
 
 from oracle.report.markdown import table
 from oracle.selftest.models.names import CLOSELY, LANGUAGE, NAMES, PUBLISHED
-from oracle.selftest.models.score import BATCH, LARGER, Job, Models, all_jobs, job_of
+from oracle.selftest.models.score import BATCH, LARGER, WRONG, Job, Models, all_jobs, job_of
 from oracle.wording.figures import counted, exact_share, figure
 
 LIMITS = (
@@ -16,7 +16,8 @@ LIMITS = (
     "weights, of natural images, of large sizes, or of another device."
 )
 HOW = (
-    "torch itself runs each model, so every accusation is wrong. `judged` is the share of the gradient's elements that was "
+    "torch itself runs each model, and those that are known to be wrong are left out, so an accusation is a false alarm unless "
+    "it finds another such model. `judged` is the share of the gradient's elements that was "
     "compared with the reference, `least` the smallest share of a run. `undecided` is the share of rows that say nothing, "
     "because a wrong value could hide in their tolerance or because everything in them is zero. `judged` and `undecided` are "
     "means over runs. `cost` is the processor time of the check divided by that of the model's own forward and backward pass, as "
@@ -35,6 +36,8 @@ def markdown(result: Models, about: str) -> str:
         table(by_kind(result)),
         "## What went wrong",
         failures(result),
+        "## What is left out, because it is wrong itself",
+        left_out(),
         "## What was not tried",
         not_tried(result),
         "## Models",
@@ -103,6 +106,11 @@ def failures(result: Models) -> str:
 
 def _kind(job: Job) -> str:
     return f"{job.dtype}, {job.mode}, batch {job.batch}"
+
+
+def left_out() -> str:
+    """Lists the models that are wrong themselves."""
+    return "\n".join(f"- {name}, {dtype}: reports/findings/{page}.md" for (name, dtype), page in WRONG.items())
 
 
 def not_tried(result: Models) -> str:

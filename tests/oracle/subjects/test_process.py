@@ -157,7 +157,7 @@ WRONG_COMMANDS = {
     "/no/such/program": "cannot be started: No such file",
     "": "names a program and its arguments, got an empty one",
     "'": "a command that no shell would take",
-    "true": "it ended with exit status 0 before it answered",
+    f"{sys.executable} -c pass": "it ended with exit status 0 before it answered",
     f"{sys.executable} -c 'import nothing_of_the_kind'": "ModuleNotFoundError",
 }
 

@@ -78,12 +78,34 @@ def laid_out(values: Array, strides: tuple[int, ...]) -> Array:
 
 
 def cast(array: Array, dtype: npt.DTypeLike) -> Array:
-    """A floating-point array in another precision and the same layout; indices and masks unchanged."""
+    """A floating-point array in another precision and the same layout; indices and masks unchanged.
+
+    dtype: that of the parts of complex numbers. Raises: ValueError for one of 16 or 8 bits and complex numbers.
+    """
     if array.dtype.kind in "biu" or array.dtype == dtype:
         return array
+    if array.dtype.kind == "c":
+        dtype = complex_of(np.dtype(dtype))
     with np.errstate(over="ignore"):  # a magnitude that the dtype does not hold becomes inf, as in any framework
         values = array.astype(dtype)
     return values if is_plain(array) else laid_out(values, element_strides(array))
+
+
+def complex_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of complex numbers whose parts have this one. Raises: ValueError if there is none."""
+    if dtype.name not in ("float32", "float64"):
+        raise ValueError(f"complex numbers are judged in float32 and float64, got {dtype.name}")
+    return np.dtype("complex64" if dtype.name == "float32" else "complex128")
+
+
+def in_parts(array: Array) -> Array:
+    """Complex numbers as real and imaginary parts in a last dimension; any other array as it is."""
+    return np.stack([array.real, array.imag], -1) if array.dtype.kind == "c" else array
+
+
+def of_parts(array: Array) -> Array:
+    """The inverse of `in_parts`."""
+    return np.ascontiguousarray(array).view(complex_of(array.dtype))[..., 0]
 
 
 def own_copy(array: Array) -> Array:

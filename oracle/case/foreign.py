@@ -49,8 +49,8 @@ def numpy_of(value: Any) -> Array:
 
 
 def _of_tensor(torch: Any, plain: Any) -> Array:
-    if plain._is_zerotensor() or plain.is_neg():  # zero, or the negative of its memory
-        plain = plain.clone().resolve_neg()
+    if plain._is_zerotensor() or plain.is_neg() or plain.is_conj():  # zero, or the negative or conjugate of its memory
+        plain = plain.clone().resolve_neg().resolve_conj()
     foreign = FOREIGN.get(str(plain.dtype).removeprefix("torch."))
     if foreign is None:
         return np.asarray(plain.numpy())

@@ -13,7 +13,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Spec
 from oracle.modules.sampled.draws import Draw, Take
 from oracle.modules.sampled.plans import Plan
-from oracle.subjects.torch import array
+from oracle.subjects.torch import array, as_real
 
 Node: TypeAlias = Any  # torch.autograd.graph.Node
 
@@ -113,7 +113,7 @@ class Call:
         """Adds a share of a result. It may stay in the tensor's memory until `copy_borrowed`."""
         if not self.parts:
             before, share = self.made.get(quantity), array(dense(tensor))
-            self.made[quantity] = share if before is None else before + share
+            self.made[quantity] = with_share(before, share)
             self.borrowed.append(quantity)
             return
         if quantity in self.draws and not self.draws[quantity].fits(tuple(tensor.shape)):
@@ -122,7 +122,7 @@ class Call:
         for part in self.parts if self.spec is not None else []:
             if quantity in part.plan.draws:
                 share, before = taken(part.plan.draws[quantity], tensor), part.call.made.get(quantity)
-                part.call.made[quantity] = share if before is None else before + share
+                part.call.made[quantity] = with_share(before, share)
 
     def copy_borrowed(self) -> None:
         """Copies the results that are still in a tensor's memory. Once the call was judged there are none."""
@@ -198,15 +198,22 @@ class CallPart:
 
 
 def dense(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, with the zeros of a sparse one, such as an embedding's gradient; of a nested one all numbers in a row."""
+    """The tensor, with the zeros of a sparse one, such as an embedding's gradient; of a nested one all numbers in a row, of a
+    complex one real and imaginary parts in a last dimension."""
     if tensor.is_nested:
         return torch.cat([own.reshape(-1) for own in tensor.detach().unbind()])
-    return tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()
+    return as_real(tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense())
 
 
 def copy_of(tensor: torch.Tensor) -> Array:
     """A copy of a tensor's values."""
     return np.array(array(dense(tensor)))
+
+
+def with_share(so_far: Array | None, share: Array) -> Array:
+    """A gradient after another share of it has arrived; infinities of both signs make NaN, as in autograd."""
+    with np.errstate(all="ignore"):
+        return share if so_far is None else so_far + share
 
 
 def taken(take: Take, tensor: torch.Tensor) -> Array:

@@ -102,7 +102,11 @@ class Capture:
             if (kind := no_array(given[0])) is not None:
                 call.refuse(f"numbers of {kind} are not judged")
                 return
-            self.enter(call, given[0], state_of(module, call.spec))
+            state = state_of(module, call.spec)
+            if any(own.is_complex() for own in (given[0], *state.values())):
+                call.refuse("it computes with complex numbers, whose operations are judged one by one")
+                return
+            self.enter(call, given[0], state)
 
         return hook
 

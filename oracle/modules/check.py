@@ -30,7 +30,7 @@ from oracle.modules.untouched import untouched
 from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
-from oracle.subjects.torch import array
+from oracle.subjects.torch import array, as_real, can_learn
 from oracle.wording.errors import in_a_line
 
 
@@ -165,8 +165,8 @@ class _Run:
         }
         self.training = Training(self.case, module, inputs, loss, targets, optimizer, names, references, profile, seed)
         self.targets = tuple(np.array(array(own)) for own in targets if isinstance(own, torch.Tensor))
-        floating = [own for own in [*nested.tensors_in(inputs), *names] if own.is_floating_point()]
-        self.dtype = str(floating[0].dtype).removeprefix("torch.") if floating else "float32"
+        learning = [own for own in [*nested.tensors_in(inputs), *names] if can_learn(own)]
+        self.dtype = str(as_real(learning[0].detach()).dtype).removeprefix("torch.") if learning else "float32"
         self.covered = Covered(seed)
         self.not_asked_for: dict[str, None] = {}
 

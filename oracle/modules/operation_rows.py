@@ -11,8 +11,8 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.judging.derived import expected_of
-from oracle.judging.figures import Expected, measured
-from oracle.judging.rows import CONVENTION, DISCREPANCIES, IMPRECISE, LOCAL, PASS, WRONG, Row
+from oracle.judging.figures import Expected, differs, measured
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
 from oracle.judging.verdict import (
     adds_up_in_16_bits,
     beside_a_factor,
@@ -155,11 +155,21 @@ class _Rows:
             other = low(dtype)
             if isinstance(other, ErrorArray) and adds_up_in_16_bits(row, got, expected_of(other)):
                 row = in_16_bits(row)
+        if row.verdict in DISCREPANCIES and row.n_outside and self._has_left_range(expected, got):
+            row = row.found(UNDECIDED, f"out of range: {dtype} cannot hold what is computed on the way")
         if drawn is not None and len(row.worst_index) == got.ndim:
             row = row.having(shape=drawn[0], worst_index=drawn[1].place(drawn[0], row.worst_index))
         if row.verdict in DISCREPANCIES and got.shape == expected.value.shape:
             self.wrong.append((row, got, expected))
         return row
+
+    def _has_left_range(self, expected: Expected, got: Array) -> bool:
+        """Whether all that differs is NaN in place of an infinity that met a number which may underflow."""
+        if not self.arithmetic.model.branches.left_range or got.shape != expected.value.shape:
+            return False
+        known = ~(np.isinf(expected.value) & np.isnan(got) & ~np.isfinite(expected.sigma))
+        left = Expected(expected.value[known], expected.sigma[known], None, expected.scale[known])
+        return not known.all() and not differs(got[known], left)
 
     def forward(self, run: Derived) -> list[Row]:
         if not self.operation.judges_outputs:
@@ -233,8 +243,7 @@ class _Rows:
         inputs, one = self.operation.inputs, self.operation.inputs[position]
         if self.operation.called is not None or self.operation.drawn_gradients:
             return [position]
-        place = one.storage, one.geometry, one.dtype
-        same = [other for other, held in inputs.items() if (held.storage, held.geometry, held.dtype) == place]
+        same = [other for other, held in inputs.items() if held.place == one.place]
         order = list(inputs)
         # If all are one value, the first has its whole gradient and the others none. Memory that was written to has several.
         return same if all(grads[order.index(other)] is None for other in same[1:]) else [position]

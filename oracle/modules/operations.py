@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import torch
 
 from oracle.case.arrays import Array
-from oracle.modules.calls import copy_of, dense, same, taken
+from oracle.modules.calls import copy_of, dense, same, taken, with_share
 from oracle.modules.sampled.draws import Draw, Shape, Take
 from oracle.programs.program import Event, Held, Program, replaced
+from oracle.programs.table import COMPLEX
 from oracle.subjects.torch import array
 
 
@@ -111,15 +112,16 @@ class Operation:
 
     def add(self, edge: int, gradient: torch.Tensor) -> None:
         """Adds a share of the gradient that is passed on over an edge."""
+        gradient = dense(gradient)
         self.sizes.setdefault(edge, gradient.numel())  # of an input that no ATen call reads
         self.dtypes.setdefault(edge, str(gradient.dtype).removeprefix("torch."))
         if not self.parts:
             own, so_far = copy_of(gradient), self.gradients.get(edge)
-            self.gradients[edge] = own if so_far is None else so_far + own
+            self.gradients[edge] = with_share(so_far, own)
         for part in self.parts:
             if edge in part.gradients:
                 own, so_far = taken(part.gradients[edge], gradient), part.operation.gradients.get(edge)
-                part.operation.gradients[edge] = own if so_far is None else so_far + own
+                part.operation.gradients[edge] = with_share(so_far, own)
 
     def add_hidden(self, gradients: Mapping[str, Array]) -> None:
         """Adds the gradients that parameters without an edge received while the operation was differentiated."""
@@ -158,7 +160,7 @@ def maker_of(events: list[Event], storage: int) -> str:
     for event in reversed(events):
         results = [*event.results, *(own for own, _ in event.written)]
         if any(isinstance(own, Held) and own.storage == storage for own in results) and computes(event):
-            return event.name.partition(".")[0]
+            return event.name.removeprefix(COMPLEX).partition(".")[0]
     return ""
 
 
@@ -172,7 +174,7 @@ def computes(event: Event) -> bool:
 
 def plain_name(name: str) -> str:
     """An ATen call's usual name."""
-    name = name.partition(".")[0].lower().strip("_")
+    name = name.removeprefix(COMPLEX).partition(".")[0].lower().strip("_")
     for ending in ("_forward", "_with_indices", "_legit"):
         name = name.removesuffix(ending)
     return name.removeprefix("native_").removeprefix("unsafe_")

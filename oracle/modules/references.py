@@ -44,6 +44,8 @@ def by_reference(called: Called, inputs: Sequence[Held], arithmetic: WithErrors)
     tensors: list[Held] = []
     replaced((called.args, dict(called.kwargs)), Held, tensors.append)
     places = [_place(own, tensors) for own in inputs]
+    if any(own.is_complex for own in tensors):  # which error arrays hold in parts, and a reference does not
+        return _recorded(called, tensors, inputs, arithmetic, None)
     lifted = [arithmetic.lifted(own.numbers) for own in tensors]
     try:
         made = _call(called, lifted)
@@ -71,7 +73,7 @@ def _recorded(
     called: Called, tensors: Sequence[Held], inputs: Sequence[Held], arithmetic: WithErrors, refused: Exception | None
 ) -> Derived:
     learning = [_place(own, tensors) for own in inputs]
-    given = [tensor(own.numbers).requires_grad_(place in learning) for place, own in enumerate(tensors)]
+    given = [_tensor(own).requires_grad_(place in learning) for place, own in enumerate(tensors)]
 
     def program(*values: torch.Tensor) -> list[torch.Tensor]:
         made = _call(called, values)
@@ -89,6 +91,11 @@ def _recorded(
         raise NoRule(f"its reference raises {type(error).__name__}: {error}") from refused
     run = Run(made, arithmetic)
     return Chosen(run, learning)
+
+
+def _tensor(own: Held) -> torch.Tensor:
+    made = tensor(own.numbers)
+    return torch.view_as_complex(made) if own.is_complex else made
 
 
 class Chosen:

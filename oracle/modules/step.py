@@ -28,6 +28,7 @@ from oracle.modules.sampled.plans import DRAWN
 from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.modules.watch import Watch
+from oracle.subjects.torch import as_real, can_learn
 
 Loss: TypeAlias = Callable[..., torch.Tensor]
 # Optimizers that update each element by others of its parameter as well, so that all of it is judged.
@@ -113,7 +114,7 @@ class Step:
                         f"{run.case} is compiled with fullgraph=True, which hides its layers: compile it without"
                     ) from error
                 raise
-            self.outputs = [own for own in nested.tensors_in(output) if own.is_floating_point()]
+            self.outputs = [own for own in nested.tensors_in(output) if can_learn(own)]
             if not self.outputs:
                 what = f"a tensor of {output.dtype}" if isinstance(output, torch.Tensor) else type(output).__name__
                 raise ModuleError(f"{run.case} gives {what}: its output has to hold a tensor of floating-point numbers")
@@ -243,14 +244,17 @@ def entering(given: torch.Tensor) -> torch.Tensor:
 
 
 def _is_plain(output: Any, targets: tuple[Any, ...]) -> bool:
-    """Whether a loss is called with one tensor as input, and tensors as targets."""
-    return isinstance(output, torch.Tensor) and all(isinstance(own, torch.Tensor) for own in targets)
+    """Whether a loss is called with one tensor as input, and tensors as targets, of numbers that are not complex."""
+    return all(isinstance(own, torch.Tensor) and not own.is_complex() for own in (output, *targets))
 
 
 def upstream(output: torch.Tensor) -> torch.Tensor:
     """A random gradient for an output, the same in every run, in the output's memory layout."""
-    values = np.random.default_rng(zlib.crc32(b"upstream")).standard_normal(tuple(output.shape))
-    return torch.empty_like(output).copy_(torch.from_numpy(np.asarray(values))).detach()
+    made = torch.empty_like(output)
+    shown = as_real(made)
+    values = np.random.default_rng(zlib.crc32(b"upstream")).standard_normal(tuple(shown.shape))
+    shown.copy_(torch.from_numpy(np.asarray(values)))
+    return made.detach()
 
 
 def _before(

@@ -19,7 +19,7 @@ from torch.nn.modules import module as hooks
 from torch.utils.checkpoint import CheckpointFunction
 
 from oracle.case.arrays import Array
-from oracle.modules.calls import Node, copy_of, taken
+from oracle.modules.calls import Node, copy_of, taken, with_share
 from oracle.modules.graph import is_compiled, nodes_behind
 from oracle.modules.operations import Called, Cut, Operation, computes, main_call, maker_of, plain_name
 from oracle.modules.referenced import Referenced
@@ -179,14 +179,14 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             return
         storage = tensor.untyped_storage()._cdata
         maker = maker_of(self.events, storage)
-        copies: dict[tuple[Geometry, str], list[tuple[Draw, Array]]] = {}
+        copies: dict[Any, list[tuple[Draw, Array]]] = {}
         with torch.utils._python_dispatch._disable_current_modes():
             for held in self._held.pop(storage, ()):
                 draws = self.sampler.before(maker, held.shape) if held.source is not None else ()
                 if not draws:
                     _ = held.numbers  # copies them
                     continue
-                elements = held.geometry, held.dtype
+                elements = held.place
                 if elements not in copies:
                     copies[elements] = [(drawn, taken(drawn, held.source)) for drawn in draws]
                 held.keep(copies[elements])
@@ -288,8 +288,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     def _learning(self, name: str) -> Callable[[torch.Tensor], None]:
         def hook(gradient: torch.Tensor) -> None:
             for learnt in self._learnt[-1:]:
-                own = copy_of(gradient)
-                learnt[name] = learnt[name] + own if name in learnt else own
+                learnt[name] = with_share(learnt.get(name), copy_of(gradient))
 
         return hook
 

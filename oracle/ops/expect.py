@@ -12,7 +12,7 @@ import numpy as np
 import refbp
 from oracle.blame.causes.find import causes_of
 from oracle.blame.search import evidence_of_numbers
-from oracle.case.arrays import Array, cast
+from oracle.case.arrays import Array, cast, in_parts, of_parts
 from oracle.case.foreign import numpy_of
 from oracle.case.nested import leaves, mapped
 from oracle.judging.derived import expected_of
@@ -103,7 +103,7 @@ class Expectation:
 
     Attributes:
         output: a `Quantity`, or a tuple of them if the program returns several arrays.
-        grad_output: the upstream gradient, in float64; a tuple if output is one.
+        grad_output: the upstream gradient, in float64; a tuple if output is one. It is complex if the output is.
         grads: a `Quantity` for each floating-point input, and for each of a module's parameters by name.
     """
 
@@ -123,6 +123,7 @@ def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype:
         inputs: tensors or arrays, also in nested tuples, lists and dicts; numbers, texts and None are given to fn as they are.
             Arrays count as exact, after conversion to `dtype` if it is given. Products take those of 8 bits, float8_e4m3fn and
             float8_e5m2, with scales: torch._scaled_mm, or their product in float32 that is stored once.
+            Complex tensors have a last dimension of 2 in what is expected, their real and their imaginary part.
         grad_output: the gradient of the output, or a tuple for several outputs. By default it is random, the same in every call.
         dtype: the dtype in which the implementation computes, as a name ("bfloat16") or as torch's or NumPy's; by default the
             inputs' own.
@@ -180,7 +181,12 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
             name = f"grads[{parameters[number]!r}]" if number >= 0 else f"grads[{len(found)}]"
             found.append((number, _quantity(due, name, given, together)))
     by_name = {parameters[by]: own for by, own in found if by >= 0}
-    return _of(run.outputs, upstream, given, Gradients([own for by, own in found if by < 0], by_name), together)
+    complex_ones = program.complex_values
+    shown = [
+        of_parts(own) if own is not None and value in complex_ones else own
+        for own, value in zip(upstream, program.outputs, strict=True)
+    ]
+    return _of(run.outputs, shown, given, Gradients([own for by, own in found if by < 0], by_name), together)
 
 
 def of_pair(fn: Callable[..., Any], arrays: Sequence[Array], grad_output: Any) -> Expectation:
@@ -222,7 +228,7 @@ def _upstream(outputs: Sequence[Any], grad_output: Any) -> list[Array | None]:
         if not isinstance(made, ErrorArray):
             found.append(None)
             continue
-        values = random.standard_normal(made.shape) if own is None else numpy_of(own)
+        values = random.standard_normal(made.shape) if own is None else in_parts(numpy_of(own))
         if values.shape != made.shape:
             raise ValueError(f"grad_output has the output's shape {made.shape}, got {values.shape}")
         found.append(values.astype(made.dtype))
@@ -267,7 +273,7 @@ def assert_close(actual: Any, expected: Any) -> None:
 
 def _numbers(actual: Any, name: str) -> Array:
     try:
-        return numpy_of(actual)
+        return in_parts(numpy_of(actual))
     except TypeError as error:
         raise TypeError(f"{name}: {error}") from None
 

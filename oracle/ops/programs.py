@@ -13,7 +13,7 @@ import numpy as np
 import refbp
 from oracle.blame.details import Detail
 from oracle.blame.search import Evidenced, evidence_of_numbers
-from oracle.case.arrays import Array, cast, own_copy
+from oracle.case.arrays import Array, cast, in_parts, own_copy
 from oracle.case.case import Case
 from oracle.case.foreign import numpy_of
 from oracle.harness.judge import judge_step
@@ -125,7 +125,7 @@ class ProgramStep:
             return
         due = expected.output if isinstance(expected.output, tuple) else (expected.output,)
         for place, (own, quantity) in enumerate(zip(output, due, strict=True)):
-            yield self._row(f"output#{place}" if len(due) > 1 else "output", own, quantity)
+            yield self._row(f"output#{place}" if len(due) > 1 else "output", in_parts(own), quantity)
         floating = [name for name, array in self.arrays.items() if array.dtype.kind not in "biu"]
         for name, grad, quantity in zip(floating, grads, expected.grads, strict=False):
             yield self._row("grad_input" if name == next(iter(self.arrays)) else f"grad.{name}", grad, quantity)
@@ -149,7 +149,9 @@ class ProgramStep:
         found = found if isinstance(found, (tuple, list)) else (found,)
         output = made[0] if several else (made[0],)
         arrays = zip(self.arrays.values(), [*found, *[None] * len(self.arrays)], strict=False)
-        grads = [None if own is None else numpy_of(own) for array, own in arrays if array.dtype.kind not in "biu"]
+        grads = [
+            None if own is None else in_parts(numpy_of(own)) for array, own in arrays if array.dtype.kind not in "biu"
+        ]
         return [numpy_of(own) for own in output], grads
 
     def _row(self, quantity: str, got: Array | None, due: Quantity) -> Row:

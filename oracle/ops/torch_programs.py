@@ -13,7 +13,7 @@ from oracle.modules.nested import tensors_in
 from oracle.ops.inputs import is_array
 from oracle.programs.program import Program
 from oracle.programs.torch_calls import record
-from oracle.subjects.torch import tensor
+from oracle.subjects.torch import can_learn, tensor
 
 
 def recorded(fn: Callable[..., Any], inputs: Sequence[Any], dtype: str | None) -> tuple[Program, list[str]]:
@@ -25,7 +25,9 @@ def recorded(fn: Callable[..., Any], inputs: Sequence[Any], dtype: str | None) -
 
     def cast(own: torch.Tensor) -> torch.Tensor:
         copy = own.detach()
-        return copy.to(kind) if kind is not None and copy.is_floating_point() else copy
+        if kind is None or not can_learn(copy):
+            return copy
+        return copy.to(kind if copy.is_floating_point() else kind.to_complex())
 
     if isinstance(fn, torch.jit.ScriptModule):
         raise ValueError("a scripted module is not recorded: give the module of which torch.jit.script made it")
@@ -49,7 +51,7 @@ def recorded(fn: Callable[..., Any], inputs: Sequence[Any], dtype: str | None) -
             raise ValueError(f"the program returns {type(made).__name__}: it has to return a tensor, or several")
         return found
 
-    learning = [own.requires_grad_(own.is_floating_point()) for own in [*given, *parameters.values()]]
+    learning = [own.requires_grad_(can_learn(own)) for own in [*given, *parameters.values()]]
     with torch.random.fork_rng(devices=[]):
         program, _ = record(called, *learning)
     return program, list(parameters)

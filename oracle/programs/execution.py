@@ -13,12 +13,12 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.programs import rules as _rules  # fills the table
 from oracle.programs.program import Call, Held, Program, Ref, refs, replaced
-from oracle.programs.table import NoRule, Rule, rule_of
+from oracle.programs.table import COMPLEX, NoRule, Rule, rule_of
 from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
 from oracle.running_error.kernels import FAMILIES_BY_CALLS, Operations, operations_on
 from oracle.running_error.model import ROUNDOFF, UNIT_ROUNDOFF
-from oracle.running_error.stores import added_in_slices, where_it_rounds, with_more
+from oracle.running_error.stores import added_in_slices, known_where_finite, where_it_rounds, with_more
 
 assert _rules
 FLOATS = tuple(ROUNDOFF)
@@ -200,7 +200,7 @@ class Run:
     def _rule(self, call: Call, depends: bool, is_computed: bool) -> Rule | None:
         """The rule of a call; None if its recorded results are used: for random numbers, for integers only, and for an unknown
         operation that does not depend on an input."""
-        if not is_computed or call.name.partition(".")[0] in UNFILLED:
+        if not is_computed or _is_unfilled(call):
             return None
         try:
             rule = rule_of(call.name)
@@ -213,8 +213,7 @@ class Run:
     def _take(self, call: Call) -> None:
         for value, held in zip(call.results, call.recorded, strict=True):
             if value is not None and held is not None:
-                is_filled = call.name.partition(".")[0] not in UNFILLED
-                self.values[value] = self._lifted(held) if is_filled else self._unfilled(held)
+                self.values[value] = self._unfilled(held) if _is_unfilled(call) else self._lifted(held)
 
     def _unfilled(self, held: Held) -> Any:
         """Marks memory that has not been written to, so that reading it is noticed."""
@@ -272,7 +271,13 @@ class Run:
             _add(arrived, argument.value, self._stored(grad, of.dtype.name, rule, place))
 
     def _stored(self, x: Any, dtype: str, rule: Rule, argument: int | None = None) -> Any:
+        if rule.name.startswith(COMPLEX) and not rule.moves and isinstance(x, ErrorArray):
+            x = known_where_finite(x)
         return self.arithmetic.stored(self.arithmetic.sliced(x, dtype, rule, argument), dtype)
+
+
+def _is_unfilled(call: Call) -> bool:
+    return call.name.removeprefix(COMPLEX).partition(".")[0] in UNFILLED
 
 
 def _check_known(held: Held) -> None:

@@ -28,6 +28,8 @@ class Held:
     Attributes:
         storage: identifies the memory of which it is a part.
         differentiable: whether a gradient may flow through this use of it.
+        is_complex: whether its last dimension holds real and imaginary parts.
+        turned: "conj" or "neg" for a view that conjugates or negates what is in its memory; `plain` is that memory's array.
         source: the tensor that has its values, if a part of them can be read alone.
         kept: if only parts of its values were copied before they were overwritten, these: which each is, and its values.
         edge: where its gradient goes, if it has one.
@@ -42,9 +44,12 @@ class Held:
             "dtype",
             "edge",
             "geometry",
+            "is_complex",
             "kept",
+            "plain",
             "source",
             "storage",
+            "turned",
         ),
     )
 
@@ -57,11 +62,15 @@ class Held:
         differentiable: bool = True,
         source: Any = None,
         edge: Any = None,
+        is_complex: bool = False,
+        turned: str = "",
+        plain: Held | None = None,
     ) -> None:
         self.storage, self.geometry, self.dtype, self.differentiable = storage, geometry, dtype, differentiable
         self._read: Callable[[], Array] | None = read
         self._numbers: Array | None = None
         self.source, self.edge = source, edge
+        self.is_complex, self.turned, self.plain = is_complex, turned, plain
         self.kept: tuple[tuple[Any, Array], ...] = ()
 
     @property
@@ -85,8 +94,7 @@ class Held:
 
     def is_of(self, other: Held) -> bool:
         """Whether both are the same part of memory, and no copy was made between them because it was to be overwritten."""
-        place = self.storage, self.geometry, self.dtype
-        if place != (other.storage, other.geometry, other.dtype):
+        if self.place != other.place:
             return False
         return self._numbers is other._numbers and not self.kept and not other.kept
 
@@ -97,6 +105,15 @@ class Held:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.geometry.shape
+
+    def meets(self, other: Held) -> bool:
+        """Whether two arrays have an element of memory in common."""
+        return self.storage == other.storage and self.geometry.meets(other.geometry)
+
+    @property
+    def place(self) -> tuple[int, Geometry, str, str]:
+        """What two arrays share that show the same elements of memory in the same form."""
+        return self.storage, self.geometry, self.dtype, self.turned
 
 
 @dataclass(frozen=True)
@@ -164,6 +181,13 @@ class Program:
     constants: Mapping[int, Held]
     calls: tuple[Call, ...]
     outputs: tuple[int, ...]
+
+    @property
+    def complex_values(self) -> set[int]:
+        """The values whose last dimension holds real and imaginary parts."""
+        pairs = [*self.inputs, *self.constants.items()]
+        made = [pair for call in self.calls for pair in zip(call.results, call.recorded, strict=True)]
+        return {value for value, held in (*pairs, *made) if value is not None and held is not None and held.is_complex}
 
 
 def refs(arguments: Any) -> Iterator[Ref]:

@@ -7,11 +7,14 @@ from typing import Any
 
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Call, Event, Held, Program, Ref, needed, replaced
-from oracle.programs.table import NoRule
+from oracle.programs.table import COMPLEX, NoRule
+from oracle.running_error.model import ROUNDOFF
 
 # Marks a piece of a storage whose values were overwritten in part.
 LOST = -1
 REPEATED = "it is a view of memory whose elements are repeated"
+# Operations on complex numbers whose arguments are real.
+OF_REAL_NUMBERS = tuple(f"{COMPLEX}{own}" for own in ("complex", "polar", "_fft_r2c"))
 # Copies that read their input's memory by strides, with the position of their argument `storage_offset`.
 BY_STRIDES = {"as_strided_copy": 3, "as_strided_scatter": 4}
 
@@ -23,6 +26,8 @@ class Storages:
         self.pieces: dict[int, list[tuple[Geometry, int, str]]] = {}
         self.constants: dict[int, Held] = {}
         self.calls: list[Call] = []
+        self.resolved: set[int] = set()
+        self.beside: dict[Held, int] = {}
         self.count = 0
 
     def new(self) -> int:
@@ -31,6 +36,8 @@ class Storages:
 
     def read(self, held: Held, whole: bool = False) -> Ref:
         """The current value of an array, or, with `whole`, a part of the array of which it is a view. Raises: NoRule."""
+        if held.plain is not None:
+            return Ref(self._read_turned(held, held.plain), held.differentiable)
         pieces = self.pieces.setdefault(held.storage, [])
         alike = [own for own in pieces if own[0] == held.geometry and own[2] == held.dtype]
         larger = [own for own in pieces if own not in alike and own[0].covers(held.geometry) and not own[0].repeats]
@@ -68,6 +75,10 @@ class Storages:
 
     def write(self, held: Held, value: int) -> None:
         """Sets the contents of an array's memory."""
+        if held.plain is not None:
+            self.write(held.plain, self.turned(held, value))
+            return
+        self.beside = {own: value for own, value in self.beside.items() if not own.meets(held)}
         kept: list[tuple[Geometry, int, str]] = []
         own, is_held = held.geometry, False
         for geometry, before, dtype in self.pieces.get(held.storage, []):
@@ -104,15 +115,24 @@ class Storages:
                 self._view_repeated(event)
             return
         places = [(own.storage, own.geometry) for own, _ in event.written]
+        of_complex = event.name.startswith(COMPLEX) and event.name.partition(".")[0] not in OF_REAL_NUMBERS
 
         def used(own: Held) -> Ref:
             """The value that a call reads. torch differentiates a write into a view with respect to the view's base tensor, and
             every other use with respect to the view."""
-            if (own.storage, own.geometry) not in places:
-                return self.read(own)
-            places.remove((own.storage, own.geometry))
-            return self.read(own, whole=True)
+            if (own.storage, own.geometry) in places:
+                places.remove((own.storage, own.geometry))
+                ref = self.read(own, whole=True)
+            else:
+                ref = self.read(own) if own.is_complex or not of_complex else self._as_complex(own)
+            return Ref(ref.value, True) if ref.value in self.resolved else ref
 
+        resolved = {
+            own.storage
+            for own, _ in event.written
+            for _, value, _ in self.pieces.get(own.storage, ())
+            if value in self.resolved
+        }
         args, kwargs = replaced(event.args, Held, used), replaced(dict(event.kwargs), Held, used)
         results: list[int | None] = [None] * len(event.results)
         for position in fresh:
@@ -132,12 +152,49 @@ class Storages:
             value = results[position]
             assert value is not None
             self.write(into.get(position, event.results[position]), value)
+            if _is_resolved(event) or (position in into and into[position].storage in resolved):
+                self.resolved.add(value)
         for argument, result in event.written:
             if result is None:  # no result shows the new values, so they are read as they were found afterwards
                 self.pieces[argument.storage] = [
                     (geometry, LOST if geometry.meets(argument.geometry) else value, dtype)
                     for geometry, value, dtype in self.pieces.get(argument.storage, [])
                 ]
+
+    def give(self, held: Held, value: int) -> None:
+        """Sets the value of an input. Where several are in the same memory, the first counts for what is read of it otherwise."""
+        pieces = self.pieces.setdefault(held.storage, [])
+        if held.plain is None:
+            pieces.append((held.geometry, value, held.dtype))
+        elif any(geometry.meets(held.geometry) for geometry, _, _ in pieces):
+            self.beside[held] = value
+        else:
+            self.give(held.plain, self.turned(held, value))
+
+    def _read_turned(self, held: Held, plain: Held) -> int:
+        """The value of a view that conjugates or negates. Raises: NoRule."""
+        for own, value in self.beside.items():
+            if own.place == held.place:
+                return value
+            if own.turned == held.turned and own.storage == held.storage and own.geometry.covers(held.geometry):
+                raise NoRule("it reads a part of a conjugated view whose memory is that of another input too")
+        return self.turned(held, self.read(plain).value)
+
+    def turned(self, held: Held, value: int) -> int:
+        """The conjugate of a value, or its negative, as a view of memory has it; the way back is the same."""
+        turned = self.new()
+        name = "neg" if held.turned == "neg" else f"{COMPLEX}_conj"
+        self.calls.append(Call(name, (Ref(value),), {}, (turned,), (None,)))
+        return turned
+
+    def _as_complex(self, held: Held) -> Ref:
+        """The value of a real array beside complex ones; that of whole numbers and truth values as it is."""
+        real = self.read(held)
+        if held.dtype not in ROUNDOFF:
+            return real
+        value = self.new()
+        self.calls.append(Call(f"{COMPLEX}real_as_complex", (real,), {}, (value,), (None,)))
+        return Ref(value, held.differentiable)
 
     def _view_repeated(self, event: Event) -> None:
         """Reads a view of an array whose elements are repeated, and of which nothing else is known, element by element."""
@@ -155,6 +212,14 @@ class Storages:
             value, row = self.new(), Geometry.row_of(source.shape)
             self.calls.append(_view(self.read(source), row, part, value, held))
             pieces.insert(0, (held.geometry, value, held.dtype))
+
+
+def _is_resolved(event: Event) -> bool:
+    """Whether a call copies a conjugated view for a kernel that cannot read one. Autograd does not see it: a gradient passes."""
+    if event.name.removeprefix(COMPLEX).partition(".")[0] != "clone":
+        return False
+    source = event.args[0]
+    return isinstance(source, Held) and bool(source.turned) and source.differentiable and event.enabled
 
 
 def _check_row(event: Event) -> None:
@@ -192,11 +257,9 @@ def _helds(arguments: Any) -> list[Held]:
 def program_of(events: Iterable[Event], inputs: Sequence[Held], outputs: Sequence[Held]) -> Program:
     """The program from these inputs to these outputs, without calls on which no output depends. Raises: NoRule."""
     storages = Storages()
-    given = []
-    for held in inputs:
-        value = storages.new()
-        given.append((value, held))
-        storages.pieces.setdefault(held.storage, []).append((held.geometry, value, held.dtype))
+    given = [(storages.new(), held) for held in inputs]
+    for value, held in sorted(given, key=lambda own: own[1].plain is not None):
+        storages.give(held, value)
     for event in events:
         storages.take(event)
     made = tuple(storages.read(held).value for held in outputs)

@@ -43,6 +43,8 @@ class NoRule(Exception):
 
 
 RULES: dict[str, Rule] = {}
+# Stands before the name of an operation that reads or makes complex numbers.
+COMPLEX = "complex::"
 
 
 def rule(*names: str, moves: bool = False, shown: bool = False) -> Callable[[Function], Function]:
@@ -76,5 +78,6 @@ def rule_of(name: str) -> Rule:
     """The rule of an operation with its overload, such as "add.Tensor". Raises: NoRule."""
     found = RULES.get(name) or RULES.get(name.partition(".")[0])
     if found is None:
-        raise NoRule(f"there is no rule for {name}")
+        of_complex = " of complex numbers" if name.startswith(COMPLEX) else ""
+        raise NoRule(f"there is no rule for {name.removeprefix(COMPLEX)}{of_complex}")
     return found

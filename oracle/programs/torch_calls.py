@@ -19,7 +19,8 @@ from oracle.case.arrays import Array
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, Program
 from oracle.programs.storages import program_of
-from oracle.subjects.torch import array
+from oracle.programs.table import COMPLEX
+from oracle.subjects.torch import array, as_real
 
 # Code of torch and of this package, whose lines a user does not look for.
 OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
@@ -103,7 +104,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         device = _device_of(output, args)
         self.events.append(
             Event(
-                name,
+                _of_complex(name, (given, results)),
                 tuple(given[0]),
                 given[1],
                 results,
@@ -126,9 +127,9 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def keep(self, tensor: torch.Tensor) -> None:
         """Copies the recorded values in a tensor's memory before it is overwritten, those of the same elements once."""
-        copies: dict[tuple[Geometry, str], Array] = {}
+        copies: dict[Any, Array] = {}
         for held in sorted(self._held.pop(tensor.untyped_storage()._cdata, ()), key=lambda own: not own.is_copied):
-            elements = held.geometry, held.dtype
+            elements = held.place
             if elements in copies:
                 held.take(copies[elements])
             copies[elements] = held.numbers
@@ -157,11 +158,36 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
             nowhere = Geometry(shape, (0,) * len(shape))
             return Held(id(tensor), nowhere, kind, lambda: _numbers(tensor), differentiable)
         own = tensor.detach()
-        key = own.untyped_storage()._cdata
-        dtype = str(own.dtype).removeprefix("torch.")
-        held = Held(key, geometry_of(own), dtype, lambda: _numbers(own), differentiable, own, edge_of(tensor))
+        turned = "conj" if own.is_conj() else "neg" if own.is_neg() else ""
+        shown = as_real(_in_memory(own))
+        key = shown.untyped_storage()._cdata
+        held = Held(
+            key,
+            geometry_of(shown),
+            str(shown.dtype).removeprefix("torch."),
+            lambda: _numbers(own),
+            differentiable,
+            None if turned else shown,
+            edge_of(tensor),
+            own.is_complex(),
+            turned,
+            self._of(_in_memory(own), differentiable) if turned else None,
+        )
         self._held.setdefault(key, WeakSet()).add(held)
         return held
+
+
+def _in_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as it lies in memory, without what a view does when it is read: to conjugate, or to negate."""
+    if tensor.is_conj():
+        return tensor.conj()
+    return torch._neg_view(tensor) if tensor.is_neg() else tensor
+
+
+def _of_complex(name: str, arrays: Any) -> str:
+    """The name of an ATen call, marked if one of the arrays is complex."""
+    is_complex = any(isinstance(own, Held) and own.is_complex for own in _pytree.tree_leaves(arrays))
+    return f"{COMPLEX}{name}" if is_complex and "::" not in name else name
 
 
 def no_array(tensor: torch.Tensor) -> str | None:
@@ -200,12 +226,13 @@ def _unrepeated(func: Any, args: Any, kwargs: Any) -> tuple[Geometry, ...]:
         return ()
     with torch.utils._python_dispatch._disable_current_modes():
         made = func(torch.empty(first.shape, dtype=first.dtype, device="meta"), *args[1:], **kwargs)
-    return tuple(map(geometry_of, made if isinstance(made, (tuple, list)) else (made,)))
+    made = made if isinstance(made, (tuple, list)) else (made,)
+    return tuple(geometry_of(as_real(_in_memory(own))) for own in made)
 
 
 def _numbers(tensor: torch.Tensor) -> Array:
     with torch.utils._python_dispatch._disable_current_modes():
-        return np.array(array(tensor.resolve_conj().resolve_neg()))
+        return np.array(array(as_real(tensor).resolve_neg()))
 
 
 def frame_of_user() -> FrameType | None:

@@ -88,6 +88,20 @@ def added_in_slices(total: ErrorArray, model: ErrorModel) -> Twofold | None:
     return Twofold(stored.statistical, None if stored.worst is None else np.sqrt(SLICES) * stored.worst)
 
 
+def known_where_finite(x: ErrorArray) -> ErrorArray:
+    """The array with an infinite error in place of infinities, NaN and what overflows: where a kernel's formula decides which.
+
+    In a last dimension of 2 the parts of a complex number may lie. A formula may then lose both where one overflows.
+    """
+    finite = np.abs(x.value) <= x.model.largest
+    if finite.all():
+        return x
+    if x.shape[-1:] == (2,):
+        finite = np.broadcast_to(finite.all(-1, keepdims=True), x.shape)
+    error = x.error_or_zero.mapped(lambda own: np.where(finite, own, np.inf))
+    return ErrorArray(np.where(finite, x.value, 0.0), x.model, error, scale=x.scale, guide=x.guide, hidden=x.hidden)
+
+
 def where_it_rounds(numbers: Floats, model: ErrorModel) -> Twofold:
     """The rounding of numbers that the dtype does not hold."""
     is_held = numbers.astype(model.dtype).astype(np.float64) == numbers

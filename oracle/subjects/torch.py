@@ -93,6 +93,16 @@ def array(value: torch.Tensor) -> Array:
     return numpy_of(value)
 
 
+def as_real(value: torch.Tensor) -> torch.Tensor:
+    """A complex tensor as a real one, with real and imaginary parts in a last dimension; any other as it is."""
+    return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+
+
+def can_learn(value: torch.Tensor) -> bool:
+    """Whether a tensor can have a gradient: one of floating-point or of complex numbers."""
+    return value.is_floating_point() or value.is_complex()
+
+
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
     """Inside, this is torch's default dtype. torch.optim keeps scalar state, such as NAdam's mu_product, in it, whatever the
@@ -326,7 +336,7 @@ def from_torch(fn: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Ten
         learnt = [
             own.requires_grad_()
             for own, array in zip(given, arrays, strict=True)
-            if own is not None and own.is_floating_point() and not isinstance(array, Constant)
+            if own is not None and can_learn(own) and not isinstance(array, Constant)
         ]
         with torch.enable_grad():
             output = fn(*given)

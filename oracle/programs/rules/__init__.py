@@ -3,12 +3,15 @@
 from oracle.programs.rules import activations as activations
 from oracle.programs.rules import arithmetic as arithmetic
 from oracle.programs.rules import attention as attention
+from oracle.programs.rules import complex_functions as complex_functions
+from oracle.programs.rules import complex_numbers as complex_numbers
 from oracle.programs.rules import contractions as contractions
 from oracle.programs.rules import copies as copies
 from oracle.programs.rules import ctc as ctc
 from oracle.programs.rules import cumulative as cumulative
 from oracle.programs.rules import derivatives as derivatives
 from oracle.programs.rules import distances as distances
+from oracle.programs.rules import fourier as fourier
 from oracle.programs.rules import functions as functions
 from oracle.programs.rules import images as images
 from oracle.programs.rules import indexing as indexing
@@ -29,3 +32,5 @@ from oracle.programs.rules import scattering as scattering
 from oracle.programs.rules import special as special
 from oracle.programs.rules import transposes as transposes
 from oracle.programs.rules import views as views
+
+complex_numbers.register()

@@ -168,22 +168,6 @@ def test_numbers_whose_bits_were_changed_are_not_guessed() -> None:
         record(bits, torch.ones(3))
 
 
-@pytest.mark.parametrize(
-    "fn",
-    [
-        lambda x: x.to(torch.complex64).real,
-        lambda x: torch.view_as_real(torch.view_as_complex(x.reshape(2, 2))),
-        lambda x: torch.complex(x, x).imag,
-        lambda x: (x * 1j).conj().imag,
-        lambda x: torch.fft.fft(x).abs(),
-    ],
-)
-def test_complex_numbers_are_said_not_to_be_judged(fn: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """In the same words wherever they occur."""
-    with pytest.raises(NoRule, match=r"^numbers of complex64 are not judged$"):
-        Run(record(fn, torch.ones(4))[0], Plain())
-
-
 def test_memory_that_nothing_has_filled_is_not_a_number() -> None:
     """An extension that writes without ATen calls must not look like one that gives what happens to be there."""
     run = Run(record(lambda x: torch.empty_like(x) + x, torch.ones(3))[0], Plain())

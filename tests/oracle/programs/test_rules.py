@@ -22,7 +22,7 @@ from oracle.judging.verdict import compare
 from oracle.programs.execution import Arithmetic, Plain, Run, WithErrors
 from oracle.programs.torch_calls import record
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
-from oracle.subjects.torch import array
+from oracle.subjects.torch import array, can_learn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta", "ignore:Using torch.cross without")
 # OpInfo's names, by family of rules.
@@ -168,7 +168,7 @@ Tensors = list[torch.Tensor | None]
 
 def torch_gradients(fn: Any, inputs: list[torch.Tensor]) -> tuple[list[torch.Tensor], Tensors, Tensors]:
     """The inputs as torch differentiates by them, random gradients of the outputs, and what torch makes of these."""
-    given = [own.detach().requires_grad_(own.is_floating_point()) for own in inputs]
+    given = [own.detach().requires_grad_(can_learn(own)) for own in inputs]
     try:
         outputs = fn(*given)
     except RuntimeError as error:

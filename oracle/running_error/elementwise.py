@@ -127,7 +127,22 @@ def multiply(x: Any, y: Any) -> ErrorArray:
     else:
         rounding, quantum = rounded(value, model, quantum)
     scale = None if x.scale is None and y.scale is None else x.scale_or_own * y.scale_or_own
-    return ErrorArray(value, model, added(error, rounding), scale=scale, quantum=quantum)
+    error = _of_infinities(x, y, added(error, rounding))
+    return ErrorArray(value, model, error, scale=scale, quantum=quantum)
+
+
+def _of_infinities(x: ErrorArray, y: ErrorArray, error: Twofold | None) -> Twofold | None:
+    """The error of a product, infinite where an infinity meets a number that may underflow: zero times infinity is NaN."""
+    if np.isfinite(x.value.sum()) and np.isfinite(y.value.sum()):
+        return error
+    low = 2 * x.model.smallest_normal[1]
+    sizes = np.abs(x.value), np.abs(y.value)
+    lost = sum(((one == np.inf) & (other > 0) & (other < low)) for one, other in (sizes, sizes[::-1])) > 0
+    if not x.model.rounds or not lost.any():
+        return error
+    x.model.branches.here().out_of_range += int(np.count_nonzero(lost))
+    given = error if error is not None else x.model.constant(0.0, 0.0)
+    return given.mapped(lambda own: np.where(lost, np.inf, own))
 
 
 def _of_equal_terms(x: ErrorArray, count: Floats) -> bool:

@@ -49,7 +49,10 @@ def div(input: Any, other: Any, rounding_mode: str | None = None) -> Any:
     """x / y; g / y, and -g (x/y) / y."""
     if rounding_mode is not None:
         rounded = {"floor": np.floor, "trunc": np.trunc}[rounding_mode]
-        return rounded(input / other), lambda g: (summed_to(g * 0.0, input), summed_to(g * 0.0, other))
+        return rounded(input / other), lambda g: (
+            summed_to(np.zeros_like(g), input),
+            summed_to(np.zeros_like(g), other),
+        )
     quotient = input / other
     return quotient, lambda g: (summed_to(g / other, input), summed_to(-g * (quotient / other), other))
 
@@ -143,35 +146,35 @@ def abs(input: Any) -> Any:
 @rule("sign", "sgn")
 def sign(input: Any) -> Any:
     """-1, 0 or 1, 0 for NaN; no gradient."""
-    return sign_of(input), lambda g: (g * 0.0,)
+    return sign_of(input), lambda g: (np.zeros_like(g),)
 
 
 @rule("floor")
 def floor(input: Any) -> Any:
     """⌊x⌋; no gradient."""
-    return np.floor(input), lambda g: (g * 0.0,)
+    return np.floor(input), lambda g: (np.zeros_like(g),)
 
 
 @rule("ceil")
 def ceil(input: Any) -> Any:
     """⌈x⌉; no gradient."""
-    return np.ceil(input), lambda g: (g * 0.0,)
+    return np.ceil(input), lambda g: (np.zeros_like(g),)
 
 
 @rule("trunc")
 def trunc(input: Any) -> Any:
     """x truncated to a whole number; no gradient."""
-    return np.trunc(input), lambda g: (g * 0.0,)
+    return np.trunc(input), lambda g: (np.zeros_like(g),)
 
 
 @rule("round")
 def round(input: Any, *, decimals: int = 0) -> Any:
     """x rounded to a number of decimals, halves to even; no gradient."""
     if decimals == 0:
-        return np.rint(input), lambda g: (g * 0.0,)
+        return np.rint(input), lambda g: (np.zeros_like(g),)
     unit = 10.0 ** (decimals if decimals > 0 else -decimals)
     y = np.rint(input * unit) / unit if decimals > 0 else np.rint(input / unit) * unit
-    return y, lambda g: (g * 0.0,)
+    return y, lambda g: (np.zeros_like(g),)
 
 
 @rule("maximum")

@@ -161,7 +161,9 @@ def to_equals(g: Any, rows: Any, y: Any, with_nan: bool) -> Any:
         chosen = chosen | (np.isnan(plain(rows)) & unknown)
     equal, whole = plain(chosen), np.expand_dims(g, -1)
     equals = np.count_nonzero(equal, axis=-1, keepdims=True)
-    back = np.where(equal, whole / np.maximum(equals, 1).astype(float), 0.0)
+    # torch multiplies by the mask, but of the extreme of all elements: zero times infinity is NaN.
+    elsewhere = 0.0 if with_nan else whole * 0.0
+    back = np.where(equal, whole / np.maximum(equals, 1).astype(float), elsewhere)
     if isinstance(chosen, ErrorMask) and chosen.ambiguous is not None:
         # Each of several rivals may receive all of the gradient or nothing; the farther of these widens its tolerance.
         rivals = chosen.ambiguous.mapped(lambda own: own & (np.count_nonzero(own, axis=-1, keepdims=True) > 1))
@@ -282,12 +284,13 @@ def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False
     def backward(g: Any) -> Any:
         whole, none = spread(g, input.shape, axes, keepdim), y == 0
         if p == 2:
-            return (np.where(none, 0.0, whole * (input / y)),)
+            return (whole * np.where(none, 0.0, input / y),)
         if p == 1:
             return (whole * sign_of(input),)
         scale = whole / y ** (p - 1) if p > 1 else whole * y ** (1 - p)
         powers = np.where(plain(input) == 0, 0.0, sign_of(input) * sizes ** (p - 1))
-        return (np.where(none, 0.0, powers * scale),)  # in torch's order: a power may leave the range
+        # In torch's order: a power may leave the range, and zero times infinity is NaN.
+        return (np.where(none, whole * 0.0 if p < 1 else 0.0, powers * scale),)
 
     shape = tuple(size for axis, size in enumerate(input.shape) if axis not in axes)
     return (y if keepdim else y.reshape(shape)), backward

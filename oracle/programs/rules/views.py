@@ -44,7 +44,7 @@ def clone(input: Any, size: Any = None, memory_format: Any = None) -> Any:
 @rule("copy", moves=True)
 def copy(input: Any, src: Any, non_blocking: bool = False) -> Any:
     """y in place of x; nothing, and g."""
-    return mapped(src, lambda own: np.broadcast_to(own, input.shape)), lambda g: (g * 0.0, summed_to(g, src))
+    return mapped(src, lambda own: np.broadcast_to(own, input.shape)), lambda g: (np.zeros_like(g), summed_to(g, src))
 
 
 @rule("_to_copy", moves=True)
@@ -85,7 +85,7 @@ def stack(tensors: Any, dim: int = 0) -> Any:
 @rule("fill", "zero", moves=True)
 def fill(input: Any, value: Any = 0.0) -> Any:
     """A value in place of x; nothing, and Σ g."""
-    return np.zeros_like(input) + value, lambda g: (g * 0.0, summed_to(g, value))
+    return np.zeros_like(input) + value, lambda g: (np.zeros_like(g), summed_to(g, value))
 
 
 @rule("repeat", moves=True)

@@ -1,0 +1,140 @@
+"""An upstream gradient that has overflown, as under a loss scale: what torch makes of infinities is known, and not accused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import oracle
+from oracle.programs.execution import Plain, Run
+from oracle.programs.torch_calls import record
+
+INF = float("inf")
+X = torch.tensor([[1.0, 3.0, 2.0], [4.0, 0.0, 4.0]])
+# Functions that choose, round or mask, of which each has its own way with zero times infinity.
+FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "amax": lambda x: x.amax(1),
+    "amax of all": lambda x: x.amax(),
+    "amin": lambda x: x.amin(1),
+    "max of all": lambda x: x.max(),
+    "max": lambda x: x.max(1)[0],
+    "aminmax": lambda x: torch.aminmax(x, dim=1)[0],
+    "median": lambda x: x.median(),
+    "kthvalue": lambda x: x.kthvalue(2, 1)[0],
+    "cummax": lambda x: x.cummax(1)[0],
+    "topk": lambda x: x.topk(1)[0],
+    "norm": lambda x: torch.linalg.vector_norm(x, dim=1),
+    "norm of zeros": lambda x: torch.linalg.vector_norm(x * 0.0, dim=1),
+    "largest absolute value": lambda x: torch.linalg.vector_norm(x, INF, 1),
+    "norm of order 1/2": lambda x: torch.linalg.vector_norm(x, 0.5, 1),
+    "relu": torch.relu,
+    "clamp": lambda x: x.clamp(1, 3),
+    "maximum": lambda x: torch.maximum(x, torch.full_like(x, 2.0)),
+    "where": lambda x: torch.where(x > 2, x, x * 0.0),
+    "masked_fill": lambda x: x.masked_fill(x > 2, 0.0),
+    "mask": lambda x: x * (x > 2),
+    "tril": torch.tril,
+    "round": torch.round,
+    "floor": lambda x: x.floor() * x,
+    "sign": lambda x: x.sign() + x,
+    "whole quotient": lambda x: torch.div(x, 2.0, rounding_mode="trunc"),
+    "filled": lambda x: (x * 1.0).fill_(2.0) + x,
+    "copied": lambda x: (x * 1.0).copy_(x.flip(1)),
+    "hardtanh": F.hardtanh,
+    "hardshrink": F.hardshrink,
+    "prod": lambda x: x.prod(1),
+    "max_pool": lambda x: F.max_pool1d(x[None], 2),
+    "gather": lambda x: x.gather(1, torch.tensor([[0], [1]])),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_where_infinities_and_nan_arrive_is_torch_s(name: str) -> None:
+    fn = FUNCTIONS[name]
+    x = X.double().requires_grad_()
+    y = fn(x)
+    upstream = torch.full_like(y, INF)
+    if upstream.dim():
+        upstream[-1] = 1.0
+    (due,) = torch.autograd.grad(y, x, upstream, allow_unused=True)
+    (got,) = Run(record(fn, x)[0], Plain()).gradients([upstream.numpy()])
+    shown = np.zeros(X.shape) if got is None else got
+    np.testing.assert_array_equal(shown, np.zeros(X.shape) if due is None else due.numpy())
+
+
+# Layers and functions whose slope underflows at one end.
+SATURATED: dict[str, Any] = {
+    "Sigmoid": nn.Sigmoid(),
+    "GELU": nn.GELU(),
+    "ELU": nn.ELU(),
+    "SELU": nn.SELU(),
+    "Softplus": nn.Softplus(),
+    "SiLU": nn.SiLU(),
+    "Mish": nn.Mish(),
+    "LogSigmoid": nn.LogSigmoid(),
+    "Softmax": nn.Softmax(1),
+    "LogSoftmax": nn.LogSoftmax(1),
+    "sigmoid": torch.sigmoid,
+    "gelu": F.gelu,
+    "elu": F.elu,
+    "softplus": F.softplus,
+    "exp": torch.exp,
+    "erf": torch.erf,
+    "logsumexp": lambda x: x.logsumexp(1),
+    "glu": lambda x: F.glu(torch.cat([x, x], 1), 1),
+    "logaddexp": lambda x: torch.logaddexp(x, x - 300),
+    "cross_entropy": lambda x: F.cross_entropy(x, torch.tensor([0, 1]), reduction="none"),
+    "normalize": lambda x: F.normalize(x * 0.0),
+}
+
+
+class Saturated(nn.Module):
+    def __init__(self, own: Any) -> None:
+        super().__init__()
+        self.layer, self.own = nn.Linear(3, 3), own
+        self.layer.bias.data = torch.tensor([-200.0, -20.0, 150.0])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.own(self.layer(x))  # type: ignore[no-any-return]
+
+
+def overflows(y: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return (y.float() * 3e38 * 3e38).sum()
+
+
+@pytest.mark.parametrize("name", SATURATED)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_slope_that_underflows_is_not_accused(name: str, dtype: torch.dtype) -> None:
+    """Zero times infinity is NaN, where the exact slope gives an infinity."""
+    torch.manual_seed(0)
+    module = Saturated(SATURATED[name]).to(dtype)
+    report = oracle.check_module(module, torch.randn(2, 3).to(dtype), loss=overflows, target=torch.zeros(1))
+    assert set(report.table.verdict) <= {"pass", "undecided"}, str(report)
+
+
+class Dropped(torch.autograd.Function):
+    """ReLU whose backward makes infinities finite."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(0)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return grad_output.nan_to_num() * (x > 0)
+
+
+def test_an_infinity_that_is_lost_is_wrong() -> None:
+    torch.manual_seed(0)
+    module = Saturated(Dropped.apply)  # type: ignore[no-untyped-call]
+    report = oracle.check_module(module, torch.randn(2, 3), loss=overflows, target=torch.zeros(1))
+    wrong = report.table[report.table.verdict == "wrong"]
+    assert [*zip(wrong.layer, wrong.quantity, strict=True)] == [("Dropped", "grad_input")]

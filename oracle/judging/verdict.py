@@ -97,7 +97,8 @@ def _measured(
     def errors() -> Errors:
         return Errors.of(got, expected.value, infinite_for_nan(expected.sigma))
 
-    row = _with_figures(row, got, figures, cosine(figures, errors))
+    has_numbers = bool(figures.squares or figures.expected_squares or got.any() or expected.value.any())
+    row = _with_figures(row, got, figures, cosine(figures, errors) if has_numbers else math.nan)
     if row.n_outside:
         step = None if before is None else expected.value - before.astype(np.float64)
         return _outside(row, errors(), expected, figures, structured=structured, step=step)

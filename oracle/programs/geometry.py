@@ -71,19 +71,17 @@ class Geometry:
     @cached_property
     def repeats(self) -> bool:
         """Whether several of its elements are the same element of the storage."""
-        return not self.is_dense and len(np.unique(self.elements)) != self.size
+        reach = 1
+        for size, step in sorted(((size, abs(step)) for size, step in self._steps), key=lambda own: own[1]):
+            if step < reach:  # it may meet an element of the dimensions with smaller steps
+                return self.size > 0 and (step == 0 or len(np.unique(self.elements)) != self.size)
+            reach += (size - 1) * step
+        return False
 
     @cached_property
     def overlaps(self) -> bool:
         """Whether several of its elements are the same element of the storage, by more than an expanded dimension."""
-        if not self.size:
-            return False
-        reach = 1
-        for size, step in sorted(((size, abs(step)) for size, step in self._steps if step), key=lambda own: own[1]):
-            if step < reach:
-                return self.without_expansion.repeats
-            reach += (size - 1) * step
-        return False
+        return self.without_expansion.repeats
 
     @cached_property
     def without_expansion(self) -> Geometry:

@@ -62,13 +62,18 @@ def sgn(input: Any) -> Any:
     return s, backward
 
 
+def analytic(made: Any, slope: Any) -> Any:
+    """The value of an analytic function with its backward: g times the conjugate of the derivative."""
+    return made, lambda g: (times(g, conjugate(slope)),)
+
+
 @rule("complex::exp")
 def exp(input: Any) -> Any:
     """e^a (cos b + i sin b); g times the conjugate of it."""
     a, b = parts(input)
     size = np.exp(a)
     made = joined(size * np.cos(b), size * np.sin(b))
-    return made, lambda g: (times(g, conjugate(made)),)
+    return analytic(made, made)
 
 
 @rule("complex::log")
@@ -109,28 +114,28 @@ def _hyperbolic(x: Any) -> tuple[Any, Any]:
 def sin(input: Any) -> Any:
     """sin a cosh b + i cos a sinh b; g times the conjugate of the cosine."""
     made, slope = _sines(input)
-    return made, lambda g: (times(g, conjugate(slope)),)
+    return analytic(made, slope)
 
 
 @rule("complex::cos")
 def cos(input: Any) -> Any:
     """cos a cosh b - i sin a sinh b; -g times the conjugate of the sine."""
-    slope, made = _sines(input)
-    return made, lambda g: (-times(g, conjugate(slope)),)
+    sine, made = _sines(input)
+    return analytic(made, -sine)
 
 
 @rule("complex::sinh")
 def sinh(input: Any) -> Any:
     """sinh a cos b + i cosh a sin b; g times the conjugate of cosh."""
     made, slope = _hyperbolic(input)
-    return made, lambda g: (times(g, conjugate(slope)),)
+    return analytic(made, slope)
 
 
 @rule("complex::cosh")
 def cosh(input: Any) -> Any:
     """cosh a cos b + i sinh a sin b; g times the conjugate of sinh."""
     slope, made = _hyperbolic(input)
-    return made, lambda g: (times(g, conjugate(slope)),)
+    return analytic(made, slope)
 
 
 @rule("complex::tanh")
@@ -139,15 +144,19 @@ def tanh(input: Any) -> Any:
     a, b = (own * 2.0 for own in parts(input))
     below = np.cosh(a) + np.cos(b)
     made = joined(np.sinh(a) / below, np.sin(b) / below)
-    return made, lambda g: (g - times(g, conjugate(times(made, made))),)
+    return analytic(made, _one_minus(times(made, made)))
 
 
 @rule("complex::sigmoid")
 def sigmoid(input: Any) -> Any:
     """y = 1 / (1 + e^-z); g times the conjugate of y (1 - y)."""
-    a, b = parts(-exp(-input)[0])
-    made = divided(1.0, joined(1.0 - a, -b))
-    return made, lambda g: (times(g, conjugate(made - times(made, made))),)
+    made = divided(1.0, _one_minus(-exp(-input)[0]))
+    return analytic(made, times(made, _one_minus(made)))
+
+
+def _one_minus(x: Any) -> Any:
+    a, b = parts(x)
+    return joined(1.0 - a, -b)
 
 
 @rule("complex::linalg_vector_norm", "complex::norm")

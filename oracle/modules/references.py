@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -89,7 +90,7 @@ def _recorded(
         raise
     except Exception as error:
         raise NoRule(f"its reference raises {type(error).__name__}: {error}") from refused
-    run = Run(made, arithmetic)
+    run = Run(made, replace(arithmetic, opens=True))
     return Chosen(run, learning)
 
 

@@ -165,7 +165,7 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
     model = ErrorModel(np.dtype(first))
     leading = next((own.shape for own in held if own.dtype in FLOATS and len(own.shape) > 1), (0,))
     model.branches.samples = leading[0]
-    arithmetic = WithErrors(model)
+    arithmetic = WithErrors(model, opens=True)
     run = Run(program, arithmetic)
     if any(own is None for own in run.outputs):
         raise NoRule("there is no rule for one of its results, such as the statistics beside a norm's")

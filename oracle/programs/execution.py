@@ -18,6 +18,7 @@ from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
 from oracle.running_error.kernels import FAMILIES_BY_CALLS, Operations, operations_on
 from oracle.running_error.model import ROUNDOFF, UNIT_ROUNDOFF
+from oracle.running_error.selection import where
 from oracle.running_error.stores import added_in_slices, known_where_finite, where_it_rounds, with_more
 
 assert _rules
@@ -26,11 +27,20 @@ FLOATS = tuple(ROUNDOFF)
 SAME = 1e-9
 NARROW = tuple(name for name, roundoff in ROUNDOFF.items() if roundoff > UNIT_ROUNDOFF["float32"])
 UNFILLED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
+# Rules that take masks of which rounding can change some elements; others get the recorded outcome.
+OF_MASKS = ("where", "masked_fill", "mul", "_to_copy", "view", "write", "clone")
 KNOWN = (*FLOATS, "bool", "int64", "int32", "int16", "int8", "uint8")
 
 
 class Arithmetic(Protocol):
-    """The kind of arrays on which a program runs."""
+    """The kind of arrays on which a program runs.
+
+    Attributes:
+        opens: whether comparisons that rounding can change are left open, because another implementation is compared.
+    """
+
+    @property
+    def opens(self) -> bool: ...
 
     def lifted(self, numbers: Array) -> Any:
         """A recorded array, which is exact by definition."""
@@ -51,6 +61,8 @@ class Arithmetic(Protocol):
 @dataclass(frozen=True)
 class Plain:
     """Computes in float64 throughout, without errors."""
+
+    opens = False
 
     def lifted(self, numbers: Array) -> Any:
         return numbers if numbers.dtype.kind in "biu" else numbers.astype(np.float64)
@@ -74,11 +86,13 @@ class WithErrors:
 
     accumulate: the dtype in which all kernels add up 16-bit numbers; None for what is known of each.
     device: the kind of device whose kernels these are.
+    opens: see `Arithmetic`.
     """
 
     model: ErrorModel
     accumulate: str | None = None
     device: str = "cpu"
+    opens: bool = False
 
     @cached_property
     def kernels(self) -> Operations:
@@ -118,9 +132,11 @@ class WithErrors:
     def stored(self, x: Any, dtype: str) -> Any:
         if dtype not in FLOATS:
             return x.value.astype(dtype) if isinstance(x, ErrorArray) else x
+        if isinstance(x, ErrorMask):
+            one, zero = (ErrorArray.exact(own, self.model.of(dtype)) for own in (1.0, 0.0))
+            return where(x, one, zero)
         if not isinstance(x, ErrorArray):
-            x = x.value if isinstance(x, ErrorMask) else np.asarray(x)
-            return ErrorArray.exact(x, self.model.of(dtype))
+            return ErrorArray.exact(np.asarray(x), self.model.of(dtype))
         return x if x.dtype.name == dtype else converted(x, self.model.of(dtype))
 
 
@@ -168,9 +184,12 @@ class Run:
                 _check_known(held)
         is_unseen = all(held is None for held in call.recorded)  # an array after a part of it was written
         rule = self._rule(call, depends, is_unseen or any(map(_is_floating, _arrays((args, kwargs)))))
-        if rule is None:
+        if rule is None or (rule.compares and not self._compare(call, rule, args)):
             self._take(call)
+        if rule is None or rule.compares:
             return
+        if rule.name not in OF_MASKS:
+            args, kwargs = replaced((args, kwargs), ErrorMask, lambda own: own.value)
         shown = {"shown": call.recorded} if rule.shown else {}
 
         narrow = next((held.dtype for held in call.recorded[:1] if held is not None and held.dtype in NARROW), None)
@@ -196,6 +215,17 @@ class Run:
                     self.values[value] = self._lifted(held)
         self._depends.update(value for value in call.results if value is not None and depends)
         self._steps.append(_Step(call, rule, backward))
+
+    def _compare(self, call: Call, rule: Rule, args: Any) -> bool:
+        """Compares, if another implementation may have another outcome; False if the recorded one holds for it too."""
+        (held,), (value,) = call.recorded, call.results
+        if not self.arithmetic.opens or held is None or held.dtype != "bool" or value is None:
+            return False
+        made = rule.function(*args)[0]
+        if not isinstance(made, ErrorMask) or not made.is_open:
+            return False
+        self.values[value] = made
+        return True
 
     def _rule(self, call: Call, depends: bool, is_computed: bool) -> Rule | None:
         """The rule of a call; None if its recorded results are used: for random numbers, for integers only, and for an unknown

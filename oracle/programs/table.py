@@ -20,6 +20,7 @@ class Rule:
         family: the module that holds it.
         moves: whether it only rearranges numbers, so that nothing is rounded in 16 bits.
         recorded: whether the recorded result is used, as for random numbers.
+        compares: whether the recorded result is used unless rounding can change it, as for comparisons.
         shown: whether the rule receives the recorded results, a tuple `shown` of `Held`, which show what was chosen or drawn.
     """
 
@@ -29,6 +30,7 @@ class Rule:
     moves: bool = False
     recorded: bool = False
     shown: bool = False
+    compares: bool = False
 
     @property
     def words(self) -> str:
@@ -47,11 +49,14 @@ RULES: dict[str, Rule] = {}
 COMPLEX = "complex::"
 
 
-def rule(*names: str, moves: bool = False, shown: bool = False) -> Callable[[Function], Function]:
+def rule(
+    *names: str, moves: bool = False, shown: bool = False, compares: bool = False
+) -> Callable[[Function], Function]:
     """Registers a rule for operations of these names."""
 
     def registered(function: Function) -> Function:
-        _register(names, function, function.__module__, moves, shown=shown)
+        for name in names:
+            _register(Rule(name, function, _family(function), moves, shown=shown, compares=compares))
         return function
 
     return registered
@@ -59,15 +64,17 @@ def rule(*names: str, moves: bool = False, shown: bool = False) -> Callable[[Fun
 
 def recorded(*names: str) -> None:
     """Registers operations whose recorded results are used."""
-    _register(names, _nothing, _nothing.__module__, True, as_recorded=True)
-
-
-def _register(
-    names: tuple[str, ...], function: Function, module: str, moves: bool, as_recorded: bool = False, shown: bool = False
-) -> None:
     for name in names:
-        assert name not in RULES, f"two rules for {name}"
-        RULES[name] = Rule(name, function, module.rpartition(".")[2], moves, as_recorded, shown)
+        _register(Rule(name, _nothing, _family(_nothing), moves=True, recorded=True))
+
+
+def _family(function: Function) -> str:
+    return function.__module__.rpartition(".")[2]
+
+
+def _register(own: Rule) -> None:
+    assert own.name not in RULES, f"two rules for {own.name}"
+    RULES[own.name] = own
 
 
 def _nothing(*_: Any, **__: Any) -> tuple[None, Callable[..., Any]]:

@@ -117,6 +117,9 @@ class Twofold:
         worst = None if self.worst is None else function(self.worst, *[other.worst for other in others])
         return Twofold(statistical, worst)
 
+    def any(self) -> bool:
+        return bool(self.statistical.any() or (self.worst is not None and self.worst.any()))
+
     def __add__(self, other: Twofold) -> Twofold:
         return self.mapped(np.add, other)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.running_error.array import ErrorArray, operands
+from oracle.running_error.array import ErrorArray, constant, operands
 from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
 from oracle.running_error.exact import merged
 from oracle.running_error.mask import ErrorMask
@@ -50,7 +50,7 @@ def comparison(
             tied = (x.branching_value == y.branching_value) & np.isfinite(x.branching_value)
             either = Twofold(tied, tied if model.bounds else None)
             ambiguous = either if ambiguous is None else ambiguous.mapped(np.logical_or, either)
-        return ErrorMask(outcome, ambiguous)
+        return ErrorMask(outcome, ambiguous, model)
 
     return rule
 
@@ -82,7 +82,10 @@ def where(mask: Any, x: Any, y: Any) -> Any:
     """The chosen branch and its error; where the choice is ambiguous the error is larger by the branches' difference."""
     chosen = mask.value if isinstance(mask, ErrorMask) else mask
     if not isinstance(x, ErrorArray) and not isinstance(y, ErrorArray):
-        return np.where(chosen, x, y)
+        plain = np.where(chosen, x, y)
+        if not (isinstance(mask, ErrorMask) and mask.is_open and mask.model is not None and plain.dtype.kind == "f"):
+            return plain
+        x = constant(x, mask.model)
     x, y = operands(x, y)
     model = x.model
 
@@ -97,7 +100,7 @@ def where(mask: Any, x: Any, y: Any) -> Any:
     if x.scale is not None or y.scale is not None:
         scale = select(x.scale_or_own, y.scale_or_own)
     ambiguous = mask.ambiguous if isinstance(mask, ErrorMask) else None
-    if ambiguous is not None and any_of(ambiguous):
+    if ambiguous is not None and isinstance(mask, ErrorMask) and mask.is_open:
         either = x.error_or_zero.mapped(np.maximum, y.error_or_zero)
         difference = ambiguous.mapped(lambda own: np.where(own, x.value - y.value, 0.0))
         if model.open_ties:
@@ -113,10 +116,6 @@ def where(mask: Any, x: Any, y: Any) -> Any:
     return ErrorArray(value, model, error, scale=scale, quantum=quantum, guide=guide)
 
 
-def any_of(mask: Twofold) -> bool:
-    return bool(mask.statistical.any() or (mask.worst is not None and mask.worst.any()))
-
-
 def stepped(
     function: Callable[[Floats], Floats], jump: Callable[[Floats], Floats]
 ) -> Callable[[ErrorArray], ErrorArray]:
@@ -125,7 +124,7 @@ def stepped(
     def rule(x: ErrorArray) -> ErrorArray:
         value, error = function(x.value), x.error
         near = None if error is None else x.model.within(np.abs(x.value - jump(x.value)), error)
-        if near is None or not any_of(near):
+        if near is None or not near.any():
             return ErrorArray(value, x.model, quantum=1.0)
         return ErrorArray(value, x.model, near.mapped(lambda own: own.astype(float)))
 

@@ -3,6 +3,7 @@
 from oracle.programs.rules import activations as activations
 from oracle.programs.rules import arithmetic as arithmetic
 from oracle.programs.rules import attention as attention
+from oracle.programs.rules import comparisons as comparisons
 from oracle.programs.rules import complex_functions as complex_functions
 from oracle.programs.rules import complex_numbers as complex_numbers
 from oracle.programs.rules import contractions as contractions

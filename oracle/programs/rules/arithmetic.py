@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import in_one_kernel, plain, sign_of, summed_to
+from oracle.programs.adjoint import in_one_kernel, is_floating, plain, sign_of, summed_to
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
 from oracle.running_error.array import operands
+from oracle.running_error.elementwise import is_mask
 from oracle.running_error.model import limits
 
 
@@ -39,8 +40,13 @@ def rsub(input: Any, other: Any, alpha: Any = 1) -> Any:
 @rule("mul")
 def mul(input: Any, other: Any) -> Any:
     """x y; g y, and g x."""
-    if getattr(input, "dtype", None) == np.bool_:
-        return other * input, lambda g: (None, summed_to(g * input, other))
+    if is_mask(input) and is_mask(other):
+        return input & other, lambda g: (None, None)
+    if is_mask(input):
+        product, back = mul(other, input)
+        return product, lambda g: back(g)[::-1]
+    if is_mask(other) and not is_floating(input):  # a number
+        return np.where(other, input, 0 * input), lambda g: (None, None)
     return input * other, lambda g: (summed_to(g * other, input), summed_to(g * input, other))
 
 

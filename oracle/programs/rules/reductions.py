@@ -167,7 +167,7 @@ def to_equals(g: Any, rows: Any, y: Any, with_nan: bool) -> Any:
     if isinstance(chosen, ErrorMask) and chosen.ambiguous is not None:
         # Each of several rivals may receive all of the gradient or nothing; the farther of these widens its tolerance.
         rivals = chosen.ambiguous.mapped(lambda own: own & (np.count_nonzero(own, axis=-1, keepdims=True) > 1))
-        shared: Any = ErrorMask(True, rivals)
+        shared: Any = ErrorMask(True, rivals, chosen.model)
         back = np.where(shared, back, np.where(equal & (equals == 1), 0.0, whole))
     return back if with_nan or not unknown.any() else np.where(unknown, np.nan, back)
 
@@ -340,7 +340,6 @@ def trace(input: Any) -> Any:
 
 
 recorded("argmax", "argmin", "argsort", "any", "all", "nonzero", "searchsorted", "bucketize", "unique_dim", "_unique2")
-recorded("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "logical_not", "logical_and", "logical_or")
 recorded(
-    "_local_scalar_dense", "equal", "is_nonzero", "signbit", "bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor"
+    "eq", "ne", "isnan", "isinf", "isfinite", "_local_scalar_dense", "equal", "is_nonzero", "signbit", "bitwise_xor"
 )

@@ -207,7 +207,7 @@ def _axis(x: Any, size: int, interpolation_mode: int, padding_mode: int, align_c
         cell = np.where(outcome, cell, cell - 1)
         certain = taps(cell, _weights(x - cell, one, interpolation_mode))
         return _Axis(certain, certain, certain, None, sigma)
-    later = ErrorMask(outcome, later.ambiguous)
+    later = ErrorMask(outcome, later.ambiguous, later.model)
     where: Any = np.where
     here, before = (_weights(x - own, one, interpolation_mode) for own in (cell, cell - 1))
     pairs = zip([(nothing, nothing), *here], [*before, (nothing, nothing)], strict=True)

@@ -194,7 +194,7 @@ def _extreme(input: Any, places: Array, values: Any, replaced: Array, uncounted:
         isinstance(chosen, ErrorMask) and chosen.ambiguous is not None
     ):  # an element without rivals is chosen in any case
         rivals = chosen.ambiguous.mapped(lambda own: own & takes_part & (counted(own) > 1)[of])
-        chosen = ErrorMask(chosen.value, rivals)
+        chosen = ErrorMask(chosen.value, rivals, chosen.model)
         equals = np.where(counted(rivals.statistical) > 0, 1, equals)  # of rivals each may receive all, or nothing
 
     def backward(g: Any) -> Any:

@@ -17,6 +17,8 @@ from oracle.running_error.model import ROUNDOFF, Floats, is_short, limits
 DECIDABLE = 0.1
 # The number of elements whose figures are computed together: their arrays fit into a processor's second cache.
 BLOCK = 2**14
+# The bits of a number in double precision that hold its exponent.
+EXPONENT = 0x7FF0000000000000
 # Replaces a sigma of 0 in the search for the worst element: among elements that must be exact, the one with the largest error.
 LEAST = 2.0**-510
 
@@ -194,7 +196,7 @@ class Figures:
         impossible = errors.impossible
 
         def relative(width: Floats) -> Floats:
-            ratio = np.divide(errors.size, width, out=np.zeros_like(width), where=wrong)
+            ratio = quotient(errors.size, width, wrong)
             return ratio if impossible is None else np.where(impossible, np.inf, ratio)
 
         z = relative(sigma)
@@ -241,18 +243,17 @@ class Figures:
     def _add_sizes(self, errors: Errors, outside: Array | None, info: Any) -> None:
         """The largest errors: absolute, relative between finite values, and in units in the last place."""
         size = np.abs(errors.value)
-        nothing_due, known = np.zeros_like(size), size > 0
-        if outside is not None:
-            nothing_due[outside & (size == 0)] = math.inf
+        known, normal = size > 0, np.maximum(size, float(info.tiny))
         if errors.regular is not None:
             known &= errors.size < math.inf
-            nothing_due[errors.size == math.inf] = 0.0
-        relative = np.divide(errors.size, size, out=nothing_due, where=known)
-        _, exponent = np.frexp(np.maximum(size, float(info.tiny)))
-        ulps = np.ldexp(errors.size, 1 - exponent) / float(info.eps)
+            normal = np.where(np.isfinite(size), normal, 1.0)
+        relative = quotient(errors.size, size, known)
+        if outside is not None:
+            relative[outside & (size == 0) & (errors.size < math.inf)] = math.inf
         self.max_abs = larger(self.max_abs, errors.size)
         self.max_rel = larger(self.max_rel, relative)
-        self.max_ulp = larger(self.max_ulp, ulps)
+        ulps = errors.size / power_of_two_below(normal)
+        self.max_ulp = larger(self.max_ulp, ulps, 1 / float(info.eps))
 
     def _add_products(self, errors: Errors) -> None:
         a, b = errors.regular_pair()
@@ -336,7 +337,18 @@ def infinite_for_nan(width: Floats) -> Floats:
     return np.where(np.isnan(width), np.inf, width) if math.isnan(width.max(initial=0.0)) else width
 
 
-def larger(so_far: float, values: Floats) -> float:
-    """The largest of a number and the elements of an array; NaN if one is NaN."""
-    largest = float(values.max())
+def quotient(x: Floats, y: Floats, where: Array) -> Floats:
+    """x / y where the mask holds, else 0. NumPy is slow at divisions under a mask."""
+    made: Floats = x / y
+    return made if where.all() else np.where(where, made, 0.0)
+
+
+def power_of_two_below(size: Floats) -> Floats:
+    """The largest power of two that is at most a positive normal number: its exponent without its digits."""
+    return (size.view(np.int64) & EXPONENT).view(np.float64)
+
+
+def larger(so_far: float, values: Floats, factor: float = 1.0) -> float:
+    """The largest of a number and the elements of an array times a factor; NaN if one is NaN."""
+    largest = float(values.max()) * factor
     return so_far if so_far >= largest or math.isnan(so_far) else largest

@@ -27,12 +27,8 @@ COHERENT = 0.5
 WORST = 4
 
 
-def transformed(x: Any, axis: int, inverse: bool = False, is_real: bool = False) -> Any:
-    """Σ x e^(∓2πi jk/n) over an axis, without a factor. The sign is + if `inverse`.
-
-    Args: x has the shape (…, 2), and an axis counts from its start; is_real says that a transform of half the length is used, for
-        an x or a result that is real.
-    """
+def transformed(x: Any, axis: int, inverse: bool = False) -> Any:
+    """Σ x e^(∓2πi jk/n) over an axis, without a factor. The sign is + if `inverse`. x has the shape (…, 2)."""
     value = _values(x.value if isinstance(x, ErrorArray) else x, axis, inverse)
     if not isinstance(x, ErrorArray):
         return value
@@ -43,9 +39,6 @@ def transformed(x: Any, axis: int, inverse: bool = False, is_real: bool = False)
     if n < 2:
         return ErrorArray(value, model, arrived, scale=scale)
     power = np.square(value).sum(-1)
-    if is_real and not n % 2:  # each result is computed together with another
-        k = np.arange(n)
-        power = power + np.take(power, k ^ 1 if inverse else (n // 2 - k) % n, axis)
     u = model.unit_roundoff
     together = COHERENT**2 * power.max(axis, keepdims=True)
     variance = np.repeat(np.expand_dims(u * u * (over_stages(power, axis) + together), -1), 2, -1)

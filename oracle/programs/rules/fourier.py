@@ -43,11 +43,11 @@ def fft_r2c(self: Any, dim: Any, normalization: int, onesided: bool) -> Any:
     sizes = [self.shape[axis] for axis in axes]
     n = sizes[-1]
     kept = n // 2 + 1 if onesided else n
-    made = _part(transformed(_with_no_imaginary_part(self), last, is_real=True), last, 0, kept)
+    made = _part(transformed(_with_no_imaginary_part(self), last), last, 0, kept)
 
     def backward(g: Any) -> Any:
         whole = _extended(in_any_order(g, others, inverse=True), last, n)
-        return (_scaled(transformed(whole, last, inverse=True, is_real=True), sizes, normalization)[..., 0],)
+        return (_scaled(transformed(whole, last, inverse=True), sizes, normalization)[..., 0],)
 
     return _scaled(in_any_order(made, others), sizes, normalization), backward
 
@@ -63,10 +63,10 @@ def fft_c2r(self: Any, dim: Any, normalization: int, last_dim_size: int) -> Any:
     twice = np.where((np.arange(kept) == 0) | (2 * np.arange(kept) == n), 1.0, 2.0)
     weight = twice.reshape([kept if axis == last else 1 for axis in range(self.ndim)])
     half = in_any_order(self, others, inverse=True) * weight
-    made = transformed(_extended(half, last, n), last, inverse=True, is_real=True)[..., 0]
+    made = transformed(_extended(half, last, n), last, inverse=True)[..., 0]
 
     def backward(g: Any) -> Any:
-        spectrum = _part(transformed(_with_no_imaginary_part(g), last, is_real=True), last, 0, kept) * weight
+        spectrum = _part(transformed(_with_no_imaginary_part(g), last), last, 0, kept) * weight
         return (_scaled(in_any_order(spectrum, others), sizes, normalization),)
 
     return _scaled(made, sizes, normalization), backward

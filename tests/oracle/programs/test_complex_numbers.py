@@ -169,7 +169,8 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "parts written": parts_written,
     "conjugate products": lambda z: (z @ z.mH).abs() + torch.einsum("ij,kj->ik", z, z.conj()).imag,
     "real beside complex": lambda z: z.abs() * z + z.real / (z + 3) - 2.0 * z + (1 - 1j),
-    "whole numbers": lambda z: z * torch.arange(4) / torch.tensor(3) + torch.arange(4),
+    "whole numbers": lambda z: torch.arange(4) * z * torch.arange(4) / torch.tensor(3) + torch.arange(4),
+    "numbers": lambda z: torch.rsub(z, 2.0) + torch.nn.functional.pad(z * 1.0, (1, 1), value=0.5)[:, 1:-1].sub(3.0),
     "real numbers taken": lambda z: torch.zeros(3, 4, dtype=torch.float64).copy_(z.imag) + z.real.to(torch.float64),
     "powers": lambda z: z**2 + z**3 - 1 / (z + 4),
     "repeated": lambda z: z[:1].expand(3, 4) * z.sum(1, keepdim=True),
@@ -254,3 +255,27 @@ def test_what_overflows_in_one_part_is_unknown_in_both() -> None:
     assert np.isinf(product.sigma).all()
     (quotient, _), *_ = compared(lambda x: [1 / (x * 0.0)], [b], WithErrors(ErrorModel(np.dtype("float32"))))
     assert np.isinf(quotient.sigma).all()
+
+
+@pytest.mark.parametrize("n", [1, 8, 97, 360])
+def test_the_worst_case_bound_of_a_transform_holds_and_is_no_wonder(n: int) -> None:
+    """Errors that have arrived count with the sum of their bounds."""
+    torch.manual_seed(0)
+    x = torch.randn(3, n)
+    model = WithErrors(ErrorModel(np.dtype("float32"), bounds=True))
+    for fn in (torch.fft.fft, lambda own: torch.fft.ifft(torch.fft.fft(own * 3.3))):
+        for got, due in compared(lambda own, fn=fn: [fn(own)], [x], model):
+            error = np.abs(array(due).astype(np.float64) - got.value)
+            assert (error <= got.bound).all()
+            assert (got.sigma <= got.bound).all()
+            assert (got.bound <= 3e-5 * np.abs(x.numpy()).sum() * (1 + np.abs(got.value).max())).all()
+
+
+def test_the_bound_grows_with_the_stages() -> None:
+    bounds = {}
+    for n in (64, 97, 4096):
+        program, _ = record(torch.fft.fft, torch.ones(n) / n)
+        bounds[n] = (
+            Run(program, WithErrors(ErrorModel(np.dtype("float32"), bounds=True))).outputs[0].bound.max() * 2**24
+        )
+    assert bounds == pytest.approx({64: 4 * 7, 97: 4 * (1 + 3 * np.log2(4 * 97)), 4096: 4 * 13})

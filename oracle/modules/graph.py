@@ -49,6 +49,16 @@ def age_of(node: Node) -> int:
     return number
 
 
+def ready_at(node: Node) -> int:
+    """The age from which a node's calls run: its own, or that of its youngest input if this is younger.
+
+    After a tensor was changed in place, autograd makes the nodes of its views again when they are read: while it makes the node
+    that reads them, before that node's calls.
+    """
+    inputs = (age_of(behind) for behind, _ in node.next_functions if behind is not None)
+    return max([age_of(node), *(own for own in inputs if own < AGELESS)])
+
+
 def nodes_as_young(node: Node, age: int) -> Iterator[Node]:
     """A node, and the nodes that it leads to that were created during the call."""
     found, waiting = {node}, [node]

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from oracle.case.arrays import Array
 from oracle.modules.calls import Node, copy_of, taken, with_share
-from oracle.modules.graph import is_compiled, nodes_behind
+from oracle.modules.graph import is_compiled, nodes_behind, ready_at
 from oracle.modules.operations import Called, Cut, Operation, computes, main_call, maker_of, plain_name
 from oracle.modules.referenced import Referenced
 from oracle.modules.sampled.draws import Draw
@@ -259,16 +259,20 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         )
         ages = [own._sequence_nr() for own in nodes]
         numbers = [event.number for event in self.events]
-        hides_parameters, counts = False, dict[str, int]()
-        for place, node in enumerate(nodes):
+        hides_parameters, counts, remade_until = False, dict[str, int](), 0
+        for node, age in zip(nodes, ages, strict=True):
+            ready, remade = ready_at(node), age <= remade_until
+            remade_until = max(remade_until, ready if ready > age else 0)
             if node in owned or _is_ours(node):
                 continue
-            age = ages[place]
             if node.name().endswith("CopySlices"):  # it is made after the call that it stands for
                 first, last = bisect_left(numbers, age), bisect_right(numbers, age)
+            elif remade:  # no call stands for it
+                first = last = 0
             else:
-                until = ages[place + 1] if place + 1 < len(ages) else numbers[-1] + 1 if numbers else age
-                first, last = bisect_right(numbers, age), bisect_right(numbers, until)
+                after = bisect_right(ages, ready)
+                until = ages[after] if after < len(ages) else numbers[-1] + 1 if numbers else age
+                first, last = bisect_right(numbers, ready), bisect_right(numbers, until)
             operation = self._operation(node, first, last, counts)
             if self.sampler is not None:
                 operation.parts = parts_of(operation, self.sampler)

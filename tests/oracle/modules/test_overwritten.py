@@ -118,3 +118,38 @@ def test_a_wrong_gradient_of_what_was_overwritten() -> None:
     torch.manual_seed(0)
     report = oracle.check_module(Scaled(use), torch.randn(5, 6))
     assert [own.quantity for own in report.blame] == ["grad.scale"], report
+
+
+class Viewed(nn.Module):
+    """A view that is read after the tensor that it shows was changed in place."""
+
+    def __init__(self, read: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.read = nn.Linear(6, 6), read
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layer(x) * 1.0
+        view, other = h.unsqueeze(1), h.flatten()[2:]
+        h.mul_(0.7)
+        h[..., 0] += 1.5
+        return self.read(view) + other.exp().sum() * h.sum()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda view: view.sum(),
+        lambda view: view.clamp(-3, 3).exp(),
+        lambda view: view.transpose(0, 2)[1:].abs().log(),
+        lambda view: torch.cat([view, view.flip(0)]).softmax(-1),
+        nn.Softplus(),
+        lambda view: F.linear(view, torch.ones(2, 6)).tanh(),
+        lambda view: torch.utils.checkpoint.checkpoint(torch.tanh, view, use_reentrant=False),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_reads_a_view_of_a_changed_tensor_is_judged(read: Callable[[Tensor], Tensor], seed: int) -> None:
+    """autograd makes the view's node again, between the node that reads it and that node's call."""
+    torch.manual_seed(seed)
+    report = oracle.check_module(Viewed(read), torch.randn(4, 6))
+    assert report.passed, str(report)

@@ -271,7 +271,7 @@ def _csv(table: pd.DataFrame) -> bytes:
     from pyarrow import Table, csv
 
     written = io.BytesIO()
-    csv.write_csv(Table.from_pandas(table, preserve_index=False), written)
+    csv.write_csv(Table.from_pandas(table, preserve_index=False, nthreads=1), written)
     return written.getvalue()
 
 

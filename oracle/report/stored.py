@@ -76,11 +76,13 @@ def _about(kept: Any) -> About:
 
 
 def _table(data: bytes) -> pd.DataFrame:
-    held = pq.ParquetFile(io.BytesIO(data)).metadata
+    file = pq.ParquetFile(io.BytesIO(data), pre_buffer=False)
+    held = file.metadata
     size = sum(held.row_group(number).total_byte_size for number in range(held.num_row_groups))
     if held.num_rows > MOST_ROWS or size > MOST_BYTES or held.num_columns > 4 * len(COLUMNS):
         raise ValueError("its table is larger than any report's")
-    table = pd.read_parquet(io.BytesIO(data))
+    # Without threads: where one is still starting when the process ends, the process aborts.
+    table: pd.DataFrame = file.read(use_threads=False).to_pandas(use_threads=False)
     table = table.assign(**{name: math.nan for name in LATER if name not in table})
     lacking = [name for name in names(COLUMNS) if name not in table]
     if lacking:

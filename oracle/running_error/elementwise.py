@@ -135,9 +135,8 @@ def _of_infinities(x: ErrorArray, y: ErrorArray, error: Twofold | None) -> Twofo
     """The error of a product, infinite where an infinity meets a number that may underflow: zero times infinity is NaN."""
     if np.isfinite(x.value.sum()) and np.isfinite(y.value.sum()):
         return error
-    low = 2 * x.model.smallest_normal[1]
-    sizes = np.abs(x.value), np.abs(y.value)
-    lost = sum(((one == np.inf) & (other > 0) & (other < low)) for one, other in (sizes, sizes[::-1])) > 0
+    low, one, other = 2 * x.model.smallest_normal[1], np.abs(x.value), np.abs(y.value)
+    lost = ((one == np.inf) & (other > 0) & (other < low)) | ((other == np.inf) & (one > 0) & (one < low))
     if not x.model.rounds or not lost.any():
         return error
     x.model.branches.here().out_of_range += int(np.count_nonzero(lost))

@@ -110,8 +110,9 @@ def overflown(
     """
     lost: Array = ~np.isfinite(due)
     if not all_finite(case, quantity):  # an infinity, to which one of the other sign may be added
-        other = products_may_overflow(case, quantity) | (left_range & ~np.isfinite(sigma))
-        return lost & np.isinf(due) & np.isnan(got) & other
+        open_end = left_range & ~np.isfinite(sigma)
+        is_lost = np.isinf(due) & np.isnan(got) & (products_may_overflow(case, quantity) | open_end)
+        return lost & (is_lost | (open_end & np.isnan(due) & np.isinf(own) & np.isinf(got)))
     if not may_overflow(
         case, quantity, through
     ):  # only the reference's formula leaves the range, where the prediction's may

@@ -13,6 +13,7 @@ from oracle.running_error.dispatch import ArrayLike
 from oracle.running_error.exact import held_in, merged, quantum_of
 from oracle.running_error.model import ErrorModel, Floats, Twofold, added, either
 from oracle.running_error.orders import Orders
+from oracle.running_error.squares import of_terms
 
 
 class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
@@ -153,7 +154,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
     @property
     def open_terms(self) -> Twofold:
         """The sum of |term|^p; a closed value is its own single term."""
-        return self.terms if self.terms is not None else self.model.raised(self.value).mapped(self.counted)
+        return self.terms if self.terms is not None else of_terms(self.value, self.model).mapped(self.counted)
 
     def counted(self, terms: Floats) -> Floats:
         """The terms, 0 for infinite and NaN values: these are judged by themselves, and must not make a scale infinite."""

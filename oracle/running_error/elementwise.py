@@ -113,8 +113,8 @@ def is_mask(x: Any) -> bool:
 def multiply(x: Any, y: Any) -> ErrorArray:
     if x is y:
         return square(x)
-    if is_mask(y):  # a choice between x and zero, which rounds nothing; zero times infinity is NaN
-        chosen: ErrorArray = where(y, x, 0.0 if np.isfinite(x).all() else x * 0.0)
+    if is_mask(y):  # a choice between x and zero, which rounds nothing
+        chosen: ErrorArray = where(y, x, _times_zero(in_range(x)) if isinstance(x, ErrorArray) else x * 0.0)
         return chosen
     x, y = map(in_range, operands(x, y))
     model, value = x.model, x.value * y.value
@@ -129,6 +129,15 @@ def multiply(x: Any, y: Any) -> ErrorArray:
     scale = None if x.scale is None and y.scale is None else x.scale_or_own * y.scale_or_own
     error = _of_infinities(x, y, added(error, rounding))
     return ErrorArray(value, model, error, scale=scale, quantum=quantum)
+
+
+def _times_zero(x: ErrorArray) -> Any:
+    """The product of x and zero: NaN where x is infinite, and of infinite error where x may be."""
+    may_be_infinite = x.error is not None and not np.isfinite(x.error.statistical).all()
+    if np.isfinite(x.value).all() and not may_be_infinite:
+        return 0.0
+    error = x.error_or_zero.mapped(lambda own: np.where(np.isfinite(own), 0.0, np.inf)) if may_be_infinite else None
+    return ErrorArray(x.value * 0.0, x.model, error)
 
 
 def _of_infinities(x: ErrorArray, y: ErrorArray, error: Twofold | None) -> Twofold | None:

@@ -13,6 +13,7 @@ from oracle.running_error.array import ErrorArray, in_range, operands
 from oracle.running_error.dispatch import AT, FUNCTIONS, UFUNCS
 from oracle.running_error.exact import merged
 from oracle.running_error.model import Floats, Twofold, added
+from oracle.running_error.squares import of_products
 
 # With fewer equal terms their errors add up to little more than errors of their own.
 FEWEST = 4
@@ -137,6 +138,7 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     model = x.model
     sizes_x, sizes_y = model.raised(x.value), model.raised(y.value)
     terms, count = sizes_x @ sizes_y, x.shape[-1]
+    terms.statistical = of_products(terms.statistical, x.value, y.value)
     quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
     error: Twofold | None = None
     own: orders.Orders | None = None

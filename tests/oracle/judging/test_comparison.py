@@ -304,6 +304,30 @@ def test_an_update_after_its_state_left_the_range_is_undecided() -> None:
     assert verdict(np.where(np.isfinite(trace.arrays[key]), 1.0, np.inf)) == WRONG
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_an_infinite_parameter_that_a_quotient_by_zero_may_change_is_undecided() -> None:
+    """Centered RMSprop in float16, whose squares underflow: infinity and infinity make either sign, or NaN.
+
+    The reference's exact s - g² is negative, so that it expects NaN where float16 divides by zero.
+    """
+    small = np.array([[-3e-6, -8e-6, 1e-5]], np.float16)
+    case = Case(
+        "underflow/centered",
+        dtype="float16",
+        params={"0.weight": np.array([[1.0, -0.8, 1.5]], np.float16)},
+        grads=({"0.weight": small}, {"0.weight": small}, {"0.weight": -small}),
+        optimizer=Spec("RMSprop", {"lr": 0.1, "alpha": 0.5, "centered": True}),
+        steps=3,
+    )
+    for subject in (refbp_subject, torch_subject):
+        trace = subject.run(case)
+        assert not np.isfinite(trace.arrays[Key(2, "0", "param.weight")]).any()
+        rows = [row for row in judge(case, trace, torch_subject) if row.quantity == "param.weight"]
+        assert {row.verdict for row in rows} == {UNDECIDED}
+        finite = Trace({**trace.arrays, Key(1, "0", "param.weight"): np.ones((1, 3), np.float16)})
+        assert WRONG in {row.verdict for row in judge(case, finite, torch_subject)}
+
+
 def test_a_parameter_that_is_given_as_infinite_has_not_overflown() -> None:
     case = Case(
         "infinite",

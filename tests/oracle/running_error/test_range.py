@@ -87,6 +87,27 @@ def test_zero_times_a_number_beyond_the_range_is_open() -> None:
     assert np.isfinite(chosen.sigma).all() and not chosen.sigma[0]
 
 
+@pytest.mark.parametrize("large", [1e30 * 1e30, float("inf")])
+def test_zero_times_what_is_beyond_the_range_by_a_mask_is_open(large: float) -> None:
+    """A dropped element: its product with the mask is zero, or NaN where the number before it became infinite."""
+    x = exact([2.0, large]) * 1.5
+    dropped = x * np.array([False, False])
+    assert dropped.sigma[0] == 0
+    assert np.isnan(dropped.value[1]) or dropped.sigma[1] == np.inf
+
+
+@pytest.mark.parametrize("size", [1e-170, 3e-309])
+@pytest.mark.parametrize(
+    "sum_up", [lambda x, y: x[None] @ y[:, None], lambda x, y: np.sum(x * y)], ids=["product", "sum"]
+)
+def test_terms_whose_squares_underflow_round_although_they_cancel(sum_up: Any, size: float) -> None:
+    x, y = np.array([1.0, 3.0, -4.0]) * (size / 1e-20), np.full(3, 1e-20)
+    total = sum_up(exact(x, "float64"), exact(y, "float64"))
+    assert (total.sigma > 0).all() and (total.bound > 0).all()
+    nothing = sum_up(exact(x * np.array([0.0, 0.0, 0.0]), "float64"), exact(y, "float64"))
+    assert not nothing.sigma.any()
+
+
 def test_a_zero_exponential_of_what_may_be_infinite_is_open() -> None:
     """1e44 - 2e44 is NaN in float32, and so is its exponential; that of -1e44 alone is zero for everybody."""
     beyond = np.square(exact([1e22]))

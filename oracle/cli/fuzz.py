@@ -137,10 +137,10 @@ def _judged(found: Campaign, out: Path, pool: Executor, as_json: bool) -> NoRetu
 
 def _said(found: Campaign | Mutation, files: str) -> NoReturn:
     """Says how fast it was and where the files are, and ends with the status."""
+    from oracle.fuzz import campaign
     from oracle.report import terminal
 
     notes = terminal.console(stderr=True)
-    rate = found.fresh / found.seconds if found.seconds else 0.0
-    notes.print(f"{counted(found.fresh, 'case')} in {found.seconds:.0f} s, {rate:.1f} a second", soft_wrap=True)
+    notes.print(campaign.pace(found.fresh, found.seconds), soft_wrap=True)
     notes.print(f"fuzz: {files}", soft_wrap=True)
     raise typer.Exit(found.status)

@@ -17,6 +17,7 @@ from oracle.fuzz.trial import judged, lost
 from oracle.harness.jobs import Progress, as_done
 from oracle.harness.kept import Kept
 from oracle.judging.rows import DISCREPANCIES, FAILED, GRAVITY, PASS
+from oracle.wording.figures import counted
 
 TABLE, ABOUT = "cases.csv", "fuzz.json"
 
@@ -90,6 +91,11 @@ class Campaign:
         if any(found[verdict] for verdict in DISCREPANCIES):
             return 1
         return 0 if found[PASS] else 2
+
+
+def pace(cases: int, seconds: float) -> str:
+    """How fast a run was."""
+    return f"{counted(cases, 'case')} in {seconds:.0f} s, {cases / seconds if seconds else 0.0:.1f} a second"
 
 
 def grouped(outcomes: Iterable[Outcome]) -> list[Group]:

@@ -11,12 +11,13 @@ from typing import Any
 
 from oracle.case.case import Case
 from oracle.fuzz import draw
-from oracle.fuzz.campaign import Campaign, Group
+from oracle.fuzz.campaign import Campaign, Group, pace
 from oracle.fuzz.outcome import Job, quiet
 from oracle.harness import apart
 from oracle.harness.script import script
 from oracle.harness.shrink import Shrunk, shrink
 from oracle.judging.known import FINDINGS
+from oracle.report.environment import environment
 from oracle.subjects import SubjectError
 from oracle.wording.figures import counted
 
@@ -105,14 +106,26 @@ def known_as(group: Group) -> list[str]:
 
 
 def markdown(campaign: Campaign) -> str:
-    """The report: how many cases of each verdict, and all groups."""
-    settings = campaign.settings
-    lines = ["# Random cases", "", f"{settings.subject} against {settings.reference}, seed {settings.seed}: "]
-    lines[-1] += f"{counted(len(campaign.outcomes), 'case')} of {', '.join(dict.fromkeys(settings.kinds))}."
-    lines += ["", "| verdict | cases |", "|---|---|"]
-    lines += [f"| {verdict} | {count:,} |" for verdict, count in campaign.verdicts.most_common()]
-    lines += ["", "| cases | what | who errs | the first | its diagnosis |", "|---|---|---|---|---|"]
-    return "\n".join([*lines, *_rows(campaign), ""])
+    """The report: how many cases of each verdict, how fast the last run was, and all groups."""
+    settings, found = campaign.settings, environment()
+    return "\n".join(
+        [
+            f"# Random cases: {settings.subject} against {settings.reference}",
+            "",
+            f"{counted(len(campaign.outcomes), 'case')} of {', '.join(dict.fromkeys(settings.kinds))}, seed {settings.seed}. "
+            f"The last run judged {pace(campaign.fresh, campaign.seconds)}.",
+            f"{found.software}; Python {found.python}; {found.blas}, {found.processors} processors.",
+            "",
+            "| verdict | cases |",
+            "|---|---|",
+            *(f"| {verdict} | {count:,} |" for verdict, count in campaign.verdicts.most_common()),
+            "",
+            "| cases | what | who errs | the first | its diagnosis |",
+            "|---|---|---|---|---|",
+            *_rows(campaign),
+            "",
+        ]
+    )
 
 
 def _rows(campaign: Campaign) -> Iterator[str]:

@@ -34,8 +34,9 @@ def of_products(squares: Floats, x: Floats, y: Floats) -> Floats:
 
 
 def _positive(squares: Floats, has_terms: Callable[[], Any]) -> Floats:
-    zero = squares == 0 if squares.min(initial=1.0) == 0 else None
-    return squares if zero is None else np.where(zero & has_terms(), SMALLEST, squares)
+    zero = squares == 0
+    lost = zero & has_terms() if zero.any() else zero
+    return np.where(lost, SMALLEST, squares) if lost.any() else squares
 
 
 def _smallest(x: Floats) -> float:

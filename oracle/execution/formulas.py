@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from oracle.case.case import Case, Spec, at_step
-from oracle.execution.norm_formulas import of_norm
+from oracle.execution.norm_formulas import of_group_norm, of_layer_norm, of_norm
 from oracle.running_error import ErrorArray
 from oracle.running_error.elementwise import elementwise
 from oracle.running_error.stores import with_more
@@ -103,6 +103,8 @@ Formula: TypeAlias = Callable[[Case, Key, Spec, Known], Any]
 FORMULAS: dict[str, tuple[tuple[str, ...], Formula]] = {
     "BCELoss": (("grad_input",), lambda case, key, spec, known: cross_entropy_of_textbooks(case, key.step, known)),
     "AlphaDropout": (("output",), lambda case, key, spec, known: with_rounded_constants(known)),
+    "GroupNorm": (("grad.weight", "grad_input"), of_group_norm),
+    "LayerNorm": (("grad_input",), of_layer_norm),
 }
 for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in (1, 2, 3)):
     FORMULAS[name] = (("output", "grad.weight", "grad_input"), of_norm)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,51 @@ class Moments:
     def _terms_of_mean(self) -> Floats:
         terms: Floats = self.mean.scale_or_own + np.square(self.mean.value)
         return terms
+
+
+def of_rows(x: Any, weight: Any, rank: int, eps: float) -> Moments:
+    """The statistics of layer norm, over the last `rank` dimensions; its kernels round nothing to 16 bits but the results.
+
+    weight: a plain array of these dimensions, or a number.
+    """
+    inner = tuple(range(x.ndim - rank, x.ndim))
+    moments = Moments.of(x, weight, eps, inner, tuple(range(x.ndim - rank)), keeps=False)
+    return replace(moments, narrow=None)
+
+
+def of_layer_norm(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) -> Any:
+    """The gradient of layer norm's input."""
+    x = known["input"]
+    if not x.size:
+        return None
+    shape = np.atleast_1d(spec.options["normalized_shape"])
+    weight = case.params.get(f"{key.layer}.weight", 1.0)
+    moments = of_rows(x, weight, len(shape), float(spec.options.get("eps", 1e-5)))
+    return moments.grad_input(x, known["grad_output"], known[key.quantity])
+
+
+def of_groups(x: Any, weight: Any, groups: int, eps: float, keeps: bool = True) -> tuple[Moments, tuple[int, ...]]:
+    """The statistics of group norm, and the shape (N, G, C/G, positions) in which they take arrays like x.
+
+    weight: a plain array of shape (C), or a number.
+    """
+    samples, channels = x.shape[:2]
+    apart = (samples, groups, channels // groups, math.prod(x.shape[2:]))
+    own = np.asarray(weight)
+    own = own.reshape((*apart[1:3], 1)) if own.ndim else own
+    return Moments.of(x.reshape(apart), own, eps, (2, 3), (0, 3), keeps), apart
+
+
+def of_group_norm(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) -> Any:
+    """A gradient of group norm."""
+    x, g, plain = known["input"], known["grad_output"], known[key.quantity]
+    if not x.size:
+        return None
+    weight = case.params.get(f"{key.layer}.weight", 1.0)
+    moments, apart = of_groups(x, weight, spec.options["num_groups"], float(spec.options.get("eps", 1e-5)))
+    if key.quantity == "grad.weight":
+        return moments.grad_weight(x.reshape(apart), g.reshape(apart), plain)
+    return moments.grad_input(x.reshape(apart), g.reshape(apart), plain.reshape(apart)).reshape(x.shape)
 
 
 def of_norm(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) -> Any:

@@ -22,12 +22,14 @@ from oracle.judging.figures import Expected, by_norm, differs
 from oracle.judging.given import all_given, given, overflown, same
 from oracle.judging.in_numbers import with_numbers
 from oracle.judging.kernels import predicted
+from oracle.judging.last_step import guides_of, terms_alone, traced
 from oracle.judging.outcomes import counts_as_equal, of_each
-from oracle.judging.parts import Part, step_part
+from oracle.judging.parts import Part
 from oracle.judging.profile import Profile
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, IMPRECISE, MISSING, PASS, UNDECIDED, WRONG, Row
 from oracle.judging.verdict import adds_up_in_16_bits, compare, in_16_bits
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error.common_errors import moved, with_changes
 from oracle.running_error.kernels import Kernels
 from oracle.running_error.model import EQUAL, EXACT, BranchLog
 from oracle.trace import Key, Subject, Trace
@@ -67,38 +69,6 @@ class Bench:
         return Row(own.case, own.dtype, own.step, layer, kind, quantity, own.mode, own.verdict)
 
 
-def _guides(bench: Bench, steps: int) -> dict[Key, Array]:
-    """The inputs of each of the subject's layers in the last `steps` steps, which are judged together."""
-    last = bench.blank.step
-    first = last - steps + 1
-    return {
-        key._replace(step=key.step - first): bench.trace.arrays[key]
-        for key in bench.trace
-        if key.step in range(first, last + 1) and key.quantity == "input"
-    }
-
-
-def _traced(results: Results) -> Trace:
-    """The values of a prediction."""
-    own = {key: result.value if isinstance(result, ErrorArray) else result for key, result in results.items()}
-    return Trace(own)
-
-
-def _terms_alone(case: Case, results: Results, model: ErrorModel, guides: Mapping[Key, Array] | None) -> Results:
-    """A prediction for the last of several steps alone, from the state that these results show before it.
-
-    It includes the steps that add to the last one's gradients. It gives the sizes of the terms that were added up; propagated
-    over many steps, these sizes would grow or shrink until they are useless.
-    """
-    last = case.steps - 1
-    part = step_part(case, _traced(results), last)
-    assert part is not None
-    first = case.steps - part.case.steps
-    own = {key._replace(step=key.step - first): array for key, array in (guides or {}).items() if key.step >= first}
-    found = predict(part.case, replace(model, branches=BranchLog()), own)
-    return {key._replace(step=0): own for key, own in found.items() if key.step == last - first}
-
-
 def is_judged(key: Key, part: Part, bench: Bench) -> bool:
     if key.quantity in BRANCHES or key.layer not in part.names:
         return False
@@ -122,7 +92,7 @@ class Comparison:
     def __init__(self, part: Part, bench: Bench) -> None:
         self.part, self.step = part, part.case.steps - 1
         case = with_numbers(part.case)
-        guides = _guides(bench, part.case.steps) if bench.end_to_end else None
+        guides = guides_of(bench.trace, bench.blank.step, part.case.steps) if bench.end_to_end else None
         self.case, self.bench, self.guides = case, bench, guides
         dtype = np.dtype(case.dtype)
         self.kernels = bench.kernels if dtype.itemsize == 2 else None
@@ -131,7 +101,7 @@ class Comparison:
         self.predicted = self._by_kernel(lambda model: predict(case, model, guides))
         self.branches = self.model.branches
         several = part.case.steps > part.case.update_every and bool(case.inputs)
-        self.alone = _terms_alone(case, self.predicted, self.model, guides) if several else None
+        self.alone = terms_alone(case, self.predicted, self.model, guides) if several else None
         self.sigma_factor, self.bound_factor = reference_factors(case.dtype)
         self.by_convention: dict[str, Results] = {}
         dropped = bool(case.masks) and len(case.masks) == len(case.layers) and not any(map(np.any, case.masks.values()))
@@ -174,7 +144,7 @@ class Comparison:
         def renamed(results: Mapping[Key, Any]) -> dict[Key, Any]:
             return {key._replace(layer=names.get(key.layer, key.layer)): own for key, own in results.items()}
 
-        for cached in ("with_open_ties", "with_bounds", "outcomes"):
+        for cached in ("with_open_ties", "with_bounds", "with_common_errors", "outcomes"):
             whole.__dict__.pop(cached, None)
         whole.by_convention = {}
         whole.part, whole.case, whole.bench = part, part.case, bench  # its inputs are exact and need no guides
@@ -210,13 +180,16 @@ class Comparison:
             row = self._compared(blank, key, got) if errs else row
         if row.verdict in DISCREPANCIES and row.n_outside:
             return self._explained(row, key, got)
-        if row.verdict in (PASS, UNDECIDED) and not np.isfinite(prediction.error_or_zero.statistical).all():
-            return self._out_of_range(row)
+        unknown = np.isfinite(prediction.value) & ~np.isfinite(prediction.error_or_zero.statistical)
+        return self._out_of_range(row) if row.verdict in (PASS, UNDECIDED) and unknown.any() else row
         return row
 
     def _compared(self, row: Row, key: Key, got: Array) -> Row:
         expected = self.expected(key)
         found = self._held_against(expected, row, key, got)
+        if found.n_outside and self.branches.has_common_errors:
+            expected = self._expected(key, self.with_common_errors[key])
+            found = self._held_against(expected, row, key, got)
         if not found.n_outside or self.bench.end_to_end:  # through a network a worst-case bound grows beyond use
             return found
         return self._held_against(replace(expected, bound=self.bound(key)), row, key, got)
@@ -288,7 +261,7 @@ class Comparison:
         if got.shape != own.shape:
             return False
         due = self.expected(key)
-        through = _traced(self.predicted) if self.bench.end_to_end else None
+        through = traced(self.predicted) if self.bench.end_to_end else None
         left_range = any(seen.out_of_range for seen in self.branches.by_place.values())
         known = ~overflown(self.case, key.quantity, through, due.value, own.value, own.sigma, got, left_range)
         left = Expected(due.value[known], due.sigma[known], None, due.scale[known])
@@ -385,6 +358,17 @@ class Comparison:
     def with_bounds(self) -> Results:
         """The predictions with bounds, which are needed only where an element is outside its tolerance."""
         return self._by_kernel(lambda model: predict(self.case, model, self.guides), bounds=True, branches=BranchLog())
+
+    @cached_property
+    def with_common_errors(self) -> Results:
+        """The predictions with the errors that many numbers have in common, which are needed only for the same elements."""
+        others = [
+            self._by_kernel(
+                lambda model: predict(self.case, model, self.guides), moves=own.moves, branches=own.branches
+            )
+            for own in moved(self.model)
+        ]
+        return {key: with_changes(own, [other[key] for other in others]) for key, own in self.predicted.items()}
 
     @cached_property
     def outcomes(self) -> list[Results]:

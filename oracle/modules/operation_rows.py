@@ -22,8 +22,9 @@ from oracle.judging.verdict import (
     with_nothing_known,
 )
 from oracle.modules.operations import Operation
-from oracle.modules.references import Derived, by_reference
+from oracle.modules.references import by_reference
 from oracle.modules.sampled.draws import Draw, Shape, sampled_of
+from oracle.programs.common_errors import Derived, WithCommonErrors
 from oracle.programs.execution import FLOATS, Run, WithErrors
 from oracle.programs.program import Held
 from oracle.programs.storages import program_of
@@ -66,7 +67,7 @@ def judged(operation: Operation, case: str, step: int, accumulate: str | None) -
     try:
         with np.errstate(all="ignore"):
             found = _judged(operation, case, step, accumulate)
-            # Worst-case bounds are needed only where an element is outside its tolerance.
+            # Worst-case bounds, and errors with a common cause, are needed only where an element is outside its tolerance.
             return _judged(operation, case, step, accumulate, bounds=True) if found.wrong else found
     except NoRule as lacking:
         return Judged([], [], str(lacking))
@@ -105,7 +106,7 @@ def _judged(operation: Operation, case: str, step: int, accumulate: str | None, 
     model.branches.samples = leading[0] if len(leading) > 1 else 0
     blank = Row(case, "", step, operation.layer, operation.kind, "", LOCAL, PASS)
     rows = _Rows(operation, _runs(operation, held), WithErrors(model, accumulate, operation.device), blank)
-    run = rows.run(rows.arithmetic)
+    run = WithCommonErrors(rows.run, rows.arithmetic) if bounds else rows.run(rows.arithmetic)
     if len(run.outputs) != len(operation.outputs):
         raise NoRule(f"its reference gives {len(run.outputs)} results, and the call {len(operation.outputs)}")
     _check_filled(run, operation)

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.utils import _pytree
 
 from oracle.modules.operations import Called
+from oracle.programs.common_errors import Derived
 from oracle.programs.execution import Run, WithErrors
 from oracle.programs.program import Held, replaced
 from oracle.programs.table import NoRule
 from oracle.programs.torch_calls import record
 from oracle.subjects.torch import tensor
-
-
-class Derived(Protocol):
-    """Outputs, and a function from their gradients to those of the inputs."""
-
-    outputs: list[Any]
-
-    def gradients(self, grad_outputs: Sequence[Any]) -> list[Any]: ...
 
 
 class Meant:

@@ -21,6 +21,7 @@ from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, Row
 from oracle.judging.verdict import MANY, compare
 from oracle.ops.inputs import arrays_among, is_array
 from oracle.programs import numpy_calls
+from oracle.programs.common_errors import WithCommonErrors
 from oracle.programs.execution import FLOATS, Run, WithErrors
 from oracle.programs.program import Program
 from oracle.programs.table import NoRule
@@ -166,13 +167,13 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
     leading = next((own.shape for own in held if own.dtype in FLOATS and len(own.shape) > 1), (0,))
     model.branches.samples = leading[0]
     arithmetic = WithErrors(model, opens=True)
-    run = Run(program, arithmetic)
+    run = WithCommonErrors(lambda own: Run(program, own), arithmetic)
     if any(own is None for own in run.outputs):
         raise NoRule("there is no rule for one of its results, such as the statistics beside a norm's")
     upstream = _upstream(run.outputs, grad_output)
     grads = run.gradients([None if own is None else arithmetic.lifted(own) for own in upstream])
     given = held[0].numbers if held else None, next((own for own in upstream if own is not None), None)
-    together = run.narrowest >= MANY
+    together = run.plain.narrowest >= MANY
     found: list[tuple[int, Quantity]] = []
     for place, (own, grad) in enumerate(zip(held, grads, strict=True)):
         if own.dtype in FLOATS:

@@ -79,6 +79,8 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         self.written_to, self.of_samples = False, True
         self.origin: tuple[ErrorArray, Any] | None = None
         self.own_hidden = hidden
+        if model.moves is not None:
+            self.error  # noqa: B018 - closes a sum before its value is used
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Applies the operation's rule. Element-wise results of a sum inherit `own_hidden`."""
@@ -106,7 +108,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
                 self.quantum = None
                 with np.errstate(all="ignore"):
                     known = self.own_error, self.terms, self.count, self.rounded
-                    self.own_error, hidden = closed(self.model, self.value, *known)
+                    self.value, self.own_error, hidden = closed(self.model, self.value, *known)
                     self.own_hidden = either(self.own_hidden, hidden)
             self.terms, self.rounded = None, 0.0
         self.release()
@@ -384,16 +386,3 @@ def operands(*inputs: Any) -> list[ErrorArray]:
             converted(x, model) if isinstance(x, ErrorArray) and x.dtype != model.dtype else x for x in inputs
         )
     return [x if isinstance(x, ErrorArray) else constant(x, model) for x in inputs]
-
-
-def in_range(x: ErrorArray) -> ErrorArray:
-    """The array as an operand: with an infinite error where the dtype cannot hold the value."""
-    log = x.model.branches
-    if not log.overflown:
-        return x
-    beyond = np.isfinite(x.value) & (np.abs(x.value) > x.model.largest)
-    if not beyond.any():
-        return x
-    log.here().out_of_range += int(np.count_nonzero(beyond))
-    error = x.error_or_zero.mapped(lambda own: np.where(beyond, np.inf, own))
-    return ErrorArray(x.value, x.model, error, scale=x.scale, guide=x.guide)

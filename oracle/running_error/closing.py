@@ -54,12 +54,29 @@ def put(error: Twofold, here: tuple[slice, ...], found: Twofold) -> None:
 
 def closed(
     model: ErrorModel, value: Floats, before: Twofold | None, terms: Twofold, count: Any, rounded: float
-) -> tuple[Twofold, Any]:
-    """The error of a sum and the mask where it hides a typical term; None where that is nowhere.
+) -> tuple[Floats, Twofold, Any]:
+    """The sum, its error and the mask where it hides a typical term; None where that is nowhere.
 
     before: the error that is known already.
     terms, count: of the value's shape, or scalars that hold for all of it.
     """
+    error, hidden = _closed_in_parts(model, value, before, terms, count, rounded)
+    return value if model.moves is None else _moved(value, before, error, model, model.moves), error, hidden
+
+
+def _moved(
+    value: Floats, before: Twofold | None, error: Twofold, model: ErrorModel, moves: np.random.Generator
+) -> Floats:
+    """The sum, off by one deviation of the rounding that is not in `before`, and by the last place as it is stored."""
+    rounding = error.statistical - (0.0 if before is None else before.statistical)
+    deviation = np.sqrt(np.maximum(rounding, 0.0) + np.square(model.unit_roundoff * value))
+    off: Floats = np.where(np.isfinite(deviation), deviation, 0.0) * moves.choice([-1.0, 1.0], value.shape)
+    return value + off
+
+
+def _closed_in_parts(
+    model: ErrorModel, value: Floats, before: Twofold | None, terms: Twofold, count: Any, rounded: float
+) -> tuple[Twofold, Any]:
     error, hidden = None, None
     for here in rows_of(value.shape):
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from oracle.running_error.array import ErrorArray, in_range, operands
+from oracle.running_error.array import ErrorArray, operands
 from oracle.running_error.dispatch import FUNCTIONS
+from oracle.running_error.infinities import in_range
 from oracle.running_error.model import ErrorModel, Floats, Twofold, added
 
 # The decomposition, and two solutions with a triangular matrix.

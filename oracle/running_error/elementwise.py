@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
-from oracle.running_error.array import ErrorArray, constant, in_range, operands
+from oracle.running_error.array import ErrorArray, constant, operands
 from oracle.running_error.dispatch import UFUNCS
 from oracle.running_error.exact import merged
+from oracle.running_error.infinities import in_range, of_infinities, times_zero
 from oracle.running_error.mask import ErrorMask
 from oracle.running_error.model import LAMBDA, ErrorModel, Floats, Twofold, added
 from oracle.running_error.selection import greater, less, where
 
 # The distance, in units of x or of 1, over which a function counts as straight.
 STRAIGHT = 2.0**-4
+# An error that is common to many numbers matters from this multiple of their own on.
+COMMON = 2.0
 # The share of a divisor from which on its error is not small beside it.
 NEAR_DIVISOR = 2.0**-7
 
@@ -43,8 +46,17 @@ def add(x: Any, y: Any) -> ErrorArray:
     x, y = map(in_range, operands(x, y))
     error, quantum = added(x.error, y.error), merged(x.quantum, y.quantum)
     value = x.value + y.value
+    x.model.branches.has_common_errors |= _changes_many(x, value) or _changes_many(y, value)
     rounding, quantum = rounded(value, x.model, quantum, exact=certainly_zero(x) | certainly_zero(y))
     return ErrorArray(value, x.model, added(error, rounding), scale=x.scale_or_own + y.scale_or_own, quantum=quantum)
+
+
+def _changes_many(x: ErrorArray, results: Floats) -> bool:
+    """Whether x is added to several numbers each, and its error is larger than that of rounding the results."""
+    if x.error is None or x.size == results.size or not x.size:
+        return False
+    rounding = np.square(x.model.unit_roundoff) * np.vdot(results, results) / results.size
+    return bool(np.max(x.error.statistical) > COMMON**2 * rounding)
 
 
 def certainly_zero(x: ErrorArray) -> Any:
@@ -114,7 +126,7 @@ def multiply(x: Any, y: Any) -> ErrorArray:
     if x is y:
         return square(x)
     if is_mask(y):  # a choice between x and zero, which rounds nothing
-        chosen: ErrorArray = where(y, x, _times_zero(in_range(x)) if isinstance(x, ErrorArray) else x * 0.0)
+        chosen: ErrorArray = where(y, x, times_zero(in_range(x)) if isinstance(x, ErrorArray) else x * 0.0)
         return chosen
     x, y = map(in_range, operands(x, y))
     model, value = x.model, x.value * y.value
@@ -127,30 +139,8 @@ def multiply(x: Any, y: Any) -> ErrorArray:
     else:
         rounding, quantum = rounded(value, model, quantum)
     scale = None if x.scale is None and y.scale is None else x.scale_or_own * y.scale_or_own
-    error = _of_infinities(x, y, added(error, rounding))
+    error = of_infinities(x, y, added(error, rounding))
     return ErrorArray(value, model, error, scale=scale, quantum=quantum)
-
-
-def _times_zero(x: ErrorArray) -> Any:
-    """The product of x and zero: NaN where x is infinite, and of infinite error where x may be."""
-    may_be_infinite = x.error is not None and not np.isfinite(x.error.statistical).all()
-    if np.isfinite(x.value).all() and not may_be_infinite:
-        return 0.0
-    error = x.error_or_zero.mapped(lambda own: np.where(np.isfinite(own), 0.0, np.inf)) if may_be_infinite else None
-    return ErrorArray(x.value * 0.0, x.model, error)
-
-
-def _of_infinities(x: ErrorArray, y: ErrorArray, error: Twofold | None) -> Twofold | None:
-    """The error of a product, infinite where an infinity meets a number that may underflow: zero times infinity is NaN."""
-    if np.isfinite(x.value.sum()) and np.isfinite(y.value.sum()):
-        return error
-    low, one, other = 2 * x.model.smallest_normal[1], np.abs(x.value), np.abs(y.value)
-    lost = ((one == np.inf) & (other > 0) & (other < low)) | ((other == np.inf) & (one > 0) & (one < low))
-    if not x.model.rounds or not lost.any():
-        return error
-    x.model.branches.here().out_of_range += int(np.count_nonzero(lost))
-    given = error if error is not None else x.model.constant(0.0, 0.0)
-    return given.mapped(lambda own: np.where(lost, np.inf, own))
 
 
 def _of_equal_terms(x: ErrorArray, count: Floats) -> bool:

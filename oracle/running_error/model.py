@@ -83,11 +83,13 @@ class BranchLog:
         place: the layer that is being computed.
         samples: its number of samples.
         overflown: whether a value has exceeded the range of the dtype.
+        has_common_errors: whether numbers were changed by one with an error larger than their own.
     """
 
     place: str = ""
     samples: int = 0
     overflown: bool = False
+    has_common_errors: bool = False
     by_place: dict[str, Branches] = field(default_factory=dict)
 
     @property
@@ -151,6 +153,7 @@ class ErrorModel:
         rounds: if False, rounding errors are negligibly small, and the bounds show the effect of open ties alone.
         outcome: that of a comparison which rounding can change: OPEN leaves it open and widens what depends on it, EXACT is
             that of the exact numbers, EQUAL that of two equal ones, as where a product underflows.
+        moves: if given, each sum is off by one standard deviation of its rounding error, up or down as this generator draws.
     """
 
     dtype: np.dtype[Any]
@@ -160,6 +163,7 @@ class ErrorModel:
     open_ties: bool = False
     rounds: bool = True
     outcome: str = OPEN
+    moves: np.random.Generator | None = field(default=None, compare=False)
     branches: BranchLog = field(default_factory=BranchLog)
     others: dict[str, ErrorModel] = field(init=False, default_factory=dict, compare=False, repr=False)
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from oracle.running_error.array import ErrorArray, in_range, operands
+from oracle.running_error.array import ErrorArray, operands
 from oracle.running_error.dispatch import UFUNCS
 from oracle.running_error.elementwise import TWO_OVER_ROOT_PI, elementwise, scaled_error
+from oracle.running_error.infinities import in_range
 from oracle.running_error.model import Floats, Twofold, added
 
 ROOT_TWO_PI = math.sqrt(2 * math.pi)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from oracle.running_error import orders
-from oracle.running_error.array import ErrorArray, in_range, operands
+from oracle.running_error.array import ErrorArray, operands
 from oracle.running_error.dispatch import AT, FUNCTIONS, UFUNCS
 from oracle.running_error.exact import merged
+from oracle.running_error.infinities import in_range
 from oracle.running_error.model import Floats, Twofold, added
 from oracle.running_error.squares import of_products
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oracle.execution.formulas import covering
-from oracle.execution.norm_formulas import Moments
+from oracle.execution.norm_formulas import Moments, of_groups, of_rows
 from oracle.programs.adjoint import plain
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
@@ -24,10 +24,15 @@ def native_layer_norm(
 ) -> Any:
     """`refbp.functional.layer_norm`, without its checks, which would cast 16-bit gradients to the wider dtype of y; μ and 1/σ."""
     y, back = layer_norm(input, tuple(normalized_shape), weight, bias, eps)
-    average, rstd, of_statistics = _statistics(input, tuple(range(input.ndim - len(normalized_shape), input.ndim)), eps)
+    rank, moments = len(normalized_shape), None
+    if isinstance(input, ErrorArray) and input.size:
+        moments = of_rows(input, 1.0 if weight is None else plain(weight), rank, eps)
+    average, rstd, of_statistics = _statistics(input, tuple(range(input.ndim - rank, input.ndim)), eps)
 
     def backward(g: Any, g_average: Any, g_rstd: Any) -> Any:
         grad_input, grad_weight, grad_bias = (None, None, None) if g is None else back(g)
+        if grad_input is not None and moments is not None:
+            grad_input = covering(grad_input, moments.grad_input(input, g, grad_input))
         return of_statistics(grad_input, g_average, g_rstd), None, grad_weight, grad_bias
 
     return (y, average, rstd), backward
@@ -94,11 +99,11 @@ def native_group_norm(input: Any, weight: Any, bias: Any, N: int, C: int, HxW: i
     """`refbp.functional.group_norm`, also from the statistics that its kernels store for the gradients; μ and 1/σ."""
     made: Any = functional.group_norm(input.reshape(N, C, HxW), group, weight, bias, eps)
     y, back = made
-    apart, moments = (N, group, C // group, HxW), None
+    moments = None
     if isinstance(input, ErrorArray) and input.size:
         keeps = all(own is None or own.model.stored is not None for own in (weight, bias))
-        scaled_by = 1.0 if weight is None else plain(weight).reshape(group, C // group, 1)
-        moments = Moments.of(input.reshape(apart), scaled_by, eps, (2, 3), (0, 3), keeps)
+        scaled_by = 1.0 if weight is None else plain(weight)
+        moments, apart = of_groups(input.reshape(N, C, HxW), scaled_by, group, eps, keeps)
 
     average, rstd, of_statistics = _statistics(input.reshape(N, group, C // group * HxW), (2,), eps)
 

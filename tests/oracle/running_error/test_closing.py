@@ -21,9 +21,11 @@ def test_parts_give_the_numbers_of_the_whole(bounds: bool, count: str, monkeypat
     before = Twofold(np.full((1, 3, 1), 1e-99), np.full((1, 3, 1), 1e-4) if bounds else None)
     counts = 3 * 10**6 if count == "one" else rng.integers(1, 10**7, value.shape).astype(float)
     with np.errstate(all="ignore"):
-        whole, hides = closing.closed(ErrorModel(np.dtype("float32"), bounds), value, before, terms, counts, 2.0**-24)
+        _, whole, hides = closing.closed(
+            ErrorModel(np.dtype("float32"), bounds), value, before, terms, counts, 2.0**-24
+        )
         monkeypatch.setattr(closing, "PART", 100)
-        parts, also = closing.closed(ErrorModel(np.dtype("float32"), bounds), value, before, terms, counts, 2.0**-24)
+        _, parts, also = closing.closed(ErrorModel(np.dtype("float32"), bounds), value, before, terms, counts, 2.0**-24)
     assert np.isinf(whole.statistical).any() and hides is not None and 0 < hides.mean() < 1
     assert np.array_equal(whole.statistical, parts.statistical) and np.array_equal(hides, also)
     assert (whole.worst is None) == (not bounds)

@@ -96,6 +96,17 @@ def test_zero_times_what_is_beyond_the_range_by_a_mask_is_open(large: float) -> 
     assert np.isnan(dropped.value[1]) or dropped.sigma[1] == np.inf
 
 
+def test_an_infinity_times_what_may_be_zero_is_open() -> None:
+    """A normalised number is zero in one implementation, a rounding error in another: NaN, or an infinity of either sign."""
+    x = exact([[1.0, 0.1, 0.1, 0.1]]) - exact([[1.0, 0.3, 0.1, 0.1]]) / exact([[1.0, 3.0, 1.0, 1.0]])
+    infinite = x * np.array([1.0, np.inf, np.inf, 2.0])
+    assert x.sigma[0, 1] > 0 and x.sigma[0, 2] > 0
+    assert np.isfinite(infinite.sigma).tolist() == [[True, False, False, True]]
+    assert infinite.model.branches.left_range
+    certain = exact([[0.0, 1.0]]) * np.array([np.inf, np.inf])
+    assert not certain.model.branches.left_range and np.isnan(certain.value[0, 0])
+
+
 @pytest.mark.parametrize("size", [1e-170, 3e-309])
 @pytest.mark.parametrize(
     "sum_up", [lambda x, y: x[None] @ y[:, None], lambda x, y: np.sum(x * y)], ids=["product", "sum"]

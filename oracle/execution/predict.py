@@ -14,7 +14,8 @@ from oracle.execution import newton_schulz as _rule
 from oracle.execution.formulas import covering, other_formula
 from oracle.execution.network import Results, execute
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog, Twofold
+from oracle.running_error.branches import BranchLog
+from oracle.running_error.model import Twofold
 from oracle.running_error.stores import stored
 from oracle.trace import Key
 

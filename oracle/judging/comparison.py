@@ -29,9 +29,10 @@ from oracle.judging.profile import Profile
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, IMPRECISE, MISSING, PASS, UNDECIDED, WRONG, Row
 from oracle.judging.verdict import adds_up_in_16_bits, compare, in_16_bits
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
+from oracle.running_error.branches import BranchLog
 from oracle.running_error.common_errors import moved, with_changes
 from oracle.running_error.kernels import Kernels
-from oracle.running_error.model import EQUAL, EXACT, BranchLog
+from oracle.running_error.model import EQUAL, EXACT
 from oracle.trace import Key, Subject, Trace
 
 BRANCHES = ("input", "mask")
@@ -144,7 +145,7 @@ class Comparison:
         def renamed(results: Mapping[Key, Any]) -> dict[Key, Any]:
             return {key._replace(layer=names.get(key.layer, key.layer)): own for key, own in results.items()}
 
-        for cached in ("with_open_ties", "with_bounds", "with_common_errors", "outcomes"):
+        for cached in ("with_open_ties", "closely", "outcomes"):
             whole.__dict__.pop(cached, None)
         whole.by_convention = {}
         whole.part, whole.case, whole.bench = part, part.case, bench  # its inputs are exact and need no guides
@@ -187,12 +188,12 @@ class Comparison:
     def _compared(self, row: Row, key: Key, got: Array) -> Row:
         expected = self.expected(key)
         found = self._held_against(expected, row, key, got)
-        if found.n_outside and self.branches.has_common_errors:
-            expected = self._expected(key, self.with_common_errors[key])
-            found = self._held_against(expected, row, key, got)
-        if not found.n_outside or self.bench.end_to_end:  # through a network a worst-case bound grows beyond use
+        if not found.n_outside and found.verdict not in DISCREPANCIES:
             return found
-        return self._held_against(replace(expected, bound=self.bound(key)), row, key, got)
+        expected = self._expected(key, self.closely[key])
+        if not self.bench.end_to_end:  # through a network a worst-case bound grows beyond use
+            expected = replace(expected, bound=self.bound(key))
+        return self._held_against(expected, row, key, got)
 
     def _held_against(self, expected: Expected, row: Row, key: Key, got: Array) -> Row:
         return compare(
@@ -349,26 +350,25 @@ class Comparison:
 
     def bound(self, key: Key) -> Array | None:
         """The worst-case bound of a quantity; None for an error in norm, which has no bound."""
-        made = self.with_bounds[key]
+        made = self.closely[key]
         if self.normwise or not isinstance(made, ErrorArray) or made.bound is None:
             return None
         return made.bound * self.bound_factor
 
     @cached_property
-    def with_bounds(self) -> Results:
-        """The predictions with bounds, which are needed only where an element is outside its tolerance."""
-        return self._by_kernel(lambda model: predict(self.case, model, self.guides), bounds=True, branches=BranchLog())
+    def closely(self) -> Results:
+        """The predictions with bounds, with every order of summation and with the errors that many numbers have in common.
 
-    @cached_property
-    def with_common_errors(self) -> Results:
-        """The predictions with the errors that many numbers have in common, which are needed only for the same elements."""
-        others = [
-            self._by_kernel(
-                lambda model: predict(self.case, model, self.guides), moves=own.moves, branches=own.branches
-            )
-            for own in moved(self.model)
+        They are needed only where an element is outside its tolerance.
+        """
+        changes: list[dict[str, Any]] = [
+            {"bounds": True, "every_order": True, "branches": BranchLog()},
+            *({"moves": own.moves, "branches": own.branches} for own in moved(self.model)),
         ]
-        return {key: with_changes(own, [other[key] for other in others]) for key, own in self.predicted.items()}
+        found, *others = [
+            self._by_kernel(lambda model: predict(self.case, model, self.guides), **own) for own in changes
+        ]
+        return {key: with_changes(own, [other[key] for other in others]) for key, own in found.items()}
 
     @cached_property
     def outcomes(self) -> list[Results]:

@@ -19,7 +19,8 @@ from oracle.execution.predict import predict
 from oracle.execution.rules import epsilon_inside_root, epsilon_uncorrected, rule_replaced, velocity_with_rate
 from oracle.judging.plainer_formulas import clipped_probability, one_pass_variance, unshifted_log_softmax
 from oracle.running_error import ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog, Floats, limits
+from oracle.running_error.branches import BranchLog
+from oracle.running_error.model import Floats, limits
 from oracle.trace import Key
 
 Guides = Mapping[Key, Array] | None

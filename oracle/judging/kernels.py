@@ -12,8 +12,9 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.execution.network import Results, execute
 from oracle.running_error import ErrorArray, ErrorModel
+from oracle.running_error.branches import BranchLog
 from oracle.running_error.kernels import Kernels
-from oracle.running_error.model import BranchLog, Twofold
+from oracle.running_error.model import Twofold
 from oracle.running_error.stores import added_in_slices, added_in_stores, each_place, with_more
 from oracle.trace import Key
 from refbp.conv import geometry_of, padding_sides

@@ -11,7 +11,7 @@ from oracle.execution.network import Results
 from oracle.execution.predict import predict
 from oracle.judging.parts import step_part
 from oracle.running_error import ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog
+from oracle.running_error.branches import BranchLog
 from oracle.trace import Key, Trace
 
 

@@ -11,7 +11,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec, named_layers
 from oracle.judging.comparison import Bench
 from oracle.judging.rows import PASS, UNDECIDED, WRONG, Row
-from oracle.running_error.model import BranchLog
+from oracle.running_error.branches import BranchLog
 
 CHANNEL_DROPOUTS = {"Dropout1d": 1, "Dropout2d": 2, "Dropout3d": 3}
 # If chance makes a mask less likely than this, the dropout rate is called wrong: once in a million correct masks.

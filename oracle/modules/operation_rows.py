@@ -31,7 +31,7 @@ from oracle.programs.storages import program_of
 from oracle.programs.table import NoRule
 from oracle.report.coverage import Sampled
 from oracle.running_error import ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog
+from oracle.running_error.branches import BranchLog
 from oracle.wording.errors import in_a_line
 
 
@@ -67,7 +67,7 @@ def judged(operation: Operation, case: str, step: int, accumulate: str | None) -
     try:
         with np.errstate(all="ignore"):
             found = _judged(operation, case, step, accumulate)
-            # Worst-case bounds, and errors with a common cause, are needed only where an element is outside its tolerance.
+            # A second look, with worst-case bounds, every order of summation and errors with a common cause.
             return _judged(operation, case, step, accumulate, bounds=True) if found.wrong else found
     except NoRule as lacking:
         return Judged([], [], str(lacking))
@@ -101,7 +101,7 @@ def _judged(operation: Operation, case: str, step: int, accumulate: str | None, 
     if any(number not in operation.outputs for number in operation.upstream):
         raise NoRule("a gradient arrives at an output that no ATen call reads")
     held = list(operation.inputs.values())
-    model = ErrorModel(np.dtype("float32"), bounds)
+    model = ErrorModel(np.dtype("float32"), bounds, every_order=bounds)
     leading = held[0].shape if held else ()
     model.branches.samples = leading[0] if len(leading) > 1 else 0
     blank = Row(case, "", step, operation.layer, operation.kind, "", LOCAL, PASS)

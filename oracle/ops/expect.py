@@ -163,7 +163,7 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
     """The expectation of a recorded program whose last inputs are these parameters."""
     held = [own for _, own in program.inputs]
     first = next((own.dtype for own in held if own.dtype in FLOATS), "float32")
-    model = ErrorModel(np.dtype(first))
+    model = ErrorModel(np.dtype(first), every_order=True)
     leading = next((own.shape for own in held if own.dtype in FLOATS and len(own.shape) > 1), (0,))
     model.branches.samples = leading[0]
     arithmetic = WithErrors(model, opens=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         written_to: whether its components were made by writing to it, each in the value's shape, and are shared with no array
             except those read at an index of it.
         origin: for an array that was read at an index, the array and the index.
+        inner: the sizes of the dimensions that a reshape has made into the last one, if there are several.
         of_samples: whether elements may belong to single samples; those of a layer's parameters never do.
         dtype: the dtype in which the subject computes (value is float64).
     """
@@ -44,6 +46,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
     __slots__ = (
         "count",
         "guide",
+        "inner",
         "model",
         "of_samples",
         "orders",
@@ -77,6 +80,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
         self.terms, self.count, self.rounded, self.orders = terms, count, rounded, orders
         self.scale, self.quantum, self.guide = scale, quantum, guide
         self.written_to, self.of_samples = False, True
+        self.inner: tuple[int, ...] = ()
         self.origin: tuple[ErrorArray, Any] | None = None
         self.own_hidden = hidden
         if model.moves is not None:
@@ -184,6 +188,14 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
     def release(self) -> None:
         """Record that another array may share the components, so that the next write copies them."""
         self.root.written_to = False
+
+    def reshape(self, *shape: Any) -> ErrorArray:
+        made: ErrorArray = super().reshape(*shape)
+        first = next(
+            (axis for axis in range(self.ndim) if (math.prod(self.shape[axis:]),) == made.shape[-1:]), self.ndim
+        )
+        made.inner = tuple(size for size in self.shape[first:] if size > 1)
+        return made
 
     def mapped(self, function: Callable[[Any], Any]) -> ErrorArray:
         """Applies a rearrangement to every component: for views, gathers and copies, which do not round."""

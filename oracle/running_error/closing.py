@@ -30,7 +30,10 @@ def settled(orders: Orders, value: Floats, terms: Twofold, count: Any, model: Er
     terms, count: of the value's shape, or scalars that hold for all of it.
     """
     squares, error = terms.statistical, None
-    alike = all(own.shape == value.shape for own in (squares, orders.in_memory, *orders.by_sample))
+    alike = all(
+        own.shape == value.shape
+        for own in (squares, orders.in_memory, *(group for groups in orders.by_group for group in groups))
+    )
     parts = rows_of(value.shape) if alike else []
     for here in parts:
         own = count[here] if isinstance(count, np.ndarray) and count.ndim else count

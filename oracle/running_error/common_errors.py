@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from oracle.running_error.array import ErrorArray
-from oracle.running_error.model import BranchLog, ErrorModel, Twofold
+from oracle.running_error.branches import BranchLog
+from oracle.running_error.model import ErrorModel, Twofold
 
 # Computations with other random signs. Two causes may cancel in one of them.
 RUNS = 4

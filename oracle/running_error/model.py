@@ -20,6 +20,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from oracle.running_error.branches import BranchLog
+
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
 NEXT_TO_NOTHING = 2.0**-100
@@ -52,53 +54,6 @@ LARGEST = LAMBDA / 1.3
 # The margin of a difference d between two branches. A later error s is added to it in squares, although together they may be all
 # of d + LARGEST s: for every s, (BESIDE d)² + (LAMBDA s)² is at least the square of that.
 BESIDE = 1 / math.sqrt(1 - (LARGEST / LAMBDA) ** 2)
-
-
-@dataclass
-class Branches:
-    """Counts of the comparisons in one place.
-
-    Attributes:
-        compared: all comparisons.
-        ambiguous: those that rounding can flip.
-        widened: ambiguous ones whose outcome in the subject is unknown, which widens later tolerances.
-        adopted: those with the subject's outcome instead of the reference's.
-        inadmissible: adopted ones that rounding cannot explain.
-        out_of_range: values computed from one that the dtype cannot hold.
-    """
-
-    compared: int = 0
-    ambiguous: int = 0
-    widened: int = 0
-    adopted: int = 0
-    inadmissible: int = 0
-    out_of_range: int = 0
-
-
-@dataclass
-class BranchLog:
-    """Branches by place.
-
-    Attributes:
-        place: the layer that is being computed.
-        samples: its number of samples.
-        overflown: whether a value has exceeded the range of the dtype.
-        has_common_errors: whether numbers were changed by one with an error larger than their own.
-    """
-
-    place: str = ""
-    samples: int = 0
-    overflown: bool = False
-    has_common_errors: bool = False
-    by_place: dict[str, Branches] = field(default_factory=dict)
-
-    @property
-    def left_range(self) -> bool:
-        """Whether a value was, or may have been, an infinity or NaN in the dtype: an infinite error may then stand for one."""
-        return self.overflown or any(own.out_of_range for own in self.by_place.values())
-
-    def here(self) -> Branches:
-        return self.by_place.setdefault(self.place, Branches())
 
 
 class Twofold:
@@ -153,6 +108,7 @@ class ErrorModel:
         rounds: if False, rounding errors are negligibly small, and the bounds show the effect of open ties alone.
         outcome: that of a comparison which rounding can change: OPEN leaves it open and widens what depends on it, EXACT is
             that of the exact numbers, EQUAL that of two equal ones, as where a product underflows.
+        every_order: look at the partial sums in every order in which a loop over several dimensions may add up.
         moves: if given, each sum is off by one standard deviation of its rounding error, up or down as this generator draws.
     """
 
@@ -163,6 +119,7 @@ class ErrorModel:
     open_ties: bool = False
     rounds: bool = True
     outcome: str = OPEN
+    every_order: bool = False
     moves: np.random.Generator | None = field(default=None, compare=False)
     branches: BranchLog = field(default_factory=BranchLog)
     others: dict[str, ErrorModel] = field(init=False, default_factory=dict, compare=False, repr=False)

@@ -21,6 +21,8 @@ from oracle.running_error.model import ErrorModel, Floats, Twofold
 FEW = 16
 # The largest number of parts of a product's terms; partial sums are looked at after each part.
 PARTS = 16
+# The largest number of groups of terms along a dimension.
+GROUPS = 8
 # Elements that are added up together: they stay in a processor's second cache.
 CHUNK = 2**15
 # Limits of the search for terms that repeat: numbers of a row, elements of a product, and terms of these elements.
@@ -43,15 +45,16 @@ class Orders(NamedTuple):
 
     Attributes:
         in_memory: the sum of their squares, in the order of the terms in memory.
-        by_sample: the sums of groups of samples, in the dtype of the subject's sums; empty if terms do not come sample by sample.
+        by_group: for each other order the sums of its groups of terms, one after the other. If terms come sample by sample, these
+            are groups of samples, in the dtype of the subject's sums.
     """
 
     in_memory: Floats
-    by_sample: tuple[Floats, ...]
+    by_group: tuple[tuple[Floats, ...], ...] = ()
 
     def part(self, index: Any) -> Orders:
         """The partial sums of the sums at an index."""
-        return Orders(self.in_memory[index], tuple(group[index] for group in self.by_sample))
+        return Orders(self.in_memory[index], tuple(tuple(own[index] for own in groups) for groups in self.by_group))
 
     def followed_by(self, total: Floats, other: Orders, value: Floats, count: Floats | int) -> Orders:
         """The orders of a running total, after it was `total` and another sum of `count` terms was added, which is `value`.
@@ -59,18 +62,23 @@ class Orders(NamedTuple):
         The other's partial sums begin at the total: on average over them, (total + s)² is total² + total · value + s².
         """
         line = other.in_memory + count * (total * (total + value))
-        one, two = self.by_sample, other.by_sample
-        fewer = min(len(one), len(two))
-        groups = zip(joined(one, fewer), joined(two, fewer), strict=True)
-        return Orders(self.in_memory + np.maximum(line, 0.0), tuple(a + b for a, b in groups))
+        alike = len(self.by_group) == len(other.by_group)
+        pairs = zip(self.by_group, other.by_group, strict=True) if alike else ()
+        return Orders(self.in_memory + np.maximum(line, 0.0), tuple(both(*pair) for pair in pairs))
 
     def beyond(self, value: Floats, squares: Floats, count: Floats | int, model: ErrorModel) -> Floats | None:
         """The variance that exceeds a random order's, or None if there is none."""
         real = self.in_memory
-        if self.by_sample:
-            real = np.maximum(real, squared_partial_sums(self.by_sample, count))
+        for groups in self.by_group:
+            real = np.maximum(real, squared_partial_sums(groups, count))
         beyond: Floats = np.maximum(real - model.random_order(value, squares, count), 0.0)
         return beyond if beyond.any() else None
+
+
+def both(one: tuple[Floats, ...], other: tuple[Floats, ...]) -> tuple[Floats, ...]:
+    """The sums of groups that have the terms of both."""
+    fewer = min(len(one), len(other))
+    return tuple(a + b for a, b in zip(joined(one, fewer), joined(other, fewer), strict=True))
 
 
 def joined(groups: tuple[Floats, ...], fewer: int) -> tuple[Floats, ...]:
@@ -174,11 +182,12 @@ def parts_of(given: int, made: int, terms: int) -> int:
 
 
 def product(
-    x: Floats, y: Floats, squares: Floats, model: ErrorModel, samples: int = 0
+    x: Floats, y: Floats, squares: Floats, model: ErrorModel, samples: int = 0, inner: tuple[int, ...] = ()
 ) -> tuple[Floats, Floats | None, Orders | None]:
     """x @ y, the variance by which terms that repeat exceed a random order's, or None if there is none, and the orders.
 
     Args: squares holds the sums of term², samples is the number of samples whose terms are added up; 0 if these are no samples'.
+        inner has the sizes of the dimensions over which they are added up, in the order of memory, if there are several.
     """
     n = x.shape[-1]
     if n < FEW or not squares.size or x.ndim < 2 or y.ndim < 2:
@@ -189,8 +198,12 @@ def product(
     step = max(1, CHUNK * squares.shape[-2] // squares.size)
     for own in (np.s_[..., first : first + step, :] for first in range(0, squares.shape[-2], step)):
         value[own], real[own] = partial_sums(in_memory_order(x[own], y, parts))
-    groups = tuple(sums_by_sample(x, y, samples, parts, model.dtype_of_sums)) if by_sample else ()
-    found = Orders(real, groups) if parts > 1 else None
+    others: tuple[tuple[Floats, ...], ...] = ()
+    if by_sample:
+        others = (tuple(sums_by_sample(x, y, samples, parts, model.dtype_of_sums)),)
+    if model.every_order:
+        others += tuple(tuple(sums_along(x, y, inner or (n,), axis)) for axis in range(len(inner) > 1, len(inner) or 1))
+    found = Orders(real, others) if parts > 1 or others else None
     alike = alike_in_both(x, y, samples if by_sample else 1)
     if alike is None or not alike.any():
         return value, None, found
@@ -241,6 +254,21 @@ def sums_by_sample(x: Floats, y: Floats, samples: int, parts: int, dtype: Any) -
     for group in range(groups):
         own = slice(group * samples // groups * positions, (group + 1) * samples // groups * positions)
         yield rows[..., own] @ columns[..., own, :]
+
+
+def sums_along(x: Floats, y: Floats, inner: tuple[int, ...], axis: int) -> Iterator[Floats]:
+    """The sums of groups of terms along one of the dimensions over which they are added up, which is outermost in a loop."""
+    rows = x.reshape(*x.shape[:-1], *inner)
+    columns = y.reshape(*y.shape[:-2], *inner, y.shape[-1])
+    size = inner[axis]
+    groups = min(size, GROUPS)
+    for group in range(groups):
+        own = (slice(None),) * axis + (slice(group * size // groups, (group + 1) * size // groups),)
+        rest = (slice(None),) * (len(inner) - axis - 1)
+        left = rows[(..., *own, *rest)]
+        yield left.reshape(*x.shape[:-1], -1) @ columns[(..., *own, *rest, slice(None))].reshape(
+            *y.shape[:-2], -1, y.shape[-1]
+        )
 
 
 def alike_in_both(x: Floats, y: Floats, samples: int) -> Floats | None:

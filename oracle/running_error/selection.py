@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from oracle.running_error.array import ErrorArray, constant, operands
+from oracle.running_error.branches import Branches
 from oracle.running_error.dispatch import FUNCTIONS, UFUNCS
 from oracle.running_error.exact import merged
 from oracle.running_error.mask import ErrorMask
-from oracle.running_error.model import EQUAL, OPEN, Branches, Floats, Twofold, added
+from oracle.running_error.model import EQUAL, OPEN, Floats, Twofold, added
 
 
 def comparison(

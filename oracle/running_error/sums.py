@@ -148,7 +148,7 @@ def matmul(x: Any, y: Any) -> ErrorArray:
         value = x.value @ y.value
     else:
         samples = model.branches.samples if x.of_samples and y.of_samples else 0
-        value, repeated, own = orders.product(x.value, y.value, terms.statistical, model, samples)
+        value, repeated, own = orders.product(x.value, y.value, terms.statistical, model, samples, x.inner)
         error = orders.in_order(repeated, value, model)
         quantum, rounded = None, model.unit_roundoff if count == 1 else model.roundoff_of_sums
     if x.error is not None:

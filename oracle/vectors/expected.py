@@ -21,7 +21,8 @@ from oracle.judging.parts import step_part
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, PASS, Row
 from oracle.judging.verdict import compare
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog, Floats, limits
+from oracle.running_error.branches import BranchLog
+from oracle.running_error.model import Floats, limits
 from oracle.trace import Key, Subject, Trace
 
 STORED = "stored"

@@ -15,7 +15,8 @@ from oracle.execution.predict import predict
 from oracle.judging.figures import Expected
 from oracle.judging.parts import update_of
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
-from oracle.running_error.model import BranchLog, Floats
+from oracle.running_error.branches import BranchLog
+from oracle.running_error.model import Floats
 from oracle.trace import Key
 
 

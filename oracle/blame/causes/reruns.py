@@ -17,7 +17,7 @@ from oracle.case.names import is_buffer
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS
 from oracle.execution.options import filled_options
 from oracle.judging.conventions import CONVENTIONS
-from oracle.running_error.model import BranchLog
+from oracle.running_error.branches import BranchLog
 
 MODES: Mapping[str, tuple[Any, ...]] = {
     "reduction": ("mean", "sum", "batchmean"),

@@ -16,7 +16,7 @@ from oracle.judging.comparison import Bench
 from oracle.judging.masks import judge_branches, judge_masks, mask_row
 from oracle.judging.profile import Profile
 from oracle.judging.rows import PASS, UNDECIDED, WRONG, Row
-from oracle.running_error.model import Branches, BranchLog
+from oracle.running_error.branches import Branches, BranchLog
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
 from oracle.suite.build import layer, network_case

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import oracle
 from oracle import check_module
 
 
@@ -238,3 +239,49 @@ def test_a_running_sum_of_equal_terms(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     report = check_module(Sum().to(dtype), torch.ones(3000, 1, dtype=dtype))
     assert not report.blame, report
+
+
+class Edges(nn.Module):
+    """A convolution whose kernel has a positive and a negative half along a dimension, as an edge filter has."""
+
+    def __init__(self, conv: Any, axis: int) -> None:
+        super().__init__()
+        self.conv, self.axis = conv, axis
+        weight = conv.weight.data.abs_()
+        weight.narrow(axis, weight.shape[axis] // 2, weight.shape[axis] - weight.shape[axis] // 2).neg_()
+
+    def forward(self, x: Any) -> Any:
+        return self.conv(x)
+
+
+@pytest.mark.parametrize(
+    ("conv", "axis", "shape"),
+    [
+        (lambda: nn.Conv1d(16, 4, 25, bias=False), 2, (2, 16, 200)),
+        (lambda: nn.Conv1d(32, 32, 25, bias=False, groups=2), 2, (2, 32, 120)),
+        (lambda: nn.Conv2d(3, 8, 7, stride=2, bias=False), 2, (2, 3, 112, 112)),
+        (lambda: nn.Conv2d(16, 4, 11, bias=False), 3, (2, 16, 40, 40)),
+        (lambda: nn.ConvTranspose1d(16, 4, 25), 2, (2, 16, 60)),
+    ],
+)
+def test_a_convolution_adds_up_place_by_place_or_channel_by_channel(
+    conv: Any, axis: int, shape: tuple[int, ...]
+) -> None:
+    """Positive data under an edge filter: the partial sums are large in the one order, and cancel in the other."""
+    torch.manual_seed(0)
+    net, x = Edges(conv(), axis), 5 + torch.rand(*shape)
+    for kernel in (x, x.to(memory_format=torch.channels_last) if x.ndim == 4 else x):
+        report = check_module(net, kernel)
+        assert report.passed, report
+        assert not (report.table.verdict == "loose").any()
+
+
+def test_a_wrong_element_of_an_edge_filter_is_found_all_the_same() -> None:
+    torch.manual_seed(0)
+    net, x = Edges(nn.Conv1d(16, 4, 25, bias=False), 2), 5 + torch.rand(2, 16, 200)
+    expected = oracle.expect(F.conv1d, x, net.conv.weight.detach())
+    got = F.conv1d(x, net.conv.weight.detach())
+    oracle.assert_close(got, expected.output)
+    got[0, 0, 0] += 1e-4 * got.abs().max()
+    with pytest.raises(oracle.Discrepancy):
+        oracle.assert_close(got, expected.output)

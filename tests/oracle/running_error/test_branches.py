@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from oracle.running_error import LAMBDA, ErrorArray, ErrorMask, ErrorModel
-from oracle.running_error.model import BESIDE, LARGEST, Branches, Twofold
+from oracle.running_error.branches import Branches
+from oracle.running_error.model import BESIDE, LARGEST, Twofold
 
 MODEL = ErrorModel(np.dtype("float32"), bounds=True)
 

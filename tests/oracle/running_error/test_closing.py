@@ -42,7 +42,7 @@ def test_orders_are_settled_in_parts(shape: tuple[int, ...], monkeypatch: pytest
     value, in_memory = sum(groups, np.zeros(shape)), 1e3 * rng.uniform(0, 1, shape)
     in_memory.reshape(50, 21)[:30] = 0.0
     terms = Twofold(np.square(value) + 1)
-    for orders in (Orders(in_memory, groups), Orders(in_memory, ()), Orders(np.zeros(shape), ())):
+    for orders in (Orders(in_memory, (groups,)), Orders(in_memory), Orders(np.zeros(shape))):
         monkeypatch.setattr(closing, "PART", 2**17)
         whole = closing.settled(orders, value, terms, 64, model)
         monkeypatch.setattr(closing, "PART", 100)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from oracle.case.case import Case, Spec, at_step
-from oracle.execution.norm_formulas import of_group_norm, of_layer_norm, of_norm
+from oracle.execution.norm_formulas import of_copies, of_group_norm, of_layer_norm, of_norm
 from oracle.running_error import ErrorArray
 from oracle.running_error.elementwise import elementwise
 from oracle.running_error.stores import with_more
@@ -108,10 +108,13 @@ FORMULAS: dict[str, tuple[tuple[str, ...], Formula]] = {
 }
 for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in (1, 2, 3)):
     FORMULAS[name] = (("output", "grad.weight", "grad_input"), of_norm)
+RUNNING = ("buffer.running_mean", "buffer.running_var")
 
 
 def other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
     """A quantity by another formula than refbp's; None if no other is known."""
+    if key.quantity in RUNNING:
+        return of_copies(case, key, spec, known) if spec.type.startswith("Instance") else None
     if key.quantity != "output" and key.layer != "loss" and "grad_output" not in known:
         return None  # a layer that is used twice: the gradients of its parameters begin at its last use
     quantities, formula = FORMULAS.get(spec.type, ((), None))

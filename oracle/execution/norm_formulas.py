@@ -179,6 +179,17 @@ def of_group_norm(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) ->
     return moments.grad_input(x.reshape(apart), g.reshape(apart), plain.reshape(apart)).reshape(x.shape)
 
 
+def of_copies(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) -> Any:
+    """Running statistics of instance norm as torch has them: a copy is updated for each sample, and the mean of these is kept.
+
+    The mean of equal numbers is rounded too, also with a momentum of zero.
+    """
+    x, plain = known["input"], known[key.quantity]
+    if x.ndim < int(spec.type[-2]) + 2 or len(x) < 2:
+        return None
+    return np.mean(np.broadcast_to(plain, (len(x), *plain.shape)), axis=0)
+
+
 def of_norm(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) -> Any:
     """A quantity of a batch or instance norm; None if it takes the statistics that it keeps."""
     x = known["input"]

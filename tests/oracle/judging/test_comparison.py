@@ -462,3 +462,26 @@ def test_a_weight_of_a_loss_is_rounded_for_everybody(dtype: str) -> None:
     ).astype(dtype)
     for subject in (refbp_subject, torch_subject):
         assert seen(judge(case, subject.run(case), torch_subject), LOCAL)["loss", "grad_input"] == PASS
+
+
+def test_running_statistics_may_be_the_mean_of_a_copy_for_each_sample() -> None:
+    """As torch has instance norm's: with a momentum of zero they change in their last place."""
+    rng = np.random.default_rng(0)
+    options = {"num_features": 40, "track_running_stats": True, "momentum": 0.0}
+    case = Case(
+        "instance",
+        dtype="float32",
+        layers=(Spec("InstanceNorm1d", options, name="0"),),
+        params={
+            "0.running_mean": rng.standard_normal(40).astype(np.float32),
+            "0.running_var": rng.uniform(0.5, 2, 40).astype(np.float32),
+            "0.num_batches_tracked": np.zeros((), np.int64),
+        },
+        inputs=(rng.standard_normal((7, 40, 5)).astype(np.float32),),
+        grad_outputs=(rng.standard_normal((7, 40, 5)).astype(np.float32),),
+    )
+    trace, key = torch_subject.run(case), Key(0, "0", "buffer.running_mean")
+    assert (trace.arrays[key] != case.params["0.running_mean"]).any()
+    assert {row.verdict for row in judge(case, trace, refbp_subject)} == {PASS}
+    off = Trace({**trace.arrays, key: trace.arrays[key] * np.float32(1 + 1e-5)})
+    assert WRONG in {row.verdict for row in judge(case, off, refbp_subject) if row.quantity == key.quantity}

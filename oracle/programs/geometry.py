@@ -43,7 +43,9 @@ class Geometry:
 
     @cached_property
     def ends(self) -> tuple[int, int]:
-        """The first element of the storage that it covers, and the one after its last."""
+        """The first element of the storage that it covers, and the one after its last; the same if it has none."""
+        if not self.size:
+            return self.offset, self.offset
         low = self.offset + sum((size - 1) * step for size, step in self._steps if step < 0)
         high = self.offset + sum((size - 1) * step for size, step in self._steps if step > 0)
         return low, high + 1

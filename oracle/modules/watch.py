@@ -259,7 +259,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         )
         ages = [own._sequence_nr() for own in nodes]
         numbers = [event.number for event in self.events]
-        hides_parameters, counts, remade_until = False, dict[str, int](), 0
+        hides_parameters, counts = False, dict[str, int]()
+        remade_until = -1  # the first node of a thread has the number 0
         for node, age in zip(nodes, ages, strict=True):
             ready, remade = ready_at(node), age <= remade_until
             remade_until = max(remade_until, ready if ready > age else 0)

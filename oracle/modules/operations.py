@@ -16,14 +16,6 @@ from oracle.programs.table import COMPLEX
 from oracle.subjects.torch import array
 
 
-class Cut(NamedTuple):
-    """A call that keeps gradients from parameters, such as a detach whose result is used: its place, its kind, file and line."""
-
-    layer: str
-    kind: str
-    where: str
-
-
 class Called(NamedTuple):
     """A reference that the user gave, and the arguments of the call that it replaces, with the tensors recorded."""
 

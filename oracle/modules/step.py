@@ -20,9 +20,10 @@ from oracle.modules.arguments import ModuleError
 from oracle.modules.as_parts import Update, mixed, of_calls
 from oracle.modules.calls import Call, taken
 from oracle.modules.capture import Capture, is_in_one_graph
+from oracle.modules.cuts import Cut
 from oracle.modules.module_step import JudgedPart, judged_part
 from oracle.modules.operation_rows import Judged, judged
-from oracle.modules.operations import Cut, Operation
+from oracle.modules.operations import Operation
 from oracle.modules.sampled.draws import Draw, Shape
 from oracle.modules.sampled.plans import DRAWN
 from oracle.modules.sampled.sampler import Sampler
@@ -146,7 +147,7 @@ class Step:
             self.capture.backward(learning, [None] if scalar else [upstream(own) for own in learning])
             for own in self.watch.referenced.operations():
                 self._judge(own)
-            self.cuts = list(self.watch.unlearnt())
+            self.cuts = list(self.watch.cuts.unlearnt())
             self.learnt = {name: own.numel() for own, name in self.training.names.items() if own.grad is not None}
 
     def _judge_call(self, call: Call) -> None:

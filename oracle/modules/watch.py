@@ -20,8 +20,9 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from oracle.case.arrays import Array
 from oracle.modules.calls import Node, copy_of, taken, with_share
+from oracle.modules.cuts import Cuts
 from oracle.modules.graph import is_compiled, nodes_behind, ready_at
-from oracle.modules.operations import Called, Cut, Operation, computes, main_call, maker_of, plain_name
+from oracle.modules.operations import Called, Operation, computes, main_call, maker_of, plain_name
 from oracle.modules.referenced import Referenced
 from oracle.modules.sampled.draws import Draw
 from oracle.modules.sampled.operations import parts_of
@@ -68,9 +69,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.compiled = is_compiled(module)
         self.spoilt: dict[str, None] = {}
         self.at = ""
-        self.cuts: dict[Node, Cut] = {}
-        self._detached: dict[int, tuple[Cut, Node]] = {}
-        self._lost: list[tuple[Cut, list[torch.Tensor]]] = []
+        self.cuts = Cuts(self.parameters, self._here)
         self._learnt: list[dict[str, Array]] = []
         self._hooks: list[Any] = []
         self._written: list[tuple[str, torch.Tensor, int]] = []
@@ -128,9 +127,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             place, first = self._here(), len(self.events)
             output = forward(ctx, run_function, preserve, *args)
             if not any(torch.is_tensor(own) and own.requires_grad for own in args):
-                layer = f"{place.module}.checkpoint" if place.module else "checkpoint"
-                cut = Cut(layer, "torch.utils.checkpoint", f"{place.file}:{place.line}")
-                self._lost.append((cut, list(self._read_by(self.events[first:]))))
+                self.cuts.lose(list(self._read_by(self.events[first:])), place)
             return output
 
         return shown
@@ -162,15 +159,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._settle()
         for tensor in tensors:
             self._note(tensor, only_seen=name == "detach")
-            key = tensor.untyped_storage()._cdata if self._detached else 0
-            if key in self._detached and not tensor.requires_grad and torch.is_grad_enabled():
-                cut, node = self._detached.pop(key)
-                self.cuts[node] = cut
-        if name == "detach" and tensors[0].grad_fn is not None and torch.is_grad_enabled():
-            place = self._here()
-            layer = f"{place.module}.detach" if place.module else "detach"
-            key = tensors[0].untyped_storage()._cdata
-            self._detached[key] = (Cut(layer, "aten.detach", f"{place.file}:{place.line}"), tensors[0].grad_fn)
+        self.cuts.see(name, tensors)
 
     def keep(self, tensor: torch.Tensor) -> None:
         """Copies the recorded values in a tensor's memory before it is overwritten; of a large array, what is drawn of it."""
@@ -207,22 +196,6 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         """Compares version counters. At the next call, autograd has counted the writes of the last one that it noticed."""
         self.spoilt.update({place: None for place, read, version in self._written if read._version == version})
         self._written = []
-
-    def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:
-        """The places where a detach keeps gradients from parameters that get none in another way."""
-        for node, cut in self.cuts.items():
-            behind = [getattr(own, "variable", None) for own in nodes_behind([node], leaves=True)]
-            names = [
-                self.parameters[own]
-                for own in behind
-                if own is not None and own.grad is None and own in self.parameters
-            ]
-            if names:
-                yield cut, sorted(names)
-        for cut, parameters in self._lost:
-            names = sorted(self.parameters[own] for own in parameters if own.requires_grad and own.grad is None)
-            if names:
-                yield cut, names
 
     def _note(self, tensor: torch.Tensor, only_seen: bool = False) -> None:
         """Records a tensor's place in the graph, and that its numbers are read, unless it is only seen."""
@@ -281,7 +254,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             self._follow(node, operation, done)
         read = [tensor for reads in self._read.values() for tensor, _, _ in reads]
         self.tensor_hooks.watch([*read, *self.parameters], self.held, done)
-        self.events, self.edges, self.leaves, self._read, self._detached = [], {}, {}, {}, {}
+        self.events, self.edges, self.leaves, self._read = [], {}, {}, {}
+        self.cuts.forget()
         self._only_seen.clear()
         if hides_parameters:
             self._hooks += [
@@ -387,8 +361,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-        self.cuts.clear()
-        self._lost.clear()
+        self.cuts.release()
         self.referenced.release()
         self.tensor_hooks.release()
 

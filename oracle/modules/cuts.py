@@ -1,0 +1,77 @@
+"""Places that keep gradients from parameters: a detach whose result is used, and a checkpoint that loses what it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+
+from oracle.modules.calls import Node
+from oracle.modules.graph import nodes_behind
+from oracle.programs.program import Place
+
+
+class Cut(NamedTuple):
+    """A call that keeps gradients from parameters: its place, its kind, file and line."""
+
+    layer: str
+    kind: str
+    where: str
+
+
+class Cuts:
+    """Records these places in the forward pass, and tells after the backward pass which parameters have no gradient for it.
+
+    Args:
+        parameters: the names of parameters.
+        here: tells the current place in the program.
+    """
+
+    def __init__(self, parameters: Mapping[torch.Tensor, str], here: Callable[[], Place]) -> None:
+        self.parameters, self.here = parameters, here
+        self._detached: dict[int, tuple[Cut, Node]] = {}
+        self._used: dict[Node, Cut] = {}
+        self._lost: list[tuple[Cut, list[torch.Tensor]]] = []
+
+    def see(self, name: str, tensors: list[torch.Tensor]) -> None:
+        """Takes note of a call that is about to read these tensors."""
+        if not torch.is_grad_enabled():
+            return
+        for tensor in tensors if self._detached else []:
+            key = tensor.untyped_storage()._cdata
+            if key in self._detached and not tensor.requires_grad:
+                cut, node = self._detached.pop(key)
+                self._used[node] = cut
+        if name == "detach" and tensors[0].grad_fn is not None:
+            key = tensors[0].untyped_storage()._cdata
+            self._detached[key] = (self._cut("detach", "aten.detach", self.here()), tensors[0].grad_fn)
+
+    def lose(self, parameters: list[torch.Tensor], place: Place) -> None:
+        """Takes note of a checkpoint that reads these parameters, and gives them no gradient."""
+        self._lost.append((self._cut("checkpoint", "torch.utils.checkpoint", place), parameters))
+
+    def _cut(self, call: str, kind: str, place: Place) -> Cut:
+        return Cut(f"{place.module}.{call}" if place.module else call, kind, f"{place.file}:{place.line}")
+
+    def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:
+        """The places, with the parameters before them that get no gradient in another way either."""
+        for node, cut in self._used.items():
+            behind = [getattr(own, "variable", None) for own in nodes_behind([node], leaves=True)]
+            if names := self._without_gradient([own for own in behind if own is not None and own in self.parameters]):
+                yield cut, names
+        for cut, parameters in self._lost:
+            if names := self._without_gradient([own for own in parameters if own.requires_grad]):
+                yield cut, names
+
+    def _without_gradient(self, parameters: list[torch.Tensor]) -> list[str]:
+        return sorted(self.parameters[own] for own in parameters if own.grad is None)
+
+    def forget(self) -> None:
+        """Forgets the results that were detached, since their memory may be used again."""
+        self._detached.clear()
+
+    def release(self) -> None:
+        """Releases autograd's graph."""
+        self._used.clear()
+        self._lost.clear()

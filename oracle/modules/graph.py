@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +38,11 @@ def nodes_behind(nodes: Iterable[Node], leaves: bool = False) -> set[Node]:
     return found
 
 
+def is_scripted(node: Node) -> bool:
+    """Whether a node stands for a part of a function of torch.jit.script, which torch differentiates as one."""
+    return bool(node.name().endswith("::DifferentiableGraphBackward"))
+
+
 def edge_of(tensor: torch.Tensor) -> tuple[Node, int]:
     """The destination of a tensor's gradient: a node, and the number of the node's output that the tensor is."""
     edge = get_gradient_edge(tensor)
@@ -49,14 +55,42 @@ def age_of(node: Node) -> int:
     return number
 
 
-def ready_at(node: Node) -> int:
+def calls_of(
+    nodes: Iterable[Node], numbers: Sequence[int], elsewhere: Container[int]
+) -> Iterator[tuple[Node, int, int]]:
+    """The nodes by age, each with the first of its possible calls and the one after the last.
+
+    numbers: for each call, the number of nodes that existed then.
+    elsewhere: the ages of nodes of other threads, of whose calls nothing is known.
+    """
+    nodes = sorted(nodes, key=age_of)
+    ages = [age_of(own) for own in nodes if age_of(own) not in elsewhere]
+    remade_until = -1  # the first node of a thread has the number 0
+    for node in nodes:
+        age = age_of(node)
+        if age in elsewhere:
+            yield node, 0, 0
+            continue
+        ready, remade = ready_at(node, elsewhere), age <= remade_until
+        remade_until = ready if ready > age else remade_until
+        if node.name().endswith("CopySlices"):  # it is made after the call that it stands for
+            yield node, bisect_left(numbers, age), bisect_right(numbers, age)
+        elif remade:  # no call stands for it
+            yield node, 0, 0
+        else:
+            after = bisect_right(ages, ready)
+            until = ages[after] if after < len(ages) else numbers[-1] + 1 if numbers else age
+            yield node, bisect_right(numbers, ready), bisect_right(numbers, until)
+
+
+def ready_at(node: Node, elsewhere: Container[int]) -> int:
     """The age from which a node's calls run: its own, or that of its youngest input if this is younger.
 
     After a tensor was changed in place, autograd makes the nodes of its views again when they are read: while it makes the node
     that reads them, before that node's calls.
     """
     inputs = (age_of(behind) for behind, _ in node.next_functions if behind is not None)
-    return max([age_of(node), *(own for own in inputs if own < AGELESS)])
+    return max([age_of(node), *(own for own in inputs if own < AGELESS and own not in elsewhere)])
 
 
 def nodes_as_young(node: Node, age: int) -> Iterator[Node]:

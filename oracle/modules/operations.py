@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils import _pytree
 
 from oracle.case.arrays import Array
 from oracle.modules.calls import copy_of, dense, same, taken, with_share
@@ -135,6 +136,14 @@ class OperationPart:
     operation: Operation
     upstream: Mapping[int, Take]
     gradients: Mapping[int, Draw]
+
+
+def differentiate(events: list[Event]) -> None:
+    """Marks all arrays of these calls as differentiable, for a node that differentiates calls which autograd did not see."""
+    for event in events:
+        for own in _pytree.tree_leaves((event.args, dict(event.kwargs))):
+            if isinstance(own, Held):
+                own.differentiable = True
 
 
 def main_call(events: list[Event], outputs: list[Held]) -> Event | None:

@@ -7,10 +7,10 @@ from the calls that read them. Nothing is inserted into the network; gradients a
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ from torch.utils.checkpoint import CheckpointFunction
 from oracle.case.arrays import Array
 from oracle.modules.calls import Node, copy_of, taken, with_share
 from oracle.modules.cuts import Cuts
-from oracle.modules.graph import is_compiled, nodes_behind, ready_at
-from oracle.modules.operations import Called, Operation, computes, main_call, maker_of, plain_name
+from oracle.modules.graph import age_of, calls_of, is_compiled, is_scripted, nodes_behind
+from oracle.modules.operations import Called, Operation, computes, differentiate, main_call, maker_of, plain_name
 from oracle.modules.referenced import Referenced
 from oracle.modules.sampled.draws import Draw
 from oracle.modules.sampled.operations import parts_of
@@ -72,6 +72,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.cuts = Cuts(self.parameters, self._here)
         self._learnt: list[dict[str, Array]] = []
         self._hooks: list[Any] = []
+        self._thread, self._elsewhere = get_ident(), dict[int, tuple[int, int]]()
         self._written: list[tuple[str, torch.Tensor, int]] = []
         self._only_seen: set[Edge] = set()
         self._read: dict[int, list[tuple[torch.Tensor, int, Geometry]]] = {}
@@ -161,6 +162,15 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             self._note(tensor, only_seen=name == "detach")
         self.cuts.see(name, tensors)
 
+    def take(self, event: Event) -> None:
+        """Records a call. torch.jit.fork makes calls on threads that count their nodes by themselves."""
+        thread = get_ident()
+        if thread == self._thread:
+            super().take(event)
+        else:
+            least, most = self._elsewhere.get(thread, (event.number, event.number))
+            self._elsewhere[thread] = min(least, event.number), max(most, event.number)
+
     def keep(self, tensor: torch.Tensor) -> None:
         """Copies the recorded values in a tensor's memory before it is overwritten; of a large array, what is drawn of it."""
         if self.sampler is None:
@@ -226,28 +236,15 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         outputs = list(outputs)
         self.seen("", outputs)
         owned = owned | self.referenced.owned()
-        nodes = sorted(
-            nodes_behind([own.grad_fn for own in outputs if own.grad_fn is not None]),
-            key=lambda own: own._sequence_nr(),
-        )
-        ages = [own._sequence_nr() for own in nodes]
-        numbers = [event.number for event in self.events]
+        nodes = nodes_behind([own.grad_fn for own in outputs if own.grad_fn is not None])
+        elsewhere = {age for least, most in self._elsewhere.values() for age in range(least - 1, most)}
         hides_parameters, counts = False, dict[str, int]()
-        remade_until = -1  # the first node of a thread has the number 0
-        for node, age in zip(nodes, ages, strict=True):
-            ready, remade = ready_at(node), age <= remade_until
-            remade_until = max(remade_until, ready if ready > age else 0)
+        for node, first, last in calls_of(nodes, [event.number for event in self.events], elsewhere):
             if node in owned or _is_ours(node):
                 continue
-            if node.name().endswith("CopySlices"):  # it is made after the call that it stands for
-                first, last = bisect_left(numbers, age), bisect_right(numbers, age)
-            elif remade:  # no call stands for it
-                first = last = 0
-            else:
-                after = bisect_right(ages, ready)
-                until = ages[after] if after < len(ages) else numbers[-1] + 1 if numbers else age
-                first, last = bisect_right(numbers, ready), bisect_right(numbers, until)
             operation = self._operation(node, first, last, counts)
+            if age_of(node) in elsewhere:
+                operation.reason = "another thread ran calls at this point: which of them are its own is not known"
             if self.sampler is not None:
                 operation.parts = parts_of(operation, self.sampler)
             hides_parameters |= bool(operation.hidden)
@@ -279,7 +276,10 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         if cls is None:
             events = [own for own in events if own.enabled] or events
         main = main_call(events, [held for held, _ in made.values()])
-        if cls is not None:
+        if is_scripted(node):  # its calls read detached tensors
+            differentiate(events)
+            function, kind = "scripted", "a graph of torch.jit.script"
+        elif cls is not None:
             is_compilers = cls.__module__.startswith("torch._functorch._aot_autograd.")
             kind = "compiled by torch.compile" if is_compilers else f"{cls.__module__}.{cls.__qualname__}"
             function = cls.__name__
@@ -296,7 +296,9 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         operation = Operation(layer, kind, where, events, outputs={number: held for number, (held, _) in made.items()})
         if self.compiled:
             operation.reason = "it was compiled, which shows no ATen calls: check the module as it was written, too"
-        operation.computes = cls is not None or (main is not None and computes(main))
+        if is_scripted(node) and not events:
+            operation.reason = "torch.jit.script shows no ATen calls of it"
+        operation.computes = cls is not None or is_scripted(node) or (main is not None and computes(main))
         operation.called = self.called.get(node._sequence_nr()) if cls is not None else None
         if main is not None and main.name.partition(".")[0] in self.of_ops:
             operation.called = Called(self.of_ops[main.name.partition(".")[0]], main.args, main.kwargs)

@@ -102,7 +102,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         writes = tuple((self.held(tensor, enabled), result) for tensor, result in into)
         unrepeated = () if into else _unrepeated(func, args, kwargs)
         device = _device_of(output, args)
-        self.events.append(
+        self.take(
             Event(
                 _of_complex(name, (given, results)),
                 tuple(given[0]),
@@ -118,6 +118,10 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         )
         return output
+
+    def take(self, event: Event) -> None:
+        """Called with each call that was made."""
+        self.events.append(event)
 
     def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
         """Called with the tensors that a call is about to read."""

@@ -26,7 +26,7 @@ from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, 
 from oracle.modules.sampled.plans import Plan
 from oracle.modules.sampled.sampler import Sampler, TooLarge
 from oracle.modules.specs import MOVING, class_name, layer_spec, layer_type, own_forward, state_of
-from oracle.programs.torch_calls import no_array
+from oracle.programs.torch_calls import has_place, no_array
 from oracle.subjects.torch import array
 
 # Integer types by their size in bytes.
@@ -307,7 +307,7 @@ class Capture:
         copy = array(kept) if kept is not None and _is_same(tensor, kept) else np.array(array(tensor))
         copy.flags.writeable = False
         self.copied(tensor, copy)
-        if tensor.grad_fn is not None:
+        if has_place(tensor) and tensor.grad_fn is not None:
             self._last = tensor, tensor._version, copy
         return copy
 

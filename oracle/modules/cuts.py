@@ -10,6 +10,7 @@ import torch
 from oracle.modules.calls import Node
 from oracle.modules.graph import nodes_behind
 from oracle.programs.program import Place
+from oracle.programs.torch_calls import has_place
 
 
 class Cut(NamedTuple):
@@ -43,7 +44,7 @@ class Cuts:
             if key in self._detached and not tensor.requires_grad:
                 cut, node = self._detached.pop(key)
                 self._used[node] = cut
-        if name == "detach" and tensors[0].grad_fn is not None:
+        if name == "detach" and has_place(tensors[0]) and tensors[0].grad_fn is not None:
             key = tensors[0].untyped_storage()._cdata
             self._detached[key] = (self._cut("detach", "aten.detach", self.here()), tensors[0].grad_fn)
 

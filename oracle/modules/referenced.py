@@ -15,6 +15,7 @@ from oracle.modules.calls import Node, copy_of
 from oracle.modules.graph import edge_of, nodes_as_young, unrecorded
 from oracle.modules.operations import Called, Operation
 from oracle.programs.program import Held
+from oracle.programs.torch_calls import has_place
 
 
 def references_by_path(
@@ -99,7 +100,7 @@ class Referenced:
         return hook
 
     def _enter(self, call: _Call, tensor: torch.Tensor, name: str) -> None:
-        if not tensor.requires_grad or edge_of(tensor) in call.edges:
+        if not has_place(tensor) or edge_of(tensor) in call.edges:
             return
         operation, position = call.operation, len(call.edges)
         operation.device = tensor.device.type
@@ -113,7 +114,7 @@ class Referenced:
         tensors = [own for own in _pytree.tree_leaves(output) if torch.is_tensor(own)]
         for number, tensor in enumerate(tensors):
             call.operation.outputs[number] = self.held(tensor)
-            if tensor.grad_fn is None:
+            if not has_place(tensor) or tensor.grad_fn is None:
                 continue
             call.made[number] = edge_of(tensor)
             if call.made[number] in call.edges:

@@ -30,7 +30,7 @@ from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.tensor_hooks import TensorHooks
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
-from oracle.programs.torch_calls import Recording, frame_of_user, op_name
+from oracle.programs.torch_calls import Recording, frame_of_user, has_place, op_name
 
 Edge = tuple[Node, int]
 
@@ -209,7 +209,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     def _note(self, tensor: torch.Tensor, only_seen: bool = False) -> None:
         """Records a tensor's place in the graph, and that its numbers are read, unless it is only seen."""
-        if not tensor.requires_grad or not torch.is_tensor(tensor):
+        if not torch.is_tensor(tensor) or not has_place(tensor):
             return
         node = tensor.grad_fn
         if node is None:

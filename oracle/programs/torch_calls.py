@@ -203,9 +203,21 @@ def no_array(tensor: torch.Tensor) -> str | None:
     return None if tensor.layout == torch.strided else str(tensor.layout).removeprefix("torch.")
 
 
+def has_place(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has a place in autograd's graph. A view that was made without gradients has none any more once its base
+    has changed: autograd then raises an error when it is asked for its node."""
+    if not tensor.requires_grad:
+        return False
+    try:
+        _ = tensor.grad_fn
+    except RuntimeError:
+        return False
+    return True
+
+
 def edge_of(tensor: torch.Tensor) -> tuple[int, int] | None:
     """A leaf by its identity, or a result by the number of its node and of the node's output; None without a gradient."""
-    if not tensor.requires_grad:
+    if not has_place(tensor):
         return None
     node = tensor.grad_fn
     return (id(tensor), -1) if node is None else (node._sequence_nr(), tensor.output_nr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -58,10 +59,22 @@ def near_zero(self: Scaled, y: Tensor) -> Tensor:
     return F.cosine_similarity(y * 1e-9, self.scale[None] * 1e-9, dim=1)
 
 
+def shift_rows(self: Scaled, y: Tensor) -> Tensor:
+    """autograd refuses to say what made such a row after its first change."""
+    z = y * self.scale
+    with torch.no_grad():
+        for row in z:
+            row.sub_(1)
+            row[1] = self.identity(row).mean()
+            row.detach().mul_(0.5)
+    return z * y
+
+
 class Scaled(nn.Module):
     def __init__(self, use: Callable[[Scaled, Tensor], Tensor]) -> None:
         super().__init__()
         self.linear, self.scale, self.use = nn.Linear(6, 6), nn.Parameter(torch.randn(6)), use
+        self.identity = nn.Identity()
         self.register_buffer("mean", torch.zeros(6))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,7 +83,7 @@ class Scaled(nn.Module):
 
 USES = (
     *(clamp_data, divide_without_gradients, reassign, clamp_a_result, round_straight_through, zero_a_row),
-    *(move_a_mean, near_zero),
+    *(move_a_mean, near_zero, shift_rows),
 )
 
 
@@ -118,6 +131,45 @@ def test_a_wrong_gradient_of_what_was_overwritten() -> None:
     torch.manual_seed(0)
     report = oracle.check_module(Scaled(use), torch.randn(5, 6))
     assert [own.quantity for own in report.blame] == ["grad.scale"], report
+
+
+class Doubled(torch.autograd.Function):
+    """Doubles its input in place, row by row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.mark_dirty(x)
+        for row in x:
+            row.mul_(2)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+        return g * 2
+
+
+class WronglyDoubled(Doubled):
+    """The same with a gradient that is a twentieth too large."""
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+        return g * 2.1
+
+
+def test_a_function_that_changes_its_input_row_by_row() -> None:
+    """It is judged, and a wrong one is blamed."""
+    torch.manual_seed(0)
+    report = oracle.check_module(Scaled(lambda self, y: Doubled.apply(y * self.scale)), torch.randn(5, 6))
+    assert report.coverage.operations == 1 and not report.blame, report
+    report = oracle.check_module(Scaled(lambda self, y: WronglyDoubled.apply(y * self.scale)), torch.randn(5, 6))
+    assert [(own.layer, own.quantity) for own in report.blame] == [("WronglyDoubled", "grad_input")], report
+
+
+def test_a_reference_of_a_part_that_reads_a_row_changed_without_gradients() -> None:
+    """Nothing crashes, and the rest is judged."""
+    torch.manual_seed(0)
+    report = oracle.check_module(Scaled(shift_rows), torch.randn(5, 6), references={"identity": lambda x: x})
+    assert report.passed and report.coverage.operations == 1, report
 
 
 class Viewed(nn.Module):

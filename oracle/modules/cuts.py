@@ -10,7 +10,7 @@ import torch
 from oracle.modules.calls import Node
 from oracle.modules.graph import nodes_behind
 from oracle.programs.program import Place
-from oracle.programs.torch_calls import has_place
+from oracle.programs.torch_calls import has_place, memory_of
 
 
 class Cut(NamedTuple):
@@ -40,13 +40,15 @@ class Cuts:
         if not torch.is_grad_enabled():
             return
         for tensor in tensors if self._detached else []:
-            key = tensor.untyped_storage()._cdata
+            key = memory_of(tensor)
             if key in self._detached and not tensor.requires_grad:
                 cut, node = self._detached.pop(key)
                 self._used[node] = cut
         if name == "detach" and has_place(tensors[0]) and tensors[0].grad_fn is not None:
-            key = tensors[0].untyped_storage()._cdata
-            self._detached[key] = (self._cut("detach", "aten.detach", self.here()), tensors[0].grad_fn)
+            self._detached[memory_of(tensors[0])] = (
+                self._cut("detach", "aten.detach", self.here()),
+                tensors[0].grad_fn,
+            )
 
     def lose(self, parameters: list[torch.Tensor], place: Place) -> None:
         """Takes note of a checkpoint that reads these parameters, and gives them no gradient."""

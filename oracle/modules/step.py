@@ -29,6 +29,7 @@ from oracle.modules.sampled.plans import DRAWN
 from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.modules.watch import Watch
+from oracle.programs.torch_calls import no_array
 from oracle.subjects.torch import as_real, can_learn
 
 Loss: TypeAlias = Callable[..., torch.Tensor]
@@ -234,7 +235,8 @@ class _Entering(torch.autograd.Function):
 def entering(given: torch.Tensor) -> torch.Tensor:
     """A copy in the same memory layout, which the module may change; it requires a gradient if the original does."""
     value = given.detach()
-    if 0 in value.stride():  # an expanded one, of which several elements are one: nothing could change it in place
+    # Nothing could change in place an expanded one, of which several elements are one.
+    if no_array(value) is not None or 0 in value.stride():
         copy = value.clone()
     else:
         copy = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device).copy_(value)

@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 
+from oracle.programs.torch_calls import SPARSE, numbers_of
+
 WITHOUT_GENERATORS = ("cpu", "meta", "mps")
 
 
@@ -77,8 +79,8 @@ def _values(tensor: torch.Tensor, copy: torch.Tensor) -> Callable[[], None]:
     gradient = tensor.grad if tensor.is_leaf else None
 
     def back() -> None:
-        storage.copy_(copy)
-        if tensor.data_ptr() != storage.data_ptr():
+        numbers_of(storage).copy_(numbers_of(copy))
+        if tensor.layout in SPARSE or tensor.data_ptr() != storage.data_ptr():
             tensor.data = storage
         if tensor.is_leaf:
             tensor.grad = gradient

@@ -30,7 +30,7 @@ from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.tensor_hooks import TensorHooks
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
-from oracle.programs.torch_calls import Recording, frame_of_user, has_place, op_name
+from oracle.programs.torch_calls import Recording, frame_of_user, has_place, memory_of, op_name
 
 Edge = tuple[Node, int]
 
@@ -176,7 +176,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         if self.sampler is None:
             super().keep(tensor)
             return
-        storage = tensor.untyped_storage()._cdata
+        storage = memory_of(tensor)
         maker = maker_of(self.events, storage)
         copies: dict[Any, list[tuple[Draw, Array]]] = {}
         with torch.utils._python_dispatch._disable_current_modes():

@@ -24,6 +24,7 @@ from oracle.subjects.torch import array, as_real
 
 # Code of torch and of this package, whose lines a user does not look for.
 OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 # Arguments that say where and how a result is held, which the result itself shows.
 LEFT_OUT = frozenset({"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "out", "generator"})
 
@@ -132,7 +133,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def keep(self, tensor: torch.Tensor) -> None:
         """Copies the recorded values in a tensor's memory before it is overwritten, those of the same elements once."""
         copies: dict[Any, Array] = {}
-        for held in sorted(self._held.pop(tensor.untyped_storage()._cdata, ()), key=lambda own: not own.is_copied):
+        for held in sorted(self._held.pop(memory_of(tensor), ()), key=lambda own: not own.is_copied):
             elements = held.place
             if elements in copies:
                 held.take(copies[elements])
@@ -141,7 +142,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def copied(self, tensor: torch.Tensor, copy: Array) -> None:
         """Shares a copy of a tensor's current values with what is recorded of it."""
         geometry = geometry_of(tensor)
-        for held in list(self._held.get(tensor.untyped_storage()._cdata, ())):
+        for held in list(self._held.get(memory_of(tensor), ())):
             if held.geometry == geometry and held.dtype == copy.dtype.name:
                 held.take(copy)
 
@@ -201,6 +202,21 @@ def no_array(tensor: torch.Tensor) -> str | None:
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         return "tensors inside of a transform"
     return None if tensor.layout == torch.strided else str(tensor.layout).removeprefix("torch.")
+
+
+def numbers_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor that holds a tensor's numbers: that of the stored elements for a sparse one, and any other itself."""
+    if tensor.layout not in SPARSE:
+        return tensor
+    with torch.utils._python_dispatch._disable_current_modes():
+        own = tensor.detach()
+        return own._values() if own.layout == torch.sparse_coo else own.values()
+
+
+def memory_of(tensor: torch.Tensor) -> int:
+    """Identifies the memory that holds a tensor's numbers; 0 if torch shows none."""
+    own = numbers_of(tensor)
+    return own.untyped_storage()._cdata if torch._C._has_storage(own) else 0
 
 
 def has_place(tensor: torch.Tensor) -> bool:

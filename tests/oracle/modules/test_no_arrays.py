@@ -29,6 +29,16 @@ def sparse(x: Tensor, layer: nn.Module) -> Tensor:
     return layer(x.to_sparse_csr())  # type: ignore[no-any-return]
 
 
+def weighted_edges(x: Tensor, layer: nn.Module) -> Tensor:
+    """A graph's adjacency, whose stored elements are computed."""
+    edges = torch.tensor([[0, 1, 2], [1, 2, 3]])
+    return layer(torch.sparse.mm(torch.sparse_coo_tensor(edges, x[:3, 0], (5, 5)), x))  # type: ignore[no-any-return]
+
+
+def sparse_softmax(x: Tensor, layer: nn.Module) -> Tensor:
+    return layer(torch.sparse.softmax(x.to_sparse(), 1).to_dense())  # type: ignore[no-any-return]
+
+
 class Module(nn.Module):
     def __init__(self, function: Callable[[Tensor, nn.Module], Tensor]) -> None:
         super().__init__()
@@ -38,8 +48,37 @@ class Module(nn.Module):
         return self.function(self.first(x), self.layer)
 
 
-@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype", "ignore:Sparse CSR tensor support")
-@pytest.mark.parametrize("function", [jagged, jagged_between_operations, padded, sparse])
+class Given(nn.Module):
+    """A product with a sparse matrix, which is an argument, a buffer or a parameter."""
+
+    def __init__(self, matrix: Tensor | None) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 5)
+        if isinstance(matrix, nn.Parameter):
+            self.matrix = matrix
+        else:
+            self.register_buffer("matrix", matrix)
+
+    def forward(self, x: Tensor, *matrices: Tensor) -> Tensor:
+        return torch.sparse.mm(*matrices or (self.matrix,), self.layer(x)).tanh()
+
+
+class Rescaled(Given):
+    """The same, whose buffer changes in every call."""
+
+    def forward(self, x: Tensor, *matrices: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.matrix.mul_(2)
+        return super().forward(x, self.matrix.clone())
+
+
+FUNCTIONS = (jagged, jagged_between_operations, padded, sparse, weighted_edges, sparse_softmax)
+QUIET = ("ignore:Sparse CSR tensor support", "ignore:Sparse invariant checks")
+LAYOUTS = (Tensor.to_sparse, Tensor.to_sparse_csr)
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype", *QUIET)
+@pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("effort", ["full", "sample"])
 def test_a_correct_program_is_not_accused(function: Callable[[Tensor, nn.Module], Tensor], effort: str) -> None:
     """The recording asked nested and sparse tensors for numbers that they do not show, and called the program crashed."""
@@ -50,3 +89,45 @@ def test_a_correct_program_is_not_accused(function: Callable[[Tensor, nn.Module]
     assert "unjudged" in set(report.table["verdict"])
     first = report.table[report.table["layer"] == "first"]
     assert {"grad.weight", "grad.bias"} <= set(first[first["verdict"] == "pass"]["quantity"])
+
+
+@pytest.mark.filterwarnings(*QUIET)
+@pytest.mark.parametrize("sparse", LAYOUTS, ids=lambda own: own.__name__)
+@pytest.mark.parametrize("kind", ["argument", "buffer", "parameter"])
+def test_a_sparse_matrix_is_given(kind: str, sparse: Callable[[Tensor], Tensor]) -> None:
+    """The product is unjudged and says why, the rest is judged, and the matrix is afterwards what it was."""
+    torch.manual_seed(0)
+    x, matrix = torch.randn(5, 5, requires_grad=True), sparse(torch.eye(5))
+    held = {"argument": None, "buffer": matrix, "parameter": nn.Parameter(matrix)}[kind]
+    module = Given(held)
+    report = oracle.check_module(module, (x, matrix) if kind == "argument" else x, steps=2)
+    assert not report.blame, report
+    reasons = {own.reason.partition(" (")[0] for own in report.coverage.unjudged}
+    assert reasons == {f"numbers of {str(matrix.layout).removeprefix('torch.')} are not judged"}
+    assert {"layer", "tanh"} <= set(report.table[report.table["verdict"] == "pass"]["layer"])
+    assert module.matrix is held and torch.equal(matrix.to_dense(), torch.eye(5))
+
+
+@pytest.mark.filterwarnings(*QUIET)
+@pytest.mark.parametrize("sparse", LAYOUTS, ids=lambda own: own.__name__)
+def test_a_sparse_buffer_is_restored(sparse: Callable[[Tensor], Tensor]) -> None:
+    """Its numbers were multiplied in place."""
+    module = Rescaled(sparse(torch.eye(5)))
+    assert not oracle.check_module(module, torch.randn(5, 5)).blame
+    assert torch.equal(module.matrix.to_dense(), torch.eye(5))
+
+
+@pytest.mark.filterwarnings(*QUIET)
+def test_numbers_that_a_sparse_matrix_shares_are_copied_before_it_is_overwritten() -> None:
+    """The memory of its stored elements is that of the tensor from which it was made."""
+
+    class Shared(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            numbers = x[:3, 0] * 1.5
+            matrix = torch.sparse_coo_tensor(torch.tensor([[0, 1, 2], [1, 2, 3]]), numbers, (4, 4))
+            made = numbers.tanh()
+            matrix.detach().mul_(2)
+            return made
+
+    report = oracle.check_module(Shared(), torch.randn(4, 4, requires_grad=True))
+    assert report.passed and report.coverage.operations == 1, report

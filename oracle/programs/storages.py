@@ -45,7 +45,8 @@ class Storages:
         if found is None:
             covering = [own for own in pieces if own[0].covers(held.geometry)]
             found = next((own for own in covering if not own[0].repeats), None)
-            if covering and found is None:  # memory does not tell which of several equal elements it is
+            # Memory does not tell which of several equal elements it is; for a constant, which has no gradient, any will do.
+            if found is None and any(value not in self.constants for _, value, _ in covering):
                 raise NoRule(REPEATED)
         if found is not None and (found[1] == LOST or found[2] != held.dtype):
             raise _in_another_form(found[2], held.dtype)
@@ -81,11 +82,16 @@ class Storages:
         self.beside = {own: value for own, value in self.beside.items() if not own.meets(held)}
         kept: list[tuple[Geometry, int, str]] = []
         own, is_held = held.geometry, False
-        for geometry, before, dtype in self.pieces.get(held.storage, []):
+        pieces = self.pieces.get(held.storage, [])
+        plain = [own, *(geometry for geometry, before, _ in pieces if before != LOST and not geometry.repeats)]
+        for geometry, before, dtype in pieces:
             if geometry == own:
                 continue
             if before == LOST or not geometry.meets(own):
                 kept.append((geometry, before, dtype))
+            elif geometry.repeats:  # from now on it is read as a view of another piece, if one shows its elements once
+                if not any(other.covers(geometry) for other in plain):
+                    kept.append((geometry, LOST, dtype))
             elif geometry.covers(own) and dtype == held.dtype:
                 after = self.new()
                 self.calls.append(Call("write", (Ref(before), Ref(value), geometry, own), {}, (after,), (None,)))
@@ -203,6 +209,8 @@ class Storages:
         if not source.geometry.repeats or any(
             geometry.covers(source.geometry) and not geometry.repeats for geometry, _, _ in pieces
         ):
+            return
+        if self.read(source).value in self.constants:
             return
         if len(set(event.unrepeated)) > len({held.geometry for held in event.results}):
             raise NoRule(REPEATED)

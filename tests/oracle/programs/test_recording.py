@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +124,74 @@ def test_each_view_of_repeated_elements_is_an_operation() -> None:
     by_strides.forward = lambda x: x[:, None].expand(-1, 3, -1).as_strided((2, 2), (4, 1)) * 2  # type: ignore[method-assign]
     report = oracle.check_module(by_strides, x)
     assert not report.blame and "elements are repeated" in str(report.unjudged)
+
+
+def gathered(x: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return tuple(x.gather(0, places.view(-1, 1).expand_as(x)) for _ in range(3))
+
+
+def scattered(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Means over the nodes of a graph."""
+    index = places.view(-1, 1)
+    total = torch.zeros(5, 4).scatter_add(0, index.expand_as(x), x)
+    return total / torch.zeros(5, 4).scatter_add(0, index.expand_as(x), torch.ones_like(x)).clamp(min=1)
+
+
+def outer(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    one = places[1].float()
+    return torch.outer(x[0, :3], one.expand(3)) + torch.outer(one.expand(4)[:3], x[1, :3])
+
+
+@pytest.mark.parametrize("fn", [gathered, scattered, outer])
+def test_a_constant_is_expanded_twice(fn: Callable[..., Any]) -> None:
+    """It has no gradient, so it does not matter which of its equal elements a view shows."""
+
+    class Twice(torch.nn.Module):
+        def forward(self, x: torch.Tensor, places: torch.Tensor) -> Any:
+            return fn(x * 1.5, places)
+
+    report = oracle.check_module(Twice(), (torch.randn(4, 4, requires_grad=True), torch.tensor([0, 2, 1, 1])))
+    assert report.passed and report.coverage.operations == 1, report
+
+
+def in_parts(x: torch.Tensor, row: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+    left, right = wide.chunk(2, 1)
+    return x * wide + row * x + row.view(-1, 1) * x * left.sum() * right[:, :1] * wide.t()
+
+
+def one_is_written(x: torch.Tensor, row: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+    y = x * wide.clone() + row.clone()
+    row[2] = 5
+    return y * wide.clone() + row.clone() * wide[:, :2].sum()
+
+
+def one_is_written_by_a_column(x: torch.Tensor, row: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+    y = x * wide.clone() + wide[:, 0].clone()
+    row.view(-1, 1)[1:3].mul_(x[0, 0])
+    return y * wide.clone() * row.clone() * wide[:, 3].clone()
+
+
+def all_are_written(x: torch.Tensor, row: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+    y = x * wide.clone()
+    row.mul_(x[0])
+    return y * wide.clone() * row.clone()
+
+
+@pytest.mark.parametrize("fn", [in_parts, one_is_written, one_is_written_by_a_column, all_are_written])
+def test_a_constant_is_read_expanded_first(fn: Callable[..., torch.Tensor]) -> None:
+    """A write to its memory shows in all of its equal elements."""
+
+    def constants() -> tuple[torch.Tensor, torch.Tensor]:
+        row = torch.arange(4, dtype=torch.float64) + 0.5
+        return row, row.view(-1, 1).expand(4, 4)
+
+    x, (row, wide) = torch.randn(4, 4, dtype=torch.float64, requires_grad=True), constants()
+    due = fn(x, *constants())
+    upstream = torch.randn_like(due)
+    (grad,) = torch.autograd.grad(due, x, upstream)
+    run = Run(record(lambda x: fn(x, row, wide), x)[0], Plain())
+    np.testing.assert_allclose(run.outputs[0], due.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(run.gradients([upstream.numpy()])[0], grad.numpy(), rtol=1e-12)
 
 
 def test_each_result_is_rounded_to_its_own_dtype() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from oracle.judging.profile import Profile
 from oracle.modules import nested
+from oracle.modules.used_references import References, is_apply
 from oracle.subjects.torch import tensor
 
 
@@ -48,8 +49,8 @@ def check_words(unjudged: Any, effort: Any, seed: Any) -> None:
         raise ModuleError(f"seed is a whole number from 0 on, got {seed!r}")
 
 
-def check_references(module: torch.nn.Module, references: Any) -> None:
-    """Raises: ModuleError."""
+def check_references(module: torch.nn.Module, references: Any) -> References:
+    """The references. Raises: ModuleError, also for a key that no call can have."""
     if not isinstance(references, Mapping):
         raise ModuleError(f"references is a mapping, got {type(references).__name__}")
     parts = dict(module.named_modules())
@@ -60,10 +61,20 @@ def check_references(module: torch.nn.Module, references: Any) -> None:
             raise ModuleError(f"references names {name!r}, and the module has no such part")
         if isinstance(key, type) and not issubclass(key, torch.autograd.Function) and key not in classes:
             raise ModuleError(f"references are of custom autograd.Functions, modules and hooks: no part is a {name}")
+        if is_apply(key):
+            raise ModuleError(
+                f"references takes the class {key.__self__.__name__} itself, got its method {key.__name__}"
+            )
+        path = next((path for path, part in parts.items() if part is key), None)
+        if path is not None:
+            kind = type(key).__name__
+            said = f"its class {kind} or its name {path!r}" if path else f"its class {kind}"
+            raise ModuleError(f"references takes {said} for a module, got the module itself")
         if not isinstance(key, str) and not callable(key):
             raise ModuleError(f"references are of custom autograd.Functions, modules and hooks, got {name}")
         if not callable(own):
             raise ModuleError(f"the reference of {name} is a function, got {type(own).__name__}")
+    return References(references)
 
 
 def checked_profile(profile: Any) -> Profile:

@@ -27,7 +27,9 @@ from oracle.modules.operations import Operation
 from oracle.modules.specs import class_name, layer_type, optimizer_type
 from oracle.modules.step import Loss, Step, Training
 from oracle.modules.untouched import untouched
+from oracle.modules.used_references import References
 from oracle.report.about import About
+from oracle.report.coverage import Unjudged
 from oracle.report.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
 from oracle.subjects.torch import array, as_real, can_learn
@@ -81,7 +83,8 @@ def check_module(
             takes. A function in torch is the forward program of a call that cannot be recorded. A function in NumPy that returns
             (output, backward) gives the intended gradient where it is not the derivative of the forward, such as a
             straight-through estimator's: lambda x: (np.rint(x), lambda g: g). A hook that changes the gradient is unjudged
-            without a reference. A hook that changes a parameter's gradient after it was added up is always unjudged.
+            without a reference. A hook that changes a parameter's gradient after it was added up is always unjudged. So is a
+            reference that was not used, because no call of its key was seen, or one was inside a reentrant checkpoint.
         unjudged: with "fail", the default, a report in which something is unjudged has not passed; "allow" permits it.
         effort: "full" judges every element. "sample" is for networks that are too large for that: it judges some elements of each
             large tensor and all of every small one, by the same rules, and copies only what these need. The report says how many
@@ -94,11 +97,10 @@ def check_module(
     targets = checked(torch_module, x, loss, target, optimizer, steps)
     check_words(unjudged, effort, seed)
     inputs = x if isinstance(x, tuple) else (x,)
-    references = {} if references is None else references
-    check_references(torch_module, references)
+    used = check_references(torch_module, {} if references is None else references)
     declared = checked_profile(profile)
     drawn = seed if effort == "sample" else None
-    run = _Run(torch_module, inputs, loss, targets, optimizer, references, declared, drawn)
+    run = _Run(torch_module, inputs, loss, targets, optimizer, used, declared, drawn)
     start, around = time.perf_counter(), Surroundings()
     with untouched(torch_module, optimizer, list(nested.tensors_in(inputs))) as kept:
         run.training = replace(run.training, kept=kept)
@@ -152,7 +154,7 @@ class _Run:
         loss: Loss | None,
         targets: tuple[Any, ...],
         optimizer: torch.optim.Optimizer | None,
-        references: Mapping[Any, Callable[..., Any]],
+        references: References,
         profile: Profile,
         seed: int | None,
     ) -> None:
@@ -174,6 +176,8 @@ class _Run:
         """Makes the steps, up to one that ends early."""
         for number in range(count):
             step = self.step(number)
+            if number == count - 1 and step.crash is None:
+                step = replace(step, notes=(*step.notes, *self._unused(number)))
             yield step
             if step.crash is not None:
                 return
@@ -215,6 +219,12 @@ class _Run:
         return RecordedStep(
             number, tuple(parts), tuple(own for _, own in operations), tuple(notes), ages, arrived, crash
         )
+
+    def _unused(self, step: int) -> Iterator[Row]:
+        """Rows for references that were used in no step."""
+        for name, reason in self.training.references.unused():
+            self.covered.unjudged[Unjudged(name, "reference", reason)] = None
+            yield self._note(step, name, "", UNJUDGED, reason, "reference")
 
     def not_reached(self, steps: Sequence[RecordedStep]) -> tuple[str, ...]:
         """The parameters that require a gradient and got none in any of these steps, of which none ended early."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,20 +14,27 @@ from torch.utils import _pytree
 from oracle.modules.calls import Node, copy_of
 from oracle.modules.graph import edge_of, nodes_as_young, unrecorded
 from oracle.modules.operations import Called, Operation
+from oracle.modules.used_references import References
 from oracle.programs.program import Held
 from oracle.programs.torch_calls import has_place
 
 
-def references_by_path(
-    module: torch.nn.Module, references: Mapping[Any, Callable[..., Any]]
-) -> dict[str, Callable[..., Any]]:
-    """The references of a module's parts, found by name, else by class; "" is the module itself."""
-    found = {}
+def keys_by_path(module: torch.nn.Module, references: References) -> dict[str, Any]:
+    """The keys of a module's parts that have a reference, their names or else their classes; "" is the module itself."""
+    found: dict[str, Any] = {}
     for path, own in module.named_modules():
-        reference = references.get(path, references.get(type(own))) if path else references.get(type(own))
-        if reference is not None:
-            found[path] = reference
+        key = path if path and path in references else type(own)
+        if key in references:
+            found[path] = key
     return found
+
+
+def _keywords(reference: Callable[..., Any]) -> Container[str]:
+    """The names of a function's arguments; none of a builtin that does not say them."""
+    try:
+        return inspect.signature(reference).parameters
+    except ValueError:
+        return ()
 
 
 @dataclass
@@ -48,17 +55,19 @@ class Referenced:
         references: references by autograd.Function, module class, or module name; those of modules are used.
         names: the names of parameters.
         held: records the values of tensors in nested arguments.
+        found: called with the key of each call.
     """
 
     def __init__(
         self,
         module: torch.nn.Module,
-        references: Mapping[Any, Callable[..., Any]],
+        references: References,
         names: Mapping[torch.Tensor, str],
         held: Callable[[Any], Any],
+        found: Callable[[Any], None],
     ) -> None:
-        self.module, self.names, self.held = module, names, held
-        self.references = references_by_path(module, references)
+        self.module, self.names, self.held, self.found = module, names, held, found
+        self.references, self.keys = references, keys_by_path(module, references)
         self.calls: list[_Call] = []
         self._open: list[_Call] = []
         self._hooks: list[Any] = []
@@ -68,10 +77,10 @@ class Referenced:
         """Inside, their calls are recorded."""
         handles: list[Any] = []
         try:
-            for path, reference in self.references.items():
+            for path, key in self.keys.items():
                 own = self.module.get_submodule(path)
                 handles += [
-                    own.register_forward_pre_hook(unrecorded(self._entering(path, reference)), with_kwargs=True),
+                    own.register_forward_pre_hook(unrecorded(self._entering(path, key)), with_kwargs=True),
                     own.register_forward_hook(unrecorded(self._leaving), with_kwargs=True, prepend=True),
                 ]
             yield
@@ -79,10 +88,12 @@ class Referenced:
             for handle in handles:
                 handle.remove()
 
-    def _entering(self, path: str, reference: Callable[..., Any]) -> Callable[..., None]:
-        taken = inspect.signature(reference).parameters
+    def _entering(self, path: str, key: Any) -> Callable[..., None]:
+        reference = self.references[key]
+        taken = _keywords(reference)
 
         def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self.found(key)
             kind, name = f"{type(module).__module__}.{type(module).__qualname__}", path or type(module).__name__
             number = 1 + sum(own.operation.layer.partition("#")[0] == name for own in self.calls)
             operation = Operation(name if number == 1 else f"{name}#{number}", kind, "")

@@ -28,6 +28,7 @@ from oracle.modules.sampled.draws import Draw, Shape
 from oracle.modules.sampled.plans import DRAWN
 from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
+from oracle.modules.used_references import References
 from oracle.modules.watch import Watch
 from oracle.programs.torch_calls import no_array
 from oracle.subjects.torch import as_real, can_learn
@@ -58,7 +59,7 @@ class Training:
     targets: tuple[Any, ...]
     optimizer: torch.optim.Optimizer | None
     names: Mapping[torch.Tensor, str]
-    references: Mapping[Any, Callable[..., Any]]
+    references: References
     profile: Profile
     seed: int | None
     kept: Mapping[int, torch.Tensor] = field(default_factory=dict)

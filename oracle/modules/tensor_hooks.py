@@ -11,7 +11,13 @@ import torch
 
 from oracle.modules.calls import copy_of
 from oracle.modules.operations import Called, Operation
+from oracle.modules.used_references import References
 from oracle.programs.program import Held
+
+TOGETHER = (
+    "a tensor has it as one of several hooks, of which only the effect of all is seen: its reference was not used"
+)
+AFTERWARDS = "it changes a gradient after this was added up, where a reference cannot be used"
 
 
 class TensorHooks:
@@ -22,7 +28,7 @@ class TensorHooks:
         names: the names of parameters.
     """
 
-    def __init__(self, references: Mapping[Any, Callable[..., Any]], names: Mapping[torch.Tensor, str]) -> None:
+    def __init__(self, references: References, names: Mapping[torch.Tensor, str]) -> None:
         self.references, self.names = references, names
         self._handles: list[Any] = []
         self._count = 0
@@ -39,13 +45,26 @@ class TensorHooks:
             hooks = tensor._backward_hooks
             if hooks and id(hooks) not in seen:
                 seen.add(id(hooks))
-                self._follow(tensor, self._operation(tensor, list(hooks.values()), held(tensor)), done)
+                own = list(hooks.values())
+                for hook in own:
+                    self._find(hook, TOGETHER if len(own) > 1 else "")
+                self._follow(tensor, self._operation(tensor, own, held(tensor)), done)
             afterwards = tensor._post_accumulate_grad_hooks
             if afterwards and id(afterwards) not in seen:
                 seen.add(id(afterwards))
-                self._follow_accumulation(
-                    tensor, self._operation(tensor, list(afterwards.values()), held(tensor)), done
-                )
+                own = list(afterwards.values())
+                for hook in own:
+                    self._find(hook, AFTERWARDS)
+                self._follow_accumulation(tensor, self._operation(tensor, own, held(tensor)), done)
+
+    def _find(self, hook: Any, reason: str) -> None:
+        """Takes note of a hook; `reason` says why a reference of it cannot be used."""
+        if hook not in self.references:
+            return
+        if reason:
+            self.references.refuse(hook, reason)
+        else:
+            self.references.use(hook)
 
     def _operation(self, tensor: torch.Tensor, hooks: list[Any], held: Held) -> Operation:
         self._count += 1
@@ -58,9 +77,8 @@ class TensorHooks:
         operation.inputs[0] = operation.outputs[0] = held
         operation.device = tensor.device.type
         operation.names[0], operation.sizes[0], operation.dtypes[0] = "", held.geometry.size, held.dtype
-        reference = next((self.references[own] for own in hooks if own in self.references), None)
-        if reference is not None and len(hooks) == 1:
-            operation.called = Called(reference, (held,))
+        if len(hooks) == 1 and hooks[0] in self.references:
+            operation.called = Called(self.references[hooks[0]], (held,))
         return operation
 
     def _follow(self, tensor: torch.Tensor, operation: Operation, done: Callable[[Operation], None]) -> None:

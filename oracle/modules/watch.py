@@ -28,6 +28,7 @@ from oracle.modules.sampled.draws import Draw
 from oracle.modules.sampled.operations import parts_of
 from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.tensor_hooks import TensorHooks
+from oracle.modules.used_references import COMPILED, REENTRANT, References
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
 from oracle.programs.torch_calls import Recording, frame_of_user, has_place, memory_of, op_name
@@ -49,16 +50,14 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self,
         module: torch.nn.Module,
         names: Mapping[torch.Tensor, str],
-        references: Mapping[Any, Callable[..., Any]],
+        references: References,
         sampler: Sampler | None,
     ) -> None:
         super().__init__(self._here)
         self.sampler = sampler
-        self.references = {
-            kind: own for kind, own in references.items() if isinstance(kind, type) and issubclass(kind, Function)
-        }
-        self.of_ops = {name: own for kind, own in references.items() if (name := op_name(kind)) is not None}
-        self.referenced = Referenced(module, references, names, self.held)
+        self.references = references
+        self.of_ops = {name: kind for kind in references if (name := op_name(kind)) is not None}
+        self.referenced = Referenced(module, references, names, self.held, self._found)
         self.tensor_hooks = TensorHooks(references, names)
         self.called: dict[int, Called] = {}
         self.paths = {id(own): name for name, own in module.named_modules()}
@@ -72,6 +71,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.cuts = Cuts(self.parameters, self._here)
         self._learnt: list[dict[str, Array]] = []
         self._hooks: list[Any] = []
+        self._is_in_checkpoint = False
         self._thread, self._elsewhere = get_ident(), dict[int, tuple[int, int]]()
         self._written: list[tuple[str, torch.Tensor, int]] = []
         self._only_seen: set[Edge] = set()
@@ -82,6 +82,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         """Inside, calls are recorded with the module that makes them, or with this place if there is none."""
         self.stack = [place]
         if self.compiled:  # with hooks and modes the compiler would not compile it
+            for key in self.references:
+                self.references.refuse(key, COMPILED)
             yield
             return
         entering = hooks.register_module_forward_pre_hook(lambda own, _: self.stack.append(self._path(own)))
@@ -97,7 +99,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     @contextmanager
     def _calls_shown(self) -> Iterator[None]:
         """Inside, the arguments of functions with a reference are recorded, also for callers that bound their `apply` before."""
-        shown = {kind: self._showing(kind, kind.forward, own) for kind, own in self.references.items()}
+        functions = [kind for kind in self.references if isinstance(kind, type) and issubclass(kind, Function)]
+        shown = {kind: self._showing(kind, kind.forward) for kind in functions}
         shown.setdefault(CheckpointFunction, self._losing(CheckpointFunction.forward))
         before = {kind: kind.__dict__.get("forward") for kind in shown}
         for kind, forward in shown.items():
@@ -111,12 +114,20 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 else:
                     setattr(kind, "forward", own)  # noqa: B010
 
-    def _showing(self, kind: Any, forward: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
+    def _found(self, key: Any) -> None:
+        """Takes note of a call that has a reference."""
+        if self._is_in_checkpoint:
+            self.references.refuse(key, REENTRANT)
+        else:
+            self.references.use(key)
+
+    def _showing(self, kind: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
         has_context = kind.setup_context is Function.setup_context  # otherwise forward gets no ctx
 
         def shown(*args: Any) -> Any:
-            number = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
-            self.called[number - 1] = Called(reference, tuple(self.held(args[1:] if has_context else args)))
+            self._found(kind)
+            number, given = torch.autograd._get_sequence_nr(), args[1:] if has_context else args  # type: ignore[attr-defined]
+            self.called[number - 1] = Called(self.references[kind], tuple(self.held(given)))
             return forward(*args)
 
         return shown
@@ -125,8 +136,12 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         """Records a reentrant checkpoint without an input that requires a gradient, whose parameters then get none either."""
 
         def shown(ctx: Any, run_function: Any, preserve: Any, *args: Any) -> Any:
-            place, first = self._here(), len(self.events)
-            output = forward(ctx, run_function, preserve, *args)
+            place, first, is_inside = self._here(), len(self.events), self._is_in_checkpoint
+            self._is_in_checkpoint = True
+            try:
+                output = forward(ctx, run_function, preserve, *args)
+            finally:
+                self._is_in_checkpoint = is_inside
             if not any(torch.is_tensor(own) and own.requires_grad for own in args):
                 self.cuts.lose(list(self._read_by(self.events[first:])), place)
             return output
@@ -301,7 +316,9 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         operation.computes = cls is not None or is_scripted(node) or (main is not None and computes(main))
         operation.called = self.called.get(node._sequence_nr()) if cls is not None else None
         if main is not None and main.name.partition(".")[0] in self.of_ops:
-            operation.called = Called(self.of_ops[main.name.partition(".")[0]], main.args, main.kwargs)
+            key = self.of_ops[main.name.partition(".")[0]]
+            operation.called = Called(self.references[key], main.args, main.kwargs)
+            self.references.use(key)
         operation.age, operation.device = node._sequence_nr(), at.device if at else "cpu"
         self._enter(node, operation)
         if cls is not None and operation.called is None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import oracle
 
@@ -249,13 +250,18 @@ def test_a_reference_that_cannot_be_used_says_why(reference: Callable[..., Any],
         ({"second": abs}, "references names 'second', and the module has no such part"),
         ({"0": 3}, "the reference of 0 is a function, got int"),
         ({3: abs}, "references are of custom autograd.Functions, modules and hooks, got 3"),
+        ({Sign.apply: abs}, "references takes the class Sign itself, got its method apply"),
+        (lambda net: {net[0]: abs}, "references takes its class ReLU or its name '0' for a module, got the module"),
+        (lambda net: {net: abs}, "references takes its class Sequential for a module, got the module itself"),
         ([], "references is a mapping, got list"),
     ],
 )
 def test_references_that_stand_for_nothing_are_refused(references: Any, said: str) -> None:
     """A misspelt name would leave a part unjudged, or judged as what it is not."""
+    net = nn.Sequential(nn.ReLU())
     with pytest.raises(ValueError, match=said):
-        oracle.check_module(nn.Sequential(nn.ReLU()), torch.randn(2, requires_grad=True), references=references)
+        given = references(net) if callable(references) else references
+        oracle.check_module(net, torch.randn(2, requires_grad=True), references=given)
 
 
 class Pair(nn.Module):
@@ -306,3 +312,91 @@ def test_a_part_is_held_against_its_reference_as_far_as_a_gradient_reaches_it(
     assert [own.quantity.partition("#")[0] for own in report.blame] == wrong
     assert len(report.coverage.unjudged) == len(unjudged)
     assert all(said in own.reason for own, said in zip(report.coverage.unjudged, unjudged, strict=True))
+
+
+class Unlike(Sign):
+    """A custom function that is never called."""
+
+
+def calls_sign(x: torch.Tensor) -> torch.Tensor:
+    return Sign.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def seen_by_two_hooks(x: torch.Tensor) -> torch.Tensor:
+    x.register_hook(clipped)
+    x.register_hook(lambda g: None)
+    return calls_sign(x)
+
+
+class Applied(nn.Module):
+    """A function with a custom one in it, and a part that is never called."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.linear, self.function, self.rest = nn.Linear(4, 4), function, Tripled()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.linear(x)) * 2
+
+
+@pytest.mark.parametrize(
+    ("function", "key", "name", "said"),
+    [
+        (calls_sign, calls_sign, "calls_sign", "no tensor has it as a hook"),
+        (calls_sign, nn.Tanh(), "Tanh()", "no tensor has it as a hook"),
+        (calls_sign, Unlike, "Unlike", "no call of it was seen"),
+        (calls_sign, "rest", "rest", "no call of it was seen"),
+        (calls_sign, sine, "oracle_tests::sine", "no operation with a gradient is a call of it"),
+        (seen_by_two_hooks, clipped, "clipped", "a tensor has it as one of several hooks"),
+        (lambda x: checkpoint(calls_sign, x, use_reentrant=True), Sign, "Sign", "give use_reentrant=False"),
+    ],
+)
+def test_a_reference_that_was_not_used_is_told(function: Any, key: Any, name: str, said: str) -> None:
+    """A report that passes without it would pass for one that compared the call with its reference."""
+    net, x = Applied(function).double(), torch.randn(5, 4).double()
+    references = {Sign: lambda x: (np.sign(x), lambda g: g), key: lambda x: (np.sign(x), lambda g: g)}
+    report = oracle.check_module(net, x, references=references, steps=2)
+    assert [own.place for own in report.coverage.unjudged if own.kind == "reference"] == [name]
+    assert [own for own in report.unjudged if said in own] and not report.passed
+    assert report.table.loc[report.table["layer_type"] == "reference", "layer"].tolist() == [name]
+
+
+def test_a_module_in_a_reentrant_checkpoint_is_not_held_against_its_reference() -> None:
+    """And says so, instead of passing without a comparison; in another checkpoint it is compared."""
+    x = torch.randn(5, 4)
+    for reentrant in (True, False):
+        net = Used(Tripled(), lambda part, h, reentrant=reentrant: checkpoint(part, h, use_reentrant=reentrant))
+        report = oracle.check_module(net, x, references={"part": lambda x: x * 3})
+        assert [own.place for own in report.coverage.unjudged] == (["part"] if reentrant else [])
+        assert report.passed != reentrant
+
+
+def test_a_reference_that_is_used_in_one_of_several_steps_counts_as_used() -> None:
+    """As of a part that is called in turn with another."""
+
+    class InTurn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.part, self.count = nn.Linear(4, 4), Tripled(), 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.count += 1
+            made: torch.Tensor = self.part(self.linear(x)) if self.count % 2 else self.linear(x) * 2
+            return made
+
+    report = oracle.check_module(InTurn(), torch.randn(5, 4), references={"part": lambda x: x * 3}, steps=2)
+    assert report.passed, report
+
+
+class Activation(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (1 + torch.erf(x / 2**0.5)) / 2
+
+
+@pytest.mark.parametrize(("reference", "is_right"), [(nn.functional.gelu, True), (nn.functional.softplus, False)])
+def test_a_builtin_function_is_a_reference(reference: Callable[..., Any], is_right: bool) -> None:
+    """It says no names of its arguments, so it is called with those of the call, by position."""
+    net = nn.Sequential(nn.Linear(4, 4), Activation()).double()
+    report = oracle.check_module(net, torch.randn(5, 4).double(), references={Activation: reference})
+    assert report.passed == is_right and not report.coverage.unjudged
+    assert {layer for layer, _ in culprits(report)} == (set() if is_right else {"1"})

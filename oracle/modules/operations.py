@@ -81,6 +81,14 @@ class Operation:
         """A reason with file and line, where these are known."""
         return f"{reason} ({self.where})" if self.where else reason
 
+    def only_viewed(self) -> set[int]:
+        """The memory of results that its calls only view, and that is of no input with a gradient."""
+        made, viewed = set[int](), set[int]()
+        for event in self.events:
+            (made if computes(event) else viewed).update(own.storage for own in event.results if isinstance(own, Held))
+        known = {own.storage for own in (*self.inputs.values(), *self.hidden.values())}
+        return {own.storage for own in self.outputs.values()} & (viewed - made - known)
+
     def arrive(self, gradients: Mapping[int, torch.Tensor]) -> None:
         """Takes the upstream gradients."""
         if not self.parts:

@@ -325,6 +325,9 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             known = set(operation.names.values())
             read = {self.parameters[own]: self.held(own) for own in self._read_by(events) if own.requires_grad}
             operation.hidden = {name: held for name, held in read.items() if name not in known}
+            if any(maker_of(self.events[:first], own) for own in operation.only_viewed()):
+                said = "it returns an array that an earlier call computed, and no gradient of it"
+                operation.reason = operation.reason or f"{said}: give its function as references={{{function}: ...}}"
         return operation
 
     def _enter(self, node: Node, operation: Operation) -> None:

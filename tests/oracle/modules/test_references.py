@@ -314,6 +314,28 @@ def test_a_part_is_held_against_its_reference_as_far_as_a_gradient_reaches_it(
     assert all(said in own.reason for own, said in zip(report.coverage.unjudged, unjudged, strict=True))
 
 
+class Stitch(torch.autograd.Function):
+    """As in vector quantization: the numbers of one argument, with the gradient of the other."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
+        return nearest
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return grad, None
+
+
+def test_a_function_that_returns_a_constant_says_what_is_to_be_given() -> None:
+    """Its forward has no derivative, and with a reference it is judged."""
+    net, x = Applied(lambda x: Stitch.apply(x, x.detach().round())).double(), torch.randn(5, 4).double()
+    (unjudged,) = oracle.check_module(net, x).coverage.unjudged
+    assert unjudged.reason.startswith("it returns an array that an earlier call computed")
+    right, wrong = (lambda x, q, f=factor: (q, lambda g: (f * g, None)) for factor in (1, 2))
+    assert oracle.check_module(net, x, references={Stitch: right}).passed
+    assert culprits(oracle.check_module(net, x, references={Stitch: wrong})) == [("Stitch", "grad_input")]
+
+
 class Unlike(Sign):
     """A custom function that is never called."""
 

@@ -161,7 +161,7 @@ def test_a_fault_of_a_channel_between_layers_is_found() -> None:
 
 @pytest.mark.parametrize("name", ["conv2d", "batch_norm", "gelu"])
 def test_a_kernel_that_is_wrong_in_one_channel_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For these layers the report says that no fault of a channel is missed."""
+    """For these layers the report says that hardly any fault of a channel is missed."""
     layer = {"conv2d": nn.Conv2d(4, 12, 3, padding=1), "batch_norm": nn.BatchNorm2d(4), "gelu": nn.GELU()}[name]
     kernel = getattr(F, name)
 
@@ -174,10 +174,10 @@ def test_a_kernel_that_is_wrong_in_one_channel_is_found(name: str, monkeypatch: 
     monkeypatch.setattr(F, name, wrong)
     x = torch.randn(4, 4, 20, 20, requires_grad=True)
     report = oracle.check_module(nn.Sequential(layer, nn.Tanh()), x, effort="sample")
-    assert ("0", "output") in {(own.layer, own.quantity) for own in report.blame}
+    assert ("0", "output", "wrong") in {(own.layer, own.quantity, own.verdict) for own in report.blame}
     sample = report.coverage.sample
     assert sample is not None
-    assert all(own.channel < 1e-9 for own in sample.tensors if (own.place, own.quantity) == ("0", "output"))
+    assert all(own.channel < 1e-8 for own in sample.tensors if (own.place, own.quantity) == ("0", "output"))
 
 
 CONV = {"in_channels": 6, "out_channels": 8, "kernel_size": 3, "stride": 2, "padding": 1, "bias": False}

@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from oracle.case.arrays import Array, Constant, own_copy
+from oracle.case.arrays import Array, Constant
 from oracle.case.case import CONSTANT_TARGETS, Case, at_step, loss_arguments
 from oracle.case.foreign import numpy_of
 from oracle.harness.run import DTYPES, run
 from oracle.judging.profile import Profile
 from oracle.ops.given import called, own_case
+from oracle.ops.lent import Lent, is_statistic
 from oracle.ops.programs import check_program
 from oracle.ops.suite_cases import Op, cases_of
 from oracle.report.report import Report
@@ -114,11 +115,12 @@ class OpSubject:
     def _run(self, case: Case, trace: Trace) -> None:
         layer = "loss" if case.loss is not None else case.layers[0].name or "0"
         names, originals = self._arguments(case)
-        fixed = {name for name in names if _is_statistic(name)}
+        lent = Lent(self.name)
+        fixed = {name for name in names if is_statistic(name)}
         if case.loss is not None and case.loss.type in CONSTANT_TARGETS:
             fixed |= set(names[1:])
         arguments = [
-            array if array is None else own_copy(array).view(Constant if name in fixed else np.ndarray)
+            array if array is None else lent.argument(name, array).view(Constant if name in fixed else np.ndarray)
             for name, array in zip(names, originals, strict=True)
         ]
         result = self.fn(*arguments)
@@ -129,25 +131,18 @@ class OpSubject:
         upstream = at_step(case.grad_outputs, 0) if case.grad_outputs else np.ones((), case.dtype)
         if not self.op.is_loss:
             trace.record(0, layer, "grad_output", upstream)
-        grad_output = own_copy(upstream)
-        for name, grad in self._named(result[1](grad_output), names):
+        for name, grad in self._named(result[1](lent.upstream(upstream)), names):
             if grad is not None:
                 quantity = "grad_input" if name == names[0] else f"grad.{name}"
                 trace.record(0, layer, quantity, self._converted(grad, quantity))
-        for name, argument, original in zip(names, arguments, originals, strict=True):
-            if argument is None or original is None or _is_statistic(name):
-                continue
-            if not _same(argument, original):
-                raise ValueError(f"{self.name} writes into its argument {name}, which is read-only")
-        if not _same(grad_output, upstream):
-            raise ValueError(f"the backward of {self.name} writes into the gradient it is given, which is read-only")
+        lent.check()
 
     def _named(self, grads: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
         """Gradients by the name of their array, for all arrays or all but running statistics, which have no gradient."""
         found = list(grads) if isinstance(grads, (tuple, list)) else [grads]
         while len(found) > 1 and found[-1] is None:
             found.pop()
-        learnt = [name for name in names if not _is_statistic(name)]
+        learnt = [name for name in names if not is_statistic(name)]
         if len(found) > len(names):
             raise TypeError(f"backward returns {len(found)} gradients, for {len(names)} arguments: {', '.join(names)}")
         return zip(learnt if len(found) <= len(learnt) else names, found, strict=False)
@@ -164,14 +159,6 @@ class OpSubject:
             return numpy_of(value)
         except TypeError as error:
             raise TypeError(f"{what} of {self.name}: {error}") from error
-
-
-def _is_statistic(name: str) -> bool:
-    return name.startswith("running")
-
-
-def _same(array: Array, original: Array) -> bool:
-    return np.array_equal(array, original, equal_nan=True)
 
 
 def _described(value: Any) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import refbp
 from oracle.blame.details import Detail
 from oracle.blame.search import Evidenced, evidence_of_numbers
-from oracle.case.arrays import Array, cast, in_parts, own_copy
+from oracle.case.arrays import Array, cast, in_parts
 from oracle.case.case import Case
 from oracle.case.foreign import numpy_of
 from oracle.harness.judge import judge_step
@@ -23,6 +23,7 @@ from oracle.judging.rows import LOCAL, MISSING, PASS, UNSUPPORTED, Row
 from oracle.judging.verdict import compare
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called
+from oracle.ops.lent import Lent
 from oracle.ops.suite_cases import GRADIENT
 from oracle.programs import numpy_calls
 from oracle.programs.execution import FLOATS, SAME, Plain, Run, WithErrors
@@ -140,12 +141,14 @@ class ProgramStep:
         return expectation(program, (), self.upstream)
 
     def _made(self, expected: Expectation) -> tuple[list[Array], list[Array | None]]:
-        made = self.fn(*(own_copy(array) for array in self.arrays.values()))
+        lent = Lent(self.name)
+        made = self.fn(*(lent.argument(name, array) for name, array in self.arrays.items()))
         if not isinstance(made, tuple) or len(made) != 2 or not callable(made[1]):
             raise TypeError(f"{self.name} returns a pair, output and backward; got {type(made).__name__}")
         several = isinstance(expected.grad_output, tuple)
         upstream = expected.grad_output if several else (expected.grad_output,)
-        found = made[1](*(own_copy(own) for own in upstream if own is not None))
+        found = made[1](*(lent.upstream(own) for own in upstream if own is not None))
+        lent.check()
         found = found if isinstance(found, (tuple, list)) else (found,)
         output = made[0] if several else (made[0],)
         arrays = zip(self.arrays.values(), [*found, *[None] * len(self.arrays)], strict=False)

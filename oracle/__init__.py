@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from oracle.report.report import load_report as load_report
     from oracle.subjects.functions import from_jax as from_jax
     from oracle.subjects.refusing import refuse as refuse
-    from oracle.subjects.torch import from_torch as from_torch
+    from oracle.subjects.torch_functions import from_torch as from_torch
     from oracle.trace import Key as Key
     from oracle.trace import Trace as Trace
     from oracle.trace import Unsupported as Unsupported
@@ -54,7 +54,7 @@ _HOMES = {
     "explain": "oracle.harness.explain",
     "from_jax": "oracle.subjects.functions",
     "refuse": "oracle.subjects.refusing",
-    "from_torch": "oracle.subjects.torch",
+    "from_torch": "oracle.subjects.torch_functions",
     "Profile": "oracle.judging.profile",
     "Discrepancy": "oracle.report.report",
     "Report": "oracle.report.report",

@@ -21,6 +21,11 @@ def leaves(value: Any) -> list[Any]:
     return [value]
 
 
+def arrays_in(value: Any) -> list[Any]:
+    """The arrays of any library in a nested structure, in order, without numbers beside them."""
+    return [own for own in leaves(value) if hasattr(own, "shape")]
+
+
 def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
     """The same structure with a function applied to all of its leaves."""
     if value is None:

@@ -18,7 +18,8 @@ from oracle.ops.programs import check_program
 from oracle.programs.execution import SAME, Plain, Run
 from oracle.programs.torch_calls import record
 from oracle.report.report import Report
-from oracle.subjects.torch import array, from_torch, tensor
+from oracle.subjects.torch import array, tensor
+from oracle.subjects.torch_functions import from_torch
 from oracle.wording.errors import failure
 
 KNOWN = "known error of torch"

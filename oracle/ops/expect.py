@@ -14,7 +14,7 @@ from oracle.blame.causes.find import causes_of
 from oracle.blame.search import evidence_of_numbers
 from oracle.case.arrays import Array, cast, in_parts, of_parts
 from oracle.case.foreign import numpy_of
-from oracle.case.nested import leaves, mapped
+from oracle.case.nested import arrays_in, mapped
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected
 from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, Row
@@ -112,6 +112,11 @@ class Expectation:
     grad_output: Any
     grads: Gradients
 
+    @property
+    def outputs(self) -> tuple[Quantity, ...]:
+        """All outputs, also if there is one."""
+        return self.output if isinstance(self.output, tuple) else (self.output,)
+
 
 def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype: Any = None) -> Expectation:
     """The expected output and gradients of a forward program, with tolerances derived from its own rounding errors.
@@ -171,7 +176,8 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
     if any(own is None for own in run.outputs):
         raise NoRule("there is no rule for one of its results, such as the statistics beside a norm's")
     upstream = _upstream(run.outputs, grad_output)
-    grads = run.gradients([None if own is None else arithmetic.lifted(own) for own in upstream])
+    arriving = [None if place in program.detached else own for place, own in enumerate(upstream)]
+    grads = run.gradients([None if own is None else arithmetic.lifted(own) for own in arriving])
     given = held[0].numbers if held else None, next((own for own in upstream if own is not None), None)
     together = run.plain.narrowest >= MANY
     found: list[tuple[int, Quantity]] = []
@@ -261,8 +267,7 @@ def assert_close(actual: Any, expected: Any) -> None:
                 "assert_close(actual, expected) expects what oracle.expect gives as its second argument, such as "
                 f"expectation.output, got {type(due).__name__}"
             )
-    arrays = [own for own in leaves(actual) if hasattr(own, "shape")]  # as expect does, without numbers beside arrays
-    given = arrays or (actual if len(several) != 1 and isinstance(actual, (tuple, list)) else [actual])
+    given = arrays_in(actual) or (actual if len(several) != 1 and isinstance(actual, (tuple, list)) else [actual])
     if len(given) != len(several):
         named = several[0].name.partition("[")[0] if several else "expected"
         raise Discrepancy(f"{named}: got {len(given)} arrays, expected {len(several)}")

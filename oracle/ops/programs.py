@@ -16,10 +16,11 @@ from oracle.blame.search import Evidenced, evidence_of_numbers
 from oracle.case.arrays import Array, cast, in_parts
 from oracle.case.case import Case
 from oracle.case.foreign import numpy_of
+from oracle.case.nested import arrays_in
 from oracle.harness.judge import judge_step
 from oracle.judging.case_rows import crashed, unjudged
 from oracle.judging.profile import Profile
-from oracle.judging.rows import LOCAL, MISSING, PASS, UNSUPPORTED, Row
+from oracle.judging.rows import LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
 from oracle.judging.verdict import compare
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called
@@ -124,7 +125,7 @@ class ProgramStep:
         except Exception as error:  # a finding about the function
             yield crashed(case, error)
             return
-        due = expected.output if isinstance(expected.output, tuple) else (expected.output,)
+        due = expected.outputs
         for place, (own, quantity) in enumerate(zip(output, due, strict=True)):
             yield self._row(f"output#{place}" if len(due) > 1 else "output", in_parts(own), quantity)
         floating = [name for name, array in self.arrays.items() if array.dtype.kind not in "biu"]
@@ -145,12 +146,13 @@ class ProgramStep:
         made = self.fn(*(lent.argument(name, array) for name, array in self.arrays.items()))
         if not isinstance(made, tuple) or len(made) != 2 or not callable(made[1]):
             raise TypeError(f"{self.name} returns a pair, output and backward; got {type(made).__name__}")
-        several = isinstance(expected.grad_output, tuple)
-        upstream = expected.grad_output if several else (expected.grad_output,)
+        output, due = arrays_in(made[0]) or [made[0]], expected.outputs
+        if len(output) != len(due):
+            raise TypeError(f"{self.name} returns {len(output)} arrays, and the reference {len(due)}")
+        upstream = expected.grad_output if len(due) > 1 else (expected.grad_output,)
         found = made[1](*(lent.upstream(own) for own in upstream if own is not None))
         lent.check()
         found = found if isinstance(found, (tuple, list)) else (found,)
-        output = made[0] if several else (made[0],)
         arrays = zip(self.arrays.values(), [*found, *[None] * len(self.arrays)], strict=False)
         grads = [
             None if own is None else in_parts(numpy_of(own)) for array, own in arrays if array.dtype.kind not in "biu"
@@ -163,7 +165,11 @@ class ProgramStep:
         if got is None:
             return row.found(MISSING, "it gives no gradient there")
         if due.dtype not in FLOATS:
-            return row
+            return (
+                row
+                if np.array_equal(got, due.value)
+                else row.found(WRONG, f"not the {due.dtype} values that are expected, which are exact")
+            )
         self.shown[quantity] = got, due
         no_terms = not due.value.size
         return compare(row, got, due.expected, structured=False, no_terms=no_terms, together=due.together)

@@ -175,12 +175,14 @@ class Program:
         inputs: the input values, with their recorded arrays.
         constants: other values that it reads, with their recorded arrays.
         outputs: the output values.
+        detached: the positions of outputs to which no gradient arrives, such as a detached tensor.
     """
 
     inputs: tuple[tuple[int, Held], ...]
     constants: Mapping[int, Held]
     calls: tuple[Call, ...]
     outputs: tuple[int, ...]
+    detached: frozenset[int] = frozenset()
 
     @property
     def complex_values(self) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -288,4 +289,5 @@ def record(fn: Callable[..., Any], *inputs: torch.Tensor) -> tuple[Program, list
         output = fn(*given)
         outputs = [output] if isinstance(output, torch.Tensor) else list(output)
         made = [recording.held(own) for own in outputs]
-    return program_of(recording.events, held, made), outputs
+    detached = frozenset(place for place, own in enumerate(outputs) if not own.requires_grad)
+    return replace(program_of(recording.events, held, made), detached=detached), outputs

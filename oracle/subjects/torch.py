@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from oracle.case.arrays import Array, Constant, buffer_of, element_strides
+from oracle.case.arrays import Array, buffer_of, element_strides
 from oracle.case.case import CONSTANT_TARGETS, Case, Spec, at_step, loss_arguments
 from oracle.case.foreign import FOREIGN, numpy_of
 from oracle.case.names import TRANSPOSE, kept_as, quantity_of
@@ -325,32 +325,6 @@ def _dropped(module: Any, given: torch.Tensor, mask: torch.Tensor) -> torch.Tens
 def _grad_of(value: torch.Tensor) -> torch.Tensor:
     """A tensor's gradient; zero in place of None, which autograd leaves where no gradient arrived."""
     return torch.zeros_like(value) if value.grad is None else value.grad
-
-
-def from_torch(fn: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Tensor, Callable[[Any], tuple[Any, ...]]]]:
-    """Turns a function of torch tensors, such as the `apply` of a torch.autograd.Function, into fn(x, …) -> (y, backward) for
-    `oracle.check_op`. The function is called with tensors, and autograd computes the backward."""
-
-    def differentiable(*arrays: Array | None) -> tuple[torch.Tensor, Callable[[Any], tuple[Any, ...]]]:
-        given = [None if own is None else shared(own) for own in arrays]
-        learnt = [
-            own.requires_grad_()
-            for own, array in zip(given, arrays, strict=True)
-            if own is not None and can_learn(own) and not isinstance(array, Constant)
-        ]
-        with torch.enable_grad():
-            output = fn(*given)
-
-        def backward(grad_output: Array) -> tuple[Any, ...]:
-            grads = torch.autograd.grad(output, learnt, shared(grad_output), allow_unused=True)
-            found = iter(torch.zeros_like(own) if g is None else g for own, g in zip(learnt, grads, strict=True))
-            return tuple(next(found) if own is not None and own.requires_grad else None for own in given)
-
-        return output, backward
-
-    differentiable.__name__ = getattr(fn, "__name__", type(fn).__name__)
-    differentiable.library = "torch"  # type: ignore[attr-defined]  # in which its reference is written too
-    return differentiable
 
 
 class _Residual(torch.nn.Module):

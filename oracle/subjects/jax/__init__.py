@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
+from oracle.case import nested
 from oracle.case.arrays import Array, Constant
 from oracle.case.case import Case
 from oracle.judging.profile import Profile
@@ -71,18 +72,21 @@ def differentiable(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[
         with jax.enable_x64(True):
             given = [None if own is None else jnp.asarray(own) for own in arrays]
 
-            def of_learnt(*values: Any) -> Any:
+            def of_learnt(*values: Any) -> tuple[list[Any], list[Any]]:
+                """The outputs that have a gradient, and all outputs."""
                 own = dict(zip(learnt, values, strict=True))
-                return fn(*(own.get(place, value) for place, value in enumerate(given)))
+                output = fn(*(own.get(place, value) for place, value in enumerate(given)))
+                made = [jnp.asarray(each) for each in nested.leaves(output)]
+                return [each for each in made if jnp.issubdtype(each.dtype, jnp.inexact)], made
 
-            output, vjp = jax.vjp(of_learnt, *(given[place] for place in learnt))
+            _, vjp, output = jax.vjp(of_learnt, *(given[place] for place in learnt), has_aux=True)
 
-        def backward(grad_output: Array) -> tuple[Any, ...]:
+        def backward(*grad_outputs: Array) -> tuple[Any, ...]:
             with jax.enable_x64(True):
-                grads = dict(zip(learnt, vjp(jnp.asarray(grad_output)), strict=True))
+                grads = dict(zip(learnt, vjp([jnp.asarray(own) for own in grad_outputs]), strict=True))
             return tuple(grads.get(place) for place in range(len(arrays)))
 
-        return output, backward
+        return output[0] if len(output) == 1 else tuple(output), backward
 
     differentiated.__name__ = getattr(fn, "__name__", type(fn).__name__)
     return differentiated

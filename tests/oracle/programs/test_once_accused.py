@@ -11,7 +11,7 @@ import torch
 
 import oracle
 from oracle.report.report import Report
-from oracle.subjects.torch import from_torch
+from oracle.subjects.torch_functions import from_torch
 
 RANDOM = np.random.default_rng(7)
 

@@ -26,7 +26,18 @@ from oracle.judging.last_step import guides_of, terms_alone, traced
 from oracle.judging.outcomes import counts_as_equal, of_each
 from oracle.judging.parts import Part
 from oracle.judging.profile import Profile
-from oracle.judging.rows import CONVENTION, DISCREPANCIES, END_TO_END, IMPRECISE, MISSING, PASS, UNDECIDED, WRONG, Row
+from oracle.judging.rows import (
+    AT_KINK,
+    CONVENTION,
+    DISCREPANCIES,
+    END_TO_END,
+    IMPRECISE,
+    MISSING,
+    PASS,
+    UNDECIDED,
+    WRONG,
+    Row,
+)
 from oracle.judging.verdict import adds_up_in_16_bits, compare, in_16_bits
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF, ErrorArray, ErrorModel
 from oracle.running_error.branches import BranchLog
@@ -318,7 +329,7 @@ class Comparison:
         expected = self._expected(key, self.with_open_ties[key])
         if differs(got, expected) or not self._is_shared_out(row, got, self.expected(key)):
             return None
-        return "another one-sided derivative at a kink or tie"
+        return AT_KINK
 
     def _is_shared_out(self, row: Row, got: Array, expected: Expected) -> bool:
         """Whether the maxima of a tie share exactly the gradient of their window."""

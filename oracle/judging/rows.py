@@ -16,6 +16,8 @@ GRAVITY = {verdict: rank for rank, verdict in enumerate(VERDICTS)}
 LOCAL, END_TO_END = "local", "end to end"
 DISCREPANCIES = frozenset({IMPRECISE, MISSING, WRONG, CRASHED})
 FAILURES = DISCREPANCIES | {FAILED}
+# The diagnosis of a convention that needs no name.
+AT_KINK = "another one-sided derivative at a kink or tie"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from oracle.case.foreign import numpy_of
 from oracle.case.nested import arrays_in, mapped
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected
-from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, Row
+from oracle.judging.rows import AT_KINK, CONVENTION, DISCREPANCIES, LOCAL, PASS, Row
 from oracle.judging.verdict import MANY, compare
 from oracle.ops.inputs import arrays_among, is_array
+from oracle.ops.ties import Ties
 from oracle.programs import numpy_calls
 from oracle.programs.common_errors import WithCommonErrors
 from oracle.programs.execution import FLOATS, Run, WithErrors
@@ -45,6 +47,7 @@ class Quantity:
         dtype: the dtype in which an implementation returns it.
         name: "output", or "grads[0]".
         together: whether the errors of its elements are independent; False if a few rounded numbers give all elements.
+        at_ties: tells of an array whether it is the gradient with other choices at kinks and ties; None for an output.
     """
 
     value: Floats
@@ -55,6 +58,14 @@ class Quantity:
     given: tuple[Array | None, Array | None] = (None, None)
     hidden: Array | None = None
     together: bool = True
+    at_ties: Callable[[Array], bool] | None = None
+
+    def compared(self, row: Row, got: Array, expected: Expected) -> Row:
+        """The row with the verdict on an array. Another one-sided derivative at a kink or tie is a convention."""
+        row = compare(row, got, expected, structured=False, no_terms=not self.value.size, together=self.together)
+        if row.verdict in DISCREPANCIES and row.n_outside and self.at_ties is not None and self.at_ties(got):
+            return row.found(CONVENTION, AT_KINK)
+        return row
 
     @property
     def expected(self) -> Expected:
@@ -180,13 +191,15 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
     grads = run.gradients([None if own is None else arithmetic.lifted(own) for own in arriving])
     given = held[0].numbers if held else None, next((own for own in upstream if own is not None), None)
     together = run.plain.narrowest >= MANY
+    ties = Ties(program, arithmetic, arriving, grads)
     found: list[tuple[int, Quantity]] = []
     for place, (own, grad) in enumerate(zip(held, grads, strict=True)):
         if own.dtype in FLOATS:
             due = grad if grad is not None else ErrorArray.exact(np.zeros(own.shape), model.of(own.dtype))
             number = place - len(held) + len(parameters)  # of the parameter; negative for an input
             name = f"grads[{parameters[number]!r}]" if number >= 0 else f"grads[{len(found)}]"
-            found.append((number, _quantity(due, name, given, together)))
+            quantity = _quantity(due, name, given, together)
+            found.append((number, replace(quantity, at_ties=partial(ties.explain, place))))
     by_name = {parameters[by]: own for by, own in found if by >= 0}
     complex_ones = program.complex_values
     shown = [
@@ -311,7 +324,7 @@ def _difference(got: Array, due: Quantity) -> str:
     expected = due.expected
     if due.dtype in OF_8_BITS and got.dtype.name == due.dtype and got.shape == due.shape:
         got, expected = _of_8_bits(got, due)
-    row = compare(row, got, expected, structured=False, no_terms=not due.value.size, together=due.together)
+    row = due.compared(row, got, expected)
     if row.verdict not in DISCREPANCIES:
         return ""
     if not row.n_outside:

@@ -21,7 +21,6 @@ from oracle.harness.judge import judge_step
 from oracle.judging.case_rows import crashed, unjudged
 from oracle.judging.profile import Profile
 from oracle.judging.rows import LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
-from oracle.judging.verdict import compare
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called
 from oracle.ops.lent import Lent
@@ -171,8 +170,7 @@ class ProgramStep:
                 else row.found(WRONG, f"not the {due.dtype} values that are expected, which are exact")
             )
         self.shown[quantity] = got, due
-        no_terms = not due.value.size
-        return compare(row, got, due.expected, structured=False, no_terms=no_terms, together=due.together)
+        return due.compared(row, got, due.expected)
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterator[Evidenced]:
         for row in rows:

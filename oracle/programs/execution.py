@@ -36,7 +36,8 @@ class Arithmetic(Protocol):
     """The kind of arrays on which a program runs.
 
     Attributes:
-        opens: whether comparisons that rounding can change are left open, because another implementation is compared.
+        opens: whether comparisons that rounding can change are left open, because another implementation is compared. Those
+            of numbers without errors are then made anew.
     """
 
     @property
@@ -222,7 +223,7 @@ class Run:
         if not self.arithmetic.opens or held is None or held.dtype != "bool" or value is None:
             return False
         made = rule.function(*args)[0]
-        if not isinstance(made, ErrorMask) or not made.is_open:
+        if isinstance(made, ErrorMask) and not made.is_open:
             return False
         self.values[value] = made
         return True

@@ -325,7 +325,8 @@ def absolute(x: ErrorArray) -> ErrorArray:
 
 def sign(x: ErrorArray) -> ErrorArray:
     zero = constant(0.0, x.model)
-    below: ErrorArray = where(less(x, zero), -1.0, absolute(x) * 0.0)
+    otherwise = -1.0 if x.model.open_ties else 0.0  # of zero, whose choice is then between -1 and 1
+    below: ErrorArray = where(less(x, zero), -1.0, absolute(x) * 0.0 + otherwise)
     result: ErrorArray = where(greater(x, zero), 1.0, below)
     return result
 

@@ -20,7 +20,9 @@ from oracle.programs.adjoint import (
 )
 from oracle.programs.geometry import mapped
 from oracle.programs.table import recorded, rule
+from oracle.running_error import ErrorArray
 from oracle.running_error.mask import ErrorMask
+from oracle.running_error.model import Twofold
 
 
 @rule("sum")
@@ -169,7 +171,18 @@ def to_equals(g: Any, rows: Any, y: Any, with_nan: bool) -> Any:
         rivals = chosen.ambiguous.mapped(lambda own: own & (np.count_nonzero(own, axis=-1, keepdims=True) > 1))
         shared: Any = ErrorMask(True, rivals, chosen.model)
         back = np.where(shared, back, np.where(equal & (equals == 1), 0.0, whole))
+    back = _with_open_ties(back, whole, rows, np.expand_dims(y, -1), -1)
     return back if with_nan or not unknown.any() else np.where(unknown, np.nan, back)
+
+
+def _with_open_ties(back: Any, g: Any, input: Any, y: Any, axis: int) -> Any:
+    """The gradient, from none to all of g at each of several elements equal to y, where ties alone are looked at."""
+    if not isinstance(input, ErrorArray) or not input.model.open_ties or input.model.rounds:
+        return back
+    equal = plain(input) == plain(y)
+    tied = equal & (np.count_nonzero(equal, axis=axis, keepdims=True) > 1)
+    chosen: Any = ErrorMask(equal, Twofold(tied, tied), input.model)
+    return np.where(tied, np.where(chosen, g, 0.0), back)
 
 
 @rule("max.dim", shown=True)
@@ -190,12 +203,13 @@ def _chosen(input: Any, dim: int, keepdim: bool, shown: Any, function: Any) -> A
         return (input, shown[1].numbers), lambda g, _: (g,)
     axis, index = dim % input.ndim, shown[1].numbers
     y = function(input, axis=axis)
-    places = index if keepdim else np.expand_dims(index, axis)
+    places, kept = index if keepdim else np.expand_dims(index, axis), np.expand_dims(y, axis)
 
     def backward(g: Any, _: Any) -> Any:
-        return (put_along(g if keepdim else np.expand_dims(g, axis), places, axis, input.shape),)
+        g = g if keepdim else np.expand_dims(g, axis)
+        return (_with_open_ties(put_along(g, places, axis, input.shape), g, input, kept, axis),)
 
-    return (np.expand_dims(y, axis) if keepdim else y, index), backward
+    return (kept if keepdim else y, index), backward
 
 
 def put_along(g: Any, places: Any, axis: int, shape: tuple[int, ...]) -> Any:

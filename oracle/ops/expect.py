@@ -18,7 +18,7 @@ from oracle.case.foreign import numpy_of
 from oracle.case.nested import arrays_in, mapped
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected
-from oracle.judging.rows import AT_KINK, CONVENTION, DISCREPANCIES, LOCAL, PASS, Row
+from oracle.judging.rows import AT_KINK, CONVENTION, DISCREPANCIES, LOCAL, PASS, UNDECIDED, Row
 from oracle.judging.verdict import MANY, compare
 from oracle.ops.inputs import arrays_among, is_array
 from oracle.ops.ties import Ties
@@ -270,7 +270,8 @@ def assert_close(actual: Any, expected: Any) -> None:
     Args:
         actual: an array of any library; if several are expected, a tuple or dict of them, nested as the program gives them.
         expected: `expectation.output`, or one of `expectation.grads`; or the whole expectation, which stands for its output.
-    Raises: Discrepancy, an AssertionError, whose message names the worst element and, if one is found, the likely cause.
+    Raises: Discrepancy, an AssertionError, whose message names the worst element and, if one is found, the likely cause; also
+        if no element of an array is decided, and the tolerances are so wide that zeros would pass as well.
     """
     expected = expected.output if isinstance(expected, Expectation) else expected
     several = list(expected) if isinstance(expected, (tuple, list, Gradients)) else [expected]
@@ -325,6 +326,9 @@ def _difference(got: Array, due: Quantity) -> str:
     if due.dtype in OF_8_BITS and got.dtype.name == due.dtype and got.shape == due.shape:
         got, expected = _of_8_bits(got, due)
     row = due.compared(row, got, expected)
+    if row.verdict == UNDECIDED and not row.decided and np.all(np.abs(due.value) <= due.tolerance):
+        said = f"expected {row.expected:.9g} ± {row.tolerance:.2g} at {row.worst_index}"
+        return f"{due.name}: undecided, since zeros would pass too: {said}; {row.diagnosis}"
     if row.verdict not in DISCREPANCIES:
         return ""
     if not row.n_outside:

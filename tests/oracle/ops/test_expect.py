@@ -170,3 +170,19 @@ def test_small_programs_take_milliseconds() -> None:
 
     additions = min(seconds(lambda: sum(i + 1 for i in range(1_000_000))) for _ in range(5))
     assert min(seconds(judged) for _ in range(5)) < 2 * additions
+
+
+def test_an_assertion_that_cannot_fail_says_so() -> None:
+    """An infinite tolerance, and one that is larger than the number: zeros would pass. If a part is decided, that part counts."""
+    softplus = lambda x: torch.log(1 + torch.exp(x))  # noqa: E731
+    lost = oracle.expect(softplus, torch.tensor([100.0, 200.0]))
+    half = oracle.expect(softplus, torch.tensor([100.0, 1.0]))
+    numbers = torch.randn(4096, generator=torch.Generator().manual_seed(0)).bfloat16()
+    total, few = oracle.expect(torch.sum, numbers), oracle.expect(torch.sum, numbers[:16])
+    for due, actual in ((lost, torch.zeros(2)), (lost, torch.tensor([100.0, 200.0])), (total, numbers.sum())):
+        with pytest.raises(oracle.Discrepancy, match=r"^output: undecided, since zeros would pass too: expected .* ± "):
+            oracle.assert_close(actual, due.output)
+    oracle.assert_close(torch.tensor([torch.inf, 1.3132617]), half.output)
+    oracle.assert_close(numbers[:16].sum(), few.output)
+    oracle.assert_close(numbers.float().sum(), oracle.expect(torch.sum, numbers.float()).output)
+    oracle.assert_close(torch.zeros(3), oracle.expect(lambda x: 0 * x, torch.ones(3)).output)

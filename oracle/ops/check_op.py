@@ -48,8 +48,9 @@ def check_op(
         fn: called with the op's arrays only, in the op's order, as copies in NumPy: fn(x, weight, bias) for a convolution,
             fn(x) for an activation, fn(x, target) for a loss. It returns (y, backward); backward(dy) returns the gradients of
             the arrays as a tuple, in the same order. Neither may write to its arguments, except running statistics. Results
-            may be arrays of any library. If a program returns several arrays, so does fn, and backward(dy0, dy1, …) receives
-            a gradient for each floating-point one.
+            may be arrays of any library. Some of the arrays that fn and backward receive are not contiguous in memory. If a
+            program returns several arrays, so does fn, and backward(dy0, dy1, …) receives a gradient for each
+            floating-point one.
             `oracle.from_torch` and `oracle.from_jax` make such a function from a forward function alone.
             fn raises oracle.Unsupported, with a reason, for arrays or options that it does not take. The case is then
             `unsupported`, which is not a discrepancy. A report in which everything is unsupported has not passed.

@@ -160,3 +160,46 @@ def test_a_reference_that_means_something_else_in_numpy() -> None:
     with pytest.raises(ValueError, match="one result on NumPy's arrays and another on torch's tensors"):
         oracle.check_op(meant, by_hand, x=(3, 4), w=(4, 4))
     assert oracle.check_op(lambda x, w: x @ w.T, by_hand, x=(3, 4), w=(4, 4)).passed  # the same in both
+
+
+class ByStrides(torch.autograd.Function):
+    """Reads its upstream gradient as if it were contiguous, as a kernel does that gets a pointer alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return 2 * x * dy.as_strided(dy.shape, torch.empty(dy.shape).stride())
+
+
+def test_a_backward_that_expects_a_contiguous_gradient() -> None:
+    """Whether the input was drawn or given; an upstream gradient that the user gives keeps its layout."""
+    fn, x = oracle.from_torch(ByStrides.apply), np.arange(24.0).reshape(6, 4)
+    for given, named in (((6, 4), "x, grad_output"), (x, "grad_output")):
+        report = oracle.check_op(torch.square, fn, x=given)
+        assert [(blame.quantity, blame.verdict) for blame in report.blame] == [("grad_input", "wrong")] * 2
+        assert report.blame[0].diagnosis.endswith(f"only where not contiguous in memory: {named}")
+    assert oracle.check_op(torch.square, fn, x=x, grad_output=x + 1).passed
+
+
+def test_memory_layouts_of_a_program_s_arrays() -> None:
+    """A right function is called twice, a wrong one once, and one that refuses the second layout is not blamed."""
+    layouts: list[bool] = []
+
+    def square(x: Any) -> Any:
+        layouts.append(x.flags.c_contiguous)
+        return x * x, lambda dy: 2 * x * dy
+
+    def refusing(x: Any) -> Any:
+        if not x.flags.c_contiguous:
+            raise oracle.Unsupported("contiguous arrays only")
+        return square(x)
+
+    assert oracle.check_op(lambda x: x * x, square, x=(3, 4), dtypes=("float64",)).passed
+    assert oracle.check_op(lambda x: x * x, refusing, x=(3, 4), dtypes=("float64",)).passed
+    assert not oracle.check_op(lambda x: 2 * x, square, x=(3, 4), dtypes=("float64",)).passed
+    assert layouts == [True, False, True, True]

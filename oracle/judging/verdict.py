@@ -10,6 +10,7 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.judging.figures import Errors, Expected, Figures, cosine, direct_cosine, infinite_for_nan, measured
 from oracle.judging.misshapen import looks_like
+from oracle.judging.patterns import FEWEST, MANY, is_proportional, patterned
 from oracle.judging.rows import IMPRECISE, LOCAL, LOOSE, PASS, UNDECIDED, WRONG, Row
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 from oracle.running_error.conditioning import digits_left
@@ -23,8 +24,6 @@ LOWER_PRECISIONS = (
 )
 # The rms of the error of a product whose two factors were rounded, in units of roundoff: it is uniform in the last place.
 ROUNDED_OPERANDS = 0.6
-# The least number of elements by which an array is judged as a whole, and the least number whose direction is not chance.
-MANY, FEWEST = 16, 8
 # The largest rms and mean of z over all elements of a local row. TOLERANCES.md has the measurements.
 MOST_RMS, MOST_MEAN = 2.5, 2.0
 BEHAVES_LIKE = "behaves like"
@@ -33,15 +32,6 @@ UNDERFLOW = "underflow:"
 LEAST_RMS = 0.02
 # The largest share of nonzero numbers that a lower precision leaves within a standard deviation.
 MOST_RIGHT = 0.25
-# The cosine from which on an error counts as proportional to something.
-ALONG = 0.99
-# Repetitions are sought in a sample of errors: the size of the sample, the relative distance below which two errors are the same,
-# and the share of repetitions that shows a pattern. At most a seventh of rounding errors repeat each other.
-SAMPLE, SAME, REPEATED = 64, 0.01, 0.75
-# An error that follows the value is alike at neighbouring values. FEW and SEVERAL bound the number of values of each sign that
-# are compared. SMOOTH is the largest mean squared difference between the ranks of neighbours, relative to that between any two;
-# rounding errors have 1 ± 0.2.
-FEW, SEVERAL, SMOOTH = 24, 256, 0.3
 
 
 def compare(
@@ -66,7 +56,7 @@ def compare(
         before: for an update, the value before it. The error is compared with the step, which is small beside the value.
         together: whether elements have errors of their own, by which a local array can be judged as a whole too.
     """
-    row = row.having(shape=tuple(got.shape), n=int(got.size))
+    row, given = row.having(shape=tuple(got.shape), n=int(got.size)), tuple(given)
     if got.shape != expected.value.shape:
         like = looks_like(got.shape, expected.value.shape)
         return row.found(WRONG, f"shape {got.shape}, expected {expected.value.shape}", cause_name="shape", cause=like)
@@ -75,7 +65,7 @@ def compare(
     if not got.size:
         return row.found(PASS, max_abs=0.0, max_rel=0.0, max_ulp=0.0, z_max=0.0, z_rms=0.0)
     with np.errstate(all="ignore"):
-        return _measured(row, got, expected, structured, no_terms, before, together)
+        return _measured(row, got, expected, structured, no_terms, given, before, together)
 
 
 def _is_handed_on(dtype: str, due: str, given: Iterable[Array]) -> bool:
@@ -89,6 +79,7 @@ def _measured(
     expected: Expected,
     structured: bool,
     no_terms: bool,
+    given: Sequence[Array],
     before: Array | None,
     together: bool,
 ) -> Row:
@@ -101,9 +92,9 @@ def _measured(
     row = _with_figures(row, got, figures, cosine(figures, errors) if has_numbers else math.nan)
     if row.n_outside:
         step = None if before is None else expected.value - before.astype(np.float64)
-        return _outside(row, errors(), expected, figures, structured=structured, step=step)
+        return _outside(row, errors(), expected, figures, structured=structured, given=given, step=step)
     if together and row.mode == LOCAL and (why := _together(figures)):
-        is_factor = _systematic(errors().size, expected.value, row)
+        is_factor = is_proportional(errors().size, expected.value)
         return row.found(WRONG if is_factor else IMPRECISE, why)
     return _within(row, figures, no_terms)
 
@@ -196,7 +187,14 @@ def _together(figures: Figures) -> str:
 
 
 def _outside(
-    row: Row, errors: Errors, expected: Expected, figures: Figures, *, structured: bool, step: Floats | None
+    row: Row,
+    errors: Errors,
+    expected: Expected,
+    figures: Figures,
+    *,
+    structured: bool,
+    given: Sequence[Array],
+    step: Floats | None,
 ) -> Row:
     """The row of a quantity with elements outside their tolerance."""
     u, error, sigma = ROUNDOFF[row.dtype], errors.size, infinite_for_nan(expected.sigma)
@@ -207,14 +205,14 @@ def _outside(
     row = row.having(effective_bits=bits, max_rel=_largest_relative(errors, LAMBDA * sigma))
     counted = errors.value != 0
     is_spread = np.count_nonzero(counted & (error <= sigma)) <= MOST_RIGHT * np.count_nonzero(counted)
-    if known.all() and is_spread and not patterned(row, errors, step):
+    if known.all() and is_spread and not patterned(errors, step, given):
         precision = _precision_it_behaves_like(error, expected.scale, sigma, u)
         if precision is not None:
             said = f"{BEHAVES_LIKE} {precision} inside {row.dtype} ({row.effective_bits:.1f} effective bits)"
             return row.found(IMPRECISE, said)
     if not figures.beyond and row.bound_ratio == row.bound_ratio:
         if _together(figures):
-            return row.found(WRONG if _systematic(error, expected.value, row) else IMPRECISE, _together(figures))
+            return row.found(WRONG if is_proportional(error, expected.value) else IMPRECISE, _together(figures))
         if structured:
             return row.found(LOOSE, f"beyond {LAMBDA:g} sigma, within the worst-case bound")
         return row.found(
@@ -242,7 +240,7 @@ def adds_up_in_16_bits(row: Row, got: Array, expected: Expected) -> bool:
         return False
     with np.errstate(all="ignore"):
         figures, errors = measured(got, expected), Errors.of(got, expected.value, expected.sigma)
-    return not figures.n_outside and figures.z_rms > LEAST_RMS and not patterned(row, errors, None)
+    return not figures.n_outside and figures.z_rms > LEAST_RMS and not patterned(errors)
 
 
 def in_16_bits(row: Row) -> Row:
@@ -280,71 +278,18 @@ def _precision_it_behaves_like(error: Floats, scale: Floats, sigma: Floats, u: f
     return None
 
 
-def _follows(errors: Errors, step: Floats | None) -> bool:
-    """Whether errors correlate with the step of an update, which rounding errors do not."""
-    if step is None:
-        return False
-    leaning = np.sign(errors.actual - errors.value) * np.sign(step)
-    counted = leaning[leaning != 0]
-    return counted.size >= FEWEST and abs(float(np.mean(counted))) > 0.9
-
-
-def patterned(row: Row, errors: Errors, step: Floats | None) -> bool:
-    """Whether errors have a pattern, as rounding errors do not."""
-    along = _systematic(errors.size, errors.value, row) or _follows(errors, step)
-    return along or _by_channel(errors) or _repeats(errors) or _is_smooth(errors)
-
-
-def _by_channel(errors: Errors) -> bool:
-    """Whether errors are proportional to the value but for an offset of each channel, as where a norm scales wrongly."""
-    error, value = errors.actual - errors.value, errors.value
-    for axis in {1, value.ndim - 1} if value.ndim > 1 and errors.regular is None else ():
-        channels = value.shape[axis]
-        if value.size - 2 * channels >= MANY and value.size > channels:
-            e, v = (np.moveaxis(own, axis, 0).reshape(channels, -1) for own in (error, value))
-            e, v = e - e.mean(1, keepdims=True), v - v.mean(1, keepdims=True)
-            norms = math.sqrt(float(np.sum(e * e)) * float(np.sum(v * v)))
-            if norms > 0 and abs(float(np.sum(e * v))) / norms > ALONG:
-                return True
-    return False
-
-
-def _repeats(errors: Errors) -> bool:
-    """Whether a few errors stand in for all although the values differ: rounding does not repeat itself."""
-    actual, value = errors.regular_pair()
-    _, places = np.unique(value, return_index=True)
-    own = (actual - value)[np.sort(places)]
-    own = np.sort(own[own != 0][:SAMPLE])
-    if own.size < MANY:
-        return False
-    near = np.diff(own) <= SAME * np.abs(own[1:])
-    return float(np.mean(near)) > REPEATED
-
-
-def _is_smooth(errors: Errors) -> bool:
-    """Whether relative errors of nearby values are alike, as those of an approximation are.
-
-    Numbers that a lower precision rounded to a few, whose errors may be alike as well, are left out.
-    """
-    actual, value = errors.regular_pair()
-    for sign in (1, -1):
-        own = np.flatnonzero(np.sign(value) == sign)[:SEVERAL]
-        value_of, places = np.unique(value[own], return_index=True)
-        relative = (actual[own[places]] - value_of) / np.abs(value_of)
-        if value_of.size < FEW or np.unique(actual[own[places]]).size < 0.9 * value_of.size:
-            continue
-        ranks = np.argsort(np.argsort(relative, kind="stable"), kind="stable").astype(np.float64)
-        if float(np.mean(np.square(np.diff(ranks)))) < SMOOTH * 2 * float(np.var(ranks)):
-            return True
-    return False
-
-
 def by_company(rows: Iterable[Row]) -> list[Row]:
     """The rows. A few elements alone cannot show a lower precision; they are `imprecise` only if a larger array is as well."""
     rows = list(rows)
     if any(row.verdict == IMPRECISE and row.n >= MANY for row in rows):
         return rows
     return [row.found(WRONG) if row.diagnosis.startswith(BEHAVES_LIKE) else row for row in rows]
+
+
+def resembled(row: Row) -> float | None:
+    """The roundoff of the 16-bit precision, or TF32, that an `imprecise` row resembles; None if it resembles none."""
+    alike = (roundoff for name, roundoff in LOWER_PRECISIONS[1:] if row.diagnosis.startswith(f"{BEHAVES_LIKE} {name} "))
+    return next(alike, None) if row.verdict == IMPRECISE else None
 
 
 def beside_a_factor(rows: Iterable[Row], factors: Sequence[Row]) -> list[Row]:
@@ -365,13 +310,4 @@ def is_off_by_a_factor(row: Row, got: Array, expected: Expected) -> bool:
         return False
     with np.errstate(all="ignore"):
         errors = Errors.of(got, expected.value, expected.sigma)
-        return errors.regular is None and _systematic(errors.size, errors.value, row)
-
-
-def _systematic(error: Floats, value: Floats, row: Row) -> bool:
-    """Whether the error is proportional to the value, which rounding errors are not: then a factor is wrong."""
-    if row.n < 4:
-        return False
-    sizes = np.abs(value)
-    norms = math.sqrt(float(np.sum(error * error)) * float(np.sum(sizes * sizes)))
-    return norms > 0 and float(np.sum(error * sizes)) / norms > ALONG
+        return errors.regular is None and is_proportional(errors.size, errors.value)

@@ -18,8 +18,9 @@ from oracle.case.foreign import numpy_of
 from oracle.case.nested import arrays_in, mapped
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected
+from oracle.judging.patterns import MANY
 from oracle.judging.rows import AT_KINK, CONVENTION, DISCREPANCIES, LOCAL, PASS, UNDECIDED, Row
-from oracle.judging.verdict import MANY, compare
+from oracle.judging.verdict import compare
 from oracle.ops.inputs import arrays_among, is_array
 from oracle.ops.ties import Ties
 from oracle.programs import numpy_calls

@@ -12,8 +12,9 @@ import torch
 import oracle
 from oracle.case.case import Case, Spec
 from oracle.judging.figures import Expected
+from oracle.judging.patterns import MANY
 from oracle.judging.rows import DISCREPANCIES, IMPRECISE, LOCAL, PASS, WRONG, Row
-from oracle.judging.verdict import MANY, MOST_MEAN, MOST_RMS, by_company, compare
+from oracle.judging.verdict import MOST_MEAN, MOST_RMS, by_company, compare
 from oracle.subjects import refbp as refbp_subject
 from oracle.trace import Key, Trace
 

@@ -1,0 +1,85 @@
+"""A formula that is wrong by the size of a lower precision's rounding is `wrong`; a lower precision is `imprecise`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import oracle
+
+HEADS: dict[str, Any] = dict.fromkeys("qkv", (2, 8, 64))
+NORM: dict[str, Any] = {"x": (16, 32), "w": (32,), "b": (32,)}
+
+
+def attention(scale: float) -> Callable[..., Any]:
+    return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=scale)
+
+
+def layer_norm(x: Any, w: Any, b: Any) -> Any:
+    return F.layer_norm(x, (x.shape[-1],), w, b, 1e-5)
+
+
+def wrong_norm(x: Any, w: Any, b: Any) -> Any:
+    """A LayerNorm that divides a sum of its backward by n - 1."""
+    r = 1 / np.sqrt(x.var(-1, keepdims=True) + x.dtype.type(1e-5))
+    h = (x - x.mean(-1, keepdims=True)) * r
+
+    def backward(dy: Any) -> Any:
+        g = dy * w
+        projection = h * (g * h).sum(-1, keepdims=True) / x.dtype.type(x.shape[-1] - 1)
+        return r * (g - g.mean(-1, keepdims=True) - projection), (dy * h).sum(0), dy.sum(0)
+
+    return h * w + b, backward
+
+
+def inside(dtype: torch.dtype, fn: Callable[..., Any]) -> Any:
+    return oracle.from_torch(lambda *arrays: fn(*(own.to(dtype) for own in arrays)).to(arrays[0].dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_wrong_formulas(dtype: str) -> None:
+    """Errors of 0.1 to 3 % in all elements, also by name."""
+    for scale in (1 / 8.1, 1 / 8.008):
+        report = oracle.check_op(attention(1 / 8), oracle.from_torch(attention(scale)), **HEADS, dtypes=(dtype,))
+        assert set(report.table["verdict"]) == {"wrong"}, report
+    assert oracle.check_op(layer_norm, wrong_norm, **NORM, dtypes=(dtype,)).blame[0].verdict == "wrong"
+    arrays = {name: np.random.default_rng(0).standard_normal(shape) for name, shape in NORM.items()}
+    named = oracle.check_op(
+        "layer_norm",
+        wrong_norm,
+        normalized_shape=32,
+        x=arrays["x"],
+        weight=arrays["w"],
+        bias=arrays["b"],
+        dtypes=(dtype,),
+    )
+    assert [(blame.quantity, blame.verdict) for blame in named.blame] == [("grad_input", "wrong")]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "own"),
+    [
+        ("float64", torch.float32),
+        ("float64", torch.bfloat16),
+        ("float32", torch.bfloat16),
+        ("float32", torch.float16),
+    ],
+)
+@pytest.mark.parametrize(("fn", "arrays"), [(attention(1 / 8), HEADS), (layer_norm, NORM)], ids=["attention", "norm"])
+def test_lower_precisions(fn: Any, arrays: Any, dtype: str, own: torch.dtype) -> None:
+    """All that a kernel in another precision gives: outputs, gradients, sums over the batch."""
+    table = oracle.check_op(fn, inside(own, fn), **arrays, dtypes=(dtype,)).table
+    assert set(table["verdict"]) == {"imprecise"}, table[["quantity", "verdict", "diagnosis"]]
+
+
+def test_an_operand_in_float32_inside_float64() -> None:
+    """A matrix that a kernel holds in float32 has the same errors for all inputs, and is a lower precision."""
+    matrix = torch.randn(32, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    held = oracle.from_torch(lambda x: x @ matrix.float().double())
+    report = oracle.check_op(lambda x: x @ matrix, held, x=(16, 32), dtypes=("float64",))
+    assert set(report.table["verdict"]) == {"imprecise"}, report

@@ -27,6 +27,7 @@ ROUNDED_OPERANDS = 0.6
 # The largest rms and mean of z over all elements of a local row. TOLERANCES.md has the measurements.
 MOST_RMS, MOST_MEAN = 2.5, 2.0
 BEHAVES_LIKE = "behaves like"
+INTERMEDIATE = "sums or other intermediate results in"
 UNDERFLOW = "underflow:"
 # The least rms of z, in units of the error of sums in 16 bits, at which errors can come from such sums.
 LEAST_RMS = 0.02
@@ -235,7 +236,8 @@ def _largest_relative(errors: Errors, tolerance: Floats) -> float:
 
 
 def adds_up_in_16_bits(row: Row, got: Array, expected: Expected) -> bool:
-    """Whether the errors of a sum that is due in float32 are ordinary ones of the same sum in 16 bits, which is expected here."""
+    """Whether errors of what is due in float32 are ordinary ones of the same in 16 bits, which is expected here: of a sum that is
+    added up so, or of other intermediate results that are stored so."""
     if got.size < MANY or got.shape != expected.value.shape:
         return False
     with np.errstate(all="ignore"):
@@ -244,8 +246,8 @@ def adds_up_in_16_bits(row: Row, got: Array, expected: Expected) -> bool:
 
 
 def in_16_bits(row: Row) -> Row:
-    """The row of a sum that was added up in 16 bits."""
-    return row.found(IMPRECISE, f"{BEHAVES_LIKE} sums added up in {row.dtype}, where float32 is due")
+    """The row of what was computed in 16 bits on the way."""
+    return row.found(IMPRECISE, f"{BEHAVES_LIKE} {INTERMEDIATE} {row.dtype}, where float32 is due")
 
 
 def _bits(relative: float) -> float:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 import oracle
 from oracle.judging.rows import DISCREPANCIES, IMPRECISE, WRONG
+from oracle.judging.verdict import INTERMEDIATE
 from oracle.running_error import LAMBDA
 from oracle.selftest.narrow.kernels import OPS, PRECISIONS, Kernel, Op, in_float32, with_forward, wrong_by_2_percent
 from oracle.selftest.plant import attribute
@@ -77,7 +78,7 @@ def found(bug: NarrowBug) -> Found:
     right = _judged(bug, op, in_float32(op))
     bad = wrong.table[wrong.table["verdict"].isin(DISCREPANCIES)]
     verdict, said = next(zip(bad["verdict"], bad["diagnosis"], strict=True), ("", ""))
-    due = verdict == IMPRECISE and "sums added up in" in said if bug.kind == SUMS else verdict == WRONG
+    due = verdict == IMPRECISE and INTERMEDIATE in said if bug.kind == SUMS else verdict == WRONG
     outputs = right.table[right.table["quantity"] == "output"]
     largest = float(outputs["z_max"].max()) if len(outputs) else 0.0
     return Found(

@@ -200,7 +200,7 @@ def test_sums_in_16_bits_where_cuda_has_float32_are_imprecise(dtype: torch.dtype
     for device in ("cpu", "cuda"):
         found = table(linear, x, device, made)
         assert found["verdict"]["grad.weight"] == "imprecise", device
-        assert "behaves like sums added up in" in found["diagnosis"]["grad.weight"]
+        assert "behaves like sums or other intermediate results in" in found["diagnosis"]["grad.weight"]
     made = {"grad.bias": in_16_bits(step.upstream(norm(x)).detach())}
     assert table(norm, x, "cuda", made)["verdict"]["grad.bias"] == "imprecise"
     assert table(norm, x, "cpu", made)["verdict"]["grad.bias"] in FINE

@@ -16,7 +16,8 @@ from oracle.judging.figures import differs
 from oracle.programs.execution import Plain, Run, WithErrors
 from oracle.programs.program import Program
 from oracle.running_error import LAMBDA, ErrorArray
-from oracle.running_error.model import ROUNDOFF, BranchLog, Floats
+from oracle.running_error.branches import BranchLog
+from oracle.running_error.model import ROUNDOFF, Floats
 
 # By which share of its largest number an array is shifted, and the share of the sizes of its gradient by which the total may then
 # change where no kink is: it changes by about this step, times the curvature.

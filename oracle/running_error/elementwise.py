@@ -165,8 +165,10 @@ def divide(x: Any, y: Any) -> ErrorArray:
     return ErrorArray(value, model, added(error, zero_where(x.value == 0, model.rounding(value))), scale=scale)
 
 
-def bent(function: Callable[[Floats], Floats], x: Floats, y: Floats, error: Twofold, caused: Twofold) -> Twofold:
-    """The error that x's error causes in y = f(x).
+def bent(
+    function: Callable[..., Floats], x: Floats, y: Floats, error: Twofold, caused: Twofold, *others: Floats
+) -> Twofold:
+    """The error that x's error causes in y = f(x, *others).
 
     Where f is nearly straight over the error of x, the slope at x gives it: that is `caused`. Elsewhere, such as at a maximum of
     the cosine, it is the change of f between x and x ± its error, if that is larger.
@@ -178,7 +180,8 @@ def bent(function: Callable[[Floats], Floats], x: Floats, y: Floats, error: Twof
 
     def changed(own: Floats, distance: Floats, units: Callable[[Floats], Floats]) -> Floats:
         here, middle = np.broadcast_to(distance, y.shape)[wide], np.broadcast_to(x, y.shape)[wide]
-        change = np.fmax(*(np.abs(function(middle + side) - y[wide]) for side in (here, -here)))
+        beside = [np.broadcast_to(other, y.shape)[wide] for other in others]
+        change = np.fmax(*(np.abs(function(middle + side, *beside) - y[wide]) for side in (here, -here)))
         result = np.array(np.broadcast_to(own, y.shape))
         result[wide] = np.fmax(result[wide], units(change))
         return result
@@ -297,25 +300,6 @@ def square_root(x: Any) -> ErrorArray:
     return ErrorArray(value, model, error, scale=scale)
 
 
-def power(x: Any, exponent: Any) -> ErrorArray:
-    if np.ndim(exponent) or isinstance(exponent, ErrorArray):
-        raise TypeError("the error of x**y is known for a number y only")
-    c = float(exponent)
-    if c == 1:
-        return x  # type: ignore[no-any-return]
-    if c == 2:
-        return square(x)
-    rule = elementwise(lambda v: v**c, lambda v, _: c * v ** (c - 1), 4)
-    result: ErrorArray = rule(x)
-    if float(np.asarray(c).astype(x.model.dtype)) == c:
-        return result
-    # The exponent is rounded like any number: x^(c + e) is x^c (1 + e log x).
-    size = np.abs(x.value)
-    change = result.value * np.log(np.where(size > 0, size, 1.0)) * (c * x.model.unit_roundoff)
-    error = added(result.error, x.model.raised(np.where(np.isfinite(change), change, 0.0)))
-    return ErrorArray(result.value, x.model, error, scale=result.scale)
-
-
 def absolute(x: ErrorArray) -> ErrorArray:
     x = ErrorArray(x.value, x.model, x.error, scale=x.scale, quantum=x.quantum, guide=x.guide)  # no open sum any more
     result = negative(x)
@@ -342,7 +326,6 @@ UFUNCS.update(
         np.negative: negative,
         np.positive: lambda x: x,
         np.square: square,
-        np.power: power,
         np.absolute: absolute,
         np.sign: sign,
         np.exp: exponential,

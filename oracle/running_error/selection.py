@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,11 @@ def count_of(mask: Twofold | None) -> int:
     return 0 if mask is None else int(np.count_nonzero(mask.statistical))
 
 
+def of_masks(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The rule of a symmetric operation of two masks, of which a plain one would hand it back to NumPy if it came first."""
+    return lambda x, y: operation(x, y) if isinstance(x, ErrorMask) else operation(y, x)
+
+
 greater, less = comparison(np.greater), comparison(np.less)
 UFUNCS.update(
     {
@@ -69,10 +75,10 @@ UFUNCS.update(
         np.less_equal: comparison(np.less_equal),
         np.equal: comparison(np.equal, by_order=False),
         np.not_equal: comparison(np.not_equal, by_order=False),
-        np.logical_and: lambda x, y: x & y,
-        np.bitwise_and: lambda x, y: x & y,
-        np.logical_or: lambda x, y: x | y,
-        np.bitwise_or: lambda x, y: x | y,
+        np.logical_and: of_masks(operator.and_),
+        np.bitwise_and: of_masks(operator.and_),
+        np.logical_or: of_masks(operator.or_),
+        np.bitwise_or: of_masks(operator.or_),
         np.logical_not: lambda x: ~x,
         np.invert: lambda x: ~x,
     }

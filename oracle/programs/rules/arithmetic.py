@@ -69,22 +69,6 @@ def neg(input: Any) -> Any:
     return -input, lambda g: (-g,)
 
 
-@rule("pow")
-def pow(input: Any, exponent: Any) -> Any:
-    """x^c; g c x^(c-1). For an exponent that is an array x^y; g y x^(y-1), and g x^y ln x."""
-    if not hasattr(exponent, "dtype"):
-        c = float(exponent)
-        if c == 0:
-            return np.ones_like(input), lambda g: (np.zeros_like(input),)
-        return input**c, lambda g: (g * (input ** (c - 1) * c if c != 1 else 1.0),)
-    base = input if hasattr(input, "dtype") else np.full_like(exponent, float(input))
-    power = np.exp(exponent * np.log(base))
-    return power, lambda g: (
-        summed_to(g * exponent * (power / base), input),
-        summed_to(g * power * np.log(base), exponent),
-    )
-
-
 @rule("square")
 def square(input: Any) -> Any:
     """x²; 2 g x."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf as error_function
 
-from oracle.programs.adjoint import in_one_kernel, plain, summed_to
+from oracle.programs.adjoint import in_one_kernel, is_floating, plain, summed_to
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
 from oracle.running_error.stores import with_more
@@ -163,6 +163,32 @@ def added_logs(x: Any, y: Any, exp: Any = np.exp, log: Any = np.log) -> Any:
     larger = np.maximum(plain(x), plain(y))
     larger = np.where(np.isfinite(larger), larger, 0.0)
     return log(exp(x - larger) + exp(y - larger)) + larger
+
+
+@rule("pow")
+def pow(input: Any, exponent: Any) -> Any:
+    """x^c; g c x^(c-1). For an exponent that is an array x^y; g y x^(y-1), 0 where y is 0, and g x^y ln x, 0 where x is 0 ≤ y."""
+    if not hasattr(exponent, "dtype"):
+        c = float(exponent)
+        if c == 0:
+            return np.ones_like(input), lambda g: (np.zeros_like(input),)
+        return input**c, lambda g: (g * (input ** (c - 1) * c if c != 1 else 1.0),)
+    base = input if hasattr(input, "dtype") else np.full_like(exponent, float(input))
+    power = np.power(base, exponent)
+
+    def of_base(g: Any) -> Any:
+        none = np.equal(exponent, 0)
+        slope = np.power(base, np.where(none, 1.0, exponent) - 1.0) * exponent
+        return summed_to(g * np.where(none, 0.0, slope), input)
+
+    def of_exponent(g: Any) -> Any:
+        none = np.equal(base, 0) & np.greater_equal(exponent, 0)
+        return summed_to(np.where(none, 0.0, power * np.log(np.where(none, 1.0, base))) * g, exponent)
+
+    return power, lambda g: (
+        of_base(g) if is_floating(input) else None,
+        of_exponent(g) if is_floating(exponent) else None,
+    )
 
 
 @rule("xlogy")

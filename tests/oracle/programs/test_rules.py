@@ -28,13 +28,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta", "ignore:Using tor
 # OpInfo's names, by family of rules.
 OPS = {
     "arithmetic": (
-        "add sub rsub mul div neg pow square sqrt rsqrt reciprocal addcmul addcdiv lerp abs sign sgn floor ceil trunc round "
+        "add sub rsub mul div neg square sqrt rsqrt reciprocal addcmul addcdiv lerp abs sign sgn floor ceil trunc round "
         "maximum minimum clamp clamp_min clamp_max remainder frac fmod fmax fmin copysign hypot ldexp frexp nan_to_num nextafter "
         "deg2rad rad2deg angle"
     ),
     "functions": (
         "exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh asin acos atan asinh atanh erf logaddexp xlogy atan2 "
-        "acosh logaddexp2"
+        "acosh logaddexp2 pow float_power __rpow__"
     ),
     "special": (
         "lgamma digamma polygamma mvlgamma erfc erfinv i0 logit sinc special.entr special.erfcx special.i0e special.i1 "
@@ -313,7 +313,7 @@ ELEMENTS = (
 )
 PAIRS = (
     *(torch.fmax, torch.fmin, torch.copysign, torch.hypot, torch.logaddexp, torch.logaddexp2, torch.fmod),
-    *(torch.nextafter, torch.special.xlog1py),
+    *(torch.nextafter, torch.special.xlog1py, torch.pow),
 )
 
 

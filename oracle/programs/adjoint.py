@@ -58,6 +58,11 @@ def sign_of(x: Any) -> Any:
     return np.where(np.isnan(plain(x)), 0.0, np.sign(x))
 
 
+def is_negative(x: Any) -> Any:
+    """The mask of numbers below zero and of -0. It is open where rounding decides on which side of zero x lies."""
+    return np.less(x, 0.0) | (np.signbit(plain(x)) & (plain(x) == 0))
+
+
 def in_one_kernel(function: Callable[..., Any], *arrays: Any) -> Any:
     """The function of arrays as one kernel computes it: of 16-bit numbers in float32, and rounded once."""
     models = [x.model for x in arrays if isinstance(x, ErrorArray)]

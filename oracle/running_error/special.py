@@ -15,9 +15,9 @@ from scipy import special
 
 from oracle.running_error.array import ErrorArray, operands
 from oracle.running_error.dispatch import UFUNCS
-from oracle.running_error.elementwise import TWO_OVER_ROOT_PI, elementwise, scaled_error
+from oracle.running_error.elementwise import STRAIGHT, TWO_OVER_ROOT_PI, elementwise, scaled_error
 from oracle.running_error.infinities import in_range
-from oracle.running_error.model import Floats, Twofold, added
+from oracle.running_error.model import LAMBDA, Floats, Twofold, added
 
 ROOT_TWO_PI = math.sqrt(2 * math.pi)
 
@@ -29,6 +29,33 @@ def hypot(x: Any, y: Any) -> ErrorArray:
     error: Twofold | None = model.rounding(value, 4)
     for own in (x, y):
         error = added(error, scaled_error(own.error, np.where(value == 0, 1.0, own.value / value), model))
+    return ErrorArray(value, model, error)
+
+
+def arctan2(y: Any, x: Any) -> ErrorArray:
+    """The rule of the angle of (x, y), whose slopes are x / (x² + y²) and -y / (x² + y²).
+
+    A point within the reach t r of the errors, where r is its distance from the origin, lies at most arcsin t ≤ t π/2 beside its
+    angle. Where the origin is within reach, it may lie at any between 0 and π, to which y has to give the sign.
+    """
+    y, x = map(in_range, operands(y, x))
+    model, value = y.model, np.arctan2(y.value, x.value)
+    radius = np.hypot(x.value, y.value)
+    error = model.rounding(value, 4)
+    reached = added(y.error, x.error)
+    if reached is not None:
+        by_y, by_x = (np.divide(own.value, radius**2, out=np.zeros_like(radius), where=radius > 0) for own in (x, y))
+        caused = added(scaled_error(y.error, by_y, model), scaled_error(x.error, by_x, model))
+        assert caused is not None
+        reach = Twofold(LAMBDA * np.sqrt(reached.statistical), reached.worst)
+        any_angle = model.constant((math.pi / LAMBDA) ** 2, math.pi)
+        grown = model.constant((math.pi / 2) ** 2, math.pi / 2)
+
+        def bent(own: Floats, reach: Floats, grown: Floats, whole: Floats) -> Floats:
+            near = np.where(reach > STRAIGHT * radius, own * grown, own)
+            return np.where((reach > 0) & (reach >= radius), whole, near)
+
+        error = error + caused.mapped(bent, reach, grown, any_angle)
     return ErrorArray(value, model, error)
 
 
@@ -106,6 +133,7 @@ def at_zero(x: Floats, value: float, elsewhere: Floats) -> Floats:
 UFUNCS.update(
     {
         np.hypot: hypot,
+        np.arctan2: arctan2,
         np.arccosh: elementwise(np.arccosh, lambda x, y: 1 / np.sqrt(x * x - 1), 4),
         special.gammaln: elementwise(log_gamma, lambda x, y: special.psi(x), 4, lgamma_terms),
         special.psi: elementwise(special.psi, lambda x, y: hurwitz(2.0, x), 4, digamma_terms),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import in_one_kernel, is_floating, plain, sign_of, summed_to
+from oracle.programs.adjoint import in_one_kernel, is_floating, is_negative, plain, sign_of, summed_to
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
 from oracle.running_error.array import operands
@@ -272,8 +272,7 @@ def frac(input: Any) -> Any:
 @rule("copysign")
 def copysign(input: Any, other: Any) -> Any:
     """|x| with the sign of y; g times the sign of x y, 0 where x is 0, NaN where it is infinite, and nothing to y."""
-    negative = np.less(other, 0.0) | (np.signbit(plain(other)) & (plain(other) == 0))
-    size = np.abs(input)
+    negative, size = is_negative(other), np.abs(input)
 
     def backward(g: Any) -> Any:
         along = g * np.where(np.isinf(plain(input)), np.nan, np.sign(input))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import plain
+from oracle.programs.adjoint import is_negative, plain
 from oracle.programs.rules.complex_numbers import conjugate, divided, joined, parts, times
 from oracle.programs.rules.functions import atan2
 from oracle.programs.rules.reductions import vector_norm
@@ -34,14 +34,8 @@ def unit(x: Any, size: Any) -> Any:
 def angle(input: Any) -> Any:
     """atan2(b, a); g (-b + ia) / |z|², 0 at 0."""
     a, b = parts(input)
-    is_zero = (plain(a) == 0) & (plain(b) == 0)
-    made, of_parts = atan2(b, np.where(is_zero, 1.0, a))
-
-    def backward(g: Any) -> Any:
-        of_b, of_a = of_parts(g)
-        return (joined(np.where(is_zero, 0.0, of_a), np.where(is_zero, 0.0, of_b)),)
-
-    return made, backward
+    made, of_parts = atan2(b, a)
+    return made, lambda g: (joined(*of_parts(g)[::-1]),)
 
 
 @rule("complex::sgn")
@@ -92,7 +86,8 @@ def sqrt(input: Any) -> Any:
     is_zero = plain(larger) == 0
     smaller = np.where(is_zero, 0.0, np.abs(b) / np.where(is_zero, 1.0, larger * 2.0))
     is_right = plain(a) >= 0
-    made = joined(np.where(is_right, larger, smaller), np.copysign(1.0, plain(b)) * np.where(is_right, smaller, larger))
+    imaginary = np.where(is_right, smaller, larger)
+    made = joined(np.where(is_right, larger, smaller), np.where(is_negative(b), -imaginary, imaginary))
     return made, lambda g: (divided(g, conjugate(made) * 2.0),)
 
 

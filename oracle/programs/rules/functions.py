@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf as error_function
 
-from oracle.programs.adjoint import in_one_kernel, is_floating, plain, summed_to
+from oracle.programs.adjoint import in_one_kernel, is_floating, is_negative, plain, summed_to
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
 from oracle.running_error.stores import with_more
@@ -207,8 +207,14 @@ def xlogy(input: Any, other: Any) -> Any:
 
 @rule("atan2")
 def atan2(input: Any, other: Any) -> Any:
-    """The angle of (y, x); g y / (x² + y²), and -g x / (x² + y²)."""
-    quotient = np.arctan(input / other)
-    turn = np.where(plain(other) < 0, np.where(plain(input) < 0, -math.pi, math.pi), 0.0)
-    size = np.square(input) + np.square(other)
-    return quotient + turn, lambda g: (summed_to(g * (other / size), input), summed_to(-g * (input / size), other))
+    """The angle of (y, x), with the sign of y, even of a zero; g y / (x² + y²), and -g x / (x² + y²), 0 at the origin."""
+    angle = np.arctan2(np.abs(input), other)
+    negative = is_negative(input)
+
+    def backward(g: Any) -> Any:
+        origin = np.equal(input, 0.0) & np.equal(other, 0.0)
+        size = np.where(origin, 1.0, np.square(input) + np.square(other))
+        by_input, by_other = (np.where(origin, 0.0, g * (own / size)) for own in (other, -input))
+        return summed_to(by_input, input), summed_to(by_other, other)
+
+    return np.where(negative, -angle, angle), backward

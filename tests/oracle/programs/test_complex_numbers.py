@@ -279,3 +279,53 @@ def test_the_bound_grows_with_the_stages() -> None:
             Run(program, WithErrors(ErrorModel(np.dtype("float32"), bounds=True))).outputs[0].bound.max() * 2**24
         )
     assert bounds == pytest.approx({64: 4 * 7, 97: 4 * (1 + 3 * np.log2(4 * 97)), 4096: 4 * 13})
+
+
+SIGNED = torch.cartesian_prod(torch.tensor([0.0, -0.0, 1.0, -1.0]), torch.tensor([0.0, -0.0, 1.0, -1.0]))
+BRANCHES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "atan2": lambda x: torch.atan2(x[:, 0], x[:, 1]),
+    "angle": lambda x: torch.view_as_complex(x).angle(),
+    "log": lambda x: torch.view_as_complex(x).log(),
+    "sqrt": lambda x: torch.view_as_complex(x[12:]).sqrt(),
+}
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_a_zero_has_a_sign(name: str) -> None:
+    """The angle of -1 - 0i is -π and that of -0 + 0i is π; at the origin it has no gradient."""
+    x = SIGNED.clone().requires_grad_()
+    expected, made = oracle.expect(BRANCHES[name], x), BRANCHES[name](x)
+    oracle.assert_close(array(as_real(made).detach()), expected.output)
+    if name in ("atan2", "angle"):
+        (grad,) = torch.autograd.grad(made, x, torch.as_tensor(expected.grad_output))
+        oracle.assert_close(grad, expected.grads[0])
+        with pytest.raises(oracle.Discrepancy):
+            oracle.assert_close(-made.detach(), expected.output)
+
+
+@pytest.mark.parametrize("function", [torch.angle, torch.log, torch.sqrt])
+def test_a_branch_that_rounding_decides_is_open(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """The imaginary part of a negative number is zero or nearly so: the branches on either side of it are both right."""
+
+    def beside_the_axis(imaginary: torch.Tensor) -> torch.Tensor:
+        return torch.view_as_real(function(torch.complex(-torch.ones_like(imaginary), imaginary)) + 0j)
+
+    x = torch.linspace(0.1, 0.9, 9)
+    expected = oracle.expect(lambda x, y: beside_the_axis(torch.exp(x) - y), x, torch.exp(x)).output
+    for imaginary in (1e-9, -1e-9):
+        oracle.assert_close(beside_the_axis(torch.full((9,), imaginary)), expected)
+    with pytest.raises(oracle.Discrepancy):
+        oracle.assert_close(beside_the_axis(torch.full((9,), 1e-9)) * 5, expected)
+
+
+def test_the_spectrum_of_real_numbers_has_zeros_with_signs() -> None:
+    """The first and the last number of a one-sided transform are real, and conjugating them makes -0 of 0."""
+
+    def angles(x: torch.Tensor) -> torch.Tensor:
+        return torch.fft.rfft(x).conj().angle()
+
+    torch.manual_seed(0)
+    x = torch.randn(20, 8)
+    oracle.assert_close(angles(x), oracle.expect(angles, x).output)
+    with pytest.raises(oracle.Discrepancy):
+        oracle.assert_close(torch.fft.rfft(x).angle(), oracle.expect(angles, x).output)

@@ -313,7 +313,7 @@ ELEMENTS = (
 )
 PAIRS = (
     *(torch.fmax, torch.fmin, torch.copysign, torch.hypot, torch.logaddexp, torch.logaddexp2, torch.fmod),
-    *(torch.nextafter, torch.special.xlog1py, torch.pow),
+    *(torch.nextafter, torch.special.xlog1py, torch.pow, torch.atan2),
 )
 
 

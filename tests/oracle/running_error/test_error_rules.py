@@ -53,6 +53,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "arcsin": lambda x, y: np.arcsin(x * 0.5),
     "arccos": lambda x, y: np.arccos(x * 0.5),
     "arctan": lambda x, y: np.arctan(x),
+    "arctan2": lambda x, y: np.arctan2(x, y - 1.0),
     "arcsinh": lambda x, y: np.arcsinh(x),
     "arctanh": lambda x, y: np.arctanh(x * 0.5),
     "exp2": lambda x, y: np.exp2(x),

@@ -126,14 +126,15 @@ def where(mask: Any, x: Any, y: Any) -> Any:
 def stepped(
     function: Callable[[Floats], Floats], jump: Callable[[Floats], Floats]
 ) -> Callable[[ErrorArray], ErrorArray]:
-    """The rule of floor, ceil, trunc and rint: exact, except for an error of 1 where rounding can move x over a jump."""
+    """The rule of floor, ceil, trunc and rint: exact, except where rounding can move x over a jump: an error of 1 beside x's own,
+    which may be over many jumps."""
 
     def rule(x: ErrorArray) -> ErrorArray:
         value, error = function(x.value), x.error
         near = None if error is None else x.model.within(np.abs(x.value - jump(x.value)), error)
-        if near is None or not near.any():
+        if error is None or near is None or not near.any():
             return ErrorArray(value, x.model, quantum=1.0)
-        return ErrorArray(value, x.model, near.mapped(lambda own: own.astype(float)))
+        return ErrorArray(value, x.model, near.mapped(lambda own, error: np.where(own, 1.0 + error, 0.0), error))
 
     return rule
 

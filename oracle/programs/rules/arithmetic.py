@@ -54,13 +54,26 @@ def mul(input: Any, other: Any) -> Any:
 def div(input: Any, other: Any, rounding_mode: str | None = None) -> Any:
     """x / y; g / y, and -g (x/y) / y."""
     if rounding_mode is not None:
-        rounded = {"floor": np.floor, "trunc": np.trunc}[rounding_mode]
-        return rounded(input / other), lambda g: (
+        return _whole_quotient(input, other, {"floor": np.floor, "trunc": np.trunc}[rounding_mode]), lambda g: (
             summed_to(np.zeros_like(g), input),
             summed_to(np.zeros_like(g), other),
         )
     quotient = input / other
     return quotient, lambda g: (summed_to(g / other, input), summed_to(-g * (quotient / other), other))
+
+
+@rule("floor_divide")
+def floor_divide(input: Any, other: Any) -> Any:
+    """⌊x / y⌋; no gradient."""
+    return _whole_quotient(input, other, np.floor), lambda g: (None, None)
+
+
+def _whole_quotient(input: Any, other: Any, rounded: Any) -> Any:
+    """x / y, rounded to a whole number. Where y divides x, and both are exact, the quotient is one already."""
+    whole = rounded(input / other)
+    if any(isinstance(own, ErrorArray) and own.error is not None for own in (input, other)):
+        return whole
+    return np.where(np.fmod(plain(input), plain(other)) == 0, plain(whole), whole)
 
 
 @rule("neg")
@@ -236,10 +249,9 @@ def clamp_max(input: Any, max: Any) -> Any:
 @rule("remainder")
 def remainder(input: Any, other: Any) -> Any:
     """x - y ⌊x/y⌋, which has the sign of y; g, and -g ⌊x/y⌋."""
-    whole = np.floor_divide(plain(input), plain(other))
     return _modulo(input, other, np.remainder, np.floor), lambda g: (
         summed_to(g, input),
-        summed_to(-g * whole, other),
+        summed_to(-g * _whole_quotient(input, other, np.floor), other),
     )
 
 
@@ -248,7 +260,7 @@ def fmod(input: Any, other: Any) -> Any:
     """x - y trunc(x/y), which has the sign of x; g, and -g trunc(x/y)."""
     return _modulo(input, other, np.fmod, np.trunc), lambda g: (
         summed_to(g, input),
-        summed_to(-g * np.trunc(input / other), other),
+        summed_to(-g * _whole_quotient(input, other, np.trunc), other),
     )
 
 

@@ -17,10 +17,13 @@ def _turned(x: Any, axis: int) -> Any:
     return mapped(x, lambda own: np.flip(own, axis))
 
 
-def _scanned(x: Any, axis: int, function: Any) -> Any:
-    """The results of a function of the result before and each element, along an axis of at least one element."""
+def _scanned(x: Any, axis: int, function: Any, before: float | None = None) -> Any:
+    """The results of a function of the result before and each element, along an axis of at least one element.
+
+    before: the result before the first element; the first is taken as it is if there is none.
+    """
     rows = np.moveaxis(x, axis, 0)
-    found = [rows[0]]
+    found = [rows[0] if before is None else function(before, rows[0])]
     for own in range(1, rows.shape[0]):
         found.append(function(found[-1], rows[own]))
     return np.moveaxis(np.stack(found), 0, axis)
@@ -65,7 +68,8 @@ def logcumsumexp(input: Any, dim: int) -> Any:
         return input, lambda g: (g,)
     axis = dim % max(input.ndim, 1)
     x = input.reshape(input.shape or (1,))
-    y = in_one_kernel(lambda x: _scanned(x, axis, added_logs), x)
+    # The logarithm of the first power is not always the first element itself.
+    y = in_one_kernel(lambda x: _scanned(x, axis, added_logs, before=-np.inf), x)
 
     def part(g: Any) -> Any:
         """The gradient from the positive elements of g."""

@@ -125,3 +125,20 @@ def test_a_gated_linear_unit_keeps_its_gate_in_16_bits(dtype: torch.dtype) -> No
     x = (torch.randn(400, 6) + torch.tensor([0.0, 0, 0, 3, 3, 3])).to(dtype).requires_grad_()
     report = oracle.check_module(Gated(), x)
     assert not report.blame, report
+
+
+def test_a_running_log_of_sums_starts_with_a_logarithm() -> None:
+    """Without a shift the first result is ln e^x, which is not always x; one that is off by 10^-4 is wrong."""
+
+    def by_parts(x: torch.Tensor, factor: float = 1.0) -> torch.Tensor:
+        return (x.exp().cumsum(-1) * factor).log()
+
+    def meant(x: torch.Tensor) -> torch.Tensor:
+        return torch.logcumsumexp(x, -1)
+
+    for dtype in ("float64", "float32"):
+        honest, off = (
+            oracle.check_op(meant, from_torch(lambda x, own=own: by_parts(x, own)), dtypes=(dtype,), x=(6, 5))
+            for own in (1.0, 1.0001)
+        )
+        assert set(verdicts(honest).values()) == {"pass"} and verdicts(off)["output"] == "wrong"

@@ -39,7 +39,8 @@ BOTH = ("float64", "float32")
 ALL = (*BOTH, "float16", "bfloat16")
 FINDINGS = (
     *(
-        Finding("torch", own, "grad_input", ("float64",), most, report)
+        # The argument of an operation in a module may be a parameter.
+        Finding("torch", own, "grad*" if own.startswith("aten.") else "grad_input", ("float64",), most, report)
         for names, most, report in (
             (("Hardsigmoid", "aten.hardsigmoid"), 2.0**-24, "torch-hardsigmoid-float64"),
             (("CELU", "aten.celu"), 2.0**-19, "torch-celu-float64"),

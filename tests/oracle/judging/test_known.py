@@ -123,6 +123,40 @@ def test_a_known_error_is_shown_as_what_it_is(case: str) -> None:
     assert not report.blame and known.startswith("known error of torch: reports/findings/torch-")
 
 
+class OfParameter(torch.nn.Module):
+    """A function of a parameter, not of the input."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.w = torch.nn.Parameter(torch.tensor([-1.3, 1.5, 2.0], dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.w) * x
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        torch.digamma,
+        torch.nn.functional.hardsigmoid,
+        lambda w: torch.nn.functional.celu(w, 0.3),
+        lambda w: torch.polygamma(0, w),
+    ],
+)
+def test_a_known_error_of_an_operation_is_known_of_a_parameter(
+    function: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    """The gradient's row then has the parameter's name; a gradient that is 1 % too large has no excuse."""
+    x = torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64)
+    report = oracle.check_module(OfParameter(function), x)
+    known = report.table[report.table["verdict"] == CONVENTION]
+    assert not report.blame and set(known["quantity"]) == {"grad.w"}
+    learnt = OfParameter(function)
+    learnt.w.register_hook(lambda grad: grad * 1.01)
+    assert not oracle.check_module(learnt, x).passed
+
+
 def test_a_target_of_zero_is_known_where_the_case_is_not_the_suite_s() -> None:
     """The derivative at zero, which torch gives as NaN, is excused, and nothing beside it."""
     scores, target = np.log(np.array([0.2, 0.3, 0.5])), np.array([0.0, 0.5, 0.5])

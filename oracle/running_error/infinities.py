@@ -23,6 +23,15 @@ def in_range(x: ErrorArray) -> ErrorArray:
     return ErrorArray(x.value, x.model, error, scale=x.scale, guide=x.guide)
 
 
+def left_open(x: ErrorArray, unknown: Any) -> ErrorArray:
+    """The array, with an infinite error where implementations may have any number, an infinity or NaN."""
+    if not np.any(unknown):
+        return x
+    x.model.branches.here().out_of_range += int(np.count_nonzero(unknown))
+    error = x.error_or_zero.mapped(lambda own: np.where(unknown, np.inf, own))
+    return ErrorArray(np.where(unknown, 0.0, x.value), x.model, error, scale=x.scale)
+
+
 def times_zero(x: ErrorArray) -> Any:
     """The product of x and zero: NaN where x is infinite, and of infinite error where x may be."""
     may_be_infinite = x.error is not None and not np.isfinite(x.error.statistical).all()

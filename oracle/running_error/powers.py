@@ -10,7 +10,7 @@ import numpy as np
 from oracle.running_error.array import ErrorArray, operands
 from oracle.running_error.dispatch import UFUNCS
 from oracle.running_error.elementwise import bent, certainly_zero, elementwise, square, zero_where
-from oracle.running_error.infinities import in_range
+from oracle.running_error.infinities import in_range, left_open
 from oracle.running_error.model import Floats, Twofold, added
 
 
@@ -32,7 +32,7 @@ def power(x: Any, exponent: Any) -> ErrorArray:
     ):
         error = _with_caused(error, own, its_slope, function, value, other)
     scale = None if x.scale is None else np.fmax(np.square(value), np.square(slope) * x.scale)
-    return _where_known(ErrorArray(value, model, error, scale=scale), _without_a_side(x, n))
+    return left_open(ErrorArray(value, model, error, scale=scale), _without_a_side(x, n))
 
 
 def _with_caused(
@@ -62,15 +62,6 @@ def _without_a_side(x: ErrorArray, n: ErrorArray) -> Any:
     return negative | below_zero | ((x.value == 0) & near(n, np.abs(n.value)))
 
 
-def _where_known(x: ErrorArray, unknown: Any) -> ErrorArray:
-    """The array, with an infinite error where its value is unknown."""
-    if not np.any(unknown):
-        return x
-    x.model.branches.here().out_of_range += int(np.count_nonzero(unknown))
-    error = x.error_or_zero.mapped(lambda own: np.where(unknown, np.inf, own))
-    return ErrorArray(np.where(unknown, 0.0, x.value), x.model, error, scale=x.scale)
-
-
 def _number_as_exponent(x: ErrorArray, c: float) -> ErrorArray:
     if c == 1:
         return x
@@ -80,7 +71,7 @@ def _number_as_exponent(x: ErrorArray, c: float) -> ErrorArray:
     result = rule(x)
     if abs(c) == 0.5:  # a root of -0 is -0, and of -infinity NaN, but IEEE's power of these is 0 and infinity
         unlike = (x.value == 0) if c < 0 else np.zeros(x.shape, bool)
-        result = _where_known(result, np.signbit(x.value) & (unlike | np.isinf(x.value)))
+        result = left_open(result, np.signbit(x.value) & (unlike | np.isinf(x.value)))
     if float(np.asarray(c).astype(x.model.dtype)) == c:
         return result
     # The exponent is rounded like any number: x^(c + e) is x^c (1 + e log x).

@@ -14,6 +14,7 @@ from oracle.programs.geometry import mapped
 from oracle.programs.program import Held
 from oracle.programs.table import rule
 from oracle.running_error import LAMBDA, ErrorArray
+from oracle.running_error.infinities import left_open
 from oracle.running_error.stores import stored
 from refbp import functional
 from refbp.arrays import Backward
@@ -151,10 +152,16 @@ def softmax(input: Any, dim: int, half_to_float: Any = False, dtype: Any = None)
 
 @rule("_safe_softmax")
 def safe_softmax(input: Any, dim: int, dtype: Any = None) -> Any:
-    """`refbp.functional.softmax`, 0 where all of a row is -∞; no gradient there."""
+    """`refbp.functional.softmax`, 0 where all of a row is -∞; there 0 g, so NaN or 0 for one with an infinity or NaN."""
     masked = np.all(plain(input) == -np.inf, axis=dim, keepdims=True)
     y, back = softmax(np.where(masked, 0.0, input), dim)
-    return np.where(masked, 0.0, y), lambda g: np.where(masked, 0.0, back(g))
+
+    def backward(g: Any) -> Any:
+        grad = np.where(masked, 0.0, back(g))
+        lost = masked & ~np.all(np.isfinite(g), axis=dim, keepdims=True)
+        return left_open(grad, lost) if isinstance(grad, ErrorArray) else np.where(lost, np.nan, grad)
+
+    return np.where(masked, 0.0, y), backward
 
 
 @rule("_log_softmax", "log_softmax")

@@ -142,3 +142,24 @@ def test_a_running_log_of_sums_starts_with_a_logarithm() -> None:
             for own in (1.0, 1.0001)
         )
         assert set(verdicts(honest).values()) == {"pass"} and verdicts(off)["output"] == "wrong"
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf])
+def test_no_softmax_of_a_masked_row_is_zero_times_any_gradient(lost: float) -> None:
+    """torch has 0 times NaN there, and a mask has 0; where the gradient is finite, and in other rows, one of them is wrong."""
+
+    def masked(x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.aten._safe_softmax(x, -1)  # type: ignore[no-any-return]
+
+    x = torch.tensor([[-np.inf] * 3, [-np.inf] * 3, [1.0, -np.inf, 2.0], [0.5, 1.0, 2.0]], requires_grad=True)
+    upstream = torch.tensor([[lost, 1, 2], [1, 2, 3], [1, 2, 3], [lost, 1, 2]])
+    (got,) = torch.autograd.grad(masked(x), x, upstream)
+    assert got[0].isnan().all()
+    expected = oracle.expect(masked, x, grad_output=upstream).grads[0]
+    oracle.assert_close(got, expected)
+    oracle.assert_close(torch.cat([torch.zeros(1, 3), got[1:]]), expected)
+    for row, wrong in ((1, np.nan), (2, np.nan), (3, 0.0)):
+        off = got.clone()
+        off[row] = wrong
+        with pytest.raises(oracle.Discrepancy):
+            oracle.assert_close(off, expected)

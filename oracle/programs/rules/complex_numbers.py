@@ -108,7 +108,7 @@ def polar(abs: Any, angle: Any) -> Any:
     cos, sin = np.cos(angle), np.sin(angle)
 
     def backward(g: Any) -> Any:
-        a, b = parts(g)
+        a, b = parts(g)  # torch errs where r is not positive: reports/findings/torch-polar-not-positive.md
         return summed_to(a * cos + b * sin, abs), summed_to(abs * (b * cos - a * sin), angle)
 
     return joined(abs * cos, abs * sin), backward

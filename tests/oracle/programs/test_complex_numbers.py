@@ -329,3 +329,13 @@ def test_the_spectrum_of_real_numbers_has_zeros_with_signs() -> None:
     oracle.assert_close(angles(x), oracle.expect(angles, x).output)
     with pytest.raises(oracle.Discrepancy):
         oracle.assert_close(torch.fft.rfft(x).angle(), oracle.expect(angles, x).output)
+
+
+def test_a_radius_that_is_not_positive_has_its_gradient() -> None:
+    """cos θ for a gradient of the real part, where torch has 0 and -cos θ: reports/findings/torch-polar-not-positive.md."""
+    radius, angle = torch.tensor([1.0, 0.0, -1.0]), torch.full((3,), 0.5)
+    real = np.array([[1.0, 0.0]] * 3, np.float32)
+    expected = oracle.expect(
+        lambda radius: torch.view_as_real(torch.polar(radius, angle)), radius, grad_output=real
+    ).grads[0]
+    np.testing.assert_allclose(expected.value, np.cos(0.5), rtol=1e-12)

@@ -146,11 +146,12 @@ class _Rows:
         made: ErrorArray,
         low: Callable[[str], Any],
         drawn: tuple[Shape, Draw] | None = None,
+        adds_up: bool = True,
     ) -> Row:
         """The row of a quantity; `low` gives the same quantity where all sums are added up in this dtype."""
         expected = expected_of(made)
         row = replace(self.blank, dtype=dtype, quantity=quantity)
-        row = with_nothing_known(compare(row, got, expected, structured=True, no_terms=False), got)
+        row = with_nothing_known(compare(row, got, expected, structured=True, no_terms=not adds_up), got)
         is_narrow = np.dtype(dtype).itemsize == 2 and got.dtype == np.dtype(dtype)
         if row.verdict in (WRONG, IMPRECISE) and is_narrow and dtype != self.arithmetic.accumulate:
             other = low(dtype)
@@ -184,6 +185,7 @@ class _Rows:
                 made,
                 lambda dtype, place=place: self._low(dtype)[0].outputs[place],  # type: ignore[misc]
                 drawn.get(number),
+                adds_up=self.operation.computes,
             )
             for place, ((number, held), made) in enumerate(
                 zip(self.operation.outputs.items(), run.outputs, strict=True)

@@ -1,4 +1,4 @@
-"""In 16 bits nearly every element of a training step is decided: at most a fiftieth has a tolerance that would hide a term."""
+"""What is undecided: in 16 bits at most a fiftieth of a training step, whose tolerance would hide a term; no view of zeros."""
 
 from __future__ import annotations
 
@@ -72,3 +72,22 @@ def test_nearly_everything_is_decided(name: str, precision: str) -> None:
     judged = report.table[report.table["n"] > 0]
     undecided = ((1 - judged["decided"]) * judged["n"]).sum() / judged["n"].sum()
     assert undecided <= MOST[name]
+
+
+class Rows(torch.nn.Module):
+    """Views of a bias that starts at zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.zeros(3, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.bias[0] + self.bias[1:2] + self.bias.t()[:, 2].expand(5, 4) + self.bias.sum(0)
+
+
+def test_a_view_of_zeros_adds_nothing_up() -> None:
+    """It has no row, as no view that is right has one; a sum of zeros tests nothing."""
+    report = oracle.check_module(Rows(), torch.randn(5, 4, generator=torch.Generator().manual_seed(0)))
+    undecided = report.table[report.table["verdict"] == "undecided"]
+    assert report.passed and undecided["layer_type"].tolist() == ["aten.sum"]
+    assert not set(report.table.loc[report.table["quantity"] == "output", "layer_type"]) - {"aten.add", "aten.sum"}

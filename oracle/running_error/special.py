@@ -126,6 +126,32 @@ def zeta(s: float, x: Any) -> Any:
     return elementwise(lambda x: hurwitz(s, x), slope, 8, terms)(x)
 
 
+# The distance of two powers s, relative to the larger of |s| and 1, between which the slope of ζ by s is measured.
+STEP = 1e-5
+
+
+def zeta_of_arrays(s: Any, x: Any) -> Any:
+    """Hurwitz's ζ(s, x), of which the slope by x is -s ζ(s + 1, x). Below zero its first terms may have either sign."""
+    if not isinstance(s, ErrorArray) and not isinstance(x, ErrorArray):
+        return special.zeta(s, x)
+    s, x = map(in_range, operands(s, x))
+    model, value = x.model, special.zeta(s.value, x.value)
+    error = model.rounding(value, 8)
+    below = x.value < 0
+    if below.any():
+        part = x.value - np.floor(x.value)
+        sizes = np.where(below, special.zeta(s.value, part) + special.zeta(s.value, 1 - part), 0.0)
+        error = error + model.raised(np.where(np.isfinite(sizes), sizes, 0.0) * (8 * model.unit_roundoff))
+    step = STEP * np.maximum(np.abs(s.value), 1.0)
+    by_s = (special.zeta(s.value + step, x.value) - special.zeta(s.value - step, x.value)) / (2 * step)
+    by_x = -s.value * special.zeta(s.value + 1, x.value)
+    for own, slope in ((s, by_s), (x, by_x)):
+        if own.error is not None:
+            caused = own.error.mapped(lambda own, slope: np.where(own == 0, 0.0, own * slope), model.raised(slope))
+            error = error + caused
+    return ErrorArray(value, model, error)
+
+
 def at_zero(x: Floats, value: float, elsewhere: Floats) -> Floats:
     return np.where(x == 0, value, elsewhere)
 

@@ -191,6 +191,12 @@ def pow(input: Any, exponent: Any) -> Any:
     )
 
 
+@rule("heaviside")
+def heaviside(input: Any, values: Any) -> Any:
+    """0 below 0, 1 above, v at 0; no gradient."""
+    return np.where(np.equal(input, 0.0), values, np.where(np.greater(input, 0.0), 1.0, 0.0)), lambda g: (None, None)
+
+
 @rule("xlogy")
 def xlogy(input: Any, other: Any) -> Any:
     """x ln y, 0 where x is 0; g ln y, and g x / y."""

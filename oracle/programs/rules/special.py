@@ -10,7 +10,7 @@ from scipy import special
 
 from oracle.programs.adjoint import in_one_kernel, plain, sign_of, summed_to
 from oracle.programs.table import rule
-from oracle.running_error.special import zeta
+from oracle.running_error.special import zeta, zeta_of_arrays
 
 TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 ROOT_TWO_PI = math.sqrt(2 * math.pi)
@@ -41,6 +41,16 @@ def _polygamma(n: int, x: Any) -> Any:
         return special.psi(x)
     factor = float(math.factorial(n)) * (1 if n % 2 else -1)
     return in_one_kernel(lambda x: zeta(float(n + 1), x) * factor, x)
+
+
+@rule("special_zeta")
+def hurwitz_zeta(input: Any, other: Any) -> Any:
+    """Σ (y + k)^(-x), Hurwitz's ζ(x, y); -g x ζ(x + 1, y) to y, and nothing to x."""
+    y = in_one_kernel(zeta_of_arrays, input, other)
+    return y, lambda g: (
+        None,
+        summed_to(g * (-input * in_one_kernel(zeta_of_arrays, input + 1.0, other)), other),
+    )
 
 
 @rule("mvlgamma")

@@ -39,6 +39,8 @@ FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], list[Any]]] =
     "polygamma 1": (lambda x: torch.polygamma(1, x), [even(-19.93, 20.1), np.abs(small(1e-4, 1e4))]),
     "polygamma 2": (lambda x: torch.polygamma(2, x), [even(-19.93, 20.1), np.abs(small(1e-4, 1e4))]),
     "polygamma 3": (lambda x: torch.polygamma(3, x), [even(-19.93, 20.1), np.abs(small(1e-4, 1e4))]),
+    "zeta": (lambda x: torch.special.zeta(2.5, x), [even(0.02, 20), np.abs(small(1e-4, 1e4))]),
+    "zeta below zero": (lambda x: torch.special.zeta(3, x), [even(-9.93, 0.1)]),
     "erfc": (torch.erfc, [even(-9, 9), small(1e-20, 1)]),
     "erfinv": (torch.erfinv, [even(-0.999, 0.999), small(1e-20, 1e-3), near_one(small(1e-6, 0.1))]),
     "erfcx": (torch.special.erfcx, [even(-9, 20), small(1e-5, 9)]),

@@ -11,7 +11,7 @@ from scipy import special
 
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import Twofold
-from oracle.running_error.special import erfc, hurwitz, log_gamma, log_ndtr, zeta
+from oracle.running_error.special import erfc, hurwitz, log_gamma, log_ndtr, zeta, zeta_of_arrays
 
 mpmath = pytest.importorskip("mpmath")
 MODEL = ErrorModel(np.dtype("float32"), bounds=True)
@@ -24,6 +24,8 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], tuple[float, float]]] = {
     "digamma below zero": (special.psi, (-2.9, -2.1)),
     "trigamma": (lambda x: zeta(2.0, x), (-1.9, 5)),
     "tetragamma": (lambda x: zeta(3.0, x), (0.2, 5)),
+    "zeta": (lambda x: zeta_of_arrays(np.array(2.5), x), (0.2, 5)),
+    "zeta by its power": (lambda s: zeta_of_arrays(s, np.array(0.7)), (1.5, 5)),
     "erfc": (special.erfc, (-2, 4)),
     "erfinv": (special.erfinv, (-0.9, 0.9)),
     "erfcx": (special.erfcx, (-2, 4)),

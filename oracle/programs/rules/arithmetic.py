@@ -69,11 +69,13 @@ def floor_divide(input: Any, other: Any) -> Any:
 
 
 def _whole_quotient(input: Any, other: Any, rounded: Any) -> Any:
-    """x / y, rounded to a whole number. Where y divides x, and both are exact, the quotient is one already."""
-    whole = rounded(input / other)
-    if any(isinstance(own, ErrorArray) and own.error is not None for own in (input, other)):
-        return whole
-    return np.where(np.fmod(plain(input), plain(other)) == 0, plain(whole), whole)
+    """x / y, rounded to a whole number. Where y divides x, and both are exact, the quotient is one already. Of an infinity the
+    floor is Python's: NaN of ∞ / y, and -1 of -1 / ∞."""
+    whole, x, y = rounded(input / other), plain(input), plain(other)
+    certain = np.isinf(x) | np.isinf(y)
+    if all(not isinstance(own, ErrorArray) or own.error is None for own in (input, other)):
+        certain = certain | (np.fmod(x, y) == 0)
+    return np.where(certain, np.floor_divide(x, y) if rounded is np.floor else np.trunc(x / y), whole)
 
 
 @rule("neg")

@@ -1,8 +1,9 @@
-"""Quotients and numbers that are rounded to whole numbers, also to such as float32 does not hold."""
+"""Quotients and numbers that are rounded to whole numbers, also to such as float32 does not hold; a step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import oracle
+from oracle.programs.execution import Plain, Run, WithErrors
+from oracle.programs.torch_calls import record
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import Twofold
+from tests.oracle.programs.test_rules import UNUSUAL
 
 NUMBERS = torch.tensor([2e9, 1.0, -2e9, 7.0, 123456789.0, 6.0])
 DIVISORS = torch.tensor([3.0, 3.0, 7.0, 3.0, 0.1, 3.0])
@@ -67,3 +71,21 @@ def test_an_error_of_many_jumps_goes_on(function: Callable[[ErrorArray], ErrorAr
     )
     jumps = np.array([function is not np.rint, True, False])
     np.testing.assert_allclose(function(given).sigma, np.where(jumps, np.hypot([1e-6, 40, 1e-6], 1), 0))
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        torch.heaviside,
+        torch.floor_divide,
+        *(lambda x, y, mode=mode: torch.div(x, y, rounding_mode=mode) for mode in ("floor", "trunc")),
+    ],
+)
+def test_unusual_numbers_without_a_gradient_are_torch_s(fn: Any) -> None:
+    """torch does not differentiate all of these."""
+    given = torch.meshgrid(UNUSUAL, UNUSUAL, indexing="ij")
+    program, _ = record(fn, *given)
+    (got,) = Run(program, Plain()).outputs
+    np.testing.assert_allclose(got, fn(*given), rtol=1e-12, equal_nan=True)
+    (exact,) = Run(program, WithErrors(ErrorModel(np.dtype("float32")))).outputs
+    np.testing.assert_allclose(exact.value, got, rtol=1e-12, equal_nan=True)

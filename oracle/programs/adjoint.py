@@ -59,8 +59,9 @@ def sign_of(x: Any) -> Any:
 
 
 def is_negative(x: Any) -> Any:
-    """The mask of numbers below zero and of -0. It is open where rounding decides on which side of zero x lies."""
-    return np.less(x, 0.0) | (np.signbit(plain(x)) & (plain(x) == 0))
+    """The mask of numbers below zero, of -0 and of NaN with a sign. It is open where rounding decides on which side of zero x
+    lies."""
+    return np.less(x, 0.0) | (np.signbit(plain(x)) & ~(np.abs(plain(x)) > 0))
 
 
 def in_one_kernel(function: Callable[..., Any], *arrays: Any) -> Any:

@@ -163,3 +163,11 @@ def test_no_softmax_of_a_masked_row_is_zero_times_any_gradient(lost: float) -> N
         off[row] = wrong
         with pytest.raises(oracle.Discrepancy):
             oracle.assert_close(off, expected)
+
+
+def test_a_nan_has_a_sign_too() -> None:
+    """copysign reads its sign bit, which torch sets where it stores a NaN in bfloat16."""
+    sign = torch.tensor([np.nan, -0.0, 2.0]).to(torch.bfloat16)
+    x = torch.tensor([1.0, 1.0, -1.0], dtype=torch.bfloat16)
+    expected = oracle.expect(torch.copysign, x, sign, grad_output=torch.ones_like(x)).output
+    assert expected.value.tolist() == torch.copysign(x, sign).tolist()

@@ -12,7 +12,7 @@ import torch
 import oracle
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import Twofold
-from oracle.subjects.torch import from_torch
+from oracle.subjects.torch_functions import from_torch
 
 BASES = torch.tensor([-1.5, 0.0, -2.0, 1.7, 0.0, -0.0, -0.0, 3.0, torch.inf, -1.5, 0.0])
 EXPONENTS = torch.tensor([2.0, 3.0, 0.5, 2.5, 0.0, 3.0, -1.0, 4.0, -2.0, -3.0, -2.0])

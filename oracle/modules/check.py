@@ -14,7 +14,7 @@ import torch
 from oracle.harness.judge import judge_step
 from oracle.harness.surroundings import Surroundings
 from oracle.judging.profile import Profile
-from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, UNSUPPORTED, WRONG, Row
+from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNDECIDED, UNJUDGED, WRONG, Row
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError, check_references, check_words, checked, checked_profile
 from oracle.modules.as_parts import Observed, mixed, of_calls, of_loss, of_statistics, of_update
@@ -34,6 +34,9 @@ from oracle.report.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
 from oracle.subjects.torch import array, as_real, can_learn
 from oracle.wording.errors import in_a_line
+
+# How to declare that updates are not to be judged.
+LEAVE_OUT = 'profile=oracle.Profile(quantities=("output", "grad*", "buffer*"))'
 
 
 def check_module(
@@ -72,7 +75,7 @@ def check_module(
             random, the same in every call.
         target: the loss's arguments after the output: one, or a tuple of several, each nested like x.
         optimizer: an optimizer of parameters of the module; each step then ends with an update. It is judged if it is one of
-            torch.optim's that refbp has, or derives from one.
+            torch.optim's that refbp has, or derives from one; else it is unjudged, unless the profile leaves `param.*` out.
         steps: the number of steps; all use the same data.
         profile: deliberate differences of the module's layers from torch, as a subject declares them. `accumulate` is the dtype
             in which layers and operations add up, in place of what is known of torch's kernels. For a module in 16 bits,
@@ -122,6 +125,7 @@ def check_module(
         unjudged=unjudged,
         not_asked_for=tuple(run.not_asked_for),
         not_reached=run.not_reached(recorded),
+        not_finite=run.not_finite,
         left_changed=left,
     )
     rows = sorted(judgement.rows, key=lambda row: dtypes.index(row.dtype))
@@ -171,6 +175,7 @@ class _Run:
         self.dtype = str(as_real(learning[0].detach()).dtype).removeprefix("torch.") if learning else "float32"
         self.covered = Covered(seed)
         self.not_asked_for: dict[str, None] = {}
+        self.not_finite = ""
 
     def steps(self, count: int) -> Iterator[RecordedStep]:
         """Makes the steps, up to one that ends early."""
@@ -200,10 +205,12 @@ class _Run:
         observed += [own for own in (of_statistics(call, self.case) for call in late) if own is not None]
         operations = sorted(step.operations, key=lambda own: own[0].age)
         self._cover(step, calls, operations)
+        self.not_finite = self.not_finite or step.not_finite
         notes = [row for call in calls for row in self._notes(number, call, error)]
         notes += self._cut_off(number, step)
         notes += [row for own in operations for row in self._of_operation(number, *own)]
         notes += [row for call in calls for row in self._spoilt(number, call)]
+        notes += list(self._astray(number, step))
         if error is None:
             notes += self._never_called(number, calls)
             notes += self._unknown_optimizer(number, step)
@@ -286,6 +293,18 @@ class _Run:
             said = f"it writes into the {what} that it is given, which other code may read"
             yield self._note(step, call.layer, quantity, WRONG, said)
 
+    def _astray(self, number: int, step: Step) -> Iterator[Row]:
+        """Rows for gradients that are not the sum of what was passed on."""
+        for place, kind, own in step.astray:
+            if own.verdict == UNJUDGED:
+                self.covered.leave_open(place, kind, own.reason)
+                yield self._note(number, place, "", UNJUDGED, own.reason, kind)
+            elif kind == "parameter":
+                layer, _, short = place.rpartition(".")
+                yield self._note(number, layer, f"grad.{short}", WRONG, own.reason)
+            else:
+                yield self._note(number, place, "grad_input", WRONG, own.reason, kind)
+
     def _cut_off(self, number: int, step: Step) -> Iterator[Row]:
         """Rows for writes that autograd did not notice, and for places that keep gradients from parameters."""
         for layer in step.watch.spoilt:
@@ -305,6 +324,12 @@ class _Run:
                 yield self._note(step, name, "", UNDECIDED, said)
 
     def _unknown_optimizer(self, number: int, step: Step) -> Iterator[Row]:
-        if self.training.optimizer is not None and step.updated is None and not number:
+        """A row for an optimizer that the reference lacks, unless the profile leaves updates out."""
+        shown = any(
+            self.training.profile.shows(f"param.{name.rpartition('.')[2]}") for name in self.training.names.values()
+        )
+        if self.training.optimizer is not None and step.updated is None and not number and shown:
             kind = class_name(type(self.training.optimizer))
-            yield self._note(number, "optimizer", "", UNSUPPORTED, f"the reference has no {kind}", kind)
+            said = f"the reference has no {kind}, so its updates are not judged; {LEAVE_OUT} declares that"
+            self.covered.leave_open("optimizer", kind, said)
+            yield self._note(number, "optimizer", "", UNJUDGED, said, kind)

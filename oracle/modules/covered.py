@@ -81,6 +81,11 @@ class Covered:
             self.judged_elements += judged
             self.judged_met += 1
 
+    def leave_open(self, place: str, kind: str, reason: str) -> None:
+        """Counts a gradient that is not what was judged, at an operation or at the parameter of this name."""
+        self.open.add(place)
+        self.unjudged[Unjudged(place, kind, reason)] = None
+
     def add_learnt(self, sizes: Mapping[str, int]) -> None:
         """Counts the parameters that have a gradient; a gradient without a recorded operation has an unknown origin."""
         self.learnt |= set(sizes)

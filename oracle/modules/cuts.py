@@ -41,7 +41,7 @@ class Cuts:
             return
         for tensor in tensors if self._detached else []:
             key = memory_of(tensor)
-            if key in self._detached and not tensor.requires_grad:
+            if key in self._detached and tensor.grad_fn is None:
                 cut, node = self._detached.pop(key)
                 self._used[node] = cut
         if name == "detach" and has_place(tensors[0]) and tensors[0].grad_fn is not None:

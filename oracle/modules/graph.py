@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.autograd.graph import get_gradient_edge
 
 from oracle.modules.calls import Node
+
+Edge: TypeAlias = tuple[Node, int]
 
 # The age of nodes that add a gradient to a leaf tensor; they belong to no call.
 AGELESS = 2**63
@@ -38,12 +40,18 @@ def nodes_behind(nodes: Iterable[Node], leaves: bool = False) -> set[Node]:
     return found
 
 
+def is_ours(node: Node) -> bool:
+    """Whether the node is none of the network's."""
+    cls = getattr(node, "_forward_cls", None)
+    return cls is not None and cls.__module__.startswith("oracle.modules")
+
+
 def is_scripted(node: Node) -> bool:
     """Whether a node stands for a part of a function of torch.jit.script, which torch differentiates as one."""
     return bool(node.name().endswith("::DifferentiableGraphBackward"))
 
 
-def edge_of(tensor: torch.Tensor) -> tuple[Node, int]:
+def edge_of(tensor: torch.Tensor) -> Edge:
     """The destination of a tensor's gradient: a node, and the number of the node's output that the tensor is."""
     edge = get_gradient_edge(tensor)
     return edge.node, edge.output_nr

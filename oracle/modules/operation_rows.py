@@ -21,6 +21,7 @@ from oracle.judging.verdict import (
     is_off_by_a_factor,
     with_nothing_known,
 )
+from oracle.modules.chosen_results import is_compared
 from oracle.modules.operations import Operation
 from oracle.modules.references import by_reference
 from oracle.modules.sampled.draws import Draw, Shape, sampled_of
@@ -213,9 +214,20 @@ class _Rows:
             )
             if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_kink(place, got):
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
+            if grad is None and row.verdict in DISCREPANCIES and self._is_chosen(run, place):
+                raise NoRule(
+                    "its result depends on an input through comparisons alone, whose derivative is 0: give the intended function "
+                    "as references={...: ...}"
+                )
             found.append(row)
         factors = [row for row, got, due in self.wrong if row in found and is_off_by_a_factor(row, got, due)]
         return [self._told(row) for row in beside_a_factor(found, factors)]
+
+    def _is_chosen(self, run: Derived, place: int) -> bool:
+        """Whether the forward program of a custom function compares an input, as a search for a root does."""
+        if self.operation.called is not None or self.operation.kind.startswith("aten.") or not isinstance(run, Run):
+            return False
+        return is_compared(run.program, run.program.inputs[place][0])
 
     def _told(self, row: Row) -> Row:
         """The row of a gradient; a wrong one of a custom function says what it should be."""

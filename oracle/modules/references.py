@@ -12,7 +12,7 @@ from torch.utils import _pytree
 from oracle.modules.operations import Called
 from oracle.programs.common_errors import Derived
 from oracle.programs.execution import Run, WithErrors
-from oracle.programs.program import Held, replaced
+from oracle.programs.program import Held, Program, replaced
 from oracle.programs.table import NoRule
 from oracle.programs.torch_calls import record
 from oracle.subjects.torch import tensor
@@ -67,6 +67,18 @@ def _recorded(
     called: Called, tensors: Sequence[Held], inputs: Sequence[Held], arithmetic: WithErrors, refused: Exception | None
 ) -> Derived:
     learning = [_place(own, tensors) for own in inputs]
+    return Chosen(Run(_program(called, tensors, learning, refused), replace(arithmetic, opens=True)), learning)
+
+
+def program_by_reference(called: Called, inputs: Sequence[Held]) -> tuple[Program, list[int]]:
+    """The program of a reference in torch, and the places of these among its inputs. Raises: NoRule."""
+    tensors: list[Held] = []
+    replaced((called.args, dict(called.kwargs)), Held, tensors.append)
+    learning = [_place(own, tensors) for own in inputs]
+    return _program(called, tensors, learning, None), learning
+
+
+def _program(called: Called, tensors: Sequence[Held], learning: Sequence[int], refused: Exception | None) -> Program:
     given = [_tensor(own).requires_grad_(place in learning) for place, own in enumerate(tensors)]
 
     def program(*values: torch.Tensor) -> list[torch.Tensor]:
@@ -83,8 +95,7 @@ def _recorded(
         raise
     except Exception as error:
         raise NoRule(f"its reference raises {type(error).__name__}: {error}") from refused
-    run = Run(made, replace(arithmetic, opens=True))
-    return Chosen(run, learning)
+    return made
 
 
 def _tensor(own: Held) -> torch.Tensor:

@@ -15,18 +15,22 @@ from oracle.case.arrays import Array
 from oracle.case.names import quantity_of
 from oracle.execution.memory import give_back
 from oracle.judging.profile import Profile
+from oracle.judging.rows import UNJUDGED
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError
+from oracle.modules.arrivals import OVERWRITTEN, Arrivals, Astray
 from oracle.modules.as_parts import Update, mixed, of_calls
-from oracle.modules.calls import Call, taken
+from oracle.modules.calls import Call, Node, taken
 from oracle.modules.capture import Capture, is_in_one_graph
 from oracle.modules.cuts import Cut
+from oracle.modules.graph import age_of
 from oracle.modules.module_step import JudgedPart, judged_part
 from oracle.modules.operation_rows import Judged, judged
 from oracle.modules.operations import Operation
 from oracle.modules.sampled.draws import Draw, Shape
 from oracle.modules.sampled.plans import DRAWN
 from oracle.modules.sampled.sampler import Sampler
+from oracle.modules.second_derivatives import compared
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.modules.used_references import References
 from oracle.modules.watch import Watch
@@ -72,6 +76,8 @@ class Step:
         capture: the record of its layers.
         parts: the layers that are judged already, by name.
         operations: those between and inside layers.
+        astray: gradients that are not the sum of what was passed on, each with its place and kind.
+        not_finite: the place where NaN or an infinity begins in the gradients; "" if there is none.
         learnt: the sizes of the parameters that have a gradient, by name.
         loss_call, updated: the calls of the loss and of the optimizer, if the reference has them.
         at: the stage that was reached.
@@ -82,9 +88,12 @@ class Step:
         self.sampler = sampler = None if training.seed is None else Sampler(training.seed, number)
         self.watch = Watch(training.module, training.names, training.references, sampler)
         self.capture = Capture(training.names, self._judge_call, self.watch.copied, sampler, training.kept)
+        self.arrivals = Arrivals(training.names, self._judges_inside)
         self.parts: dict[str, list[JudgedPart]] = {}
         self.operations: list[tuple[Operation, Judged]] = []
         self.cuts: list[tuple[Cut, list[str]]] = []
+        self.astray: list[tuple[str, str, Astray]] = []
+        self.not_finite = ""
         self.learnt: dict[str, int] = {}
         self.number = number
         self.outputs: list[torch.Tensor] = []
@@ -101,6 +110,7 @@ class Step:
         finally:
             self.capture.release()
             self.watch.release()
+            self.arrivals.release()
 
     def _forward(self) -> None:
         run, capture = self.training, self.capture
@@ -144,13 +154,56 @@ class Step:
         learning = [own for own in self.outputs if own.requires_grad]
         if learning:
             self.capture.leave_to_operations(learning)
-            self.watch.watch(learning, set(self.capture.owned), self._done)
             scalar = self.training.loss is not None and learning[0].dim() == 0
-            self.capture.backward(learning, [None] if scalar else [upstream(own) for own in learning])
+            given = [None] if scalar else [upstream(own) for own in learning]
+            self.arrivals.watch(learning, given, [*self.watch.read(), *self.training.names])
+            self.watch.watch(learning, set(self.capture.owned), self._done)
+            self._judge_inner()
+            self.capture.backward(learning, given)
+            self.arrivals.close()
             for own in self.watch.referenced.operations():
                 self._judge(own)
-            self.cuts = list(self.watch.cuts.unlearnt())
             self.learnt = {name: own.numel() for own, name in self.training.names.items() if own.grad is not None}
+            self.cuts = list(self.watch.cuts.unlearnt())
+            if self.arrivals.not_finite is not None:
+                layer, kind, where = self._place_of(self.arrivals.not_finite)
+                self.not_finite = f"{layer} ({kind}{where and f', {where}'})"
+            self.astray += [(*self._place_of(own.place)[:2], own) for own in dict.fromkeys(self.arrivals.astray)]
+            if any(own.spoils for own, _ in self.operations) or any(
+                "grad_output" in own.spoilt for own in self.capture.calls
+            ):
+                self.astray = [own for own in self.astray if own[2].reason != OVERWRITTEN]  # it is known who did it
+
+    def _judge_inner(self) -> None:
+        """Judges the custom Functions whose backward ran while the module differentiated itself in its forward pass."""
+        inner = self.watch.inner
+        for operation, is_differentiated, twice in inner.operations:
+            found = compared(operation, twice) if is_differentiated else None
+            self._judge(operation)
+            if found is not None and not self.operations[-1][1].wrong:
+                self.astray.append((operation.layer, operation.kind, Astray(operation.layer, *found)))
+        for kind in dict.fromkeys(node._forward_cls for node in inner.passes):
+            astray = Astray(
+                kind.__name__,
+                UNJUDGED,
+                "it is part of a call with a reference, and its gradient was taken in the forward pass",
+            )
+            self.astray.append((kind.__name__, f"{kind.__module__}.{kind.__qualname__}", astray))
+
+    def _judges_inside(self, name: str) -> bool:
+        """Whether a parameter's gradient is judged that it gets in a backward pass inside of the backward pass."""
+        calls = [own for own in self.capture.calls if own.spec is not None and not own.behind]
+        return bool(self.watch.learnt) or any(name in own.learns for own in calls)
+
+    def _place_of(self, node: Node | str) -> tuple[str, str, str]:
+        """The place of a node or parameter, its kind, and file and line if they are known."""
+        if isinstance(node, str):
+            return node, "parameter", ""
+        call = self.capture.owned.get(node)
+        if call is not None:
+            return call.layer, call.kind, ""
+        found = [(own.layer, own.kind, own.where) for own, _ in self.operations if own.age == age_of(node)]
+        return found[-1] if found else (node.name(), "node", "")
 
     def _judge_call(self, call: Call) -> None:
         """Called when a layer's gradients have arrived: judges it, and releases its arrays."""

@@ -21,7 +21,8 @@ from torch.utils.checkpoint import CheckpointFunction
 from oracle.case.arrays import Array
 from oracle.modules.calls import Node, copy_of, taken, with_share
 from oracle.modules.cuts import Cuts
-from oracle.modules.graph import age_of, calls_of, is_compiled, is_scripted, nodes_behind
+from oracle.modules.graph import Edge, age_of, calls_of, is_compiled, is_ours, is_scripted, nodes_behind
+from oracle.modules.inner_passes import InnerPasses
 from oracle.modules.operations import Called, Operation, computes, differentiate, main_call, maker_of, plain_name
 from oracle.modules.referenced import Referenced
 from oracle.modules.sampled.draws import Draw
@@ -32,8 +33,6 @@ from oracle.modules.used_references import COMPILED, REENTRANT, References
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
 from oracle.programs.torch_calls import Recording, frame_of_user, has_place, memory_of, op_name
-
-Edge = tuple[Node, int]
 
 
 class Watch(Recording):  # type: ignore[no-untyped-call]
@@ -59,6 +58,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.of_ops = {name: kind for kind in references if (name := op_name(kind)) is not None}
         self.referenced = Referenced(module, references, names, self.held, self._found)
         self.tensor_hooks = TensorHooks(references, names)
+        self.inner = InnerPasses()
         self.called: dict[int, Called] = {}
         self.paths = {id(own): name for name, own in module.named_modules()}
         self.parameters = dict(names)
@@ -69,7 +69,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.spoilt: dict[str, None] = {}
         self.at = ""
         self.cuts = Cuts(self.parameters, self._here)
-        self._learnt: list[dict[str, Array]] = []
+        self.learnt: list[dict[str, Array]] = []
         self._hooks: list[Any] = []
         self._is_in_checkpoint = False
         self._thread, self._elsewhere = get_ident(), dict[int, tuple[int, int]]()
@@ -89,7 +89,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         entering = hooks.register_module_forward_pre_hook(lambda own, _: self.stack.append(self._path(own)))
         leaving = hooks.register_module_forward_hook(lambda *_: self._left(), always_call=True)
         try:
-            with self, self._calls_shown(), self.referenced.watched():
+            with self, self._calls_shown(), self.referenced.watched(), self.inner.watched():
                 yield
         finally:
             entering.remove()
@@ -251,21 +251,21 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         outputs = list(outputs)
         self.seen("", outputs)
         owned = owned | self.referenced.owned()
-        nodes = nodes_behind([own.grad_fn for own in outputs if own.grad_fn is not None])
+        nodes = nodes_behind([*(own.grad_fn for own in outputs if own.grad_fn is not None), *self.inner.passes])
         elsewhere = {age for least, most in self._elsewhere.values() for age in range(least - 1, most)}
         hides_parameters, counts = False, dict[str, int]()
         for node, first, last in calls_of(nodes, [event.number for event in self.events], elsewhere):
-            if node in owned or _is_ours(node):
+            if node in owned or is_ours(node):
                 continue
             operation = self._operation(node, first, last, counts)
+            self.inner.add(node, operation, self.sampler)
             if age_of(node) in elsewhere:
                 operation.reason = "another thread ran calls at this point: which of them are its own is not known"
             if self.sampler is not None:
                 operation.parts = parts_of(operation, self.sampler)
             hides_parameters |= bool(operation.hidden)
             self._follow(node, operation, done)
-        read = [tensor for reads in self._read.values() for tensor, _, _ in reads]
-        self.tensor_hooks.watch([*read, *self.parameters], self.held, done)
+        self.tensor_hooks.watch([*self.read(), *self.parameters], self.held, done)
         self.events, self.edges, self.leaves, self._read = [], {}, {}, {}
         self.cuts.forget()
         self._only_seen.clear()
@@ -276,9 +276,13 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 if own.requires_grad
             ]
 
+    def read(self) -> Iterator[torch.Tensor]:
+        """The results of the graph whose numbers were read; available until `watch`."""
+        return (tensor for reads in self._read.values() for tensor, _, _ in reads)
+
     def _learning(self, name: str) -> Callable[[torch.Tensor], None]:
         def hook(gradient: torch.Tensor) -> None:
-            for learnt in self._learnt[-1:]:
+            for learnt in self.learnt[-1:]:
                 learnt[name] = with_share(learnt.get(name), copy_of(gradient))
 
         return hook
@@ -362,7 +366,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         def arriving(gradients: tuple[torch.Tensor | None, ...]) -> None:
             self.at = operation.layer
             if operation.hidden:
-                self._learnt.append({})
+                self.learnt.append({})
             given.update({i: own for i, own in enumerate(gradients) if own is not None})
             operation.arrive(given)
 
@@ -373,7 +377,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 if gradient is not None and position < len(edges) and edges[position][0] is not None:
                     operation.add(edges.index(edges[position]), gradient)
             if operation.hidden:
-                operation.add_hidden(self._learnt.pop())
+                operation.add_hidden(self.learnt.pop())
             done(operation)
 
         self._hooks += [node.register_prehook(arriving), node.register_hook(leaving)]
@@ -385,9 +389,5 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._hooks.clear()
         self.cuts.release()
         self.referenced.release()
+        self.inner.release()
         self.tensor_hooks.release()
-
-
-def _is_ours(node: Node) -> bool:
-    cls = getattr(node, "_forward_cls", None)
-    return cls is not None and cls.__module__.startswith("oracle.modules")

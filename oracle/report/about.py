@@ -28,6 +28,7 @@ class About(Environment):
         not_trained_freely: networks that could not be trained freely, and why.
         not_asked_for: the layers of a module whose input requires no gradient.
         not_reached: the parameters of a module that require a gradient and got none.
+        not_finite: the place in a module where NaN or an infinity begins in the gradients.
         left_changed: the settings of the process that the subject left changed.
         command: a command or call that repeats the run.
         again: a command or call that repeats one case, see `oracle.blame.blame.reproduce`.
@@ -45,6 +46,7 @@ class About(Environment):
     not_trained_freely: tuple[str, ...] = ()
     not_asked_for: tuple[str, ...] = ()
     not_reached: tuple[str, ...] = ()
+    not_finite: str = ""
     left_changed: tuple[str, ...] = ()
     command: str = ""
     again: str = ""
@@ -64,13 +66,15 @@ class About(Environment):
 
     @property
     def declared(self) -> str:
-        """How the subject's profile changes the judgement, which input gradients were not requested and so have no row, and which
-        parameters no gradient reached; "" if there is nothing to say."""
+        """How the subject's profile changes the judgement, which input gradients were not requested and so have no row, which
+        parameters no gradient reached, and where gradients stop being finite; "" if there is nothing to say."""
         said = [*self.profile]
         if self.not_asked_for:
             said.append(f"no grad_input of {_named(self.not_asked_for)}, whose input requires no gradient")
         if self.not_reached:
             said.append(f"no gradient reached {_named(self.not_reached)}")
+        if self.not_finite:
+            said.append(f"NaN or an infinity begins in the gradients at {self.not_finite}, where finite ones arrive")
         return "; ".join(said)
 
     def untried(self, most: int) -> str:

@@ -130,10 +130,11 @@ class Findings:
             why = f", the first since: {self.table['diagnosis'].iloc[0]}" if runs else ""
             return f"{what}: {NOTHING_JUDGED} ({counted(runs, 'run')} of {cases}, all unsupported){why}"
         if self.outcome in (NOTHING_DECIDED, NO_GRADIENT):
-            why = f"every row is undecided{' or unsupported' if lacking else ''}"
+            others = [own for own in (UNSUPPORTED, UNJUDGED) if rows.get(own, 0)]
+            why = f"every row is {' or '.join([UNDECIDED, *others])}"
             if self.outcome == NO_GRADIENT:
                 why = f"of {counted(len(self.table), 'row')} none is a gradient that was decided"
-            return f"{what}: {self.outcome} ({counted(runs, 'run')} of {cases}, {why})"
+            return f"{what}: {self.outcome} ({counted(runs, 'run')} of {cases}, {why}){self._first_unjudged}"
         share = exact_share(rows.get(UNDECIDED, 0) / len(self.table))
         tail = [counted(len(self.table), "row"), f"{share} undecided"]
         if rows.get(UNSUPPORTED, 0) > lacking:  # in runs that were judged, which count as such
@@ -143,9 +144,8 @@ class Findings:
         if largest := figure(self.families["z_max"].max()):
             tail.append(f"largest z {largest}")
         failed = self.table[self.table["verdict"] == FAILED]
-        if self.outcome == NOT_ALL_JUDGED:
-            first = self.not_judged[0]
-            return f"{what}: {NOT_ALL_JUDGED} ({', '.join(tail)}), first {first.place} ({first.kind}): {first.reason}"
+        if self.outcome in (NOT_ALL_JUDGED, NOTHING_JUDGED):
+            return f"{what}: {self.outcome} ({', '.join(tail)}){self._first_unjudged}"
         if self.outcome == HARNESS_FAILED:
             return f"{what}: {failed_runs(failed)}"
         if not self.passed:
@@ -154,3 +154,8 @@ class Findings:
             return f"{what}: discrepancies in {failing:,} of {runs:,} runs ({', '.join(tail)}){more}"
         more = f", {lacking:,} more unsupported" if lacking else ""
         return f"{what}: conforms in {counted(runs - lacking, 'run')} of {cases}{more} ({', '.join(tail)})"
+
+    @property
+    def _first_unjudged(self) -> str:
+        """The first thing that was not judged, and why, as the end of a sentence; "" if there is none."""
+        return "".join(f", first {place} ({kind}): {reason}" for place, kind, reason in self.not_judged[:1])

@@ -311,8 +311,11 @@ def test_an_optimizer_that_the_reference_lacks_is_said() -> None:
     layer = nn.Linear(3, 2)
     report = oracle.check_module(layer, torch.randn(4, 3), optimizer=Own(layer.parameters()))
     (row,) = report.table[report.table["layer"] == "optimizer"].to_dict("records")
-    assert row["verdict"] == "unsupported" and row["diagnosis"].startswith("the reference has no ")
-    assert row["diagnosis"].endswith("Own") and report.coverage.gradients == 1 and not report.blame
+    assert row["verdict"] == "unjudged" and "the reference has no " in row["diagnosis"] and not report.blame
+    assert report.coverage.gradients == 1 and not report.passed and "Own, so its updates are not judged" in str(report)
+    without = oracle.Profile(quantities=("output", "grad*", "buffer*"))
+    declared = oracle.check_module(layer, torch.randn(4, 3), optimizer=Own(layer.parameters()), profile=without)
+    assert declared.passed and "its profile declares that it shows only output, grad*, buffer*" in str(declared)
 
 
 def test_each_call_of_a_shared_layer_has_its_own_gradients() -> None:

@@ -138,3 +138,25 @@ def test_an_infinity_that_is_lost_is_wrong() -> None:
     report = oracle.check_module(module, torch.randn(2, 3), loss=overflows, target=torch.zeros(1))
     wrong = report.table[report.table.verdict == "wrong"]
     assert [*zip(wrong.layer, wrong.quantity, strict=True)] == [("Dropped", "grad_input")]
+
+
+class Attention(nn.Module):
+    """A row that is masked altogether is NaN, which is hidden in the forward pass."""
+
+    def __init__(self, masked: float) -> None:
+        super().__init__()
+        self.q, self.masked = nn.Linear(4, 4), masked
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, mask = self.q(x), torch.tensor([[True] * 3, [False, False, True], [False] * 3])
+        return ((q @ q.mT).masked_fill(mask, self.masked).softmax(-1) @ q).nan_to_num()
+
+
+def test_the_report_says_where_gradients_stop_being_finite() -> None:
+    """Each operation is right, and the parameter's gradient is NaN."""
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 4)
+    report = oracle.check_module(Attention(-INF), x)
+    report.raise_for_discrepancy()
+    assert "NaN or an infinity begins in the gradients at bmm#2 (aten.bmm, test_infinite_gradients.py:" in str(report)
+    assert "begins" not in str(oracle.check_module(Attention(-1e9), x))

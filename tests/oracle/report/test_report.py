@@ -100,6 +100,18 @@ def test_what_was_not_judged_does_not_count_as_conforming() -> None:
         assert f"mine against torch: {said}" in repr(Report.of(rows, ABOUT, {}))
 
 
+def test_the_conclusion_names_the_first_that_was_not_judged() -> None:
+    """Also where nothing else was judged, which read as if discrepancies had been looked for."""
+    alone, open_ = row("unjudged", diagnosis="no rule for svd"), row("undecided")
+    for rows, said in (
+        ([alone], "nothing was judged (1 row, "),
+        ([alone, open_], "nothing was decided (1 run of 2 cases, "),
+    ):
+        shown = Report.of(rows, ABOUT, {}).conclusion
+        assert shown.startswith(f"mine against torch: {said}") and "): no rule for svd" in shown
+    assert "every row is undecided or unjudged" in shown
+
+
 def test_a_printed_report_is_no_longer_than_a_screen_or_two() -> None:
     rows = [row("wrong", case=f"tiny/{number}", n_outside=1) for number in range(25)]
     assert "\nand 5 more\nmine against torch: discrepancies in 25 of 25 runs" in repr(Report.of(rows, ABOUT, {}))

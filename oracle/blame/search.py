@@ -195,7 +195,7 @@ def of_part(part: Part, bench: Bench, rows: Sequence[Row]) -> Iterator[Evidenced
         if got is None or not isinstance(prediction, ErrorArray) or prediction.shape != got.shape:
             continue
         previous = bench.trace.get(row.step - 1, row.layer, row.quantity)
-        values, expected = got.astype(np.float64), compared.expected(key)
+        values, expected = got.astype(np.float64), compared.expected_of_accused(key)
         siblings = {own.quantity: value for own, value in values_of.items() if own[:2] == key[:2] and own != key}
         moved = _updated(part.case, bench, row.layer, key.layer)
         yield row, Evidence(compared.case, key, values, expected, compared.model, previous, siblings, (), moved), got

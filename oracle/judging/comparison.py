@@ -194,17 +194,13 @@ class Comparison:
             return self._explained(row, key, got)
         unknown = np.isfinite(prediction.value) & ~np.isfinite(prediction.error_or_zero.statistical)
         return self._out_of_range(row) if row.verdict in (PASS, UNDECIDED) and unknown.any() else row
-        return row
 
     def _compared(self, row: Row, key: Key, got: Array) -> Row:
         expected = self.expected(key)
         found = self._held_against(expected, row, key, got)
         if not found.n_outside and found.verdict not in DISCREPANCIES:
             return found
-        expected = self._expected(key, self.closely[key])
-        if not self.bench.end_to_end:  # through a network a worst-case bound grows beyond use
-            expected = replace(expected, bound=self.bound(key))
-        return self._held_against(expected, row, key, got)
+        return self._held_against(self.expected_of_accused(key), row, key, got)
 
     def _held_against(self, expected: Expected, row: Row, key: Key, got: Array) -> Row:
         return compare(
@@ -294,10 +290,16 @@ class Comparison:
         """The expected value of a quantity of the part, if it is an array of floating-point numbers."""
         return self._expected(key, self.predicted[key])
 
+    def expected_of_accused(self, key: Key) -> Expected:
+        """The same at the second look, at quantities with elements outside their tolerance."""
+        expected = self._expected(key, self.closely[key])
+        # Through a network a worst-case bound grows beyond use.
+        return expected if self.bench.end_to_end else replace(expected, bound=self.bound(key))
+
     def _expected(self, key: Key, prediction: ErrorArray) -> Expected:
         """The reference's value, shifted by the change that a convention makes to refbp's, with the errors of the prediction."""
         value, reference = prediction.value, self.values.get(self.step, key.layer, key.quantity)
-        if reference is not None and prediction is not self.predicted[key]:
+        if reference is not None and prediction is not self.predicted[key] and reference.shape == value.shape:
             plain = self.predicted[key].value
             with np.errstate(invalid="ignore"):
                 moved = np.where(np.isfinite(plain), reference + (value - plain), value)

@@ -61,6 +61,10 @@ FINDINGS = (
         for own, kinds in {"NAdam": ("mu_product", "param"), "ASGD": ("eta", "mu", "ax", "param")}.items()
         for quantity in (f"{kind}.*" for kind in kinds)
     ),
+    *(
+        Finding("torch", "aten.linalg_matrix_exp", "*", (dtype,), most, "torch-matrix-exp-degree-8")
+        for dtype, most in (("float64", 2.0**-20), ("float32", 2.0**-8))
+    ),
     Finding("torch", "aten.addc*", "grad*", ("float64",), 2.0**-23, "torch-addcmul-integer-factor"),
     Finding("torch", "", "", BOTH, 0.0, "torch-empty-pixel-shuffle", "batch/Pixel*huffle,batch=0"),
 )

@@ -142,6 +142,8 @@ def viewed(x: Any, own: Geometry, other: Geometry) -> Any:
 
 def gathered(g: Any, own: Geometry, other: Geometry) -> Any:
     """The adjoint of `viewed`: every element of g is added to the element from which it was read."""
+    if not other.size:
+        return mapped(g, lambda component: np.zeros(own.shape, component.dtype))
     low, high = own.ends
     sides = enumerate(zip(other.shape, other.strides, strict=True))
     expanded = tuple(axis for axis, (size, stride) in sides if stride == 0 and size != 1)

@@ -313,7 +313,8 @@ def test_a_branch_that_rounding_decides_is_open(function: Callable[[torch.Tensor
     x = torch.linspace(0.1, 0.9, 9)
     expected = oracle.expect(lambda x, y: beside_the_axis(torch.exp(x) - y), x, torch.exp(x)).output
     for imaginary in (1e-9, -1e-9):
-        oracle.assert_close(beside_the_axis(torch.full((9,), imaginary)), expected)
+        apart = np.abs(beside_the_axis(torch.full((9,), imaginary)).numpy() - expected.value)
+        assert (apart <= expected.tolerance).all()
     with pytest.raises(oracle.Discrepancy):
         oracle.assert_close(beside_the_axis(torch.full((9,), 1e-9)) * 5, expected)
 

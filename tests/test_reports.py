@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 import oracle
 from oracle import suite
 from oracle.harness.run import DTYPES
+from oracle.judging.rows import DISCREPANCIES, FAILED
 from oracle.selftest.bugs import all_bugs
 from oracle.selftest.variants import all_variants
 
@@ -55,3 +57,16 @@ def test_every_finding_is_told_and_has_a_reproducer() -> None:
     for page in pages:
         text = page.read_text()
         assert text.startswith("# ") and re.search(r"```python\n", text), page.name
+
+
+@pytest.mark.parametrize("page", sorted((REPORTS / "fuzz").glob("*.md")), ids=lambda page: page.stem)
+def test_the_page_on_random_cases_gives_the_figures_of_its_campaigns(page: Path) -> None:
+    """How many cases, how many discrepancies, and a finding that exists for each kind of them."""
+    counts = dict(re.findall(r"^\| (\w+) \| ([\d,]+) \|$", page.read_text(), re.MULTILINE))
+    numbers = {verdict: int(number.replace(",", "")) for verdict, number in counts.items()}
+    found = sum(number for verdict, number in numbers.items() if verdict in (*DISCREPANCIES, FAILED))
+    summary = (REPORTS / "fuzz.md").read_text()
+    assert f"(fuzz/{page.name})" in summary
+    assert re.search(rf"\(fuzz/{page.name}\)[^|]*\| {sum(numbers.values()):,} \| {found:,} \|", summary)
+    for finding in re.findall(r"\(findings/([\w-]+\.md)\)", summary):
+        assert (REPORTS / "findings" / finding).exists()

@@ -66,7 +66,7 @@ class _Exchanged:
 
     def judged(self, profile: Profile) -> list[Row]:
         own = self.own
-        for name in ("closely", "with_open_ties"):
+        for name in ("second_look", "with_open_ties"):
             getattr(own.compared, name)  # computed once, and then by all copies
         compared = copy(own.compared)
         place = own.key._replace(step=compared.bench.blank.step, layer=own.layer)

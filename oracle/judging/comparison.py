@@ -156,7 +156,7 @@ class Comparison:
         def renamed(results: Mapping[Key, Any]) -> dict[Key, Any]:
             return {key._replace(layer=names.get(key.layer, key.layer)): own for key, own in results.items()}
 
-        for cached in ("with_open_ties", "closely", "outcomes"):
+        for cached in ("with_open_ties", "second_look", "outcomes"):
             whole.__dict__.pop(cached, None)
         whole.by_convention = {}
         whole.part, whole.case, whole.bench = part, part.case, bench  # its inputs are exact and need no guides
@@ -292,7 +292,7 @@ class Comparison:
 
     def expected_of_accused(self, key: Key) -> Expected:
         """The same at the second look, at quantities with elements outside their tolerance."""
-        expected = self._expected(key, self.closely[key])
+        expected = self._expected(key, self.second_look[key])
         # Through a network a worst-case bound grows beyond use.
         return expected if self.bench.end_to_end else replace(expected, bound=self.bound(key))
 
@@ -363,13 +363,13 @@ class Comparison:
 
     def bound(self, key: Key) -> Array | None:
         """The worst-case bound of a quantity; None for an error in norm, which has no bound."""
-        made = self.closely[key]
+        made = self.second_look[key]
         if self.normwise or not isinstance(made, ErrorArray) or made.bound is None:
             return None
         return made.bound * self.bound_factor
 
     @cached_property
-    def closely(self) -> Results:
+    def second_look(self) -> Results:
         """The predictions with bounds, with every order of summation and with the errors that many numbers have in common.
 
         They are needed only where an element is outside its tolerance.

@@ -108,11 +108,13 @@ def overflown(
         own, sigma: refbp's prediction and its error.
         left_range: whether a number on the way may have left the range, or have been divided by zero.
     """
-    lost: Array = ~np.isfinite(due)
     if not all_finite(case, quantity):  # an infinity, to which one of the other sign may be added
-        open_end = left_range & ~np.isfinite(sigma)
-        is_lost = np.isinf(due) & np.isnan(got) & (products_may_overflow(case, quantity) | open_end)
-        return lost & (is_lost | (open_end & np.isnan(due) & np.isinf(own) & np.isinf(got)))
+        unbounded = left_range & ~np.isfinite(sigma)
+        either = products_may_overflow(case, quantity) | unbounded
+        only_for_reference = np.isnan(due) & np.isinf(own) & np.isinf(got) & unbounded
+        mask: Array = (np.isinf(due) & np.isnan(got) & either) | only_for_reference
+        return mask
+    lost: Array = ~np.isfinite(due)
     if not may_overflow(
         case, quantity, through
     ):  # only the reference's formula leaves the range, where the prediction's may

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from oracle.running_error.array import ErrorArray
-from oracle.running_error.model import LAMBDA, Twofold
+from oracle.running_error.model import LAMBDA, ErrorModel, Twofold
 
 
 def in_range(x: ErrorArray) -> ErrorArray:
@@ -18,18 +18,21 @@ def in_range(x: ErrorArray) -> ErrorArray:
     beyond = np.isfinite(x.value) & (np.abs(x.value) > x.model.largest)
     if not beyond.any():
         return x
-    log.here().out_of_range += int(np.count_nonzero(beyond))
-    error = x.error_or_zero.mapped(lambda own: np.where(beyond, np.inf, own))
-    return ErrorArray(x.value, x.model, error, scale=x.scale, guide=x.guide)
+    return ErrorArray(x.value, x.model, _infinite(x.error_or_zero, beyond, x.model), scale=x.scale, guide=x.guide)
 
 
 def left_open(x: ErrorArray, unknown: Any) -> ErrorArray:
     """The array, with an infinite error where implementations may have any number, an infinity or NaN."""
     if not np.any(unknown):
         return x
-    x.model.branches.here().out_of_range += int(np.count_nonzero(unknown))
-    error = x.error_or_zero.mapped(lambda own: np.where(unknown, np.inf, own))
+    error = _infinite(x.error_or_zero, unknown, x.model)
     return ErrorArray(np.where(unknown, 0.0, x.value), x.model, error, scale=x.scale)
+
+
+def _infinite(error: Twofold, unknown: Any, model: ErrorModel) -> Twofold:
+    """The error, infinite at these elements, which the log counts."""
+    model.branches.here().out_of_range += int(np.count_nonzero(unknown))
+    return error.mapped(lambda own: np.where(unknown, np.inf, own))
 
 
 def times_zero(x: ErrorArray) -> Any:
@@ -47,9 +50,8 @@ def of_infinities(x: ErrorArray, y: ErrorArray, error: Twofold | None) -> Twofol
         return error
     infinite, zero = np.isinf(x.value) | np.isinf(y.value), _may_be_zero(x) | _may_be_zero(y)
     lost, certain = infinite & zero, infinite & _is_certain(x) & _is_certain(y) & ~zero
-    x.model.branches.here().out_of_range += int(np.count_nonzero(lost))
     given = error if error is not None else x.model.constant(0.0, 0.0)
-    return given.mapped(lambda own: np.where(lost, np.inf, np.where(certain, 0.0, own)))
+    return _infinite(given.mapped(lambda own: np.where(certain, 0.0, own)), lost, x.model)
 
 
 def _is_certain(x: ErrorArray) -> Any:

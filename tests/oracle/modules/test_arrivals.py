@@ -13,13 +13,17 @@ from torch.utils.checkpoint import checkpoint
 import oracle
 
 
-class AddsToo(torch.autograd.Function):
-    """Returns the gradient of the weight, and adds it to `grad` itself."""
+class Product(torch.autograd.Function):
+    """x wᵀ, whose subclasses say how it is differentiated."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
         ctx.save_for_backward(x, w)
         return x @ w.T
+
+
+class AddsToo(Product):
+    """Returns the gradient of the weight, and adds it to `grad` itself."""
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,15 +32,10 @@ class AddsToo(torch.autograd.Function):
         return g @ w, g.T @ x
 
 
-class InWorkspace(torch.autograd.Function):
+class InWorkspace(Product):
     """The gradient of the weight is in memory that the next call uses again."""
 
     memory = torch.empty(3, 4)
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
-        ctx.save_for_backward(x, w)
-        return x @ w.T
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:

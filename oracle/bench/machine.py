@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_info
+
 from oracle.report.environment import environment
 
 
@@ -35,11 +37,7 @@ class Others:
 
 
 def machine() -> dict[str, Any]:
-    """The machine as plain values. Raises: ImportError, in one sentence, without threadpoolctl."""
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError as error:
-        raise ImportError("benchmarks need threadpoolctl: pip install 'refbp[bench]'") from error
+    """The machine as plain values."""
     about = environment()
     pools = [
         " ".join(

@@ -51,6 +51,11 @@ class Observed:
     device: str = "cpu"
     sampled: Mapping[tuple[str, str], tuple[Shape, Draw]] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """The number of elements of its inputs and results."""
+        return sum(own.size for own in (*self.part.case.inputs, *self.made.values()))
+
 
 def mixed(call: Call) -> str:
     """The reason why the numbers of a call cannot be judged in one precision; "" if they can."""

@@ -87,8 +87,6 @@ class Call:
     age: int = 0
     # The number of nodes with edges out of the call that the backward pass has not reached.
     pending: int = 0
-    # The results, by quantity, that are still in a tensor's memory.
-    borrowed: list[str] = field(default_factory=list, repr=False)
 
     @property
     def name(self) -> str:
@@ -110,11 +108,9 @@ class Call:
             self.parts.append(CallPart(plan, small))
 
     def add(self, quantity: str, tensor: torch.Tensor) -> None:
-        """Adds a share of a result. It may stay in the tensor's memory until `copy_borrowed`."""
+        """Adds a share of a result."""
         if not self.parts:
-            before, share = self.made.get(quantity), array(dense(tensor))
-            self.made[quantity] = with_share(before, share)
-            self.borrowed.append(quantity)
+            self.made[quantity] = with_share(self.made.get(quantity), copy_of(tensor))
             return
         if quantity in self.draws and not self.draws[quantity].fits(tuple(tensor.shape)):
             self.refuse(f"its {quantity} has the shape {tuple(tensor.shape)}, from which nothing was drawn")
@@ -123,11 +119,6 @@ class Call:
             if quantity in part.plan.draws:
                 share, before = taken(part.plan.draws[quantity], tensor), part.call.made.get(quantity)
                 part.call.made[quantity] = with_share(before, share)
-
-    def copy_borrowed(self) -> None:
-        """Copies the results that are still in a tensor's memory. Once the call was judged there are none."""
-        self.made.update({quantity: np.array(self.made[quantity]) for quantity in self.borrowed})
-        self.borrowed.clear()
 
     def arrive(self, gradient: torch.Tensor) -> None:
         """Takes the upstream gradient."""
@@ -179,7 +170,6 @@ class Call:
             return np.broadcast_to(np.zeros((), array.dtype), array.shape)
 
         self.parts = []
-        self.borrowed.clear()
         self.input = None if self.input is None else light(self.input)
         self.grad_output = None if self.grad_output is None else light(self.grad_output)
         self.state = {name: light(value) for name, value in self.state.items()}

@@ -255,7 +255,6 @@ class Capture:
                 if not call.pending:
                     call.add_zeros()
                     self.done(call)
-            call.copy_borrowed()
 
         call.pending += 1
         self._hooks.append(node.register_hook(hook))

@@ -62,6 +62,7 @@ def check_module(
     of its own forward. An operation without a rule is `unjudged`; `report.coverage` says how much that is. A layer that writes to
     its input unnoticed by autograd, or to its upstream gradient, is `wrong`, because other code may read these. In code that
     torch.compile has compiled, layers of torch.nn are judged, and operations between them are unjudged. The module is restored.
+    Large layers are judged beside each other, in as many threads as torch uses.
 
     Args:
         torch_module: on any device, of any floating-point dtype, in training or evaluation mode. Layers in 16 bits are judged by
@@ -197,7 +198,7 @@ class _Run:
         except BaseException as raised:  # a finding about the module, even if it would end the process
             error = raised
         calls = step.capture.calls + ([step.loss_call] if step.loss_call is not None else [])
-        parts = [part for own in step.parts.values() for part in own]
+        parts = [part.result() for own in step.parts.values() for part in own]  # or the judge's error
         late = [call for call in calls if call.layer not in step.parts]
         observed = [
             own for call in late if not self._is_refused(call) for own in self._parts(call, call is step.loss_call)

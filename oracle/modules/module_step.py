@@ -33,14 +33,6 @@ class JudgedPart:
     rows: tuple[Row, ...]
     wrong: Observed | None
 
-    def keeping_copies(self) -> JudgedPart:
-        """The same with copies of its results, which may be in memory that is about to change."""
-        if self.wrong is None:
-            return self
-        return replace(
-            self, wrong=replace(self.wrong, made={key: np.array(own) for key, own in self.wrong.made.items()})
-        )
-
 
 def judged_part(observed: Observed, case: str, number: int, profile: Profile) -> JudgedPart:
     bench = bench_of(observed, case, number, profile)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +21,7 @@ from oracle.judging.rows import UNJUDGED
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError
 from oracle.modules.arrivals import OVERWRITTEN, Arrivals, Astray
-from oracle.modules.as_parts import Update, mixed, of_calls
+from oracle.modules.as_parts import Observed, Update, mixed, of_calls
 from oracle.modules.calls import Call, Node, taken
 from oracle.modules.capture import Capture, is_in_one_graph
 from oracle.modules.cuts import Cut
@@ -34,6 +36,7 @@ from oracle.modules.second_derivatives import compared
 from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
 from oracle.modules.used_references import References
 from oracle.modules.watch import Watch
+from oracle.modules.workers import Workers
 from oracle.programs.torch_calls import no_array
 from oracle.subjects.torch import as_real, can_learn
 
@@ -74,7 +77,7 @@ class Step:
 
     Attributes:
         capture: the record of its layers.
-        parts: the layers that are judged already, by name.
+        parts: the layers whose gradients have arrived, by name, which are judged or being judged.
         operations: those between and inside layers.
         astray: gradients that are not the sum of what was passed on, each with its place and kind.
         not_finite: the place where NaN or an infinity begins in the gradients; "" if there is none.
@@ -89,7 +92,8 @@ class Step:
         self.watch = Watch(training.module, training.names, training.references, sampler)
         self.capture = Capture(training.names, self._judge_call, self.watch.copied, sampler, training.kept)
         self.arrivals = Arrivals(training.names, self._judges_inside)
-        self.parts: dict[str, list[JudgedPart]] = {}
+        self.workers = Workers(torch.get_num_threads())
+        self.parts: dict[str, list[Future[JudgedPart]]] = {}
         self.operations: list[tuple[Operation, Judged]] = []
         self.cuts: list[tuple[Cut, list[str]]] = []
         self.astray: list[tuple[str, str, Astray]] = []
@@ -111,6 +115,7 @@ class Step:
             self.capture.release()
             self.watch.release()
             self.arrivals.release()
+            self.workers.release()
 
     def _forward(self) -> None:
         run, capture = self.training, self.capture
@@ -214,14 +219,20 @@ class Step:
             return
         run = self.training
         try:
-            parts = [judged_part(own, run.case, self.number, run.profile) for own in of_calls(call, run.case)]
+            observed = of_calls(call, run.case)
         except Exception:  # the judge failed: it tries again after the step, outside of the module's code
             return
-        self.parts[call.layer] = [own.keeping_copies() for own in parts]
-        is_large = max(own.size for own in (call.input, *call.state.values()) if own is not None) > LARGE
+        largest = max(own.size for own in (call.input, *call.state.values()) if own is not None)
+
+        def judge(own: Observed) -> JudgedPart:
+            try:
+                return judged_part(own, run.case, self.number, run.profile)
+            finally:
+                if largest > LARGE:
+                    give_back()
+
+        self.parts[call.layer] = [self.workers.run(partial(judge, own), own.size) for own in observed]
         call.release()
-        if is_large:
-            give_back()
 
     def _done(self, operation: Operation) -> None:
         """Called when an operation's gradients have arrived: judges it, and releases its arrays."""

@@ -20,8 +20,6 @@ from oracle.bench.machine import Others
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.suite.build import layer
 
-pytest.importorskip("threadpoolctl")
-
 
 def result(*ratios: float, limit: float | None = 1.0) -> Result:
     measurements = tuple(

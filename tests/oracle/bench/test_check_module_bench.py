@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("threadpoolctl")
-
 from oracle import suite
 from oracle.bench import scale
 from oracle.bench.suite import Clocked

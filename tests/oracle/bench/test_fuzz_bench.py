@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("threadpoolctl")
-
 from oracle.bench.fuzz import Costs, simulated
 from oracle.harness import cluster
 

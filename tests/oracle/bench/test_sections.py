@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("threadpoolctl")
-
 from oracle.bench import __main__ as child
 from oracle.bench import check_module, fuzz, kept, layers, networks, process, render, scale, suite
 from oracle.bench.examples import Example

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from oracle.bench import load
+from oracle.bench.dropped import DROPPED
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.report import markdown
 from oracle.report.plots import pyplot
@@ -33,6 +34,7 @@ def report(sections: Mapping[str, Mapping[str, Any]], picture: str | None) -> st
             numbers = [str(column) for column in details.select_dtypes("number")]
             parts += [f"Run {len(runs)} in detail:", markdown.table(details, figures=numbers)]
         parts += last.remarks
+    parts += ["## Tried and dropped", markdown.table(pd.DataFrame(DROPPED, columns=["idea", "gain", "why"]))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,10 +14,7 @@ from oracle.case.case import Case
 
 DTYPES = ("float64", "float32")
 # refbp / torch, at most.
-LIMITS = {
-    **{(name, "float64"): 1.0 for name in networks.NETWORKS},
-    **{(name, "float32"): 1.0 if name == "mlp" else 1.5 for name in networks.NETWORKS},
-}
+LIMITS = {(name, dtype): 1.0 for name in networks.NETWORKS for dtype in DTYPES}
 # The networks of whose layers a peer has all; a step of the vgg would take autograd a minute. A peer / refbp, at least.
 PEERS = {"lenet5": ("mygrad", "autograd"), "vgg": ("mygrad",)}
 PEERS_SLOWER = 3.0

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import oracle
 from oracle.bench import __main__ as child
 from oracle.bench import check_module, fuzz, kept, layers, networks, process, render, scale, suite
 from oracle.bench.examples import Example
@@ -62,11 +63,29 @@ def test_the_judge_is_compared_with_the_module_and_with_gradcheck(monkeypatch: p
     assert (fast.value, slow.value) == pytest.approx((40.0, 4000.0)) and fast.at_least and slow.at_least
     for name in networks.NETWORKS:
         assert found[f"{name} float32, (check_module - 5 ms) / module"] == pytest.approx(2.0)
-    row = result.details[-1]
+    row = next(own for own in reversed(result.details) if own["network"] == "resnet18")
     assert found["resnet18 float32, peak memory / trace"] == pytest.approx(row["peak, MiB"] / row["trace, MiB"])
     assert row["module, ms"] == pytest.approx(50) and len(notes) == len(found)
+    limits = {one.what: one.limit for one in result.measurements}
+    for dtype, most in (("float64", 6.0), ("float32", 10.0)):
+        assert limits[f"gpt {dtype}, (check_module - 5 ms) / module"] == most
+        assert found[f"gpt {dtype}, (check_module - 5 ms) / module"] == pytest.approx(2.0)
     quick = {one.what for one in check_module.Judge().measure(True, notes.append).measurements}
-    assert quick == {what for what in found if "slow" not in what and not what.startswith(("vgg", "resnet18"))}
+    large = ("vgg", "resnet18", "gpt")
+    assert quick == {what for what in found if "slow" not in what and not what.startswith(large)}
+
+
+def test_a_gpt_is_judged_whole() -> None:
+    """The time of the judge would mean nothing if it left the module's operations out."""
+    module, x = check_module.gpt("float32")
+    report = oracle.check_module(module, x[:1, :8])
+    assert report.passed and {"linear1", "norm2"} <= {layer.rpartition(".")[2] for layer in report.table["layer"]}
+
+
+def test_what_was_tried_and_dropped_is_told_with_its_figure() -> None:
+    """The report ends with it, so that nobody tries it again without knowing."""
+    shown = render.report({}, None)
+    assert "## Tried and dropped" in shown and "| idea | gain | why |" in shown and "numba" in shown
 
 
 def test_a_layer_is_compared_with_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +122,7 @@ def test_growth_is_that_of_time_over_elements(monkeypatch: pytest.MonkeyPatch) -
 def test_the_cost_of_judging_grows_with_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line for each layer and contender, over the multiply-adds, and the large network where the form is not the quick one."""
     monkeypatch.setattr(scale, "DECADES", (3, 4, 5))
-    monkeypatch.setattr(scale, "interleaved", taking({"check_module": 2.0, "module": 1.0}))
+    monkeypatch.setattr(scale, "interleaved", taking({"check_module": 2.0, "module": 1.0, "sample": 3.0}))
     monkeypatch.setattr(scale, "large", lambda: scale.linear(1e3))
     notes: list[str] = []
     result = scale.Scale().measure(False, notes.append)
@@ -112,6 +131,7 @@ def test_the_cost_of_judging_grows_with_the_work(monkeypatch: pytest.MonkeyPatch
     time, size = result.measurements[:2]
     assert time.what.endswith(", time") and 0 < time.value < 60 and 0 < size.value < 100 and size.unit == " GiB"
     assert "passed" in notes[0]
+    assert found['resnet18, 2 images of 224 × 224, check_module(effort="sample") / module'] == pytest.approx(3.0)
     (chart,) = result.charts
     assert list(chart.series) == ["Linear, check_module", "Linear, module", "Conv2d, check_module", "Conv2d, module"]
     assert chart.series["Linear, check_module"] == ((1000.0, 2.0), (22.0**3, 2.0), (46.0**3, 2.0))

@@ -164,6 +164,8 @@ class Upsample(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
+        if mode not in ("nearest", *MODES.values()):
+            raise ValueError(f"Upsample expects mode nearest, {', '.join(MODES.values())}, got {mode!r}")
         self.arguments = (size, scale_factor, mode, align_corners, recompute_scale_factor)
 
     def op(self, input: Array, *params: Array) -> tuple[Array, Backward]:

@@ -17,6 +17,7 @@ from oracle.case.case import Case, Spec, at_step
 from oracle.execution.norm_formulas import of_copies, of_group_norm, of_layer_norm, of_norm
 from oracle.running_error import ErrorArray
 from oracle.running_error.elementwise import elementwise
+from oracle.running_error.infinities import left_open
 from oracle.running_error.stores import with_more
 from oracle.trace import Key
 from refbp.activations import SELU_ALPHA, SELU_SCALE
@@ -134,7 +135,8 @@ def other_activation(quantity: str, spec: Spec, known: Known) -> Any:
 
 
 def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:
-    """`plain` with the larger error of the two formulas; where the other's is not finite, with its own."""
+    """`plain` with the larger error of the two formulas; where the other's is not finite, with its own. A number that is not
+    finite is open where the other formula leaves it open."""
 
     def larger(own: Any, else_: Any) -> Any:
         finite, most = np.isfinite(else_), np.maximum(own, else_)
@@ -142,4 +144,7 @@ def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:
 
     error = plain.error_or_zero.mapped(larger, other.error_or_zero)
     scale = larger(plain.scale_or_own, other.scale_or_own)
-    return ErrorArray(plain.value, plain.model, error, scale=scale, guide=plain.guide, hidden=plain.hidden)
+    made = ErrorArray(plain.value, plain.model, error, scale=scale, guide=plain.guide, hidden=plain.hidden)
+    return (
+        made if np.isfinite(plain.value).all() else left_open(made, ~np.isfinite(plain.value) & np.isinf(other.sigma))
+    )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from oracle.case.case import Case, Spec
+from oracle.running_error.infinities import left_open
 from oracle.running_error.model import ErrorModel, Floats, Twofold
 from oracle.running_error.stores import with_more
 from oracle.trace import Key
@@ -73,7 +74,8 @@ class Moments:
             plain = with_more(plain, stored.mapped(lambda own: self._as_weight(own, outside, plain)))
         off = x.model.raised(np.sum(grad_output.value, axis=inside, keepdims=True) * self.scale)
         error = (self.mean.error_or_zero * off).mapped(lambda own: self._as_weight(own, outside, plain))
-        return with_more(plain, error, self._as_weight(self._terms_of_mean() * off.statistical, outside, plain))
+        plain = with_more(plain, error, self._as_weight(self._terms_of_mean() * off.statistical, outside, plain))
+        return left_open(plain, np.isinf(plain.value))  # as Σ g x less the mean's share, where both may be infinite
 
     @staticmethod
     def _as_weight(share: Floats, outside: tuple[int, ...], plain: Any) -> Floats:
@@ -92,6 +94,9 @@ class Moments:
         terms = spread.statistical
         terms *= self._terms_of_mean() * off.statistical
         found = with_more(plain, common, terms)
+        # Infinities meet in other terms if these are arranged in another way. NaN stays NaN.
+        certain = np.isnan(grad_output.value).any(self.axes, keepdims=True)
+        found = left_open(found, ~np.isfinite(found.value) & ~certain)
         return found if self.narrow is None else self._narrow_grad_input(x, grad_output, plain, found, self.narrow)
 
     def _narrow_grad_input(self, x: Any, grad_output: Any, plain: Any, found: Any, narrow: ErrorModel) -> Any:

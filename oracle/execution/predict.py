@@ -13,6 +13,7 @@ from oracle.case.case import Case, named_layers
 from oracle.execution import newton_schulz as _rule
 from oracle.execution.formulas import covering, other_formula
 from oracle.execution.network import Results, execute
+from oracle.execution.zero_padding import of_layer
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.branches import BranchLog
 from oracle.running_error.model import Twofold
@@ -48,6 +49,12 @@ def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = 
 
     def watch(key: Key, array: Any) -> Any:
         if key.layer in specs:
+            if (
+                key.quantity == "grad.weight"
+                and specs[key.layer].type.startswith("Conv")
+                and "grad_output" in known[key.layer]
+            ):
+                array = of_layer(array, specs[key.layer], known[key.layer])
             known[key.layer][key.quantity] = array
             other = other_formula(case, key, specs[key.layer], known[key.layer])
             if other is not None:

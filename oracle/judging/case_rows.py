@@ -192,6 +192,8 @@ def is_right(row: Row) -> bool:
     return row.verdict in (PASS, CONVENTION, LOOSE) or (row.verdict == UNDECIDED and nothing_hides)
 
 
+# What is said of a layer whose input, parameters and upstream gradient do not fit together.
+CONTRADICTS = "the trace contradicts itself"
 # Causes that the text of an error shows: a pattern of the text, the cause's name, and the cause in words.
 RAISED = (
     ("read-only", "in place", "it writes into the array that it was given"),
@@ -270,4 +272,4 @@ def _misfit(part: Part, bench: Bench, error: Exception) -> Row:
     """The row of a layer whose input, parameters and upstream gradient do not fit together."""
     layer = next(iter(part.names.values()))
     row = bench.row(layer, "grad_output" if "grad_output" in str(error) else "input")
-    return row.found(WRONG, f"the trace contradicts itself: {error}")
+    return row.found(WRONG, f"{CONTRADICTS}: {error}")

@@ -112,7 +112,8 @@ def overflown(
         unbounded = left_range & ~np.isfinite(sigma)
         either = products_may_overflow(case, quantity) | unbounded
         only_for_reference = np.isnan(due) & np.isinf(own) & np.isinf(got) & unbounded
-        mask: Array = (np.isinf(due) & np.isnan(got) & either) | only_for_reference
+        left_open = np.isfinite(own) & ~np.isfinite(due) & unbounded
+        mask: Array = (np.isinf(due) & np.isnan(got) & either) | only_for_reference | left_open
         return mask
     lost: Array = ~np.isfinite(due)
     if not may_overflow(

@@ -25,7 +25,7 @@ from oracle.modules.calls import Call, Node, Slice, blank_of
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, unrecorded
 from oracle.modules.sampled.plans import Plan
 from oracle.modules.sampled.sampler import Sampler, TooLarge
-from oracle.modules.specs import MOVING, class_name, layer_spec, layer_type, own_forward, state_of
+from oracle.modules.specs import MOVING, class_name, layer_spec, layer_type, own_forward, refusal, state_of
 from oracle.programs.torch_calls import has_place, no_array
 from oracle.subjects.torch import array
 
@@ -340,7 +340,9 @@ def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:
     if own_forward(module, kind):
         return own, None, f"it derives from torch.nn.{kind}, but has a forward of its own"
     try:
-        return kind, layer_spec(module, kind), ""
+        spec = layer_spec(module, kind)
+        reason = refusal(spec)
+        return (own, None, reason) if reason else (kind, spec, "")
     except AttributeError as error:
         return own, None, f"it derives from torch.nn.{kind}, but lacks what that one's constructor sets: {error}"
 

@@ -219,6 +219,8 @@ class _Run:
                 observed += of_update(step.updated, self.case, self.kinds)
                 self.covered.add_update(step.updated)
         parts += [judged_part(own, self.case, number, self.training.profile) for own in observed]
+        for row in (row for part in parts for row in part.rows if row.verdict == UNJUDGED):
+            self.covered.leave_open(row.layer, row.layer_type, row.diagnosis)
         # A layer that adds nothing to the graph ran before the operation of the same age.
         ran = [(call.age, call.layer) for call in calls] + [(own.age, own.layer) for own, _ in operations]
         ages = {layer: place for place, (_, layer) in enumerate(sorted(ran, key=itemgetter(0)))}

@@ -10,11 +10,11 @@ import numpy as np
 from oracle.blame.details import place_of
 from oracle.blame.search import Evidenced, evidence_of_numbers, of_part
 from oracle.case.arrays import read_only
-from oracle.judging.case_rows import judge_part
+from oracle.judging.case_rows import CONTRADICTS, judge_part
 from oracle.judging.comparison import Bench
 from oracle.judging.masks import mask_row
 from oracle.judging.profile import Profile
-from oracle.judging.rows import DISCREPANCIES, LOCAL, MISSING, PASS, Row
+from oracle.judging.rows import DISCREPANCIES, LOCAL, MISSING, PASS, UNJUDGED, WRONG, Row
 from oracle.judging.verdict import with_nothing_known
 from oracle.modules.as_parts import Observed
 from oracle.modules.operation_rows import Judged
@@ -44,10 +44,18 @@ def judged_part(observed: Observed, case: str, number: int, profile: Profile) ->
         (layer,) = observed.part.names.values()
         (spec,) = observed.part.case.layers
         rows = [mask_row(bench.row(layer, "mask"), spec, observed.mask.kept, observed.mask.known), *rows]
+    rows = [_refused(row) for row in rows]
     made = observed.made
     rows = [with_nothing_known(row, made.get((row.layer, row.quantity), np.empty(0))) for row in rows]
     rows = [_in_whole(row, observed) for row in rows]
     return JudgedPart(tuple(rows), observed if any(row.verdict in DISCREPANCIES for row in rows) else None)
+
+
+def _refused(row: Row) -> Row:
+    """The row of a layer whose input the reference does not take. Torch took it, so it says nothing about the module."""
+    if row.quantity != "input" or row.verdict != WRONG:
+        return row
+    return row.found(UNJUDGED, f"the reference does not take it: {row.diagnosis.removeprefix(f'{CONTRADICTS}: ')}")
 
 
 def _in_whole(row: Row, observed: Observed) -> Row:

@@ -108,10 +108,17 @@ def state_of(module: torch.nn.Module, spec: Spec) -> dict[str, torch.Tensor]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def refusal(spec: Spec) -> str:
+    """The reason why the reference does not take a layer's options; "" if it does."""
+    try:
+        _names(spec.type, tuple(spec.options.items()))
+    except (ValueError, TypeError) as error:
+        return f"the reference has no such {spec.type}: {error}"
+    return ""
+
+
 @cache
 def _names(type: str, options: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
-    try:
-        made = LAYERS[type](**dict(options), rng=Undrawn("float64"))
-    except (ValueError, TypeError):  # the error is reported where the layer is judged
-        return ()
+    """The names of the parameters and buffers of the reference's layer. Raises: ValueError, TypeError for other options."""
+    made = LAYERS[type](**dict(options), rng=Undrawn("float64"))
     return (*made.params, *made.buffers)

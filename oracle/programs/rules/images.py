@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import matrix_t, plain
+from oracle.execution.zero_padding import open_at_padding
+from oracle.programs.adjoint import plain
 from oracle.programs.geometry import mapped
 from oracle.programs.table import NoRule, rule
 from oracle.running_error import ErrorArray
 from oracle.running_error.stores import added_in_stores, each_place, with_more
 from refbp import functional
-
-# Keys's parameter of cubic convolution, as torch has it.
-CUBIC = -0.75
 
 
 @rule("convolution", "_convolution", "convolution_overrideable")
@@ -36,9 +34,18 @@ def convolution(
         return getattr(functional, f"conv{rank}d")(input, weight, bias, stride, padding, dilation, groups)
 
     y, back = op(input, weight, bias)
+
+    def backward(g: Any) -> Any:
+        grad_input, grad_weight, grad_bias = back(g)
+        if isinstance(grad_weight, ErrorArray):
+            grad_weight = open_at_padding(
+                grad_weight, input, g, rank, transposed, lambda x, delta: op(x, plain(weight), None)[1](delta)[1]
+            )
+        return grad_input, grad_weight, grad_bias
+
     if not isinstance(input, ErrorArray) or input.model.stored is None:
-        return y, back
-    return _in_stores(op, input, weight, bias, transposed, y, back)
+        return y, backward
+    return _in_stores(op, input, weight, bias, transposed, y, backward)
 
 
 def _in_stores(op: Any, input: Any, weight: Any, bias: Any, transposed: bool, y: Any, back: Any) -> Any:
@@ -209,71 +216,6 @@ def upsample_nearest(input: Any, output_size: Any, *scales: Any) -> Any:
 def upsample_linear(input: Any, output_size: Any, align_corners: bool, *scales: Any) -> Any:
     """`refbp.functional.upsample` in the modes linear, bilinear and trilinear."""
     return _resized(input, output_size, scales, ("linear", "bilinear", "trilinear")[input.ndim - 3], align_corners)
-
-
-@rule("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d")
-def upsample_nearest_exact(input: Any, output_size: Any, *scales: Any) -> Any:
-    """The pixel nearest to the centre of each output; the sum of g over the outputs that read it."""
-    shape, ratios = sizes_of(input, output_size, scales)
-    weights = []
-    for size, made, ratio in zip(input.shape[2:], shape, ratios, strict=True):
-        matrix = np.zeros((made, size))
-        matrix[np.arange(made), np.minimum(np.floor((np.arange(made) + 0.5) * ratio).astype(int), size - 1)] = 1
-        weights.append(matrix)
-    return through(input, weights)
-
-
-@rule("upsample_bicubic2d")
-def upsample_bicubic(input: Any, output_size: Any, align_corners: bool, *scales: Any) -> Any:
-    """Keys's cubic convolution with a = -0.75 over 4 × 4 pixels, edges repeated; g through the same weights.
-
-    Source: R. G. Keys, "Cubic convolution interpolation for digital image processing" (1981), eq. (4).
-    """
-    shape, ratios = sizes_of(input, output_size, scales)
-    weights = []
-    for size, made, ratio in zip(input.shape[2:], shape, ratios, strict=True):
-        steps = np.zeros_like(input, shape=(made,)) + np.arange(
-            made
-        )  # a kernel computes the places in its own precision
-        spacing = (size - 1) / (made - 1) if made > 1 else 0.0
-        place = steps * spacing if align_corners else (steps + 0.5) * ratio - 0.5
-        whole, matrix = np.floor(plain(place)), np.zeros_like(input, shape=(made, size))
-        for tap, taken in zip((-1, 0, 1, 2), cubic_weights(place - whole), strict=True):
-            np.add.at(matrix, (np.arange(made), np.clip(whole.astype(int) + tap, 0, size - 1)), taken)
-        weights.append(matrix)
-    return through(input, weights)
-
-
-def cubic_weights(t: Any, a: float = CUBIC) -> list[Any]:
-    """The weights of four neighbouring pixels for a position at distance t after the second."""
-
-    def near(x: Any) -> Any:
-        return ((x * (a + 2) - (a + 3)) * x) * x + 1.0
-
-    def far(x: Any) -> Any:
-        return ((x * a - 5 * a) * x + 8 * a) * x - 4 * a
-
-    return [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)]
-
-
-def sizes_of(input: Any, size: Any, scales: Any) -> tuple[tuple[int, ...], list[float]]:
-    """The output's size, and for each dimension the distance of its pixels in those of the input."""
-    given = scales[0] if len(scales) == 1 and isinstance(scales[0], (list, tuple)) else scales
-    spatial = input.shape[2:]
-    factors = list(given) if given and all(own is not None for own in given) else [None] * len(spatial)
-    shape = tuple(size) if size else tuple(int(n * f) for n, f in zip(spatial, factors, strict=True))
-    return shape, [1 / f if f else n / m for n, m, f in zip(spatial, shape, factors, strict=True)]
-
-
-def through(input: Any, weights: list[Any]) -> Any:
-    """Applies a matrix to each dimension after the second."""
-
-    def applied(x: Any, matrices: list[Any]) -> Any:
-        for axis, matrix in enumerate(matrices, 2):
-            x = np.swapaxes(np.swapaxes(x, axis, -1) @ matrix_t(matrix), axis, -1)
-        return x
-
-    return applied(input, weights), lambda g: (applied(g, [matrix_t(own) for own in weights]),)
 
 
 def _resized(input: Any, size: Any, scales: Any, mode: str, align_corners: bool | None) -> Any:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from oracle.programs.adjoint import matrix_t, summed_to
+from oracle.programs.adjoint import matrix_t, plain, summed_to
 from oracle.programs.geometry import mapped
 from oracle.programs.table import NoRule, rule
+from oracle.running_error.infinities import left_open
 from oracle.running_error.stores import stored
 
 
@@ -97,7 +98,9 @@ def trilinear(
         whole = opened(g, summed)
 
         def of(factor: Any, other: Any, own: Any, closed: Any) -> Any:
-            return summed_to(whole * (factor * other), opened(own, closed)).reshape(own.shape)
+            made = summed_to(whole * (factor * other), opened(own, closed)).reshape(own.shape)
+            # The order of product and sum decides what an infinity meets.
+            return left_open(made, ~np.isfinite(plain(made)) & np.isinf(plain(g)).any())
 
         return of(y, z, i1, expand1), of(x, z, i2, expand2), of(x, y, i3, expand3)
 

@@ -11,7 +11,7 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.programs.adjoint import matrix_t, plain
 from oracle.programs.geometry import mapped
-from oracle.programs.rules.images import CUBIC, cubic_weights
+from oracle.programs.rules.resizing import CUBIC, cubic_weights
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
 from oracle.running_error.mask import ErrorMask

@@ -160,3 +160,112 @@ def test_the_report_says_where_gradients_stop_being_finite() -> None:
     report.raise_for_discrepancy()
     assert "NaN or an infinity begins in the gradients at bmm#2 (aten.bmm, test_infinite_gradients.py:" in str(report)
     assert "begins" not in str(oracle.check_module(Attention(-1e9), x))
+
+
+def with_one(y: torch.Tensor, number: float, place: int) -> torch.Tensor:
+    """A weight for each number of y, of which one is not finite, and so is its gradient."""
+    weights = torch.randn(y.shape, dtype=y.dtype)
+    weights.view(-1)[place] = number
+    return weights
+
+
+def weighted(y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return (y * weights).sum()
+
+
+class Resized(nn.Module):
+    """Resizes by a function of torch, which makes one call of it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(x, **self.options)
+
+
+class Correlated(nn.Module):
+    """A convolution as a function, which is judged as an operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4, 3, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.weight, padding=1)
+
+
+IMAGE, VOLUME = (2, 4, 6, 7), (2, 4, 4, 5, 3)
+# Layers in which an infinity meets zeros that some kernels leave out, or others of both signs.
+MIXING: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "Conv1d": (lambda: nn.Conv1d(4, 4, 3, padding=1), (2, 4, 9)),
+    "Conv2d": (lambda: nn.Conv2d(4, 4, 3, padding=1), IMAGE),
+    "Conv2d of 2 groups": (lambda: nn.Conv2d(4, 4, 3, padding=1, groups=2), IMAGE),
+    "depthwise Conv2d": (lambda: nn.Conv2d(4, 8, 3, padding=1, groups=4), IMAGE),
+    "Conv2d with stride": (lambda: nn.Conv2d(4, 4, 3, padding=2, stride=2, dilation=2), IMAGE),
+    "Conv3d": (lambda: nn.Conv3d(4, 4, 3, padding=1), VOLUME),
+    "conv2d": (Correlated, IMAGE),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 4, 3, padding=1, stride=2), IMAGE),
+    "GroupNorm": (lambda: nn.GroupNorm(2, 4), IMAGE),
+    "LayerNorm": (lambda: nn.LayerNorm(7), IMAGE),
+    "BatchNorm2d": (lambda: nn.BatchNorm2d(4), IMAGE),
+    "InstanceNorm2d": (lambda: nn.InstanceNorm2d(4, affine=True), IMAGE),
+    "RMSNorm": (lambda: nn.RMSNorm(7), IMAGE),
+    "bicubic": (lambda: Resized(scale_factor=2, mode="bicubic"), IMAGE),
+    "bicubic from corner to corner": (lambda: Resized(size=(11, 13), mode="bicubic", align_corners=True), IMAGE),
+    "bilinear with a widened filter": (lambda: Resized(size=(3, 4), mode="bilinear", antialias=True), IMAGE),
+    "nearest-exact": (lambda: Resized(scale_factor=2, mode="nearest-exact"), IMAGE),
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+@pytest.mark.parametrize("number", [INF, float("nan")])
+@pytest.mark.parametrize("place", [0, 16])
+def test_one_number_that_is_not_finite_accuses_no_layer(name: str, number: float, place: int) -> None:
+    """An overflow under a loss scale is an everyday event. What it makes of a sum may depend on the kernel, and is then open."""
+    torch.manual_seed(0)
+    made, shape = MIXING[name]
+    for layout in (torch.contiguous_format, torch.channels_last) if len(shape) == 4 else (torch.contiguous_format,):
+        x = torch.randn(shape).to(memory_format=layout).requires_grad_()
+        module = made().to(memory_format=layout)
+        report = oracle.check_module(module, x, loss=weighted, target=with_one(module(x), number, place))
+        assert set(report.table.verdict) <= {"pass", "undecided"}, str(report)
+
+
+def test_two_factors_and_an_infinity_are_not_accused() -> None:
+    torch.manual_seed(0)
+    module, x = nn.Bilinear(8, 8, 3), (torch.randn(5, 8), torch.randn(5, 8))
+    report = oracle.check_module(module, x, loss=weighted, target=with_one(module(*x), INF, 0))
+    assert set(report.table.verdict) <= {"pass", "undecided"}, str(report)
+
+
+class Flushed(torch.autograd.Function):
+    """A convolution that loses the infinities of its upstream gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: torch.Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        finite = grad_output.nan_to_num(posinf=0.0)
+        return (
+            torch.nn.grad.conv2d_input(x.shape, weight, grad_output, padding=1),
+            torch.nn.grad.conv2d_weight(x, weight.shape, finite, padding=1),
+        )
+
+
+class Lossy(Correlated):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return Flushed.apply(x, self.weight)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def test_where_an_infinity_meets_the_image_it_must_arrive() -> None:
+    """Open is only what meets the padding: four of nine places of the kernel lie on the image at its corner."""
+    torch.manual_seed(0)
+    module, x = Lossy(), torch.randn(IMAGE)
+    report = oracle.check_module(module, x, loss=weighted, target=with_one(module(x), INF, 0))
+    wrong = report.table[report.table.verdict == "wrong"]
+    assert [*zip(wrong.layer, wrong.quantity, strict=True)] == [("Flushed", "grad.weight")], str(report)

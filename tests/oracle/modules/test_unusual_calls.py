@@ -100,3 +100,23 @@ def test_a_parameter_that_a_layer_hands_through_is_not_cut_off(layer: nn.Module)
     report = oracle.check_module(Positions().eval(), torch.randn(5, 4, 8))
     report.raise_for_discrepancy()
     assert report.coverage.parameters == 1
+
+
+@pytest.mark.parametrize("mode", ["bicubic", "nearest-exact", "area"])
+def test_a_layer_whose_option_the_reference_lacks_is_judged_by_its_operations(mode: str) -> None:
+    """The reference has no such mode, so the layer was said to contradict its own input."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Upsample(scale_factor=2, mode=mode))
+    report = oracle.check_module(net, torch.randn(2, 3, 6, 7))
+    assert report.passed and report.coverage is not None and report.coverage.operations == 1, str(report)
+
+
+@pytest.mark.filterwarnings("ignore:dropout2d")
+def test_an_input_that_the_reference_does_not_take_is_unjudged() -> None:
+    """Torch takes two dimensions where the reference does not: that is no fault of the module."""
+    report = oracle.check_module(nn.Sequential(nn.Linear(3, 3), nn.Dropout2d(0.4)), torch.randn(5, 3))
+    (row,) = (row for _, row in report.table.iterrows() if row["verdict"] != "pass")
+    assert (row["layer"], row["verdict"]) == ("1", "unjudged"), str(report)
+    assert row["diagnosis"].startswith("the reference does not take it: ")
+    assert not report.passed and not report.blame
+    assert report.coverage is not None and [own.place for own in report.coverage.unjudged] == ["1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -47,11 +48,14 @@ def unturned() -> Planted:
     )
 
 
+@cache  # a report takes seconds to make, and many tests only read it
 def bug() -> oracle.Report:
     """A LeNet-5 with such convolutions, and all that follows from it."""
     return oracle.run(unturned(), cases="lenet5", dtypes=("float32",))
 
 
-def turned(layer: str = "conv2", quantity: str = "grad.weight") -> oracle.Report:
-    """Every kernel of a convolution's weight gradient is turned by 180 degrees."""
-    return oracle.run(Altered(layer, quantity, lambda grad: np.flip(grad, (2, 3))), cases="lenet5", dtypes=("float32",))
+@cache
+def turned() -> oracle.Report:
+    """In the weight gradient of the second convolution every kernel is turned by 180 degrees."""
+    altered = Altered("conv2", "grad.weight", lambda grad: np.flip(grad, (2, 3)))
+    return oracle.run(altered, cases="lenet5", dtypes=("float32",))

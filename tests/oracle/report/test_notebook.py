@@ -86,14 +86,13 @@ def test_without_matplotlib_a_sentence_says_what_to_install(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning", "ignore::ResourceWarning")
-def test_a_notebook_shows_a_report(tmp_path: Path) -> None:
+def test_a_notebook_shows_a_report(report: oracle.Report, tmp_path: Path) -> None:
     """Executed by a kernel as a user would: the table as HTML, the figures as pictures."""
+    report.save(tmp_path / "saved")
     cells = [
         "%matplotlib inline",
-        "import sys\n"
-        f"sys.path[:0] = {[str(Path(oracle.__file__).parents[1]), str(Path(__file__).parents[3])]!r}\n"
-        "from tests.oracle import planted\n"
-        "report = planted.turned()\nreport",
+        f"import sys\nsys.path.insert(0, {str(Path(oracle.__file__).parents[1])!r})\n"
+        "import oracle\nreport = oracle.load_report('saved')\nreport",
         "report.plot_layers()",
         "report.plot_errors('lenet5/random', 'conv2', 'grad.weight');",
     ]

@@ -1,4 +1,4 @@
-"""check_module: any torch module's leaves, judged on what they are given, and the module left as it was found."""
+"""check_module judges a torch module's layers and operations on the arrays that they receive, and leaves the module as it was."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class WrongLinear(nn.Linear):
 
 
 class Block(nn.Module):
-    """Own code between the leaves, a layer called twice, and layers in place."""
+    """A block with operations between its layers, a layer that is called twice, and layers that write in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,8 +95,8 @@ def culprits(report: oracle.Report) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_every_leaf_is_judged_in_every_dtype(dtype: torch.dtype) -> None:
-    """Output, input gradient, parameter gradients, buffers and mask, around code that is the network's own."""
+def test_every_layer_is_judged_in_every_dtype(dtype: torch.dtype) -> None:
+    """Its output, gradients, buffers and mask have rows that pass, although the network computes something between its layers."""
     report = oracle.check_module(Net().to(dtype), images(dtype).requires_grad_())
     found = verdicts(report)
     assert report.passed, report.blame
@@ -109,7 +109,7 @@ def test_every_leaf_is_judged_in_every_dtype(dtype: torch.dtype) -> None:
 
 
 def test_a_wrong_gradient_inside_a_subclass_is_blamed_at_its_layer_and_quantity() -> None:
-    """The layer that is wrong is the culprit, and nothing else; the cause is named, and the call that shows it."""
+    """The wrong layer is the only culprit. The report names the cause, and the call that shows the mistake again."""
     report = oracle.check_module(Net(WrongLinear).double(), images())
     assert culprits(report) == [("head.3.WrongGradient", "grad.bias")]
     (blame,) = report.blame
@@ -122,7 +122,7 @@ def test_a_wrong_gradient_inside_a_subclass_is_blamed_at_its_layer_and_quantity(
 
 
 def test_a_layer_whose_input_gradient_is_dropped_is_blamed() -> None:
-    """None from a custom backward is a gradient of zero, as autograd takes it."""
+    """A custom backward that returns None returns a gradient of zero, as in autograd."""
 
     class Dropped(torch.autograd.Function):
         @staticmethod
@@ -133,20 +133,20 @@ def test_a_layer_whose_input_gradient_is_dropped_is_blamed() -> None:
         def backward(ctx: Any, grad: torch.Tensor) -> None:
             return None
 
-    class Deaf(nn.ReLU):
+    class WithoutGradient(nn.ReLU):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
             return Dropped.apply(input)
 
     report = oracle.check_module(
-        nn.Sequential(nn.Linear(3, 4), Deaf(), nn.Linear(4, 2)).double(), torch.randn(5, 3).double()
+        nn.Sequential(nn.Linear(3, 4), WithoutGradient(), nn.Linear(4, 2)).double(), torch.randn(5, 3).double()
     )
     assert culprits(report) == [("1.Dropped", "grad_input")]
 
 
 def test_a_layer_that_is_cut_off_from_the_graph_is_missing_its_gradient() -> None:
-    """A detach inside a layer stops all learning before it, and no gradient ever arrives to be compared.
+    """After a detach inside a layer no gradient reaches the layers before it, so none could be compared.
 
-    Whoever means it, as to train a head on a fixed body, is told how to say so.
+    The report tells a user who means it, for instance to train a head on a fixed body, how to say so.
     """
 
     class Cut(nn.Tanh):
@@ -162,8 +162,8 @@ def test_a_layer_that_is_cut_off_from_the_graph_is_missing_its_gradient() -> Non
     oracle.check_module(module, torch.randn(5, 3).double()).raise_for_discrepancy()
 
 
-def test_a_wrong_forward_in_place_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The input is copied before it is overwritten: a slope of 0.02 instead of 0.01 shows."""
+def test_a_wrong_forward_pass_in_place_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The input is copied before it is overwritten, so a slope of 0.02 instead of 0.01 is found."""
     right = F.leaky_relu_
     monkeypatch.setattr(F, "leaky_relu", lambda input, *_: right(input, 0.02))
     report = oracle.check_module(nn.Sequential(nn.Linear(3, 4), nn.LeakyReLU()).double(), torch.randn(5, 3).double())
@@ -171,17 +171,17 @@ def test_a_wrong_forward_in_place_is_blamed(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_layers_in_place_on_a_view_are_judged() -> None:
-    """After a flatten, autograd differentiates the tensor behind the view."""
+    """A layer that writes into the view that a flatten returned: autograd differentiates the tensor behind the view."""
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Dropout(0.4, inplace=True), nn.ReLU(inplace=True), nn.Linear(144, 2)
     )
     found = verdicts(oracle.check_module(net.double(), images()))
     assert found["2", "grad_input"] == found["3", "grad_input"] == found["0", "grad.weight"] == "pass"
-    assert found["1", "grad_output"] == "undecided"  # what flatten did backward, nobody used
+    assert found["1", "grad_output"] == "undecided"  # no layer used the gradient of the view
 
 
 def test_a_wrong_input_gradient_on_a_view_in_place_is_blamed() -> None:
-    """The twin of the test above: such gradients are read where they are, not taken for right."""
+    """The counterpart of the test above: these gradients are judged too, and not assumed to be right."""
 
     class Half(torch.autograd.Function):
         @staticmethod
@@ -205,7 +205,7 @@ def test_a_wrong_input_gradient_on_a_view_in_place_is_blamed() -> None:
 
 
 class GradientWriter(torch.autograd.Function):
-    """Right in itself, but in place."""
+    """ReLU with the right gradient, which overwrites the upstream gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -231,7 +231,7 @@ class WritesInput(nn.ReLU):
 
 
 class Branches(nn.Module):
-    """A sum hands one gradient tensor to both of its terms, and both read one input."""
+    """Two layers read the same input, and receive the same gradient tensor from the sum of their outputs."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
@@ -244,7 +244,7 @@ class Branches(nn.Module):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_a_layer_that_writes_into_what_it_is_given_is_blamed(dtype: torch.dtype) -> None:
-    """Each layer is right for what it was given; what was given to the other branch is not what it should have been."""
+    """Each layer is right for the arrays that it received, but one changes an array that the other still reads."""
     x = torch.randn(4, 6, dtype=dtype)
     for made, place in (
         (WritesGradient(), ("branch.GradientWriter", "grad_output")),
@@ -259,7 +259,7 @@ def test_a_layer_that_writes_into_what_it_is_given_is_blamed(dtype: torch.dtype)
 
 
 def a_kernel_that_writes(into: str) -> Callable[..., torch.Tensor]:
-    """A leaky ReLU that is right in itself, and overwrites what it was given in memory, as C code does."""
+    """A leaky ReLU with the right results, which overwrites its input or its upstream gradient, as C code can."""
 
     class Kernel(torch.autograd.Function):
         @staticmethod
@@ -286,7 +286,7 @@ def a_kernel_that_writes(into: str) -> Callable[..., torch.Tensor]:
 def test_a_kernel_of_torch_that_writes_into_what_it_is_given_is_blamed(
     into: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where torch itself notices nothing: the layer is its own class, and the layer's numbers are right."""
+    """It is blamed although torch does not notice the write, and although the layer's own results are right."""
     monkeypatch.setattr(F, "leaky_relu", a_kernel_that_writes(into))
     report = oracle.check_module(Branches(nn.LeakyReLU()).double(), torch.randn(4, 6).double())
     (written,) = [blame for blame in report.blame if blame.layer.startswith("branch")]
@@ -297,8 +297,8 @@ def test_a_kernel_of_torch_that_writes_into_what_it_is_given_is_blamed(
     assert oracle.check_module(Branches(nn.LeakyReLU()).double(), torch.randn(4, 6).double()).passed
 
 
-def test_an_optimizer_that_the_reference_lacks_is_said() -> None:
-    """Its updates are not judged, and the gradients before them are all the same."""
+def test_an_optimizer_that_the_reference_lacks_is_named() -> None:
+    """Its updates are unjudged; the gradients are judged as with any other optimizer."""
 
     class Own(torch.optim.Optimizer):
         def __init__(self, params: Any) -> None:
@@ -319,7 +319,7 @@ def test_an_optimizer_that_the_reference_lacks_is_said() -> None:
 
 
 def test_each_call_of_a_shared_layer_has_its_own_gradients() -> None:
-    """Only the second call is wrong, and only its row says so, although both add to the same parameter."""
+    """Only the second call is wrong, and only its row is wrong, although both calls add to the same gradient."""
 
     class Twice(nn.Module):
         def __init__(self) -> None:
@@ -343,7 +343,7 @@ def test_each_call_of_a_shared_layer_has_its_own_gradients() -> None:
 
 
 def test_tied_weights_are_not_mixed_up() -> None:
-    """A parameter that another layer, or the network's own code, uses too: each use is judged by its own share."""
+    """Two layers and a call of F.linear share a parameter. Each use is judged by its own share of the gradient."""
 
     class Tied(nn.Module):
         def __init__(self) -> None:
@@ -359,7 +359,7 @@ def test_tied_weights_are_not_mixed_up() -> None:
 
 
 def test_what_has_no_rule_is_unjudged_and_the_others_are_judged() -> None:
-    """It is named with its place and counted; only the user's word makes such a report pass."""
+    """The report names its place and counts it, and passes only with `unjudged="allow"`."""
 
     class Gamma(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -380,7 +380,7 @@ def test_what_has_no_rule_is_unjudged_and_the_others_are_judged() -> None:
 
 
 def test_parameters_are_judged_wherever_they_are_used() -> None:
-    """A leaf that is not called as a module, a layer that a subclass gave modules of its own, and one the reference lacks."""
+    """The weight of a layer that is never called, a layer with a layer inside, and an embedding."""
 
     class Adapted(nn.Linear):
         def __init__(self) -> None:
@@ -404,8 +404,8 @@ def test_parameters_are_judged_wherever_they_are_used() -> None:
     assert report.passed and report.coverage.parameters == report.coverage.gradients == 1
 
 
-def test_hooks_that_are_there_already_go_on_working() -> None:
-    """A hook that changes an output is the network's own code: the layer is judged by what it made itself."""
+def test_the_hooks_of_a_module_still_run() -> None:
+    """If a hook changes a layer's output, the layer is judged by what it returned before the hook. All hooks are kept."""
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
     seen: list[str] = []
     net[0].register_forward_hook(lambda module, args, output: output * 2)
@@ -416,15 +416,15 @@ def test_hooks_that_are_there_already_go_on_working() -> None:
         return grad * 3
 
     net[0].weight.register_hook(tripled)
-    before = [dict(own._forward_hooks) | dict(own._forward_pre_hooks) for own in net.modules()]
+    before = [dict(part._forward_hooks) | dict(part._forward_pre_hooks) for part in net.modules()]
     meant = {tripled: lambda weight: (weight, lambda g: g * 3)}
     report = oracle.check_module(net, torch.randn(5, 3).double(), references=meant)
     assert report.passed, report
     assert seen == ["backward"]
-    assert [dict(own._forward_hooks) | dict(own._forward_pre_hooks) for own in net.modules()] == before
+    assert [dict(part._forward_hooks) | dict(part._forward_pre_hooks) for part in net.modules()] == before
 
 
-def test_frozen_parameters_have_no_gradients_to_miss() -> None:
+def test_no_gradient_of_a_frozen_parameter_is_expected() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
     net[0].weight.requires_grad_(False)
     found = verdicts(oracle.check_module(net, torch.randn(5, 3).double()))
@@ -432,7 +432,7 @@ def test_frozen_parameters_have_no_gradients_to_miss() -> None:
 
 
 def test_evaluation_mode_is_judged_as_such() -> None:
-    """Running statistics instead of the batch's, no dropout."""
+    """Batch norm uses its running statistics, and dropout has no mask."""
     net = Net().double().eval()
     net.block.norm.running_mean.normal_()
     report = oracle.check_module(net, images())
@@ -451,7 +451,7 @@ def test_evaluation_mode_is_judged_as_such() -> None:
     ids=["channels_last", "transposed", "strided", "expanded"],
 )
 def test_memory_layouts_reach_the_module(layout: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """The first layer gets the layout that was given, and is judged right in it."""
+    """The first layer receives the input in the memory layout that the user gave, and passes."""
     x = layout(images())
     seen: list[tuple[int, ...]] = []
     net = Net().double().to(memory_format=torch.channels_last)
@@ -462,7 +462,7 @@ def test_memory_layouts_reach_the_module(layout: Callable[[torch.Tensor], torch.
 
 
 def test_masks_of_dropout_in_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each element's fate is told from the output, zeros among the inputs included; a wrong rate is found."""
+    """The output shows which elements were dropped, also where the input is zero. A wrong rate is found."""
     for made in (nn.Dropout(0.3), nn.Dropout2d(0.5), nn.AlphaDropout(0.2), nn.Dropout(0.4, inplace=True)):
         x = torch.randn(20, 20, 5, 5, dtype=torch.float64, requires_grad=True)
         report = oracle.check_module(nn.Sequential(nn.Softshrink(), made).double(), x)
@@ -499,7 +499,7 @@ def test_a_wrong_loss_is_blamed() -> None:
 
 
 def test_the_upstream_gradient_is_random_where_there_is_no_loss() -> None:
-    """With ones a gradient in the wrong place would go unseen."""
+    """It is the same in each check. With ones a gradient in the wrong place would not be found."""
     seen: list[torch.Tensor] = []
     net = nn.Linear(3, 4).double()
     net.register_full_backward_hook(lambda module, given, upstream: seen.append(upstream[0]))
@@ -515,16 +515,16 @@ def test_updates_are_judged_over_several_steps(made: str) -> None:
     has_bias = made != "Muon"  # it updates only matrices
     net = nn.Sequential(nn.Linear(3, 4, bias=has_bias), nn.Tanh(), nn.Linear(4, 2, bias=has_bias)).double()
     options = {"momentum": 0.9, "nesterov": True} if made == "SGD" else {}
-    own = {} if made == "Rprop" else {"weight_decay": 0.1}
-    groups = [{"params": net[0].parameters(), **own}, {"params": net[2].parameters(), "lr": 0.5}]
+    decay = {} if made == "Rprop" else {"weight_decay": 0.1}
+    groups = [{"params": net[0].parameters(), **decay}, {"params": net[2].parameters(), "lr": 0.5}]
     optimizer = getattr(torch.optim, made)(groups, lr=0.1, **options)
     x, y = torch.randn(5, 3).double(), torch.randn(5, 2).double()
     report = oracle.check_module(net, x, nn.MSELoss(), y, optimizer, steps=3)
     assert report.passed, report.blame
     updates = report.table[report.table["quantity"] == "param.weight"]
     assert list(updates["step"]) == [0, 0, 1, 1, 2, 2]
-    assert all(not own.get("step") for own in optimizer.state.values())
-    assert bool(optimizer.state) == (made == "Adagrad")  # whose state is there from the start
+    assert all(not state.get("step") for state in optimizer.state.values())
+    assert bool(optimizer.state) == (made == "Adagrad")  # it makes its state when it is constructed
 
 
 def test_a_wrong_update_is_blamed_on_its_parameter() -> None:
@@ -540,7 +540,7 @@ def test_a_wrong_update_is_blamed_on_its_parameter() -> None:
     assert culprits(report) == [("Linear", "param.bias")]
 
 
-def test_an_optimizer_in_use_is_taken_where_it_stands_and_left_there() -> None:
+def test_an_optimizer_goes_on_from_its_state_and_gets_it_back() -> None:
     net, x = nn.Linear(3, 4).double(), torch.randn(5, 3).double()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
     net(x).square().sum().backward()
@@ -551,7 +551,7 @@ def test_an_optimizer_in_use_is_taken_where_it_stands_and_left_there() -> None:
 
 
 class Raising(nn.Module):
-    """Raises in its forward or its backward pass, after it moved everything that it can."""
+    """Changes the random generators, a parameter and the modes of its layers, and then raises in its forward or backward pass."""
 
     def __init__(self, where: str) -> None:
         super().__init__()
@@ -598,7 +598,7 @@ def test_the_module_is_left_as_it_was_found(where: str) -> None:
     held = {name: id(value) for name, value in [*net.named_parameters(), *net.named_buffers()]}
     grads = {name: value.grad for name, value in net.named_parameters()}
     kept = net.fc.weight.grad.clone()
-    modes = [own.training for own in net.modules()]
+    modes = [part.training for part in net.modules()]
     generators = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     report = oracle.check_module(net, x)
     assert report.passed == (where == "nowhere")
@@ -607,8 +607,8 @@ def test_the_module_is_left_as_it_was_found(where: str) -> None:
     assert held == {name: id(value) for name, value in [*net.named_parameters(), *net.named_buffers()]}
     assert all(value.grad is grads[name] for name, value in net.named_parameters())
     assert torch.equal(kept, net.fc.weight.grad) and x.grad is None
-    assert modes == [own.training for own in net.modules()]
-    assert not any(own._forward_hooks or own._forward_pre_hooks or own._backward_hooks for own in net.modules())
+    assert modes == [part.training for part in net.modules()]
+    assert not any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in net.modules())
     assert torch.equal(generators[0], torch.get_rng_state())
     assert np.array_equal(generators[1], np.random.get_state()[1]) and generators[2] == random.getstate()
 
@@ -616,8 +616,8 @@ def test_the_module_is_left_as_it_was_found(where: str) -> None:
 @pytest.mark.parametrize(
     ("where", "place"), [("forward", ("bad", "output")), ("backward", ("bad.Explodes", "grad_input"))]
 )
-def test_a_crash_is_a_row_behind_what_had_been_computed(where: str, place: tuple[str, str]) -> None:
-    """The layer that raised is named, and nothing that was found before is lost."""
+def test_a_crash_is_a_row_beside_those_of_earlier_layers(where: str, place: tuple[str, str]) -> None:
+    """The row names the layer that raised. The rows of the layers before it are kept."""
     report = oracle.check_module(Raising(where).double(), torch.randn(5, 3).double())
     found = verdicts(report)
     assert found[place] == "crashed" and found["norm", "output"] == "pass"
@@ -628,7 +628,7 @@ def test_a_crash_is_a_row_behind_what_had_been_computed(where: str, place: tuple
 
 
 def test_checkpointed_layers_are_judged_once() -> None:
-    """A forward pass that is repeated during backward is no second call."""
+    """A checkpoint repeats the forward pass during the backward pass. This is not a second call of the layer."""
 
     class Checkpointed(nn.Module):
         def __init__(self) -> None:
@@ -648,7 +648,7 @@ def test_checkpointed_layers_are_judged_once() -> None:
 )  # torch's compiler does
 @pytest.mark.parametrize("compiled", [torch.compile, lambda module, **how: module.compile(**how) or module])
 def test_a_compiled_module_is_judged_layer_by_layer(compiled: Callable[..., nn.Module]) -> None:
-    """Hooks stay out of the compiler's graphs: what stands between them is compiled, and what is wrong in it blamed."""
+    """The hooks split the compiled code into graphs of one layer each, and every layer is judged."""
     graphs = []
 
     def backend(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
@@ -663,7 +663,7 @@ def test_a_compiled_module_is_judged_layer_by_layer(compiled: Callable[..., nn.M
 
 @pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning")
 def test_classes_are_named_by_their_modules() -> None:
-    """torch.nn's by their names, others with their paths; what the compiler made, by the compiler."""
+    """Classes of torch.nn have their names, others their full paths, and compiled code the name of the compiler."""
 
     class Never(nn.Module):
         pass
@@ -689,11 +689,11 @@ def test_classes_are_named_by_their_modules() -> None:
 
     compiled = torch.compile(nn.Sequential(nn.Linear(2, 2), Doubled(), nn.Linear(2, 2)), backend="aot_eager")
     report = oracle.check_module(compiled, torch.ones(1, 2))
-    assert {own.kind for own in report.coverage.unjudged} == {"compiled by torch.compile"}
+    assert {place.kind for place in report.coverage.unjudged} == {"compiled by torch.compile"}
 
 
-def test_layers_of_one_graph_cannot_be_watched() -> None:
-    """A module that shows no layers is refused in a sentence, and nothing is accused."""
+def test_a_module_compiled_to_one_graph_is_refused() -> None:
+    """With fullgraph=True there are no layers to judge. A sentence says so, and nothing is blamed."""
     whole = torch.compile(nn.Sequential(nn.Linear(2, 2)), backend="eager", fullgraph=True)
     with pytest.raises(ValueError, match=r"OptimizedModule is compiled with fullgraph=True, .*: compile it without"):
         oracle.check_module(whole, torch.ones(1, 2))
@@ -710,7 +710,7 @@ def test_scripts_are_refused() -> None:
 
 
 def test_a_layer_inside_a_transform_of_torch_func_is_judged_by_its_operations() -> None:
-    """Its tensors stand for batches of others, which its ATen calls show."""
+    """Inside vmap a tensor stands for a batch of tensors, so the layer is judged by its ATen calls."""
 
     class Mapped(nn.Module):
         def __init__(self) -> None:
@@ -726,7 +726,7 @@ def test_a_layer_inside_a_transform_of_torch_func_is_judged_by_its_operations() 
 
 
 def test_a_gradient_that_the_network_takes_itself_is_not_counted() -> None:
-    """A network that differentiates within its forward pass, as physics-informed ones do."""
+    """The network calls autograd.grad in its forward pass, as physics-informed ones do."""
 
     class Force(nn.Module):
         def __init__(self) -> None:
@@ -782,7 +782,7 @@ class LazyLinear(nn.Linear):
 @pytest.mark.parametrize("needs", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_inputs_keep_what_they_require(frozen: bool, needs: bool) -> None:
-    """A backward may go another way where its input needs no gradient: in a first layer, and behind a frozen one."""
+    """No input is made to require a gradient: a backward may err only where its input needs none, as behind a frozen layer."""
     net = (
         nn.Sequential(nn.Linear(4, 4), LazyLinear(4, 3)).double()
         if frozen
@@ -795,8 +795,8 @@ def test_inputs_keep_what_they_require(frozen: bool, needs: bool) -> None:
     assert needs or culprits(report) == [("1.Lazy" if frozen else "0.Lazy", "grad.weight")]
 
 
-def test_the_report_says_which_gradient_nobody_asked_for() -> None:
-    """A first layer, and those behind frozen ones, have no row of their input's gradient: nobody shall miss it."""
+def test_the_report_says_which_input_gradients_were_not_needed() -> None:
+    """A first layer, and one behind a frozen layer, have no row `grad_input`. The conclusion says why."""
     net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)).double()
     said = "no grad_input of 0 (Linear), whose input requires no gradient"
     x = torch.randn(5, 4).double()
@@ -809,16 +809,16 @@ def test_the_report_says_which_gradient_nobody_asked_for() -> None:
     assert "no grad_input of 2 (Linear)," in oracle.check_module(net, x).conclusion
 
 
-def test_of_indices_there_is_no_gradient_to_ask_for() -> None:
-    """An embedding takes no numbers."""
+def test_no_gradient_of_indices_is_reported_as_not_needed() -> None:
+    """An embedding takes indices, which have no gradient."""
     net = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2)).double()
     assert "no grad_input" not in oracle.check_module(net, torch.tensor([[0, 4], [2, 2]])).conclusion
 
 
-def held() -> int:
+def kept_alive() -> int:
     gc.collect()
     kinds = (Call, Operation, Observed)
-    return sum(issubclass(type(own), kinds) for own in gc.get_objects())
+    return sum(issubclass(type(held), kinds) for held in gc.get_objects())
 
 
 class Fails(nn.Module):
@@ -835,16 +835,16 @@ class Fails(nn.Module):
     ],
 )
 def test_nothing_is_held_once_the_report_is_gone(made: Callable[[], nn.Module]) -> None:
-    """A node of autograd's graph that holds a hook that holds the node is nothing that Python can collect."""
-    before = held()
+    """Python cannot collect a node of autograd's graph that holds a hook if the hook holds the node."""
+    before = kept_alive()
     report = oracle.check_module(made(), torch.randn(2, 3, 6, 6), steps=2)
     assert len(report.table)
     del report
-    assert held() == before
+    assert kept_alive() == before
 
 
-def test_the_report_is_one_like_any_other(tmp_path: Path) -> None:
-    """Saved, loaded, as HTML, Markdown and JUnit."""
+def test_the_report_can_be_saved_and_shown(tmp_path: Path) -> None:
+    """It can be saved and loaded, and shown as HTML, Markdown and JUnit."""
     report = oracle.check_module(Net(WrongLinear).double(), images())
     report.save(tmp_path / "kept")
     again = oracle.load_report(tmp_path / "kept")
@@ -911,10 +911,10 @@ def test_an_optimizer_of_other_parameters_is_refused() -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
-    """Each class with all its options, unbatched, empty, not finite: options are read back from modules.
+    """The options of each class are read back from its modules; inputs are also unbatched, empty or not finite.
 
-    Each class in both precisions, and of its further cases every fourth in one and every fourth in the other. Of other layouts
-    in memory, whose options repeat those of other cases, every eighth.
+    One case of each class runs in both precisions. Of the other cases every fourth runs in one precision, and every fourth
+    in the other. Of the cases of memory layouts, whose options repeat those of others, only every eighth takes part.
     """
     single = [
         case
@@ -938,13 +938,13 @@ def test_every_layer_of_the_suite_passes_as_a_module(dtype: str) -> None:
             found.append((case.name, report.blame))
         if not report.passed and not report.blame:
             undecided.append(report.outcome)
-    # torch's own backward of an empty PixelShuffle and its GELU of infinity, which are under reports/findings.
+    # Errors of torch, described in reports/findings: the backward of an empty PixelShuffle, and GELU of infinity.
     known = ["batch/PixelShuffle,batch=0", "batch/PixelUnshuffle,batch=0"]
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"  # where oneDNN computes it
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"  # there oneDNN computes GELU
     known += ["nonfinite/GELU"] if dtype == "float32" and wide else []
     names = {case.name for case in chosen}
     assert len(chosen) > 400 and sorted(name for name, _ in found) == [name for name in known if name in names], found
-    # A gradient of zeros alone, such as that of numbers that a threshold cuts off, tests nothing, and that is no success.
+    # A gradient that is zero everywhere, for instance behind a threshold, tests nothing, so such a check has not passed.
     assert set(undecided) <= {"no gradient was decided", "nothing was decided"} and len(undecided) < len(chosen) / 15
 
 
@@ -967,7 +967,7 @@ class Heads(nn.Module):
 
 
 def test_nested_inputs_and_outputs() -> None:
-    """Dicts, lists and dataclasses of tensors go in and come out; each output that learns gets a gradient."""
+    """Dicts, lists and dataclasses of tensors are inputs and outputs. Each output that requires a gradient gets one."""
     x = {"x": torch.randn(5, 4).double(), "scales": [torch.rand(5, 6).double()]}
     net = Heads().double()
     report = oracle.check_module(net, x)
@@ -984,13 +984,13 @@ def test_nested_inputs_and_outputs() -> None:
 
 
 def test_without_a_gradient_nothing_was_decided() -> None:
-    """An output alone is no backward pass."""
+    """A check that judged only an output has not passed."""
     report = oracle.check_module(nn.ReLU(), torch.randn(5, 4))
     assert not report.passed and report.outcome == "no gradient was decided"
 
 
 def test_layers_are_judged_and_released_as_their_gradients_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check's memory does not grow with the depth: a judged layer keeps only its rows, and a wrong one its arrays too."""
+    """Memory does not grow with the depth: a judged layer keeps its rows, and its arrays only if it is wrong."""
     made: list[Step] = []
 
     class Kept(Step):
@@ -1005,17 +1005,16 @@ def test_layers_are_judged_and_released_as_their_gradients_arrive(monkeypatch: p
     report = oracle.check_module(net, torch.randn(6, 3).double())
     (step,) = made
     assert list(step.parts) == ["4", "3", "2", "1", "0"]
-    assert [layer for layer, parts in step.parts.items() if any(own.result().wrong is not None for own in parts)] == [
-        "1"
-    ]
+    wrong = [layer for layer, parts in step.parts.items() if any(part.result().wrong is not None for part in parts)]
+    assert wrong == ["1"]
     assert {layer for layer, _ in culprits(report)} == {"1"}
     for call in step.capture.calls:
         arrays = [call.input, call.grad_output, *call.state.values(), *call.made.values()]
         assert not any(any(array.strides) for array in arrays if array is not None)  # zeros that take no memory
 
 
-def test_nan_tells_nothing() -> None:
-    """Where everything is NaN on both sides, a wrong formula would be NaN as well."""
+def test_rows_of_nan_alone_are_undecided() -> None:
+    """If every expected number is NaN, a wrong formula would give NaN too."""
     net = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid())
     report = oracle.check_module(net, torch.full((5, 4), torch.nan))
     row = report.table.set_index(["layer", "quantity"]).loc[("0", "grad.weight")]
@@ -1024,7 +1023,7 @@ def test_nan_tells_nothing() -> None:
 
 
 class Cut(nn.Module):
-    """A branch whose numbers leave the graph."""
+    """One of two branches leaves autograd's graph through `tolist`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -1036,6 +1035,6 @@ class Cut(nn.Module):
 
 
 def test_parameters_without_a_gradient_are_named() -> None:
-    """A branch that does not learn may be meant, so it is no discrepancy, but it is said."""
+    """It may be meant that a branch does not learn, so this is not a discrepancy. The conclusion names its parameters."""
     report = oracle.check_module(Cut(), torch.randn(2, 4))
     assert report.passed and report.conclusion.endswith("no gradient reached lost.weight, lost.bias")

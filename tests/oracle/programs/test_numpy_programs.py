@@ -1,4 +1,4 @@
-"""NumPy programs as people write them are followed call by call: their gradients are those of the differences."""
+"""NumPy programs as people write them are recorded call by call, and their gradients agree with differences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MASK = np.arange(24).reshape(4, 6) % 5 < 2
 
 
 def into_a_view(x: Any, y: Any) -> Any:
-    """A slice of a slice is written into, and read through another slice that overlaps it."""
+    """Writes into a slice of a slice, and reads another slice that overlaps it."""
     out = x.copy()
     inner = out[1:, 2:]
     inner[1:, 1:3] = y[2:, :2] * 3.0
@@ -38,7 +38,7 @@ def added_into_slices(x: Any, y: Any) -> Any:
 
 
 def written_twice(x: Any, y: Any) -> Any:
-    """Parts of new arrays that overlap: the later one counts."""
+    """Writes twice into overlapping parts of a new array; the later write counts."""
     out, like = np.zeros((4, 6)), np.ones_like(x)
     out[:3] = x[:3]
     out[2:] = y[2:]
@@ -48,7 +48,7 @@ def written_twice(x: Any, y: Any) -> Any:
 
 
 def given_numbers(x: Any, y: Any) -> Any:
-    """Plain numbers, an array and a list's row take the place of what was there."""
+    """Writes numbers and arrays of constants, which have no gradient, into a recorded array."""
     out = x * y
     out[0] = 1.5
     out[1, 2:4] = np.array([0.25, 0.5])
@@ -65,8 +65,8 @@ def scattered(x: Any, y: Any) -> Any:
     return out * out
 
 
-def overwritten(x: Any, y: Any) -> Any:
-    """The product needs the numbers that were there before."""
+def read_before_overwritten(x: Any, y: Any) -> Any:
+    """The product uses the numbers that the array held before they were overwritten."""
     out = x * 1.0
     before = out * y
     out[:, 0] = y[:, 1]
@@ -85,8 +85,8 @@ def with_out(x: Any, y: Any) -> Any:
     return out + np.ones_like(y) * 2.0 + np.full_like(x, 0.5) * y + np.empty_like(x) * 0.0
 
 
-def by_counts(x: Any, y: Any) -> Any:
-    """New arrays of integers and truth values choose, and carry no gradient."""
+def chosen_by_integers(x: Any, y: Any) -> Any:
+    """New arrays of integers and booleans choose elements, and have no gradient."""
     places, kept = np.zeros(3, dtype=np.int64), np.ones((4, 6), dtype=bool)
     places[1:] = 2
     kept[1] = False
@@ -97,7 +97,7 @@ def by_reduce(x: Any, y: Any) -> Any:
     return np.add.reduce(x * y, axis=1) + np.maximum.reduce(x, axis=1) * np.minimum.reduce(y, axis=1)
 
 
-def chosen(x: Any, y: Any) -> Any:
+def chosen_by_comparison(x: Any, y: Any) -> Any:
     larger = np.where(x > y, x, y * y)
     return np.clip(larger, 0.7, 1.9) + np.sort(x, axis=0) + np.take_along_axis(y, np.argsort(x, axis=1), 1)
 
@@ -131,26 +131,26 @@ def reduced(x: Any, y: Any) -> Any:
 
 
 def made_inside(x: Any, y: Any) -> Any:
-    """Arrays of a plain number, of a recorded one and of a list of both, also in another precision."""
+    """Makes arrays of a number, of a recorded number, and of a list of both, also in another precision."""
     shares = [x[0, 0], y[1, 1], 0.5, x[3, 3] * y[2, 2]]
     single = np.asarray(np.array(x, np.float32), np.float64)
     return np.full((4, 6), 2.0) * x + np.full((4, 6), y[0, 0]) * np.average(y, axis=0, weights=shares) + 0 * single
 
 
 PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
-    own.__name__: own
-    for own in (
+    program.__name__: program
+    for program in (
         into_a_view,
         added_into_slices,
         written_twice,
         given_numbers,
         scattered,
-        overwritten,
+        read_before_overwritten,
         by_methods,
         with_out,
-        by_counts,
+        chosen_by_integers,
         by_reduce,
-        chosen,
+        chosen_by_comparison,
         joined,
         products,
         elementary,
@@ -162,8 +162,8 @@ PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_its_gradients_are_those_of_its_differences(name: str) -> None:
-    """Of both inputs, in a random direction; the program's own output is what is expected."""
+def test_gradients_agree_with_differences(name: str) -> None:
+    """The gradients of both inputs agree with central differences in a random direction; the output is the program's."""
     program = PROGRAMS[name]
     expected = oracle.expect(program, X, Y)
     oracle.assert_close(program(X.copy(), Y.copy()), expected.output)
@@ -176,8 +176,8 @@ def test_its_gradients_are_those_of_its_differences(name: str) -> None:
         assert np.sum(expected.grads[place].value * step) == pytest.approx(change, rel=1e-6)
 
 
-def test_a_program_may_ask_for_numbers() -> None:
-    """Its size, and whether and how large a number is: as of a plain array."""
+def test_a_program_may_read_sizes_and_compare_numbers() -> None:
+    """A recorded array answers like a plain one when asked for its size, its dtype, or the value of an element."""
     asked: list[Any] = []
 
     def program(x: Any) -> Any:
@@ -198,15 +198,15 @@ def test_a_program_may_ask_for_numbers() -> None:
         (lambda x: np.float32(0.3) * x, 1e-6),
     ],
 )
-def test_it_computes_in_the_dtype_of_its_result(program: Any, eps: float) -> None:
-    """NumPy converts the arguments first, so that float64 beside float32 gives the precision of float64."""
+def test_the_tolerance_is_that_of_the_dtype_of_the_result(program: Any, eps: float) -> None:
+    """NumPy converts arguments before it computes, so a float32 array times a float64 one has the precision of float64."""
     x = X.astype(np.float32)
     expected = oracle.expect(program, x)
     oracle.assert_close(program(x), expected.output)
     assert np.max(expected.output.tolerance / np.abs(expected.output.value)) < 4 * eps
 
 
-def test_arrays_made_inside_are_written_to_and_integers_are_plain() -> None:
+def test_new_arrays_are_written_to_and_integers_have_no_gradient() -> None:
     def program(x: Any, labels: Any) -> Any:
         out = np.eye(4)
         out[0, 1] = x[0, 0]
@@ -267,15 +267,15 @@ def test_arrays_made_inside_are_written_to_and_integers_are_plain() -> None:
         (lambda x: "x", ValueError, "the program gives str: it has to give an array, or several"),
     ],
 )
-def test_what_cannot_be_followed_is_refused(program: Any, error: type[Exception], said: str) -> None:
-    """Nothing is left out of a gradient in silence."""
+def test_a_program_that_cannot_be_recorded_is_refused(program: Any, error: type[Exception], said: str) -> None:
+    """A sentence names the call, because a gradient without its part would be wrong."""
     with pytest.raises(error, match=said):
         oracle.expect(program, X)
 
 
 @pytest.mark.parametrize("other", [np.sum, lambda a: np.mean(a) * 1.001, lambda a: np.mean(a, keepdims=True)])
-def test_what_does_not_compute_numpys_numbers_is_refused(other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function is recorded as a composition of others: one with another result or shape would have wrong gradients too."""
+def test_a_composition_with_other_results_than_numpy_is_refused(other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function may be recorded as a composition of others. If that gives other numbers, its gradient is wrong too."""
     monkeypatch.setitem(numpy_functions.COMPOSED, "average", other)
     with pytest.raises(NoRule, match=r"^there is no rule for np\.average with such arguments$"):
         oracle.expect(np.average, X)

@@ -1,4 +1,4 @@
-"""JUnit and GitHub: a discrepancy fails, an unjudged row does not pass, and a list that is cut says how much it leaves out."""
+"""Reports for JUnit and GitHub: discrepancies and unjudged rows fail, and a shortened list says how much it leaves out."""
 
 from __future__ import annotations
 
@@ -49,35 +49,35 @@ def test_a_discrepancy_is_a_failure(report: oracle.Report) -> None:
     assert [parsed(report).get(name) for name in ("tests", "failures", "errors", "skipped")] == ["1", "1", "0", "0"]
 
 
-def test_what_is_left_unjudged_is_a_failure_unless_it_is_allowed(report: oracle.Report) -> None:
-    """Every form names the unjudged operation, the date and the command. JUnit shows a failure, since a pass would hide it."""
+def test_an_unjudged_row_is_a_failure_unless_it_is_allowed() -> None:
+    """Each form names the unjudged operation, the date and the command. In JUnit it is a failure, since a pass would hide it."""
     about = About(subject="Net", reference="refbp", dtypes=("float64",), cases=1, date="2026-11-28 08:00 UTC")
     row = Row(
         "Net", "float64", 0, "svd", "aten.svd", "", "local", "unjudged", "there is no rule for svd", shape=(), n=0
     )
     coverage = Coverage(0.5, 0.75, 0.5, 48, 2, (Unjudged("svd", "aten.svd", "there is no rule for svd"),))
     judged = replace(row, layer="0", quantity="grad_input", verdict="pass", diagnosis="", n=4, shape=(4,))
-    left = replace(oracle.Report.of([judged, row], about, {}), coverage=coverage)
-    left = left.reproduced_by("oracle.check_module(module, x)")
-    (failure,) = parsed(left).iter("failure")
+    report = replace(oracle.Report.of([judged, row], about, {}), coverage=coverage)
+    report = report.reproduced_by("oracle.check_module(module, x)")
+    (failure,) = parsed(report).iter("failure")
     assert (failure.get("type"), failure.get("message")) == ("unjudged", "there is no rule for svd")
-    allowed = replace(left, about=replace(left.about, unjudged="allow"))
+    allowed = replace(report, about=replace(report.about, unjudged="allow"))
     assert parsed(allowed).get("failures") == "0"
-    summary = github.summary(left)
-    for text in (left.to_markdown(), summary, left._repr_html_()):
+    summary = github.summary(report)
+    for text in (report.to_markdown(), summary, report._repr_html_()):
         assert "svd (aten.svd): there is no rule for svd" in text and "75 % of 48 gradient elements" in text
         assert "2026-11-28 08:00 UTC" in text
-    assert "All of it again: `oracle.check_module(module, x)`" in left.to_markdown()
+    assert "All of it again: `oracle.check_module(module, x)`" in report.to_markdown()
 
 
-def test_a_crash_is_an_error_whatever_its_message_holds() -> None:
+def test_a_crash_is_an_error_with_any_message() -> None:
     crashed = oracle.run(Crashing(), cases="worked-example", dtypes=("float64",))
     root = parsed(crashed)
     assert (root.get("errors"), root.get("tests")) == ("2", "2")
     assert all("& <tag> ]]>" in str(error.get("message")) for error in root.iter("error"))
 
 
-def test_what_is_open_is_skipped_and_says_why() -> None:
+def test_unsupported_and_undecided_rows_are_skipped_with_the_reason() -> None:
     root = parsed(oracle.run(Lacking(), cases="worked-example", dtypes=("float64",)))
     assert {element.get("message") for element in root.iter("skipped")} == {"unsupported: no layers at all"}
     undecided = oracle.run(cases="activation/Softmin*", dtypes=("float64",))
@@ -91,7 +91,7 @@ def blames(number: int, verdict: str = "wrong") -> list[Blame]:
     ]
 
 
-def test_annotations_keep_within_what_github_shows_worst_first(report: oracle.Report) -> None:
+def test_there_are_as_many_annotations_as_github_shows_the_worst_first(report: oracle.Report) -> None:
     lines = github.workflow_commands([*blames(30, "imprecise"), *blames(1, "crashed")], report.table)
     errors = [line for line in lines if line.startswith("::error")]
     assert len(errors) == github.MOST_ANNOTATIONS and "crashed" in errors[0]
@@ -107,14 +107,14 @@ def test_undecided_rows_are_a_warning(report: oracle.Report) -> None:
     assert line.startswith("::warning") and "1 of 560 rows (0.179 %25)" in line
 
 
-def test_a_summary_keeps_within_what_github_takes(report: oracle.Report) -> None:
+def test_a_summary_is_not_longer_than_github_allows(report: oracle.Report) -> None:
     text = github.summary(replace(report, blame=blames(5000)))
     assert len(text.encode()) < 1024 * 1024 and "more, in the report's cases.csv" in text
     small = github.summary(report)
     assert "more, in" not in small and "conv2" in small
 
 
-def test_the_command_writes_where_github_says(
+def test_the_command_writes_the_summary_to_the_file_that_github_names(
     report: oracle.Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report.save(tmp_path)
@@ -135,11 +135,11 @@ def test_the_command_writes_where_github_says(
     assert capsys.readouterr().out.startswith("# altered against torch")
 
 
-def test_markdown_never_rounds_a_share_to_all(report: oracle.Report) -> None:
+def test_markdown_does_not_round_a_share_below_one_to_100_percent(report: oracle.Report) -> None:
     cases = report.cases.assign(decided=0.999999)
     assert ">99.9 %" in replace(report, cases=cases).to_markdown()
 
 
-def test_control_characters_never_reach_the_xml(report: oracle.Report) -> None:
+def test_the_xml_holds_no_control_characters(report: oracle.Report) -> None:
     text = junit.document(replace(report, about=replace(report.about, subject="\x00")))
     assert "\x00" not in text and ET.fromstring(text).get("name")

@@ -18,7 +18,7 @@ import pytest
 
 import oracle
 from oracle.bench import __main__ as child
-from oracle.bench import check_module, fuzz, kept, layers, networks, process, render, scale, suite
+from oracle.bench import check_module, fuzz, kept, layers, networks, process, render, scale, suite, training
 from oracle.bench.examples import Example
 from oracle.bench.section import Chart, Measurement, Result
 from oracle.case.case import Case
@@ -86,6 +86,30 @@ def test_what_was_tried_and_dropped_is_told_with_its_figure() -> None:
     """The report ends with it, so that nobody tries it again without knowing."""
     shown = render.report({}, None)
     assert "## Tried and dropped" in shown and "| idea | gain | why |" in shown and "numba" in shown
+
+
+def test_a_training_step_is_compared_with_torchs_and_with_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """refbp's time is divided by torch's, a peer's by refbp's. The section on one thread has no limits."""
+    for library in ("mygrad", "autograd"):
+        pytest.importorskip(library)
+    monkeypatch.setattr(networks, "network", small)
+    seconds = {"refbp": 3.0, "torch": 2.0, "torch, input too": 2.5, "mygrad": 9.0, "autograd": 12.0, "products": 1.5}
+    monkeypatch.setattr(training, "interleaved", taking(seconds))
+    notes: list[str] = []
+    result = training.Training().measure(False, notes.append)
+    found, limits = figures(result), {one.what: (one.limit, one.at_least) for one in result.measurements}
+    assert found["mlp float64, refbp / torch"] == pytest.approx(1.5) and len(notes) == len(found)
+    assert found["mlp float64, the same with the input's gradient"] == pytest.approx(1.2)
+    assert found["lenet5 float32, mygrad / refbp"] == pytest.approx(3.0)
+    assert found["lenet5 float32, autograd / refbp"] == pytest.approx(4.0)
+    for name, dtype in training.LIMITS:
+        assert limits[f"{name} {dtype}, refbp / torch"] == (training.LIMITS[name, dtype], False)
+    assert limits["vgg float32, mygrad / refbp"] == (3.0, True)
+    assert {row["network"] for row in result.details} == set(networks.NETWORKS)
+    assert result.details[0]["products / refbp"] == pytest.approx(0.5) and result.details[0]["Linear, ms"] > 0
+    one_thread = training.OneThread().measure(True, notes.append)
+    assert {row["network"] for row in one_thread.details} == {"mlp"}
+    assert {one.limit for one in one_thread.measurements} == {None}
 
 
 def test_a_layer_is_compared_with_torchs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,14 +22,11 @@ from oracle.suite import named
 from ..planted import Planted, turned, unturned
 
 SUBJECT = """
-import numpy as np
-from oracle.selftest.plant import patched
+from oracle.selftest.plant import changed
 
 class Subject:
     name = "mine"
-    run = staticmethod(
-        patched("refbp.conv:spread", lambda right: lambda d, w, size, g: right(d, np.flip(w, (2, 3)), size, g))
-    )
+    run = staticmethod(changed("Linear", grad_input=lambda gradient, call: 2 * gradient))
 
 subject = Subject()
 """
@@ -110,19 +107,8 @@ def test_the_command_saves_the_case_and_a_script_that_runs(
     (tmp_path / "mine.py").write_text(SUBJECT)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    command = [
-        "run",
-        "--subject",
-        "mine:subject",
-        "--cases",
-        "conv/Conv2d,stride=1,padding=0,dilation=1,groups=1*",
-        "--dtype",
-        "float32",
-        "--out",
-        "out",
-        "--shrink",
-    ]
-    assert main(command) == 1
+    cases = ["--cases", "linear/Linear,in_features=3,out_features=4,bias=True,batch=5", "--dtype", "float32"]
+    assert main(["run", "--subject", "mine:subject", *cases, "--out", "out", "--shrink"]) == 1
     shown = capsys.readouterr().out
     (file,) = Path("out/shrunk").glob("*.py")
     assert file.read_text().strip() in shown

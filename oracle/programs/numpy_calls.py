@@ -87,7 +87,7 @@ def _converting(name: str, recording: NumpyRecording) -> Callable[..., Any]:
 @contextmanager
 def _buffers(fn: Callable[..., Any], recording: NumpyRecording) -> Iterator[None]:
     """Inside, the names np and numpy in the program's modules refer to `_Allocating`."""
-    own = [vars(module) for name, module in list(sys.modules.items()) if name.partition(".")[0] not in KEPT and module]
+    own = [vars(module) for name, module in sys.modules.copy().items() if name.partition(".")[0] not in KEPT and module]
     spaces = [*own, getattr(fn, "__globals__", {})]
     places = [(space, name) for space in spaces for name in ("np", "numpy") if space.get(name) is np]
     allocating = _Allocating(recording)

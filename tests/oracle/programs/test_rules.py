@@ -130,8 +130,11 @@ def size(sample: Any) -> int:
 
 
 def drawn(info: Any, dtype: torch.dtype) -> Iterator[Any]:
-    """torch's samples, each from the same seed. torch.manual_seed would write a traceback down for every absent device."""
-    found = iter(info.sample_inputs("cpu", dtype, requires_grad=False, set_seed=False))
+    """torch's samples, each from the same seed. torch.manual_seed would write a traceback down for every absent device.
+
+    `info.sample_inputs` would also look through the source of every function on the stack, for the name of torch's own test.
+    """
+    found = iter(info.sample_inputs_func(info, "cpu", dtype, False))
     while True:
         random.seed(SEED)
         np.random.seed(SEED)

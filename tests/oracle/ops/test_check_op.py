@@ -392,10 +392,16 @@ def test_every_activation_takes_an_array_of_one_s_own(op: str) -> None:
     assert report.passed, report.blame[:1]
 
 
+FEW = 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("op", [name for name in refbp.functional.__all__ if name not in WITHOUT])
 def test_every_op_of_the_reference_passes_against_itself(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has a class, inputs and an order of arguments; with a gradient that is half as large each fails. Why is not asked."""
+    """Each has a class, inputs and an order of arguments. With a gradient that is half as large each fails in one of a few cases.
+
+    The cause is not searched for.
+    """
     monkeypatch.setattr(judge, "explained", lambda rows, evidence_of: (list(rows), []))
     options = NEEDED.get(op, {})
     right: Any = getattr(refbp.functional, op)
@@ -403,13 +409,18 @@ def test_every_op_of_the_reference_passes_against_itself(op: str, monkeypatch: p
     def own(*arrays: Any) -> tuple[Any, Backward]:
         return right(*arrays, **options)
 
+    halves: list[Any] = []
+
     def halved(*arrays: Any) -> tuple[Any, Backward]:
         y, backward = right(*arrays, **options)
+        if len(halves) == FEW:
+            raise oracle.Unsupported(f"{FEW} cases are enough")
 
         def half(dy: Any) -> Any:
             grads = backward(dy)
             first, *rest = grads if isinstance(grads, tuple) else (grads,)
-            return (first / 2, *rest)
+            halves.append(first / 2)
+            return (halves[-1], *rest)
 
         return y, half
 
@@ -422,7 +433,7 @@ def test_every_op_of_the_reference_passes_against_itself(op: str, monkeypatch: p
 
     report = oracle.check_op(op, own, dtypes=("float64",), **options)
     assert report.passed, report.blame[:2]
-    assert not oracle.check_op(op, halved, dtypes=("float64",), **options).passed
+    assert oracle.check_op(op, halved, dtypes=("float64",), **options).blame
 
 
 def test_an_op_that_torch_lacks_is_held_against_refbp(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from oracle.case.case import Case, Spec, at_step
-from oracle.execution.norm_formulas import of_copies, of_group_norm, of_layer_norm, of_norm
+from oracle.execution.norm_formulas import of_copies, of_group_norm, of_layer_norm, of_norm, of_stored_mean
 from oracle.running_error import ErrorArray
 from oracle.running_error.elementwise import elementwise
 from oracle.running_error.infinities import left_open
@@ -115,7 +115,9 @@ RUNNING = ("buffer.running_mean", "buffer.running_var")
 def other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
     """A quantity by another formula than refbp's; None if no other is known."""
     if key.quantity in RUNNING:
-        return of_copies(case, key, spec, known) if spec.type.startswith("Instance") else None
+        if spec.type.startswith("Instance"):
+            return of_copies(case, key, spec, known)
+        return of_stored_mean(case, key, spec, known) if key.quantity == "buffer.running_var" else None
     if key.quantity != "output" and key.layer != "loss" and "grad_output" not in known:
         return None  # a layer that is used twice: the gradients of its parameters begin at its last use
     quantities, formula = FORMULAS.get(spec.type, ((), None))

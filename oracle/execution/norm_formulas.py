@@ -195,6 +195,22 @@ def of_copies(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) -> Any
     return np.mean(np.broadcast_to(plain, (len(x), *plain.shape)), axis=0)
 
 
+def of_stored_mean(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) -> Any:
+    """The running variance of batch norm by 16-bit kernels, which take the variance around the mean that they store.
+
+    That adds the squared rounding of the mean to the variance. None if nothing is stored in 16 bits, or no mean is taken.
+    """
+    x, plain = known["input"], known[key.quantity]
+    if x.model.stored is None or not case.training or x.ndim < 2 or not x.size:
+        return None
+    axes = (0, *range(2, x.ndim))
+    mean, count = np.mean(x.value, axis=axes), x.size // x.shape[1]
+    momentum = spec.options.get("momentum", 0.1)
+    share = (1.0 if momentum is None else momentum) * count / max(count - 1, 1)
+    shift = x.model.of(x.model.stored).rounding(mean).statistical * share
+    return with_more(plain, x.model.raised(shift))
+
+
 def of_norm(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) -> Any:
     """A quantity of a batch or instance norm; None if it takes the statistics that it keeps."""
     x = known["input"]

@@ -308,3 +308,15 @@ def test_a_norm_of_small_gradients_that_are_not_contiguous(dtype: torch.dtype) -
         upstream = (1e-4 * torch.randn(4, 4, 16)).to(dtype)
         report = oracle.check_module(Turned().to(dtype), x, loss=lambda y, grad: (y * grad).sum(), target=upstream)
         assert not report.blame, report
+
+
+@pytest.mark.parametrize("make", [lambda: nn.BatchNorm1d(8), lambda: nn.BatchNorm2d(8)])
+def test_a_variance_around_a_mean_stored_in_16_bits_is_right(make: Callable[[], nn.Module]) -> None:
+    """Far from zero the mean that a bfloat16 kernel stores is off by up to two, which adds its square to the variance."""
+    for seed in range(3):
+        torch.manual_seed(seed)
+        layer = make()
+        shape = (3, 8) if isinstance(layer, nn.BatchNorm1d) else (3, 8, 2, 1)
+        x = (torch.randn(shape) + 1000).bfloat16()
+        report = oracle.check_module(nn.Sequential(layer.bfloat16()), x)
+        report.raise_for_discrepancy()

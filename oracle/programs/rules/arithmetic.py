@@ -195,7 +195,8 @@ def minimum(input: Any, other: Any) -> Any:
 
 
 def _to_chosen(g: Any, input: Any, other: Any, first: Any, second: Any) -> Any:
-    half = g * 0.5
+    """g to each where one is NaN, which is neither larger, smaller nor equal."""
+    half = np.where(np.isnan(plain(input)) | np.isnan(plain(other)), g, g * 0.5)
     return (
         summed_to(np.where(first, g, np.where(second, 0.0, half)), input),
         summed_to(np.where(second, g, np.where(first, 0.0, half)), other),
@@ -204,7 +205,8 @@ def _to_chosen(g: Any, input: Any, other: Any, first: Any, second: Any) -> Any:
 
 @rule("clamp", "clip")
 def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
-    """min(max(x, low), high); g to x where low <= x <= high, else to the limit, of crossed limits always to the upper one.
+    """min(max(x, low), high); g to x where low <= x <= high, else to the limit, of crossed limits always to the upper one. None
+    of g goes to NaN, which is in no range.
 
     Where the limits are equal, the lower one gets nothing, as in torch: reports/findings/torch-clamp-equal-limits.md.
     """
@@ -212,7 +214,8 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     y = y if max is None else np.minimum(y, max)
 
     def backward(g: Any) -> Any:
-        inside, low, high = g, None, None
+        unknown = np.isnan(plain(input))
+        inside, low, high = np.where(unknown, 0.0, g) if unknown.any() else g, None, None
         crossed = False if min is None or max is None else plain(min) > plain(max)  # the upper limit then counts
         if max is not None:
             above = np.greater(input, max)

@@ -49,7 +49,7 @@ def ctc_loss(
     log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0, zero_infinity: bool = False
 ) -> Any:
     """-ln of the probability of all alignments; g times the probability of a class less the share of the alignments that have it
-    there, which is right before a log-softmax; 0 (zero_infinity) or NaN where there is no alignment.
+    there, which is right before a log-softmax; 0 (zero_infinity) or NaN where there is no alignment, NaN where an infinite or NaN probability is met.
 
     Source: A. Graves et al., "Connectionist temporal classification" (2006), eqs. (6) to (16).
     """
@@ -70,7 +70,8 @@ def ctc_loss(
     reached = mapped(alpha, lambda own: own[times, samples])  # the first is of no steps
     reached = np.where(last, reached, -np.inf)
     loss = -_log_sum(*(reached[:, place] for place in range(labels.shape[1])))
-    is_infinite = ~np.isfinite(plain(loss))
+    loss = np.where(np.isneginf(plain(loss)), np.nan, loss)  # of an infinite probability
+    absent, unknown = np.isposinf(plain(loss)), np.isnan(plain(loss))
 
     def backward(g: Any, _: Any = None) -> Any:
         betas: list[Any] = []
@@ -87,7 +88,8 @@ def ctc_loss(
             share, (np.arange(steps)[:, None, None], samples[:, None], labels), np.exp(both + loss.reshape(-1, 1))
         )
         grad = (np.exp(x) - share) * g.reshape(1, -1, 1)
-        grad = np.where(is_infinite[:, None], 0.0 if zero_infinity else np.nan, grad)
+        grad = np.where(absent[:, None], 0.0 if zero_infinity else np.nan, grad)
+        grad = np.where(unknown[:, None], np.nan, grad)
         kept = (np.arange(steps)[:, None] < times)[..., None]
         return (np.where(kept, grad, 0.0).reshape(log_probs.shape),)
 

@@ -237,11 +237,15 @@ def sort(input: Any, dim: int = -1, descending: bool = False, *, stable: Any = N
 
 
 def _ordered(input: Any, dim: int, k: int, descending: bool, shown: Any) -> Any:
-    """The first k in order. Recorded indices are used where they are right, or where errors leave the order open."""
+    """The first k in order. Recorded indices are used where they are right, or where errors leave the order open.
+
+    NaN counts as the largest number.
+    """
     if not input.ndim:
         return (input, shown[1].numbers), lambda g, _: (g,)
     axis, places, values = dim % input.ndim, shown[1].numbers, plain(input)
-    own = np.argsort(-values if descending else values, axis=axis, kind="stable").take(range(k), axis)
+    order = np.lexsort((-values, ~np.isnan(values)), axis) if descending else np.argsort(values, axis, kind="stable")
+    own = order.take(range(k), axis)
     is_exact = getattr(input, "error", None) is None
     is_right = np.array_equal(
         np.take_along_axis(values, places, axis), np.take_along_axis(values, own, axis), equal_nan=True

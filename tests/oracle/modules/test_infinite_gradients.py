@@ -68,6 +68,41 @@ def test_where_infinities_and_nan_arrive_is_torch_s(name: str) -> None:
     np.testing.assert_array_equal(shown, np.zeros(X.shape) if due is None else due.numpy())
 
 
+# Functions that compare, with which NaN is neither above nor below nor equal.
+COMPARING: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "clamp": lambda x: x.clamp(1, 3),
+    "clamp_min": lambda x: x.clamp_min(1),
+    "clamp_max": lambda x: x.clamp_max(3),
+    "clamp by tensors": lambda x: torch.clamp(x, x.flip(1) - 1, x.flip(1) + 1),
+    "maximum": lambda x: torch.maximum(x, x.flip(1)),
+    "minimum": lambda x: torch.minimum(x, x.flip(1)),
+    "topk": lambda x: x.topk(2, 1)[0],
+    "smallest": lambda x: x.topk(2, 1, largest=False)[0],
+    "sort": lambda x: x.sort(1, descending=True)[0],
+    "amax": lambda x: x.amax(1),
+    "median": lambda x: x.median(1)[0],
+    "cummax": lambda x: x.cummax(1)[0],
+    "where": lambda x: torch.where(x > 2, x, x * 0.5),
+    "relu": torch.relu,
+    "ctc_loss": lambda x: F.ctc_loss(
+        x.reshape(3, 1, 2), torch.tensor([[1]]), torch.tensor([3]), torch.tensor([1]), zero_infinity=True
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPARING)
+def test_what_a_comparison_makes_of_nan_is_torch_s(name: str) -> None:
+    fn = COMPARING[name]
+    x = X.double()
+    x[0, 1] = torch.nan
+    x.requires_grad_()
+    y = fn(x)
+    (due,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    run = Run(record(fn, x)[0], Plain())
+    np.testing.assert_array_equal(run.outputs[0], y.detach().numpy())
+    np.testing.assert_array_equal(run.gradients([np.ones(y.shape)])[0], due.numpy())
+
+
 # Layers and functions whose slope underflows at one end.
 SATURATED: dict[str, Any] = {
     "Sigmoid": nn.Sigmoid(),

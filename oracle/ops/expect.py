@@ -118,11 +118,13 @@ class Expectation:
         output: a `Quantity`, or a tuple of them if the program returns several arrays.
         grad_output: the upstream gradient, in float64; a tuple if output is one. It is complex if the output is.
         grads: a `Quantity` for each floating-point input, and for each of a module's parameters by name.
+        ties: tells of gradients whether they are right with other choices at kinks and ties; None for a layer of refbp.
     """
 
     output: Any
     grad_output: Any
     grads: Gradients
+    ties: Ties | None = None
 
     @property
     def outputs(self) -> tuple[Quantity, ...]:
@@ -207,7 +209,8 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
         of_parts(own) if own is not None and value in complex_ones else own
         for own, value in zip(upstream, program.outputs, strict=True)
     ]
-    return _of(run.outputs, shown, given, Gradients([own for by, own in found if by < 0], by_name), together)
+    made = _of(run.outputs, shown, given, Gradients([own for by, own in found if by < 0], by_name), together)
+    return replace(made, ties=ties)
 
 
 def of_pair(fn: Callable[..., Any], arrays: Sequence[Array], grad_output: Any) -> Expectation:

@@ -21,7 +21,7 @@ from oracle.harness.judge import judge_step
 from oracle.judging.case_rows import crashed, unjudged
 from oracle.judging.patterns import stays
 from oracle.judging.profile import Profile
-from oracle.judging.rows import DISCREPANCIES, LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
+from oracle.judging.rows import AT_KINK, DISCREPANCIES, LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
 from oracle.judging.verdict import resembled
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called
@@ -151,7 +151,16 @@ class ProgramStep:
         floating = [name for name, array in self.arrays.items() if array.dtype.kind not in "biu"]
         for name, grad, quantity in zip(floating, grads, expected.grads, strict=False):
             rows.append(self._row("grad_input" if name == next(iter(self.arrays)) else f"grad.{name}", grad, quantity))
-        return rows
+        return self._shared_out(rows, dict(zip(floating, grads, strict=False)), expected)
+
+    def _shared_out(self, rows: list[Row], grads: Mapping[str, Array | None], expected: Expectation) -> list[Row]:
+        """The rows; at a tie between elements of several arrays, gradients that do not share what arrives are `wrong`."""
+        if expected.ties is None or all(row.diagnosis != AT_KINK for row in rows):
+            return rows
+        if expected.ties.are_shared_out([grads.get(name) for name in self.arrays]):
+            return rows
+        said = "at a tie between elements of several arrays their gradients do not add up to the one that arrives"
+        return [row.found(WRONG, said) if row.diagnosis == AT_KINK else row for row in rows]
 
     def _held_against_others(self, rows: list[Row], expected: Expectation) -> list[Row]:
         """The rows; `wrong` in place of `imprecise` where numbers that a lower precision would round otherwise have the same

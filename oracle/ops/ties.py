@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -36,17 +36,53 @@ class Ties:
     arithmetic: WithErrors
     upstream: Sequence[Array | None]
     gradients: Sequence[ErrorArray | None]
+    _found: dict[tuple[int, int, bool], _Beside] = field(default_factory=dict)
 
     def explain(self, place: int, got: Array) -> bool:
         """Whether another choice at kinks and ties gives this gradient of the input at a position."""
-        own, tied = self.gradients[place], self._open[place]
-        if own is None or tied is None or tied.bound is None or got.shape != own.shape:
+        own = self.gradients[place]
+        if own is None or got.shape != own.shape:
+            return False
+        return self._is_in_reach(place, got, own) or self._is_on_either_side(place, got, own)
+
+    def _is_in_reach(self, place: int, got: Array, own: ErrorArray) -> bool:
+        tied = self._open[place]
+        if tied is None or tied.bound is None:
             return False
         reached, due = tied.bound * (1 + SAME), expected_of(own)
         if not (reached > SAME * due.scale).any():
             return False
         other = replace(due, value=tied.value, sigma=due.sigma + reached / LAMBDA)
         return not differs(got, other) and self._is_shared_out(place, got, own)
+
+    def _is_on_either_side(self, place: int, got: Array, own: ErrorArray) -> bool:
+        """Whether each element lies between the gradients where all of the input is a little smaller, and where it is a little
+        larger. That is so at a kink that a program writes as a comparison. At a jump of its outputs no gradient is right.
+        """
+        below, above = self._beside(place, -1), self._beside(place, 1)
+        if any(map(_jumps, below.outputs, above.outputs)):
+            return False
+        low, high = np.minimum(below.gradient, above.gradient), np.maximum(below.gradient, above.gradient)
+        due = expected_of(own)
+        is_kink = high - low > SMOOTH * np.maximum(np.abs(low), np.abs(high))
+        value, half = np.where(is_kink, (low + high) / 2, due.value), np.where(is_kink, (high - low) / 2, 0.0)
+        other = replace(due, value=value, sigma=due.sigma + half * (1 + SAME) / LAMBDA)
+        return bool(is_kink.any()) and not differs(got, other)
+
+    def are_shared_out(self, gradients: Sequence[Array | None]) -> bool:
+        """Whether the gradients of all inputs share what arrives at a tie between elements of different inputs.
+
+        They add up to the derivative along a shift of all inputs, unless there is a kink along it.
+        """
+        found = [
+            (got, own)
+            for got, own in zip(gradients, self.gradients, strict=True)
+            if got is not None and own is not None and got.shape == own.shape
+        ]
+        if len(found) < 2:
+            return True
+        below, above = (sum(self._total(place, sign, True) for place in range(len(gradients))) for sign in (-1, 1))
+        return self._adds_up(found, below, above)
 
     @cached_property
     def _open(self) -> Sequence[ErrorArray | None]:
@@ -63,32 +99,64 @@ class Ties:
         whichever of several equal elements is chosen. Where a kink makes it another one on either side, this says nothing.
         """
         below, above = (self._total(place, sign) for sign in (-1, 1))
-        size = float(np.sum(np.abs(own.value)))
+        return self._adds_up([(got, own)], below, above)
+
+    def _adds_up(self, found: Sequence[tuple[Array, ErrorArray]], below: float, above: float) -> bool:
+        """Whether gradients have the total that they have a little beside where they are taken."""
+        size = sum(float(np.sum(np.abs(own.value))) for _, own in found)
         if not abs(above - below) <= SMOOTH * size:
             return True
-        u = ROUNDOFF[own.dtype.name]
-        allowed = LAMBDA * (float(np.sqrt(np.sum(np.square(own.sigma)))) + u * size) + SMOOTH * size
-        return abs(float(np.sum(got.astype(np.float64))) - (above + below) / 2) <= allowed
+        allowed = SMOOTH * size
+        for _, own in found:
+            rounded = float(np.sqrt(np.sum(np.square(own.sigma))))
+            allowed += LAMBDA * (rounded + ROUNDOFF[own.dtype.name] * float(np.sum(np.abs(own.value))))
+        return abs(sum(float(np.sum(got.astype(np.float64))) for got, _ in found) - (above + below) / 2) <= allowed
 
-    def _total(self, place: int, sign: int) -> float:
-        """The sum of the gradient of an input, where all of it is a little larger or smaller."""
-        numbers = self.program.inputs[place][1].numbers
-        largest = float(np.max(np.abs(numbers.astype(np.float64)), initial=0.0)) or 1.0
-        arithmetic = _Shifted(numbers, sign * STEP * largest)
-        found = Run(self.program, arithmetic).gradients(
-            [None if own is None else arithmetic.lifted(own) for own in self.upstream]
-        )
-        return float(np.sum(found[place]))
+    def _total(self, place: int, sign: int, all_inputs: bool = False) -> float:
+        """The sum of the gradient of an input, where all of it, or all of each input, is a little larger or smaller."""
+        gradient = self._beside(place, sign, all_inputs).gradient
+        return 0.0 if gradient is None else float(np.sum(gradient))
+
+    def _beside(self, place: int, sign: int, all_inputs: bool = False) -> _Beside:
+        """The results where all of an input, or all of each input, is a little larger or smaller."""
+        if (place, sign, all_inputs) not in self._found:
+            shifted = range(len(self.gradients)) if all_inputs else [place]
+            inputs = [
+                own.numbers
+                for at, (_, own) in enumerate(self.program.inputs)
+                if at in shifted and self.gradients[at] is not None
+            ]
+            largest = max(float(np.max(np.abs(own.astype(np.float64)), initial=0.0)) for own in inputs) or 1.0
+            arithmetic = _Shifted(tuple(inputs), sign * STEP * largest)
+            run = Run(self.program, arithmetic)
+            found = run.gradients([None if own is None else arithmetic.lifted(own) for own in self.upstream])
+            for at in range(len(found)) if all_inputs else [place]:
+                self._found[at, sign, all_inputs] = _Beside(run.outputs, found[at])
+        return self._found[place, sign, all_inputs]
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """The outputs of a program and the gradient of one input, where inputs are a little larger or smaller."""
+
+    outputs: Sequence[Any]
+    gradient: Any
+
+
+def _jumps(below: Any, above: Any) -> bool:
+    """Whether an output differs by more between two neighbouring places than a continuous one would."""
+    size = np.maximum(np.abs(below), np.abs(above)).max(initial=0.0)
+    return bool(np.any(np.abs(above - below) > SMOOTH * size))
 
 
 @dataclass(frozen=True)
 class _Shifted(Plain):
-    """Computes without errors, with one input shifted, and makes every comparison anew."""
+    """Computes without errors, with some inputs shifted, and makes every comparison anew."""
 
-    numbers: Array
+    numbers: tuple[Array, ...]
     by: float
     opens = True
 
     def lifted(self, numbers: Array) -> Any:
         made: Floats = super().lifted(numbers)
-        return made + self.by if numbers is self.numbers else made
+        return made + self.by if any(numbers is own for own in self.numbers) else made

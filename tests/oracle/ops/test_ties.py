@@ -57,10 +57,7 @@ def to_largest(share: float) -> Callable[..., Any]:
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 def test_other_one_sided_derivatives(meant: Any, other: Any, x: torch.Tensor, dtype: str) -> None:
     """Whichever of two programs is the reference."""
-    pairs = (
-        [(meant, other), (other, meant)] if torch.where.__name__ not in other.__code__.co_names else [(meant, other)]
-    )
-    for reference, fn in pairs:
+    for reference, fn in [(meant, other), (other, meant)]:
         report = oracle.check_op(reference, oracle.from_torch(fn), x=x, dtypes=(dtype,))
         row = report.table.set_index("quantity").loc["grad_input"]
         assert report.passed and row["verdict"] == "convention", report
@@ -117,3 +114,55 @@ def test_a_pooling_that_gives_all_equal_elements_the_whole_gradient() -> None:
 
     report = oracle.check_op(lambda x: F.max_pool2d(x, 2), pooling, x=IMAGE)
     assert [blame.verdict for blame in report.blame] == ["wrong", "wrong"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_kink_that_a_program_writes_as_a_comparison(dtype: str) -> None:
+    """The slopes of both sides are right, and what lies between them; another is not."""
+    x = np.array([-1.0, 0.0, 2.0, 0.0])
+    for slope in (-1, 0, 1, 2):
+        right = slopes(lambda x, at=slope: np.where(x == 0, at, np.sign(x)), np.abs)  # type: ignore[misc]
+        row = oracle.check_op(lambda x: np.where(x > 0, x, -x), right, x=x, dtypes=(dtype,)).table.loc[1]
+        assert row["verdict"] == ("wrong" if slope == 2 else "pass" if slope == -1 else "convention"), row
+
+
+def test_no_gradient_is_right_on_the_other_side_of_a_jump() -> None:
+    """A threshold, a mask that is an array of its own, and a maximum that stays one wherever it is."""
+    x, mask = np.array([[0.0, 1.0, -1.0, 2.0]]), np.array([[0.0, 1.0, 0.0, 2.0]])
+    above = lambda at: slopes(at, lambda x: np.where(x > 1, x, 0))  # noqa: E731
+    assert oracle.check_op(lambda x: np.where(x > 1, x, 0), above(lambda x: x > 1), x=x).passed
+    assert not oracle.check_op(lambda x: np.where(x > 1, x, 0), above(lambda x: x >= 1), x=x).passed
+
+    def masked(x: Any, mask: Any) -> Any:
+        return np.where(mask > 0, x, 0), lambda dy: (dy * (mask >= 0), 0 * mask)
+
+    assert not oracle.check_op(lambda x, mask: np.where(mask > 0, x, 0), masked, x=x, mask=mask).passed
+
+    def of_largest(x: Any) -> Any:
+        return np.where(x - x.max() >= 0, x, 0).sum(), lambda dy: dy * (x > x.max())
+
+    assert not oracle.check_op(lambda x: np.where(x - x.max() >= 0, x, 0).sum(), of_largest, x=x).passed
+
+
+@pytest.mark.parametrize("meant", [torch.maximum, np.maximum, lambda x, y: np.where(x > y, x, y)])
+def test_a_tie_between_two_arrays(meant: Any) -> None:
+    """Each array may get all of the gradient, none or a half; both together get what arrives."""
+    x = np.array([[0.0, 1.0, -1.0, 2.0], [1.0, 1.0, 0.0, -3.0]])
+    y = np.array([[0.0, 1.0, 3.0, 1.0], [1.0, 2.0, 0.0, -3.0]])
+
+    def sharing(of_x: float, of_y: float) -> Any:
+        def fn(x: Any, y: Any) -> Any:
+            def backward(dy: Any) -> Any:
+                shares = [np.where(x == y, own, a > b) for own, a, b in ((of_x, x, y), (of_y, y, x))]
+                return tuple((dy * own).astype(x.dtype) for own in shares)
+
+            return np.maximum(x, y), backward
+
+        return fn
+
+    for of_x, of_y in ((1, 0), (0, 1), (0.5, 0.5)):
+        assert oracle.check_op(meant, sharing(of_x, of_y), x=x, y=y).passed
+    for of_x, of_y in ((1, 1), (0, 0)):
+        report = oracle.check_op(meant, sharing(of_x, of_y), x=x, y=y, dtypes=("float64",))
+        assert {blame.verdict for blame in report.blame} == {"wrong"}
+        assert "at a tie between elements of several arrays" in str(report)

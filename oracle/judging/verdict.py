@@ -264,16 +264,18 @@ def _precision_it_behaves_like(error: Floats, scale: Floats, sigma: Floats, u: f
     """The lower precision in which this would be an ordinary error: that of rounded operands, else that of rounded sums.
 
     Rounded operands (TF32, bfloat16 products with wide accumulation) cause an error that is a fixed share of the terms, however
-    many there are. An ordinary error is spread over all elements and has no outliers.
+    many there are. It is no larger than rounding all of the computation in that precision. An ordinary error is spread over all
+    elements and has no outliers.
     """
     lower = [(name, roundoff) for name, roundoff in LOWER_PRECISIONS if roundoff > u]
+    z = error / sigma
+    rms_of_z = float(np.sqrt(np.mean(np.square(z))))
     relative = error / scale  # infinite, and so without a spread, where there are no terms
     rms = float(np.sqrt(np.mean(np.square(relative))))
     spread = float(np.median(relative)) > 0.1 * rms and float(np.max(relative)) < LAMBDA * rms
     for name, roundoff in lower:
-        if spread and abs(math.log2(rms / (ROUNDED_OPERANDS * roundoff))) <= 1.5:
+        if spread and abs(math.log2(rms / (ROUNDED_OPERANDS * roundoff))) <= 1.5 and rms_of_z * u <= LAMBDA * roundoff:
             return name
-    z = error / sigma
     for name, roundoff in lower:
         if np.max(z) * u / roundoff <= LAMBDA:
             return name if float(np.median(z)) * u / roundoff > 0.02 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -33,10 +34,14 @@ from oracle.programs.program import Program
 from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import ErrorModel
+from oracle.running_error.model import ROUNDOFF
 from oracle.suite.build import generator
 from oracle.suite.special import every_second
 from oracle.trace import Unsupported
 from oracle.wording.errors import in_a_line
+
+# The largest difference between the bits that a formula loses in two dtypes.
+ALIKE = 4.0
 
 
 def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profile, given: Mapping[str, Any]) -> Report:
@@ -163,8 +168,36 @@ class ProgramStep:
         return [row.found(WRONG, said) if row.diagnosis == AT_KINK else row for row in rows]
 
     def _held_against_others(self, rows: list[Row], expected: Expectation) -> list[Row]:
-        """The rows; `wrong` in place of `imprecise` where numbers that a lower precision would round otherwise have the same
-        errors, which then come from a formula."""
+        """The rows; `wrong` in place of `imprecise` where errors come from a formula, and not from a lower precision."""
+        in_formula = {**self._digits_lost_in_float64(rows), **self._errors_that_stay(rows, expected)}
+        return [
+            row.found(WRONG, in_formula[row.quantity]) if resembled(row) and row.quantity in in_formula else row
+            for row in rows
+        ]
+
+    def _digits_lost_in_float64(self, rows: list[Row]) -> dict[str, str]:
+        """What is said of quantities that lose about as many bits in float64: a lower precision would leave as many as here."""
+        if self.dtype == "float64":
+            return {}
+        arrays = {name: cast(array, "float64") for name, array in self.arrays.items()}
+        other = replace(self, arrays=arrays, dtype="float64", shown={})
+        try:
+            found = {row.quantity: row for row in other._rows(other._expected(), frozenset())}
+        except Exception:  # the reference does not run in float64
+            return {}
+
+        def lost(row: Row) -> float:
+            return -math.log2(ROUNDOFF[row.dtype]) - row.effective_bits
+
+        return {
+            row.quantity: "float64 loses about as many digits: the formula cancels them"
+            for row in rows
+            if resembled(row) and (same := found.get(row.quantity)) is not None and same.verdict in DISCREPANCIES
+            if abs(lost(row) - lost(same)) <= ALIKE
+        }
+
+    def _errors_that_stay(self, rows: list[Row], expected: Expectation) -> dict[str, str]:
+        """What is said of quantities that have the same errors for numbers that a lower precision would round otherwise."""
         shift = 4 * max(resembled(row) or 0.0 for row in rows)
         random = generator(f"program/{self.name}/others")
 
@@ -183,23 +216,20 @@ class ProgramStep:
         try:
             other._rows(other._expected(), frozenset())
         except Exception:  # the reference does not run on other numbers
-            return rows
+            return {}
 
         def errors(step: ProgramStep, quantity: str) -> Array:
             got, due = step.shown[quantity]
             with np.errstate(all="ignore"):
                 return np.asarray((got.astype(np.float64) - due.value) / due.sigma)
 
-        return [
-            row.found(
-                WRONG, "its errors stay the same where the numbers change by more than a lower precision rounds them"
-            )
+        return {
+            row.quantity: "its errors stay the same where the numbers change by more than a lower precision rounds them"
+            for row in rows
             if resembled(row)
             and row.quantity in other.shown
             and stays(errors(self, row.quantity), errors(other, row.quantity))
-            else row
-            for row in rows
-        ]
+        }
 
     def _expected(self) -> Expectation:
         values = list(self.arrays.values())

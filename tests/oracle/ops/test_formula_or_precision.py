@@ -83,3 +83,34 @@ def test_an_operand_in_float32_inside_float64() -> None:
     held = oracle.from_torch(lambda x: x @ matrix.float().double())
     report = oracle.check_op(lambda x: x @ matrix, held, x=(16, 32), dtypes=("float64",))
     assert set(report.table["verdict"]) == {"imprecise"}, report
+
+
+def test_a_formula_that_cancels_digits() -> None:
+    """(e^x - e^-x) / (e^x + e^-x) of small numbers loses as many digits in float64 as in float32."""
+
+    def tanh(x: Any) -> Any:
+        up, down = np.exp(x), np.exp(-x)
+        y = (up - down) / (up + down)
+        return y, lambda dy: dy * (1 - y * y)
+
+    x = 1e-3 * np.random.default_rng(0).standard_normal((3, 8))
+    table = oracle.check_op(torch.tanh, tanh, x=x).table.query("quantity == 'output'").set_index("dtype")
+    assert set(table["verdict"]) == {"wrong"}, table
+    assert table.loc["float32", "diagnosis"] == "float64 loses about as many digits: the formula cancels them"
+
+
+def test_an_error_far_beyond_the_precision_that_it_resembles() -> None:
+    """The terms inside of an LSTM are so much larger than its gradients that any error is a small share of them."""
+    rng = np.random.default_rng(0)
+    shapes = ((5, 3, 4), (12, 4), (12, 3), (12,), (12,))
+    x, *weights = (torch.tensor(rng.standard_normal(shape)) for shape in shapes)
+    start = torch.zeros(1, 3, 3, dtype=torch.float64)
+
+    def lstm(x: Any, *own: Any) -> Any:
+        return torch._VF.lstm(x, (start, start), list(own), True, 1, 0.0, False, False, False)[0]
+
+    due = oracle.expect(lstm, x, *weights).grads[2]
+    for size in (1, 10):
+        with pytest.raises(oracle.Discrepancy) as raised:
+            oracle.assert_close(due.value + size * due.value.std() * rng.standard_normal(due.shape), due)
+        assert "behaves like" not in str(raised.value)

@@ -83,7 +83,7 @@ def with_plain_cause(row: Row) -> Row:
     plain = {
         MISSING: (
             "missing",
-            "it is not delivered; what a subject cannot show it leaves out of its profile's quantities",
+            "it is not delivered; a subject that cannot show it leaves it out of its profile's quantities",
         ),
         "shape": ("shape", "an array of another shape"),
         "dtype": ("dtype", "an array of another precision"),

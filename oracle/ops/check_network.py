@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,21 @@ from oracle.harness.judge import CaseStep, judge_step
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected
 from oracle.judging.profile import Profile
-from oracle.judging.rows import CRASHED, LOCAL, MISSING, PASS, UNJUDGED, WRONG, Row
+from oracle.judging.rows import (
+    AT_KINK,
+    CONVENTION,
+    CRASHED,
+    DISCREPANCIES,
+    LOCAL,
+    MISSING,
+    PASS,
+    UNJUDGED,
+    WRONG,
+    Row,
+)
 from oracle.judging.verdict import compare
 from oracle.ops.differences import by_differences, chosen_elements
+from oracle.ops.ties import Ties
 from oracle.ops.typed import specs_of, typed_case
 from oracle.programs import numpy_calls
 from oracle.programs.execution import FLOATS, Run, WithErrors
@@ -168,16 +181,16 @@ class _Training:
         self.layers = {name: copy.deepcopy(own) for name, own in layers.items()}
         for name, own in self.layers.items():
             self.at, part = name, Part(name, own, copy.deepcopy(own), x.copy())
-            part.output = x = np.array(own.forward(x))
+            part.output = x = np.array(_one_array(own.forward(x), "forward(x)"))
             self.parts.append(part)
         if loss is not None:
             self.at, own = "loss", copy.deepcopy(loss)
             self.layers["loss"] = own
             part = Part("loss", own, copy.deepcopy(own), x.copy(), target)
-            part.output = np.array(own.forward(x, target))
+            part.output = np.array(_one_array(own.forward(x, target), "forward(y, target)"))
             self.parts.append(part)
             part.upstream = np.ones(part.output.shape, part.output.dtype)
-            part.made["grad_input"] = own.backward()
+            part.made["grad_input"] = _one_array(own.backward(), "backward()")
             grad = part.made["grad_input"]
         else:
             grad = np.random.default_rng(0).standard_normal(x.shape).astype(x.dtype)
@@ -186,7 +199,8 @@ class _Training:
             if grad is None:
                 return
             part.upstream = np.array(grad)
-            grad = part.made["grad_input"] = part.layer.backward(np.array(grad))
+            grad = part.layer.backward(np.array(grad))
+            grad = part.made["grad_input"] = _one_array(grad, "backward(grad_output)")
             for name in self.parameters(part.layer):
                 part.made[f"grad.{name}"] = self.gradient(part.layer, name)
 
@@ -212,13 +226,29 @@ class _Training:
             setattr(layer, name, value)
 
 
+def _one_array(value: Any, call: str) -> Any:
+    """A result that has to be one array. Raises: TypeError for a tuple of arrays or other objects."""
+    if isinstance(value, tuple) and not all(isinstance(own, (int, float, np.generic)) for own in value):
+        more = "; gradients of parameters belong into the layer's `grads`" if call.startswith("backward") else ""
+        raise TypeError(f"{call} returns a tuple of {len(value)}, expected one array{more}")
+    return value
+
+
 @dataclass(frozen=True)
 class _Due:
-    """The expected results of a part, by quantity, and how they were obtained."""
+    """The expected results of a part, by quantity, and how they were obtained.
+
+    Attributes:
+        elements: the elements that were tried, of a quantity whose others have no expected value.
+        dtypes: the dtype in which the layer's own forward gives a result, where it was recorded.
+        at_ties: tells of an array whether it is the gradient with other choices at kinks and ties.
+    """
 
     expected: Mapping[str, Expected]
     how: str
     elements: Mapping[str, Array] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    at_ties: Mapping[str, Callable[[Array], bool]] = field(default_factory=dict)
 
 
 class NetworkStep:
@@ -254,8 +284,13 @@ class NetworkStep:
             yield self.training.crash
 
     def _rows(self, part: Part, due: _Due, blank: Row) -> Iterator[Row]:
+        read = [
+            part.input,
+            *self.training.parameters(part.before).values(),
+            *(own for own in (part.output,) if own is not None),
+        ]
         for quantity, expected in due.expected.items():
-            row = replace(blank, quantity=quantity)
+            row = replace(blank, quantity=quantity, dtype=due.dtypes.get(quantity, blank.dtype))
             came = part.output if quantity == "output" else part.made.get(quantity)
             if came is None and self.training.crash is not None and self.training.crash.layer == part.name:
                 continue  # its exception has a row of its own
@@ -269,7 +304,14 @@ class NetworkStep:
                     yield row.found(WRONG, f"shape {got.shape}, expected {shape}", shape=got.shape)
                     continue
                 got = got.reshape(-1)[due.elements[quantity]]
-            row = compare(row, got, expected, structured=True, no_terms=False)
+            row = compare(row, got, expected, structured=True, no_terms=False, given=read)
+            if (
+                row.verdict in DISCREPANCIES
+                and row.n_outside
+                and quantity in due.at_ties
+                and due.at_ties[quantity](got)
+            ):
+                row = row.found(CONVENTION, AT_KINK)
             if got.shape == expected.value.shape:
                 self._compared.append((row, got, expected, part))
             yield row
@@ -315,6 +357,7 @@ class NetworkStep:
         run = Run(program, arithmetic)
         assert part.upstream is not None
         grads = run.gradients([arithmetic.lifted(part.upstream)])
+        ties = Ties(program, arithmetic, [part.upstream], grads)
         names = ["grad_input", *(f"grad.{name}" for name in params)]
         zeros = [np.zeros(own.shape) for own in (part.input, *params.values())]
         made = [
@@ -322,7 +365,12 @@ class NetworkStep:
             for grad, zero in zip(grads, zeros, strict=True)
         ]
         due = {"output": run.outputs[0], **dict(zip(names, made, strict=True))}
-        return _Due({quantity: expected_of(own) for quantity, own in due.items()}, "recorded")
+        return _Due(
+            {quantity: expected_of(own) for quantity, own in due.items()},
+            "recorded",
+            dtypes={quantity: own.dtype.name for quantity, own in due.items()},
+            at_ties={name: partial(ties.explain, place) for place, name in enumerate(names)},
+        )
 
     def _by_differences(self, part: Part, reason: Exception) -> _Due:
         own, forward = self._forward(part)

@@ -229,6 +229,87 @@ def test_what_is_raised_is_the_layers() -> None:
     assert (report.table.query("layer == 'end'")["verdict"] == "pass").all()
 
 
+class Plain:
+    """A layer made of two functions."""
+
+    def __init__(self, forward: Any, backward: Any) -> None:
+        self.of_input, self.of_gradient = forward, backward
+
+    def forward(self, x: Any) -> Any:
+        self.x = x
+        return self.of_input(x)
+
+    def backward(self, grad: np.ndarray) -> Any:
+        return self.of_gradient(self.x, grad)
+
+
+def to_first_largest(x: np.ndarray, grad: np.ndarray) -> np.ndarray:
+    back = np.zeros_like(x)
+    back[np.arange(len(x)), x.argmax(1)] = grad
+    return back
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward"),
+    [
+        (lambda x: np.maximum(0, x), lambda x, g: g * (x > 0)),
+        (lambda x: np.maximum(0, x), lambda x, g: g * (x >= 0)),
+        (lambda x: x * (x > 0), lambda x, g: g * (x >= 0)),
+        (lambda x: np.where(x > 0, x, 0.1 * x), lambda x, g: np.where(x >= 0, g, 0.1 * g)),
+        (np.abs, lambda x, g: np.where(x >= 0, g, -g)),
+        (lambda x: np.clip(x, -1, 1), lambda x, g: g * ((x > -1) & (x < 1))),
+        (lambda x: x.max(1), to_first_largest),
+    ],
+    ids=["ReLU", "ReLU from 0 on", "by a mask", "leaky", "size", "clip", "maximum"],
+)
+def test_a_one_sided_derivative_is_a_convention(forward: Any, backward: Any) -> None:
+    """Zeros and equal elements are common: of padding, behind dropout, in pictures, behind another ReLU."""
+    x = np.array([[0.0, 1.0, 1.0, -1.0], [2.0, 0.0, -3.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
+    report = oracle.check_network([Plain(forward, backward)], x)
+    assert report.passed and "convention" in set(report.table["verdict"]), report
+
+
+def test_each_of_several_equal_elements_gets_the_whole_gradient() -> None:
+    """This is the derivative of their sum, and not one of their maximum."""
+    x = np.array([[0.0, 1.0, 1.0, -1.0]])
+    layer = Plain(lambda x: x.max(1), lambda x, g: (x == x.max(1, keepdims=True)) * g[:, None])
+    assert [own.verdict for own in oracle.check_network([layer], x).blame] == ["wrong"]
+
+
+def test_weights_of_a_wider_dtype() -> None:
+    """NumPy then computes in the wider dtype, and so do the layers; their numbers are judged in it."""
+    x = X.astype(np.float32)
+    layers = [Dense(4, 3), Relu(), Dense(3, 2, seed=1)]
+    report = oracle.check_network(layers, x)
+    assert report.passed, report
+    assert set(report.table.query("quantity == 'output'")["dtype"]) == {"float64"}
+
+    class Halved(Dense):
+        def backward(self, grad: np.ndarray) -> np.ndarray:
+            back = super().backward(grad)
+            self.grads["W"] *= 1 + 1e-9
+            return back
+
+    (blame,) = oracle.check_network([Halved(4, 3)], x).blame
+    assert (blame.quantity, blame.verdict, blame.dtype) == ("grad.W", "wrong", "float64")
+    scaled = Plain(lambda x: x / np.sqrt(5), lambda x, g: g / np.sqrt(5))
+    assert oracle.check_network([scaled], x).passed
+
+
+def test_an_array_of_another_dtype_than_the_layer_computes_in_is_wrong() -> None:
+    layer = Plain(lambda x: 2 * x, lambda x, g: 2 * g.astype(np.float64))
+    (blame,) = oracle.check_network([layer], X.astype(np.float32)).blame
+    assert (blame.quantity, blame.diagnosis) == ("grad_input", "dtype float64, expected float32")
+
+
+def test_several_arrays_where_one_is_expected_are_said() -> None:
+    """As in courses whose functions return (output, cache), or all gradients."""
+    (blame,) = oracle.check_network([Plain(lambda x: (2 * x, x), lambda x, g: 2 * g)], X).blame
+    assert blame.verdict == "crashed" and "forward(x) returns a tuple of 2, expected one array" in blame.diagnosis
+    (blame,) = oracle.check_network([Plain(lambda x: 2 * x, lambda x, g: (2 * g, g.sum(0)))], X).blame
+    assert "gradients of parameters belong into the layer's `grads`" in blame.diagnosis
+
+
 def test_a_missing_gradient_is_missing() -> None:
     class Forgetful(Dense):
         def backward(self, grad: np.ndarray) -> np.ndarray:

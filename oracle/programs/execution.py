@@ -13,7 +13,7 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.programs import rules as _rules  # fills the table
 from oracle.programs.program import Call, Held, Program, Ref, refs, replaced
-from oracle.programs.table import COMPLEX, NoRule, Rule, rule_of
+from oracle.programs.table import COMPLEX, NoRule, Rule, is_unfilled, rule_of
 from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
 from oracle.running_error.kernels import FAMILIES_BY_CALLS, Operations, operations_on
@@ -26,7 +26,6 @@ FLOATS = tuple(ROUNDOFF)
 # The largest relative difference by which rounding alone can set two results in double precision apart.
 SAME = 1e-9
 NARROW = tuple(name for name, roundoff in ROUNDOFF.items() if roundoff > UNIT_ROUNDOFF["float32"])
-UNFILLED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
 # Rules that take masks of which rounding can change some elements; others get the recorded outcome.
 OF_MASKS = ("where", "masked_fill", "mul", "_to_copy", "view", "write", "clone")
 KNOWN = (*FLOATS, "bool", "int64", "int32", "int16", "int8", "uint8")
@@ -231,7 +230,7 @@ class Run:
     def _rule(self, call: Call, depends: bool, is_computed: bool) -> Rule | None:
         """The rule of a call; None if its recorded results are used: for random numbers, for integers only, and for an unknown
         operation that does not depend on an input."""
-        if not is_computed or _is_unfilled(call):
+        if not is_computed or is_unfilled(call.name):
             return None
         try:
             rule = rule_of(call.name)
@@ -244,13 +243,7 @@ class Run:
     def _take(self, call: Call) -> None:
         for value, held in zip(call.results, call.recorded, strict=True):
             if value is not None and held is not None:
-                self.values[value] = self._unfilled(held) if _is_unfilled(call) else self._lifted(held)
-
-    def _unfilled(self, held: Held) -> Any:
-        """Marks memory that has not been written to, so that reading it is noticed."""
-        kind = np.float64 if held.dtype in FLOATS else np.dtype(held.dtype)
-        numbers = np.full(held.shape, np.nan if held.dtype in FLOATS else 0, dtype=kind)
-        return self.arithmetic.stored(numbers, held.dtype) if held.dtype in FLOATS else numbers
+                self.values[value] = self._lifted(held)
 
     @property
     def narrowest(self) -> float:
@@ -305,10 +298,6 @@ class Run:
         if rule.name.startswith(COMPLEX) and not rule.moves and isinstance(x, ErrorArray):
             x = known_where_finite(x)
         return self.arithmetic.stored(self.arithmetic.sliced(x, dtype, rule, argument), dtype)
-
-
-def _is_unfilled(call: Call) -> bool:
-    return call.name.removeprefix(COMPLEX).partition(".")[0] in UNFILLED
 
 
 def _check_known(held: Held) -> None:

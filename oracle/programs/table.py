@@ -47,6 +47,8 @@ class NoRule(Exception):
 RULES: dict[str, Rule] = {}
 # Stands before the name of an operation that reads or makes complex numbers.
 COMPLEX = "complex::"
+# Calls that give memory without writing to it. A recording fills it with NaN, so that reading it is noticed.
+UNFILLED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
 
 
 def rule(
@@ -88,3 +90,8 @@ def rule_of(name: str) -> Rule:
         of_complex = " of complex numbers" if name.startswith(COMPLEX) else ""
         raise NoRule(f"there is no rule for {name.removeprefix(COMPLEX)}{of_complex}")
     return found
+
+
+def is_unfilled(name: str) -> bool:
+    """Whether a call gives memory without writing to it."""
+    return name.removeprefix(COMPLEX).partition(".")[0] in UNFILLED

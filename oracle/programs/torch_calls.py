@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from oracle.case.arrays import Array
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, Program
 from oracle.programs.storages import program_of
-from oracle.programs.table import COMPLEX
+from oracle.programs.table import COMPLEX, is_unfilled
 from oracle.subjects.torch import array, as_real
 
 # Code of torch and of this package, whose lines a user does not look for.
@@ -98,6 +99,8 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.keep(tensor)
                 into.append((tensor, result))
         output = func(*args, **kwargs)
+        if is_unfilled(name) and output.layout is torch.strided:  # code that is not recorded may write to it
+            output.fill_(math.nan if output.is_floating_point() or output.is_complex() else 0)
         single = not isinstance(output, (tuple, list))
         results = tuple(self.held(own, enabled) for own in ((output,) if single else output))
         self.wrote([tensor for tensor, _ in into])

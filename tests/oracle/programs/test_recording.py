@@ -241,3 +241,21 @@ def test_memory_that_nothing_has_filled_is_not_a_number() -> None:
     """An extension that writes without ATen calls must not look like one that gives what happens to be there."""
     run = Run(record(lambda x: torch.empty_like(x) + x, torch.ones(3))[0], Plain())
     assert np.isnan(run.outputs[0]).all()
+
+
+def test_memory_that_code_without_a_recording_has_filled() -> None:
+    """torch makes an array of the lengths that ctc_loss is given as lists, which no call shows; NumPy writes into a tensor."""
+    labels = torch.tensor([[1, 1, 2], [3, 2, 0]])
+    x = torch.randn(7, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.ctc_loss(x.log_softmax(-1), labels, [7, 5], [3, 2])
+
+    def by_numpy(x: torch.Tensor) -> torch.Tensor:
+        weight = torch.empty(5, dtype=x.dtype)
+        weight.numpy()[:] = range(5)
+        return (x * weight).sum()
+
+    for fn in (loss, by_numpy):
+        oracle.assert_close(fn(x), oracle.expect(fn, x).output)
+        assert oracle.check_op(fn, oracle.from_torch(fn), x=x).passed

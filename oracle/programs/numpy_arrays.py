@@ -175,10 +175,15 @@ class Recorded(NDArrayOperatorsMixin):
 
 
 class NumpyRecording:
-    """Records the calls of a NumPy program; `events` are the calls so far."""
+    """Records the calls of a NumPy program.
 
-    def __init__(self, of_ufuncs: Dispatch, of_functions: Dispatch) -> None:
-        self.of_ufuncs, self.of_functions = of_ufuncs, of_functions
+    Attributes:
+        events: the calls so far.
+        narrow: whether numbers of NumPy, such as np.sqrt(8), count as Python's, which do not widen an array beside them.
+    """
+
+    def __init__(self, of_ufuncs: Dispatch, of_functions: Dispatch, narrow: bool = False) -> None:
+        self.of_ufuncs, self.of_functions, self.narrow = of_ufuncs, of_functions, narrow
         self.events: list[Event] = []
         self._held: dict[int, WeakSet[Held]] = {}
         self._owners: list[Any] = []
@@ -223,12 +228,13 @@ class NumpyRecording:
         *,
         named: Any = None,
         results: int = 1,
+        place: int = 0,
         into: Any = None,
     ) -> Any:
         """Records a call with these arrays, and with further arguments for the rule.
 
         named: further arguments for the rule by name.
-        results: the number of results of the rule, of which the first is the function's.
+        results: the number of results of the rule, of which the one at `place` is the function's.
         into: an array that the result takes the place of, if it has the same form.
         """
         given = tuple(self.held(args))
@@ -242,8 +248,8 @@ class NumpyRecording:
             into.value[...] = array
             self._written(name, (*given, *extra), into.value)
             return into
-        left = (None,) * (results - 1)
-        self.events.append(Event(name, (*given, *extra), named or {}, (self._of(array), *left), results == 1))
+        found = tuple(self._of(array) if at == place else None for at in range(results))
+        self.events.append(Event(name, (*given, *extra), named or {}, found, results == 1))
         return Recorded(array, self, isinstance(made, np.generic))
 
     def lifted(self, value: Any) -> Any:

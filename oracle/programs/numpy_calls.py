@@ -100,9 +100,9 @@ def _buffers(fn: Callable[..., Any], recording: NumpyRecording) -> Iterator[None
             space[name] = np
 
 
-def record(fn: Callable[..., Any], *inputs: Any) -> tuple[Program, list[Array]]:
-    """The recorded program of a NumPy function of the arrays in these inputs, and its results."""
-    recording = NumpyRecording(numpy_ufuncs.called, numpy_functions.called)
+def record(fn: Callable[..., Any], *inputs: Any, narrow: bool = False) -> tuple[Program, list[Array]]:
+    """The recorded program of a NumPy function of the arrays in these inputs, and its results; `narrow`: see `NumpyRecording`."""
+    recording = NumpyRecording(numpy_ufuncs.called, numpy_functions.called, narrow)
     given = mapped(inputs, lambda own: Recorded(np.array(own), recording) if isinstance(own, np.ndarray) else own)
     held = [recording.held(own) for own in leaves(given) if isinstance(own, Recorded)]
     with _buffers(fn, recording):

@@ -11,6 +11,7 @@ import numpy as np
 
 from oracle.case.nested import leaves
 from oracle.programs import numpy_composed as composed
+from oracle.programs import numpy_linear_algebra, numpy_statistics
 from oracle.programs.execution import FLOATS
 from oracle.programs.numpy_arrays import NumpyRecording, Recorded, plain, values
 from oracle.programs.numpy_ufuncs import written
@@ -294,6 +295,18 @@ def _of_matrix(rule: str, function: Any, results: int) -> Callable[..., Any]:
     return lambda recording, a: recording.call(rule, function, (a,), results=results)
 
 
+def _cholesky(recording: NumpyRecording, a: Any, upper: bool = False) -> Any:
+    return recording.call(
+        "linalg_cholesky_ex", lambda own: np.linalg.cholesky(own, upper=upper), (a,), (upper,), results=2
+    )
+
+
+def _slogdet(recording: NumpyRecording, a: Any) -> Any:
+    due = np.linalg.slogdet(plain(a))
+    made = recording.call("_linalg_slogdet", lambda own: np.linalg.slogdet(own)[1], (a,), results=4, place=1)
+    return type(due)(due[0], made)
+
+
 def _solve(recording: NumpyRecording, a: Any, b: Any) -> Any:
     if 1 < np.ndim(values(b)) < np.ndim(values(a)):
         raise NoRule("there is no rule for np.linalg.solve with fewer dimensions of the second array")
@@ -333,9 +346,11 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "full_like": _full_like,
     "linalg.vector_norm": _vector_norm,
     "linalg.inv": _of_matrix("linalg_inv_ex", np.linalg.inv, 2),
+    "linalg.cholesky": _cholesky,
+    "linalg.slogdet": _slogdet,
     "linalg.det": _of_matrix("_linalg_det", np.linalg.det, 3),
     "linalg.solve": _solve,
 }
 ADAPTED["around"] = ADAPTED["round"]
 ADAPTED["amax"], ADAPTED["amin"] = ADAPTED["max"], ADAPTED["min"]
-COMPOSED = composed.FUNCTIONS
+COMPOSED = composed.FUNCTIONS | numpy_linear_algebra.FUNCTIONS | numpy_statistics.FUNCTIONS

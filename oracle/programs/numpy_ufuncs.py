@@ -45,6 +45,8 @@ TIMES = 100
 def called(recording: NumpyRecording, called: tuple[np.ufunc, str], inputs: Any, kwargs: Any) -> Any:
     """Records a call of a universal function, or of one of its methods. Raises: NoRule."""
     ufunc, method = called
+    if recording.narrow:
+        inputs = tuple(float(own) if type(own) is np.float64 else own for own in inputs)
     said = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
     if method == "reduce" and ufunc is np.logaddexp:
         return _log_sum(recording, *inputs, **kwargs)

@@ -182,6 +182,36 @@ CALLS: dict[str, list[Callable[[Any], Any]]] = {
     "linalg.inv": [lambda x: np.linalg.inv(x + 3.0 * np.eye(3))],
     "linalg.det": [np.linalg.det],
     "linalg.solve": [lambda x: np.linalg.solve(x, x[0]), lambda x: np.linalg.solve(x, x * x)],
+    "linalg.cholesky": [
+        lambda x: np.linalg.cholesky(x @ x.mT + np.eye(x.shape[-2])),
+        lambda x: np.linalg.cholesky(x @ x.mT + np.eye(x.shape[-2]), upper=True),
+    ],
+    "linalg.slogdet": [
+        lambda x: np.linalg.slogdet(x)[1], lambda x: np.linalg.slogdet(x).logabsdet, lambda x: np.linalg.slogdet(-x)[0],
+    ],
+    "linalg.matrix_power": [
+        lambda x: np.linalg.matrix_power(x, 3), lambda x: np.linalg.matrix_power(x, 0) @ x,
+        lambda x: np.linalg.matrix_power(x + 3.0 * np.eye(3), -2), lambda x: np.linalg.matrix_power(x, 1),
+    ],
+    "linalg.multi_dot": [lambda x: np.linalg.multi_dot([x, x.T, x]), lambda x: np.linalg.multi_dot([x.T, x])],
+    "quantile": [
+        lambda x: np.quantile(x, 0.3), lambda x: np.quantile(x, [0.2, 0.7], axis=-1), lambda x: np.quantile(x, 0.5, axis=0),
+        lambda x: np.quantile(x, [0.0, 1.0], axis=(0, -1), keepdims=True),
+    ],
+    "percentile": [lambda x: np.percentile(x, 30, axis=-1, keepdims=True), lambda x: np.percentile(x, [25.0, 75.0])],
+    "cov": [np.cov, lambda x: np.cov(x, rowvar=False), lambda x: np.cov(x, bias=True), lambda x: np.cov(x, ddof=2)],
+    "nanmean": [
+        np.nanmean, lambda x: np.nanmean(np.where(x > 1, x, np.nan)), lambda x: np.nanmean(x, axis=-1, keepdims=True),
+    ],
+    "trapezoid": [
+        np.trapezoid, lambda x: np.trapezoid(x, dx=0.5, axis=0), lambda x: np.trapezoid(x, np.arange(x.shape[-1]) ** 2.0),
+        lambda x: np.trapezoid(x, x * x, axis=0),
+    ],
+    "polyval": [lambda x: np.polyval([1.0, 2.0, 3.0], x), lambda x: np.polyval(x, 2.0), lambda x: np.polyval(x[0], x)],
+    "apply_along_axis": [
+        lambda x: np.apply_along_axis(lambda own: own / own.sum(), -1, x), lambda x: np.apply_along_axis(np.sum, 0, x),
+        lambda x: np.apply_along_axis(lambda own: own[1:] * own[:-1], 0, x),
+    ],
     "trace": [
         np.trace, lambda x: x.trace(1), lambda x: np.trace(x, -1, 1, 0), lambda x: np.trace(x, 0, 0, -1),
         lambda x: x.trace(dtype=np.float64),

@@ -14,8 +14,7 @@ import pytest
 from oracle.case.nested import leaves
 from oracle.programs.execution import Plain, Run
 from oracle.programs.numpy_calls import record
-from oracle.programs.numpy_composed import FUNCTIONS
-from oracle.programs.numpy_functions import ADAPTED, CHOICES, MOVES
+from oracle.programs.numpy_functions import ADAPTED, CHOICES, COMPOSED, MOVES
 from oracle.programs.table import NoRule
 from tests.oracle.programs.numpy_programs import CALLS
 
@@ -85,7 +84,7 @@ def check(name: str, program: Any, form: str) -> None:
 
 
 def test_every_function_that_is_followed_has_calls_here() -> None:
-    followed = {*ADAPTED, *FUNCTIONS, *MOVES} - ELSEWHERE
+    followed = {*ADAPTED, *COMPOSED, *MOVES} - ELSEWHERE
     assert followed <= set(CALLS), sorted(followed - set(CALLS))
     assert not set(CHOICES) & followed
 

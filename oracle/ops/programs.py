@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from oracle.ops.suite_cases import GRADIENT
 from oracle.programs import numpy_calls
 from oracle.programs.execution import FLOATS, SAME, Plain, Run, WithErrors
 from oracle.programs.program import Program
+from oracle.programs.table import NoRule
 from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import ErrorModel
@@ -65,11 +67,13 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
     start = time.perf_counter()
     rows: list[Row] = []
     details: list[Detail] = []
+    widens = False
     for dtype in dtypes:
         values = {own: cast(value, dtype) for own, value in arrays.items()}
         step = ProgramStep(name, reference, fn, values, upstream, dtype, frozenset(drawn), library)
         judgement = judge_step(step, profile, {name})
         rows += judgement.rows
+        widens |= any(row.dtype != dtype for row in judgement.rows)
         details += judgement.details
     seconds = (time.perf_counter() - start) / len(dtypes)
     said = getattr(reference, "__name__", type(reference).__name__)
@@ -79,7 +83,9 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
     call = (
         f"oracle.check_op({called(reference, 'reference')}, {called(fn)}, {', '.join(f'{own}={own}' for own in given)}"
     )
-    return report.reproduced_by(f"{call}, dtypes={tuple(dtypes)!r})", f"{call}, dtypes=({{dtype}},))")
+    whole = f"{call}, dtypes={tuple(dtypes)!r})"
+    # A row has the dtype that the reference gives, which need not be that of the arrays.
+    return report.reproduced_by(whole, whole if widens else f"{call}, dtypes=({{dtype}},))")
 
 
 def _array(value: Any, name: str) -> Array:
@@ -130,6 +136,8 @@ class ProgramStep:
     def judged(self, profile: Profile) -> list[Row]:
         expected = self._expected()
         rows = self._rows(expected, frozenset())
+        if any(map(self._is_widened, rows)):
+            expected, rows = self._without_widening(expected, rows)
         if any(map(resembled, rows)):
             return self._held_against_others(rows, expected)
         if any(row.verdict in DISCREPANCIES or row.verdict == UNSUPPORTED for row in rows):
@@ -139,6 +147,22 @@ class ProgramStep:
             return rows
         why = f"only where not contiguous in memory: {', '.join(own for own in (*self.arrays, GRADIENT) if own in self.drawn)}"
         return [_with_more(row, why) if row.verdict in DISCREPANCIES else row for row in again]
+
+    def _is_widened(self, row: Row) -> bool:
+        """Whether the reference gives a wider dtype than that of the arrays, and the function another."""
+        return row.dtype != self.dtype and row.diagnosis.startswith("dtype ")
+
+    def _without_widening(self, expected: Expectation, rows: list[Row]) -> tuple[Expectation, list[Row]]:
+        """The expectation and the rows of a reference in NumPy whose numbers, such as np.sqrt(8), do not widen the arrays."""
+        try:
+            narrow = self._expected(narrow=True)
+        except Exception:  # a reference in torch, which does not widen them, may not run in NumPy
+            return expected, rows
+        found = self._rows(narrow, frozenset())
+        if any(map(self._is_widened, found)):
+            why = f"the reference gives another dtype than that of its arrays, {self.dtype}"
+            return expected, [_with_more(row, why) if self._is_widened(row) else row for row in rows]
+        return narrow, found
 
     def _rows(self, expected: Expectation, scattered: frozenset[str]) -> list[Row]:
         case = Case(self.name, dtype=self.dtype)
@@ -231,13 +255,13 @@ class ProgramStep:
             and stays(errors(self, row.quantity), errors(other, row.quantity))
         }
 
-    def _expected(self) -> Expectation:
+    def _expected(self, narrow: bool = False) -> Expectation:
         values = list(self.arrays.values())
         if isinstance(self.reference, (refbp.Layer, refbp.Loss)):
             return of_pair(
                 lifted_layer(self.reference, WithErrors(ErrorModel(np.dtype(self.dtype)))), values, self.upstream
             )
-        program = _recorded(self.reference, values, self.library)
+        program = _recorded(self.reference, values, self.library, narrow)
         return expectation(program, (), self.upstream)
 
     def _made(self, expected: Expectation, scattered: frozenset[str]) -> tuple[list[Array], list[Array | None]]:
@@ -287,22 +311,22 @@ def _with_more(row: Row, why: str) -> Row:
     return row.having(diagnosis=f"{row.diagnosis}; {why}" if row.diagnosis else why)
 
 
-def _recorded(reference: Any, values: Sequence[Array], library: str | None) -> Program:
+def _recorded(reference: Any, values: Sequence[Array], library: str | None, narrow: bool) -> Program:
     """The reference as a program. Many a function runs on NumPy's arrays and on torch's tensors, and not always with one meaning.
 
     Raises: ValueError if it runs on neither, or if it gives other results on each and nothing says which is meant.
     """
     found: dict[str, Program] = {}
     refused: dict[str, Exception] = {}
-    for name, record in (("NumPy", _in_numpy), ("torch", _in_torch)):
+    for name, record in (("NumPy", partial(_in_numpy, narrow=narrow)), ("torch", _in_torch)):
         try:
             found[name] = record(reference, values)
         except Exception as error:
             refused[name] = error
     if not found:
-        raise ValueError(f"the reference cannot run on these arrays: {in_a_line(refused['torch'])}") from refused[
-            "NumPy"
-        ]
+        meant = library or ("NumPy" if isinstance(refused["NumPy"], NoRule) else "torch")
+        why = refused.pop(meant)
+        raise ValueError(f"the reference cannot run on these arrays: {in_a_line(why)}") from why
     if library is None and len(found) > 1 and not _agree(*found.values()):
         raise ValueError(
             "the reference gives one result on NumPy's arrays and another on torch's tensors: give an array of the library "
@@ -311,8 +335,8 @@ def _recorded(reference: Any, values: Sequence[Array], library: str | None) -> P
     return found.get(library or "NumPy") or next(iter(found.values()))
 
 
-def _in_numpy(reference: Any, values: Sequence[Array]) -> Program:
-    return numpy_calls.record(reference, *values)[0]
+def _in_numpy(reference: Any, values: Sequence[Array], narrow: bool) -> Program:
+    return numpy_calls.record(reference, *values, narrow=narrow)[0]
 
 
 def _in_torch(reference: Any, values: Sequence[Array]) -> Program:

@@ -203,3 +203,34 @@ def test_memory_layouts_of_a_program_s_arrays() -> None:
     assert oracle.check_op(lambda x: x * x, refusing, x=(3, 4), dtypes=("float64",)).passed
     assert not oracle.check_op(lambda x: 2 * x, square, x=(3, 4), dtypes=("float64",)).passed
     assert layouts == [True, False, True, True]
+
+
+def test_numbers_of_numpy_do_not_widen_the_reference() -> None:
+    """x / np.sqrt(8) is float64 for an x of float32. A kernel in float32 is right, and so is one that NumPy widens too."""
+
+    def scaled(x: Any) -> Any:
+        return x / np.sqrt(8)
+
+    narrow = lambda x: ((x / x.dtype.type(8**0.5)), lambda dy: dy / x.dtype.type(8**0.5))  # noqa: E731
+    for fn in (narrow, lambda x: (scaled(x), scaled)):
+        assert oracle.check_op(scaled, fn, x=(4, 3)).passed
+    report = oracle.check_op(scaled, lambda x: (narrow(x)[0] * x.dtype.type(1.001), narrow(x)[1]), x=(4, 3))
+    assert {(blame.quantity, blame.dtype) for blame in report.blame} == {("output", "float64"), ("output", "float32")}
+
+
+def test_a_reference_that_gives_another_dtype_is_said() -> None:
+    """The call that shows it again has the dtypes of the arrays, and not the one that was due."""
+    fn = lambda x: ((x * np.arange(3.0)).astype(x.dtype), lambda dy: (dy * np.arange(3.0)).astype(x.dtype))  # noqa: E731
+    report = oracle.check_op(lambda x: x * np.arange(3.0), fn, x=(4, 3), dtypes=("float32",))
+    assert "dtype float32, expected float64; the reference gives another dtype than that of its arrays, float32" in str(
+        report
+    )
+    assert "dtypes=('float32',))" in str(report)
+
+
+def test_the_reason_of_the_library_that_is_meant_is_given() -> None:
+    """A reference in NumPy without a rule is not refused with an error of torch."""
+    fn = lambda x: (np.linalg.pinv(x), lambda dy: dy.T)  # noqa: E731
+    for x in (np.ones((4, 3)), (4, 3)):
+        with pytest.raises(ValueError, match=r"NoRule: there is no rule for np\.linalg\.pinv"):
+            oracle.check_op(np.linalg.pinv, fn, x=x)

@@ -126,7 +126,7 @@ class Ties:
                 for at, (_, own) in enumerate(self.program.inputs)
                 if at in shifted and self.gradients[at] is not None
             ]
-            largest = max(float(np.max(np.abs(own.astype(np.float64)), initial=0.0)) for own in inputs) or 1.0
+            largest = max(map(_largest, inputs)) or 1.0
             arithmetic = _Shifted(tuple(inputs), sign * STEP * largest)
             run = Run(self.program, arithmetic)
             found = run.gradients([None if own is None else arithmetic.lifted(own) for own in self.upstream])
@@ -141,6 +141,11 @@ class _Beside:
 
     outputs: Sequence[Any]
     gradient: Any
+
+
+def _largest(x: Array) -> float:
+    size = np.abs(x.astype(np.float64))
+    return float(np.max(size, initial=0.0, where=np.isfinite(size)))
 
 
 def _jumps(below: Any, above: Any) -> bool:

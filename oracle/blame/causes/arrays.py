@@ -169,6 +169,8 @@ def lost(e: Evidence) -> Iterator[Hypothesis]:
             if value.shape[axis] > 1:
                 without, allowed = value.copy(), sigma.copy()
                 place = (slice(None),) * axis + (index,)
+                if not np.isfinite(value[place]).all():
+                    continue  # zeros in place of NaN are another matter
                 without[place], allowed[place] = 0, 0
                 yield Hypothesis(
                     "slice lost", f"the {words} element of {dimensions((axis,))} is left out", without, allowed

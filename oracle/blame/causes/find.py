@@ -34,7 +34,8 @@ def causes_of(evidence: Evidence) -> list[Cause]:
             fits = evidence.fits(hypothesis.value, hypothesis.sigma)
             if fits and _tells_apart(hypothesis, evidence.expected.value, outside):
                 found.setdefault(hypothesis.words, Cause(hypothesis.cause, hypothesis.words))
-        if not found and np.isfinite(evidence.got[outside & np.isfinite(evidence.expected.value)]).all():
+        wrong = evidence.got[outside & np.isfinite(evidence.expected.value)]
+        if not found and wrong.size and np.isfinite(wrong).all():
             found = {cause.words: cause for cause in _confined(evidence)}
     ignored = any(cause.name == "option" and "is ignored" in cause.words for cause in found.values())
 
@@ -114,7 +115,10 @@ def in_words(evidence: Evidence) -> str:
             if not inner.any():
                 said.append("all of them at the border")
     finite = np.isfinite(got) & np.isfinite(expected)
-    if not finite.all():
+    known = np.isfinite(got) & ~np.isfinite(expected)
+    if known.any():
+        said.append(f"{exact_share(float(known.mean()))} are finite where the right values are not")
+    elif not finite.all():
         said.append(f"{exact_share(float(1 - finite.mean()))} are not finite")
     usable = finite & (expected != 0) & (outside | ~outside.any())
     ratio = got[usable] / expected[usable]

@@ -59,7 +59,7 @@ def sign_of_the_weight(e: Evidence) -> Iterator[Hypothesis]:
 
 def summed_over_everything(e: Evidence) -> Iterator[Hypothesis]:
     value, sigma = e.expected.value, e.expected.sigma
-    if e.quantity.startswith("grad") and value.size > 1:
+    if e.quantity.startswith("grad") and value.size > 1 and e.got.any():  # zeros are no sum
         spread = np.hypot(np.sqrt(np.sum(np.square(sigma))), e.model.unit_roundoff * np.sqrt(np.sum(np.square(value))))
         words = "one sum over everything stands in every element"
         yield Hypothesis("summed too far", words, np.full_like(value, value.sum()), np.full_like(value, spread))

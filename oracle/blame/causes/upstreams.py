@@ -7,17 +7,28 @@ from typing import Any
 
 import numpy as np
 
+from oracle.blame.causes.arrays import rounded_once
 from oracle.blame.causes.evidence import Evidence, Hypothesis
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     if not e.quantity.startswith("grad") or not e.case.inputs:  # an array that layers hand over has no inputs
         return
+    yield from ignored_by_a_program(e)
     yield from taken_twice(e)
     yield from misread(e)
     yield from written_over(e)
     yield from of_the_first(e)
     yield from along_the_last_dimension(e)
+
+
+def ignored_by_a_program(e: Evidence) -> Iterator[Hypothesis]:
+    """The gradient of a program that gives one number, as of a fused loss that computes its gradient in the forward pass."""
+    g, value = e.upstream, e.expected.value
+    if g is None or g.shape or e.case.layers or e.case.loss or g in (0, 1):
+        return
+    words = "the upstream gradient is ignored, as if it were all ones"
+    yield Hypothesis("upstream ignored", words, value / float(g), rounded_once(e, 1 / float(g)))
 
 
 def taken_twice(e: Evidence) -> Iterator[Hypothesis]:

@@ -234,3 +234,35 @@ def test_the_reason_of_the_library_that_is_meant_is_given() -> None:
     for x in (np.ones((4, 3)), (4, 3)):
         with pytest.raises(ValueError, match=r"NoRule: there is no rule for np\.linalg\.pinv"):
             oracle.check_op(np.linalg.pinv, fn, x=x)
+
+
+def test_a_loss_that_ignores_what_arrives() -> None:
+    """As a fused loss does whose gradient is computed in its forward pass."""
+
+    def fused(x: Any) -> Any:
+        grad = 2 * x / x.dtype.type(x.size)
+        return np.asarray(np.mean(x * x)), lambda dy: grad
+
+    report = oracle.check_op(lambda x: np.mean(x * x), fused, x=(4, 3))
+    assert {blame.cause_name for blame in report.blame} == {"upstream ignored"}
+
+
+def test_zeros_are_no_sum_that_happens_to_be_zero() -> None:
+    """The gradient of a softmax adds up to zero in each row."""
+    meant = lambda x, w: torch.softmax(x @ w, -1)  # noqa: E731
+    detached = oracle.from_torch(lambda x, w: torch.softmax(x @ w.detach(), -1) + 0 * w.sum())
+    report = oracle.check_op(meant, detached, x=(4, 3), w=(3, 5))
+    assert {blame.cause for blame in report.blame} == {"nothing arrives: zeros"}
+
+
+def test_finite_numbers_where_the_reference_has_none() -> None:
+    """A softmax that gives zeros for a row of which all is masked has not left out that row."""
+    x = np.array([[1.0, 2.0, 3.0], [-np.inf, -np.inf, -np.inf]])
+
+    def guarded(x: Any) -> Any:
+        e = np.exp(x - np.where(np.isinf(x), 0, x).max(-1, keepdims=True))
+        y = (e / np.maximum(e.sum(-1, keepdims=True), 1e-30)).astype(x.dtype)
+        return y, lambda dy: y * (dy - (dy * y).sum(-1, keepdims=True))
+
+    output = oracle.check_op(lambda x: torch.softmax(x, -1), guarded, x=x).blame[0]
+    assert output.quantity == "output" and "50 % are finite where the right values are not" in output.cause

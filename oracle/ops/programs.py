@@ -21,6 +21,7 @@ from oracle.case.foreign import numpy_of
 from oracle.case.nested import arrays_in
 from oracle.harness.judge import judge_step
 from oracle.judging.case_rows import crashed, unjudged
+from oracle.judging.figures import Expected, by_norm
 from oracle.judging.patterns import stays
 from oracle.judging.profile import Profile
 from oracle.judging.rows import AT_KINK, DISCREPANCIES, LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
@@ -70,7 +71,9 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
     widens = False
     for dtype in dtypes:
         values = {own: cast(value, dtype) for own, value in arrays.items()}
-        step = ProgramStep(name, reference, fn, values, upstream, dtype, frozenset(drawn), library)
+        step = ProgramStep(
+            name, reference, fn, values, upstream, dtype, frozenset(drawn), library, normwise=bool(profile.normwise)
+        )
         judgement = judge_step(step, profile, {name})
         rows += judgement.rows
         widens |= any(row.dtype != dtype for row in judgement.rows)
@@ -121,6 +124,7 @@ class ProgramStep:
     drawn: the names of arrays that the user has not given; `grad_output` is the upstream gradient.
     library: the one in which the reference is written, if that is known.
     upstream: the gradient of the output, a tuple of them for several outputs, or None for a random one.
+    normwise: whether errors are bounded by the norm of each array, as of a convolution by Fourier transform.
     """
 
     name: str
@@ -131,6 +135,7 @@ class ProgramStep:
     dtype: str
     drawn: frozenset[str] = frozenset()
     library: str | None = None
+    normwise: bool = False
     shown: dict[str, tuple[Array, Quantity]] = field(default_factory=dict)
 
     def judged(self, profile: Profile) -> list[Row]:
@@ -296,14 +301,17 @@ class ProgramStep:
                 row if is_same else row.found(WRONG, f"not the {due.dtype} values that are expected, which are exact")
             )
         self.shown[quantity] = got, due
-        return due.compared(row, got, due.expected)
+        return due.compared(row, got, self._bounded(due.expected))
+
+    def _bounded(self, expected: Expected) -> Expected:
+        return by_norm(expected) if self.normwise else expected
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterator[Evidenced]:
         for row in rows:
             if row.quantity in self.shown:
                 got, due = self.shown[row.quantity]
                 if got.shape == due.shape:
-                    yield row, evidence_of_numbers(self.name, row, got, due.expected, *due.given), got
+                    yield row, evidence_of_numbers(self.name, row, got, self._bounded(due.expected), *due.given), got
 
 
 def _with_more(row: Row, why: str) -> Row:

@@ -266,3 +266,19 @@ def test_finite_numbers_where_the_reference_has_none() -> None:
 
     output = oracle.check_op(lambda x: torch.softmax(x, -1), guarded, x=x).blame[0]
     assert output.quantity == "output" and "50 % are finite where the right values are not" in output.cause
+
+
+def test_a_convolution_by_fourier_transform() -> None:
+    """Its small results have errors of the size of the large ones. A profile says so, also if the reference is a program."""
+
+    def by_fourier(x: Any, w: Any) -> Any:
+        sizes = x.shape[-2:]
+        made = torch.einsum("nchw,ochw->nohw", torch.fft.rfft2(x, sizes), torch.fft.rfft2(w, sizes).conj())
+        return torch.fft.irfft2(made, sizes)[..., : sizes[0] - 2, : sizes[1] - 2]
+
+    profile = oracle.Profile(normwise=("Conv2d",))
+    for wrong in (False, True):
+        fn = oracle.from_torch(lambda x, w, off=wrong: by_fourier(x, w) * (1 + 1e-4 * off))  # type: ignore[misc]
+        report = oracle.check_op(F.conv2d, fn, profile=profile, x=(2, 3, 16, 16), w=(4, 3, 3, 3))
+        assert report.passed is not wrong, report
+    assert not oracle.check_op(F.conv2d, oracle.from_torch(by_fourier), x=(2, 3, 16, 16), w=(4, 3, 3, 3)).passed

@@ -21,7 +21,6 @@ from oracle.judging.profile import Profile
 from oracle.judging.rows import (
     AT_KINK,
     CONVENTION,
-    CRASHED,
     DISCREPANCIES,
     LOCAL,
     MISSING,
@@ -31,7 +30,8 @@ from oracle.judging.rows import (
     Row,
 )
 from oracle.judging.verdict import compare
-from oracle.ops.differences import by_differences, chosen_elements
+from oracle.ops.differences import by_differences, chosen_elements, lies_between_the_sides
+from oracle.ops.network_training import CASE, Part, Training
 from oracle.ops.ties import Ties
 from oracle.ops.typed import specs_of, typed_case
 from oracle.programs import numpy_calls
@@ -42,30 +42,9 @@ from oracle.running_error import ErrorModel
 from oracle.subjects import refbp as refbp_subject
 from oracle.wording.errors import in_a_line
 
-CASE = "network"
-
 
 class NetworkError(ValueError):
     """Layers that cannot be checked. The message is one sentence."""
-
-
-@dataclass
-class Part:
-    """A layer, or the loss, in a step: its inputs and results.
-
-    Attributes:
-        before: a copy of the object from before the step.
-        made: its results, by quantity.
-    """
-
-    name: str
-    layer: Any
-    before: Any
-    input: Array
-    target: Any = None
-    output: Array | None = None
-    upstream: Array | None = None
-    made: dict[str, Any] = field(default_factory=dict)
 
 
 def check_network(
@@ -114,7 +93,7 @@ def check_network(
         raise NetworkError(f'params expects a mapping such as {{"W": "dW"}}, got {type(params).__name__}')
     specs = specs_of(types, list(named)) if types is not None else {}
     start = time.perf_counter()
-    training = _Training(named, array, target, loss, params or {})
+    training = Training(named, array, target, loss, params or {})
     if training.crash is None and (unknown := [name for name in training.names if not training.has(name)]):
         raise NetworkError(f"params names {unknown[0]!r}, and no layer has such an attribute")
     step = NetworkStep(training)
@@ -160,80 +139,6 @@ def _checked(layers: Mapping[str, Any], x: Any, loss: Any, types: Any) -> Array:
     return array
 
 
-class _Training:
-    """One forward and backward pass, with the inputs and results of each part."""
-
-    def __init__(self, layers: Mapping[str, Any], x: Array, target: Any, loss: Any, names: Mapping[str, str]) -> None:
-        self.names, self.dtype = names, x.dtype.name
-        self.parts: list[Part] = []
-        self.crash: Row | None = None
-        self.random = np.random.get_state()
-        try:
-            self._run(layers, x, target, loss)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a finding about the layer, even if it would end the process
-            at = self.at
-            kind = type(self.layers[at]).__name__ if at in self.layers else ""
-            self.crash = Row(CASE, self.dtype, 0, at, kind, "", LOCAL, CRASHED, in_a_line(error))
-
-    def _run(self, layers: Mapping[str, Any], x: Array, target: Any, loss: Any) -> None:
-        self.layers = {name: copy.deepcopy(own) for name, own in layers.items()}
-        for name, own in self.layers.items():
-            self.at, part = name, Part(name, own, copy.deepcopy(own), x.copy())
-            part.output = x = np.array(_one_array(own.forward(x), "forward(x)"))
-            self.parts.append(part)
-        if loss is not None:
-            self.at, own = "loss", copy.deepcopy(loss)
-            self.layers["loss"] = own
-            part = Part("loss", own, copy.deepcopy(own), x.copy(), target)
-            part.output = np.array(_one_array(own.forward(x, target), "forward(y, target)"))
-            self.parts.append(part)
-            part.upstream = np.ones(part.output.shape, part.output.dtype)
-            part.made["grad_input"] = _one_array(own.backward(), "backward()")
-            grad = part.made["grad_input"]
-        else:
-            grad = np.random.default_rng(0).standard_normal(x.shape).astype(x.dtype)
-        for part in reversed(self.parts[: len(layers)]):
-            self.at = part.name
-            if grad is None:
-                return
-            part.upstream = np.array(grad)
-            grad = part.layer.backward(np.array(grad))
-            grad = part.made["grad_input"] = _one_array(grad, "backward(grad_output)")
-            for name in self.parameters(part.layer):
-                part.made[f"grad.{name}"] = self.gradient(part.layer, name)
-
-    def parameters(self, layer: Any) -> dict[str, Array]:
-        found = {name: own for name, own in getattr(layer, "params", {}).items() if isinstance(own, np.ndarray)}
-        by_name = {name: getattr(layer, name) for name in self.names if hasattr(layer, name)}
-        return {**found, **{name: own for name, own in by_name.items() if isinstance(own, np.ndarray)}}
-
-    def has(self, name: str) -> bool:
-        """Whether some layer has an attribute of this name after the step."""
-        return any(hasattr(own, name) for own in self.layers.values())
-
-    def gradient(self, layer: Any, name: str) -> Any:
-        if name in self.names and hasattr(layer, self.names[name]):
-            return getattr(layer, self.names[name])
-        return getattr(layer, "grads", {}).get(name)
-
-    def put(self, layer: Any, name: str, value: Any) -> None:
-        """Set a parameter of a layer, in its dict or as its attribute."""
-        if name in getattr(layer, "params", {}):
-            layer.params[name] = value
-        else:
-            setattr(layer, name, value)
-
-
-def _one_array(value: Any, call: str) -> Any:
-    """A result that has to be one array. Raises: TypeError for a tuple of arrays or other objects."""
-    if isinstance(value, tuple) and not all(isinstance(own, (int, float, np.generic)) for own in value):
-        more = "; gradients of parameters belong into the layer's `grads`" if call.startswith("backward") else ""
-        raise TypeError(f"{call} returns a tuple of {len(value)}, expected one array{more}")
-    return value
-
-
 @dataclass(frozen=True)
 class _Due:
     """The expected results of a part, by quantity, and how they were obtained.
@@ -254,7 +159,7 @@ class _Due:
 class NetworkStep:
     """A training step of a network, in the form that `judge_step` takes."""
 
-    def __init__(self, training: _Training) -> None:
+    def __init__(self, training: Training) -> None:
         self.training = training
         self._how: dict[str, str] = {}
         self._compared: list[tuple[Row, Array, Expected, Part]] = []
@@ -295,7 +200,9 @@ class NetworkStep:
             if came is None and self.training.crash is not None and self.training.crash.layer == part.name:
                 continue  # its exception has a row of its own
             if came is None:
-                yield row.found(MISSING, f"{quantity} is missing after the backward pass")
+                why = "backward returns nothing" if quantity == "grad_input" else "backward puts nothing there"
+                said = f"{quantity} is missing after the backward pass"
+                yield row.found(MISSING, said, cause_name="missing", cause=why)
                 continue
             got = np.asarray(came)
             if quantity in due.elements:
@@ -392,4 +299,9 @@ class NetworkStep:
             for quantity, array in arrays.items()
         }
         elements = {quantity: chosen_elements(array.size) for quantity, array in arrays.items()}
-        return _Due(expected, f"by differences, since {str(reason) or type(reason).__name__}", elements)
+        at_ties = {
+            quantity: partial(lies_between_the_sides, again, array, part.upstream, expected[quantity])
+            for quantity, array in arrays.items()
+        }
+        said = f"by differences, since {str(reason) or type(reason).__name__}"
+        return _Due(expected, said, elements, at_ties=at_ties)

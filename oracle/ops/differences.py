@@ -12,6 +12,8 @@ from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 
 STEP = 1e-4  # relative to an element's size, at least 1: what is left, estimated by h², is then below 1e-9
 MOST_ELEMENTS = 256
+# The relative difference between the derivatives of both sides from which on there is a kink. Beside one they differ by h².
+KINK = 1e-6
 FUNCTION_ULPS = 4.0  # accuracy of exp, tanh and the like in common libraries
 
 
@@ -55,3 +57,45 @@ def by_differences(forward: Callable[[], Array], array: Array, upstream: Array, 
         sigmas.append(np.sqrt(rounded) + left / LAMBDA)
         scales.append(np.sqrt(squares))
     return Expected(np.array(values), np.array(sigmas), None, np.array(scales))
+
+
+def lies_between_the_sides(
+    forward: Callable[[], Array], array: Array, upstream: Array, due: Expected, got: Array
+) -> bool:
+    """Whether, at a kink or tie, the gradient of the chosen elements lies between the derivatives of both sides.
+
+    The elements of a tie share the gradient: together they have the derivative along a shift of all of the array, unless there
+    is a kink along it.
+    """
+    g, flat = upstream.astype(np.float64), array.reshape(-1)
+    before, center, chosen = flat.copy(), np.array(forward(), np.float64), chosen_elements(array.size)
+
+    def sides(places: Array, h: float) -> tuple[Array, Array]:
+        """For each output, the derivatives below and above, where elements at these places move together."""
+
+        def quotient(step: float) -> Array:
+            flat[places] = before[places] + step
+            moved = np.array(forward(), np.float64)
+            flat[places] = before[places]
+            return np.asarray(g * (moved - center) / step)
+
+        return 2 * quotient(-h / 2) - quotient(-h), 2 * quotient(h / 2) - quotient(h)
+
+    allowed = LAMBDA * due.sigma
+    for at, place in enumerate(chosen):
+        below, above = sides(np.array([place]), STEP * max(1.0, abs(float(before[place]))))
+        is_kink = np.abs(above - below) > KINK * np.maximum(np.abs(above), np.abs(below))
+        middle, half = np.sum((above + below) / 2), np.sum(np.abs(above - below) / 2, where=is_kink)
+        slack = KINK * float(np.sum(np.abs(above) + np.abs(below)))
+        if half and not abs(float(got[at]) - middle) <= half + allowed[at] + slack:
+            return False
+        if not half and not abs(float(got[at]) - due.value[at]) <= allowed[at]:
+            return False
+    if chosen.size < array.size:
+        return True
+    step = STEP * max(1.0, float(np.max(np.abs(before), initial=0.0)))
+    low, high = (float(np.sum(own)) for own in sides(chosen, step))
+    size = float(np.sum(np.abs(due.value)))
+    if not abs(high - low) <= KINK * size:
+        return True
+    return abs(float(np.sum(got, dtype=np.float64)) - (low + high) / 2) <= float(np.sum(allowed)) + 2 * KINK * size

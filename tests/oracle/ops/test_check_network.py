@@ -249,6 +249,11 @@ def to_first_largest(x: np.ndarray, grad: np.ndarray) -> np.ndarray:
     return back
 
 
+def tanh_of_size(x: np.ndarray, grad: np.ndarray, at_zero: float) -> np.ndarray:
+    """The gradient of tanh |x|, with a slope of its own at zero."""
+    return grad * np.where(x == 0, at_zero, np.sign(x) * (1 - np.tanh(x) ** 2))
+
+
 @pytest.mark.parametrize(
     ("forward", "backward"),
     [
@@ -267,6 +272,35 @@ def test_a_one_sided_derivative_is_a_convention(forward: Any, backward: Any) -> 
     x = np.array([[0.0, 1.0, 1.0, -1.0], [2.0, 0.0, -3.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
     report = oracle.check_network([Plain(forward, backward)], x)
     assert report.passed and "convention" in set(report.table["verdict"]), report
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "is_right"),
+    [
+        (lambda x: [[max(0.0, float(own)) for own in row] for row in x], lambda x, g: g * (x > 0), True),
+        (lambda x: [[max(0.0, float(own)) for own in row] for row in x], lambda x, g: g * (x >= 0), True),
+        (lambda x: [[max(0.0, float(own)) for own in row] for row in x], lambda x, g: g * (1.5 * (x >= 0)), False),
+        (
+            lambda x: [[math.tanh(abs(float(own))) for own in row] for row in x],
+            lambda x, g: tanh_of_size(x, g, 1),
+            True,
+        ),
+        (
+            lambda x: [[math.tanh(abs(float(own))) for own in row] for row in x],
+            lambda x, g: tanh_of_size(x, g, 2),
+            False,
+        ),
+        (lambda x: [max(map(float, row)) for row in x], to_first_largest, True),
+        (lambda x: [max(map(float, row)) for row in x], lambda x, g: (x == x.max(1)[:, None]) * g[:, None], False),
+    ],
+    ids=["ReLU", "from 0 on", "steeper", "size", "too large at 0", "maximum", "all of it to each"],
+)
+def test_a_one_sided_derivative_by_differences(forward: Any, backward: Any, is_right: bool) -> None:
+    x = np.array([[0.0, 1.0, 1.0, -1.0], [2.0, 0.0, -3.0, 2.0], [0.25, 0.0, 0.5, 0.0]])
+    report = oracle.check_network([Plain(forward, backward)], x)
+    assert report.passed is is_right and "by differences" in report.environment["reference"], report
+    if is_right:
+        assert "convention" in set(report.table["verdict"])
 
 
 def test_each_of_several_equal_elements_gets_the_whole_gradient() -> None:
@@ -318,7 +352,9 @@ def test_a_missing_gradient_is_missing() -> None:
             return back
 
     report = oracle.check_network([Forgetful(4, 3)], X)
-    assert {(own.quantity, own.verdict) for own in report.blame} == {("grad.b", "missing")}
+    assert {(own.quantity, own.verdict, own.cause) for own in report.blame} == {
+        ("grad.b", "missing", "backward puts nothing there")
+    }
 
 
 def test_a_gradient_of_another_shape_is_wrong() -> None:

@@ -33,7 +33,7 @@ from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.running_error.model import OF_8_BITS, Floats, limits
 from oracle.wording.figures import exact_share
 
-# The share by which a variance that was added up from others may be smaller than one of them.
+# A variance is a sum. Rounding may make it smaller than one of its terms by this share.
 ROUGHLY = 1e-9
 
 
@@ -47,7 +47,7 @@ class Quantity:
         tolerance: the largest error allowed, per element.
         dtype: the dtype in which an implementation returns it.
         name: "output", or "grads[0]".
-        together: whether the errors of its elements are independent; False if a few rounded numbers give all elements.
+        together: whether the errors of its elements are independent. Those that all come from a few rounded numbers are not.
         at_ties: tells of an array whether it is the gradient with other choices at kinks and ties; None for an output.
     """
 
@@ -77,11 +77,13 @@ class Quantity:
 
     @property
     def tolerance(self) -> Floats:
-        """λσ. For a result stored in 8 bits, λσ of what is stored, and the largest error of storing it."""
+        """λσ. A result in 8 bits has λσ of the number before it is stored, and in addition the largest error of storing it."""
         if self.dtype not in OF_8_BITS:
             return LAMBDA * self.sigma
         stored = ErrorModel(np.dtype(self.dtype)).rounding(self.value).statistical
-        rounds = np.square(self.sigma) >= stored * (1 - ROUGHLY)  # and is no copy of numbers of 8 bits
+        rounds = np.square(self.sigma) >= stored * (
+            1 - ROUGHLY
+        )  # False for a copy of numbers of 8 bits, which rounds nothing
         before = np.sqrt(np.maximum(np.square(self.sigma) - stored, 0.0))
         return np.where(rounds, LAMBDA * before + np.sqrt(stored), LAMBDA * self.sigma)
 
@@ -146,7 +148,7 @@ def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype:
         inputs: tensors or arrays, also in nested tuples, lists and dicts; numbers, texts and None are given to fn as they are.
             Arrays count as exact, after conversion to `dtype` if it is given. Products take those of 8 bits, float8_e4m3fn and
             float8_e5m2, with scales: torch._scaled_mm, or their product in float32 that is stored once.
-            Complex tensors have a last dimension of 2 in what is expected, their real and their imaginary part.
+            The expected values of a complex tensor have one more dimension, the last: the real and the imaginary part.
         grad_output: the gradient of the output, or a tuple for several outputs. By default it is random, the same in every call.
         dtype: the dtype in which the implementation computes, as a name ("bfloat16") or as torch's or NumPy's; by default the
             inputs' own.
@@ -169,7 +171,7 @@ def expect(fn: Callable[..., Any], *inputs: Any, grad_output: Any = None, dtype:
 
 
 def _name(dtype: Any) -> str | None:
-    """The name of a dtype of torch or NumPy, or of one that is named already. Raises: ValueError."""
+    """The name of a dtype, which may be given as torch's, as NumPy's or as its name. Raises: ValueError."""
     if dtype is None:
         return None
     try:
@@ -191,7 +193,7 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
     arithmetic = WithErrors(model, opens=True)
     run = WithCommonErrors(lambda own: Run(program, own), arithmetic)
     if any(own is None for own in run.outputs):
-        raise NoRule("there is no rule for one of its results, such as the statistics beside a norm's")
+        raise NoRule("there is no rule for one of the program's results, such as the statistics that a norm returns")
     upstream = _upstream(run.outputs, grad_output)
     arriving = [None if place in program.detached else own for place, own in enumerate(upstream)]
     grads = run.gradients([None if own is None else arithmetic.lifted(own) for own in arriving])
@@ -202,7 +204,7 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
     for place, (own, grad) in enumerate(zip(held, grads, strict=True)):
         if own.dtype in FLOATS:
             due = grad if grad is not None else ErrorArray.exact(np.zeros(own.shape), model.of(own.dtype))
-            number = place - len(held) + len(parameters)  # of the parameter; negative for an input
+            number = place - len(held) + len(parameters)  # the position among the parameters; negative for an input
             name = f"grads[{parameters[number]!r}]" if number >= 0 else f"grads[{len(found)}]"
             quantity = _quantity(due, name, given, together)
             found.append((number, replace(quantity, at_ties=partial(ties.explain, place))))
@@ -277,8 +279,8 @@ def assert_close(actual: Any, expected: Any) -> None:
     Args:
         actual: an array of any library; if several are expected, a tuple or dict of them, nested as the program gives them.
         expected: `expectation.output`, or one of `expectation.grads`; or the whole expectation, which stands for its output.
-    Raises: Discrepancy, an AssertionError, whose message names the worst element and, if one is found, the likely cause; also
-        if no element of an array is decided, and the tolerances are so wide that zeros would pass as well.
+    Raises: Discrepancy, an AssertionError. Its message names the worst element and, if one is found, the likely cause. It is
+        also raised if no element of an array is decided and the tolerances are so wide that zeros would pass as well.
     """
     expected = expected.output if isinstance(expected, Expectation) else expected
     several = list(expected) if isinstance(expected, (tuple, list, Gradients)) else [expected]

@@ -205,7 +205,7 @@ class ProgramStep:
         ]
 
     def _digits_lost_in_float64(self, rows: list[Row]) -> dict[str, str]:
-        """What is said of quantities that lose about as many bits in float64: a lower precision would leave as many as here."""
+        """A diagnosis for each quantity that loses about as many bits in float64. A lower precision would leave as many."""
         if self.dtype == "float64":
             return {}
         arrays = {name: cast(array, "float64") for name, array in self.arrays.items()}
@@ -226,7 +226,7 @@ class ProgramStep:
         }
 
     def _errors_that_stay(self, rows: list[Row], expected: Expectation) -> dict[str, str]:
-        """What is said of quantities that have the same errors for numbers that a lower precision would round otherwise."""
+        """A diagnosis for each quantity whose errors stay when its numbers change by more than a lower precision rounds."""
         shift = 4 * max(resembled(row) or 0.0 for row in rows)
         random = generator(f"program/{self.name}/others")
 
@@ -320,7 +320,7 @@ def _with_more(row: Row, why: str) -> Row:
 
 
 def _recorded(reference: Any, values: Sequence[Array], library: str | None, narrow: bool) -> Program:
-    """The reference as a program. Many a function runs on NumPy's arrays and on torch's tensors, and not always with one meaning.
+    """The reference as a program. Some functions run on NumPy's arrays and on torch's tensors, and mean something else there.
 
     Raises: ValueError if it runs on neither, or if it gives other results on each and nothing says which is meant.
     """

@@ -19,17 +19,18 @@ from oracle.running_error import LAMBDA, ErrorArray
 from oracle.running_error.branches import BranchLog
 from oracle.running_error.model import ROUNDOFF, Floats
 
-# By which share of its largest number an array is shifted, and the share of the sizes of its gradient by which the total may then
-# change where no kink is: it changes by about this step, times the curvature.
+# An array is shifted by STEP times its largest number. Where there is no kink, the total of its gradient then changes by about
+# this step times the curvature: at most by SMOOTH times the sizes of the gradient.
 STEP, SMOOTH = 2.0**-30, 2.0**-24
 
 
 @dataclass(frozen=True, eq=False)
 class Ties:
-    """Tells whether gradients are right that a program does not give.
+    """Tells whether a gradient is right although the rules of the program give another one.
 
     Attributes:
-        arithmetic, upstream, gradients: those with which the program was run, and what it gave.
+        arithmetic, upstream: the arithmetic and the upstream gradients with which the program was run.
+        gradients: the gradients that it gave.
     """
 
     program: Program
@@ -86,7 +87,7 @@ class Ties:
 
     @cached_property
     def _open(self) -> Sequence[ErrorArray | None]:
-        """The gradients whose bounds reach each choice, and are free of rounding. The effects of several choices add up."""
+        """The gradients with all choices open and nothing rounded. The bounds reach each choice; several add up."""
         alone = replace(self.arithmetic.model, bounds=True, open_ties=True, rounds=False, branches=BranchLog())
         other = replace(self.arithmetic, model=alone)
         arrived = [None if own is None else other.lifted(own) for own in self.upstream]
@@ -102,7 +103,7 @@ class Ties:
         return self._adds_up([(got, own)], below, above)
 
     def _adds_up(self, found: Sequence[tuple[Array, ErrorArray]], below: float, above: float) -> bool:
-        """Whether gradients have the total that they have a little beside where they are taken."""
+        """Whether gradients add up to the total that the program gives a little below and above."""
         size = sum(float(np.sum(np.abs(own.value))) for _, own in found)
         if not abs(above - below) <= SMOOTH * size:
             return True
@@ -113,12 +114,12 @@ class Ties:
         return abs(sum(float(np.sum(got.astype(np.float64))) for got, _ in found) - (above + below) / 2) <= allowed
 
     def _total(self, place: int, sign: int, all_inputs: bool = False) -> float:
-        """The sum of the gradient of an input, where all of it, or all of each input, is a little larger or smaller."""
+        """The sum of the gradient of an input, after `_beside` has shifted it."""
         gradient = self._beside(place, sign, all_inputs).gradient
         return 0.0 if gradient is None else float(np.sum(gradient))
 
     def _beside(self, place: int, sign: int, all_inputs: bool = False) -> _Beside:
-        """The results where all of an input, or all of each input, is a little larger or smaller."""
+        """The results after all elements of one input, or of all inputs, were made a little larger or smaller."""
         if (place, sign, all_inputs) not in self._found:
             shifted = range(len(self.gradients)) if all_inputs else [place]
             inputs = [
@@ -137,7 +138,7 @@ class Ties:
 
 @dataclass(frozen=True)
 class _Beside:
-    """The outputs of a program and the gradient of one input, where inputs are a little larger or smaller."""
+    """The outputs of a program with shifted inputs, and the gradient of one input."""
 
     outputs: Sequence[Any]
     gradient: Any
@@ -149,7 +150,7 @@ def _largest(x: Array) -> float:
 
 
 def _jumps(below: Any, above: Any) -> bool:
-    """Whether an output differs by more between two neighbouring places than a continuous one would."""
+    """Whether an output changes by more than a continuous one would, for so small a shift."""
     size = np.maximum(np.abs(below), np.abs(above)).max(initial=0.0)
     return bool(np.any(np.abs(above - below) > SMOOTH * size))
 

@@ -1,4 +1,4 @@
-"""An array of a NumPy program that is being recorded, and the recording: calls of the same form as torch's."""
+"""The recording of a NumPy program, as calls of the same form as torch's, and the arrays that the program gets meanwhile."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Recorded(NDArrayOperatorsMixin):
         return bool(self.value)
 
     def __int__(self) -> int:
-        """Truncated, which has no gradient."""
+        """The truncated number. Truncation has no gradient."""
         return int(self.value)
 
     def __index__(self) -> int:
@@ -91,7 +91,7 @@ class Recorded(NDArrayOperatorsMixin):
         return complex(self._number("complex()"))
 
     def __round__(self, digits: int | None = None) -> Any:
-        """To an integer, which has no gradient, or to a number of digits."""
+        """Rounded to an integer, which has no gradient, or to some digits."""
         return round(self.own) if digits is None else np.round(self, digits)
 
     def __format__(self, form: str) -> str:
@@ -116,7 +116,7 @@ class Recorded(NDArrayOperatorsMixin):
 
     @property
     def own(self) -> Any:
-        """Its value, as the number that it stands for if it is one."""
+        """The value: an array, or a number of NumPy if it stands for one."""
         return self.value[()] if self.is_scalar else self.value
 
     shape = property(lambda self: self.value.shape)
@@ -205,7 +205,7 @@ class NumpyRecording:
     def _of(self, array: Array) -> Held:
         owner: Any = array
         while isinstance(base := owner.base, np.ndarray) or isinstance(getattr(base, "base", None), np.ndarray):
-            owner = base  # of as_strided's results it is an object between the two arrays
+            owner = base  # as_strided puts an object between its result and the array
         self._owners.append(owner)
         start = owner.__array_interface__["data"][0]
         offset = (array.__array_interface__["data"][0] - start) // array.itemsize
@@ -253,7 +253,7 @@ class NumpyRecording:
         return Recorded(array, self, isinstance(made, np.generic))
 
     def lifted(self, value: Any) -> Any:
-        """A recorded array of anything that NumPy takes for an array, nested lists with recorded arrays included."""
+        """A recorded array of anything that NumPy takes for an array. Nested lists may contain recorded arrays."""
         if isinstance(value, Recorded):
             return value
         if isinstance(value, (list, tuple)) and holds_recorded(value):
@@ -261,13 +261,13 @@ class NumpyRecording:
         return Recorded(np.array(value), self)
 
     def made(self, array: Any) -> Recorded:
-        """Records a new array of which all is known, so that it can be written to in parts that overlap."""
+        """Records a new array, whose parts the program may then write to."""
         made: Recorded = self.call("clone", np.array, (array,))
         made.is_scalar = False
         return made
 
     def moved(self, function: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Records a rearrangement: a view if it is one, else the positions from which its numbers come."""
+        """Records a function that only moves numbers: as a view if NumPy gives one, else as the positions of its numbers."""
         x, args, kwargs = self.lifted(x), plain(args), plain(kwargs)
         made = function(x.own, *args, **kwargs)
         array = np.asarray(made)
@@ -299,7 +299,7 @@ class NumpyRecording:
         spread = self.moved(np.broadcast_to, source, places.shape)
         _, last = np.unique(
             places.reshape(-1)[::-1], return_index=True
-        )  # of several writes into one place the last counts
+        )  # the last of several writes to one place counts
         if last.size < places.size:
             kept = places.size - 1 - last
             places, spread = places.reshape(-1)[kept], spread.reshape(-1)[kept]
@@ -324,21 +324,21 @@ class NumpyRecording:
 
 
 def holds_recorded(value: Any) -> bool:
-    """Whether an argument is, or contains, a recorded array."""
+    """Whether an argument is a recorded array or contains one."""
     if isinstance(value, (list, tuple)):
         return any(map(holds_recorded, value))
     return isinstance(value, Recorded)
 
 
 def values(arguments: Any) -> Any:
-    """Arguments with the values of recorded arrays in place of these."""
+    """Arguments in which each recorded array is replaced by its value."""
     if isinstance(arguments, Recorded):
         return arguments.own
     return [values(own) for own in arguments] if isinstance(arguments, (list, tuple)) else arguments
 
 
 def plain(argument: Any) -> Any:
-    """An index, or other arguments of a rearrangement, with the values of recorded arrays in place of these."""
+    """An index, or the arguments of a function that moves numbers, with each recorded array replaced by its value."""
     if isinstance(argument, (list, tuple)):
         found = [plain(own) for own in argument]
         return found if isinstance(argument, list) else tuple(found)

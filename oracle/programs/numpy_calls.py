@@ -56,7 +56,7 @@ def _full(recording: NumpyRecording) -> Callable[..., Any]:
 
 
 def _of_list(name: str, recording: NumpyRecording) -> Callable[..., Any]:
-    """A function of an array, which NumPy does not ask a list of recorded arrays to follow."""
+    """A function of an array, which also follows a list of recorded arrays. NumPy itself would convert such a list."""
     plain = getattr(np, name)
 
     def called(a: Any, *args: Any, **kwargs: Any) -> Any:
@@ -67,7 +67,7 @@ def _of_list(name: str, recording: NumpyRecording) -> Callable[..., Any]:
 
 
 def _converting(name: str, recording: NumpyRecording) -> Callable[..., Any]:
-    """np.array and similar functions, which also take recorded arrays and nested lists of them."""
+    """np.array or a similar function, which also takes recorded arrays and nested lists of them."""
     plain, copies = getattr(np, name), name == "array"
 
     def followed(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = copies, ndmin: int = 0) -> Any:

@@ -1,4 +1,4 @@
-"""NumPy's functions as calls of the table of rules, each with the arguments that it is followed with."""
+"""Translates calls of NumPy's functions into calls of the rules, with the arguments that the rules know."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def called(recording: NumpyRecording, function: Any, args: Any, kwargs: Any) -> 
     if adapted is None and name not in COMPOSED and name not in CHOICES:
         if any(own.dtype.kind not in "biu" for own in _recorded((args, kwargs))):
             raise NoRule(f"there is no rule for np.{name}")
-        return function(*plain(args), **plain(kwargs))  # of integers, which have no gradient
+        return function(*plain(args), **plain(kwargs))  # integers have no gradient
     if name in composed.IN_PLACE:
         if not isinstance(positional[0], Recorded):
             return written(recording, f"np.{name}", positional[0], None)
@@ -65,7 +65,7 @@ def _recorded(arguments: Any) -> list[Recorded]:
 
 
 def _followed(name: str, follows: Any, named: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, if all are followed. Raises: NoRule."""
+    """The arguments, if the translation knows them all. Raises: NoRule."""
     beyond = [own for own in named if own not in _names(follows)]
     if beyond:
         raise NoRule(f"there is no rule for np.{name} with {', '.join(beyond)}")
@@ -73,7 +73,7 @@ def _followed(name: str, follows: Any, named: dict[str, Any]) -> dict[str, Any]:
 
 
 def _result(function: Any, args: Any, kwargs: Any) -> Any:
-    """The result of the function itself, for arguments that it accepts."""
+    """What NumPy's own function returns for these arguments. Raises: what it raises for them."""
     bound = _signature(function).bind(*args, **kwargs)
     bound.arguments.pop("out", None)
     with np.errstate(all="ignore"):
@@ -81,7 +81,7 @@ def _result(function: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _alike(made: Any, due: Any) -> bool:
-    """Whether what was recorded has the form and, but for rounding, the numbers of the function's own result."""
+    """Whether the recorded result has the dtype, the shape and, within rounding, the numbers of the function's own result."""
     if isinstance(due, (list, tuple)):
         return len(made) == len(due) and all(map(_alike, made, due))
     got, due = np.asarray(plain(made)), np.asarray(due)
@@ -97,7 +97,7 @@ def _alike(made: Any, due: Any) -> bool:
 
 @cache
 def name_of(function: Any) -> str:
-    """A function's name behind np, such as linalg.norm."""
+    """A function's name without "np.", such as linalg.norm."""
     module = str(getattr(function, "__module__", "") or "").removeprefix("numpy").removeprefix(".")
     inner = "" if module.startswith(("_", "lib._")) or not module else f"{module}."
     return inner + str(function.__name__)
@@ -114,7 +114,8 @@ def _names(function: Any) -> frozenset[str]:
 
 
 def arguments(function: Any, args: Any, kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The first argument, or all those without a name; and by name those that differ from NumPy's default."""
+    """The positional arguments, which are the first or those that NumPy takes without a name; by name, those that differ from
+    NumPy's default."""
     bound = _signature(function).bind(*args, **kwargs)
     positional: list[Any] = []
     named: dict[str, Any] = {}
@@ -134,7 +135,7 @@ def arguments(function: Any, args: Any, kwargs: Any) -> tuple[list[Any], dict[st
 
 
 def axes_of(x: Any, axis: Any) -> list[int]:
-    """The axes of a reduction. Raises: NoRule for none, which torch's rules take for all."""
+    """The axes of a reduction. Raises: NoRule for an empty tuple, because torch's rules take it for all axes."""
     if axis is None:
         return list(range(x.ndim))
     if isinstance(axis, tuple) and not axis:
@@ -143,7 +144,7 @@ def axes_of(x: Any, axis: Any) -> list[int]:
 
 
 def _only(x: Any, where: Any, otherwise: Any) -> Any:
-    """The elements that a reduction takes part in, and its neutral number elsewhere."""
+    """The elements that a reduction reads, with its neutral number in place of the others."""
     return x if where is True else np.where(where, x, np.asarray(otherwise, x.dtype))
 
 

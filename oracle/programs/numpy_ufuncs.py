@@ -1,4 +1,4 @@
-"""NumPy's universal functions as calls of the table of rules, with their methods reduce, accumulate, outer and at."""
+"""Translates NumPy's universal functions, and their methods reduce, accumulate, outer and at, into calls of the rules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min, np.logical_and: np.all, np.logical_or: np.any,
 }  # fmt: skip
 ACCUMULATIONS: dict[np.ufunc, Callable[..., Any]] = {np.add: np.cumsum, np.multiply: np.cumprod}
-# The largest number of times that ufunc.at may change one element, where each time is a call of its own.
+# ufunc.at may change one element at most so often. Each time is a call of its own.
 TIMES = 100
 
 
@@ -88,7 +88,7 @@ def _made(recording: NumpyRecording, ufunc: np.ufunc, inputs: Any, out: Any) -> 
 
 
 def written(recording: NumpyRecording, said: str, out: Any, made: Any) -> Any:
-    """A result, after it was written into the array `out` if one is given."""
+    """The result. If the array `out` is given, it is written there first."""
     if out is None or out is made or (isinstance(out, Recorded) and out.is_scalar):
         return made
     if not isinstance(out, Recorded):
@@ -110,7 +110,7 @@ def _log_sum(recording: NumpyRecording, x: Any, axis: Any = 0, keepdims: bool = 
 
 
 def _at(recording: NumpyRecording, ufunc: np.ufunc, x: Any, index: Any, other: Any = None) -> None:
-    """Changes elements at an index, each as often as it is given."""
+    """Changes the elements at an index. An element that the index names several times is changed so often."""
     if not isinstance(x, Recorded):
         written(recording, f"np.{ufunc.__name__}.at", x, None)
     index = plain(index)

@@ -16,7 +16,7 @@ from oracle.case.case import CONSTANT_TARGETS, Case, at_step, loss_arguments
 from oracle.case.foreign import numpy_of
 from oracle.harness.run import DTYPES, run
 from oracle.judging.profile import Profile
-from oracle.ops.given import called, own_case
+from oracle.ops.given import called, described, own_case
 from oracle.ops.lent import Lent, is_statistic
 from oracle.ops.programs import check_program
 from oracle.ops.suite_cases import Op, cases_of
@@ -127,7 +127,7 @@ class OpSubject:
         ]
         result = self.fn(*arguments)
         if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
-            raise TypeError(f"{self.name} returns a pair, output and backward; got {_described(result)}")
+            raise TypeError(f"{self.name} returns a pair, output and backward; got {described(result)}")
         trace.record(0, layer, "input", case.inputs[0])
         trace.record(0, layer, "output", self._converted(result[0], "output"))
         upstream = at_step(case.grad_outputs, 0) if case.grad_outputs else np.ones((), case.dtype)
@@ -161,8 +161,3 @@ class OpSubject:
             return numpy_of(value)
         except TypeError as error:
             raise TypeError(f"{what} of {self.name}: {error}") from error
-
-
-def _described(value: Any) -> str:
-    inside = f" of {', '.join(type(own).__name__ for own in value)}" if isinstance(value, tuple) else ""
-    return f"{type(value).__name__}{inside}"

@@ -295,16 +295,17 @@ def assert_close(actual: Any, expected: Any) -> None:
         named = several[0].name.partition("[")[0] if several else "expected"
         raise Discrepancy(f"{named}: got {len(given)} arrays, expected {len(several)}")
     for own, due in zip(given, several, strict=True):
-        said = _difference(_numbers(own, due.name), due)
+        said = _difference(_numbers(own, due), due)
         if said:
             raise Discrepancy(said)
 
 
-def _numbers(actual: Any, name: str) -> Array:
+def _numbers(actual: Any, due: Quantity) -> Array:
+    """The values; a number of Python, such as `item` gives, in the dtype that is due."""
     try:
-        return in_parts(numpy_of(actual))
+        return np.asarray(actual, due.dtype) if type(actual) is float else in_parts(numpy_of(actual))
     except TypeError as error:
-        raise TypeError(f"{name}: {error}") from None
+        raise TypeError(f"{due.name}: {error}") from None
 
 
 def _of_8_bits(got: Array, due: Quantity) -> tuple[Array, Expected]:

@@ -21,6 +21,12 @@ def called(function: Any, otherwise: str = "fn") -> str:
     return name if name.isidentifier() else otherwise
 
 
+def described(value: Any) -> str:
+    """The type of what a function returned, and the types in it if it is a tuple."""
+    inside = f" of {', '.join(type(own).__name__ for own in value)}" if isinstance(value, tuple) else ""
+    return f"{type(value).__name__}{inside}"
+
+
 def own_case(op: Op, given: Given) -> Case:
     """A case of the user's arrays. Raises: OpError if they do not fit together, or one is missing."""
     try:

@@ -27,7 +27,7 @@ from oracle.judging.profile import Profile
 from oracle.judging.rows import AT_KINK, DISCREPANCIES, LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
 from oracle.judging.verdict import resembled
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
-from oracle.ops.given import called
+from oracle.ops.given import called, described
 from oracle.ops.lent import Lent
 from oracle.ops.suite_cases import GRADIENT
 from oracle.programs import numpy_calls
@@ -276,7 +276,7 @@ class ProgramStep:
         lent = Lent(self.name)
         made = self.fn(*(lent.argument(name, placed(name, array)) for name, array in self.arrays.items()))
         if not isinstance(made, tuple) or len(made) != 2 or not callable(made[1]):
-            raise TypeError(f"{self.name} returns a pair, output and backward; got {type(made).__name__}")
+            raise TypeError(f"{self.name} returns a pair, output and backward; got {described(made)}")
         output, due = arrays_in(made[0]) or [made[0]], expected.outputs
         if len(output) != len(due):
             raise TypeError(f"{self.name} returns {len(output)} arrays, and the reference {len(due)}")
@@ -284,6 +284,9 @@ class ProgramStep:
         found = made[1](*(lent.upstream(placed(GRADIENT, own)) for own in upstream if own is not None))
         lent.check()
         found = found if isinstance(found, (tuple, list)) else (found,)
+        if any(own is not None for own in found[len(self.arrays) :]):
+            names = ", ".join(self.arrays)
+            raise TypeError(f"backward returns {len(found)} gradients, for {len(self.arrays)} arguments: {names}")
         arrays = zip(self.arrays.values(), [*found, *[None] * len(self.arrays)], strict=False)
         grads = [
             None if own is None else in_parts(numpy_of(own)) for array, own in arrays if array.dtype.kind not in "biu"
@@ -307,11 +310,14 @@ class ProgramStep:
         return by_norm(expected) if self.normwise else expected
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterator[Evidenced]:
+        due_of = {quantity: due.value for quantity, (_, due) in self.shown.items()}
         for row in rows:
             if row.quantity in self.shown:
                 got, due = self.shown[row.quantity]
                 if got.shape == due.shape:
-                    yield row, evidence_of_numbers(self.name, row, got, self._bounded(due.expected), *due.given), got
+                    others = {name: value for name, value in due_of.items() if name != row.quantity}
+                    evidence = evidence_of_numbers(self.name, row, got, self._bounded(due.expected), *due.given)
+                    yield row, replace(evidence, siblings=others), got
 
 
 def _with_more(row: Row, why: str) -> Row:

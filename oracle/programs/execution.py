@@ -302,6 +302,8 @@ class Run:
 
 def _check_known(held: Held) -> None:
     """Raises NoRule for numbers of a dtype that error arrays do not have."""
+    if held.dtype.startswith("sparse"):
+        raise NoRule(f"sparse tensors are not judged, got {held.dtype}: to_dense() makes one that is")
     if held.dtype not in KNOWN:
         raise NoRule(f"numbers of {held.dtype} are not judged")
 

@@ -27,6 +27,8 @@ def from_torch(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[...,
         with torch.enable_grad():
             output = fn(*given)
         made = [own for own in leaves(output) if isinstance(own, torch.Tensor) and can_learn(own)]
+        if not any(isinstance(own, torch.Tensor) for own in leaves(output)):
+            raise TypeError(f"a function of tensors returns a tensor, or several; got {type(output).__name__}")
 
         def backward(*grad_outputs: Array) -> tuple[Any, ...]:
             pairs = list(zip(made, map(shared, grad_outputs), strict=True))

@@ -103,7 +103,8 @@ def test_a_sparse_matrix_is_given(kind: str, sparse: Callable[[Tensor], Tensor])
     report = oracle.check_module(module, (x, matrix) if kind == "argument" else x, steps=2)
     assert not report.blame, report
     reasons = {own.reason.partition(" (")[0] for own in report.coverage.unjudged}
-    assert reasons == {f"numbers of {str(matrix.layout).removeprefix('torch.')} are not judged"}
+    layout = str(matrix.layout).removeprefix("torch.")
+    assert reasons == {f"sparse tensors are not judged, got {layout}: to_dense() makes one that is"}
     assert {"layer", "tanh"} <= set(report.table[report.table["verdict"] == "pass"]["layer"])
     assert module.matrix is held and torch.equal(matrix.to_dense(), torch.eye(5))
 

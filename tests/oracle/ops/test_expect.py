@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 import oracle
+from oracle.programs.table import NoRule
 
 
 @pytest.fixture(autouse=True)
@@ -186,3 +187,24 @@ def test_an_assertion_that_cannot_fail_says_so() -> None:
     oracle.assert_close(numbers[:16].sum(), few.output)
     oracle.assert_close(numbers.float().sum(), oracle.expect(torch.sum, numbers.float()).output)
     oracle.assert_close(torch.zeros(3), oracle.expect(lambda x: 0 * x, torch.ones(3)).output)
+
+
+def test_a_number_of_python_has_the_dtype_that_is_due() -> None:
+    """`item` gives a loss of float32 as a number of Python, which is a double."""
+    x = torch.linspace(0, 1, 8)
+    expected = oracle.expect(lambda x: x.square().mean(), x)
+    oracle.assert_close(x.square().mean().item(), expected)
+    with pytest.raises(oracle.Discrepancy, match="100 % of 1 elements"):
+        oracle.assert_close(x.square().mean().item() * (1 + 1e-5), expected)
+    with pytest.raises(oracle.Discrepancy, match="dtype float64, expected float32"):
+        oracle.assert_close(x.double().square().mean(), expected)
+
+
+def test_sparse_tensors_are_refused_in_words() -> None:
+    def product(x: torch.Tensor) -> torch.Tensor:
+        return torch.sparse_coo_tensor(torch.tensor([[0, 1], [1, 0]]), x, (2, 2), check_invariants=True) @ torch.ones(
+            2, 2
+        )
+
+    with pytest.raises(NoRule, match="sparse tensors are not judged, got sparse_coo"):
+        oracle.expect(product, torch.ones(2))

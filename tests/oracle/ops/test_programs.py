@@ -282,3 +282,26 @@ def test_a_convolution_by_fourier_transform() -> None:
         report = oracle.check_op(F.conv2d, fn, profile=profile, x=(2, 3, 16, 16), w=(4, 3, 3, 3))
         assert report.passed is not wrong, report
     assert not oracle.check_op(F.conv2d, oracle.from_torch(by_fourier), x=(2, 3, 16, 16), w=(4, 3, 3, 3)).passed
+
+
+def test_gradients_in_another_order() -> None:
+    """Each holds the other's, which their shapes do not tell."""
+    swapped = lambda a, b: (a @ b, lambda g: (a.T @ g, g @ b.T))  # noqa: E731
+    report = oracle.check_op(np.matmul, swapped, a=(3, 3), b=(3, 3))
+    causes = {blame.quantity: blame.cause for blame in report.blame}
+    assert causes == {"grad_input": "it holds the grad.b", "grad.b": "it holds the grad_input"}
+
+
+def test_what_a_function_returns_is_described() -> None:
+    twice = lambda x: 2 * x  # noqa: E731
+    for fn, said in (
+        (lambda x: (2 * x, None), "returns a pair, output and backward; got tuple of ndarray, NoneType"),
+        (lambda x: (2 * x, lambda g: (2 * g, g)), "backward returns 2 gradients, for 1 arguments: x"),
+        (
+            oracle.from_torch(lambda x: 2 * x.detach().numpy()),
+            "a function of tensors returns a tensor, or several; got ndarray",
+        ),
+    ):
+        (blame,) = oracle.check_op(twice, fn, x=(3,), dtypes=("float64",)).blame
+        assert blame.verdict == "crashed" and said in blame.diagnosis
+    assert oracle.check_op(twice, lambda x: (2 * x, lambda g: (2 * g, None)), x=(3,)).passed

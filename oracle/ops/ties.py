@@ -44,7 +44,8 @@ class Ties:
         own = self.gradients[place]
         if own is None or got.shape != own.shape:
             return False
-        return self._is_in_reach(place, got, own) or self._is_on_either_side(place, got, own)
+        with np.errstate(all="ignore"):
+            return self._is_in_reach(place, got, own) or self._is_on_either_side(place, got, own)
 
     def _is_in_reach(self, place: int, got: Array, own: ErrorArray) -> bool:
         tied = self._open[place]
@@ -82,8 +83,9 @@ class Ties:
         ]
         if len(found) < 2:
             return True
-        below, above = (sum(self._total(place, sign, True) for place in range(len(gradients))) for sign in (-1, 1))
-        return self._adds_up(found, below, above)
+        with np.errstate(all="ignore"):
+            below, above = (sum(self._total(place, sign, True) for place in range(len(gradients))) for sign in (-1, 1))
+            return self._adds_up(found, below, above)
 
     @cached_property
     def _open(self) -> Sequence[ErrorArray | None]:

@@ -70,6 +70,7 @@ CAUSES: Mapping[str, str] = {
     "permuted": "samples or channels are in another order",
     "precision": "computed or stored in a lower precision",
     "rate": "the step is a constant times the right one",
+    "rate decay": "the decay of Adagrad's rate begins a step too early",
     "rate in the buffer": "the optimizer's state contains the learning rate",
     "rate of a step": "the rate is that of another step",
     "rectification": "RAdam's rectification is left out, or begins elsewhere",

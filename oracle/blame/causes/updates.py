@@ -130,6 +130,9 @@ WRONG_RULES: tuple[WrongRule, ...] = (
         COUNTING, "bias correction", "steps are counted from the wrong one", rules.counted(lambda step: step + 1)
     ),
     WrongRule(
+        ("Adagrad",), "rate decay", "the rate decays from the first step on", rules.counted(lambda step: step + 1)
+    ),
+    WrongRule(
         ADAMS,
         "moment",
         "the second moment averages squares of the first moment, not of the gradient",

@@ -504,3 +504,29 @@ def test_an_option_that_is_ignored_goes_before_a_convention() -> None:
 def test_a_factor_of_nothing_has_no_sign() -> None:
     """A text that says "between -0 and -0 times the right values" helps nobody."""
     assert [as_factor(ratio) for ratio in (-0.0, 0.0, -1.0, 1.0)] == ["0", "0", "-1", "1"]
+
+
+class EarlyDecay:
+    """Adagrad whose rate is lr / (1 + t · lr_decay) with t counted from 1."""
+
+    name = "early decay"
+    profile = oracle.Profile(quantities=("param.*",))
+
+    def run(self, case: Case) -> Trace:
+        trace, params = Trace(), dict(case.params)
+        assert case.optimizer is not None
+        options, total = case.optimizer.options, dict.fromkeys(params, 0.0)
+        for step in range(case.steps):
+            for name, grad in case.grads[step % len(case.grads)].items():
+                total[name] = total[name] + grad * grad
+                rate = options["lr"] / (1 + (step + 1) * options["lr_decay"])
+                params[name] = (params[name] - rate * grad / (np.sqrt(total[name]) + options["eps"])).astype(case.dtype)
+                layer, _, short = name.rpartition(".")
+                trace.record(step, layer, f"param.{short}", params[name])
+        return trace
+
+
+def test_a_rate_that_decays_a_step_too_early_is_named() -> None:
+    name = "optimizer/Adagrad,lr_decay=0.1"  # also the beginning of others' names
+    report = oracle.run(EarlyDecay(), cases=name)
+    assert {blame.cause_name for blame in report.blame if blame.case == name} == {"rate decay"}

@@ -146,14 +146,18 @@ class _Due:
     Attributes:
         elements: the elements that were tried, of a quantity whose others have no expected value.
         dtypes: the dtype in which the layer's own forward gives a result, where it was recorded.
-        at_ties: tells of an array whether it is the gradient with other choices at kinks and ties.
+        at_ties: the row of an array that may be the gradient with other choices at kinks and ties.
     """
 
     expected: Mapping[str, Expected]
     how: str
     elements: Mapping[str, Array] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
-    at_ties: Mapping[str, Callable[[Array], bool]] = field(default_factory=dict)
+    at_ties: Mapping[str, Callable[[Row, Array], Row]] = field(default_factory=dict)
+
+
+def _beside_kinks(is_between: Callable[[Array], bool], row: Row, got: Array) -> Row:
+    return row.found(CONVENTION, AT_KINK) if is_between(got) else row
 
 
 class NetworkStep:
@@ -212,13 +216,8 @@ class NetworkStep:
                     continue
                 got = got.reshape(-1)[due.elements[quantity]]
             row = compare(row, got, expected, structured=True, no_terms=False, given=read)
-            if (
-                row.verdict in DISCREPANCIES
-                and row.n_outside
-                and quantity in due.at_ties
-                and due.at_ties[quantity](got)
-            ):
-                row = row.found(CONVENTION, AT_KINK)
+            if row.verdict in DISCREPANCIES and row.n_outside and quantity in due.at_ties:
+                row = due.at_ties[quantity](row, got)
             if got.shape == expected.value.shape:
                 self._compared.append((row, got, expected, part))
             yield row
@@ -276,7 +275,7 @@ class NetworkStep:
             {quantity: expected_of(own) for quantity, own in due.items()},
             "recorded",
             dtypes={quantity: own.dtype.name for quantity, own in due.items()},
-            at_ties={name: partial(ties.explain, place) for place, name in enumerate(names)},
+            at_ties={name: partial(ties.verdict, place) for place, name in enumerate(names)},
         )
 
     def _by_differences(self, part: Part, reason: Exception) -> _Due:
@@ -300,7 +299,9 @@ class NetworkStep:
         }
         elements = {quantity: chosen_elements(array.size) for quantity, array in arrays.items()}
         at_ties = {
-            quantity: partial(lies_between_the_sides, again, array, part.upstream, expected[quantity])
+            quantity: partial(
+                _beside_kinks, partial(lies_between_the_sides, again, array, part.upstream, expected[quantity])
+            )
             for quantity, array in arrays.items()
         }
         said = f"by differences, since {str(reason) or type(reason).__name__}"

@@ -19,7 +19,7 @@ from oracle.case.nested import arrays_in, mapped
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected
 from oracle.judging.patterns import MANY
-from oracle.judging.rows import AT_KINK, CONVENTION, DISCREPANCIES, LOCAL, PASS, UNDECIDED, Row
+from oracle.judging.rows import DISCREPANCIES, LOCAL, PASS, UNDECIDED, Row
 from oracle.judging.verdict import compare
 from oracle.ops.inputs import arrays_among, is_array
 from oracle.ops.ties import Ties
@@ -48,7 +48,7 @@ class Quantity:
         dtype: the dtype in which an implementation returns it.
         name: "output", or "grads[0]".
         together: whether the errors of its elements are independent. Those that all come from a few rounded numbers are not.
-        at_ties: tells of an array whether it is the gradient with other choices at kinks and ties; None for an output.
+        at_ties: the row of an array that may be the gradient with other choices at kinks and ties; None for an output.
     """
 
     value: Floats
@@ -59,7 +59,7 @@ class Quantity:
     given: tuple[Array | None, Array | None] = (None, None)
     hidden: Array | None = None
     together: bool = True
-    at_ties: Callable[[Array], bool] | None = None
+    at_ties: Callable[[Row, Array], Row] | None = None
 
     def compared(self, row: Row, got: Array, expected: Expected) -> Row:
         """The row with the verdict on an array. Another one-sided derivative at a kink or tie is a convention."""
@@ -67,8 +67,8 @@ class Quantity:
         row = compare(
             row, got, expected, structured=False, no_terms=not self.value.size, given=wider, together=self.together
         )
-        if row.verdict in DISCREPANCIES and row.n_outside and self.at_ties is not None and self.at_ties(got):
-            return row.found(CONVENTION, AT_KINK)
+        if row.verdict in DISCREPANCIES and row.n_outside and self.at_ties is not None:
+            return self.at_ties(row, got)
         return row
 
     @property
@@ -207,7 +207,7 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
             number = place - len(held) + len(parameters)  # the position among the parameters; negative for an input
             name = f"grads[{parameters[number]!r}]" if number >= 0 else f"grads[{len(found)}]"
             quantity = _quantity(due, name, given, together)
-            found.append((number, replace(quantity, at_ties=partial(ties.explain, place))))
+            found.append((number, replace(quantity, at_ties=partial(ties.verdict, place))))
     by_name = {parameters[by]: own for by, own in found if by >= 0}
     complex_ones = program.complex_values
     shown = [

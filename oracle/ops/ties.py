@@ -13,12 +13,17 @@ from oracle.case.arrays import Array
 from oracle.execution.predict import SAME
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import differs
+from oracle.judging.rows import AT_KINK, CONVENTION, WRONG, Row
 from oracle.programs.execution import Plain, Run, WithErrors
 from oracle.programs.program import Program
 from oracle.running_error import LAMBDA, ErrorArray
 from oracle.running_error.branches import BranchLog
 from oracle.running_error.model import ROUNDOFF, Floats
 
+# The diagnosis where a maximum hands its gradient to all elements that equal it.
+TO_EACH = "each of several equal elements gets the whole gradient, which they have to share"
+# The share by which a bound may be wider than the choices that it reaches.
+MARGIN = 2.0**-19
 # An array is shifted by STEP times its largest number. Where there is no kink, the total of its gradient then changes by about
 # this step times the curvature: at most by SMOOTH times the sizes of the gradient.
 STEP, SMOOTH = 2.0**-30, 2.0**-24
@@ -46,6 +51,24 @@ class Ties:
             return False
         with np.errstate(all="ignore"):
             return self._is_in_reach(place, got, own) or self._is_on_either_side(place, got, own)
+
+    def verdict(self, place: int, row: Row, got: Array) -> Row:
+        """The row of a gradient that is not the expected one: a convention, or what is wrong with it at a tie."""
+        if self.explain(place, got):
+            return row.found(CONVENTION, AT_KINK)
+        with np.errstate(all="ignore"):
+            return row.found(WRONG, TO_EACH) if self._gives_all_to_each(place, got) else row
+
+    def _gives_all_to_each(self, place: int, got: Array) -> bool:
+        """Whether each element of a tie gets the whole gradient, as where a program marks all that equal the maximum."""
+        own, tied = self.gradients[place], self._open[place]
+        if own is None or tied is None or tied.bound is None or got.shape != own.shape:
+            return False
+        due = expected_of(own)
+        reached = np.where(tied.bound > SAME * due.scale, tied.bound, 0.0)
+        value = np.where(reached > 0, tied.value + np.copysign(reached, tied.value), due.value)
+        whole = replace(due, value=value, sigma=due.sigma + MARGIN * reached / LAMBDA)
+        return bool(reached.any()) and not differs(got, whole)
 
     def _is_in_reach(self, place: int, got: Array, own: ErrorArray) -> bool:
         tied = self._open[place]

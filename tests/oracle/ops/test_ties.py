@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 import oracle
+from oracle.ops.ties import TO_EACH
 
 KINK = torch.tensor([-1.0, 0.0, 2.0, 0.0])
 TIE = torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0]])
@@ -114,6 +115,7 @@ def test_a_pooling_that_gives_all_equal_elements_the_whole_gradient() -> None:
 
     report = oracle.check_op(lambda x: F.max_pool2d(x, 2), pooling, x=IMAGE)
     assert [blame.verdict for blame in report.blame] == ["wrong", "wrong"]
+    assert all(blame.diagnosis.endswith(TO_EACH) for blame in report.blame)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -49,7 +49,7 @@ def ctc_loss(
     log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0, zero_infinity: bool = False
 ) -> Any:
     """-ln of the probability of all alignments; g times the probability of a class less the share of the alignments that have it
-    there, which is right before a log-softmax; 0 (zero_infinity) or NaN where there is no alignment, NaN where an infinite or NaN probability is met.
+    there, which is right before a log-softmax; 0 (zero_infinity) or NaN where there is no alignment; NaN beside NaN or infinity.
 
     Source: A. Graves et al., "Connectionist temporal classification" (2006), eqs. (6) to (16).
     """

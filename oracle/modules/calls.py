@@ -13,7 +13,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Spec
 from oracle.modules.sampled.draws import Draw, Take
 from oracle.modules.sampled.plans import Plan
-from oracle.subjects.torch import array, as_real
+from oracle.subjects.torch import array, as_real, copied
 
 Node: TypeAlias = Any  # torch.autograd.graph.Node
 
@@ -83,7 +83,7 @@ class Call:
     draws: Mapping[str, Draw] = field(default_factory=dict, repr=False)
     # Its input and state in autograd's graph: their edges, the version of the input, and the age of the graph at the call.
     edges: dict[tuple[Node, int], tuple[str, Slice | None]] = field(default_factory=dict, repr=False)
-    version: int = 0
+    version: int | None = 0
     age: int = 0
     # The number of nodes with edges out of the call that the backward pass has not reached.
     pending: int = 0
@@ -197,7 +197,7 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
 
 def copy_of(tensor: torch.Tensor) -> Array:
     """A copy of a tensor's values."""
-    return np.array(array(dense(tensor)))
+    return copied(dense(tensor))
 
 
 def with_share(so_far: Array | None, share: Array) -> Array:
@@ -208,7 +208,7 @@ def with_share(so_far: Array | None, share: Array) -> Array:
 
 def taken(take: Take, tensor: torch.Tensor) -> Array:
     """A copy of a part of a tensor, without one of the whole."""
-    return np.array(array(take.of(dense(tensor))))
+    return copied(take.of(dense(tensor)))
 
 
 def blank_of(tensor: torch.Tensor) -> Array:

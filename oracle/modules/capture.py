@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 from oracle.case.arrays import Array
@@ -27,7 +26,7 @@ from oracle.modules.sampled.plans import Plan
 from oracle.modules.sampled.sampler import Sampler, TooLarge
 from oracle.modules.specs import MOVING, class_name, layer_spec, layer_type, own_forward, refusal, state_of
 from oracle.programs.torch_calls import has_place, no_array
-from oracle.subjects.torch import array
+from oracle.subjects.torch import array, copied
 
 # Integer types by their size in bytes.
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -119,13 +118,13 @@ class Capture:
                 call.refuse(f"it gives a {type(output).__name__}, and a {call.kind} gives one tensor")
             if call.spec is not None:
                 (given,) = (*args, *kwargs.values())
-                if given._version == call.version and not call.holds("input", given):
+                if call.version is not None and given._version == call.version and not call.holds("input", given):
                     call.spoilt.append("input")
                 state = state_of(module, call.spec)
                 self.leave(call, output, {short: value for short, value in state.items() if is_buffer(short)})
             elif call.keeps is not None and isinstance(output, torch.Tensor):
-                shown = {f"buffer.{short}": array(getattr(module, short)) for short in MOVING}
-                call.made = {"output": self._copied(output)} | {name: np.array(value) for name, value in shown.items()}
+                shown = {f"buffer.{short}": copied(getattr(module, short)) for short in MOVING}
+                call.made = {"output": self._copied(output)} | shown
             self.open.pop()
             self.calls.append(call)
 
@@ -142,7 +141,8 @@ class Capture:
 
     def enter(self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
         """Copies the input of a call, and records its place in autograd's graph."""
-        call.version, call.device = given._version, given.device.type
+        call.version = None if given.is_inference() else given._version
+        call.device = given.device.type
         try:
             plans = self._plans(call, given, state)
         except TooLarge as reason:
@@ -303,7 +303,7 @@ class Capture:
         if self._last is not None and self._last[0] is tensor and self._last[1] == tensor._version:
             return self._last[2]
         kept = self.kept.get(id(tensor))
-        copy = array(kept) if kept is not None and _is_same(tensor, kept) else np.array(array(tensor))
+        copy = array(kept) if kept is not None and _is_same(tensor, kept) else copied(tensor)
         copy.flags.writeable = False
         self.copied(tensor, copy)
         if has_place(tensor) and tensor.grad_fn is not None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
-import numpy as np
 import torch
 
 from oracle.harness.judge import judge_step
@@ -32,7 +31,7 @@ from oracle.report.about import About
 from oracle.report.coverage import Unjudged
 from oracle.report.report import Report
 from oracle.running_error import UNIT_ROUNDOFF
-from oracle.subjects.torch import array, as_real, can_learn
+from oracle.subjects.torch import as_real, can_learn, copied
 from oracle.wording.errors import in_a_line
 
 # How to declare that updates are not to be judged.
@@ -171,7 +170,7 @@ class _Run:
             own: name if "." in name else f"{self.case}.{name}" for name, own in module.named_parameters()
         }
         self.training = Training(self.case, module, inputs, loss, targets, optimizer, names, references, profile, seed)
-        self.targets = tuple(np.array(array(own)) for own in targets if isinstance(own, torch.Tensor))
+        self.targets = tuple(copied(own) for own in targets if isinstance(own, torch.Tensor))
         learning = [own for own in [*nested.tensors_in(inputs), *names] if can_learn(own)]
         self.dtype = str(as_real(learning[0].detach()).dtype).removeprefix("torch.") if learning else "float32"
         self.covered = Covered(seed)

@@ -80,7 +80,8 @@ def _values(tensor: torch.Tensor, copy: torch.Tensor) -> Callable[[], None]:
 
     def back() -> None:
         numbers_of(storage).copy_(numbers_of(copy))
-        if tensor.layout in SPARSE or tensor.data_ptr() != storage.data_ptr():
+        is_other = tensor.shape != storage.shape or tensor.layout in SPARSE  # it was resized, or cannot be compared
+        if is_other or tensor.data_ptr() != storage.data_ptr():
             tensor.data = storage
         if tensor.is_leaf:
             tensor.grad = gradient

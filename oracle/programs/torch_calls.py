@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
-import numpy as np
 import torch
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,7 +21,7 @@ from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, Program
 from oracle.programs.storages import program_of
 from oracle.programs.table import COMPLEX, is_unfilled
-from oracle.subjects.torch import array, as_real
+from oracle.subjects.torch import as_real, copied
 
 # Code of torch and of this package, whose lines a user does not look for.
 OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
@@ -268,7 +267,7 @@ def _unrepeated(func: Any, args: Any, kwargs: Any) -> tuple[Geometry, ...]:
 
 def _numbers(tensor: torch.Tensor) -> Array:
     with torch.utils._python_dispatch._disable_current_modes():
-        return np.array(array(as_real(tensor).resolve_neg()))
+        return copied(as_real(tensor).resolve_neg())
 
 
 def frame_of_user() -> FrameType | None:

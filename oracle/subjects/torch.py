@@ -93,6 +93,12 @@ def array(value: torch.Tensor) -> Array:
     return numpy_of(value)
 
 
+def copied(value: torch.Tensor) -> Array:
+    """A copy of the tensor's values. torch makes it, because torch can never resize memory again that NumPy has seen."""
+    own = value.detach()
+    return array(own.clone() if own.device.type == "cpu" else own)
+
+
 def as_real(value: torch.Tensor) -> torch.Tensor:
     """A complex tensor as a real one, with real and imaginary parts in a last dimension; any other as it is."""
     return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value

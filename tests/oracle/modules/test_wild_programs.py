@@ -1,0 +1,64 @@
+"""Programs as users of torch write them: right ones are not accused, and go on working after the check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import oracle
+
+
+class Program(nn.Module):
+    """Layers, and a function that calls them."""
+
+    def __init__(self, body: Callable[[Any, Tensor], Any], **layers: Any) -> None:
+        super().__init__()
+        self.body = body
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.body(self, x)
+
+
+def test_a_teacher_in_inference_mode_is_judged() -> None:
+    """Its tensors count no versions. A layer that works in place changes what it is given there too, as it is meant to."""
+
+    def distil(own: Any, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            taught = own.teacher(x)
+        return F.kl_div(own.student(x).log_softmax(1), taught.clone().softmax(1), reduction="batchmean")
+
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 3)).requires_grad_(False)
+    report = oracle.check_module(Program(distil, student=nn.Linear(4, 3), teacher=teacher), torch.randn(5, 4))
+    report.raise_for_discrepancy()
+    assert report.coverage.parameters == report.coverage.operations == 1
+
+
+def test_memory_that_was_recorded_can_still_be_resized() -> None:
+    """Buffers that grow with what is seen, as those of an observer do, grow during the check and after it."""
+
+    class Observer(nn.Module):
+        seen: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4))
+            self.register_buffer("seen", torch.ones(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            scale = self.seen.sum()
+            torch.amax(x.detach(), 0, out=self.seen.resize_(0))
+            return x * self.weight * scale
+
+    torch.manual_seed(0)
+    observer, x = Observer(), torch.randn(5, 4)
+    oracle.check_module(observer, x, steps=2).raise_for_discrepancy()
+    assert observer.seen.tolist() == [1, 1]
+    observer(x)
+    assert observer.seen.shape == (4,)

@@ -295,8 +295,9 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         if cls is None:
             events = [own for own in events if own.enabled] or events
         main = main_call(events, [held for held, _ in made.values()])
-        if is_scripted(node):  # its calls read detached tensors
+        if cls is not None or is_scripted(node):  # autograd saw none of its calls
             differentiate(events)
+        if is_scripted(node):
             function, kind = "scripted", "a graph of torch.jit.script"
         elif cls is not None:
             is_compilers = cls.__module__.startswith("torch._functorch._aot_autograd.")

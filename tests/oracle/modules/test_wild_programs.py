@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,3 +63,39 @@ def test_memory_that_was_recorded_can_still_be_resized() -> None:
     assert observer.seen.tolist() == [1, 1]
     observer(x)
     assert observer.seen.shape == (4,)
+
+
+def slopes(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """tanh(x w), and the sum over its outputs of their derivatives, taken by autograd as in a continuous normalizing flow."""
+    with torch.enable_grad():
+        x = x.clone().requires_grad_()
+        y = torch.tanh(x @ w)
+    return y, torch.autograd.grad(y, x, torch.ones_like(y), create_graph=True)[0].sum(-1)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_a_gradient_inside_of_a_function_is_differentiated_too(factor: float) -> None:
+    """The second one is taken at a number that the first one made, which requires no gradient inside of a Function."""
+
+    class Traced(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+            ctx.save_for_backward(x, w)
+            y, first = slopes(x, w)
+            return first + slopes(x + y / 2, w)[1]
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Any:
+            x, w = (own.detach().requires_grad_() for own in ctx.saved_tensors)
+            with torch.enable_grad():
+                y = torch.tanh(x @ w)
+                both = (1 - y**2) @ w.T + (1 - torch.tanh((x + y / 2) @ w) ** 2) @ w.T
+                dx, dw = torch.autograd.grad(both.sum(-1), (x, w), grad)
+            return dx, dw * factor
+
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(3, 3).double())
+    module = Program(lambda own, x: Traced.apply(own.layer(x), own.weight), layer=nn.Linear(3, 3).double(), weight=weight)
+    report = oracle.check_module(module, torch.randn(4, 3).double())
+    assert [own.quantity for own in report.blame] == ([] if factor == 1 else ["grad.weight"]), report
+    assert report.coverage.operations == 1

@@ -20,14 +20,14 @@ CUBE = 0.044715  # of GELU's approximation by tanh
 
 
 def _elementwise(g: Any, slopes: Slopes) -> Any:
-    """g f'(x), and the gradients G f'(x) and G g f''(x)."""
+    """g f'(x), and the gradients G f'(x) and G g f''(x); torch.func gives g or x with fewer rows than the other."""
     first, second = slopes
-    return g * first, lambda G: (G * first, G * (g * second))
+    return g * first, lambda G: (summed_to(G * first, g), summed_to(G * (g * second), first))
 
 
 def _where(g: Any, mask: Any) -> Any:
     """g where a mask holds, which has the same gradient."""
-    return np.where(mask, g, 0.0), lambda G: (np.where(mask, G, 0.0), None)
+    return np.where(mask, g, 0.0), lambda G: (summed_to(np.where(mask, G, 0.0), g), None)
 
 
 @rule("tanh_backward")
@@ -64,7 +64,8 @@ def hardshrink_backward(grad_output: Any, input: Any, lambd: Any) -> Any:
 def leaky_relu_backward(grad_output: Any, input: Any, negative_slope: Any, self_is_result: bool) -> Any:
     """g above 0, s g elsewhere; G and s G."""
     positive, slope = input > 0, float(negative_slope)
-    return np.where(positive, grad_output, grad_output * slope), lambda G: (np.where(positive, G, G * slope), None)
+    y = np.where(positive, grad_output, grad_output * slope)
+    return y, lambda G: (summed_to(np.where(positive, G, G * slope), grad_output), None)
 
 
 @rule("elu_backward")

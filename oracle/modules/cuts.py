@@ -31,8 +31,8 @@ class Cuts:
 
     def __init__(self, parameters: Mapping[torch.Tensor, str], here: Callable[[], Place]) -> None:
         self.parameters, self.here = parameters, here
-        self._detached: dict[int, tuple[Cut, Node]] = {}
-        self._used: dict[Node, Cut] = {}
+        self._detached: dict[int, tuple[Cut, Node | torch.Tensor]] = {}
+        self._used: dict[Node | torch.Tensor, Cut] = {}
         self._lost: list[tuple[Cut, list[torch.Tensor]]] = []
 
     def see(self, name: str, tensors: list[torch.Tensor]) -> None:
@@ -41,14 +41,12 @@ class Cuts:
             return
         for tensor in tensors if self._detached else []:
             key = memory_of(tensor)
-            if key in self._detached and tensor.grad_fn is None:
-                cut, node = self._detached.pop(key)
-                self._used[node] = cut
-        if name == "detach" and has_place(tensors[0]) and tensors[0].grad_fn is not None:
-            self._detached[memory_of(tensors[0])] = (
-                self._cut("detach", "aten.detach", self.here()),
-                tensors[0].grad_fn,
-            )
+            if key in self._detached and tensor.grad_fn is None and tensor not in self.parameters:
+                cut, source = self._detached.pop(key)
+                self._used[source] = cut
+        if name == "detach" and has_place(tensors[0]):  # of a result, or of a parameter itself
+            source = tensors[0] if tensors[0].grad_fn is None else tensors[0].grad_fn
+            self._detached[memory_of(tensors[0])] = self._cut("detach", "aten.detach", self.here()), source
 
     def lose(self, parameters: list[torch.Tensor], place: Place) -> None:
         """Takes note of a checkpoint that reads these parameters, and gives them no gradient."""
@@ -59,8 +57,10 @@ class Cuts:
 
     def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:
         """The places, with the parameters before them that get no gradient in another way either."""
-        for node, cut in self._used.items():
-            behind = [getattr(own, "variable", None) for own in nodes_behind([node], leaves=True)]
+        for source, cut in self._used.items():
+            is_leaf = isinstance(source, torch.Tensor)
+            nodes = set() if is_leaf else nodes_behind([source], leaves=True)
+            behind = [source] if is_leaf else [getattr(own, "variable", None) for own in nodes]
             if names := self._without_gradient([own for own in behind if own is not None and own in self.parameters]):
                 yield cut, names
         for cut, parameters in self._lost:

@@ -38,9 +38,16 @@ def both(a: nn.Module, x: Tensor) -> Tensor:
     return without(a, x) + a(x)  # type: ignore[no-any-return]
 
 
+def measured(a: nn.Module, x: Tensor) -> Tensor:
+    """What is read of a parameter beside its use is no cut."""
+    return a(x) / (1 + a.weight.detach().norm())  # type: ignore[no-any-return, operator]
+
+
 CUTS: dict[str, tuple[Cutting, str]] = {
     "detach": (lambda a, x: a(x).detach(), "detach"),
     "a leaf": (lambda a, x: a(x).detach().requires_grad_(), "detach"),
+    "a parameter": (lambda a, x: nn.functional.linear(x, a.weight.detach()), "detach"),
+    "data of a parameter": (lambda a, x: nn.functional.linear(x, a.weight.data), "detach"),
 }
 
 
@@ -56,6 +63,6 @@ def test_a_cut_is_named(name: str) -> None:
     oracle.check_module(frozen, torch.randn(5, 4)).raise_for_discrepancy()
 
 
-@pytest.mark.parametrize("cut", [without, chosen, both])
+@pytest.mark.parametrize("cut", [without, chosen, both, measured])
 def test_a_use_without_gradients_that_is_no_cut_is_not_accused(cut: Cutting) -> None:
     oracle.check_module(Cut(cut), torch.randn(5, 4)).raise_for_discrepancy()

@@ -21,7 +21,7 @@ from oracle.judging.verdict import (
     is_off_by_a_factor,
     with_nothing_known,
 )
-from oracle.modules.chosen_results import is_compared
+from oracle.modules.chosen_results import follows_differences, is_compared
 from oracle.modules.operations import Operation
 from oracle.modules.references import by_reference
 from oracle.modules.sampled.draws import Draw, Shape, sampled_of
@@ -34,6 +34,8 @@ from oracle.report.coverage import Sampled
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.branches import BranchLog
 from oracle.wording.errors import in_a_line
+
+GIVE = "give the intended function as references={...: ...}"
 
 
 @dataclass(frozen=True)
@@ -214,11 +216,15 @@ class _Rows:
             )
             if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_kink(place, got):
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
-            if grad is None and row.verdict in DISCREPANCIES and self._is_chosen(run, place):
-                raise NoRule(
-                    "its result depends on an input through comparisons alone, whose derivative is 0: give the intended function "
-                    "as references={...: ...}"
-                )
+            if row.verdict in DISCREPANCIES and self._is_chosen(run, place):
+                if grad is None:
+                    raise NoRule(
+                        f"its result depends on an input through comparisons alone, whose derivative is 0: {GIVE}"
+                    )
+                if self._follows_differences(run, place, got, grad):
+                    raise NoRule(
+                        f"it chooses by comparisons, and its gradient agrees with differences of its result: {GIVE}"
+                    )
             found.append(row)
         factors = [row for row, got, due in self.wrong if row in found and is_off_by_a_factor(row, got, due)]
         return [self._told(row) for row in beside_a_factor(found, factors)]
@@ -228,6 +234,18 @@ class _Rows:
         if self.operation.called is not None or self.operation.kind.startswith("aten.") or not isinstance(run, Run):
             return False
         return is_compared(run.program, run.program.inputs[place][0])
+
+    def _follows_differences(self, run: Derived, place: int, got: Array, due: ErrorArray) -> bool:
+        """Whether a gradient is that of what the choices lead to, such as of a root that was searched for."""
+        operation = self.operation
+        assert isinstance(run, Run)
+        if got.shape != due.shape or any(held.is_complex for held in operation.inputs.values()):
+            return False
+        upstream = [operation.upstream.get(own) for own in operation.outputs]
+        try:
+            return follows_differences(run.program, upstream, place, got, due.value)
+        except Exception:  # a part of the program that only a recorded result can stand for
+            return False
 
     def _told(self, row: Row) -> Row:
         """The row of a gradient; a wrong one of a custom function says what it should be."""

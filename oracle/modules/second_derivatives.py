@@ -14,11 +14,11 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.judging.rows import UNJUDGED, WRONG
+from oracle.modules.chosen_results import shifted
 from oracle.modules.inner_passes import Twice
 from oracle.modules.operations import Operation
 from oracle.modules.references import program_by_reference
 from oracle.programs.execution import NARROW, Plain, Run
-from oracle.programs.program import Held
 from oracle.programs.storages import program_of
 from oracle.programs.table import NoRule
 from oracle.wording.errors import in_a_line
@@ -87,15 +87,10 @@ def _gradients(operation: Operation, along: Mapping[int, Array]) -> Callable[[Ma
         inputs = list(program.inputs)
         for place, shift in zip(learning, shifts.values(), strict=True):
             value, own = inputs[place]
-            inputs[place] = value, _shifted(own, shift)
+            inputs[place] = value, shifted(own, shift)
         found = Run(replace(program, inputs=tuple(inputs)), Plain()).gradients(given)
         made = dict(zip(operation.inputs, (found[place] for place in learning), strict=True))
         parts = [np.ravel(made[place] * own) for place, own in along.items() if made.get(place) is not None]
         return np.concatenate(parts) if parts else np.zeros(1)
 
     return gradients
-
-
-def _shifted(held: Held, shift: Array) -> Held:
-    numbers = held.numbers.astype(np.float64) + shift
-    return Held(held.storage, held.geometry, held.dtype, lambda: numbers, held.differentiable)

@@ -13,7 +13,7 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.programs import rules as _rules  # fills the table
 from oracle.programs.program import Call, Held, Program, Ref, refs, replaced
-from oracle.programs.table import COMPLEX, NoRule, Rule, is_unfilled, rule_of
+from oracle.programs.table import COMPLEX, RULES, NoRule, Rule, is_unfilled, rule_of
 from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
 from oracle.running_error.kernels import FAMILIES_BY_CALLS, Operations, operations_on
@@ -298,6 +298,20 @@ class Run:
         if rule.name.startswith(COMPLEX) and not rule.moves and isinstance(x, ErrorArray):
             x = known_where_finite(x)
         return self.arithmetic.stored(self.arithmetic.sliced(x, dtype, rule, argument), dtype)
+
+
+class RunAnew(Run):
+    """A run in float64 in which all comparisons are made anew, and what is computed of their outcomes too."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program, _Choosing())
+
+    def _rule(self, call: Call, depends: bool, is_computed: bool) -> Rule | None:
+        return super()._rule(call, depends, is_computed or call.name.partition(".")[0] in RULES)
+
+
+class _Choosing(Plain):
+    opens = True
 
 
 def _check_known(held: Held) -> None:

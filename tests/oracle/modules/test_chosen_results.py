@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -64,3 +65,40 @@ def test_a_comparison_beside_a_differentiable_way_excuses_nothing() -> None:
         module = Behind(Rectified.apply)
         module.a.bias.data += shift
         assert [own.layer for own in oracle.check_module(module, torch.randn(5, 4)).blame] == ["Rectified"]
+
+
+class Simplex(torch.autograd.Function):
+    """The nearest point whose coordinates are not negative and add up to 1, by bisection of the threshold."""
+
+    factor = 1.0
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        low, step = x.amax(-1, keepdim=True) - 1, 1.0
+        for _ in range(30):
+            step = step / 2
+            too_much = (x - low - step).clamp(min=0).sum(-1) >= 1
+            low = torch.where(too_much.unsqueeze(-1), low + step, low)
+        y = (x - low).clamp(min=0)
+        ctx.save_for_backward(y)
+        return y / y.sum(-1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        inside = (y > 0).to(g.dtype)
+        return Simplex.factor * inside * (g - (g * inside).sum(-1, keepdim=True) / inside.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_search_beside_a_differentiable_way_is_unjudged_if_differences_agree(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threshold was chosen, and depends on the input; a gradient that is not the slope of the result stays wrong."""
+    torch.manual_seed(0)
+    module, x = Behind(Simplex.apply).to(dtype), torch.randn(5, 4, dtype=dtype)
+    report = oracle.check_module(module, x)
+    ((place, _, reason),) = report.coverage.unjudged
+    assert place == "Simplex" and "differences" in reason and not report.blame and not report.passed
+    monkeypatch.setattr(Simplex, "factor", 1.1)
+    assert [own.layer for own in oracle.check_module(module, x).blame] == ["Simplex"]

@@ -309,9 +309,10 @@ class _Run:
 
     def _cut_off(self, number: int, step: Step) -> Iterator[Row]:
         """Rows for writes that autograd did not notice, and for places that keep gradients from parameters."""
-        for layer in step.watch.spoilt:
+        for place in step.watch.spoilt.values():
             said = "it writes, unnoticed by autograd, into an array that it is given, which other code may read"
-            yield self._note(number, layer, "input", WRONG, said)
+            where = f" ({place.file}:{place.line})" if place.line else ""
+            yield self._note(number, place.module or self.case, "input", WRONG, f"{said}{where}")
         for cut, names in step.cuts:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             said = f"nothing before it learns: {names[0]}{more} has no gradient ({cut.where})"

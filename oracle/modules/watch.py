@@ -29,6 +29,7 @@ from oracle.modules.sampled.draws import Draw
 from oracle.modules.sampled.operations import parts_of
 from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.tensor_hooks import TensorHooks
+from oracle.modules.unnoticed import Unnoticed
 from oracle.modules.used_references import COMPILED, REENTRANT, References
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
@@ -66,16 +67,15 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.edges: dict[Edge, tuple[Held, int]] = {}
         self.leaves: dict[int, Held] = {}
         self.compiled = is_compiled(module)
-        self.spoilt: dict[str, None] = {}
+        self.spoilt: dict[str, Place] = {}
         self.at = ""
         self.cuts = Cuts(self.parameters, self._here)
         self.learnt: list[dict[str, Array]] = []
         self._hooks: list[Any] = []
         self._is_in_checkpoint = False
         self._thread, self._elsewhere = get_ident(), dict[int, tuple[int, int]]()
-        self._written: list[tuple[str, torch.Tensor, int]] = []
         self._only_seen: set[Edge] = set()
-        self._read: dict[int, list[tuple[torch.Tensor, int, Geometry]]] = {}
+        self._unnoticed = Unnoticed()
 
     @contextmanager
     def forward(self, place: str = "") -> Iterator[None]:
@@ -172,7 +172,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
         """Records the place in the graph of a tensor that is about to be read, or was returned."""
-        self._settle()
+        self._unnoticed.settle()
         for tensor in tensors:
             self._note(tensor, only_seen=name == "detach")
         self.cuts.see(name, tensors)
@@ -212,15 +212,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         for tensor in tensors:
             if tensor.requires_grad:  # it is part of the graph, like the chunks of torch.unsafe_chunk
                 continue
-            own = self.held(tensor)
-            for read, version, geometry in self._read.get(own.storage, ()):
-                if read._version == version and geometry.meets(own.geometry):
-                    self._written.append((self.stack[-1], read, version))
-
-    def _settle(self) -> None:
-        """Compares version counters. At the next call, autograd has counted the writes of the last one that it noticed."""
-        self.spoilt.update({place: None for place, read, version in self._written if read._version == version})
-        self._written = []
+            self._unnoticed.write(self.held(tensor), self._here)
 
     def _note(self, tensor: torch.Tensor, only_seen: bool = False) -> None:
         """Records a tensor's place in the graph, and that its numbers are read, unless it is only seen."""
@@ -232,6 +224,10 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 self.leaves[id(tensor)] = self.held(tensor)
             return
         edge = (node, tensor.output_nr)
+        if not only_seen:
+            self._unnoticed.meet(edge)
+            if tensor._is_view() and tensor._base is not None:
+                self._note(tensor._base)
         if edge in self.edges and (only_seen or edge not in self._only_seen):
             return
         held = self.held(tensor)
@@ -240,10 +236,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             self._only_seen.add(edge)
             return
         self._only_seen.discard(edge)
-        self._read.setdefault(held.storage, []).append((tensor, tensor._version, held.geometry))
-        base = tensor._base if tensor._is_view() else None
-        if base is not None:
-            self._note(base)
+        self._unnoticed.read(tensor, held)
 
     def watch(self, outputs: Iterable[torch.Tensor], owned: set[Node], done: Callable[[Operation], None]) -> None:
         """Follows the operations that lead to these outputs, without nodes owned by others; calls `done` for each as soon as its
@@ -265,8 +258,10 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 operation.parts = parts_of(operation, self.sampler)
             hides_parameters |= bool(operation.hidden)
             self._follow(node, operation, done)
+        self.spoilt = self._unnoticed.harmful({age_of(node) for node in nodes})
         self.tensor_hooks.watch([*self.read(), *self.parameters], self.held, done)
-        self.events, self.edges, self.leaves, self._read = [], {}, {}, {}
+        self.events, self.edges, self.leaves = [], {}, {}
+        self._unnoticed.release()
         self.cuts.forget()
         self._only_seen.clear()
         if hides_parameters:
@@ -278,7 +273,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     def read(self) -> Iterator[torch.Tensor]:
         """The results of the graph whose numbers were read; available until `watch`."""
-        return (tensor for reads in self._read.values() for tensor, _, _ in reads)
+        return self._unnoticed.tensors()
 
     def _learning(self, name: str) -> Callable[[torch.Tensor], None]:
         def hook(gradient: torch.Tensor) -> None:

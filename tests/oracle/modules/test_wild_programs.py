@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import jacrev, vmap
 
 import oracle
 
@@ -95,7 +96,50 @@ def test_a_gradient_inside_of_a_function_is_differentiated_too(factor: float) ->
 
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(3, 3).double())
-    module = Program(lambda own, x: Traced.apply(own.layer(x), own.weight), layer=nn.Linear(3, 3).double(), weight=weight)
+    module = Program(
+        lambda own, x: Traced.apply(own.layer(x), own.weight), layer=nn.Linear(3, 3).double(), weight=weight
+    )
     report = oracle.check_module(module, torch.randn(4, 3).double())
     assert [own.quantity for own in report.blame] == ([] if factor == 1 else ["grad.weight"]), report
     assert report.coverage.operations == 1
+
+
+def test_a_codebook_that_is_written_after_it_chose_is_not_accused() -> None:
+    """Its numbers were read by what leads to an index alone. A write to what another operation has read is named."""
+
+    class Codebook(nn.Module):
+        def __init__(self, chooses_only: bool) -> None:
+            super().__init__()
+            self.encoder, self.decoder, self.code = nn.Linear(4, 3), nn.Linear(3, 4), nn.Embedding(6, 3)
+            self.chooses_only = chooses_only
+
+        def forward(self, x: Tensor) -> Tensor:
+            z = self.encoder(x)
+            distances = z @ self.code.weight.T
+            chosen = F.one_hot(distances.argmax(-1), 6).to(z.dtype)
+            means = chosen.T @ z.detach() / 9
+            self.code.weight.data.mul_(0.9).add_(means)
+            q = z + (chosen @ self.code.weight - z).detach()
+            loss = F.mse_loss(self.decoder(q), x)
+            return loss if self.chooses_only else loss + distances.square().mean()
+
+    torch.manual_seed(0)
+    module = Codebook(True)
+    module.code.weight.requires_grad_(False)
+    for learns in (False, True):
+        module.code.weight.requires_grad_(learns)
+        report = oracle.check_module(module, torch.randn(5, 4))
+        assert not any(own.quantity == "input" for own in report.blame), report
+    report = oracle.check_module(Codebook(False), torch.randn(5, 4))
+    (written,) = [own for own in report.blame if own.quantity == "input"]
+    assert written.layer == "Codebook" and "test_wild_programs.py:" in written.diagnosis
+
+
+def test_a_second_derivative_with_more_rows_than_its_activation_is_judged() -> None:
+    """torch.func takes all rows of a Hessian in one backward pass, whose gradients have an axis more than the activation."""
+    for activation in (nn.Tanh(), nn.Sigmoid(), nn.Softplus(), nn.ELU(), nn.LeakyReLU()):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(2, 5), activation, nn.Linear(5, 1)).double()
+        hessian = Program(lambda own, x: vmap(jacrev(jacrev(lambda z: own.net(z)[0])))(x), net=net)
+        report = oracle.check_module(hessian, torch.randn(3, 2).double())
+        assert not report.coverage.unjudged and not report.blame, report

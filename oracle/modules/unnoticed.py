@@ -1,0 +1,77 @@
+"""Finds writes to a tensor that autograd does not notice, although an operation of the graph has read it before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
+
+import torch
+
+from oracle.modules.graph import Edge, edge_of
+from oracle.programs.geometry import Geometry
+from oracle.programs.program import Held, Place
+
+
+class _Read(NamedTuple):
+    """A tensor of the graph that was read, with its version at that time and its place in memory."""
+
+    tensor: torch.Tensor
+    version: int
+    geometry: Geometry
+
+
+class _Write(NamedTuple):
+    """A write to what was read before: its place, what was read, and the ages of the nodes that may have read it."""
+
+    place: Place
+    read: _Read
+    readers: frozenset[int]
+
+
+class Unnoticed:
+    """Records reads and writes, and tells which writes changed what an operation of the graph has read."""
+
+    def __init__(self) -> None:
+        self._read: dict[int, list[_Read]] = {}
+        self._readers: dict[Edge, set[int]] = {}
+        self._written: list[_Write] = []
+        self._settled: list[_Write] = []
+
+    def meet(self, edge: Edge) -> None:
+        """Takes note of a call that reads the tensor of this edge. Its node, if there is one, was created last."""
+        number = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
+        self._readers.setdefault(edge, set()).add(number - 1)
+
+    def read(self, tensor: torch.Tensor, held: Held) -> None:
+        """Takes note of a tensor that is read for the first time."""
+        self._read.setdefault(held.storage, []).append(_Read(tensor, tensor._version, held.geometry))
+
+    def write(self, held: Held, here: Callable[[], Place]) -> None:
+        """Takes note of a tensor to which a call has written; `here` tells where."""
+        for read in self._read.get(held.storage, ()):
+            if read.tensor._version == read.version and read.geometry.meets(held.geometry):
+                readers = frozenset(self._readers[edge_of(read.tensor)])
+                self._written.append(_Write(here(), read, readers))
+
+    def settle(self) -> None:
+        """Compares version counters. At the next call, autograd has counted the writes of the last one that it noticed."""
+        if self._written:
+            self._settled += [own for own in self._written if own.read.tensor._version == own.read.version]
+            self._written = []
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """The tensors that were read."""
+        return (own.tensor for reads in self._read.values() for own in reads)
+
+    def harmful(self, ages: Collection[int]) -> dict[str, Place]:
+        """The first such write of each module to what a node of these ages has read. What nothing else has read, as the numbers
+        from which only an index is computed, may change."""
+        found: dict[str, Place] = {}
+        for own in self._settled:
+            if any(age in ages for age in own.readers):
+                found.setdefault(own.place.module, own.place)
+        return found
+
+    def release(self) -> None:
+        """Forgets everything, so that the graph is released."""
+        self._read, self._readers, self._written, self._settled = {}, {}, [], []

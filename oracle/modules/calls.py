@@ -84,6 +84,8 @@ class Call:
     # Its input and state in autograd's graph: their edges, the version of the input, and the age of the graph at the call.
     edges: dict[tuple[Node, int], tuple[str, Slice | None]] = field(default_factory=dict, repr=False)
     version: int | None = 0
+    # Whether the module has full backward hooks, whose node lies between the input and the layer.
+    hooked: bool = False
     age: int = 0
     # The number of nodes with edges out of the call that the backward pass has not reached.
     pending: int = 0

@@ -90,6 +90,7 @@ class Capture:
             self._counts[name] = self._counts.get(name, 0) + 1
             number = self._counts[name]
             call = Call(name if number == 1 else f"{name}#{number}", *identity(module), training=module.training)
+            call.hooked = bool(module._backward_hooks)
             self.open.append(call)
             given = [*args, *kwargs.values()]
             if call.spec is None:

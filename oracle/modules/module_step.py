@@ -17,7 +17,7 @@ from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES, LOCAL, MISSING, PASS, UNJUDGED, WRONG, Row
 from oracle.judging.verdict import with_nothing_known
 from oracle.modules.as_parts import Observed
-from oracle.modules.operation_rows import Judged
+from oracle.modules.operation_rows import HOOKED, Judged
 from oracle.running_error.kernels import kernels_of
 from oracle.running_error.kernels.layers import OF_IMAGES
 from oracle.trace import Key, Trace
@@ -32,6 +32,14 @@ class JudgedPart:
 
     rows: tuple[Row, ...]
     wrong: Observed | None
+
+    def of_hooked(self) -> JudgedPart:
+        """The same of a layer with backward hooks, which can change the gradient of its input."""
+        rows = [
+            row.found(UNJUDGED, HOOKED) if row.quantity == "grad_input" and row.verdict in DISCREPANCIES else row
+            for row in self.rows
+        ]
+        return JudgedPart(tuple(rows), self.wrong if any(row.verdict in DISCREPANCIES for row in rows) else None)
 
 
 def judged_part(observed: Observed, case: str, number: int, profile: Profile) -> JudgedPart:

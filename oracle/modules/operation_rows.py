@@ -35,6 +35,9 @@ from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.branches import BranchLog
 from oracle.wording.errors import in_a_line
 
+# The node to which a module's full backward hooks belong.
+HOOKS = "torch.nn.modules._functions.BackwardHookFunction"
+HOOKED = "a backward hook of a module changes the gradient here, which has no reference"
 GIVE = "give the intended function as references={...: ...}"
 
 
@@ -216,6 +219,8 @@ class _Rows:
             )
             if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_kink(place, got):
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
+            if row.verdict in DISCREPANCIES and operation.kind == HOOKS:
+                raise NoRule(HOOKED)
             if row.verdict in DISCREPANCIES and self._is_chosen(run, place):
                 if grad is None:
                     raise NoRule(

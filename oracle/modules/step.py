@@ -226,7 +226,8 @@ class Step:
 
         def judge(own: Observed) -> JudgedPart:
             try:
-                return judged_part(own, run.case, self.number, run.profile)
+                found = judged_part(own, run.case, self.number, run.profile)
+                return found.of_hooked() if call.hooked else found
             finally:
                 if largest > LARGE:
                     give_back()

@@ -143,3 +143,23 @@ def test_a_second_derivative_with_more_rows_than_its_activation_is_judged() -> N
         hessian = Program(lambda own, x: vmap(jacrev(jacrev(lambda z: own.net(z)[0])))(x), net=net)
         report = oracle.check_module(hessian, torch.randn(3, 2).double())
         assert not report.coverage.unjudged and not report.blame, report
+
+
+@pytest.mark.parametrize("register", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+@pytest.mark.parametrize("place", ["layer", "net"])
+def test_a_module_s_backward_hook_that_changes_a_gradient_is_unjudged(register: str, place: str) -> None:
+    """The layer is not accused of it. A hook that only looks leaves everything judged."""
+
+    def halved(module: nn.Module, *gradients: Any) -> Any:
+        return tuple(0.5 * own for own in gradients[0])
+
+    for hook in (halved, lambda *_: None):
+        torch.manual_seed(0)
+        layer = nn.Linear(4, 3)
+        net = nn.Sequential(layer, nn.Tanh())
+        getattr(layer if place == "layer" else net, register)(hook)
+        report = oracle.check_module(nn.Sequential(nn.Linear(4, 4), net), torch.randn(5, 4))
+        assert not report.blame, report
+        reasons = [own.reason for own in report.coverage.unjudged]
+        assert len(reasons) == (hook is halved) and all("a backward hook of a module" in own for own in reasons)
+        assert report.passed is (hook is not halved)

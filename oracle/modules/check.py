@@ -125,6 +125,8 @@ def check_module(
         unjudged=unjudged,
         not_asked_for=tuple(run.not_asked_for),
         not_reached=run.not_reached(recorded),
+        not_updated=run.not_updated(),
+        not_held=tuple(run.not_held),
         not_finite=run.not_finite,
         left_changed=left,
     )
@@ -175,6 +177,7 @@ class _Run:
         self.dtype = str(as_real(learning[0].detach()).dtype).removeprefix("torch.") if learning else "float32"
         self.covered = Covered(seed)
         self.not_asked_for: dict[str, None] = {}
+        self.not_held: dict[str, None] = {}
         self.not_finite = ""
 
     def steps(self, count: int) -> Iterator[RecordedStep]:
@@ -206,6 +209,7 @@ class _Run:
         operations = sorted(step.operations, key=lambda own: own[0].age)
         self._cover(step, calls, operations)
         self.not_finite = self.not_finite or step.not_finite
+        self.not_held |= step.watch.not_held
         notes = [row for call in calls for row in self._notes(number, call, error)]
         notes += self._cut_off(number, step)
         notes += [row for own in operations for row in self._of_operation(number, *own)]
@@ -241,6 +245,15 @@ class _Run:
             return ()
         return tuple(
             name for own, name in self.training.names.items() if own.requires_grad and name not in self.covered.learnt
+        )
+
+    def not_updated(self) -> tuple[str, ...]:
+        """The parameters with a gradient that the optimizer does not hold."""
+        if self.training.optimizer is None:
+            return ()
+        held = {own for group in self.training.optimizer.param_groups for own in group["params"]}
+        return tuple(
+            name for own, name in self.training.names.items() if name in self.covered.learnt and own not in held
         )
 
     def _is_refused(self, call: Call) -> bool:

@@ -161,7 +161,7 @@ class Step:
             self.capture.leave_to_operations(learning)
             scalar = self.training.loss is not None and learning[0].dim() == 0
             given = [None] if scalar else [upstream(own) for own in learning]
-            self.arrivals.watch(learning, given, [*self.watch.read(), *self.training.names])
+            self.arrivals.watch(learning, given, [*self.watch.read(), *learning, *self.training.names])
             self.watch.watch(learning, set(self.capture.owned), self._done)
             self._judge_inner()
             self.capture.backward(learning, given)

@@ -75,6 +75,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._is_in_checkpoint = False
         self._thread, self._elsewhere = get_ident(), dict[int, tuple[int, int]]()
         self._only_seen: set[Edge] = set()
+        self.not_held: dict[str, None] = {}
         self._unnoticed = Unnoticed()
 
     @contextmanager
@@ -222,6 +223,9 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         if node is None:
             if id(tensor) not in self.leaves:
                 self.leaves[id(tensor)] = self.held(tensor)
+                if isinstance(tensor, torch.nn.Parameter) and tensor not in self.parameters:
+                    place = self._here()
+                    self.not_held[f"{place.file}:{place.line}"] = None
             return
         edge = (node, tensor.output_nr)
         if not only_seen:

@@ -28,6 +28,8 @@ class About(Environment):
         not_trained_freely: networks that could not be trained freely, and why.
         not_asked_for: the layers of a module whose input requires no gradient.
         not_reached: the parameters of a module that require a gradient and got none.
+        not_updated: the parameters of a module with a gradient that the optimizer does not hold.
+        not_held: where parameters are used that the module does not hold.
         not_finite: the place in a module where NaN or an infinity begins in the gradients.
         left_changed: the settings of the process that the subject left changed.
         command: a command or call that repeats the run.
@@ -46,6 +48,8 @@ class About(Environment):
     not_trained_freely: tuple[str, ...] = ()
     not_asked_for: tuple[str, ...] = ()
     not_reached: tuple[str, ...] = ()
+    not_updated: tuple[str, ...] = ()
+    not_held: tuple[str, ...] = ()
     not_finite: str = ""
     left_changed: tuple[str, ...] = ()
     command: str = ""
@@ -67,12 +71,16 @@ class About(Environment):
     @property
     def declared(self) -> str:
         """How the subject's profile changes the judgement, which input gradients were not requested and so have no row, which
-        parameters no gradient reached, and where gradients stop being finite; "" if there is nothing to say."""
+        parameters no gradient reached or nothing trains, and where gradients stop being finite; "" if there is nothing to say."""
         said = [*self.profile]
         if self.not_asked_for:
             said.append(f"no grad_input of {_named(self.not_asked_for)}, whose input requires no gradient")
         if self.not_reached:
             said.append(f"no gradient reached {_named(self.not_reached)}")
+        if self.not_updated:
+            said.append(f"the optimizer does not hold {_named(self.not_updated)}")
+        if self.not_held:
+            said.append(f"parameters are used that the module does not hold, at {_named(self.not_held)}")
         if self.not_finite:
             said.append(f"NaN or an infinity begins in the gradients at {self.not_finite}, where finite ones arrive")
         return "; ".join(said)

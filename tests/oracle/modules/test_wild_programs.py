@@ -163,3 +163,37 @@ def test_a_module_s_backward_hook_that_changes_a_gradient_is_unjudged(register: 
         reasons = [own.reason for own in report.coverage.unjudged]
         assert len(reasons) == (hook is halved) and all("a backward hook of a module" in own for own in reasons)
         assert report.passed is (hook is not halved)
+
+
+def test_a_hook_of_the_output_itself_is_told_of_once() -> None:
+    """No call reads the output, and the hook is a tensor's all the same, not one on autograd's node."""
+
+    def clipped(own: Any, x: Tensor) -> Tensor:
+        y = own.layer(x)
+        y.register_hook(lambda g: g.clamp(-0.01, 0.01))
+        return y  # type: ignore[no-any-return]
+
+    ((place, _, reason),) = oracle.check_module(
+        Program(clipped, layer=nn.Linear(4, 3)), torch.randn(5, 4)
+    ).coverage.unjudged
+    assert place == "hook" and "a hook changes the gradient here" in reason
+
+
+def test_parameters_that_nothing_trains_are_named() -> None:
+    """Those that the optimizer was not given, and those of layers in a plain list, which the module does not hold."""
+
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last, self.rest = nn.Linear(4, 4), nn.Linear(4, 3), [nn.Linear(4, 4)]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.rest[0](self.first(x)))  # type: ignore[no-any-return]
+
+    net = Hidden()
+    said = str(oracle.check_module(net, torch.randn(5, 4), optimizer=torch.optim.SGD(net.first.parameters())))
+    assert "the optimizer does not hold last.weight, last.bias" in said
+    assert "parameters are used that the module does not hold, at test_wild_programs.py:" in said
+    net.rest = nn.ModuleList(net.rest)  # type: ignore[assignment]
+    said = str(oracle.check_module(net, torch.randn(5, 4), optimizer=torch.optim.SGD(net.parameters())))
+    assert "does not hold" not in said

@@ -215,6 +215,7 @@ class _Run:
         notes += [row for own in operations for row in self._of_operation(number, *own)]
         notes += [row for call in calls for row in self._spoilt(number, call)]
         notes += list(self._astray(number, step))
+        notes += list(self._not_compiled(number, step))
         if error is None:
             notes += self._never_called(number, calls)
             notes += self._unknown_optimizer(number, step)
@@ -324,12 +325,20 @@ class _Run:
         """Rows for writes that autograd did not notice, and for places that keep gradients from parameters."""
         for place in step.watch.spoilt.values():
             said = "it writes, unnoticed by autograd, into an array that it is given, which other code may read"
-            where = f" ({place.file}:{place.line})" if place.line else ""
+            where = place.where and f" ({place.where})"
             yield self._note(number, place.module or self.case, "input", WRONG, f"{said}{where}")
         for cut, names in step.cuts:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             said = f"nothing before it learns: {names[0]}{more} has no gradient ({cut.where})"
             yield cut_off(self._note(number, cut.layer, "grad_input", MISSING, said, cut.kind))
+
+    def _not_compiled(self, number: int, step: Step) -> Iterator[Row]:
+        """Rows for compiled functions, which ran as they were written; once, at the first step."""
+        for place in step.watch.not_compiled if not number else ():
+            layer, kind = place.module or self.case, "a function of torch.compile"
+            said = f"it ran as it was written: judge what the compiler made of it with check_op ({place.where})"
+            self.covered.leave_open(layer, kind, said)
+            yield self._note(number, layer, "", UNJUDGED, said, kind)
 
     def _never_called(self, step: int, calls: Sequence[Call]) -> Iterator[Row]:
         called = {call.name for call in calls}

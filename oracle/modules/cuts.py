@@ -53,7 +53,7 @@ class Cuts:
         self._lost.append((self._cut("checkpoint", "torch.utils.checkpoint", place), parameters))
 
     def _cut(self, call: str, kind: str, place: Place) -> Cut:
-        return Cut(f"{place.module}.{call}" if place.module else call, kind, f"{place.file}:{place.line}")
+        return Cut(f"{place.module}.{call}" if place.module else call, kind, place.where)
 
     def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:
         """The places, with the parameters before them that get no gradient in another way either."""

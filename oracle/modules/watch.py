@@ -33,7 +33,7 @@ from oracle.modules.unnoticed import Unnoticed
 from oracle.modules.used_references import COMPILED, REENTRANT, References
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
-from oracle.programs.torch_calls import Recording, frame_of_user, has_place, memory_of, op_name
+from oracle.programs.torch_calls import Recording, as_written, frame_of_user, has_place, memory_of, op_name
 
 
 class Watch(Recording):  # type: ignore[no-untyped-call]
@@ -76,6 +76,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._thread, self._elsewhere = get_ident(), dict[int, tuple[int, int]]()
         self._only_seen: set[Edge] = set()
         self.not_held: dict[str, None] = {}
+        self.not_compiled: dict[Place, None] = {}
         self._unnoticed = Unnoticed()
 
     @contextmanager
@@ -90,7 +91,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         entering = hooks.register_module_forward_pre_hook(lambda own, _: self.stack.append(self._path(own)))
         leaving = hooks.register_module_forward_hook(lambda *_: self._left(), always_call=True)
         try:
-            with self, self._calls_shown(), self.referenced.watched(), self.inner.watched():
+            met = as_written(lambda: self.not_compiled.update({self._here(): None}))
+            with met, self, self._calls_shown(), self.referenced.watched(), self.inner.watched():
                 yield
         finally:
             entering.remove()
@@ -224,8 +226,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             if id(tensor) not in self.leaves:
                 self.leaves[id(tensor)] = self.held(tensor)
                 if isinstance(tensor, torch.nn.Parameter) and tensor not in self.parameters:
-                    place = self._here()
-                    self.not_held[f"{place.file}:{place.line}"] = None
+                    self.not_held[self._here().where] = None
             return
         edge = (node, tensor.output_nr)
         if not only_seen:
@@ -311,7 +312,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         counts[layer] = counts.get(layer, 0) + 1
         if counts[layer] > 1:
             layer = f"{layer}#{counts[layer]}"
-        where = f"{at.place.file}:{at.place.line}" if at and at.place.line else ""
+        where = at.place.where if at else ""
         operation = Operation(layer, kind, where, events, outputs={number: held for number, (held, _) in made.items()})
         if self.compiled:
             operation.reason = "it was compiled, which shows no ATen calls: check the module as it was written, too"

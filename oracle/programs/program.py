@@ -18,6 +18,11 @@ class Place(NamedTuple):
     file: str = ""
     line: int = 0
 
+    @property
+    def where(self) -> str:
+        """File and line; "" if they are not known."""
+        return f"{self.file}:{self.line}" if self.line else ""
+
 
 NOWHERE = Place()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -283,10 +284,33 @@ def _place() -> Place:
     return Place("", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place()
 
 
+@contextmanager
+def as_written(called: Callable[[], None]) -> Iterator[None]:
+    """Inside, functions of torch.compile run as they were written, and `called` is called at each. Under a recording the compiler
+    compiles the recording instead of them, and never compiles them again."""
+    compiler: Any = sys.modules.get("torch._dynamo.eval_frame")
+    if compiler is None:
+        yield
+        return
+    before: Callable[[Any], Any] = compiler._callback_from_stance
+
+    def told(callback: Any) -> Any:
+        if callback not in (None, False):
+            called()
+        return before(callback)
+
+    compiler._callback_from_stance = told
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        compiler._callback_from_stance = before
+
+
 def record(fn: Callable[..., Any], *inputs: torch.Tensor) -> tuple[Program, list[torch.Tensor]]:
     """The recorded program of a torch function on these inputs, and its result; inputs that require a gradient get one."""
     given = [own.detach().requires_grad_(own.requires_grad) for own in inputs]
-    with torch.enable_grad(), Recording() as recording:
+    with as_written(lambda: None), torch.enable_grad(), Recording() as recording:
         held = [recording.held(own) for own in given]
         output = fn(*given)
         outputs = [output] if isinstance(output, torch.Tensor) else list(output)

@@ -197,3 +197,23 @@ def test_parameters_that_nothing_trains_are_named() -> None:
     net.rest = nn.ModuleList(net.rest)  # type: ignore[assignment]
     said = str(oracle.check_module(net, torch.randn(5, 4), optimizer=torch.optim.SGD(net.parameters())))
     assert "does not hold" not in said
+
+
+def test_a_compiled_function_is_judged_as_it_was_written_and_stays_compiled() -> None:
+    """Its compiled form is unjudged. Neither does the compiler take the recording for a part of it, nor give up on it."""
+    ran = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
+        ran.append("compiled")
+        return lambda *args: ran.append("ran") or graph.forward(*args)
+
+    compiled = torch.compile(lambda x, w: F.gelu(x @ w.T) * 2, backend=backend)
+    module = Program(lambda own, x: compiled(x, own.weight), weight=nn.Parameter(torch.randn(3, 4)))
+    x = torch.randn(5, 4)
+    for before in ([], ["compiled", "ran"]):
+        report = oracle.check_module(module, x, steps=2)
+        ((_, kind, reason),) = report.coverage.unjudged
+        assert kind == "a function of torch.compile" and "as it was written" in reason and not report.blame
+        assert {"mm", "gelu", "mul"} <= set(report.table["layer"]) and ran == before
+        module(x)
+    assert ran == ["compiled", "ran", "ran"]

@@ -13,7 +13,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Spec
 from oracle.modules.sampled.draws import Draw, Take
 from oracle.modules.sampled.plans import Plan
-from oracle.subjects.torch import array, as_real, copied
+from oracle.subjects.torch import array, as_real
 
 Node: TypeAlias = Any  # torch.autograd.graph.Node
 
@@ -199,7 +199,7 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
 
 def copy_of(tensor: torch.Tensor) -> Array:
     """A copy of a tensor's values."""
-    return copied(dense(tensor))
+    return np.array(array(dense(tensor)))
 
 
 def with_share(so_far: Array | None, share: Array) -> Array:
@@ -210,7 +210,7 @@ def with_share(so_far: Array | None, share: Array) -> Array:
 
 def taken(take: Take, tensor: torch.Tensor) -> Array:
     """A copy of a part of a tensor, without one of the whole."""
-    return copied(take.of(dense(tensor)))
+    return np.array(array(take.of(dense(tensor))))
 
 
 def blank_of(tensor: torch.Tensor) -> Array:

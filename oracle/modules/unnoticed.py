@@ -33,14 +33,22 @@ class Unnoticed:
 
     def __init__(self) -> None:
         self._read: dict[int, list[_Read]] = {}
-        self._readers: dict[Edge, set[int]] = {}
+        self._met: list[tuple[Edge, int]] = []
+        self._age = 0
         self._written: list[_Write] = []
         self._settled: list[_Write] = []
 
+    def begin(self) -> None:
+        """Begins a call. Its node, if there is one, was created last. By now autograd has counted the writes of the call before
+        that it noticed."""
+        self._age = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]
+        if self._written:
+            self._settled += [own for own in self._written if own.read.tensor._version == own.read.version]
+            self._written = []
+
     def meet(self, edge: Edge) -> None:
-        """Takes note of a call that reads the tensor of this edge. Its node, if there is one, was created last."""
-        number = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
-        self._readers.setdefault(edge, set()).add(number - 1)
+        """Takes note that the call reads the tensor of this edge."""
+        self._met.append((edge, self._age))
 
     def read(self, tensor: torch.Tensor, held: Held) -> None:
         """Takes note of a tensor that is read for the first time."""
@@ -50,14 +58,9 @@ class Unnoticed:
         """Takes note of a tensor to which a call has written; `here` tells where."""
         for read in self._read.get(held.storage, ()):
             if read.tensor._version == read.version and read.geometry.meets(held.geometry):
-                readers = frozenset(self._readers[edge_of(read.tensor)])
+                edge = edge_of(read.tensor)
+                readers = frozenset(age for own, age in self._met if own == edge)
                 self._written.append(_Write(here(), read, readers))
-
-    def settle(self) -> None:
-        """Compares version counters. At the next call, autograd has counted the writes of the last one that it noticed."""
-        if self._written:
-            self._settled += [own for own in self._written if own.read.tensor._version == own.read.version]
-            self._written = []
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """The tensors that were read."""
@@ -74,4 +77,4 @@ class Unnoticed:
 
     def release(self) -> None:
         """Forgets everything, so that the graph is released."""
-        self._read, self._readers, self._written, self._settled = {}, {}, [], []
+        self._read, self._met, self._written, self._settled = {}, [], [], []

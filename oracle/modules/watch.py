@@ -175,7 +175,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
         """Records the place in the graph of a tensor that is about to be read, or was returned."""
-        self._unnoticed.settle()
+        self._unnoticed.begin()
         for tensor in tensors:
             self._note(tensor, only_seen=name == "detach")
         self.cuts.see(name, tensors)

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
 import torch
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,7 +23,7 @@ from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, Program
 from oracle.programs.storages import program_of
 from oracle.programs.table import COMPLEX, is_unfilled
-from oracle.subjects.torch import as_real, copied
+from oracle.subjects.torch import array, as_real, copied
 
 # Code of torch and of this package, whose lines a user does not look for.
 OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
@@ -166,7 +167,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
             shape = (tensor.numel(),) if tensor.is_nested else tuple(tensor.shape)
             nowhere = Geometry(shape, (0,) * len(shape))
             return Held(id(tensor), nowhere, kind, lambda: _numbers(tensor), differentiable)
-        own = tensor.detach()
+        own, learns = tensor.detach(), tensor.requires_grad
         turned = "conj" if own.is_conj() else "neg" if own.is_neg() else ""
         shown = as_real(_in_memory(own))
         key = shown.untyped_storage()._cdata
@@ -174,7 +175,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
             key,
             geometry_of(shown),
             str(shown.dtype).removeprefix("torch."),
-            lambda: _numbers(own),
+            lambda: _numbers(own, learns),
             differentiable,
             None if turned else shown,
             edge_of(tensor),
@@ -266,9 +267,11 @@ def _unrepeated(func: Any, args: Any, kwargs: Any) -> tuple[Geometry, ...]:
     return tuple(geometry_of(as_real(_in_memory(own))) for own in made)
 
 
-def _numbers(tensor: torch.Tensor) -> Array:
+def _numbers(tensor: torch.Tensor, learns: bool = False) -> Array:
+    """A copy of the numbers of a tensor that was detached; `learns` says whether it required a gradient before."""
     with torch.utils._python_dispatch._disable_current_modes():
-        return copied(as_real(tensor).resolve_neg())
+        shown = as_real(tensor).resolve_neg()
+        return np.array(array(shown)) if learns else copied(shown)
 
 
 def frame_of_user() -> FrameType | None:

@@ -94,9 +94,11 @@ def array(value: torch.Tensor) -> Array:
 
 
 def copied(value: torch.Tensor) -> Array:
-    """A copy of the tensor's values. torch makes it, because torch can never resize memory again that NumPy has seen."""
-    own = value.detach()
-    return array(own.clone() if own.device.type == "cpu" else own)
+    """A copy of the tensor's values. torch can never resize memory again that NumPy has seen, so torch makes the copy, unless
+    autograd forbids to resize the tensor anyway."""
+    if value.requires_grad or value.device.type != "cpu":
+        return np.array(array(value))
+    return array(value.clone())
 
 
 def as_real(value: torch.Tensor) -> torch.Tensor:

@@ -66,7 +66,7 @@ def explained(rows: Iterable[Row], evidence_of: EvidenceOf) -> tuple[list[Row], 
     chosen, places = {id(row) for row in wanted}, [place_of(row) for row in wanted]
 
     def with_cause(row: Row) -> Row:
-        if id(row) not in chosen or place_of(row) not in said:
+        if row.cause or id(row) not in chosen or place_of(row) not in said:
             return row
         name, words = said[place_of(row)]
         if row.verdict == IMPRECISE and name not in ("", "precision"):  # an explanation beats a resemblance

@@ -232,7 +232,18 @@ class _Rows:
                     )
             found.append(row)
         factors = [row for row, got, due in self.wrong if row in found and is_off_by_a_factor(row, got, due)]
-        return [self._told(row) for row in beside_a_factor(found, factors)]
+        return [self._told(self._named(row)) for row in beside_a_factor(found, factors)]
+
+    def _named(self, row: Row) -> Row:
+        """The row of a gradient; a wrong one that would be right for another input says so."""
+        got = next((got for own, got, _ in self.wrong if own.quantity == row.quantity), None)
+        if got is None or not got.any() or row.verdict != WRONG:
+            return row
+        for other, _, due in self.wrong:
+            is_gradient = other.quantity.startswith("grad") and other.quantity != row.quantity
+            if is_gradient and other.decided > 0.5 and got.shape == due.value.shape and not differs(got, due):
+                return replace(row, cause_name="another quantity", cause=f"what {other.quantity} should be stands here")
+        return row
 
     def _is_chosen(self, run: Derived, place: int) -> bool:
         """Whether the forward program of a custom function compares an input, as a search for a root does."""

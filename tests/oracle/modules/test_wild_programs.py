@@ -217,3 +217,24 @@ def test_a_compiled_function_is_judged_as_it_was_written_and_stays_compiled() ->
         assert {"mm", "gelu", "mul"} <= set(report.table["layer"]) and ran == before
         module(x)
     assert ran == ["compiled", "ran", "ran"]
+
+
+def test_gradients_in_each_other_s_place_are_named() -> None:
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+            ctx.save_for_backward(a, b)
+            return a * b
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Any:
+            a, b = ctx.saved_tensors
+            return grad * a, grad * b
+
+    torch.manual_seed(0)
+    module = Program(lambda own, x: Product.apply(own.a(x), own.b(x)), a=nn.Linear(4, 3), b=nn.Linear(4, 3))
+    report = oracle.check_module(module, torch.randn(5, 4))
+    assert [(own.quantity, own.cause_name, own.cause) for own in report.blame] == [
+        ("grad_input#0", "another quantity", "what grad_input#1 should be stands here"),
+        ("grad_input#1", "another quantity", "what grad_input#0 should be stands here"),
+    ]

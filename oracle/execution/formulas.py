@@ -147,6 +147,6 @@ def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:
     error = plain.error_or_zero.mapped(larger, other.error_or_zero)
     scale = larger(plain.scale_or_own, other.scale_or_own)
     made = ErrorArray(plain.value, plain.model, error, scale=scale, guide=plain.guide, hidden=plain.hidden)
-    return (
-        made if np.isfinite(plain.value).all() else left_open(made, ~np.isfinite(plain.value) & np.isinf(other.sigma))
-    )
+    if np.isfinite(plain.value).all():
+        return made
+    return left_open(made, ~np.isfinite(plain.value) & np.isfinite(other.value) & np.isinf(other.sigma))

@@ -17,6 +17,7 @@ MODULES = (
     "pyarrow",
     "rich",
     "safetensors",
+    "threadpoolctl",
     "torch",
     "typer",
 )

@@ -55,7 +55,7 @@ def norm(rank: int, **options: Any) -> Case:
 
 
 def upsample(**options: Any) -> Case:
-    return of("Upsample", X, options=options)
+    return Case("Upsample", layers=(Spec("Upsample", options),), inputs=(X,))  # also in modes that refbp lacks
 
 
 def pool(kind: str, **options: Any) -> Case:

@@ -32,6 +32,11 @@ DROPPED = (
         "idle threads of the BLAS spin; the judge limits it while layers are judged beside each other",
     ),
     (
+        "The BLAS limited to one thread from the first layer on, not only while several are judged",
+        "LeNet-5 of 4 images 144 to 108 ms of processor time, 72 to 65 to 74 ms on the clock",
+        "no gain, and a single large product would be slower",
+    ),
+    (
         "Sigma and scale taken from their squares a block at a time",
         "memory of VGG-11 / its step 7.0 to 6.0",
         "too little for its code",

@@ -49,12 +49,7 @@ def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = 
 
     def watch(key: Key, array: Any) -> Any:
         if key.layer in specs:
-            if (
-                key.quantity == "grad.weight"
-                and specs[key.layer].type.startswith("Conv")
-                and "grad_output" in known[key.layer]
-            ):
-                array = of_layer(array, specs[key.layer], known[key.layer])
+            array = of_layer(key.quantity, array, specs[key.layer], known[key.layer])
             known[key.layer][key.quantity] = array
             other = other_formula(case, key, specs[key.layer], known[key.layer])
             if other is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,8 +35,13 @@ def open_at_padding(
     return left_open(found, met < every.reshape(-1, *(1,) * (met.ndim - 1)))
 
 
-def of_layer(found: ErrorArray, spec: Spec, known: dict[str, Any]) -> ErrorArray:
-    """The same for a layer, from its input and upstream gradient, which are known by name."""
+def of_layer(quantity: str, found: Any, spec: Spec, known: Mapping[str, Any]) -> Any:
+    """A quantity of any layer; the weight's gradient of a convolution is left open like that.
+
+    known: the layer's input and upstream gradient, by name. The latter is missing at the first use of a layer that is used twice.
+    """
+    if quantity != "grad.weight" or not spec.type.startswith("Conv") or "grad_output" not in known:
+        return found
     layer = LAYERS[spec.type](**spec.options)
 
     def weight_gradient(x: Floats, delta: Floats) -> Floats:

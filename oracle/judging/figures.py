@@ -220,6 +220,28 @@ class Figures:
         badness = relative(np.maximum(sigma, LEAST)) if n_outside else z
         self._add_worst(badness, start, errors, tolerance)
 
+    def add_exact(self, got: Array, expected: Expected) -> bool:
+        """Adds an array in which nothing rounds, if it is right to the bit and finite. Its figures are those of `add`, in fewer
+        passes. False for any other array, of which nothing is added."""
+        first, sigma = (0,) * got.ndim, expected.sigma
+        if not got.size or expected.hidden is not None or sigma[first] != 0 or sigma.any():
+            return False
+        actual = got.astype(np.float64)
+        flat = actual.ravel(order="K")
+        squares = float(flat @ flat)
+        if not (squares < math.inf and np.array_equal(actual, expected.value)):
+            return False
+        self.n += got.size
+        self.n_decided += got.size
+        self.has_terms = self.has_terms or bool(expected.scale.any())
+        self.squares += squares
+        self.expected_squares += squares
+        self.products += squares
+        if self.worst < 0:
+            self.worst, self.place, self.tolerance = 0.0, 0, 0.0
+            self.got = self.expected = float(got[first])
+        return True
+
     def _narrow(self, got: Array, tolerance: Floats, sigma: Floats, errors: Errors, expected: Expected) -> Array:
         """The mask where a tolerance is narrow enough, of 16-bit numbers before they are stored."""
         narrow = tolerance <= DECIDABLE * expected.scale
@@ -278,7 +300,12 @@ def measured(got: Array, expected: Expected) -> Figures:
 
 def gather(figures: Figures, got: Array, expected: Expected, first: tuple[int, ...]) -> None:
     """Adds an array that is a part of another, in which its first element has the index `first`."""
+    figures.place = -1
     order = range(got.ndim)
+    if figures.add_exact(got, expected):
+        if figures.place == 0:
+            figures.index = first
+        return
     if not expected.sigma.flags.c_contiguous:  # as it lies in memory
         order = np.argsort([-abs(stride) for stride in expected.sigma.strides], kind="stable").tolist()
 
@@ -288,7 +315,6 @@ def gather(figures: Figures, got: Array, expected: Expected, first: tuple[int, .
     value, sigma, scale, own = flat(expected.value), flat(expected.sigma), flat(expected.scale), flat(got)
     bound = None if expected.bound is None else flat(expected.bound)
     hidden = None if expected.hidden is None else flat(expected.hidden)
-    figures.place = -1
     for start in range(0, own.size, BLOCK):
         here = slice(start, start + BLOCK)
         part = Expected(

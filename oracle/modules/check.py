@@ -206,7 +206,8 @@ class _Run:
             own for call in late if not self._is_refused(call) for own in self._parts(call, call is step.loss_call)
         ]
         observed += [own for own in (of_statistics(call, self.case) for call in late) if own is not None]
-        operations = sorted(step.operations, key=lambda own: own[0].age)
+        judged = [(own, made.result()) for own, made in step.operations]
+        operations = sorted(judged, key=lambda own: own[0].age)
         self._cover(step, calls, operations)
         self.not_finite = self.not_finite or step.not_finite
         self.not_held |= step.watch.not_held

@@ -284,8 +284,10 @@ class _Rows:
         found = [gradients[other] for other in self._alike(position, grads) if other in gradients]
         if not found:
             return np.zeros(own.shape, np.dtype(own.dtype))
+        if len(found) == 1:
+            return found[0]
         total = np.sum([grad.astype(np.float64) for grad in found], axis=0)
-        return found[0] if len(found) == 1 else np.asarray(total).astype(found[0].dtype)
+        return np.asarray(total).astype(found[0].dtype)
 
     def _alike(self, position: int, grads: Sequence[ErrorArray | None]) -> list[int]:
         """The inputs that are the same value of the recorded program as this one, itself included."""

@@ -12,9 +12,14 @@ from torch.utils import _pytree
 from oracle.case.arrays import Array
 from oracle.modules.calls import copy_of, dense, same, taken, with_share
 from oracle.modules.sampled.draws import Draw, Shape, Take
+from oracle.programs.execution import KNOWN
 from oracle.programs.program import Event, Held, Program, replaced
-from oracle.programs.table import COMPLEX
+from oracle.programs.storages import program_of
+from oracle.programs.table import COMPLEX, NoRule
 from oracle.subjects.torch import array
+
+# An operation of more calls is judged at once: copies of all that lies between its calls would take much memory.
+FEW_CALLS = 4
 
 
 class Called(NamedTuple):
@@ -45,7 +50,7 @@ class Operation:
         device: the kind of device on which it was computed.
         computes: whether it is more than a view.
         spoils: whether it changed its upstream gradient.
-        program: its program, if it is a part of an operation.
+        program: its program, once it is known.
         drawn_outputs, drawn_gradients: of such a part by number and by edge, the shape of the operation's array, and the elements
             that are drawn of it.
         judges_outputs, judged_edges: whether such a part judges outputs, and the gradients that it judges; None for all.
@@ -131,10 +136,24 @@ class Operation:
             self.inputs[position], self.names[position], self.gradients[position] = held, name, gradients[name]
             self.sizes[position], self.dtypes[position] = held.geometry.size, held.dtype
 
+    def copied(self) -> int:
+        """Copies all numbers that its judgement reads, which can then be made while the module goes on, and returns how many they
+        are; 0 if it has to be judged at once, such as one whose reference is the user's code."""
+        if self.reason or self.called is not None or self.parts or len(self.events) > FEW_CALLS:
+            return 0
+        outputs = list(self.outputs.values())
+        try:
+            self.program = program_of(self.events, list(self.inputs.values()), outputs)
+            made = [own for call in self.program.calls for own in call.recorded if own is not None]
+            read = {*self.inputs.values(), *outputs, *self.program.constants.values(), *made}
+            return sum(own.numbers.size for own in read) if all(own.dtype in KNOWN for own in read) else 0
+        except NoRule:
+            return 0
+
     def release(self) -> None:
         """Releases recorded arrays that are not needed any more."""
         self.events, self.inputs, self.outputs, self.called, self.hidden = [], {}, {}, None, {}
-        self.upstream, self.gradients, self.parts = {}, {}, []
+        self.upstream, self.gradients, self.parts, self.program = {}, {}, [], None
 
 
 @dataclass

@@ -78,7 +78,7 @@ class Step:
     Attributes:
         capture: the record of its layers.
         parts: the layers whose gradients have arrived, by name, which are judged or being judged.
-        operations: those between and inside layers.
+        operations: those between and inside layers, which are judged or being judged.
         astray: gradients that are not the sum of what was passed on, each with its place and kind.
         not_finite: the place where NaN or an infinity begins in the gradients; "" if there is none.
         learnt: the sizes of the parameters that have a gradient, by name.
@@ -94,7 +94,7 @@ class Step:
         self.arrivals = Arrivals(training.names, self._judges_inside)
         self.workers = Workers(torch.get_num_threads())
         self.parts: dict[str, list[Future[JudgedPart]]] = {}
-        self.operations: list[tuple[Operation, Judged]] = []
+        self.operations: list[tuple[Operation, Future[Judged]]] = []
         self.cuts: list[tuple[Cut, list[str]]] = []
         self.astray: list[tuple[str, str, Astray]] = []
         self.not_finite = ""
@@ -185,7 +185,7 @@ class Step:
         for operation, is_differentiated, twice in inner.operations:
             found = compared(operation, twice) if is_differentiated else None
             self._judge(operation)
-            if found is not None and not self.operations[-1][1].wrong:
+            if found is not None and not self.operations[-1][1].result().wrong:
                 self.astray.append((operation.layer, operation.kind, Astray(operation.layer, *found)))
         for kind in dict.fromkeys(node._forward_cls for node in inner.passes):
             astray = Astray(
@@ -243,10 +243,15 @@ class Step:
     def _judge(self, operation: Operation) -> None:
         self.watch.at = ""
         self.capture.order.append(operation.layer)
-        self.operations.append(
-            (operation, judged(operation, self.training.case, self.number, self.training.profile.accumulate))
-        )
-        operation.release()
+        run = self.training
+
+        def judge() -> Judged:
+            try:
+                return judged(operation, run.case, self.number, run.profile.accumulate)
+            finally:
+                operation.release()
+
+        self.operations.append((operation, self.workers.run(judge, operation.copied())))
 
     def _update(self) -> None:
         """Makes the optimizer's step, and records it if the reference has that optimizer."""

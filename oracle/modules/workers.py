@@ -1,4 +1,4 @@
-"""Judges layers in threads, while the module's backward pass goes on."""
+"""Judges layers and operations in threads, while the module's backward pass goes on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-# The elements of a layer from which on it is worth a thread: NumPy works on so many without Python's lock.
+# The elements of a layer or operation from which on it is worth a thread: NumPy works on so many without Python's lock.
 LARGE = 2**15
-# The elements of all layers that are judged at the same time: judging takes a multiple of their memory.
+# The elements of all that is judged at the same time: judging takes a multiple of their memory.
 MOST = 2**24
 
 

@@ -111,19 +111,26 @@ def flat(x: Any, own: Geometry) -> Any:
     if own.is_dense:
         order = sorted(range(len(own.shape)), key=lambda axis: -own.strides[axis] if own.shape[axis] != 1 else 0)
         return x.transpose(order).reshape(-1) if order else x.reshape(-1)
-    low, high = own.ends
-    return _put(x, own.elements - low, high - low)
+    return _put(x, own, own.ends)
 
 
-def _put(x: Any, places: Array, size: int) -> Any:
-    """The elements at these places of a storage of this size, zero elsewhere; no two of them share a place."""
+def _put(x: Any, own: Geometry, ends: tuple[int, int]) -> Any:
+    """The storage between these ends with an array in it, zero elsewhere; no two of its elements differ and share a place."""
+    low, high = ends
 
     def put(component: Array) -> Array:
-        storage = np.zeros(size, component.dtype)
-        storage[places] = component
+        storage = np.zeros(high - low, component.dtype)
+        _shown(storage, own, low, writeable=True)[...] = component
         return storage
 
     return mapped(x, put)
+
+
+def _shown(storage: Array, own: Geometry, low: int, writeable: bool = False) -> Array:
+    """The array of this geometry in a storage, given from its element `low` on."""
+    (step,) = storage.strides
+    strides = [step * stride for stride in own.strides]
+    return np.lib.stride_tricks.as_strided(storage[own.offset - low :], own.shape, strides, writeable=writeable)
 
 
 def viewed(x: Any, own: Geometry, other: Geometry) -> Any:
@@ -131,13 +138,7 @@ def viewed(x: Any, own: Geometry, other: Geometry) -> Any:
     if not other.size:
         return mapped(x, lambda component: np.zeros(other.shape, component.dtype))
     low = own.ends[0]
-
-    def part(component: Array) -> Array:
-        step = component.strides[0]
-        strides = [step * stride for stride in other.strides]
-        return np.lib.stride_tricks.as_strided(component[other.offset - low :], other.shape, strides, writeable=False)
-
-    return mapped(flat(x, own), part)
+    return mapped(flat(x, own), lambda component: _shown(component, other, low))
 
 
 def gathered(g: Any, own: Geometry, other: Geometry) -> Any:
@@ -148,12 +149,11 @@ def gathered(g: Any, own: Geometry, other: Geometry) -> Any:
     sides = enumerate(zip(other.shape, other.strides, strict=True))
     expanded = tuple(axis for axis, (size, stride) in sides if stride == 0 and size != 1)
     g, part = np.sum(g, axis=expanded) if expanded else g, other.without_expansion
-    places = part.elements - low
     if part.repeats:
         storage = np.zeros_like(g, shape=(high - low,))
-        np.add.at(storage, places.reshape(-1), g.reshape(-1))
+        np.add.at(storage, (part.elements - low).reshape(-1), g.reshape(-1))
     else:
-        storage = _put(g, places, high - low)
+        storage = _put(g, part, own.ends)
     whole = Geometry((high - low,), (1,), low)
     return viewed(storage, whole, own)
 

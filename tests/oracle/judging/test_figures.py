@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,3 +98,19 @@ def test_the_cosine_does_not_depend_on_the_size(size: float) -> None:
     assert cosine_of(got, size * expected) == pytest.approx(0.5)
     assert cosine_of(size * got, expected) == pytest.approx(0.5)
     assert cosine_of(np.zeros(2), size * expected) == 0 and math.isnan(cosine_of(np.zeros(2), np.zeros(2)))
+
+
+@given(seed=st.integers(0, 2**32 - 1), special=st.booleans(), turned=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_an_array_in_which_nothing_rounds_has_the_figures_of_any_other(seed: int, special: bool, turned: bool) -> None:
+    """It takes a shorter way, if it is right to the bit and finite, and no other array does."""
+    got, expected = sample(seed, special)
+    value = got.astype(float)
+    value[np.random.default_rng(seed).uniform(size=got.shape) < 0.05] += 1.0
+    expected = replace(expected, value=np.asfortranarray(value) if turned else value, sigma=np.zeros(got.shape))
+    with np.errstate(all="ignore"), pytest.MonkeyPatch.context() as patch:
+        short = measured(got, expected)
+        patch.setattr(figures.Figures, "add_exact", lambda *_: False)
+        usual = measured(got, expected)
+    for name, figure in vars(usual).items():
+        assert getattr(short, name) == pytest.approx(figure, rel=1e-12, nan_ok=True), name

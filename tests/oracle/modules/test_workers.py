@@ -1,9 +1,11 @@
-"""Layers are judged in threads while the backward pass goes on: the rows are the same, and no error is lost."""
+"""Layers and operations are judged in threads while the backward pass goes on: the rows are the same, and no error is lost."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,9 +80,31 @@ def net() -> tuple[nn.Module, torch.Tensor]:
     return made, torch.randn(4, 3, 40, 40)
 
 
-def test_the_rows_are_those_of_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In what order layers are judged changes no number of a row, and no place of it."""
-    module, x = net()
+class Attention(nn.Module):
+    """Operations between two layers, of which views, a product and a choice hold what the layers made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.out, self.scale = nn.Linear(32, 96), nn.Linear(32, 32), nn.Parameter(torch.randn(32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.into(x).chunk(3, -1)
+        share = torch.softmax((q @ k.transpose(-1, -2)).tril() / 32**0.5, -1)
+        return self.out(torch.relu(share @ v) * self.scale + x)
+
+
+def attention() -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    return Attention(), torch.randn(4, 64, 32, requires_grad=True)
+
+
+@pytest.mark.parametrize("made", [net, attention])
+def test_the_rows_are_those_of_one_thread(
+    monkeypatch: pytest.MonkeyPatch, made: Callable[[], tuple[nn.Module, torch.Tensor]]
+) -> None:
+    """In what order layers and operations are judged changes no number of a row, and no place of it."""
+    module, x = made()
+    monkeypatch.setattr("oracle.modules.workers.LARGE", 1)
     tables = []
     for threads in (1, 3):
         with monkeypatch.context() as within:
@@ -90,6 +114,43 @@ def test_the_rows_are_those_of_one_thread(monkeypatch: pytest.MonkeyPatch) -> No
     same = ["layer", "quantity", "verdict", "n", "worst_index"]
     assert one[same].equals(three[same]) and set(one["verdict"]) == {"pass"}
     np.testing.assert_allclose(one["z_max"], three["z_max"], rtol=1e-6)
+
+
+class Afterwards(Workers):
+    """Judges nothing before the whole step has been made."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(1)
+        self.left: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def run(self, judge: Callable[[], Any], size: int) -> Future[Any]:
+        if not size:
+            return super().run(judge, size)
+        self.left.append((Future(), judge))
+        return self.left[-1][0]
+
+    def release(self) -> None:
+        for future, judge in self.left:
+            future.set_result(judge())
+
+
+def test_what_the_step_overwrites_is_judged_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operation in a thread may be judged when the optimizer has long changed the parameter that it read."""
+    module, x = attention()
+    usual = oracle.check_module(module, x)
+    made: list[Afterwards] = []
+
+    def afterwards(threads: int) -> Workers:
+        made.append(Afterwards(threads))
+        return made[-1]
+
+    monkeypatch.setattr(step, "Workers", afterwards)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
+    late = oracle.check_module(module, x, optimizer=optimizer)
+    operations = usual.table[usual.table["layer_type"].str.startswith("aten.")]
+    assert len(made[0].left) >= len(set(operations["layer"])) and late.passed
+    again = late.table[late.table["layer_type"].str.startswith("aten.")]
+    assert list(again["layer"]) == list(operations["layer"]) and list(again["z_max"]) == list(operations["z_max"])
 
 
 def test_a_wrong_layer_is_found_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import torch
 from oracle.judging.rows import UNJUDGED, WRONG
 from oracle.modules.calls import Node, dense
 from oracle.modules.graph import Edge, edge_of, nodes_behind
+from oracle.modules.workers import on_one_thread
 from oracle.subjects.torch import array
 from oracle.wording.figures import figure
 
@@ -118,9 +119,9 @@ class Arrivals:
             self._pass_on(edge_of(own), torch.ones_like(own) if given is None else given, None)
         for node in nodes_behind([node for node, _ in self._sums], leaves=True):
             parameter = getattr(node, "variable", None)
-            self._hooks.append(node.register_prehook(self._arriving(node, hooked)))
+            self._hooks.append(node.register_prehook(on_one_thread(self._arriving(node, hooked))))
             if parameter is None:
-                self._hooks.append(node.register_hook(self._leaving(node)))
+                self._hooks.append(node.register_hook(on_one_thread(self._leaving(node))))
             elif parameter in self.names:
                 self._accumulate(node, parameter)
 
@@ -204,7 +205,7 @@ class Arrivals:
                 self.astray.append(Astray(name, UNJUDGED, LATER))
             self._left[parameter] = fingerprint(parameter.grad)
 
-        self._hooks += [node.register_prehook(arriving), node.register_hook(added)]
+        self._hooks += [node.register_prehook(on_one_thread(arriving)), node.register_hook(on_one_thread(added))]
 
     def _compare(self, parameter: torch.Tensor) -> None:
         """Compares what a parameter's `grad` holds with what was left in it."""

@@ -25,6 +25,7 @@ from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, 
 from oracle.modules.sampled.plans import Plan
 from oracle.modules.sampled.sampler import Sampler, TooLarge
 from oracle.modules.specs import MOVING, class_name, layer_spec, layer_type, own_forward, refusal, state_of
+from oracle.modules.workers import on_one_thread
 from oracle.programs.torch_calls import has_place, no_array
 from oracle.subjects.torch import array, copied
 
@@ -201,8 +202,8 @@ class Capture:
             return
         call.joined = True
         arrived: list[torch.Tensor] = []
-        self._hooks.append(node.register_prehook(self._arriving(call, output, number, part, arrived)))
-        self._hooks.append(node.register_hook(self._left(call, part, arrived)))
+        self._hooks.append(node.register_prehook(on_one_thread(self._arriving(call, output, number, part, arrived))))
+        self._hooks.append(node.register_hook(on_one_thread(self._left(call, part, arrived))))
         self._entrances.add((node, number))
         for own in nodes_as_young(node, call.age):
             self.owned[own] = call
@@ -258,7 +259,7 @@ class Capture:
                     self.done(call)
 
         call.pending += 1
-        self._hooks.append(node.register_hook(hook))
+        self._hooks.append(node.register_hook(on_one_thread(hook)))
 
     def leave_to_operations(self, outputs: Sequence[torch.Tensor]) -> None:
         """Leaves to their operations the calls that gradients of these outputs also reach by another way than their own output,

@@ -61,7 +61,7 @@ def check_module(
     of its own forward. An operation without a rule is `unjudged`; `report.coverage` says how much that is. A layer that writes to
     its input unnoticed by autograd, or to its upstream gradient, is `wrong`, because other code may read these. In code that
     torch.compile has compiled, layers of torch.nn are judged, and operations between them are unjudged. The module is restored.
-    Large layers are judged beside each other, in as many threads as torch uses.
+    Large layers and operations are judged beside each other, in as many threads as torch uses.
 
     Args:
         torch_module: on any device, of any floating-point dtype, in training or evaluation mode. Layers in 16 bits are judged by

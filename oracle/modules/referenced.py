@@ -15,6 +15,7 @@ from oracle.modules.calls import Node, copy_of
 from oracle.modules.graph import edge_of, nodes_as_young, unrecorded
 from oracle.modules.operations import Called, Operation
 from oracle.modules.used_references import References
+from oracle.modules.workers import on_one_thread
 from oracle.programs.program import Held
 from oracle.programs.torch_calls import has_place
 
@@ -137,7 +138,7 @@ class Referenced:
         for call in self.calls:
             young = {own for node, _ in call.made.values() for own in nodes_as_young(node, call.age)}
             for node in {node for node, _ in call.made.values()}:
-                self._hooks.append(node.register_prehook(self._arriving(call, node)))
+                self._hooks.append(node.register_prehook(on_one_thread(self._arriving(call, node))))
             for node in young:
                 self._listen(call, node)
             owned |= young
@@ -163,7 +164,7 @@ class Referenced:
                     call.operation.gradients[position] = share if so_far is None else so_far + share
 
         if out:
-            self._hooks.append(node.register_hook(hook))
+            self._hooks.append(node.register_hook(on_one_thread(hook)))
 
     def operations(self) -> Iterator[Operation]:
         """The operations that received a gradient; available after the backward pass."""

@@ -31,6 +31,7 @@ from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.tensor_hooks import TensorHooks
 from oracle.modules.unnoticed import Unnoticed
 from oracle.modules.used_references import COMPILED, REENTRANT, References
+from oracle.modules.workers import on_one_thread
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held, Place, replaced
 from oracle.programs.torch_calls import Recording, as_written, frame_of_user, has_place, memory_of, op_name
@@ -381,7 +382,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 operation.add_hidden(self.learnt.pop())
             done(operation)
 
-        self._hooks += [node.register_prehook(arriving), node.register_hook(leaving)]
+        self._hooks += [node.register_prehook(on_one_thread(arriving)), node.register_hook(on_one_thread(leaving))]
 
     def release(self) -> None:
         """Releases autograd's graph, whose nodes hold these hooks, a cycle that Python's collector cannot see."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
-T = TypeVar("T")
-# The elements of a layer or operation from which on it is worth a thread: NumPy works on so many without Python's lock.
-LARGE = 2**15
+import torch
+
+P, T = ParamSpec("P"), TypeVar("T")
+# The elements of a layer or operation from which on it is worth a thread: NumPy works on so many without Python's lock. Of fewer
+# the threads wait for each other.
+LARGE = 2**17
 # The elements of all that is judged at the same time: judging takes a multiple of their memory.
 MOST = 2**24
 
@@ -16,7 +20,8 @@ MOST = 2**24
 class Workers:
     """As many threads as torch uses; with one, everything is judged at once.
 
-    Each thread computes with arrays alone, and with a BLAS of one thread: several with several threads each disturb each other.
+    Each thread computes with arrays alone. From the first call of `run` on, the BLAS has one thread: several threads with several
+    each disturb each other, and so do the idle threads of two libraries, which wait actively.
     """
 
     def __init__(self, threads: int) -> None:
@@ -26,15 +31,15 @@ class Workers:
 
     def run(self, judge: Callable[[], T], size: int) -> Future[T]:
         """Calls `judge`, which judges `size` elements, now or in a thread. It waits while too much is being judged."""
-        if self._pool is None or size < LARGE:
+        if self._pool is None:
+            return _now(judge)
+        if self._limits is None:
+            self._limits = _blas().limit(limits=1)
+        if size < LARGE:
             return _now(judge)
         while self._sizes and sum(self._sizes.values()) + size > MOST:
             ended, _ = wait(self._sizes, return_when=FIRST_COMPLETED)
             self._sizes = {own: held for own, held in self._sizes.items() if own not in ended}
-        if self._sizes and self._limits is None:
-            from threadpoolctl import threadpool_limits  # which looks through all libraries of the process
-
-            self._limits = threadpool_limits(1, "blas")
         future = self._pool.submit(judge)
         self._sizes[future] = size
         return future
@@ -46,6 +51,30 @@ class Workers:
         if self._limits is not None:
             self._limits.restore_original_limits()
         self._sizes, self._limits = {}, None
+
+
+@cache
+def _blas() -> Any:
+    """The BLAS libraries of the process, which are looked for once."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+def on_one_thread(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, whose calls of torch use one thread. After a parallel one the other threads wait actively for the next, and
+    take the processors from those that judge."""
+
+    @wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            torch.set_num_threads(threads)
+
+    return alone
 
 
 def _now(judge: Callable[[], T]) -> Future[T]:

@@ -15,7 +15,7 @@ from torch import nn
 
 import oracle
 from oracle.modules import step
-from oracle.modules.workers import LARGE, MOST, Workers
+from oracle.modules.workers import LARGE, MOST, Workers, on_one_thread
 
 
 @pytest.fixture
@@ -52,16 +52,25 @@ def test_no_more_is_judged_at_a_time_than_fits(two: Workers) -> None:
     assert second.is_set() and running.result()
 
 
-def test_the_blas_has_one_thread_only_while_layers_are_judged(two: Workers) -> None:
+def test_the_blas_has_one_thread_while_layers_are_judged(two: Workers) -> None:
     """Threads of several products at once would disturb each other; afterwards the user's own number holds again."""
-    before, goes_on = blas_threads(), threading.Event()
-    two.run(lambda: goes_on.wait(60), LARGE)
-    assert blas_threads() == before
-    seen = two.run(blas_threads, LARGE)
-    assert seen.result() == {1}
-    goes_on.set()
+    before = blas_threads()
+    assert two.run(blas_threads, 1).result() == two.run(blas_threads, LARGE).result() == {1}
     two.release()
     assert blas_threads() == before
+
+
+def test_calls_of_torch_in_a_hook_use_one_thread() -> None:
+    """Its idle threads would wait actively; the user's number holds again afterwards, of a hook that fails too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert on_one_thread(torch.get_num_threads)() == 1
+        with pytest.raises(ZeroDivisionError):
+            on_one_thread(lambda: 1 // 0)()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("size", [1, LARGE])
@@ -157,6 +166,7 @@ def test_a_wrong_layer_is_found_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> 
     """The arrays from which a row was made stay as they were, although the module goes on."""
     module, x = net()
     right = torch.nn.functional.batch_norm
+    monkeypatch.setattr("oracle.modules.workers.LARGE", 1)
     monkeypatch.setattr(torch.nn.functional, "batch_norm", lambda *args: 2 * right(*args))
     monkeypatch.setattr(step, "Workers", lambda _: Workers(2))
     report = oracle.check_module(module, x)

@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 # The elements of a layer or operation from which on it is worth a thread: NumPy works on so many without Python's lock. Of fewer
 # the threads wait for each other.
 LARGE = 2**17

@@ -10,12 +10,15 @@ from weakref import WeakSet
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from oracle.case.arrays import Array
+from oracle.case.arrays import Array, in_parts
+from oracle.case.nested import leaves
 from oracle.programs.execution import FLOATS
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Event, Held
-from oracle.programs.table import NoRule
+from oracle.programs.table import COMPLEX, NoRule
 
+# Dtypes whose numbers are judged beside whole numbers: of complex ones both parts.
+JUDGED = (*FLOATS, "complex64", "complex128")
 # Methods of arrays that are also functions of NumPy, with the same arguments.
 METHODS = frozenset(
     (
@@ -127,7 +130,8 @@ class Recorded(NDArrayOperatorsMixin):
     itemsize = property(lambda self: self.value.itemsize)
     T = property(np.transpose)
     mT = property(lambda self: np.swapaxes(self, -1, -2))  # noqa: N815
-    real = property(lambda self: self)
+    real = property(lambda self: self.recording.part(self, "real"))
+    imag = property(lambda self: self.recording.part(self, "imag"))
 
     def astype(
         self, dtype: Any, order: Any = "K", casting: Any = "unsafe", subok: Any = True, copy: bool = True
@@ -198,9 +202,10 @@ class NumpyRecording:
             return [self.held(own) for own in value]
         if isinstance(value, np.bool):
             return bool(value)
-        return (
-            float(value) if isinstance(value, np.floating) else int(value) if isinstance(value, np.integer) else value
-        )
+        for kind, number in ((np.floating, float), (np.integer, int), (np.complexfloating, complex)):
+            if isinstance(value, kind):
+                return number(value)
+        return value
 
     def _of(self, array: Array) -> Held:
         owner: Any = array
@@ -208,9 +213,18 @@ class NumpyRecording:
             owner = base  # as_strided puts an object between its result and the array
         self._owners.append(owner)
         start = owner.__array_interface__["data"][0]
-        offset = (array.__array_interface__["data"][0] - start) // array.itemsize
-        strides = tuple(step // array.itemsize for step in array.strides)
-        held = Held(id(owner), Geometry(array.shape, strides, offset), array.dtype.name, lambda: np.array(array))
+        is_complex, real = array.dtype.kind == "c", array.real
+        offset = (array.__array_interface__["data"][0] - start) // real.itemsize
+        shape, strides = array.shape, tuple(step // real.itemsize for step in array.strides)
+        if is_complex:  # real and imaginary parts lie in a last dimension
+            shape, strides = (*shape, 2), (*strides, 1)
+        held = Held(
+            id(owner),
+            Geometry(shape, strides, offset),
+            real.dtype.name,
+            lambda: in_parts(np.array(array)),
+            is_complex=is_complex,
+        )
         self._held.setdefault(id(owner), WeakSet()).add(held)
         return held
 
@@ -241,7 +255,7 @@ class NumpyRecording:
         with np.errstate(all="ignore"):
             made = function(*values(args))
         array = np.asarray(made)
-        if array.dtype.kind not in "biu" and array.dtype.name not in FLOATS:
+        if array.dtype.kind not in "biu" and array.dtype.name not in JUDGED:
             raise NoRule(f"numbers of {array.dtype} are not judged")
         if isinstance(into, Recorded) and (into.shape, into.dtype) == (array.shape, array.dtype) and not into.is_scalar:
             self._keep(into.value)
@@ -249,6 +263,7 @@ class NumpyRecording:
             self._written(name, (*given, *extra), into.value)
             return into
         found = tuple(self._of(array) if at == place else None for at in range(results))
+        name = _of_complex(name, given, found)
         self.events.append(Event(name, (*given, *extra), named or {}, found, results == 1))
         return Recorded(array, self, isinstance(made, np.generic))
 
@@ -278,8 +293,17 @@ class NumpyRecording:
             return self.made(array)
         every = np.arange(x.size).reshape(x.shape)
         places = np.asarray(function(every[()] if x.is_scalar else every, *args, **kwargs))
-        self.events.append(Event("take", (self._of(x.value), self._of(places)), {}, (self._of(array),), True))
+        given, found = (self._of(x.value), self._of(places)), (self._of(array),)
+        self.events.append(Event(_of_complex("take", given, found), given, {}, found, True))
         return Recorded(array, self, isinstance(made, np.generic))
+
+    def part(self, x: Recorded, name: str) -> Any:
+        """The real or the imaginary part, which is a view of complex numbers."""
+        if x.dtype.kind != "c":
+            return x if name == "real" else np.zeros_like(x)
+        own = getattr(x.value, name)
+        self.events.append(Event("view", (self._of(x.value),), {}, (self._of(own),), True))
+        return Recorded(own, self, x.is_scalar)
 
     def put(self, x: Recorded, index: Any, other: Any) -> None:
         """Records writing into a part of an array."""
@@ -320,7 +344,13 @@ class NumpyRecording:
 
     def _written(self, name: str, args: tuple[Any, ...], into: Array) -> None:
         held = self._of(into)
-        self.events.append(Event(name, args, {}, (held,), True, ((held, 0),)))
+        self.events.append(Event(_of_complex(name, args, (held,)), args, {}, (held,), True, ((held, 0),)))
+
+
+def _of_complex(name: str, *arrays: Any) -> str:
+    """The name of a call, marked if one of its arrays is complex."""
+    is_complex = any(isinstance(own, Held) and own.is_complex for own in leaves(arrays))
+    return f"{COMPLEX}{name}" if is_complex else name
 
 
 def holds_recorded(value: Any) -> bool:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from oracle.case.arrays import in_parts
 from oracle.case.nested import leaves
 from oracle.programs import numpy_composed as composed
-from oracle.programs import numpy_linear_algebra, numpy_statistics
-from oracle.programs.execution import FLOATS
-from oracle.programs.numpy_arrays import NumpyRecording, Recorded, plain, values
+from oracle.programs import numpy_fourier, numpy_linear_algebra, numpy_statistics
+from oracle.programs.numpy_arrays import JUDGED, NumpyRecording, Recorded, plain, values
 from oracle.programs.numpy_ufuncs import written
 from oracle.programs.table import NoRule
 from oracle.running_error.model import limits
@@ -23,7 +23,7 @@ NOTHING: Any = object()
 MOVES = (
     "reshape", "transpose", "permute_dims", "swapaxes", "matrix_transpose", "moveaxis", "rollaxis", "expand_dims", "squeeze",
     "broadcast_to", "flip", "flipud", "fliplr", "roll", "repeat", "tile", "take", "take_along_axis", "ravel", "rot90",
-    "diagonal", "delete", "resize", "lib.stride_tricks.sliding_window_view",
+    "diagonal", "delete", "resize", "lib.stride_tricks.sliding_window_view", "fft.fftshift", "fft.ifftshift",
 )  # fmt: skip
 # Functions whose results have no gradient.
 CHOICES = (
@@ -87,7 +87,8 @@ def _alike(made: Any, due: Any) -> bool:
     got, due = np.asarray(plain(made)), np.asarray(due)
     if got.dtype != due.dtype or got.shape != due.shape:
         return False
-    if due.dtype.name not in FLOATS or not due.size:
+    got, due = in_parts(got), in_parts(due)
+    if due.dtype.name not in JUDGED or not due.size:
         return bool(np.array_equal(got, due))
     near = float(np.sqrt(limits(due.dtype).eps))
     got, due = got.astype(np.float64), due.astype(np.float64)
@@ -320,6 +321,14 @@ def _nansum(recording: NumpyRecording, a: Any, axis: Any = None, keepdims: bool 
     )
 
 
+def _angle(recording: NumpyRecording, z: Any, deg: bool = False) -> Any:
+    x = recording.lifted(z)
+    if x.dtype.kind != "c":  # 0 or π
+        return np.arctan2(np.zeros_like(x), x) if not deg else np.rad2deg(np.angle(x))
+    angle = recording.call("angle", np.angle, (x,))
+    return np.rad2deg(angle) if deg else angle
+
+
 ADAPTED: dict[str, Callable[..., Any]] = {
     "sum": _reduction("sum", np.sum, 0, np.add),
     "prod": _reduction("prod", np.prod, 1, np.multiply),
@@ -351,7 +360,11 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "linalg.slogdet": _slogdet,
     "linalg.det": _of_matrix("_linalg_det", np.linalg.det, 3),
     "linalg.solve": _solve,
+    "real": lambda recording, val: recording.lifted(val).real,
+    "imag": lambda recording, val: recording.lifted(val).imag,
+    "angle": _angle,
 }
+ADAPTED |= numpy_fourier.ADAPTED
 ADAPTED["around"] = ADAPTED["round"]
 ADAPTED["amax"], ADAPTED["amin"] = ADAPTED["max"], ADAPTED["min"]
 COMPOSED = composed.FUNCTIONS | numpy_linear_algebra.FUNCTIONS | numpy_statistics.FUNCTIONS

@@ -21,7 +21,7 @@ def dot(a: Any, b: Any) -> Any:
 
 
 def vdot(a: Any, b: Any) -> Any:
-    return np.matmul(as_array(a).reshape(-1), as_array(b).reshape(-1))
+    return np.matmul(np.conjugate(as_array(a)).reshape(-1), as_array(b).reshape(-1))
 
 
 def inner(a: Any, b: Any) -> Any:

@@ -32,6 +32,8 @@ UFUNCS = {
     np.bitwise_xor: "bitwise_xor", np.logical_xor: "bitwise_xor", np.invert: "bitwise_not", np.fabs: "abs", np.positive: "clone",
     np.conjugate: "clone",
 }  # fmt: skip
+# Those of complex numbers that have another name.
+OF_COMPLEX = {np.conjugate: "conj_physical", np.sign: "sgn", np.power: "pow.Tensor_Scalar"}
 # Functions that choose or compare. They round nothing, so each argument keeps its precision.
 UNROUNDED = frozenset(("gt", "ge", "lt", "le", "eq", "ne", "isnan", "isinf", "isfinite", "signbit"))
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
@@ -77,6 +79,10 @@ def _made(recording: NumpyRecording, ufunc: np.ufunc, inputs: Any, out: Any) -> 
     name = UFUNCS.get(ufunc, f"np.{ufunc.__name__}")
     if name in UNROUNDED or name.startswith(("logical", "bitwise")):
         return recording.call(name, ufunc, inputs)
+    if any(np.asarray(own).dtype.kind == "c" for own in values(inputs)):
+        if ufunc is np.power and np.ndim(values(inputs[1])):
+            raise NoRule("there is no rule for np.power of complex numbers with an array of exponents")
+        return recording.call(OF_COMPLEX.get(ufunc, name), ufunc, inputs, into=out)
     with np.errstate(all="ignore"):
         kind = np.asarray(ufunc(*values(inputs))).dtype
     if kind.name in FLOATS:  # NumPy computes in the dtype of the result, to which it converts the arguments first

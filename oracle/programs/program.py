@@ -192,9 +192,14 @@ class Program:
     @property
     def complex_values(self) -> set[int]:
         """The values whose last dimension holds real and imaginary parts."""
-        pairs = [*self.inputs, *self.constants.items()]
-        made = [pair for call in self.calls for pair in zip(call.results, call.recorded, strict=True)]
-        return {value for value, held in (*pairs, *made) if value is not None and held is not None and held.is_complex}
+        found = {value for value, held in (*self.inputs, *self.constants.items()) if held.is_complex}
+        for call in self.calls:
+            # An array after a part of it was written was not recorded itself.
+            is_written = call.name == "write" and call.args[0].value in found
+            for value, held in zip(call.results, call.recorded, strict=True):
+                if value is not None and (held.is_complex if held is not None else is_written):
+                    found.add(value)
+        return found
 
 
 def refs(arguments: Any) -> Iterator[Ref]:

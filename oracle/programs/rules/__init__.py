@@ -6,6 +6,7 @@ from oracle.programs.rules import attention as attention
 from oracle.programs.rules import comparisons as comparisons
 from oracle.programs.rules import complex_functions as complex_functions
 from oracle.programs.rules import complex_numbers as complex_numbers
+from oracle.programs.rules import complex_products as complex_products
 from oracle.programs.rules import contractions as contractions
 from oracle.programs.rules import copies as copies
 from oracle.programs.rules import ctc as ctc

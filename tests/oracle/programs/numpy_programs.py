@@ -71,7 +71,43 @@ def written_in_order(x: Any) -> Any:
     return out
 
 
+def z(x: Any) -> Any:
+    """Complex numbers."""
+    return x + 1j * np.cos(x)
+
+
+def parts(y: Any) -> Any:
+    """Real and imaginary parts, which are real numbers."""
+    return np.stack([y.real, y.imag])
+
+
+def transforms(of: Callable[..., Any], several: bool, to_real: bool = False) -> list[Callable[[Any], Any]]:
+    """Calls of a Fourier transform along one axis, or along several."""
+    shown: Callable[[Any], Any] = (lambda y: y) if to_real else parts
+    size, axis = ("s", "axes") if several else ("n", "axis")
+    sizes: list[Any] = [(3, 3), (2, 7)] if several else [3, 7]
+    calls: list[dict[str, Any]] = [
+        *({}, {"norm": "ortho"}, {"norm": "forward"}, {axis: (0, 1) if several else 0}),
+        *({size: own, axis: (-1, -2) if several else -1} for own in sizes),
+    ]
+    given: list[Callable[[Any], Any]] = [z] if to_real or "r" not in of.__name__ else [lambda x: x]
+    if "r" not in of.__name__:
+        given.append(lambda x: x)
+    return [lambda x, f=f, k=k: shown(of(f(x), **k)) for f in given for k in calls]
+
+
 CALLS: dict[str, list[Callable[[Any], Any]]] = {
+    **{
+        f"fft.{name}": transforms(getattr(np.fft, name), name[-1] in "2n", name.startswith("irfft"))
+        for name in (
+            f"{kind}{rank}" for kind in ("fft", "ifft", "rfft", "irfft") for rank in ("", "2", "n")
+        )
+    },
+    "fft.fftshift": [np.fft.fftshift, lambda x: np.fft.fftshift(x, -1), lambda x: parts(np.fft.fftshift(z(x)))],
+    "fft.ifftshift": [np.fft.ifftshift, lambda x: np.fft.ifftshift(x, -1), lambda x: parts(np.fft.ifftshift(z(x)))],
+    "real": [np.real, lambda x: np.real(z(x) * z(x)), lambda x: z(x).T.real],
+    "imag": [np.imag, lambda x: x + np.imag(x), lambda x: np.imag(z(x) * z(x)), lambda x: z(x)[::-1].imag],
+    "angle": [lambda x: np.angle(z(x)), lambda x: np.angle(z(x), deg=True), lambda x: x * np.angle(x - 1.2)],
     "sum": [
         np.sum, lambda x: x.sum(-1), lambda x: np.sum(x, axis=(0, -1)), lambda x: np.sum(x, keepdims=True), lambda x: x.sum(()),
         lambda x: np.sum(x, -1, dtype=np.float64), lambda x: np.sum(x, 0, None, None, True), by_out,

@@ -71,6 +71,8 @@ def _of_real(recording: NumpyRecording, x: Any, s: Any, axes: Any, norm: Any) ->
 def _to_real(recording: NumpyRecording, x: Any, s: Any, axes: Any, norm: Any) -> Any:
     x = recording.lifted(x)
     axes = _axes(x, s, axes)
+    if not all(x.shape[axis] for axis in axes):  # NumPy errs: reports/findings/numpy-irfft-empty.md
+        raise NoRule("there is no rule for an inverse Fourier transform of an empty axis to real numbers")
     sizes = [x.shape[axis] for axis in axes] if s is None else list(s)
     if s is None:
         sizes[-1] = 2 * (sizes[-1] - 1)

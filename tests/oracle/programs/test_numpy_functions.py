@@ -39,6 +39,12 @@ ELSEWHERE = {
 }  # fmt: skip
 
 
+REFUSED = {
+    "there is no rule for np.cross of vectors in two dimensions",
+    "there is no rule for an inverse Fourier transform of an empty axis to real numbers",
+}
+
+
 def results(made: Any) -> list[Any]:
     return [np.asarray(own) for own in leaves(made)]
 
@@ -91,7 +97,7 @@ def test_every_function_that_is_followed_has_calls_here() -> None:
 
 @pytest.mark.parametrize(("name", "place"), [(name, place) for name, own in CALLS.items() for place in range(len(own))])
 def test_a_call_gives_its_own_numbers_and_gradients(name: str, place: int) -> None:
-    """For arrays of each form. Only the cross product of vectors in two dimensions is refused where NumPy takes it."""
+    """For arrays of each form. Only a few calls are refused that NumPy takes, some of them with a wrong result."""
     refused = []
     for form in ARRAYS:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -103,4 +109,4 @@ def test_a_call_gives_its_own_numbers_and_gradients(name: str, place: int) -> No
             except BaseException as error:
                 error.add_note(f"for the array {form}")
                 raise
-    assert not refused or set(refused) == {"there is no rule for np.cross of vectors in two dimensions"}
+    assert set(refused) <= REFUSED

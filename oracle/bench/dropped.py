@@ -21,6 +21,11 @@ DROPPED = (
         "no gain",
     ),
     (
+        "Rounding errors from squares, and products and sums in memory that is free",
+        "GELU's rule 189 to 185 ns an element, SiLU's 83 to 83",
+        "no gain",
+    ),
+    (
         "malloc's thresholds, so that large arrays are not mapped anew",
         "2.9 to 2.6 s, and 8.3 to 8.1 s",
         "a library cannot set them",

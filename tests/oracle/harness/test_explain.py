@@ -12,7 +12,7 @@ import pytest
 
 import oracle
 from oracle.execution.network import LAYERS
-from oracle.execution.walk import BACKWARD, EQUATIONS, FORWARD, GIVEN, UPDATE, Section
+from oracle.execution.walk import BACKWARD, EQUATIONS, FORWARD, GIVEN, LOSS, UPDATE, Section
 from oracle.report.network_drawing import Weights, edges
 from oracle.report.walk import Walk
 
@@ -63,6 +63,18 @@ def test_a_convolution_is_walked_by_its_own_equations() -> None:
     conv, pool = " ".join(said["conv2 (Conv2d)"]), " ".join(said["pool1 (AvgPool2d)"])
     assert all(equation in conv for equation in ("eq. (7)", "eq. (8)", "eq. (9)")) and "eq. (5)" not in conv
     assert "spreads its gradient evenly" in pool and "eq." not in pool
+
+
+def test_a_walk_begins_with_what_is_given_and_shows_the_loss() -> None:
+    """Without a loss the upstream gradient is given."""
+    stages = [
+        (own.stage, own.place)
+        for own in oracle.explain("linear/Linear,in_features=3,out_features=4,bias=True,batch=5").sections
+    ]
+    assert (GIVEN, "upstream gradient") in stages
+    assert (LOSS, "loss (MSELoss)") in [
+        (own.stage, own.place) for own in oracle.explain("worked-example/plain").sections
+    ]
 
 
 def test_a_later_step_starts_from_what_the_one_before_left() -> None:

@@ -250,6 +250,17 @@ def test_buffers_of_a_layer_that_stands_twice_take_two_updates(dtype: str, train
     assert [(row.quantity, row.mode) for row in wrong] == [("buffer.running_mean", END_TO_END)]
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value")
+def test_a_wrong_shape_is_wrong_also_where_the_numbers_leave_the_range() -> None:
+    """That much is known of a number which the dtype cannot hold."""
+    case = replace(linear(), inputs=(np.full((4, 3), 1e30),), grad_outputs=(np.full((4, 2), 1e30),)).astype("float32")
+    trace = refbp_subject.run(case)
+    key = Key(0, "linear", "grad.weight")
+    assert seen(judge(case, trace, torch_subject), LOCAL)[key[1:]] == UNDECIDED
+    other = Trace({**trace.arrays, key: trace.arrays[key][:, :2]})
+    assert seen(judge(case, other, torch_subject), LOCAL)[key[1:]] == WRONG
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_a_product_that_overflows_in_float64_is_undecided() -> None:
     """Infinite or NaN by the order in which its terms are added. Where nothing overflows a wrong element stays one."""

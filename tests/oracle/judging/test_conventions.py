@@ -78,6 +78,14 @@ def adam(w: Any, g: Any, step: int, m: Any, v: Any, _: Any) -> Any:
     return w - kind(0.3) * (m / kind(1 - 0.9**t)) / root, m, v, np.asarray(t)
 
 
+def adam_in_short(w: Any, g: Any, step: int, m: Any, v: Any, _: Any) -> Any:
+    kind, t = w.dtype.type, step + 1
+    m = kind(0.9) * (0 * w if m is None else m) + kind(0.1) * g
+    v = kind(0.99) * (0 * w if v is None else v) + kind(0.01) * g * g
+    rate = kind(0.3 * np.sqrt(1 - 0.99**t) / (1 - 0.9**t))
+    return w - rate * m / (np.sqrt(v) + kind(1e-3)), m, v, np.asarray(t)
+
+
 INSIDE = "epsilon_inside_root"
 UPDATES = {
     "velocity": ("velocity_holds_rate", ("momentum",), velocity, update("SGD", lr=0.3, momentum=0.9)),
@@ -90,6 +98,12 @@ UPDATES = {
     ),
     "adagrad": (INSIDE, ("sum", "step"), adagrad, update("Adagrad", 0.1, lr=0.3, eps=1e-3)),
     "adam": (INSIDE, ("exp_avg", "exp_avg_sq", "step"), adam, update("Adam", 0.1, lr=0.3, betas=(0.9, 0.99), eps=1e-3)),
+    "adam in short": (
+        "adam_epsilon_uncorrected",
+        ("exp_avg", "exp_avg_sq", "step"),
+        adam_in_short,
+        update("Adam", 0.1, lr=0.3, betas=(0.9, 0.99), eps=1e-3),
+    ),
 }
 
 
@@ -162,6 +176,52 @@ def clipped(p: Any, t: Any) -> Any:
     return value, lambda g: ((g / n) * (q - t) / (q * (1 - q)), (g / n) * (np.log1p(-q) - np.log(q)))
 
 
+def uncut(x: Any) -> Any:
+    return np.log1p(np.exp(x)), lambda g: (g / (1 + np.exp(-x)),)
+
+
+def hardswish(x: Any) -> Any:
+    inside = (x > -3) & (x < 3)
+    gate = np.minimum(np.maximum(x + 3, 0), 6)
+    return x * gate / 6, lambda g: (g / 6 * gate + g / 6 * x * inside,)
+
+
+def gaussian(x: Any, t: Any, var: Any) -> Any:
+    least, n = x.dtype.type(0.1), x.dtype.type(2 * x.size)
+    v, d = np.maximum(var, least), x - t
+    value = np.asarray((np.log(v) + d * d / v).sum() / n, x.dtype)
+
+    def backward(g: Any) -> Any:
+        along = 2 * d / v * (g / n)
+        return along, -along, np.where(var > least, (1 / v - (d / v) ** 2) * (g / n), 0).astype(x.dtype)
+
+    return value, backward
+
+
+def simplex(x: Any, t: Any) -> Any:
+    n = x.dtype.type(len(x))
+    z = x - x.max(1, keepdims=True)
+    total = np.exp(z).sum(1, keepdims=True)
+    value = np.asarray((np.log(total)[:, 0] - (t * z).sum(1)).sum() / n, x.dtype)
+    return value, lambda g: ((np.exp(z) / total - t) * (g / n), -z * (g / n))
+
+
+def leaky_relu(x: Any) -> Any:
+    slope = x.dtype.type(0.25)
+    slopes = np.where(x > 0, 1, np.where(x < 0, slope, 0)).astype(x.dtype)
+    return np.maximum(x, 0) + slope * np.minimum(x, 0), lambda g: (g * slopes,)
+
+
+def selu(x: Any) -> Any:
+    scale, alpha, exp = x.dtype.type(1.0507), x.dtype.type(1.67326), np.exp(np.minimum(x, 0))
+    return scale * np.where(x > 0, x, alpha * (exp - 1)), lambda g: (g * scale * np.where(x > 0, 1, alpha * exp),)
+
+
+def flushed_relu(x: Any) -> Any:
+    x = np.where(np.abs(x) < np.finfo(x.dtype).tiny, 0, x)
+    return np.maximum(x, 0), lambda g: (np.where(x > 0, g, 0),)
+
+
 RNG = np.random.default_rng(1)
 ROWS = RNG.standard_normal((6, 5))
 PROBABILITIES = np.array([0.0, 1.0, 1e-9, 0.3, 0.9])
@@ -185,6 +245,23 @@ FORMULAS: dict[str, tuple[str, str, Any, dict[str, Any]]] = {
         clipped,
         {"x": PROBABILITIES, "target": np.array([0.0, 1.0, 1.0, 1.0, 0.2])},
     ),
+    "softplus": ("softplus_uncut", "softplus", uncut, {"x": ROWS, "threshold": 0.5}),
+    "hardswish": ("hardswish_as_product", "hardswish", hardswish, {"x": np.linspace(-4, 9, 200)[:, None]}),
+    "variance": (
+        "clamped_variance",
+        "gaussian_nll_loss",
+        gaussian,
+        {"x": ROWS, "target": ROWS[::-1], "var": np.where(ROWS > 0, 0.05, 0.8), "eps": 0.1},
+    ),
+    "simplex": (
+        "probabilities_on_the_simplex",
+        "cross_entropy",
+        simplex,
+        {"x": ROWS, "target": np.exp(ROWS) / np.exp(ROWS).sum(1, keepdims=True)},
+    ),
+    "leaky_relu": ("nothing_at_equality", "leaky_relu", leaky_relu, {"x": ROWS * (ROWS > -1), "negative_slope": 0.25}),
+    "selu": ("selu_in_six_digits", "selu", selu, {"x": ROWS}),
+    "subnormals": ("subnormals_as_zero", "relu", flushed_relu, {"x": np.where(ROWS > 1, 1e-40, ROWS)}),
 }
 
 

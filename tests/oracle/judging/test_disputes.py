@@ -11,18 +11,20 @@ import pytest
 import oracle
 from oracle import Case, Spec
 from oracle.case.arrays import Array
+from oracle.judging import witness
 from oracle.judging.case_rows import judge
-from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, PASS, WRONG
+from oracle.judging.rows import CONVENTION, DISCREPANCIES, LOCAL, PASS, WRONG, Row
+from oracle.running_error import LAMBDA
 from oracle.subjects import refbp, torch
-from oracle.trace import Trace
+from oracle.trace import Key, Trace
 
 
 def channels_last(array: Array) -> Array:
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
 
 
-def norm_of_one(kind: str, *, training: bool) -> Case:
-    """A norm of a single sample, whose upstream gradient lies channels last."""
+def norm_of_one(kind: str, *, training: bool, of_input: bool = False) -> Case:
+    """A norm of a single sample, whose upstream gradient, or else its input, lies channels last."""
     rng = np.random.default_rng(0)
     shape = (1, 2, 3, 4) if kind.endswith("2d") else (1, 2, 2, 3, 4)
     params = {"0.weight": rng.standard_normal(2), "0.bias": rng.standard_normal(2)}
@@ -31,12 +33,13 @@ def norm_of_one(kind: str, *, training: bool) -> Case:
         params |= {"0.running_mean": np.zeros(2), "0.running_var": np.ones(2), "0.num_batches_tracked": np.array(0)}
     else:
         options["affine"] = True
+    x, grad = rng.standard_normal(shape), rng.standard_normal(shape)
     return Case(
         "one",
         layers=(Spec(kind, options),),
         params=params,
-        inputs=(rng.standard_normal(shape),),
-        grad_outputs=(channels_last(rng.standard_normal(shape)),),
+        inputs=(channels_last(x) if of_input else x,),
+        grad_outputs=(grad if of_input else channels_last(grad),),
         training=training,
     )
 
@@ -57,11 +60,14 @@ class Changed:
         return trace
 
 
-@pytest.mark.parametrize("kind", ["BatchNorm2d", "BatchNorm3d", "InstanceNorm2d"])
+@pytest.mark.parametrize(
+    ("kind", "of_input"),
+    [("BatchNorm2d", False), ("BatchNorm2d", True), ("BatchNorm3d", False), ("InstanceNorm2d", False)],
+)
 @pytest.mark.parametrize("training", [True, False])
-def test_torch_is_asked_again_in_another_layout(kind: str, training: bool) -> None:
+def test_torch_is_asked_again_in_another_layout(kind: str, training: bool, of_input: bool) -> None:
     """Its norms of one sample go wrong in mixed memory formats: refbp is not to blame, and the rows say who is."""
-    report = oracle.run("refbp", cases=[norm_of_one(kind, training=training)])
+    report = oracle.run("refbp", cases=[norm_of_one(kind, training=training, of_input=of_input)])
     assert report.passed, report
     said = set(report.table[report.table["verdict"] == CONVENTION]["diagnosis"])
     assert said == {"torch errs here: in another memory layout it agrees with the subject"}
@@ -101,6 +107,24 @@ def test_a_third_witness_decides(quantity: str) -> None:
     assert rows(linear(), wrong, torch)[quantity] in DISCREPANCIES
     assert rows(linear(), worse, wrong)[quantity] in DISCREPANCIES
     assert set(rows(linear(), refbp, torch).values()) == {PASS}
+
+
+def test_of_several_directions_the_worst_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what the gradient claims along it, what the differences say, and how far apart these may be."""
+    case, offsets = linear(), [0.0, 3.0, *[0.5] * witness.DIRECTIONS]
+    grad = refbp.run(case).arrays[Key(0, "0", "grad.weight")]
+    seen: list[float] = []
+
+    def derivative(case: Case, argument: str, direction: Array) -> tuple[float, float, bool]:
+        seen.append(float(np.sum(grad * direction)) + offsets[len(seen)])
+        return seen[-1], 0.0, True
+
+    monkeypatch.setattr(witness, "directional_derivative", derivative)
+    row = Row("linear", "float64", 0, "0", "Linear", "grad.weight", LOCAL, PASS)
+    row = witness.along_directions(case, "0.weight", grad, np.full(grad.shape, 1e-9), row)
+    assert (row.verdict, row.n_outside, row.expected) == (WRONG, witness.DIRECTIONS - 1, seen[1])
+    assert (row.got, row.max_abs) == (pytest.approx(seen[1] - 3), pytest.approx(3))
+    assert row.z_max == pytest.approx(3 / row.tolerance * LAMBDA)
 
 
 def test_of_an_output_nobody_else_knows() -> None:

@@ -64,7 +64,7 @@ def test_one_row_for_all_steps_tells_of_the_first_discrepancy() -> None:
         return Row("case", "float64", step, "last", "Linear", quantity, LOCAL, verdict, z_max=z)
 
     rows = [row(2, PASS, 3.0), row(5, WRONG, 9.0), row(4, WRONG, 7.0), row(6, WRONG, 80.0)]
-    fine = [row(1, PASS, np.nan, "grad_input"), row(2, PASS, 2.0, "grad_input"), row(3, PASS, 1.0, "grad_input")]
+    fine = [row(1, PASS, np.nan, "grad_input"), row(2, PASS, 0.5, "grad_input"), row(3, PASS, 0.2, "grad_input")]
     assert [(own.step, own.verdict, own.quantity) for own in condensed(rows + fine)] == [
         (4, WRONG, "output"),
         (2, PASS, "grad_input"),

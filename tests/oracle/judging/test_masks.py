@@ -142,6 +142,14 @@ def test_a_mask_of_numbers_is_a_mask_of_another_dtype() -> None:
     assert ("mask", WRONG) in {(row.quantity, row.verdict) for row in judge(case, trace, torch_subject)}
 
 
+def test_a_mask_alone_is_nothing_to_judge() -> None:
+    """Without the layer's input nothing says which shape it should have."""
+    case = network_case("drop/out", "a mask", [layer("Dropout", name="drop")], (10, 100))
+    bench = Bench(Trace(), None, Profile(), layer_types(case), replace(blank(), layer="", quantity=""))
+    bench.trace.record(0, "drop", "mask", HALF)
+    assert list(judge_masks(case, bench)) == []
+
+
 @pytest.mark.parametrize("shape", [(4, 5, 3), (4, 5, 3, 3)])
 def test_dropout2d_drops_channels_of_three_dimensions_too(shape: tuple[int, ...]) -> None:
     """Three dimensions are (N, C, L) to torch's Dropout2d: its mask is right, and judged."""

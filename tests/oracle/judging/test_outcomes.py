@@ -9,7 +9,7 @@ import pytest
 
 from oracle import run
 from oracle.case.case import Case, Spec
-from oracle.judging.rows import LOCAL, PASS
+from oracle.judging.rows import LOCAL, PASS, WRONG
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.model import EQUAL, EXACT, OPEN
 from oracle.subjects import refbp as honest
@@ -89,6 +89,12 @@ def test_a_wrong_element_passes_by_neither(base: Any, quantity: str) -> None:
     taken = other.run(tiny_gradients().astype("float32")).arrays[Key(STEP, "0", f"{quantity}.weight")]
     for change in (lambda array: array * 1.01, lambda array: taken):
         assert verdicts(Changed(base, quantity, change))[f"{quantity}.weight"] != PASS
+
+
+def test_a_quantity_of_another_shape_is_wrong_and_says_nothing_of_the_outcome() -> None:
+    """The others tell which outcome it was."""
+    found = verdicts(Changed(Widely(), "step_size", lambda array: array[:-1]))
+    assert (found["step_size.weight"], found["prev.weight"], found["param.weight"]) == (WRONG, PASS, PASS)
 
 
 def test_a_comparison_that_rounding_can_change_has_either_outcome() -> None:

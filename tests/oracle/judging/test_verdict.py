@@ -599,3 +599,25 @@ def test_a_difference_where_none_is_allowed_is_not_a_sum_in_16_bits() -> None:
     value = np.ones((40, 30))
     row = Row("case", "bfloat16", 0, "0", "Linear", "output", "local", WRONG)
     assert not adds_up_in_16_bits(row, value * 1.5, exact(value))
+
+
+def test_errors_within_the_bound_are_wrong_together_only_by_a_factor() -> None:
+    """Elements beyond their tolerance, all within the worst case: errors at random are `imprecise`, those of a factor `wrong`."""
+    rng = np.random.default_rng(0)
+    value = rng.standard_normal((16, 32))
+    due = known(value, sigma=1e-6, bound=1e-4)
+    for error, verdict in ((rng.standard_normal(value.shape) * 4e-6, IMPRECISE), (value * 4e-6, WRONG)):
+        row = judged((value + error).astype(np.float32), due)
+        assert row.n_outside > 0 and row.bound_ratio < 1
+        assert (row.verdict, row.diagnosis[:31]) == (verdict, "less precise than it should be:")
+
+
+def test_errors_along_a_given_array_in_each_row_are_no_lower_precision() -> None:
+    """As where a norm's projection is wrong; the same errors at random would be those of a lower precision."""
+    rng = np.random.default_rng(0)
+    value, given = rng.standard_normal((2, 16, 32))
+    got = (value + given * rng.uniform(0.5, 2, (16, 1)) * 1e-4).astype(np.float32)
+    row = Row("case", "float32", 0, "0", "LayerNorm", "grad_input", LOCAL, "")
+    for arrays, verdict in (((given,), WRONG), ((), IMPRECISE)):
+        found = compare(row, got, known(value), structured=False, no_terms=False, given=arrays)
+        assert found.verdict == verdict

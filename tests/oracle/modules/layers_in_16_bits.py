@@ -18,6 +18,10 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Conv2d, circular": (lambda: nn.Conv2d(8, 8, 3, padding=2, padding_mode="circular"), (8, 6, 6)),
     "Conv2d, reflected": (lambda: nn.Conv2d(8, 8, (3, 2), (2, 1), 1, (1, 2), padding_mode="reflect"), (8, 9, 9)),
     "Conv2d, replicated": (lambda: nn.Conv2d(8, 8, (3, 2), (2, 1), 2, (1, 2), padding_mode="replicate"), (8, 9, 9)),
+    "Conv2d, reflected and dilated": (
+        lambda: nn.Conv2d(4, 4, 3, dilation=2, padding="same", padding_mode="reflect"),
+        (4, 9, 9),
+    ),
     "Conv3d": (lambda: nn.Conv3d(4, 4, 3), (4, 5, 5, 5)),
     "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 8, 4, stride=2), (4, 30)),
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(8, 4, 3, stride=2), (8, 7, 7)),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import refbp
 from oracle import Case, Profile, Spec, Trace, Unsupported, check_module, check_op, run
 from oracle.execution.predict import predict
 from oracle.running_error import ErrorModel
@@ -49,6 +50,42 @@ def test_binary_cross_entropy_as_in_textbooks(target: str, reduction: str) -> No
     assert report.passed, str(report)
     wrong = textbook(1.0001, reduction)
     assert not check_op("binary_cross_entropy", wrong, x=p, target=t, reduction=reduction).passed
+
+
+@pytest.mark.parametrize("name", ["gelu", "sigmoid", "elu", "celu", "selu", "softplus", "logsigmoid", "tanhshrink"])
+def test_another_formula_excuses_no_small_error(name: str) -> None:
+    """Where other formulas are known, a gradient that is too large by 300 roundoffs is wrong beside numbers of usual size."""
+    x = np.linspace(-3, 3, 101)[:, None] + 0.01
+
+    def off(factor: float) -> Any:
+        def fn(x: Any) -> Any:
+            y, backward = getattr(refbp.functional, name)(x)
+            return y, lambda dy: (backward(dy) * x.dtype.type(factor)).astype(x.dtype)
+
+        return fn
+
+    assert check_op(name, off(1.0), x=x, dtypes=("float32",)).passed
+    report = check_op(name, off(1 + 2e-5), x=x, dtypes=("float32",))
+    assert [culprit.quantity for culprit in report.blame] == ["grad_input"]
+    assert report.table.n_outside.max() > len(x) / 2
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_slope_from_the_logarithm(dtype: str) -> None:
+    """As logaddexp is differentiated: the difference of z and y loses digits where both are large."""
+
+    def softplus(z: Any) -> Any:
+        y = np.logaddexp(z, z.dtype.type(0))
+        return y, lambda dy: dy * np.exp(z - y)
+
+    def logsigmoid(z: Any) -> Any:
+        y = -np.logaddexp(-z, z.dtype.type(0))
+        return y, lambda dy: dy * np.exp(y - z)
+
+    z = np.linspace(-40, 19, 200)[:, None]
+    for name, own in (("softplus", softplus), ("logsigmoid", logsigmoid)):
+        report = check_op(name, own, x=z if name == "softplus" else -z, dtypes=(dtype,))
+        assert report.passed, str(report)
 
 
 @pytest.mark.parametrize("name", ["ELU", "CELU", "SELU"])

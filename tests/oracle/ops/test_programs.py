@@ -140,6 +140,13 @@ def test_a_gradient_of_another_shape_is_wrong_and_said_to_be_of_it() -> None:
     assert found == {("grad_input", "wrong", "2 too few along dimension 0")}
 
 
+def test_an_array_without_elements_shows_nothing() -> None:
+    """It is taken, and nothing passes with it."""
+    report = oracle.check_op(torch.sin, oracle.from_torch(torch.sin), x=(0, 3))
+    assert not report.passed and not report.blame
+    assert "no gradient was decided" in str(report)
+
+
 def test_a_reference_that_means_something_else_in_numpy() -> None:
     """Torch's `w.transpose(0, 1)` exchanges two dimensions; NumPy's names the order of all, and here leaves them as they are."""
 

@@ -128,6 +128,21 @@ def test_a_kink_that_a_program_writes_as_a_comparison(dtype: str) -> None:
         assert row["verdict"] == ("wrong" if slope == 2 else "pass" if slope == -1 else "convention"), row
 
 
+@pytest.mark.parametrize("slope", [0.75, 1.0])
+def test_no_gradient_between_is_right_at_a_jump(slope: float) -> None:
+    """x / 2 below zero, and x + 1 above: the slope at zero is the one of the side to which zero belongs."""
+
+    def jumping(x: Any) -> Any:
+        return torch.where(x > 0, x + 1, x * 0.5)
+
+    at = slopes(
+        lambda x: np.where(x > 0, 1.0, np.where(x < 0, 0.5, slope)),
+        lambda x: np.where(x > 0, x + 1, x * x.dtype.type(0.5)),
+    )
+    report = oracle.check_op(jumping, at, x=KINK, dtypes=("float32",))
+    assert [culprit.quantity for culprit in report.blame] == ["grad_input"]
+
+
 def test_no_gradient_is_right_on_the_other_side_of_a_jump() -> None:
     """A threshold, a mask that is an array of its own, and a maximum that stays one wherever it is."""
     x, mask = np.array([[0.0, 1.0, -1.0, 2.0]]), np.array([[0.0, 1.0, 0.0, 2.0]])

@@ -319,6 +319,19 @@ def test_a_branch_that_rounding_decides_is_open(function: Callable[[torch.Tensor
         oracle.assert_close(beside_the_axis(torch.full((9,), 1e-9)) * 5, expected)
 
 
+def test_a_transform_along_another_axis_has_the_same_errors() -> None:
+    """Also of numbers that have errors already, real and imaginary parts different ones."""
+
+    def given(x: torch.Tensor) -> torch.Tensor:
+        return torch.complex(x * 3, torch.exp(x))
+
+    torch.manual_seed(0)
+    x = torch.randn(3, 8)
+    last = oracle.expect(lambda x: torch.view_as_real(torch.fft.fft(given(x))), x).output
+    first = oracle.expect(lambda x: torch.view_as_real(torch.fft.fft(given(x).mT, dim=0).mT), x).output
+    np.testing.assert_allclose(first.tolerance, last.tolerance, rtol=1e-9)
+
+
 def test_the_spectrum_of_real_numbers_has_zeros_with_signs() -> None:
     """The first and the last number of a one-sided transform are real, and conjugating them makes -0 of 0."""
 

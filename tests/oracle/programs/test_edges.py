@@ -31,6 +31,7 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
     "index_select": (lambda x: x.index_select(0, FIRST), NUMBER),
     "index_copy": (lambda x, y: x.index_copy(0, FIRST, y), NUMBER, NUMBER),
     "index_add": (lambda x, y: x.index_add(0, FIRST, y), NUMBER, NUMBER),
+    "index_add, twice": (lambda x, y: x.index_add(0, FIRST, y, alpha=2), NUMBER, NUMBER),
     "index_fill": (lambda x: x.index_fill(0, FIRST, 2.0), NUMBER),
     "index_put": (lambda x, y: x.index_put((FIRST,), y), THREE, NUMBER),
     "masked_fill": (lambda x: x.masked_fill(x > -9, 2.0), NUMBER),
@@ -92,6 +93,13 @@ PARTS: dict[str, tuple[Any, ...]] = {
     "a product in the place of what is there": (lambda x, a, b: torch.addmm(x, a, b, beta=0), TABLE, (3, 4), (4, 2)),
     "a solution from the right": (lambda a, b: torch.linalg.solve(a, b, left=False), (2, 2), TABLE),
     "the distances of rows": (lambda a, b: torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist"), TABLE, (4, 2)),
+    "a grid of a single row": (lambda x: F.affine_grid(x, (1, 1, 1, 3), align_corners=False), (1, 2, 3)),
+    "a picture made a single pixel": (
+        lambda x: F.interpolate(x, (1, 1), mode="bicubic", align_corners=True),
+        (1, 1, 3, 4),
+    ),
+    "many rows added to the first": (lambda x, y: x.index_add(0, torch.zeros(50, dtype=torch.long), y), TABLE, (50, 2)),
+    "the rest to tenths": (lambda x: x - x.round(decimals=1) * x, THREE),
     "the first of the polygammas": (lambda x: torch.polygamma(0, x.exp()).detach() * x, THREE),
 }
 ALL = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -64,3 +65,15 @@ def test_a_wrong_number_beside_16_bits_is_found() -> None:
     x = torch.randn(12, 8).bfloat16().requires_grad_()
     report = oracle.check_module(Operation(Wrong.apply), x)
     assert [row.quantity for row in report.blame] == ["grad.number"]
+
+
+def test_what_moves_numbers_rounds_nothing() -> None:
+    """A result in 16 bits that is copied, turned and joined has the tolerance that it had."""
+    torch.manual_seed(0)
+    a, b = torch.randn(4, 8).bfloat16(), torch.randn(8, 3).bfloat16()
+    product = oracle.expect(torch.matmul, a, b).output
+    moved = oracle.expect(
+        lambda a, b: torch.cat([(a @ b).mT.contiguous().flip(0)[:2], (a @ b).mT.roll(1, 0)]), a, b
+    ).output
+    due = np.concatenate([product.tolerance.T[::-1][:2], np.roll(product.tolerance.T, 1, 0)])
+    np.testing.assert_array_equal(moved.tolerance, due)

@@ -67,6 +67,16 @@ def test_the_gradient_behind_an_open_mask_is_open_too() -> None:
         oracle.assert_close(other.astype(np.float32), grad)
 
 
+@pytest.mark.parametrize("product", [lambda mask, y: mask * y, lambda mask, y: y * mask], ids=["first", "second"])
+@pytest.mark.parametrize("kind", ["a comparison", "given"])
+def test_the_gradient_of_numbers_times_a_mask_passes_where_it_is_set(product: Any, kind: str) -> None:
+    """Whichever of the two comes first."""
+    given = torch.tensor([True, False, True, True])
+    x = torch.tensor([0.1, -0.5, 0.9, 2.0])
+    due = oracle.expect(lambda x: product(x > 0 if kind == "a comparison" else given, x * 3), x)
+    np.testing.assert_allclose(due.grads[0].value, due.grad_output * [3, 0, 3, 3], rtol=1e-12)
+
+
 def test_the_largest_of_a_row_is_known_to_be_it() -> None:
     """An element beside itself is not open, whatever its error: here the threshold is an element of the row."""
     x, w = torch.from_numpy(X), torch.from_numpy(W)

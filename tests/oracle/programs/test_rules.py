@@ -117,6 +117,8 @@ LARGEST = 20_000
 LEFT_OUT = {"nn.functional.embedding": {"max_norm", "sparse"}, "scatter": {"reduce"}}
 # torch rounds its constant 1/6 to float32: reports/findings/torch-hardsigmoid-float64.md.
 KNOWN = {"nn.functional.hardsigmoid": 2.0**-24}
+# The largest error of so many numbers is at least so many standard deviations; the smallest that was found is 0.09.
+MANY, LEAST = 10, 0.02
 # torch's results are garbage: reports/findings/torch-matrix-exp-16-bits.md.
 GARBAGE_IN_16_BITS = {"matrix_exp"}
 # The nuclear norm is one of a decomposition.
@@ -226,16 +228,22 @@ def test_values_and_gradients(name: str, variant: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.cholesky is deprecated")
 @pytest.mark.parametrize(("name", "variant"), cases())
 def test_errors(name: str, variant: str) -> None:
-    """torch's own results in float32 lie within the derived tolerance."""
+    """torch's own results in float32 lie within the derived tolerance, which is not much wider than these errors."""
+    sizes: dict[bool, list[Any]] = {True: [], False: []}
     for fn, given in samples(name, variant, torch.float32):
         inputs, upstream, expected = torch_gradients(fn, given)
         outputs, grads = run(fn, inputs, upstream, WithErrors(ErrorModel(np.dtype("float32"))))
-        for got, due in zip([*outputs, *grads], [*fn(*inputs), *expected], strict=True):
+        for place, (got, due) in enumerate(zip([*outputs, *grads], [*fn(*inputs), *expected], strict=True)):
             if due is None or got is None or not due.is_floating_point():
                 continue
             finite = np.isfinite(got.value)
+            sigma = got.sigma[finite]
             error = np.abs(due.detach().numpy(force=True).astype(np.float64)[finite] - got.value[finite])
-            assert (error <= LAMBDA * got.sigma[finite]).all()
+            assert (error <= LAMBDA * sigma).all()
+            rounds = (sigma > 0) & np.isfinite(sigma)
+            sizes[place < len(outputs)].extend(error[rounds] / sigma[rounds])
+    for z in sizes.values():
+        assert len(z) < MANY or max(z) > LEAST or not any(z)  # some rules round where torch is exact
 
 
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.cholesky is deprecated")
@@ -316,7 +324,15 @@ ELEMENTS = (
 )
 PAIRS = (
     *(torch.fmax, torch.fmin, torch.copysign, torch.hypot, torch.logaddexp, torch.logaddexp2, torch.fmod),
-    *(torch.nextafter, torch.special.xlog1py, torch.pow, torch.atan2),
+    *(
+        torch.nextafter,
+        torch.special.xlog1py,
+        torch.special.xlogy,
+        torch.pow,
+        torch.atan2,
+        torch.maximum,
+        torch.minimum,
+    ),
 )
 
 

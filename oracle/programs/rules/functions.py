@@ -199,14 +199,12 @@ def heaviside(input: Any, values: Any) -> Any:
 
 @rule("xlogy")
 def xlogy(input: Any, other: Any) -> Any:
-    """x ln y, 0 where x is 0; g ln y, and g x / y."""
-    zero = plain(input) == 0
+    """x ln y, 0 where x is 0 and y a number; g ln y, and g x / y."""
+    zero = (plain(input) == 0) & ~np.isnan(plain(other))
+    none = (plain(input) == 0) & (plain(other) <= 0)
     y = np.where(zero, 0.0, input * np.log(np.where(zero, 1.0, other)))
     return y, lambda g: (
-        summed_to(
-            np.where(zero & (plain(other) <= 0), 0.0, g * np.log(np.where(zero & (plain(other) <= 0), 1.0, other))),
-            input,
-        ),
+        summed_to(np.where(none, 0.0, g * np.log(np.where(none, 1.0, other))), input),
         summed_to(g * input / other, other),
     )
 

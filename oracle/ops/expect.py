@@ -209,10 +209,8 @@ def expectation(program: Program, parameters: Sequence[str], grad_output: Any) -
             quantity = _quantity(due, name, given, together)
             found.append((number, replace(quantity, at_ties=partial(ties.verdict, place))))
     by_name = {parameters[by]: own for by, own in found if by >= 0}
-    complex_ones = program.complex_values
     shown = [
-        of_parts(own) if own is not None and value in complex_ones else own
-        for own, value in zip(upstream, program.outputs, strict=True)
+        of_parts(own) if own is not None and place in program.of_complex else own for place, own in enumerate(upstream)
     ]
     made = _of(run.outputs, shown, given, Gradients([own for by, own in found if by < 0], by_name), together)
     return replace(made, ties=ties)

@@ -181,6 +181,7 @@ class Program:
         constants: other values that it reads, with their recorded arrays.
         outputs: the output values.
         detached: the positions of outputs to which no gradient arrives, such as a detached tensor.
+        of_complex: the positions of complex outputs, whose values hold real and imaginary parts in their last dimension.
     """
 
     inputs: tuple[tuple[int, Held], ...]
@@ -188,18 +189,7 @@ class Program:
     calls: tuple[Call, ...]
     outputs: tuple[int, ...]
     detached: frozenset[int] = frozenset()
-
-    @property
-    def complex_values(self) -> set[int]:
-        """The values whose last dimension holds real and imaginary parts."""
-        found = {value for value, held in (*self.inputs, *self.constants.items()) if held.is_complex}
-        for call in self.calls:
-            # An array after a part of it was written was not recorded itself.
-            is_written = call.name == "write" and call.args[0].value in found
-            for value, held in zip(call.results, call.recorded, strict=True):
-                if value is not None and (held.is_complex if held is not None else is_written):
-                    found.add(value)
-        return found
+    of_complex: frozenset[int] = frozenset()
 
 
 def refs(arguments: Any) -> Iterator[Ref]:

@@ -271,4 +271,5 @@ def program_of(events: Iterable[Event], inputs: Sequence[Held], outputs: Sequenc
     for event in events:
         storages.take(event)
     made = tuple(storages.read(held).value for held in outputs)
-    return Program(tuple(given), storages.constants, needed(storages.calls, made), made)
+    of_complex = frozenset(place for place, held in enumerate(outputs) if held.is_complex)
+    return Program(tuple(given), storages.constants, needed(storages.calls, made), made, of_complex=of_complex)

@@ -332,6 +332,26 @@ def test_a_transform_along_another_axis_has_the_same_errors() -> None:
     np.testing.assert_allclose(first.tolerance, last.tolerance, rtol=1e-9)
 
 
+@pytest.mark.parametrize("product", [lambda z, m: m * z, lambda z, m: z * m], ids=["first", "second"])
+def test_a_mask_beside_complex_numbers_passes_their_gradient(product: Callable[..., torch.Tensor]) -> None:
+    """Whichever of the two comes first."""
+    mask, x = torch.tensor([True, False, True]), torch.tensor([0.5, -1.0, 2.0])
+    due = oracle.expect(lambda x: product(torch.complex(x, 2 * x), mask), x)
+    along = (due.grad_output.real + 2 * due.grad_output.imag) * [1, 0, 1]
+    np.testing.assert_allclose(due.grads[0].value, along, rtol=1e-6)
+
+
+def test_the_upstream_gradient_is_complex_where_the_output_is() -> None:
+    """Also if a view only shows the same numbers in another form: it can be handed to the output's own backward."""
+    x = torch.randn(3, 2, requires_grad=True)
+    for fn in (torch.view_as_complex, lambda x: torch.view_as_real(torch.view_as_complex(x) * 2)):
+        due = oracle.expect(fn, x.detach())
+        made = fn(x)
+        (grad,) = torch.autograd.grad(made, x, torch.as_tensor(due.grad_output, dtype=made.dtype))
+        oracle.assert_close(grad, due.grads[0])
+        assert np.iscomplexobj(due.grad_output) == made.is_complex()
+
+
 def test_the_spectrum_of_real_numbers_has_zeros_with_signs() -> None:
     """The first and the last number of a one-sided transform are real, and conjugating them makes -0 of 0."""
 

@@ -208,3 +208,12 @@ def test_sparse_tensors_are_refused_in_words() -> None:
 
     with pytest.raises(NoRule, match="sparse tensors are not judged, got sparse_coo"):
         oracle.expect(product, torch.ones(2))
+
+
+def test_the_message_says_which_precision_the_errors_are_those_of() -> None:
+    """A product of operands that were rounded to bfloat16 is told apart from a wrong formula."""
+    torch.manual_seed(0)
+    a, b = torch.randn(40, 64), torch.randn(64, 30)
+    due = oracle.expect(torch.matmul, a, b).output
+    with pytest.raises(oracle.Discrepancy, match="behaves like bfloat16 inside float32"):
+        oracle.assert_close(a.bfloat16().float() @ b.bfloat16().float(), due)

@@ -125,7 +125,8 @@ class Network:
         if expected != self.case.params.keys():
             missing = sorted(expected - self.case.params.keys())
             unknown = sorted(self.case.params.keys() - expected)
-            raise CaseError(f"case {self.case.name}: params lacks {missing} and has the unknown {unknown}")
+            faults = (f"{what} {names}" for what, names in (("lacks", missing), ("has the unknown", unknown)) if names)
+            raise CaseError(f"case {self.case.name}: params {' and '.join(faults)}")
         for _, own, name, full in self.state():
             value = self.case.params[full]
             if value.shape != own[name].shape:

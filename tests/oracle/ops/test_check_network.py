@@ -103,6 +103,22 @@ class SquaredError:
         return 2 * self.difference / self.difference.size
 
 
+class Product:
+    """A linear layer without a bias."""
+
+    def __init__(self) -> None:
+        self.params, self.grads = {"W": np.eye(4, 3)}, {}
+
+    def forward(self, x: Any) -> Any:
+        self.x = x
+        return x @ self.params["W"]
+
+    def backward(self, grad: np.ndarray) -> np.ndarray:
+        self.grads["W"] = self.x.T @ grad
+        return grad @ self.params["W"].T
+
+
+BIASED = oracle.Spec("Linear", {"in_features": 4, "out_features": 3})
 X = np.random.default_rng(1).standard_normal((5, 4))
 IMAGES = np.random.default_rng(2).standard_normal((2, 3, 9, 9))
 
@@ -434,6 +450,8 @@ def test_a_forward_pass_that_gives_something_else_each_time_is_unjudged() -> Non
         (([Relu()], X, None, None, None, ["ReLU", "ReLU"]), "types has 2 entries, for 1 layers"),
         (([Relu()], X, None, None, None, ["Relu"]), "names 'Relu', which refbp lacks"),
         (([Relu()], X, None, None, None, ["MaxPool2d"]), "MaxPool2d needs options"),
+        (([Relu()], X, None, None, None, ["PReLU"]), r"params lacks \['0.weight'\]$"),
+        (([Product()], X, None, None, None, [BIASED]), r"params lacks \['0.bias'\]$"),
     ],
 )
 def test_what_cannot_be_checked_is_said(arguments: tuple[Any, ...], said: str) -> None:

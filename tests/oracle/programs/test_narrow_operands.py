@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import oracle
+from oracle.programs.execution import Run, WithErrors
+from oracle.programs.torch_calls import record
+from oracle.running_error import ErrorModel
 
 DTYPES = [torch.bfloat16, torch.float16]
 PLACES = torch.tensor([4, 0, 4, 1, 4, 4])
@@ -77,3 +80,16 @@ def test_what_moves_numbers_rounds_nothing() -> None:
     ).output
     due = np.concatenate([product.tolerance.T[::-1][:2], np.roll(product.tolerance.T, 1, 0)])
     np.testing.assert_array_equal(moved.tolerance, due)
+
+
+def test_a_declared_precision_of_sums_overrides_the_slices_of_cublas() -> None:
+    """Who declares float32 is held to it: the tolerance leaves no room for partial sums that are stored in 16 bits."""
+    torch.manual_seed(0)
+    program, _ = record(torch.mm, torch.randn(4, 64).bfloat16(), torch.randn(64, 3).bfloat16())
+    model = ErrorModel(np.dtype("float32"))
+    known, on_cpu, on_cuda = (
+        Run(program, WithErrors(model, accumulate, device)).outputs[0].sigma
+        for accumulate, device in ((None, "cuda"), ("float32", "cpu"), ("float32", "cuda"))
+    )
+    np.testing.assert_array_equal(on_cuda, on_cpu)
+    assert (known > on_cuda).all()

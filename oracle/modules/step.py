@@ -160,7 +160,7 @@ class Step:
         if learning:
             self.capture.leave_to_operations(learning)
             scalar = self.training.loss is not None and learning[0].dim() == 0
-            given = [None] if scalar else [upstream(own) for own in learning]
+            given = [None] if scalar else upstream(learning)
             self.arrivals.watch(learning, given, [*self.watch.read(), *learning, *self.training.names])
             self.watch.watch(learning, set(self.capture.owned), self._done)
             self._judge_inner()
@@ -322,13 +322,15 @@ def _is_plain(output: Any, targets: tuple[Any, ...]) -> bool:
     return all(isinstance(own, torch.Tensor) and not own.is_complex() for own in (output, *targets))
 
 
-def upstream(output: torch.Tensor) -> torch.Tensor:
-    """A random gradient for an output, the same in every run, in the output's memory layout."""
-    made = torch.empty_like(output)
-    shown = as_real(made)
-    values = np.random.default_rng(zlib.crc32(b"upstream")).standard_normal(tuple(shown.shape))
-    shown.copy_(torch.from_numpy(np.asarray(values)))
-    return made.detach()
+def upstream(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """A random gradient for each output, another one each, the same in every run, in the output's memory layout."""
+    random, found = np.random.default_rng(zlib.crc32(b"upstream")), []
+    for output in outputs:
+        made = torch.empty_like(output)
+        shown = as_real(made)
+        shown.copy_(torch.from_numpy(np.asarray(random.standard_normal(tuple(shown.shape)))))
+        found.append(made.detach())
+    return found
 
 
 def _before(

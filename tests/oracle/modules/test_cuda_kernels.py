@@ -114,7 +114,7 @@ def test_a_kernel_that_computes_in_float32_conforms(name: str, dtype: torch.dtyp
 def results(module: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The results of a step in float32, rounded to this dtype, with the upstream gradient of check_module."""
     output = module(x)
-    output.backward(step.upstream(output.detach().to(dtype)).float())
+    output.backward(step.upstream([output.detach().to(dtype)])[0].float())
     assert x.grad is not None
     found = {f"grad.{name}": own.grad for name, own in module.named_parameters() if own.grad is not None}
     moving = {f"buffer.{name}": own for name, own in module.named_buffers() if own.is_floating_point()}
@@ -173,7 +173,7 @@ def test_interpolation_is_differentiated_in_16_bits_by_cuda_alone() -> None:
     """By atomic additions of shares that were rounded; the CPU adds them up in float32."""
     torch.manual_seed(0)
     x = torch.randn(2, 3, 2, 2).bfloat16().requires_grad_()
-    upstream = step.upstream(Enlarged()(x)).detach()
+    upstream = step.upstream([Enlarged()(x)])[0].detach()
     ones = torch.eye(4).reshape(4, 1, 2, 2)
     shares = Enlarged()(ones)[:, 0] * upstream.float()[:, :, None]  # (2, 3, 4, 80, 80)
     total = in_16_bits(shares.bfloat16().flatten(3).movedim(3, 0)).reshape(x.shape)
@@ -195,13 +195,13 @@ def test_sums_in_16_bits_where_cuda_has_float32_are_imprecise(dtype: torch.dtype
     torch.manual_seed(0)
     x = torch.randn(2000, 16).to(dtype).requires_grad_()
     linear, norm = nn.Linear(16, 8).to(dtype), nn.LayerNorm(16).to(dtype)
-    grad = step.upstream(linear(x)).detach()
+    grad = step.upstream([linear(x)])[0].detach()
     made = {"grad.weight": in_16_bits(grad[:, :, None] * x.detach()[:, None])}
     for device in ("cpu", "cuda"):
         found = table(linear, x, device, made)
         assert found["verdict"]["grad.weight"] == "imprecise", device
         assert "behaves like sums or other intermediate results in" in found["diagnosis"]["grad.weight"]
-    made = {"grad.bias": in_16_bits(step.upstream(norm(x)).detach())}
+    made = {"grad.bias": in_16_bits(step.upstream([norm(x)])[0].detach())}
     assert table(norm, x, "cuda", made)["verdict"]["grad.bias"] == "imprecise"
     assert table(norm, x, "cpu", made)["verdict"]["grad.bias"] in FINE
 
@@ -222,14 +222,14 @@ def test_slices_of_a_product_may_be_stored(dtype: torch.dtype, count: int) -> No
     torch.manual_seed(0)
     x = torch.randn(2048, 16).to(dtype).requires_grad_()
     linear, norm = nn.Linear(16, 8).to(dtype), nn.LayerNorm(16).to(dtype)
-    grads, rows = step.upstream(linear(x)).detach().float(), x.detach().float()
+    grads, rows = step.upstream([linear(x)])[0].detach().float(), x.detach().float()
     shares = [(g.T @ own).to(dtype) for g, own in zip(grads.chunk(count), rows.chunk(count), strict=True)]
     for whole in (in_16_bits(torch.stack(shares)), torch.stack(shares).float().sum(0).to(dtype)):
         found = table(linear, x, "cuda", {"grad.weight": whole})
         assert set(found["verdict"]) <= FINE, found["diagnosis"].to_dict()
         assert found["decided"]["grad.weight"] > 0.95
     made = results(nn.LayerNorm(16), x.detach().float().requires_grad_(), dtype)
-    of_norm = torch.stack([own.sum(0).to(dtype) for own in step.upstream(norm(x)).detach().float().chunk(count)])
+    of_norm = torch.stack([own.sum(0).to(dtype) for own in step.upstream([norm(x)])[0].detach().float().chunk(count)])
     found = table(norm, x, "cuda", made | {"grad.bias": of_norm.float().sum(0).to(dtype)})
     assert set(found["verdict"]) <= FINE, found["diagnosis"].to_dict()
 
@@ -265,7 +265,7 @@ def test_a_profile_overrides_the_tables_of_cuda() -> None:
     torch.manual_seed(0)
     x = torch.randn(2000, 16).bfloat16().requires_grad_()
     norm = nn.LayerNorm(16).bfloat16()
-    made = {"grad.bias": in_16_bits(step.upstream(norm(x)).detach())}
+    made = {"grad.bias": in_16_bits(step.upstream([norm(x)])[0].detach())}
     with said_to_come_from("cuda", made):
         report = oracle.check_module(norm, x, profile=oracle.Profile(accumulate="bfloat16"))
     assert set(report.table["verdict"]) <= FINE

@@ -238,3 +238,30 @@ def test_gradients_in_each_other_s_place_are_named() -> None:
         ("grad_input#0", "another quantity", "what grad_input#1 should be stands here"),
         ("grad_input#1", "another quantity", "what grad_input#0 should be stands here"),
     ]
+
+
+class TwoResults(torch.autograd.Function):
+    """Two results of the same shape."""
+
+    swaps = False
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x)
+        return x.sin(), x.exp()
+
+    @staticmethod
+    def backward(ctx: Any, first: Tensor, second: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        first, second = (second, first) if TwoResults.swaps else (first, second)
+        return first * x.cos() + second * x.exp()
+
+
+@pytest.mark.parametrize("swaps", [False, True])
+def test_gradients_of_several_outputs_differ(swaps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that takes one for the other would pass if they were equal."""
+    monkeypatch.setattr(TwoResults, "swaps", swaps)
+    torch.manual_seed(0)
+    report = oracle.check_module(Program(lambda _, x: TwoResults.apply(x)), torch.randn(3, 4, requires_grad=True))
+    assert report.passed is not swaps
+    assert [own.quantity for own in report.blame] == ["grad_input"] * swaps

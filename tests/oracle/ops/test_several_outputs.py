@@ -66,3 +66,13 @@ def test_another_number_of_outputs() -> None:
     """It is said, and raises no error."""
     report = oracle.check_op(lambda x: 2 * x, oracle.from_torch(lambda x: (2 * x, x)), x=X, dtypes=("float64",))
     assert report.blame[0].diagnosis == "TypeError: <lambda> returns 2 arrays, and the reference 1"
+
+
+@pytest.mark.parametrize("fn", [torch.view_as_real, lambda z: (torch.view_as_real(z), z)], ids=["alone", "beside"])
+def test_complex_numbers_that_are_returned_as_real_ones(fn: Callable[[Any], Any]) -> None:
+    """Both are the same memory; the gradient of the parts is real, that of the number complex."""
+
+    def program(x: Any) -> Any:
+        return fn(torch.complex(x, 2 * x))
+
+    assert oracle.check_op(program, oracle.from_torch(program), x=X).passed

@@ -190,4 +190,4 @@ class _Shifted(Plain):
 
     def lifted(self, numbers: Array) -> Any:
         made: Floats = super().lifted(numbers)
-        return made + self.by if any(numbers is own for own in self.numbers) else made
+        return np.asarray(made + self.by) if any(numbers is own for own in self.numbers) else made

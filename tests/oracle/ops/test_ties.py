@@ -183,3 +183,14 @@ def test_a_tie_between_two_arrays(meant: Any) -> None:
         report = oracle.check_op(meant, sharing(of_x, of_y), x=x, y=y, dtypes=("float64",))
         assert {blame.verdict for blame in report.blame} == {"wrong"}
         assert "at a tie between elements of several arrays" in str(report)
+
+
+def test_a_wrong_gradient_of_a_single_number_is_called_wrong() -> None:
+    """Kinks beside a number without dimensions are looked for too."""
+
+    def scaled(x: Any, t: Any) -> Any:
+        return x * t.exp()
+
+    doubled = oracle.from_torch(lambda x, t: 2 * scaled(x, t))
+    report = oracle.check_op(scaled, doubled, x=KINK, t=torch.tensor(1.0), dtypes=("float64",))
+    assert [own.cause for own in report.blame] == 3 * ["2 times the right value"]

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.special import ndtr
 
 from oracle.case.case import Case, Spec, at_step
-from oracle.execution.norm_formulas import of_copies, of_group_norm, of_layer_norm, of_norm, of_stored_mean
+from oracle.execution.covering import covering
+from oracle.execution.norm_formulas import of_copies, of_group_norm, of_layer_norm, of_norm, of_rms_norm, of_stored_mean
 from oracle.running_error import ErrorArray
 from oracle.running_error.elementwise import elementwise
-from oracle.running_error.infinities import left_open
 from oracle.running_error.stores import with_more
 from oracle.trace import Key
 from refbp.activations import SELU_ALPHA, SELU_SCALE
@@ -104,27 +104,39 @@ Formula: TypeAlias = Callable[[Case, Key, Spec, Known], Any]
 FORMULAS: dict[str, tuple[tuple[str, ...], Formula]] = {
     "BCELoss": (("grad_input",), lambda case, key, spec, known: cross_entropy_of_textbooks(case, key.step, known)),
     "AlphaDropout": (("output",), lambda case, key, spec, known: with_rounded_constants(known)),
+}
+# The same for norms, with functions that give the quantity with the errors of all formulas.
+NORMS: dict[str, tuple[tuple[str, ...], Formula]] = {
     "GroupNorm": (("grad.weight", "grad_input"), of_group_norm),
     "LayerNorm": (("grad_input",), of_layer_norm),
+    "RMSNorm": (("grad_input",), of_rms_norm),
 }
 for name in (f"{kind}Norm{rank}d" for kind in ("Batch", "Instance") for rank in (1, 2, 3)):
-    FORMULAS[name] = (("output", "grad.weight", "grad_input"), of_norm)
+    NORMS[name] = (("output", "grad.weight", "grad_input"), of_norm)
 RUNNING = ("buffer.running_mean", "buffer.running_var")
 
 
-def other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
-    """A quantity by another formula than refbp's; None if no other is known."""
+def by_all_formulas(case: Case, key: Key, spec: Spec, known: Known) -> Any:
+    """A quantity with the errors of all formulas by which it may be computed; None if only refbp's is known."""
+    if key.quantity not in ("output", *RUNNING) and key.layer != "loss" and "grad_output" not in known:
+        return None  # a layer that is used twice: the gradients of its parameters begin at its last use
+    quantities, formula = NORMS.get(spec.type, ((), None))
+    with np.errstate(all="ignore"):  # where another formula gives nothing finite, refbp's error counts
+        if formula is not None and key.quantity in quantities:
+            return formula(case, key, spec, known)
+        other = _other_formula(case, key, spec, known)
+        return None if other is None else covering(known[key.quantity], other)
+
+
+def _other_formula(case: Case, key: Key, spec: Spec, known: Known) -> Any:
     if key.quantity in RUNNING:
         if spec.type.startswith("Instance"):
             return of_copies(case, key, spec, known)
         return of_stored_mean(case, key, spec, known) if key.quantity == "buffer.running_var" else None
-    if key.quantity != "output" and key.layer != "loss" and "grad_output" not in known:
-        return None  # a layer that is used twice: the gradients of its parameters begin at its last use
     quantities, formula = FORMULAS.get(spec.type, ((), None))
     if formula is None or key.quantity not in quantities:
         return other_activation(key.quantity, spec, known)
-    with np.errstate(all="ignore"):  # where this formula gives nothing finite, refbp's error counts
-        return formula(case, key, spec, known)
+    return formula(case, key, spec, known)
 
 
 def other_activation(quantity: str, spec: Spec, known: Known) -> Any:
@@ -134,19 +146,3 @@ def other_activation(quantity: str, spec: Spec, known: Known) -> Any:
         return None
     with np.errstate(all="ignore"):
         return formula(quantity, spec, known)
-
-
-def covering(plain: ErrorArray, other: ErrorArray) -> ErrorArray:
-    """`plain` with the larger error of the two formulas; where the other's is not finite, with its own. A number that is not
-    finite is open where the other formula leaves it open."""
-
-    def larger(own: Any, else_: Any) -> Any:
-        finite, most = np.isfinite(else_), np.maximum(own, else_)
-        return most if finite.all() else np.where(finite, most, own)
-
-    error = plain.error_or_zero.mapped(larger, other.error_or_zero)
-    scale = larger(plain.scale_or_own, other.scale_or_own)
-    made = ErrorArray(plain.value, plain.model, error, scale=scale, guide=plain.guide, hidden=plain.hidden)
-    if np.isfinite(plain.value).all():
-        return made
-    return left_open(made, ~np.isfinite(plain.value) & np.isfinite(other.value) & np.isinf(other.sigma))

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from oracle.case.case import Case, Spec
+from oracle.execution.covering import covering
 from oracle.running_error.infinities import left_open
 from oracle.running_error.model import ErrorModel, Floats, Twofold
 from oracle.running_error.stores import with_more
 from oracle.trace import Key
+from refbp.arrays import machine_epsilon
 
 
 @dataclass(frozen=True)
@@ -55,27 +57,29 @@ class Moments:
         return cls(mean, scale, np.asarray(weight, np.float64), axes, summed, narrow, narrow if keeps else None)
 
     def output(self, x: Any, plain: Any) -> Any:
-        """The output from a stored mean and scale; None if they are not stored."""
+        """The output, also from a stored mean and scale; None if they are not stored."""
         if self.stored_in is None:
             return None
         gain = self.scale * self.weight
         of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(gain)
-        return with_more(plain, self._of_scale((x.value - self.mean.value) * gain) + of_mean)
+        return covering(plain, with_more(plain, self._of_scale((x.value - self.mean.value) * gain) + of_mean))
 
     def grad_weight(self, x: Any, grad_output: Any, plain: Any) -> Any:
         """Σ g x̂. The error of a mean is common to all elements from which it is subtracted, and so adds up over them."""
         inside = tuple(axis for axis in self.summed if axis in self.axes)
         outside = tuple(axis for axis in self.summed if axis not in self.axes)
+        found = plain
         if self.stored_in is not None:
             products = grad_output.value * (x.value - self.mean.value)
             total = np.sum(products, axis=inside, keepdims=True)
             rounded = self.stored_in.rounding(total) + self._of_products(products, inside)
             stored = self._of_scale(total * self.scale) + rounded * x.model.raised(self.scale)
-            plain = with_more(plain, stored.mapped(lambda own: self._as_weight(own, outside, plain)))
+            found = with_more(found, stored.mapped(lambda own: self._as_weight(own, outside, plain)))
         off = x.model.raised(np.sum(grad_output.value, axis=inside, keepdims=True) * self.scale)
         error = (self.mean.error_or_zero * off).mapped(lambda own: self._as_weight(own, outside, plain))
-        plain = with_more(plain, error, self._as_weight(self._terms_of_mean() * off.statistical, outside, plain))
-        return left_open(plain, np.isinf(plain.value))  # as Σ g x less the mean's share, where both may be infinite
+        found = with_more(found, error, self._as_weight(self._terms_of_mean() * off.statistical, outside, plain))
+        # As Σ g x less the mean's share, both may be infinite.
+        return covering(plain, left_open(found, np.isinf(plain.value)))
 
     @staticmethod
     def _as_weight(share: Floats, outside: tuple[int, ...], plain: Any) -> Floats:
@@ -97,7 +101,10 @@ class Moments:
         # Infinities meet in other terms if these are arranged in another way. NaN stays NaN.
         certain = np.isnan(grad_output.value).any(self.axes, keepdims=True)
         found = left_open(found, ~np.isfinite(found.value) & ~certain)
-        return found if self.narrow is None else self._narrow_grad_input(x, grad_output, plain, found, self.narrow)
+        if self.narrow is not None:
+            found = self._narrow_grad_input(x, grad_output, plain, found, self.narrow)
+        found = covering(plain, found)
+        return with_cube(found, x, grad_output.value * self.weight, self.mean.value, self.scale, self.axes)
 
     def _narrow_grad_input(self, x: Any, grad_output: Any, plain: Any, found: Any, narrow: ErrorModel) -> Any:
         """The gradient by 16-bit kernels. If g is not contiguous, they store each term and each difference in 16 bits.
@@ -139,6 +146,32 @@ class Moments:
         return terms
 
 
+def with_cube(found: Any, x: Any, weighted: Floats, mean: Any, scale: Floats, axes: tuple[int, ...]) -> Any:
+    """The gradient of a norm's input as kernels compute it, which multiply D = Σ h x - mean Σ h by 1/σ three times, or by 1/σ³,
+    with h = g w. These may leave the range where the gradient does not: then it is open, or loses what underflows.
+
+    Source: cpu/layer_norm_kernel.cpp and cpu/group_norm_kernel.cpp; rsqrt in tools/autograd/derivatives.yaml for RMSNorm.
+    """
+    model = x.model if x.model.accumulate is None else x.model.of(x.model.accumulate)
+    inner = np.sum(np.abs(weighted * x.value), axis=axes, keepdims=True)
+    inner = inner + np.abs(np.sum(weighted, axis=axes, keepdims=True) * mean)
+    reach = (np.abs(x.value) + np.abs(mean)) * (inner.size / max(1, x.size))
+    beyond = inner > model.largest
+    # Products on the way, and what each is multiplied by afterwards.
+    for size, factor in (
+        (inner * scale, scale**2),
+        (inner * scale**2, scale),
+        (inner * scale**3, 1.0),
+        (scale**3, inner),
+    ):
+        beyond = beyond | (size > model.largest)
+        lost = model.underflow(size)
+        if lost is not None:
+            found = with_more(found, lost * model.raised(factor * reach))
+    given = np.isfinite(weighted).all(axes, keepdims=True) & np.isfinite(x.value).all(axes, keepdims=True)
+    return left_open(found, beyond & given & np.isfinite(scale) & np.isfinite(found.value))
+
+
 def of_rows(x: Any, weight: Any, rank: int, eps: float) -> Moments:
     """The statistics of layer norm, over the last `rank` dimensions; its kernels round nothing to 16 bits but the results.
 
@@ -158,6 +191,27 @@ def of_layer_norm(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) ->
     weight = case.params.get(f"{key.layer}.weight", 1.0)
     moments = of_rows(x, weight, len(shape), float(spec.options.get("eps", 1e-5)))
     return moments.grad_input(x, known["grad_output"], known[key.quantity])
+
+
+def of_rms(x: Any, grad_output: Any, weight: Any, rank: int, eps: float | None, plain: Any) -> Any:
+    """The gradient of RMSNorm's input, whose statistics are taken over the last `rank` dimensions.
+
+    weight: a plain array of these dimensions, or a number.
+    """
+    axes = tuple(range(x.ndim - rank, x.ndim))
+    eps = machine_epsilon(x.model.dtype) if eps is None else eps
+    scale = 1 / np.sqrt(np.mean(np.square(x.value), axis=axes, keepdims=True) + eps)
+    return with_cube(plain, x, grad_output.value * weight, 0.0, scale, axes)
+
+
+def of_rms_norm(case: Case, key: Key, spec: Spec, known: Mapping[str, Any]) -> Any:
+    """The gradient of RMSNorm's input."""
+    x = known["input"]
+    if not x.size:
+        return None
+    rank = len(np.atleast_1d(spec.options["normalized_shape"]))
+    weight = case.params.get(f"{key.layer}.weight", np.float64(1.0)).astype(np.float64)
+    return of_rms(x, known["grad_output"], weight, rank, spec.options.get("eps"), known[key.quantity])
 
 
 def of_groups(x: Any, weight: Any, groups: int, eps: float, keeps: bool = True) -> tuple[Moments, tuple[int, ...]]:

@@ -11,7 +11,7 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.case.case import Case, named_layers
 from oracle.execution import newton_schulz as _rule
-from oracle.execution.formulas import covering, other_formula
+from oracle.execution.formulas import by_all_formulas
 from oracle.execution.network import Results, execute
 from oracle.execution.zero_padding import of_layer
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
@@ -51,9 +51,9 @@ def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = 
         if key.layer in specs:
             array = of_layer(key.quantity, array, specs[key.layer], known[key.layer])
             known[key.layer][key.quantity] = array
-            other = other_formula(case, key, specs[key.layer], known[key.layer])
-            if other is not None:
-                return stored(covering(array, other))
+            covered = by_all_formulas(case, key, specs[key.layer], known[key.layer])
+            if covered is not None:
+                return stored(covered)
         if key.quantity in ("input", "grad_output"):
             model.branches.place, model.branches.samples = key.layer, array.shape[0] if array.ndim > 1 else 0
         own = (guides or {}).get(key) if key.quantity == "input" else None

@@ -38,7 +38,8 @@ def with_changes(own: Any, others: Sequence[Any]) -> Any:
     """
     if not isinstance(own, ErrorArray) or not others:
         return own
-    changes = np.mean([np.square(other.value - own.value) for other in others], axis=0)
+    with np.errstate(invalid="ignore"):  # infinities, whose difference is NaN
+        changes = np.mean([np.square(other.value - own.value) for other in others], axis=0)
     error = own.error_or_zero
     is_common = np.isfinite(changes) & (changes > BEYOND_CHANCE * error.statistical)
     more = np.where(is_common, changes, error.statistical)

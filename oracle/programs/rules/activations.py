@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from oracle.case.case import Spec
-from oracle.execution.formulas import covering, other_activation
+from oracle.execution.covering import covering
+from oracle.execution.formulas import other_activation
 from oracle.programs.adjoint import plain, summed_to
 from oracle.programs.geometry import mapped
 from oracle.programs.program import Held

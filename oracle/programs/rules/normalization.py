@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oracle.execution.formulas import covering
-from oracle.execution.norm_formulas import Moments, of_groups, of_rows
+from oracle.execution.norm_formulas import Moments, of_groups, of_rms, of_rows
 from oracle.programs.adjoint import plain
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
@@ -32,7 +31,7 @@ def native_layer_norm(
     def backward(g: Any, g_average: Any, g_rstd: Any) -> Any:
         grad_input, grad_weight, grad_bias = (None, None, None) if g is None else back(g)
         if grad_input is not None and moments is not None:
-            grad_input = covering(grad_input, moments.grad_input(input, g, grad_input))
+            grad_input = moments.grad_input(input, g, grad_input)
         return of_statistics(grad_input, g_average, g_rstd), None, grad_weight, grad_bias
 
     return (y, average, rstd), backward
@@ -74,16 +73,16 @@ def native_batch_norm(
 
     def backward(g: Any, *_: Any) -> Any:
         grad_input, grad_weight, grad_bias = back(g)
-        grad_input = covering(grad_input, moments.grad_input(input, g, grad_input))
+        grad_input = moments.grad_input(input, g, grad_input)
         if grad_weight is not None:
-            grad_weight = covering(grad_weight, moments.grad_weight(input, g, grad_weight))
+            grad_weight = moments.grad_weight(input, g, grad_weight)
         if grad_bias is not None and moments.narrow is not None:
             # Σ g is stored in g's 16 bits if g is not contiguous: reports/findings/torch-batch-norm-strided-gradient.md.
             grad_bias = with_more(grad_bias, moments.narrow.rounding(grad_bias.value))
         return grad_input, grad_weight, grad_bias
 
     other = moments.output(input, y)
-    return (y if other is None else covering(y, other), None, None), backward
+    return (y if other is None else other, None, None), backward
 
 
 @rule("_native_batch_norm_legit.no_stats")
@@ -116,9 +115,9 @@ def native_group_norm(input: Any, weight: Any, bias: Any, N: int, C: int, HxW: i
         grad_input, grad_weight, grad_bias = back(g.reshape(N, C, HxW))
         if moments is not None:
             x, g, grad_input = (own.reshape(apart) for own in (input, g, grad_input))
-            grad_input = covering(grad_input, moments.grad_input(x, g, grad_input))
+            grad_input = moments.grad_input(x, g, grad_input)
             if grad_weight is not None:
-                grad_weight = covering(grad_weight, moments.grad_weight(x, g, grad_weight))
+                grad_weight = moments.grad_weight(x, g, grad_weight)
         return grad_input.reshape(input.shape), grad_weight, grad_bias
 
     return (y.reshape(input.shape), average.reshape(N, group), rstd.reshape(N, group)), backward
@@ -131,6 +130,9 @@ def fused_rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: f
 
     def backward(g: Any, *_: Any) -> Any:
         grad_input, grad_weight = back(g)
+        if isinstance(input, ErrorArray) and input.size:
+            scaled_by = 1.0 if weight is None else plain(weight)
+            grad_input = of_rms(input, g, scaled_by, len(normalized_shape), eps, grad_input)
         return grad_input, None, grad_weight
 
     return (y, None), backward

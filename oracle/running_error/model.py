@@ -252,6 +252,8 @@ class ErrorModel:
         if rounds.all():
             return error
         single = terms * self.constant(rounded**2, rounded)
+        if self.accumulate and rounded:  # it is stored, and may underflow
+            single = single.mapped(np.maximum, self.rounding(value))
         if lost is not None and rounded:
             single = single + lost
         return error.mapped(lambda own, single: np.where(rounds, own, single), single)

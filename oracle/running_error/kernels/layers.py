@@ -59,7 +59,12 @@ ON_BOTH: dict[str, Kernels] = {
     **_of_ranks("LPPool", _gradient_in_16_bits("cpu/AvgPoolKernel.cpp, cuda/AveragePool3d.cu"), ("3d",)),
     **_of_ranks("AdaptiveMaxPool", _gradient_in_16_bits("cpu/AdaptiveMaxPoolKernel.cpp, cuda/AdaptiveMaxPooling2d.cu")),
     **_of_ranks(
-        "AdaptiveAvgPool", _gradient_in_16_bits("cpu/AdaptiveAvgPoolKernel.cpp, cuda/AdaptiveAveragePooling.cu")
+        "AdaptiveAvgPool",
+        _gradient_in_16_bits("cpu/AdaptiveAvgPoolKernel.cpp, cuda/AdaptiveAveragePooling.cu"),
+        ("1d", "2d"),
+    ),
+    "AdaptiveAvgPool3d": Kernels(
+        in_16_bits=("output", "grad_input"), source="AdaptiveAveragePooling3d.cpp, cuda/AdaptiveAveragePooling3d.cu"
     ),
     **_of_ranks("ReflectionPad", _gradient_in_16_bits("cpu/PaddingKernel.cpp, cuda/ReflectionPad.cu")),
     **_of_ranks("ReplicationPad", _gradient_in_16_bits("cpu/PaddingKernel.cpp, cuda/ReplicationPadding.cu")),

@@ -41,6 +41,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "MaxPool2d": (lambda: nn.MaxPool2d(3, 1), (4, 9, 9)),
     "AvgPool1d": (lambda: nn.AvgPool1d(7, 1), (4, 40)),
     "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d(5), (4, 9, 9)),
+    "AdaptiveAvgPool3d": (lambda: nn.AdaptiveAvgPool3d(2), (4, 5, 6, 7)),
     "AdaptiveMaxPool2d": (lambda: nn.AdaptiveMaxPool2d(7), (4, 5, 5)),
     "MaxPool3d": (lambda: nn.MaxPool3d(3, 1), (2, 6, 6, 6)),
     "Upsample": (lambda: nn.Upsample(scale_factor=5, mode="bilinear"), (4, 4, 4)),

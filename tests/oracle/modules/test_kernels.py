@@ -40,6 +40,17 @@ def test_a_linear_layer_of_rows_that_are_not_contiguous(dtype: torch.dtype) -> N
     assert report.passed, report.blame
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_single_products_that_underflow(dtype: torch.dtype) -> None:
+    """Of a layer with one output the gradient of the input is one product for each element, stored in 16 bits."""
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 1).to(dtype)
+    with torch.no_grad():
+        layer.weight.mul_(1e-5 if dtype == torch.float16 else 1e-38)
+    report = oracle.check_module(layer, torch.randn(1, 8).to(dtype).requires_grad_())
+    assert not report.blame, report.blame
+
+
 class Standardized(nn.Module):
     """Standardises its weights by the function that normalises batches, as timm's ScaledStdConv2d does."""
 

@@ -15,7 +15,7 @@ from scipy.special import erf
 from oracle.running_error.array import ErrorArray, constant, operands
 from oracle.running_error.dispatch import UFUNCS
 from oracle.running_error.exact import merged
-from oracle.running_error.infinities import in_range, of_infinities, times_zero
+from oracle.running_error.infinities import in_range, left_open, of_infinities, times_zero
 from oracle.running_error.mask import ErrorMask
 from oracle.running_error.model import LAMBDA, ErrorModel, Floats, Twofold, added
 from oracle.running_error.selection import greater, less, where
@@ -219,9 +219,19 @@ def elementwise(
                 error = error + bent(function, x.value, value, x.error, caused)
             if x.scale is not None:
                 scale = np.fmax(np.square(value) if scale is None else scale, slope.statistical * x.scale)  # ∞ times 0
-        return ErrorArray(value, model, error, scale=scale)
+        return left_open(ErrorArray(value, model, error, scale=scale), _outside_by_rounding(function, x, value))
 
     return rule
+
+
+def _outside_by_rounding(function: Callable[[Floats], Floats], x: ErrorArray, y: Floats) -> Any:
+    """The mask where y = f(x) is NaN because x is outside of f's domain, but rounding alone may have taken it there."""
+    if x.error is None or not math.isnan(y.sum()):
+        return False
+    outside = np.asarray(np.isnan(y) & np.isfinite(x.value))
+    own, reach = x.value[outside], LAMBDA * np.sqrt(np.broadcast_to(x.error.statistical, y.shape)[outside])
+    outside[outside] = ~np.isnan(function(own - reach)) | ~np.isnan(function(own + reach))
+    return outside
 
 
 def periodic(

@@ -279,3 +279,38 @@ def test_a_power_of_two_overflows_too(operation: Any) -> None:
     """It rounds nothing, but what is computed from a number beyond the range cannot be predicted."""
     whole = exact(np.array([40000.0, 3.0]), "float16")
     assert (operation(whole) * 0.25).sigma.tolist() == [np.inf, 0.0]
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+@pytest.mark.parametrize(
+    ("fn", "edge", "side"),
+    [
+        (np.log, 0.0, -1),
+        (lambda x: x ** (1 / 3), 0.0, -1),
+        (np.arcsin, 1.0, 1),
+        (np.arccosh, 1.0, -1),
+        (np.sqrt, 0.0, -1),
+    ],
+    ids=["logarithm", "cube root", "arcsine", "arcosh", "square root"],
+)
+def test_rounding_alone_may_leave_the_domain_of_a_function(
+    fn: Any, edge: float, side: int, shape: tuple[int, ...]
+) -> None:
+    """The result is then a number or NaN; farther outside it is NaN in every implementation."""
+    model = ErrorModel(np.dtype("float32"))
+
+    def at(x: float) -> Any:
+        with np.errstate(invalid="ignore"):
+            return fn(ErrorArray(np.full(shape, x), model, Twofold(np.full(shape, 1e-14))))
+
+    near, far = at(edge + side * 1e-7), at(edge + side * 1e-6)
+    assert np.isfinite(near.value).all() and np.isinf(near.sigma).all()
+    assert np.isnan(far.value).all()
+
+
+def test_powers_that_underflow_in_a_window() -> None:
+    """Their negative sum has no root, but float32 makes it zero."""
+    torch = pytest.importorskip("torch")
+    x = torch.linspace(-1.2, 1, 36).reshape(1, 1, 6, 6) * 1e-20
+    report = oracle.check_module(torch.nn.LPPool2d(3.0, 2), x.requires_grad_())
+    assert not report.blame, report.blame

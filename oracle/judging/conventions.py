@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from oracle.execution.rules import epsilon_inside_root, epsilon_uncorrected, rul
 from oracle.judging.plainer_formulas import clipped_probability, one_pass_variance, unshifted_log_softmax
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.branches import BranchLog
+from oracle.running_error.infinities import left_open
 from oracle.running_error.model import Floats, limits
 from oracle.trace import Key
 
@@ -123,6 +123,12 @@ def _nothing_at_equality(case: Case, model: ErrorModel, guides: Guides) -> Resul
     return results
 
 
+# Activations whose kernels in torch give one gradient at NaN in full vector registers, and another to the last few elements:
+# reports/findings/torch-nan-gradients.md.
+DIFFER_AT_NAN = ("ReLU6", "Hardtanh", "Hardshrink", "Softshrink", "Hardswish", "ELU", "CELU", "SELU")
+AT_NAN = "anything_at_nan"
+
+
 def at_kinks(case: Case, model: ErrorModel) -> ErrorModel:
     """Any one-sided derivative is accepted, with or without a convention; the maxima of a pooling share the window's gradient."""
     pools = any("MaxPool" in spec.type for _, spec in named_layers(case.layers))
@@ -136,8 +142,7 @@ def _anything_at_nan(case: Case, model: ErrorModel, guides: Guides) -> Results:
         key = Key(0, name, "grad_input")
         given, plain = results.get(key._replace(quantity="input")), results.get(key)
         if plain is not None and given is not None and given.shape == plain.shape:
-            error = plain.error_or_zero.mapped(partial(np.where, np.isnan(given.value), np.inf))
-            results[key] = ErrorArray(plain.value, plain.model, error, scale=plain.scale_or_own)
+            results[key] = left_open(plain, np.isnan(given.value))
     return results
 
 
@@ -239,7 +244,7 @@ CONVENTIONS = {
         ("output", "grad_input", "grad.target"),
         clipped_probability,
     ),
-    "anything_at_nan": Convention(
+    AT_NAN: Convention(
         "the gradient at a NaN may be anything",
         ("grad_input",),
         _anything_at_nan,

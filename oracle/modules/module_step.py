@@ -12,6 +12,7 @@ from oracle.blame.search import Evidenced, evidence_of_numbers, of_part
 from oracle.case.arrays import read_only
 from oracle.judging.case_rows import CONTRADICTS, judge_part
 from oracle.judging.comparison import Bench
+from oracle.judging.conventions import AT_NAN, DIFFER_AT_NAN
 from oracle.judging.masks import mask_row
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES, LOCAL, MISSING, PASS, UNJUDGED, WRONG, Row
@@ -43,6 +44,8 @@ class JudgedPart:
 
 
 def judged_part(observed: Observed, case: str, number: int, profile: Profile) -> JudgedPart:
+    if any(spec.type in DIFFER_AT_NAN for spec in observed.part.case.layers):
+        profile = replace(profile, conventions=(*profile.conventions, AT_NAN))
     bench = bench_of(observed, case, number, profile)
     rows = judge_part(observed.part, bench)
     if observed.if_output:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from oracle.case.arrays import Array
+from oracle.judging.conventions import AT_NAN, CONVENTIONS, DIFFER_AT_NAN
 from oracle.judging.derived import expected_of
 from oracle.judging.figures import Expected, differs, measured
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
@@ -37,6 +38,8 @@ from oracle.wording.errors import in_a_line
 
 # The node to which a module's full backward hooks belong.
 HOOKS = "torch.nn.modules._functions.BackwardHookFunction"
+# Those of the activations in DIFFER_AT_NAN: ReLU6 is a hardtanh, and SELU an elu.
+OPS_THAT_DIFFER_AT_NAN = tuple(f"aten.{own.lower()}" for own in DIFFER_AT_NAN)
 HOOKED = "a backward hook of a module changes the gradient here, which has no reference"
 GIVE = "give the intended function as references={...: ...}"
 
@@ -219,6 +222,8 @@ class _Rows:
             )
             if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_kink(place, got):
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
+            if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_nan(held, got, due):
+                row = row.found(CONVENTION, f"{AT_NAN}: {CONVENTIONS[AT_NAN].what}")
             if row.verdict in DISCREPANCIES and operation.kind == HOOKS:
                 raise NoRule(HOOKED)
             if row.verdict in DISCREPANCIES and self._is_chosen(run, place):
@@ -298,6 +303,14 @@ class _Rows:
         order = list(inputs)
         # If all are one value, the first has its whole gradient and the others none. Memory that was written to has several.
         return same if all(grads[order.index(other)] is None for other in same[1:]) else [position]
+
+    def _is_at_nan(self, held: Held, got: Array, due: ErrorArray) -> bool:
+        """Whether a gradient of an activation whose kernels differ at NaN is another one only there."""
+        if self.operation.kind not in OPS_THAT_DIFFER_AT_NAN or got.shape != due.shape:
+            return False
+        known, expected = ~np.isnan(held.numbers), expected_of(due)
+        left = Expected(expected.value[known], expected.sigma[known], None, expected.scale[known])
+        return not differs(got[known], left)
 
     def _is_at_kink(self, place: int, got: Array) -> bool:
         other = self._with_open_ties[place]

@@ -206,7 +206,7 @@ def _to_chosen(g: Any, input: Any, other: Any, first: Any, second: Any) -> Any:
 @rule("clamp", "clip")
 def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     """min(max(x, low), high); g to x where low <= x <= high, else to the limit, of crossed limits always to the upper one. None
-    of g goes to NaN, which is in no range.
+    of g goes to NaN, which is in no range, or to a number whose limit is NaN.
 
     Where the limits are equal, the lower one gets nothing, as in torch: reports/findings/torch-clamp-equal-limits.md.
     """
@@ -215,6 +215,8 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
 
     def backward(g: Any) -> Any:
         unknown = np.isnan(plain(input))
+        for limit in (min, max):
+            unknown = unknown if limit is None else unknown | np.isnan(plain(limit))
         inside, low, high = np.where(unknown, 0.0, g) if unknown.any() else g, None, None
         crossed = False if min is None or max is None else plain(min) > plain(max)  # the upper limit then counts
         if max is not None:

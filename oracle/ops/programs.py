@@ -338,7 +338,9 @@ def _recorded(reference: Any, values: Sequence[Array], library: str | None, narr
         except Exception as error:
             refused[name] = error
     if not found:
-        meant = library or ("NumPy" if isinstance(refused["NumPy"], NoRule) else "torch")
+        without_rule = [name for name, why in refused.items() if isinstance(why, NoRule)]
+        meant = library if library in without_rule or not without_rule else without_rule[0]
+        meant = meant or "torch"
         why = refused.pop(meant)
         raise ValueError(f"the reference cannot run on these arrays: {in_a_line(why)}") from why
     if library is None and len(found) > 1 and not _agree(*found.values()):

@@ -102,6 +102,17 @@ def test_what_a_user_gets_wrong_is_said(reference: Any, arrays: dict[str, Any], 
     assert "\n" not in str(raised.value)
 
 
+def test_what_a_program_in_numpy_lacks_is_said_beside_a_function_of_torch() -> None:
+    """The function does not make it a program of torch; the refusal of NumPy's arrays by torch would say nothing."""
+
+    def inverted(x: Any) -> Any:
+        return np.linalg.pinv(x)
+
+    with pytest.raises(ValueError, match=r"there is no rule for np\.linalg\.pinv") as raised:
+        oracle.check_op(inverted, oracle.from_torch(lambda x: x), x=np.eye(3))
+    assert "requires grad" not in str(raised.value)
+
+
 def test_what_raises_is_crashed() -> None:
     def broken(x: Any) -> Any:
         raise RuntimeError("no such kernel")

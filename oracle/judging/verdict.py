@@ -24,6 +24,9 @@ LOWER_PRECISIONS = (
 )
 # The rms of the error of a product whose two factors were rounded, in units of roundoff: it is uniform in the last place.
 ROUNDED_OPERANDS = 0.6
+# The largest rms of errors, relative to the terms, that a lower precision causes if they exceed its standard deviations: sums in 16
+# bits gave 0.6 roundoffs, wrong formulas from 5 on.
+MOST_ROUNDOFFS = 3.0
 # The largest rms and mean of z over all elements of a local row. TOLERANCES.md has the measurements.
 MOST_RMS, MOST_MEAN = 2.5, 2.0
 BEHAVES_LIKE = "behaves like"
@@ -278,7 +281,8 @@ def _precision_it_behaves_like(error: Floats, scale: Floats, sigma: Floats, u: f
             return name
     for name, roundoff in lower:
         if np.max(z) * u / roundoff <= LAMBDA:
-            return name if float(np.median(z)) * u / roundoff > 0.02 else None
+            is_ordinary = rms_of_z * u <= roundoff or rms <= MOST_ROUNDOFFS * roundoff
+            return name if is_ordinary and float(np.median(z)) * u / roundoff > 0.02 else None
     return None
 
 

@@ -18,6 +18,7 @@ from oracle.execution.covering import covering
 from oracle.execution.norm_formulas import of_copies, of_group_norm, of_layer_norm, of_norm, of_rms_norm, of_stored_mean
 from oracle.running_error import ErrorArray
 from oracle.running_error.elementwise import elementwise
+from oracle.running_error.infinities import left_open
 from oracle.running_error.stores import with_more
 from oracle.trace import Key
 from refbp.activations import SELU_ALPHA, SELU_SCALE
@@ -84,6 +85,11 @@ def shrinkage_by_cosh(quantity: str, spec: Spec, known: Known) -> Any:
     return delta - delta / (cosh * cosh)
 
 
+def softsign_by_terms(quantity: str, spec: Spec, known: Known) -> Any:
+    """The slope's two terms multiplied by δ each: infinities then cancel."""
+    return left_open(known["grad_input"], np.isinf(known["grad_output"].value))
+
+
 def with_rounded_constants(known: Known) -> Any:
     """a (x or α') + b with a and b computed in the subject's dtype, each by a power and a few products."""
     y = known["output"]
@@ -98,6 +104,7 @@ ACTIVATIONS: dict[str, tuple[tuple[str, ...], OfActivation]] = {
     **dict.fromkeys(("ELU", "CELU", "SELU"), (("grad_input",), exponential_unit_from_output)),
     **dict.fromkeys(("Softplus", "LogSigmoid"), (("grad_input",), slope_from_logarithm)),
     "Tanhshrink": (("grad_input",), shrinkage_by_cosh),
+    "Softsign": (("grad_input",), softsign_by_terms),
 }
 # The same for other layers and losses, with a function of (case, key, spec, known).
 Formula: TypeAlias = Callable[[Case, Key, Spec, Known], Any]

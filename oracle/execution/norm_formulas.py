@@ -62,7 +62,15 @@ class Moments:
             return None
         gain = self.scale * self.weight
         of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(gain)
-        return covering(plain, with_more(plain, self._of_scale((x.value - self.mean.value) * gain) + of_mean))
+        found = covering(plain, with_more(plain, self._of_scale((x.value - self.mean.value) * gain) + of_mean))
+        return left_open(found, np.broadcast_to(self._is_lost, found.shape))
+
+    @property
+    def _is_lost(self) -> Any:
+        """The mask where the dtype in which 1/σ is stored cannot hold it."""
+        if self.stored_in is None:
+            return np.zeros(self.scale.shape, bool)
+        return np.isfinite(self.scale) & (self.scale > self.stored_in.largest)
 
     def grad_weight(self, x: Any, grad_output: Any, plain: Any) -> Any:
         """Σ g x̂. The error of a mean is common to all elements from which it is subtracted, and so adds up over them."""
@@ -79,7 +87,11 @@ class Moments:
         error = (self.mean.error_or_zero * off).mapped(lambda own: self._as_weight(own, outside, plain))
         found = with_more(found, error, self._as_weight(self._terms_of_mean() * off.statistical, outside, plain))
         # As Σ g x less the mean's share, both may be infinite.
-        return covering(plain, left_open(found, np.isinf(plain.value)))
+        found = covering(plain, left_open(found, np.isinf(plain.value)))
+        # Σ g (x - μ) may leave the range before it is multiplied by 1/σ.
+        inner = np.sum(np.abs(grad_output.value * x.value), axis=inside, keepdims=True)
+        beyond = self._is_lost | ((inner > _inside_kernels(x).largest) & np.isfinite(inner))
+        return left_open(found, np.isfinite(plain.value) & (self._as_weight(beyond, outside, plain) > 0))
 
     @staticmethod
     def _as_weight(share: Floats, outside: tuple[int, ...], plain: Any) -> Floats:
@@ -104,7 +116,8 @@ class Moments:
         if self.narrow is not None:
             found = self._narrow_grad_input(x, grad_output, plain, found, self.narrow)
         found = covering(plain, found)
-        return with_cube(found, x, grad_output.value * self.weight, self.mean.value, self.scale, self.axes)
+        found = with_cube(found, x, grad_output.value * self.weight, self.mean.value, self.scale, self.axes)
+        return left_open(found, np.broadcast_to(self._is_lost, found.shape))
 
     def _narrow_grad_input(self, x: Any, grad_output: Any, plain: Any, found: Any, narrow: ErrorModel) -> Any:
         """The gradient by 16-bit kernels. If g is not contiguous, they store each term and each difference in 16 bits.
@@ -146,13 +159,19 @@ class Moments:
         return terms
 
 
+def _inside_kernels(x: Any) -> ErrorModel:
+    """The model of the dtype in which kernels add up."""
+    model: ErrorModel = x.model if x.model.accumulate is None else x.model.of(x.model.accumulate)
+    return model
+
+
 def with_cube(found: Any, x: Any, weighted: Floats, mean: Any, scale: Floats, axes: tuple[int, ...]) -> Any:
     """The gradient of a norm's input as kernels compute it, which multiply D = Σ h x - mean Σ h by 1/σ three times, or by 1/σ³,
     with h = g w. These may leave the range where the gradient does not: then it is open, or loses what underflows.
 
     Source: cpu/layer_norm_kernel.cpp and cpu/group_norm_kernel.cpp; rsqrt in tools/autograd/derivatives.yaml for RMSNorm.
     """
-    model = x.model if x.model.accumulate is None else x.model.of(x.model.accumulate)
+    model = _inside_kernels(x)
     inner = np.sum(np.abs(weighted * x.value), axis=axes, keepdims=True)
     inner = inner + np.abs(np.sum(weighted, axis=axes, keepdims=True) * mean)
     reach = (np.abs(x.value) + np.abs(mean)) * (inner.size / max(1, x.size))

@@ -24,8 +24,8 @@ LOWER_PRECISIONS = (
 )
 # The rms of the error of a product whose two factors were rounded, in units of roundoff: it is uniform in the last place.
 ROUNDED_OPERANDS = 0.6
-# The largest rms of errors, relative to the terms, that a lower precision causes if they exceed its standard deviations: sums in 16
-# bits gave 0.6 roundoffs, wrong formulas from 5 on.
+# The largest rms of errors, relative to the terms, that a lower precision causes if they exceed its standard deviations. Sums in
+# 16 bits gave 0.6 roundoffs, wrong formulas from 5 on.
 MOST_ROUNDOFFS = 3.0
 # The largest rms and mean of z over all elements of a local row. TOLERANCES.md has the measurements.
 MOST_RMS, MOST_MEAN = 2.5, 2.0

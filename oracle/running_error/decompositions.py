@@ -18,7 +18,7 @@ import numpy as np
 
 from oracle.running_error.array import ErrorArray, operands
 from oracle.running_error.dispatch import FUNCTIONS
-from oracle.running_error.infinities import in_range
+from oracle.running_error.infinities import in_range, left_open
 from oracle.running_error.model import ErrorModel, Floats, Twofold, added
 
 # The decomposition, and two solutions with a triangular matrix.
@@ -54,7 +54,16 @@ def inverse_of(value: Floats) -> Floats:
     try:
         return np.linalg.inv(value)
     except np.linalg.LinAlgError:
-        return np.full(value.shape, np.nan)
+        return np.stack([*map(inverse_of, value)]) if value.ndim > 2 else np.full(value.shape, np.nan)
+
+
+def _of_singular(made: ErrorArray, inverse: Floats, *given: ErrorArray) -> ErrorArray:
+    """The result, open where a finite matrix has no inverse: rounding may give it a large one, an infinity or NaN."""
+    singular = np.isnan(inverse).any((-2, -1), keepdims=True)
+    if singular.any():
+        for own in given:
+            singular = singular & np.isfinite(own.value).all((-2, -1), keepdims=True)
+    return left_open(made, np.broadcast_to(singular, made.shape))
 
 
 def inverse(a: Any) -> ErrorArray:
@@ -62,7 +71,7 @@ def inverse(a: Any) -> ErrorArray:
     a = in_range(a)
     model, value = a.model, inverse_of(a.value)
     sizes = model.raised(value)
-    return ErrorArray(value, model, sizes @ perturbed(a) @ sizes + model.rounding(value))
+    return _of_singular(ErrorArray(value, model, sizes @ perturbed(a) @ sizes + model.rounding(value)), value, a)
 
 
 def solution(a: Any, b: Any) -> ErrorArray:
@@ -79,7 +88,8 @@ def _solved(a: ErrorArray, b: ErrorArray, value: Floats, error: Twofold) -> Erro
     model, back = a.model, inverse_of(a.value)
     arriving = added(error @ model.raised(value), b.error)
     assert arriving is not None
-    return ErrorArray(value, model, model.raised(back) @ arriving + model.rounding(value))
+    made = ErrorArray(value, model, model.raised(back) @ arriving + model.rounding(value))
+    return _of_singular(made, back, a, b)
 
 
 def triangular_solution(a: ErrorArray, b: ErrorArray) -> ErrorArray:

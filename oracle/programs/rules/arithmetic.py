@@ -123,12 +123,11 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Any:
 
 @rule("addcdiv")
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Any:
-    """x + v a / b; g, v g / b, and -v g (a/b) / b."""
-    quotient = tensor1 / tensor2
-    return input + _times(quotient, value), lambda g: (
+    """x + v a / b; g, v g / b, and -g (v a / b²), whose square may leave the range."""
+    return input + _times(tensor1 / tensor2, value), lambda g: (
         summed_to(g, input),
         summed_to(_times(g / tensor2, value), tensor1),
-        summed_to(_times(-g * (quotient / tensor2), value), tensor2),
+        summed_to(-g * (_times(tensor1, value) / (tensor2 * tensor2)), tensor2),
     )
 
 

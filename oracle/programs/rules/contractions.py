@@ -87,7 +87,7 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
 
     def backward(g: Any) -> Any:
         flat = g.reshape(-1)
-        kept = flat if accumulate else flat * (~np.isin(np.arange(input.size), index))
+        kept = flat if accumulate else np.where(np.isin(np.arange(input.size), index), 0.0, flat)
         return kept.reshape(input.shape), None, flat[index.reshape(-1)].reshape(source.shape)
 
     return made.reshape(input.shape), backward

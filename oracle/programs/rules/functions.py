@@ -179,7 +179,7 @@ def pow(input: Any, exponent: Any) -> Any:
     def of_base(g: Any) -> Any:
         none = np.equal(exponent, 0)
         slope = np.power(base, np.where(none, 1.0, exponent) - 1.0) * exponent
-        return summed_to(g * np.where(none, 0.0, slope), input)
+        return summed_to(np.where(none, 0.0, g * slope), input)
 
     def of_exponent(g: Any) -> Any:
         none = np.equal(base, 0) & np.greater_equal(exponent, 0)

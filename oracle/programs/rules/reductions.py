@@ -21,6 +21,7 @@ from oracle.programs.adjoint import (
 from oracle.programs.geometry import mapped
 from oracle.programs.table import recorded, rule
 from oracle.running_error import ErrorArray
+from oracle.running_error.infinities import left_open
 from oracle.running_error.mask import ErrorMask
 from oracle.running_error.model import Twofold
 
@@ -84,7 +85,7 @@ def var_mean(input: Any, dim: Any = None, correction: Any = None, keepdim: bool 
         through = None if g is None else spread(g, input.shape, axes, keepdim) * deviation * np.divide(2.0, divisor)
         return (_with_mean(through, g_mean, input.shape, axes, keepdim),)
 
-    return (variance, average), backward
+    return (variance, _kept_up_to_date(average)), backward
 
 
 @rule("std_mean")
@@ -97,7 +98,12 @@ def std_mean(input: Any, dim: Any = None, correction: Any = None, keepdim: bool 
         through = None if g is None else _std_back(g, y, deviation, divisor, axes, keepdim, input.shape)
         return (_with_mean(through, g_mean, input.shape, axes, keepdim),)
 
-    return (y, average), backward
+    return (y, _kept_up_to_date(average)), backward
+
+
+def _kept_up_to_date(average: Any) -> Any:
+    """A mean to which kernels add a share of the distance of each element: an infinity makes the next distance NaN."""
+    return left_open(average, np.isinf(average.value)) if isinstance(average, ErrorArray) else average
 
 
 def _with_mean(through: Any, g_mean: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdim: bool) -> Any:
@@ -349,8 +355,8 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 @rule("trace")
 def trace(input: Any) -> Any:
     """The sum of the diagonal; g to each of its elements."""
-    one = np.eye(*input.shape)
-    return np.sum(mapped(input, np.diagonal)), lambda g: (mapped(g, lambda own: one * own),)
+    one = np.eye(*input.shape, dtype=bool)
+    return np.sum(mapped(input, np.diagonal)), lambda g: (mapped(g, lambda own: np.where(one, own, 0.0)),)
 
 
 recorded("argmax", "argmin", "argsort", "any", "all", "nonzero", "searchsorted", "bucketize", "unique_dim", "_unique2")

@@ -55,7 +55,10 @@ FINDINGS = (
         Finding("torch", own, "grad.target", ALL, 0.0, report, infinite=True)
         for own, report in (("PoissonNLLLoss", "torch-poisson-nll-target"), ("KLDivLoss", "kl-div-target-zero"))
     ),
-    Finding("torch", "GELU", "output", ("float32",), 2.0**-20, "torch-gelu-infinity", "nonfinite/GELU", infinite=True),
+    *(
+        Finding("torch", own, "output", ALL[1:], 2.0**-20, "torch-gelu-infinity", infinite=True)
+        for own in ("GELU", "aten.gelu")
+    ),
     *(
         Finding(f"torch.optim.{own}", "*", quantity, ("float64",), 2.0**-20, "torch-optim-numbers-in-float32")
         for own, kinds in {"NAdam": ("mu_product", "param"), "ASGD": ("eta", "mu", "ax", "param")}.items()

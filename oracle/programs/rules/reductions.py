@@ -355,7 +355,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 @rule("trace")
 def trace(input: Any) -> Any:
     """The sum of the diagonal; g to each of its elements."""
-    one = np.eye(*input.shape, dtype=bool)
+    one = np.eye(*input.shape) > 0
     return np.sum(mapped(input, np.diagonal)), lambda g: (mapped(g, lambda own: np.where(one, own, 0.0)),)
 
 

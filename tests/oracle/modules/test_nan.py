@@ -1,4 +1,4 @@
-"""NaN in what a module is given: torch's gradients there are not accused."""
+"""NaN and infinities in what a module is given: what torch's kernels make of them is not accused."""
 
 from __future__ import annotations
 
@@ -57,3 +57,13 @@ def test_limits_that_are_nan_take_the_gradient_from_the_number(fn: Any) -> None:
     for given in [(torch.ones(8, requires_grad=True), with_nan(8)), (with_nan(8), torch.ones(8, requires_grad=True))]:
         report = oracle.check_module(Applied(fn), given)
         assert not report.blame, report.blame
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("make", [nn.GELU, lambda: Applied(F.gelu)], ids=["layer", "function"])
+def test_gelu_of_infinity(make: Callable[[], nn.Module], dtype: torch.dtype) -> None:
+    """It is NaN where oneDNN computes it. A known error is a convention that names its page."""
+    report = oracle.check_module(make(), torch.tensor([float("inf"), 1.0, 2.0], dtype=dtype))
+    assert not report.blame, report.blame
+    said = set(report.table["diagnosis"][report.table["verdict"] == "convention"])
+    assert all("torch-gelu-infinity" in own for own in said)

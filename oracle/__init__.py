@@ -76,7 +76,8 @@ if not TYPE_CHECKING:  # type checkers see the names above, and no others
         if name not in _HOMES:
             raise AttributeError(f"module 'oracle' has no attribute {name!r}")
         extra.require(f"oracle.{name}")
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)  # asked for once
+        return found
 
 
 def __dir__() -> list[str]:

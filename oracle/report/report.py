@@ -91,8 +91,7 @@ class Report(Findings):
         about = visible_about(about)
         seconds = {(visible(case), visible(dtype)): taken for (case, dtype), taken in seconds.items()}
         culprits = blame(rows, about.again or about.subject, kept)
-        table = row_table(rows)
-        by_case = case_table(table, culprits, seconds)
+        table, by_case = row_table(rows), case_table(rows, culprits, seconds)
         told = {visible(case.name): described(case) for case in cases}
         return cls(table, by_case, culprits, about, list(training), kept, described=told)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from operator import attrgetter
@@ -28,7 +29,6 @@ from oracle.judging.rows import (
 from oracle.report.case_line import CaseLine
 from oracle.report.columns import CASE_COLUMNS, COLUMNS, names
 from oracle.running_error.conditioning import MOST_DIGITS
-from oracle.running_error.model import Floats
 from oracle.wording.figures import counted
 
 # How a run may end.
@@ -48,53 +48,48 @@ def row_table(rows: Iterable[Row]) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def case_table(table: pd.DataFrame, blames: Iterable[Blame], seconds: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+def case_table(rows: Iterable[Row], blames: Iterable[Blame], seconds: Mapping[tuple[str, str], float]) -> pd.DataFrame:
     """One row per case and dtype: its verdict, its culprit or why it was not judged, and its largest figures."""
     first: dict[tuple[str, str], Blame] = {}
     for blame in blames:
         first.setdefault((blame.case, blame.dtype), blame)
-    needed = ("layer", "verdict", "diagnosis", "z_max", "bound_ratio", "decided", "n")
-    columns = {name: table[name].to_numpy() for name in needed}
     entries = []
-    for (case, dtype), places in _places(table).items():
+    for (case, dtype), own in _grouped(rows).items():
         culprit = first.get((case, dtype))
-        own = {name: values[places] for name, values in columns.items()}
-        verdicts = own["verdict"].tolist()
-        verdict = max(verdicts, key=lambda verdict: GRAVITY[verdict])
-        why = own["diagnosis"][verdicts.index(verdict)] if verdict in (UNSUPPORTED, UNJUDGED, FAILED) else ""
-        place = own["layer"][verdicts.index(verdict)] if verdict == UNJUDGED else ""
+        gravest = max(own, key=lambda row: GRAVITY[row.verdict])
+        why = gravest.diagnosis if gravest.verdict in (UNSUPPORTED, UNJUDGED, FAILED) else ""
+        place = gravest.layer if gravest.verdict == UNJUDGED else ""
         entries.append(
             CaseLine(
                 case=case,
                 dtype=dtype,
                 family=case.partition("/")[0],
-                verdict=verdict,
+                verdict=gravest.verdict,
                 layer=culprit.layer if culprit else place,
                 quantity=culprit.quantity if culprit else "",
                 diagnosis=culprit.diagnosis if culprit else why,
-                rows=len(verdicts),
-                undecided=verdicts.count(UNDECIDED),
-                z_max=_largest(own["z_max"]),
-                bound_ratio=_largest(own["bound_ratio"]),
-                decided=_decided(own["decided"], own["n"]),
-                seconds=seconds.get((case, dtype), float("nan")),
+                rows=len(own),
+                undecided=sum(row.verdict == UNDECIDED for row in own),
+                z_max=_largest(row.z_max for row in own),
+                bound_ratio=_largest(row.bound_ratio for row in own),
+                decided=_decided(np.array([row.decided for row in own]), np.array([row.n for row in own])),
+                seconds=seconds.get((case, dtype), math.nan),
             )
         )
     return pd.DataFrame({name: list(map(attrgetter(name), entries)) for name in names(CASE_COLUMNS)})
 
 
-def _places(table: pd.DataFrame) -> dict[tuple[str, str], list[int]]:
-    """The row numbers of each case and dtype, in the order of first occurrence."""
-    places: dict[tuple[str, str], list[int]] = {}
-    for place, key in enumerate(zip(table["case"].tolist(), table["dtype"].tolist(), strict=True)):
-        places.setdefault(key, []).append(place)
-    return places
+def _grouped(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    """The rows of each case and dtype, in the order of first occurrence."""
+    grouped: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        grouped.setdefault((row.case, row.dtype), []).append(row)
+    return grouped
 
 
-def _largest(values: Floats) -> float:
+def _largest(values: Iterable[float]) -> float:
     """The largest value; NaN only if all are."""
-    known = values[~np.isnan(values)]
-    return float(known.max()) if known.size else float("nan")
+    return float(max((value for value in values if not math.isnan(value)), default=math.nan))
 
 
 def _decided(shares: Any, counts: Any) -> float:
@@ -194,22 +189,28 @@ FORWARD = ("output", "input", "mask", "branches", "grad_output", "")
 
 def has_backward(table: pd.DataFrame) -> bool:
     """Whether a gradient, or a result of an update, was decided."""
-    quantity = table["quantity"].astype(str)
-    is_backward = ~quantity.isin(FORWARD) & ~quantity.str.startswith(("output#", "buffer."))
-    is_backward &= ~table["layer_type"].isin(CONTAINERS)
-    is_settled = ~table["verdict"].isin((UNSUPPORTED, UNJUDGED, UNDECIDED, FAILED))
-    return bool((is_backward & is_settled & (table["n"] > 0) & (table["decided"] > 0)).any())
+    columns = (table[name].tolist() for name in ("quantity", "layer_type", "verdict", "n", "decided"))
+    return any(
+        n > 0
+        and decided > 0
+        and verdict not in (UNSUPPORTED, UNJUDGED, UNDECIDED, FAILED)
+        and kind not in CONTAINERS
+        and quantity not in FORWARD
+        and not quantity.startswith(("output#", "buffer."))
+        for quantity, kind, verdict, n, decided in zip(*columns, strict=True)
+    )
 
 
 def outcome(table: pd.DataFrame) -> str:
     """The outcome of a run in a few words; "conforms" requires at least one gradient that was judged and decided."""
-    if table["verdict"].isin(DISCREPANCIES).any():
+    verdicts = set(table["verdict"].tolist())
+    if verdicts & DISCREPANCIES:
         return DISCREPANCIES_FOUND
-    if (table["verdict"] == FAILED).any():
+    if FAILED in verdicts:
         return HARNESS_FAILED
-    if not judged_rows(table):
+    if verdicts <= {UNSUPPORTED, UNJUDGED}:
         return NOTHING_JUDGED
-    if table["verdict"].isin((UNSUPPORTED, UNJUDGED, UNDECIDED)).all():
+    if verdicts <= {UNSUPPORTED, UNJUDGED, UNDECIDED}:
         return NOTHING_DECIDED
     return CONFORMS if has_backward(table) else NO_GRADIENT
 

@@ -59,12 +59,20 @@ def test_the_extra_is_what_is_looked_for() -> None:
 def test_each_one_that_lacks_is_named(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the first use, not when a run has ended and the report wants it."""
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(vars(oracle), "run", raising=False)  # as before the first use
     message = rf"^oracle.run needs {module}, which is not installed: pip install 'refbp\[oracle\]'$"
     with pytest.raises(ImportError, match=message):
         _ = oracle.run
     with pytest.raises(AttributeError):
         _ = oracle.no_such_name  # type: ignore[attr-defined]
     assert "run" not in dict(inspect.getmembers(oracle))
+
+
+def test_it_is_looked_for_at_the_first_use_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search for eleven packages takes as long as a small check."""
+    first = oracle.run
+    monkeypatch.setattr(extra, "MODULES", ("no_such_package",))
+    assert oracle.run is first
 
 
 def test_import_help_and_version_need_nothing(bare: dict[str, str]) -> None:

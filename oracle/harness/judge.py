@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from oracle.blame.details import Detail, place_of
 from oracle.blame.search import Evidenced, evidences, explained
@@ -20,6 +20,9 @@ from oracle.judging.verdict import by_company
 from oracle.judging.wiring import completed
 from oracle.trace import Subject, Trace, Unsupported, traced
 from oracle.wording import errors
+
+# Whether likely causes are searched for, which takes longer than judging; or a function of the rows that says so.
+Wanted: TypeAlias = bool | Callable[[Sequence[Row]], bool]
 
 
 class Step(Protocol):
@@ -54,17 +57,17 @@ class Judgement:
         return next((detail for detail in self.details if detail.place == place_of(row)), None)
 
 
-def judge_step(step: Step, profile: Profile, known_as: Collection[str], *, causes: bool = True) -> Judgement:
+def judge_step(step: Step, profile: Profile, known_as: Collection[str], *, causes: Wanted = True) -> Judgement:
     """The rows of a step. Every kind of check goes through this function.
 
     Args:
         profile: the subject's profile.
         known_as: the implementations whose known errors are not discrepancies.
-        causes: whether to search for likely causes, which takes longer than judging.
+        causes: whether likely causes are searched for.
     Raises: ReferenceFailed.
     """
     rows = with_known(by_company(step.judged(profile)), known_as)
-    if not causes:
+    if not (causes(rows) if callable(causes) else causes):
         return Judgement(tuple(rows))
     try:
         found, details = explained(rows, lambda wanted: step.behind(wanted, profile))
@@ -116,7 +119,7 @@ class Trial:
     ended_well: bool = False
 
 
-def tried(case: Case, subject: Subject, reference: Subject, *, causes: bool = True) -> Trial:
+def tried(case: Case, subject: Subject, reference: Subject, *, causes: Wanted = True) -> Trial:
     """Runs a subject, and judges its trace, its exception, or its refusal."""
     profile, known_as = profile_of(subject), {subject.name, reference.name}
     try:

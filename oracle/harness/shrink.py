@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -22,10 +22,11 @@ from oracle.case.names import is_buffer
 from oracle.exchange.numbers import shown
 from oracle.execution.network import LAYERS, LOSSES, OPTIMIZERS, Network, upstream_shape
 from oracle.harness import called
-from oracle.harness.judge import Judgement, Trial, tried
+from oracle.harness.judge import Judgement, Trial, Wanted, tried
 from oracle.judging.comparison import ReferenceFailed
 from oracle.judging.long_runs import stretch
 from oracle.judging.parts import local_parts, update_of
+from oracle.judging.rows import Row
 from oracle.judging.wiring import completed
 from oracle.trace import Subject, Trace
 
@@ -68,7 +69,7 @@ def shrink(case: Case, subject: str | Subject, reference: str = "torch") -> Shru
         raise CaseError(f"shrink expects an oracle.Case, got {shown(case)}: one of the suite is oracle.suite.named(…)")
     court = Court(called.load(subject), subjects.load(reference))
     trial = court.tried(case)
-    found = court.first(trial)
+    found = court.first(trial.judgement.rows)
     if found is None:
         raise ValueError(f"case {case.name} does not fail in {case.dtype}: there is nothing to shrink")
     for part in fewer_parts(case, trial.trace, found):
@@ -78,7 +79,7 @@ def shrink(case: Case, subject: str | Subject, reference: str = "torch") -> Shru
     for smaller in (resized, cut_down, revalued):
         case = smallest(case, smaller, lambda other: court.still_fails(other, found))
     trial = court.tried(case)
-    culprit = court.first(trial)
+    culprit = court.first(trial.judgement.rows)
     assert culprit is not None
     place = culprit.step, culprit.layer, culprit.quantity
     expected = court.reference.run(case.astype("float64")).get(*place)
@@ -103,23 +104,28 @@ class Court:
     subject: called.Called
     reference: Subject
 
-    def tried(self, case: Case, *, causes: bool = True) -> Trial:
+    def tried(self, case: Case, *, causes: Wanted = True) -> Trial:
         """The result of a run of the case; without rows if it cannot be judged."""
         try:
             return tried(case, self.subject, self.reference, causes=causes)
         except (CaseError, ReferenceFailed):
             return Trial(Judgement(()))
 
-    def first(self, trial: Trial) -> Blame | None:
+    def first(self, rows: Sequence[Row]) -> Blame | None:
         """The first culprit, or None."""
-        return next(iter(blame(trial.judgement.rows, self.subject.option)), None)
+        return next(iter(blame(rows, self.subject.option)), None)
 
     def still_fails(self, case: Case, known: Blame) -> bool:
-        """Whether a run shows the same: layer type, quantity, verdict, and cause, and the cause at least as certainly."""
-        found = self.first(self.tried(case, causes=False))
-        if found is None or _kind(found)[:2] != _kind(known)[:2]:
-            return False
-        found = self.first(self.tried(case))
+        """Whether a run shows the same: layer type, quantity, verdict, and cause, and the cause at least as certainly.
+
+        The cause, which takes longest, is searched for only where layer type and quantity are the same.
+        """
+
+        def is_promising(rows: Sequence[Row]) -> bool:
+            found = self.first(rows)
+            return found is not None and _kind(found)[:2] == _kind(known)[:2]
+
+        found = self.first(self.tried(case, causes=is_promising).judgement.rows)
         if found is None or (*_kind(found), found.cause_name) != (*_kind(known), known.cause_name):
             return False
         return found.cause.count(ANOTHER) <= known.cause.count(ANOTHER)

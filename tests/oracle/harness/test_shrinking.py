@@ -15,11 +15,18 @@ import oracle
 from oracle.cli import main
 from oracle.harness.script import quoted, script
 from oracle.harness.shrink import one_of_each_kind
+from oracle.judging.long_runs import stretch
 from oracle.selftest.bugs import all_bugs
 from oracle.selftest.plant import changed
 from oracle.suite import named
 
 from ..planted import Planted, turned, unturned
+
+
+def lenet() -> oracle.Case:
+    """Two steps of a LeNet."""
+    return stretch(named("lenet5/random"), 0, 2).astype("float32")
+
 
 SUBJECT = """
 from oracle.selftest.plant import changed
@@ -40,7 +47,7 @@ def test_a_lenet_with_one_broken_convolution_comes_down_to_a_single_small_layer(
         tried.append(case.name)
         return subject.run(case)
 
-    shrunk = oracle.shrink(named("lenet5/random").astype("float32"), Planted(counted))
+    shrunk = oracle.shrink(lenet(), Planted(counted))
     assert len(tried) < 200
     (layer,) = shrunk.case.layers
     assert layer.type == "Conv2d" and shrunk.case.loss is None and shrunk.case.steps == 1
@@ -54,16 +61,15 @@ def test_a_lenet_with_one_broken_convolution_comes_down_to_a_single_small_layer(
 @pytest.mark.parametrize(
     ("subject", "case", "size"),
     [
-        (changed("CrossEntropyLoss", grad_input=lambda g, c: g * 2), "lenet5/random", 8),
-        (changed("Tanh", grad_input=lambda g, c: c.grad_output * (1 - c.input**2)), "lenet5/random", 4),
+        (changed("CrossEntropyLoss", grad_input=lambda g, c: g * 2), lenet(), 8),
+        (changed("Tanh", grad_input=lambda g, c: c.grad_output * (1 - c.input**2)), lenet(), 4),
         (all_bugs()["SGD: decay after momentum"].run, all_bugs()["SGD: decay after momentum"].case, 4),
         (all_bugs()["Dropout: not scaled"].run, all_bugs()["Dropout: not scaled"].case, 4),
     ],
     ids=["loss", "activation", "update", "mask"],
 )
 def test_losses_updates_and_masked_layers_shrink_too(subject: Any, case: Any, size: int) -> None:
-    case = (named(case) if isinstance(case, str) else case).astype("float32")
-    shrunk = oracle.shrink(case, Planted(subject))
+    shrunk = oracle.shrink(case.astype("float32"), Planted(subject))
     data = [*shrunk.case.inputs, *(array for grads in shrunk.case.grads for array in grads.values())]
     assert sum(array.size for array in data) <= size
     text = script(shrunk, "case.json", "mine:subject")
@@ -73,7 +79,7 @@ def test_losses_updates_and_masked_layers_shrink_too(subject: Any, case: Any, si
 
 def test_what_does_not_fail_cannot_be_shrunk() -> None:
     with pytest.raises(ValueError, match="lenet5/random does not fail in float32"):
-        oracle.shrink(named("lenet5/random").astype("float32"), "refbp")
+        oracle.shrink(lenet(), "refbp")
 
 
 def test_a_crash_is_shrunk_to_its_layer() -> None:
@@ -82,7 +88,7 @@ def test_a_crash_is_shrunk_to_its_layer() -> None:
     def fails(gradient: Any, call: Any) -> Any:
         raise RuntimeError("out of order")
 
-    shrunk = oracle.shrink(named("lenet5/random").astype("float32"), Planted(changed("Conv2d", grad_input=fails)))
+    shrunk = oracle.shrink(lenet(), Planted(changed("Conv2d", grad_input=fails)))
     assert shrunk.culprit.verdict == "crashed" and "out of order" in shrunk.culprit.diagnosis
 
 

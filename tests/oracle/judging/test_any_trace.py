@@ -12,6 +12,7 @@ from oracle import suite
 from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.harness.work import judged_case
+from oracle.judging.long_runs import stretch
 from oracle.judging.rows import DISCREPANCIES
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects import torch as torch_subject
@@ -65,8 +66,10 @@ class Changed:
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
 @pytest.mark.parametrize("pattern", CASES)
 def test_whatever_a_trace_holds_has_rows(pattern: str, change: Callable[[Array], Any]) -> None:
-    """Every array changed; what goes in alone, which all else is then judged on; the counts and masks alone."""
+    """Every array changed; what goes in alone, which all else is then judged on; the counts and masks alone. A second step
+    follows the first where there is one."""
     case = next(iter(suite.matching(pattern))).astype("float32")
+    case = stretch(case, 0, min(case.steps, 2))
     rows, _ = judged_case(case, Changed(change), torch_subject)
     assert any(row.verdict in DISCREPANCIES for row in rows)
     shown = {key.quantity for key in refbp_subject.run(case)}

@@ -98,8 +98,11 @@ def test_jax_functions_are_differentiated_by_jax() -> None:
         return x / (1 + abs(x))
 
     softsign.defvjp(lambda x: (softsign(x), x), lambda x, g: (g / (1 + abs(x)),))
-    assert oracle.check_op("linear", oracle.from_jax(lambda x, w, b: x @ w.T + b), dtypes=("float64",)).passed
-    report = oracle.check_op("softsign", oracle.from_jax(softsign), dtypes=("float64",))
+    rng = np.random.default_rng(0)  # arrays of a single shape, since JAX compiles each operation for each shape
+    x, weight, bias = rng.standard_normal((5, 3)), rng.standard_normal((4, 3)), rng.standard_normal(4)
+    linear = oracle.from_jax(lambda x, w, b: x @ w.T + b)
+    assert oracle.check_op("linear", linear, x=x, weight=weight, bias=bias, dtypes=("float64",)).passed
+    report = oracle.check_op("softsign", oracle.from_jax(softsign), x=x, dtypes=("float64",))
     assert {blame.quantity for blame in report.blame} == {"grad_input"}
 
 

@@ -186,16 +186,17 @@ class DigitNetwork:
         )
 
 
-def digit_networks() -> list[DigitNetwork]:
+@cache
+def digit_networks() -> tuple[DigitNetwork, ...]:
     mlp = (
         layer("Flatten", name="flatten"),
         layer("Linear", 64, 32, name="fc1"),
         layer("Tanh", name="tanh"),
         layer("Linear", 32, 10, name="fc2"),
     )
-    return [
+    return (
         DigitNetwork(
             "digits/lenet", "the first steps of a LeNet-style CNN on real handwritten digits", tuple(lenet_layers(8))
         ),
         DigitNetwork("digits/mlp", "the first steps of an MLP on real handwritten digits", mlp),
-    ]
+    )

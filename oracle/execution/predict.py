@@ -25,6 +25,7 @@ assert _rule  # its import registers the rule
 SAME = 1e-9
 
 
+@np.errstate(all="ignore")
 def predict(case: Case, model: ErrorModel, guides: Mapping[Key, Array] | None = None) -> Results:
     """The value of every quantity and the error that an implementation in `model.dtype` may have. Inside kernels that store 16
     bits, each quantity is rounded once, when it is stored.

@@ -21,6 +21,7 @@ from refbp.conv import geometry_of, padding_sides
 from refbp.functional import pad
 
 
+@np.errstate(all="ignore")
 def predicted(kernels: Kernels, case: Case, usual: ErrorModel, predicting: Callable[[ErrorModel], Results]) -> Results:
     """The predictions of a case of a single layer or loss, each under the model of its kernels."""
     found = predicting(usual)

@@ -31,6 +31,7 @@ def moved(model: ErrorModel) -> Iterator[ErrorModel]:
         yield replace(model, bounds=False, moves=np.random.default_rng(seed), branches=log)
 
 
+@np.errstate(all="ignore")
 def with_changes(own: Any, others: Sequence[Any]) -> Any:
     """The result with the mean square of its changes as its variance, where that is far larger than the variance that is known.
 

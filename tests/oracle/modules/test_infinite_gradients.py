@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -304,3 +305,30 @@ def test_where_an_infinity_meets_the_image_it_must_arrive() -> None:
     report = oracle.check_module(module, x, loss=weighted, target=with_one(module(x), INF, 0))
     wrong = report.table[report.table.verdict == "wrong"]
     assert [*zip(wrong.layer, wrong.quantity, strict=True)] == [("Flushed", "grad.weight")], str(report)
+
+
+BEYOND = {"input": (3e4, 1.0), "gradient": (1.0, 3e4), "infinite input": (INF, 1.0), "infinite gradient": (1.0, INF)}
+
+
+@pytest.mark.parametrize("sizes", BEYOND.values(), ids=list(BEYOND))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(2, 3, 3),
+        nn.ConvTranspose2d(2, 3, 3),
+        nn.BatchNorm2d(2),
+        nn.InstanceNorm2d(2, affine=True),
+        nn.LayerNorm(6),
+    ],
+    ids=lambda own: type(own).__name__,
+)
+def test_numbers_beyond_the_range_warn_of_nothing(
+    layer: nn.Module, dtype: torch.dtype, sizes: tuple[float, float]
+) -> None:
+    """Infinities of both signs that meet in the reference reached the user as NumPy's warnings (here they would be errors)."""
+    torch.manual_seed(0)
+    layer, x = deepcopy(layer).to(dtype), (torch.randn(4, 2, 6, 6) * sizes[0]).to(dtype).requires_grad_()
+    upstream = torch.randn(layer(x).shape) * sizes[1]
+    report = oracle.check_module(nn.Sequential(layer), x, lambda y, g: (y.float() * g).sum(), upstream)
+    assert not report.blame, report

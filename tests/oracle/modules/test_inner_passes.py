@@ -152,6 +152,17 @@ def test_honest_functions_are_not_accused(name: str, dtype: torch.dtype, create_
     checked(Penalty(HONEST[name], create_graph), dtype).raise_for_discrepancy()
 
 
+@pytest.mark.parametrize("function", [OfOutput, WrongSign])
+def test_of_a_large_function_elements_are_drawn(function: Any) -> None:
+    """The gradient that the module takes is judged by the same elements as the Function."""
+    torch.manual_seed(0)
+    module, x = Penalty(function.apply), torch.randn(800, 8)
+    report = oracle.check_module(module, x, effort="sample")
+    rows = report.table.set_index(["layer", "quantity"])
+    assert 0 < rows.loc[(f"{function.__name__}.inner", "grad_input"), "n"] < 6400
+    assert [own.layer for own in report.blame[:1]] == (["WrongSign.inner"] if function is WrongSign else []), report
+
+
 def test_the_derivative_of_a_function_with_dependent_inputs_is_unjudged() -> None:
     """Autograd gives the derivative by one input together with the way through the other."""
     torch.manual_seed(0)

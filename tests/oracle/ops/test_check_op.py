@@ -135,6 +135,27 @@ def test_arrays_of_one_s_own() -> None:
     assert norm.passed
 
 
+def test_the_sizes_of_a_class_are_those_of_the_arrays() -> None:
+    """The weight of a transposed convolution holds a group's output channels, and that of PReLU a slope for each channel."""
+    rng = np.random.default_rng(0)
+    x, weight, bias, slopes = (rng.standard_normal(shape) for shape in ((2, 4, 5, 6), (4, 3, 3, 2), 6, 4))
+    transposed = oracle.from_torch(lambda x, w, b: F.conv_transpose2d(x, w, b, stride=2, groups=2))
+    report = oracle.check_op("conv_transpose2d", transposed, stride=2, groups=2, x=x, weight=weight, bias=bias)
+    assert report.passed, report
+    assert oracle.check_op("prelu", oracle.from_torch(F.prelu), x=x, weight=slopes).passed
+
+
+def test_a_norm_without_a_weight() -> None:
+    """The suite's inputs of the class without parameters."""
+
+    def plain(x: Any, weight: Any, bias: Any) -> tuple[Any, Backward]:
+        assert weight is None and bias is None
+        return refbp.functional.layer_norm(x, (5,))
+
+    report = oracle.check_op("layer_norm", plain, normalized_shape=(5,), weight=None, bias=None, dtypes=("float64",))
+    assert report.passed and not report.table["quantity"].str.startswith("grad.").any(), report
+
+
 def test_no_bias_is_none_and_its_gradient_is_not_missed() -> None:
     seen: list[Any] = []
 

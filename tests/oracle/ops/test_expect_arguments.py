@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import oracle
 import refbp
+from oracle.programs.table import NoRule
 
 X = torch.linspace(-2.0, 2.0, 30).reshape(5, 6)
 W = torch.linspace(-1.0, 1.0, 24).reshape(4, 6)
@@ -172,3 +173,9 @@ def test_gradients_that_are_not_there_are_named() -> None:
 def test_check_op_names_the_argument_that_is_no_array(given: Any, said: str) -> None:
     with pytest.raises((TypeError, ValueError), match=said):
         oracle.check_op(torch.matmul, oracle.from_torch(torch.matmul), x=given, w=(4, 2))
+
+
+def test_a_result_without_a_rule_is_named() -> None:
+    """The mean and 1/σ of a batch norm have no rule, though its output has one."""
+    with pytest.raises(NoRule, match="no rule for one of the program's results, such as the statistics"):
+        oracle.expect(lambda x: torch.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-5), X)

@@ -236,3 +236,16 @@ def test_a_wide_error_where_a_function_bends(function: Callable[[Any], Any], err
     slope = np.abs(function(x + 1e-6) - function(x - 1e-6)) / 2e-6 * error
     expected = np.sqrt(np.square(np.fmax(slope, reached / LAMBDA)) + np.square(4 * U * function(x)))
     np.testing.assert_allclose(got.sigma, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda x: np.einsum("...i,i->...", x, x), "takes no ellipsis: write all labels"),
+        (lambda x: np.einsum("i,j", x), r"'i,j' describes 2 arrays, got 1"),
+        (lambda x: np.dot(x.reshape(2, 4, 5), x.reshape(5, 8)), "takes vectors and matrices: use matmul or einsum"),
+    ],
+)
+def test_contractions_without_a_rule_say_what_to_use(call: Callable[[Any], Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        call(ErrorArray.exact(X, MODEL))

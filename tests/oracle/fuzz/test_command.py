@@ -9,10 +9,12 @@ import pytest
 
 from oracle.cli import main
 
+WORKER = ("--workers", "1", "--reference", "refbp")  # one without torch starts sooner
+
 
 def test_a_campaign_is_begun_and_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The results are on standard output, how fast it was and where the files are on standard error."""
-    typed = ["fuzz", "--kinds", "losses", "--seed", "3", "--workers", "1", "--out", str(tmp_path)]
+    typed = ["fuzz", "--kinds", "losses", "--seed", "3", *WORKER, "--out", str(tmp_path)]
     assert main([*typed, "--cases", "3"]) == 0
     said = capsys.readouterr()
     assert said.out.split() == ["3", "pass"] and "3 cases in " in said.err and "fuzz.md" in said.err
@@ -23,7 +25,7 @@ def test_a_campaign_is_begun_and_continued(tmp_path: Path, capsys: pytest.Captur
 
 def test_faults_are_planted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a table of the smallest that are caught, on standard output and in the folder."""
-    typed = ["fuzz", "--mutate", "--kinds", "losses", "--seed", "3", "--workers", "1", "--out", str(tmp_path)]
+    typed = ["fuzz", "--mutate", "--kinds", "losses", "--seed", "3", *WORKER, "--out", str(tmp_path)]
     assert main([*typed, "--cases", "2"]) == 0
     said = capsys.readouterr()
     assert "element" in said.out and "largest / u" in said.out and "2 cases in " in said.err

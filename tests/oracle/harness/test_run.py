@@ -325,9 +325,8 @@ def test_wrong_input_ends_in_one_sentence_and_status_2(
 
 def test_a_crash_is_a_row_and_the_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A subject that raises is a finding; the report is written."""
-    status, out, _ = command(
-        "run", "--cases", "worked-example", "--subject", f"{__name__}:raising", "--out", str(tmp_path), capsys=capsys
-    )
+    typed = ["run", "--cases", "worked-example", "--subject", f"{__name__}:raising", "--reference", "refbp"]
+    status, out, _ = command(*typed, "--out", str(tmp_path), capsys=capsys)
     assert status == 1 and "crashed: ZeroDivisionError: no luck" in out
     kept = oracle.load_report(tmp_path)
     assert list(kept.cases["verdict"]) == ["crashed"] * 4

@@ -206,7 +206,7 @@ def test_a_module_is_a_subject_and_is_given_every_option(
     (tmp_path / "pack_of_theirs" / "inner.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     words = ["run", "--subject", "pack_of_theirs.inner", "--cases", "activation/Softplus", "--dtype", "float64"]
-    assert main([*words, "--out", "out"]) == 0, capsys.readouterr()
+    assert main([*words, "--reference", "refbp", "--out", "out"]) == 0, capsys.readouterr()
     assert oracle.load_report(tmp_path / "out").about.subject == "pack_of_theirs.inner"
     assert main(["run", "--subject", "nothing_of_theirs", "--cases", "kink"]) == 2
     assert "unknown subject 'nothing_of_theirs'" in capsys.readouterr().err

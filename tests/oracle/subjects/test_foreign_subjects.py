@@ -130,7 +130,7 @@ def test_a_bug_in_javascript_is_found(tmp_path: Path) -> None:
 
 
 def test_a_child_process_in_c_fills_a_folder_of_vectors(binary: Path, tmp_path: Path) -> None:
-    """Exported, filled by a program without torch and Python, judged; and exported again it is the same to the byte."""
+    """Exported, filled by a program without torch and Python, and judged."""
     patterns = {
         "network": "lenet5",
         "mlp": "mlp/Tanh+[CM]*",
@@ -140,7 +140,6 @@ def test_a_child_process_in_c_fills_a_folder_of_vectors(binary: Path, tmp_path: 
     for name, pattern in patterns.items():
         folder, results = tmp_path / name, tmp_path / f"{name}-results"
         vectors.export(folder, pattern)
-        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         done = subprocess.run([str(binary), str(folder), str(results)], capture_output=True, text=True, check=True)
         assert "cases filled" in done.stdout
         report = vectors.judge(folder, results)
@@ -148,8 +147,6 @@ def test_a_child_process_in_c_fills_a_folder_of_vectors(binary: Path, tmp_path: 
         assert report.environment["subject"] == "backprop.c" and "pass" in set(report.cases["verdict"])
         lacking = report.table[report.table["verdict"] == "unsupported"]["diagnosis"]
         assert set(report.cases["verdict"]) <= {"pass", "unsupported"} and all(lacking.str.startswith("no Conv2d"))
-        vectors.export(folder, pattern)
-        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_what_c_left_can_be_wrong(binary: Path, tmp_path: Path) -> None:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import oracle
 from oracle.case.case import Case, Spec
 from oracle.fuzz import mutation, planted
+from oracle.fuzz.draw import drawn
 from oracle.fuzz.faults import KINDS, TERM
 from oracle.fuzz.faults import planted as falling
-from oracle.fuzz.outcome import Job, Settings
+from oracle.fuzz.outcome import Job, Settings, quiet
 from oracle.fuzz.planted import Mutated, mutated
 from oracle.harness import executors
 from oracle.harness.alone import Alone, quantities
 from oracle.judging.profile import Profile
 from oracle.judging.rows import PASS, WRONG, Row
 from oracle.subjects import refbp as honest
+from oracle.trace import Trace
 
 SETTINGS = Settings("refbp", "torch", 5, ("layers", "losses"))
 PARTS = Settings("refbp", "torch", 2026, ("layers", "losses", "optimizers"))
@@ -132,3 +136,37 @@ def test_the_rows_do_not_depend_on_the_workers(tmp_path: Path) -> None:
     assert sorted(table.read_bytes().splitlines()) == sorted(whole.splitlines())  # in the order in which they were done
     mutation.write(resumed, tmp_path)
     assert "| factor |" in (tmp_path / mutation.REPORT).read_text() and (tmp_path / mutation.TABLE).exists()
+
+
+class Raising:
+    name = "raising"
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def run(self, case: Case) -> Trace:
+        raise self.error
+
+
+@pytest.mark.contained
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(oracle.Unsupported("no such loss"), "not supported: no such loss"), (KeyError("x"), "KeyError")],
+)
+def test_a_case_that_cannot_be_run_has_its_row(error: Exception, said: str) -> None:
+    """In words, and without faults: an exception costs its case only."""
+    found = mutated(Job(Settings(Raising(error), "refbp", 5, ("losses",)), 0))
+    assert not found.found and said in found.words
+
+
+def test_a_case_whose_process_ended_has_its_row() -> None:
+    found = planted.lost(Job(SETTINGS, 0), BrokenExecutor("was killed"))
+    assert (found.number, found.found, found.words) == (0, (), "the process that it ran in was killed")
+    assert found.dtype == mutated(Job(SETTINGS, 0)).dtype
+
+
+def test_a_case_that_the_reference_refuses_has_its_row() -> None:
+    """A norm of a single number."""
+    with quiet():
+        number = next(own for own in range(10**4) if drawn(1, own, ("layers",)).refusal)
+    assert "more than 1 value" in mutated(Job(Settings("refbp", "refbp", 1, ("layers",)), number)).words

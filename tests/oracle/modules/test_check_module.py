@@ -21,7 +21,7 @@ import oracle
 from oracle import suite
 from oracle.execution.network import OPTIMIZERS
 from oracle.judging.rows import DISCREPANCIES
-from oracle.modules import check
+from oracle.modules import check, step
 from oracle.modules.as_parts import Observed
 from oracle.modules.calls import Call
 from oracle.modules.operations import Operation
@@ -1038,3 +1038,36 @@ def test_parameters_without_a_gradient_are_named() -> None:
     """It may be meant that a branch does not learn, so this is not a discrepancy. The conclusion names its parameters."""
     report = oracle.check_module(Cut(), torch.randn(2, 4))
     assert report.passed and report.conclusion.endswith("no gradient reached lost.weight, lost.bias")
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "operation"),
+    [
+        (nn.LayerNorm(8), (5, 8), "aten.layer_norm"),
+        (nn.BatchNorm2d(3), (4, 3, 5, 5), "aten.batch_norm"),
+        (nn.GroupNorm(1, 4), (4, 4, 5), "aten.group_norm"),
+    ],
+    ids=lambda own: type(own).__name__ if isinstance(own, nn.Module) else None,
+)
+def test_a_layer_of_two_precisions_is_judged_by_its_operations(
+    layer: nn.Module, shape: tuple[int, ...], operation: str
+) -> None:
+    """Norms with float32 parameters take 16-bit inputs. A layer's tolerances are those of one dtype."""
+    torch.manual_seed(0)
+    x = torch.randn(shape).bfloat16().requires_grad_()
+    report = oracle.check_module(nn.Sequential(layer), x)
+    assert report.passed and report.coverage.gradients == 1, report
+    assert set(report.table["layer_type"]) == {operation}
+
+
+def test_a_layer_whose_judge_fails_in_the_backward_pass_is_judged_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error there would go through the module's own code, and could be caught by it."""
+    tried = []
+
+    def fails(call: Call, case: str) -> list[Observed]:
+        tried.append(call.layer)
+        raise RuntimeError("not now")
+
+    monkeypatch.setattr(step, "of_calls", fails)
+    report = oracle.check_module(nn.Sequential(nn.Linear(4, 3), nn.Tanh()), torch.randn(5, 4))
+    assert tried == ["1", "0"] and report.passed and report.coverage.gradients == 1, report

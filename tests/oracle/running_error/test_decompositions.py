@@ -89,6 +89,6 @@ def test_a_wrong_gradient_is_found() -> None:
 
 @pytest.mark.parametrize("fn", [torch.linalg.inv_ex, lambda a: torch.linalg.solve_ex(a, torch.eye(2))])
 def test_of_a_matrix_without_an_inverse_nothing_is_known(fn: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
-    """NaN is expected with every error: neither a failure of the reference nor a number that somebody could miss."""
+    """Rounding may make a large number, an infinity or NaN of it: neither a failure of the reference nor a number to be met."""
     found = oracle.expect(lambda a: fn(a)[0], torch.tensor([[1.0, 2.0], [2.0, 4.0]])).output
-    assert np.isnan(found.value).all() and np.isnan(found.sigma).all()
+    assert np.isinf(found.sigma).all()

@@ -57,9 +57,9 @@ class Moments:
         return cls(mean, scale, np.asarray(weight, np.float64), axes, summed, narrow, narrow if keeps else None)
 
     def output(self, x: Any, plain: Any) -> Any:
-        """The output, also from a stored mean and scale; None if they are not stored."""
+        """The output, also from a stored mean and scale."""
         if self.stored_in is None:
-            return None
+            return plain
         gain = self.scale * self.weight
         of_mean = self.stored_in.rounding(self.mean.value) * x.model.raised(gain)
         found = covering(plain, with_more(plain, self._of_scale((x.value - self.mean.value) * gain) + of_mean))

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from oracle.case.arrays import Array, in_parts
-from oracle.case.nested import leaves
 from oracle.programs.execution import FLOATS
 from oracle.programs.geometry import Geometry
-from oracle.programs.program import Event, Held
-from oracle.programs.table import COMPLEX, NoRule
+from oracle.programs.program import Event, Held, name_of_call
+from oracle.programs.table import NoRule
 
 # Dtypes whose numbers are judged beside whole numbers: of complex ones both parts.
 JUDGED = (*FLOATS, "complex64", "complex128")
@@ -263,7 +262,7 @@ class NumpyRecording:
             self._written(name, (*given, *extra), into.value)
             return into
         found = tuple(self._of(array) if at == place else None for at in range(results))
-        name = _of_complex(name, given, found)
+        name = name_of_call(name, given, found)
         self.events.append(Event(name, (*given, *extra), named or {}, found, results == 1))
         return Recorded(array, self, isinstance(made, np.generic))
 
@@ -294,7 +293,7 @@ class NumpyRecording:
         every = np.arange(x.size).reshape(x.shape)
         places = np.asarray(function(every[()] if x.is_scalar else every, *args, **kwargs))
         given, found = (self._of(x.value), self._of(places)), (self._of(array),)
-        self.events.append(Event(_of_complex("take", given, found), given, {}, found, True))
+        self.events.append(Event(name_of_call("take", given, found), given, {}, found, True))
         return Recorded(array, self, isinstance(made, np.generic))
 
     def part(self, x: Recorded, name: str) -> Any:
@@ -344,13 +343,7 @@ class NumpyRecording:
 
     def _written(self, name: str, args: tuple[Any, ...], into: Array) -> None:
         held = self._of(into)
-        self.events.append(Event(_of_complex(name, args, (held,)), args, {}, (held,), True, ((held, 0),)))
-
-
-def _of_complex(name: str, *arrays: Any) -> str:
-    """The name of a call, marked if one of its arrays is complex."""
-    is_complex = any(isinstance(own, Held) and own.is_complex for own in leaves(arrays))
-    return f"{COMPLEX}{name}" if is_complex else name
+        self.events.append(Event(name_of_call(name, args, (held,)), args, {}, (held,), True, ((held, 0),)))
 
 
 def holds_recorded(value: Any) -> bool:

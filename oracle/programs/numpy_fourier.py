@@ -15,8 +15,10 @@ from oracle.programs.table import NoRule
 DIVISIONS = {None: (NONE, BY_N), "backward": (NONE, BY_N), "ortho": (BY_ROOT, BY_ROOT), "forward": (BY_N, NONE)}
 
 
-def _sized(x: Any, sizes: Sequence[int], axes: Sequence[int]) -> Any:
-    """The array cut, or extended by zeros, to these sizes along these axes."""
+def _sized(x: Any, sizes: Sequence[int] | None, axes: Sequence[int]) -> Any:
+    """The array cut, or extended by zeros, to these sizes along these axes; None keeps it."""
+    if sizes is None:
+        return x
     for size, axis in zip(sizes, axes, strict=True):
         along = axis % x.ndim
         if size < x.shape[along]:
@@ -47,7 +49,7 @@ def _made(
 def _complex(recording: NumpyRecording, x: Any, s: Any, axes: Any, norm: Any, inverse: bool) -> Any:
     x, transform = recording.lifted(x), np.fft.ifftn if inverse else np.fft.fftn
     axes = _axes(x, s, axes)
-    x = _sized(x, s, axes) if s is not None else x
+    x = _sized(x, s, axes)
     return _made(
         recording,
         "_fft_c2c",
@@ -62,7 +64,7 @@ def _complex(recording: NumpyRecording, x: Any, s: Any, axes: Any, norm: Any, in
 def _of_real(recording: NumpyRecording, x: Any, s: Any, axes: Any, norm: Any) -> Any:
     x = recording.lifted(x)
     axes = _axes(x, s, axes)
-    x = _sized(x, s, axes) if s is not None else x
+    x = _sized(x, s, axes)
     return _made(
         recording, "_fft_r2c", lambda own: np.fft.rfftn(own, axes=axes, norm=norm), x, axes, DIVISIONS[norm][0], True
     )

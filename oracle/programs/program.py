@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from oracle.case.arrays import Array
+from oracle.case.nested import leaves
 from oracle.programs.geometry import Geometry
-from oracle.programs.table import NoRule
+from oracle.programs.table import COMPLEX, NoRule
 
 
 class Place(NamedTuple):
@@ -190,6 +191,12 @@ class Program:
     outputs: tuple[int, ...]
     detached: frozenset[int] = frozenset()
     of_complex: frozenset[int] = frozenset()
+
+
+def name_of_call(name: str, *arrays: Any) -> str:
+    """The name of a recorded call, marked if one of its arguments or results is complex."""
+    is_complex = any(isinstance(own, Held) and own.is_complex for own in leaves(arrays))
+    return f"{COMPLEX}{name}" if is_complex and "::" not in name else name
 
 
 def refs(arguments: Any) -> Iterator[Ref]:

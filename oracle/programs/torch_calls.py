@@ -20,9 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from oracle.case.arrays import Array
 from oracle.programs.geometry import Geometry
-from oracle.programs.program import Event, Held, Place, Program
+from oracle.programs.program import Event, Held, Place, Program, name_of_call
 from oracle.programs.storages import program_of
-from oracle.programs.table import COMPLEX, is_unfilled
+from oracle.programs.table import is_unfilled
 from oracle.subjects.torch import array, as_real, copied
 
 # Code of torch and of this package, whose lines a user does not look for.
@@ -110,7 +110,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         device = _device_of(output, args)
         self.take(
             Event(
-                _of_complex(name, (given, results)),
+                name_of_call(name, given, results),
                 tuple(given[0]),
                 given[1],
                 results,
@@ -192,12 +192,6 @@ def _in_memory(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_conj():
         return tensor.conj()
     return torch._neg_view(tensor) if tensor.is_neg() else tensor
-
-
-def _of_complex(name: str, arrays: Any) -> str:
-    """The name of an ATen call, marked if one of the arrays is complex."""
-    is_complex = any(isinstance(own, Held) and own.is_complex for own in _pytree.tree_leaves(arrays))
-    return f"{COMPLEX}{name}" if is_complex and "::" not in name else name
 
 
 def no_array(tensor: torch.Tensor) -> str | None:

@@ -177,6 +177,14 @@ class Recorded(NDArrayOperatorsMixin):
         return lambda *args, **kwargs: function(self, *args, **kwargs)
 
 
+def _judged(made: Any) -> Any:
+    """A result as an array. Raises: NoRule for a dtype that is not judged."""
+    array = np.asarray(made)
+    if array.dtype.kind not in "biu" and array.dtype.name not in JUDGED:
+        raise NoRule(f"numbers of {array.dtype} are not judged")
+    return array
+
+
 class NumpyRecording:
     """Records the calls of a NumPy program.
 
@@ -253,9 +261,7 @@ class NumpyRecording:
         given = tuple(self.held(args))
         with np.errstate(all="ignore"):
             made = function(*values(args))
-        array = np.asarray(made)
-        if array.dtype.kind not in "biu" and array.dtype.name not in JUDGED:
-            raise NoRule(f"numbers of {array.dtype} are not judged")
+        array = _judged(made)
         if isinstance(into, Recorded) and (into.shape, into.dtype) == (array.shape, array.dtype) and not into.is_scalar:
             self._keep(into.value)
             into.value[...] = array
@@ -265,6 +271,16 @@ class NumpyRecording:
         name = name_of_call(name, given, found)
         self.events.append(Event(name, (*given, *extra), named or {}, found, results == 1))
         return Recorded(array, self, isinstance(made, np.generic))
+
+    def call_of_several(self, name: str, function: Callable[..., Any], args: Any, extra: Any = ()) -> Any:
+        """Records a call whose results are all the function's. They come in its own kind of tuple."""
+        given = tuple(self.held(args))
+        with np.errstate(all="ignore"):
+            made = function(*values(args))
+        arrays = [_judged(own) for own in made]
+        found = tuple(self._of(own) for own in arrays)
+        self.events.append(Event(name_of_call(name, given, found), (*given, *extra), {}, found, False))
+        return type(made)(*(Recorded(own, self) for own in arrays))
 
     def lifted(self, value: Any) -> Any:
         """A recorded array of anything that NumPy takes for an array. Nested lists may contain recorded arrays."""

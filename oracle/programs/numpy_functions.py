@@ -12,7 +12,7 @@ import numpy as np
 from oracle.case.arrays import in_parts
 from oracle.case.nested import leaves
 from oracle.programs import numpy_composed as composed
-from oracle.programs import numpy_fourier, numpy_linear_algebra, numpy_statistics
+from oracle.programs import numpy_decompositions, numpy_fourier, numpy_linear_algebra, numpy_statistics
 from oracle.programs.numpy_arrays import JUDGED, NumpyRecording, Recorded, plain, values
 from oracle.programs.numpy_ufuncs import written
 from oracle.programs.table import NoRule
@@ -364,7 +364,7 @@ ADAPTED: dict[str, Callable[..., Any]] = {
     "imag": lambda recording, val: recording.lifted(val).imag,
     "angle": _angle,
 }
-ADAPTED |= numpy_fourier.ADAPTED
+ADAPTED |= numpy_decompositions.ADAPTED | numpy_fourier.ADAPTED
 ADAPTED["around"] = ADAPTED["round"]
 ADAPTED["amax"], ADAPTED["amin"] = ADAPTED["max"], ADAPTED["min"]
 COMPOSED = composed.FUNCTIONS | numpy_linear_algebra.FUNCTIONS | numpy_statistics.FUNCTIONS

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from oracle.programs.numpy_composed import as_array
 from oracle.programs.table import NoRule
+
+# What the norms of matrices are of their singular values.
+SINGULAR: dict[Any, Callable[..., Any]] = {2: partial(np.max, initial=0.0), -2: np.min, "nuc": np.sum}
 
 
 def dot(a: Any, b: Any) -> Any:
@@ -75,9 +79,12 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     if len(axes) == 1 or ord in (None, "fro", "f"):
         return np.linalg.vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if ord in (None, "fro", "f") else ord)
-    if ord not in (1, -1, np.inf, -np.inf):
-        raise NoRule(f"there is no rule for np.linalg.norm of matrices with ord={ord!r}")
     rows, columns = (own % x.ndim for own in axes)
+    if ord in (2, -2, "nuc"):
+        made = SINGULAR[ord](np.linalg.svdvals(np.moveaxis(x, (rows, columns), (-2, -1))), axis=-1)
+        return np.expand_dims(made, tuple(sorted((rows, columns)))) if keepdims else made
+    if ord not in (1, -1, np.inf, -np.inf):
+        raise ValueError("Invalid norm order for matrices.")  # as NumPy says
     summed, kept = (rows, columns) if abs(ord) == 1 else (columns, rows)
     sums = np.sum(np.abs(x), axis=summed, keepdims=True)
     made = (np.max if ord > 0 else np.min)(sums, axis=kept, keepdims=True)

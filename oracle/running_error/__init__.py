@@ -3,6 +3,7 @@
 from oracle.running_error import contractions as contractions
 from oracle.running_error import decompositions as decompositions
 from oracle.running_error import elementwise as elementwise
+from oracle.running_error import orthogonal as orthogonal
 from oracle.running_error import powers as powers
 from oracle.running_error import selection as selection
 from oracle.running_error import shapes as shapes

@@ -1,4 +1,4 @@
-"""Error rules of functions of square matrices: inverse, solution, determinant, Cholesky factor and exponential.
+"""Error rules of functions of square matrices: inverse, solution, determinant, Cholesky and LU factors, and exponential.
 
 A backward stable algorithm gives the exact result of a matrix that differs from the given one by rounding. So one perturbation is
 added to the matrix's own error, and propagated to first order. It is that of n updates of each element by rounded numbers as
@@ -153,6 +153,44 @@ def cholesky(a: Any) -> ErrorArray:
     lower = np.tril(np.ones(a.shape[-2:], bool))
     error = (error + model.rounding(value)).mapped(lambda own: np.where(lower, own, 0.0))
     return ErrorArray(value, model, error)
+
+
+def triangular_factors(a: ErrorArray) -> tuple[ErrorArray, ErrorArray]:
+    """L and U of A = L U, without exchanging rows: with M = L⁻¹ δA U⁻¹, δL = L M below the diagonal, and δU = M U above it.
+
+    δA has the roundings of each product and of each difference on the way of an element to its place in L or U.
+    """
+    a = in_range(a)
+    model = a.model
+    lower, upper, sums = _eliminated(a.value)
+    products = model.raised(lower) @ model.raised(upper)
+    own = (products + Twofold(sums, np.sqrt(a.shape[-1] * sums) if model.bounds else None)) * model.constant(
+        model.unit_roundoff**2, model.unit_roundoff
+    )
+    moved = own if a.error is None else own + a.error
+    middle = model.raised(inverse_of(lower)) @ moved @ model.raised(inverse_of(upper))
+    of_lower = model.raised(lower) @ middle.mapped(lambda each: np.tril(each, -1))
+    of_upper = middle.mapped(np.triu) @ model.raised(upper)
+    below = np.tril(np.ones(a.shape[-2:], bool), -1)
+    of_lower = (of_lower + model.rounding(lower)).mapped(lambda each: np.where(below, each, 0.0))
+    of_upper = (of_upper + model.rounding(upper)).mapped(lambda each: np.where(below, 0.0, each))
+    return ErrorArray(lower, model, of_lower), ErrorArray(upper, model, of_upper)
+
+
+def factors_in_order(a: Floats) -> tuple[Floats, Floats]:
+    """L and U of A = L U, without exchanging rows."""
+    return _eliminated(a)[:2]
+
+
+def _eliminated(a: Floats) -> tuple[Floats, Floats, Floats]:
+    """L and U of A = L U, and the sum of the squares of each element on its way."""
+    left, sums = a.copy(), np.zeros(a.shape)
+    for own in range(a.shape[-1]):
+        below, beyond = (..., slice(own + 1, None), own), (..., slice(own + 1, None), slice(own + 1, None))
+        left[below] /= left[..., own, own, None]
+        left[beyond] -= left[below][..., None] * left[..., own, None, own + 1 :]
+        sums[beyond] += np.square(left[beyond])
+    return np.tril(left, -1) + np.eye(a.shape[-1]), np.triu(left), sums
 
 
 def exponential(a: ErrorArray) -> ErrorArray:

@@ -11,6 +11,7 @@ from oracle.programs.rules import contractions as contractions
 from oracle.programs.rules import copies as copies
 from oracle.programs.rules import ctc as ctc
 from oracle.programs.rules import cumulative as cumulative
+from oracle.programs.rules import decompositions as decompositions
 from oracle.programs.rules import derivatives as derivatives
 from oracle.programs.rules import distances as distances
 from oracle.programs.rules import fourier as fourier

@@ -1,4 +1,4 @@
-"""Rules of functions of matrices. LU factors, QR, eigenvectors and singular vectors have none."""
+"""Rules of functions of square matrices. General eigenvectors have none."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitrian
     triangle = np.where(kept, A, 0.0)
     triangle = triangle + np.eye(A.shape[-1]) if unitriangular else triangle
     a, b = (triangle, B) if left else (matrix_t(triangle), matrix_t(B))
-    X = _triangular(a, b)
+    X = triangular(a, b)
 
     def backward(g: Any) -> Any:
-        h = _triangular(matrix_t(a), g if left else matrix_t(g))
+        h = triangular(matrix_t(a), g if left else matrix_t(g))
         grad_a, grad_b = summed_to(-(h @ matrix_t(X)), a), summed_to(h, b)
         if not left:
             grad_a, grad_b = matrix_t(grad_a), matrix_t(grad_b)
@@ -67,7 +67,7 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitrian
     return (X if left else matrix_t(X)), backward
 
 
-def _triangular(a: Any, b: Any) -> Any:
+def triangular(a: Any, b: Any) -> Any:
     return triangular_solution(a, b) if isinstance(a, ErrorArray) else solved_by_substitution(a, b)
 
 
@@ -143,7 +143,7 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:
     factor = np.where(lower, matrix_t(L) if upper else L, 0.0)
 
     def solved(own: Any) -> Any:
-        return _triangular(matrix_t(factor), _triangular(factor, own))
+        return triangular(matrix_t(factor), triangular(factor, own))
 
     X = solved(B)
 

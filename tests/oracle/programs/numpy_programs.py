@@ -213,6 +213,28 @@ CALLS: dict[str, list[Callable[[Any], Any]]] = {
         lambda x: np.linalg.norm(x, 1), lambda x: np.linalg.norm(x, -np.inf),
         lambda x: np.linalg.norm(x, axis=(0, -1), keepdims=True), lambda x: np.linalg.norm(x, -1, (0, -1)),
         lambda x: np.linalg.norm(x, None, None, True), lambda x: np.linalg.norm(x, 0, -1),
+        lambda x: np.linalg.norm(x, 2), lambda x: np.linalg.norm(x, -2, (0, -1), True), lambda x: np.linalg.norm(x, "nuc"),
+    ],
+    "linalg.eigh": [
+        lambda x: np.linalg.eigh(x + x.mT)[1] * 2.0, lambda x: np.linalg.eigh(x @ x.mT, "U").eigenvalues,
+        lambda x: np.linalg.eigh(x @ x.mT).eigenvectors,
+    ],
+    "linalg.eigvalsh": [lambda x: np.linalg.eigvalsh(x @ x.mT), lambda x: np.linalg.eigvalsh(x + x.mT, UPLO="U")],
+    "linalg.svd": [
+        lambda x: np.linalg.svd(x)[1], lambda x: np.linalg.svd(x, full_matrices=False).U,
+        lambda x: np.linalg.svd(x, False)[2], lambda x: np.linalg.svd(x, compute_uv=False),
+    ],
+    "linalg.svdvals": [np.linalg.svdvals],
+    "linalg.qr": [
+        lambda x: np.linalg.qr(x).Q, lambda x: np.linalg.qr(x)[1], lambda x: np.linalg.qr(x, "r"),
+        lambda x: np.linalg.qr(x, "complete")[1],
+    ],
+    "linalg.pinv": [
+        np.linalg.pinv, lambda x: np.linalg.pinv(x.mT, 1e-6), lambda x: np.linalg.pinv(x, rtol=None),
+        lambda x: np.linalg.pinv(x, rtol=1e-3),
+    ],
+    "linalg.lstsq": [
+        lambda x: np.linalg.lstsq(x, x[:, 0])[0], lambda x: np.linalg.lstsq(x.T, x.T[:, :2] * 2.0, rcond=1e-6)[0],
     ],
     "linalg.vector_norm": [np.linalg.vector_norm, lambda x: np.linalg.vector_norm(x, axis=-1, ord=1, keepdims=True)],
     "linalg.inv": [lambda x: np.linalg.inv(x + 3.0 * np.eye(3))],

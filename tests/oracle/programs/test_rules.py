@@ -83,6 +83,10 @@ OPS = {
         "linalg.cholesky linalg.cholesky_ex cholesky cholesky_solve linalg.tensorinv linalg.tensorsolve "
         "matrix_exp"
     ),
+    "decompositions": (
+        "linalg.eigh linalg.eigvalsh linalg.svd linalg.svdvals linalg.qr linalg.lu_solve linalg.pinv linalg.matrix_norm "
+        "linalg.cond svd pinverse"
+    ),
     "pooling": (
         "nn.functional.max_unpool2d nn.functional.max_unpool3d nn.functional.fractional_max_pool2d "
         "nn.functional.fractional_max_pool3d native_dropout_backward"
@@ -121,8 +125,7 @@ KNOWN = {"nn.functional.hardsigmoid": 2.0**-24}
 MANY, LEAST = 10, 0.02
 # torch's results are garbage: reports/findings/torch-matrix-exp-16-bits.md.
 GARBAGE_IN_16_BITS = {"matrix_exp"}
-# The nuclear norm is one of a decomposition.
-WITHOUT_A_RULE = {("norm", "nuc")}
+WITHOUT_A_RULE = {("linalg.pinv", "hermitian")}
 
 
 def size(sample: Any) -> int:
@@ -210,7 +213,7 @@ def cases() -> list[tuple[str, str]]:
     return [own for own in INFOS if own[0] in named and own not in WITHOUT_A_RULE]
 
 
-@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.cholesky is deprecated")
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.(cholesky|qr) is deprecated")
 @pytest.mark.parametrize(("name", "variant"), cases())
 def test_values_and_gradients(name: str, variant: str) -> None:
     """The mathematics is torch's: in float64 the two differ by rounding alone."""
@@ -225,7 +228,7 @@ def test_values_and_gradients(name: str, variant: str) -> None:
                 )
 
 
-@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.cholesky is deprecated")
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.(cholesky|qr) is deprecated")
 @pytest.mark.parametrize(("name", "variant"), cases())
 def test_errors(name: str, variant: str) -> None:
     """torch's own results in float32 lie within the derived tolerance, which is not much wider than these errors."""
@@ -246,7 +249,7 @@ def test_errors(name: str, variant: str) -> None:
         assert len(z) < MANY or max(z) > LEAST or not any(z)  # some rules round where torch is exact
 
 
-@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.cholesky is deprecated")
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0", "ignore:torch.(cholesky|qr) is deprecated")
 @pytest.mark.parametrize(
     ("family", "dtype"),  # float16 has bfloat16's kernels, and another range
     [

@@ -28,6 +28,8 @@ from oracle.subjects.torch import array, as_real, copied
 # Code of torch and of this package, whose lines a user does not look for.
 OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
 SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+# Sparse matrices of at most so many elements are judged, with their zeros.
+MOST_WITH_ZEROS = 2**24
 # Arguments that say where and how a result is held, which the result itself shows.
 LEFT_OUT = frozenset({"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "out", "generator"})
 
@@ -84,6 +86,9 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.events: list[Event] = []
         self.place = place or _place
         self._held: dict[int, WeakSet[Held]] = {}
+        # Sparse matrices, and those that a custom function made. They are kept, so that no other gets their identity.
+        self._sparse: dict[int, torch.Tensor] = {}
+        self._unmarked: dict[int, torch.Tensor] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -103,7 +108,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if is_unfilled(name) and output.layout is torch.strided:  # code that is not recorded may write to it
             output.fill_(math.nan if output.is_floating_point() or output.is_complex() else 0)
         single = not isinstance(output, (tuple, list))
-        results = tuple(self.held(own, enabled) for own in ((output,) if single else output))
+        results = tuple(self._made(own, enabled) for own in ((output,) if single else output))
         self.wrote([tensor for tensor, _ in into])
         writes = tuple((self.held(tensor, enabled), result) for tensor, result in into)
         unrepeated = () if into else _unrepeated(func, args, kwargs)
@@ -155,6 +160,8 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Nested arguments with their tensors recorded as `Held`. Those that require a gradient are differentiable; inside a
         custom function's forward all are."""
         if isinstance(value, torch.Tensor):
+            if is_constant_matrix(value) and id(value) not in self._unmarked:
+                return self._dense(value)
             return self._of(value, value.requires_grad or not enabled)
         if isinstance(value, (list, tuple)):
             return [self.held(own, enabled) for own in value]
@@ -162,11 +169,17 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return {name: self.held(own, enabled) for name, own in value.items()}
         return value
 
+    def _made(self, value: Any, enabled: bool) -> Any:
+        """A result of a call. A sparse one may have a gradient: autograd marks it later, inside a custom function not at all."""
+        if isinstance(value, torch.Tensor) and value.layout in SPARSE:
+            if not enabled:
+                self._unmarked[id(value)] = value
+            return _without_place(value, str(no_array(value)), True)
+        return self.held(value, enabled)
+
     def _of(self, tensor: torch.Tensor, differentiable: bool) -> Held:
         if (kind := no_array(tensor)) is not None:
-            shape = (tensor.numel(),) if tensor.is_nested else tuple(tensor.shape)
-            nowhere = Geometry(shape, (0,) * len(shape))
-            return Held(id(tensor), nowhere, kind, lambda: _numbers(tensor), differentiable)
+            return _without_place(tensor, kind, differentiable)
         own, learns = tensor.detach(), tensor.requires_grad
         turned = "conj" if own.is_conj() else "neg" if own.is_neg() else ""
         shown = as_real(_in_memory(own))
@@ -185,6 +198,33 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         self._held.setdefault(key, WeakSet()).add(held)
         return held
+
+    def _dense(self, tensor: torch.Tensor) -> Held:
+        """A sparse tensor with its zeros, as a place of its own in memory."""
+        own = self._sparse.setdefault(id(tensor), tensor.detach())
+        shape = tuple(tensor.shape)
+        strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        held = Held(id(own), Geometry(shape, strides), dtype, lambda: _with_zeros(own), False)
+        self._held.setdefault(memory_of(tensor), WeakSet()).add(held)
+        return held
+
+
+def _without_place(tensor: torch.Tensor, kind: str, differentiable: bool) -> Held:
+    """A tensor that shows no array of numbers in memory."""
+    shape = (tensor.numel(),) if tensor.is_nested else tuple(tensor.shape)
+    return Held(id(tensor), Geometry(shape, (0,) * len(shape)), kind, lambda: _numbers(tensor), differentiable)
+
+
+def is_constant_matrix(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a sparse matrix without a gradient, such as a graph's neighbours, and small enough to hold zeros."""
+    is_small = tensor.numel() <= MOST_WITH_ZEROS if not tensor.is_nested else False
+    return is_small and tensor.layout in SPARSE and not tensor.requires_grad and not tensor.is_complex()
+
+
+def _with_zeros(tensor: torch.Tensor) -> Array:
+    with torch.utils._python_dispatch._disable_current_modes():
+        return array(tensor.to_dense())
 
 
 def _in_memory(tensor: torch.Tensor) -> torch.Tensor:

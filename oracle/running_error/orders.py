@@ -56,6 +56,10 @@ class Orders(NamedTuple):
         """The partial sums of the sums at an index."""
         return Orders(self.in_memory[index], tuple(tuple(own[index] for own in groups) for groups in self.by_group))
 
+    def of_fewer(self, share: Floats) -> Orders:
+        """The orders of sums of which only this share of the terms is not zero, spread among the others."""
+        return Orders(self.in_memory * share, self.by_group)
+
     def followed_by(self, total: Floats, other: Orders, value: Floats, count: Floats | int) -> Orders:
         """The orders of a running total, after it was `total` and another sum of `count` terms was added, which is `value`.
 

@@ -18,6 +18,8 @@ from oracle.running_error.squares import of_products
 
 # With fewer equal terms their errors add up to little more than errors of their own.
 FEWEST = 4
+# Zeros are not counted as terms of products where they are more than all but one in so many; elsewhere it is not worth a product.
+FEW_OF = 8
 # The largest array whose equal terms are counted; in a larger one they are looked for in a selection.
 SORTED = 2**14
 
@@ -138,7 +140,8 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     x, y = map(in_range, operands(x, y))
     model = x.model
     sizes_x, sizes_y = model.raised(x.value), model.raised(y.value)
-    terms, count = sizes_x @ sizes_y, x.shape[-1]
+    terms = sizes_x @ sizes_y
+    count: Floats | int = x.shape[-1]
     terms.statistical = of_products(terms.statistical, x.value, y.value)
     quantum = None if x.quantum is None or y.quantum is None else x.quantum * y.quantum
     error: Twofold | None = None
@@ -150,7 +153,10 @@ def matmul(x: Any, y: Any) -> ErrorArray:
         samples = model.branches.samples if x.of_samples and y.of_samples else 0
         value, repeated, own = orders.product(x.value, y.value, terms.statistical, model, samples, x.inner)
         error = orders.in_order(repeated, value, model)
-        quantum, rounded = None, model.unit_roundoff if count == 1 else model.roundoff_of_sums
+        if _has_few_terms(x) or _has_few_terms(y):  # adding zero does not round
+            count = (x.value != 0).astype(np.float64) @ (y.value != 0).astype(np.float64)
+            own = own and own.of_fewer(count / x.shape[-1])
+        quantum, rounded = None, model.unit_roundoff if x.shape[-1] == 1 else model.roundoff_of_sums
     if x.error is not None:
         error = added(error, x.error_or_zero @ sizes_y)
     if y.error is not None:
@@ -159,6 +165,11 @@ def matmul(x: Any, y: Any) -> ErrorArray:
     return ErrorArray(
         value, model, error, scale=scale, terms=terms, count=count, rounded=rounded, quantum=quantum, orders=own
     )
+
+
+def _has_few_terms(x: ErrorArray) -> bool:
+    """Whether most elements are exact zeros, as of a graph's neighbours."""
+    return x.error is None and x.ndim > 1 and int(np.count_nonzero(x.value)) * FEW_OF < x.size
 
 
 def add_at(x: ErrorArray, index: Any, other: Any) -> None:

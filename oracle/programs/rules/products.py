@@ -36,7 +36,7 @@ def mv(input: Any, vec: Any) -> Any:
     return (input @ vec.reshape(-1, 1)).reshape(-1), backward
 
 
-@rule("addmm", "baddbmm")
+@rule("addmm", "baddbmm", "sparse_addmm", "_sparse_addmm")
 def addmm(input: Any, mat1: Any, mat2: Any, beta: Any = 1, alpha: Any = 1) -> Any:
     """β c + α A B; β g, α g Bᵀ, and α Aᵀ g."""
     z = mat1 @ mat2

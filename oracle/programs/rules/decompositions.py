@@ -221,7 +221,8 @@ def householder_product(A: Any, tau: Any) -> Any:
             to_v[own] = np.where(np.arange(m)[:, None] > own, grad, 0.0)
             to_tau.append(-(across @ matrix_t(c)).reshape((*tau.shape[:-1], 1)))
             g = g - t * (v @ across)
-        return np.concatenate(to_v, axis=-1), np.concatenate(to_tau, axis=-1) if to_tau else np.zeros_like(tau)
+        to_a = np.concatenate(to_v, axis=-1) if to_v else np.zeros_like(A)
+        return to_a, np.concatenate(to_tau, axis=-1) if to_tau else np.zeros_like(tau)
 
     return Y, backward
 

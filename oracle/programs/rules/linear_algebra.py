@@ -154,3 +154,18 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:
         return summed_to(h, B), matrix_t(grad) if upper else grad
 
     return X, backward
+
+
+@rule("cholesky_inverse")
+def cholesky_inverse(input: Any, upper: bool = False) -> Any:
+    """X = (L Lᵀ)⁻¹; -X (g + gᵀ) X L to L."""
+    identity: Any = np.broadcast_to(np.eye(input.shape[-1]), input.shape)
+    if isinstance(input, ErrorArray):
+        identity = ErrorArray.exact(identity, input.model)
+    X, _ = cholesky_solve(identity, input, upper)
+
+    def backward(g: Any) -> Any:
+        middle = X @ (g + matrix_t(g)) @ X
+        return (-(input @ middle) if upper else -(middle @ input),)
+
+    return X, backward

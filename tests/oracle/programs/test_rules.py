@@ -80,7 +80,7 @@ OPS = {
     ),
     "linear_algebra": (
         "linalg.inv linalg.inv_ex linalg.solve linalg.solve_ex linalg.solve_triangular linalg.det linalg.slogdet logdet "
-        "linalg.cholesky linalg.cholesky_ex cholesky cholesky_solve linalg.tensorinv linalg.tensorsolve "
+        "linalg.cholesky linalg.cholesky_ex cholesky cholesky_solve cholesky_inverse linalg.tensorinv linalg.tensorsolve "
         "matrix_exp"
     ),
     "decompositions": (

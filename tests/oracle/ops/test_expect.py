@@ -217,3 +217,17 @@ def test_the_message_says_which_precision_the_errors_are_those_of() -> None:
     due = oracle.expect(torch.matmul, a, b).output
     with pytest.raises(oracle.Discrepancy, match="behaves like bfloat16 inside float32"):
         oracle.assert_close(a.bfloat16().float() @ b.bfloat16().float(), due)
+
+
+@pytest.mark.parametrize(
+    "places", [[(i, j) for i in range(3) for j in range(3)], [(i, j) for j in range(3) for i in range(3)]]
+)
+def test_an_edge_filter_may_add_place_by_place(places: list[tuple[int, int]]) -> None:
+    """Positive data under it: in the order of its columns the partial sums are large, and in that of its rows they cancel."""
+    x = torch.empty(1, 64, 12, 12).uniform_(0.9, 1.1)
+    w = torch.empty(1, 64, 3, 3).uniform_(0.9, 1.1) * torch.tensor([-1.0, 0.0, 1.0])
+    y = torch.zeros(1, 1, 10, 10)
+    for i, j in places:
+        for channel in range(64):
+            y += x[:, channel, None, i : i + 10, j : j + 10] * w[:, channel, i, j]
+    oracle.assert_close(y, oracle.expect(F.conv2d, x, w).output)

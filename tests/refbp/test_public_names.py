@@ -7,6 +7,7 @@ import pkgutil
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,16 @@ def test_every_class_is_exported() -> None:
     written = {name for name, value in defined() if inspect.isclass(value) and issubclass(value, kinds)}
     assert len(written) > 100
     assert written - BASES == set(refbp.__all__) - {"Parameter", "functional"}
+
+
+@pytest.mark.parametrize("name", sorted(set(refbp.__all__) - {"Parameter", "functional"}))
+def test_every_class_has_a_test_here(name: str) -> None:
+    """One that names it, or all of its ranks: MaxPool2d as f"MaxPool{rank}d"."""
+    written = "\n".join(
+        path.read_text() for path in Path(__file__).parent.glob("test_*.py") if path.name != Path(__file__).name
+    )
+    stem = re.sub(r"\dd$", "", name)
+    assert re.search(rf'\b{name}\b|["\'.]{stem}(?:\{{|["\'])', written)
 
 
 def test_every_op_is_exported() -> None:

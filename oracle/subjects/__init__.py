@@ -11,6 +11,7 @@ import sys
 from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from oracle.judging.profile import profile_of
@@ -135,12 +136,21 @@ def _imported(module: str, subject: str) -> Any:
         raise SubjectError(f"subject {subject!r} cannot be imported: {in_a_line(error)}") from error
 
 
+def _inside(candidate: Any) -> str:
+    """A hint, if the candidate is a module with an object `subject`, as `oracle init` writes it."""
+    if isinstance(candidate, ModuleType) and callable(getattr(vars(candidate).get("subject"), "run", None)):
+        return f"; the module has one: {candidate.__name__}:subject"
+    return ""
+
+
 def _checked(candidate: Any, name: str) -> Subject:
     if isinstance(candidate, type):
         raise SubjectError(f"subject {name} is a class, expected an object: {candidate.__name__}(…)")
     try:
         if not callable(getattr(candidate, "run", None)) or not isinstance(getattr(candidate, "name", None), str):
-            raise SubjectError(f"subject {name} needs a string `name` and a method `run(case) -> Trace`")
+            raise SubjectError(
+                f"subject {name} needs a string `name` and a method `run(case) -> Trace`{_inside(candidate)}"
+            )
         profile_of(candidate)
     except KeyboardInterrupt:
         raise

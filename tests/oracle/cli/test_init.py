@@ -27,6 +27,18 @@ def test_what_is_written_runs_and_conforms(
     assert list(report.cases["verdict"]) == ["pass"]
 
 
+def test_a_module_with_a_subject_in_it_is_named_with_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user who forgets `:subject` reads what to write."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["init", str(tmp_path / "frame_of_theirs.py")]) == 0
+    capsys.readouterr()
+    assert main(["run", "--subject", "frame_of_theirs", "--cases", "mlp/Tanh+MSELoss", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith("a method `run(case) -> Trace`; the module has one: frame_of_theirs:subject")
+
+
 def test_the_frame_is_right_in_all_that_it_takes() -> None:
     """With a loss, with an upstream gradient, with a momentum and without, without a bias, of no samples: a beginner's first
     report shows no fault that is not theirs."""

@@ -46,7 +46,7 @@ Dtype = Annotated[
     list[str] | None,
     typer.Option(help="float64, float32, float16 or bfloat16; may be repeated. Default: float64 and float32."),
 ]
-TimeLimit = Annotated[float, typer.Option(help="Seconds that your own subject, or a program, may take for a case.")]
+TimeLimit = Annotated[float, typer.Option(help="Seconds that your own subject may take for a case.")]
 WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, help="Child processes. Default: one a processor.")]
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://10.0.0.1:8786, in place of --workers.")

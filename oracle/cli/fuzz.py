@@ -43,7 +43,8 @@ def fuzz(
     kinds: Annotated[
         list[str] | None,
         typer.Option(
-            help="layers, losses, optimizers or networks; may be repeated. Default: all. Or programs, of torch."
+            help="layers, losses, optimizers or networks; may be repeated. Default: these four. "
+            "Or programs, which only --subject torch can run."
         ),
     ] = None,
     workers: WorkerCount = None,
@@ -61,8 +62,9 @@ def fuzz(
 ) -> None:
     """Judge a subject on random cases that nobody chose, and say who errs.
 
-    A case is drawn from its seed and number alone, and runs in a child process. With --mutate the judge is tried instead: faults
-    are planted into the subject's right results.
+    A case is drawn from its seed and number alone, and runs in a child process.
+
+    With --mutate the judge is tried instead, with faults in the subject's right results.
     """
     from oracle.fuzz import campaign, draw, mutation
     from oracle.fuzz.outcome import Settings

@@ -30,7 +30,10 @@ TABLES = ("conventions", "causes")  # the lists whose entries are narrow enough 
 
 
 def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
-    """One entry per case, subject, class, convention or cause. Raises: ValueError for anything else."""
+    """One entry per case, subject, class, convention or cause.
+
+    Raises: ValueError for another list, or for a pattern with a list that holds no cases.
+    """
     kinds: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "cases": lambda: cases(pattern),
         "subjects": subject_entries,
@@ -41,6 +44,8 @@ def entries(what: str, pattern: str = "all") -> list[dict[str, Any]]:
     }
     if what not in kinds:
         raise ValueError(f"unknown list {what!r}: known are {', '.join(kinds)}")
+    if pattern != "all" and what != "cases":
+        raise ValueError(f"--cases chooses from the list of cases, got --cases {pattern} for the list of {what}")
     return kinds[what]()
 
 

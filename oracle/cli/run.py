@@ -16,7 +16,6 @@ from oracle.cli.app import (
     Reference,
     Scheduler,
     Subject,
-    TimeLimit,
     WorkerCount,
     app,
     require_writable,
@@ -47,7 +46,9 @@ def run(
         str | None,
         typer.Option(help="Instead of --subject: a program in any language, with arguments; see oracle/PROTOCOL.md."),
     ] = None,
-    time_limit: TimeLimit = 60.0,
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds that your own subject, or the program, may take for a case.")
+    ] = 60.0,
     workers: WorkerCount = None,
     scheduler: Scheduler = None,
     reference: Reference = "torch",

@@ -302,6 +302,7 @@ WRONG_INPUT = {
     "run --cases worked-example --out /proc/nowhere": "cannot be written",
     "list nonsense": "unknown list 'nonsense'",
     "list cases --cases nonsense": "no case matches",
+    "list layers --cases conv": "--cases chooses from the list of cases, got --cases conv for the list of layers",
     "explain nonsense": "no case matches",
     "explain worked-example/plain --step 5": "steps 0 to 0",
     "explain worked-example/plain --dtype int8": "unknown dtype",

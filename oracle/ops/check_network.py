@@ -41,6 +41,7 @@ from oracle.report.report import Report
 from oracle.running_error import ErrorModel
 from oracle.subjects import refbp as refbp_subject
 from oracle.wording.errors import in_a_line
+from oracle.wording.figures import counted
 
 
 class NetworkError(ValueError):
@@ -130,9 +131,9 @@ def _checked(layers: Mapping[str, Any], x: Any, loss: Any, types: Any) -> Array:
         for method in ("forward", "backward"):
             if not callable(getattr(own, method, None)):
                 said = "forward(x)" if method == "forward" else backward
-                raise NetworkError(f"{name}, a {type(own).__name__}, has no method {said}")
+                raise NetworkError(f"{name} (of type {type(own).__name__}) has no method {said}")
     if types is not None and len(types) != len(layers):
-        raise NetworkError(f"types has {len(types)} entries, for {len(layers)} layers")
+        raise NetworkError(f"types has {counted(len(types), 'entry')}, for {counted(len(layers), 'layer')}")
     array = np.asarray(x)
     if array.dtype.name not in FLOATS:
         raise NetworkError(f"x expects floating-point numbers, got {array.dtype}")
@@ -174,7 +175,8 @@ class NetworkStep:
         for name, how in self._how.items():
             kinds.setdefault(how, []).append(name)
         said = "; ".join(f"{how} ({', '.join(names)})" for how, names in kinds.items())
-        return f"each layer's own forward: {said}" if said else "each layer's own forward"
+        whole = "the derivative of each layer's own forward"
+        return f"{whole}: {said}" if said else whole
 
     def judged(self, profile: Profile) -> Iterator[Row]:
         for part in self.training.parts:
@@ -273,7 +275,7 @@ class NetworkStep:
         due = {"output": run.outputs[0], **dict(zip(names, made, strict=True))}
         return _Due(
             {quantity: expected_of(own) for quantity, own in due.items()},
-            "recorded",
+            "by recorded calls",
             dtypes={quantity: own.dtype.name for quantity, own in due.items()},
             at_ties={name: partial(ties.verdict, place) for place, name in enumerate(names)},
         )

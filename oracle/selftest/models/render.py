@@ -70,8 +70,8 @@ def summary_table(result: Models) -> pd.DataFrame:
     said = _about(frame)
     lines = [
         (
-            f"{len(names) - words} architectures, {published} of them of transformers, and {counted(words, 'language model')} by "
-            "torch: accused",
+            f"{counted(len(names) - words, 'architecture')}, {published} of them of transformers, and "
+            f"{counted(words, 'language model')} by torch: accused",
             f"{said['accused']} runs",
         ),
         ("false alarms", f"{int(frame['accused'].sum())} rows in {said['elements']} elements"),

@@ -7,6 +7,7 @@ import pandas as pd
 from oracle.report.markdown import table
 from oracle.selftest.rivals.rules import ALL, FORWARD, GRADCHECK, RULES
 from oracle.selftest.rivals.score import DTYPES, ORACLE, Rivalry
+from oracle.wording.figures import counted
 
 LIMITS = (
     "Both sets are this project's own: its planted bugs, some of them as small as 1e-3 in float32 and 1e-9 in float64, and its "
@@ -45,7 +46,9 @@ def summary_table(result: Rivalry) -> pd.DataFrame:
             wrongly, tried = result.count(name, False, dtype)
             of = "" if (seen, tried) == (bugs, legal) else f" (of {seen:,} and {tried:,} that it looks at)"
             said.append(f"{name} misses {seen - caught:,} and accuses {wrongly:,}{of}")
-        lines.append((f"{dtype}: {bugs:,} bugs, {legal:,} legal variants", "; the nearest rule, ".join(said)))
+        lines.append(
+            (f"{dtype}: {counted(bugs, 'bug')}, {counted(legal, 'legal variant')}", "; the nearest rule, ".join(said))
+        )
     return pd.DataFrame(lines, columns=["", "result"])
 
 

@@ -92,6 +92,7 @@ def test_an_accusation_and_a_failure_are_told() -> None:
     assert score.Models([outcome(jobs[0])]).passed
     result = score.Models([outcome(jobs[0]), outcome(jobs[1], accused=3), outcome(jobs[2], failure="KeyError: 'x'")])
     assert not result.passed
+    assert render.summary_table(score.Models([outcome(jobs[0])])).iloc[0, 0].startswith("1 architecture, 0 of them")
     report = render.markdown(result, "")
     assert f"accused: {NAMES[1]} (float32, training, batch 2): a reason" in report
     assert f"did not run: {NAMES[2]} (float32, training, batch 2): KeyError: 'x'" in report

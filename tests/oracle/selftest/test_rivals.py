@@ -150,6 +150,7 @@ def test_oracle_and_the_rules_on_one_planted_bug() -> None:
     name = next(name for name, own in all_bugs().items() if "grad" in str(own) and own.family == "linear")
     outcome = score.judged(score.Job(True, name, "float64"))
     assert outcome.refused[score.ORACLE] and outcome.tolerance > FIXED[0]
+    assert render.summary_table(score.Rivalry([outcome])).iloc[0, 0] == "float64: 1 bug, 0 legal variants"
     assert set(outcome.refused) >= {rule.name for rule in RULES if "float64" in rule.dtypes}
     assert not within(0, 0)(comparison(OUTPUT, "float64", 2.0))
 

@@ -1,4 +1,7 @@
-"""NumPy's functions that are made of others, written in these: the recording follows each call inside."""
+"""Functions of NumPy that are written here as calls of simpler ones, such as np.trace by np.diagonal and np.sum.
+
+A program that is recorded calls these in place of NumPy's own. So the recording meets only functions that it knows.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,20 @@ REPEATING = ("edge", "reflect", "symmetric", "wrap")
 
 
 def without_ellipsis(equation: str, ranks: Sequence[int]) -> str:
-    """An equation of einsum with all labels and its result written out."""
+    """An equation of einsum with letters for "..." and with its result: "...ij,jk" of ranks 3 and 2 is "aij,jk->aik"."""
     left, arrow, result = equation.replace(" ", "").partition("->")
     terms = left.split(",")
-    free = [own for own in string.ascii_letters if own not in equation]
+    free = [letter for letter in string.ascii_letters if letter not in equation]
     counts = [
         rank - len(term.replace("...", "")) if "..." in term else 0 for term, rank in zip(terms, ranks, strict=True)
     ]
-    most = "".join(free[: max(counts, default=0)])
+    letters = "".join(free[: max(counts, default=0)])
     if not arrow:
-        every = left.replace(",", "").replace(".", "")
-        result = ("..." if "." in left else "") + "".join(sorted(own for own in set(every) if every.count(own) == 1))
-    terms = [term.replace("...", most[len(most) - count :]) for term, count in zip(terms, counts, strict=True)]
-    return f"{','.join(terms)}->{result.replace('...', most)}"
+        labels = left.replace(",", "").replace(".", "")
+        once = sorted(label for label in set(labels) if labels.count(label) == 1)
+        result = ("..." if "." in left else "") + "".join(once)
+    terms = [term.replace("...", letters[len(letters) - count :]) for term, count in zip(terms, counts, strict=True)]
+    return f"{','.join(terms)}->{result.replace('...', letters)}"
 
 
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
@@ -43,6 +47,7 @@ def diagflat(v: Any, k: int = 0) -> Any:
 
 
 def _diagonal_matrix(v: Any, k: int) -> Any:
+    """A square matrix of zeros with v on its k-th diagonal."""
     size = v.shape[0] + abs(k)
     made, rows = np.zeros_like(v, shape=(size, size)), np.arange(v.shape[0])
     made[rows + max(-k, 0), rows + max(k, 0)] = v
@@ -58,10 +63,12 @@ def triu(m: Any, k: int = 0) -> Any:
 
 
 def _below(m: Any, k: int) -> Any:
+    """A mask of the places on the k-th diagonal of m and below it."""
     return np.tri(m.shape[-2:][0], m.shape[-1], k, dtype=bool)
 
 
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    """The differences of neighbours along an axis, taken n times; of booleans, whether neighbours differ."""
     x = as_array(a)
     parts = [None if own is None else as_array(own) for own in (prepend, append)]
     row = tuple(1 if place == axis % x.ndim else size for place, size in enumerate(x.shape))
@@ -74,15 +81,17 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+    """The integral by the trapezoidal rule: each step times the mean of its two ends."""
     y = np.moveaxis(as_array(y), axis, -1)
     steps = dx if x is None else diff(x) if as_array(x).ndim == 1 else np.moveaxis(diff(x, axis=axis), axis, -1)
     return np.sum(steps * (y[..., 1:] + y[..., :-1]) / 2.0, axis=-1)
 
 
 def polyval(p: Any, x: Any) -> Any:
+    """The polynomial with coefficients p, highest power first, by Horner's rule."""
     made = np.zeros_like(as_array(x))
-    for own in p:
-        made = made * x + own
+    for coefficient in p:
+        made = made * x + coefficient
     return made
 
 
@@ -94,6 +103,7 @@ def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any
 
 
 def pad(array: Any, pad_width: Any, mode: Any = "constant", constant_values: Any = 0, **options: Any) -> Any:
+    """Constant padding by writing x into a larger array; other modes by taking elements of x at padded indices."""
     x = as_array(array)
     if options.pop("reflect_type", "even") != "even" or options or mode not in ("constant", *REPEATING):
         raise NoRule(f"there is no rule for np.pad with mode={mode!r}" + "".join(f" and {own}" for own in options))
@@ -102,7 +112,7 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", constant_values: Any
     if mode != "constant":
         return np.take(x, np.pad(np.arange(x.size).reshape(x.shape), pad_width, mode))
     if hasattr(constant_values, "recording"):
-        raise NoRule("there is no rule for np.pad with constant_values that are recorded")
+        raise NoRule("there is no rule for np.pad with constant_values that the program computes")
     zeros = np.zeros(x.shape, x.dtype)
     made = np.zeros_like(x, shape=np.pad(zeros, pad_width).shape)
     made[...] = np.pad(zeros, pad_width, constant_values=constant_values)
@@ -123,6 +133,7 @@ def atleast_3d(*arys: Any) -> Any:
 
 
 def _each(function: Callable[[Any], Any], arrays: Sequence[Any]) -> Any:
+    """The function applied to each array; a single result is not wrapped in a tuple."""
     found = tuple(function(as_array(own)) for own in arrays)
     return found if len(found) != 1 else found[0]
 
@@ -145,6 +156,8 @@ def column_stack(tup: Any) -> Any:
 
 
 def block(arrays: Any) -> Any:
+    """Nested lists joined: the innermost along the last axis, each outer level along the axis before."""
+
     def depth(own: Any) -> int:
         return 1 + max(map(depth, own)) if isinstance(own, list) else 0
 
@@ -167,6 +180,7 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 
 
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    """Slices along an axis, at the places where NumPy's own function splits the indices of that axis."""
     x = np.moveaxis(as_array(ary), axis, 0)
     places = np.array_split(np.arange(x.shape[0]), indices_or_sections)
     ends = np.cumsum([0, *map(len, places)])
@@ -207,6 +221,7 @@ def extract(condition: Any, arr: Any) -> Any:
 
 
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    """The choice of the first condition that holds: later choices are written first, earlier ones over them."""
     kind = np.result_type(*(getattr(own, "dtype", own) for own in (*choicelist, default)))
     made = as_array(default)
     for condition, own in reversed(list(zip(condlist, choicelist, strict=True))):
@@ -215,11 +230,12 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 
 
 def convolve(a: Any, v: Any, mode: Any = "full") -> Any:
+    """Each output is the product of a window of the padded a with v in reverse order."""
     a, v = atleast_1d(a, v)
     a, v = (v, a) if v.shape[0] > a.shape[0] else (a, v)
-    rim = {"full": v.shape[0] - 1, "same": 0, "valid": 0}[mode]
-    wide = (v.shape[0] // 2, v.shape[0] - 1 - v.shape[0] // 2) if mode == "same" else (rim, rim)
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(a, wide), v.shape[0])
+    size = v.shape[0]
+    before, after = {"full": (size - 1, size - 1), "same": (size // 2, size - 1 - size // 2), "valid": (0, 0)}[mode]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(a, (before, after)), size)
     return np.matmul(windows, v[::-1])
 
 
@@ -247,11 +263,12 @@ def place(arr: Any, mask: Any, vals: Any) -> None:
     _put_in_order(arr, np.flatnonzero(as_plain(mask)), vals, "place")
 
 
-def _put_in_order(a: Any, places: Any, values: Any, said: str) -> None:
+def _put_in_order(a: Any, places: Any, values: Any, function: str) -> None:
+    """Write the values, in their order, to flat places of `a`. A single value goes to all of them."""
     values = np.ravel(as_array(values))
     if values.shape[0] < places.size:
         if values.shape[0] != 1:
-            raise NoRule(f"there is no rule for np.{said} with fewer values than places")
+            raise NoRule(f"there is no rule for np.{function} with fewer values than places")
         values = np.broadcast_to(values, places.shape)
     if a.ndim:
         a[np.unravel_index(places, a.shape)] = values[: places.size]
@@ -260,6 +277,7 @@ def _put_in_order(a: Any, places: Any, values: Any, said: str) -> None:
 
 
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = None) -> None:
+    """Writes the values to the elements that np.take_along_axis would read."""
     indices = np.asarray(as_plain(indices))
     every = np.arange(arr.size).reshape(arr.shape)
     places = np.take_along_axis(every, indices, axis)
@@ -284,6 +302,7 @@ def as_array(value: Any) -> Any:
 
 
 def as_plain(value: Any) -> Any:
+    """The numbers of a recorded array, or any other value as an array."""
     return np.asarray(getattr(value, "value", value))
 
 

@@ -1,4 +1,4 @@
-"""Translates calls of NumPy's functions into calls of the rules, with the arguments that the rules know."""
+"""Records calls of NumPy's functions: each is translated into a call that has a rule, with the arguments of that rule."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from oracle.programs.table import NoRule
 from oracle.running_error.model import limits
 
 NOTHING: Any = object()
-# Functions that only move numbers. They are recorded as the places that the numbers come from.
+# Functions that only move numbers. The recording keeps the place in the input from which each number comes.
 MOVES = (
     "reshape", "transpose", "permute_dims", "swapaxes", "matrix_transpose", "moveaxis", "rollaxis", "expand_dims", "squeeze",
     "broadcast_to", "flip", "flipud", "fliplr", "roll", "repeat", "tile", "take", "take_along_axis", "ravel", "rot90",
     "diagonal", "delete", "resize", "lib.stride_tricks.sliding_window_view", "fft.fftshift", "fft.ifftshift",
 )  # fmt: skip
-# Functions whose results have no gradient.
+# Functions that return indices, sizes or truth values, which have no gradient.
 CHOICES = (
     "argmax", "argmin", "argsort", "argpartition", "argwhere", "flatnonzero", "nonzero", "nanargmax", "nanargmin", "lexsort",
     "searchsorted", "digitize", "shape", "ndim", "size", "count_nonzero", "isclose", "allclose", "array_equal", "isin",
@@ -44,7 +44,7 @@ def called(recording: NumpyRecording, function: Any, args: Any, kwargs: Any) -> 
     if adapted is None and name not in COMPOSED and name not in CHOICES:
         if any(own.dtype.kind not in "biu" for own in _recorded((args, kwargs))):
             raise NoRule(f"there is no rule for np.{name}")
-        return function(*plain(args), **plain(kwargs))  # integers have no gradient
+        return function(*plain(args), **plain(kwargs))  # integers and booleans have no gradient
     if name in composed.IN_PLACE:
         if not isinstance(positional[0], Recorded):
             return written(recording, f"np.{name}", positional[0], None)
@@ -65,7 +65,7 @@ def _recorded(arguments: Any) -> list[Recorded]:
 
 
 def _followed(name: str, follows: Any, named: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, if the translation knows them all. Raises: NoRule."""
+    """The named arguments, if the translation takes them all. Raises: NoRule that names the others."""
     beyond = [own for own in named if own not in _names(follows)]
     if beyond:
         raise NoRule(f"there is no rule for np.{name} with {', '.join(beyond)}")
@@ -81,7 +81,7 @@ def _result(function: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _alike(made: Any, due: Any) -> bool:
-    """Whether the recorded result has the dtype, the shape and, within rounding, the numbers of the function's own result."""
+    """Whether the recorded result agrees with NumPy's: in dtype, in shape and, within rounding, in its numbers."""
     if isinstance(due, (list, tuple)):
         return len(made) == len(due) and all(map(_alike, made, due))
     got, due = np.asarray(plain(made)), np.asarray(due)
@@ -115,8 +115,11 @@ def _names(function: Any) -> frozenset[str]:
 
 
 def arguments(function: Any, args: Any, kwargs: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The positional arguments, which are the first or those that NumPy takes without a name; by name, those that differ from
-    NumPy's default."""
+    """Splits the arguments of a call into positional and named ones.
+
+    Positional are the first argument, the required ones of a function in MOVES, and those of `*args`. Named are all others that
+    differ from NumPy's default.
+    """
     bound = _signature(function).bind(*args, **kwargs)
     positional: list[Any] = []
     named: dict[str, Any] = {}
@@ -136,7 +139,7 @@ def arguments(function: Any, args: Any, kwargs: Any) -> tuple[list[Any], dict[st
 
 
 def axes_of(x: Any, axis: Any) -> list[int]:
-    """The axes of a reduction. Raises: NoRule for an empty tuple, because torch's rules take it for all axes."""
+    """The axes of a reduction. Raises: NoRule for an empty tuple, which torch's rules take to mean all axes."""
     if axis is None:
         return list(range(x.ndim))
     if isinstance(axis, tuple) and not axis:
@@ -145,12 +148,12 @@ def axes_of(x: Any, axis: Any) -> list[int]:
 
 
 def _only(x: Any, where: Any, otherwise: Any) -> Any:
-    """The elements that a reduction reads, with its neutral number in place of the others."""
+    """The array of a reduction; elements outside of `where` are replaced by the number that does not change the result."""
     return x if where is True else np.where(where, x, np.asarray(otherwise, x.dtype))
 
 
 def _reduction(rule: str, function: Any, neutral: Any, start: Any) -> Callable[..., Any]:
-    """A reduction of NumPy; `start` joins its result and `initial`."""
+    """The translation of a reduction. `start` combines its result with the argument `initial`, as np.add does for a sum."""
 
     def adapted(
         recording: NumpyRecording, a: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False,

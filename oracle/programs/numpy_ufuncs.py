@@ -32,15 +32,15 @@ UFUNCS = {
     np.bitwise_xor: "bitwise_xor", np.logical_xor: "bitwise_xor", np.invert: "bitwise_not", np.fabs: "abs", np.positive: "clone",
     np.conjugate: "clone",
 }  # fmt: skip
-# Those of complex numbers that have another name.
+# Rules that apply in place of those above if a number is complex.
 OF_COMPLEX = {np.conjugate: "conj_physical", np.sign: "sgn", np.power: "pow.Tensor_Scalar"}
-# Functions that choose or compare. They round nothing, so each argument keeps its precision.
+# Functions that compare or test. They round nothing, so each argument keeps its own precision.
 UNROUNDED = frozenset(("gt", "ge", "lt", "le", "eq", "ne", "isnan", "isinf", "isfinite", "signbit"))
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min, np.logical_and: np.all, np.logical_or: np.any,
 }  # fmt: skip
 ACCUMULATIONS: dict[np.ufunc, Callable[..., Any]] = {np.add: np.cumsum, np.multiply: np.cumprod}
-# ufunc.at may change one element at most so often. Each time is a call of its own.
+# ufunc.at may change one element at most this many times, because each time is recorded as a separate call.
 TIMES = 100
 
 
@@ -94,7 +94,7 @@ def _made(recording: NumpyRecording, ufunc: np.ufunc, inputs: Any, out: Any) -> 
 
 
 def written(recording: NumpyRecording, said: str, out: Any, made: Any) -> Any:
-    """The result. If the array `out` is given, it is written there first."""
+    """Returns `made`, the result of a call; if the call was given an array `out`, writes it there and returns `out`."""
     if out is None or out is made or (isinstance(out, Recorded) and out.is_scalar):
         return made
     if not isinstance(out, Recorded):
@@ -116,7 +116,7 @@ def _log_sum(recording: NumpyRecording, x: Any, axis: Any = 0, keepdims: bool = 
 
 
 def _at(recording: NumpyRecording, ufunc: np.ufunc, x: Any, index: Any, other: Any = None) -> None:
-    """Changes the elements at an index. An element that the index names several times is changed so often."""
+    """Changes the elements at an index in place. An element that occurs n times in the index is changed n times."""
     if not isinstance(x, Recorded):
         written(recording, f"np.{ufunc.__name__}.at", x, None)
     index = plain(index)
@@ -129,7 +129,7 @@ def _at(recording: NumpyRecording, ufunc: np.ufunc, x: Any, index: Any, other: A
     order = np.argsort(flat, kind="stable")
     first = np.searchsorted(flat[order], flat[order], side="left")
     times = np.empty(flat.size, dtype=np.int64)
-    times[order] = np.arange(flat.size) - first  # how often its element was given before
+    times[order] = np.arange(flat.size) - first  # how often the same element occurs earlier in the index
     if times.size and times.max() >= TIMES:
         raise NoRule(f"there is no rule for np.{ufunc.__name__}.at that changes an element more than {TIMES} times")
     for time in range(times.max() + 1 if times.size else 0):

@@ -1,4 +1,4 @@
-"""NumPy programs as people write them are recorded call by call, and their gradients agree with differences."""
+"""Programs in NumPy: each call is recorded, and the gradients agree with finite differences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MASK = np.arange(24).reshape(4, 6) % 5 < 2
 
 
 def into_a_view(x: Any, y: Any) -> Any:
-    """Writes into a slice of a slice, and reads another slice that overlaps it."""
+    """Writes into a slice of a slice, then reads another slice that overlaps it."""
     out = x.copy()
     inner = out[1:, 2:]
     inner[1:, 1:3] = y[2:, :2] * 3.0
@@ -48,7 +48,7 @@ def written_twice(x: Any, y: Any) -> Any:
 
 
 def given_numbers(x: Any, y: Any) -> Any:
-    """Writes numbers and arrays of constants, which have no gradient, into a recorded array."""
+    """Writes constants into a recorded array: numbers and arrays, which have no gradient."""
     out = x * y
     out[0] = 1.5
     out[1, 2:4] = np.array([0.25, 0.5])
@@ -86,7 +86,7 @@ def with_out(x: Any, y: Any) -> Any:
 
 
 def chosen_by_integers(x: Any, y: Any) -> Any:
-    """New arrays of integers and booleans choose elements, and have no gradient."""
+    """Arrays of integers and booleans, made inside the program, choose elements. They have no gradient."""
     places, kept = np.zeros(3, dtype=np.int64), np.ones((4, 6), dtype=bool)
     places[1:] = 2
     kept[1] = False
@@ -131,7 +131,7 @@ def reduced(x: Any, y: Any) -> Any:
 
 
 def made_inside(x: Any, y: Any) -> Any:
-    """Makes arrays of a number, of a recorded number, and of a list of both, also in another precision."""
+    """Makes arrays from a constant, from a recorded number and from a list of both, and converts an array to float32 and back."""
     shares = [x[0, 0], y[1, 1], 0.5, x[3, 3] * y[2, 2]]
     single = np.asarray(np.array(x, np.float32), np.float64)
     return np.full((4, 6), 2.0) * x + np.full((4, 6), y[0, 0]) * np.average(y, axis=0, weights=shares) + 0 * single
@@ -163,7 +163,7 @@ PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_gradients_agree_with_differences(name: str) -> None:
-    """The gradients of both inputs agree with central differences in a random direction; the output is the program's."""
+    """The output is that of the program. Both gradients agree with central differences in a random direction."""
     program = PROGRAMS[name]
     expected = oracle.expect(program, X, Y)
     oracle.assert_close(program(X.copy(), Y.copy()), expected.output)
@@ -249,7 +249,7 @@ def test_new_arrays_are_written_to_and_integers_have_no_gradient() -> None:
         (lambda x: x[0, 0].__setitem__((), 1.0), TypeError, "a number of NumPy does not support item assignment"),
         (lambda x: np.linalg.norm(x, "fro", axis=0), ValueError, "Invalid norm order 'fro' for vectors"),
         (lambda x: np.average(x.reshape(2, 2, 6), (0, 1), np.ones((2, 2))), NoRule, "another shape over several axes"),
-        (lambda x: np.pad(x, 1, constant_values=x[0, 0]), NoRule, "with constant_values that are recorded"),
+        (lambda x: np.pad(x, 1, constant_values=x[0, 0]), NoRule, "with constant_values that the program computes"),
         (lambda x: np.putmask(x.copy(), MASK, np.ones(3)), NoRule, r"np\.putmask with values of another size"),
         (lambda x: np.put(x.copy(), [0, 1, 2], [1.0, 2.0]), NoRule, r"np\.put with fewer values than places"),
         (
@@ -267,14 +267,14 @@ def test_new_arrays_are_written_to_and_integers_have_no_gradient() -> None:
     ],
 )
 def test_a_program_that_cannot_be_recorded_is_refused(program: Any, error: type[Exception], said: str) -> None:
-    """A sentence names the call, because a gradient without its part would be wrong."""
+    """The error names the call. Going on without it would give a gradient that lacks a part."""
     with pytest.raises(error, match=said):
         oracle.expect(program, X)
 
 
 @pytest.mark.parametrize("other", [np.sum, lambda a: np.mean(a) * 1.001, lambda a: np.mean(a, keepdims=True)])
 def test_a_composition_with_other_results_than_numpy_is_refused(other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function may be recorded as a composition of others. If that gives other numbers, its gradient is wrong too."""
+    """Some functions are recorded as calls of simpler ones. If these give other numbers than NumPy, the gradient is wrong too."""
     monkeypatch.setitem(numpy_functions.COMPOSED, "average", other)
     with pytest.raises(NoRule, match=r"^there is no rule for np\.average with such arguments$"):
         oracle.expect(np.average, X)

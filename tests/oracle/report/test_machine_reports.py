@@ -1,4 +1,4 @@
-"""Reports for JUnit and GitHub: discrepancies and unjudged rows fail, and a shortened list says how much it leaves out."""
+"""Reports for JUnit and GitHub: discrepancies and unjudged rows are failures; a list that is cut says how much is left out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_discrepancy_is_a_failure(report: oracle.Report) -> None:
 
 
 def test_an_unjudged_row_is_a_failure_unless_it_is_allowed() -> None:
-    """Each form names the unjudged operation, the date and the command. In JUnit it is a failure, since a pass would hide it."""
+    """Each form of the report names the operation, the date and the command. A pass in JUnit would hide the gap."""
     about = About(subject="Net", reference="refbp", dtypes=("float64",), cases=1, date="2026-11-28 08:00 UTC")
     row = Row(
         "Net", "float64", 0, "svd", "aten.svd", "", "local", "unjudged", "there is no rule for svd", shape=(), n=0

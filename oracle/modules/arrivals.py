@@ -87,9 +87,9 @@ class Arrivals:
 
     Args:
         names: the names of parameters.
-        is_judged: whether the gradient is judged that a parameter of this name gets in a backward pass inside of this one.
+        is_judged: called with a parameter's name; tells whether the gradient that it gets in a nested backward pass is judged.
     Attributes:
-        astray: the gradients that are not what was passed on.
+        astray: the gradients that differ from the sum of what was passed on.
         not_finite: the first node that passed on NaN or an infinity although all that arrived was finite.
     """
 
@@ -126,7 +126,7 @@ class Arrivals:
                 self._accumulate(node, parameter)
 
     def _is_inside(self) -> bool:
-        """Whether another backward pass runs inside of the one that is followed."""
+        """Whether a nested backward pass runs, inside of the one that is followed."""
         task = torch._C._current_graph_task_id()
         self._task = task if self._task is None else self._task
         return task != self._task

@@ -22,7 +22,8 @@ DROPOUTS = ("Dropout", *CHANNEL_DROPOUTS, "AlphaDropout")
 
 @dataclass(frozen=True)
 class Mask:
-    """The elements that a dropout layer kept, and those of which its output tells whether it kept them."""
+    """What is known of a dropout layer's mask: the elements that it kept, and the elements for which its output shows this at
+    all."""
 
     kept: Array
     known: Array
@@ -39,7 +40,7 @@ class Observed:
         mask: the mask that a dropout layer drew.
         if_output: whether the part is judged only if its output, which is judged elsewhere, is right.
         device: the kind of device on which it was computed.
-        sampled: of each quantity of which elements are drawn, the whole shape and these elements, by layer and quantity.
+        sampled: if only some elements are judged: the shape of the whole tensor and the drawn elements, by layer and quantity.
     """
 
     part: Part
@@ -53,7 +54,7 @@ class Observed:
 
     @property
     def size(self) -> int:
-        """The number of elements of its inputs and results."""
+        """How many elements the part's inputs and results have."""
         return sum(own.size for own in (*self.part.case.inputs, *self.made.values()))
 
 
@@ -101,8 +102,10 @@ def of_call(call: Call, case: str) -> Observed:
 
 
 def of_statistics(call: Call, case: str) -> Observed | None:
-    """The part for the running statistics of a user's class that derives from a norm. Its results are judged by its operations;
-    if they are those of the norm, it should keep the norm's statistics too."""
+    """The part for the running statistics of a user's class that derives from a norm.
+
+    The results of such a class are judged operation by operation. If they are those of the norm, its statistics have to be the
+    norm's too."""
     if call.keeps is None or "output" not in call.made or mixed(call):
         return None
     observed = of_call(replace(call, spec=call.keeps), case)

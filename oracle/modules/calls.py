@@ -51,14 +51,14 @@ class Call:
         input, state: its input, and its parameters and buffers by short name, as they were at the call.
         device: the kind of device that they are on.
         grad_output: the upstream gradient.
-        made: its results, by quantity.
+        made: the results of the call, by quantity.
         expected: the quantities that it must have.
         joined: whether its output is part of autograd's graph.
-        behind: whether the module's outputs are computed from its output. If not, its gradients are taken inside of the
-            backward pass, by a hook for instance, and perhaps not all of them.
+        behind: whether the module's outputs depend on its output. If not, its gradients arise inside the backward pass, for
+            instance in a hook, and some may be missing.
         learns: the names of its parameters that have a gradient.
         keeps: the norm of torch.nn that keeps statistics, for a class that derives from one and has its own forward.
-        spoilt: "input" or "grad_output" if the call changed them unnoticed by autograd, although other code reads them.
+        spoilt: "input" or "grad_output", whichever the call changed without autograd's notice while other code reads it.
         parts: if elements of it are drawn, the smaller calls that hold them; its own arrays then hold no numbers.
         draws: of each quantity, the elements that are drawn.
     """
@@ -203,13 +203,13 @@ def copy_of(tensor: torch.Tensor) -> Array:
 
 
 def with_share(so_far: Array | None, share: Array) -> Array:
-    """A gradient after another share of it has arrived; infinities of both signs make NaN, as in autograd."""
+    """The sum of a gradient and another share of it. Infinities of both signs add up to NaN, as in autograd."""
     with np.errstate(all="ignore"):
         return share if so_far is None else so_far + share
 
 
 def taken(take: Take, tensor: torch.Tensor) -> Array:
-    """A copy of a part of a tensor, without one of the whole."""
+    """A copy of a part of a tensor. The whole is not copied."""
     return np.array(array(take.of(dense(tensor))))
 
 

@@ -72,7 +72,7 @@ class Capture:
 
     @contextmanager
     def of(self, module: torch.nn.Module) -> Iterator[None]:
-        """Inside, calls of the module's leaves are recorded, after hooks that were registered before."""
+        """A context that records all calls of the module's leaves. Hooks that are registered already run first."""
         handles = []
         try:
             for name, leaf in leaves(module):
@@ -262,10 +262,13 @@ class Capture:
         self._hooks.append(node.register_hook(on_one_thread(hook)))
 
     def leave_to_operations(self, outputs: Sequence[torch.Tensor]) -> None:
-        """Leaves to their operations the calls that gradients of these outputs also reach by another way than their own output,
-        and finds the calls that these gradients do not reach.
+        """Finds the calls that cannot be judged as layers, because of how the gradients of these outputs reach them.
 
-        Such a way starts where a gradient was differentiated (create_graph): it leads to what the call has kept for its backward.
+        Some gradients enter a call beside its output; such a call is judged operation by operation. Others do not reach a call at
+        all.
+
+        A gradient can enter beside the output if it was itself differentiated (create_graph): it then reaches what the call saved
+        for its backward.
         """
         entered: list[Call] = []
         behind = nodes_behind(own.grad_fn for own in outputs if own.grad_fn is not None)
@@ -321,7 +324,7 @@ def leaves(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
 
 
 def _uncompiled(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook that torch.compile does not compile: it then compiles the code between hooks layer by layer."""
+    """Keeps torch.compile from compiling a hook. The compiler then compiles the code between hooks, layer by layer."""
     compiler_is_there = "torch._dynamo" in sys.modules  # loading it takes longer than judging most modules
     return torch.compiler.disable(hook) if compiler_is_there else hook  # type: ignore[no-untyped-call]
 
@@ -333,7 +336,7 @@ def is_in_one_graph(error: Exception) -> bool:
 
 
 def identity(module: torch.nn.Module) -> tuple[str, Spec | None, str]:
-    """The class and options of a leaf, or the reason why there are none."""
+    """The class and options of a leaf, or the reason why it cannot be judged as a layer."""
     kind, own = layer_type(module), class_name(type(module))
     if kind is None:
         return own, None, f"the reference has no {own}"

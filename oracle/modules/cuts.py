@@ -1,4 +1,5 @@
-"""Places that keep gradients from parameters: a detach whose result is used, and a checkpoint that loses what it learns."""
+"""Places that keep gradients from parameters: a detach whose result is used, and a checkpoint that drops the gradients of its
+parameters."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ class Cut(NamedTuple):
 
 
 class Cuts:
-    """Records these places in the forward pass, and tells after the backward pass which parameters have no gradient for it.
+    """Records such places in the forward pass. After the backward pass it tells which parameters got no gradient because of them.
 
     Args:
         parameters: the names of parameters.
@@ -49,14 +50,14 @@ class Cuts:
             self._detached[memory_of(tensors[0])] = self._cut("detach", "aten.detach", self.here()), source
 
     def lose(self, parameters: list[torch.Tensor], place: Place) -> None:
-        """Takes note of a checkpoint that reads these parameters, and gives them no gradient."""
+        """Records a checkpoint that reads these parameters without giving them a gradient."""
         self._lost.append((self._cut("checkpoint", "torch.utils.checkpoint", place), parameters))
 
     def _cut(self, call: str, kind: str, place: Place) -> Cut:
         return Cut(f"{place.module}.{call}" if place.module else call, kind, place.where)
 
     def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:
-        """The places, with the parameters before them that get no gradient in another way either."""
+        """Each place with the parameters before it that got no gradient by any other way."""
         for source, cut in self._used.items():
             is_leaf = isinstance(source, torch.Tensor)
             nodes = set() if is_leaf else nodes_behind([source], leaves=True)

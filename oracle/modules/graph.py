@@ -41,7 +41,7 @@ def nodes_behind(nodes: Iterable[Node], leaves: bool = False) -> set[Node]:
 
 
 def is_ours(node: Node) -> bool:
-    """Whether the node is none of the network's."""
+    """Whether a node comes from a custom function of this package, and not from the network."""
     cls = getattr(node, "_forward_cls", None)
     return cls is not None and cls.__module__.startswith("oracle.modules")
 
@@ -58,7 +58,7 @@ def edge_of(tensor: torch.Tensor) -> Edge:
 
 
 def age_of(node: Node) -> int:
-    """The number of nodes that were created before this one."""
+    """The age of a node: the number of nodes that were created before it."""
     number: int = node._sequence_nr()
     return number
 

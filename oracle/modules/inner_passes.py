@@ -26,7 +26,7 @@ class Twice:
 
     Attributes:
         along: by edge, the gradient of these gradients with which the second pass starts.
-        found: by edge, the result.
+        found: the results of the second pass, by edge.
     """
 
     along: dict[int, Array]
@@ -38,8 +38,8 @@ class _Pass:
     """A run of a Function's backward.
 
     Attributes:
-        edges: those of the Function, by the first place at which each occurs.
-        asked: those over which a gradient was asked for.
+        edges: the Function's edges; one that occurs several times counts at its first place.
+        asked: the edges over which a gradient was asked for.
         upstream, gradients: copies of the gradients that arrived and that were passed on.
         graph: these gradients as a part of autograd's graph, until the pass has ended.
         is_differentiated: whether they are a part of it (create_graph=True).

@@ -23,7 +23,7 @@ from oracle.running_error.kernels import kernels_of
 from oracle.running_error.kernels.layers import OF_IMAGES
 from oracle.trace import Key, Trace
 
-# A quantity that is never missing, because it is given: with it alone nothing has to be shown.
+# `input` is given, so it is never missing: a part that expects it alone need not show anything.
 NOTHING = ("input",)
 
 
@@ -35,7 +35,7 @@ class JudgedPart:
     wrong: Observed | None
 
     def of_hooked(self) -> JudgedPart:
-        """The same of a layer with backward hooks, which can change the gradient of its input."""
+        """The rows of a layer with backward hooks, which can change the gradient of its input."""
         rows = [
             row.found(UNJUDGED, HOOKED) if row.quantity == "grad_input" and row.verdict in DISCREPANCIES else row
             for row in self.rows
@@ -70,7 +70,7 @@ def _refused(row: Row) -> Row:
 
 
 def _in_whole(row: Row, observed: Observed) -> Row:
-    """The row of elements that were drawn, with the shape of the whole tensor and the place of the worst element in it."""
+    """The row of a sample, given the shape of the whole tensor, and the worst element's place in the whole."""
     shape, drawn = observed.sampled.get((row.layer, row.quantity), ((), None))
     if drawn is None or not row.shape:
         return row

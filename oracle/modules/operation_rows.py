@@ -38,7 +38,7 @@ from oracle.wording.errors import in_a_line
 
 # The node to which a module's full backward hooks belong.
 HOOKS = "torch.nn.modules._functions.BackwardHookFunction"
-# Those of the activations in DIFFER_AT_NAN: ReLU6 is a hardtanh, and SELU an elu.
+# The operations of the activations in DIFFER_AT_NAN: ReLU6 is computed by hardtanh, SELU by elu.
 OPS_THAT_DIFFER_AT_NAN = tuple(f"aten.{own.lower()}" for own in DIFFER_AT_NAN)
 HOOKED = "a backward hook of a module changes the gradient here, which has no reference"
 GIVE = "give the intended function as references={...: ...}"
@@ -175,7 +175,8 @@ class _Rows:
         return row
 
     def _has_left_range(self, expected: Expected, got: Array) -> bool:
-        """Whether all that differs is NaN in place of an infinity that met a number which may underflow."""
+        """Whether the only differences are NaN where an infinity is due, after a product of infinity and a number that may
+        underflow to 0."""
         if not self.arithmetic.model.branches.left_range or got.shape != expected.value.shape:
             return False
         known = ~(np.isinf(expected.value) & np.isnan(got) & ~np.isfinite(expected.sigma))
@@ -240,7 +241,7 @@ class _Rows:
         return [self._told(self._named(row)) for row in beside_a_factor(found, factors)]
 
     def _named(self, row: Row) -> Row:
-        """The row of a gradient; a wrong one that would be right for another input says so."""
+        """The row of a gradient. If it is wrong, but right for another input, the row says so."""
         got = next((got for own, got, _ in self.wrong if own.quantity == row.quantity), None)
         if got is None or not got.any() or row.verdict != WRONG:
             return row
@@ -257,7 +258,7 @@ class _Rows:
         return is_compared(run.program, run.program.inputs[place][0])
 
     def _follows_differences(self, run: Derived, place: int, got: Array, due: ErrorArray) -> bool:
-        """Whether a gradient is that of what the choices lead to, such as of a root that was searched for."""
+        """Whether a gradient is right for the value that the comparisons lead to, such as the root that a search finds."""
         operation = self.operation
         assert isinstance(run, Run)
         if got.shape != due.shape or any(held.is_complex for held in operation.inputs.values()):
@@ -269,7 +270,7 @@ class _Rows:
             return False
 
     def _told(self, row: Row) -> Row:
-        """The row of a gradient; a wrong one of a custom function says what it should be."""
+        """The row of a gradient. If that of a custom function is wrong, the row says what it should be."""
         operation = self.operation
         if row.verdict not in DISCREPANCIES or operation.called is not None or operation.kind.startswith("aten."):
             return row
@@ -295,7 +296,7 @@ class _Rows:
         return np.asarray(total).astype(found[0].dtype)
 
     def _alike(self, position: int, grads: Sequence[ErrorArray | None]) -> list[int]:
-        """The inputs that are the same value of the recorded program as this one, itself included."""
+        """This input, and all others that are the same value in the recorded program."""
         inputs, one = self.operation.inputs, self.operation.inputs[position]
         if self.operation.called is not None or self.operation.drawn_gradients:
             return [position]
@@ -305,7 +306,7 @@ class _Rows:
         return same if all(grads[order.index(other)] is None for other in same[1:]) else [position]
 
     def _is_at_nan(self, held: Held, got: Array, due: ErrorArray) -> bool:
-        """Whether a gradient of an activation whose kernels differ at NaN is another one only there."""
+        """Whether an activation's gradient is wrong at NaN alone, where torch's own kernels differ."""
         if self.operation.kind not in OPS_THAT_DIFFER_AT_NAN or got.shape != due.shape:
             return False
         known, expected = ~np.isnan(held.numbers), expected_of(due)

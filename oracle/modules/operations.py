@@ -87,7 +87,7 @@ class Operation:
         return f"{reason} ({self.where})" if self.where else reason
 
     def only_viewed(self) -> set[int]:
-        """The memory of results that its calls only view, and that is of no input with a gradient."""
+        """The memory of results that its calls only view, unless it belongs to an input with a gradient."""
         made, viewed = set[int](), set[int]()
         for event in self.events:
             (made if computes(event) else viewed).update(own.storage for own in event.results if isinstance(own, Held))
@@ -137,8 +137,10 @@ class Operation:
             self.sizes[position], self.dtypes[position] = held.geometry.size, held.dtype
 
     def copied(self) -> int:
-        """Copies all numbers that its judgement reads, which can then be made while the module goes on, and returns how many they
-        are; 0 if it has to be judged at once, such as one whose reference is the user's code."""
+        """Copies all numbers that are needed to judge the operation, so that this can be done while the module goes on.
+
+        Returns how many numbers these are. It is 0 if the operation has to be judged at once, for instance because its reference
+        is the user's code."""
         if self.reason or self.called is not None or self.parts or len(self.events) > FEW_CALLS:
             return 0
         outputs = list(self.outputs.values())
@@ -201,7 +203,7 @@ def computes(event: Event) -> bool:
 
 
 def plain_name(name: str) -> str:
-    """An ATen call's usual name."""
+    """The usual name of an ATen call."""
     name = name.removeprefix(COMPLEX).partition(".")[0].lower().strip("_")
     for ending in ("_forward", "_with_indices", "_legit"):
         name = name.removesuffix(ending)

@@ -1,4 +1,4 @@
-"""References of the user: what a call should compute, instead of the derivative of its own forward."""
+"""The user's references: functions that say what a call should compute. They replace the derivative of the call's own forward."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def by_reference(called: Called, inputs: Sequence[Held], arithmetic: WithErrors)
     lifted = [arithmetic.lifted(own.numbers) for own in tensors]
     try:
         made = _call(called, lifted)
-    except Exception as refused:  # then it is written in torch
+    except Exception as refused:  # a reference that fails on error arrays is written in torch
         return _recorded(called, tensors, inputs, arithmetic, refused)
     if isinstance(made, tuple) and len(made) == 2 and callable(made[1]):
         return Meant(*made, places)

@@ -25,7 +25,8 @@ from oracle.wording.errors import in_a_line
 
 # The relative size of a step to each side. In float64, rounding then changes a difference by about 1e-9 of its terms.
 STEP = 1e-7
-# The share of the terms by which both may differ. A missing term is of their size; rounding in float32 is not.
+# The derivative and the differences may differ by this share of the terms, which is less than a missing term and more than
+# rounding in float32.
 SHARE = 0.05
 # Differences are noise below this share of the gradients.
 NOISE = 1e-6
@@ -39,7 +40,7 @@ class Found(NamedTuple):
 
 
 def compared(operation: Operation, twice: Twice | None) -> Found | None:
-    """What is found about the second derivative of a Function, which received these gradients; None if it is right."""
+    """What is wrong with the second derivative of a Function that received these gradients; None if it is right."""
     try:
         with np.errstate(all="ignore"):
             return _compared(operation, twice)

@@ -81,7 +81,7 @@ class Step:
         operations: those between and inside layers, which are judged or being judged.
         astray: gradients that are not the sum of what was passed on, each with its place and kind.
         not_finite: the place where NaN or an infinity begins in the gradients; "" if there is none.
-        learnt: the sizes of the parameters that have a gradient, by name.
+        learnt: the sizes of the parameters that got a gradient, by name.
         loss_call, updated: the calls of the loss and of the optimizer, if the reference has them.
         at: the stage that was reached.
     """
@@ -196,7 +196,7 @@ class Step:
             self.astray.append((kind.__name__, f"{kind.__module__}.{kind.__qualname__}", astray))
 
     def _judges_inside(self, name: str) -> bool:
-        """Whether a parameter's gradient is judged that it gets in a backward pass inside of the backward pass."""
+        """Whether the gradient that a parameter gets in a nested backward pass is judged."""
         calls = [own for own in self.capture.calls if own.spec is not None and not own.behind]
         return bool(self.watch.learnt) or any(name in own.learns for own in calls)
 
@@ -306,7 +306,7 @@ class _Entering(torch.autograd.Function):
 def entering(given: torch.Tensor) -> torch.Tensor:
     """A copy in the same memory layout, which the module may change; it requires a gradient if the original does."""
     value = given.detach()
-    # Nothing could change in place an expanded one, of which several elements are one.
+    # Torch refuses to change an expanded tensor in place, because several of its elements share memory.
     if no_array(value) is not None or 0 in value.stride():
         copy = value.clone()
     else:
@@ -323,7 +323,8 @@ def _is_plain(output: Any, targets: tuple[Any, ...]) -> bool:
 
 
 def upstream(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """A random gradient for each output, another one each, the same in every run, in the output's memory layout."""
+    """A random gradient for each output, in the output's memory layout. Each output gets another one; each run gets the same
+    ones."""
     random, found = np.random.default_rng(zlib.crc32(b"upstream")), []
     for output in outputs:
         made = torch.empty_like(output)

@@ -39,7 +39,7 @@ class TensorHooks:
         held: Callable[[torch.Tensor], Held],
         done: Callable[[Operation], None],
     ) -> None:
-        """Records those of the tensors that have hooks; calls `done` for hooks that change the gradient or have a reference."""
+        """Records the hooks of these tensors. Calls `done` for hooks that change the gradient or have a reference."""
         seen: set[int] = set()
         for tensor in tensors:
             hooks = tensor._backward_hooks

@@ -39,23 +39,23 @@ class Unnoticed:
         self._settled: list[_Write] = []
 
     def begin(self) -> None:
-        """Begins a call. Its node, if there is one, was created last. By now autograd has counted the writes of the call before
-        that it noticed."""
+        """Begins a call. Its node, if it has one, is the youngest. By now autograd has counted those writes of the last call that
+        it noticed."""
         self._age = torch.autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]
         if self._written:
             self._settled += [own for own in self._written if own.read.tensor._version == own.read.version]
             self._written = []
 
     def meet(self, edge: Edge) -> None:
-        """Takes note that the call reads the tensor of this edge."""
+        """Records that the call reads the tensor of this edge."""
         self._met.append((edge, self._age))
 
     def read(self, tensor: torch.Tensor, held: Held) -> None:
-        """Takes note of a tensor that is read for the first time."""
+        """Records a tensor that is read for the first time."""
         self._read.setdefault(held.storage, []).append(_Read(tensor, tensor._version, held.geometry))
 
     def write(self, held: Held, here: Callable[[], Place]) -> None:
-        """Takes note of a tensor to which a call has written; `here` tells where."""
+        """Records a tensor to which a call has written; `here` is the place in the program."""
         for read in self._read.get(held.storage, ()):
             if read.tensor._version == read.version and read.geometry.meets(held.geometry):
                 edge = edge_of(read.tensor)
@@ -67,8 +67,8 @@ class Unnoticed:
         return (own.tensor for reads in self._read.values() for own in reads)
 
     def harmful(self, ages: Collection[int]) -> dict[str, Place]:
-        """The first such write of each module to what a node of these ages has read. What nothing else has read, as the numbers
-        from which only an index is computed, may change."""
+        """For each module, its first write to a tensor that a node of these ages has read. Writes to tensors that nothing else
+        has read, such as the numbers from which an index is computed, are harmless."""
         found: dict[str, Place] = {}
         for own in self._settled:
             if any(age in ages for age in own.readers):

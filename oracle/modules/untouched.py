@@ -74,7 +74,7 @@ def _registers(module: torch.nn.Module) -> Callable[[], None]:
 
 
 def _values(tensor: torch.Tensor, copy: torch.Tensor) -> Callable[[], None]:
-    """A tensor's storage, its values, of which this is a copy, and its gradient."""
+    """A tensor's storage, a copy of its values, and its gradient."""
     storage = tensor.data
     gradient = tensor.grad if tensor.is_leaf else None
 

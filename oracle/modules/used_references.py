@@ -1,4 +1,4 @@
-"""The references that a user gave, and which of them were used: one that was not would pass for a comparison that was made."""
+"""The user's references, and which of them were used. An unused one would pass for a comparison that was made."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def name_of(key: Any) -> str:
 
 
 def _sought(key: Any) -> str:
-    """The calls that were sought in vain."""
+    """The calls that were looked for and not found, in words."""
     if isinstance(key, (str, type)):
         return "no call of it was seen"
     if op_name(key) is not None:

@@ -82,7 +82,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def forward(self, place: str = "") -> Iterator[None]:
-        """Inside, calls are recorded with the module that makes them, or with this place if there is none."""
+        """A context that records calls, each with the module that makes it, or with this place outside of any module."""
         self.stack = [place]
         if self.compiled:  # with hooks and modes the compiler would not compile it
             for key in self.references:
@@ -119,7 +119,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                     setattr(kind, "forward", own)  # noqa: B010
 
     def _found(self, key: Any) -> None:
-        """Takes note of a call that has a reference."""
+        """Records a call that has a reference."""
         if self._is_in_checkpoint:
             self.references.refuse(key, REENTRANT)
         else:
@@ -137,7 +137,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         return shown
 
     def _losing(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """Records a reentrant checkpoint without an input that requires a gradient, whose parameters then get none either."""
+        """Records a reentrant checkpoint none of whose inputs requires a gradient; its parameters then get no gradient."""
 
         def shown(ctx: Any, run_function: Any, preserve: Any, *args: Any) -> Any:
             place, first, is_inside = self._here(), len(self.events), self._is_in_checkpoint
@@ -182,7 +182,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.cuts.see(name, tensors)
 
     def take(self, event: Event) -> None:
-        """Records a call. torch.jit.fork makes calls on threads that count their nodes by themselves."""
+        """Records a call. Calls in torch.jit.fork run on other threads, each of which counts its own nodes."""
         thread = get_ident()
         if thread == self._thread:
             super().take(event)

@@ -11,18 +11,18 @@ import torch
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# The elements of a layer or operation from which on it is worth a thread: NumPy works on so many without Python's lock. Of fewer
-# the threads wait for each other.
+# A layer or operation gets a thread if it has at least this many elements. NumPy works on large arrays without Python's lock;
+# with small ones the threads would wait for each other.
 LARGE = 2**17
-# The elements of all that is judged at the same time: judging takes a multiple of their memory.
+# At most this many elements are judged at the same time, because judging takes a multiple of their memory.
 MOST = 2**24
 
 
 class Workers:
-    """As many threads as torch uses; with one, everything is judged at once.
+    """As many threads as torch uses. If torch uses one, `run` judges at once.
 
-    Each thread computes with arrays alone. From the first call of `run` on, the BLAS has one thread: several threads with several
-    each disturb each other, and so do the idle threads of two libraries, which wait actively.
+    Each thread computes with arrays alone. From the first call of `run` on, the BLAS uses one thread. Several threads that each
+    start several more slow each other down, and so do the idle threads of two libraries, because they wait actively.
     """
 
     def __init__(self, threads: int) -> None:
@@ -56,15 +56,15 @@ class Workers:
 
 @cache
 def _blas() -> Any:
-    """The BLAS libraries of the process, which are looked for once."""
+    """The BLAS libraries of the process; the search runs once."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
 
 
 def on_one_thread(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, whose calls of torch use one thread. After a parallel one the other threads wait actively for the next, and
-    take the processors from those that judge."""
+    """Wraps a function so that its calls of torch use one thread. After a parallel call torch's threads wait actively, and would
+    take the processors from the threads that judge."""
 
     @wraps(function)
     def alone(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,7 +1,7 @@
-"""Judges a large layer a block of samples, features or channels at a time: the memory it takes does not grow with the layer.
+"""Judges a large layer in blocks of samples, features or channels, so that the memory for it does not grow with the layer.
 
-Each block is a smaller layer of the same class with the same numbers, and so are its errors. Only figures are kept of it. A layer
-that has an element outside its tolerance is judged once more as a whole, which says what is wrong.
+Each block is a smaller layer of the same class with the same numbers, so its errors are the same too. Only its figures are kept.
+If an element is outside its tolerance, the layer is judged once more as a whole, to say what is wrong.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def rows_in_blocks(part: Part, bench: Bench) -> list[Row] | None:
 
 
 def _added(found: dict[Key, Figures | None], compared: Comparison, block: Block) -> bool:
-    """Adds the figures of a block; an exact count has none. False if only the whole layer can be judged."""
+    """Adds the figures of a block; a count that is compared exactly has none. False if only the whole layer can be judged."""
     for key, prediction in compared.predicted.items():
         index = block.index.get(key.quantity)
         if index is None or not is_judged(key, compared.part, compared.bench):
@@ -162,7 +162,8 @@ def _is_linear(case: Case, spec: Spec, rank: int) -> bool:
 
 
 def _by_feature(case: Case, spec: Spec) -> Iterator[Block]:
-    """Output features for the output, input features for the gradients: each is a sum over the others."""
+    """Blocks of output features for the output, and of input features for the gradients: each number is a sum over the other
+    kind."""
     (x,), weight = case.inputs, case.params["layer.weight"]
     if weight.size < LARGE_WEIGHT or np.dtype(case.dtype).itemsize < 4:
         return

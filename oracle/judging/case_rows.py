@@ -61,7 +61,7 @@ def judge(case: Case, trace: Trace, reference: Subject, profile: Profile | None 
 
 
 def _of_step(case: Case, shown: Trace, bench: Bench) -> list[Row]:
-    """The step's rows in both modes; and a row that gives the reason, if it was not judged end to end and nothing is wrong."""
+    """The step's rows in both modes. If it cannot be judged end to end, and nothing is wrong, a further row says why."""
     trace, step, reference = bench.trace, bench.blank.step, bench.reference
     assert reference is not None
     compared = [_compared_in(case, part, bench, reference) for part in local_parts(case, trace, step)]
@@ -120,14 +120,15 @@ def _unjudged_step(bench: Bench, why: str) -> Row:
 
 
 def _is_told(row: Row, shown: Trace) -> bool:
-    """Whether a row is about something that the subject itself showed, or failed to show. A quantity that was derived from its
-    neighbours is judged as theirs."""
+    """Whether a row is about something that the subject itself showed, or failed to show.
+
+    Others are about a quantity that was derived from neighbours, whose own rows judge it."""
     is_shown = shown.get(row.step, row.layer, row.quantity) is not None
     return is_shown or row.quantity == "branches" or row.verdict in DISCREPANCIES
 
 
 def runs(case: Case, reference: Subject) -> bool:
-    """Whether the reference can run the case at all; if so, it refused a part of it because of the subject's values."""
+    """Whether the reference can run the case at all. If it can, it refused a part of the case because of the subject's values."""
     try:
         reference.run(case.astype("float64"))
     except Exception:  # a reference may raise anything
@@ -170,7 +171,7 @@ def excused(whole: list[Row], local: Sequence[Row]) -> list[Row]:
 
 
 def ends_here(row: Row) -> bool:
-    """Whether no other layer computes with it before the update."""
+    """Whether no other layer computes with the quantity before the update."""
     return row.quantity.startswith(("grad.", "buffer."))
 
 
@@ -180,19 +181,20 @@ def _parameter(row: Row) -> str:
 
 
 def as_loose(row: Row) -> Row:
-    """The row, `loose` instead of a discrepancy, of a quantity computed from correct ones: its excess is correlated rounding."""
+    """The row as `loose` instead of a discrepancy. Its quantity is computed from correct ones, so the excess is correlated
+    rounding."""
     if row.verdict not in DISCREPANCIES or not row.n_outside or not np.isfinite(row.max_abs):
         return row
     return row.found(LOOSE, "every layer is right on its own inputs: rounding errors with a common cause add up")
 
 
 def is_right(row: Row) -> bool:
-    """Whether nothing that matters to other layers can be wrong in it: what is lost by underflow cannot."""
+    """Whether nothing in the row can make other layers wrong. Numbers that are lost by underflow cannot."""
     nothing_hides = row.decided == 1 or row.diagnosis.startswith(UNDERFLOW)
     return row.verdict in (PASS, CONVENTION, LOOSE) or (row.verdict == UNDECIDED and nothing_hides)
 
 
-# What is said of a layer whose input, parameters and upstream gradient do not fit together.
+# The diagnosis of a layer whose input, parameters and upstream gradient do not fit together.
 CONTRADICTS = "the trace contradicts itself"
 # Causes that the text of an error shows: a pattern of the text, the cause's name, and the cause in words.
 RAISED = (

@@ -120,7 +120,7 @@ class Comparison:
         self.empty = dropped or (bool(case.inputs) and case.inputs[0].size == 0)
         self.normwise = any(spec.type in bench.profile.normwise for _, spec in named_layers(case.layers))
         self.values = Trace()
-        # A reference that took other branches has the values of another function.
+        # If the reference took other branches, its values are those of another function.
         if bench.reference is not None and not any(seen.adopted for seen in self.branches.by_place.values()):
             try:
                 self.values = bench.reference.run(case.astype("float64"))
@@ -214,7 +214,8 @@ class Comparison:
         )
 
     def _reference_errs(self, key: Key, row: Row) -> str:
-        """The reason why the reference is wrong about a quantity, whose expected value then changes; "" if it is not."""
+        """The reason why the reference is wrong about a quantity, "" if it is right. A wrong reference changes the expected
+        value."""
         said, own = self.values.get(self.step, key.layer, key.quantity), self.predicted[key]
         if said is None or self.bench.reference is None:
             return ""
@@ -264,7 +265,8 @@ class Comparison:
         return predict(self.case, replace(self.model, accumulate=None, branches=BranchLog()), self.guides)
 
     def _has_overflown(self, key: Key, got: Array) -> bool:
-        """Whether all that differs is infinite or NaN only because what is computed from the given numbers overflows."""
+        """Whether the only differences are infinities and NaN that arise because something computed from the given numbers
+        overflows."""
         own = self.predicted[key]
         if got.shape != own.shape:
             return False
@@ -276,8 +278,7 @@ class Comparison:
         return not known.all() and not differs(got[known], left)
 
     def _out_of_range(self, row: Row) -> Row:
-        """The row of a quantity whose error is infinite: the dtype cannot hold an intermediate number, or one that is divided by
-        may be zero."""
+        """The row of a quantity with an infinite error: the dtype cannot hold an intermediate number, or a divisor may be 0."""
         names = self.part.names
         places = [names.get(place, place) for place, seen in self.branches.by_place.items() if seen.out_of_range]
         if not places:
@@ -291,7 +292,7 @@ class Comparison:
         return self._expected(key, self.predicted[key])
 
     def expected_of_accused(self, key: Key) -> Expected:
-        """The same at the second look, at quantities with elements outside their tolerance."""
+        """The expected value at the second look, for quantities with elements outside their tolerance."""
         expected = self._expected(key, self.second_look[key])
         # Through a network a worst-case bound grows beyond use.
         return expected if self.bench.end_to_end else replace(expected, bound=self.bound(key))
@@ -303,7 +304,7 @@ class Comparison:
             plain = self.predicted[key].value
             with np.errstate(invalid="ignore"):
                 moved = np.where(np.isfinite(plain), reference + (value - plain), value)
-            # The difference of infinities would be NaN, which anything that is NaN would then agree with.
+            # The difference of two infinities would be NaN, and any NaN of the subject would then agree with it.
             value = np.where((value == plain) | np.isnan(plain), reference, moved)
         elif reference is not None:
             value = reference
@@ -349,8 +350,9 @@ class Comparison:
         return self.by_convention[name]
 
     def _by_outcome(self, key: Key, got: Array) -> Expected | None:
-        """The expected value of an update with comparisons that rounding can change, for each element by the outcome that the
-        subject had; None if the subject is outside the tolerance even so."""
+        """The expected value of an update that compares numbers, where rounding can change the outcome.
+
+        Each element is expected by the outcome that the subject had. None if the subject is outside the tolerance even so."""
         compares = any(seen.widened for seen in self.branches.by_place.values())
         if not (self.case.grads and compares) or got.shape != self.predicted[key].shape:
             return None
@@ -370,7 +372,8 @@ class Comparison:
 
     @cached_property
     def second_look(self) -> Results:
-        """The predictions with bounds, with every order of summation and with the errors that many numbers have in common.
+        """The second predictions: with worst-case bounds, for every order of summation, and with the errors that many numbers
+        share.
 
         They are needed only where an element is outside its tolerance.
         """
@@ -385,7 +388,7 @@ class Comparison:
 
     @cached_property
     def outcomes(self) -> list[Results]:
-        """The predictions with each outcome of comparisons that rounding can change: of the exact numbers, and of equal ones."""
+        """Two predictions where rounding can change a comparison: by the exact numbers, and as if the two were equal."""
         alone = [{"outcome": own, "branches": BranchLog()} for own in (EXACT, EQUAL)]
         return [self._by_kernel(lambda model: predict(self.case, model, self.guides), **own) for own in alone]
 

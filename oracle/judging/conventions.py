@@ -1,4 +1,4 @@
-"""Rules of other libraries that differ from torch's without being errors. A subject that declares one is judged by it.
+"""Rules of other libraries that differ from torch's but are not errors. A subject that declares such a rule is judged by it.
 
 Another one-sided derivative at a kink or tie is also right, and needs no declaration.
 """
@@ -42,7 +42,7 @@ class Convention:
 
 
 def revalued(plain: ErrorArray, value: Floats) -> ErrorArray:
-    """The array with another value and the same error; the reference's rounding stays in a value shifted by a difference."""
+    """The array with another value and the same error. A value shifted by a difference keeps the reference's rounding."""
     return ErrorArray(value, plain.model, plain.error_or_zero, scale=plain.scale_or_own)
 
 
@@ -113,7 +113,7 @@ def _velocity_holds_rate(case: Case, model: ErrorModel, guides: Guides) -> Resul
 
 
 def _nothing_at_equality(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """LeakyReLU as max(x, 0) + slope min(x, 0), both of which have the derivative 0 at 0."""
+    """LeakyReLU as max(x, 0) + slope min(x, 0). At 0 both terms have the derivative 0."""
     results = predict(case, model, guides)
     for name, spec in named_layers(case.layers):
         key = Key(0, name, "grad_input")
@@ -176,7 +176,8 @@ def _clamped_variance(case: Case, model: ErrorModel, guides: Guides) -> Results:
 
 
 def _probabilities_on_the_simplex(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """Σ_c t_c log Σ exp x is simplified to log Σ exp x, which is right for a t that sums to 1, but has another derivative by t.
+    """Σ_c t_c log Σ exp x is simplified to log Σ exp x. That is right if t sums to 1, but its derivative with respect to t
+    differs.
 
     The derivative differs by a constant per sample; it becomes 0 for the largest score.
     """
@@ -190,7 +191,8 @@ def _probabilities_on_the_simplex(case: Case, model: ErrorModel, guides: Guides)
 
 
 def _subnormals_as_zero(case: Case, model: ErrorModel, guides: Guides) -> Results:
-    """Each operation takes a subnormal number for zero. Those of float16 and 8 bits are normal in the precision that computes."""
+    """Each operation treats a subnormal number as zero. Subnormal numbers of float16 and of 8 bits are normal in the precision
+    that computes."""
     if model.is_short:
         return predict(case, model, guides)
     least = float(limits(model.dtype).tiny)

@@ -18,7 +18,7 @@ from oracle.judging.witness import along_directions
 from oracle.running_error import LAMBDA
 from oracle.trace import Key, Subject
 
-# How far the reference may be from an exact value by a mean of equal numbers.
+# The relative error that the reference may make in a mean of equal numbers.
 FEW_ULPS = 4 * float(np.finfo(np.float64).eps)
 
 
@@ -39,7 +39,7 @@ def settled(case: Case, key: Key, row: Row, reference: Subject, said: Array, own
         own: refbp's value, with the error of the subject's precision.
     """
     if any(finding.implementation == reference.name and explains(finding, row) for finding in FINDINGS):
-        return None  # it is shown as what it is
+        return None  # the report shows it as what it is
     if said.shape != own.value.shape or not differs(said, own):
         return None
     again: Array | None = own.value
@@ -63,7 +63,7 @@ def settled(case: Case, key: Key, row: Row, reference: Subject, said: Array, own
 
 
 def _rounds_alone(said: Array, own: Expected) -> bool:
-    """Whether the reference only rounds values that are exact by refbp's formula, such as a copy.
+    """Whether the reference merely rounds values that refbp's formula gives exactly, such as a copy.
 
     Values that refbp's formula rounds as well have to agree within their tolerance.
     """

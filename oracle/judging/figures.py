@@ -32,7 +32,7 @@ class Expected:
         sigma: the standard deviation of a correct implementation's error, including the reference's; 0 where nothing rounds.
         bound: the worst-case bound of the same; None if it was not computed.
         scale: the root of the sum of squares of the terms that were added up.
-        hidden: the mask where a typical term fits into the tolerance of a long sum; None where that is nowhere.
+        hidden: the mask of long sums whose tolerance is so wide that a typical term fits into it; None if there are none.
     """
 
     value: Floats
@@ -60,7 +60,7 @@ class Errors:
         size: |error|; infinite where one side is infinite or NaN and the other is not equal to it.
         regular: the mask where both sides are finite; None if everywhere.
         impossible: the mask where an infinity or NaN is expected and something else came; None if nowhere. No tolerance applies
-            there, since an error that was propagated through an infinity means nothing.
+            there: an error propagated through an infinity means nothing.
     """
 
     actual: Floats
@@ -104,7 +104,7 @@ class Figures:
         n: the number of elements.
         z_squares, z_sum, n_rounding: the sums of z² and of signed z over the elements that can be rounded, and their number.
         n_decided: the number of elements whose tolerance is narrow enough.
-        n_stored: the number of these whose tolerance is too wide after they are stored in 16 bits.
+        n_stored: how many of these have too wide a tolerance after the result is stored in 16 bits.
         n_hidden: the number of elements with a tolerance into which a typical term fits.
         n_underflown: the number of elements whose tolerance is too wide only because the dtype holds no number so small.
         bound_ratio: the largest error relative to its bound; NaN without a bound.
@@ -160,7 +160,7 @@ class Figures:
 
     @property
     def has_cosine(self) -> bool:
-        """Whether the sums give the cosine: there are no zeros alone, and no squares whose product is not representable."""
+        """Whether the sums give the cosine: neither array is all zeros, and no product of squares leaves the range."""
         least, most = sorted((self.squares, self.expected_squares))
         return 1e-150 < least <= most < 1e150
 
@@ -221,8 +221,10 @@ class Figures:
         self._add_worst(badness, start, errors, tolerance)
 
     def add_exact(self, got: Array, expected: Expected) -> bool:
-        """Adds an array in which nothing rounds, if it is right to the bit and finite. Its figures are those of `add`, in fewer
-        passes. False for any other array, of which nothing is added."""
+        """Adds an array in which nothing rounds, if it is right to the bit and finite; returns False, and adds nothing, for any
+        other.
+
+        The figures are those of `add`, computed in fewer passes."""
         first, sigma = (0,) * got.ndim, expected.sigma
         if not got.size or expected.hidden is not None or sigma[first] != 0 or sigma.any():
             return False

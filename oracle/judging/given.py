@@ -15,7 +15,7 @@ from oracle.trace import Trace
 
 
 def given(case: Case) -> Iterator[Array]:
-    """The inputs of a single step, without its parameters."""
+    """The inputs of a single step; parameters are not among them."""
     yield from case.inputs
     yield from case.grad_outputs
     for grads in case.grads:
@@ -46,7 +46,7 @@ def may_overflow(case: Case, quantity: str, due: Trace | None = None) -> bool:
 
 
 def _overflows(case: Case, quantity: str) -> bool:
-    """Whether something may leave the range although inputs and parameters are finite: sums of their products, or a state."""
+    """Whether a sum of products, or an optimizer's state, may leave the range although inputs and parameters are finite."""
     if not _sizes(case, quantity) or not all_finite(case, quantity):
         return False
     return bool(_lost(case)) or products_may_overflow(case, quantity)
@@ -75,7 +75,7 @@ def _sizes(case: Case, quantity: str) -> list[Array]:
 
 
 def all_finite(case: Case, quantity: str) -> bool:
-    """Whether what is given for a quantity, and the parameters, are finite."""
+    """Whether the parameters, and the arrays from which a quantity is computed, are finite."""
     return all(np.isfinite(own).all() for own in _sizes(case, quantity))
 
 

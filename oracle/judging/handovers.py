@@ -18,8 +18,9 @@ from oracle.trace import Trace
 
 
 def judge_handovers(case: Case, bench: Bench) -> Iterator[Row]:
-    """Rows for the results of containers and for arrays that were passed on. The input of a layer, loss or update gets a row only
-    if it differs from what was passed."""
+    """Rows for the results of containers, and for arrays that one layer passes to another.
+
+    The input of a layer, loss or update gets a row only if it differs from the array that was passed."""
     for layer, quantity, computed, sources, copied in connections(case, bench.trace, bench.blank.step):
         got = bench.trace.get(bench.blank.step, layer, quantity)
         is_input = quantity == "input" or quantity.startswith("grad.")
@@ -36,7 +37,7 @@ def judge_handovers(case: Case, bench: Bench) -> Iterator[Row]:
 
 
 def is_torn(case: Case, trace: Trace, step: int) -> bool:
-    """Whether a layer received an array whose origin the trace does not show, so that it may be anything."""
+    """Whether the trace does not show where a layer's input comes from. Such an input may be anything."""
     joined = {(wire.layer, wire.quantity) for wire in connections(case, trace, step)}
     given = {place for place in trace.of_step(step) if place[1] in ("input", "grad_output")}
     return not given <= joined

@@ -63,8 +63,9 @@ def _samples(case: Case) -> Iterator[Case]:
 
 
 def _places(case: Case) -> Iterator[Case]:
-    """The case with the weights of each place of the window alone, of a linear layer all of them; then with its bias alone, which
-    is added last to an output."""
+    """The case with the weights of one place of the window at a time (a linear layer: all weights), and then with its bias alone.
+
+    The bias is added to an output last."""
     weight, none = case.params["layer.weight"], {name: np.zeros_like(own) for name, own in case.params.items()}
     for alone in each_place(weight):
         yield replace(case, params=none | {"layer.weight": alone})
@@ -91,7 +92,7 @@ def _added_at_edges(case: Case, key: Key, model: ErrorModel) -> Twofold:
 
     inside = added_in_stores(_shares(_places(alone), key), stored, model)
     count, squares, sizes = map(added_back, (np.ones_like(stored), np.square(stored), np.abs(stored)))
-    # What is stored, and at most so large partial sums of it.
+    # A stored result, and the largest size of its partial sums.
     partial = np.sqrt(squares + np.maximum(count - 2, 0) * np.square(sizes))
     at_edges = model.rounding(np.where(count > 1, partial, 0.0))
     return at_edges if inside is None else at_edges + inside.mapped(added_back)

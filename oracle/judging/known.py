@@ -39,7 +39,7 @@ BOTH = ("float64", "float32")
 ALL = (*BOTH, "float16", "bfloat16")
 FINDINGS = (
     *(
-        # The argument of an operation in a module may be a parameter.
+        # In a module, an operation's argument may be a parameter.
         Finding("torch", own, "grad*" if own.startswith("aten.") else "grad_input", ("float64",), most, report)
         for names, most, report in (
             (("Hardsigmoid", "aten.hardsigmoid"), 2.0**-24, "torch-hardsigmoid-float64"),

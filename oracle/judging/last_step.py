@@ -1,4 +1,4 @@
-"""The last of several steps that are predicted together: what guides the predictions, and the terms of that step alone."""
+"""Predicts several steps together, to judge the last: what guides the predictions, and the terms of the last step alone."""
 
 from __future__ import annotations
 

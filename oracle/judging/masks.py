@@ -24,7 +24,8 @@ def channel_positions(type: str, ndim: int) -> tuple[int, ...]:
 
 
 def judge_branches(branches: BranchLog, bench: Bench) -> Iterator[Row]:
-    """A row per layer that compares values: how many branches rounding can flip, and whether it explains each adopted one."""
+    """A row for each layer that compares values: how many branches rounding can flip, and whether rounding explains each branch
+    that was adopted from the subject."""
     for layer, seen in branches.by_place.items():
         if layer not in bench.types or not seen.compared:
             continue
@@ -90,7 +91,7 @@ def mask_row(row: Row, spec: Spec, mask: Array, known: Array) -> Row:
     if not draws:
         return row.found(UNDECIDED, "nothing shows what was drawn")
     row = replace(row, got=kept_draws / draws, expected=p)
-    from scipy.stats import binomtest  # here: importing it takes longer than all the rest of the judge
+    from scipy.stats import binomtest  # imported here, because that takes longer than all the rest of the judge
 
     if row.verdict == PASS and float(binomtest(kept_draws, draws, p).pvalue) < LEAST_LIKELY:
         said = f"keeps {kept_draws} of {draws} draws, which is very unlikely with a dropout probability of {p:g}"

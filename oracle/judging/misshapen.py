@@ -31,7 +31,7 @@ def _sizes(got: Shape, due: Shape) -> str:
 
 
 def beyond(longer: Shape, shorter: Shape) -> Shape:
-    """The dimensions whose removal turns one shape into the other; none if that is impossible."""
+    """The dimensions whose removal turns one shape into the other; empty if there are none."""
     for axes in combinations(range(len(longer)), max(0, len(longer) - len(shorter))):
         if tuple(size for axis, size in enumerate(longer) if axis not in axes) == shorter:
             return axes

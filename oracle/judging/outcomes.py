@@ -1,4 +1,4 @@
-"""Finds which outcome a subject had where rounding can change a comparison in an update.
+"""Where rounding can change a comparison in an update, finds the outcome that the subject had.
 
 Rprop, for example, looks at the sign of a product of two gradients, which may underflow to zero.
 """
@@ -15,15 +15,15 @@ from oracle.judging.figures import Expected
 from oracle.running_error import ErrorArray
 from oracle.trace import Key
 
-# The largest distance that counts for one quantity, in units of the distance between the two outcomes. So one wrong quantity does
-# not outvote the others.
+# A quantity's distance is counted up to this limit, in units of the distance between the two outcomes, so that one wrong quantity
+# does not outvote the others.
 FARTHEST = 2.0
 
 
 def counts_as_equal(
     key: Key, got: Mapping[Key, Array | None], exact: Mapping[Key, Any], equal: Mapping[Key, Any]
 ) -> Array:
-    """The mask where the update of a parameter, all its quantities taken together, is nearer to the outcome of equal numbers."""
+    """The mask of elements whose update, in all its quantities together, is nearer to the outcome for equal numbers."""
     shape = exact[key].shape
     nearer = np.zeros(shape)
     for own in _of_the_same(key, exact):

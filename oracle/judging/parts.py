@@ -18,7 +18,7 @@ from oracle.case.names import BUFFERS, TRANSPOSE, is_buffer
 from oracle.execution.network import execute
 from oracle.trace import Trace
 
-# A larger number is not a count of steps.
+# A count of steps is at most this.
 MOST_STEPS = 2**31
 
 
@@ -62,8 +62,8 @@ def _place(name: str, kind: str) -> tuple[str, str]:
 def params_before(case: Case, trace: Trace, step: int) -> dict[str, Array]:
     """The subject's parameters and buffers at the beginning of this step, as far as its trace shows them.
 
-    Without an optimizer parameters do not change. The case's buffer replaces one that is not shown, since in evaluation it does
-    not change, and in training only the layer's buffers depend on it; unless this step shows one of these.
+    Without an optimizer parameters do not change. If a buffer is not shown, the case's own takes its place: in evaluation it does
+    not change, and in training only the layer's buffers depend on it. That does not hold if this step shows one of these.
     """
     if step == 0:
         return dict(case.params)
@@ -109,7 +109,7 @@ def _state_shown(
 
 
 def _floating(shown: Array | None, dtype: str) -> Array | None:
-    """Integers of a trace as floating-point numbers; that they have a wrong dtype is judged elsewhere."""
+    """Integers of a trace as floating-point numbers. Their wrong dtype is judged elsewhere."""
     return shown.astype(dtype) if shown is not None and shown.dtype.kind in "biu" else shown
 
 
@@ -162,8 +162,9 @@ def _is_known(case: Case, trace: Trace, step: int, names: Collection[str]) -> bo
 
 
 def _updates_are_shown(case: Case, trace: Trace, start: int, step: int) -> bool:
-    """Whether the trace shows all parameters before the step, and all gradients since `start`: with these the update is judged by
-    itself, whatever the optimizer's state was."""
+    """Whether the trace shows all parameters before the step, and all gradients since `start`.
+
+    With these the update can be judged by itself, whatever the optimizer's state was."""
     params = params_before(case, trace, step)
     updated = [name for name in case.params if trace.get(step, *_place(name, "param")) is not None]
     given = [_grads(case, trace, own, params) for own in _updates(case, start, step)]
@@ -214,7 +215,7 @@ def _layer_part(
     mask: Array | None,
     shared: bool,
 ) -> Iterator[Part]:
-    """One layer in this step; with earlier steps too if they add to its gradients and the trace shows them."""
+    """The part of one layer in this step. It includes earlier steps that add to its gradients, if the trace shows them."""
     spec, params = own
     steps = range(case.since_update(step), step + 1) if params else (step,)
     given, upstream = (

@@ -11,29 +11,29 @@ from oracle.case.arrays import Array
 from oracle.judging.figures import Errors
 from oracle.running_error.model import Floats
 
-# The least number of elements by which an array is judged as a whole, and the least number whose direction is not chance.
+# An array is judged as a whole if it has at least this many elements; a direction is not chance if it rests on this many.
 MANY, FEWEST = 16, 8
 # The cosine from which on an error counts as proportional to something.
 ALONG = 0.99
-# Repetitions are sought in a sample of errors: the size of the sample, the relative distance below which two errors are the same,
-# and the share of repetitions that shows a pattern. At most a seventh of rounding errors repeat each other.
+# Repetitions are looked for in a sample of errors. These are the size of the sample, the relative distance below which two errors
+# count as the same, and the share of repetitions that shows a pattern. Of rounding errors at most a seventh repeat each other.
 SAMPLE, SAME, REPEATED = 64, 0.01, 0.75
 # An error that follows the value is alike at neighbouring values. FEW and SEVERAL bound the number of values of each sign that
 # are compared. SMOOTH is the largest mean squared difference between the ranks of neighbours, relative to that between any two;
 # rounding errors have 1 ± 0.2.
 FEW, SEVERAL, SMOOTH = 24, 256, 0.3
-# The correlation from which on errors count as the same; that of rounding errors of other numbers is near 0.
+# Errors count as the same from this correlation on; for rounding errors of other numbers it is near 0.
 SAME_ERRORS = 0.8
 
 
 def patterned(errors: Errors, step: Floats | None = None, given: Iterable[Array] = ()) -> bool:
-    """Whether errors have a pattern, as rounding errors do not."""
+    """Whether errors have a pattern. Rounding errors have none."""
     along = is_proportional(errors.size, errors.value) or _follows(errors, step)
     return along or _by_channel(errors) or _by_row(errors, given) or _repeats(errors) or _is_smooth(errors)
 
 
 def is_proportional(error: Floats, value: Floats) -> bool:
-    """Whether the error is proportional to the value, which rounding errors are not: then a factor is wrong."""
+    """Whether the error is proportional to the value. Rounding errors are not, so a factor is wrong."""
     if error.size < 4:
         return False
     sizes = np.abs(value)
@@ -42,7 +42,7 @@ def is_proportional(error: Floats, value: Floats) -> bool:
 
 
 def _follows(errors: Errors, step: Floats | None) -> bool:
-    """Whether errors correlate with the step of an update, which rounding errors do not."""
+    """Whether errors correlate with the step of an update. Rounding errors do not."""
     if step is None:
         return False
     leaning = np.sign(errors.actual - errors.value) * np.sign(step)
@@ -51,7 +51,7 @@ def _follows(errors: Errors, step: Floats | None) -> bool:
 
 
 def _by_channel(errors: Errors) -> bool:
-    """Whether errors are proportional to the value but for an offset of each channel, as where a norm scales wrongly."""
+    """Whether errors are proportional to the value, up to an offset of each channel, as when a norm scales wrongly."""
     error, value = errors.actual - errors.value, errors.value
     for axis in {1, value.ndim - 1} if value.ndim > 1 and errors.regular is None else ():
         channels = value.shape[axis]
@@ -65,7 +65,7 @@ def _by_channel(errors: Errors) -> bool:
 
 
 def _by_row(errors: Errors, given: Iterable[Array]) -> bool:
-    """Whether errors are proportional to a given array in each row, but for an offset, as where a norm's projection is wrong."""
+    """Whether errors in each row are proportional to a given array, up to an offset, as when a norm's projection is wrong."""
     error = errors.actual - errors.value
     if error.ndim < 2 or error.shape[-1] < FEWEST or errors.regular is not None:
         return False
@@ -81,7 +81,7 @@ def _by_row(errors: Errors, given: Iterable[Array]) -> bool:
 
 
 def _repeats(errors: Errors) -> bool:
-    """Whether a few errors stand in for all although the values differ: rounding does not repeat itself."""
+    """Whether the same few errors occur again and again although the values differ. Rounding errors do not repeat."""
     actual, value = errors.regular_pair()
     _, places = np.unique(value, return_index=True)
     own = (actual - value)[np.sort(places)]
@@ -93,7 +93,7 @@ def _repeats(errors: Errors) -> bool:
 
 
 def _is_smooth(errors: Errors) -> bool:
-    """Whether relative errors of nearby values are alike, as those of an approximation are.
+    """Whether nearby values have similar relative errors, as with an approximation.
 
     Numbers that a lower precision rounded to a few, whose errors may be alike as well, are left out.
     """
@@ -111,6 +111,6 @@ def _is_smooth(errors: Errors) -> bool:
 
 
 def stays(errors: Floats, others: Floats) -> bool:
-    """Whether errors are the same for numbers that differ by several units of a precision, as its rounding errors are not."""
+    """Whether numbers that differ by several units of a precision have the same errors. Its rounding errors would differ."""
     norms = math.sqrt(float(np.sum(errors * errors)) * float(np.sum(others * others)))
     return errors.size >= FEWEST and norms > 0 and float(np.sum(errors * others)) / norms > SAME_ERRORS

@@ -1,4 +1,4 @@
-"""For a case in several dtypes: a cause has to fit in every dtype in which the same quantity is wrong."""
+"""Compares the causes of a case in several dtypes: a cause has to fit in each dtype in which the same quantity is wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oracle.judging.rows import LOCAL, WRONG, Row
 Named: TypeAlias = tuple[str, str]  # a cause by name and in words
 # Causes with a number that was fitted.
 NUMBERED = ("factor", "rate", "momentum")
-# The most causes that a text names, and what stands between two of them.
+# The largest number of causes that a text names, and the words between two of them.
 MOST_SAID, ANOTHER = 3, "; or: "
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
 # The relative difference between a number that is fitted in float32 and the same number fitted in float64.

@@ -25,7 +25,7 @@ class Blame:
         diagnosis: the discrepancy in words.
         reproduce: the command that shows it again.
         cause, cause_name: the likely cause in words, and its name.
-        follows: the quantities of the same step that are wrong end to end only, because of this one.
+        follows: the quantities of the same step that are wrong because of this one, so end to end only.
         map: a drawing in characters of the positions of the error in the tensor, or "".
     """
 
@@ -128,7 +128,8 @@ def reproduce(subject: str, case: str, dtype: str) -> str:
 
 
 def _follows(bad: Sequence[Row], culprits: Sequence[Row]) -> dict[tuple[str, str], list[str]]:
-    """For each culprit the wrong quantities after it in the same step; each goes to the nearest culprit that can cause it."""
+    """For each culprit, its consequences: the wrong quantities after it in the same step. Each belongs to the nearest culprit
+    that can cause it."""
     found: dict[tuple[str, str], list[str]] = {(row.layer, row.quantity): [] for row in culprits}
     source: dict[tuple[int, str, str], Row] = {}
     before: list[Row] = []
@@ -147,7 +148,7 @@ def _follows(bad: Sequence[Row], culprits: Sequence[Row]) -> dict[tuple[str, str
 
 
 def _reaches(culprit: Row, row: Row) -> bool:
-    """Whether the culprit's quantity can have caused an error of the row's, later in the same step."""
+    """Whether the culprit can have caused the error of a row later in the same step."""
     if culprit.quantity not in PLAIN:  # it belongs to a single parameter
         name, other = (own.quantity.partition(".")[2] for own in (culprit, row))
         return (row.layer, other) == (culprit.layer, name)

@@ -13,7 +13,7 @@ from oracle.running_error.model import Floats
 MOST_CELLS = 64
 MOST_POINTS = 400
 MOST_WORST = 12
-# Half decades of z; what lies beyond the ends is counted in the last bins.
+# Bins of half a decade of z; smaller and larger values are counted in the first and the last bin.
 EDGES = tuple(float(edge) for edge in 10.0 ** np.arange(-3, 8.01, 0.5))
 
 

@@ -25,7 +25,7 @@ from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.trace import Key, Subject, Trace
 
 MOST_PER_CASE = 20
-MOST_LATER = 2  # of later steps that a cause has to fit as well
+MOST_LATER = 2  # how many later steps a cause has to fit too
 
 
 Evidenced: TypeAlias = tuple[Row, Evidence, Array]
@@ -69,7 +69,7 @@ def explained(rows: Iterable[Row], evidence_of: EvidenceOf) -> tuple[list[Row], 
         if row.cause or id(row) not in chosen or place_of(row) not in said:
             return row
         name, words = said[place_of(row)]
-        if row.verdict == IMPRECISE and name not in ("", "precision"):  # an explanation beats a resemblance
+        if row.verdict == IMPRECISE and name not in ("", "precision"):  # an explained cause outranks a likeness
             row = row.found(WRONG)
         return replace(row, cause_name=name or row.cause_name, cause=words)
 
@@ -77,7 +77,7 @@ def explained(rows: Iterable[Row], evidence_of: EvidenceOf) -> tuple[list[Row], 
 
 
 def with_plain_cause(row: Row) -> Row:
-    """The row; with its cause if that is visible without looking at numbers."""
+    """The row, with its cause if that shows without looking at numbers."""
     if row.verdict not in DISCREPANCIES or row.n_outside or row.cause:
         return row
     plain = {
@@ -126,7 +126,7 @@ def _in_common(
     names = [{other.name for other in found[place_of(own)]} for own in near if _same_parameter(own, row)]
 
     def rank(cause: Cause) -> tuple[bool, int, int]:
-        """Another order comes last: any mistake that moves numbers leads to it, so it explains least."""
+        """The rank of a cause. "Another order" comes last: it fits any mistake that moves numbers, so it explains least."""
         return (
             cause.name == "order",
             -sum(cause.words in own for own in words),
@@ -215,7 +215,7 @@ def _updated(case: Case, bench: Bench, layer: str, inside: str) -> dict[str, Arr
 def evidence_of_numbers(
     case: str, row: Row, got: Array, expected: Expected, input: Array | None, upstream: Array | None
 ) -> Evidence:
-    """The evidence about a quantity that cannot be computed again: its input and its gradient."""
+    """The evidence about a quantity that cannot be computed again: only its input and upstream gradient are known."""
     inputs, grads = () if input is None else (input,), () if upstream is None else (upstream,)
     nothing = Case(f"{case}/operations", dtype=row.dtype, inputs=inputs, grad_outputs=grads)
     values = got.astype(np.float64)

@@ -15,7 +15,7 @@ MOST_MAPS = 2
 def text_map(detail: Detail) -> str:
     """At most two maps side by side, a character per element or block; "" if they would show nothing.
 
-    That is the case if every element is outside its tolerance, or none, or only one, whose index is in the diagnosis.
+    They show nothing if all elements are outside their tolerance, or none, or a single one, whose index is in the diagnosis.
     """
     outside = detail.ratio > 1
     if outside.sum() < 2 or outside.all():

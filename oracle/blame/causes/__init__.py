@@ -1,4 +1,4 @@
-"""Likely causes: effects of common bugs, compared with the subject's own numbers within the derived tolerances."""
+"""Likely causes: each computes what a common bug would give, and compares it with the subject's numbers within the tolerances."""
 
 from oracle.blame.causes.evidence import Evidence as Evidence
 from oracle.blame.causes.find import Cause as Cause

@@ -170,7 +170,7 @@ def lost(e: Evidence) -> Iterator[Hypothesis]:
                 without, allowed = value.copy(), sigma.copy()
                 place = (slice(None),) * axis + (index,)
                 if not np.isfinite(value[place]).all():
-                    continue  # zeros in place of NaN are another matter
+                    continue  # zeros in place of NaN have another cause
                 without[place], allowed[place] = 0, 0
                 yield Hypothesis(
                     "slice lost", f"the {words} element of {dimensions((axis,))} is left out", without, allowed
@@ -197,7 +197,7 @@ def passed_on(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_time(e: Evidence) -> Iterator[Hypothesis]:
-    if e.previous is None or e.previous.shape != e.got.shape or e.got.size < 2:  # a single number is soon the same
+    if e.previous is None or e.previous.shape != e.got.shape or e.got.size < 2:  # single numbers agree by chance
         return
     before = e.previous.astype(np.float64)
     yield Hypothesis("stale", "the result of the step before", before, 0.0)
@@ -219,7 +219,7 @@ def rounded(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def exchanged(e: Evidence) -> Iterator[Hypothesis]:
-    """The value of another quantity of the same layer, or of one of the branches alone."""
+    """The subject's array is another quantity of the same layer, or one branch of a container alone."""
     for quantity, value in e.siblings.items():
         if value.shape == e.got.shape and not np.array_equal(value, e.expected.value):
             yield Hypothesis(

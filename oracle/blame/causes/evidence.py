@@ -85,7 +85,7 @@ class Evidence:
 
     @property
     def upstream_or_one(self) -> Any:
-        """The upstream gradient in float64; 1 for a loss to which none is given."""
+        """The upstream gradient in float64; 1 for a loss that was given none."""
         return 1.0 if self.upstream is None else self.upstream.astype(np.float64)
 
     @property
@@ -109,12 +109,12 @@ class Evidence:
             return bool(np.all(same | (np.abs(self.got - value) <= LAMBDA * sigma)))
 
     def is_refbps_own(self) -> bool:
-        """Whether refbp itself computes the subject's value instead of the expected one."""
+        """Whether refbp computes the subject's value, and not the expected one."""
         found = self.after()
         return found is not None and self.fits(found.value, found.sigma)
 
     def after(self, case: Case | None = None, **fields: Any) -> ErrorArray | None:
-        """The quantity computed from a changed part; None if that cannot be run, or lacks the quantity."""
+        """The quantity as a changed part gives it; None if the part cannot run, or does not have the quantity."""
         try:
             other = replace(self.case if case is None else case, **fields)
             results: Results = predict(other, replace(self.model, branches=BranchLog()))

@@ -48,7 +48,7 @@ def causes_of(evidence: Evidence) -> list[Cause]:
 
 # The order of causes: a larger number comes later, and 0 is the usual place.
 VAGUE = {
-    "derivative at the output": -1,  # of a negative slope it is the same as a slope that is left out, and the commoner mistake
+    "derivative at the output": -1,  # a negative slope that is left out gives the same, and is the rarer mistake
     "zero": 1,
     "state lost": 1,
     "sign": 1,
@@ -66,8 +66,11 @@ VAGUE = {
 
 
 def _tells_apart(hypothesis: Hypothesis, expected: Floats, outside: Array) -> bool:
-    """Whether the hypothesis gives another value than the right one at an element that is wrong. If its tolerance holds both
-    values, as at a kink, it explains nothing. A hypothesis about rounding alone has the right values, and a larger error."""
+    """Whether the hypothesis differs from the right value at an element that is wrong.
+
+    If both values are within its tolerance, as at a kink, it explains nothing. A hypothesis about rounding alone has the right
+    values with a larger error.
+    """
     near = np.abs(hypothesis.value - expected) <= LAMBDA * hypothesis.sigma
     return hypothesis.value is expected or not bool(np.all(near[outside]))
 
@@ -87,7 +90,7 @@ def _all(evidence: Evidence) -> Iterator[Hypothesis]:
 
 
 def _confined(evidence: Evidence) -> Iterator[Cause]:
-    """A text if only one element, or one slice, is wrong."""
+    """The position of the error in words, if only one element or one slice is wrong."""
     outside = evidence.outside()
     places = np.argwhere(outside)
     if outside.size < 2 or not len(places):

@@ -34,7 +34,7 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def allowed(e: Evidence, value: Floats) -> Floats:
-    """A tolerance of a few roundings of a formula's terms."""
+    """A tolerance for a formula: a few roundings of its terms."""
     typical = float(np.max(np.abs(value[np.isfinite(value)]), initial=0.0))
     return np.asarray(4 * e.model.unit_roundoff * (np.abs(value) + 0.1 * typical))
 
@@ -80,7 +80,7 @@ def of_elementwise(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_pieces(e: Evidence) -> Iterator[Hypothesis]:
-    """Piecewise functions: the derivative of a piece is taken at another argument, or is used beyond the end of the piece."""
+    """Piecewise functions: a piece's derivative is taken at another argument, or used beyond the end of the piece."""
     spec, g, y = e.spec, e.upstream, e.after_output()
     if spec is None or g is None or y is None:
         return

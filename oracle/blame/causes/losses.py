@@ -23,7 +23,7 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_positive_weight(e: Evidence, x: Any, t: Any) -> Iterator[Hypothesis]:
-    """pos_weight where it scales more, or less, than what the positive class adds."""
+    """pos_weight scales more, or less, than the terms of the positive class."""
     assert e.case.loss is not None
     weight = e.case.loss.options.get("pos_weight")
     if weight is None or e.case.loss.options.get("weight") is not None:

@@ -59,7 +59,7 @@ def sign_of_the_weight(e: Evidence) -> Iterator[Hypothesis]:
 
 def summed_over_everything(e: Evidence) -> Iterator[Hypothesis]:
     value, sigma = e.expected.value, e.expected.sigma
-    if e.quantity.startswith("grad") and value.size > 1 and e.got.any():  # zeros are no sum
+    if e.quantity.startswith("grad") and value.size > 1 and e.got.any():  # an array of zeros is not a sum
         spread = np.hypot(np.sqrt(np.sum(np.square(sigma))), e.model.unit_roundoff * np.sqrt(np.sum(np.square(value))))
         words = "one sum over everything stands in every element"
         yield Hypothesis("summed too far", words, np.full_like(value, value.sum()), np.full_like(value, spread))
@@ -183,7 +183,7 @@ def cancelled(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def other_mask(e: Evidence) -> Iterator[Hypothesis]:
-    """Dropout that lets another choice of elements through on the way back than on the way forward, or all of them."""
+    """Dropout whose backward keeps other elements than its forward, or all of them."""
     spec, g = e.spec, e.upstream
     if spec is None or not re.fullmatch(r"Dropout\d?d?", spec.type) or e.quantity != "grad_input":
         return

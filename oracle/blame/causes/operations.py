@@ -17,7 +17,7 @@ from oracle.case.case import Spec
 
 @contextmanager
 def operation(path: str, other: Callable[[Any], Any]) -> Iterator[None]:
-    """Inside, the function at "module:name" is replaced by other(function)."""
+    """A context in which the function at "module:name" is replaced by other(function)."""
     module, _, name = path.partition(":")
     owner = importlib.import_module(module)
     right = getattr(owner, name)
@@ -40,7 +40,7 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def overlap(spec: Spec) -> bool:
-    """Whether windows have elements in common, which one can overwrite for another."""
+    """Whether windows overlap, so that one can overwrite what another has written."""
     rank, kernel = int(spec.type[-2]), spec.options["kernel_size"]
     stride = spec.options.get("stride") or (1 if spec.type.startswith("Conv") else kernel)
     sizes = (np.broadcast_to(own, rank) for own in (kernel, stride, spec.options.get("dilation", 1)))
@@ -110,7 +110,7 @@ def largest_written(max_pool: Any) -> Any:
 
 
 def gates_overwritten(max_pool: Any) -> Any:
-    """One gate for each element says whether it won, and the last window that it lies in has the last word."""
+    """A mask with one entry for each element says whether it won; the last of the windows that hold it decides."""
 
     def handed_back(x: Any, output: Any, grad_output: Any, g: Any) -> Any:
         gate = np.zeros_like(x)
@@ -141,7 +141,8 @@ def share_written(avg_pool: Any) -> Any:
 
 
 def written(x: Any, g: Any, shares: Iterator[Any]) -> Any:
-    """The parts of all taps overwriting each other, the last tap first, since of two windows the later has the smaller tap."""
+    """Writes the parts of all taps over each other, from the last tap to the first: of two windows, the later one has the smaller
+    tap there."""
     result = np.zeros_like(x)
     for positions, share in zip(reversed(g.taps()), shares, strict=True):
         result[positions] = share

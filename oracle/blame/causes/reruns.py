@@ -217,7 +217,7 @@ def of_sums(e: Evidence) -> Iterator[Hypothesis]:
             "not summed", "not summed over the batch: only the first of its samples", grad_outputs=(upstream,)
         )
     for axis in range(1 if e.upstream.ndim <= 3 else 2, e.upstream.ndim):
-        if e.upstream.shape[axis] < 2:  # nothing would be left
+        if e.upstream.shape[axis] < 2:  # no sample would be left
             continue
         for kept, words in (
             (slice(0, 1), "the first position"),
@@ -254,7 +254,7 @@ AXES = {
 
 def of_conventions(e: Evidence) -> Iterator[Hypothesis]:
     """A convention that the profile does not declare; and running statistics that are not updated."""
-    if not (e.case.inputs or e.case.grads):  # an array that layers hand over: there is nothing to run
+    if not (e.case.inputs or e.case.grads):  # an array that one layer passes to another: there is nothing to run
         return
     for name, convention in CONVENTIONS.items():
         if any(fnmatchcase(e.quantity, pattern) for pattern in convention.quantities):
@@ -347,7 +347,7 @@ def kept_bits(array: Array, bits: int) -> Array:
 
 
 def of_place(e: Evidence) -> Iterator[Hypothesis]:
-    """The derivative evaluated elsewhere than at the input."""
+    """The derivative is taken at another place than the input."""
     if not e.quantity.startswith("grad") or not e.case.layers or e.upstream is None:
         return
     output = e.after_output()

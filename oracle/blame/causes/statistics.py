@@ -49,7 +49,7 @@ def rows_of(e: Evidence) -> Rows | None:
 
 
 def of_kept(e: Evidence, rows: Rows) -> Iterator[Hypothesis]:
-    """Another statistic stands in for the inverse deviation."""
+    """Another statistic is used in place of the inverse standard deviation."""
     for words, kept in {
         "mean square": rows.square,
         "mean square and ε": rows.square + rows.eps,

@@ -189,7 +189,7 @@ def of_rules(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_count(e: Evidence, names: list[str]) -> Iterator[Hypothesis]:
-    """One step count for all parameters, which each of them increments."""
+    """All parameters share one step count, and each of them increments it."""
     assert e.case.optimizer is not None
     if e.case.optimizer.type not in COUNTING or len(names) < 2 or e.parameter not in names:
         return

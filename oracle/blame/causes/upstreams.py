@@ -12,7 +12,7 @@ from oracle.blame.causes.evidence import Evidence, Hypothesis
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
-    if not e.quantity.startswith("grad") or not e.case.inputs:  # an array that layers hand over has no inputs
+    if not e.quantity.startswith("grad") or not e.case.inputs:  # an array between layers has no inputs
         return
     yield from ignored_by_a_program(e)
     yield from taken_twice(e)
@@ -32,7 +32,7 @@ def ignored_by_a_program(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def taken_twice(e: Evidence) -> Iterator[Hypothesis]:
-    """The right gradient, multiplied by the upstream gradient once more."""
+    """The right gradient times the upstream gradient once more."""
     g, value = e.upstream, e.expected.value
     if e.quantity == "grad_input" and g is not None and g.shape in (value.shape, ()) and not (g == 1).all():
         twice = value * g.astype(np.float64)
@@ -41,7 +41,7 @@ def taken_twice(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def misread(e: Evidence) -> Iterator[Hypothesis]:
-    """A single number that is read like an array, behind which there are zeros; an array of which the first stands for all."""
+    """The upstream gradient misread: one number as an array that goes on with zeros, or an array by its first number."""
     g, value = e.upstream, e.expected.value
     if e.quantity != "grad_input" or value.size < 2 or not (e.case.layers or e.case.loss):
         return
@@ -56,7 +56,7 @@ def misread(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def written_over(e: Evidence) -> Iterator[Hypothesis]:
-    """A parameter's gradient from an upstream gradient over which the input's has been written."""
+    """A parameter's gradient, computed after the input's gradient has overwritten the upstream gradient."""
     own, g = e.siblings.get("grad_input"), e.upstream
     if e.param and own is not None and g is not None and own.shape == g.shape and e.case.layers:
         words = "the input's gradient has been written over the upstream gradient before that is summed"
@@ -64,7 +64,7 @@ def written_over(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_the_first(e: Evidence) -> Iterator[Hypothesis]:
-    """A loop that ends too early: the first window, or the first sample, alone hands anything back."""
+    """A loop that ends too early: only the first window, or the first sample, passes its gradient back."""
     g = e.upstream
     if g is None or e.quantity != "grad_input" or not e.case.layers or g.ndim < 2:
         return
@@ -78,7 +78,7 @@ def of_the_first(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def along_the_last_dimension(e: Evidence) -> Iterator[Hypothesis]:
-    """Parameters of the channels, looked up by the last dimension, where that is equally long."""
+    """Parameters of the channels are looked up by the last dimension, if it is equally long."""
     x, g = e.input, e.upstream
     if g is None or not e.case.layers or x.ndim < 3 or g.shape != x.shape or x.shape[1] != x.shape[-1]:
         return

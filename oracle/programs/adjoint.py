@@ -59,13 +59,13 @@ def sign_of(x: Any) -> Any:
 
 
 def is_negative(x: Any) -> Any:
-    """The mask of numbers below zero, of -0 and of NaN with a sign. It is open where rounding decides on which side of zero x
-    lies."""
+    """The mask of numbers below zero, of -0 and of NaN with a sign. Where rounding decides on which side of zero x lies, it is
+    open."""
     return np.less(x, 0.0) | (np.signbit(plain(x)) & ~(np.abs(plain(x)) > 0))
 
 
 def in_one_kernel(function: Callable[..., Any], *arrays: Any) -> Any:
-    """The function of arrays as one kernel computes it: of 16-bit numbers in float32, and rounded once."""
+    """The function as a single kernel computes it: 16-bit numbers in float32, and the result rounded once."""
     models = [x.model for x in arrays if isinstance(x, ErrorArray)]
     if not models or any(model.dtype.itemsize > 2 for model in models):
         return function(*arrays)

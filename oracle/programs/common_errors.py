@@ -1,4 +1,4 @@
-"""The run of a program with the errors that many of its numbers have in common."""
+"""Runs a program with errors that many of its numbers share, such as the error of a mean from which they were all computed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ AnyRun = TypeVar("AnyRun", bound=Derived)
 
 
 class WithCommonErrors(Generic[AnyRun]):
-    """A run of which each result has at least the error that moves of the program's sums cause.
+    """A run in which each result has at least the error that small shifts of the program's sums cause.
 
     Attributes:
-        plain: the same run without them.
+        plain: the same run without these shared errors.
     """
 
     def __init__(self, run: Callable[[WithErrors], AnyRun], arithmetic: WithErrors) -> None:

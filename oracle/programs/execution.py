@@ -35,8 +35,8 @@ class Arithmetic(Protocol):
     """The kind of arrays on which a program runs.
 
     Attributes:
-        opens: whether comparisons that rounding can change are left open, because another implementation is compared. Those
-            of numbers without errors are then made anew.
+        opens: whether comparisons that rounding can change are left open, because another implementation is compared. Comparisons
+            of exact numbers are then computed again.
     """
 
     @property
@@ -49,7 +49,7 @@ class Arithmetic(Protocol):
         """An array in the dtype in which the operation's kernel computes, or the one that computes its gradients."""
 
     def differentiates_otherwise(self, rule: Rule) -> bool:
-        """Whether the kernel for the operation's gradients computes in another dtype than the one for its results."""
+        """Whether the kernel of the operation's gradients computes in another dtype than the kernel of its results."""
 
     def sliced(self, x: Any, dtype: str, rule: Rule, argument: int | None) -> Any:
         """A result that its kernel may have added up in slices; `argument` is that of which it is the gradient, if it is one."""
@@ -104,7 +104,8 @@ class WithErrors:
         return ErrorArray.exact(numbers, self.model.of(numbers.dtype.name))
 
     def widened(self, x: Any, rule: Rule, gradients: bool) -> Any:
-        """Numbers of 16 and 8 bits in float32, but for kernels that add up in 16 bits, and operations made of several calls."""
+        """Numbers of 16 and 8 bits in float32. Kernels that add up in 16 bits, and operations made of several calls, keep their
+        dtype."""
         if not isinstance(x, ErrorArray) or x.dtype.itemsize > 2:
             return x
         model, kernels = self.model.of(x.dtype.name), self.kernels
@@ -217,7 +218,7 @@ class Run:
         self._steps.append(_Step(call, rule, backward))
 
     def _compare(self, call: Call, rule: Rule, args: Any) -> bool:
-        """Compares, if another implementation may have another outcome; False if the recorded one holds for it too."""
+        """Compares again, if another implementation may have another outcome. False if the recorded outcome holds for it too."""
         (held,), (value,) = call.recorded, call.results
         if not self.arithmetic.opens or held is None or held.dtype != "bool" or value is None:
             return False
@@ -247,7 +248,7 @@ class Run:
 
     @property
     def narrowest(self) -> float:
-        """The smallest number of elements of a value that was computed and rounded on the way to the outputs."""
+        """The number of elements of the smallest array that is computed and rounded on the way to the outputs."""
         computed = (value for step in self._steps for value in step.call.results if value not in self.program.outputs)
         made = (self.values.get(value) for value in computed if value is not None)
         rounded = (
@@ -301,7 +302,7 @@ class Run:
 
 
 class RunAnew(Run):
-    """A run in float64 in which all comparisons are made anew, and what is computed of their outcomes too."""
+    """A run in float64 that makes all comparisons again, and computes again what depends on their outcomes."""
 
     def __init__(self, program: Program) -> None:
         super().__init__(program, _Choosing())

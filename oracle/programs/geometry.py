@@ -43,7 +43,8 @@ class Geometry:
 
     @cached_property
     def ends(self) -> tuple[int, int]:
-        """The first element of the storage that it covers, and the one after its last; the same if it has none."""
+        """The range of the storage that it covers: its first element, and the one after its last. Both are the same if it is
+        empty."""
         if not self.size:
             return self.offset, self.offset
         low = self.offset + sum((size - 1) * step for size, step in self._steps if step < 0)
@@ -115,7 +116,7 @@ def flat(x: Any, own: Geometry) -> Any:
 
 
 def _put(x: Any, own: Geometry, ends: tuple[int, int]) -> Any:
-    """The storage between these ends with an array in it, zero elsewhere; no two of its elements differ and share a place."""
+    """The storage between these ends, with an array in it and zeros elsewhere. Elements that share a place are equal."""
     low, high = ends
 
     def put(component: Array) -> Array:

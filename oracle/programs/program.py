@@ -37,8 +37,9 @@ class Held:
         is_complex: whether its last dimension holds real and imaginary parts.
         turned: "conj" or "neg" for a view that conjugates or negates what is in its memory; `plain` is that memory's array.
         source: the tensor that has its values, if a part of them can be read alone.
-        kept: if only parts of its values were copied before they were overwritten, these: which each is, and its values.
-        edge: where its gradient goes, if it has one.
+        kept: the parts of its values that were copied, if only parts were before they were overwritten: which part, and its
+            values.
+        edge: the destination of its gradient, if it has one.
     """
 
     __slots__ = (
@@ -118,7 +119,7 @@ class Held:
 
     @property
     def place(self) -> tuple[int, Geometry, str, str]:
-        """What two arrays share that show the same elements of memory in the same form."""
+        """A key that is the same for two arrays if they show the same elements of memory in the same form."""
         return self.storage, self.geometry, self.dtype, self.turned
 
 

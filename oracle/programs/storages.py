@@ -168,7 +168,7 @@ class Storages:
                 ]
 
     def give(self, held: Held, value: int) -> None:
-        """Sets the value of an input. Where several are in the same memory, the first counts for what is read of it otherwise."""
+        """Sets the value of an input. If several inputs share memory, other reads of that memory get the first one's value."""
         pieces = self.pieces.setdefault(held.storage, [])
         if held.plain is None:
             pieces.append((held.geometry, value, held.dtype))
@@ -187,14 +187,14 @@ class Storages:
         return self.turned(held, self.read(plain).value)
 
     def turned(self, held: Held, value: int) -> int:
-        """The conjugate of a value, or its negative, as a view of memory has it; the way back is the same."""
+        """The conjugate of a value, or its negative, as a view shows it. Applied twice, it gives the value back."""
         turned = self.new()
         name = "neg" if held.turned == "neg" else f"{COMPLEX}_conj"
         self.calls.append(Call(name, (Ref(value),), {}, (turned,), (None,)))
         return turned
 
     def _as_complex(self, held: Held) -> Ref:
-        """The value of a real array beside complex ones; that of whole numbers and truth values as it is."""
+        """The value of a real array among complex ones, as complex numbers. Integers and truth values stay as they are."""
         real = self.read(held)
         if held.dtype not in ROUNDOFF:
             return real

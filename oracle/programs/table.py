@@ -41,13 +41,13 @@ class Rule:
 
 
 class NoRule(Exception):
-    """The table lacks an operation, or a way to use it. The message is a reason for a report."""
+    """The table lacks an operation, or a way to use it. The message is the reason that a report gives."""
 
 
 RULES: dict[str, Rule] = {}
 # Stands before the name of an operation that reads or makes complex numbers.
 COMPLEX = "complex::"
-# Calls that give memory without writing to it. A recording fills it with NaN, so that reading it is noticed.
+# Calls that return memory without writing to it. A recording fills it with NaN, so that a read of it is noticed.
 UNFILLED = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted")
 
 

@@ -46,7 +46,7 @@ def described(function: Any) -> tuple[str, tuple[tuple[int | str, int | None], .
     if base.endswith("_") and not base.endswith("__"):
         base = base[:-1]
     results: dict[str, int] = {}
-    if torch.Tag.inplace_view in function.tags:  # it changes the form of a tensor, but no number
+    if torch.Tag.inplace_view in function.tags:  # it changes the form of a tensor, and none of its numbers
         return f"{base}{dot}{overload}", ()
     for place, own in enumerate(schema.returns):
         if own.alias_info is not None and own.alias_info.is_write:
@@ -70,7 +70,7 @@ def op_name(kind: Any) -> str | None:
 
 
 class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside it, every ATen call is recorded.
+    """A context that records every ATen call.
 
     Attributes:
         events: the calls so far.
@@ -92,7 +92,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.ops.aten._efficientzerotensor.default:  # which other calls would evade, unseen by autograd
+        if func is torch.ops.aten._efficientzerotensor.default:  # which other calls would bypass, unseen by autograd
             func = torch.ops.aten.zeros.default
         name, written = described(func)
         enabled, number = torch.is_grad_enabled(), torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
@@ -235,7 +235,7 @@ def _in_memory(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def no_array(tensor: torch.Tensor) -> str | None:
-    """The kind of a tensor that shows no strided array of numbers; None for one that does."""
+    """The kind of a tensor that is not a strided array of numbers; None for one that is."""
     if tensor.is_nested:
         return "nested tensors"
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
@@ -259,8 +259,11 @@ def memory_of(tensor: torch.Tensor) -> int:
 
 
 def has_place(tensor: torch.Tensor) -> bool:
-    """Whether a tensor has a place in autograd's graph. A view that was made without gradients has none any more once its base
-    has changed: autograd then raises an error when it is asked for its node."""
+    """Whether a tensor has a place in autograd's graph.
+
+    A view that was made without gradients loses it when its base changes: autograd then raises an error if it is asked for the
+    view's node.
+    """
     if not tensor.requires_grad:
         return False
     try:
@@ -323,8 +326,10 @@ def _place() -> Place:
 
 @contextmanager
 def as_written(called: Callable[[], None]) -> Iterator[None]:
-    """Inside, functions of torch.compile run as they were written, and `called` is called at each. Under a recording the compiler
-    compiles the recording instead of them, and never compiles them again."""
+    """A context in which functions of torch.compile run as they were written; `called` is called at each.
+
+    Otherwise the compiler would compile the recording instead of the functions, and would not compile them again later.
+    """
     compiler: Any = sys.modules.get("torch._dynamo.eval_frame")
     if compiler is None:
         yield

@@ -122,7 +122,8 @@ def _unjudged_step(bench: Bench, why: str) -> Row:
 def _is_told(row: Row, shown: Trace) -> bool:
     """Whether a row is about something that the subject itself showed, or failed to show.
 
-    Others are about a quantity that was derived from neighbours, whose own rows judge it."""
+    Others are about a quantity that was derived from neighbours, whose own rows judge it.
+    """
     is_shown = shown.get(row.step, row.layer, row.quantity) is not None
     return is_shown or row.quantity == "branches" or row.verdict in DISCREPANCIES
 

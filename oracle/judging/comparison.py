@@ -352,7 +352,8 @@ class Comparison:
     def _by_outcome(self, key: Key, got: Array) -> Expected | None:
         """The expected value of an update that compares numbers, where rounding can change the outcome.
 
-        Each element is expected by the outcome that the subject had. None if the subject is outside the tolerance even so."""
+        Each element is expected by the outcome that the subject had. None if the subject is outside the tolerance even so.
+        """
         compares = any(seen.widened for seen in self.branches.by_place.values())
         if not (self.case.grads and compares) or got.shape != self.predicted[key].shape:
             return None

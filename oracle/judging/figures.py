@@ -224,7 +224,8 @@ class Figures:
         """Adds an array in which nothing rounds, if it is right to the bit and finite; returns False, and adds nothing, for any
         other.
 
-        The figures are those of `add`, computed in fewer passes."""
+        The figures are those of `add`, computed in fewer passes.
+        """
         first, sigma = (0,) * got.ndim, expected.sigma
         if not got.size or expected.hidden is not None or sigma[first] != 0 or sigma.any():
             return False

@@ -20,7 +20,8 @@ from oracle.trace import Trace
 def judge_handovers(case: Case, bench: Bench) -> Iterator[Row]:
     """Rows for the results of containers, and for arrays that one layer passes to another.
 
-    The input of a layer, loss or update gets a row only if it differs from the array that was passed."""
+    The input of a layer, loss or update gets a row only if it differs from the array that was passed.
+    """
     for layer, quantity, computed, sources, copied in connections(case, bench.trace, bench.blank.step):
         got = bench.trace.get(bench.blank.step, layer, quantity)
         is_input = quantity == "input" or quantity.startswith("grad.")

@@ -65,7 +65,8 @@ def _samples(case: Case) -> Iterator[Case]:
 def _places(case: Case) -> Iterator[Case]:
     """The case with the weights of one place of the window at a time (a linear layer: all weights), and then with its bias alone.
 
-    The bias is added to an output last."""
+    The bias is added to an output last.
+    """
     weight, none = case.params["layer.weight"], {name: np.zeros_like(own) for name, own in case.params.items()}
     for alone in each_place(weight):
         yield replace(case, params=none | {"layer.weight": alone})

@@ -164,7 +164,8 @@ def _is_known(case: Case, trace: Trace, step: int, names: Collection[str]) -> bo
 def _updates_are_shown(case: Case, trace: Trace, start: int, step: int) -> bool:
     """Whether the trace shows all parameters before the step, and all gradients since `start`.
 
-    With these the update can be judged by itself, whatever the optimizer's state was."""
+    With these the update can be judged by itself, whatever the optimizer's state was.
+    """
     params = params_before(case, trace, step)
     updated = [name for name in case.params if trace.get(step, *_place(name, "param")) is not None]
     given = [_grads(case, trace, own, params) for own in _updates(case, start, step)]

@@ -105,7 +105,8 @@ def of_statistics(call: Call, case: str) -> Observed | None:
     """The part for the running statistics of a user's class that derives from a norm.
 
     The results of such a class are judged operation by operation. If they are those of the norm, its statistics have to be the
-    norm's too."""
+    norm's too.
+    """
     if call.keeps is None or "output" not in call.made or mixed(call):
         return None
     observed = of_call(replace(call, spec=call.keeps), case)

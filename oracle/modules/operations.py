@@ -140,7 +140,8 @@ class Operation:
         """Copies all numbers that are needed to judge the operation, so that this can be done while the module goes on.
 
         Returns how many numbers these are. It is 0 if the operation has to be judged at once, for instance because its reference
-        is the user's code."""
+        is the user's code.
+        """
         if self.reason or self.called is not None or self.parts or len(self.events) > FEW_CALLS:
             return 0
         outputs = list(self.outputs.values())

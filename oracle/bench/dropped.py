@@ -1,4 +1,4 @@
-"""What was tried to make refbp and the judge faster and was dropped, with its figure."""
+"""Changes that were tried to make refbp and the judge faster and were dropped, each with its figure."""
 
 from __future__ import annotations
 

@@ -161,6 +161,6 @@ def _evidence(row: Row, rows: Sequence[Row]) -> str:
     right = [own for own in before if own.step == row.step and own.mode == END_TO_END and own.verdict == PASS]
     right = [own for own in right if own.quantity != "branches"]
     if not right:
-        return "seen end to end only, and nothing that is computed before it is shown to be right"
+        return "seen end to end only; the trace shows nothing before it that is right"
     last = right[-1]
-    return f"seen end to end only: of what is computed before it, the last that is shown, {last.layer} {last.quantity}, is right"
+    return f"seen end to end only; {last.layer} {last.quantity}, the last that the trace shows before it, is right"

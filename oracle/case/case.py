@@ -130,7 +130,7 @@ class Case:
         try:
             np.dtype(dtype)
         except TypeError as error:
-            raise CaseError(f"case {self.name} cannot be had in the unknown dtype {dtype!r}") from error
+            raise CaseError(f"case {self.name} cannot be converted to the unknown dtype {dtype!r}") from error
         return replace(self, dtype=dtype, **self._with_arrays(lambda array: cast(array, dtype)))
 
     def handed_out(self) -> Case:

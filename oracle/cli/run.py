@@ -23,6 +23,7 @@ from oracle.cli.app import (
     status,
 )
 from oracle.wording.errors import visible
+from oracle.wording.figures import counted
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -160,4 +161,4 @@ def write_shrunk(
         if not quiet:
             sys.stdout.write(f"\n{text}\n")
     if len(kinds) > MOST_SHRUNK:
-        notes.print(f"{len(kinds) - MOST_SHRUNK} more kinds of discrepancies are not shrunk", soft_wrap=True)
+        notes.print(f"not shrunk: {counted(len(kinds) - MOST_SHRUNK, 'more kind')} of discrepancies", soft_wrap=True)

@@ -189,7 +189,7 @@ def write_about(path: Path, settings: Settings, resume: bool) -> None:
 
 
 def _read_about(path: Path) -> dict[str, Any]:
-    """What the campaign of a folder is. Raises: ValueError if the file cannot be read or says something else."""
+    """The settings of the campaign in a folder. Raises: ValueError if its file cannot be read or holds something else."""
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

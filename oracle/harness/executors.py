@@ -63,7 +63,9 @@ class Limits(NamedTuple):
 
 
 def _unguarded() -> str:
-    """What the caller's script lacks, which each worker imports first and which then wants workers too; "" if nothing."""
+    """Words for an error: the guard that the caller's script lacks; "" if it has one.
+
+    Each worker imports that script first. Without the guard the import would start workers again."""
     script = getattr(sys.modules["__main__"], "__file__", None)
     if (
         script is None

@@ -46,7 +46,7 @@ def settled(case: Case, key: Key, row: Row, reference: Subject, said: Array, own
     if _rounds_alone(said, own):
         why = "rounds here, where nothing needs to be rounded"
     elif not all(array.size for array in case.inputs) and np.isnan(said).all() and np.isfinite(own.value).all():
-        why = "errs here: it gives NaN for no input at all"
+        why = "errs here: it gives NaN for an empty input"
     else:
         again = _asked_again(case, key, reference)
         why = "errs here: in another memory layout it agrees with the subject"

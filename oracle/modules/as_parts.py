@@ -22,8 +22,7 @@ DROPOUTS = ("Dropout", *CHANNEL_DROPOUTS, "AlphaDropout")
 
 @dataclass(frozen=True)
 class Mask:
-    """What is known of a dropout layer's mask: the elements that it kept, and the elements for which its output shows this at
-    all."""
+    """A dropout layer's mask, as its output shows it: the elements that were kept, and the elements for which this is known."""
 
     kept: Array
     known: Array

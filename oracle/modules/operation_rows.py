@@ -248,7 +248,7 @@ class _Rows:
         for other, _, due in self.wrong:
             is_gradient = other.quantity.startswith("grad") and other.quantity != row.quantity
             if is_gradient and other.decided > 0.5 and got.shape == due.value.shape and not differs(got, due):
-                return replace(row, cause_name="another quantity", cause=f"what {other.quantity} should be stands here")
+                return replace(row, cause_name="another quantity", cause=f"it holds the right {other.quantity}")
         return row
 
     def _is_chosen(self, run: Derived, place: int) -> bool:

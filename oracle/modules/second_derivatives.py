@@ -40,7 +40,7 @@ class Found(NamedTuple):
 
 
 def compared(operation: Operation, twice: Twice | None) -> Found | None:
-    """What is wrong with the second derivative of a Function that received these gradients; None if it is right."""
+    """The fault in the second derivative of a Function that received these gradients; None if it is right."""
     try:
         with np.errstate(all="ignore"):
             return _compared(operation, twice)

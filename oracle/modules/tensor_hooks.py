@@ -14,9 +14,7 @@ from oracle.modules.operations import Called, Operation
 from oracle.modules.used_references import References
 from oracle.programs.program import Held
 
-TOGETHER = (
-    "a tensor has it as one of several hooks, of which only the effect of all is seen: its reference was not used"
-)
+TOGETHER = "a tensor has several hooks, and only their joint effect is seen: its reference was not used"
 AFTERWARDS = "it changes a gradient after this was added up, where a reference cannot be used"
 
 

@@ -49,7 +49,7 @@ def _sought(key: Any) -> str:
         return "no call of it was seen"
     if op_name(key) is not None:
         return "no operation with a gradient is a call of it"
-    return "no tensor has it as a hook, and it is no class, operation or name"
+    return "no tensor has it as a hook, and it is not a class, an operation or a name"
 
 
 def is_apply(key: Any) -> bool:

@@ -259,7 +259,9 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             operation = self._operation(node, first, last, counts)
             self.inner.add(node, operation, self.sampler)
             if age_of(node) in elsewhere:
-                operation.reason = "another thread ran calls at this point: which of them are its own is not known"
+                operation.reason = (
+                    "another thread ran calls at this point, and which calls belong to this operation is not known"
+                )
             if self.sampler is not None:
                 operation.parts = parts_of(operation, self.sampler)
             hides_parameters |= bool(operation.hidden)
@@ -357,7 +359,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 held = own
             operation.names[position] = self.parameters.get(variable, "") if variable is not None else ""
             if held is None:
-                operation.reason = operation.reason or "what goes into it is read by no ATen call"
+                operation.reason = operation.reason or "no ATen call reads its input"
             else:
                 operation.inputs[position] = held
                 operation.sizes[position], operation.dtypes[position] = held.geometry.size, held.dtype

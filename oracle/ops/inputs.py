@@ -18,7 +18,7 @@ def is_array(value: Any) -> bool:
 
 
 def arrays_among(inputs: Sequence[Any]) -> list[Any]:
-    """The tensors and arrays in all inputs; numbers, texts and None beside them are no part of these.
+    """The tensors and arrays in all inputs; numbers, texts and None beside them are left out.
 
     Raises: TypeError for an array of another library, or one without numbers.
     """

@@ -73,7 +73,7 @@ def _followed(name: str, follows: Any, named: dict[str, Any]) -> dict[str, Any]:
 
 
 def _result(function: Any, args: Any, kwargs: Any) -> Any:
-    """What NumPy's own function returns for these arguments. Raises: what it raises for them."""
+    """The result of NumPy's own function for these arguments. Raises: any exception of that function."""
     bound = _signature(function).bind(*args, **kwargs)
     bound.arguments.pop("out", None)
     with np.errstate(all="ignore"):

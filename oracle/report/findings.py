@@ -133,7 +133,7 @@ class Findings:
             others = [own for own in (UNSUPPORTED, UNJUDGED) if rows.get(own, 0)]
             why = f"every row is {' or '.join([UNDECIDED, *others])}"
             if self.outcome == NO_GRADIENT:
-                why = f"of {counted(len(self.table), 'row')} none is a gradient that was decided"
+                why = f"no gradient is decided in {counted(len(self.table), 'row')}"
             return f"{what}: {self.outcome} ({counted(runs, 'run')} of {cases}, {why}){self._first_unjudged}"
         share = exact_share(rows.get(UNDECIDED, 0) / len(self.table))
         tail = [counted(len(self.table), "row"), f"{share} undecided"]

@@ -14,7 +14,7 @@ from oracle.report import markdown
 from oracle.report.findings import Findings
 from oracle.report.source import source_of
 from oracle.report.table import HARNESS_FAILED, failed_runs
-from oracle.wording.figures import exact_share, figure
+from oracle.wording.figures import counted, exact_share, figure
 
 # A step shows ten annotations of a kind and a summary of one mebibyte; what is beyond is dropped or refused.
 MOST_ANNOTATIONS = 10
@@ -50,7 +50,7 @@ def workflow_commands(blames: Sequence[Blame], table: pd.DataFrame, subject: str
 
 def summary(found: Findings) -> str:
     """Markdown for GITHUB_STEP_SUMMARY: the outcome, the culprits (worst first), the families."""
-    ended = f"discrepancies: {len(found.blame):,} culprits" if found.blame else found.outcome
+    ended = f"discrepancies: {counted(len(found.blame), 'culprit')}" if found.blame else found.outcome
     families, verdicts = found.families, found.table["verdict"].value_counts()
     largest = figure(float(families["z_max"].max())) if len(families) else ""
     parts = [

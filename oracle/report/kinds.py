@@ -10,6 +10,7 @@ import pandas as pd
 from oracle.blame.blame import Blame
 from oracle.blame.details import Place, place_of
 from oracle.judging.rows import DISCREPANCIES, Row
+from oracle.wording.figures import counted
 
 OTHER_DTYPE = "dtype"
 COLUMNS = ("layer_type", "quantity", "verdict", "cause_name", "count", "cases", "dtypes", "example", "reproduce")
@@ -35,7 +36,7 @@ class Kind:
         """A line about the other discrepancies of this kind, of which there is at least one."""
         shown = [f"{own.case}/{own.layer}" if own.layer else own.case for own in self.others]
         places = list(dict.fromkeys(shown))
-        more = f" and {len(places) - most} more places" if len(places) > most else ""
+        more = f" and {counted(len(places) - most, 'more place')}" if len(places) > most else ""
         return f"{len(self.others):,} more of this kind ({', '.join(self.dtypes)}): {', '.join(places[:most])}{more}"
 
     @property

@@ -214,7 +214,7 @@ def show_changes(out: Console, changes: list[Change]) -> None:
         style = STYLES["wrong"] if change.kind == WORSE else STYLES[PASS] if change.kind == BETTER else ""
         out.print(Text(f"{change}{f' (largest z {figures})' if figures else ''}", style), soft_wrap=True)
     if len(changes) > MOST_CHANGES:
-        out.print(f"and {len(changes) - MOST_CHANGES:,} more groups of rows, with --json")
+        out.print(f"{counted(len(changes) - MOST_CHANGES, 'more group')} of rows, with --json")
     counts = {kind: sum(c.rows for c in changes if c.kind == kind) for kind in (WORSE, APPEARED, VANISHED, BETTER)}
     said = [f"{counted(count, 'row')} {kind}" for kind, count in counts.items() if count]
     out.print(", ".join(said) or "no verdict differs")

@@ -1,4 +1,4 @@
-"""What became of comparisons while errors were computed, by the place of each, and what else has to be known of a run."""
+"""The outcomes of comparisons while errors were computed, each by its place, and other properties of such a run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The error of a fast Fourier transform along one dimension. Real and imaginary parts lie in the last dimension.
 
-Whatever the order of its stages, a transform of n numbers consists of smaller ones. A rounding error of a stage that works on
+A transform of n numbers consists of smaller ones, in any order of its stages. A rounding error of a stage that works on
 transforms of m numbers, or on every m-th of them, reaches those results k whose number is the same modulo m, and all of these
 alike: its variance is u² times the mean of |X|² over them (Parseval). So the error of a result is a sum over the divisors m of n
 that its stages have. This agrees with the mean over all results, u² log n Σ|x|²: J. C. Schatzman, "Accuracy of the discrete

@@ -1,6 +1,6 @@
 """torch.nn with each layer compiled by inductor, as the subject `--subject oracle.subjects.inductor`. A case takes seconds.
 
-It is not one of the built-in subjects, since it is no library of its own, and needs a C++ compiler.
+It is not one of the built-in subjects, because it is a part of torch, and it needs a C++ compiler.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def message(error: BaseException) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException as raised:
-        return f"its message cannot be had, for that raises {type(raised).__name__}"
+        return f"its message cannot be read: that raises {type(raised).__name__}"
 
 
 def _said(error: BaseException, counts: Callable[[str], bool]) -> str:

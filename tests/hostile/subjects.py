@@ -118,7 +118,7 @@ RAISING = {
     "RecursionError": (Right(recurse), "RecursionError: maximum recursion depth"),
     "an error without a text": (
         raises(Speechless()),
-        "Speechless: its message cannot be had, for that raises SystemExit",
+        "Speechless: its message cannot be read: that raises SystemExit",
     ),
     "an error without attributes": (raises(Evasive("x")), "Evasive: x"),
     "an error in a strange place": (raises(Misplaced("x")), "Misplaced: x"),

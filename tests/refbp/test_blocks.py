@@ -28,7 +28,7 @@ OPS = [
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", OPS)
 def test_blocks_change_no_bit(name: str, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the order in memory of input and upstream gradient, infinities and NaN included; the last block is shorter."""
+    """For every order in memory of input and upstream gradient, with infinities and NaN; the last block is shorter."""
     rng = np.random.default_rng(0)
     x, g = (rng.standard_normal((5, 4, 7)).astype(dtype) for _ in range(2))
     x[0, 0, :3] = np.inf, -np.inf, np.nan

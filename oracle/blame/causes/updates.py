@@ -105,7 +105,7 @@ WRONG_RULES: tuple[WrongRule, ...] = (
     WrongRule(("RMSprop", "Adagrad"), "epsilon", "ε is inside of the root", rules.with_step(rules.root_with_epsilon)),
     WrongRule(("Adadelta",), "epsilon", "ε is outside of the roots", rules.delta_of(False, False)),
     WrongRule(
-        ("Adadelta",), "rate in the buffer", "the rate is inside of what is added up", rules.delta_of(True, True)
+        ("Adadelta",), "rate in the buffer", "the accumulated updates contain the rate", rules.delta_of(True, True)
     ),
     WrongRule(
         ADAMS,
@@ -138,9 +138,17 @@ WRONG_RULES: tuple[WrongRule, ...] = (
         "the second moment averages squares of the first moment, not of the gradient",
         rules.second_of_first,
     ),
-    WrongRule(("NAdam",), "nesterov", "nesterov's step is left out: as Adam's", rules.with_step(rules.looks_not_ahead)),
     WrongRule(
-        ("RAdam",), "rectification", "the rectification is left out: as Adam", rules.with_step(rules.not_rectified)
+        ("NAdam",),
+        "nesterov",
+        "Nesterov's step is left out: the step is Adam's",
+        rules.with_step(rules.looks_not_ahead),
+    ),
+    WrongRule(
+        ("RAdam",),
+        "rectification",
+        "the rectification is left out: the step is Adam's",
+        rules.with_step(rules.not_rectified),
     ),
     WrongRule(("RAdam",), "rectification", "rectified from ρ > 4 on", rules.rectified_from_four),
     WrongRule(("Adafactor",), "clipping", "the update is not clipped", rules.adafactor_without("clipping")),
@@ -158,7 +166,7 @@ WRONG_RULES: tuple[WrongRule, ...] = (
     ),
     WrongRule(("Adafactor",), "relative step", "1 / √t does not limit the rate", rules.adafactor_rate),
     WrongRule(("ASGD",), "rate of a step", "the rate is already that of this step", rules.rate_of_this_step),
-    WrongRule(("Rprop",), "turned sign", "where the sign has turned it moves all the same", rules.turned_sign_kept),
+    WrongRule(("Rprop",), "turned sign", "it moves although the gradient's sign has turned", rules.turned_sign_kept),
     WrongRule(("Rprop",), "buffer", "the step's size is that of the step before", rules.with_step(rules.size_before)),
 )
 
@@ -195,7 +203,7 @@ def of_count(e: Evidence, names: list[str]) -> Iterator[Hypothesis]:
         return
     place = names.index(e.parameter)
     with rule_replaced(e.case.optimizer.type, rules.counted(lambda step: step * len(names) + place)):
-        found = e.rerun("bias correction", "each parameter counts the step once more")
+        found = e.rerun("bias correction", "each parameter counts the step again")
     yield from found
 
 

@@ -107,7 +107,7 @@ def test_what_explains_the_other_parameters_too_goes_first(counted: oracle.Repor
     """The second parameter alone looks as if the count began at another number."""
     assert {culprit.quantity for culprit in counted.blame} == {"param.weight", "param.bias"}
     for culprit in counted.blame:
-        assert culprit.cause.startswith("each parameter counts the step once more"), culprit
+        assert culprit.cause.startswith("each parameter counts the step again"), culprit
 
 
 def test_the_places_of_a_report_are_those_of_its_rows(counted: oracle.Report) -> None:

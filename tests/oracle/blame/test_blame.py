@@ -121,6 +121,6 @@ def test_what_shows_end_to_end_only_is_closed_in() -> None:
     later, end = row("c", "output", END_TO_END), row("d", "output", END_TO_END, PASS)
     (culprit,) = blame([*before, right, *others, branches, wrong, later, end], "mine")
     assert (culprit.layer, culprit.follows) == ("b", ("c output",))
-    assert culprit.diagnosis.endswith("the last that is shown, a output, is right")
+    assert culprit.diagnosis.endswith("a output, the last that the trace shows before it, is right")
     (culprit,) = blame([branches, wrong], "mine")
-    assert culprit.diagnosis.endswith("nothing that is computed before it is shown to be right")
+    assert culprit.diagnosis.endswith("the trace shows nothing before it that is right")

@@ -239,7 +239,7 @@ def test_a_reference_that_loses_its_state_to_an_empty_batch_does_not_accuse() ->
     )
     rows = {row.quantity: row for row in judge(case, refbp.run(case), torch) if row.mode == LOCAL}
     assert rows["buffer.running_mean"].verdict == CONVENTION
-    assert rows["buffer.running_mean"].diagnosis == "torch errs here: it gives NaN for no input at all"
+    assert rows["buffer.running_mean"].diagnosis == "torch errs here: it gives NaN for an empty input"
     changed = Changed("buffer.running_mean", lambda array: array + 1)
     found = [row for row in judge(case, changed.run(case), torch) if row.verdict in DISCREPANCIES]
     assert {row.quantity for row in found} == {"buffer.running_mean"}

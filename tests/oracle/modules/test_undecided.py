@@ -1,4 +1,4 @@
-"""What is undecided: in 16 bits at most a fiftieth of a training step, whose tolerance would hide a term; no view of zeros."""
+"""Undecided rows: in 16 bits at most a fiftieth of a step, where the tolerance would hide a term; never a view of zeros."""
 
 from __future__ import annotations
 

@@ -235,8 +235,8 @@ def test_gradients_in_each_other_s_place_are_named() -> None:
     module = Program(lambda own, x: Product.apply(own.a(x), own.b(x)), a=nn.Linear(4, 3), b=nn.Linear(4, 3))
     report = oracle.check_module(module, torch.randn(5, 4))
     assert [(own.quantity, own.cause_name, own.cause) for own in report.blame] == [
-        ("grad_input#0", "another quantity", "what grad_input#1 should be stands here"),
-        ("grad_input#1", "another quantity", "what grad_input#0 should be stands here"),
+        ("grad_input#0", "another quantity", "it holds the right grad_input#1"),
+        ("grad_input#1", "another quantity", "it holds the right grad_input#0"),
     ]
 
 

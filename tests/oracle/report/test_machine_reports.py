@@ -112,6 +112,7 @@ def test_a_summary_is_not_longer_than_github_allows(report: oracle.Report) -> No
     assert len(text.encode()) < 1024 * 1024 and "more, in the report's cases.csv" in text
     small = github.summary(report)
     assert "more, in" not in small and "conv2" in small
+    assert "discrepancies: 1 culprit\n" in github.summary(replace(report, blame=blames(1)))
 
 
 def test_the_command_writes_the_summary_to_the_file_that_github_names(

@@ -140,7 +140,7 @@ def test_the_terminal_shows_the_gravest_changes_and_counts_all() -> None:
     change = Change(WORSE, "net", "float32", "pass", "wrong", "step 0", 2, 1.5, math.nan)
     shown = printed(terminal.show_changes, [change] * (terminal.MOST_CHANGES + 2))
     assert shown.count("(largest z 1.5)") == terminal.MOST_CHANGES
-    assert shown.endswith(f"and 2 more groups of rows, with --json\n{2 * terminal.MOST_CHANGES + 4} rows worse\n")
+    assert shown.endswith(f"2 more groups of rows, with --json\n{2 * terminal.MOST_CHANGES + 4} rows worse\n")
     assert printed(terminal.show_changes, []) == "no verdict differs\n"
 
 
@@ -603,10 +603,10 @@ def test_what_shows_end_to_end_only_is_told_with_its_evidence() -> None:
     wrong = row("wrong", "1", "grad.weight", n_outside=1, **whole)
     (closed_in,) = Report.of([row("pass", "2", "grad.bias", **whole), wrong], ABOUT, {}).blame
     assert closed_in.diagnosis.endswith(
-        "seen end to end only: of what is computed before it, the last that is shown, 2 grad.bias, is right"
+        "seen end to end only; 2 grad.bias, the last that the trace shows before it, is right"
     )
     (alone,) = Report.of([wrong], ABOUT, {}).blame
-    assert alone.diagnosis.endswith("nothing that is computed before it is shown to be right")
+    assert alone.diagnosis.endswith("the trace shows nothing before it that is right")
 
 
 def test_a_culprit_is_named_once() -> None:

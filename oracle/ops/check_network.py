@@ -145,9 +145,9 @@ class _Due:
     """The expected results of a part, by quantity, and how they were obtained.
 
     Attributes:
-        elements: the elements that were tried, of a quantity whose others have no expected value.
-        dtypes: the dtype in which the layer's own forward gives a result, where it was recorded.
-        at_ties: the row of an array that may be the gradient with other choices at kinks and ties.
+        elements: the elements that were tried, by quantity; the others of that quantity have no expected value.
+        dtypes: if the forward was recorded, the dtype in which it gives a result, by quantity.
+        at_ties: by quantity, a function for the row of a gradient that may be right with other choices at kinks and ties.
     """
 
     expected: Mapping[str, Expected]
@@ -204,7 +204,7 @@ class NetworkStep:
             row = replace(blank, quantity=quantity, dtype=due.dtypes.get(quantity, blank.dtype))
             came = part.output if quantity == "output" else part.made.get(quantity)
             if came is None and self.training.crash is not None and self.training.crash.layer == part.name:
-                continue  # its exception has a row of its own
+                continue  # the exception has its own row
             if came is None:
                 why = "backward returns nothing" if quantity == "grad_input" else "backward puts nothing there"
                 said = f"{quantity} is missing after the backward pass"
@@ -292,7 +292,9 @@ class NetworkStep:
             return np.asarray(forward(x))
 
         if not np.array_equal(again(), again(), equal_nan=True):
-            raise NetworkError("it gives something else each time")  # its differences are not those of its input
+            raise NetworkError(
+                "it gives something else each time"
+            )  # its differences would not be caused by its input alone
         assert part.upstream is not None
         arrays = {"grad_input": x, **{f"grad.{name}": value for name, value in params.items()}}
         expected = {

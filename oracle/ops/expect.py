@@ -307,7 +307,7 @@ def _numbers(actual: Any, due: Quantity) -> Array:
 
 
 def _of_8_bits(got: Array, due: Quantity) -> tuple[Array, Expected]:
-    """An array of 8 bits and its expected values. An element outside its tolerance gets a σ of at most tolerance / λ.
+    """An array of 8 bits and its expected values. If an element is outside its tolerance, its σ is at most tolerance / λ.
 
     A number out of range may be stored as the largest one, as infinity or as NaN. If it is, the element is not compared.
     """

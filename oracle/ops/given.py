@@ -16,7 +16,7 @@ from oracle.suite.build import generator, network_case
 
 
 def called(function: Any, otherwise: str = "fn") -> str:
-    """How code would name it: by its own name, or, since a lambda has none, by the name of the argument."""
+    """The name of a function as code would write it; a lambda has none, and gets the name of the argument."""
     name = getattr(function, "__name__", "")
     return name if name.isidentifier() else otherwise
 

@@ -1,4 +1,4 @@
-"""The arrays among the inputs of a program, of which one of another kind is refused by name."""
+"""Finds the arrays among the inputs of a program. Arrays of a kind that cannot be used are refused by name."""
 
 from __future__ import annotations
 

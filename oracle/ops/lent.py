@@ -13,7 +13,7 @@ from oracle.case.arrays import Array, own_copy
 class Lent:
     """The copies that one call of a function and its backward has received.
 
-    name: the function's.
+    name: the name of the function.
     """
 
     name: str

@@ -104,9 +104,9 @@ def _array(value: Any, name: str) -> Array:
 
 
 def _library(fn: Any, given: Iterable[Any]) -> str | None:
-    """The library in which the reference is written, by what stands beside it.
+    """The library in which the reference is written, as the function and the arrays given with it suggest.
 
-    That is torch beside tensors or a function made by `from_torch`, NumPy beside arrays. None if only shapes are given.
+    That is torch with tensors, or with a function made by `from_torch`, and NumPy with arrays. None if only shapes are given.
     """
     kinds = [type(value) for value in given if not isinstance(value, tuple)]
     if getattr(fn, "library", None) == "torch" or any(kind.__module__.partition(".")[0] == "torch" for kind in kinds):
@@ -154,7 +154,7 @@ class ProgramStep:
         return [_with_more(row, why) if row.verdict in DISCREPANCIES else row for row in again]
 
     def _is_widened(self, row: Row) -> bool:
-        """Whether the reference gives a wider dtype than that of the arrays, and the function another."""
+        """Whether the reference gives a wider dtype than the arrays have, and the function does not."""
         return row.dtype != self.dtype and row.diagnosis.startswith("dtype ")
 
     def _without_widening(self, expected: Expectation, rows: list[Row]) -> tuple[Expectation, list[Row]]:
@@ -188,7 +188,8 @@ class ProgramStep:
         return self._shared_out(rows, dict(zip(floating, grads, strict=False)), expected)
 
     def _shared_out(self, rows: list[Row], grads: Mapping[str, Array | None], expected: Expectation) -> list[Row]:
-        """The rows; at a tie between elements of several arrays, gradients that do not share what arrives are `wrong`."""
+        """The rows. At a tie between elements of several arrays, their gradients have to share the upstream gradient; others are
+        `wrong`."""
         if expected.ties is None or all(row.diagnosis != AT_KINK for row in rows):
             return rows
         if expected.ties.are_shared_out([grads.get(name) for name in self.arrays]):

@@ -32,7 +32,7 @@ class Subject:
         params = dict(case.params)  # by torch's names, in torch's shapes: "0.weight" is (out_features, in_features)
         velocity: dict[str, Any] = {}
         for step in range(case.steps):
-            x = case.inputs[step % len(case.inputs)]  # of these, one entry serves each step in turn
+            x = case.inputs[step % len(case.inputs)]  # steps take the entries in turn
             passed = []
             for place, spec in enumerate(case.layers):
                 layer = spec.name or str(place)

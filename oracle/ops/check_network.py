@@ -292,9 +292,7 @@ class NetworkStep:
             return np.asarray(forward(x))
 
         if not np.array_equal(again(), again(), equal_nan=True):
-            raise NetworkError(
-                "it gives something else each time"
-            )  # its differences would not be caused by its input alone
+            raise NetworkError("it gives something else each time")  # so differences say nothing about its input
         assert part.upstream is not None
         arrays = {"grad_input": x, **{f"grad.{name}": value for name, value in params.items()}}
         expected = {

@@ -389,7 +389,7 @@ def constant(value: Any, model: ErrorModel) -> ErrorArray:
 
 
 def operands(*inputs: Any) -> list[ErrorArray]:
-    """All inputs as error arrays of one model, that of the widest dtype among them."""
+    """All inputs as error arrays under one model: the model of the widest dtype among them."""
     models = [x.model for x in inputs if isinstance(x, ErrorArray)]
     model = models[0]
     if any(other.dtype != model.dtype for other in models):

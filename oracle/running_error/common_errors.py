@@ -20,7 +20,7 @@ from oracle.running_error.model import ErrorModel, Twofold
 
 # Computations with other random signs. Two causes may cancel in one of them.
 RUNS = 4
-# From this multiple of a known variance on, the mean square of so many changes is larger by a common cause, and not by chance.
+# If the mean square of so many changes exceeds a known variance by this factor, the cause is common to them and not chance.
 BEYOND_CHANCE = 4.0
 
 

@@ -22,9 +22,9 @@ from oracle.running_error.selection import greater, less, where
 
 # The distance, in units of x or of 1, over which a function counts as straight.
 STRAIGHT = 2.0**-4
-# An error that is common to many numbers matters from this multiple of their own on.
+# An error that many numbers share matters if it exceeds their own error by this factor.
 COMMON = 2.0
-# The share of a divisor from which on its error is not small beside it.
+# From this share of a divisor on, its error is not small.
 NEAR_DIVISOR = 2.0**-7
 
 
@@ -52,7 +52,7 @@ def add(x: Any, y: Any) -> ErrorArray:
 
 
 def _changes_many(x: ErrorArray, results: Floats) -> bool:
-    """Whether x is added to several numbers each, and its error is larger than that of rounding the results."""
+    """Whether each element of x is added to several numbers, and its error exceeds the rounding error of the results."""
     if x.error is None or x.size == results.size or not x.size:
         return False
     rounding = np.square(x.model.unit_roundoff) * np.vdot(results, results) / results.size

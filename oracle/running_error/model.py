@@ -42,7 +42,7 @@ def limits(dtype: np.dtype[Any]) -> Any:
 
 
 def is_short(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype has so small a range that kernels use its subnormal numbers: float16 and those of 8 bits."""
+    """Whether a dtype's range is so small that kernels use its subnormal numbers, as with float16 and 8-bit dtypes."""
     return dtype == np.float16 or dtype.itemsize == 1
 
 

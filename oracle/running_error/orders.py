@@ -178,7 +178,7 @@ def squared_error(sums: Floats, terms: Floats, model: ErrorModel) -> Floats:
 
 
 def parts_of(given: int, made: int, terms: int) -> int:
-    """The number of parts of a product after which its partial sums are looked at: as many as cost little beside it.
+    """How many parts a product is cut into to look at its partial sums: so few that this costs little compared with the product.
 
     Args: the numbers of elements of its two factors together and of the result, and of the terms of an element.
     """
@@ -221,7 +221,7 @@ def product(
     error = np.maximum(sequential_error(terms, model), squared_error(value[alike][some], terms, model))
     if by_sample:
         error = np.maximum(error, sequential_error(sample_after_sample(terms, samples), model))
-    # The error of some elements is far larger than that of others, and it is not known which these are.
+    # Some elements have a far larger error than others, and it is not known which.
     repeated = np.zeros(squares.shape)
     repeated[alike] = np.max(error / np.maximum(usual[some], np.finfo(float).tiny)) * usual
     return value, repeated, found

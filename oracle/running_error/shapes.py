@@ -1,4 +1,4 @@
-"""Error rules of rearranging, joining and allocating arrays, none of which rounds."""
+"""Error rules for rearranging, joining and allocating arrays. Nothing is rounded there."""
 
 from __future__ import annotations
 

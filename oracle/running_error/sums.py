@@ -16,7 +16,7 @@ from oracle.running_error.infinities import in_range
 from oracle.running_error.model import Floats, Twofold, added
 from oracle.running_error.squares import of_products
 
-# With fewer equal terms their errors add up to little more than errors of their own.
+# With fewer equal terms, their equal errors add up to little more than independent errors would.
 FEWEST = 4
 # Zeros are not counted as terms of products where they are more than all but one in so many; elsewhere it is not worth a product.
 FEW_OF = 8
@@ -101,7 +101,7 @@ def with_repeated(x: ErrorArray, together: Twofold, axes: tuple[int, ...]) -> Tw
 
 
 def _repeating(values: Floats) -> Any:
-    """The mask of rows with so many equal terms that their errors together may exceed those of all terms."""
+    """The mask of rows with many equal terms, whose equal errors together may exceed those of all other terms."""
     if values.size > SORTED:
         return orders.repeating(values, 1)
     ordered = np.sort(values, axis=-1)
@@ -168,7 +168,7 @@ def matmul(x: Any, y: Any) -> ErrorArray:
 
 
 def _has_few_terms(x: ErrorArray) -> bool:
-    """Whether most elements are exact zeros, as of a graph's neighbours."""
+    """Whether most elements are exact zeros, as in the matrix of a graph's neighbours."""
     return x.error is None and x.ndim > 1 and int(np.count_nonzero(x.value)) * FEW_OF < x.size
 
 

@@ -16,7 +16,7 @@ from oracle.running_error.mask import ErrorMask
 
 
 def _compared(function: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
-    """The outcome. Equal numbers are taken for the same number, such as the largest of a row beside the row."""
+    """The outcome of a comparison. Equal numbers count as the same number, for instance a row and its largest element."""
     made = function(x, y)
     if not isinstance(made, ErrorMask) or made.ambiguous is None:
         return made

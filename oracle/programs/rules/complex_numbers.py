@@ -279,7 +279,8 @@ def copy(input: Any, src: Any, non_blocking: bool = False, *, shown: Any) -> Any
 
 
 def register() -> None:
-    """Registers the rules of operations that treat both parts alike, when those of real numbers are known."""
+    """Registers the rules of operations that treat real and imaginary parts alike. It runs after the rules of real numbers are
+    known."""
     for name, own in list(RULES.items()):
         if own.recorded:
             RULES[f"{COMPLEX}{name}"] = own

@@ -204,7 +204,7 @@ def min_dim(input: Any, dim: int, keepdim: bool = False, *, shown: Any) -> Any:
 
 
 def _chosen(input: Any, dim: int, keepdim: bool, shown: Any, function: Any) -> Any:
-    """The index with the recorded choice among equals; the value is that of the rule's own choice."""
+    """The index, by the recorded choice among equal elements; the value, by the rule's own choice."""
     if not input.ndim:
         return (input, shown[1].numbers), lambda g, _: (g,)
     axis, index = dim % input.ndim, shown[1].numbers

@@ -69,7 +69,7 @@ def cubic_weights(t: Any, a: float = CUBIC) -> list[Any]:
 
 
 def sizes_of(input: Any, size: Any, scales: Any) -> tuple[tuple[int, ...], list[float]]:
-    """The output's size, and for each dimension the distance of its pixels in those of the input."""
+    """The output's size, and for each dimension the distance between its pixels, measured in pixels of the input."""
     given = scales[0] if len(scales) == 1 and isinstance(scales[0], (list, tuple)) else scales
     spatial = input.shape[2:]
     factors = list(given) if given and all(own is not None for own in given) else [None] * len(spatial)

@@ -139,7 +139,7 @@ def _unless_far(y: Any, far: Any) -> Any:
 
 
 def _far(axes: list[_Axis]) -> Any:
-    """The positions of which rounding leaves more than two pixels open along a dimension; None if there are no errors."""
+    """The positions for which rounding leaves more than two pixels possible along a dimension; None if there are no errors."""
     reaches = [LAMBDA * axis.sigma for axis in axes if axis.sigma is not None]
     return np.logical_or.reduce([own > 0.5 for own in reaches])[..., None] if reaches else None
 

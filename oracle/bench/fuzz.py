@@ -23,6 +23,7 @@ from oracle.fuzz.trial import judged
 from oracle.harness import cluster, executors
 from oracle.harness.jobs import as_done
 from oracle.harness.kept import Kept
+from oracle.wording.figures import counted
 
 SETTINGS = Settings("refbp", "torch", 0)
 CASES, QUICK_CASES, WARM = 600, 60, 20
@@ -69,7 +70,7 @@ class Fuzz:
         for workers in WORKERS:
             with executors.pool(workers) as pool:
                 rates[workers] = rate(jobs, pool, workers)
-            note(f"{workers} workers: {rates[workers]:.1f} cases a second")
+            note(f"{counted(workers, 'worker')}: {rates[workers]:.1f} cases a second")
             limit = APART if workers == 1 else None
             what = f"cases a second, {workers} child process{'es' if workers > 1 else ''}"
             measurements.append(single(what, rates[workers], limit=limit, at_least=True))

@@ -369,7 +369,7 @@ class Applied(nn.Module):
         (calls_sign, Unlike, "Unlike", "no call of it was seen"),
         (calls_sign, "rest", "rest", "no call of it was seen"),
         (calls_sign, sine, "oracle_tests::sine", "no operation with a gradient is a call of it"),
-        (seen_by_two_hooks, clipped, "clipped", "a tensor has it as one of several hooks"),
+        (seen_by_two_hooks, clipped, "clipped", "a tensor has several hooks"),
         (lambda x: checkpoint(calls_sign, x, use_reentrant=True), Sign, "Sign", "give use_reentrant=False"),
     ],
 )

@@ -318,8 +318,12 @@ def entering(given: torch.Tensor) -> torch.Tensor:
 
 
 def _is_plain(output: Any, targets: tuple[Any, ...]) -> bool:
-    """Whether a loss is called with one tensor as input, and tensors as targets, of numbers that are not complex."""
-    return all(isinstance(own, torch.Tensor) and not own.is_complex() for own in (output, *targets))
+    """Whether a loss is called with one tensor as input, and tensors as targets, of numbers that are not complex. Their
+    floating-point numbers have one dtype: where they have several, the calls of which torch composes a loss round differently."""
+    given = (output, *targets)
+    if not all(isinstance(own, torch.Tensor) and not own.is_complex() for own in given):
+        return False
+    return len({own.dtype for own in given if own.is_floating_point()}) == 1
 
 
 def upstream(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -27,6 +27,11 @@ def summed_to(g: Any, x: Any) -> Any:
     return np.sum(g, axis=axes).reshape(x.shape) if axes else g
 
 
+def in_dtype_of(g: Any, input: Any) -> Any:
+    """A gradient that a kernel converts to the dtype of its input before it adds up."""
+    return g.astype(input.dtype) if g.dtype != input.dtype else g
+
+
 def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
     """torch's dim as sorted nonnegative axes: all axes for None and for an empty list."""
     if dim is None or (isinstance(dim, (list, tuple)) and not dim):

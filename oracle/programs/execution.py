@@ -28,6 +28,8 @@ SAME = 1e-9
 NARROW = tuple(name for name, roundoff in ROUNDOFF.items() if roundoff > UNIT_ROUNDOFF["float32"])
 # Rules that take masks of which rounding can change some elements; others get the recorded outcome.
 OF_MASKS = ("where", "masked_fill", "mul", "_to_copy", "view", "write", "clone")
+# Operations with an argument dtype, which convert their input to it before they compute.
+CONVERTS_FIRST = ("sum", "nansum", "mean", "prod", "cumsum", "cumprod", "linalg_vector_norm", "norm")
 KNOWN = (*FLOATS, "bool", "int64", "int32", "int16", "int8", "uint8")
 
 
@@ -193,11 +195,15 @@ class Run:
             args, kwargs = replaced((args, kwargs), ErrorMask, lambda own: own.value)
         shown = {"shown": call.recorded} if rule.shown else {}
 
-        narrow = next((held.dtype for held in call.recorded[:1] if held is not None and held.dtype in NARROW), None)
+        result = next((held.dtype for held in call.recorded[:1] if held is not None and held.dtype in FLOATS), None)
+        computes_in_its_dtype = rule.name in CONVERTS_FIRST or any(map(_has_dimensions, _arrays((args, kwargs))))
 
         def taken(x: ErrorArray, gradients: bool) -> Any:
-            if narrow is not None and x.ndim == 0 and x.dtype.itemsize > 2:
-                x = _perhaps_rounded(x, narrow)
+            if result is not None and computes_in_its_dtype and ROUNDOFF[result] > ROUNDOFF[x.dtype.name]:
+                if rule.name in CONVERTS_FIRST:
+                    x = converted(x, x.model.of(result))
+                elif x.ndim == 0:
+                    x = _beside_narrower(x, result)
             return self.arithmetic.widened(x, rule, gradients)
 
         def made_by(gradients: bool) -> tuple[Any, Callable[..., Any]]:
@@ -278,21 +284,27 @@ class Run:
             own for own, g in zip(step.call.results, grads, strict=True) if g is not None
         ):
             raise NoRule("a gradient arrives at a result for which there is no rule")
+        result = next((grad.dtype.name for grad in grads if isinstance(grad, ErrorArray)), None)
         grads = [None if grad is None else self.arithmetic.widened(grad, step.rule, gradients=True) for grad in grads]
         found = step.backward(grads[0]) if step.call.single else step.backward(*grads)
         found = found if isinstance(found, (tuple, list)) else (found,)
         for place, (argument, grad) in enumerate(zip(step.call.args, found, strict=False)):
-            self._hand_back(argument, grad, arrived, step.rule, place)
+            self._hand_back(argument, grad, arrived, step.rule, place, result)
 
-    def _hand_back(self, argument: Any, grad: Any, arrived: dict[int, Any], rule: Rule, place: int) -> None:
+    def _hand_back(
+        self, argument: Any, grad: Any, arrived: dict[int, Any], rule: Rule, place: int, result: str | None
+    ) -> None:
+        """Adds the gradient of an argument; `result` is the dtype of the operation's result."""
         if grad is None:
             return
         if isinstance(argument, list):
             for own, part in zip(argument, grad, strict=True):
-                self._hand_back(own, part, arrived, rule, place)
+                self._hand_back(own, part, arrived, rule, place, result)
         elif isinstance(argument, Ref) and argument.differentiable and _is_floating(self.values[argument.value]):
             of = self.values[argument.value]
             assert grad.shape == of.shape, f"{grad.shape} for {of.shape}"
+            if result is not None and of.ndim == 0 and ROUNDOFF[result] > ROUNDOFF[of.dtype.name]:
+                grad = self._stored(grad, result, rule, place)  # of a number beside a tensor of a narrower dtype
             _add(arrived, argument.value, self._stored(grad, of.dtype.name, rule, place))
 
     def _stored(self, x: Any, dtype: str, rule: Rule, argument: int | None = None) -> Any:
@@ -335,9 +347,15 @@ def _arrays(arguments: Any) -> list[Any]:
     return [arguments] if isinstance(arguments, (np.ndarray, ErrorArray, ErrorMask)) else []
 
 
-def _perhaps_rounded(x: ErrorArray, dtype: str) -> ErrorArray:
-    """A number without dimensions, which some kernels round to the dtype of the tensor beside it, and others do not."""
-    return with_more(x, where_it_rounds(x.value, x.model.of(dtype)))
+def _has_dimensions(x: Any) -> bool:
+    return isinstance(x, ErrorArray) and x.ndim > 0
+
+
+def _beside_narrower(x: ErrorArray, dtype: str) -> ErrorArray:
+    """A number without dimensions beside a tensor of a narrower dtype, in which each call then stores its result. Some kernels
+    round the number to that dtype, others do not."""
+    rounded = with_more(x, where_it_rounds(x.value, x.model.of(dtype)))
+    return ErrorArray(x.value, x.model.of(dtype), rounded.error, scale=rounded.scale, hidden=rounded.own_hidden)
 
 
 def _is_narrow(x: Any) -> bool:

@@ -364,7 +364,7 @@ class ErrorArray(ArrayLike, NDArrayOperatorsMixin):
 
 def converted(x: ErrorArray, model: ErrorModel) -> ErrorArray:
     """An array in the model's dtype. Exact numbers stay exact, since every implementation rounds them to the same value."""
-    error, narrower = x.error, model.unit_roundoff > x.model.unit_roundoff
+    error, narrower = x.error, model.unit_roundoff > x.model.unit_roundoff or model.largest < x.model.largest
     value, quantum = x.value, x.quantum
     if narrower and error is None:
         value = held_in(model.dtype, value)

@@ -10,6 +10,7 @@ import numpy as np
 from oracle.programs.adjoint import (
     axes_of,
     gathered_last,
+    in_dtype_of,
     in_one_kernel,
     kept_dims,
     plain,
@@ -253,7 +254,7 @@ def cumsum(input: Any, dim: int) -> Any:
     def added(x: Any) -> Any:
         return in_one_kernel(lambda x: np.cumsum(x, axis=axis), x)
 
-    return added(input), lambda g: (turned(added(turned(g))),)
+    return added(input), lambda g: (turned(added(turned(in_dtype_of(g, input)))),)
 
 
 @rule("prod")

@@ -17,6 +17,7 @@ import torch
 from oracle.judging.rows import UNJUDGED, WRONG
 from oracle.modules.calls import Node, dense
 from oracle.modules.graph import Edge, edge_of, nodes_behind
+from oracle.modules.passes import Passes
 from oracle.modules.workers import on_one_thread
 from oracle.subjects.torch import array
 from oracle.wording.figures import figure
@@ -88,19 +89,19 @@ class Arrivals:
     Args:
         names: the names of parameters.
         is_judged: called with a parameter's name; tells whether the gradient that it gets in a nested backward pass is judged.
+        passes: the backward passes that run.
     Attributes:
         astray: the gradients that differ from the sum of what was passed on.
         not_finite: the first node that passed on NaN or an infinity although all that arrived was finite.
     """
 
-    def __init__(self, names: Mapping[torch.Tensor, str], is_judged: Callable[[str], bool]) -> None:
-        self.names, self.is_judged = names, is_judged
+    def __init__(self, names: Mapping[torch.Tensor, str], is_judged: Callable[[str], bool], passes: Passes) -> None:
+        self.names, self.is_judged, self.passes = names, is_judged, passes
         self.astray: list[Astray] = []
         self.not_finite: Node | None = None
         self._sums: dict[Edge, _Sum] = {}
         self._left: dict[torch.Tensor, tuple[int, float] | None] = {}
         self._hooks: list[Any] = []
-        self._task: int | None = None
         self._running: Node | None = None
         self._is_finite = True  # whether what arrived at the running node is
         self._arrived: _Sum | None = None  # at the leaf that is next, if it is what was passed on
@@ -125,12 +126,6 @@ class Arrivals:
             elif parameter in self.names:
                 self._accumulate(node, parameter)
 
-    def _is_inside(self) -> bool:
-        """Whether a nested backward pass runs, inside of the one that is followed."""
-        task = torch._C._current_graph_task_id()
-        self._task = task if self._task is None else self._task
-        return task != self._task
-
     def _pass_on(self, edge: Edge, gradient: torch.Tensor, giver: Node | None) -> None:
         so_far = self._sums.get(edge)
         if so_far is None:
@@ -145,7 +140,7 @@ class Arrivals:
 
         def hook(gradients: tuple[torch.Tensor | None, ...], _: Any) -> None:
             for edge, gradient in zip(edges, gradients, strict=False):
-                if gradient is not None and edge[0] is not None and not self._is_inside():
+                if gradient is not None and edge[0] is not None and not self.passes.is_inside:
                     self._pass_on(edge, gradient, node)
                     if self._is_finite and self.not_finite is None and not self._sums[edge].is_finite:
                         self.not_finite = node
@@ -157,7 +152,7 @@ class Arrivals:
 
         def hook(gradients: tuple[torch.Tensor | None, ...]) -> None:
             self._arrived = None
-            if self._is_inside():
+            if self.passes.is_inside:
                 return
             self._running, self._is_finite = node, True
             for number, gradient in enumerate(gradients):
@@ -186,7 +181,7 @@ class Arrivals:
             self._compare(parameter)
             if gradients[0] is None:
                 return
-            if self._is_inside() and (
+            if self.passes.is_inside and (
                 self._running is None
                 or any(behind is node for behind, _ in self._running.next_functions)
                 or not self.is_judged(name)

@@ -22,6 +22,7 @@ from oracle.case.names import is_buffer
 from oracle.modules.as_parts import mixed
 from oracle.modules.calls import Call, Node, Slice, blank_of
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, unrecorded
+from oracle.modules.passes import Passes
 from oracle.modules.sampled.plans import Plan
 from oracle.modules.sampled.sampler import Sampler, TooLarge
 from oracle.modules.specs import MOVING, class_name, layer_spec, layer_type, own_forward, refusal, state_of
@@ -42,6 +43,7 @@ class Capture:
         copied: called with each tensor that is copied, and the copy of its values.
         sampler: draws elements of large calls, so that only these are copied; None if all of them are.
         kept: copies of parameters that exist anyway, by the tensor's id; one is used while it has the parameter's values.
+        passes: the backward passes that run.
     Attributes:
         calls: the calls, in order.
         reached: the calls whose output received a gradient, in order of arrival.
@@ -57,7 +59,9 @@ class Capture:
         copied: Callable[[torch.Tensor, Array], None],
         sampler: Sampler | None = None,
         kept: Mapping[int, torch.Tensor] | None = None,
+        passes: Passes | None = None,
     ) -> None:
+        self.passes = passes or Passes()
         self.names, self.done, self.copied, self.sampler, self.kept = names, done, copied, sampler, kept or {}
         self.calls: list[Call] = []
         self.reached: list[Call] = []
@@ -215,8 +219,11 @@ class Capture:
         shape, dtype = output.shape, output.dtype
 
         def hook(gradients: tuple[torch.Tensor | None, ...]) -> None:
-            if not self.differentiating or not any(own.startswith("grad") for own in call.expected):
+            if not self._takes(call) or not any(own.startswith("grad") for own in call.expected):
                 return  # such as a gradient that the network takes within its forward pass
+            if call.grad_output is not None and call.pending > 0 and not call.behind:
+                call.forget()  # other code takes some of its gradients several times
+                return
             gradient = gradients[number]
             if gradient is not None:
                 call.arrive(gradient if part is None else part(gradient))
@@ -246,13 +253,13 @@ class Capture:
         def hook(gradients: tuple[torch.Tensor | None, ...], _: Any) -> None:
             for place, (quantity, part) in out:
                 gradient = gradients[place]
-                if not self.differentiating or quantity not in call.expected:
+                if not self._takes(call) or quantity not in call.expected:
                     continue
                 if gradient is not None:
                     call.add(quantity, gradient if part is None else part(gradient))
                 elif not call.behind:
                     call.forget()
-            if self.differentiating:
+            if self._takes(call):
                 call.pending -= 1
                 if not call.pending:
                     call.add_zeros()
@@ -297,11 +304,18 @@ class Capture:
         """Runs the backward pass; afterwards every call that received a gradient has all expected quantities."""
         self.differentiating = True
         try:
-            torch.autograd.backward(outputs, upstream)
+            with self.passes.followed():
+                torch.autograd.backward(outputs, upstream)
         finally:
             self.differentiating = False
         for call in self.reached:
+            if call.pending > 0 and not call.behind:  # a pass of other code asked for some of its gradients only
+                call.forget()
             call.add_zeros()
+
+    def _takes(self, call: Call) -> bool:
+        """Whether the pass that runs hands gradients to the module. A call beside its graph gets them in other passes only."""
+        return self.differentiating and not (call.behind and self.passes.asks)
 
     def _copied(self, tensor: torch.Tensor) -> Array:
         """A copy of a tensor's current values; a layer's output that is the next one's input is copied only once."""

@@ -29,6 +29,7 @@ from oracle.modules.graph import age_of
 from oracle.modules.module_step import JudgedPart, judged_part
 from oracle.modules.operation_rows import Judged, judged
 from oracle.modules.operations import Operation
+from oracle.modules.passes import Passes
 from oracle.modules.sampled.draws import Draw, Shape
 from oracle.modules.sampled.plans import DRAWN
 from oracle.modules.sampled.sampler import Sampler
@@ -89,9 +90,10 @@ class Step:
     def __init__(self, training: Training, number: int) -> None:
         self.training = training
         self.sampler = sampler = None if training.seed is None else Sampler(training.seed, number)
-        self.watch = Watch(training.module, training.names, training.references, sampler)
-        self.capture = Capture(training.names, self._judge_call, self.watch.copied, sampler, training.kept)
-        self.arrivals = Arrivals(training.names, self._judges_inside)
+        passes = Passes()
+        self.watch = Watch(training.module, training.names, training.references, sampler, passes)
+        self.capture = Capture(training.names, self._judge_call, self.watch.copied, sampler, training.kept, passes)
+        self.arrivals = Arrivals(training.names, self._judges_inside, passes)
         self.workers = Workers(torch.get_num_threads())
         self.parts: dict[str, list[Future[JudgedPart]]] = {}
         self.operations: list[tuple[Operation, Future[Judged]]] = []

@@ -11,6 +11,7 @@ import torch
 
 from oracle.modules.calls import copy_of
 from oracle.modules.operations import Called, Operation
+from oracle.modules.passes import Passes
 from oracle.modules.used_references import References
 from oracle.programs.program import Held
 
@@ -26,8 +27,8 @@ class TensorHooks:
         names: the names of parameters.
     """
 
-    def __init__(self, references: References, names: Mapping[torch.Tensor, str]) -> None:
-        self.references, self.names = references, names
+    def __init__(self, references: References, names: Mapping[torch.Tensor, str], passes: Passes) -> None:
+        self.references, self.names, self.passes = references, names, passes
         self._handles: list[Any] = []
         self._count = 0
 
@@ -96,11 +97,11 @@ class TensorHooks:
         hooks = tensor._backward_hooks
         assert hooks is not None
         theirs = list(hooks.items())
-        self._handles.append(tensor.register_hook(before))  # type: ignore[no-untyped-call]
+        self._handles.append(tensor.register_hook(self.passes.without_asked(before)))  # type: ignore[no-untyped-call]
         for key, own in theirs:  # hooks are called in the order of the dict, so these come after `before`
             del hooks[key]
             hooks[key] = own
-        self._handles.append(tensor.register_hook(after))  # type: ignore[no-untyped-call]
+        self._handles.append(tensor.register_hook(self.passes.without_asked(after)))  # type: ignore[no-untyped-call]
 
     def _follow_accumulation(
         self, tensor: torch.Tensor, operation: Operation, done: Callable[[Operation], None]

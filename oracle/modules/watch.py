@@ -24,6 +24,7 @@ from oracle.modules.cuts import Cuts
 from oracle.modules.graph import Edge, age_of, calls_of, is_compiled, is_ours, is_scripted, nodes_behind
 from oracle.modules.inner_passes import InnerPasses
 from oracle.modules.operations import Called, Operation, computes, differentiate, main_call, maker_of, plain_name
+from oracle.modules.passes import Passes
 from oracle.modules.referenced import Referenced
 from oracle.modules.sampled.draws import Draw
 from oracle.modules.sampled.operations import parts_of
@@ -45,6 +46,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         names: the names of parameters.
         references: the user's references, by custom autograd.Function, operation of torch.library, module or hook.
         sampler: draws elements of large operations; None if all of them are recorded.
+        passes: the backward passes that run.
     """
 
     def __init__(
@@ -53,13 +55,14 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         names: Mapping[torch.Tensor, str],
         references: References,
         sampler: Sampler | None,
+        passes: Passes,
     ) -> None:
         super().__init__(self._here)
-        self.sampler = sampler
+        self.sampler, self.passes = sampler, passes
         self.references = references
         self.of_ops = {name: kind for kind in references if (name := op_name(kind)) is not None}
         self.referenced = Referenced(module, references, names, self.held, self._found)
-        self.tensor_hooks = TensorHooks(references, names)
+        self.tensor_hooks = TensorHooks(references, names, passes)
         self.inner = InnerPasses()
         self.called: dict[int, Called] = {}
         self.paths = {id(own): name for name, own in module.named_modules()}
@@ -384,7 +387,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                 operation.add_hidden(self.learnt.pop())
             done(operation)
 
-        self._hooks += [node.register_prehook(on_one_thread(arriving)), node.register_hook(on_one_thread(leaving))]
+        before, after = (on_one_thread(self.passes.without_asked(own)) for own in (arriving, leaving))
+        self._hooks += [node.register_prehook(before), node.register_hook(after)]
 
     def release(self) -> None:
         """Releases autograd's graph, whose nodes hold these hooks, a cycle that Python's collector cannot see."""

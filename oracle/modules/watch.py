@@ -19,6 +19,7 @@ from torch.nn.modules import module as hooks
 from torch.utils.checkpoint import CheckpointFunction
 
 from oracle.case.arrays import Array
+from oracle.modules.aliases import hand_on, held_at
 from oracle.modules.calls import Node, copy_of, taken, with_share
 from oracle.modules.cuts import Cuts
 from oracle.modules.graph import Edge, age_of, calls_of, is_compiled, is_ours, is_scripted, nodes_behind
@@ -254,6 +255,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.seen("", outputs)
         owned = owned | self.referenced.owned()
         nodes = nodes_behind([*(own.grad_fn for own in outputs if own.grad_fn is not None), *self.inner.passes])
+        hand_on(nodes, self.edges, self.leaves)
         elsewhere = {age for least, most in self._elsewhere.values() for age in range(least - 1, most)}
         hides_parameters, counts = False, dict[str, int]()
         for node, first, last in calls_of(nodes, [event.number for event in self.events], elsewhere):
@@ -353,9 +355,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             if first != position:
                 continue
             variable = getattr(behind, "variable", None)
-            held = (
-                self.leaves.get(id(variable)) if variable is not None else self.edges.get((behind, number), (None,))[0]
-            )
+            held = held_at((behind, number), self.edges, self.leaves)
             own = read.get((id(variable), -1) if variable is not None else (behind._sequence_nr(), number))
             # The array was overwritten after it was first read.
             if own is not None and (held is None or not own.is_of(held)):

@@ -265,3 +265,47 @@ def test_gradients_of_several_outputs_differ(swaps: bool, monkeypatch: pytest.Mo
     report = oracle.check_module(Program(lambda _, x: TwoResults.apply(x)), torch.randn(3, 4, requires_grad=True))
     assert report.passed is not swaps
     assert [own.quantity for own in report.blame] == ["grad_input"] * swaps
+
+
+class Tagged(torch.Tensor):
+    """A subclass of tensors that changes nothing."""
+
+
+def written(x: Tensor) -> Tensor:
+    x[0] = x[1] * 2
+    return x + 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda own, x: own.layer(x.as_subclass(Tagged)).relu().as_subclass(Tensor) * 2,
+        lambda own, x: own.layer(x).as_subclass(Tagged).view(5, 3).t().contiguous().t(),
+        lambda own, x: own.layer(x).as_subclass(Tagged).as_subclass(Tensor).as_subclass(Tagged),
+        lambda own, x: written(own.layer(x).as_subclass(Tagged)).as_subclass(Tensor),
+    ],
+)
+def test_subclasses_of_tensors_are_judged(body: Callable[[Any, Tensor], Tensor]) -> None:
+    """Autograd hands a tensor on to its other class over a node that no ATen call stands for."""
+    torch.manual_seed(0)
+    report = oracle.check_module(Program(body, layer=nn.Linear(4, 3)), torch.randn(5, 4))
+    report.raise_for_discrepancy()
+    assert report.coverage.parameters == report.coverage.operations == 1
+
+
+def test_a_wrong_gradient_between_subclasses_is_found() -> None:
+    """The tensor before a change of class is taken from behind it: a mistake there has to show all the same."""
+
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x * 1.5
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            return grad * 3
+
+    torch.manual_seed(0)
+    module = Program(lambda own, x: Doubled.apply(own.layer(x).as_subclass(Tagged).tanh()) * 2, layer=nn.Linear(4, 3))
+    report = oracle.check_module(module, torch.randn(5, 4))
+    assert [(own.layer, own.quantity) for own in report.blame] == [("Doubled", "grad_input")], report

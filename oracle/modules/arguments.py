@@ -11,6 +11,7 @@ import torch
 
 from oracle.judging.profile import Profile
 from oracle.modules import nested
+from oracle.modules.specs import is_of_torch, loss_type
 from oracle.modules.used_references import References, is_apply
 from oracle.subjects.torch import tensor
 
@@ -24,16 +25,17 @@ def checked(module: Any, x: Any, loss: Any, target: Any, optimizer: Any, steps: 
     _check_module(module, x)
     if loss is not None and not callable(loss):
         raise ModuleError(f"loss is called as loss(output, target), got {type(loss).__name__}")
-    if (loss is None) != (target is None):
-        lacking = "target" if target is None else "loss"
-        raise ModuleError(f"loss and target belong together: {lacking} is missing")
+    if loss is None and target is not None:
+        raise ModuleError("loss and target belong together: loss is missing")
+    if loss is not None and target is None and not _takes_output_alone(loss):
+        raise ModuleError("loss and target belong together: target is missing, and loss(output) lacks an argument")
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise ModuleError(f"steps is a whole number from 1 on, got {steps!r}")
     if optimizer is not None:
         _check_optimizer(module, optimizer)
     targets = target if isinstance(target, tuple) else () if target is None else (target,)
     made = tuple(tensor(given) if isinstance(given, np.ndarray) else given for given in targets)
-    for given in made:
+    for given in made if loss_type(loss) is not None else ():
         if next(nested.tensors_in(given), None) is None:
             raise ModuleError(f"target is a tensor, or holds some, got {type(given).__name__}")
     return made
@@ -88,7 +90,7 @@ def _check_module(module: Any, x: Any) -> None:
     if not isinstance(module, torch.nn.Module):
         raise ModuleError(f"check_module expects a torch.nn.Module, got {type(module).__name__}")
     tensors = list(nested.tensors_in(x))
-    if not tensors:
+    if not tensors and (is_of_torch(type(module)) or isinstance(x, np.ndarray)):
         inside = f" of {', '.join(type(own).__name__ for own in x)}" if isinstance(x, tuple) and x else ""
         raise ModuleError(
             f"x is a torch.Tensor, or a tuple, list, dict or dataclass with one, got {type(x).__name__}{inside}"
@@ -102,6 +104,17 @@ def _check_module(module: Any, x: Any) -> None:
             raise ModuleError(f"{name} is not initialised yet: call the module once, then check it")
     if any(own.device.type == "meta" for own in [*tensors, *held.values()]):
         raise ModuleError("tensors on the device meta hold no numbers that could be judged")
+
+
+def _takes_output_alone(loss: Any) -> bool:
+    """Whether a loss can be called without a target, as one of two views of the data in its output can."""
+    try:
+        inspect.signature(loss.forward if isinstance(loss, torch.nn.Module) else loss).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it does not say which arguments it takes
+        pass
+    return True
 
 
 def _check_optimizer(module: torch.nn.Module, optimizer: Any) -> None:

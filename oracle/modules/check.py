@@ -69,11 +69,13 @@ def check_module(
             such as LayerNorm's gradients of parameters on the CPU; for many samples these are undecided. On other devices
             every layer may add up in 16 bits.
         x: the input, or a tuple of several arguments. Each may be a nested tuple, list, dict or dataclass of tensors, and so may
-            the module's output. Gradients of inputs are computed for tensors that require them; the report names the layers
-            whose input does not.
-        loss: called as loss(output, target); a loss of torch.nn is judged like a layer. Without a loss the upstream gradient is
-            random, the same in every call.
-        target: the loss's arguments after the output: one, or a tuple of several, each nested like x.
+            the module's output. A module of your own may take no tensor; give () if it takes nothing. Gradients of inputs are
+            computed for tensors that require them; the report names the layers whose input does not.
+        loss: called as loss(output, target), or as loss(output) if there is no target. A loss of torch.nn is judged like a layer,
+            if it gets numbers of one dtype and broadcasts none. Without a loss the upstream gradient is random, the same in
+            every call.
+        target: the loss's arguments after the output: one, or a tuple of several, each nested like x. That of a function may be
+            a plain number.
         optimizer: an optimizer of parameters of the module; each step then ends with an update. It is judged if it is one of
             torch.optim's that refbp has, or derives from one; else it is unjudged, unless the profile leaves `param.*` out.
         steps: the number of steps; all use the same data.

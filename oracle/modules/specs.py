@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from oracle.case.case import CONTAINERS, Spec
@@ -27,8 +28,12 @@ def layer_type(module: torch.nn.Module) -> str | None:
 
 def class_name(made: type) -> str:
     """The name of a class for a report: with its module's path, unless it is one of torch.nn's or torch.optim's."""
-    is_torchs = made.__module__.startswith(("torch.nn.", "torch.optim."))
-    return made.__qualname__ if is_torchs else f"{made.__module__}.{made.__qualname__}"
+    return made.__qualname__ if is_of_torch(made) else f"{made.__module__}.{made.__qualname__}"
+
+
+def is_of_torch(made: type) -> bool:
+    """Whether a class is one of torch.nn's or torch.optim's."""
+    return made.__module__.startswith(("torch.nn.", "torch.optim."))
 
 
 def loss_type(loss: Any) -> str | None:
@@ -66,6 +71,20 @@ def layer_spec(module: torch.nn.Module, type: str) -> Spec:
 
 def loss_spec(loss: torch.nn.Module, type: str) -> Spec:
     return Spec(type, {name: _option(loss, name) for name in _arguments(LOSSES[type])})
+
+
+def takes(spec: Spec, output: torch.Tensor, targets: Sequence[torch.Tensor]) -> bool:
+    """Whether the reference's loss takes targets of these shapes: it broadcasts none, unlike torch's."""
+    if all(own.shape == output.shape for own in targets if own.is_floating_point()):
+        return True
+    blank = [
+        np.zeros(tuple(own.shape), "float64" if own.is_floating_point() else "int64") for own in (output, *targets)
+    ]
+    try:
+        LOSSES[spec.type](**dict(spec.options))(*blank)
+    except ValueError:
+        return False
+    return True
 
 
 def optimizer_spec(optimizer: torch.optim.Optimizer, type: str, names: Mapping[torch.Tensor, str]) -> Spec:

@@ -34,7 +34,7 @@ from oracle.modules.sampled.draws import Draw, Shape
 from oracle.modules.sampled.plans import DRAWN
 from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.second_derivatives import compared
-from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type
+from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type, takes
 from oracle.modules.used_references import References
 from oracle.modules.watch import Watch
 from oracle.modules.workers import Workers
@@ -142,16 +142,17 @@ class Step:
                 return
             self.at = "loss"
             kind = loss_type(run.loss) if _is_plain(output, run.targets) else None
-            call = Call("loss", kind or type(run.loss).__name__, None, "the reference has no such loss")
-            if kind is not None:
-                call.spec, call.reason = loss_spec(run.loss, kind), ""  # type: ignore[arg-type]
+            spec = None if kind is None else loss_spec(run.loss, kind)  # type: ignore[arg-type]
+            spec = spec if spec is None or takes(spec, output, run.targets) else None
+            call = Call("loss", kind or type(run.loss).__name__, spec, "" if spec else "the reference has no such loss")
+            if spec is not None:
                 capture.enter(call, output, {})
             with self.watch.forward("loss"):
                 value = run.loss(output, *run.targets)
             if not isinstance(value, torch.Tensor):
                 raise ModuleError(f"loss gives {type(value).__name__}: it has to give a tensor")
             self.outputs = [value]
-            if kind is not None:
+            if spec is not None:
                 capture.leave(call, value, {})
             self.loss_call = call
 

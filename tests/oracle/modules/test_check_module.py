@@ -871,6 +871,10 @@ class Texts(nn.Module):
         ),
         ((lambda x: x, torch.ones(1, 2)), "expects a torch.nn.Module, got function"),
         ((nn.Linear(2, 2), torch.ones(1, 2), nn.MSELoss()), "target is missing"),
+        (
+            (nn.Linear(2, 2), torch.ones(1, 2), lambda y, t: y.sum()),
+            "target is missing, and loss(output) lacks an argument",
+        ),
         ((nn.Linear(2, 2), torch.ones(1, 2), None, torch.ones(1, 2)), "loss is missing"),
         ((nn.Linear(2, 2), torch.ones(1, 2), nn.MSELoss(), 3), "target is a tensor, or holds some, got int"),
         (

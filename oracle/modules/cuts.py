@@ -36,11 +36,12 @@ class Cuts:
         self._used: dict[Node | torch.Tensor, Cut] = {}
         self._lost: list[tuple[Cut, list[torch.Tensor]]] = []
 
-    def see(self, name: str, tensors: list[torch.Tensor]) -> None:
-        """Takes note of a call that is about to read these tensors."""
+    def see(self, name: str, tensors: list[torch.Tensor], writes: bool) -> None:
+        """Takes note of a call that is about to read these tensors. One that then writes to the first of them, as an average of
+        parameters is kept up to date, does not use it for anything else."""
         if not torch.is_grad_enabled():
             return
-        for tensor in tensors if self._detached else []:
+        for tensor in tensors[1 if writes else 0 :] if self._detached else []:
             key = memory_of(tensor)
             if key in self._detached and tensor.grad_fn is None and tensor not in self.parameters:
                 cut, source = self._detached.pop(key)

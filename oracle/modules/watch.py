@@ -178,12 +178,12 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         path = self.stack[-1] if self.stack else ""
         return Place(path, Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place(path)
 
-    def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
+    def seen(self, name: str, tensors: list[torch.Tensor], writes: bool = False) -> None:
         """Records the place in the graph of a tensor that is about to be read, or was returned."""
         self._unnoticed.begin()
         for tensor in tensors:
             self._note(tensor, only_seen=name == "detach")
-        self.cuts.see(name, tensors)
+        self.cuts.see(name, tensors, writes)
 
     def take(self, event: Event) -> None:
         """Records a call. Calls in torch.jit.fork run on other threads, each of which counts its own nodes."""

@@ -96,7 +96,8 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
             func = torch.ops.aten.zeros.default
         name, written = described(func)
         enabled, number = torch.is_grad_enabled(), torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
-        self.seen(name, [own for own in _pytree.tree_leaves((args, kwargs)) if isinstance(own, torch.Tensor)])
+        shown = [own for own in _pytree.tree_leaves((args, kwargs)) if isinstance(own, torch.Tensor)]
+        self.seen(name, shown, writes=bool(written))
         given = self.held(args, enabled), self.held({k: v for k, v in kwargs.items() if k not in LEFT_OUT}, enabled)
         into = []
         for argument, result in written:
@@ -134,8 +135,8 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Called with each call that was made."""
         self.events.append(event)
 
-    def seen(self, name: str, tensors: list[torch.Tensor]) -> None:
-        """Called with the tensors that a call is about to read."""
+    def seen(self, name: str, tensors: list[torch.Tensor], writes: bool = False) -> None:
+        """Called with the tensors that a call is about to read, and whether it then writes to the first of them."""
 
     def wrote(self, tensors: list[torch.Tensor]) -> None:
         """Called with the tensors to which a call has written."""

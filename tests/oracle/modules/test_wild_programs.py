@@ -309,3 +309,30 @@ def test_a_wrong_gradient_between_subclasses_is_found() -> None:
     module = Program(lambda own, x: Doubled.apply(own.layer(x).as_subclass(Tagged).tanh()) * 2, layer=nn.Linear(4, 3))
     report = oracle.check_module(module, torch.randn(5, 4))
     assert [(own.layer, own.quantity) for own in report.blame] == [("Doubled", "grad_input")], report
+
+
+@pytest.mark.parametrize("way", ["torch", "by hand"])
+def test_an_average_that_is_kept_in_the_forward_pass_is_not_missing_its_gradient(way: str) -> None:
+    """It is written through a detached view of its parameters, and read without gradients. A detached use is still found."""
+
+    class Averaged(nn.Module):
+        def __init__(self, uses: bool) -> None:
+            super().__init__()
+            self.layer, self.uses = nn.Linear(4, 3), uses
+            self.mean = torch.optim.swa_utils.AveragedModel(self.layer)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if way == "torch":
+                self.mean.update_parameters(self.layer)
+            else:
+                for kept, now in zip(self.mean.module.parameters(), self.layer.parameters(), strict=True):
+                    kept.detach().mul_(0.9).add_(now.detach(), alpha=0.1)
+            with torch.no_grad():
+                taught = self.mean(x)
+            more = x @ self.mean.module.weight.detach().T if self.uses else 0.0
+            return self.layer(x) - taught + more
+
+    torch.manual_seed(0)
+    x = torch.randn(5, 4)
+    oracle.check_module(Averaged(False), x).raise_for_discrepancy()
+    assert [own.verdict for own in oracle.check_module(Averaged(True), x).blame] == ["missing"]

@@ -249,8 +249,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._unnoticed.read(tensor, held)
 
     def watch(self, outputs: Iterable[torch.Tensor], owned: set[Node], done: Callable[[Operation], None]) -> None:
-        """Follows the operations that lead to these outputs, without nodes owned by others; calls `done` for each as soon as its
-        gradients have arrived."""
+        """Follows the operations that lead to these outputs, without nodes of others; `done` gets each with its gradients."""
         outputs = list(outputs)
         self.seen("", outputs)
         owned = owned | self.referenced.owned()

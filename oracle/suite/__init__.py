@@ -12,6 +12,7 @@ from oracle.suite import (
     activations,
     architectures,
     convolution,
+    lengths,
     linear,
     losses,
     networks,
@@ -40,6 +41,7 @@ FAMILIES: dict[ModuleType, tuple[str, ...]] = {
     optimizers: ("optimizer",),
     usual: ("usual",),
     values: ("value",),
+    lengths: ("length",),
     special: ("batch", "exact", "kink", "layout", "tie"),
 }
 

@@ -295,7 +295,7 @@ def test_a_function_of_another_form_is_told_what_is_expected(fn: Any, message: s
             "fits conv2d with stride=0, since stride of Conv2d expects an int of at least 1, or 2 of them, got 0",
         ),
         ("mse_loss", {"reduction": "avg"}, "reduction='avg', since a loss expects reduction 'none', 'mean' or 'sum'"),
-        ("softmax", {"dim": 9}, "fits softmax with dim=9, since softmax expects dim within the 3 dimensions"),
+        ("softmax", {"dim": 9}, "fits softmax with dim=9, since softmax expects dim within the 2 dimensions"),
         ("elu", {"alpha": None}, "fits elu with alpha=None, since it raises TypeError"),
         (
             "layer_norm",

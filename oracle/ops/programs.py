@@ -113,13 +113,15 @@ def _library(fn: Any, given: Iterable[Any]) -> str | None:
 class ProgramStep:
     """Calls of a function and its backward in one dtype, and the results of the program for the same arrays.
 
-    The function is called with the arrays as they are. If its results are right, it is called once more, with those that were
-    drawn not contiguous in memory.
+    The function is called with the arrays as they are. If its results are right, it is called once more: those arrays that were
+    drawn have other numbers then, and are not contiguous in memory. A function of torch is also differentiated by each array
+    alone, while the others require no gradient.
 
     drawn: the names of arrays that the user has not given; `grad_output` is the upstream gradient.
     library: the one in which the reference is written, if that is known.
     upstream: the gradient of the output, a tuple of them for several outputs, or None for a random one.
     normwise: whether errors are bounded by the norm of each array, as of a convolution by Fourier transform.
+    narrow: whether numbers in the reference, such as np.sqrt(8), do not widen the arrays.
     """
 
     name: str
@@ -131,6 +133,7 @@ class ProgramStep:
     drawn: frozenset[str] = frozenset()
     library: str | None = None
     normwise: bool = False
+    narrow: bool = False
     shown: dict[str, tuple[Array, Quantity]] = field(default_factory=dict)
 
     def judged(self, profile: Profile) -> list[Row]:
@@ -142,11 +145,48 @@ class ProgramStep:
             return self._held_against_others(rows, expected)
         if any(row.verdict in DISCREPANCIES or row.verdict == UNSUPPORTED for row in rows):
             return rows
-        again = self._rows(expected, self.drawn)
+        return self._in_later_calls(expected) or self._one_by_one(expected) or rows
+
+    def _in_later_calls(self, expected: Expectation) -> list[Row]:
+        """The rows of a second call, if they show a discrepancy that the first did not."""
+        other, due = self._with_other_numbers(expected)
+        again = other._rows(due, self.drawn)
         if not any(row.verdict in DISCREPANCIES for row in again):
-            return rows
+            return []
+        self.shown = dict(other.shown)
         why = f"only where not contiguous in memory: {', '.join(own for own in (*self.arrays, GRADIENT) if own in self.drawn)}"
+        if any(row.verdict in DISCREPANCIES for row in other._rows(due, frozenset())):
+            why = "only in a call after the first: it keeps something of an earlier one"
         return [_with_more(row, why) if row.verdict in DISCREPANCIES else row for row in again]
+
+    def _with_other_numbers(self, expected: Expectation) -> tuple[ProgramStep, Expectation]:
+        """The step with other numbers in place of those that were drawn, and what is expected of it."""
+
+        def other(own: Any) -> Any:
+            return None if own is None else -np.flip(own)
+
+        upstream: Any = expected.grad_output
+        if GRADIENT in self.drawn:
+            upstream = tuple(map(other, upstream)) if isinstance(upstream, tuple) else other(upstream)
+        arrays = {name: other(own) if name in self.drawn else own for name, own in self.arrays.items()}
+        step = replace(self, arrays=arrays, upstream=upstream, shown={})
+        try:
+            return step, step._expected()
+        except Exception:  # the reference does not run on other numbers
+            return self, expected
+
+    def _one_by_one(self, expected: Expectation) -> list[Row]:
+        """The rows of the gradients by each array alone, if they show a discrepancy."""
+        fn = getattr(self.fn, "one_by_one", None)
+        if fn is None or sum(own.dtype.kind not in "biu" for own in self.arrays.values()) < 2:
+            return []
+        step = replace(self, fn=fn, shown={})
+        alone = step._rows(expected, frozenset())
+        if not any(row.verdict in DISCREPANCIES for row in alone):
+            return []
+        self.shown = step.shown
+        why = "only where no other array requires a gradient"
+        return [_with_more(row, why) if row.verdict in DISCREPANCIES else row for row in alone]
 
     def _is_widened(self, row: Row) -> bool:
         """Whether the reference gives a wider dtype than the arrays have, and the function does not."""
@@ -155,13 +195,14 @@ class ProgramStep:
     def _without_widening(self, expected: Expectation, rows: list[Row]) -> tuple[Expectation, list[Row]]:
         """The expectation and the rows of a reference in NumPy whose numbers, such as np.sqrt(8), do not widen the arrays."""
         try:
-            narrow = self._expected(narrow=True)
+            narrow = replace(self, narrow=True)._expected()
         except Exception:  # a reference in torch, which does not widen them, may not run in NumPy
             return expected, rows
         found = self._rows(narrow, frozenset())
         if any(map(self._is_widened, found)):
             why = f"the reference gives another dtype than that of its arrays, {self.dtype}"
             return expected, [_with_more(row, why) if self._is_widened(row) else row for row in rows]
+        self.narrow = True
         return narrow, found
 
     def _rows(self, expected: Expectation, scattered: frozenset[str]) -> list[Row]:
@@ -256,13 +297,13 @@ class ProgramStep:
             and stays(errors(self, row.quantity), errors(other, row.quantity))
         }
 
-    def _expected(self, narrow: bool = False) -> Expectation:
+    def _expected(self) -> Expectation:
         values = list(self.arrays.values())
         if isinstance(self.reference, (refbp.Layer, refbp.Loss)):
             return of_pair(
                 lifted_layer(self.reference, WithErrors(ErrorModel(np.dtype(self.dtype)))), values, self.upstream
             )
-        program = program_of(self.reference, values, self.library, narrow)
+        program = program_of(self.reference, values, self.library, self.narrow)
         return expectation(program, (), self.upstream)
 
     def _made(self, expected: Expectation, scattered: frozenset[str]) -> tuple[list[Array], list[Array | None]]:

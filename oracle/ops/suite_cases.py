@@ -193,6 +193,22 @@ def _turned(case: Case) -> Case:
     )
 
 
+def again(case: Case) -> Case:
+    """The case with other numbers of the same shapes: the elements of the input and of each parameter in reverse order."""
+
+    def other(array: Array) -> Array:
+        return np.flip(array).copy()
+
+    return replace(
+        case,
+        name=f"{case.name},again",
+        why="a later call, with other numbers: it keeps nothing of the call before",
+        inputs=tuple(map(other, case.inputs)),
+        params={name: other(value) for name, value in case.params.items()},
+        grad_outputs=tuple(map(other, case.grad_outputs)),
+    )
+
+
 def reason_of(refused: BaseException) -> str:
     """The message of the layer or loss in one line, without the place that a case puts in front of it."""
     while refused.__cause__ is not None:

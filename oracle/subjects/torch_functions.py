@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 
 from oracle.case.arrays import Array, Constant
@@ -15,7 +17,8 @@ from oracle.subjects.torch import can_learn, shared
 def from_torch(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[..., tuple[Any, ...]]]]:
     """Turns a function of torch tensors, such as the `apply` of a torch.autograd.Function, into fn(x, …) -> (y, backward) for
     `oracle.check_op`. The function is called with tensors, and autograd computes the backward. If it returns several tensors,
-    also nested ones, the backward takes a gradient for each of floating-point or complex numbers."""
+    also nested ones, the backward takes a gradient for each of floating-point or complex numbers. `check_op` also differentiates
+    it by each array alone, while the others require no gradient."""
 
     def differentiable(*arrays: Array | None) -> tuple[Any, Callable[..., tuple[Any, ...]]]:
         given = [None if own is None else shared(own) for own in arrays]
@@ -40,6 +43,29 @@ def from_torch(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[...,
 
         return output, backward
 
+    def one_by_one(*arrays: Array | None) -> tuple[Any, Callable[..., tuple[Any, ...]]]:
+        output, together = differentiable(*arrays)
+
+        def backward(*grad_outputs: Array) -> tuple[Any, ...]:
+            grads = list(together(*grad_outputs))
+            for place, array in enumerate(arrays):
+                if grads[place] is not None and array is not None:
+                    with suppress(Exception):  # a function may need several: it then says so by itself
+                        grads[place] = _alone(differentiable, arrays, place, grad_outputs)
+            return tuple(grads)
+
+        return output, backward
+
+    one_by_one.__name__ = getattr(fn, "__name__", type(fn).__name__)
+    differentiable.one_by_one = one_by_one  # type: ignore[attr-defined]
     differentiable.__name__ = getattr(fn, "__name__", type(fn).__name__)
     differentiable.library = "torch"  # type: ignore[attr-defined]  # in which its reference is written too
     return differentiable
+
+
+def _alone(differentiable: Any, arrays: Sequence[Array | None], place: int, grad_outputs: Sequence[Array]) -> Any:
+    """The gradient of one array, while the others require none; zeros where no output depends on it."""
+    given = [own if number == place or own is None else own.view(Constant) for number, own in enumerate(arrays)]
+    output, backward = differentiable(*given)
+    learns = any(isinstance(made, torch.Tensor) and made.requires_grad for made in leaves(output))
+    return backward(*grad_outputs)[place] if learns else np.zeros_like(arrays[place])

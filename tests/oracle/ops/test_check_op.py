@@ -120,7 +120,7 @@ def test_arrays_of_one_s_own() -> None:
     grouped = oracle.check_op(
         "conv2d", lambda x, w, b: refbp.functional.conv2d(x, w, b, groups=2), groups=2, x=x, weight=weight
     )
-    assert grouped.passed and list(grouped.cases["case"].unique()) == ["conv2d/given"]
+    assert grouped.passed and list(grouped.cases["case"].unique()) == ["conv2d/given", "conv2d/given,again"]
     upstream = np.full((2, 6, 4, 3), 2.0)
     wide = torch.randn(6, 4, 3, 3, dtype=torch.float64)
     report = oracle.check_op(
@@ -348,6 +348,80 @@ def test_what_is_kept_from_an_earlier_call_is_found_out(op: str, options: dict[s
 
     report = oracle.check_op(op, stale, dtypes=("float64",), **options)
     assert {blame.quantity for blame in report.blame} == {"grad_input"}
+
+
+@pytest.mark.parametrize("kept", ["x", "weight", "gradient"])
+def test_what_is_kept_from_an_earlier_call_is_found_out_on_given_arrays(kept: str) -> None:
+    """Given arrays were used in a single call, in which a cache is filled, and a buffer that adds up is still zero."""
+    memory: dict[Any, Any] = {}
+
+    def linear(x: Any, weight: Any, bias: Any) -> tuple[Any, Backward]:
+        y, backward = refbp.functional.linear(x, weight, bias)
+        key = x.dtype
+        if kept == "x":
+            _, backward = refbp.functional.linear(memory.setdefault(key, x.copy()), weight, bias)
+        if kept == "weight":
+            _, backward = refbp.functional.linear(x, memory.setdefault(key, weight.copy()), bias)
+
+        def adding(dy: Any) -> Any:
+            dx, dw, db = backward(dy)
+            if kept == "gradient":
+                dw = memory[key] = memory.get(key, 0) + dw
+            return dx, dw, db
+
+        return y, adding
+
+    x, weight, bias = np.arange(6.0).reshape(2, 3) - 2, np.arange(3.0).reshape(1, 3), np.ones(1)
+    report = oracle.check_op("linear", linear, x=x, weight=weight, bias=bias)
+    wrong = {"x": "grad.weight", "weight": "grad_input", "gradient": "grad.weight"}[kept]
+    assert {blame.quantity for blame in report.blame} == {wrong}
+
+
+class UnlessFrozen(torch.autograd.Function):
+    """A linear layer whose weight's gradient is wrong where the input needs none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T + bias
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        rows = dy.reshape(-1, dy.shape[-1])
+        dw = (1 if needs_x else 2) * rows.T @ x.reshape(-1, x.shape[-1]) if needs_weight else None
+        return dy @ weight if needs_x else None, dw, rows.sum(0) if needs_bias else None
+
+
+def test_a_gradient_that_is_wrong_beside_frozen_arrays() -> None:
+    """Functions skip what `ctx.needs_input_grad` says is not needed; all arrays required a gradient, so this was never tried."""
+    fn, shapes = oracle.from_torch(UnlessFrozen.apply), {"x": (5, 3), "weight": (2, 3), "bias": (2,)}
+    report = oracle.check_op(F.linear, fn, dtypes=("float64",), **shapes)
+    assert [(own.quantity, own.cause_name) for own in report.blame] == [("grad.weight", "factor")]
+    assert report.blame[0].diagnosis.endswith("only where no other array requires a gradient")
+    given = {name: np.random.default_rng(0).standard_normal(shape) for name, shape in shapes.items()}
+    for arrays in ({}, given):
+        report = oracle.check_op("linear", fn, dtypes=("float64",), **arrays)
+        assert [(own.quantity, own.case.endswith(",alone")) for own in report.blame] == [("grad.weight", True)]
+
+
+def test_a_function_that_needs_all_gradients_together() -> None:
+    """It is differentiated together alone, and not blamed for the rest."""
+
+    class Together(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x, y)
+            return x * y
+
+        @staticmethod
+        def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            assert all(ctx.needs_input_grad)
+            x, y = ctx.saved_tensors
+            return dy * y, dy * x
+
+    assert oracle.check_op(torch.mul, oracle.from_torch(Together.apply), x=(3, 4), y=(3, 4)).passed
 
 
 def test_every_option_meets_other_memory_layouts_and_gradients() -> None:

@@ -223,6 +223,31 @@ def test_memory_layouts_of_a_program_s_arrays() -> None:
     assert layouts == [True, False, True, True]
 
 
+@pytest.mark.parametrize("drawn", [True, False])
+def test_what_is_kept_from_an_earlier_call_is_found_out(drawn: bool) -> None:
+    """A cache by shape, filled in the first call, and a gradient that is added to that of the first call."""
+    memory: dict[Any, Any] = {}
+
+    def stale(x: Any, y: Any) -> Any:
+        kept = memory.setdefault(x.dtype, x.copy())
+        return x * y, lambda dy: (dy * y, dy * kept)
+
+    def adding(x: Any, y: Any) -> Any:
+        def backward(dy: Any) -> Any:
+            memory[y.dtype, "sum"] = memory.get((y.dtype, "sum"), 0) + dy * y
+            return memory[y.dtype, "sum"], dy * x
+
+        return x * y, backward
+
+    x = (3, 4) if drawn else np.arange(12.0).reshape(3, 4)
+    for fn, quantity in [(adding, "grad_input")] + [(stale, "grad.y")] * drawn:
+        report = oracle.check_op(lambda x, y: x * y, fn, x=x, y=x)
+        assert {blame.quantity for blame in report.blame} == {quantity}
+        assert report.blame[0].diagnosis.endswith(
+            "only in a call after the first: it keeps something of an earlier one"
+        )
+
+
 def test_numbers_of_numpy_do_not_widen_the_reference() -> None:
     """x / np.sqrt(8) is float64 for an x of float32. A kernel in float32 is right, and so is one that NumPy widens too."""
 

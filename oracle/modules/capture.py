@@ -20,7 +20,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Spec
 from oracle.case.names import is_buffer
 from oracle.modules.as_parts import mixed
-from oracle.modules.calls import Call, Node, Slice, blank_of
+from oracle.modules.calls import Call, Node, Slice, blank_of, same
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, unrecorded
 from oracle.modules.passes import Passes
 from oracle.modules.sampled.plans import Plan
@@ -319,8 +319,12 @@ class Capture:
 
     def _copied(self, tensor: torch.Tensor) -> Array:
         """A copy of a tensor's current values; a layer's output that is the next one's input is copied only once."""
-        if self._last is not None and self._last[0] is tensor and self._last[1] == tensor._version:
-            return self._last[2]
+        last = self._last
+        is_last = last is not None and last[0] is tensor and last[1] == tensor._version
+        if (
+            last is not None and is_last and same(array(tensor.detach()), last[2])
+        ):  # a write to its `data` keeps the version
+            return last[2]
         kept = self.kept.get(id(tensor))
         copy = array(kept) if kept is not None and _is_same(tensor, kept) else copied(tensor)
         copy.flags.writeable = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -25,7 +25,7 @@ from oracle.modules.operation_rows import Judged
 from oracle.modules.operations import Operation
 from oracle.modules.specs import class_name, layer_type, optimizer_type
 from oracle.modules.step import Loss, Step, Training
-from oracle.modules.untouched import untouched
+from oracle.modules.untouched import buffers_that_changed, untouched
 from oracle.modules.used_references import References
 from oracle.report.about import About
 from oracle.report.coverage import Unjudged
@@ -110,6 +110,7 @@ def check_module(
     with untouched(torch_module, optimizer, list(nested.tensors_in(inputs))) as kept:
         run.training = replace(run.training, kept=kept)
         recorded = tuple(run.steps(steps))
+        changed = buffers_that_changed(torch_module, kept)
     left = around.put_back()
     known_as = {"torch", *([f"torch.optim.{optimizer_type(optimizer)}"] if optimizer else [])}
     judgement = judge_step(ModuleStep(run.case, recorded), run.training.profile, known_as)
@@ -129,6 +130,8 @@ def check_module(
         not_reached=run.not_reached(recorded),
         not_updated=run.not_updated(),
         not_held=tuple(run.not_held),
+        ignored=tuple(run.ignored),
+        unjudged_buffers=run.unjudged_of(changed, judgement.rows),
         not_finite=run.not_finite,
         left_changed=left,
     )
@@ -180,6 +183,7 @@ class _Run:
         self.covered = Covered(seed)
         self.not_asked_for: dict[str, None] = {}
         self.not_held: dict[str, None] = {}
+        self.ignored: dict[str, None] = {}
         self.not_finite = ""
 
     def steps(self, count: int) -> Iterator[RecordedStep]:
@@ -213,6 +217,7 @@ class _Run:
         self._cover(step, calls, operations)
         self.not_finite = self.not_finite or step.not_finite
         self.not_held |= step.watch.not_held
+        self.ignored |= step.watch.ignored
         notes = [row for call in calls for row in self._notes(number, call, error)]
         notes += self._cut_off(number, step)
         notes += [row for own in operations for row in self._of_operation(number, *own)]
@@ -250,6 +255,16 @@ class _Run:
         return tuple(
             name for own, name in self.training.names.items() if own.requires_grad and name not in self.covered.learnt
         )
+
+    def unjudged_of(self, buffers: Iterable[str], rows: Iterable[Row]) -> tuple[str, ...]:
+        """Those of these buffers that have no row."""
+        judged = {(row.layer.partition("#")[0], row.quantity) for row in rows}
+
+        def key(name: str) -> tuple[str, str]:
+            layer, _, short = name.rpartition(".")
+            return layer or self.case, f"buffer.{short}"
+
+        return tuple(name for name in buffers if key(name) not in judged)
 
     def not_updated(self) -> tuple[str, ...]:
         """The parameters with a gradient that the optimizer does not hold."""

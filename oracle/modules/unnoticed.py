@@ -1,4 +1,4 @@
-"""Finds writes to a tensor that autograd does not notice, although an operation of the graph has read it before."""
+"""Finds writes to a tensor of the graph that autograd does not notice: after an operation has read it, or before one reads it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import torch
 
+from oracle.modules.calls import Node, same
 from oracle.modules.graph import Edge, edge_of
+from oracle.programs.execution import KNOWN
 from oracle.programs.geometry import Geometry
 from oracle.programs.program import Held, Place
+from oracle.programs.torch_calls import memory_of
 
 
 class _Read(NamedTuple):
@@ -37,6 +40,10 @@ class Unnoticed:
         self._age = 0
         self._written: list[_Write] = []
         self._settled: list[_Write] = []
+        self._known: dict[Edge, Held] = {}
+        self._of_memory: dict[int, list[Edge]] = {}
+        self._changed: dict[Edge, Place] = {}
+        self._met_changed: list[tuple[Edge, int]] = []
 
     def begin(self) -> None:
         """Begins a call. Its node, if it has one, is the youngest. By now autograd has counted those writes of the last call that
@@ -49,6 +56,36 @@ class Unnoticed:
     def meet(self, edge: Edge) -> None:
         """Records that the call reads the tensor of this edge."""
         self._met.append((edge, self._age))
+
+    def know(
+        self, edge: Edge, tensor: torch.Tensor, held: Callable[[torch.Tensor], Held], here: Callable[[], Place]
+    ) -> None:
+        """Takes note of a tensor and its edge. Other memory may have been put in place of what its node has computed."""
+        first = self._known.get(edge)
+        if first is None:
+            self._known[edge] = first = held(tensor)
+            self._of_memory.setdefault(first.storage, []).append(edge)
+        elif first.dtype in KNOWN and first.storage != memory_of(tensor):
+            self._changed.setdefault(edge, here())
+
+    def meet_changed(
+        self, edge: Edge, tensor: torch.Tensor, held: Callable[[torch.Tensor], Held], is_whole: bool
+    ) -> None:
+        """Takes note of a read of numbers that are not those that a node has computed. `is_whole` says that all are recorded."""
+        if edge in self._changed and not (is_whole and same(self._known[edge].numbers, held(tensor).numbers)):
+            self._met_changed.append((edge, self._age))
+
+    def change(self, held: Held, here: Callable[[], Place]) -> None:
+        """Takes note of a write to a tensor. If autograd notices it, the tensor has another edge from now on."""
+        for edge in self._of_memory.get(held.storage, ()):
+            if self._known[edge].geometry.meets(held.geometry):
+                self._changed[edge] = here()
+
+    def ignored(self, nodes: Collection[Node], outputs: Collection[Edge]) -> dict[str, None]:
+        """Where changes are made that gradients ignore: a node of the graph, or its output, has the changed numbers."""
+        read = {(node._sequence_nr(), edge) for node in nodes for edge in node.next_functions}
+        found = (self._changed[edge] for edge, age in self._met_changed if (age, edge) in read or edge in outputs)
+        return {place.where or place.module: None for place in found}
 
     def read(self, tensor: torch.Tensor, held: Held) -> None:
         """Records a tensor that is read for the first time."""
@@ -78,3 +115,4 @@ class Unnoticed:
     def release(self) -> None:
         """Forgets everything, so that the graph is released."""
         self._read, self._met, self._written, self._settled = {}, [], [], []
+        self._known, self._of_memory, self._changed, self._met_changed = {}, {}, {}, []

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
 
+from oracle.modules.calls import same
 from oracle.programs.torch_calls import SPARSE, numbers_of
+from oracle.subjects.torch import array
 
 WITHOUT_GENERATORS = ("cpu", "meta", "mps")
 
@@ -38,6 +40,16 @@ def untouched(
             if tensor.is_leaf:
                 tensor.grad = None
         yield copies
+
+
+def buffers_that_changed(module: torch.nn.Module, kept: Mapping[int, torch.Tensor]) -> list[str]:
+    """The names of buffers that no longer hold what was kept of them, or that took the place of others."""
+
+    def is_kept(own: torch.Tensor) -> bool:
+        before = kept.get(id(own))
+        return before is not None and (own.layout in SPARSE or same(array(own), array(before)))
+
+    return [name for name, own in module.named_buffers() if not is_kept(own)]
 
 
 @contextmanager

@@ -73,6 +73,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.leaves: dict[int, Held] = {}
         self.compiled = is_compiled(module)
         self.spoilt: dict[str, Place] = {}
+        self.ignored: dict[str, None] = {}
         self.at = ""
         self.cuts = Cuts(self.parameters, self._here)
         self.learnt: list[dict[str, Array]] = []
@@ -218,9 +219,10 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         if torch._C._functorch.peek_interpreter_stack() is not None:  # its tensors have versions of their own
             return
         for tensor in tensors:
-            if tensor.requires_grad:  # it is part of the graph, like the chunks of torch.unsafe_chunk
-                continue
-            self._unnoticed.write(self.held(tensor), self._here)
+            held = self.held(tensor)
+            self._unnoticed.change(held, self._here)
+            if not tensor.requires_grad:  # otherwise it is part of the graph, like the chunks of torch.unsafe_chunk
+                self._unnoticed.write(held, self._here)
 
     def _note(self, tensor: torch.Tensor, only_seen: bool = False) -> None:
         """Records a tensor's place in the graph, and that its numbers are read, unless it is only seen."""
@@ -234,8 +236,10 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
                     self.not_held[self._here().where] = None
             return
         edge = (node, tensor.output_nr)
+        self._unnoticed.know(edge, tensor, self.held, self._here)
         if not only_seen:
             self._unnoticed.meet(edge)
+            self._unnoticed.meet_changed(edge, tensor, self.held, self.sampler is None)
             if tensor._is_view() and tensor._base is not None:
                 self._note(tensor._base)
         if edge in self.edges and (only_seen or edge not in self._only_seen):
@@ -271,6 +275,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             hides_parameters |= bool(operation.hidden)
             self._follow(node, operation, done)
         self.spoilt = self._unnoticed.harmful({age_of(node) for node in nodes})
+        self.ignored = self._unnoticed.ignored(nodes, [(own.grad_fn, own.output_nr) for own in outputs])
         self.tensor_hooks.watch([*self.read(), *self.parameters], self.held, done)
         self.events, self.edges, self.leaves = [], {}, {}
         self._unnoticed.release()

@@ -30,6 +30,8 @@ class About(Environment):
         not_reached: the parameters of a module that require a gradient and got none.
         not_updated: the parameters of a module with a gradient that the optimizer does not hold.
         not_held: where parameters are used that the module does not hold.
+        ignored: where numbers of the graph are changed unnoticed by autograd.
+        unjudged_buffers: the buffers of a module that change, and that no rule covers.
         not_finite: the place in a module where NaN or an infinity begins in the gradients.
         left_changed: the settings of the process that the subject left changed.
         command: a command or call that repeats the run.
@@ -50,6 +52,8 @@ class About(Environment):
     not_reached: tuple[str, ...] = ()
     not_updated: tuple[str, ...] = ()
     not_held: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    unjudged_buffers: tuple[str, ...] = ()
     not_finite: str = ""
     left_changed: tuple[str, ...] = ()
     command: str = ""
@@ -70,8 +74,9 @@ class About(Environment):
 
     @property
     def declared(self) -> str:
-        """How the subject's profile changes the judgement, which input gradients were not requested and so have no row, which
-        parameters no gradient reached or nothing trains, and where gradients stop being finite; "" if there is nothing to say."""
+        """How the subject's profile changes the judgement, and what a check of a module leaves out: input gradients that were not
+        requested, parameters that no gradient reached or nothing trains, changes that gradients ignore, and buffers. It also has
+        the place where gradients stop being finite. "" if there is nothing to say."""
         said = [*self.profile]
         if self.not_asked_for:
             said.append(f"no grad_input of {_named(self.not_asked_for)}, whose input requires no gradient")
@@ -79,6 +84,10 @@ class About(Environment):
             said.append(f"no gradient reached {_named(self.not_reached)}")
         if self.not_updated:
             said.append(f"the optimizer does not hold {_named(self.not_updated)}")
+        if self.ignored:
+            said.append(f"gradients ignore what is changed unnoticed by autograd, at {_named(self.ignored)}")
+        if self.unjudged_buffers:
+            said.append(f"the changes of these buffers are not judged: {_named(self.unjudged_buffers)}")
         if self.not_held:
             said.append(f"parameters are used that the module does not hold, at {_named(self.not_held)}")
         if self.not_finite:

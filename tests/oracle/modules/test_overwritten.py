@@ -97,6 +97,88 @@ def test_what_is_overwritten_before_its_use(use: Callable[[Scaled, Tensor], Tens
     assert report.coverage.gradients == 1
 
 
+@pytest.mark.parametrize("use", USES, ids=lambda own: own.__name__)
+def test_a_change_that_the_gradient_ignores_is_told(use: Callable[[Scaled, Tensor], Tensor]) -> None:
+    """`y.data.mul_(2)` between two layers passed without a word, although the gradient lacks the factor 2."""
+    torch.manual_seed(0)
+    report = oracle.check_module(Scaled(use), torch.randn(5, 6))
+    changed = (clamp_a_result, round_straight_through, zero_a_row, near_zero, shift_rows)
+    assert ("gradients ignore what is changed unnoticed by autograd, at test_overw" in str(report)) == (use in changed)
+
+
+class Between(nn.Module):
+    """Two layers, and a change between them."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second, self.change = nn.Linear(4, 5), nn.Linear(5, 3), change
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.second(self.change(self.first(x)))
+        return result
+
+
+def doubled(y: Tensor) -> Tensor:
+    y.data.mul_(2)
+    return y
+
+
+def replaced(y: Tensor) -> Tensor:
+    y.data = y.data.sign()
+    return y
+
+
+def masked(y: Tensor) -> Tensor:
+    with torch.no_grad():
+        y[y < 0] = 0
+    return y
+
+
+def of_a_view(y: Tensor) -> Tensor:
+    y[:, :2].data.mul_(3)
+    return y
+
+
+def masked_with_gradients(y: Tensor) -> Tensor:
+    y[y < 0] = 0
+    return y
+
+
+def clamped_beyond(y: Tensor) -> Tensor:
+    with torch.no_grad():
+        return y.clamp_(-1e4, 1e4)
+
+
+def copied_data(y: Tensor) -> Tensor:
+    y.data = y.data.clone()
+    return y
+
+
+def overwritten_later(y: Tensor) -> Tensor:
+    z = y * 2 + 1
+    with torch.no_grad():
+        y.zero_().add_(1)
+    return z
+
+
+@pytest.mark.parametrize("change", [doubled, replaced, masked, of_a_view], ids=lambda own: own.__name__)
+@pytest.mark.parametrize("effort", ["full", "sample"])
+def test_a_change_between_two_layers_is_told_and_accuses_neither(change: Any, effort: str) -> None:
+    """The second layer was blamed, as if it had written to its input: the output of the first was copied before the change."""
+    torch.manual_seed(0)
+    report = oracle.check_module(Between(change), torch.randn(6, 4), effort=effort)
+    assert not report.blame and "gradients ignore what is changed unnoticed by autograd" in str(report)
+
+
+@pytest.mark.parametrize(
+    "change", [masked_with_gradients, clamped_beyond, copied_data, overwritten_later], ids=lambda own: own.__name__
+)
+def test_nothing_is_told_of_changes_that_the_gradient_knows_or_that_change_no_number(change: Any) -> None:
+    torch.manual_seed(0)
+    report = oracle.check_module(Between(change), torch.randn(6, 4))
+    assert report.passed and "gradients ignore" not in str(report), report
+
+
 @pytest.mark.parametrize("options", [{"max_norm": 0.5}, {"sparse": True}], ids=str)
 @pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
 def test_embeddings_with_options(kind: Callable[..., nn.Module], options: dict[str, float]) -> None:

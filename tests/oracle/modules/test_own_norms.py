@@ -81,3 +81,28 @@ def test_what_is_another_function_or_keeps_nothing_is_not_held_to_it(made: torch
         made.eval()
     report = oracle.check_module(torch.nn.Sequential(made).double(), torch.randn(3, 2, 6, 6).double())
     assert report.passed and buffers(report) == []
+
+
+class Reversed(torch.nn.Module):
+    """A norm that keeps running statistics with the momentum on the wrong side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+        self.register_buffer("count", torch.tensor(0))
+        self.register_buffer("scale", torch.ones(4))
+        self.mean: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean(0)
+        self.mean = 0.1 * self.mean + 0.9 * mean.detach()
+        self.count += 1
+        return (x - mean) * self.scale
+
+
+def test_buffers_that_nothing_judges_are_named() -> None:
+    """Nobody knows what a module's own buffers should become; the report passed, and did not say so."""
+    report = oracle.check_module(Reversed(), torch.randn(6, 4, requires_grad=True))
+    assert str(report).endswith("; the changes of these buffers are not judged: mean, count")
+    for net in (torch.nn.BatchNorm1d(4), torch.nn.Sequential(torch.nn.BatchNorm1d(4))):
+        assert "buffers" not in str(oracle.check_module(net, torch.randn(6, 4, requires_grad=True)))

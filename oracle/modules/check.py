@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from oracle.case.case import Case, CaseError
+from oracle.execution.network import check
 from oracle.harness.judge import judge_step
 from oracle.harness.surroundings import Surroundings
 from oracle.judging.profile import Profile
@@ -230,7 +232,11 @@ class _Run:
             if step.updated is not None:
                 observed += of_update(step.updated, self.case, self.kinds)
                 self.covered.add_update(step.updated)
-        parts += [judged_part(own, self.case, number, self.training.profile) for own in observed]
+        found = [judged_part(own, self.case, number, self.training.profile) for own in observed]
+        for own, part in zip(observed, found, strict=True):
+            if not part.rows and own.part.case.optimizer is not None:
+                notes.append(self._refused_update(number, own.part.case))
+        parts += found
         for row in (row for part in parts for row in part.rows if row.verdict == UNJUDGED):
             self.covered.leave_open(row.layer, row.layer_type, row.diagnosis)
         # A layer that adds nothing to the graph ran before the operation of the same age.
@@ -365,6 +371,17 @@ class _Run:
             if name not in called and name not in judged and not step:
                 said = "it was not called as a module in this step: nothing was tested"
                 yield self._note(step, name, "", UNDECIDED, said)
+
+    def _refused_update(self, number: int, case: Case) -> Row:
+        """The row of an update that the reference does not make."""
+        assert case.optimizer is not None
+        try:
+            check(case)
+            said = "the reference does not make it"
+        except CaseError as error:
+            said = f"the reference does not make it: {error}"
+        self.covered.leave_open("optimizer", case.optimizer.type, said)
+        return self._note(number, "optimizer", "", UNJUDGED, said, case.optimizer.type)
 
     def _unknown_optimizer(self, number: int, step: Step) -> Iterator[Row]:
         """A row for an optimizer that the reference lacks, unless the profile leaves updates out."""

@@ -16,6 +16,7 @@ import torch
 from oracle.case.arrays import Array
 from oracle.case.names import quantity_of
 from oracle.execution.memory import give_back
+from oracle.execution.network import OPTIMIZERS
 from oracle.judging.profile import Profile
 from oracle.judging.rows import UNJUDGED
 from oracle.modules import nested
@@ -269,7 +270,10 @@ class Step:
                 assert update is not None
                 layer, _, short = run.names[own].rpartition(".")
                 drawn = update.drawn(run.names[own])
-                shown = {f"{quantity}.{short}": value for quantity, value in _state(optimizer, own, drawn).items()}
+                shown = {
+                    f"{quantity}.{short}": value
+                    for quantity, value in _state(optimizer, update.spec.type, own, drawn).items()
+                }
                 shown[f"param.{short}"] = taken(drawn, own)
                 update.made.update({(layer, quantity): value for quantity, value in shown.items()})
             self.updated = update
@@ -356,16 +360,18 @@ def _before(
         update.params[name] = taken(drawn, own)
         if own.grad is not None:
             update.grads[name] = taken(drawn, own.grad)
-        for quantity, value in _state(optimizer, own, drawn).items():
+        for quantity, value in _state(optimizer, kind, own, drawn).items():
             update.state.setdefault(quantity, {})[name] = value
     return update
 
 
-def _state(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, drawn: Draw) -> dict[str, Array]:
-    """An optimizer's state by name. Scalars in it have torch's default dtype, whatever the parameter's; counts are unchanged."""
+def _state(optimizer: torch.optim.Optimizer, kind: str, parameter: torch.Tensor, drawn: Draw) -> dict[str, Array]:
+    """An optimizer's state by name, without what a class derived from torch's keeps beside it. Scalars in it have torch's default
+    dtype, whatever the parameter's; counts are unchanged."""
     state: dict[str, Array] = {}
+    known = {"step", *OPTIMIZERS[kind].state_names}  # type: ignore[attr-defined]
     for name, value in optimizer.state.get(parameter, {}).items():
-        if value is not None:
+        if value is not None and name in known:
             kept = torch.as_tensor(value)
             number = kept.ndim == 0 and kept.is_floating_point() and name != "step"
             kept = kept.to(parameter.dtype) if number else kept

@@ -57,3 +57,44 @@ def test_a_fused_update_that_does_nothing_is_wrong() -> None:
     table = judged("SGD", {"lr": 0.1, "fused": True}, torch.bfloat16).table
     wrong = table[table.verdict == "wrong"]
     assert set(wrong.quantity) == {"param.weight"} and set(wrong.layer) == {"0", "2"}
+
+
+class Averaged(torch.optim.Adam):
+    """Adam that keeps an average of each parameter, and from the second step on moves the parameter towards it."""
+
+    towards = 0.0
+
+    def step(self, closure: Any = None) -> Any:
+        found = super().step(closure)
+        for group in self.param_groups:
+            for own in group["params"]:
+                average = self.state[own].setdefault("average", own.detach().clone())
+                own.data.lerp_(average, self.towards)
+                average.lerp_(own.detach(), 0.1)
+        return found
+
+
+class TowardsAverage(Averaged):
+    towards = 0.01
+
+
+@pytest.mark.parametrize("kind", [Averaged, TowardsAverage])
+def test_an_optimizer_that_keeps_more_than_torch_s_is_judged_in_every_step(kind: type[Averaged]) -> None:
+    """The reference refused the state that it does not know: nothing was judged from the second step on, and it passed."""
+    torch.manual_seed(0)
+    net = nn.Linear(4, 3)
+    report = oracle.check_module(net, torch.randn(5, 4), optimizer=kind(net.parameters(), lr=0.01), steps=3)
+    rows = report.table
+    assert set(rows[rows["quantity"] == "param.weight"]["step"]) == {0, 1, 2}
+    assert {own.quantity for own in report.blame} == ({"param.weight", "param.bias"} if kind.towards else set())
+
+
+def test_an_update_that_the_reference_refuses_is_unjudged() -> None:
+    """It had no row at all, and the report passed."""
+    net = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer.param_groups[0]["lr"] = -0.1
+    report = oracle.check_module(net, torch.randn(5, 4), optimizer=optimizer)
+    assert not report.passed and not report.blame
+    assert "the reference does not make it" in report.coverage.unjudged[0].reason
+    assert "SGD expects lr of at least 0, got -0.1" in str(report)

@@ -101,6 +101,30 @@ class Training:
             setattr(layer, name, value)
 
 
+def reset_gradients(used: Any, original: Any, names: Mapping[str, str]) -> None:
+    """Give a layer that was called the gradients that it had before, since it may add to them. Arrays stay the same objects."""
+    if callable(getattr(used, "zero_grad", None)):
+        used.zero_grad()
+    grads, before = getattr(used, "grads", {}), getattr(original, "grads", {})
+    for name in list(grads):
+        if name in before:
+            grads[name] = _restored(grads[name], before[name])
+        else:
+            del grads[name]
+    for name in names.values():
+        if hasattr(original, name):
+            setattr(used, name, _restored(getattr(used, name, None), getattr(original, name)))
+        elif hasattr(used, name):
+            delattr(used, name)
+
+
+def _restored(now: Any, before: Any) -> Any:
+    if isinstance(now, np.ndarray) and isinstance(before, np.ndarray) and now.shape == before.shape:
+        now[...] = before
+        return now
+    return copy.deepcopy(before)
+
+
 def _one_array(value: Any, call: str) -> Any:
     """A result that has to be one array. Raises: TypeError for a tuple of arrays or other objects."""
     if isinstance(value, tuple) and not all(isinstance(own, (int, float, np.generic)) for own in value):

@@ -463,3 +463,46 @@ def test_of_a_large_array_some_elements_are_tried() -> None:
     weight = np.random.default_rng(0).standard_normal((40, 40))
     expected = by_differences(lambda: np.tanh(weight), weight, np.ones((40, 40)), "float64")
     assert expected.value.shape == (MOST_ELEMENTS,) and (expected.sigma < 1e-9).all()
+
+
+class Product:
+    """A linear layer. It keeps its input or its gradient, in one of several ways."""
+
+    def __init__(self, way: str) -> None:
+        self.way, self.params = way, {"W": np.random.default_rng(0).standard_normal((4, 3))}
+        self.grads = {"W": np.zeros((4, 3))} if way == "adds" else {}
+        self.kept: Any = None
+        self.total = np.zeros((4, 3))
+
+    def forward(self, x: Any) -> Any:
+        if self.kept is None or self.way != "first":
+            self.kept = x
+        return x @ self.params["W"]
+
+    def backward(self, grad: Any) -> Any:
+        own = self.kept.T @ grad
+        if self.way == "adds":
+            self.grads["W"] += own
+        elif self.way == "adds elsewhere":
+            self.total += own
+            self.grads["W"] = self.total.copy()
+        else:
+            self.grads["W"] = own
+        if self.way == "grows":
+            self.grads["W"] = own + 0.1 * self.total
+            self.total = own
+        return grad @ self.params["W"].T
+
+
+@pytest.mark.parametrize(
+    ("way", "is_right"), [("each", True), ("adds", True), ("adds elsewhere", True), ("first", False), ("grows", False)]
+)
+def test_what_a_layer_keeps_of_an_earlier_call_is_found(way: str, is_right: bool) -> None:
+    """Each layer was called once, in which a cache is filled. A layer may add to its gradients, as torch does."""
+    report = oracle.check_network([Product(way)], np.random.default_rng(1).standard_normal((5, 4)))
+    assert [(own.quantity, own.verdict) for own in report.blame] == ([] if is_right else [("grad.W", "wrong")])
+    assert report.passed == is_right
+    if not is_right:
+        assert report.blame[0].diagnosis.endswith(
+            "only in a call after the first: it keeps something of an earlier one"
+        )

@@ -72,8 +72,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.edges: dict[Edge, tuple[Held, int]] = {}
         self.leaves: dict[int, Held] = {}
         self.compiled = is_compiled(module)
-        self.spoilt: dict[str, Place] = {}
-        self.ignored: dict[str, None] = {}
+        self.spoilt, self.ignored = dict[str, Place](), dict[str, None]()
         self.at = ""
         self.cuts = Cuts(self.parameters, self._here)
         self.learnt: list[dict[str, Array]] = []
@@ -81,8 +80,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._is_in_checkpoint = False
         self._thread, self._elsewhere = get_ident(), dict[int, tuple[int, int]]()
         self._only_seen: set[Edge] = set()
-        self.not_held: dict[str, None] = {}
-        self.not_compiled: dict[Place, None] = {}
+        self.not_held, self.not_compiled = dict[str, None](), dict[Place, None]()
         self._unnoticed = Unnoticed()
 
     @contextmanager

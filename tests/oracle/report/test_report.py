@@ -192,7 +192,7 @@ def test_a_call_that_shows_it_again_can_be_run() -> None:
         f"oracle.check_op('relu', fn, x=x, dtypes=('{dtype}',))" for dtype in ("float64", "float32")
     }
     again = eval(half.blame[0].reproduce, {"oracle": oracle, "x": np.ones((2, 3)), "fn": lambda x: (x, lambda dy: dy)})
-    assert again.passed and list(again.cases["dtype"]) == [half.blame[0].dtype]
+    assert again.passed and set(again.cases["dtype"]) == {half.blame[0].dtype}
 
 
 def test_every_file_of_a_report_is_written(tmp_path: Path) -> None:

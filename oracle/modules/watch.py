@@ -59,8 +59,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         passes: Passes,
     ) -> None:
         super().__init__(self._here)
-        self.sampler, self.passes = sampler, passes
-        self.references = references
+        self.sampler, self.passes, self.references = sampler, passes, references
         self.of_ops = {name: kind for kind in references if (name := op_name(kind)) is not None}
         self.referenced = Referenced(module, references, names, self.held, self._found)
         self.tensor_hooks = TensorHooks(references, names, passes)
@@ -266,7 +265,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             self.inner.add(node, operation, self.sampler)
             if age_of(node) in elsewhere:
                 operation.reason = (
-                    "another thread ran calls at this point, and which calls belong to this operation is not known"
+                    "another thread ran calls here, and which of them belong to this operation is not known"
                 )
             if self.sampler is not None:
                 operation.parts = parts_of(operation, self.sampler)

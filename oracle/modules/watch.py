@@ -264,9 +264,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
             operation = self._operation(node, first, last, counts)
             self.inner.add(node, operation, self.sampler)
             if age_of(node) in elsewhere:
-                operation.reason = (
-                    "another thread ran calls here, and which of them belong to this operation is not known"
-                )
+                operation.reason = "another thread ran calls here, and which belong to this operation is not known"
             if self.sampler is not None:
                 operation.parts = parts_of(operation, self.sampler)
             hides_parameters |= bool(operation.hidden)

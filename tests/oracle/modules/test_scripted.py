@@ -114,9 +114,7 @@ def test_calls_of_other_threads_do_not_hide_those_of_this_one(calls: int) -> Non
         x * 2
     report = oracle.check_module(net, x)
     reasons = {own.reason for own in report.coverage.unjudged}
-    assert reasons == {
-        "another thread ran calls at this point, and which calls belong to this operation is not known"
-    }, report
+    assert reasons == {"another thread ran calls here, and which belong to this operation is not known"}, report
     judged = report.table[report.table["verdict"] == "pass"]
     products = judged[judged["layer_type"] == "aten.mul"]
     assert products["layer"].nunique() > 1 and report.coverage.parameters == 1, report.table

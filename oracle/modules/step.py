@@ -13,17 +13,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from oracle.case.arrays import Array
-from oracle.case.names import quantity_of
 from oracle.execution.memory import give_back
-from oracle.execution.network import OPTIMIZERS
 from oracle.judging.profile import Profile
 from oracle.judging.rows import UNJUDGED
 from oracle.modules import nested
 from oracle.modules.arguments import ModuleError
 from oracle.modules.arrivals import OVERWRITTEN, Arrivals, Astray
 from oracle.modules.as_parts import Observed, Update, mixed, of_calls
-from oracle.modules.calls import Call, Node, taken
+from oracle.modules.calls import Call, Node
 from oracle.modules.capture import Capture, is_in_one_graph
 from oracle.modules.cuts import Cut
 from oracle.modules.graph import age_of
@@ -35,7 +32,8 @@ from oracle.modules.sampled.draws import Draw, Shape
 from oracle.modules.sampled.plans import DRAWN
 from oracle.modules.sampled.sampler import Sampler
 from oracle.modules.second_derivatives import compared
-from oracle.modules.specs import loss_spec, loss_type, optimizer_spec, optimizer_type, takes
+from oracle.modules.specs import loss_spec, loss_type, optimizer_type, takes
+from oracle.modules.update import followed
 from oracle.modules.used_references import References
 from oracle.modules.watch import Watch
 from oracle.modules.workers import Workers
@@ -264,19 +262,11 @@ class Step:
         if optimizer is not None:
             kind = optimizer_type(optimizer)
             held = [own for group in optimizer.param_groups for own in group["params"] if own in run.names]
-            update = None if kind is None else _before(optimizer, kind, held, run.names, self._drawn(kind, held))
-            optimizer.step()
-            for own in held if update is not None else []:
-                assert update is not None
-                layer, _, short = run.names[own].rpartition(".")
-                drawn = update.drawn(run.names[own])
-                shown = {
-                    f"{quantity}.{short}": value
-                    for quantity, value in _state(optimizer, update.spec.type, own, drawn).items()
-                }
-                shown[f"param.{short}"] = taken(drawn, own)
-                update.made.update({(layer, quantity): value for quantity, value in shown.items()})
-            self.updated = update
+            if kind is None:
+                optimizer.step()
+                self.updated = None
+            else:
+                self.updated = followed(optimizer, kind, held, run.names, self._drawn(kind, held))
         for own in run.names:
             own.grad = None
 
@@ -343,37 +333,3 @@ def upstream(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         shown.copy_(torch.from_numpy(np.asarray(random.standard_normal(tuple(shown.shape)))))
         found.append(made.detach())
     return found
-
-
-def _before(
-    optimizer: torch.optim.Optimizer,
-    kind: str,
-    held: list[torch.Tensor],
-    names: Mapping[torch.Tensor, str],
-    draws: dict[str, tuple[Shape, Draw]],
-) -> Update:
-    """The inputs of an update."""
-    update = Update(optimizer_spec(optimizer, kind, names), {}, {}, {}, draws=draws)
-    for own in held:
-        name = names[own]
-        drawn = update.drawn(name)
-        update.params[name] = taken(drawn, own)
-        if own.grad is not None:
-            update.grads[name] = taken(drawn, own.grad)
-        for quantity, value in _state(optimizer, kind, own, drawn).items():
-            update.state.setdefault(quantity, {})[name] = value
-    return update
-
-
-def _state(optimizer: torch.optim.Optimizer, kind: str, parameter: torch.Tensor, drawn: Draw) -> dict[str, Array]:
-    """An optimizer's state by name, without what a class derived from torch's keeps beside it. Scalars in it have torch's default
-    dtype, whatever the parameter's; counts are unchanged."""
-    state: dict[str, Array] = {}
-    known = {"step", *OPTIMIZERS[kind].state_names}  # type: ignore[attr-defined]
-    for name, value in optimizer.state.get(parameter, {}).items():
-        if value is not None and name in known:
-            kept = torch.as_tensor(value)
-            number = kept.ndim == 0 and kept.is_floating_point() and name != "step"
-            kept = kept.to(parameter.dtype) if number else kept
-            state[quantity_of(name)] = taken(drawn if kept.shape == parameter.shape else Draw(), kept)
-    return state

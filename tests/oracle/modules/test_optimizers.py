@@ -98,3 +98,33 @@ def test_an_update_that_the_reference_refuses_is_unjudged() -> None:
     assert not report.passed and not report.blame
     assert "the reference does not make it" in report.coverage.unjudged[0].reason
     assert "SGD expects lr of at least 0, got -0.1" in str(report)
+
+
+@pytest.mark.parametrize("when", ["before", "after", "both"])
+def test_hooks_beside_a_step_are_no_part_of_it(when: str) -> None:
+    """Clipping before and averaging after are the user's: what reaches the optimizer's own step is judged."""
+    torch.manual_seed(0)
+    net = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+
+    def clip(*_: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 0.1)
+
+    def clamp(*_: Any) -> None:
+        net.weight.data.clamp_(-0.3, 0.3)
+
+    if when != "after":
+        optimizer.register_step_pre_hook(clip)
+    if when != "before":
+        optimizer.register_step_post_hook(clamp)
+    report = oracle.check_module(net, torch.randn(5, 4), optimizer=optimizer, steps=3)
+    assert report.passed, report
+    assert set(report.table[report.table["quantity"] == "param.weight"]["step"]) == {0, 1, 2}
+    assert len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks) == 1 + (when == "both")
+
+
+def test_a_wrong_step_between_hooks_is_found() -> None:
+    net = nn.Linear(4, 3)
+    optimizer = TowardsAverage(net.parameters(), lr=0.01)
+    optimizer.register_step_pre_hook(lambda *_: None)
+    assert oracle.check_module(net, torch.randn(5, 4), optimizer=optimizer, steps=3).blame

@@ -1,0 +1,109 @@
+"""Records an optimizer's step: what goes into it, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+
+from oracle.case.arrays import Array
+from oracle.case.names import quantity_of
+from oracle.execution.network import OPTIMIZERS
+from oracle.modules.as_parts import Update
+from oracle.modules.calls import taken
+from oracle.modules.sampled.draws import Draw, Shape
+from oracle.modules.specs import optimizer_spec
+
+
+def followed(
+    optimizer: torch.optim.Optimizer,
+    kind: str,
+    held: list[torch.Tensor],
+    names: Mapping[torch.Tensor, str],
+    draws: dict[str, tuple[Shape, Draw]],
+) -> Update:
+    """Makes an optimizer's step, and records it as it is between the user's hooks before it and those after it.
+
+    kind: the class of torch.optim.
+    held: the parameters that it holds, whose names are in `names`.
+    draws: the elements that are drawn of large parameters.
+    """
+    recorded = [_before(optimizer, kind, held, names, draws)]
+
+    def begin(*_: Any) -> None:
+        recorded.append(_before(optimizer, kind, held, names, draws))
+
+    def end(*_: Any) -> None:
+        _after(optimizer, recorded[-1], held, names)
+
+    hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    with _innermost(optimizer, begin, end) if hooked else nullcontext():
+        optimizer.step()
+    if not recorded[-1].made:
+        end()
+    return recorded[-1]
+
+
+def _before(
+    optimizer: torch.optim.Optimizer,
+    kind: str,
+    held: list[torch.Tensor],
+    names: Mapping[torch.Tensor, str],
+    draws: dict[str, tuple[Shape, Draw]],
+) -> Update:
+    """The inputs of an update."""
+    update = Update(optimizer_spec(optimizer, kind, names), {}, {}, {}, draws=draws)
+    for own in held:
+        name = names[own]
+        drawn = update.drawn(name)
+        update.params[name] = taken(drawn, own)
+        if own.grad is not None:
+            update.grads[name] = taken(drawn, own.grad)
+        for quantity, value in _state(optimizer, kind, own, drawn).items():
+            update.state.setdefault(quantity, {})[name] = value
+    return update
+
+
+def _after(
+    optimizer: torch.optim.Optimizer, update: Update, held: Sequence[torch.Tensor], names: Mapping[torch.Tensor, str]
+) -> None:
+    """Records the results of an update."""
+    for own in held:
+        layer, _, short = names[own].rpartition(".")
+        drawn = update.drawn(names[own])
+        shown = {
+            f"{quantity}.{short}": value for quantity, value in _state(optimizer, update.spec.type, own, drawn).items()
+        }
+        shown[f"param.{short}"] = taken(drawn, own)
+        update.made.update({(layer, quantity): value for quantity, value in shown.items()})
+
+
+@contextmanager
+def _innermost(
+    optimizer: torch.optim.Optimizer, begin: Callable[..., None], end: Callable[..., None]
+) -> Iterator[None]:
+    """A context in which a step calls `begin` after all other hooks before it, and `end` before all other hooks after it."""
+    before, after = optimizer.register_step_pre_hook(begin), optimizer.register_step_post_hook(end)
+    hooks: Any = optimizer._optimizer_step_post_hooks
+    hooks.move_to_end(after.id, last=False)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
+
+
+def _state(optimizer: torch.optim.Optimizer, kind: str, parameter: torch.Tensor, drawn: Draw) -> dict[str, Array]:
+    """An optimizer's state by name, without what a class derived from torch's keeps beside it. Scalars in it have torch's default
+    dtype, whatever the parameter's; counts are unchanged."""
+    state: dict[str, Array] = {}
+    known = {"step", *OPTIMIZERS[kind].state_names}  # type: ignore[attr-defined]
+    for name, value in optimizer.state.get(parameter, {}).items():
+        if value is not None and name in known:
+            kept = torch.as_tensor(value)
+            number = kept.ndim == 0 and kept.is_floating_point() and name != "step"
+            kept = kept.to(parameter.dtype) if number else kept
+            state[quantity_of(name)] = taken(drawn if kept.shape == parameter.shape else Draw(), kept)
+    return state

@@ -214,7 +214,7 @@ def _outside(
         if precision is not None:
             said = f"{BEHAVES_LIKE} {precision} inside {row.dtype} ({row.effective_bits:.1f} effective bits)"
             return row.found(IMPRECISE, said)
-    if not figures.beyond and row.bound_ratio == row.bound_ratio:
+    if not figures.beyond and row.bound_ratio == row.bound_ratio and _is_of_a_precision(figures, u):
         if _together(figures):
             return row.found(WRONG if is_proportional(error, expected.value) else IMPRECISE, _together(figures))
         if structured:
@@ -224,6 +224,12 @@ def _outside(
             f"less precise than {row.dtype}: beyond {LAMBDA:g} sigma on random data, within the worst-case bound",
         )
     return row.found(WRONG)
+
+
+def _is_of_a_precision(figures: Figures, u: float) -> bool:
+    """Whether the errors are at most those of the lowest precision. After many steps the worst-case bound is far larger."""
+    lowest = LOWER_PRECISIONS[-1][1]
+    return u >= lowest or figures.z_rms * u <= lowest
 
 
 def _largest_relative(errors: Errors, tolerance: Floats) -> float:

@@ -138,9 +138,20 @@ def multiply(x: Any, y: Any) -> ErrorArray:
         rounding = model.underflow(size) if quantum is None else None
     else:
         rounding, quantum = rounded(value, model, quantum)
-    scale = None if x.scale is None and y.scale is None else x.scale_or_own * y.scale_or_own
+    scale = scale_of_product(x, y, np.multiply)
     error = of_infinities(x, y, added(error, rounding))
     return ErrorArray(value, model, error, scale=scale, quantum=quantum)
+
+
+def scale_of_product(x: ErrorArray, y: ErrorArray, product: Callable[[Floats, Floats], Floats]) -> Floats | None:
+    """The size of a term of x times y, or of one of y times x, in squares; None if it is that of the product.
+
+    One term at a time counts. Terms of both at once would grow from factor to factor, beyond anything that the product has.
+    """
+    if x.scale is None or y.scale is None:
+        return None if x.scale is None and y.scale is None else product(x.scale_or_own, y.scale_or_own)
+    of_x, of_y = x.counted(np.square(x.value)), y.counted(np.square(y.value))
+    return np.maximum(product(x.scale, of_y), product(of_x, y.scale))
 
 
 def _of_equal_terms(x: ErrorArray, count: Floats) -> bool:

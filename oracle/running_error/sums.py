@@ -11,6 +11,7 @@ import numpy as np
 from oracle.running_error import orders
 from oracle.running_error.array import ErrorArray, operands
 from oracle.running_error.dispatch import AT, FUNCTIONS, UFUNCS
+from oracle.running_error.elementwise import scale_of_product
 from oracle.running_error.exact import merged
 from oracle.running_error.infinities import in_range
 from oracle.running_error.model import Floats, Twofold, added
@@ -161,7 +162,7 @@ def matmul(x: Any, y: Any) -> ErrorArray:
         error = added(error, x.error_or_zero @ sizes_y)
     if y.error is not None:
         error = added(error, sizes_x @ y.error_or_zero)
-    scale = None if x.scale is None and y.scale is None else x.scale_or_own @ y.scale_or_own
+    scale = scale_of_product(x, y, np.matmul)
     return ErrorArray(
         value, model, error, scale=scale, terms=terms, count=count, rounded=rounded, quantum=quantum, orders=own
     )

@@ -299,7 +299,7 @@ def test_a_black_box_is_blamed_with_what_is_known() -> None:
 
     report = oracle.run(BlackBox(), cases=[case], dtypes=("float64",))
     assert [(blame.layer, blame.quantity) for blame in report.blame] == [("second", "grad.weight")]
-    assert "third grad.bias, is right" in report.blame[0].diagnosis
+    assert "third grad.bias, the last that the trace shows before it, is right" in report.blame[0].diagnosis
 
 
 # The map in characters

@@ -236,7 +236,7 @@ class Figures:
             return False
         self.n += got.size
         self.n_decided += got.size
-        self.has_terms = self.has_terms or bool(expected.scale.any())
+        self.has_terms = self.has_terms or bool((expected.scale > 0).any())
         self.squares += squares
         self.expected_squares += squares
         self.products += squares

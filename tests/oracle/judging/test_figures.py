@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from oracle.judging import figures
@@ -101,6 +101,7 @@ def test_the_cosine_does_not_depend_on_the_size(size: float) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), special=st.booleans(), turned=st.booleans())
+@example(seed=291, special=True, turned=False)  # whose scale is NaN
 @settings(max_examples=100, deadline=None)
 def test_an_array_in_which_nothing_rounds_has_the_figures_of_any_other(seed: int, special: bool, turned: bool) -> None:
     """It takes a shorter way, if it is right to the bit and finite, and no other array does."""

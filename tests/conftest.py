@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers take all cores; threads of several would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from oracle.wording import errors
 

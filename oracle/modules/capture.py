@@ -320,10 +320,13 @@ class Capture:
     def _copied(self, tensor: torch.Tensor) -> Array:
         """A copy of a tensor's current values; a layer's output that is the next one's input is copied only once."""
         last = self._last
-        is_last = last is not None and last[0] is tensor and last[1] == tensor._version
+        # A write to a tensor's `data` keeps its version, so the numbers are compared too.
         if (
-            last is not None and is_last and same(array(tensor.detach()), last[2])
-        ):  # a write to its `data` keeps the version
+            last is not None
+            and last[0] is tensor
+            and last[1] == tensor._version
+            and same(array(tensor.detach()), last[2])
+        ):
             return last[2]
         kept = self.kept.get(id(tensor))
         copy = array(kept) if kept is not None and _is_same(tensor, kept) else copied(tensor)

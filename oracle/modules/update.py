@@ -30,7 +30,7 @@ def followed(
     held: the parameters that it holds, whose names are in `names`.
     draws: the elements that are drawn of large parameters.
     """
-    recorded = [_before(optimizer, kind, held, names, draws)]
+    recorded: list[Update] = []
 
     def begin(*_: Any) -> None:
         recorded.append(_before(optimizer, kind, held, names, draws))
@@ -38,6 +38,7 @@ def followed(
     def end(*_: Any) -> None:
         _after(optimizer, recorded[-1], held, names)
 
+    begin()
     hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
     with _innermost(optimizer, begin, end) if hooked else nullcontext():
         optimizer.step()

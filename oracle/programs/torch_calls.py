@@ -86,8 +86,9 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.events: list[Event] = []
         self.place = place or _place
         self._held: dict[int, WeakSet[Held]] = {}
-        # Sparse matrices, and those that a custom function made. They are kept, so that no other gets their identity.
-        self._sparse: dict[int, torch.Tensor] = {}
+        # Sparse matrices with what stands for their memory, and those that a custom function made. They are kept, so that no
+        # other tensor gets their identity.
+        self._sparse: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._unmarked: dict[int, torch.Tensor] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -202,7 +203,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _dense(self, tensor: torch.Tensor) -> Held:
         """A sparse tensor with its zeros, as a place of its own in memory."""
-        own = self._sparse.setdefault(id(tensor), tensor.detach())
+        _, own = self._sparse.setdefault(id(tensor), (tensor, tensor.detach()))
         shape = tuple(tensor.shape)
         strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
         dtype = str(tensor.dtype).removeprefix("torch.")

@@ -12,15 +12,15 @@ from typing import Any, Literal
 import numpy as np
 
 from oracle.programs.adjoint import matrix_t, plain
+from oracle.programs.geometry import mapped
 from oracle.programs.rules.linear_algebra import triangular
 from oracle.programs.table import NoRule, rule
-from oracle.running_error import ErrorArray
+from oracle.running_error import UNIT_ROUNDOFF, ErrorArray
 from oracle.running_error.decompositions import factors_in_order, triangular_factors
 from oracle.running_error.orthogonal import least_squares, pseudoinverse, pseudoinverse_of, transformed
 
 # The distance of τ |v|² from 2 in a reflection whose τ was computed in single precision from many numbers.
 NEAR = 1e-3
-EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
 @rule("_linalg_eigh", shown=True)
@@ -28,7 +28,7 @@ def eigh(A: Any, UPLO: Literal["L", "U"] = "L", compute_v: bool = True, *, shown
     """A = Q Λ Qᵀ of a symmetric matrix; Q (diag gλ + sk(Qᵀ gQ) ∘ F / 2) Qᵀ, with sk(X) = X - Xᵀ and F_ij = 1 / (λ_j - λ_i)."""
     values, Q = np.linalg.eigh(A, UPLO=UPLO)
     if compute_v:
-        Q = signed(Q, shown[1])
+        Q = turned(Q, _flipped(Q, shown[1].numbers))
 
     def backward(g_values: Any, g_vectors: Any) -> Any:
         inner = None if g_values is None else _as_diagonal(g_values)
@@ -47,10 +47,8 @@ def svd(A: Any, full_matrices: bool = False, compute_uv: bool = True, *, driver:
     U, S, Vt = np.linalg.svd(A, full_matrices=full_matrices)
     (m, n), k = A.shape[-2:], min(A.shape[-2:])
     if compute_uv:
-        flip = _flipped(U, shown[0])[..., :k]
-        U = signed(U, shown[0])
-        Vt = signed(matrix_t(Vt), None if full_matrices else shown[2], flip)
-        Vt = matrix_t(Vt)
+        flip = _flipped(U, shown[0].numbers)
+        U, Vt = turned(U, flip), matrix_t(turned(matrix_t(Vt), flip[..., :k]))
 
     def backward(g_u: Any, g_s: Any, g_vt: Any) -> Any:
         u, v, s = U[..., :k], matrix_t(Vt)[..., :k], S.reshape((*S.shape[:-1], 1, k))
@@ -80,10 +78,8 @@ def qr(A: Any, mode: str = "reduced", *, shown: Any) -> Any:
     beyond the number of rows are Q times those of R."""
     Q, R = np.linalg.qr(A, mode="complete" if mode == "complete" else "reduced")
     k = min(A.shape[-2:])
-    flip = _flipped(matrix_t(R), _transposed(shown[1])) if mode == "r" else _flipped(Q, shown[0])
-    Q = np.where(flip, -Q, Q)
-    down = flip if flip.shape[-1] == R.shape[-2] else flip[..., : R.shape[-2]]
-    R = np.where(matrix_t(down), -R, R)
+    flip = _flipped(matrix_t(R), matrix_t(shown[1].numbers)) if mode == "r" else _flipped(Q, shown[0].numbers)
+    Q, R = turned(Q, flip), matrix_t(turned(matrix_t(R), flip))
 
     def backward(g_q: Any, g_r: Any) -> Any:
         if A.shape[-2] > k and mode == "complete":
@@ -209,10 +205,8 @@ def householder_product(A: Any, tau: Any) -> Any:
         Y = Y - t * (v @ c)
 
     def backward(g: Any) -> Any:
-        if not all(_reflects(plain(v), plain(t)) for _, v, t, _, _ in kept):
-            raise NoRule(
-                "there is no rule for the gradient of a product of others than reflections"
-            )  # torch divides by τ |v|² - 1
+        if not all(_reflects(plain(v), plain(t)) for _, v, t, _, _ in kept):  # torch divides by τ |v|² - 1
+            raise NoRule("there is no rule for the gradient of a product of others than reflections")
         g = transformed(g) if isinstance(g, ErrorArray) else g
         to_v, to_tau = [np.zeros_like(A[..., :1]) for _ in range(n)], []
         for own, v, t, c, before in reversed(kept):
@@ -243,23 +237,17 @@ def rows_of(pivots: Any, rows: int) -> Any:
     return order
 
 
-def signed(vectors: Any, shown: Any, flip: Any = None) -> Any:
-    """The columns with the signs of the recorded ones, or flipped where the mask says so."""
-    if flip is None:
-        flip = _flipped(vectors, shown)
+def turned(vectors: Any, flip: Any) -> Any:
+    """The columns, with the opposite sign where the mask says so; it may lack the last ones, which only complete a basis."""
     if flip.shape[-1] < vectors.shape[-1]:
         rest = np.zeros((*flip.shape[:-1], vectors.shape[-1] - flip.shape[-1]), bool)
         flip = np.concatenate([flip, rest], axis=-1)
     return np.where(flip, -vectors, vectors)
 
 
-def _flipped(vectors: Any, shown: Any) -> Any:
-    numbers = shown if isinstance(shown, np.ndarray) else shown.numbers
+def _flipped(vectors: Any, numbers: Any) -> Any:
+    """The mask of columns that point away from the recorded ones."""
     return np.sum(plain(vectors) * numbers, axis=-2, keepdims=True) < 0
-
-
-def _transposed(shown: Any) -> Any:
-    return matrix_t(shown.numbers)
 
 
 def _as_diagonal(x: Any) -> Any:
@@ -285,11 +273,7 @@ def _factors(a: Any) -> Any:
 
 def _in_order(x: Any, order: Any) -> Any:
     places = np.broadcast_to(order[..., None], x.shape)
-    return (
-        x.mapped(lambda own: np.take_along_axis(own, places, -2))
-        if isinstance(x, ErrorArray)
-        else np.take_along_axis(x, places, -2)
-    )
+    return mapped(x, lambda own: np.take_along_axis(own, places, -2))
 
 
 def _of_factors(L: Any, U: Any, g_l: Any, g_u: Any) -> Any:
@@ -309,7 +293,7 @@ def _share(A: Any) -> float:
     """The share of the largest singular value below which torch takes others for zero."""
     name = A.dtype.name if isinstance(A, ErrorArray) else "float64"
     largest: int = max(A.shape[-2:])
-    return EPS[name] * largest
+    return 2 * UNIT_ROUNDOFF[name] * largest
 
 
 def _of_pseudoinverse(G: Any, A: Any, X: Any) -> Any:

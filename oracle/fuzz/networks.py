@@ -15,11 +15,11 @@ from oracle.suite.optimizers import LEVELS as USUAL
 
 KINDS = ("rows", "images")
 LEVELS: Levels = {
-    "depth": (2, 4, 7),
+    "depth": (2, 3, 5),
     "loss": ("none", "MSELoss", "CrossEntropyLoss", "SmoothL1Loss"),
     "reduction": ("mean", "sum"),
     "optimizer": ("none", "SGD", "Adam", "AdamW", "RMSprop"),
-    "network_steps": (1, 1, 3),
+    "network_steps": (1, 1, 2),
     "batch_size": (1, 2, 5),
     "data": ("normal", "sparse", "constant", "integers", "sorted", "near ties"),
     "magnitude": (1.0, 1.0, 1e-3, 30.0),

@@ -128,7 +128,7 @@ def test_where_honest_programs_are_called_wrong_the_judge_errs(monkeypatch: pyte
 
 def test_who_errs_in_an_update_is_told_by_the_update_alone() -> None:
     """A parameter has the name of its layer, which does not make it. Held against the layer, no one had a value for it."""
-    found = judged(Job(Settings(Slanted(LOAD("refbp"), "param.bias"), "torch", 63), 1288))
+    found = judged(Job(Settings(Slanted(LOAD("refbp"), "param.bias"), "torch", 63), 9))
     assert (found.quantity, found.verdict, found.owner) == ("param.bias", "wrong", "refbp")
 
 

@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from oracle import suite
 from oracle.execution.network import layer_types
+from oracle.judging import masks
 from oracle.judging.case_rows import judge
 from oracle.judging.comparison import Bench
 from oracle.judging.masks import judge_branches, judge_masks, mask_row
@@ -156,3 +160,11 @@ def test_dropout2d_drops_channels_of_three_dimensions_too(shape: tuple[int, ...]
     case = network_case("drop/out", "three dimensions", [layer("Dropout2d", name="drop")], shape)
     rows = judge(case, refbp_subject.run(case), refbp_subject)
     assert {(row.quantity, row.verdict) for row in rows if row.quantity == "mask"} == {("mask", PASS)}
+
+
+@given(draws=st.integers(1, 400), share=st.floats(0, 1), p=st.floats(0.01, 0.99))
+def test_the_chance_of_a_mask_is_that_of_scipys_test(draws: int, share: float, p: float) -> None:
+    """It is twice the smaller p-value of SciPy's one-sided tests."""
+    kept = round(share * draws)
+    fewer, more = (stats.binomtest(kept, draws, p, alternative).pvalue for alternative in ("less", "greater"))
+    assert masks._chance(kept, draws, p) == pytest.approx(min(1, 2 * min(fewer, more)), rel=1e-9, abs=1e-300)

@@ -13,7 +13,7 @@ from oracle.execution.network import Network, build_loss
 from refbp.layer import Layer
 
 
-class Clocked(Layer):
+class ClockedLayer(Layer):
     """Wraps a layer and adds the seconds of its forward and backward passes to the sum for its class."""
 
     def __init__(self, inner: Layer, seconds: dict[str, float], clock: Clock) -> None:
@@ -41,7 +41,7 @@ class Clocked(Layer):
 def by_kind(case: Case, passes: int, clock: Clock) -> dict[str, float]:
     """The seconds that refbp's forward and backward pass spends in layers of each class, the mean of several passes."""
     seconds: dict[str, float] = {}
-    network = Network(case, lambda _, __, made: made if made.children else Clocked(made, seconds, clock))
+    network = Network(case, lambda _, __, made: made if made.children else ClockedLayer(made, seconds, clock))
     network.load(np.copy)
     assert case.loss is not None
     loss = build_loss(case, case.loss)

@@ -54,7 +54,7 @@ class Suite:
         with threadpool_limits(1):
             torch.set_num_threads(1)
             rounds = QUICK_ROUNDS if quick else ROUNDS
-            families = {family: Clocked.of(family) for family in (FAMILIES[:2] if quick else FAMILIES)}
+            families = {family: ClockedRun.of(family) for family in (FAMILIES[:2] if quick else FAMILIES)}
             found = {family: [clocked.seconds() for _ in range(rounds)] for family, clocked in families.items()}
         details: list[dict[str, str | float]] = []
         bars: list[tuple[str, float]] = []
@@ -102,7 +102,7 @@ class Stopwatch:
             self.seconds += time.perf_counter() - begin
 
 
-class Clocked:
+class ClockedRun:
     """The cases of a family, ready to be judged."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
@@ -110,7 +110,7 @@ class Clocked:
         self.seconds()  # the first call sets up what later ones share
 
     @classmethod
-    def of(cls, family: str) -> Clocked:
+    def of(cls, family: str) -> ClockedRun:
         return cls([case.astype(dtype) for case in suite.matching(f"{family}/*") for dtype in DTYPES])
 
     def seconds(self) -> tuple[float, float, float]:

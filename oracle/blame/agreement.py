@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from oracle.blame.details import Detail, Place, place_of
+from oracle.blame.details import Detail, RowKey, place_of
 from oracle.judging.rows import LOCAL, WRONG, Row
 
 Named: TypeAlias = tuple[str, str]  # a cause by name and in words
@@ -35,7 +35,7 @@ def agreed(rows: Sequence[Row], details: Iterable[Detail]) -> list[Row]:
     for row in rows:
         if row.verdict == WRONG and row.mode == LOCAL and place_of(row) in fitting and row.cause:
             found.setdefault((row.case, row.layer, row.quantity), {}).setdefault(row.dtype, row)
-    changed: dict[Place, Row] = {}
+    changed: dict[RowKey, Row] = {}
     for own in found.values():
         causes = {dtype: fitting[place_of(row)] for dtype, row in own.items()}
         if len(own) > 1 and any(causes.values()):

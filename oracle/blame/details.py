@@ -30,7 +30,7 @@ LARGEST_ENTRY, MOST_MEMORY = 16 * MOST_ELEMENTS, 1 << 30
 ARRAYS = ("got", "expected", "tolerance")
 
 
-class Place(NamedTuple):
+class RowKey(NamedTuple):
     """The fields that identify a row of the report's table."""
 
     case: str
@@ -54,7 +54,7 @@ class Detail:
         causes: all causes that fit, most specific first, by name and in words; not saved in files.
     """
 
-    place: Place
+    place: RowKey
     got: Array
     expected: Floats
     tolerance: Floats
@@ -91,11 +91,11 @@ class Detail:
         return self.got.shape == self.shape
 
 
-def place_of(row: Row) -> Place:
-    return Place(row.case, row.dtype, row.step, row.layer, row.quantity, row.mode)
+def place_of(row: Row) -> RowKey:
+    return RowKey(row.case, row.dtype, row.step, row.layer, row.quantity, row.mode)
 
 
-def capped(details: Iterable[Detail], first: Collection[Place] = ()) -> tuple[Detail, ...]:
+def capped(details: Iterable[Detail], first: Collection[RowKey] = ()) -> tuple[Detail, ...]:
     """The details that a report keeps: those of the places in `first`, then the first of each case before any second."""
     by_case: dict[tuple[str, str], list[Detail]] = {}
     for detail in details:
@@ -144,7 +144,7 @@ def save(details: Iterable[Detail], path: Path) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def load(data: bytes, places: Iterable[Place]) -> tuple[Detail, ...]:
+def load(data: bytes, places: Iterable[RowKey]) -> tuple[Detail, ...]:
     """The details that `save` wrote. Raises: ValueError if the file holds anything else, or more than a report keeps."""
     try:
         with ZipFile(io.BytesIO(data)) as packed:
@@ -157,7 +157,7 @@ def load(data: bytes, places: Iterable[Place]) -> tuple[Detail, ...]:
         raise Sentence(f"details.npz does not hold the arrays that its report names: {error}") from error
 
 
-def _loaded(kept: Mapping[str, Array], number: int, place: Place) -> Detail:
+def _loaded(kept: Mapping[str, Array], number: int, place: RowKey) -> Detail:
     got, expected, tolerance = (_array(kept, f"{number}.{name}") for name in ARRAYS)
     shape, origin = (tuple(_array(kept, f"{number}.{name}").tolist()) for name in ("shape", "origin"))
     fits = got.shape == expected.shape == tolerance.shape and len(shape) == len(origin) == got.ndim

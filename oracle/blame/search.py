@@ -10,7 +10,7 @@ import numpy as np
 
 from oracle.blame.agreement import NUMBERED, in_words_of
 from oracle.blame.causes import Cause, Evidence, causes_of, in_words
-from oracle.blame.details import Detail, Place, detail, place_of
+from oracle.blame.details import Detail, RowKey, detail, place_of
 from oracle.case.arrays import Array
 from oracle.case.case import Case, CaseError
 from oracle.execution.network import layer_types
@@ -43,9 +43,9 @@ def explained(rows: Iterable[Row], evidence_of: EvidenceOf) -> tuple[list[Row], 
     first = {(row.layer, row.quantity, row.mode): row for row in reversed(wanted)}  # its later steps repeat it
     wanted = [row for row in wanted if first[row.layer, row.quantity, row.mode] is row]
     wanted = sorted(wanted, key=lambda row: row.mode != LOCAL)[:MOST_PER_CASE]
-    details: dict[Place, Detail] = {}
-    found: dict[Place, list[Cause]] = {}
-    said: dict[Place, tuple[str, str]] = {}
+    details: dict[RowKey, Detail] = {}
+    found: dict[RowKey, list[Cause]] = {}
+    said: dict[RowKey, tuple[str, str]] = {}
     for row, evidence, got in evidence_of(wanted) if wanted else ():
         expected, place = evidence.expected, place_of(row)
         tolerance = LAMBDA * np.where(np.isnan(expected.sigma), np.inf, expected.sigma)
@@ -109,7 +109,7 @@ def described(row: Row, evidence: Evidence) -> tuple[str, str]:
 
 
 def _in_common(
-    row: Row, found: Mapping[Place, list[Cause]], rows: Sequence[Row], wanted: Sequence[Row], evidence_of: EvidenceOf
+    row: Row, found: Mapping[RowKey, list[Cause]], rows: Sequence[Row], wanted: Sequence[Row], evidence_of: EvidenceOf
 ) -> list[Cause]:
     """The causes of a row that also explain the same place in later steps, if it is wrong there; there may be none.
 

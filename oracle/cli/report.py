@@ -108,7 +108,7 @@ def print_place(html: Path) -> None:
 
 def show_history(folder: Path, html: Path | None) -> None:
     from oracle.report import pages, terminal
-    from oracle.report.history import courses, load_history
+    from oracle.report.history import histories, load_history
     from oracle.report.report import write_file
 
     runs = load_history(folder)
@@ -118,7 +118,7 @@ def show_history(folder: Path, html: Path | None) -> None:
         return
     out = terminal.console()
     out.print(f"{counted(len(runs), 'run')}, {runs[0][0]} to {runs[-1][0]}", soft_wrap=True)
-    out.print(terminal.history_table(courses([report.table for _, report in runs]), out))
+    out.print(terminal.history_table(histories([report.table for _, report in runs]), out))
 
 
 def print_as(report: Report, form: str) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from oracle.case.case import Case
     from oracle.report.report import Report
-    from oracle.subjects.process import Program
+    from oracle.subjects.process import ChildProgram
 
 
 @app.command()
@@ -80,7 +80,7 @@ def run(
         chosen = run.load_cases(str(case_file))
         dtype = dtype or [chosen[0].dtype]
     dtypes = tuple(dtype or run.DTYPES)
-    judged: str | Program = subject if subject_command is None else started(subject, subject_command, time_limit)
+    judged: str | ChildProgram = subject if subject_command is None else started(subject, subject_command, time_limit)
     who = judged if isinstance(judged, str) else judged.name
     notes.print(f"{who} against {reference} in {', '.join(dtypes)}. {terminal.opening(environment())}", soft_wrap=True)
     # This comes before a folder is made, so that a wrong argument leaves nothing behind.
@@ -112,7 +112,7 @@ def run(
     raise typer.Exit(status(report))
 
 
-def started(subject: str, command: str, seconds: float) -> Program:
+def started(subject: str, command: str, seconds: float) -> ChildProgram:
     """The program that the command starts. Raises: ValueError if a subject is named as well; SubjectError."""
     from oracle.subjects import process
 
@@ -126,7 +126,7 @@ MOST_SHRUNK = 3
 
 def write_shrunk(
     report: Report,
-    subject: str | Program,
+    subject: str | ChildProgram,
     own: Mapping[str, Case],
     folder: Path,
     pool: Executor | None,

@@ -26,7 +26,7 @@ SAME = 1e-6
 
 
 @dataclass(frozen=True)
-class Course:
+class Iterations:
     """The singular values before and after each iteration, and how a change at one of these places reaches the end.
 
     Attributes:
@@ -41,7 +41,7 @@ class Course:
     slopes: list[Floats]
 
     @classmethod
-    def of(cls, x: Floats, norm: float, coefficients: tuple[float, float, float], steps: int) -> Course:
+    def of(cls, x: Floats, norm: float, coefficients: tuple[float, float, float], steps: int) -> Iterations:
         left, first, right = np.linalg.svd(x, full_matrices=False)
         a, b, c = coefficients
         values: list[Floats] = [first / norm]
@@ -118,7 +118,7 @@ def _iterated(x: ErrorArray, coefficients: tuple[float, float, float], steps: in
     given = rounded(ErrorArray(x.value, inside, x.error))
     length: Any = rounded(np.sqrt(np.sum(np.square(given))))
     norm = rounded(np.maximum(length, eps))
-    course = Course.of(x.value, float(norm.value), coefficients, steps)
+    course = Iterations.of(x.value, float(norm.value), coefficients, steps)
     total = course.reached(rounded(given / float(norm.value)).error_or_zero, 0)
     # The error of the norm is one factor for all singular values.
     total = total + norm.error_or_zero * x.model.raised(course.matrix(course.values[0] * course.slopes[0]) / norm.value)

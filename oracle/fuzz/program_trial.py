@@ -25,7 +25,7 @@ from oracle.wording.errors import failure
 KNOWN = "known error of torch"
 
 
-class Program(torch.nn.Module):
+class ProgramModule(torch.nn.Module):
     """A program as a module, whose operations are judged one by one."""
 
     def __init__(self, program: RandomProgram) -> None:
@@ -45,7 +45,7 @@ def of_number(job: Job) -> RandomProgram:
 def operation_by_operation(program: RandomProgram) -> Report:
     """Each call of the program on the numbers that it really received."""
     given = tuple(tensor(own).requires_grad_() for own in program.arrays.values())
-    return check_module(Program(program), given, unjudged="allow")
+    return check_module(ProgramModule(program), given, unjudged="allow")
 
 
 def from_its_inputs(program: RandomProgram) -> Report:

@@ -10,13 +10,13 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.harness.shrink import Shrunk
-from oracle.subjects.process import Program
+from oracle.subjects.process import ChildProgram
 
 # The largest array that is shown in full. Of a larger one only the worst element is shown.
 MOST_ELEMENTS = 36
 
 
-def script(shrunk: Shrunk, file: str, subject: str | Program) -> str:
+def script(shrunk: Shrunk, file: str, subject: str | ChildProgram) -> str:
     """A program of less than 30 lines that shows the discrepancy with NumPy and the subject only; it holds the expected numbers.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 from oracle.case.arrays import Array
 from oracle.case.case import Spec
 from oracle.modules.sampled.draws import Draw, Take
-from oracle.modules.sampled.plans import Plan
+from oracle.modules.sampled.plans import SmallerLayer
 from oracle.subjects.torch import array, as_real
 
 Node: TypeAlias = Any  # torch.autograd.graph.Node
@@ -95,7 +95,7 @@ class Call:
         """The name of the leaf, without the number of the call."""
         return self.layer.partition("#")[0]
 
-    def cut(self, plans: Sequence[Plan], given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
+    def cut(self, plans: Sequence[SmallerLayer], given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> None:
         """Records only the parts of an input and of a state that the plans need."""
         self.input = blank_of(given)
         self.state = {name: blank_of(value) for name, value in state.items()}
@@ -185,7 +185,7 @@ class Call:
 class CallPart:
     """A smaller call of the same layer."""
 
-    plan: Plan
+    plan: SmallerLayer
     call: Call
 
 

@@ -23,7 +23,7 @@ from oracle.modules.as_parts import mixed
 from oracle.modules.calls import Call, Node, Slice, blank_of, same
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, unrecorded
 from oracle.modules.passes import Passes
-from oracle.modules.sampled.plans import Plan
+from oracle.modules.sampled.plans import SmallerLayer
 from oracle.modules.sampled.sampler import Sampler, TooLarge
 from oracle.modules.specs import MOVING, class_name, layer_spec, layer_type, own_forward, refusal, state_of
 from oracle.modules.workers import on_one_thread
@@ -173,7 +173,9 @@ class Capture:
                     call.edges[edge_of(value)] = (f"grad.{name}", None)
         call.age = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
 
-    def _plans(self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]) -> Sequence[Plan] | None:
+    def _plans(
+        self, call: Call, given: torch.Tensor, state: Mapping[str, torch.Tensor]
+    ) -> Sequence[SmallerLayer] | None:
         """The parts of a call that are judged; None for all of it. Raises: TooLarge."""
         if self.sampler is None or call.spec is None or not given.is_floating_point():
             return None

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from oracle.blame.details import Place
+from oracle.blame.details import RowKey
 from oracle.judging.rows import FAILURES, GRAVITY, UNSUPPORTED
 
-PLACE = list(Place._fields)
+PLACE = list(RowKey._fields)
 WORSE, APPEARED, VANISHED, BETTER = "worse", "appeared", "vanished", "better"
 
 

@@ -16,7 +16,7 @@ FEWEST_ELEMENTS = 64
 
 
 @dataclass(frozen=True)
-class Course:
+class FamilyHistory:
     """The figures of a family in each run; NaN if a run has no such case.
 
     Attributes:
@@ -43,13 +43,13 @@ def load_history(folder: Path | str) -> list[tuple[str, Report]]:
     return [(path.name, load_report(path)) for path in found]
 
 
-def courses(tables: Sequence[pd.DataFrame]) -> list[Course]:
+def histories(tables: Sequence[pd.DataFrame]) -> list[FamilyHistory]:
     """The figures of each family over the runs' tables; families in the order of their first occurrence."""
     z, bits = [_largest_z(table) for table in tables], [_least_bits(table) for table in tables]
     families = dict.fromkeys(family for run in z for family in run)
     nan = float("nan")
     return [
-        Course(family, tuple(run.get(family, nan) for run in z), tuple(run.get(family, nan) for run in bits))
+        FamilyHistory(family, tuple(run.get(family, nan) for run in z), tuple(run.get(family, nan) for run in bits))
         for family in families
     ]
 

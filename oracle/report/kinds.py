@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from oracle.blame.blame import Blame
-from oracle.blame.details import Place, place_of
+from oracle.blame.details import RowKey, place_of
 from oracle.judging.rows import DISCREPANCIES, Row
 from oracle.wording.figures import counted
 
@@ -90,7 +90,7 @@ def kind_table(found: Sequence[Kind]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def examples(rows: Iterable[Row]) -> set[Place]:
+def examples(rows: Iterable[Row]) -> set[RowKey]:
     """The place of the smallest wrong row of each kind, before culprits are known; its arrays are kept with priority."""
     smallest: dict[tuple[str, ...], Row] = {}
     for row in rows:

@@ -18,7 +18,7 @@ COLUMN, ROW, RADIUS, TOP, LEFT = 158, 74, 25, 46, 70
 
 
 @dataclass(frozen=True)
-class Column:
+class NeuronColumn:
     """A column: its heading, its shape, and the numbers of the first sample and their gradients, by neuron."""
 
     name: str
@@ -73,7 +73,7 @@ def drawing(sections: Sequence[Section], own_style: bool = False) -> Markup:
     )
 
 
-def columns_of(sections: Sequence[Section]) -> Iterator[Column]:
+def columns_of(sections: Sequence[Section]) -> Iterator[NeuronColumn]:
     def first_sample(section: Section | None) -> tuple[float, ...]:
         if section is None or len(section.shape) != 2 or section.shape[1] > MOST_NEURONS:
             return ()
@@ -87,17 +87,19 @@ def columns_of(sections: Sequence[Section]) -> Iterator[Column]:
     given = next((own for own in sections if own.stage == GIVEN and own.place == "input"), None)
     if given is not None:
         into = backward(forward[0].place, "∂L/∂n", "∂L/∂z") if forward else None
-        yield Column("input", given.shape, first_sample(given), first_sample(into))
+        yield NeuronColumn("input", given.shape, first_sample(given), first_sample(into))
     for place, section in enumerate(forward):
         # ∂L of a layer's output is the gradient of the next one's input, or the loss's.
         following = forward[place + 1].place if place + 1 < len(forward) else ""
         gradient = backward(section.place, "δ") or backward(following, "∂L/∂n", "∂L/∂z")
         if gradient is None:
             gradient = next((own for own in sections if own.stage == BACKWARD and own.place.startswith("loss (")), None)
-        yield Column(section.place, section.shape, first_sample(section), first_sample(gradient))
+        yield NeuronColumn(section.place, section.shape, first_sample(section), first_sample(gradient))
     for section in sections:
         if section.stage == LOSS:
-            yield Column(section.place, section.shape, tuple(line.value for line in section.lines if not section.shape))
+            yield NeuronColumn(
+                section.place, section.shape, tuple(line.value for line in section.lines if not section.shape)
+            )
 
 
 def weights_of(sections: Sequence[Section], place: str) -> Weights:
@@ -145,7 +147,7 @@ def links(place: int, neurons: int, tallest: int) -> Markup:
     return drawn
 
 
-def drawn(column: Column, place: int, tallest: int) -> Markup:
+def drawn(column: NeuronColumn, place: int, tallest: int) -> Markup:
     x, _ = at(place, 0, 1, tallest)
     made = Markup('<text x="{}" y="18" class="name">{}</text>').format(x, column.name.partition(" (")[0])
     kind = column.name.partition(" (")[2].rstrip(")")

@@ -9,7 +9,7 @@ from typing import Any
 from oracle.judging.rows import PASS
 from oracle.report.course_drawing import drawing
 from oracle.report.diff import APPEARED, BETTER, VANISHED, WORSE, changes, got_worse
-from oracle.report.history import courses
+from oracle.report.history import histories
 from oracle.report.html.templates import environment, text
 from oracle.report.kinds import fault
 from oracle.report.report import Report
@@ -52,7 +52,7 @@ def history_page(runs: Sequence[tuple[str, Report]]) -> str:
         passed=last.passed,
         lead="",
         threshold=f"{LAMBDA:g}",
-        courses=[
+        histories=[
             {
                 "family": own.family,
                 "z": own.z,
@@ -62,7 +62,7 @@ def history_page(runs: Sequence[tuple[str, Report]]) -> str:
                 "z_drawn": drawing(own.z, [name for name, _ in runs], f"largest z of {own.family}", limit=LAMBDA),
                 "bits_drawn": drawing(own.bits, [name for name, _ in runs], f"least effective bits of {own.family}"),
             }
-            for own in courses([report.table for _, report in runs])
+            for own in histories([report.table for _, report in runs])
         ],
         runs=[
             {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from oracle.blame.details import Detail, Place
+from oracle.blame.details import Detail, RowKey
 from oracle.judging.rows import Row
 from oracle.report.about import About
 from oracle.wording.errors import visible
@@ -30,8 +30,8 @@ def visible_rows(rows: Iterable[Row]) -> Iterator[Row]:
 def visible_details(details: Iterable[Detail]) -> Iterator[Detail]:
     for detail in details:
         own = detail.place
-        texts = {name: visible(str(getattr(own, name))) for name in Place._fields if name != "step"}
-        yield replace(detail, place=Place(step=own.step, **texts))
+        texts = {name: visible(str(getattr(own, name))) for name in RowKey._fields if name != "step"}
+        yield replace(detail, place=RowKey(step=own.step, **texts))
 
 
 def visible_about(about: About) -> About:

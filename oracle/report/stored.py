@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from oracle.blame import details
 from oracle.blame.blame import Blame
-from oracle.blame.details import MOST_PER_REPORT, Detail, Place
+from oracle.blame.details import MOST_PER_REPORT, Detail, RowKey
 from oracle.case.arrays import SPECIAL
 from oracle.case.files import MIB, parsed, read
 from oracle.exchange.numbers import shown, unspelled
@@ -177,4 +177,4 @@ def _details(folder: Path, places: Any) -> tuple[Detail, ...]:
             raise ValueError(f"a place is case, dtype, step, layer, quantity and mode, got {shown(place)}")
     if not places:
         return ()
-    return details.load(read(folder / "details.npz", MOST_BYTES, inside=folder), [Place(*place) for place in places])
+    return details.load(read(folder / "details.npz", MOST_BYTES, inside=folder), [RowKey(*place) for place in places])

@@ -17,7 +17,7 @@ from oracle.judging.rows import DISCREPANCIES, MISSING, PASS, VERDICTS
 from oracle.report.columns import written
 from oracle.report.diff import APPEARED, BETTER, VANISHED, WORSE, Change
 from oracle.report.environment import Environment
-from oracle.report.history import Course
+from oracle.report.history import FamilyHistory
 from oracle.report.report import MOST_BLAMES, Report
 from oracle.report.sentences import branches, milestones
 from oracle.report.table import branch_counts
@@ -237,7 +237,7 @@ def sparkline(values: Sequence[float]) -> str:
 MOST_RUNS = 12
 
 
-def history_table(courses: Sequence[Course], out: Console) -> Table:
+def history_table(histories: Sequence[FamilyHistory], out: Console) -> Table:
     """z and effective bits of each family over the last runs: the first and last figure, and in a terminal a drawing."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     made.add_column("family", no_wrap=True)
@@ -245,10 +245,10 @@ def history_table(courses: Sequence[Course], out: Console) -> Table:
         if out.is_terminal:
             made.add_column("")
         made.add_column(name, justify="right")
-    for course in courses:
+    for history in histories:
         cells = []
-        for values in (course.z[-MOST_RUNS:], course.bits[-MOST_RUNS:]):
+        for values in (history.z[-MOST_RUNS:], history.bits[-MOST_RUNS:]):
             cells += [sparkline(values)] if out.is_terminal else []
             cells.append(f"{figure(values[0]) or '–'} → {figure(values[-1]) or '–'}")
-        made.add_row(course.family, *cells)
+        made.add_row(history.family, *cells)
     return made

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from oracle import subjects
-from oracle.blame.details import Detail, Place
+from oracle.blame.details import Detail, RowKey
 from oracle.case.case import Case
 from oracle.harness import work
 from oracle.harness.jobs import Judged, Progress
@@ -96,7 +96,7 @@ class Run(NamedTuple):
     case: str
     dtype: str
     rows: tuple[Row, ...]
-    causes: tuple[tuple[Place, tuple[tuple[str, str], ...]], ...]
+    causes: tuple[tuple[RowKey, tuple[tuple[str, str], ...]], ...]
 
     @classmethod
     def of(cls, job: Job, done: Judged) -> Run:
@@ -110,7 +110,7 @@ class Run(NamedTuple):
     def of_row(cls, row: dict[str, Any]) -> Run:
         rows = [Row(**own) for own in row["rows"]]
         rows = [replace(own, shape=tuple(own.shape), worst_index=tuple(own.worst_index)) for own in rows]
-        causes = [(Place(*place), tuple((name, said) for name, said in fitting)) for place, fitting in row["causes"]]
+        causes = [(RowKey(*place), tuple((name, said) for name, said in fitting)) for place, fitting in row["causes"]]
         return cls(row["subject"], row["case"], row["dtype"], tuple(rows), tuple(causes))
 
     @property

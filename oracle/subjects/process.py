@@ -29,7 +29,7 @@ SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Program:
+class ChildProgram:
     """A program with its introduction. Each copy, in any process, starts its own child process.
 
     Args:
@@ -79,7 +79,7 @@ class Program:
         _end(self.command, self.seconds)
 
 
-def program(command: str, seconds: float = SECONDS) -> Program:
+def program(command: str, seconds: float = SECONDS) -> ChildProgram:
     """Start a program and read its introduction. Raises: SubjectError, in one sentence, if that fails."""
     if not seconds > 0:
         raise SubjectError(f"a time limit is a number of seconds above 0, got {seconds}")
@@ -88,7 +88,7 @@ def program(command: str, seconds: float = SECONDS) -> Program:
     _end(command, seconds)
     try:
         dialogue = _DIALOGUES[command, seconds] = Dialogue(command, seconds)
-        return Program(command, seconds, dialogue.hello())
+        return ChildProgram(command, seconds, dialogue.hello())
     except ProgramFailed as error:
         _end(command, seconds)
         raise SubjectError(f"the program {command!r} does not introduce itself: {error}") from error

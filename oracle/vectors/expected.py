@@ -31,7 +31,7 @@ SAME = 1e-9
 
 
 @dataclass(frozen=True)
-class Expectation:
+class ExpectedValue:
     """The expected value of a quantity and its tolerances, arrays of its shape.
 
     Attributes:
@@ -60,17 +60,17 @@ class Expectation:
         return {f"{entry_name(key)}/{name}": np.asarray(array) for name, array in held if array is not None}
 
 
-def from_arrays(arrays: Mapping[str, Array]) -> dict[Key, Expectation]:
-    """The inverse of `Expectation.arrays`, of many. Raises: ValueError, TypeError for names that do not fit."""
+def from_arrays(arrays: Mapping[str, Array]) -> dict[Key, ExpectedValue]:
+    """The inverse of `ExpectedValue.arrays`, of many. Raises: ValueError, TypeError for names that do not fit."""
     parts: dict[Key, dict[str, Array]] = {}
     for name, array in arrays.items():
         place, _, part = name.rpartition("/")
         step, layer, quantity = place.split("/", 2)
         parts.setdefault(Key(int(step), layer, quantity), {})[part] = array
-    return {key: Expectation(**held) for key, held in parts.items()}
+    return {key: ExpectedValue(**held) for key, held in parts.items()}
 
 
-def expectations(case: Case, reference: Subject) -> dict[Key, Expectation]:
+def expectations(case: Case, reference: Subject) -> dict[Key, ExpectedValue]:
     """The expectations of every quantity, in the order of computation.
 
     Where the reference has a known error, refbp's value takes its place.
@@ -131,18 +131,18 @@ class Predictor:
         flipped: ErrorArray,
         open_ties: ErrorArray,
         scale: Floats | None,
-    ) -> Expectation:
+    ) -> ExpectedValue:
         if not isinstance(alike, ErrorArray) or scale is None:
             count = np.asarray(alike)
             nothing = np.zeros(count.shape)
-            return Expectation(count.astype(np.int64), nothing, nothing)
+            return ExpectedValue(count.astype(np.int64), nothing, nothing)
         tolerance, wide = self._tolerance(alike), self._tolerance(flipped)
         value = self._value(key, alike, tolerance, scale)
         low, high = self._reach(value, alike, open_ties)
         widest = np.maximum(wide, tolerance)
         with np.errstate(invalid="ignore"):
             reaches_beyond = _exceeds(np.maximum(value - low, high - value), widest)
-        return Expectation(
+        return ExpectedValue(
             value,
             tolerance,
             scale,

@@ -14,7 +14,7 @@ from oracle.judging.verdict import compare
 from oracle.running_error.model import Floats
 from oracle.subjects import refbp
 from oracle.trace import Key
-from oracle.vectors.expected import STORED, Expectation, expectations
+from oracle.vectors.expected import STORED, ExpectedValue, expectations
 
 # The most steps of a case that are computed again.
 MOST_STEPS = 4
@@ -22,7 +22,7 @@ MOST_STEPS = 4
 MOST_TIMES = 10
 
 
-def impossible(case: Case, stored: Mapping[Key, Expectation]) -> dict[Key, str]:
+def impossible(case: Case, stored: Mapping[Key, ExpectedValue]) -> dict[Key, str]:
     """The quantities whose stored values cannot be right, with the reason; also those that are not stored."""
     try:
         own = expectations(replace(case, steps=min(case.steps, MOST_STEPS)), refbp)
@@ -40,7 +40,7 @@ def failed(case: Case, key: Key, why: str) -> Row:
     return Row(case.name, case.dtype, key.step, key.layer, "", key.quantity, STORED, FAILED, why)
 
 
-def _why_not(case: Case, key: Key, stored: Expectation, own: Expectation) -> str:
+def _why_not(case: Case, key: Key, stored: ExpectedValue, own: ExpectedValue) -> str:
     if own.expected.dtype.kind == "i" or stored.expected.dtype.kind == "i":
         same = np.array_equal(stored.expected, own.expected)
         return "" if same else f"the vectors expect {stored.expected}, refbp {own.expected}"
@@ -65,7 +65,7 @@ def _alike(one: Floats, other: Floats) -> bool:
     return bool(np.all((one <= MOST_TIMES * other) & (other <= MOST_TIMES * one)))
 
 
-def _reaches(stored: Expectation, own: Expectation) -> bool:
+def _reaches(stored: ExpectedValue, own: ExpectedValue) -> bool:
     """Whether the range that the vectors allow in addition to the tolerance is at most as wide as refbp's."""
     widest = own.tolerance if own.flipped is None else own.flipped
     if stored.flipped is not None and not np.all(stored.flipped <= MOST_TIMES * widest):

@@ -30,7 +30,7 @@ from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.subjects import refbp
 from oracle.trace import Key
-from oracle.vectors.expected import Expectation, from_arrays
+from oracle.vectors.expected import ExpectedValue, from_arrays
 from oracle.vectors.folder import Entry, Manifest, VectorsError, read_manifest, verify
 from oracle.vectors.genuine import failed, impossible
 from oracle.vectors.stored import excused, stored_rows
@@ -113,7 +113,7 @@ def judged(job: Job) -> Judged:
     return contained(case.name, case.dtype, lambda: _judged(job, case, expected))
 
 
-def _judged(job: Job, case: Case, expected: Mapping[Key, Expectation]) -> tuple[list[Row], list[Detail]]:
+def _judged(job: Job, case: Case, expected: Mapping[Key, ExpectedValue]) -> tuple[list[Row], list[Detail]]:
     lacking = job.introduction.lacks(case)
     if lacking:
         return [unjudged(case, UNSUPPORTED, lacking)], []
@@ -136,7 +136,7 @@ def _judged(job: Job, case: Case, expected: Mapping[Key, Expectation]) -> tuple[
     return [*found.rows, *excused(stored, found.rows), *false], list(found.details)
 
 
-def load(folder: Path, entry: Entry) -> tuple[Case, dict[Key, Expectation]]:
+def load(folder: Path, entry: Entry) -> tuple[Case, dict[Key, ExpectedValue]]:
     """A case of the folder and its expected values. Raises: VectorsError."""
     try:
         value = parsed(read(folder / entry.description, inside=folder))
@@ -159,7 +159,7 @@ def _arrays(folder: Path, path: str) -> dict[str, Array]:
     return found.arrays
 
 
-def _check_shapes(case: Case, expected: Mapping[Key, Expectation]) -> None:
+def _check_shapes(case: Case, expected: Mapping[Key, ExpectedValue]) -> None:
     """Checks that every expected quantity belongs to the case and has its shape. Raises: ValueError."""
     known = wanted(case)
     for key, own in expected.items():

@@ -17,10 +17,10 @@ from oracle.judging.wiring import completed
 from oracle.running_error import LAMBDA, UNIT_ROUNDOFF
 from oracle.running_error.model import limits
 from oracle.trace import Key, Trace
-from oracle.vectors.expected import STORED, Expectation
+from oracle.vectors.expected import STORED, ExpectedValue
 
 
-def stored_rows(case: Case, trace: Trace, expected: Mapping[Key, Expectation], profile: Profile) -> list[Row]:
+def stored_rows(case: Case, trace: Trace, expected: Mapping[Key, ExpectedValue], profile: Profile) -> list[Row]:
     """A row for each expected quantity, in order."""
     types, trace = layer_types(case), completed(case, trace)
     empty = bool(case.inputs) and case.inputs[0].size == 0
@@ -35,7 +35,7 @@ def stored_rows(case: Case, trace: Trace, expected: Mapping[Key, Expectation], p
     return rows
 
 
-def judged(row: Row, got: Array, own: Expectation, *, structured: bool, no_terms: bool) -> Row:
+def judged(row: Row, got: Array, own: ExpectedValue, *, structured: bool, no_terms: bool) -> Row:
     """The row with its figures and its verdict."""
     if own.expected.dtype.kind == "i":
         same = np.array_equal(got, own.expected)
@@ -52,7 +52,7 @@ def judged(row: Row, got: Array, own: Expectation, *, structured: bool, no_terms
     return row
 
 
-def _outside(got: Array, error: Array, own: Expectation) -> Array:
+def _outside(got: Array, error: Array, own: ExpectedValue) -> Array:
     """The mask of elements beyond their tolerance; an overflow of an element that may overflow is not among them."""
     alike = (got == own.expected) | (np.isnan(got) & np.isnan(own.expected))
     too_large = np.abs(own.expected) + own.tolerance > float(limits(got.dtype).max)
@@ -60,7 +60,7 @@ def _outside(got: Array, error: Array, own: Expectation) -> Array:
     return np.asarray(~(error <= own.tolerance) & ~alike & ~overflown)
 
 
-def _is_convention(row: Row, got: Array, own: Expectation, beyond: Array) -> bool:
+def _is_convention(row: Row, got: Array, own: ExpectedValue, beyond: Array) -> bool:
     assert own.low is not None and own.high is not None
     actual = got.astype(np.float64)
     reached = (own.low <= actual) & (actual <= own.high)

@@ -151,7 +151,7 @@ def test_a_program_that_is_killed_costs_one_case() -> None:
     assert lost
 
 
-def was_lost(program: process.Program, case: oracle.Case) -> bool:
+def was_lost(program: process.ChildProgram, case: oracle.Case) -> bool:
     try:
         assert not program.run(case).faults
     except ProgramFailed as error:

@@ -9,14 +9,14 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.modules.sampled.draws import Cells, Draw, Patches, Shape, Take
-from oracle.modules.sampled.plans import DRAWN, READ, WORK, Layer, Plan
+from oracle.modules.sampled.plans import DRAWN, READ, WORK, LayerToCut, SmallerLayer
 from refbp.windows import padding_sources
 
 
 class _Sizes:
     """The sizes of a convolution, one number for each side."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: LayerToCut) -> None:
         rank = len(layer.shape) - 2
 
         def sides(value: Any) -> Shape:
@@ -47,7 +47,7 @@ class _Sizes:
         )
 
 
-def convolution(layer: Layer) -> list[Plan] | None:
+def convolution(layer: LayerToCut) -> list[SmallerLayer] | None:
     """Elements of the output and of the input's gradient by positions and channels, and of the weight's gradient by channels."""
     rank = int(layer.spec.type[-2])
     if len(layer.shape) != rank + 2:
@@ -77,7 +77,7 @@ def convolution(layer: Layer) -> list[Plan] | None:
 
 
 class _Cut:
-    def __init__(self, layer: Layer, sizes: _Sizes, groups: int) -> None:
+    def __init__(self, layer: LayerToCut, sizes: _Sizes, groups: int) -> None:
         self.layer, self.sizes, self.groups = layer, sizes, groups
         self.given, self.out = layer.shape[1], layer.state["weight"][0]
         self.rank = len(layer.shape) - 2
@@ -105,7 +105,7 @@ class _Cut:
     def _bias(self, out: Array) -> dict[str, Take]:
         return {"bias": _chosen(out, self.out)} if "bias" in self.layer.state else {}
 
-    def outputs(self, out: Array, count: int) -> Plan:
+    def outputs(self, out: Array, count: int) -> SmallerLayer:
         """Positions of the output, each of which reads a window of the input, as a convolution with a single position."""
         layer, sizes = self.layer, self.sizes
         shape = (layer.shape[0], self.out, *sizes.outer)
@@ -123,9 +123,9 @@ class _Cut:
         }
         drawn = Draw((positions, Cells((1,), (self.out,), out)), tuple(range(2, self.rank + 2)))
         spec = self._spec(len(given), len(out), stride=1, padding=0, padding_mode="zeros")
-        return Plan(spec, takes, {"output": drawn})
+        return SmallerLayer(spec, takes, {"output": drawn})
 
-    def input_gradients(self, given: Array, count: int) -> Plan:
+    def input_gradients(self, given: Array, count: int) -> SmallerLayer:
         """Blocks of the input, one for each step of a window, with all windows that read them."""
         layer, sizes = self.layer, self.sizes
         blocks = {axis + 2: stride for axis, stride in enumerate(sizes.stride)}
@@ -151,13 +151,13 @@ class _Cut:
             "weight": self._weight_of(given, out),
             **self._bias(out),
         }
-        return Plan(self._spec(len(given), len(out), padding=tuple(padding)), takes, {"grad_input": drawn})
+        return SmallerLayer(self._spec(len(given), len(out), padding=tuple(padding)), takes, {"grad_input": drawn})
 
     def _weight_of(self, given: Array, out: Array) -> Draw:
         """The weights of channels of the input, of a convolution by groups those of whole groups."""
         return _chosen(given, self.given, 1) if self.groups == 1 else _chosen(out, self.out)
 
-    def whole_input_gradients(self, given: Array) -> Plan:
+    def whole_input_gradients(self, given: Array) -> SmallerLayer:
         """Channels of the input, with all positions: where a padding repeats the input, or steps do not divide its sides."""
         out = self._others(given, self.given, self.out)
         drawn = _chosen(given, self.given, 1)
@@ -167,9 +167,9 @@ class _Cut:
             "weight": self._weight_of(given, out),
             **self._bias(out),
         }
-        return Plan(self._spec(len(given), len(out)), takes, {"grad_input": drawn})
+        return SmallerLayer(self._spec(len(given), len(out)), takes, {"grad_input": drawn})
 
-    def weight_gradients(self, pairs: int) -> Plan:
+    def weight_gradients(self, pairs: int) -> SmallerLayer:
         """Pairs of channels, with all positions of both."""
         if self.groups > 1:
             size = self.given // self.groups * (self.out // self.groups)
@@ -189,7 +189,7 @@ class _Cut:
             **self._bias(out),
         }
         draws = {"grad.weight": weight, "grad.bias": _chosen(out, self.out)}
-        return Plan(self._spec(len(given), len(out)), takes, self.layer.each(draws))
+        return SmallerLayer(self._spec(len(given), len(out)), takes, self.layer.each(draws))
 
 
 def _chosen(channels: Array, many: int, axis: int = 0) -> Draw:

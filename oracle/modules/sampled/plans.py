@@ -22,7 +22,7 @@ WHOLE = 2**22
 
 
 @dataclass(frozen=True)
-class Plan:
+class SmallerLayer:
     """A smaller layer.
 
     Attributes:
@@ -38,7 +38,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerToCut:
     """A layer that is to be cut: its options, the shapes of its input and of its parameters and buffers, and the generator by
     which elements are drawn."""
 
@@ -69,7 +69,7 @@ class Layer:
 
 
 # The smaller layers of a layer; None if it has to be judged whole.
-Planner: TypeAlias = Callable[[Layer], list[Plan] | None]
+Planner: TypeAlias = Callable[[LayerToCut], list[SmallerLayer] | None]
 
 ELEMENTWISE = (
     *("ReLU", "ReLU6", "LeakyReLU", "ELU", "CELU", "SELU", "GELU", "SiLU", "Mish", "Sigmoid", "Tanh", "LogSigmoid"),
@@ -79,23 +79,23 @@ ELEMENTWISE = (
 ALONG_AN_AXIS = ("Softmax", "Softmin", "LogSoftmax", "GLU")
 
 
-def elementwise(layer: Layer) -> list[Plan]:
+def elementwise(layer: LayerToCut) -> list[SmallerLayer]:
     """Elements of an activation or of dropout."""
     drawn = layer.draw(DRAWN, *range(len(layer.shape)))
     takes: dict[str, Take] = {"input": drawn, "grad_output": drawn}
-    return [Plan(layer.spec, takes, {"output": drawn, "grad_input": drawn})]
+    return [SmallerLayer(layer.spec, takes, {"output": drawn, "grad_input": drawn})]
 
 
-def of_planes(layer: Layer) -> list[Plan] | None:
+def of_planes(layer: LayerToCut) -> list[SmallerLayer] | None:
     """Channels of samples, of a layer that computes each alone, such as pooling."""
     rank = int(layer.spec.type[-2]) if layer.spec.type[-1] == "d" else len(layer.shape) - 2
     if len(layer.shape) != rank + 2 or rank < 1:
         return None
     drawn = layer.draw(DRAWN // max(1, math.prod(layer.shape[2:])), 0, 1, ones=(1,))
-    return [Plan(layer.spec, {"input": drawn, "grad_output": drawn}, {"output": drawn, "grad_input": drawn})]
+    return [SmallerLayer(layer.spec, {"input": drawn, "grad_output": drawn}, {"output": drawn, "grad_input": drawn})]
 
 
-def along_an_axis(layer: Layer) -> list[Plan] | None:
+def along_an_axis(layer: LayerToCut) -> list[SmallerLayer] | None:
     """Rows of a softmax: all elements along its axis."""
     dim, dims = layer.option("dim", -1), len(layer.shape)
     if not isinstance(dim, int) or dims < 2:
@@ -106,10 +106,10 @@ def along_an_axis(layer: Layer) -> list[Plan] | None:
         return None
     drawn = layer.draw(DRAWN // max(1, layer.shape[axis]), *others)
     spec = layer.with_options(dim=1 if axis else 0)
-    return [Plan(spec, {"input": drawn, "grad_output": drawn}, {"output": drawn, "grad_input": drawn})]
+    return [SmallerLayer(spec, {"input": drawn, "grad_output": drawn}, {"output": drawn, "grad_input": drawn})]
 
 
-def by_channels(layer: Layer) -> list[Plan] | None:
+def by_channels(layer: LayerToCut) -> list[SmallerLayer] | None:
     """Channels of a batch or instance norm."""
     if layer.spec.type.startswith("InstanceNorm") and len(layer.shape) != int(layer.spec.type[-2]) + 2:
         return None
@@ -120,10 +120,10 @@ def by_channels(layer: Layer) -> list[Plan] | None:
     draws |= {f"{kind}.{name}": own for name, own in small.items() for kind in ("grad", "buffer")}
     draws["buffer.num_batches_tracked"] = Draw()
     spec = layer.with_options(num_features=len(chosen.cells[0].chosen))
-    return [Plan(spec, {"input": chosen, "grad_output": chosen, **small}, layer.each(draws))]
+    return [SmallerLayer(spec, {"input": chosen, "grad_output": chosen, **small}, layer.each(draws))]
 
 
-def by_groups(layer: Layer) -> list[Plan] | None:
+def by_groups(layer: LayerToCut) -> list[SmallerLayer] | None:
     """Groups of channels of a group norm."""
     groups, channels = layer.option("num_groups"), layer.shape[1]
     if not isinstance(groups, int) or len(layer.shape) < 2 or channels % groups:
@@ -133,10 +133,10 @@ def by_groups(layer: Layer) -> list[Plan] | None:
     draws = {"output": chosen, "grad_input": chosen, **{f"grad.{name}": own for name, own in small.items()}}
     kept = len(chosen.cells[0].chosen)
     spec = layer.with_options(num_channels=kept, num_groups=kept * groups // channels)
-    return [Plan(spec, {"input": chosen, "grad_output": chosen, **small}, draws)]
+    return [SmallerLayer(spec, {"input": chosen, "grad_output": chosen, **small}, draws)]
 
 
-def _channels(layer: Layer, size: int, channels: int, groups: int) -> Draw:
+def _channels(layer: LayerToCut, size: int, channels: int, groups: int) -> Draw:
     """All elements of `groups` groups of channels, drawn at random; each group has `size` channels."""
     drawn = Cells.drawn(layer.rng, (0,), (channels // size,), max(1, groups)).chosen
     every = (drawn[:, None] * size + np.arange(size)).ravel()
@@ -148,7 +148,7 @@ def _first_axis(drawn: Draw) -> Draw:
     return Draw(tuple(replace(own, axes=(0,)) for own in drawn.cells))
 
 
-def linear(layer: Layer) -> list[Plan] | None:
+def linear(layer: LayerToCut) -> list[SmallerLayer] | None:
     """Elements of the output and of the input's gradient by rows and features, and of the weight's gradient by features."""
     if len(layer.shape) < 2:
         return None
@@ -164,7 +164,7 @@ def linear(layer: Layer) -> list[Plan] | None:
     outputs = Draw((*own.cells, *of.cells))
     bias: dict[str, Take] = {"bias": _at(of, 0)} if has_bias else {}
     spec = layer.with_options(out_features=len(of.cells[0].chosen))
-    plans = [Plan(spec, {"input": own, "weight": _at(of, 0), **bias}, {"output": outputs})]
+    plans = [SmallerLayer(spec, {"input": own, "weight": _at(of, 0), **bias}, {"output": outputs})]
 
     features = min(given, max(1, READ // out))
     count = min(DRAWN // features, WORK // (3 * features * out))
@@ -172,7 +172,7 @@ def linear(layer: Layer) -> list[Plan] | None:
     inputs = Draw((*own.cells, *of.cells))
     takes: dict[str, Take] = {"input": inputs, "grad_output": own, "weight": _at(of, 1)}
     spec = layer.with_options(in_features=len(of.cells[0].chosen))
-    plans.append(Plan(spec, takes, {"grad_input": inputs}))
+    plans.append(SmallerLayer(spec, takes, {"grad_input": inputs}))
 
     side = max(1, math.isqrt(min(DRAWN, WORK // (3 * rows))))
     ours, theirs = layer.draw(side, last, shape=whole), layer.draw(side, last)
@@ -180,7 +180,7 @@ def linear(layer: Layer) -> list[Plan] | None:
     takes = {"input": theirs, "grad_output": ours, "weight": _both(ours, theirs), **bias}
     spec = layer.with_options(in_features=len(theirs.cells[0].chosen), out_features=len(ours.cells[0].chosen))
     draws = layer.each({"grad.weight": _both(ours, theirs), "grad.bias": _at(ours, 0)})
-    return [*plans, Plan(spec, takes, draws)]
+    return [*plans, SmallerLayer(spec, takes, draws)]
 
 
 def _at(drawn: Draw, axis: int) -> Draw:
@@ -194,7 +194,7 @@ def _both(first: Draw, second: Draw) -> Draw:
     return Draw((*_at(first, 0).cells, *_at(second, 1).cells))
 
 
-def of_parameters(layer: Layer) -> list[Plan] | None:
+def of_parameters(layer: LayerToCut) -> list[SmallerLayer] | None:
     """Channels of a PReLU that has a parameter for each."""
     channels = layer.state["weight"][0]
     if len(layer.shape) < 2 or channels != layer.shape[1] or channels == 1:
@@ -203,4 +203,4 @@ def of_parameters(layer: Layer) -> list[Plan] | None:
     weight = _first_axis(chosen)
     spec = layer.with_options(num_parameters=len(chosen.cells[0].chosen))
     draws = {"output": chosen, "grad_input": chosen, "grad.weight": weight}
-    return [Plan(spec, {"input": chosen, "grad_output": chosen, "weight": weight}, draws)]
+    return [SmallerLayer(spec, {"input": chosen, "grad_output": chosen, "weight": weight}, draws)]

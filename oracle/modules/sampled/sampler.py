@@ -18,9 +18,9 @@ from oracle.modules.sampled.plans import (
     ELEMENTWISE,
     NORM,
     WHOLE,
-    Layer,
-    Plan,
+    LayerToCut,
     Planner,
+    SmallerLayer,
     along_an_axis,
     by_channels,
     by_groups,
@@ -101,13 +101,13 @@ class Sampler:
         is_judged_whole = maker and not is_alone(maker) and math.prod(shape) <= MOST
         return () if is_judged_whole else (self.points(shape),)
 
-    def plans(self, place: str, spec: Spec, shape: Shape, state: Mapping[str, Shape]) -> list[Plan] | None:
+    def plans(self, place: str, spec: Spec, shape: Shape, state: Mapping[str, Shape]) -> list[SmallerLayer] | None:
         """The smaller layers of a layer; none if it is judged whole. Raises: TooLarge."""
         sizes = [math.prod(own) for own in (shape, *state.values())]
         if max(sizes) <= DRAWN:
             return None
         planner = PLANNERS.get(spec.type)
-        plans = None if planner is None else planner(Layer(spec, shape, state, self.generator(place)))
+        plans = None if planner is None else planner(LayerToCut(spec, shape, state, self.generator(place)))
         if plans is None and max(sizes) > WHOLE:
             raise TooLarge(f"it is too large to be judged whole, and no part of a {spec.type} is drawn")
         return plans

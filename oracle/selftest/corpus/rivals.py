@@ -19,7 +19,7 @@ from oracle.ops.suite_cases import cases_of
 from oracle.selftest.corpus.entry import Module, Op, Run, Step, Wiring
 from oracle.selftest.rivals.compared import Incomparable, comparisons, kind_of
 from oracle.selftest.rivals.finite import NotDifferentiable, refuses
-from oracle.selftest.rivals.rules import GRADCHECK, RULES, Comparison
+from oracle.selftest.rivals.rules import GRADCHECK, RULES, ThreeArrays
 from oracle.trace import Subject, Unsupported
 
 DTYPES = ("float64", "float32")
@@ -56,7 +56,7 @@ def subject_and_cases(wiring: Wiring, fixed: bool) -> tuple[Subject, list[Case],
     return wiring.make(fixed), list(chosen), DTYPES
 
 
-def _of_cases(wiring: Wiring) -> Iterator[tuple[str, list[Comparison]]]:
+def _of_cases(wiring: Wiring) -> Iterator[tuple[str, list[ThreeArrays]]]:
     subject, cases, dtypes = subject_and_cases(wiring, False)
     shows = profile_of(subject).shows
     for case in cases:
@@ -114,14 +114,14 @@ def _module_refused(step: Step) -> bool:
         return True
 
 
-def _of_module(wiring: Module, dtype: str) -> list[Comparison]:
+def _of_module(wiring: Module, dtype: str) -> list[ThreeArrays]:
     """The results of the module, compared with those of its repaired twin, which takes torch's place."""
     kind = getattr(torch, dtype)
     got, eager, exact = (
         _step(wiring.make(fixed), own) for fixed, own in ((False, kind), (True, kind), (True, torch.float64))
     )
     return [
-        Comparison(kind_of(name), int(name[-1]), got.get(name), value, exact[name]) for name, value in eager.items()
+        ThreeArrays(kind_of(name), int(name[-1]), got.get(name), value, exact[name]) for name, value in eager.items()
     ]
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from oracle import subjects
 from oracle.case.case import Case
 from oracle.selftest.plant import Implementation
-from oracle.selftest.rivals.rules import GRADIENT, OUTPUT, UPDATE, Comparison
+from oracle.selftest.rivals.rules import GRADIENT, OUTPUT, UPDATE, ThreeArrays
 from oracle.trace import Subject, Trace
 
 WIRING = ("input", "grad_output", "mask")
@@ -33,7 +33,7 @@ def everything(quantity: str) -> bool:
     return True
 
 
-def comparisons(run: Implementation, case: Case, shows: Callable[[str], bool] = everything) -> list[Comparison]:
+def comparisons(run: Implementation, case: Case, shows: Callable[[str], bool] = everything) -> list[ThreeArrays]:
     """Pairs the floating-point arrays that torch computes for a case with the subject's.
 
     Inputs, masks and upstream gradients are left out, and so are quantities that `shows` excludes, and an optimizer's count of
@@ -59,7 +59,7 @@ def comparisons(run: Implementation, case: Case, shows: Callable[[str], bool] = 
             or not shows(key.quantity)
         ):
             continue
-        found.append(Comparison(kind_of(key.quantity), key.step, got.arrays.get(key), reference, exact.arrays[key]))
+        found.append(ThreeArrays(kind_of(key.quantity), key.step, got.arrays.get(key), reference, exact.arrays[key]))
     return found
 
 

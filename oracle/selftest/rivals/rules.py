@@ -17,7 +17,7 @@ BACKWARD = frozenset({OUTPUT, GRADIENT})
 FORWARD = frozenset({OUTPUT})
 
 
-class Comparison(NamedTuple):
+class ThreeArrays(NamedTuple):
     """A subject's array, torch's array in the same dtype (`eager`), and torch's array in float64 (`exact`)."""
 
     kind: str
@@ -27,7 +27,7 @@ class Comparison(NamedTuple):
     exact: Array
 
 
-Accepts = Callable[[Comparison], bool]
+Accepts = Callable[[ThreeArrays], bool]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Rule:
     steps: int | None = 1
     dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16")
 
-    def catches(self, comparisons: Iterable[Comparison]) -> bool:
+    def catches(self, comparisons: Iterable[ThreeArrays]) -> bool:
         """Whether the rule refuses an array that it looks at. A missing array or another shape or dtype is refused."""
         for own in comparisons:
             if own.kind not in self.looks_at or (self.steps is not None and own.step >= self.steps):
@@ -84,7 +84,7 @@ def same(tolerance: float) -> Accepts:
     The factor is 3 for fewer than 1000 elements and for bfloat16. In float64 only closeness counts.
     """
 
-    def accepts(own: Comparison) -> bool:
+    def accepts(own: ThreeArrays) -> bool:
         assert own.got is not None
         if within(tolerance, tolerance, equal_nan=True)(own):
             return True
@@ -97,7 +97,7 @@ def same(tolerance: float) -> Accepts:
 
 
 def cosine(tolerance: float) -> Accepts:
-    def accepts(own: Comparison) -> bool:
+    def accepts(own: ThreeArrays) -> bool:
         if within(tolerance, tolerance, equal_nan=True)(own):
             return True
         a, b = wide(own.got).ravel(), wide(own.eager).ravel()  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ def cosine(tolerance: float) -> Accepts:
 def largest(output: float, gradient: float) -> Accepts:
     """FlashAttention's rule: the largest error is at most this multiple of eager's in the same dtype."""
 
-    def accepts(own: Comparison) -> bool:
+    def accepts(own: ThreeArrays) -> bool:
         assert own.got is not None
         if not own.got.size:
             return True

@@ -25,7 +25,7 @@ from oracle.selftest.bugs.bug import Bug
 from oracle.selftest.plant import Implementation
 from oracle.selftest.rivals.compared import Incomparable, comparisons
 from oracle.selftest.rivals.finite import NotDifferentiable, refuses
-from oracle.selftest.rivals.rules import FIXED, GRADCHECK, RULES, Comparison, Rule, fixed
+from oracle.selftest.rivals.rules import FIXED, GRADCHECK, RULES, Rule, ThreeArrays, fixed
 from oracle.selftest.variants import all_variants
 from oracle.selftest.variants.variant import Variant
 from oracle.subjects import refbp as honest
@@ -246,7 +246,7 @@ def stored(run: Implementation) -> Implementation:
     return as_stored
 
 
-def by_rules(found: Sequence[Comparison], dtype: str, rules: Sequence[Rule]) -> Iterator[tuple[str, bool]]:
+def by_rules(found: Sequence[ThreeArrays], dtype: str, rules: Sequence[Rule]) -> Iterator[tuple[str, bool]]:
     for rule in rules:
         if dtype in rule.dtypes:
             yield rule.name, rule.catches(found)

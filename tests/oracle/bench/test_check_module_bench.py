@@ -7,12 +7,14 @@ import pytest
 
 from oracle import suite
 from oracle.bench import scale
-from oracle.bench.suite import Clocked
+from oracle.bench.suite import ClockedRun
 
 
 def test_the_implementations_own_time_is_part_of_the_whole() -> None:
     """Subject and reference are both clocked, and leave a share for the harness."""
-    whole, subject, reference = Clocked([case.astype("float32") for case in suite.matching("linear/*")][:4]).seconds()
+    whole, subject, reference = ClockedRun(
+        [case.astype("float32") for case in suite.matching("linear/*")][:4]
+    ).seconds()
     assert 0 < subject < whole
     assert 0 < reference < whole
     assert subject + reference < whole

@@ -170,7 +170,7 @@ def test_the_cost_of_judging_grows_with_the_work(monkeypatch: pytest.MonkeyPatch
 def test_the_harness_is_what_the_two_implementations_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """Milliseconds of the harness are of a case and a precision; cases per second are those in both precisions."""
 
-    class Given(suite.Clocked):
+    class Given(suite.ClockedRun):
         def seconds(self) -> tuple[float, float, float]:
             return 0.4, 0.1, 0.2
 

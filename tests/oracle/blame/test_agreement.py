@@ -7,7 +7,7 @@ import pytest
 
 import oracle
 from oracle.blame.agreement import Named, agreed
-from oracle.blame.details import Detail, Place, place_of
+from oracle.blame.details import Detail, RowKey, place_of
 from oracle.judging.rows import IMPRECISE, LOCAL, WRONG, Row
 from oracle.subjects import refbp as honest
 
@@ -113,4 +113,4 @@ def test_what_explains_the_other_parameters_too_goes_first(counted: oracle.Repor
 def test_the_places_of_a_report_are_those_of_its_rows(counted: oracle.Report) -> None:
     """Causes are found by the place of a row, and there is one for each culprit."""
     places = {own.place for own in counted.details}
-    assert {Place(own.case, own.dtype, own.step, own.layer, own.quantity, LOCAL) for own in counted.blame} <= places
+    assert {RowKey(own.case, own.dtype, own.step, own.layer, own.quantity, LOCAL) for own in counted.blame} <= places

@@ -18,7 +18,7 @@ from oracle.blame.causes.arrays import factors, told_apart
 from oracle.blame.causes.evidence import Evidence
 from oracle.blame.causes.find import as_factor
 from oracle.blame.causes.reruns import of_statistics
-from oracle.blame.details import Detail, Place
+from oracle.blame.details import Detail, RowKey
 from oracle.blame.text_map import text_map
 from oracle.case.arrays import Array
 from oracle.case.case import Case, Spec
@@ -308,7 +308,7 @@ def test_a_black_box_is_blamed_with_what_is_known() -> None:
 def detail(wrong: Array) -> Detail:
     zeros = np.zeros(wrong.shape)
     return Detail(
-        Place("tiny/one", "float64", 0, "0", "grad.weight", "local"),
+        RowKey("tiny/one", "float64", 0, "0", "grad.weight", "local"),
         wrong.astype(np.float64),
         zeros,
         zeros + 0.5,

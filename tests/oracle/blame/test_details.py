@@ -10,15 +10,15 @@ import pytest
 
 import oracle
 from oracle.blame import maps
-from oracle.blame.details import MOST_ELEMENTS, MOST_PER_REPORT, Detail, Place, capped, window
+from oracle.blame.details import MOST_ELEMENTS, MOST_PER_REPORT, Detail, RowKey, capped, window
 from oracle.blame.search import MOST_PER_CASE
 
 from .. import planted
 
-PLACE = Place("case", "float32", 0, "layer", "grad.weight", "local")
+PLACE = RowKey("case", "float32", 0, "layer", "grad.weight", "local")
 
 
-def of(got: np.ndarray, expected: np.ndarray, tolerance: float = 1e-6, place: Place = PLACE) -> Detail:
+def of(got: np.ndarray, expected: np.ndarray, tolerance: float = 1e-6, place: RowKey = PLACE) -> Detail:
     return Detail(place, got, expected, np.full(got.shape, tolerance), got.shape, (0,) * got.ndim)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import oracle
-from oracle.execution.newton_schulz import Course
+from oracle.execution.newton_schulz import Iterations
 from oracle.running_error import ErrorArray, ErrorModel
 from refbp.arrays import in_bfloat16
 from refbp.muon import COEFFICIENTS, newton_schulz
@@ -61,7 +61,7 @@ def test_the_derivative_is_that_of_the_iterations() -> None:
     """Of a small change, against the difference of two runs: in the row space, and out of it."""
     rng, steps = np.random.default_rng(0), 3
     x = rng.standard_normal((4, 7))
-    course = Course.of(x, 5.0, COEFFICIENTS, steps)
+    course = Iterations.of(x, 5.0, COEFFICIENTS, steps)
 
     def end(change: Any) -> Any:
         made, (a, b, c) = x / 5.0 + change, COEFFICIENTS

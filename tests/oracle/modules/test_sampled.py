@@ -201,7 +201,7 @@ def test_the_chance_to_miss_a_fault_is_true(quantity: str, kind: str, monkeypatc
     numbers = torch.arange(math.prod(shape)).reshape(shape)
     for seed in range(rounds):
         spec, state = Spec("Conv2d", CONV, "layer"), {"weight": (8, 6, 3, 3)}
-        layer = plans.Layer(spec, (2, 6, 10, 12), state, Sampler(seed).generator("conv"))
+        layer = plans.LayerToCut(spec, (2, 6, 10, 12), state, Sampler(seed).generator("conv"))
         drawn = next(own.draws[quantity] for own in PLANNERS["Conv2d"](layer) or [] if quantity in own.draws)
         assert drawn.count(shape) == drawn.of(numbers).numel() == len(set(drawn.of(numbers).ravel().tolist()))
         stated = getattr(drawn.misses(shape), kind)

@@ -14,7 +14,7 @@ import oracle
 from oracle.cli import main
 from oracle.judging.rows import VERDICTS
 from oracle.report import diff
-from oracle.report.history import courses
+from oracle.report.history import histories
 
 from .. import planted
 
@@ -124,8 +124,8 @@ def test_the_command_says_what_differs_and_exits_with_1(
 
 
 def test_history_follows_each_family(good: oracle.Report, bad: oracle.Report) -> None:
-    (course,) = courses([good.table, bad.table, good.table.iloc[:0]])
-    assert course.z[0] < 8 < course.z[1] and np.isnan(course.z[2])
+    (history,) = histories([good.table, bad.table, good.table.iloc[:0]])
+    assert history.z[0] < 8 < history.z[1] and np.isnan(history.z[2])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from oracle.judging.training import TrainingRun
 from oracle.report import github, terminal
 from oracle.report.about import About
 from oracle.report.diff import WORSE, Change
-from oracle.report.history import Course
+from oracle.report.history import FamilyHistory
 from oracle.report.report import Report, ReportError, load_report
 from oracle.wording.figures import exact_share, figure
 from tests.programs import program
@@ -146,7 +146,7 @@ def test_the_terminal_shows_the_gravest_changes_and_counts_all() -> None:
 
 def test_a_history_is_drawn_in_a_terminal_alone() -> None:
     """In a pipe there are its first and last figures."""
-    courses = [Course("conv", (1.0, 2.0, 4.0), (20.0, math.nan, 10.0))]
+    courses = [FamilyHistory("conv", (1.0, 2.0, 4.0), (20.0, math.nan, 10.0))]
     plain, drawn = (
         printed(lambda out: out.print(terminal.history_table(courses, out)), is_terminal=own) for own in (False, True)
     )

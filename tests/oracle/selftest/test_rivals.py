@@ -22,8 +22,8 @@ from oracle.selftest.rivals.rules import (
     OUTPUT,
     RULES,
     UPDATE,
-    Comparison,
     Rule,
+    ThreeArrays,
     _by_dtype,
     cosine,
     same,
@@ -38,9 +38,9 @@ EXACT = np.random.default_rng(0).standard_normal(64)
 KINDS = {"float64": np.float64, "float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 
 
-def comparison(kind: str, dtype: str, factor: float = 1.0, step: int = 0) -> Comparison:
+def comparison(kind: str, dtype: str, factor: float = 1.0, step: int = 0) -> ThreeArrays:
     eager = EXACT.astype(KINDS[dtype])
-    return Comparison(kind, step, (wide(eager) * factor).astype(KINDS[dtype]), eager, EXACT)
+    return ThreeArrays(kind, step, (wide(eager) * factor).astype(KINDS[dtype]), eager, EXACT)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.name))
@@ -78,7 +78,7 @@ def test_assert_close_is_torchs(dtype: str) -> None:
             expected = True
         except AssertionError:
             expected = False
-        assert rule(Comparison(OUTPUT, 0, arrays[0], arrays[1], arrays[1])) == expected
+        assert rule(ThreeArrays(OUTPUT, 0, arrays[0], arrays[1], arrays[1])) == expected
 
 
 @pytest.mark.parametrize(("tolerance", "by_cosine"), [(1e-3, False), (1e-4, True)])

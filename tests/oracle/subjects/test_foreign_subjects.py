@@ -62,7 +62,7 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", params=["c", "c with files", "javascript"])
-def foreign(request: pytest.FixtureRequest) -> Iterator[process.Program]:
+def foreign(request: pytest.FixtureRequest) -> Iterator[process.ChildProgram]:
     if request.param == "javascript":
         command = [program("node"), str(PROGRAMS / "backprop.js")]
     else:
@@ -74,7 +74,7 @@ def foreign(request: pytest.FixtureRequest) -> Iterator[process.Program]:
 
 
 @pytest.mark.parametrize("cases", CASES)
-def test_a_program_of_another_language_conforms(foreign: process.Program, cases: str) -> None:
+def test_a_program_of_another_language_conforms(foreign: process.ChildProgram, cases: str) -> None:
     """In both precisions; what it lacks is unsupported, and something of every family is not."""
     report = oracle.run(foreign, "torch", cases)
     report.raise_for_discrepancy()
@@ -84,7 +84,7 @@ def test_a_program_of_another_language_conforms(foreign: process.Program, cases:
 
 
 @pytest.mark.parametrize("name", IN_FULL)
-def test_the_networks_are_judged_in_full(foreign: process.Program, name: str) -> None:
+def test_the_networks_are_judged_in_full(foreign: process.ChildProgram, name: str) -> None:
     """Every layer, the loss and the update, at every step: nothing missing, nothing undecided."""
     report = oracle.run(foreign, "refbp", name)
     assert set(report.table["verdict"]) == {"pass"}

@@ -176,7 +176,7 @@ def test_the_harness_is_what_the_two_implementations_leave(monkeypatch: pytest.M
 
     monkeypatch.setattr(suite, "FAMILIES", ("exact", "kink"))
     monkeypatch.setattr(suite.suite, "matching", lambda pattern: [small(f"{pattern}{n}", "float64") for n in range(5)])
-    monkeypatch.setattr(suite, "Clocked", Given)
+    monkeypatch.setattr(suite, "ClockedRun", Given)
     monkeypatch.setattr(suite, "threadpool_limits", lambda threads: nullcontext())
     monkeypatch.setattr(suite.torch, "set_num_threads", lambda threads: None)
     monkeypatch.setattr(suite, "interleaved", taking({"help": 3.0, "imports": 2.0}))

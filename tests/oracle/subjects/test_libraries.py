@@ -297,3 +297,13 @@ def test_a_library_on_numpy_warns_of_no_nan(subject: str) -> None:
     """The mean of an empty loss is NaN, a result like any other: no warning reaches the terminal (here it would be an error)."""
     case = suite.named("batch/MSELoss,reduction=mean,batch=0").astype("float64")
     assert np.isnan(subjects.load(subject).run(case).arrays[Key(0, "loss", "output")])
+
+
+def test_jax_keeps_nothing_that_it_compiled() -> None:
+    """What JAX compiles for a case takes some 20 MB, and hundreds of cases took the memory of the machine."""
+    jax = pytest.importorskip("jax")
+    compiled = jax.jit(lambda x: 2 * x)
+    compiled(1.0)
+    assert compiled._cache_size() == 1
+    subjects.load("jax").run(suite.named("activation/Tanh").astype("float32"))
+    assert compiled._cache_size() == 0

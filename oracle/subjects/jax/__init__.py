@@ -58,7 +58,8 @@ def run(case: Case) -> Trace:
         except NotImplementedError as error:  # such as the gradient of a maximum over dilated windows
             raise Unsupported(f"JAX: {error}") from error
         finally:
-            jax.clear_caches()  # what is compiled for a case takes about 20 MB, and other cases have other shapes
+            # What is compiled for a case takes about 20 MB, and other cases have other shapes.
+            jax.clear_caches()  # type: ignore[no-untyped-call]
 
 
 def differentiable(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]:

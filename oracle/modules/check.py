@@ -87,8 +87,8 @@ def check_module(
         references: functions with which to compare a call instead of its own forward, {MyFused: reference}. A key is a custom
             autograd.Function, an operation of torch.library, a module class, a module's name, or a tensor's hook. A reference is
             called with the arguments of the call; that of a module also gets by keyword those of the module's parameters that it
-            takes. A function in torch is the forward program of a call that cannot be recorded. A function in NumPy that returns
-            (output, backward) gives the intended gradient where it is not the derivative of the forward, such as a
+            takes. A function in torch is the forward program of a call that cannot be recorded. A function in NumPy or torch that
+            returns (output, backward) gives the intended gradient where it is not the derivative of the forward, such as a
             straight-through estimator's: lambda x: (np.rint(x), lambda g: g). A hook that changes the gradient is unjudged
             without a reference. A hook that changes a parameter's gradient after it was added up is always unjudged. So is a
             reference that was not used, because no call of its key was seen, or one was inside a reentrant checkpoint.

@@ -297,7 +297,12 @@ def by_company(rows: Iterable[Row]) -> list[Row]:
     rows = list(rows)
     if any(row.verdict == IMPRECISE and row.n >= MANY for row in rows):
         return rows
-    return [row.found(WRONG) if row.diagnosis.startswith(BEHAVES_LIKE) else row for row in rows]
+    return [_wrong_after_all(row) if row.diagnosis.startswith(BEHAVES_LIKE) else row for row in rows]
+
+
+def _wrong_after_all(row: Row) -> Row:
+    """The row without the precision that it resembles; the rest of its diagnosis stays."""
+    return row.found(WRONG, row.diagnosis.partition("; ")[2])
 
 
 def resembled(row: Row) -> float | None:

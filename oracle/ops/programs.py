@@ -156,7 +156,9 @@ class ProgramStep:
         self.shown = dict(other.shown)
         why = f"only where not contiguous in memory: {', '.join(own for own in (*self.arrays, GRADIENT) if own in self.drawn)}"
         if any(row.verdict in DISCREPANCIES for row in other._rows(due, frozenset())):
-            why = "only in a call after the first: it keeps something of an earlier one"
+            why = "not in the first call, which had other numbers: it keeps something of that call, or errs at some numbers"
+            if any(row.verdict in DISCREPANCIES for row in replace(self, shown={})._rows(expected, frozenset())):
+                why = "only in a call after the first: it keeps something of an earlier one"
         return [_with_more(row, why) if row.verdict in DISCREPANCIES else row for row in again]
 
     def _with_other_numbers(self, expected: Expectation) -> tuple[ProgramStep, Expectation]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import ml_dtypes
 import numpy as np
 
 from oracle.case.arrays import Array
@@ -18,7 +19,7 @@ ALONG = 0.99
 # Repetitions are looked for in a sample of errors. These are the size of the sample, the relative distance below which two errors
 # count as the same, and the share of repetitions that shows a pattern. Of rounding errors at most a seventh repeat each other.
 SAMPLE, SAME, REPEATED = 64, 0.01, 0.75
-# An error that follows the value is alike at neighbouring values. FEW and SEVERAL bound the number of values of each sign that
+# An error that follows a number is alike at neighbouring numbers. FEW and SEVERAL bound the number of values of each sign that
 # are compared. SMOOTH is the largest mean squared difference between the ranks of neighbours, relative to that between any two;
 # rounding errors have 1 ± 0.2.
 FEW, SEVERAL, SMOOTH = 24, 256, 0.3
@@ -28,8 +29,10 @@ SAME_ERRORS = 0.8
 
 def patterned(errors: Errors, step: Floats | None = None, given: Iterable[Array] = ()) -> bool:
     """Whether errors have a pattern. Rounding errors have none."""
+    given = tuple(given)
     along = is_proportional(errors.size, errors.value) or _follows(errors, step)
-    return along or _by_channel(errors) or _by_row(errors, given) or _repeats(errors) or _is_smooth(errors)
+    along = along or _by_channel(errors) or _by_row(errors, given) or _repeats(errors)
+    return along or _is_smooth(errors) or any(_is_smooth_along(errors, own) for own in given)
 
 
 def is_proportional(error: Floats, value: Floats) -> bool:
@@ -101,13 +104,32 @@ def _is_smooth(errors: Errors) -> bool:
     for sign in (1, -1):
         own = np.flatnonzero(np.sign(value) == sign)[:SEVERAL]
         value_of, places = np.unique(value[own], return_index=True)
-        relative = (actual[own[places]] - value_of) / np.abs(value_of)
-        if value_of.size < FEW or np.unique(actual[own[places]]).size < 0.9 * value_of.size:
-            continue
-        ranks = np.argsort(np.argsort(relative, kind="stable"), kind="stable").astype(np.float64)
-        if float(np.mean(np.square(np.diff(ranks)))) < SMOOTH * 2 * float(np.var(ranks)):
+        if _is_course(actual[own[places]], value_of):
             return True
     return False
+
+
+def _is_smooth_along(errors: Errors, given: Array) -> bool:
+    """Whether nearby numbers of a given array have similar relative errors, as where a derivative is a wrong function of it.
+
+    Only numbers that bfloat16 tells apart are compared: the errors of rounding to it are alike at others.
+    """
+    if given.shape != errors.value.shape or given.dtype.kind in "biu":
+        return False
+    regular = errors.value != 0 if errors.regular is None else errors.regular & (errors.value != 0)
+    own = np.flatnonzero(regular)[:SEVERAL]
+    _, places = np.unique(given.reshape(-1)[own].astype(ml_dtypes.bfloat16).astype(np.float64), return_index=True)
+    own = own[places]
+    return _is_course(errors.actual.reshape(-1)[own], errors.value.reshape(-1)[own])
+
+
+def _is_course(actual: Floats, value: Floats) -> bool:
+    """Whether relative errors in this order change little from one to the next."""
+    relative = (actual - value) / value
+    if value.size < FEW or np.unique(actual).size < 0.9 * value.size:
+        return False
+    ranks = np.argsort(np.argsort(relative, kind="stable"), kind="stable").astype(np.float64)
+    return float(np.mean(np.square(np.diff(ranks)))) < SMOOTH * 2 * float(np.var(ranks))
 
 
 def stays(errors: Floats, others: Floats) -> bool:

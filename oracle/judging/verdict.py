@@ -244,14 +244,14 @@ def _largest_relative(errors: Errors, tolerance: Floats) -> float:
     return float(np.max(errors.size[outside] / np.abs(errors.value[outside])))
 
 
-def adds_up_in_16_bits(row: Row, got: Array, expected: Expected) -> bool:
+def adds_up_in_16_bits(row: Row, got: Array, expected: Expected, given: Iterable[Array] = ()) -> bool:
     """Whether errors of what is due in float32 are ordinary ones of the same in 16 bits, which is expected here: of a sum that is
     added up so, or of other intermediate results that are stored so."""
     if got.size < MANY or got.shape != expected.value.shape:
         return False
     with np.errstate(all="ignore"):
         figures, errors = measured(got, expected), Errors.of(got, expected.value, expected.sigma)
-    return not figures.n_outside and figures.z_rms > LEAST_RMS and not patterned(errors)
+    return not figures.n_outside and figures.z_rms > LEAST_RMS and not patterned(errors, given=given)
 
 
 def in_16_bits(row: Row) -> Row:

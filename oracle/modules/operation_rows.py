@@ -158,13 +158,13 @@ class _Rows:
         adds_up: bool = True,
     ) -> Row:
         """The row of a quantity; `low` gives the same quantity where all sums are added up in this dtype."""
-        expected = expected_of(made)
+        expected, given = expected_of(made), self._given
         row = replace(self.blank, dtype=dtype, quantity=quantity)
-        row = with_nothing_known(compare(row, got, expected, structured=True, no_terms=not adds_up), got)
+        row = with_nothing_known(compare(row, got, expected, structured=True, no_terms=not adds_up, given=given), got)
         is_narrow = np.dtype(dtype).itemsize == 2 and got.dtype == np.dtype(dtype)
         if row.verdict in (WRONG, IMPRECISE) and is_narrow and dtype != self.arithmetic.accumulate:
             other = low(dtype)
-            if isinstance(other, ErrorArray) and adds_up_in_16_bits(row, got, expected_of(other)):
+            if isinstance(other, ErrorArray) and adds_up_in_16_bits(row, got, expected_of(other), given):
                 row = in_16_bits(row)
         if row.verdict in DISCREPANCIES and row.n_outside and self._has_left_range(expected, got):
             row = row.found(UNDECIDED, f"out of range: {dtype} cannot hold what is computed on the way")
@@ -173,6 +173,12 @@ class _Rows:
         if row.verdict in DISCREPANCIES and got.shape == expected.value.shape:
             self.wrong.append((row, got, expected))
         return row
+
+    @cached_property
+    def _given(self) -> tuple[Array, ...]:
+        """The arrays of floating-point numbers from which everything is computed."""
+        held = (own.numbers for own in self.operation.inputs.values() if own.dtype in FLOATS and not own.is_complex)
+        return (*held, *self.operation.upstream.values())
 
     def _has_left_range(self, expected: Expected, got: Array) -> bool:
         """Whether the only differences are NaN where an infinity is due, after a product of infinity and a number that may

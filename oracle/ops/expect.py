@@ -63,9 +63,9 @@ class Quantity:
 
     def compared(self, row: Row, got: Array, expected: Expected) -> Row:
         """The row with the verdict on an array. Another one-sided derivative at a kink or tie is a convention."""
-        wider = [own for own in self.given if own is not None and own.dtype.itemsize > np.dtype(self.dtype).itemsize]
+        given = [own for own in self.given if own is not None]
         row = compare(
-            row, got, expected, structured=False, no_terms=not self.value.size, given=wider, together=self.together
+            row, got, expected, structured=False, no_terms=not self.value.size, given=given, together=self.together
         )
         if row.verdict in DISCREPANCIES and row.n_outside and self.at_ties is not None:
             return self.at_ties(row, got)

@@ -339,6 +339,12 @@ def differs(got: Array, expected: Expected) -> bool:
         return got.size > 0 and measured(got, expected).n_outside > 0
 
 
+def differs_where(known: Array, got: Array, expected: Expected) -> bool:
+    """Whether one of these elements is outside its tolerance; `known` is their mask."""
+    own = Expected(expected.value[known], expected.sigma[known], None, expected.scale[known])
+    return differs(got[known], own)
+
+
 def cosine(figures: Figures, errors: Callable[[], Errors]) -> float:
     """The cosine of the angle between the received and the expected array; NaN if both are zero, 0 if one is."""
     if figures.has_cosine:

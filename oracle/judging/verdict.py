@@ -8,7 +8,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from oracle.case.arrays import Array
-from oracle.judging.figures import Errors, Expected, Figures, cosine, direct_cosine, infinite_for_nan, measured
+from oracle.judging.figures import (
+    Errors,
+    Expected,
+    Figures,
+    cosine,
+    differs_where,
+    direct_cosine,
+    infinite_for_nan,
+    measured,
+)
 from oracle.judging.misshapen import looks_like
 from oracle.judging.patterns import FEWEST, MANY, is_proportional, patterned
 from oracle.judging.rows import IMPRECISE, LOCAL, LOOSE, PASS, UNDECIDED, WRONG, Row
@@ -153,6 +162,23 @@ def with_nothing_known(row: Row, got: Array) -> Row:
     return row.found(UNDECIDED, "every number is NaN: nothing was tested") if np.isnan(got).all() else row
 
 
+def unless_undefined(row: Row, got: Array, expected: Expected, numbers: Iterable[Array]) -> Row:
+    """The row of a gradient. It is undecided if it differs only where the reference's gradient is NaN and this one is a number,
+    although neither the numbers from which they are computed nor the results are NaN.
+
+    The reference has then no gradient operation by operation: a root's slope at 0 is infinite, and 0 times that is NaN.
+    """
+    value = expected.value
+    if got.shape != value.shape or not (undefined := np.isnan(value) & np.isfinite(got)).any():
+        return row
+    if any(np.isnan(own).any() for own in numbers) or differs_where(~undefined, got, expected):
+        return row
+    share = f"{np.mean(undefined):.0%} of the elements"
+    return row.found(
+        UNDECIDED, f"the reference's own gradient is NaN at {share}, as of 0 times infinity; the others are right"
+    )
+
+
 def _too_wide(row: Row, figures: Figures, u: float) -> str:
     if 2 * figures.n_hidden > row.n:
         said = "the sum has so many terms that its tolerance exceeds a typical one"
@@ -161,7 +187,7 @@ def _too_wide(row: Row, figures: Figures, u: float) -> str:
         return f"{UNDERFLOW} {row.dtype} holds no number so small, at {1 - row.decided:.0%} of the elements"
     said = f"the tolerance is too wide at {1 - row.decided:.0%} of the elements"
     relative = figures.relative_error
-    if relative is None:
+    if relative is None or relative < u:
         return said
     return f"ill-conditioned: rounding is amplified {relative / u:.2g} times, {row.digits_left:.1f} digits are left; {said}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from oracle.case.arrays import Array
 from oracle.judging.conventions import AT_NAN, CONVENTIONS, DIFFER_AT_NAN
 from oracle.judging.derived import expected_of
-from oracle.judging.figures import Expected, differs, measured
+from oracle.judging.figures import Expected, differs, differs_where, measured
 from oracle.judging.rows import CONVENTION, DISCREPANCIES, IMPRECISE, LOCAL, PASS, UNDECIDED, WRONG, Row
 from oracle.judging.verdict import (
     adds_up_in_16_bits,
@@ -20,6 +20,7 @@ from oracle.judging.verdict import (
     compare,
     in_16_bits,
     is_off_by_a_factor,
+    unless_undefined,
     with_nothing_known,
 )
 from oracle.modules.chosen_results import follows_differences, is_compared
@@ -34,6 +35,7 @@ from oracle.programs.table import NoRule
 from oracle.report.coverage import Sampled
 from oracle.running_error import ErrorArray, ErrorModel
 from oracle.running_error.branches import BranchLog
+from oracle.running_error.model import ROUNDOFF
 from oracle.wording.errors import in_a_line
 
 # The node to which a module's full backward hooks belong.
@@ -120,6 +122,7 @@ def _judged(operation: Operation, case: str, step: int, accumulate: str | None, 
         raise NoRule(f"its reference gives {len(run.outputs)} results, and the call {len(operation.outputs)}")
     _check_filled(run, operation)
     forward, backward = rows.forward(run), rows.backward(run)
+    forward, backward = (_with_narrow_stores(own, run) for own in (forward, backward))
     shown = {row.quantity for row in (*forward, *backward) if row.verdict in DISCREPANCIES}
     bad = tuple(own for own in rows.wrong if own[0].quantity in shown)
     given = held[0].numbers if bad and held else None, next(iter(operation.upstream.values()), None) if bad else None
@@ -180,14 +183,18 @@ class _Rows:
         held = (own.numbers for own in self.operation.inputs.values() if own.dtype in FLOATS and not own.is_complex)
         return (*held, *self.operation.upstream.values())
 
+    def _numbers(self, run: Derived) -> Iterator[Array]:
+        """All floating-point numbers from which the gradients are computed, and the results."""
+        yield from self._given
+        yield from (own.value for own in run.outputs if isinstance(own, ErrorArray))
+
     def _has_left_range(self, expected: Expected, got: Array) -> bool:
         """Whether the only differences are NaN where an infinity is due, after a product of infinity and a number that may
         underflow to 0."""
         if not self.arithmetic.model.branches.left_range or got.shape != expected.value.shape:
             return False
         known = ~(np.isinf(expected.value) & np.isnan(got) & ~np.isfinite(expected.sigma))
-        left = Expected(expected.value[known], expected.sigma[known], None, expected.scale[known])
-        return not known.all() and not differs(got[known], left)
+        return not known.all() and not differs_where(known, got, expected)
 
     def forward(self, run: Derived) -> list[Row]:
         if not self.operation.judges_outputs:
@@ -231,6 +238,8 @@ class _Rows:
                 row = row.found(CONVENTION, "another one-sided derivative at a kink or tie")
             if row.verdict in DISCREPANCIES and row.n_outside and self._is_at_nan(held, got, due):
                 row = row.found(CONVENTION, f"{AT_NAN}: {CONVENTIONS[AT_NAN].what}")
+            if row.verdict in DISCREPANCIES and not operation.kind.startswith("aten."):
+                row = unless_undefined(row, got, expected_of(due), self._numbers(run))
             if row.verdict in DISCREPANCIES and operation.kind == HOOKS:
                 raise NoRule(HOOKED)
             if row.verdict in DISCREPANCIES and self._is_chosen(run, place):
@@ -315,9 +324,7 @@ class _Rows:
         """Whether an activation's gradient is wrong at NaN alone, where torch's own kernels differ."""
         if self.operation.kind not in OPS_THAT_DIFFER_AT_NAN or got.shape != due.shape:
             return False
-        known, expected = ~np.isnan(held.numbers), expected_of(due)
-        left = Expected(expected.value[known], expected.sigma[known], None, expected.scale[known])
-        return not differs(got[known], left)
+        return not differs_where(~np.isnan(held.numbers), got, expected_of(due))
 
     def _is_at_kink(self, place: int, got: Array) -> bool:
         other = self._with_open_ties[place]
@@ -332,6 +339,20 @@ class _Rows:
     def _grads(self, run: Derived, arithmetic: WithErrors) -> Sequence[ErrorArray | None]:
         lifted, arrived = arithmetic.lifted, self.operation.upstream
         return run.gradients([lifted(arrived[own]) if own in arrived else None for own in self.operation.outputs])
+
+
+def _with_narrow_stores(rows: Sequence[Row], run: Derived) -> list[Row]:
+    """The rows; those that are undecided say it if the program stores numbers in a narrower dtype on the way."""
+    plain = getattr(run, "plain", run)
+    calls = plain.program.calls if isinstance(plain, Run) else ()
+    dtypes = {own.dtype: ROUNDOFF[own.dtype] for call in calls for own in call.recorded if own and own.dtype in FLOATS}
+    widest = max(dtypes, key=lambda own: dtypes[own], default="")
+    return [
+        row.having(diagnosis=f"{row.diagnosis}; it stores numbers in {widest} on the way")
+        if row.verdict == UNDECIDED and not row.decided and widest and dtypes[widest] > ROUNDOFF[row.dtype]
+        else row
+        for row in rows
+    ]
 
 
 def _check_filled(run: Derived, operation: Operation) -> None:

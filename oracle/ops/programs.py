@@ -23,7 +23,7 @@ from oracle.judging.figures import Expected, by_norm
 from oracle.judging.patterns import stays
 from oracle.judging.profile import Profile
 from oracle.judging.rows import AT_KINK, DISCREPANCIES, LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
-from oracle.judging.verdict import resembled
+from oracle.judging.verdict import resembled, unless_undefined
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called, described
 from oracle.ops.lent import Lent
@@ -221,9 +221,19 @@ class ProgramStep:
             for place, (own, quantity) in enumerate(zip(output, due, strict=True))
         ]
         floating = [name for name, array in self.arrays.items() if array.dtype.kind not in "biu"]
+        numbers = [*self._numbers(expected), *(own.value for own in due)]
         for name, grad, quantity in zip(floating, grads, expected.grads, strict=False):
-            rows.append(self._row("grad_input" if name == next(iter(self.arrays)) else f"grad.{name}", grad, quantity))
+            row = self._row("grad_input" if name == next(iter(self.arrays)) else f"grad.{name}", grad, quantity)
+            if row.verdict in DISCREPANCIES and grad is not None:
+                row = unless_undefined(row, grad, quantity.expected, numbers)
+            rows.append(row)
         return self._shared_out(rows, dict(zip(floating, grads, strict=False)), expected)
+
+    def _numbers(self, expected: Expectation) -> Iterator[Array]:
+        """All floating-point numbers from which the gradients are computed."""
+        yield from (own for own in self.arrays.values() if own.dtype.kind not in "biu")
+        upstream = expected.grad_output if isinstance(expected.grad_output, (tuple, list)) else [expected.grad_output]
+        yield from (own for own in upstream if own is not None)
 
     def _shared_out(self, rows: list[Row], grads: Mapping[str, Array | None], expected: Expectation) -> list[Row]:
         """The rows. At a tie between elements of several arrays, their gradients have to share the upstream gradient; others are

@@ -134,7 +134,7 @@ class Findings:
             why = f"every row is {' or '.join([UNDECIDED, *others])}"
             if self.outcome == NO_GRADIENT:
                 why = f"no gradient is decided in {counted(len(self.table), 'row')}"
-            return f"{what}: {self.outcome} ({counted(runs, 'run')} of {cases}, {why}){self._first_unjudged}"
+            return f"{what}: {self.outcome} ({counted(runs, 'run')} of {cases}, {why}){self._first_undecided}"
         share = exact_share(rows.get(UNDECIDED, 0) / len(self.table))
         tail = [counted(len(self.table), "row"), f"{share} undecided"]
         if rows.get(UNSUPPORTED, 0) > lacking:  # in runs that were judged, which count as such
@@ -154,6 +154,17 @@ class Findings:
             return f"{what}: discrepancies in {failing:,} of {runs:,} runs ({', '.join(tail)}){more}"
         more = f", {lacking:,} more unsupported" if lacking else ""
         return f"{what}: conforms in {counted(runs - lacking, 'run')} of {cases}{more} ({', '.join(tail)})"
+
+    @property
+    def _first_undecided(self) -> str:
+        """The first thing that was not judged or not decided, and why, as the end of a sentence; "" if nothing says why."""
+        if self.not_judged:
+            return self._first_unjudged
+        open_ = self.table[(self.table["verdict"] == UNDECIDED) & (self.table["diagnosis"] != "")]
+        if self.outcome == NO_GRADIENT:
+            open_ = open_[open_["quantity"].str.startswith("grad")]
+        found = zip(open_["layer"], open_["quantity"], open_["diagnosis"], strict=True)
+        return "".join(f", first {layer} {quantity}: {why}" for layer, quantity, why in list(found)[:1])
 
     @property
     def _first_unjudged(self) -> str:

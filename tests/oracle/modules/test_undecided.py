@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -91,3 +93,33 @@ def test_a_view_of_zeros_adds_nothing_up() -> None:
     undecided = report.table[report.table["verdict"] == "undecided"]
     assert report.passed and undecided["layer_type"].tolist() == ["aten.sum"]
     assert not set(report.table.loc[report.table["quantity"] == "output", "layer_type"]) - {"aten.add", "aten.sum"}
+
+
+class In8Bits(torch.autograd.Function):
+    """A linear layer whose input is scaled and stored in 8 bits."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        scale = 448 / x.abs().amax()
+        stored = (x * scale).to(torch.float8_e4m3fn).float() / scale
+        ctx.save_for_backward(stored, weight)
+        return stored @ weight.T
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        stored, weight = ctx.saved_tensors
+        return grad @ weight, grad.T @ stored
+
+
+def test_numbers_that_are_stored_in_a_narrower_dtype_are_named() -> None:
+    """Every row was undecided, "ill-conditioned", and the conclusion did not say why."""
+
+    class Net(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = In8Bits.apply(x, self.weight)  # type: ignore[no-untyped-call]
+            return made
+
+    torch.manual_seed(0)
+    report = oracle.check_module(Net(8, 4, bias=False), torch.randn(5, 8))
+    assert not report.blame and report.outcome in ("no gradient was decided", "nothing was decided")
+    assert report.conclusion.endswith("it stores numbers in float8_e4m3fn on the way")

@@ -33,7 +33,8 @@ def agreed(rows: Sequence[Row], details: Iterable[Detail]) -> list[Row]:
     fitting = {detail.place: detail.causes for detail in details}
     found: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in rows:
-        if row.verdict == WRONG and row.mode == LOCAL and place_of(row) in fitting and row.cause:
+        searched = fitting.get(place_of(row)) if row.verdict == WRONG and row.mode == LOCAL and row.cause else None
+        if searched is not None and row.cause_name in ("", *dict(searched)):  # not one that was known without a search
             found.setdefault((row.case, row.layer, row.quantity), {}).setdefault(row.dtype, row)
     changed: dict[RowKey, Row] = {}
     for own in found.values():

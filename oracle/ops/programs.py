@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,6 @@ from oracle.case.nested import arrays_in
 from oracle.harness.judge import judge_step
 from oracle.judging.case_rows import crashed, unjudged
 from oracle.judging.figures import Expected, by_norm
-from oracle.judging.patterns import stays
 from oracle.judging.profile import Profile
 from oracle.judging.rows import AT_KINK, DISCREPANCIES, LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
 from oracle.judging.verdict import resembled, unless_undefined
@@ -28,18 +26,15 @@ from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called, described
 from oracle.ops.lent import Lent
 from oracle.ops.program_reference import lifted_layer, program_of
+from oracle.ops.rounding import held_against_others, told_from_rounding
 from oracle.ops.suite_cases import GRADIENT
 from oracle.programs.execution import FLOATS, WithErrors
 from oracle.report.about import About
 from oracle.report.report import Report
 from oracle.running_error import ErrorModel
-from oracle.running_error.model import ROUNDOFF
 from oracle.suite.build import generator
 from oracle.suite.special import every_second
 from oracle.trace import Unsupported
-
-# The largest difference between the bits that a formula loses in two dtypes.
-ALIKE = 4.0
 
 
 def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profile, given: Mapping[str, Any]) -> Report:
@@ -142,9 +137,9 @@ class ProgramStep:
         if any(map(self._is_widened, rows)):
             expected, rows = self._without_widening(expected, rows)
         if any(map(resembled, rows)):
-            return self._held_against_others(rows, expected)
+            rows = held_against_others(self, rows, expected.grad_output)
         if any(row.verdict in DISCREPANCIES or row.verdict == UNSUPPORTED for row in rows):
-            return rows
+            return told_from_rounding(self, rows)
         return self._in_later_calls(expected) or self._one_by_one(expected) or rows
 
     def _in_later_calls(self, expected: Expectation) -> list[Row]:
@@ -153,13 +148,13 @@ class ProgramStep:
         again = other._rows(due, self.drawn)
         if not any(row.verdict in DISCREPANCIES for row in again):
             return []
-        self.shown = dict(other.shown)
+        self.shown, again = dict(other.shown), told_from_rounding(other, again)
         why = f"only where not contiguous in memory: {', '.join(own for own in (*self.arrays, GRADIENT) if own in self.drawn)}"
         if any(row.verdict in DISCREPANCIES for row in other._rows(due, frozenset())):
             why = "not in the first call, which had other numbers: it keeps something of that call, or errs at some numbers"
             if any(row.verdict in DISCREPANCIES for row in replace(self, shown={})._rows(expected, frozenset())):
                 why = "only in a call after the first: it keeps something of an earlier one"
-        return [_with_more(row, why) if row.verdict in DISCREPANCIES else row for row in again]
+        return [_with_more(row, "" if row.cause else why) if row.verdict in DISCREPANCIES else row for row in again]
 
     def _with_other_numbers(self, expected: Expectation) -> tuple[ProgramStep, Expectation]:
         """The step with other numbers in place of those that were drawn, and what is expected of it."""
@@ -245,69 +240,13 @@ class ProgramStep:
         said = "at a tie between elements of several arrays their gradients do not add up to the one that arrives"
         return [row.found(WRONG, said) if row.diagnosis == AT_KINK else row for row in rows]
 
-    def _held_against_others(self, rows: list[Row], expected: Expectation) -> list[Row]:
-        """The rows; `wrong` in place of `imprecise` where errors come from a formula, and not from a lower precision."""
-        in_formula = {**self._digits_lost_in_float64(rows), **self._errors_that_stay(rows, expected)}
-        return [
-            row.found(WRONG, in_formula[row.quantity]) if resembled(row) and row.quantity in in_formula else row
-            for row in rows
-        ]
-
-    def _digits_lost_in_float64(self, rows: list[Row]) -> dict[str, str]:
-        """A diagnosis for each quantity that loses about as many bits in float64. A lower precision would leave as many."""
-        if self.dtype == "float64":
-            return {}
-        arrays = {name: cast(array, "float64") for name, array in self.arrays.items()}
-        other = replace(self, arrays=arrays, dtype="float64", shown={})
+    def after(self, **changes: Any) -> tuple[ProgramStep, list[Row]] | None:
+        """The step with other arrays, or in another dtype, and its rows; None if it does not run there."""
+        other = replace(self, shown={}, **changes)
         try:
-            found = {row.quantity: row for row in other._rows(other._expected(), frozenset())}
-        except Exception:  # the reference does not run in float64
-            return {}
-
-        def lost(row: Row) -> float:
-            return -math.log2(ROUNDOFF[row.dtype]) - row.effective_bits
-
-        return {
-            row.quantity: "float64 loses about as many digits: the formula cancels them"
-            for row in rows
-            if resembled(row) and (same := found.get(row.quantity)) is not None and same.verdict in DISCREPANCIES
-            if abs(lost(row) - lost(same)) <= ALIKE
-        }
-
-    def _errors_that_stay(self, rows: list[Row], expected: Expectation) -> dict[str, str]:
-        """A diagnosis for each quantity whose errors stay when its numbers change by more than a lower precision rounds."""
-        shift = 4 * max(resembled(row) or 0.0 for row in rows)
-        random = generator(f"program/{self.name}/others")
-
-        def moved(array: Any) -> Any:
-            if array is None or array.dtype.kind in "biu":
-                return array
-            return (array * (1 + shift * random.uniform(-1, 1, array.shape))).astype(array.dtype)
-
-        upstream = expected.grad_output
-        other = replace(
-            self,
-            arrays={name: moved(array) for name, array in self.arrays.items()},
-            upstream=tuple(map(moved, upstream)) if isinstance(upstream, tuple) else moved(upstream),
-            shown={},
-        )
-        try:
-            other._rows(other._expected(), frozenset())
-        except Exception:  # the reference does not run on other numbers
-            return {}
-
-        def errors(step: ProgramStep, quantity: str) -> Array:
-            got, due = step.shown[quantity]
-            with np.errstate(all="ignore"):
-                return np.asarray((got.astype(np.float64) - due.value) / due.sigma)
-
-        return {
-            row.quantity: "its errors stay the same where the numbers change by more than a lower precision rounds them"
-            for row in rows
-            if resembled(row)
-            and row.quantity in other.shown
-            and stays(errors(self, row.quantity), errors(other, row.quantity))
-        }
+            return other, other._rows(other._expected(), frozenset())
+        except Exception:
+            return None
 
     def _expected(self) -> Expectation:
         values = list(self.arrays.values())
@@ -371,4 +310,4 @@ class ProgramStep:
 
 def _with_more(row: Row, why: str) -> Row:
     """The row with more in its diagnosis."""
-    return row.having(diagnosis=f"{row.diagnosis}; {why}" if row.diagnosis else why)
+    return row.having(diagnosis="; ".join(own for own in (row.diagnosis, why) if own))

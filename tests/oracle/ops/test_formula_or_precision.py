@@ -99,6 +99,78 @@ def test_a_formula_that_cancels_digits() -> None:
     assert table.loc["float32", "diagnosis"] == "float64 loses about as many digits: the formula cancels them"
 
 
+def squared_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return (x[:, None] - y).square().sum(-1)
+
+
+def by_products(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
+
+
+def decayed(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """A sum that decays by e^g: at first by none of it, so that the first g has no gradient."""
+    total = torch.zeros_like(x[0])
+    for own, rate in zip(x, g, strict=True):
+        total = total * torch.exp(rate) + own
+    return total
+
+
+def decayed_at_once(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """The same from running sums of g. The gradient of the first is a difference of equal numbers."""
+    sums = g.cumsum(0)
+    return (torch.exp(sums[-1:]) * torch.exp(-sums) * x).sum(0)
+
+
+@pytest.mark.parametrize("dtypes", [("float64",), ("float32",), ("float64", "float32")])
+@pytest.mark.parametrize(
+    ("reference", "fn", "shapes"),
+    [
+        (squared_distances, by_products, {"x": (12, 4), "y": (15, 4)}),
+        (decayed, decayed_at_once, {"x": (40, 9), "g": (40, 9)}),
+    ],
+)
+def test_a_cancelling_formula_is_told_from_a_mistake(
+    reference: Any, fn: Any, shapes: Any, dtypes: tuple[str, ...]
+) -> None:
+    """A few elements out of many were "a single element", "an index of a dimension", or nothing known. A mistake is as large in
+    float64 as in float32; the errors of such a formula are smaller by as much as the roundoff is."""
+    report = oracle.check_op(reference, oracle.from_torch(fn), **shapes, dtypes=dtypes)
+    assert report.blame and {own.cause_name for own in report.blame} == {"cancellation"}, report
+    assert all("loses about as many digits" in own.diagnosis for own in report.blame)
+    mistaken = oracle.from_torch(lambda x, y: fn(x, y) + 1e-3 * (fn(x, y).detach() > 1))
+    found = {
+        own.quantity: own.cause_name for own in oracle.check_op(reference, mistaken, **shapes, dtypes=dtypes).blame
+    }
+    assert found["output"] != "cancellation"
+
+
+@pytest.mark.parametrize("way", ["sums", "a running sum"])
+def test_a_kernel_that_stores_partial_results_in_16_bits_is_imprecise(way: str) -> None:
+    """Beside a reference in one kernel, which adds up in float32. Those beyond the tolerance were "a single element"."""
+
+    def added(x: torch.Tensor) -> torch.Tensor:
+        for step in (1, 2, 4, 8, 16):
+            x = x + F.pad(x, (step, 0))[..., : x.shape[-1]]
+        return x
+
+    def placed(x: torch.Tensor) -> torch.Tensor:
+        padded = F.pad(x, (2, 2))
+        return sum((own * padded[..., own : own + 29] for own in range(1, 5)), padded[..., :29] * 0)
+
+    def pooled(x: torch.Tensor) -> torch.Tensor:
+        weight = torch.arange(5, dtype=x.dtype)
+        return F.conv1d(x[:, None], weight[None, None], padding=2)[:, 0]
+
+    reference, fn = (lambda x: x.cumsum(-1), added) if way == "a running sum" else (pooled, placed)
+    report = oracle.check_op(reference, oracle.from_torch(fn), x=(40, 29), dtypes=("bfloat16",))
+    assert {own.verdict for own in report.blame} == {"imprecise"}, report
+    assert all("intermediate results in bfloat16" in own.diagnosis for own in report.blame)
+    wrong = oracle.from_torch(lambda x: 1.1 * fn(x))
+    assert {own.verdict for own in oracle.check_op(reference, wrong, x=(40, 29), dtypes=("bfloat16",)).blame} == {
+        "wrong"
+    }
+
+
 def test_an_error_far_beyond_the_precision_that_it_resembles() -> None:
     """The terms inside of an LSTM are so much larger than its gradients that any error is a small share of them."""
     rng = np.random.default_rng(0)

@@ -132,7 +132,7 @@ def of_loss(call: Call, case: str, targets: tuple[Array, ...]) -> Observed:
 @dataclass
 class Update:
     """A step of an optimizer: its inputs and results, by full parameter name; `draws`, the elements drawn of a parameter,
-    with its shape."""
+    with its shape; `changed_gradients`, the parameters whose gradient was another one before a hook or a derived class."""
 
     spec: Spec
     params: dict[str, Array]
@@ -140,6 +140,7 @@ class Update:
     state: dict[str, dict[str, Array]]
     made: dict[tuple[str, str], Array] = field(default_factory=dict)
     draws: dict[str, tuple[Shape, Draw]] = field(default_factory=dict)
+    changed_gradients: tuple[str, ...] = ()
 
     def drawn(self, name: str) -> Draw:
         """The elements that are judged of a parameter and of its state."""

@@ -79,7 +79,8 @@ def check_module(
         target: the loss's arguments after the output: one, or a tuple of several, each nested like x. That of a function may be
             a plain number.
         optimizer: an optimizer of parameters of the module; each step then ends with an update. It is judged if it is one of
-            torch.optim's that refbp has, or derives from one; else it is unjudged, unless the profile leaves `param.*` out.
+            torch.optim's that refbp has, or derives from one; else it is unjudged, unless the profile leaves `param.*` out. A
+            derived class may change gradients before it calls the step of torch's class, as clipping does.
         steps: the number of steps; all use the same data.
         profile: deliberate differences of the module's layers from torch, as a subject declares them. `accumulate` is the dtype
             in which layers and operations add up, in place of what is known of torch's kernels. For a module in 16 bits,
@@ -133,6 +134,7 @@ def check_module(
         not_updated=run.not_updated(),
         not_held=tuple(run.not_held),
         ignored=tuple(run.ignored),
+        changed_gradients=tuple(run.changed_gradients),
         unjudged_buffers=run.unjudged_of(changed, judgement.rows),
         not_finite=run.not_finite,
         left_changed=left,
@@ -186,6 +188,7 @@ class _Run:
         self.not_asked_for: dict[str, None] = {}
         self.not_held: dict[str, None] = {}
         self.ignored: dict[str, None] = {}
+        self.changed_gradients: dict[str, None] = {}
         self.not_finite = ""
 
     def steps(self, count: int) -> Iterator[RecordedStep]:
@@ -232,6 +235,7 @@ class _Run:
             if step.updated is not None:
                 observed += of_update(step.updated, self.case, self.kinds)
                 self.covered.add_update(step.updated)
+                self.changed_gradients |= dict.fromkeys(step.updated.changed_gradients)
         found = [judged_part(own, self.case, number, self.training.profile) for own in observed]
         for own, part in zip(observed, found, strict=True):
             if not part.rows and own.part.case.optimizer is not None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from oracle.case.arrays import Array
@@ -38,13 +40,27 @@ def followed(
     def end(*_: Any) -> None:
         _after(optimizer, recorded[-1], held, names)
 
+    inner: list[Update] = []
+
+    def begin_inner() -> None:
+        inner.append(_before(optimizer, kind, held, names, draws))
+
+    def end_inner() -> None:
+        _after(optimizer, inner[-1], held, names)
+
     begin()
     hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-    with _innermost(optimizer, begin, end) if hooked else nullcontext():
+    with (
+        _innermost(optimizer, begin, end) if hooked else nullcontext(),
+        _step_of_class(optimizer, getattr(torch.optim, kind), begin_inner, end_inner),
+    ):
         optimizer.step()
     if not recorded[-1].made:
         end()
-    return recorded[-1]
+    made = inner[0] if len(inner) == 1 and _differs_by_gradients(recorded[-1], inner[0]) else recorded[-1]
+    first = recorded[0].grads
+    changed = (name for name, own in made.grads.items() if name not in first or not _same(own, first[name]))
+    return replace(made, changed_gradients=tuple(changed))
 
 
 def _before(
@@ -94,6 +110,47 @@ def _innermost(
     finally:
         before.remove()
         after.remove()
+
+
+@contextmanager
+def _step_of_class(
+    optimizer: torch.optim.Optimizer, base: Any, begin: Callable[[], None], end: Callable[[], None]
+) -> Iterator[None]:
+    """A context in which the step of torch's class calls these around itself, if it is called by the step of a derived class."""
+    plain = base.step
+    if type(optimizer) is base:
+        yield
+        return
+
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self is not optimizer:
+            return plain(self, *args, **kwargs)
+        begin()
+        made = plain(self, *args, **kwargs)
+        end()
+        return made
+
+    base.step = step
+    try:
+        yield
+    finally:
+        base.step = plain
+
+
+def _differs_by_gradients(whole: Update, inner: Update) -> bool:
+    """Whether a derived class changes only gradients before it calls the step of torch's class, as clipping does, and nothing
+    after it."""
+
+    def same(one: Mapping[Any, Array], other: Mapping[Any, Array]) -> bool:
+        return one.keys() == other.keys() and all(_same(own, other[key]) for key, own in one.items())
+
+    starts_alike = same(whole.params, inner.params) and whole.state.keys() == inner.state.keys()
+    starts_alike = starts_alike and all(same(own, inner.state[name]) for name, own in whole.state.items())
+    return starts_alike and whole.spec == inner.spec and same(whole.made, inner.made)
+
+
+def _same(one: Array, other: Array) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind not in "biu")
 
 
 def _state(optimizer: torch.optim.Optimizer, kind: str, parameter: torch.Tensor, drawn: Draw) -> dict[str, Array]:

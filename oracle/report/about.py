@@ -31,6 +31,7 @@ class About(Environment):
         not_updated: the parameters of a module with a gradient that the optimizer does not hold.
         not_held: where parameters are used that the module does not hold.
         ignored: where numbers of the graph are changed unnoticed by autograd.
+        changed_gradients: parameters whose gradient changes between the backward pass and the step of torch's optimizer.
         unjudged_buffers: the buffers of a module that change, and that no rule covers.
         not_finite: the place in a module where NaN or an infinity begins in the gradients.
         left_changed: the settings of the process that the subject left changed.
@@ -53,6 +54,7 @@ class About(Environment):
     not_updated: tuple[str, ...] = ()
     not_held: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    changed_gradients: tuple[str, ...] = ()
     unjudged_buffers: tuple[str, ...] = ()
     not_finite: str = ""
     left_changed: tuple[str, ...] = ()
@@ -75,8 +77,8 @@ class About(Environment):
     @property
     def declared(self) -> str:
         """How the subject's profile changes the judgement, and what a check of a module leaves out: input gradients that were not
-        requested, parameters that no gradient reached or nothing trains, changes that gradients ignore, and buffers. It also has
-        the place where gradients stop being finite. "" if there is nothing to say."""
+        requested, parameters that no gradient reached or nothing trains, changes that gradients ignore, gradients that change
+        before an update, and buffers. It also has the place where gradients stop being finite. "" if there is nothing to say."""
         said = [*self.profile]
         if self.not_asked_for:
             said.append(f"no grad_input of {_named(self.not_asked_for)}, whose input requires no gradient")
@@ -86,6 +88,11 @@ class About(Environment):
             said.append(f"the optimizer does not hold {_named(self.not_updated)}")
         if self.ignored:
             said.append(f"gradients ignore what is changed unnoticed by autograd, at {_named(self.ignored)}")
+        if self.changed_gradients:
+            named = _named(self.changed_gradients)
+            said.append(
+                f"a hook or a derived optimizer changes gradients before the update, which is not judged: {named}"
+            )
         if self.unjudged_buffers:
             said.append(f"the changes of these buffers are not judged: {_named(self.unjudged_buffers)}")
         if self.not_held:

@@ -119,8 +119,45 @@ def test_hooks_beside_a_step_are_no_part_of_it(when: str) -> None:
         optimizer.register_step_post_hook(clamp)
     report = oracle.check_module(net, torch.randn(5, 4), optimizer=optimizer, steps=3)
     assert report.passed, report
+    assert ("changes gradients before the update" in report.conclusion) == (when != "after")
     assert set(report.table[report.table["quantity"] == "param.weight"]["step"]) == {0, 1, 2}
     assert len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks) == 1 + (when == "both")
+
+
+class Clipping(torch.optim.SGD):
+    """A step that clips gradients first; `more` is what it does beside that."""
+
+    more = ""
+
+    def step(self, closure: Any = None) -> Any:
+        own = [own for group in self.param_groups for own in group["params"]]
+        torch.nn.utils.clip_grad_norm_(own, 0.1)
+        if self.more == "before":
+            own[0].data.mul_(0.99)
+        found = super().step(closure)
+        if self.more == "after":
+            own[0].data.mul_(0.99)
+        if self.more == "twice":
+            super().step(closure)
+        return found
+
+
+@pytest.mark.parametrize("more", ["", "before", "after", "twice"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_derived_step_may_change_gradients_alone(more: str, beside: bool) -> None:
+    """Clipping in the step of a derived class made the update wrong. It still is if the class changes parameters too. Torch wraps
+    the step of a class when the first optimizer of it is made, so there may be one."""
+    torch.manual_seed(0)
+    net = nn.Linear(4, 3)
+    optimizer = type("Own", (Clipping,), {"more": more})(net.parameters(), lr=0.1, momentum=0.9)
+    other = torch.optim.SGD(nn.Linear(1, 1).parameters()) if beside else None
+    plain = torch.optim.SGD.step
+    report = oracle.check_module(net, torch.randn(5, 4), optimizer=optimizer, steps=3)
+    assert bool(report.blame) == bool(more), report
+    said = "changes gradients before the update, which is not judged: Linear.weight, Linear.bias"
+    assert more or said in report.conclusion
+    assert set(report.table[report.table["quantity"] == "param.weight"]["step"]) == {0, 1, 2}
+    assert torch.optim.SGD.step is plain and (other is None or not other.state)
 
 
 def test_a_wrong_step_between_hooks_is_found() -> None:

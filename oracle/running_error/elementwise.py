@@ -173,7 +173,9 @@ def divide(x: Any, y: Any) -> ErrorArray:
     if is_power_of_two(y) and (x.quantum is not None or abs(y.value) == 1):
         model.notice_overflow(np.abs(value))
         return ErrorArray(value, model, error, scale=scale, quantum=x.quantum and x.quantum / abs(float(y.value)))
-    return ErrorArray(value, model, added(error, zero_where(x.value == 0, model.rounding(value))), scale=scale)
+    quotient = ErrorArray(value, model, added(error, zero_where(x.value == 0, model.rounding(value))), scale=scale)
+    # By a zero that rounding alone may have made, other implementations divide as by a small number.
+    return left_open(quotient, False if y.error is None else (y.value == 0) & (y.error.statistical > 0))
 
 
 def bent(
@@ -208,10 +210,12 @@ def elementwise(
     derivative: Callable[[Floats, Floats], Any],
     ulps: float,
     terms: Callable[[Floats, Floats], Floats] | None = None,
+    to_pole: Callable[[Floats], Floats] | None = None,
 ) -> Callable[[Any], ErrorArray]:
     """The rule of y = f(x): the error is |f'(x)| times x's error, plus f's own error, given in units in the last place.
 
     terms: the size, from x and y, of terms that kernels add up to y and that may cancel; they err by as many units of their own.
+    to_pole: the distance of x from the edge of f's domain, if f is infinite there. Rounding may take x to that edge and beyond.
     """
 
     def rule(x: Any) -> ErrorArray:
@@ -230,7 +234,11 @@ def elementwise(
                 error = error + bent(function, x.value, value, x.error, caused)
             if x.scale is not None:
                 scale = np.fmax(np.square(value) if scale is None else scale, slope.statistical * x.scale)  # ∞ times 0
-        return left_open(ErrorArray(value, model, error, scale=scale), _outside_by_rounding(function, x, value))
+        unknown = _outside_by_rounding(function, x, value)
+        if to_pole is not None and x.error is not None:
+            room = to_pole(x.value)
+            unknown = unknown | ((room > 0) & (np.square(room) <= LAMBDA**2 * x.error.statistical))
+        return left_open(ErrorArray(value, model, error, scale=scale), unknown)
 
     return rule
 
@@ -351,8 +359,8 @@ UFUNCS.update(
         np.sign: sign,
         np.exp: exponential,
         np.expm1: elementwise(np.expm1, lambda x, y: y + 1, 4),
-        np.log: elementwise(np.log, lambda x, y: 1 / x, 4),
-        np.log1p: elementwise(np.log1p, lambda x, y: 1 / (1 + x), 4),
+        np.log: elementwise(np.log, lambda x, y: 1 / x, 4, to_pole=lambda x: x),
+        np.log1p: elementwise(np.log1p, lambda x, y: 1 / (1 + x), 4, to_pole=lambda x: 1 + x),
         np.sqrt: square_root,
         np.tanh: elementwise(np.tanh, lambda x, y: 1 - y * y, 4),
         np.sin: periodic(np.sin, lambda x, y: np.cos(x)),
@@ -364,10 +372,10 @@ UFUNCS.update(
         np.arccos: elementwise(np.arccos, lambda x, y: 1 / np.sqrt(1 - x * x), 4),
         np.arctan: elementwise(np.arctan, lambda x, y: 1 / (1 + x * x), 4),
         np.arcsinh: elementwise(np.arcsinh, lambda x, y: 1 / np.sqrt(1 + x * x), 4),
-        np.arctanh: elementwise(np.arctanh, lambda x, y: 1 / (1 - x * x), 4),
+        np.arctanh: elementwise(np.arctanh, lambda x, y: 1 / (1 - x * x), 4, to_pole=lambda x: 1 - np.abs(x)),
         np.exp2: elementwise(np.exp2, lambda x, y: y * math.log(2), 4),
-        np.log2: elementwise(np.log2, lambda x, y: 1 / (x * math.log(2)), 4),
-        np.log10: elementwise(np.log10, lambda x, y: 1 / (x * math.log(10)), 4),
+        np.log2: elementwise(np.log2, lambda x, y: 1 / (x * math.log(2)), 4, to_pole=lambda x: x),
+        np.log10: elementwise(np.log10, lambda x, y: 1 / (x * math.log(10)), 4, to_pole=lambda x: x),
         np.reciprocal: lambda x: divide(1.0, x),
         erf: elementwise(erf, lambda x, y: TWO_OVER_ROOT_PI * np.exp(-x * x), 4),
         np.isnan: lambda x: np.isnan(x.value),

@@ -264,6 +264,27 @@ def test_a_divisor_that_may_be_zero_leaves_the_quotient_open() -> None:
     assert np.isinf(quotient.sigma).tolist() == [True, False]
 
 
+def test_a_zero_that_rounding_made_divides_as_a_small_number_would() -> None:
+    """Where 1 - a is 0 because a rounds to 1, an implementation that rounds otherwise has no infinity. A true zero does."""
+    a = exact(np.array([1.0, 0.5]), "float32") * (1 / exact(np.array([3.0, 3.0]), "float32")) * 3.0
+    quotient = 1.0 / (a.value[0] - a)
+    assert np.isfinite(quotient.value).all() and np.isinf(quotient.sigma).tolist() == [True, False]
+    with np.errstate(divide="ignore"):
+        certain = 1.0 / exact(np.array([0.0, 2.0]), "float32")
+    assert certain.value[0] == np.inf and np.isfinite(certain.sigma).all()
+
+
+@pytest.mark.parametrize(
+    ("function", "pole"), [(np.log, 0.0), (np.log2, 0.0), (np.log10, 0.0), (np.log1p, -1.0), (np.arctanh, 1.0)]
+)
+def test_a_number_that_may_be_at_a_pole_may_be_infinite(function: Any, pole: float) -> None:
+    """As ln(1 - a) where a rounds to 1. Farther from the pole the result is as certain as its slope says."""
+    inside = 1 if pole <= 0 else -1
+    x = ErrorArray(pole + inside * np.array([1e-9, 0.5]), ErrorModel(np.dtype("float32")), Twofold(np.full(2, 1e-16)))
+    made = function(x)
+    assert np.isinf(made.sigma[0]) and made.sigma[1] < 1e-6
+
+
 def test_a_root_of_what_rounding_makes_negative_is_a_number_or_nan() -> None:
     """As of a variance that is a difference of equal squares. What is negative beyond rounding has no root in any precision."""
     x = ErrorArray(np.array([-1e-9, -1.0, 4.0]), ErrorModel(np.dtype("float32")), Twofold(np.full(3, 1e-16)))

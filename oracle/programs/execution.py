@@ -14,6 +14,7 @@ from oracle.case.arrays import Array
 from oracle.programs import rules as _rules  # fills the table
 from oracle.programs.program import Call, Held, Program, Ref, refs, replaced
 from oracle.programs.table import COMPLEX, RULES, NoRule, Rule, is_unfilled, rule_of
+from oracle.programs.taken_back import Arrived, Exponentials, moved_back, with_exponent_taken_back
 from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
 from oracle.running_error.array import converted
 from oracle.running_error.kernels import FAMILIES_BY_CALLS, Operations, operations_on
@@ -163,6 +164,7 @@ class Run:
         self.values: dict[int, Any] = {}
         self._depends = {value for value, _ in program.inputs}
         self._steps: list[_Step] = []
+        self._exponentials = Exponentials()
         for value, held in program.inputs:
             self.values[value] = self._lifted(held)
         self._used = {ref.value for call in program.calls for ref in refs((call.args, call.kwargs))}
@@ -221,6 +223,7 @@ class Run:
                 if value in self._used and held is not None:  # such as a norm's statistics, which its backward reads
                     self.values[value] = self._lifted(held)
         self._depends.update(value for value in call.results if value is not None and depends)
+        self._exponentials.notice(call, rule)
         self._steps.append(_Step(call, rule, backward))
 
     def _compare(self, call: Call, rule: Rule, args: Any) -> bool:
@@ -264,20 +267,21 @@ class Run:
 
     def gradients(self, grad_outputs: Sequence[Any]) -> list[Any]:
         """The gradients of the inputs from those of the outputs; None where no gradient arrives. Raises: NoRule."""
-        arrived: dict[int, Any] = {}
+        arrived = Arrived()
         for value, grad in zip(self.program.outputs, grad_outputs, strict=True):
             if grad is None:
                 continue
             if value not in self.values or value in self._without_rule:
                 raise NoRule("a gradient arrives at a result for which there is no rule")
-            _add(arrived, value, grad)
+            arrived.add(value, grad)
         with np.errstate(all="ignore"):
             for step in reversed(self._steps):
                 self._back(step, arrived)
-        return [arrived.get(value) for value, _ in self.program.inputs]
+        return [arrived.grads.get(value) for value, _ in self.program.inputs]
 
-    def _back(self, step: _Step, arrived: dict[int, Any]) -> None:
-        grads = [None if value is None else arrived.pop(value, None) for value in step.call.results]
+    def _back(self, step: _Step, arrived: Arrived) -> None:
+        popped = [arrived.pop(value) for value in step.call.results]
+        grads, rounding = [grad for grad, _ in popped], popped[0][1] if step.call.single else None
         if all(grad is None for grad in grads):
             return
         if not self._without_rule.isdisjoint(
@@ -288,11 +292,25 @@ class Run:
         grads = [None if grad is None else self.arithmetic.widened(grad, step.rule, gradients=True) for grad in grads]
         found = step.backward(grads[0]) if step.call.single else step.backward(*grads)
         found = found if isinstance(found, (tuple, list)) else (found,)
+        made = self.values.get(step.call.results[0]) if step.call.single and step.call.results[0] is not None else None
+        found = with_exponent_taken_back(found, step.call, step.rule, made, grads[0], rounding)
+        roundings = moved_back(rounding, step.rule, step.backward, made) or [
+            self._exponentials.rounding_of_sum(step.call, step.rule, argument, self._depends, made)
+            for argument in step.call.args
+        ]
         for place, (argument, grad) in enumerate(zip(step.call.args, found, strict=False)):
-            self._hand_back(argument, grad, arrived, step.rule, place, result)
+            rounding = roundings[place] if place < len(roundings) else None
+            self._hand_back(argument, grad, arrived, step.rule, place, result, rounding)
 
     def _hand_back(
-        self, argument: Any, grad: Any, arrived: dict[int, Any], rule: Rule, place: int, result: str | None
+        self,
+        argument: Any,
+        grad: Any,
+        arrived: Arrived,
+        rule: Rule,
+        place: int,
+        result: str | None,
+        rounding: Any = None,
     ) -> None:
         """Adds the gradient of an argument; `result` is the dtype of the operation's result."""
         if grad is None:
@@ -305,7 +323,7 @@ class Run:
             assert grad.shape == of.shape, f"{grad.shape} for {of.shape}"
             if result is not None and of.ndim == 0 and ROUNDOFF[result] > ROUNDOFF[of.dtype.name]:
                 grad = self._stored(grad, result, rule, place)  # of a number beside a tensor of a narrower dtype
-            _add(arrived, argument.value, self._stored(grad, of.dtype.name, rule, place))
+            arrived.add(argument.value, self._stored(grad, of.dtype.name, rule, place), rounding)
 
     def _stored(self, x: Any, dtype: str, rule: Rule, argument: int | None = None) -> Any:
         if rule.name.startswith(COMPLEX) and not rule.moves and isinstance(x, ErrorArray):
@@ -333,10 +351,6 @@ def _check_known(held: Held) -> None:
         raise NoRule(f"sparse tensors are not judged, got {held.dtype}: to_dense() makes one that is")
     if held.dtype not in KNOWN:
         raise NoRule(f"numbers of {held.dtype} are not judged")
-
-
-def _add(arrived: dict[int, Any], value: int, grad: Any) -> None:
-    arrived[value] = arrived[value] + grad if value in arrived else grad
 
 
 def _arrays(arguments: Any) -> list[Any]:

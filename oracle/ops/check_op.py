@@ -16,9 +16,10 @@ from oracle.case.case import CONSTANT_TARGETS, Case, at_step, loss_arguments
 from oracle.case.foreign import numpy_of
 from oracle.harness.run import DTYPES, run
 from oracle.judging.profile import Profile
-from oracle.ops.given import called, described, own_case
+from oracle.ops.given import called, own_case
 from oracle.ops.lent import Lent, is_statistic
 from oracle.ops.programs import check_program
+from oracle.ops.returned import called_with, gradients_in, pair_of, too_many
 from oracle.ops.suite_cases import Op, again, cases_of
 from oracle.report.report import Report
 from oracle.trace import Trace
@@ -53,14 +54,15 @@ def check_op(
             the arrays as a tuple, in the same order. Neither may write to its arguments, except running statistics. Results
             may be arrays of any library. Some of the arrays that fn and backward receive are not contiguous in memory. If a
             program returns several arrays, so does fn, and backward(dy0, dy1, …) receives a gradient for each
-            floating-point one.
+            floating-point one. Gradients of integers may be None or left out.
             `oracle.from_torch` and `oracle.from_jax` make such a function from a forward function alone.
             fn raises oracle.Unsupported, with a reason, for arrays or options that it does not take. The case is then
             `unsupported`, which is not a discrepancy. A report in which everything is unsupported has not passed.
         dtypes: the dtypes to try.
         profile: deliberate differences, as a subject declares them. Example: oracle.Profile(conventions=("anything_at_nan",))
             for a ReLU with the gradient dy * (x > 0), which is 0 at NaN where torch's is dy. If the profile leaves `quantities`
-            at its default, they are those of the op.
+            at its default, they are those of the op. Beside a program its `normwise` and `quantities` count: without the pattern
+            of a gradient, as in quantities=("output", "grad.*"), it may be None.
         options: the options of the op that the function implements; others have their defaults. They are not passed to `fn`.
             bias=None or weight=None stands for a function that is called with None there.
             Your own arrays are given as x, weight, bias, target and grad_output, which is random by default. If the results are
@@ -142,15 +144,13 @@ class OpSubject:
             array if array is None else lent.argument(name, array).view(Constant if name in fixed else np.ndarray)
             for name, array in zip(names, originals, strict=True)
         ]
-        result = fn(*arguments)
-        if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
-            raise TypeError(f"{self.name} returns a pair, output and backward; got {described(result)}")
+        output, backward = pair_of(called_with(fn, self.name, dict(zip(names, arguments, strict=True))), self.name)
         trace.record(0, layer, "input", case.inputs[0])
-        trace.record(0, layer, "output", self._converted(result[0], "output"))
+        trace.record(0, layer, "output", self._converted(output, "output"))
         upstream = at_step(case.grad_outputs, 0) if case.grad_outputs else np.ones((), case.dtype)
         if not self.op.is_loss:
             trace.record(0, layer, "grad_output", upstream)
-        for name, grad in self._named(result[1](lent.upstream(upstream)), names):
+        for name, grad in self._named(backward(lent.upstream(upstream)), names):
             if grad is not None:
                 quantity = "grad_input" if name == names[0] else f"grad.{name}"
                 trace.record(0, layer, quantity, self._converted(grad, quantity))
@@ -158,12 +158,12 @@ class OpSubject:
 
     def _named(self, grads: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
         """Gradients by the name of their array, for all arrays or all but running statistics, which have no gradient."""
-        found = list(grads) if isinstance(grads, (tuple, list)) else [grads]
+        found = gradients_in(grads, names)
         while len(found) > 1 and found[-1] is None:
             found.pop()
         learnt = [name for name in names if not is_statistic(name)]
         if len(found) > len(names):
-            raise TypeError(f"backward returns {len(found)} gradients, for {len(names)} arguments: {', '.join(names)}")
+            raise TypeError(too_many(found, names))
         return zip(learnt if len(found) <= len(learnt) else names, found, strict=False)
 
     def _arguments(self, case: Case) -> tuple[list[str], list[Array | None]]:

@@ -26,6 +26,8 @@ def program_of(reference: Any, values: Sequence[Array], library: str | None, nar
     found: dict[str, Program] = {}
     refused: dict[str, Exception] = {}
     for name, record in (("NumPy", partial(_in_numpy, narrow=narrow)), ("torch", _in_torch)):
+        if library in found:
+            break
         try:
             found[name] = record(reference, values)
         except Exception as error:
@@ -33,7 +35,8 @@ def program_of(reference: Any, values: Sequence[Array], library: str | None, nar
     if not found:
         without_rule = [name for name, why in refused.items() if isinstance(why, NoRule)]
         meant = library if library in without_rule or not without_rule else without_rule[0]
-        meant = meant or "torch"
+        if meant is None or "Tensor" in str(refused["NumPy"]):  # NumPy's arrays were given to a function of torch
+            meant = "torch"
         why = refused.pop(meant)
         raise ValueError(f"the reference cannot run on these arrays: {in_a_line(why)}") from why
     if library is None and len(found) > 1 and not _agree(*found.values()):

@@ -22,10 +22,12 @@ from oracle.judging.figures import Expected, by_norm
 from oracle.judging.profile import Profile
 from oracle.judging.rows import AT_KINK, DISCREPANCIES, LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
 from oracle.judging.verdict import resembled, unless_undefined
+from oracle.ops.exchanged import with_exchanged
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
-from oracle.ops.given import called, described
+from oracle.ops.given import called
 from oracle.ops.lent import Lent
 from oracle.ops.program_reference import lifted_layer, program_of
+from oracle.ops.returned import called_with, gradients_by_name, pair_of
 from oracle.ops.rounding import held_against_others, told_from_rounding
 from oracle.ops.suite_cases import GRADIENT
 from oracle.programs.execution import FLOATS, WithErrors
@@ -35,6 +37,8 @@ from oracle.running_error import ErrorModel
 from oracle.suite.build import generator
 from oracle.suite.special import every_second
 from oracle.trace import Unsupported
+
+NO_GRADIENT = "backward returns too few gradients, or None there; a profile's quantities may leave out an array of data"
 
 
 def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profile, given: Mapping[str, Any]) -> Report:
@@ -61,9 +65,7 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
     widens = False
     for dtype in dtypes:
         values = {own: cast(value, dtype) for own, value in arrays.items()}
-        step = ProgramStep(
-            name, reference, fn, values, upstream, dtype, frozenset(drawn), library, normwise=bool(profile.normwise)
-        )
+        step = ProgramStep(name, reference, fn, values, upstream, dtype, frozenset(drawn), library, profile)
         judgement = judge_step(step, profile, {name})
         rows += judgement.rows
         widens |= any(row.dtype != dtype for row in judgement.rows)
@@ -73,6 +75,7 @@ def check_program(reference: Any, fn: Any, dtypes: Sequence[str], profile: Profi
     about = About.here(subject=name, reference=said, dtypes=tuple(dtypes), cases=1)
     told = dict.fromkeys([*dtypes, *(row.dtype for row in rows)])
     report = Report.of(rows, about, {(name, dtype): seconds for dtype in told}, (), details)
+    report = report.declaring(profile.in_words())
     call = (
         f"oracle.check_op({called(reference, 'reference')}, {called(fn)}, {', '.join(f'{own}={own}' for own in given)}"
     )
@@ -115,7 +118,8 @@ class ProgramStep:
     drawn: the names of arrays that the user has not given; `grad_output` is the upstream gradient.
     library: the one in which the reference is written, if that is known.
     upstream: the gradient of the output, a tuple of them for several outputs, or None for a random one.
-    normwise: whether errors are bounded by the norm of each array, as of a convolution by Fourier transform.
+    profile: its `normwise`, if there are any, says that errors are bounded by the norm of each array, as of a convolution by
+        Fourier transform, and its `quantities` which gradients the function gives.
     narrow: whether numbers in the reference, such as np.sqrt(8), do not widen the arrays.
     """
 
@@ -127,13 +131,15 @@ class ProgramStep:
     dtype: str
     drawn: frozenset[str] = frozenset()
     library: str | None = None
-    normwise: bool = False
+    profile: Profile = field(default_factory=Profile)
     narrow: bool = False
     shown: dict[str, tuple[Array, Quantity]] = field(default_factory=dict)
 
     def judged(self, profile: Profile) -> list[Row]:
         expected = self._expected()
         rows = self._rows(expected, frozenset())
+        if any(row.quantity.startswith("output") and row.verdict in DISCREPANCIES for row in rows):
+            rows = self._with_chance(expected, rows)
         if any(map(self._is_widened, rows)):
             expected, rows = self._without_widening(expected, rows)
         if any(map(resembled, rows)):
@@ -141,6 +147,23 @@ class ProgramStep:
         if any(row.verdict in DISCREPANCIES or row.verdict == UNSUPPORTED for row in rows):
             return told_from_rounding(self, rows)
         return self._in_later_calls(expected) or self._one_by_one(expected) or rows
+
+    def _with_chance(self, expected: Expectation, rows: list[Row]) -> list[Row]:
+        """The rows, with chance as their cause if the reference or the function gives another output in each call."""
+        shown = [got for quantity, (got, _) in self.shown.items() if quantity.startswith("output")]
+        try:
+            again, _ = self._made(expected, frozenset())
+            due = self._expected()
+        except Exception:  # a crash in a later call says less than the first one's rows
+            return rows
+        for who, one, other in (
+            ("the function", shown, again),
+            ("the reference", [own.value for own in expected.outputs], [own.value for own in due.outputs]),
+        ):
+            if not all(map(_is_same, one, other)):
+                cause = f"{who} gives something else in each call: let it draw random numbers from a generator with a fixed seed"
+                return [row.having(cause_name="chance", cause=cause) if row.verdict == WRONG else row for row in rows]
+        return rows
 
     def _in_later_calls(self, expected: Expectation) -> list[Row]:
         """The rows of a second call, if they show a discrepancy that the first did not."""
@@ -218,11 +241,15 @@ class ProgramStep:
         floating = [name for name, array in self.arrays.items() if array.dtype.kind not in "biu"]
         numbers = [*self._numbers(expected), *(own.value for own in due)]
         for name, grad, quantity in zip(floating, grads, expected.grads, strict=False):
-            row = self._row("grad_input" if name == next(iter(self.arrays)) else f"grad.{name}", grad, quantity)
+            place = "grad_input" if name == next(iter(self.arrays)) else f"grad.{name}"
+            if grad is None and not self.profile.shows(place):
+                continue
+            row = self._row(place, grad, quantity)
             if row.verdict in DISCREPANCIES and grad is not None:
                 row = unless_undefined(row, grad, quantity.expected, numbers)
             rows.append(row)
-        return self._shared_out(rows, dict(zip(floating, grads, strict=False)), expected)
+        shown = {quantity: (got, own.expected) for quantity, (got, own) in self.shown.items()}
+        return self._shared_out(with_exchanged(rows, shown), dict(zip(floating, grads, strict=False)), expected)
 
     def _numbers(self, expected: Expectation) -> Iterator[Array]:
         """All floating-point numbers from which the gradients are computed."""
@@ -262,30 +289,24 @@ class ProgramStep:
             return every_second(array) if name in scattered else array
 
         lent = Lent(self.name)
-        made = self.fn(*(lent.argument(name, placed(name, array)) for name, array in self.arrays.items()))
-        if not isinstance(made, tuple) or len(made) != 2 or not callable(made[1]):
-            raise TypeError(f"{self.name} returns a pair, output and backward; got {described(made)}")
-        output, due = arrays_in(made[0]) or [made[0]], expected.outputs
+        arguments = {name: lent.argument(name, placed(name, array)) for name, array in self.arrays.items()}
+        made, backward = pair_of(called_with(self.fn, self.name, arguments), self.name)
+        output, due = arrays_in(made) or [made], expected.outputs
         if len(output) != len(due):
             raise TypeError(f"{self.name} returns {len(output)} arrays, and the reference {len(due)}")
         upstream = expected.grad_output if len(due) > 1 else (expected.grad_output,)
-        found = made[1](*(lent.upstream(placed(GRADIENT, own)) for own in upstream if own is not None))
+        arriving = [lent.upstream(placed(GRADIENT, own)) for own in upstream if own is not None]
+        named = {f"the gradient of output {place}": own for place, own in enumerate(arriving)}
+        found = called_with(backward, "backward", named)
         lent.check()
-        found = found if isinstance(found, (tuple, list)) else (found,)
-        if any(own is not None for own in found[len(self.arrays) :]):
-            names = ", ".join(self.arrays)
-            raise TypeError(f"backward returns {len(found)} gradients, for {len(self.arrays)} arguments: {names}")
-        arrays = zip(self.arrays.values(), [*found, *[None] * len(self.arrays)], strict=False)
-        grads = [
-            None if own is None else in_parts(numpy_of(own)) for array, own in arrays if array.dtype.kind not in "biu"
-        ]
-        return [numpy_of(own) for own in output], grads
+        grads = gradients_by_name(found, self.arrays).values()
+        return [numpy_of(own) for own in output], [None if own is None else in_parts(own) for own in grads]
 
     def _row(self, quantity: str, got: Array | None, due: Quantity) -> Row:
         dtype = due.dtype if due.dtype in FLOATS else self.dtype
         row = Row(self.name, dtype, 0, self.name, "", quantity, LOCAL, PASS)
         if got is None:
-            return row.found(MISSING, "it gives no gradient there")
+            return row.found(MISSING, "it gives no gradient there", cause_name="missing", cause=NO_GRADIENT)
         if due.dtype not in FLOATS:
             is_same = np.array_equal(got, due.value)
             return (
@@ -295,7 +316,7 @@ class ProgramStep:
         return due.compared(row, got, self._bounded(due.expected))
 
     def _bounded(self, expected: Expected) -> Expected:
-        return by_norm(expected) if self.normwise else expected
+        return by_norm(expected) if self.profile.normwise else expected
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterator[Evidenced]:
         due_of = {quantity: due.value for quantity, (_, due) in self.shown.items()}
@@ -306,6 +327,10 @@ class ProgramStep:
                     others = {name: value for name, value in due_of.items() if name != row.quantity}
                     evidence = evidence_of_numbers(self.name, row, got, self._bounded(due.expected), *due.given)
                     yield row, replace(evidence, siblings=others), got
+
+
+def _is_same(one: Array, other: Array) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind not in "biu")
 
 
 def _with_more(row: Row, why: str) -> Row:

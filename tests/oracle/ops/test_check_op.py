@@ -256,10 +256,10 @@ def test_an_option_that_holds_numbers_is_given_as_any_array() -> None:
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
-        (lambda x: x, "returns a pair, output and backward; got ndarray"),
-        (lambda x: (x, x), "returns a pair, output and backward; got tuple of ndarray, ndarray"),
+        (lambda x: x, "returned ndarray, expected a pair: the output, and a function"),
+        (lambda x: (x, x), "returned tuple of ndarray, ndarray, expected a pair"),
         (lambda x: ("y", lambda dy: dy), "output of <lambda>: got str"),
-        (lambda x: (x, lambda dy: (dy, dy)), "backward returns 2 gradients, for 1 arguments: input"),
+        (lambda x: (x, lambda dy: (dy, dy)), "backward returns 2 gradients, for 1 argument: input"),
     ],
 )
 def test_a_function_of_another_form_is_told_what_is_expected(fn: Any, message: str) -> None:

@@ -130,3 +130,121 @@ def test_a_loss_of_a_probability_that_rounds_to_one(factor: int) -> None:
 
     report = oracle.check_op(cost, own, x=z)
     assert report.passed == (factor == 1), str(report)
+
+
+def affine(changed: Callable[..., Any]) -> Callable[..., Any]:
+    """An affine layer whose gradients dx, dw, db are returned as `changed` puts them."""
+
+    def run(x: Any, w: Any, b: Any) -> Any:
+        return x @ w + b, lambda d: changed(d @ w.T, x.T @ d, d.sum(0))
+
+    return run
+
+
+def meant_affine(x: Any, w: Any, b: Any) -> Any:
+    return x @ w + b
+
+
+SHAPES: dict[str, Any] = {"x": (4, 6), "w": (6, 5), "b": (5,), "dtypes": ("float64",)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (lambda dx, dw, db: {"dx": dx, "dw": dw}, "returned a dict, expected a tuple of gradients in this order: x, w, b"),
+        (lambda dx, dw, db: ((dx, dw), db), "the gradient of x: got tuple"),
+        (lambda dx, dw, db: (dx, dw, db, db), "backward returns 4 gradients, for 3 arguments: x, w, b"),
+    ],
+)  # fmt: skip
+def test_gradients_in_another_form_are_told_which_is_due(changed: Any, said: str) -> None:
+    """Courses return gradients in dicts and nested tuples. The message names the array, and what is expected."""
+    (blame,) = oracle.check_op(meant_affine, affine(changed), **SHAPES).blame
+    assert blame.verdict == "crashed" and said in blame.diagnosis
+
+
+def test_a_function_that_takes_other_arguments_is_told_which() -> None:
+    """Also a backward that takes one gradient, where the program has two outputs."""
+    fewer = lambda x, w: (x @ w, None)  # noqa: E731
+    (blame,) = oracle.check_op(meant_affine, fewer, **SHAPES).blame
+    assert "is called with x, w, b: too many positional arguments" in blame.diagnosis
+    twice = lambda x: ((2 * x, 3 * x), lambda d: 2 * d)  # noqa: E731
+    (blame,) = oracle.check_op(lambda x: (2 * x, 3 * x), twice, x=(3,), dtypes=("float64",)).blame
+    assert "backward is called with the gradient of output 0, the gradient of output 1: " in blame.diagnosis
+    assert oracle.check_op(np.negative, lambda x: (-x, np.negative), x=(3,)).passed  # a function without a signature
+
+
+def test_gradients_in_each_other_s_place_are_named_though_their_shapes_differ() -> None:
+    """dw, dx, db instead of dx, dw, db."""
+    report = oracle.check_op(meant_affine, affine(lambda dx, dw, db: (dw, dx, db)), **SHAPES)
+    assert {own.quantity: own.cause for own in report.blame} == {
+        "grad_input": "it holds the grad.w",
+        "grad.w": "it holds the grad_input",
+    }
+    doubled = oracle.check_op(meant_affine, affine(lambda dx, dw, db: (2 * dw, dx, db)), **SHAPES)
+    assert "grad.w" not in str(doubled.blame[0].cause)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, bool])
+@pytest.mark.parametrize("with_none", [False, True])
+def test_indices_that_stand_first_have_no_gradient(dtype: Any, with_none: bool) -> None:
+    """As in llm.c's encoder. A backward may leave out gradients of integers, or give None for them."""
+    places = np.array([[0, 3, 1, 2], [2, 1, 0, 3]])
+    places = (places > 1 if dtype is bool else places).astype(dtype)
+
+    def own(factor: float, forgotten: bool = False) -> Any:
+        def embedding(places: Any, words: Any, more: Any) -> Any:
+            def backward(d: Any) -> Any:
+                grad = np.zeros_like(words)
+                np.add.at(grad, places.astype(np.int64), d)
+                rest = None if forgotten else d.sum(0)
+                return (None, grad * factor, rest) if with_none else (grad * factor, rest)
+
+            return words[places.astype(np.int64)] + more, backward
+
+        return embedding
+
+    arrays: dict[str, Any] = {"places": places, "words": (5, 3), "more": (4, 3), "dtypes": ("float64",)}
+    meant = lambda places, words, more: words[places.astype(np.int64)] + more  # noqa: E731
+    assert oracle.check_op(meant, own(1), **arrays).passed
+    assert [own.quantity for own in oracle.check_op(meant, own(2), **arrays).blame] == ["grad.words"]
+    (blame,) = oracle.check_op(meant, own(1, forgotten=True), **arrays).blame
+    assert (blame.quantity, blame.verdict) == ("grad.more", "missing")
+
+
+def test_a_profile_says_which_arrays_are_data() -> None:
+    """Without it the gradient of every floating-point array is due, also that of images or of one-hot labels."""
+    weights_alone = affine(lambda dx, dw, db: (None, dw, db))
+    (blame,) = oracle.check_op(meant_affine, weights_alone, **SHAPES).blame
+    assert blame.verdict == "missing" and "a profile's quantities" in blame.cause
+    profile = oracle.Profile(quantities=("output", "grad.*"))
+    report = oracle.check_op(meant_affine, weights_alone, profile=profile, **SHAPES)
+    assert report.passed and "shows only output, grad.*" in str(report)
+    wrong = affine(lambda dx, dw, db: (None, 2 * dw, db))
+    assert not oracle.check_op(meant_affine, wrong, profile=profile, **SHAPES).passed
+
+
+@pytest.mark.parametrize("who", ["the function", "the reference"])
+def test_chance_is_named_as_the_cause(who: str) -> None:
+    """Dropout without a seed draws another mask in each call. With one of its own it is judged like anything else."""
+
+    def dropout(seed: int | None) -> Any:
+        def run(x: Any) -> Any:
+            kept = (np.random.default_rng(seed).uniform(size=x.shape) < 0.5) / x.dtype.type(0.5)
+            return x * kept, lambda d: d * kept
+
+        return run
+
+    def meant(x: Any) -> Any:
+        return x * (np.random.default_rng(None if who == "the reference" else 3).uniform(size=x.shape) < 0.5) / 0.5
+
+    report = oracle.check_op(meant, dropout(None if who == "the function" else 3), x=(6, 5), dtypes=("float64",))
+    assert {own.cause.partition(" gives")[0] for own in report.blame} == {who}
+    if who == "the function":
+        assert oracle.check_op(meant, dropout(3), x=(6, 5), dtypes=("float64",)).passed
+
+
+def test_a_function_of_torch_beside_arrays_of_numpy_says_what_torch_said() -> None:
+    """Labels of int32 are refused by torch's cross entropy. Its complaint that the recording is no tensor would not help."""
+    labels = np.array([0, 1, 2, 0], np.int32)
+    with pytest.raises(ValueError, match="expected target dtype to be Long"):
+        oracle.check_op(torch.nn.functional.cross_entropy, affine(lambda *_: None), x=(4, 3), labels=labels)

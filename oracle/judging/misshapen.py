@@ -14,6 +14,8 @@ def looks_like(got: Shape, due: Shape) -> str:
         return (
             f"dimensions of size 1 are {'kept' if len(got) > len(due) else 'lost' if len(got) < len(due) else 'moved'}"
         )
+    if len(due) == 2 and 1 in due and got == (max(due),) * 2:
+        return f"{due} and {(max(due),)} are broadcast to {got}, as a column minus a row"
     if sorted(got) == sorted(due):
         return "its dimensions are in another order"
     if beyond(got, due):

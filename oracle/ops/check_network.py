@@ -31,6 +31,8 @@ from oracle.judging.rows import (
 )
 from oracle.judging.verdict import compare
 from oracle.ops.differences import by_differences, chosen_elements, lies_between_the_sides
+from oracle.ops.exchanged import with_exchanged
+from oracle.ops.held_arrays import at, likely_gradient, read_by
 from oracle.ops.network_training import CASE, Part, Training, reset_gradients
 from oracle.ops.ties import Ties
 from oracle.ops.typed import specs_of, typed_case
@@ -42,6 +44,9 @@ from oracle.running_error import ErrorModel
 from oracle.subjects import refbp as refbp_subject
 from oracle.wording.errors import in_a_line
 from oracle.wording.figures import counted
+
+# What a layer of one's own shows of a class of refbp.
+SHOWN = Profile(quantities=("output", "grad_output", "grad_input", "grad.*"))
 
 
 class NetworkError(ValueError):
@@ -71,7 +76,9 @@ def check_network(
         target: the second argument of the loss.
         loss: an object with `forward(y, target)` and `backward()`, which returns the gradient of y. Without a loss the upstream
             gradient is random, the same in every call.
-        params: for layers that hold parameters as attributes: the names of parameter and gradient, such as {"W": "dW"}.
+        params: for layers that hold parameters elsewhere: the places of parameter and gradient, such as {"W": "dW"} for
+            attributes, {"parameters.W": "gradients.W"} for dicts and {"W.data": "W.grad"} for objects. Without it, arrays that
+            the forward pass of a layer without `params` reads are `unjudged`; {} says that they are constants.
         types: for each layer None, or the refbp class with which to compare it too: a name, or a `Spec` with options.
     Returns: a report, with the case "network", and "network/NAME" for each layer that has a type.
     Raises: NetworkError for layers that cannot be checked.
@@ -96,7 +103,7 @@ def check_network(
         raise NetworkError(f'params expects a mapping such as {{"W": "dW"}}, got {type(params).__name__}')
     specs = specs_of(types, list(named)) if types is not None else {}
     start = time.perf_counter()
-    training = Training(named, array, target, loss, params or {})
+    training = Training(named, array, target, loss, params)
     if training.crash is None and (unknown := [name for name in training.names if not training.has(name)]):
         raise NetworkError(f"params names {unknown[0]!r}, and no layer has such an attribute")
     step = NetworkStep(training)
@@ -105,7 +112,7 @@ def check_network(
     for part in step.training.parts:
         if part.name in specs and part.output is not None and part.upstream is not None:
             case, trace = typed_case(f"{CASE}/{part.name}", part.name, specs[part.name], part)
-            typed = judge_step(CaseStep(case, trace, refbp_subject), Profile(), ())
+            typed = judge_step(CaseStep(case, trace, refbp_subject), SHOWN, ())
             rows += [row for row in typed.rows if row.mode == LOCAL]
             details += typed.details
     if not any(row.verdict in DISCREPANCIES for row in rows):
@@ -222,11 +229,14 @@ class NetworkStep:
                 yield replace(blank, quantity="grad_input", verdict=UNJUDGED, diagnosis=said)
                 continue
             self._how[part.name] = due.how
-            yield from self._rows(part, due, blank)
+            shown: dict[str, tuple[Array, Expected]] = {}
+            yield from with_exchanged(list(self._rows(part, due, blank, shown)), shown)
+            yield from self._of_unnamed(part, blank)
         if self.training.crash is not None:
             yield self.training.crash
 
-    def _rows(self, part: Part, due: _Due, blank: Row) -> Iterator[Row]:
+    def _rows(self, part: Part, due: _Due, blank: Row, shown: dict[str, tuple[Array, Expected]]) -> Iterator[Row]:
+        """The rows of a part. `shown` receives what was compared."""
         read = [
             part.input,
             *self.training.parameters(part.before).values(),
@@ -249,6 +259,7 @@ class NetworkStep:
                     yield row.found(WRONG, f"shape {got.shape}, expected {shape}", shape=got.shape)
                     continue
                 got = got.reshape(-1)[due.elements[quantity]]
+            shown[quantity] = got, expected
             row = compare(row, got, expected, structured=True, no_terms=False, given=read)
             if row.verdict in DISCREPANCIES and self._is_added(part.name, quantity, got, expected):
                 continue
@@ -257,6 +268,16 @@ class NetworkStep:
             if got.shape == expected.value.shape:
                 self._compared.append((row, got, expected, part))
             yield row
+
+    def _of_unnamed(self, part: Part, blank: Row) -> Iterator[Row]:
+        """A row for each array that the forward pass of a layer without known parameters reads."""
+        if not self.training.asks or part.name == "loss" or self.training.parameters(part.before):
+            return
+        for path in read_by(lambda: self._forward(part), part.input, np.asarray(part.output)):
+            held = likely_gradient(path, at(part.before, path).shape, part.layer)
+            named = f'params={{"{path}": "{held or "…"}"}}'
+            said = f"forward reads {path}, and no gradient of it is known: {named} says where it is, params={{}} that it has none"
+            yield replace(blank, quantity=f"grad.{path}", verdict=UNJUDGED, diagnosis=said)
 
     def _is_added(self, layer: str, quantity: str, got: Array, expected: Expected) -> bool:
         """Whether a parameter's gradient is that of this step and of the one before, for a layer that adds up."""
@@ -271,10 +292,15 @@ class NetworkStep:
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterable[Evidenced]:
         wanted = {(row.layer, row.quantity): row for row in rows}
+        due_of = {(row.layer, row.quantity): expected.value for row, _, expected, _ in self._compared}
         for row, got, expected, part in self._compared:
             if (row.layer, row.quantity) in wanted:
                 own = wanted[row.layer, row.quantity]
-                yield own, evidence_of_numbers(CASE, own, got, expected, part.input, part.upstream), got
+                others = {
+                    name: due for (layer, name), due in due_of.items() if layer == row.layer and name != row.quantity
+                }
+                evidence = evidence_of_numbers(CASE, own, got, expected, part.input, part.upstream)
+                yield own, replace(evidence, siblings=others), got
 
     def _due(self, part: Part) -> _Due:
         try:

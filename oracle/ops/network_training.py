@@ -11,6 +11,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.judging.rows import CRASHED, LOCAL, Row
+from oracle.ops.held_arrays import NOWHERE, at, put, remove
 from oracle.wording.errors import in_a_line
 
 CASE = "network"
@@ -38,8 +39,11 @@ class Part:
 class Training:
     """One forward and backward pass, with the inputs and results of each part."""
 
-    def __init__(self, layers: Mapping[str, Any], x: Array, target: Any, loss: Any, names: Mapping[str, str]) -> None:
-        self.names, self.dtype = names, x.dtype.name
+    def __init__(
+        self, layers: Mapping[str, Any], x: Array, target: Any, loss: Any, names: Mapping[str, str] | None
+    ) -> None:
+        """`names`: the places of parameters and of their gradients; None if the user did not say."""
+        self.names, self.asks, self.dtype = names or {}, names is None, x.dtype.name
         self.parts: list[Part] = []
         self.crash: Row | None = None
         self.random = np.random.get_state()
@@ -81,16 +85,16 @@ class Training:
 
     def parameters(self, layer: Any) -> dict[str, Array]:
         found = {name: own for name, own in getattr(layer, "params", {}).items() if isinstance(own, np.ndarray)}
-        by_name = {name: getattr(layer, name) for name in self.names if hasattr(layer, name)}
+        by_name = {name: at(layer, name) for name in self.names}
         return {**found, **{name: own for name, own in by_name.items() if isinstance(own, np.ndarray)}}
 
     def has(self, name: str) -> bool:
         """Whether some layer has an attribute of this name after the step."""
-        return any(hasattr(own, name) for own in self.layers.values())
+        return any(at(own, name) is not NOWHERE for own in self.layers.values())
 
     def gradient(self, layer: Any, name: str) -> Any:
-        if name in self.names and hasattr(layer, self.names[name]):
-            return getattr(layer, self.names[name])
+        if name in self.names and at(layer, self.names[name]) is not NOWHERE:
+            return at(layer, self.names[name])
         return getattr(layer, "grads", {}).get(name)
 
     def put(self, layer: Any, name: str, value: Any) -> None:
@@ -98,7 +102,7 @@ class Training:
         if name in getattr(layer, "params", {}):
             layer.params[name] = value
         else:
-            setattr(layer, name, value)
+            put(layer, name, value)
 
 
 def reset_gradients(used: Any, original: Any, names: Mapping[str, str]) -> None:
@@ -112,10 +116,11 @@ def reset_gradients(used: Any, original: Any, names: Mapping[str, str]) -> None:
         else:
             del grads[name]
     for name in names.values():
-        if hasattr(original, name):
-            setattr(used, name, _restored(getattr(used, name, None), getattr(original, name)))
-        elif hasattr(used, name):
-            delattr(used, name)
+        now, before = at(used, name), at(original, name)
+        if before is not NOWHERE:
+            put(used, name, _restored(now, before))
+        elif now is not NOWHERE:
+            remove(used, name)
 
 
 def _restored(now: Any, before: Any) -> Any:
@@ -130,4 +135,7 @@ def _one_array(value: Any, call: str) -> Any:
     if isinstance(value, tuple) and not all(isinstance(own, (int, float, np.generic)) for own in value):
         more = "; gradients of parameters belong into the layer's `grads`" if call.startswith("backward") else ""
         raise TypeError(f"{call} returns a tuple of {len(value)}, expected one array{more}")
+    if np.asarray(value).dtype == object and not (value is None and call.startswith("backward")):
+        said = "None" if value is None else type(value).__name__
+        raise TypeError(f"{call} returns {said}, expected an array")
     return value

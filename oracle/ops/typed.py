@@ -12,6 +12,9 @@ from oracle.case.case import Case, Spec
 from oracle.execution.network import LAYERS
 from oracle.trace import Trace
 
+# The usual names of what a layer adds, beside those of what it multiplies by.
+BIASES = ("bias", "beta", "b", "shift", "offset")
+
 
 class Made(Protocol):
     """A layer's inputs and results."""
@@ -51,20 +54,32 @@ def typed_case(case: str, name: str, spec: Spec, part: Made) -> tuple[Case, Trac
     if spec.type == "Linear" and not options and weight is not None and part.output is not None:
         options = {"in_features": part.input.shape[-1], "out_features": part.output.shape[-1], "bias": bias is not None}
     try:
-        due = LAYERS[spec.type](**options).params
+        made = LAYERS[spec.type](**options)
     except TypeError as error:
         raise ValueError(
             f"layer {name}: {spec.type} needs options, as oracle.Spec({spec.type!r}, {{…}}): {error}"
         ) from error
+    due = made.params
+    if "weight" in due and due["weight"].ndim == 1:  # of a norm: all of its arrays have one dimension
+        vectors = [key for key, own in arrays.items() if own.ndim == 1]
+        bias = next((key for key in vectors if key.lower() in BIASES), None)
+        weight = next((key for key in vectors if key != bias), None)
     own_names = dict(zip(("weight", "bias"), (weight, bias), strict=True))
     turned = {
         key: _is_turned(arrays[own], due[key].shape, part) for key, own in own_names.items() if own and key in due
     }
     held = {key: arrays[own].T if turned[key] else arrays[own] for key, own in own_names.items() if own and key in due}
-    made = Case(
+    lacking = [key for key in due if key not in held]
+    if lacking:
+        its = ", ".join(f"{key} {own.shape}" for key, own in arrays.items()) or "none"
+        raise ValueError(
+            f"layer {name}: {spec.type} has {lacking[0]} {due[lacking[0]].shape}, and no array of the layer fits it: {its}"
+        )
+    buffers = {f"{name}.{key}": value for key, value in getattr(made, "buffers", {}).items()}
+    own_case = Case(
         case,
         layers=(Spec(spec.type, options, name),),
-        params={f"{name}.{key}": value for key, value in held.items()},
+        params={f"{name}.{key}": value for key, value in held.items()} | buffers,
         inputs=(part.input,),
         grad_outputs=() if part.upstream is None else (part.upstream,),
         dtype=part.input.dtype.name,
@@ -79,7 +94,7 @@ def typed_case(case: str, name: str, spec: Spec, part: Made) -> tuple[Case, Trac
         grad = part.made.get(f"grad.{own_names[key]}")
         if grad is not None:
             trace.record(0, name, f"grad.{key}", np.asarray(grad).T if turned[key] else np.asarray(grad))
-    return made, trace
+    return own_case, trace
 
 
 def _is_turned(own: Array, due: tuple[int, ...], part: Made) -> bool:

@@ -450,8 +450,14 @@ def test_a_forward_pass_that_gives_something_else_each_time_is_unjudged() -> Non
         (([Relu()], X, None, None, None, ["ReLU", "ReLU"]), "types has 2 entries, for 1 layer"),
         (([Relu()], X, None, None, None, ["Relu"]), "names 'Relu', which refbp lacks"),
         (([Relu()], X, None, None, None, ["MaxPool2d"]), "MaxPool2d needs options"),
-        (([Relu()], X, None, None, None, ["PReLU"]), r"params lacks \['0.weight'\]$"),
-        (([Product()], X, None, None, None, [BIASED]), r"params lacks \['0.bias'\]$"),
+        (
+            ([Relu()], X, None, None, None, ["PReLU"]),
+            r"PReLU has weight \(1,\), and no array of the layer fits it: none$",
+        ),
+        (
+            ([Product()], X, None, None, None, [BIASED]),
+            r"Linear has bias \(3,\), and no array of the layer fits it: W \(4, 3\)$",
+        ),
     ],
 )
 def test_what_cannot_be_checked_is_said(arguments: tuple[Any, ...], said: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from oracle.blame.causes import rules
 from oracle.blame.causes.arrays import told_apart
 from oracle.blame.causes.evidence import Evidence, Hypothesis
+from oracle.blame.causes.reruns import rounded
 from oracle.execution.network import OPTIMIZERS
 from oracle.execution.options import update_options
 from oracle.execution.rules import Rule, rule_replaced
@@ -179,8 +182,8 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     yield from of_groups(e)
     yield from of_rules(e)
     yield from of_count(e, names)
+    yield from of_a_number(e)
     if e.case.steps == 1:
-        yield from of_a_number(e)
         yield from of_momentum(e)
         yield from of_correction(e)
 
@@ -255,7 +258,7 @@ def of_groups(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_a_number(e: Evidence) -> Iterator[Hypothesis]:
-    """A wrong learning rate: the step is a constant times the right one."""
+    """A wrong learning rate: the step, or all steps of the part together, are a constant times the right ones."""
     name = e.parameter
     if not e.quantity.startswith("param.") or name not in e.case.params:
         return
@@ -286,14 +289,45 @@ def of_momentum(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def of_correction(e: Evidence) -> Iterator[Hypothesis]:
-    """The correction of the second moment computed in the case's dtype, where 1 - β^t inherits the rounding error of β^t."""
+    """The corrections computed in the case's dtype, where 1 - β^t inherits the rounding error of β^t."""
     assert e.case.optimizer is not None
     name = e.parameter
     if e.case.optimizer.type not in ADAMS or e.case.dtype == "float64" or not e.quantity.startswith("param."):
         return
     step = int(e.case.optimizer_state.get("step", {}).get(name, np.asarray(0))) + 1
-    _, beta = update_options(e.case, e.parameter).get("betas", (0.9, 0.999))
-    moved = np.abs(e.expected.value - e.case.params[name].astype(np.float64))
-    lost = 4 * e.model.unit_roundoff / (1 - beta**step)
+    options = update_options(e.case, e.parameter)
+    before = e.case.params[name].astype(np.float64)
+    if e.case.optimizer.type == "AdamW":  # its decay is not corrected
+        before = before * (1 - options.get("lr", 1e-3) * options.get("weight_decay", 1e-2))
     words = f"the bias correction 1 - β^t is computed in {e.case.dtype}"
-    yield Hypothesis("options rounded", words, e.expected.value, np.hypot(e.expected.sigma, moved * lost / 2))
+    narrow = rounded(e.case.optimizer, np.dtype(e.case.dtype))
+    bases = [(e.case.optimizer, e.expected.value)]
+    if (others := e.after(optimizer=narrow)) is not None:  # 1 - β, of which the moments are made, is then rounded too
+        bases.append((narrow, others.value))
+    for (optimizer, due), power in product(bases, (_power, _power_by_products, _rounded_power)):
+        betas = update_options(replace(e.case, optimizer=optimizer), name).get("betas", (0.9, 0.999))
+        first, second = ((1 - beta**step) / _complement(beta, step, e.case.dtype, power) for beta in betas)
+        yield Hypothesis(
+            "options rounded", words, before + (due - before) * first / math.sqrt(second), e.expected.sigma
+        )
+
+
+def _complement(beta: float, step: int, dtype: str, power: Callable[[float, int, Any], Any]) -> float:
+    """1 - β^t as it comes out in this dtype."""
+    one: Any = np.dtype(dtype).type
+    return float(one(1) - power(beta, step, one)) or math.inf
+
+
+def _power(beta: float, step: int, one: Any) -> Any:
+    return one(one(beta) ** one(step))
+
+
+def _power_by_products(beta: float, step: int, one: Any) -> Any:
+    made = one(1)
+    for _ in range(step):
+        made = one(made * one(beta))
+    return made
+
+
+def _rounded_power(beta: float, step: int, one: Any) -> Any:
+    return one(beta**step)

@@ -408,6 +408,36 @@ def test_options_that_were_rounded_to_float32_are_named() -> None:
     assert set(causes.values()) <= {"options rounded"}
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("keeps", [("exp_avg", "exp_avg_sq", "step"), ()])
+@pytest.mark.parametrize("factor", [1 + 1e-4, 1.01])
+def test_a_rate_that_is_slightly_wrong_is_no_rounding(dtype: str, keeps: tuple[str, ...], factor: float) -> None:
+    """1 - β^t in float32 is off by as much in the first step, but by another amount, and by less in each later one.
+
+    A subject that shows parameters alone is judged over all its steps together; the factor is then that of their sum.
+    """
+
+    class Faster:
+        name = "faster"
+        profile = oracle.Profile(quantities=("param.*",))
+
+        def run(self, case: Case) -> Trace:
+            assert case.optimizer is not None
+            options = dict(case.optimizer.options) | {"lr": factor * case.optimizer.options["lr"]}
+            trace = honest.run(replace(case, optimizer=Spec("Adam", options)))
+            kept = Trace()
+            for key, array in trace.arrays.items():
+                if key.quantity.partition(".")[0] in ("param", *keeps):
+                    kept.record(*key, array)
+            return kept
+
+    rng = np.random.default_rng(0)
+    values = [{"0.weight": rng.standard_normal((3, 4))} for _ in range(4)]
+    case = Case("adam", params=values[0], grads=tuple(values[1:]), optimizer=Spec("Adam", {"lr": 0.1}), steps=3)
+    (blame,) = oracle.run(Faster(), cases=[case], dtypes=(dtype,)).blame
+    assert blame.cause_name == "rate" and blame.cause.startswith("the step is 1.0"), blame.cause
+
+
 def seen(got: Array, expected: Array, sigma: float) -> Evidence:
     """What is known of a quantity of which nothing can be run again."""
     case = Case("mine/numbers", dtype="float64")

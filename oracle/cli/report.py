@@ -77,7 +77,8 @@ def diff(
     html: Annotated[Path | None, typer.Option(help="Write the comparison as one HTML file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two runs: which rows got worse, appeared, vanished or got better. The exit status is 1 if something got worse."""
+    """Compare two runs: which rows got worse, appeared, vanished or got better. The exit status is 1 if something got worse,
+    and 2 if the runs have no case in common."""
     from dataclasses import asdict
 
     from oracle.case.arrays import SPECIAL
@@ -88,7 +89,10 @@ def diff(
     if html is not None and as_json:
         raise ValueError("choose one way to show a comparison, got --html and --json")
     reports = load_report(before), load_report(after)
-    found = diff.changes(reports[0].table, reports[1].table)
+    tables = reports[0].table, reports[1].table
+    if not diff.has_common_case(*tables):
+        raise ValueError(f"{before} and {after} have no case in common, in no dtype: there is nothing to compare")
+    found = diff.changes(*tables)
     worse = diff.got_worse(found)
     if html is not None:
         write_file(html, pages.diff_page((str(before), reports[0]), (str(after), reports[1])))

@@ -76,6 +76,8 @@ def check_references(module: torch.nn.Module, references: Any) -> References:
             raise ModuleError(f"references are of custom autograd.Functions, modules and hooks, got {name}")
         if not callable(own):
             raise ModuleError(f"the reference of {name} is a function, got {type(own).__name__}")
+        if hasattr(own, "one_by_one"):
+            raise ModuleError(f"the reference of {name} is made by from_torch: give the function of tensors itself")
     return References(references)
 
 

@@ -56,8 +56,8 @@ class Recorded(NDArrayOperatorsMixin):
         if self.value.dtype.kind in "biu":  # has no gradient
             return np.array(self.value, dtype)
         raise TypeError(
-            "the program turns a recorded array into a plain one, which would lose its gradient: compute with NumPy's "
-            "functions of the array itself, and write only into arrays that np.zeros, np.ones, np.empty or np.full made"
+            "the program turns a recorded array into a plain one, which would lose its gradient: write data @ w for data.dot(w), "
+            "compute with NumPy's functions, and write only into arrays that np.zeros, np.ones, np.empty or np.full made"
         )
 
     def __getitem__(self, index: Any) -> Any:

@@ -54,6 +54,12 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[Change]:
     return sorted(_grouped(changed), key=lambda change: (order[change.kind], -GRAVITY.get(change.after, 0)))
 
 
+def has_common_case(before: pd.DataFrame, after: pd.DataFrame) -> bool:
+    """Whether some case in some dtype is in both tables, so that there is something to compare."""
+    ran = [set(zip(table["case"], table["dtype"], strict=True)) for table in (before, after)]
+    return not ran[0].isdisjoint(ran[1])
+
+
 def got_worse(found: list[Change]) -> bool:
     """Whether a verdict got worse, a discrepancy or a failure appeared, or a case that was judged is now unsupported."""
     vanished = {(change.case, change.dtype) for change in found if change.kind == VANISHED}

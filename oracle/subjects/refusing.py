@@ -25,7 +25,8 @@ def refuse(
         options: for a class the supported values of its options: one value, or a list of several. An option that is not named
             may have any value.
     Raises: Unsupported, which names the first class or option that is not supported. It does not check for shared layers
-        (`same_as`), parameter groups, or an optimizer state to resume from; the subject has to do so.
+        (`same_as`), parameter groups, or an optimizer state to resume from; the subject has to do so. TypeError for a text in
+        place of a list, or something else than a case.
 
     >>> case = oracle.Case("mine/two", layers=(oracle.Spec("Linear"), oracle.Spec("Sigmoid")), loss=oracle.Spec("MSELoss"))
     >>> oracle.refuse(case, layers=["Linear", "Sigmoid"], losses=["MSELoss"], options={"MSELoss": {"reduction": "mean"}})
@@ -34,6 +35,13 @@ def refuse(
     ...
     oracle.trace.Unsupported: no Sigmoid here
     """
+    if not isinstance(case, Case):
+        raise TypeError(f"refuse expects the case that `run` received, got {type(case).__name__}")
+    for what, names in (("layers", layers), ("losses", losses), ("optimizers", optimizers)):
+        if isinstance(names, str) or not isinstance(names, Collection):
+            raise TypeError(
+                f'refuse expects a list of names as {what}, such as ["{names}"], got {type(names).__name__}'
+            )
     known = options or {}
     for _, spec in named_layers(case.layers):
         if not spec.same_as:

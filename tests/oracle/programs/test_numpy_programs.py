@@ -226,6 +226,7 @@ def test_new_arrays_are_written_to_and_integers_have_no_gradient() -> None:
         (lambda x: x.nbytes * x, AttributeError, "a recorded array has no nbytes"),
         (lambda x: special.logsumexp(x) + 1.0, TypeError, "which would lose its gradient"),
         (lambda x: OUTSIDE.__setitem__(0, x[0]), TypeError, "write only into arrays that np.zeros"),
+        (lambda x: OUTSIDE.T.dot(x) + 1, TypeError, r"write data @ w for data\.dot\(w\)"),
         (lambda x: np.add(x, 1.0, out=OUTSIDE), NoRule, r"np\.add writes into an array that the program did not make"),
         (lambda x: np.sum(x, 0, out=OUTSIDE[0]), NoRule, r"np\.sum writes into an array that the program did not make"),
         (lambda x: np.add.at(OUTSIDE, 0, x[0]), NoRule, r"np\.add\.at writes into an array"),

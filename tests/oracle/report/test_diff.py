@@ -123,6 +123,17 @@ def test_the_command_says_what_differs_and_exits_with_1(
     assert not set(shown) & set("▁▂▃▄▅▆▇█")
 
 
+def test_runs_without_a_common_case_cannot_be_compared(
+    good: oracle.Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a pattern of the second run matched something else. It would look as if nothing got worse."""
+    good.save(tmp_path / "a")
+    oracle.run("refbp", cases="activation/ReLU", dtypes=("float32",)).save(tmp_path / "b")
+    assert main(["diff", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and "have no case in common" in shown.err
+
+
 def test_history_follows_each_family(good: oracle.Report, bad: oracle.Report) -> None:
     (history,) = histories([good.table, bad.table, good.table.iloc[:0]])
     assert history.z[0] < 8 < history.z[1] and np.isnan(history.z[2])

@@ -225,3 +225,17 @@ def test_what_is_refused_is_named() -> None:
     ):
         with pytest.raises(oracle.Unsupported, match=said):
             oracle.refuse(case, **{**known, **more})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((3,), "refuse expects the case that `run` received, got int"),
+        ((oracle.Case("mine"), "LeakyReLU"), r'a list of names as layers, such as \["LeakyReLU"\], got str'),
+        ((oracle.Case("mine"), [], 3), r'as losses, such as \["3"\], got int'),
+    ],
+)
+def test_wrong_arguments_of_refuse_are_named(arguments: tuple[Any, ...], said: str) -> None:
+    """A text in place of a list would support every class whose name is part of it: ReLU is part of LeakyReLU."""
+    with pytest.raises(TypeError, match=said):
+        oracle.refuse(*arguments)

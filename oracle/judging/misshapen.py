@@ -18,8 +18,8 @@ def looks_like(got: Shape, due: Shape) -> str:
         return f"{due} and {(max(due),)} are broadcast to {got}, as a column minus a row"
     if sorted(got) == sorted(due):
         return "its dimensions are in another order"
-    if beyond(got, due):
-        return f"not summed over {_listed(beyond(got, due))}"
+    if unsummed := beyond(got, due) or _broadcast(got, due):
+        return f"not summed over {_listed(unsummed)}"
     if beyond(due, got):
         return f"it lacks {_listed(beyond(due, got))} of the expected shape, or is summed over it"
     return "the same number of elements in another shape" if math.prod(got) == math.prod(due) else _sizes(got, due)
@@ -30,6 +30,13 @@ def _sizes(got: Shape, due: Shape) -> str:
         return f"{len(got)} dimensions instead of {len(due)}"
     apart = [(axis, own - other) for axis, (own, other) in enumerate(zip(got, due, strict=True)) if own != other]
     return " and ".join(f"{abs(by)} too {'many' if by > 0 else 'few'} along dimension {axis}" for axis, by in apart)
+
+
+def _broadcast(wide: Shape, narrow: Shape) -> Shape:
+    """The dimensions along which one shape is broadcast to the other; empty if it cannot be."""
+    if len(wide) != len(narrow) or any(own not in (1, other) for own, other in zip(narrow, wide, strict=True)):
+        return ()
+    return tuple(axis for axis, own in enumerate(wide) if own != narrow[axis])
 
 
 def beyond(longer: Shape, shorter: Shape) -> Shape:

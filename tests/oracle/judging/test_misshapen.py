@@ -20,6 +20,9 @@ from oracle.judging.misshapen import looks_like
         ((8,), (4, 2), "the same number of elements in another shape"),
         ((2, 3, 6, 6), (2, 3, 4, 7), "2 too many along dimension 2 and 1 too few along dimension 3"),
         ((3, 3), (5,), "2 dimensions instead of 1"),
+        ((3, 5), (3, 1), "not summed over dimension 1"),
+        ((1, 5, 4), (1, 1, 1), "not summed over dimensions 1, 2"),
+        ((3, 1), (3, 5), "4 too few along dimension 1"),
         ((8, 8), (8, 1), "(8, 1) and (8,) are broadcast to (8, 8), as a column minus a row"),
     ],
 )

@@ -248,3 +248,10 @@ def test_a_function_of_torch_beside_arrays_of_numpy_says_what_torch_said() -> No
     labels = np.array([0, 1, 2, 0], np.int32)
     with pytest.raises(ValueError, match="expected target dtype to be Long"):
         oracle.check_op(torch.nn.functional.cross_entropy, affine(lambda *_: None), x=(4, 3), labels=labels)
+
+
+def test_a_function_of_numpy_that_cannot_be_recorded_says_so() -> None:
+    """Not that torch cannot turn its tensors into arrays, though shapes alone say nothing of a library."""
+    window = lambda x: np.lib.stride_tricks.as_strided(x, (3, 2), (8, 8)) * 2  # noqa: E731
+    with pytest.raises(ValueError, match="turns a recorded array into a plain one"):
+        oracle.check_op(window, affine(lambda *_: None), x=(4,))

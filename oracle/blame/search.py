@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -17,6 +18,7 @@ from oracle.execution.network import layer_types
 from oracle.judging.comparison import Bench, Comparison, ReferenceFailed
 from oracle.judging.figures import Expected
 from oracle.judging.handovers import expected_connection
+from oracle.judging.misshapen import looks_like
 from oracle.judging.parts import Part, local_parts, step_part
 from oracle.judging.profile import Profile
 from oracle.judging.rows import DISCREPANCIES, END_TO_END, IMPRECISE, LOCAL, MISSING, PASS, WRONG, Row
@@ -24,6 +26,7 @@ from oracle.judging.wiring import connections
 from oracle.running_error import LAMBDA, ErrorArray, ErrorModel
 from oracle.trace import Key, Subject, Trace
 
+SHAPES = re.compile(r"shape \(([\d, ]*)\), expected \(([\d, ]*)\)$")
 MOST_PER_CASE = 20
 MOST_LATER = 2  # how many later steps a cause has to fit too
 
@@ -85,7 +88,7 @@ def with_plain_cause(row: Row) -> Row:
             "missing",
             "it is not delivered; a subject that cannot show it leaves it out of its profile's quantities",
         ),
-        "shape": ("shape", "an array of another shape"),
+        "shape": ("shape", _of_shapes(row.diagnosis)),
         "dtype": ("dtype", "an array of another precision"),
         "mask": ("mask", row.diagnosis),
         "step": ("count", f"another count of steps: {row.diagnosis}"),
@@ -96,6 +99,15 @@ def with_plain_cause(row: Row) -> Row:
         return row
     name, words = plain[key]
     return replace(row, cause_name=name, cause=words)
+
+
+def _of_shapes(diagnosis: str) -> str:
+    """The likely reason for a shape that another program delivered, from the text that says so."""
+    found = SHAPES.match(diagnosis)
+    if found is None:
+        return "an array of another shape"
+    got, due = (tuple(map(int, re.findall(r"\d+", text))) for text in found.groups())
+    return looks_like(got, due)
 
 
 def described(row: Row, evidence: Evidence) -> tuple[str, str]:

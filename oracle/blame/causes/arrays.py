@@ -11,7 +11,10 @@ import ml_dtypes
 import numpy as np
 
 from oracle.blame.causes.evidence import Evidence, Hypothesis
-from oracle.running_error.model import Floats
+from oracle.running_error.model import LAMBDA, Floats
+
+# How many numbers of how many digits are taken for written ones, and by which share of a unit they may miss it.
+FEWEST_WRITTEN, MOST_DIGITS, ON_A_GRID = 4, 13, 1e-2
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
@@ -21,6 +24,7 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     yield from moved(e)
     yield from scaled(e)
     yield from rounded(e)
+    yield from written(e)
     yield from exchanged(e)
     yield from in_another_order(e)
 
@@ -216,6 +220,24 @@ def rounded(e: Evidence) -> Iterator[Hypothesis]:
             with np.errstate(over="ignore"):
                 value = e.expected.value.astype(dtype).astype(np.float64)
             yield Hypothesis("precision", f"stored in {words} on the way", value, e.expected.sigma)
+
+
+def written(e: Evidence) -> Iterator[Hypothesis]:
+    """Numbers that went through a text with too few digits, as those of printf's %f and %g."""
+    size = np.abs(e.got)
+    if e.got.size < FEWEST_WRITTEN or not np.isfinite(size).all() or not size.any():
+        return
+    first = np.floor(np.log10(np.where(size > 0, size, 1.0))) + 1
+    for places, words in ((np.zeros_like(size), "decimals"), (first, "significant digits")):
+        for digits in range(2, MOST_DIGITS):
+            unit = 10.0 ** (places - digits)
+            steps = e.got / unit
+            if 4 * e.model.unit_roundoff * np.max(np.abs(steps)) > ON_A_GRID:
+                break
+            if (np.abs(steps - np.round(steps)) <= ON_A_GRID).all():
+                sigma = np.hypot(e.expected.sigma, (0.5 + ON_A_GRID) * unit / LAMBDA)
+                yield Hypothesis("digits", f"written with {digits} {words}", e.expected.value, sigma)
+                break
 
 
 def exchanged(e: Evidence) -> Iterator[Hypothesis]:

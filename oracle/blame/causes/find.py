@@ -59,6 +59,7 @@ VAGUE = {
     "transposed": 1,
     "turned": 1,
     "another quantity": 2,
+    "digits": 2,
     "factor": 3,
     "rate": 3,
     "order": 4,

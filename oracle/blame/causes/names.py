@@ -28,6 +28,7 @@ CAUSES: Mapping[str, str] = {
     "derivative at the output": "the derivative is taken at the output instead of the input",
     "derivative at the upstream": "the derivative is taken at the upstream gradient",
     "derivative omitted": "the upstream gradient is passed on as it is",
+    "digits": "numbers were written as text with too few digits",
     "divisor": "a sum is divided by another number",
     "dtype": "an array of another precision",
     "empty batch": "an empty batch is not provided for",

@@ -408,6 +408,24 @@ def test_options_that_were_rounded_to_float32_are_named() -> None:
     assert set(causes.values()) <= {"options rounded"}
 
 
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("{:f}", "written with 6 decimals"),
+        ("{:g}", "written with 6 significant digits"),
+        ("{:.3f}", "written with 3 decimals"),
+    ],
+)
+def test_numbers_that_were_written_with_too_few_digits(form: str, words: str) -> None:
+    """As by printf, or by a stream of C++: a port in another language is right, and only its text is not."""
+    value = np.random.default_rng(0).standard_normal(20)
+    got = np.array([float(form.format(own)) for own in value])
+    assert [cause.words for cause in causes_of(seen(got, value, 1e-16))] == [words]
+    got[3] += 0.7
+    assert words not in [cause.words for cause in causes_of(seen(got, value, 1e-16))]
+    assert not [own for own in causes_of(seen(np.zeros(20), value / 1000, 1e-16)) if own.name == "digits"]
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("keeps", [("exp_avg", "exp_avg_sq", "step"), ()])
 @pytest.mark.parametrize("factor", [1 + 1e-4, 1.01])

@@ -190,13 +190,14 @@ def known_failures(path: str | None) -> set[str]:
 
 
 class OracleCheck:
-    """`oracle.run`, `oracle.check_module` and `oracle.check_op` for a test: a discrepancy raises, which fails the test."""
+    """`oracle.run`, `check_module`, `check_network` and `check_op` for a test: a discrepancy raises, which fails the test."""
 
     def __init__(self) -> None:
         import oracle
 
         self.run = _failing(oracle.run)
         self.check_module = _failing(oracle.check_module)
+        self.check_network = _failing(oracle.check_network)
         self.check_op = _failing(oracle.check_op)
 
 
@@ -212,5 +213,6 @@ def _failing(check: Callable[P, Report]) -> Callable[P, Report]:
 
 @pytest.fixture
 def oracle_check() -> OracleCheck:
-    """Compares with the reference and fails the test where something differs: .run(…), .check_module(…), .check_op(…)."""
+    """Compares with the reference and fails the test where something differs: .run(…), .check_module(…),
+    .check_network(…), .check_op(…)."""
     return OracleCheck()

@@ -193,9 +193,10 @@ def test_ordinary_runs_are_not_disturbed(folder: pytest.Pytester) -> None:
 
 
 def test_the_fixture_fails_a_test_whose_subject_differs(folder: pytest.Pytester) -> None:
-    """A run, a module and an op, each right and wrong; what is right gives its report."""
+    """A run, a module, layers and an op, each right and wrong; what is right gives its report."""
     folder.makepyfile(
         test_own="""
+        import numpy as np
         import pytest, torch, refbp, mine
 
         def test_run(oracle_check):
@@ -222,6 +223,22 @@ def test_the_fixture_fails_a_test_whose_subject_differs(folder: pytest.Pytester)
                     return Doubled.apply(super().forward(input))
             oracle_check.check_module(Wrong(2, 3), torch.rand(4, 2))
 
+        class Doubling:
+            def __init__(self, slope):
+                self.slope = slope
+
+            def forward(self, x):
+                return 2 * x
+
+            def backward(self, grad):
+                return self.slope * grad
+
+        def test_network(oracle_check):
+            assert oracle_check.check_network([Doubling(2)], np.ones((2, 3))).passed
+
+        def test_wrong_network(oracle_check):
+            oracle_check.check_network([Doubling(3)], np.ones((2, 3)))
+
         def test_op(oracle_check):
             assert oracle_check.check_op("tanh", refbp.functional.tanh).passed
 
@@ -230,7 +247,7 @@ def test_the_fixture_fails_a_test_whose_subject_differs(folder: pytest.Pytester)
         """
     )
     result = folder.runpytest_subprocess("-p", "oracle.pytest_plugin", "test_own.py")
-    result.assert_outcomes(passed=3, failed=3)
+    result.assert_outcomes(passed=4, failed=4)
     result.stdout.fnmatch_lines(["FAILED test_own.py::test_wrong_module - *Discrepancy*"])
 
 

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Mapping
 
 from oracle.modules.calls import Node
 from oracle.modules.graph import Edge, age_of
-from oracle.programs.program import Held
+from oracle.programs.program import Snapshot
 
 
-def held_at(edge: Edge, edges: Mapping[Edge, tuple[Held, int]], leaves: Mapping[int, Held]) -> Held | None:
+def held_at(edge: Edge, edges: Mapping[Edge, tuple[Snapshot, int]], leaves: Mapping[int, Snapshot]) -> Snapshot | None:
     """What was recorded of the tensor on an edge, which may be a leaf."""
     variable = getattr(edge[0], "variable", None)
     return leaves.get(id(variable)) if variable is not None else edges.get(edge, (None,))[0]
 
 
-def hand_on(nodes: Iterable[Node], edges: dict[Edge, tuple[Held, int]], leaves: Mapping[int, Held]) -> None:
+def hand_on(nodes: Iterable[Node], edges: dict[Edge, tuple[Snapshot, int]], leaves: Mapping[int, Snapshot]) -> None:
     """Takes the tensor on one side of such a node for the other where only one of them is known."""
     aliases = sorted((own for own in nodes if own.name() == "AliasBackward0"), key=age_of)
     for node in reversed(aliases):

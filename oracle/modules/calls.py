@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from oracle.case.arrays import Array
+from oracle.case.arrays import Array, are_equal
 from oracle.case.case import Spec
 from oracle.modules.sampled.draws import Draw, Take
 from oracle.modules.sampled.plans import SmallerLayer
@@ -137,9 +137,9 @@ class Call:
         for part in self.parts:
             if name in part.plan.takes:
                 before = part.call.input if name == "input" else part.call.grad_output
-                return before is None or same(taken(part.plan.takes[name], tensor), before)
+                return before is None or are_equal(taken(part.plan.takes[name], tensor), before)
         before = self.input if name == "input" else self.grad_output
-        return before is None or bool(self.parts) or same(array(dense(tensor)), before)
+        return before is None or bool(self.parts) or are_equal(array(dense(tensor)), before)
 
     def small_calls(self) -> list[Call]:
         """The smaller calls that stand for this one."""
@@ -216,9 +216,3 @@ def taken(take: Take, tensor: torch.Tensor) -> Array:
 def blank_of(tensor: torch.Tensor) -> Array:
     """An array of the tensor's shape and dtype without its numbers, which takes no memory."""
     return np.broadcast_to(np.zeros((), array(torch.empty(0, dtype=tensor.dtype)).dtype), tuple(tensor.shape))
-
-
-def same(one: Array, other: Array) -> bool:
-    if one.shape == other.shape and bool((one == other).all()):
-        return True
-    return np.array_equal(one, other, equal_nan=other.dtype.kind not in "iub")

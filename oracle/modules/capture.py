@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from oracle.case.arrays import Array
+from oracle.case.arrays import Array, are_equal
 from oracle.case.case import Spec
 from oracle.case.names import is_buffer
 from oracle.modules.as_parts import mixed
-from oracle.modules.calls import Call, Node, Slice, blank_of, same
+from oracle.modules.calls import Call, Node, Slice, blank_of
 from oracle.modules.graph import age_of, edge_of, nodes_as_young, nodes_behind, unrecorded
 from oracle.modules.passes import Passes
 from oracle.modules.sampled.plans import SmallerLayer
@@ -327,7 +327,7 @@ class Capture:
             last is not None
             and last[0] is tensor
             and last[1] == tensor._version
-            and same(array(tensor.detach()), last[2])
+            and are_equal(array(tensor.detach()), last[2])
         ):
             return last[2]
         kept = self.kept.get(id(tensor))

@@ -9,7 +9,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.programs.execution import RunAnew
-from oracle.programs.program import Held, Program, refs
+from oracle.programs.program import Program, Snapshot, refs
 from oracle.programs.table import RULES
 
 # The size of a step to each side, of the input's root mean square: far more than the last step of a search, and few kinks.
@@ -52,7 +52,7 @@ def follows_differences(program: Program, upstream: Sequence[Array | None], plac
     return all(agrees) and any(differs)
 
 
-def shifted(held: Held, shift: Array) -> Held:
+def shifted(held: Snapshot, shift: Array) -> Snapshot:
     """A recorded array with other numbers."""
     numbers = held.numbers.astype(np.float64) + shift
-    return Held(held.storage, held.geometry, held.dtype, lambda: numbers, held.differentiable)
+    return Snapshot(held.storage, held.geometry, held.dtype, lambda: numbers, held.differentiable)

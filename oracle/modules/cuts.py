@@ -10,7 +10,7 @@ import torch
 
 from oracle.modules.calls import Node
 from oracle.modules.graph import nodes_behind
-from oracle.programs.program import Place
+from oracle.programs.program import CallSite
 from oracle.programs.torch_calls import has_place, memory_of
 
 
@@ -30,7 +30,7 @@ class Cuts:
         here: tells the current place in the program.
     """
 
-    def __init__(self, parameters: Mapping[torch.Tensor, str], here: Callable[[], Place]) -> None:
+    def __init__(self, parameters: Mapping[torch.Tensor, str], here: Callable[[], CallSite]) -> None:
         self.parameters, self.here = parameters, here
         self._detached: dict[int, tuple[Cut, Node | torch.Tensor]] = {}
         self._used: dict[Node | torch.Tensor, Cut] = {}
@@ -50,11 +50,11 @@ class Cuts:
             source = tensors[0] if tensors[0].grad_fn is None else tensors[0].grad_fn
             self._detached[memory_of(tensors[0])] = self._cut("detach", "aten.detach", self.here()), source
 
-    def lose(self, parameters: list[torch.Tensor], place: Place) -> None:
+    def lose(self, parameters: list[torch.Tensor], place: CallSite) -> None:
         """Records a checkpoint that reads these parameters without giving them a gradient."""
         self._lost.append((self._cut("checkpoint", "torch.utils.checkpoint", place), parameters))
 
-    def _cut(self, call: str, kind: str, place: Place) -> Cut:
+    def _cut(self, call: str, kind: str, place: CallSite) -> Cut:
         return Cut(f"{place.module}.{call}" if place.module else call, kind, place.where)
 
     def unlearnt(self) -> Iterator[tuple[Cut, list[str]]]:

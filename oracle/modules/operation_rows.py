@@ -29,7 +29,7 @@ from oracle.modules.references import by_reference
 from oracle.modules.sampled.draws import Draw, Shape, sampled_of
 from oracle.programs.common_errors import Derived, WithCommonErrors
 from oracle.programs.execution import FLOATS, Run, WithErrors
-from oracle.programs.program import Held
+from oracle.programs.program import Snapshot
 from oracle.programs.storages import program_of
 from oracle.programs.table import NoRule
 from oracle.report.coverage import Sampled
@@ -129,7 +129,7 @@ def _judged(operation: Operation, case: str, step: int, accumulate: str | None, 
     return Judged(forward, backward, wrong=bad, given=given)
 
 
-def _runs(operation: Operation, held: list[Held]) -> Callable[[WithErrors], Derived]:
+def _runs(operation: Operation, held: list[Snapshot]) -> Callable[[WithErrors], Derived]:
     """Functions that run the operation, as it was recorded or as the user's reference says. Raises: NoRule."""
     called = operation.called
     if called is not None:
@@ -320,7 +320,7 @@ class _Rows:
         # If all are one value, the first has its whole gradient and the others none. Memory that was written to has several.
         return same if all(grads[order.index(other)] is None for other in same[1:]) else [position]
 
-    def _is_at_nan(self, held: Held, got: Array, due: ErrorArray) -> bool:
+    def _is_at_nan(self, held: Snapshot, got: Array, due: ErrorArray) -> bool:
         """Whether an activation's gradient is wrong at NaN alone, where torch's own kernels differ."""
         if self.operation.kind not in OPS_THAT_DIFFER_AT_NAN or got.shape != due.shape:
             return False

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils import _pytree
 
-from oracle.case.arrays import Array
-from oracle.modules.calls import copy_of, dense, same, taken, with_share
+from oracle.case.arrays import Array, are_equal
+from oracle.modules.calls import copy_of, dense, taken, with_share
 from oracle.modules.sampled.draws import Draw, Shape, Take
 from oracle.programs.execution import KNOWN
-from oracle.programs.program import Event, Held, Program, replaced
+from oracle.programs.program import Event, Program, Snapshot, replaced
 from oracle.programs.storages import program_of
 from oracle.programs.table import COMPLEX, NoRule
 from oracle.subjects.torch import array
@@ -61,10 +61,10 @@ class Operation:
     kind: str
     where: str
     events: list[Event] = field(default_factory=list)
-    inputs: dict[int, Held] = field(default_factory=dict)
+    inputs: dict[int, Snapshot] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
-    hidden: dict[str, Held] = field(default_factory=dict)
-    outputs: dict[int, Held] = field(default_factory=dict)
+    hidden: dict[str, Snapshot] = field(default_factory=dict)
+    outputs: dict[int, Snapshot] = field(default_factory=dict)
     upstream: dict[int, Array] = field(default_factory=dict)
     gradients: dict[int, Array] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
@@ -90,7 +90,9 @@ class Operation:
         """The memory of results that its calls only view, unless it belongs to an input with a gradient."""
         made, viewed = set[int](), set[int]()
         for event in self.events:
-            (made if computes(event) else viewed).update(own.storage for own in event.results if isinstance(own, Held))
+            (made if computes(event) else viewed).update(
+                own.storage for own in event.results if isinstance(own, Snapshot)
+            )
         known = {own.storage for own in (*self.inputs.values(), *self.hidden.values())}
         return {own.storage for own in self.outputs.values()} & (viewed - made - known)
 
@@ -108,10 +110,10 @@ class Operation:
     def holds(self, gradients: Mapping[int, torch.Tensor]) -> bool:
         """Whether the upstream gradients still have the values that were taken of them."""
         if not self.parts:
-            return all(same(array(dense(own)), self.upstream[number]) for number, own in gradients.items())
+            return all(are_equal(array(dense(own)), self.upstream[number]) for number, own in gradients.items())
         first = next((own for own in self.parts if own.upstream), self.parts[0])
         return all(
-            same(taken(first.upstream[number], own), first.operation.upstream[number])
+            are_equal(taken(first.upstream[number], own), first.operation.upstream[number])
             for number, own in gradients.items()
             if number in first.upstream
         )
@@ -172,15 +174,15 @@ def differentiate(events: list[Event]) -> None:
     """Marks all arrays of these calls as differentiable, for a node that differentiates calls which autograd did not see."""
     for event in events:
         for own in _pytree.tree_leaves((event.args, dict(event.kwargs))):
-            if isinstance(own, Held):
+            if isinstance(own, Snapshot):
                 own.differentiable = True
 
 
-def main_call(events: list[Event], outputs: list[Held]) -> Event | None:
+def main_call(events: list[Event], outputs: list[Snapshot]) -> Event | None:
     """The call that made an output; the first call if none did."""
     memory = {own.storage for own in outputs}
     for event in events:
-        results = [own for own in event.results if isinstance(own, Held)]
+        results = [own for own in event.results if isinstance(own, Snapshot)]
         if any(own.storage in memory for own in results):
             return event
     return events[0] if events else None
@@ -190,7 +192,7 @@ def maker_of(events: list[Event], storage: int) -> str:
     """The name of the last call that wrote to this memory; "" if none did."""
     for event in reversed(events):
         results = [*event.results, *(own for own, _ in event.written)]
-        if any(isinstance(own, Held) and own.storage == storage for own in results) and computes(event):
+        if any(isinstance(own, Snapshot) and own.storage == storage for own in results) and computes(event):
             return event.name.removeprefix(COMPLEX).partition(".")[0]
     return ""
 
@@ -198,8 +200,8 @@ def maker_of(events: list[Event], storage: int) -> str:
 def computes(event: Event) -> bool:
     """Whether a call computes numbers, instead of viewing existing memory."""
     given: set[int] = set()
-    replaced((event.args, event.kwargs), Held, lambda own: given.add(own.storage))
-    made = [own.storage for own in event.results if isinstance(own, Held)]
+    replaced((event.args, event.kwargs), Snapshot, lambda own: given.add(own.storage))
+    made = [own.storage for own in event.results if isinstance(own, Snapshot)]
     return bool(event.written) or any(own not in given for own in made)
 
 

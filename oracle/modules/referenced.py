@@ -16,7 +16,7 @@ from oracle.modules.graph import edge_of, nodes_as_young, unrecorded
 from oracle.modules.operations import Called, Operation
 from oracle.modules.used_references import References
 from oracle.modules.workers import on_one_thread
-from oracle.programs.program import Held
+from oracle.programs.program import Snapshot
 from oracle.programs.torch_calls import has_place
 
 
@@ -116,7 +116,7 @@ class Referenced:
             return
         operation, position = call.operation, len(call.edges)
         operation.device = tensor.device.type
-        held: Held = self.held(tensor)
+        held: Snapshot = self.held(tensor)
         call.edges[edge_of(tensor)] = position
         operation.inputs[position], operation.names[position] = held, name
         operation.sizes[position], operation.dtypes[position] = held.geometry.size, held.dtype

@@ -16,7 +16,7 @@ from oracle.modules.operations import Called
 from oracle.programs import numpy_calls
 from oracle.programs.common_errors import Derived
 from oracle.programs.execution import Run, WithErrors
-from oracle.programs.program import Held, Program, replaced
+from oracle.programs.program import Program, Snapshot, replaced
 from oracle.programs.table import NoRule
 from oracle.programs.torch_calls import record
 from oracle.running_error import ErrorArray
@@ -24,7 +24,7 @@ from oracle.subjects.torch import tensor
 from oracle.wording.errors import in_a_line
 
 
-class Meant:
+class LiftedPair:
     """A reference that returned (output, backward), run on error arrays."""
 
     def __init__(self, output: Any, backward: Any, places: Sequence[int]) -> None:
@@ -89,10 +89,10 @@ class _OtherForm(Exception):
     """A reference returned a pair where its output alone is expected, or the other way round."""
 
 
-def by_reference(called: Called, inputs: Sequence[Held], arithmetic: WithErrors) -> Derived:
+def by_reference(called: Called, inputs: Sequence[Snapshot], arithmetic: WithErrors) -> Derived:
     """The reference applied to the arguments of the call; `inputs` are those of its tensors that have a gradient."""
-    tensors: list[Held] = []
-    replaced((called.args, dict(called.kwargs)), Held, tensors.append)
+    tensors: list[Snapshot] = []
+    replaced((called.args, dict(called.kwargs)), Snapshot, tensors.append)
     places = [_place(own, tensors) for own in inputs]
     if any(own.is_complex for own in tensors):  # which error arrays hold in parts, and a reference does not
         return _in_tensors(called, tensors, places, arithmetic)
@@ -101,11 +101,13 @@ def by_reference(called: Called, inputs: Sequence[Held], arithmetic: WithErrors)
     except Exception:  # it is written in functions that error arrays lack, or in torch
         return _by_recording(called, tensors, places, arithmetic)
     if _is_pair(made):
-        return Meant(made[0], made[1], places)
+        return LiftedPair(made[0], made[1], places)
     return _in_tensors(called, tensors, places, arithmetic)
 
 
-def _by_recording(called: Called, tensors: Sequence[Held], places: Sequence[int], arithmetic: WithErrors) -> Derived:
+def _by_recording(
+    called: Called, tensors: Sequence[Snapshot], places: Sequence[int], arithmetic: WithErrors
+) -> Derived:
     """A reference recorded in NumPy, if it returns a pair there, or else in torch. Raises: NoRule."""
     refused: dict[str, Exception] = {}
     for library, attempt in (("NumPy's arrays", _in_arrays), ("tensors", _in_tensors)):
@@ -124,7 +126,7 @@ def _by_recording(called: Called, tensors: Sequence[Held], places: Sequence[int]
     raise NoRule(f"its reference raises {', and '.join(said)}")
 
 
-def _place(own: Held, tensors: Sequence[Held]) -> int:
+def _place(own: Snapshot, tensors: Sequence[Snapshot]) -> int:
     for place, other in enumerate(tensors):
         if (other.storage, other.geometry) == (own.storage, own.geometry):
             return place
@@ -133,7 +135,7 @@ def _place(own: Held, tensors: Sequence[Held]) -> int:
 
 def _call(called: Called, values: Sequence[Any]) -> Any:
     rest = iter(values)
-    args, kwargs = replaced((called.args, dict(called.kwargs)), Held, lambda _: next(rest))
+    args, kwargs = replaced((called.args, dict(called.kwargs)), Snapshot, lambda _: next(rest))
     return called.reference(*args, **kwargs)
 
 
@@ -153,7 +155,7 @@ def _with_zeros(grad_outputs: Sequence[Any], outputs: Sequence[Any]) -> list[Any
     ]
 
 
-def _in_arrays(called: Called, tensors: Sequence[Held], places: Sequence[int], arithmetic: WithErrors) -> Derived:
+def _in_arrays(called: Called, tensors: Sequence[Snapshot], places: Sequence[int], arithmetic: WithErrors) -> Derived:
     """A reference in NumPy that returns a pair. Raises: _OtherForm."""
 
     def recorded(function: Callable[..., Any], numbers: Sequence[Array]) -> Program:
@@ -162,10 +164,10 @@ def _in_arrays(called: Called, tensors: Sequence[Held], places: Sequence[int], a
     return RecordedPair(called, [own.numbers for own in tensors], places, arithmetic, recorded)
 
 
-def _in_tensors(called: Called, tensors: Sequence[Held], places: Sequence[int], arithmetic: WithErrors) -> Derived:
+def _in_tensors(called: Called, tensors: Sequence[Snapshot], places: Sequence[int], arithmetic: WithErrors) -> Derived:
     """A reference in torch."""
     try:
-        return Chosen(Run(_program(called, tensors, places), replace(arithmetic, opens=True)), places)
+        return SomeGradients(Run(_program(called, tensors, places), replace(arithmetic, opens=True)), places)
     except _OtherForm:
         if any(own.is_complex for own in tensors):
             raise NoRule("its reference gives a pair for complex numbers: give the output alone") from None
@@ -176,10 +178,10 @@ def _in_tensors(called: Called, tensors: Sequence[Held], places: Sequence[int], 
     return RecordedPair(called, [own.numbers for own in tensors], places, arithmetic, recorded)
 
 
-def program_by_reference(called: Called, inputs: Sequence[Held]) -> tuple[Program, list[int]]:
+def program_by_reference(called: Called, inputs: Sequence[Snapshot]) -> tuple[Program, list[int]]:
     """The program of a reference in torch, and the places of these among its inputs. Raises: NoRule."""
-    tensors: list[Held] = []
-    replaced((called.args, dict(called.kwargs)), Held, tensors.append)
+    tensors: list[Snapshot] = []
+    replaced((called.args, dict(called.kwargs)), Snapshot, tensors.append)
     learning = [_place(own, tensors) for own in inputs]
     try:
         return _program(called, tensors, learning), learning
@@ -189,7 +191,7 @@ def program_by_reference(called: Called, inputs: Sequence[Held]) -> tuple[Progra
         ) from None
 
 
-def _program(called: Called, tensors: Sequence[Held], learning: Sequence[int]) -> Program:
+def _program(called: Called, tensors: Sequence[Snapshot], learning: Sequence[int]) -> Program:
     given = [_tensor(own).requires_grad_(place in learning) for place, own in enumerate(tensors)]
 
     def program(*values: torch.Tensor) -> list[torch.Tensor]:
@@ -201,12 +203,12 @@ def _program(called: Called, tensors: Sequence[Held], learning: Sequence[int]) -
     return record(program, *given)[0]
 
 
-def _tensor(own: Held) -> torch.Tensor:
+def _tensor(own: Snapshot) -> torch.Tensor:
     made = tensor(own.numbers)
     return torch.view_as_complex(made) if own.is_complex else made
 
 
-class Chosen:
+class SomeGradients:
     """A run restricted to the gradients of some of its inputs."""
 
     def __init__(self, run: Run, places: Sequence[int]) -> None:

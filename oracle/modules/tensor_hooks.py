@@ -13,7 +13,7 @@ from oracle.modules.calls import copy_of
 from oracle.modules.operations import Called, Operation
 from oracle.modules.passes import Passes
 from oracle.modules.used_references import References
-from oracle.programs.program import Held
+from oracle.programs.program import Snapshot
 
 TOGETHER = "a tensor has several hooks, and only their joint effect is seen: its reference was not used"
 AFTERWARDS = "it changes a gradient after this was added up, where a reference cannot be used"
@@ -35,7 +35,7 @@ class TensorHooks:
     def watch(
         self,
         tensors: Iterable[torch.Tensor],
-        held: Callable[[torch.Tensor], Held],
+        held: Callable[[torch.Tensor], Snapshot],
         done: Callable[[Operation], None],
     ) -> None:
         """Records the hooks of these tensors. Calls `done` for hooks that change the gradient or have a reference."""
@@ -65,7 +65,7 @@ class TensorHooks:
         else:
             self.references.use(hook)
 
-    def _operation(self, tensor: torch.Tensor, hooks: list[Any], held: Held) -> Operation:
+    def _operation(self, tensor: torch.Tensor, hooks: list[Any], held: Snapshot) -> Operation:
         self._count += 1
         code = getattr(hooks[0], "__code__", None)
         where = f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code is not None else ""

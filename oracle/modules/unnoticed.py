@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import torch
 
-from oracle.modules.calls import Node, same
+from oracle.case.arrays import are_equal
+from oracle.modules.calls import Node
 from oracle.modules.graph import Edge, edge_of
 from oracle.programs.execution import KNOWN
 from oracle.programs.geometry import Geometry
-from oracle.programs.program import Held, Place
+from oracle.programs.program import CallSite, Snapshot
 from oracle.programs.torch_calls import memory_of
 
 
@@ -26,7 +27,7 @@ class _Read(NamedTuple):
 class _Write(NamedTuple):
     """A write to what was read before: its place, what was read, and the ages of the nodes that may have read it."""
 
-    place: Place
+    place: CallSite
     read: _Read
     readers: frozenset[int]
 
@@ -40,9 +41,9 @@ class Unnoticed:
         self._age = 0
         self._written: list[_Write] = []
         self._settled: list[_Write] = []
-        self._known: dict[Edge, Held] = {}
+        self._known: dict[Edge, Snapshot] = {}
         self._of_memory: dict[int, list[Edge]] = {}
-        self._changed: dict[Edge, Place] = {}
+        self._changed: dict[Edge, CallSite] = {}
         self._met_changed: list[tuple[Edge, int]] = []
 
     def begin(self) -> None:
@@ -58,7 +59,7 @@ class Unnoticed:
         self._met.append((edge, self._age))
 
     def know(
-        self, edge: Edge, tensor: torch.Tensor, held: Callable[[torch.Tensor], Held], here: Callable[[], Place]
+        self, edge: Edge, tensor: torch.Tensor, held: Callable[[torch.Tensor], Snapshot], here: Callable[[], CallSite]
     ) -> None:
         """Takes note of a tensor and its edge. Other memory may have been put in place of what its node has computed."""
         first = self._known.get(edge)
@@ -69,13 +70,13 @@ class Unnoticed:
             self._changed.setdefault(edge, here())
 
     def meet_changed(
-        self, edge: Edge, tensor: torch.Tensor, held: Callable[[torch.Tensor], Held], is_whole: bool
+        self, edge: Edge, tensor: torch.Tensor, held: Callable[[torch.Tensor], Snapshot], is_whole: bool
     ) -> None:
         """Takes note of a read of numbers that are not those that a node has computed. `is_whole` says that all are recorded."""
-        if edge in self._changed and not (is_whole and same(self._known[edge].numbers, held(tensor).numbers)):
+        if edge in self._changed and not (is_whole and are_equal(self._known[edge].numbers, held(tensor).numbers)):
             self._met_changed.append((edge, self._age))
 
-    def change(self, held: Held, here: Callable[[], Place]) -> None:
+    def change(self, held: Snapshot, here: Callable[[], CallSite]) -> None:
         """Takes note of a write to a tensor. If autograd notices it, the tensor has another edge from now on."""
         for edge in self._of_memory.get(held.storage, ()):
             if self._known[edge].geometry.meets(held.geometry):
@@ -87,11 +88,11 @@ class Unnoticed:
         found = (self._changed[edge] for edge, age in self._met_changed if (age, edge) in read or edge in outputs)
         return {place.where or place.module: None for place in found}
 
-    def read(self, tensor: torch.Tensor, held: Held) -> None:
+    def read(self, tensor: torch.Tensor, held: Snapshot) -> None:
         """Records a tensor that is read for the first time."""
         self._read.setdefault(held.storage, []).append(_Read(tensor, tensor._version, held.geometry))
 
-    def write(self, held: Held, here: Callable[[], Place]) -> None:
+    def write(self, held: Snapshot, here: Callable[[], CallSite]) -> None:
         """Records a tensor to which a call has written; `here` is the place in the program."""
         for read in self._read.get(held.storage, ()):
             if read.tensor._version == read.version and read.geometry.meets(held.geometry):
@@ -103,10 +104,10 @@ class Unnoticed:
         """The tensors that were read."""
         return (own.tensor for reads in self._read.values() for own in reads)
 
-    def harmful(self, ages: Collection[int]) -> dict[str, Place]:
+    def harmful(self, ages: Collection[int]) -> dict[str, CallSite]:
         """For each module, its first write to a tensor that a node of these ages has read. Writes to tensors that nothing else
         has read, such as the numbers from which an index is computed, are harmless."""
-        found: dict[str, Place] = {}
+        found: dict[str, CallSite] = {}
         for own in self._settled:
             if any(age in ages for age in own.readers):
                 found.setdefault(own.place.module, own.place)

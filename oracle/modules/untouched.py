@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 
-from oracle.modules.calls import same
+from oracle.case.arrays import are_equal
 from oracle.programs.torch_calls import SPARSE, numbers_of
 from oracle.subjects.torch import array
 
@@ -47,7 +47,7 @@ def buffers_that_changed(module: torch.nn.Module, kept: Mapping[int, torch.Tenso
 
     def is_kept(own: torch.Tensor) -> bool:
         before = kept.get(id(own))
-        return before is not None and (own.layout in SPARSE or same(array(own), array(before)))
+        return before is not None and (own.layout in SPARSE or are_equal(array(own), array(before)))
 
     return [name for name, own in module.named_buffers() if not is_kept(own)]
 

@@ -7,10 +7,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
-from oracle.case.arrays import Array
+from oracle.case.arrays import Array, are_equal
 from oracle.case.names import quantity_of
 from oracle.execution.network import OPTIMIZERS
 from oracle.modules.as_parts import Update
@@ -59,7 +58,7 @@ def followed(
         end()
     made = inner[0] if len(inner) == 1 and _differs_by_gradients(recorded[-1], inner[0]) else recorded[-1]
     first = recorded[0].grads
-    changed = (name for name, own in made.grads.items() if name not in first or not _same(own, first[name]))
+    changed = (name for name, own in made.grads.items() if name not in first or not are_equal(own, first[name]))
     return replace(made, changed_gradients=tuple(changed))
 
 
@@ -142,15 +141,11 @@ def _differs_by_gradients(whole: Update, inner: Update) -> bool:
     after it."""
 
     def same(one: Mapping[Any, Array], other: Mapping[Any, Array]) -> bool:
-        return one.keys() == other.keys() and all(_same(own, other[key]) for key, own in one.items())
+        return one.keys() == other.keys() and all(are_equal(own, other[key]) for key, own in one.items())
 
     starts_alike = same(whole.params, inner.params) and whole.state.keys() == inner.state.keys()
     starts_alike = starts_alike and all(same(own, inner.state[name]) for name, own in whole.state.items())
     return starts_alike and whole.spec == inner.spec and same(whole.made, inner.made)
-
-
-def _same(one: Array, other: Array) -> bool:
-    return np.array_equal(one, other, equal_nan=one.dtype.kind not in "biu")
 
 
 def _state(optimizer: torch.optim.Optimizer, kind: str, parameter: torch.Tensor, drawn: Draw) -> dict[str, Array]:

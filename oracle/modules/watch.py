@@ -35,7 +35,7 @@ from oracle.modules.unnoticed import Unnoticed
 from oracle.modules.used_references import COMPILED, REENTRANT, References
 from oracle.modules.workers import on_one_thread
 from oracle.programs.geometry import Geometry
-from oracle.programs.program import Event, Held, Place, replaced
+from oracle.programs.program import CallSite, Event, Snapshot, replaced
 from oracle.programs.torch_calls import Recording, as_written, frame_of_user, has_place, memory_of, op_name
 
 
@@ -68,10 +68,10 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self.paths = {id(own): name for name, own in module.named_modules()}
         self.parameters = dict(names)
         self.stack: list[str] = []
-        self.edges: dict[Edge, tuple[Held, int]] = {}
-        self.leaves: dict[int, Held] = {}
+        self.edges: dict[Edge, tuple[Snapshot, int]] = {}
+        self.leaves: dict[int, Snapshot] = {}
         self.compiled = is_compiled(module)
-        self.spoilt, self.ignored = dict[str, Place](), dict[str, None]()
+        self.spoilt, self.ignored = dict[str, CallSite](), dict[str, None]()
         self.at = ""
         self.cuts = Cuts(self.parameters, self._here)
         self.learnt: list[dict[str, Array]] = []
@@ -79,7 +79,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         self._is_in_checkpoint = False
         self._thread, self._elsewhere = get_ident(), dict[int, tuple[int, int]]()
         self._only_seen: set[Edge] = set()
-        self.not_held, self.not_compiled = dict[str, None](), dict[Place, None]()
+        self.not_held, self.not_compiled = dict[str, None](), dict[CallSite, None]()
         self._unnoticed = Unnoticed()
 
     @contextmanager
@@ -157,7 +157,9 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     def _read_by(self, events: Sequence[Event]) -> Iterator[torch.Tensor]:
         """The parameters that the calls read."""
         read: set[tuple[int, Geometry]] = set()
-        replaced([(own.args, own.kwargs) for own in events], Held, lambda own: read.add((own.storage, own.geometry)))
+        replaced(
+            [(own.args, own.kwargs) for own in events], Snapshot, lambda own: read.add((own.storage, own.geometry))
+        )
         for own in self.parameters:
             held = self.held(own)
             if (held.storage, held.geometry) in read:
@@ -171,10 +173,10 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         if len(self.stack) > 1:
             self.stack.pop()
 
-    def _here(self) -> Place:
+    def _here(self) -> CallSite:
         frame = frame_of_user()
         path = self.stack[-1] if self.stack else ""
-        return Place(path, Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place(path)
+        return CallSite(path, Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else CallSite(path)
 
     def seen(self, name: str, tensors: list[torch.Tensor], writes: bool = False) -> None:
         """Records the place in the graph of a tensor that is about to be read, or was returned."""
@@ -345,8 +347,10 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
     def _enter(self, node: Node, operation: Operation) -> None:
         """Records the inputs of a node, edge by edge, the same tensor once."""
         places: dict[Edge, int] = {}
-        read: dict[Any, Held] = {}
-        replaced([(own.args, own.kwargs) for own in operation.events], Held, lambda own: read.setdefault(own.edge, own))
+        read: dict[Any, Snapshot] = {}
+        replaced(
+            [(own.args, own.kwargs) for own in operation.events], Snapshot, lambda own: read.setdefault(own.edge, own)
+        )
         for position, (behind, number) in enumerate(node.next_functions):
             if behind is None:
                 continue

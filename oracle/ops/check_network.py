@@ -33,7 +33,7 @@ from oracle.judging.verdict import compare
 from oracle.ops.differences import by_differences, chosen_elements, lies_between_the_sides
 from oracle.ops.exchanged import with_exchanged
 from oracle.ops.held_arrays import at, likely_gradient, read_by
-from oracle.ops.network_training import CASE, Part, Training, reset_gradients
+from oracle.ops.network_training import CASE, LayerPass, NetworkPass, reset_gradients
 from oracle.ops.ties import Ties
 from oracle.ops.typed import specs_of, typed_case
 from oracle.programs import numpy_calls
@@ -103,7 +103,7 @@ def check_network(
         raise NetworkError(f'params expects a mapping such as {{"W": "dW"}}, got {type(params).__name__}')
     specs = specs_of(types, list(named)) if types is not None else {}
     start = time.perf_counter()
-    training = Training(named, array, target, loss, params)
+    training = NetworkPass(named, array, target, loss, params)
     if training.crash is None and (unknown := [name for name in training.names if not training.has(name)]):
         raise NetworkError(f"params names {unknown[0]!r}, and no layer has such an attribute")
     step = NetworkStep(training)
@@ -131,14 +131,14 @@ def check_network(
     return Report.of(rows, about, timed, (), details).reproduced_by(call)
 
 
-def _judged_again(layers: Mapping[str, Any], first: Training, x: Array, target: Any, loss: Any) -> Judgement | None:
+def _judged_again(layers: Mapping[str, Any], first: NetworkPass, x: Array, target: Any, loss: Any) -> Judgement | None:
     """The judgement of a second pass of the same objects, with the input's rows in reverse order, if it shows a discrepancy."""
     try:
         used = copy.deepcopy(first.layers)
         own_loss = used.pop("loss", None) if loss is not None else None
         for name, own in used.items():
             reset_gradients(own, layers[name], first.names)
-        again = Training(used, np.flip(x, 0 if len(x) > 1 else None).copy(), target, own_loss, first.names)
+        again = NetworkPass(used, np.flip(x, 0 if len(x) > 1 else None).copy(), target, own_loss, first.names)
     except Exception:  # objects that cannot be copied once they were called
         return None
     if again.crash is not None:
@@ -202,11 +202,11 @@ def _beside_kinks(is_between: Callable[[Array], bool], row: Row, got: Array) -> 
 class NetworkStep:
     """A training step of a network, in the form that `judge_step` takes."""
 
-    def __init__(self, training: Training, added: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(self, training: NetworkPass, added: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """`added`: by layer, the gradients of an earlier step, to which a layer may have added those of this one."""
         self.training, self.added = training, added or {}
         self._how: dict[str, str] = {}
-        self._compared: list[tuple[Row, Array, Expected, Part]] = []
+        self._compared: list[tuple[Row, Array, Expected, LayerPass]] = []
 
     def references(self) -> str:
         """How the expected gradients were obtained, in words."""
@@ -235,7 +235,7 @@ class NetworkStep:
         if self.training.crash is not None:
             yield self.training.crash
 
-    def _rows(self, part: Part, due: _Due, blank: Row, shown: dict[str, tuple[Array, Expected]]) -> Iterator[Row]:
+    def _rows(self, part: LayerPass, due: _Due, blank: Row, shown: dict[str, tuple[Array, Expected]]) -> Iterator[Row]:
         """The rows of a part. `shown` receives what was compared."""
         read = [
             part.input,
@@ -269,7 +269,7 @@ class NetworkStep:
                 self._compared.append((row, got, expected, part))
             yield row
 
-    def _of_unnamed(self, part: Part, blank: Row) -> Iterator[Row]:
+    def _of_unnamed(self, part: LayerPass, blank: Row) -> Iterator[Row]:
         """A row for each array that the forward pass of a layer without known parameters reads."""
         if not self.training.asks or part.name == "loss" or self.training.parameters(part.before):
             return
@@ -287,7 +287,7 @@ class NetworkStep:
         near = np.finfo(got.dtype).eps * 100 * (np.abs(before) + np.sqrt(expected.scale))
         return bool((np.abs(got - before - expected.value) <= near).all())
 
-    def _shape(self, part: Part, quantity: str) -> tuple[int, ...]:
+    def _shape(self, part: LayerPass, quantity: str) -> tuple[int, ...]:
         return self.training.parameters(part.before)[quantity.partition(".")[2]].shape
 
     def behind(self, rows: Sequence[Row], profile: Profile) -> Iterable[Evidenced]:
@@ -302,13 +302,13 @@ class NetworkStep:
                 evidence = evidence_of_numbers(CASE, own, got, expected, part.input, part.upstream)
                 yield own, replace(evidence, siblings=others), got
 
-    def _due(self, part: Part) -> _Due:
+    def _due(self, part: LayerPass) -> _Due:
         try:
             return self._recorded(part)
         except Exception as reason:
             return self._by_differences(part, reason)
 
-    def _forward(self, part: Part) -> tuple[Any, Callable[[Any], Any]]:
+    def _forward(self, part: LayerPass) -> tuple[Any, Callable[[Any], Any]]:
         """A copy of the layer from before the step, and its forward; random generators start as they did then."""
         own = copy.deepcopy(part.before)
         np.random.set_state(self.training.random)
@@ -316,7 +316,7 @@ class NetworkStep:
             return own, lambda x: own.forward(x, part.target)
         return own, own.forward
 
-    def _recorded(self, part: Part) -> _Due:
+    def _recorded(self, part: LayerPass) -> _Due:
         own, forward = self._forward(part)
         params = self.training.parameters(own)
 
@@ -348,7 +348,7 @@ class NetworkStep:
             at_ties={name: partial(ties.verdict, place) for place, name in enumerate(names)},
         )
 
-    def _by_differences(self, part: Part, reason: Exception) -> _Due:
+    def _by_differences(self, part: LayerPass, reason: Exception) -> _Due:
         own, forward = self._forward(part)
         x = part.input.astype(np.float64)
         params = {name: value.astype(np.float64) for name, value in self.training.parameters(own).items()}

@@ -17,7 +17,7 @@ from oracle.case.foreign import numpy_of
 from oracle.harness.run import DTYPES, run
 from oracle.judging.profile import Profile
 from oracle.ops.given import called, own_case
-from oracle.ops.lent import Lent, is_statistic
+from oracle.ops.lent import LentCopies, is_statistic
 from oracle.ops.programs import check_program
 from oracle.ops.returned import called_with, gradients_in, pair_of, too_many
 from oracle.ops.suite_cases import Op, again, cases_of
@@ -136,7 +136,7 @@ class OpSubject:
     def _run(self, case: Case, trace: Trace, fn: Differentiable) -> None:
         layer = "loss" if case.loss is not None else case.layers[0].name or "0"
         names, originals = self._arguments(case)
-        lent = Lent(self.name)
+        lent = LentCopies(self.name)
         fixed = {name for name in names if is_statistic(name)}
         if case.loss is not None and case.loss.type in CONSTANT_TARGETS:
             fixed |= set(names[1:])

@@ -10,7 +10,7 @@ from oracle.case.arrays import Array, own_copy
 
 
 @dataclass
-class Lent:
+class LentCopies:
     """The copies that one call of a function and its backward has received.
 
     name: the name of the function.

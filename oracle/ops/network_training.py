@@ -18,7 +18,7 @@ CASE = "network"
 
 
 @dataclass
-class Part:
+class LayerPass:
     """A layer, or the loss, in a step: its inputs and results.
 
     Attributes:
@@ -36,7 +36,7 @@ class Part:
     made: dict[str, Any] = field(default_factory=dict)
 
 
-class Training:
+class NetworkPass:
     """One forward and backward pass, with the inputs and results of each part."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Training:
     ) -> None:
         """`names`: the places of parameters and of their gradients; None if the user did not say."""
         self.names, self.asks, self.dtype = names or {}, names is None, x.dtype.name
-        self.parts: list[Part] = []
+        self.parts: list[LayerPass] = []
         self.crash: Row | None = None
         self.random = np.random.get_state()
         try:
@@ -59,13 +59,13 @@ class Training:
     def _run(self, layers: Mapping[str, Any], x: Array, target: Any, loss: Any) -> None:
         self.layers = {name: copy.deepcopy(own) for name, own in layers.items()}
         for name, own in self.layers.items():
-            self.at, part = name, Part(name, own, copy.deepcopy(own), x.copy())
+            self.at, part = name, LayerPass(name, own, copy.deepcopy(own), x.copy())
             part.output = x = np.array(_one_array(own.forward(x), "forward(x)"))
             self.parts.append(part)
         if loss is not None:
             self.at, own = "loss", copy.deepcopy(loss)
             self.layers["loss"] = own
-            part = Part("loss", own, copy.deepcopy(own), x.copy(), target)
+            part = LayerPass("loss", own, copy.deepcopy(own), x.copy(), target)
             part.output = np.array(_one_array(own.forward(x, target), "forward(y, target)"))
             self.parts.append(part)
             part.upstream = np.ones(part.output.shape, part.output.dtype)

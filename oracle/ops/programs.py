@@ -12,7 +12,7 @@ import numpy as np
 import refbp
 from oracle.blame.details import Detail
 from oracle.blame.search import Evidenced, evidence_of_numbers
-from oracle.case.arrays import Array, cast, in_parts
+from oracle.case.arrays import Array, are_equal, cast, in_parts
 from oracle.case.case import Case
 from oracle.case.foreign import numpy_of
 from oracle.case.nested import arrays_in
@@ -25,7 +25,7 @@ from oracle.judging.verdict import resembled, unless_undefined
 from oracle.ops.exchanged import with_exchanged
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called
-from oracle.ops.lent import Lent
+from oracle.ops.lent import LentCopies
 from oracle.ops.program_reference import lifted_layer, program_of
 from oracle.ops.returned import called_with, gradients_by_name, pair_of
 from oracle.ops.rounding import held_against_others, told_from_rounding
@@ -160,7 +160,7 @@ class ProgramStep:
             ("the function", shown, again),
             ("the reference", [own.value for own in expected.outputs], [own.value for own in due.outputs]),
         ):
-            if not all(map(_is_same, one, other)):
+            if not all(map(are_equal, one, other)):
                 cause = f"{who} gives something else in each call: let it draw random numbers from a generator with a fixed seed"
                 return [row.having(cause_name="chance", cause=cause) if row.verdict == WRONG else row for row in rows]
         return rows
@@ -288,7 +288,7 @@ class ProgramStep:
         def placed(name: str, array: Array) -> Array:
             return every_second(array) if name in scattered else array
 
-        lent = Lent(self.name)
+        lent = LentCopies(self.name)
         arguments = {name: lent.argument(name, placed(name, array)) for name, array in self.arrays.items()}
         made, backward = pair_of(called_with(self.fn, self.name, arguments), self.name)
         output, due = arrays_in(made) or [made], expected.outputs
@@ -327,10 +327,6 @@ class ProgramStep:
                     others = {name: value for name, value in due_of.items() if name != row.quantity}
                     evidence = evidence_of_numbers(self.name, row, got, self._bounded(due.expected), *due.given)
                     yield row, replace(evidence, siblings=others), got
-
-
-def _is_same(one: Array, other: Array) -> bool:
-    return np.array_equal(one, other, equal_nan=one.dtype.kind not in "biu")
 
 
 def _with_more(row: Row, why: str) -> Row:

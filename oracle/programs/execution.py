@@ -12,7 +12,7 @@ import numpy as np
 
 from oracle.case.arrays import Array
 from oracle.programs import rules as _rules  # fills the table
-from oracle.programs.program import Call, Held, Program, Ref, refs, replaced
+from oracle.programs.program import Call, Program, Ref, Snapshot, refs, replaced
 from oracle.programs.table import COMPLEX, RULES, NoRule, Rule, is_unfilled, rule_of
 from oracle.programs.taken_back import Arrived, Exponentials, moved_back, with_exponent_taken_back
 from oracle.running_error import ErrorArray, ErrorMask, ErrorModel
@@ -177,7 +177,7 @@ class Run:
                 self._make(call)
         self.outputs = [self.values.get(value) for value in program.outputs]
 
-    def _lifted(self, held: Held) -> Any:
+    def _lifted(self, held: Snapshot) -> Any:
         _check_known(held)
         return self.arithmetic.lifted(held.numbers)
 
@@ -345,7 +345,7 @@ class _Choosing(Plain):
     opens = True
 
 
-def _check_known(held: Held) -> None:
+def _check_known(held: Snapshot) -> None:
     """Raises NoRule for numbers of a dtype that error arrays do not have."""
     if held.dtype.startswith("sparse"):
         raise NoRule(f"sparse tensors are not judged, got {held.dtype}: to_dense() makes one that is")

@@ -13,7 +13,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from oracle.case.arrays import Array, in_parts
 from oracle.programs.execution import FLOATS
 from oracle.programs.geometry import Geometry
-from oracle.programs.program import Event, Held, name_of_call
+from oracle.programs.program import Event, Snapshot, name_of_call
 from oracle.programs.table import NoRule
 
 # Dtypes whose numbers are judged beside whole numbers: of complex ones both parts.
@@ -196,11 +196,11 @@ class NumpyRecording:
     def __init__(self, of_ufuncs: Dispatch, of_functions: Dispatch, narrow: bool = False) -> None:
         self.of_ufuncs, self.of_functions, self.narrow = of_ufuncs, of_functions, narrow
         self.events: list[Event] = []
-        self._held: dict[int, WeakSet[Held]] = {}
+        self._held: dict[int, WeakSet[Snapshot]] = {}
         self._owners: list[Any] = []
 
     def held(self, value: Any) -> Any:
-        """Nested arguments with their arrays recorded as `Held`. A plain array is copied: the program may change it later."""
+        """Nested arguments with their arrays recorded as `Snapshot`. A plain array is copied: the program may change it later."""
         if isinstance(value, Recorded):
             return self._of(value.value)
         if isinstance(value, np.ndarray):
@@ -214,7 +214,7 @@ class NumpyRecording:
                 return number(value)
         return value
 
-    def _of(self, array: Array) -> Held:
+    def _of(self, array: Array) -> Snapshot:
         owner: Any = array
         while isinstance(base := owner.base, np.ndarray) or isinstance(getattr(base, "base", None), np.ndarray):
             owner = base  # as_strided puts an object between its result and the array
@@ -225,7 +225,7 @@ class NumpyRecording:
         shape, strides = array.shape, tuple(step // real.itemsize for step in array.strides)
         if is_complex:  # real and imaginary parts lie in a last dimension
             shape, strides = (*shape, 2), (*strides, 1)
-        held = Held(
+        held = Snapshot(
             id(owner),
             Geometry(shape, strides, offset),
             real.dtype.name,

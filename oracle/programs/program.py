@@ -12,7 +12,7 @@ from oracle.programs.geometry import Geometry
 from oracle.programs.table import COMPLEX, NoRule
 
 
-class Place(NamedTuple):
+class CallSite(NamedTuple):
     """The place of a call: the path of the module that makes it, and the source line."""
 
     module: str = ""
@@ -25,10 +25,10 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}" if self.line else ""
 
 
-NOWHERE = Place()
+NOWHERE = CallSite()
 
 
-class Held:
+class Snapshot:
     """An array at one moment: its position in memory, and its values, which are read when they are first needed.
 
     Attributes:
@@ -71,7 +71,7 @@ class Held:
         edge: Any = None,
         is_complex: bool = False,
         turned: str = "",
-        plain: Held | None = None,
+        plain: Snapshot | None = None,
     ) -> None:
         self.storage, self.geometry, self.dtype, self.differentiable = storage, geometry, dtype, differentiable
         self._read: Callable[[], Array] | None = read
@@ -99,7 +99,7 @@ class Held:
         if self._numbers is None:
             self._numbers, self._read, self.source = copy, None, None
 
-    def is_of(self, other: Held) -> bool:
+    def is_of(self, other: Snapshot) -> bool:
         """Whether both are the same part of memory, and no copy was made between them because it was to be overwritten."""
         if self.place != other.place:
             return False
@@ -113,7 +113,7 @@ class Held:
     def shape(self) -> tuple[int, ...]:
         return self.geometry.shape
 
-    def meets(self, other: Held) -> bool:
+    def meets(self, other: Snapshot) -> bool:
         """Whether two arrays have an element of memory in common."""
         return self.storage == other.storage and self.geometry.meets(other.geometry)
 
@@ -125,7 +125,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Event:
-    """A recorded call: arrays as `Held`, everything else unchanged.
+    """A recorded call: arrays as `Snapshot`, everything else unchanged.
 
     Attributes:
         written: the positions of results that were written to an argument's memory, with that argument.
@@ -141,8 +141,8 @@ class Event:
     kwargs: Mapping[str, Any]
     results: tuple[Any, ...]
     single: bool
-    written: tuple[tuple[Held, int | None], ...] = ()
-    place: Place = NOWHERE
+    written: tuple[tuple[Snapshot, int | None], ...] = ()
+    place: CallSite = NOWHERE
     number: int = 0
     enabled: bool = True
     unrepeated: tuple[Geometry, ...] = ()
@@ -170,7 +170,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     results: tuple[int | None, ...]
-    recorded: tuple[Held | None, ...]
+    recorded: tuple[Snapshot | None, ...]
     single: bool = True
 
 
@@ -186,8 +186,8 @@ class Program:
         of_complex: the positions of complex outputs, whose values hold real and imaginary parts in their last dimension.
     """
 
-    inputs: tuple[tuple[int, Held], ...]
-    constants: Mapping[int, Held]
+    inputs: tuple[tuple[int, Snapshot], ...]
+    constants: Mapping[int, Snapshot]
     calls: tuple[Call, ...]
     outputs: tuple[int, ...]
     detached: frozenset[int] = frozenset()
@@ -196,7 +196,7 @@ class Program:
 
 def name_of_call(name: str, *arrays: Any) -> str:
     """The name of a recorded call, marked if one of its arguments or results is complex."""
-    is_complex = any(isinstance(own, Held) and own.is_complex for own in leaves(arrays))
+    is_complex = any(isinstance(own, Snapshot) and own.is_complex for own in leaves(arrays))
     return f"{COMPLEX}{name}" if is_complex and "::" not in name else name
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from oracle.programs.geometry import Geometry
-from oracle.programs.program import Call, Event, Held, Program, Ref, needed, replaced
+from oracle.programs.program import Call, Event, Program, Ref, Snapshot, needed, replaced
 from oracle.programs.table import COMPLEX, NoRule
 from oracle.running_error.model import ROUNDOFF
 
@@ -24,17 +24,17 @@ class Storages:
 
     def __init__(self) -> None:
         self.pieces: dict[int, list[tuple[Geometry, int, str]]] = {}
-        self.constants: dict[int, Held] = {}
+        self.constants: dict[int, Snapshot] = {}
         self.calls: list[Call] = []
         self.resolved: set[int] = set()
-        self.beside: dict[Held, int] = {}
+        self.beside: dict[Snapshot, int] = {}
         self.count = 0
 
     def new(self) -> int:
         self.count += 1
         return self.count - 1
 
-    def read(self, held: Held, whole: bool = False) -> Ref:
+    def read(self, held: Snapshot, whole: bool = False) -> Ref:
         """The current value of an array, or, with `whole`, a part of the array of which it is a view. Raises: NoRule."""
         if held.plain is not None:
             return Ref(self._read_turned(held, held.plain), held.differentiable)
@@ -59,7 +59,7 @@ class Storages:
             value = part
         return Ref(value, held.differentiable)
 
-    def _first_read(self, held: Held, pieces: list[tuple[Geometry, int, str]]) -> int:
+    def _first_read(self, held: Snapshot, pieces: list[tuple[Geometry, int, str]]) -> int:
         """The value of an array of which only parts are known: a constant with these parts written to it. Raises: NoRule."""
         whole = self.new()
         self.constants[whole] = held
@@ -74,7 +74,7 @@ class Storages:
         pieces.insert(0, (held.geometry, whole, held.dtype))
         return whole
 
-    def write(self, held: Held, value: int) -> None:
+    def write(self, held: Snapshot, value: int) -> None:
         """Sets the contents of an array's memory."""
         if held.plain is not None:
             self.write(held.plain, self.turned(held, value))
@@ -112,7 +112,7 @@ class Storages:
         fresh = [
             position
             for position, own in enumerate(event.results)
-            if isinstance(own, Held) and (position in written or own.storage not in known)
+            if isinstance(own, Snapshot) and (position in written or own.storage not in known)
         ]
         if not fresh and not event.written:  # a view, which is read when it is used
             for own in arguments:
@@ -123,7 +123,7 @@ class Storages:
         places = [(own.storage, own.geometry) for own, _ in event.written]
         of_complex = event.name.startswith(COMPLEX) and event.name.partition(".")[0] not in OF_REAL_NUMBERS
 
-        def used(own: Held) -> Ref:
+        def used(own: Snapshot) -> Ref:
             """The value that a call reads. torch differentiates a write into a view with respect to the view's base tensor, and
             every other use with respect to the view."""
             if (own.storage, own.geometry) in places:
@@ -139,7 +139,7 @@ class Storages:
             for _, value, _ in self.pieces.get(own.storage, ())
             if value in self.resolved
         }
-        args, kwargs = replaced(event.args, Held, used), replaced(dict(event.kwargs), Held, used)
+        args, kwargs = replaced(event.args, Snapshot, used), replaced(dict(event.kwargs), Snapshot, used)
         results: list[int | None] = [None] * len(event.results)
         for position in fresh:
             results[position] = self.new()
@@ -149,7 +149,7 @@ class Storages:
                 tuple(args),
                 kwargs,
                 tuple(results),
-                tuple(own if isinstance(own, Held) else None for own in event.results),
+                tuple(own if isinstance(own, Snapshot) else None for own in event.results),
                 event.single,
             )
         )
@@ -167,7 +167,7 @@ class Storages:
                     for geometry, value, dtype in self.pieces.get(argument.storage, [])
                 ]
 
-    def give(self, held: Held, value: int) -> None:
+    def give(self, held: Snapshot, value: int) -> None:
         """Sets the value of an input. If several inputs share memory, other reads of that memory get the first one's value."""
         pieces = self.pieces.setdefault(held.storage, [])
         if held.plain is None:
@@ -177,7 +177,7 @@ class Storages:
         else:
             self.give(held.plain, self.turned(held, value))
 
-    def _read_turned(self, held: Held, plain: Held) -> int:
+    def _read_turned(self, held: Snapshot, plain: Snapshot) -> int:
         """The value of a view that conjugates or negates. Raises: NoRule."""
         for own, value in self.beside.items():
             if own.place == held.place:
@@ -186,14 +186,14 @@ class Storages:
                 raise NoRule("it reads a part of a conjugated view whose memory is that of another input too")
         return self.turned(held, self.read(plain).value)
 
-    def turned(self, held: Held, value: int) -> int:
+    def turned(self, held: Snapshot, value: int) -> int:
         """The conjugate of a value, or its negative, as a view shows it. Applied twice, it gives the value back."""
         turned = self.new()
         name = "neg" if held.turned == "neg" else f"{COMPLEX}_conj"
         self.calls.append(Call(name, (Ref(value),), {}, (turned,), (None,)))
         return turned
 
-    def _as_complex(self, held: Held) -> Ref:
+    def _as_complex(self, held: Snapshot) -> Ref:
         """The value of a real array among complex ones, as complex numbers. Integers and truth values stay as they are."""
         real = self.read(held)
         if held.dtype not in ROUNDOFF:
@@ -227,7 +227,7 @@ def _is_resolved(event: Event) -> bool:
     if event.name.removeprefix(COMPLEX).partition(".")[0] != "clone":
         return False
     source = event.args[0]
-    return isinstance(source, Held) and bool(source.turned) and source.differentiable and event.enabled
+    return isinstance(source, Snapshot) and bool(source.turned) and source.differentiable and event.enabled
 
 
 def _check_row(event: Event) -> None:
@@ -251,18 +251,18 @@ def _in_another_form(*dtypes: str) -> NoRule:
     )
 
 
-def _view(source: Ref, own: Geometry, part: Geometry, value: int, held: Held) -> Call:
+def _view(source: Ref, own: Geometry, part: Geometry, value: int, held: Snapshot) -> Call:
     """The call that reads a part of a value's memory as another value."""
     return Call("view_overlapping" if part.overlaps else "view", (source, own, part), {}, (value,), (held,))
 
 
-def _helds(arguments: Any) -> list[Held]:
-    found: list[Held] = []
-    replaced(arguments, Held, found.append)
+def _helds(arguments: Any) -> list[Snapshot]:
+    found: list[Snapshot] = []
+    replaced(arguments, Snapshot, found.append)
     return found
 
 
-def program_of(events: Iterable[Event], inputs: Sequence[Held], outputs: Sequence[Held]) -> Program:
+def program_of(events: Iterable[Event], inputs: Sequence[Snapshot], outputs: Sequence[Snapshot]) -> Program:
     """The program from these inputs to these outputs, without calls on which no output depends. Raises: NoRule."""
     storages = Storages()
     given = [(storages.new(), held) for held in inputs]

@@ -21,7 +21,7 @@ class Rule:
         moves: whether it only rearranges numbers, so that nothing is rounded in 16 bits.
         recorded: whether the recorded result is used, as for random numbers.
         compares: whether the recorded result is used unless rounding can change it, as for comparisons.
-        shown: whether the rule receives the recorded results, a tuple `shown` of `Held`, which show what was chosen or drawn.
+        shown: whether the rule receives the recorded results, a tuple `shown` of `Snapshot`, which show what was chosen or drawn.
     """
 
     name: str

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from oracle.case.arrays import Array
 from oracle.programs.geometry import Geometry
-from oracle.programs.program import Event, Held, Place, Program, name_of_call
+from oracle.programs.program import CallSite, Event, Program, Snapshot, name_of_call
 from oracle.programs.storages import program_of
 from oracle.programs.table import is_unfilled
 from oracle.subjects.torch import array, as_real, copied
@@ -81,11 +81,11 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _should_skip_dynamo(cls) -> bool:
         return False  # loading the compiler takes seconds
 
-    def __init__(self, place: Callable[[], Place] | None = None) -> None:
+    def __init__(self, place: Callable[[], CallSite] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.events: list[Event] = []
         self.place = place or _place
-        self._held: dict[int, WeakSet[Held]] = {}
+        self._held: dict[int, WeakSet[Snapshot]] = {}
         # Sparse matrices with what stands for their memory, and those that a custom function made. They are kept, so that no
         # other tensor gets their identity.
         self._sparse: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -159,7 +159,7 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 held.take(copy)
 
     def held(self, value: Any, enabled: bool = False) -> Any:
-        """Nested arguments with their tensors recorded as `Held`. Those that require a gradient are differentiable; inside a
+        """Nested arguments with their tensors recorded as `Snapshot`. Those that require a gradient are differentiable; inside a
         custom function's forward all are."""
         if isinstance(value, torch.Tensor):
             if is_constant_matrix(value) and id(value) not in self._unmarked:
@@ -179,14 +179,14 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return _without_place(value, str(no_array(value)), True)
         return self.held(value, enabled)
 
-    def _of(self, tensor: torch.Tensor, differentiable: bool) -> Held:
+    def _of(self, tensor: torch.Tensor, differentiable: bool) -> Snapshot:
         if (kind := no_array(tensor)) is not None:
             return _without_place(tensor, kind, differentiable)
         own, learns = tensor.detach(), tensor.requires_grad
         turned = "conj" if own.is_conj() else "neg" if own.is_neg() else ""
         shown = as_real(_in_memory(own))
         key = shown.untyped_storage()._cdata
-        held = Held(
+        held = Snapshot(
             key,
             geometry_of(shown),
             str(shown.dtype).removeprefix("torch."),
@@ -201,21 +201,21 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._held.setdefault(key, WeakSet()).add(held)
         return held
 
-    def _dense(self, tensor: torch.Tensor) -> Held:
+    def _dense(self, tensor: torch.Tensor) -> Snapshot:
         """A sparse tensor with its zeros, as a place of its own in memory."""
         _, own = self._sparse.setdefault(id(tensor), (tensor, tensor.detach()))
         shape = tuple(tensor.shape)
         strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
         dtype = str(tensor.dtype).removeprefix("torch.")
-        held = Held(id(own), Geometry(shape, strides), dtype, lambda: _with_zeros(own), False)
+        held = Snapshot(id(own), Geometry(shape, strides), dtype, lambda: _with_zeros(own), False)
         self._held.setdefault(memory_of(tensor), WeakSet()).add(held)
         return held
 
 
-def _without_place(tensor: torch.Tensor, kind: str, differentiable: bool) -> Held:
+def _without_place(tensor: torch.Tensor, kind: str, differentiable: bool) -> Snapshot:
     """A tensor that shows no array of numbers in memory."""
     shape = (tensor.numel(),) if tensor.is_nested else tuple(tensor.shape)
-    return Held(id(tensor), Geometry(shape, (0,) * len(shape)), kind, lambda: _numbers(tensor), differentiable)
+    return Snapshot(id(tensor), Geometry(shape, (0,) * len(shape)), kind, lambda: _numbers(tensor), differentiable)
 
 
 def is_constant_matrix(tensor: torch.Tensor) -> bool:
@@ -321,9 +321,9 @@ def frame_of_user() -> FrameType | None:
     return frame
 
 
-def _place() -> Place:
+def _place() -> CallSite:
     frame = frame_of_user()
-    return Place("", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else Place()
+    return CallSite("", Path(frame.f_code.co_filename).name, frame.f_lineno) if frame else CallSite()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from oracle.modules.sampled.programs import Shaped, Smaller, smaller
 from oracle.modules.sampled.sampler import MOST, Sampler
 from oracle.modules.sampled.views import offsets, shown_by
 from oracle.programs.geometry import Geometry
-from oracle.programs.program import Held, Program
+from oracle.programs.program import Program, Snapshot
 from oracle.programs.storages import program_of
 from oracle.programs.table import RULES, NoRule
 from oracle.subjects.torch import tensor as tensor_of
@@ -111,13 +111,13 @@ def _view(operation: Operation, sampler: Sampler) -> OperationPart | None:
     return OperationPart(small, upstream, {edge: drawn})
 
 
-def held_part(held: Held, take: Take) -> Held:
+def held_part(held: Snapshot, take: Take) -> Snapshot:
     """A part of a recorded array, read when it is needed."""
     part = Geometry.row_of(take.shape_of(held.shape))
-    return Held(next(_numbers), part, held.dtype, lambda: _part(held, take), held.differentiable)
+    return Snapshot(next(_numbers), part, held.dtype, lambda: _part(held, take), held.differentiable)
 
 
-def _part(held: Held, take: Take) -> Array:
+def _part(held: Snapshot, take: Take) -> Array:
     """The values of a part. Raises: NoRule if they were overwritten."""
     if held.kept:
         for kept, values in held.kept:

@@ -12,7 +12,7 @@ from oracle.execution.covering import covering
 from oracle.execution.formulas import other_activation
 from oracle.programs.adjoint import plain, summed_to
 from oracle.programs.geometry import mapped
-from oracle.programs.program import Held
+from oracle.programs.program import Snapshot
 from oracle.programs.table import rule
 from oracle.running_error import LAMBDA, ErrorArray
 from oracle.running_error.infinities import left_open
@@ -190,7 +190,7 @@ def rrelu(
     return np.where(positive, input, input * slope), lambda g: (np.where(positive, g, g * slope),)
 
 
-def _drawn(input: Any, output: Held, lower: float, upper: float) -> Any:
+def _drawn(input: Any, output: Snapshot, lower: float, upper: float) -> Any:
     """The slopes that an output shows, as precisely as it does; any within the limits where it shows none, as at 0."""
     x, y, half = plain(input), output.numbers.astype(float), (upper - lower) / 2
     known = np.isfinite(y) & (x != 0)

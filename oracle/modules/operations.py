@@ -13,7 +13,7 @@ from oracle.case.arrays import Array, are_equal
 from oracle.modules.calls import copy_of, dense, taken, with_share
 from oracle.modules.sampled.draws import Draw, Shape, Take
 from oracle.programs.execution import KNOWN
-from oracle.programs.program import Event, Program, Snapshot, replaced
+from oracle.programs.program import Event, Program, Snapshot, all_in
 from oracle.programs.storages import program_of
 from oracle.programs.table import COMPLEX, NoRule
 from oracle.subjects.torch import array
@@ -199,8 +199,7 @@ def maker_of(events: list[Event], storage: int) -> str:
 
 def computes(event: Event) -> bool:
     """Whether a call computes numbers, instead of viewing existing memory."""
-    given: set[int] = set()
-    replaced((event.args, event.kwargs), Snapshot, lambda own: given.add(own.storage))
+    given = {own.storage for own in all_in((event.args, event.kwargs), Snapshot)}
     made = [own.storage for own in event.results if isinstance(own, Snapshot)]
     return bool(event.written) or any(own not in given for own in made)
 

@@ -16,7 +16,7 @@ from oracle.modules.operations import Called
 from oracle.programs import numpy_calls
 from oracle.programs.common_errors import Derived
 from oracle.programs.execution import Run, WithErrors
-from oracle.programs.program import Program, Snapshot, replaced
+from oracle.programs.program import Program, Snapshot, all_in, replaced
 from oracle.programs.table import NoRule
 from oracle.programs.torch_calls import record
 from oracle.running_error import ErrorArray
@@ -91,8 +91,7 @@ class _OtherForm(Exception):
 
 def by_reference(called: Called, inputs: Sequence[Snapshot], arithmetic: WithErrors) -> Derived:
     """The reference applied to the arguments of the call; `inputs` are those of its tensors that have a gradient."""
-    tensors: list[Snapshot] = []
-    replaced((called.args, dict(called.kwargs)), Snapshot, tensors.append)
+    tensors = list(all_in((called.args, called.kwargs), Snapshot))
     places = [_place(own, tensors) for own in inputs]
     if any(own.is_complex for own in tensors):  # which error arrays hold in parts, and a reference does not
         return _in_tensors(called, tensors, places, arithmetic)
@@ -180,8 +179,7 @@ def _in_tensors(called: Called, tensors: Sequence[Snapshot], places: Sequence[in
 
 def program_by_reference(called: Called, inputs: Sequence[Snapshot]) -> tuple[Program, list[int]]:
     """The program of a reference in torch, and the places of these among its inputs. Raises: NoRule."""
-    tensors: list[Snapshot] = []
-    replaced((called.args, dict(called.kwargs)), Snapshot, tensors.append)
+    tensors = list(all_in((called.args, called.kwargs), Snapshot))
     learning = [_place(own, tensors) for own in inputs]
     try:
         return _program(called, tensors, learning), learning

@@ -34,8 +34,7 @@ from oracle.modules.tensor_hooks import TensorHooks
 from oracle.modules.unnoticed import Unnoticed
 from oracle.modules.used_references import COMPILED, REENTRANT, References
 from oracle.modules.workers import on_one_thread
-from oracle.programs.geometry import Geometry
-from oracle.programs.program import CallSite, Event, Snapshot, replaced
+from oracle.programs.program import CallSite, Event, Snapshot, all_in
 from oracle.programs.torch_calls import Recording, as_written, frame_of_user, has_place, memory_of, op_name
 
 
@@ -156,10 +155,7 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
 
     def _read_by(self, events: Sequence[Event]) -> Iterator[torch.Tensor]:
         """The parameters that the calls read."""
-        read: set[tuple[int, Geometry]] = set()
-        replaced(
-            [(own.args, own.kwargs) for own in events], Snapshot, lambda own: read.add((own.storage, own.geometry))
-        )
+        read = {(own.storage, own.geometry) for event in events for own in all_in((event.args, event.kwargs), Snapshot)}
         for own in self.parameters:
             held = self.held(own)
             if (held.storage, held.geometry) in read:
@@ -348,9 +344,8 @@ class Watch(Recording):  # type: ignore[no-untyped-call]
         """Records the inputs of a node, edge by edge, the same tensor once."""
         places: dict[Edge, int] = {}
         read: dict[Any, Snapshot] = {}
-        replaced(
-            [(own.args, own.kwargs) for own in operation.events], Snapshot, lambda own: read.setdefault(own.edge, own)
-        )
+        for used in all_in([(event.args, event.kwargs) for event in operation.events], Snapshot):
+            read.setdefault(used.edge, used)
         for position, (behind, number) in enumerate(node.next_functions):
             if behind is None:
                 continue

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from oracle.case.arrays import Array
 from oracle.case.nested import leaves
 from oracle.programs.geometry import Geometry
 from oracle.programs.table import COMPLEX, NoRule
+
+Kind = TypeVar("Kind")
 
 
 class CallSite(NamedTuple):
@@ -200,16 +202,21 @@ def name_of_call(name: str, *arrays: Any) -> str:
     return f"{COMPLEX}{name}" if is_complex and "::" not in name else name
 
 
-def refs(arguments: Any) -> Iterator[Ref]:
-    """All values used in nested arguments."""
-    if isinstance(arguments, Ref):
+def all_in(arguments: Any, kind: type[Kind]) -> Iterator[Kind]:
+    """All values of a type in nested arguments."""
+    if isinstance(arguments, kind):
         yield arguments
     elif isinstance(arguments, (tuple, list)):
         for own in arguments:
-            yield from refs(own)
+            yield from all_in(own, kind)
     elif isinstance(arguments, Mapping):
         for own in arguments.values():
-            yield from refs(own)
+            yield from all_in(own, kind)
+
+
+def refs(arguments: Any) -> Iterator[Ref]:
+    """All values used in nested arguments."""
+    return all_in(arguments, Ref)
 
 
 def replaced(arguments: Any, kind: type, by: Callable[[Any], Any]) -> Any:

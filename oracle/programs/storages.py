@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from oracle.programs.geometry import Geometry
-from oracle.programs.program import Call, Event, Program, Ref, Snapshot, needed, replaced
+from oracle.programs.program import Call, Event, Program, Ref, Snapshot, all_in, needed, replaced
 from oracle.programs.table import COMPLEX, NoRule
 from oracle.running_error.model import ROUNDOFF
 
@@ -106,7 +105,7 @@ class Storages:
     def take(self, event: Event) -> None:
         """Adds a call. Raises: NoRule."""
         _check_row(event)
-        arguments = _helds((event.args, event.kwargs))
+        arguments = list(all_in((event.args, event.kwargs), Snapshot))
         known = {own.storage for own in arguments}
         written = {position for _, position in event.written if position is not None}
         fresh = [
@@ -204,7 +203,7 @@ class Storages:
 
     def _view_repeated(self, event: Event) -> None:
         """Reads a view of an array whose elements are repeated, and of which nothing else is known, element by element."""
-        source = _helds(event.args)[0]
+        source = next(all_in(event.args, Snapshot))
         pieces = self.pieces[source.storage]
         if not source.geometry.repeats or any(
             geometry.covers(source.geometry) and not geometry.repeats for geometry, _, _ in pieces
@@ -254,12 +253,6 @@ def _in_another_form(*dtypes: str) -> NoRule:
 def _view(source: Ref, own: Geometry, part: Geometry, value: int, held: Snapshot) -> Call:
     """The call that reads a part of a value's memory as another value."""
     return Call("view_overlapping" if part.overlaps else "view", (source, own, part), {}, (value,), (held,))
-
-
-def _helds(arguments: Any) -> list[Snapshot]:
-    found: list[Snapshot] = []
-    replaced(arguments, Snapshot, found.append)
-    return found
 
 
 def program_of(events: Iterable[Event], inputs: Sequence[Snapshot], outputs: Sequence[Snapshot]) -> Program:

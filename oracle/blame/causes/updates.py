@@ -60,7 +60,7 @@ WRONG_RULES: tuple[WrongRule, ...] = (
     WrongRule(
         ("SGD",),
         "nesterov",
-        "nesterov adds the momentum of what the buffer changed by",
+        "nesterov multiplies the momentum by the change of the buffer in this step, not by the buffer",
         rules.with_step(rules.nesterov_before),
     ),
     WrongRule(

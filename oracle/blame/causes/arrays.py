@@ -13,8 +13,10 @@ import numpy as np
 from oracle.blame.causes.evidence import Evidence, Hypothesis
 from oracle.running_error.model import LAMBDA, Floats
 
-# How many numbers of how many digits are taken for written ones, and by which share of a unit they may miss it.
-FEWEST_WRITTEN, MOST_DIGITS, ON_A_GRID = 4, 13, 1e-2
+# How many digits are tried for written numbers, by which share of a unit they may miss it, and how improbable it has to be that
+# others come so near to it. A program that writes so computes with more digits than it shows: its results differ by some units
+# from those of the numbers that it showed.
+MOST_DIGITS, ON_A_GRID, BY_CHANCE, UNITS = 13, 1e-2, 1e-6, 10
 
 
 def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
@@ -225,19 +227,25 @@ def rounded(e: Evidence) -> Iterator[Hypothesis]:
 def written(e: Evidence) -> Iterator[Hypothesis]:
     """Numbers that went through a text with too few digits, as those of printf's %f and %g."""
     size = np.abs(e.got)
-    if e.got.size < FEWEST_WRITTEN or not np.isfinite(size).all() or not size.any():
+    if not np.isfinite(size).all():
         return
     first = np.floor(np.log10(np.where(size > 0, size, 1.0))) + 1
+    found: list[tuple[float, Hypothesis]] = []
     for places, words in ((np.zeros_like(size), "decimals"), (first, "significant digits")):
         for digits in range(2, MOST_DIGITS):
             unit = 10.0 ** (places - digits)
             steps = e.got / unit
-            if 4 * e.model.unit_roundoff * np.max(np.abs(steps)) > ON_A_GRID:
+            # Read back, a written number is rounded to the dtype.
+            missed = np.maximum(ON_A_GRID, 2 * e.model.unit_roundoff * np.abs(steps))
+            if np.prod(np.minimum(2 * missed, 1.0), where=size > 0) > BY_CHANCE:
                 break
-            if (np.abs(steps - np.round(steps)) <= ON_A_GRID).all():
-                sigma = np.hypot(e.expected.sigma, (0.5 + ON_A_GRID) * unit / LAMBDA)
-                yield Hypothesis("digits", f"written with {digits} {words}", e.expected.value, sigma)
+            if (np.abs(steps - np.round(steps)) <= missed).all():
+                sigma = np.hypot(e.expected.sigma, UNITS * unit / LAMBDA)
+                own = Hypothesis("digits", f"written with {digits} {words}", e.expected.value, sigma)
+                found.append((float(np.sum(places - digits, where=size > 0)), own))
                 break
+    if found:  # of two grids the finer one fits because the coarser one does
+        yield max(found, key=lambda one: one[0])[1]
 
 
 def exchanged(e: Evidence) -> Iterator[Hypothesis]:

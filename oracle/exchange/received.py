@@ -8,6 +8,7 @@ from oracle.case.arrays import Array
 from oracle.case.case import Case
 from oracle.execution.quantities import Wanted, wanted
 from oracle.trace import Key, Trace
+from oracle.wording.figures import counted
 
 
 def received(case: Case, arrays: Mapping[str, Array], faults: Mapping[str, str]) -> Trace:
@@ -27,7 +28,7 @@ def received(case: Case, arrays: Mapping[str, Array], faults: Mapping[str, str])
                 trace.record(*key, arrays[name])
     names = set(by_key.values())
     for name in arrays.keys() - names:
-        trace.faults[_key(name)] = f"extra: the case has no quantity {name!r}"
+        trace.faults[_key(name)] = f"extra: the case has no quantity {name!r}; {_expected(case, name, known)}"
     trace.faults |= {_key(name): reason for name, reason in faults.items()}
     trace.faults = dict(sorted(trace.faults.items()))
     return trace
@@ -42,6 +43,21 @@ def _key(name: str) -> Key:
     if len(rest) < 2 or not step.isdecimal() or not step.isascii() or len(step) > 9:
         return Key(0, "", name)
     return Key(int(step), rest[0], rest[1])
+
+
+def _expected(case: Case, name: str, known: Mapping[Key, Wanted]) -> str:
+    """The part of a name that the case does not have, with those that it has."""
+    key = _key(name)
+    if key.quantity == name:
+        such_as = next((own for own in known if own.quantity.startswith(("output", "param."))), key)
+        return f"a name is step/layer/quantity, such as {entry_name(such_as)}"
+    if key.step >= case.steps:
+        return f"steps are counted from 0, and it has {counted(case.steps, 'step')}"
+    found = dict.fromkeys(own.quantity for own in known if own[:2] == key[:2])
+    if found:
+        return f"of {key.layer!r} in this step it has {', '.join(found)}"
+    layers = list(dict.fromkeys(repr(own.layer) for own in known))
+    return f"it has no layer {key.layer!r}, but {', '.join(layers[:8])}{', …' * (len(layers) > 8)}"
 
 
 def _fault(case: Case, key: Key, form: Wanted, array: Array) -> str:

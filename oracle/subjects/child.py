@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -16,8 +17,13 @@ from oracle.wording.errors import ended
 CHUNK = 1 << 16
 # A longer line is not an answer.
 LONGEST_ANSWER = 1 << 30
-# The number of bytes of standard error that are kept; an error quotes their last line.
-TAIL = 4096
+# The number of bytes of standard error that are kept, and how often it is read after a failure.
+TAIL = 1 << 16
+MOST_READS = 4096
+# A line that names an error, as Java, JavaScript, Rust, Go, Ruby and Julia write it before a trace of the calls.
+NAMES_AN_ERROR = re.compile(
+    r"(error|exception|panic)( \[\w+\])?:|\bpanicked at |\(\w*(error|exception)\)$", re.IGNORECASE
+)
 # Seconds between two looks whether the child is alive. If it died, a child of its own may still hold its pipes open.
 PULSE = 0.2
 
@@ -84,7 +90,8 @@ class Child:
     def _wait(self, deadline: float, seconds: float) -> None:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            raise self.failed(f"no answer within {seconds:g} s")
+            unseen = "" if self.pending else "; an answer that is not flushed does not arrive"
+            raise self.failed(f"no answer within {seconds:g} s{self._so_far()}{unseen}")
         if len(self.pending) > LONGEST_ANSWER:
             raise self.failed(f"it wrote {len(self.pending):,} bytes without the end of a line")
         ready = self.selector.select(min(remaining, PULSE))
@@ -130,15 +137,15 @@ class Child:
         return f"it {ended(self.process.returncode)} before it answered{self._so_far()}"
 
     def _so_far(self) -> str:
-        return f", after {len(self.pending):,} bytes of an answer" if self.pending else ""
+        return f", after {len(self.pending):,} bytes without the end of a line" if self.pending else ""
 
     def failed(self, what: str) -> ProgramFailed:
-        """The error to raise, with the last line that the program wrote to standard error."""
-        for _ in range(TAIL):  # it may go on complaining for ever
+        """The error to raise, with the line on standard error that names an error, else the last one."""
+        for _ in range(MOST_READS):  # it may go on complaining for ever
             if self._stderr not in self.selector.get_map() or not self._read(is_output=False):
                 break
-        lines = [line for line in self.complaints.decode(errors="replace").splitlines() if line.strip()]
-        return ProgramFailed(f"{what}; its last line on standard error: {lines[-1].strip()[:200]}" if lines else what)
+        said = complaint(self.complaints.decode(errors="replace"))
+        return ProgramFailed(f"{what}; {said}" if said else what)
 
     def end(self) -> None:
         """End the process and all processes that it started."""
@@ -148,3 +155,21 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def complaint(text: str) -> str:
+    """The line of a text on standard error that says what went wrong, in words; "" if there is none.
+
+    It is the last line that names an error and is not indented as in a trace of the calls. If no line is, it is the last one.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    named = [i for i, line in enumerate(lines) if not line[0].isspace() and NAMES_AN_ERROR.search(line)]
+    place = named[-1] if named else len(lines) - 1
+    found = lines[place].strip()
+    if place == len(lines) - 1:
+        return f"its last line on standard error: {found[:200]}"
+    if found.endswith(":"):  # Rust's message is on the line after the place
+        found = f"{found} {lines[place + 1].strip()}"
+    return f"on standard error: {found[:200]}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import re
 import shlex
 import tempfile
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from oracle.subjects.child import Child, ProgramFailed
 from oracle.trace import Trace, Unsupported
 
 SECONDS = 60.0
+# Words for numbers that are not finite, as C, Rust and Java print them.
+WORDS = re.compile(r"[-+]?(nan|inf)", re.IGNORECASE)
+FOR_ANSWERS = "its standard output is for answers only, each an object in JSON on one line,"
+SPELLING = 'NaN and infinities are the strings "NaN", "Infinity" and "-Infinity"'
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,14 @@ class Dialogue:
         try:
             return parsed(line, _no_number)
         except ValueError as error:
-            text = line[:1000].decode(errors="replace")
-            raise self.child.failed(f"it answered with garbage: {shown(text)} ({error})") from error
+            raise self.child.failed(unreadable(line, error)) from error
 
     def _trace(self, case: Case, answer: Any) -> Trace:
-        if not isinstance(answer, dict) or answer.get("id") != self.count:
-            raise self.child.failed(f"it answered to another request than {self.count}: {shown(answer)}")
+        if not isinstance(answer, dict):
+            raise self.child.failed(f"{FOR_ANSWERS} and it wrote {shown(answer)}")
+        if answer.get("id") != self.count:
+            own = f"the id of its answer is {shown(answer['id'])}" if "id" in answer else "its answer has no id"
+            raise self.child.failed(f"it answered to another request than {self.count}: {own}")
         kinds = [kind for kind in ("trace", "unsupported", "error") if kind in answer]
         if len(kinds) != 1:
             raise self.child.failed(f"an answer has one of trace, unsupported and error, this has {kinds or 'none'}")
@@ -164,6 +171,21 @@ class Dialogue:
             except ValueError as error:
                 found.faults[name] = str(error)
         return found
+
+
+def unreadable(line: bytes, error: ValueError) -> str:
+    """A sentence about a line that is not an answer in JSON: what was expected, and the text at the place of the error."""
+    text = line.decode(errors="replace").rstrip()
+    if not text.lstrip("\ufeff \t").startswith("{"):
+        return f"{FOR_ANSWERS} and it wrote {shown(text[:1000])}"
+    if not isinstance(error, json.JSONDecodeError):
+        return f"its answer {shown(text[:1000])} cannot be read: {error}"
+    if error.pos >= len(text) or error.msg.startswith("Unterminated string"):
+        return f"an answer is one line of JSON, and this line ends before its JSON does: {shown(text[:1000])}"
+    what = f"{SPELLING}: " if WORDS.match(text, error.pos) else ""
+    begin = max(error.pos - 20, 0)
+    near = f"{'…' * (begin > 0)}{text[begin : error.pos + 30]}"
+    return f"its answer is not JSON at character {error.pos + 1}: {what}{error.msg}, in {shown(near)}"
 
 
 def _no_number(name: str) -> None:

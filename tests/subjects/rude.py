@@ -20,6 +20,7 @@ PARTIAL = {
     "0/hidden2/grad_input": {"shape": [1, 3], "data": ["NaN", "Infinity", 1]},
     "0/conv9/output": GOOD,
     "nonsense": GOOD,
+    "0/hidden1/weight.grad": GOOD,
 }
 
 
@@ -49,6 +50,11 @@ def stop_halfway():
     sys.exit(0)
 
 
+def wait_with_half_a_line():
+    say('{"id": 1, "trace": {"0/0/out')
+    time.sleep(1000)
+
+
 def answer(id=1, **fields):
     say(json.dumps({"id": id, **fields}) + "\n")
 
@@ -61,7 +67,14 @@ MANNERS = {
     "stops halfway": stop_halfway,
     "never ends a line": endless,
     "leaves a child": leave_a_child,
+    "waits with half a line": wait_with_half_a_line,
+    "many lines": lambda: say('{\n "id": 1,\n "trace": {}\n}\n'),
+    "C's infinity": lambda: say('{"id": 1, "trace": {"a": {"shape": [1], "data": [-inf]}}}\n'),
+    "a comma too much": lambda: say('{"id": 1, "trace": {"a": {"shape": [1], "data": [1,]}}}\n'),
     "another id": lambda: answer(2, trace={}),
+    "a text as id": lambda: answer("1", trace={}),
+    "no id": lambda: say('{"trace": {}}\n'),
+    "no object": lambda: say("1.25\n"),
     "nan": lambda: answer(trace={"0/0/output": {"shape": [1], "data": [float("nan")]}}),
     "error": lambda: answer(error="out of registers"),
     "no such file": lambda: answer(trace="/no/such/file"),

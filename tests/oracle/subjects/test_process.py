@@ -30,6 +30,7 @@ from oracle.exchange.tensors import packed, unpacked
 from oracle.harness import executors
 from oracle.subjects import SubjectError, process
 from oracle.subjects import refbp as refbp_subject
+from oracle.subjects.child import complaint
 from tests.programs import program
 
 RUDE = Path(__file__).parents[2] / "subjects" / "rude.py"
@@ -69,11 +70,18 @@ def judged(command: str, cases: str = PLAIN, **more: Any) -> oracle.Report:
 CRASHES = {
     "exits": "it ended with exit status 7 before it answered; its last line on standard error: no more memory",
     "segfaults": "it was ended by signal 11 (SIGSEGV) before it answered",
-    "hangs": "no answer within 2 s",
-    "talks": "it answered with garbage: 'computing layer 0 ...' (Expecting value",
-    "stops halfway": "it ended with exit status 0 before it answered, after 28 bytes of an answer",
+    "hangs": "no answer within 2 s; an answer that is not flushed does not arrive",
+    "talks": "standard output is for answers only, each an object in JSON on one line, and it wrote 'computing layer 0 ...'",
+    "stops halfway": "it ended with exit status 0 before it answered, after 28 bytes without the end of a line",
+    "waits with half a line": "no answer within 2 s, after 28 bytes without the end of a line",
+    "many lines": "an answer is one line of JSON, and this line ends before its JSON does: '{'",
+    "C's infinity": """its answer is not JSON at character 50: NaN and infinities are the strings "NaN", "Infinity" and""",
+    "a comma too much": "its answer is not JSON at character 52: Expecting value, in '…",
     "leaves a child": "it ended with exit status 3 before it answered",
-    "another id": "it answered to another request than 1",
+    "another id": "it answered to another request than 1: the id of its answer is 2",
+    "a text as id": "it answered to another request than 1: the id of its answer is '1'",
+    "no id": "it answered to another request than 1: its answer has no id",
+    "no object": "standard output is for answers only, each an object in JSON on one line, and it wrote 1.25",
     "nan": 'NaN is no JSON: it is written as a string, "NaN"',
     "error": "it says: out of registers",
     "no such file": "its file '/no/such/file' cannot be read",
@@ -89,6 +97,36 @@ def test_what_a_program_does_wrong_is_a_row(manner: str, tmp_path: Path) -> None
     assert CRASHES[manner] in report.table["diagnosis"][0]
     assert len(starts.read_text().split()) == 2
     assert "Traceback" not in report.to_markdown()
+
+
+COMPLAINTS = {
+    "": "",
+    "reading\nno more memory\n\n": "its last line on standard error: no more memory",
+    "port.js:7\n  throw new Error('boom')\n  ^\n\nError: boom\n    at run (port.js:7)\n\nNode.js v20\n": (
+        "on standard error: Error: boom"
+    ),
+    'Exception in thread "main" java.lang.Error: A\n\tat A.main(A.java:1)\nCaused by: my.Exception: B\n\tat C.error()\n': (
+        "on standard error: Caused by: my.Exception: B"
+    ),
+    "\nthread 'main' (7) panicked at src/main.rs:3:5:\nindex out of bounds: 5\nnote: run with `RUST_BACKTRACE=1`\n": (
+        "on standard error: thread 'main' (7) panicked at src/main.rs:3:5: index out of bounds: 5"
+    ),
+    "panic: index out of range [5]\n\ngoroutine 1 [running]:\nmain.main()\n": (
+        "on standard error: panic: index out of range [5]"
+    ),
+    "terminate called after throwing an instance of 'std::out_of_range'\n  what():  vector\n": (
+        "its last line on standard error: what():  vector"
+    ),
+    "KeyError: 'x'\n\nDuring handling of the above exception, another exception occurred:\n\nTypeError: y\n": (
+        "its last line on standard error: TypeError: y"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", COMPLAINTS)
+def test_the_line_that_names_the_error_is_quoted(text: str) -> None:
+    """In many languages the last line on standard error is a frame of the calls, or a version, and says nothing."""
+    assert complaint(text) == COMPLAINTS[text]
 
 
 def test_a_line_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +158,9 @@ PARTIAL = {
     ("sigmoid1", "output"): "dtype float16, expected float64",
     ("sigmoid1", "grad_input"): "unknown dtype 'float8'",
     ("hidden2", "output"): "an array is an object with 'shape' and 'data', got [1, 2]",
-    ("conv9", "output"): "extra: the case has no quantity '0/conv9/output'",
-    ("", "nonsense"): "extra: the case has no quantity 'nonsense'",
+    ("conv9", "output"): "extra: the case has no quantity '0/conv9/output'; it has no layer 'conv9', but 'hidden1', ",
+    ("", "nonsense"): "'nonsense'; a name is step/layer/quantity, such as 0/hidden1/output",
+    ("hidden1", "weight.grad"): "of 'hidden1' in this step it has input, output, grad_output, grad.weight",
 }
 
 

@@ -42,7 +42,7 @@ CAUSES: Mapping[str, str] = {
     "in place": "the layer writes into an array that other code reads",
     "kernel transposed": "the kernel's rows and columns are exchanged",
     "kernel turned": "the kernel is turned where it should not be, or not where it should",
-    "layout": "memory is read in order, whatever its strides",
+    "layout": "memory is read in another order than that of the array's elements",
     "mask": "another mask than the forward pass had",
     "mean subtracted": "a mean is subtracted",
     "missing": "the subject does not deliver it",

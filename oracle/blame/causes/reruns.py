@@ -65,6 +65,16 @@ def of_upstream(e: Evidence) -> Iterator[Hypothesis]:
         given = np.ravel(e.input, order="K").reshape(e.input.shape)
         if not np.array_equal(given, e.input, equal_nan=True):
             yield from e.rerun("layout", "the input's memory is read in order, whatever its strides", inputs=(given,))
+        if e.input.ndim > 1:
+            yield from e.rerun("layout", f"the input {BY_COLUMNS}", inputs=(by_columns(e.input),))
+
+
+BY_COLUMNS = "is read column by column, not row by row"
+
+
+def by_columns(array: Array) -> Array:
+    """The array that code with column-major arrays, or with the dimensions in reverse order, makes of its numbers."""
+    return np.ascontiguousarray(np.ravel(array).reshape(array.shape, order="F"))
 
 
 def of_options(e: Evidence) -> Iterator[Hypothesis]:
@@ -183,6 +193,8 @@ def of_parameters(e: Evidence) -> Iterator[Hypothesis]:
                 "the weight is transposed where it should not be, or not where it should",
                 params=other(value.T),
             )
+        if value.ndim > 1:
+            yield from e.rerun("layout", f"the {short} {BY_COLUMNS}", params=other(by_columns(value)))
         yield from e.rerun(
             "parameter lost",
             f"the {short} is left out",

@@ -49,6 +49,19 @@ def first_step_dampened(rule: Rule) -> Rule:
     return lambda param, grad, buffer=None, **options: rule(param, grad, zeros_for(param, buffer), **options)
 
 
+def momentum_as_mean(first: bool) -> Callable[[Rule], Rule]:
+    """SGD with v ← momentum v + (1 - momentum) d; `first` says whether the first step is so too, or has v ← d."""
+
+    def change(rule: Rule) -> Rule:
+        def other(param: Any, grad: Any, buffer: Any = None, *, momentum: float, **options: Any) -> Any:
+            start = zeros_for(param, buffer) if first else buffer
+            return rule(param, grad, start, momentum=momentum, **{**options, "dampening": momentum})
+
+        return other
+
+    return change
+
+
 def rate_in_the_buffer(rule: Rule) -> Rule:
     def other(param: Any, grad: Any, buffer: Any = None, *, lr: float, **options: Any) -> Any:
         scaled = lr * descent(param, grad, options)

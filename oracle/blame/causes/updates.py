@@ -33,6 +33,7 @@ ADAMS = ("Adam", "AdamW")
 DECAYING = ("Adam", "AdamW", "NAdam", "RAdam")
 COUNTING = ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")
 COUPLED = tuple(name for name in OPTIMIZERS if name not in ("AdamW", "Rprop", "Adafactor", "Muon"))
+MEAN = "the momentum is a mean of gradients, not their sum: the new one is multiplied by 1 - momentum"
 
 WRONG_RULES: tuple[WrongRule, ...] = (
     WrongRule(ALL, "state lost", "the state is begun anew in each step", rules.state_lost),
@@ -41,6 +42,8 @@ WRONG_RULES: tuple[WrongRule, ...] = (
     ),
     WrongRule(ALL, "parameter for gradient", "the parameter stands in for its gradient", rules.parameter_for_gradient),
     WrongRule(("SGD",), "dampened first step", "the first step is dampened too", rules.first_step_dampened),
+    WrongRule(("SGD",), "momentum", MEAN, rules.momentum_as_mean(first=True)),
+    WrongRule(("SGD",), "momentum", f"{MEAN}, after the first step", rules.momentum_as_mean(first=False)),
     WrongRule(("SGD",), "rate in the buffer", "the rate is inside the buffer", rules.rate_in_the_buffer),
     WrongRule(("RMSprop",), "rate in the buffer", "the rate is inside the buffer", rules.rate_in_the_squares_buffer),
     WrongRule(("SGD",), "buffer", "the buffer of the step before is applied", rules.with_step(rules.buffer_before)),

@@ -17,7 +17,7 @@ from oracle.blame.causes import causes_of, in_words
 from oracle.blame.causes.arrays import factors, told_apart
 from oracle.blame.causes.evidence import Evidence
 from oracle.blame.causes.find import as_factor
-from oracle.blame.causes.reruns import of_statistics
+from oracle.blame.causes.reruns import by_columns, of_statistics
 from oracle.blame.details import Detail, RowKey
 from oracle.blame.text_map import text_map
 from oracle.case.arrays import Array
@@ -26,7 +26,7 @@ from oracle.judging.case_rows import crashed
 from oracle.judging.figures import Expected
 from oracle.running_error import ErrorModel
 from oracle.selftest.bugs import all_bugs, expected_causes, handed_back
-from oracle.selftest.plant import attribute, changed
+from oracle.selftest.plant import attribute, changed, patched
 from oracle.selftest.score import planted
 from oracle.subjects import refbp as honest
 from oracle.suite.build import layer, network_case
@@ -639,3 +639,48 @@ def test_a_weight_of_the_positive_class_in_another_place_is_named(said: str) -> 
     report = oracle.check_op("binary_cross_entropy_with_logits", loss, pos_weight=p, dtypes=("float64",), **arrays)
     assert {own.quantity for own in report.blame} == {"output", "grad_input"}
     assert all(own.cause_name == "option" and said in own.cause for own in report.blame), report
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("case", ["mlp/ReLU+MSELoss", "optimizer/SGD,momentum=0.9,dampening=0.3,*maximize=True*"])
+def test_a_momentum_that_is_a_mean_is_named(case: str, first: bool) -> None:
+    """v = μ v + (1 - μ) g, as many books write momentum, from a buffer of zeros or from the first gradient."""
+
+    def mean(rule: Any) -> Any:
+        def other(param: Array, grad: Array, buffer: Array | None = None, **options: Any) -> Any:
+            start = np.zeros_like(param) if first and buffer is None else buffer
+            return rule(param, grad, start, **{**options, "dampening": options["momentum"]})
+
+        return other
+
+    found = oracle.run(Planted(patched("refbp:SGD.rule", mean)), cases=case, dtypes=("float64",)).blame
+    assert found and {blame.cause_name for blame in found} == {"momentum"}, [blame.cause for blame in found]
+
+
+@pytest.mark.parametrize("of", ["input", "weight"])
+@pytest.mark.parametrize(
+    "case", ["linear/Linear,in_features=3,*bias=True*batch=5", "conv/Conv2d,stride=1,padding=0,*=1,kernel_size=3*"]
+)
+def test_an_array_that_is_read_column_by_column_is_named(case: str, of: str) -> None:
+    """As by a port whose arrays are column-major, or that takes a weight (out, in) for (in, out), if it is not square."""
+
+    class ByColumns:
+        name = "by columns"
+        profile = oracle.Profile(quantities=("output",))
+
+        def run(self, case: Case) -> Trace:
+            name = "0.weight"
+            changed = (
+                {"inputs": tuple(by_columns(own) for own in case.inputs)}
+                if of == "input"
+                else {"params": {**case.params, name: by_columns(case.params[name])}}
+            )
+            trace = honest.run(replace(case, **changed))
+            kept = Trace()
+            for key, array in trace.arrays.items():
+                if key.quantity == "output":
+                    kept.record(*key, array)
+            return kept
+
+    report = oracle.run(ByColumns(), cases=case, dtypes=("float64",))
+    assert report.blame and {blame.cause_name for blame in report.blame} == {"layout"}, [b.cause for b in report.blame]

@@ -78,7 +78,7 @@ class Detail:
     def ratio(self) -> Floats:
         """|got - expected| / tolerance: above 1 is outside; 0 is exact; infinite for a difference where the tolerance is 0."""
         error = self.error
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return np.where(error == 0, 0.0, error / self.tolerance)
 
     @property

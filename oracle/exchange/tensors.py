@@ -49,7 +49,10 @@ def unpacked(data: bytes) -> Tensors:
     """The contents of a file. Raises: ValueError if the header cannot be read."""
     size = int.from_bytes(data[:LENGTH], "little")
     if len(data) < LENGTH or size > len(data) - LENGTH:
-        raise ValueError(f"no safetensors: its {len(data)} bytes end within the header")
+        said = (
+            f": its first {LENGTH}, a little-endian number, say that the header has {size:,}" if data[LENGTH:] else ""
+        )
+        raise ValueError(f"no safetensors: its {len(data):,} bytes end within the header{said}")
     try:
         header = parsed(data[LENGTH : LENGTH + size])
     except ValueError as error:
@@ -58,6 +61,7 @@ def unpacked(data: bytes) -> Tensors:
         raise ValueError(f"no safetensors: its header is not an object but {shown(header)}")
     header.pop("__metadata__", None)
     body, found = memoryview(data)[LENGTH + size :], Tensors({}, {})
+    _check_begin(header)
     for name, entry in header.items():
         try:
             found.arrays[name] = _array(entry, body)
@@ -66,7 +70,22 @@ def unpacked(data: bytes) -> Tensors:
     return found
 
 
+def _check_begin(header: Mapping[str, Any]) -> None:
+    """Checks that an array begins right after the header. Raises: ValueError.
+
+    Offsets from the beginning of the file would give the bytes of other numbers.
+    """
+    offsets = [entry.get("data_offsets") for entry in header.values() if isinstance(entry, dict)]
+    begins = [own[0] for own in offsets if isinstance(own, list) and own and type(own[0]) is int]
+    if begins and len(begins) == len(header) and min(begins) > 0:
+        raise ValueError(
+            f"no safetensors: data_offsets count from the end of the header, and the first is {min(begins):,}"
+        )
+
+
 def _array(entry: Any, body: memoryview) -> Array:
+    if isinstance(entry, dict) and isinstance(own := entry.get("dtype"), str) and own not in TYPES:
+        raise ValueError(f"unknown dtype {shown(own)}: known are {', '.join(TYPES)}")
     try:
         dtype, shape = np.dtype(TYPES[entry["dtype"]]), entry["shape"]
         start, end = entry["data_offsets"]
@@ -82,4 +101,9 @@ def _array(entry: Any, body: memoryview) -> Array:
         )
     if end > len(body):
         raise ValueError(f"truncated: its bytes {start} to {end} go beyond the file's {len(body)}")
-    return np.frombuffer(body[start:end], dtype).reshape(shape)
+    array = np.frombuffer(body[start:end], dtype).reshape(shape)
+    # Bytes that are not numbers may hold a signalling NaN, of which every later conversion would warn.
+    if dtype.kind in "biu" or not np.isnan(array).any():
+        return array
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isnan(array), np.array(np.nan, dtype), array)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
@@ -27,6 +28,7 @@ def hypotheses(e: Evidence) -> Iterator[Hypothesis]:
     yield from scaled(e)
     yield from rounded(e)
     yield from written(e)
+    yield from in_other_bytes(e)
     yield from exchanged(e)
     yield from in_another_order(e)
 
@@ -246,6 +248,15 @@ def written(e: Evidence) -> Iterator[Hypothesis]:
                 break
     if found:  # of two grids the finer one fits because the coarser one does
         yield max(found, key=lambda one: one[0])[1]
+
+
+def in_other_bytes(e: Evidence) -> Iterator[Hypothesis]:
+    """Numbers whose bytes are in the other order, as Java's streams write them into a file; some of them may be NaN."""
+    swapped = e.got.astype(e.case.dtype).byteswap().astype(np.float64)
+    known = ~np.isnan(e.got)
+    seen = replace(e, got=np.where(known, swapped, e.expected.value))
+    if e.got[known].any() and 2 * known.sum() > known.size and seen.fits(e.expected.value, e.expected.sigma):
+        yield Hypothesis("byte order", "the bytes of each number are in reverse order (big-endian)", e.got, 0.0)
 
 
 def exchanged(e: Evidence) -> Iterator[Hypothesis]:

@@ -107,6 +107,7 @@ def _confined(evidence: Evidence) -> Iterator[Cause]:
             yield Cause("one slice", f"only index {index}{last} of dimension {axis}")
 
 
+@np.errstate(all="ignore")
 def in_words(evidence: Evidence) -> str:
     """A description of the pattern of an error that no hypothesis explains."""
     outside = evidence.outside()

@@ -14,6 +14,7 @@ CAUSES: Mapping[str, str] = {
     "bias correction": "the moments are corrected by another count of steps, or not all of them",
     "bias scaled": "the bias is added before scaling",
     "buffer": "the optimizer applies its state of the step before",
+    "byte order": "the bytes of the numbers are in reverse order",
     "cancellation": "a difference of near numbers loses digits",
     "clipping": "the update is not clipped",
     "count": "the count of steps is another one",

@@ -21,6 +21,7 @@ from hypothesis.extra import numpy as hnp
 
 import oracle
 from oracle import suite
+from oracle.case.case import Case
 from oracle.cli import main
 from oracle.exchange.description import case_of, description, named_arrays
 from oracle.exchange.introduction import introduction
@@ -31,6 +32,7 @@ from oracle.harness import executors
 from oracle.subjects import SubjectError, process
 from oracle.subjects import refbp as refbp_subject
 from oracle.subjects.child import complaint
+from oracle.trace import Trace
 from tests.programs import program
 
 RUDE = Path(__file__).parents[2] / "subjects" / "rude.py"
@@ -413,3 +415,48 @@ def test_a_trace_that_crossed_the_border_is_the_same(name: str) -> None:
     trace = refbp_subject.run(case)
     back = received(case, {entry_name(key): array for key, array in trace.arrays.items()}, {})
     assert not back.faults and back.arrays.keys() == trace.arrays.keys()
+
+
+def file_of(header: str, body: bytes, length: bytes | None = None) -> bytes:
+    return (len(header).to_bytes(8, "little") if length is None else length) + header.encode() + body
+
+
+HEADER = '{"a": {"dtype": "F32", "shape": [2], "data_offsets": [%d, %d]}}'
+WRONG_FILES = {
+    "its first 8, a little-endian number, say that the header has ": file_of(
+        HEADER % (0, 8), bytes(8), b"\0" * 7 + b"@"
+    ),
+    "data_offsets count from the end of the header, and the first is 70": file_of(HEADER % (70, 78), bytes(8)),
+}
+
+
+@pytest.mark.parametrize("said", WRONG_FILES)
+def test_a_file_in_another_form_says_what_was_expected(said: str) -> None:
+    """A length in big-endian bytes, and offsets from the beginning of the file, as a writer by hand has them."""
+    with pytest.raises(ValueError, match=said):
+        unpacked(WRONG_FILES[said])
+
+
+def test_a_dtype_by_another_name_is_named_with_those_that_there_are() -> None:
+    """safetensors has F32, not float32."""
+    found = unpacked(file_of((HEADER % (0, 8)).replace("F32", "float32"), bytes(8)))
+    assert found.faults["a"].startswith("unknown dtype 'float32': known are F64, F32, ")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_numbers_in_other_bytes_are_named_without_a_warning(dtype: str) -> None:
+    """As Java's streams write them: huge numbers and signalling NaN, of which conversions would warn."""
+
+    class Reversed:
+        name = "reversed"
+
+        def run(self, case: Case) -> Trace:
+            honest = refbp_subject.run(case).arrays
+            swapped = {
+                entry_name(key): np.asarray(own).byteswap() for key, own in honest.items() if own.dtype.kind == "f"
+            }
+            return received(case, *unpacked(packed(swapped)))
+
+    report = oracle.run(Reversed(), "refbp", "mlp/ReLU+CrossEntropyLoss", (dtype,))
+    assert report.blame[0].cause_name == "byte order", report.blame[0].in_full()
+    assert report.to_markdown()

@@ -90,6 +90,7 @@ def with_plain_cause(row: Row) -> Row:
         ),
         "shape": ("shape", _of_shapes(row.diagnosis)),
         "dtype": ("dtype", "an array of another precision"),
+        "extra:": ("name", "a name that the case does not have"),
         "mask": ("mask", row.diagnosis),
         "step": ("count", f"another count of steps: {row.diagnosis}"),
     }

@@ -12,7 +12,7 @@ from oracle.blame.details import RowKey, place_of
 from oracle.judging.rows import DISCREPANCIES, Row
 from oracle.wording.figures import counted
 
-OTHER_DTYPE = "dtype"
+OTHER_DTYPE, OTHER_NAME = "dtype", "name"
 COLUMNS = ("layer_type", "quantity", "verdict", "cause_name", "count", "cases", "dtypes", "example", "reproduce")
 
 
@@ -49,7 +49,12 @@ class Kind:
 
 
 def fault(culprit: Blame) -> tuple[str, ...]:
-    """The key by which culprits are grouped. Arrays of a wrong dtype are one fault, whichever layers return them."""
+    """The key by which culprits are grouped.
+
+    Arrays of a wrong dtype are one fault, whichever layers return them; so are those by names that the case does not have.
+    """
+    if culprit.cause_name == OTHER_NAME:
+        return culprit.verdict, culprit.cause_name
     if culprit.cause_name == OTHER_DTYPE:
         return culprit.verdict, culprit.cause_name, culprit.diagnosis
     return culprit.layer_type, culprit.quantity, culprit.verdict, culprit.cause_name

@@ -51,6 +51,7 @@ CAUSES: Mapping[str, str] = {
     "moment": "the second moment averages squares of the first moment, not of the gradient",
     "momentum": "the momentum has another value",
     "momentum on the gradient": "the momentum multiplies the new gradient too",
+    "name": "an array by a name that the case does not have",
     "nesterov": "Nesterov's momentum is applied wrongly",
     "not added back": "copies do not give their gradient back",
     "not finite": "values that are not finite",

@@ -460,3 +460,18 @@ def test_numbers_in_other_bytes_are_named_without_a_warning(dtype: str) -> None:
     report = oracle.run(Reversed(), "refbp", "mlp/ReLU+CrossEntropyLoss", (dtype,))
     assert report.blame[0].cause_name == "byte order", report.blame[0].in_full()
     assert report.to_markdown()
+
+
+def test_results_by_wrong_names_are_one_fault() -> None:
+    """A program that writes 0.0.output for 0/0/output has one, not one for each of its arrays."""
+
+    class Dotted:
+        name = "dotted"
+
+        def run(self, case: Case) -> Trace:
+            arrays = refbp_subject.run(case).arrays
+            return received(case, {entry_name(key).replace("/", "."): own for key, own in arrays.items()}, {})
+
+    report = oracle.run(Dotted(), "refbp", "mlp/ReLU+CrossEntropyLoss", ("float64",))
+    assert list(report.kinds["cause_name"]) == ["missing", "name"]
+    assert "a name is step/layer/quantity, such as 0/0/output" in str(report)

@@ -171,11 +171,19 @@ def _check_shapes(case: Case, expected: Mapping[Key, ExpectedValue]) -> None:
 
 
 def _strangers(results: Path, manifest: Manifest) -> Iterator[Row]:
-    """A row for every result file that belongs to no case."""
-    known = {results / entry.results for entry in manifest.cases}
-    for path in sorted(results.rglob("*.safetensors")):
+    """A row for every result file, and every note in place of one, that belongs to no case."""
+    known = {results / f"{entry.results}{ending}" for entry in manifest.cases for ending in ("", UNSUPPORTED_NOTE)}
+    for path in sorted([*results.rglob("*.safetensors"), *results.rglob(f"*{UNSUPPORTED_NOTE}")]):
         if path not in known:
             name = path.relative_to(results).as_posix()
             yield Row(
-                name, "", 0, "", "", "", LOCAL, WRONG, f"extra: the vectors have no case whose results are {name}"
+                name,
+                "",
+                0,
+                "",
+                "",
+                "",
+                LOCAL,
+                WRONG,
+                f"extra: the vectors have no case whose results, or the note in their place, are {name}",
             )

@@ -443,6 +443,15 @@ def test_whatever_lies_in_a_file_there_are_rows(
     assert len(vectors.judge(plain, tmp_path).table)
 
 
+def test_a_note_that_belongs_to_no_case_is_named(plain: Path, results: Path, tmp_path: Path) -> None:
+    """The note's name is that of the results with an ending more; by another name it would be ignored without a word."""
+    shutil.copytree(results, tmp_path / "results")
+    (tmp_path / "results" / f"{PLAIN}.float64.unsupported").write_text("no Sigmoid")
+    table = vectors.judge(plain, tmp_path / "results").table
+    (said,) = table[table["case"].str.endswith(".unsupported")]["diagnosis"]
+    assert "no case whose results, or the note in their place, are" in said
+
+
 # --- whatever is wrong with vectors ends in a sentence -----------------------------------------------------------------
 
 

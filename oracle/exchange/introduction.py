@@ -68,6 +68,9 @@ def introduction(value: Any) -> Introduction:
         raise ValueError(
             f"an introduction's supports are classes of torch's, such as Linear, got {shown(value['supports'])}"
         )
+    for own in supports or ():
+        if meant := misspelled(own):
+            raise ValueError(f"an introduction's supports are classes of torch's: {own!r} is not one, {meant!r} is")
     dtypes = _names(value, "dtypes") if "dtypes" in value else tuple(UNIT_ROUNDOFF)
     if not any(name in UNIT_ROUNDOFF for name in dtypes):
         raise ValueError(f"an introduction's dtypes are among {', '.join(UNIT_ROUNDOFF)}, got {shown(value['dtypes'])}")
@@ -75,6 +78,16 @@ def introduction(value: Any) -> Introduction:
     if not isinstance(accumulates, bool):
         raise ValueError(f"an introduction's accumulates is true or false, got {shown(accumulates)}")
     return Introduction(name, supports, dtypes, arrays, accumulates, _profile(value.get("profile", {})))
+
+
+def misspelled(name: str) -> str:
+    """The class of torch's that a name spells otherwise, such as Relu or CrossEntropy; "" for a class, or for anything else.
+
+    Cases with this class would not be sent, without a word.
+    """
+    known = (*LAYERS, *LOSSES, *OPTIMIZERS)
+    plain = {own.lower().removesuffix("loss"): own for own in known}
+    return "" if name in known else plain.get(name.replace("_", "").lower().removesuffix("loss"), "")
 
 
 def _names(value: dict[str, Any], field: str) -> tuple[str, ...]:

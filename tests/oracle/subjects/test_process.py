@@ -313,6 +313,9 @@ def test_whatever_an_introduction_is_ends_in_a_sentence(value: Any) -> None:
     "field, value, said",
     [
         ("supports", ["linear", "relu"], "supports are classes of torch's, such as Linear, got "),
+        ("supports", ["Linear", "Relu"], "'Relu' is not one, 'ReLU' is"),
+        ("supports", ["Linear", "CrossEntropy"], "'CrossEntropy' is not one, 'CrossEntropyLoss' is"),
+        ("supports", ["Linear", "max_pool2d"], "'max_pool2d' is not one, 'MaxPool2d' is"),
         ("dtypes", ["fp32"], "dtypes are among float64, float32, float16, bfloat16, got "),
         ("dtypes", [], "dtypes are among "),
         ("profile", {"quantities": ["outputs"]}, "quantities are patterns of output, .*; got 'outputs'"),

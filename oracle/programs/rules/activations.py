@@ -16,6 +16,7 @@ from oracle.programs.program import Snapshot
 from oracle.programs.table import rule
 from oracle.running_error import LAMBDA, ErrorArray
 from oracle.running_error.infinities import left_open
+from oracle.running_error.ranges import as_share, is_finite
 from oracle.running_error.stores import stored
 from refbp import functional
 from refbp.arrays import Backward
@@ -143,12 +144,13 @@ def tanh(input: Any) -> Any:
 
 @rule("_softmax", "softmax")
 def softmax(input: Any, dim: int, half_to_float: Any = False, dtype: Any = None) -> Any:
-    """`refbp.functional.softmax`."""
-
-    def slope(g: Any, y: Any) -> Any:
-        return y * (g - np.sum(y * g, axis=dim, keepdims=True))
-
-    return _from_output(functional.softmax, slope)(input, dim)
+    """`refbp.functional.softmax`. Its elements are between 0 and 1, however much their logarithms err."""
+    output, back = functional.softmax(input, dim)
+    limited = as_share(output, lambda: np.all(is_finite(input), axis=dim if input.ndim else None, keepdims=True))
+    y = stored(limited)
+    if y is output:
+        return y, back
+    return y, lambda g: y * (g - np.sum(y * g, axis=dim, keepdims=True)) if y.ndim else g * 0.0
 
 
 @rule("_safe_softmax")

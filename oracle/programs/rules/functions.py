@@ -11,6 +11,7 @@ from scipy.special import erf as error_function
 from oracle.programs.adjoint import in_one_kernel, is_floating, is_negative, plain, summed_to
 from oracle.programs.table import rule
 from oracle.running_error import ErrorArray
+from oracle.running_error.ranges import by_its_ends
 from oracle.running_error.stores import with_more
 
 TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
@@ -152,9 +153,16 @@ def logaddexp2(input: Any, other: Any) -> Any:
 
 
 def _log_add_exp(input: Any, other: Any, exp: Any, log: Any) -> Any:
+    def part(g: Any, own: Any, beside: Any) -> Any:
+        whole = 1.0 + exp(beside - own)
+        share = 1.0 / whole
+        overflows = isinstance(whole, ErrorArray) and np.isfinite(whole.value) & (whole.value > whole.model.largest)
+        limited = by_its_ends(share, lambda x: 1.0 / (1.0 + exp(-x)), own - beside, unless=overflows)
+        return summed_to(g / whole if limited is share else g * limited, own)
+
     return in_one_kernel(lambda x, y: added_logs(x, y, exp, log), input, other), lambda g: (
-        summed_to(g / (1.0 + exp(other - input)), input),
-        summed_to(g / (1.0 + exp(input - other)), other),
+        part(g, input, other),
+        part(g, other, input),
     )
 
 
@@ -162,7 +170,8 @@ def added_logs(x: Any, y: Any, exp: Any = np.exp, log: Any = np.log) -> Any:
     """The logarithm of the sum of two numbers, given by their logarithms."""
     larger = np.maximum(plain(x), plain(y))
     larger = np.where(np.isfinite(larger), larger, 0.0)
-    return log(exp(x - larger) + exp(y - larger)) + larger
+    made = log(exp(x - larger) + exp(y - larger)) + larger
+    return by_its_ends(made, np.logaddexp if exp is np.exp else np.logaddexp2, x, y)
 
 
 @rule("pow")

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp as added_powers
 
 from oracle.programs.adjoint import (
     axes_of,
@@ -25,6 +26,7 @@ from oracle.running_error import ErrorArray
 from oracle.running_error.infinities import left_open
 from oracle.running_error.mask import ErrorMask
 from oracle.running_error.model import Twofold
+from oracle.running_error.ranges import as_share, by_its_ends, is_finite
 
 
 @rule("sum")
@@ -236,9 +238,17 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     axes = axes_of(dim, input.ndim)
     largest = np.max(plain(input), axis=axes, keepdims=True) if plain(input).size else np.zeros(())
     largest = np.where(np.isfinite(largest), largest, 0.0)
-    y = np.log(np.sum(np.exp(input - largest), axis=axes, keepdims=True)) + largest
+
+    def added(x: Any) -> Any:
+        return np.log(np.sum(np.exp(x - largest), axis=axes, keepdims=True)) + largest
+
+    def backward(g: Any) -> Any:
+        shares = as_share(np.exp(input - y), lambda: is_finite(input) & is_finite(y))
+        return (spread(g, input.shape, axes, keepdim) * shares,)
+
+    y = by_its_ends(added(input), lambda x: added_powers(x, axis=axes, keepdims=True), input)
     shape = tuple(size for axis, size in enumerate(input.shape) if axis not in axes)
-    return (y if keepdim else y.reshape(shape)), lambda g: (spread(g, input.shape, axes, keepdim) * np.exp(input - y),)
+    return (y if keepdim else y.reshape(shape)), backward
 
 
 @rule("cumsum")

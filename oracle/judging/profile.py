@@ -31,7 +31,8 @@ class Profile:
     Args:
         accumulate: the dtype in which it adds up sums, if that is wider than the data's; None for the data's own dtype.
         normwise: the layer types (linear layers, convolutions) whose error is bounded by the norm of the whole array instead of
-            element by element, as with FFT, Winograd's or Strassen's algorithm.
+            element by element, as with FFT, Winograd's algorithm or one level of Strassen's; each further level errs more. Beside
+            a program any of them stands for the whole of it.
         conventions: the conventions that it follows instead of torch's rules; `oracle list conventions` shows them.
         quantities: patterns of the quantities that it can show, such as ("grad.*", "param.*"), at least one. A quantity that fits
             none may be absent.

@@ -319,11 +319,15 @@ def _precision_it_behaves_like(error: Floats, scale: Floats, sigma: Floats, u: f
 
 
 def by_company(rows: Iterable[Row]) -> list[Row]:
-    """The rows. A few elements alone cannot show a lower precision; they are `imprecise` only if a larger array is as well."""
+    """The rows. A few elements alone cannot show a lower precision; they are `imprecise` only if a larger array is as well, or if
+    another dtype has shown it."""
     rows = list(rows)
     if any(row.verdict == IMPRECISE and row.n >= MANY for row in rows):
         return rows
-    return [_wrong_after_all(row) if row.diagnosis.startswith(BEHAVES_LIKE) else row for row in rows]
+    return [
+        _wrong_after_all(row) if row.diagnosis.startswith(BEHAVES_LIKE) and row.cause_name != "precision" else row
+        for row in rows
+    ]
 
 
 def _wrong_after_all(row: Row) -> Row:

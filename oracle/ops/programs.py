@@ -21,7 +21,7 @@ from oracle.judging.case_rows import crashed, unjudged
 from oracle.judging.figures import Expected, by_norm
 from oracle.judging.profile import Profile
 from oracle.judging.rows import AT_KINK, DISCREPANCIES, LOCAL, MISSING, PASS, UNSUPPORTED, WRONG, Row
-from oracle.judging.verdict import resembled, unless_undefined
+from oracle.judging.verdict import by_company, resembled, unless_undefined
 from oracle.ops.exchanged import with_exchanged
 from oracle.ops.expect import Expectation, Quantity, expectation, of_pair
 from oracle.ops.given import called
@@ -145,7 +145,7 @@ class ProgramStep:
         if any(map(resembled, rows)):
             rows = held_against_others(self, rows, expected.grad_output)
         if any(row.verdict in DISCREPANCIES or row.verdict == UNSUPPORTED for row in rows):
-            return told_from_rounding(self, rows)
+            return told_from_rounding(self, by_company(rows))
         return self._in_later_calls(expected) or self._one_by_one(expected) or rows
 
     def _with_chance(self, expected: Expectation, rows: list[Row]) -> list[Row]:
@@ -171,7 +171,7 @@ class ProgramStep:
         again = other._rows(due, self.drawn)
         if not any(row.verdict in DISCREPANCIES for row in again):
             return []
-        self.shown, again = dict(other.shown), told_from_rounding(other, again)
+        self.shown, again = dict(other.shown), told_from_rounding(other, by_company(again))
         why = f"only where not contiguous in memory: {', '.join(own for own in (*self.arrays, GRADIENT) if own in self.drawn)}"
         if any(row.verdict in DISCREPANCIES for row in other._rows(due, frozenset())):
             why = "not in the first call, which had other numbers: it keeps something of that call, or errs at some numbers"

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from oracle.case.arrays import Array, cast
+from oracle.judging.figures import Errors, infinite_for_nan
 from oracle.judging.patterns import stays
 from oracle.judging.rows import DISCREPANCIES, WRONG, Row
 from oracle.judging.verdict import in_16_bits, resembled
 from oracle.ops.expect import Quantity
 from oracle.programs.execution import NARROW
-from oracle.running_error.model import ROUNDOFF
+from oracle.running_error.model import ROUNDOFF, Floats
 from oracle.suite.build import generator
 
 # The largest difference between the bits that a formula loses in two dtypes.
 ALIKE = 4.0
-CANCELS = " loses about as many digits: the formula cancels them"
-CANCELLED = "digits cancel in its formula, and not in the reference's"
+STAY = "its errors stay the same where the numbers change by more than a lower precision rounds them"
+CANCELS = " loses about as many digits: the formula is less exact than the reference's"
+CANCELLED = (
+    "its formula cancels digits, or rounds, where the reference's does not; "
+    "if that is meant, give the same formula as the reference"
+)
 
 
 class Called(Protocol):
@@ -48,64 +54,93 @@ class Called(Protocol):
 
 def held_against_others(call: Called, rows: list[Row], upstream: Any) -> list[Row]:
     """The rows; `wrong` in place of `imprecise` where errors come from a formula, and not from a lower precision."""
-    in_formula = {**_digits_lost_in_float64(call, rows), **_errors_that_stay(call, rows, upstream)}
-    return [
-        row.found(WRONG, in_formula[row.quantity]) if resembled(row) and row.quantity in in_formula else row
-        for row in rows
-    ]
-
-
-def told_from_rounding(call: Called, rows: list[Row]) -> list[Row]:
-    """The rows. A wrong one says that its formula loses digits if its errors in another dtype are smaller or larger by as much as
-    the roundoff is; in 16 bits it is imprecise. A mistake is about as large in any dtype."""
-    wrong = {row.quantity for row in rows if row.verdict == WRONG and row.n_outside and not row.diagnosis}
-    wrong = {own for own in wrong if own in call.shown and _is_small(*call.shown[own])}
-    dtype = {"float64": "float32", "float32": "float64"}.get(call.dtype, "float32")
-    found = _in_dtype(call, dtype) if wrong else None
-    if found is None:
-        return rows
-    other, _ = found
-    due = math.log2(ROUNDOFF[call.dtype] / ROUNDOFF[dtype])
+    lost, staying = _digits_lost_in_float64(call, rows), _errors_that_stay(call, rows, upstream)
+    # The errors of a sum in 16 bits stay too where it stops growing, or where many elements have that of one sum.
+    narrow = {row.quantity for row in rows if resembled(row)} - lost if call.dtype in NARROW else set()
+    rounded = _roundings(call, narrow, "float32") if narrow else set()
 
     def told(row: Row) -> Row:
-        if row.quantity not in wrong or row.quantity not in other.shown:
+        if not resembled(row):
             return row
-        here, there = (_error_size(*own.shown[row.quantity]) for own in (call, other))
-        if not here or not there or abs(math.log2(here / there) - due) > ALIKE:
-            return row
-        if row.dtype in NARROW:
-            row = in_16_bits(row)
+        if row.quantity in lost:
+            return row.found(WRONG, f"float64{CANCELS}", cause_name="cancellation", cause=CANCELLED)
+        if row.quantity in rounded and _is_small(*call.shown[row.quantity]):
             return row.having(cause_name="precision", cause=row.diagnosis)
-        return row.having(diagnosis=f"{dtype}{CANCELS}", cause_name="cancellation", cause=CANCELLED)
+        return row.found(WRONG, STAY) if row.quantity in staying else row
 
     return [told(row) for row in rows]
 
 
-def _digits_lost_in_float64(call: Called, rows: Sequence[Row]) -> dict[str, str]:
-    """A diagnosis for each quantity that loses about as many bits in float64. A lower precision would leave as many."""
+def told_from_rounding(call: Called, rows: list[Row]) -> list[Row]:
+    """The rows. A wrong one says that its formula loses digits if its errors in another dtype are smaller or larger by as much as
+    the roundoff is; in 16 bits it is imprecise, if it leaves half of the digits. A mistake is about as large in any dtype."""
+    wanted = {row.quantity for row in rows if _is_unexplained(row)}
+    wanted = {own for own in wanted if own in call.shown and _Sizes.of(*call.shown[own]) is not None}
+    dtype = {"float64": "float32", "float32": "float64"}.get(call.dtype, "float32")
+    rounded = _roundings(call, wanted, dtype) if wanted else set()
+
+    def told(row: Row) -> Row:
+        if row.quantity not in rounded or not _is_unexplained(row):
+            return row
+        if row.dtype in NARROW and _is_small(*call.shown[row.quantity]):
+            row = in_16_bits(row)
+            return row.having(cause_name="precision", cause=row.diagnosis)
+        said = "; ".join(own for own in (row.diagnosis, f"{dtype}{CANCELS}") if own)
+        return row.having(diagnosis=said, cause_name="cancellation", cause=CANCELLED)
+
+    return [told(row) for row in rows]
+
+
+def _is_unexplained(row: Row) -> bool:
+    """Whether nothing is known of errors beyond a tolerance, or of those that are too large only together."""
+    return row.verdict in DISCREPANCIES and row.z_max > 0 and (not row.n_outside or not row.diagnosis)
+
+
+def _roundings(call: Called, quantities: set[str], dtype: str) -> set[str]:
+    """Those quantities whose errors in another dtype are smaller or larger by about as much as the roundoff is."""
+    found = _in_dtype(call, dtype)
+    if found is None:
+        return set()
+    other, due = found[0], math.log2(ROUNDOFF[call.dtype] / ROUNDOFF[dtype])
+
+    def scales(quantity: str) -> bool:
+        if quantity not in other.shown:
+            return False
+        here, there = (_Sizes.of(*own.shown[quantity]) for own in (call, other))
+        if here is None or there is None:
+            return False
+        in_units = _are_apart(here.in_units, there.in_units, 0.0)
+        at_exact = here.at_exact == there.at_exact == 0 or _are_apart(here.at_exact, there.at_exact, due)
+        return _are_apart(here.of_all, there.of_all, due) or (in_units and at_exact)
+
+    return {own for own in quantities if scales(own)}
+
+
+def _digits_lost_in_float64(call: Called, rows: Sequence[Row]) -> set[str]:
+    """The quantities that lose about as many bits in float64. A lower precision would leave as many."""
     arrays = {name: cast(array, "float64") for name, array in call.arrays.items()}
     again = None if call.dtype == "float64" else call.after(arrays=arrays, dtype="float64")
     if again is None:
-        return {}
+        return set()
     found = {row.quantity: row for row in again[1]}
 
     def lost(row: Row) -> float:
         return -math.log2(ROUNDOFF[row.dtype]) - row.effective_bits
 
     return {
-        row.quantity: f"float64{CANCELS}"
+        row.quantity
         for row in rows
         if resembled(row) and (same := found.get(row.quantity)) is not None and same.verdict in DISCREPANCIES
         if abs(lost(row) - lost(same)) <= ALIKE
     }
 
 
-def _errors_that_stay(call: Called, rows: Sequence[Row], upstream: Any) -> dict[str, str]:
-    """A diagnosis for each quantity whose errors stay when its numbers change by more than a lower precision rounds."""
+def _errors_that_stay(call: Called, rows: Sequence[Row], upstream: Any) -> set[str]:
+    """The quantities whose errors stay when their numbers change by more than a lower precision rounds."""
     shift = 4 * max(resembled(row) or 0.0 for row in rows)
     again = call.after(**_moved(call, upstream, "others", shift, call.dtype))
     if again is None:
-        return {}
+        return set()
 
     def errors(own: Called, quantity: str) -> Array:
         got, due = own.shown[quantity]
@@ -113,7 +148,7 @@ def _errors_that_stay(call: Called, rows: Sequence[Row], upstream: Any) -> dict[
             return np.asarray((got.astype(np.float64) - due.value) / due.sigma)
 
     return {
-        row.quantity: "its errors stay the same where the numbers change by more than a lower precision rounds them"
+        row.quantity
         for row in rows
         if resembled(row)
         and row.quantity in again[0].shown
@@ -144,16 +179,38 @@ def _moved(call: Called, upstream: Any, key: str, shift: float, dtype: str) -> d
 
 
 def _is_small(got: Array, due: Quantity) -> bool:
-    """Whether errors leave half of the digits or more, so that rounding may have caused them."""
-    value = due.value[np.isfinite(due.value)]
+    """Whether errors leave half of the digits or more, so that storing partial results may have caused them."""
+    value, sizes = due.value[np.isfinite(due.value)], _Sizes.of(got, due)
     most = float(np.sqrt(np.mean(np.square(value)) * ROUNDOFF[due.dtype])) if value.size else 0.0
-    return 0 < _error_size(got, due) <= most
+    return sizes is not None and sizes.of_all <= most
 
 
-def _error_size(got: Array, due: Quantity) -> float:
-    """The root mean square of the finite errors; 0 if there are none, or other shapes."""
-    if got.shape != due.value.shape:
-        return 0.0
-    errors = got.astype(np.float64) - due.value
-    errors = errors[np.isfinite(errors)]
+@dataclass(frozen=True)
+class _Sizes:
+    """The root mean square of errors: of all elements, of the rounded ones in units of σ, and of those that are exact."""
+
+    of_all: float
+    in_units: float
+    at_exact: float
+
+    @classmethod
+    def of(cls, got: Array, due: Quantity) -> _Sizes | None:
+        """None for other shapes, and where a number is infinite or NaN that should not be."""
+        if got.shape != due.value.shape:
+            return None
+        with np.errstate(all="ignore"):
+            sigma = infinite_for_nan(due.sigma)
+            known = np.isfinite(sigma)
+            errors, sigma = Errors.of(got, due.value, sigma).size[known], sigma[known]
+            rounded = sigma > 0
+            found = cls(_rms(errors), _rms(errors[rounded] / sigma[rounded]), _rms(errors[~rounded]))
+        return found if np.isfinite(errors).all() else None
+
+
+def _rms(errors: Floats) -> float:
     return float(np.sqrt(np.mean(np.square(errors)))) if errors.size else 0.0
+
+
+def _are_apart(here: float, there: float, bits: float) -> bool:
+    """Whether one size is larger than the other by about so many bits."""
+    return bool(here and there) and abs(math.log2(here / there) - bits) <= ALIKE

@@ -210,7 +210,7 @@ def test_a_backward_that_expects_a_contiguous_gradient() -> None:
 def test_memory_layouts_of_a_program_s_arrays() -> None:
     """A right function is called twice. One that refuses the second layout is not blamed.
 
-    A wrong one is called again too, to see whether its output is the same.
+    A wrong one is called again too: to see whether its output is the same, and how large its errors are in another dtype.
     """
     layouts: list[bool] = []
 
@@ -226,7 +226,7 @@ def test_memory_layouts_of_a_program_s_arrays() -> None:
     assert oracle.check_op(lambda x: x * x, square, x=(3, 4), dtypes=("float64",)).passed
     assert oracle.check_op(lambda x: x * x, refusing, x=(3, 4), dtypes=("float64",)).passed
     assert not oracle.check_op(lambda x: 2 * x, square, x=(3, 4), dtypes=("float64",)).passed
-    assert layouts == [True, False, True, True, True]
+    assert layouts == [True, False, True, True, True, True]
 
 
 @pytest.mark.parametrize("drawn", [True, False])

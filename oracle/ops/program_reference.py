@@ -37,8 +37,9 @@ def program_of(reference: Any, values: Sequence[Array], library: str | None, nar
         meant = library if library in without_rule or not without_rule else without_rule[0]
         if "Tensor" in str(refused["NumPy"]):  # NumPy's arrays were given to a function of torch
             meant = "torch"
-        elif meant is None:  # a function of NumPy makes torch complain of that
-            meant = "NumPy" if "numpy" in str(refused["torch"]) else "torch"
+        elif "numpy" in str(refused["torch"]):  # a function of NumPy makes torch complain of that
+            meant = "NumPy"
+        meant = meant or "torch"
         why = refused.pop(meant)
         raise ValueError(f"the reference cannot run on these arrays: {in_a_line(why)}") from why
     if library is None and len(found) > 1 and not _agree(*found.values()):

@@ -294,6 +294,10 @@ def test_the_reason_of_the_library_that_is_meant_is_given() -> None:
     for x in (np.ones((3, 3)), (3, 3)):
         with pytest.raises(ValueError, match=r"NoRule: there is no rule for np\.linalg\.eigvals"):
             oracle.check_op(np.linalg.eigvals, fn, x=x)
+    with pytest.raises(ValueError, match="invalid data type for einsum"):
+        oracle.check_op(
+            lambda x: np.einsum("ij->i", x), oracle.from_torch(lambda x: x.sum(1)), x=(2, 3), dtypes=("bfloat16",)
+        )
 
 
 def test_a_loss_that_ignores_what_arrives() -> None:

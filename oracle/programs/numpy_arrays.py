@@ -190,7 +190,8 @@ class NumpyRecording:
 
     Attributes:
         events: the calls so far.
-        narrow: whether numbers of NumPy, such as np.sqrt(8), count as Python's, which do not widen an array beside them.
+        narrow: whether numbers of NumPy, such as np.sqrt(8), count as Python's, which do not widen an array beside them, and
+            products of bfloat16 matrices, which NumPy gives in float32, as bfloat16.
     """
 
     def __init__(self, of_ufuncs: Dispatch, of_functions: Dispatch, narrow: bool = False) -> None:

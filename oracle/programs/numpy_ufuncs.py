@@ -85,6 +85,11 @@ def _made(recording: NumpyRecording, ufunc: np.ufunc, inputs: Any, out: Any) -> 
         return recording.call(OF_COMPLEX.get(ufunc, name), ufunc, inputs, into=out)
     with np.errstate(all="ignore"):
         kind = np.asarray(ufunc(*values(inputs))).dtype
+    dtypes = {np.asarray(own).dtype for own in values(inputs)}
+    held = next(iter(dtypes))
+    if recording.narrow and ufunc is np.matmul and len(dtypes) == 1 and held.name in FLOATS and held != kind:
+        # NumPy gives the product of bfloat16 matrices in float32.
+        return recording.call(name, lambda a, b: np.matmul(a, b).astype(held), inputs, into=out)
     if kind.name in FLOATS:  # NumPy computes in the dtype of the result, to which it converts the arguments first
         inputs = [
             own.astype(kind) if isinstance(own, Recorded) and own.dtype.name in FLOATS and own.dtype != kind else own

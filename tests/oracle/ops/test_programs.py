@@ -278,6 +278,20 @@ def test_numbers_of_numpy_do_not_widen_the_reference() -> None:
     assert {(blame.quantity, blame.dtype) for blame in report.blame} == {("output", "float64"), ("output", "float32")}
 
 
+def test_products_of_numpy_do_not_widen_the_reference() -> None:
+    """NumPy's product of bfloat16 matrices is float32. Every right function in bfloat16 was wrong beside it."""
+
+    def meant(x: Any, w: Any) -> Any:
+        return np.tanh(x @ w)
+
+    arrays, dtypes = {"x": (5, 9), "w": (9, 4)}, ("bfloat16", "float16")
+    right = oracle.from_torch(lambda x, w: torch.tanh(x @ w))
+    assert oracle.check_op(meant, right, **arrays, dtypes=dtypes).passed
+    wrong = oracle.from_torch(lambda x, w: torch.tanh(x @ w * 1.1))
+    report = oracle.check_op(meant, wrong, **arrays, dtypes=dtypes)
+    assert {(own.dtype, own.verdict) for own in report.blame} == {("bfloat16", "wrong"), ("float16", "wrong")}, report
+
+
 def test_a_reference_that_gives_another_dtype_is_said() -> None:
     """The call that shows it again has the dtypes of the arrays, and not the one that was due."""
     fn = lambda x: ((x * np.arange(3.0)).astype(x.dtype), lambda dy: (dy * np.arange(3.0)).astype(x.dtype))  # noqa: E731

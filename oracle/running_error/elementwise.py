@@ -215,7 +215,8 @@ def elementwise(
     """The rule of y = f(x): the error is |f'(x)| times x's error, plus f's own error, given in units in the last place.
 
     terms: the size, from x and y, of terms that kernels add up to y and that may cancel; they err by as many units of their own.
-    to_pole: the distance of x from the edge of f's domain, if f is infinite there. Rounding may take x to that edge and beyond.
+    to_pole: the distance of x from the edge of f's domain, if f is infinite there. Rounding may take x to that edge and beyond,
+        where its terms cancel or an error is as large as the distance; a sum of positive terms stays positive.
     """
 
     def rule(x: Any) -> ErrorArray:
@@ -236,8 +237,9 @@ def elementwise(
                 scale = np.fmax(np.square(value) if scale is None else scale, slope.statistical * x.scale)  # ∞ times 0
         unknown = _outside_by_rounding(function, x, value)
         if to_pole is not None and x.error is not None:
-            room = to_pole(x.value)
-            unknown = unknown | ((room > 0) & (np.square(room) <= LAMBDA**2 * x.error.statistical))
+            room, variance = np.square(to_pole(x.value)), x.error.statistical
+            may_reach = (room <= LAMBDA**2 * variance) & ((x.scale_or_own > room) | (variance >= room))
+            unknown = unknown | ((to_pole(x.value) > 0) & may_reach)
         return left_open(ErrorArray(value, model, error, scale=scale), unknown)
 
     return rule

@@ -32,6 +32,7 @@ def test_the_list_of_causes_is_complete() -> None:
     made = named_in_the_code() | {own.cause for own in WRONG_RULES} | {own[1] for own in OPERATIONS}
     made |= CONVENTIONS.keys() | {
         "missing",
+        "name",
         "shape",
         "dtype",
         "mask",

@@ -105,9 +105,10 @@ def test_a_run_that_ended_early_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
         """As of a subject whose every gradient is twice as large."""
         made.append(job.case.name)
         done = judge(job)
-        rows = [replace(own, verdict="wrong", cause="a", cause_name="a") for own in done.rows]
         nothing = np.zeros(())
         causes = (("a", "a"), ("b", "b")) if job.case.dtype == "float64" else (("b", "b"),)
+        name, words = causes[0]
+        rows = [replace(own, verdict="wrong", cause_name=name, cause=words) for own in done.rows]
         details = [Detail(place_of(own), nothing, nothing, nothing, (), (), causes) for own in rows]
         return done._replace(rows=rows, details=details)
 

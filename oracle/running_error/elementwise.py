@@ -216,7 +216,7 @@ def elementwise(
 
     terms: the size, from x and y, of terms that kernels add up to y and that may cancel; they err by as many units of their own.
     to_pole: the distance of x from the edge of f's domain, if f is infinite there. Rounding may take x to that edge and beyond,
-        where its terms cancel or an error is as large as the distance; a sum of positive terms stays positive.
+        unless it is a sum of smaller terms, which stays positive, and its error is smaller than the distance.
     """
 
     def rule(x: Any) -> ErrorArray:
@@ -238,7 +238,7 @@ def elementwise(
         unknown = _outside_by_rounding(function, x, value)
         if to_pole is not None and x.error is not None:
             room, variance = np.square(to_pole(x.value)), x.error.statistical
-            may_reach = (room <= LAMBDA**2 * variance) & ((x.scale_or_own > room) | (variance >= room))
+            may_reach = (room <= LAMBDA**2 * variance) & ((x.scale_or_own >= room) | (variance >= room))
             unknown = unknown | ((to_pole(x.value) > 0) & may_reach)
         return left_open(ErrorArray(value, model, error, scale=scale), unknown)
 

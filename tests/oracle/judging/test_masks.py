@@ -164,7 +164,7 @@ def test_dropout2d_drops_channels_of_three_dimensions_too(shape: tuple[int, ...]
 
 @given(draws=st.integers(1, 400), share=st.floats(0, 1), p=st.floats(0.01, 0.99))
 def test_the_chance_of_a_mask_is_that_of_scipys_test(draws: int, share: float, p: float) -> None:
-    """It is twice the smaller p-value of SciPy's one-sided tests. Below 1e-250 SciPy's own two functions have few digits in common."""
+    """It is twice the smaller p-value of SciPy's one-sided tests. Below 1e-250 both have few digits in common."""
     kept = round(share * draws)
     fewer, more = (stats.binomtest(kept, draws, p, alternative).pvalue for alternative in ("less", "greater"))
     assert masks._chance(kept, draws, p) == pytest.approx(min(1, 2 * min(fewer, more)), rel=1e-9, abs=1e-250)

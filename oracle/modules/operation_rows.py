@@ -343,6 +343,8 @@ class _Rows:
 
 def _with_narrow_stores(rows: Sequence[Row], run: Derived) -> list[Row]:
     """The rows; those that are undecided say it if the program stores numbers in a narrower dtype on the way."""
+    if all(row.verdict != UNDECIDED for row in rows):
+        return [*rows]
     plain = getattr(run, "plain", run)
     calls = plain.program.calls if isinstance(plain, Run) else ()
     dtypes = {own.dtype: ROUNDOFF[own.dtype] for call in calls for own in call.recorded if own and own.dtype in FLOATS}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -116,10 +117,10 @@ def _step_of_class(
     optimizer: torch.optim.Optimizer, base: Any, begin: Callable[[], None], end: Callable[[], None]
 ) -> Iterator[None]:
     """A context in which the step of torch's class calls these around itself, if it is called by the step of a derived class."""
-    plain = base.step
     if type(optimizer) is base:
         yield
         return
+    plain = base.step
 
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self is not optimizer:
@@ -129,11 +130,10 @@ def _step_of_class(
         end()
         return made
 
-    base.step = step
-    try:
+    with mock.patch.object(
+        base, "step", step
+    ):  # afterwards a class that inherits its step, as AdamW does, inherits it again
         yield
-    finally:
-        base.step = plain
 
 
 def _differs_by_gradients(whole: Update, inner: Update) -> bool:

@@ -165,3 +165,17 @@ def test_a_wrong_step_between_hooks_is_found() -> None:
     optimizer = TowardsAverage(net.parameters(), lr=0.01)
     optimizer.register_step_pre_hook(lambda *_: None)
     assert oracle.check_module(net, torch.randn(5, 4), optimizer=optimizer, steps=3).blame
+
+
+def test_a_class_of_torch_is_left_as_it_was() -> None:
+    """AdamW inherits its step from Adam. While a class derived from it is judged, AdamW has a step of its own."""
+
+    class Clipping(torch.optim.AdamW):
+        def step(self, closure: Any = None) -> Any:
+            torch.nn.utils.clip_grad_norm_(self.param_groups[0]["params"], 0.1)
+            return super().step(closure)
+
+    layer, before = torch.nn.Linear(3, 2), dict(vars(torch.optim.AdamW))
+    optimizer = Clipping(layer.parameters())
+    assert oracle.check_module(layer, torch.randn(4, 3), torch.nn.MSELoss(), torch.randn(4, 2), optimizer).passed
+    assert dict(vars(torch.optim.AdamW)).keys() == before.keys()
